@@ -1,0 +1,355 @@
+"""Every setting of a trial (`TrialConfig`) and of a study (`StudyConfig`).
+
+Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from harness.errors import ConfigError, nearest
+
+_Model = TypeVar("_Model", bound=BaseModel)
+Scalar = str | int | float | bool | None
+OptionValue = Scalar | list[Any]
+
+
+def _pair(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _image_size(value: Any) -> Any:
+    sizes = value if isinstance(value, list | tuple) else [value]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and 16 <= n <= 4096 for n in sizes)
+    if not whole or len(sizes) not in (1, 2):
+        raise ValueError(f"must be n or [height, width], 16 to 4096 pixels (got {value!r})")
+    return _pair(value)
+
+
+ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(_Settings):
+    """What the network sees."""
+
+    image_size: ImageSize = Field(256, description="pixels, n or [height, width]")
+    fit: Literal["stretch", "pad"] = Field("stretch", description="how an image meets image_size")
+    augment: Literal["none", "light", "medium", "strong"] = Field(
+        "light", description="augmentation of the training images"
+    )
+    normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
+        "imagenet", description="encoder: the mean and deviation its weights were trained with"
+    )
+    subset: float = Field(1.0, gt=0, le=1, description="share of the training images used")
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+
+class ModelConfig(_Settings):
+    """Which network: names as in segmentation-models-pytorch. Networks give logits, always."""
+
+    arch: str = Field("Unet", description="architecture")
+    encoder_name: str = Field("resnet34", description="native, or tu-<name in timm>")
+    encoder_weights: Literal["imagenet"] | None = Field("imagenet", description="null: random")
+    encoder_depth: int = Field(5, ge=2, le=5, description="stages of the encoder")
+    options: dict[str, OptionValue] = Field({}, description="arguments of that architecture")
+
+
+class LossConfig(_Settings):
+    """Weights of the parts of the training loss; used divided by their sum."""
+
+    dice: float = Field(1.0, ge=0)
+    bce: float = Field(1.0, ge=0)
+    focal: float = Field(0.0, ge=0)
+    jaccard: float = Field(0.0, ge=0)
+    tversky: float = Field(0.0, ge=0)
+    focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
+    tversky_alpha: float = Field(
+        0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="targets move this far inwards")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each part with a weight above 0, divided by their sum."""
+        raw = {name: float(getattr(self, name)) for name in LOSS_PARTS if getattr(self, name) > 0}
+        return {name: value / math.fsum(raw.values()) for name, value in raw.items()}
+
+    @model_validator(mode="after")
+    def _one_above_zero(self) -> Self:
+        if not any(getattr(self, name) > 0 for name in LOSS_PARTS):
+            raise ValueError(f"all weights are 0; set one of {', '.join(LOSS_PARTS)} above 0")
+        return self
+
+
+LOSS_PARTS = ("dice", "bce", "focal", "jaccard", "tversky")
+
+
+class OptimConfig(_Settings):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0, le=10)
+    encoder_lr: float | None = Field(None, gt=0, le=10, description="overrides lr for the encoder")
+    encoder_lr_scale: float | None = Field(None, gt=0, le=100, description="times lr, instead")
+    decoder_lr: float | None = Field(None, gt=0, le=10, description="overrides lr for the rest")
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    momentum: float = Field(0.9, ge=0, lt=1, description="acts under sgd only")
+    schedule: Literal["constant", "cosine", "onecycle", "poly"] = "cosine"
+    warmup_epochs: float = Field(0.0, ge=0, description="linear, from 1 % of the rate")
+    grad_clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient")
+
+    @model_validator(mode="after")
+    def _one_encoder_rate(self) -> Self:
+        if self.encoder_lr is not None and self.encoder_lr_scale is not None:
+            raise ValueError("encoder_lr and encoder_lr_scale are both set; keep one")
+        return self
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Peak learning rates of (encoder, everything else)."""
+        scaled = self.lr * (1.0 if self.encoder_lr_scale is None else self.encoder_lr_scale)
+        encoder = scaled if self.encoder_lr is None else self.encoder_lr
+        return encoder, self.lr if self.decoder_lr is None else self.decoder_lr
+
+
+class TrainConfig(_Settings):
+    """How long and how exactly."""
+
+    epochs: int = Field(20, ge=1, le=10_000)
+    batch_size: int = Field(8, ge=1, le=4096)
+    patience: int | None = Field(None, ge=1, description="stop after this many epochs no better")
+    freeze_encoder_epochs: int = Field(0, ge=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    compile: bool = Field(False, description="torch.compile; loses on short runs")
+    seed: int | None = Field(None, ge=0, lt=2**32, description="null: study seed and trial number")
+    checkpoint_s: float = Field(30.0, ge=0, description="seconds between resumable checkpoints")
+
+
+class TrialConfig(_Settings):
+    """Every setting of one trial."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], *, place: str = "trial configuration") -> Self:
+        """Build from full keys, e.g. `{"optim.lr": 3e-4}`; what is absent takes its default.
+
+        Raises:
+            ConfigError: every unknown key and illegal value, one line each, beginning with `place`.
+        """
+        return _validate(cls, nest(flat), place)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its full key; `model.options.<name>` where an option is set."""
+        return flatten(self.model_dump(mode="json"))
+
+
+class StudyDataConfig(_Settings):
+    """The data of a study."""
+
+    root: str = "kvasir-seg"
+    task: Literal["binary"] = "binary"
+    classes: Annotated[
+        tuple[str, ...], BeforeValidator(_pair), Field(min_length=2, max_length=2)
+    ] = ("background", "foreground")
+    eval_size: int = Field(352, ge=16, le=2048, description="pixels at which metrics are computed")
+
+
+class SplitConfig(_Settings):
+    """How images are divided into train, val and test."""
+
+    fractions: Annotated[tuple[float, float, float], BeforeValidator(_pair)] = (0.8, 0.1, 0.1)
+    seed: int = Field(0, ge=0)
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value[:2]) <= 0 or value[2] < 0 or abs(math.fsum(value) - 1) > 1e-9:
+            raise ValueError("must be train, val, test shares that add up to 1, e.g. 0.8, 0.1, 0.1")
+        return value
+
+
+class ObjectiveConfig(_Settings):
+    """The one metric a study optimises."""
+
+    metric: Literal[
+        "val/dice_loss",
+        "val/dice",
+        "val/iou",
+        "val/precision",
+        "val/recall",
+        "val/accuracy",
+        "val/dice_micro",
+        "val/iou_micro",
+    ] = "val/dice_loss"
+    direction: Literal["minimize", "maximize"] = "minimize"
+
+    @model_validator(mode="after")
+    def _right_way(self) -> Self:
+        right = "minimize" if self.metric.endswith("loss") else "maximize"
+        if self.direction != right:
+            raise ValueError(f"direction of {self.metric} must be {right}")
+        return self
+
+
+class SamplerConfig(_Settings):
+    """Optuna's sampler; each option says under which it acts."""
+
+    name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
+    n_startup_trials: int = Field(10, ge=1, description="tpe, gp: random draws first")
+    multivariate: bool = Field(True, description="tpe: model parameters jointly")
+    group: bool = Field(True, description="tpe: model each branch of a conditional space")
+    qmc_type: Literal["sobol", "halton"] = Field("sobol", description="qmc")
+
+
+class PrunerConfig(_Settings):
+    """Optuna's pruner."""
+
+    name: Literal["none", "median", "percentile", "halving", "hyperband", "patient"] = "median"
+    n_startup_trials: int = Field(5, ge=0, description="complete trials before any is pruned")
+    warmup: float = Field(0.3, ge=0, lt=1, description="share of train.epochs, rounded up")
+    n_min_trials: int = Field(5, ge=1, description="values at the same epoch to compare with")
+    percentile: float = Field(25.0, gt=0, lt=100, description="percentile: keep the best so many %")
+    min_resource: int = Field(1, ge=1, description="halving, hyperband: first epochs")
+    reduction_factor: int = Field(3, ge=2, description="halving, hyperband")
+    patience: int = Field(3, ge=1, description="patient: epochs without improvement")
+    min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
+
+
+class BudgetConfig(_Settings):
+    """How much may be spent. Not part of the definition: it may change between runs."""
+
+    trials: int | None = Field(None, ge=1, description="finished trials in all")
+    keep: int = Field(5, ge=1, description="keep models and probabilities of the best so many")
+
+
+class LimitsConfig(_Settings):
+    """Guards against hostile or broken input. Not part of the definition."""
+
+    max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
+
+
+class StudyConfig(_Settings):
+    """`study.yaml`: the definition of a study, with its question, budget and limits."""
+
+    format: Literal[1] = 1
+    id: Annotated[str, Field(pattern=r"[0-9a-f]{32}")] | None = None
+    question: str | None = None
+    space: str | None = None
+    data: StudyDataConfig = StudyDataConfig()
+    split: SplitConfig = SplitConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    pruner: PrunerConfig = PrunerConfig()
+    budget: BudgetConfig = BudgetConfig()
+    limits: LimitsConfig = LimitsConfig()
+    fixed: dict[str, OptionValue] = {}
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @classmethod
+    def from_mapping(cls, value: Mapping[str, Any], *, place: str = "study.yaml") -> Self:
+        """Validate a nested mapping. Raises ConfigError with every problem."""
+        return _validate(cls, value, place)
+
+    def definition(self) -> dict[str, Any]:
+        """What must not change while a study lives: all but question, budget and limits."""
+        return self.model_dump(mode="json", exclude={"question", "budget", "limits"})
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"optim.lr": 1}` → `{"optim": {"lr": 1}}`."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{key}: {group} is a value, not a group")
+        place[last] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"optim": {"lr": 1}}` → `{"optim.lr": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def trial_keys() -> tuple[str, ...]:
+    """Every full key of a trial configuration, `model.options` (a group of its own) left out."""
+    return tuple(
+        f"{group}.{name}"
+        for group, field in TrialConfig.model_fields.items()
+        for name in field.annotation.model_fields  # type: ignore[union-attr]
+        if (group, name) != ("model", "options")
+    )
+
+
+def _validate(model: type[_Model], value: Mapping[str, Any], place: str) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError([_problem(model, item, place) for item in error.errors()]) from None
+
+
+def _problem(model: type[BaseModel], item: Any, place: str) -> str:
+    """One line of a pydantic error: place, key, what is wrong, what would be right."""
+    key = ".".join(str(part) for part in item["loc"] if not _is_branch(part))
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, item["loc"][:-1])
+        return f"{place}: {key}: no such setting{nearest(key, known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
+    return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
+
+
+def _is_branch(part: Any) -> bool:
+    """Pydantic puts the name of a union's branch into the location; users know no branches."""
+    return isinstance(part, str) and ("[" in part or part in {"int", "float", "str", "bool"})
+
+
+def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
+    """The keys that are legal beside an unknown one, each with its group."""
+    prefix = "".join(f"{part}." for part in group)
+    for part in group:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [f"{prefix}{name}" for name in model.model_fields]
+
+
+def literal_values(model: type[BaseModel], name: str) -> tuple[Any, ...]:
+    """The legal values of a `Literal` field, else ()."""
+    values = get_args(model.model_fields[name].annotation)
+    return tuple(v for v in values if isinstance(v, str | int | float | bool))

@@ -1,0 +1,55 @@
+"""What can go wrong, sorted by who has to act.
+
+HarnessError
+├── UserError            the user must change something: one line, exit code 2, no traceback
+│   ├── ConfigError      a space, study or trial configuration: every problem at once
+│   ├── DataError        images, masks, splits, archives
+│   └── WeightsError     pretrained weights that cannot be had
+└── StudyStoppedError    the study stopped itself and says why: exit code 1
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class HarnessError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class UserError(HarnessError):
+    """The user must change something. The message says what is wrong, where, and what to do."""
+
+
+class ConfigError(UserError):
+    """One or more problems in configuration; each line is `place: key: what, and what instead`."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(UserError):
+    """Images, masks, splits or archives that cannot be used as they are."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights that are neither in the local cache nor to be downloaded."""
+
+
+class StudyStoppedError(HarnessError):
+    """The study ended itself: the same cause failed several trials in a row."""
+
+
+def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:
+    """The end of an error message: the nearest known word, or all of them when they are few.
+
+    Returns:
+        `; did you mean X?`, else `; one of A, B, C`, else an empty text.
+    """
+    words = sorted({str(name) for name in known})
+    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    if not close:  # a misspelt last part still points to the full key
+        close = [name for name in words if name.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]][:1]
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; one of {', '.join(words)}" if 0 < len(words) < most else ""

@@ -1,0 +1,161 @@
+"""Every path of a workspace is spelt here and nowhere else."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError
+
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_study_name(name: str) -> str:
+    """The name itself, if it is safe in paths, URLs and tables.
+
+    Raises:
+        ConfigError: when it is not; the message says what a name may look like.
+    """
+    if not STUDY_NAME.fullmatch(name) or name.endswith(".confirm"):
+        raise ConfigError(
+            f"study name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ - beginning with a letter or "
+            "digit, and not ending in .confirm"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder in which studies, databases and data live."""
+
+    root: Path
+
+    @property
+    def optuna_db(self) -> Path:
+        return self.root / "optuna.db"
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def mlruns(self) -> Path:
+        return self.root / "mlruns"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def cache(self) -> Path:
+        return self.data / "cache"
+
+    @property
+    def search_spaces(self) -> Path:
+        return self.root / "search_spaces"
+
+    @property
+    def studies(self) -> Path:
+        return self.root / "studies"
+
+    def study(self, name: str) -> "StudyPaths":
+        """The folder of one study. Raises ConfigError for an unsafe name."""
+        return StudyPaths(self.studies / check_study_name(name))
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """`studies/<name>/`."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def study_yaml(self) -> Path:
+        return self.root / "study.yaml"
+
+    @property
+    def space_yaml(self) -> Path:
+        return self.root / "space.yaml"
+
+    @property
+    def split_csv(self) -> Path:
+        return self.root / "split.csv"
+
+    @property
+    def trials_csv(self) -> Path:
+        return self.root / "trials.csv"
+
+    @property
+    def report_html(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    def worker_log(self, slot: int) -> Path:
+        return self.root / f"worker-{slot}.log"
+
+    def trial(self, number: int) -> "TrialPaths":
+        return TrialPaths(self.trials / f"{number:04d}")
+
+    def all_trials(self) -> "list[TrialPaths]":
+        """The folders of all trials that have a trial.json, in order of number."""
+        folders = [TrialPaths(p.parent) for p in self.trials.glob("*/trial.json")]
+        return sorted((f for f in folders if f.root.name.isdigit()), key=lambda f: f.number)
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """`studies/<name>/trials/<number>/`."""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.root.name)
+
+    @property
+    def trial_json(self) -> Path:
+        return self.root / "trial.json"
+
+    @property
+    def config_yaml(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def epochs_jsonl(self) -> Path:
+        return self.root / "epochs.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint"
+
+    @property
+    def overlays(self) -> Path:
+        return self.root / "overlays"
+
+    def overlay(self, epoch: int, row: int) -> Path:
+        return self.overlays / f"{epoch}-{row}.png"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "best" / "model"
+
+    @property
+    def scores_csv(self) -> Path:
+        return self.root / "best" / "scores.csv"
+
+    @property
+    def probabilities(self) -> Path:
+        return self.root / "best" / "probabilities"
+
+    def probability(self, row: int, class_index: int) -> Path:
+        return self.probabilities / f"{row}-{class_index}.png"

@@ -1,0 +1,78 @@
+"""The record of one trial: `trial.json` and `epochs.jsonl`, from which everything else follows."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness import files
+from harness.errors import ConfigError
+from harness.paths import StudyPaths, TrialPaths
+
+TrialState = Literal["running", "complete", "pruned", "failed"]
+FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")
+ParameterValue = str | int | float | bool | None
+
+
+class Failure(BaseModel):
+    """Why a trial failed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cause: str  # out_of_memory, diverged, crashed, bad_configuration, bad_data, disk_full
+    message: str
+    traceback: str | None = None
+
+
+class TrialRecord(BaseModel):
+    """One trial as it stands: `trial.json`. Times are UTC, ISO 8601; durations in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    study: str
+    number: int
+    state: TrialState
+    params: dict[str, ParameterValue]  # searched parameters by full key; absent where not in force
+    distributions: dict[str, dict[str, Any]]  # Optuna's JSON of each parameter's distribution
+    epochs: int  # planned
+    seed: int
+    attempt: int = 1
+    value: float | None = None  # objective metric of the best epoch; None until there is one
+    best_epoch: int | None = None  # from 1
+    best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
+    costs: dict[str, float] = {}  # parameters, gflops, seconds, peak_mb, ms_per_image
+    device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
+    precision: str | None = None  # bf16, fp16, fp32
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    failure: Failure | None = None
+    mlflow_run_id: str | None = None
+
+
+def write_record(paths: TrialPaths, record: TrialRecord) -> None:
+    """Write `trial.json`, whole or not at all."""
+    files.write_json(paths.trial_json, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> TrialRecord:
+    """Read a `trial.json`. Raises ConfigError when it is not one."""
+    try:
+        return TrialRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        raise ConfigError(f"{path}: not a trial record: {error}") from error
+
+
+def read_records(study: StudyPaths) -> list[TrialRecord]:
+    """The records of all trials of a study, in order of number."""
+    return [read_record(trial.trial_json) for trial in study.all_trials()]
+
+
+def read_epochs(paths: TrialPaths) -> list[dict[str, float]]:
+    """The epoch log of a trial: one dict per epoch with `epoch` (from 1), `time_ms` and metrics.
+
+    An epoch that was repeated after a kill appears once: its last line counts.
+    """
+    lines = files.read_lines(paths.epochs_jsonl)
+    return [line for _, line in sorted({int(line["epoch"]): line for line in lines}.items())]
