@@ -1,0 +1,91 @@
+"""Training batches: in an order and with augmentations that follow from seed and epoch alone."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.augment import build_augment
+
+Array8 = NDArray[np.uint8]
+Batch = tuple[Array8, Array8]
+
+
+class TrainBatches:
+    """Shuffled, augmented batches of cached images.
+
+    Args:
+        images: uint8 (N, h, w, 3).
+        masks: uint8 (N, h, w) in {0, 1}.
+        indices: which of the N are trained on.
+        augment: name of a preset.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        images: Array8,
+        masks: Array8,
+        indices: Sequence[int] | NDArray[np.integer],
+        batch_size: int,
+        augment: str,
+        seed: int,
+    ) -> None:
+        self._images, self._masks = images, masks
+        self._indices = np.asarray(indices, np.int64)
+        if not len(self._indices) or batch_size < 1:
+            raise ValueError("needs at least one image and a batch size of at least 1")
+        self._batch_size, self._seed = batch_size, seed
+        self._augment = build_augment(augment)
+
+    def __len__(self) -> int:
+        """Steps per epoch. A last batch of one image is dropped, unless there is no other.
+
+        BatchNorm over one image of 1x1 features fails in half of the architectures.
+        """
+        whole, rest = divmod(len(self._indices), self._batch_size)
+        dropped = rest == 1 and whole > 0
+        return whole + (rest > 0 and not dropped)
+
+    def epoch(self, n: int) -> Iterator[Batch]:
+        """The batches of epoch `n`, from 1: images uint8 (B, h, w, 3) and masks uint8 (B, h, w).
+
+        The same whichever epochs came before. One batch is prepared ahead, on another thread.
+        """
+        order = np.random.default_rng([self._seed, n]).permutation(self._indices)
+        chunks = [order[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = ahead.submit(self._batch, chunks[0], n)
+            for chunk in chunks[1:]:
+                batch, waiting = waiting.result(), ahead.submit(self._batch, chunk, n)
+                yield batch
+            yield waiting.result()
+
+    def _batch(self, chunk: NDArray[np.int64], epoch: int) -> Batch:
+        pairs = [
+            self._augment(self._images[i], self._masks[i], _seed(self._seed, epoch, int(i)))
+            for i in chunk
+        ]
+        return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
+
+
+def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -> NDArray[np.int64]:
+    """A share of the given indices, in rising order: at least one, `ceil(share * n)` otherwise.
+
+    The same at every call, and nested: a smaller share is part of every larger one.
+    """
+    ranked = sorted((int(i) for i in indices), key=_rank)
+    # 1e-9: 0.3 * 10 is 3.0000000000000004 for some products, and must not become 4.
+    n_wanted = max(1, math.ceil(share * len(ranked) - 1e-9))
+    return np.array(sorted(ranked[:n_wanted]), np.int64)
+
+
+def _rank(index: int) -> bytes:
+    return hashlib.sha256(f"subset {index}".encode()).digest()
+
+
+def _seed(seed: int, epoch: int, index: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])

@@ -1,0 +1,71 @@
+"""How images and masks change size, for the cache, the metrics and the report alike."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array8 = NDArray[np.uint8]
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+Fit = Literal["stretch", "pad"]
+
+
+def resize_image(image: Array8, size: Size) -> Array8:
+    """An image (H, W, C) or (H, W) at `size` = (height, width): INTER_AREA down, INTER_LINEAR up.
+
+    Down means: to fewer pixels in all.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    down = height * width < image.shape[0] * image.shape[1]
+    how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+
+def resize_mask(mask: Array8, size: Size) -> Array8:
+    """A mask (H, W) in {0, 1} at `size`: a pixel is 1 where at least half of it is (INTER_AREA)."""
+    height, width = size
+    if mask.shape == (height, width):
+        return mask
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return (share >= 0.5).astype(np.uint8)
+
+
+def resize_truth(mask: Array8, eval_size: int) -> Array8:
+    """The truth (eval_size, eval_size) in {0, 1} that metrics compare with: the whole image."""
+    return resize_mask(mask, (eval_size, eval_size))
+
+
+def content_box(shape: Size, size: Size, fit: Fit) -> Box:
+    """Where an image of `shape` lies inside `size`: (top, left, height, width).
+
+    `stretch` fills it all; `pad` keeps the aspect ratio and leaves the bottom or right empty.
+    """
+    height, width = size
+    if fit == "stretch":
+        return 0, 0, height, width
+    scale = min(height / shape[0], width / shape[1])
+    return 0, 0, max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def fit_image(image: Array8, size: Size, fit: Fit) -> Array8:
+    """An image (H, W, 3) brought to `size`; padding is 0."""
+    _, _, height, width = content_box((image.shape[0], image.shape[1]), size, fit)
+    return _padded(resize_image(image, (height, width)), size)
+
+
+def fit_mask(mask: Array8, size: Size, fit: Fit) -> Array8:
+    """A mask (H, W) brought to `size`; padding is background."""
+    _, _, height, width = content_box((mask.shape[0], mask.shape[1]), size, fit)
+    return _padded(resize_mask(mask, (height, width)), size)
+
+
+def _padded(picture: Array8, size: Size) -> Array8:
+    if picture.shape[:2] == size:
+        return picture
+    canvas = np.zeros((*size, *picture.shape[2:]), np.uint8)
+    canvas[: picture.shape[0], : picture.shape[1]] = picture
+    return canvas
