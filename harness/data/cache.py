@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -23,6 +21,7 @@ from harness.data.pictures import read_pair
 from harness.data.resize import Box, Fit, Size, content_box, fit_image, fit_mask, resize_truth
 from harness.data.sources import list_problems
 from harness.data.splits import SplitRow, inside
+from harness.data.whole import building
 from harness.errors import DataError
 
 Array8 = NDArray[np.uint8]
@@ -30,7 +29,6 @@ Progress = Callable[[int, int], None]
 
 CODE_VERSION = 1  # raise it when the pixels that this module writes change
 _AT_ONCE = 32
-_STALE_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def open_cache(
     except (OSError, ValueError):
         shutil.rmtree(place, ignore_errors=True)  # absent, or damaged
     _check_room(folder, len(used), size, eval_size)
-    with _building(place) as temporary:
+    with building(place) as temporary:
         entries = _prepared(root, used, size, fit, eval_size, max_pixels)
         _write(temporary, entries, used, size, eval_size, progress)
     return _open(place, used, size, eval_size)
@@ -137,34 +135,6 @@ def _check_room(folder: Path, n: int, size: Size, eval_size: int) -> None:
             f"{folder}: the decoded images need {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
             "free; make room there or lower data.image_size"
         )
-
-
-@contextmanager
-def _building(place: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `place`; if another process was faster, theirs stays."""
-    _remove_stale(place.parent)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        try:
-            temporary.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what killed builders left: temporary folders that nobody touched for a day."""
-    for left in folder.glob(".*.tmp"):
-        try:
-            old = time.time() - left.stat().st_mtime > _STALE_S
-        except OSError:
-            continue
-        if old:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _prepared(
