@@ -4,11 +4,13 @@ import hashlib
 import http.client
 import os
 import shutil
+import ssl
 import stat
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -26,7 +28,7 @@ _CHUNK: Final = 1 << 18
 _MOST_BYTES: Final = 500_000_000  # ten times the published archive
 _MOST_UNPACKED_BYTES: Final = 2_000_000_000
 _MOST_FILES: Final = 20_000
-_MOST_RATIO: Final = 200  # unpacked to packed; JPEG in a zip is near 1
+_MOST_RATIO: Final = 200  # unpacked to packed; of JPEG it is near 1
 _MAX_PIXELS: Final = 100e6
 _BOXES: Final = "kvasir_bboxes.json"
 # The archive spells its file of boxes "kavsir"; here it has the right name.
@@ -43,7 +45,7 @@ def download_kvasir(
     """Fetch and unpack Kvasir-SEG below `folder`, whole or not at all.
 
     Args:
-        folder: the workspace's `data/`; a temporary file of the archive's size lies there meanwhile.
+        folder: the workspace's `data/`; the archive lies there, without a name, meanwhile.
         progress: called with bytes so far and bytes in all (None where the server does not say).
 
     Returns:
@@ -62,11 +64,9 @@ def download_kvasir(
             _check(url, archive, sha256)
             with building(place) as temporary:
                 _unpack(url, archive, temporary)
-                open_folder(temporary, max_pixels=_MAX_PIXELS)
+                _check_layout(url, temporary)
     except OSError as error:
-        raise DataError(
-            f"{folder}: {KVASIR.name} could not be written: {error.strerror}"
-        ) from error
+        raise DataError(f"{folder}: cannot hold {KVASIR.name}: {error.strerror}") from error
     return place
 
 
@@ -111,7 +111,7 @@ def _connection_errors(url: str) -> Iterator[None]:
         raise DataError(f"{url}: answered {error.code} {error.reason}; {_BY_HAND}") from None
     except urllib.error.URLError as error:
         raise DataError(f"{url}: no connection ({error.reason}); {_BY_HAND}") from None
-    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+    except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
         raise DataError(f"{url}: the connection broke ({error!r}); try again") from None
 
 
@@ -134,12 +134,14 @@ def _unpack(url: str, archive: IO[bytes], folder: Path) -> None:
         with zipfile.ZipFile(archive) as packed:
             entries = [entry for entry in packed.infolist() if not entry.is_dir()]
             _check_entries(url, entries)
-            left = _MOST_UNPACKED_BYTES
             for entry in entries:
                 target = _target(entry.filename)
                 if target is not None:
-                    left -= _extract(packed, entry, folder / target, left)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+                    (folder / target).parent.mkdir(exist_ok=True)
+                    # zipfile gives no more bytes than the header says, whatever the data hold.
+                    with packed.open(entry) as source, (folder / target).open("wb") as out:
+                        shutil.copyfileobj(source, out, _CHUNK)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"{url}: a damaged archive ({error}); try again") from None
 
 
@@ -155,6 +157,9 @@ def _check_entries(url: str, entries: list[zipfile.ZipInfo]) -> None:
             raise DataError(f"{url}: an unsafe archive: {name!r} is a link or a device")
         if entry.file_size > _MOST_RATIO * max(entry.compress_size, 1024):
             raise DataError(f"{url}: an unsafe archive: {name!r} unpacks to {entry.file_size:,}")
+    targets = [_target(entry.filename) for entry in entries]
+    if len({*targets} - {None}) < len(targets) - targets.count(None):
+        raise DataError(f"{url}: an unsafe archive: two files with one name")
     total = sum(entry.file_size for entry in entries)
     if total > _MOST_UNPACKED_BYTES:
         raise DataError(f"{url}: an unsafe archive: unpacks to {total:,} bytes")
@@ -170,12 +175,9 @@ def _target(name: str) -> Path | None:
     return None
 
 
-def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:
-    """Write one file and return its size: headers may lie, so bytes are counted as they come."""
-    target.parent.mkdir(exist_ok=True)
-    with packed.open(entry) as source, target.open("xb") as out:
-        shutil.copyfileobj(source, out, _CHUNK)
-        size = out.tell()
-    if size > left:
-        raise DataError(f"{target.name}: an unsafe archive: unpacks to too much")
-    return size
+def _check_layout(url: str, folder: Path) -> None:
+    try:
+        open_folder(folder, max_pixels=_MAX_PIXELS)
+    except DataError as error:
+        problems = str(error).replace(f"{folder}: ", "")
+        raise DataError(f"{url}: the archive does not hold the dataset: {problems}") from None
