@@ -139,6 +139,10 @@ class TrialPaths:
         return self.root / "checkpoint"
 
     @property
+    def checkpoint_previous(self) -> Path:
+        return self.root / "checkpoint.previous"
+
+    @property
     def overlays(self) -> Path:
         return self.root / "overlays"
 

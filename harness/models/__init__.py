@@ -1,0 +1,1 @@
+"""Segmentation networks: which there are, how they are built, where their weights are."""

@@ -1,0 +1,125 @@
+"""Networks from a `ModelConfig`: logits of the input's size, always."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import nn
+
+from harness.config import ModelConfig
+from harness.errors import ConfigError
+from harness.models.registry import TIMM_PREFIX, check_model, network_class
+from harness.models.weights import cached_weights
+
+_UNET_CHANNELS = (256, 128, 64, 32, 16)  # the libraries' own, from the deepest stage to full size
+
+
+def build_network(
+    model: ModelConfig, *, classes: int = 1, in_channels: int = 3, pretrained: bool = True
+) -> nn.Module:
+    """Build a network that maps (N, in_channels, H, W) to logits (N, classes, H, W).
+
+    `save_pretrained` of it writes a folder that a plain `smp.from_pretrained` reads back.
+
+    Args:
+        pretrained: False builds it with random weights whatever the configuration says, for
+            weights that are loaded afterwards.
+
+    Raises:
+        ConfigError: unknown names, or parts that do not fit together.
+        WeightsError: pretrained weights that are not in the local cache (no download here).
+    """
+    check_model(model)
+    weights = None
+    if pretrained and model.encoder_weights is not None:
+        weights = cached_weights(model.encoder_name)
+    arguments = _arguments(model) | {"classes": classes, "in_channels": in_channels}
+    network: Any = _construct(model, arguments, weights)
+    # What is saved must load without a lookup on the hub, and on machines without our cache.
+    network.config.pop("pretrained_cfg_overlay", None)
+    network.config["encoder_weights"] = None
+    built: nn.Module = network
+    return built
+
+
+def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters of (the encoder, everything else), each once, in the network's order."""
+    part: Any = network.encoder
+    encoder = list(part.parameters())
+    inside = {id(parameter) for parameter in encoder}
+    return encoder, [p for p in network.parameters() if id(p) not in inside]
+
+
+def _arguments(model: ModelConfig) -> dict[str, Any]:
+    """What the constructor takes beside the encoder: defaults by depth, and our repairs."""
+    depth = model.encoder_depth
+    arguments: dict[str, Any] = dict(model.options)
+    if model.arch in ("Unet", "UnetPlusPlus", "MAnet"):
+        # The last ones: a resolution keeps its width whatever the depth.
+        arguments.setdefault("decoder_channels", list(_UNET_CHANNELS[-depth:]))
+        _check_channels(arguments["decoder_channels"], depth)
+    if model.arch == "FPN":
+        # The pyramid's finest level is 4 px wide at depth 5, 2 at 4, 1 at 3; the library always
+        # enlarges 4 times, and its output would be 2 or 4 times too large.
+        arguments["upsampling"] = 2 ** (depth - 3)
+    if model.arch == "PSPNet":
+        arguments["upsampling"] = 2**depth  # the library's 8 is right for depth 3 only
+    if model.arch == "DPT":
+        arguments["dynamic_img_size"] = True  # else it takes its pretraining size only
+    return arguments
+
+
+def _check_channels(channels: Any, depth: int) -> None:
+    if not isinstance(channels, list) or len(channels) != depth:
+        raise ConfigError(
+            f"model.options.decoder_channels: must be a list of {depth} numbers, as "
+            f"model.encoder_depth is {depth} (got {channels!r})"
+        )
+
+
+def _construct(model: ModelConfig, arguments: dict[str, Any], weights: Path | None) -> Any:
+    if weights is not None and model.encoder_name.startswith(TIMM_PREFIX):
+        # timm would ask the hub whether its copy is fresh; a named file is read without asking.
+        arguments = arguments | {"pretrained_cfg_overlay": {"file": str(weights)}}
+        wanted: bool | None = True
+    else:
+        wanted = None
+    try:
+        with warnings.catch_warnings():
+            # The old `timm-` names of native encoders: still there, and their weights too.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            network = network_class(model.arch)(
+                encoder_name=model.encoder_name,
+                encoder_depth=model.encoder_depth,
+                encoder_weights=wanted,
+                **arguments,
+            )
+    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError) as error:
+        raise ConfigError(_impossible(model, error)) from error
+    if weights is not None and not model.encoder_name.startswith(TIMM_PREFIX):
+        _load_native(model, network.encoder, weights, arguments["in_channels"])
+    return network
+
+
+def _load_native(model: ModelConfig, encoder: Any, weights: Path, in_channels: int) -> None:
+    """Load a native encoder's weights as `get_encoder` does, but from a local file."""
+    state = load_file(weights, device="cpu")
+    if in_channels == 3:
+        encoder.load_state_dict(state)
+        return
+    plain = get_encoder(model.encoder_name, depth=model.encoder_depth, weights=None)
+    plain.load_state_dict(state)
+    plain.set_in_channels(in_channels, pretrained=True)  # spreads the first layer's weights
+    encoder.load_state_dict(plain.state_dict())
+
+
+def _impossible(model: ModelConfig, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"model: {model.arch} cannot be built with {model.encoder_name} at encoder_depth "
+        f"{model.encoder_depth}"
+        + (f" and options {model.options}" if model.options else "")
+        + f": {reason}"
+    )

@@ -1,0 +1,1 @@
+"""Training of one trial: losses, metrics, optimisation, checkpoints, and the loop itself."""

@@ -1,0 +1,104 @@
+"""What a trial leaves beside its log: model, scores, probabilities, overlays."""
+
+import contextlib
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness import files
+from harness.data.cache import ImageCache
+from harness.data.overlay import overlay
+from harness.data.resize import resize_image
+from harness.paths import TrialPaths
+from harness.training.validate import FOREGROUND
+
+MOST_PROBABILITIES = 200
+N_OVERLAY_IMAGES = 2
+
+
+def overlay_epochs(epochs: int) -> set[int]:
+    """The epochs that are drawn: the first, after each third, the last."""
+    return {1, math.ceil(epochs / 3), math.ceil(2 * epochs / 3), epochs}
+
+
+def overlay_indices(cache: ImageCache) -> NDArray[np.int64]:
+    """The validation images that are drawn, the same in every trial: with something to find."""
+    return spread(found_indices(cache), N_OVERLAY_IMAGES)
+
+
+def found_indices(cache: ImageCache) -> NDArray[np.int64]:
+    """The validation images whose truth has something to find, in order."""
+    return np.array([i for i in cache.val.tolist() if cache.truths[i].any()], np.int64)
+
+
+def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the indices, evenly spread from the first to the last."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
+
+
+def write_overlays(
+    paths: TrialPaths, epoch: int, cache: ImageCache, shown: Mapping[int, NDArray[np.uint8]]
+) -> None:
+    """Write `overlays/<epoch>-<row>.png` at eval_size, for probabilities by row."""
+    index_of = {row: index for index, row in enumerate(cache.row_of.tolist())}
+    for row, probability in shown.items():
+        index = index_of[row]
+        top, left, height, width = cache.boxes[index].tolist()
+        image = np.asarray(cache.images[index, top : top + height, left : left + width])
+        decided = (probability >= 128).astype(np.uint8)
+        size = (probability.shape[0], probability.shape[1])
+        picture = overlay(resize_image(image, size), np.asarray(cache.truths[index]), decided)
+        files.write_bytes(paths.overlay(epoch, row), png(picture))
+
+
+def write_model(paths: TrialPaths, network: nn.Module) -> None:
+    """Write `best/model/`, which a plain `smp.from_pretrained` reads; replaces what was there."""
+    movable: Any = network.to("cpu").to(memory_format=torch.contiguous_format)
+    with replacing_folder(paths.model) as folder:
+        movable.save_pretrained(folder)
+        # The library's card says that the model was published, and under which licence.
+        (folder / "README.md").unlink(missing_ok=True)
+
+
+def write_probabilities(paths: TrialPaths, kept: Mapping[int, NDArray[np.uint8]]) -> None:
+    """Write `best/probabilities/`; replaces what was there."""
+    with replacing_folder(paths.probabilities) as folder:
+        for row, picture in kept.items():
+            (folder / paths.probability(row, FOREGROUND).name).write_bytes(png(picture))
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """A picture, (H, W) or RGB (H, W, 3), as a PNG file."""
+    stored = picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, ::-1])
+    done, data = cv2.imencode(".png", stored)
+    assert done
+    return data.tobytes()
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` once it is whole and on disk."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""What a trial costs: parameters, arithmetic, memory."""
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import ConfigError
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Parameters of a network, trained or frozen."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def forward_gflops(network: nn.Module, height_width: tuple[int, int]) -> float:
+    """Floating-point operations of one image's forward pass, in 10^9 (a multiply-add is two).
+
+    The network is left in evaluation mode. As it runs here for the first time, this is also
+    where an image size that it cannot take is found.
+
+    Raises:
+        ConfigError: the network refuses the size, or its logits have another one.
+    """
+    parameter = next(network.parameters())
+    image = torch.zeros((1, 3, *height_width), device=parameter.device, dtype=parameter.dtype)
+    shown = f"data.image_size: {height_width[0]} x {height_width[1]} pixels"
+    network.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            logits = network(image)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"{shown}: the network refuses them: {_one_line(error)}") from error
+    if tuple(logits.shape[-2:]) != tuple(height_width):
+        raise ConfigError(f"{shown}: the network answers with {tuple(logits.shape[-2:])}")
+    return float(counter.get_total_flops() / 1e9)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure peak memory anew, so that a warm process does not report earlier trials."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak of the whole process
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory in 10^6 bytes: of tensors on CUDA, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        if found := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
+            return int(found[1]) * 1024 / 1e6
+    memory = psutil.Process().memory_info()
+    return float(getattr(memory, "peak_wset", memory.rss)) / 1e6
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,81 @@
+"""Where a trial is trained, and in which arithmetic."""
+
+import re
+from typing import Literal
+
+import torch
+
+from harness.errors import UserError
+
+Precision = Literal["bf16", "fp16", "fp32"]
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """The device to train on.
+
+    Args:
+        wanted: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:<index> or mps.
+
+    Raises:
+        UserError: no such device here, or no such name.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if wanted == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(f"device mps is not available here; {_here()}")
+        return torch.device("mps")
+    if not re.fullmatch(r"cuda(:\d{1,3})?", wanted):
+        raise UserError(f"no device {wanted!r}; one of auto, cpu, cuda, cuda:<index>, mps")
+    index = int(wanted.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise UserError(f"device {wanted} is not available here; {_here()}")
+    return torch.device("cuda", index)
+
+
+def describe(device: torch.device) -> str:
+    """The device for people and records, e.g. "cuda (NVIDIA T4)", "cpu"."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
+def pick_precision(wanted: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """The arithmetic of training on `device`; validation is always fp32.
+
+    auto is bf16 on CUDA hardware that has it, fp16 with loss scaling on other CUDA, else fp32.
+
+    Raises:
+        UserError: the device does not have what is asked for.
+    """
+    has_bf16 = device.type == "cpu" or (device.type == "cuda" and _has_bf16(device))
+    if wanted == "auto":
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if has_bf16 else "fp16"
+    if wanted == "bf16" and not has_bf16:
+        raise UserError(f"train.precision: {describe(device)} has no bf16; use auto or fp32")
+    if wanted == "fp16" and device.type != "cuda":
+        raise UserError(
+            f"train.precision: fp16 needs a CUDA device, and this is {describe(device)}; "
+            "use auto or fp32"
+        )
+    return wanted
+
+
+def _has_bf16(device: torch.device) -> bool:
+    # By default torch also says yes where it only emulates bf16, slowly (T4).
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _here() -> str:
+    n = torch.cuda.device_count()
+    found = [f"cuda:{index}" for index in range(n)]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return f"there is {', '.join([*found, 'cpu'])}"

@@ -1,0 +1,150 @@
+"""Train one trial: from its configuration to the best weights, their scores and what they cost.
+
+Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whether to go on.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from harness.config import ObjectiveConfig, TrialConfig
+from harness.data.cache import ImageCache
+from harness.paths import TrialPaths
+from harness.training import artifacts
+from harness.training.cost import peak_memory_mb, reset_peak_memory
+from harness.training.device import Precision
+from harness.training.errors import DivergedError
+from harness.training.metrics import write_scores
+from harness.training.resume import Line, identity, read_resumable
+from harness.training.session import Session
+from harness.training.setup import Setup, prepare
+
+__all__ = ["Decision", "DivergedError", "FitResult", "Outcome", "fit"]
+
+Decision = Literal["continue", "prune", "stop"]
+Outcome = Literal["complete", "pruned", "stopped"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended.
+
+    Attributes:
+        outcome: "stopped" can be continued by calling `fit` again.
+        best_epoch: from 1; None if no epoch was finished.
+        best: metrics of the best epoch, keys `best/…`.
+        value: the objective metric of the best epoch.
+        costs: keys `cost/…`.
+    """
+
+    outcome: Outcome
+    best_epoch: int | None
+    best: dict[str, float]
+    value: float | None
+    costs: dict[str, float]
+
+
+def fit(
+    config: TrialConfig,
+    images: ImageCache,
+    *,
+    names: Mapping[int, str],
+    paths: TrialPaths,
+    seed: int,
+    device: torch.device,
+    precision: Precision,
+    eval_size: int,
+    objective: ObjectiveConfig,
+    on_epoch: Callable[[Line], Decision],
+) -> FitResult:
+    """Train a trial, or continue it from the checkpoint in its folder.
+
+    On continuing, the log is cut to the checkpoint, the epochs it holds are reported again as
+    they were logged, and the numbers are those of an undisturbed training (on the CPU: the same
+    bits, for the same number of threads).
+
+    Args:
+        names: image names by row of split.csv.
+        on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
+
+    Raises:
+        ConfigError: parts of the configuration that do not fit together.
+        WeightsError: pretrained weights that are not in the local cache.
+        DataError: no validation image has anything to find.
+        DivergedError: loss or metrics are not finite numbers.
+        OSError: a file could not be written, e.g. on a full disk.
+    """
+    if images.truths.shape[1:] != (eval_size, eval_size):
+        raise ValueError(f"the cache holds truths of {images.truths.shape[1:]}, not {eval_size}")
+    reset_peak_memory(device)
+    resumed = read_resumable(paths, identity(config, seed))
+    setup = prepare(
+        config,
+        images,
+        names,
+        paths,
+        seed=seed,
+        device=device,
+        precision=precision,
+        pretrained=resumed is None,
+    )
+    with Session(setup, config, objective, paths, resumed) as session:
+        outcome = _train(session, on_epoch)
+        if outcome == "stopped":
+            session.save()
+    if outcome != "stopped":
+        _write_best(session, setup, paths, with_model=outcome == "complete")
+    return _result(outcome, session, setup)
+
+
+def _train(session: Session, on_epoch: Callable[[Line], Decision]) -> Outcome:
+    """Report the epochs that were done before, then train those that are left."""
+    known = list(session.log)
+    while True:
+        if not known and session.is_over:
+            return "complete"
+        match on_epoch(known.pop(0) if known else session.next_epoch()):
+            case "prune":
+                return "pruned"
+            case "stop":
+                return "stopped"
+
+
+def _write_best(session: Session, setup: Setup, paths: TrialPaths, *, with_model: bool) -> None:
+    """Write what the best epoch leaves; of a pruned trial only its scores."""
+    best = session.best
+    assert best is not None
+    write_scores(paths.scores_csv, best.scores)
+    if not with_model:
+        return
+    network = setup.trainer.judged
+    network.load_state_dict(best.weights)
+    kept = artifacts.spread(setup.images.val, artifacts.MOST_PROBABILITIES)
+    artifacts.write_probabilities(paths, setup.validate(kept, keep=kept).probabilities)
+    artifacts.write_model(paths, network)
+
+
+def _result(outcome: Outcome, session: Session, setup: Setup) -> FitResult:
+    best = session.best
+    line = {} if best is None else best.line
+    costs = {
+        "cost/parameters": float(setup.n_parameters),
+        "cost/gflops": setup.gflops,
+        "cost/seconds": math.fsum(line["seconds"] for line in session.log),
+        "cost/peak_mb": peak_memory_mb(setup.device),
+        "cost/ms_per_image": session.ms_per_image,
+    }
+    return FitResult(
+        outcome=outcome,
+        best_epoch=None if best is None else best.epoch,
+        best={
+            f"best/{key.removeprefix('val/')}": value
+            for key, value in line.items()
+            if key.startswith("val/")
+        },
+        value=None if best is None else session.value(best.line),
+        costs=costs,
+    )

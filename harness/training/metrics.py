@@ -1,0 +1,177 @@
+"""From sums per image to the numbers that are reported. numpy only.
+
+A class counts for an image only where its truth has it. A class's value is the mean over those
+images, a metric the mean over classes.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import files
+from harness.errors import DataError
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+COLUMNS = ("row", "image", "class", "sum_py", "sum_p", "sum_y", "tp", "fp", "fn", "tn")
+SMOOTH = 1.0  # of soft Dice: keeps tiny objects from a division by almost nothing
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """The sums behind every metric: one entry per validation image and class, all of length n.
+
+    p is the probability, y the truth in {0, 1}, at eval_size; a pixel is decided where p >= 0.5.
+    """
+
+    row: Whole  # of split.csv
+    image: tuple[str, ...]
+    class_index: Whole  # two-class tasks: 1
+    sum_py: Floats
+    sum_p: Floats
+    sum_y: Floats
+    tp: Whole
+    fp: Whole
+    fn: Whole
+    tn: Whole
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def has_truth(self) -> NDArray[np.bool_]:
+        """Where the truth has the class at all; the others stay out of all means."""
+        return np.asarray(self.sum_y > 0)
+
+
+def per_image(scores: ImageScores) -> dict[str, Floats]:
+    """Each metric of each entry, in [0, 1], under the names dice_loss, dice, iou, precision, ...
+
+    NaN where the truth does not have the class. An object of which nothing was found has
+    precision 0.
+    """
+    tp, fp, fn, tn = (part.astype(np.float64) for part in _counts(scores))
+    soft = (2 * scores.sum_py + SMOOTH) / (scores.sum_p + scores.sum_y + SMOOTH)
+    columns = {
+        "dice_loss": 1.0 - soft,
+        "dice": _ratio(2 * tp, 2 * tp + fp + fn),
+        "iou": _ratio(tp, tp + fp + fn),
+        "precision": _ratio(tp, tp + fp),
+        "recall": _ratio(tp, tp + fn),
+        "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
+    }
+    return {name: np.where(scores.has_truth, value, np.nan) for name, value in columns.items()}
+
+
+def summarise(scores: ImageScores) -> dict[str, float]:
+    """The metrics of a whole validation split, keys `val/…`.
+
+    `…_micro` pool the pixels of all images that have the class. `val/false_alarm_share` is the
+    share of images with nothing to find in which any pixel was decided to be something; it is
+    there only if there are such images, the others only if there are images with something.
+    """
+    metrics: dict[str, float] = {}
+    if scores.has_truth.any():
+        classes = [
+            (scores.class_index == index) & scores.has_truth
+            for index in np.unique(scores.class_index[scores.has_truth])
+        ]
+        columns = per_image(scores)
+        for name, column in columns.items():
+            metrics[f"val/{name}"] = _mean([float(column[chosen].mean()) for chosen in classes])
+        pooled = [_pooled(scores, chosen) for chosen in classes]
+        for name in pooled[0]:
+            metrics[f"val/{name}_micro"] = _mean([values[name] for values in pooled])
+    alarms = _false_alarms(scores)
+    if alarms.size:
+        metrics["val/false_alarm_share"] = float(alarms.mean())
+    return metrics
+
+
+def write_scores(path: Path, scores: ImageScores) -> None:
+    """Write `scores.csv`; floats are written so that reading gives the same float64."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for entry in entries_of(scores):
+        writer.writerow([repr(cell) if isinstance(cell, float) else cell for cell in entry])
+    files.write_text(path, text.getvalue())
+
+
+def read_scores(path: Path) -> ImageScores:
+    """Read a `scores.csv`. Raises DataError when it is not one, naming the line."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.reader(handle)
+        if tuple(next(reader, ())) != COLUMNS:
+            raise DataError(f"{path}:1: the columns must be {','.join(COLUMNS)}")
+        return from_entries(list(_parsed(reader, path)))
+
+
+Entry = tuple[int, str, int, float, float, float, int, int, int, int]
+
+
+def from_entries(entries: list[Entry]) -> ImageScores:
+    """Scores from tuples in the order of COLUMNS."""
+    columns = list(zip(*entries, strict=True)) if entries else [()] * len(COLUMNS)
+    sum_py, sum_p, sum_y = (np.array(column, np.float64) for column in columns[3:6])
+    row, index, tp, fp, fn, tn = (np.array(columns[k], np.int64) for k in (0, 2, 6, 7, 8, 9))
+    return ImageScores(row, columns[1], index, sum_py, sum_p, sum_y, tp, fp, fn, tn)
+
+
+def entries_of(scores: ImageScores) -> list[Entry]:
+    """The scores as plain tuples in the order of COLUMNS."""
+    columns = (scores.row, scores.class_index, scores.sum_py, scores.sum_p, scores.sum_y)
+    row, index, sum_py, sum_p, sum_y = (column.tolist() for column in columns)
+    tp, fp, fn, tn = (column.tolist() for column in _counts(scores))
+    return list(zip(row, scores.image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn, strict=True))
+
+
+def _parsed(reader: Iterator[list[str]], path: Path) -> Iterator[Entry]:
+    for number, cells in enumerate(reader, start=2):
+        try:
+            row, image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn = cells
+            sums = float(sum_py), float(sum_p), float(sum_y)
+            counts = int(tp), int(fp), int(fn), int(tn)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: not a row of scores: {error}") from None
+        if not all(np.isfinite(sums)) or min(sums) < 0 or min(counts) < 0:
+            raise DataError(f"{path}:{number}: sums and counts must be finite and not negative")
+        yield int(row), image, int(index), *sums, *counts
+
+
+def _counts(scores: ImageScores) -> tuple[Whole, Whole, Whole, Whole]:
+    return scores.tp, scores.fp, scores.fn, scores.tn
+
+
+def _pooled(scores: ImageScores, chosen: NDArray[np.bool_]) -> dict[str, float]:
+    """Metrics of the decisions over the pixels of all chosen entries together."""
+    tp, fp, fn, tn = (int(part[chosen].sum()) for part in _counts(scores))
+    return {
+        "dice": 2 * tp / (2 * tp + fp + fn),
+        "iou": tp / (tp + fp + fn),
+        "precision": tp / (tp + fp) if tp + fp else 0.0,
+        "recall": tp / (tp + fn),
+        "accuracy": (tp + tn) / (tp + fp + fn + tn),
+    }
+
+
+def _false_alarms(scores: ImageScores) -> NDArray[np.bool_]:
+    """For each image in which no class is to be found: was anything decided to be there?"""
+    full = set(scores.row[scores.has_truth].tolist())
+    empty = [row for row in np.unique(scores.row).tolist() if row not in full]
+    return np.array([bool(scores.fp[scores.row == row].any()) for row in empty], dtype=np.bool_)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    """0 where both are 0: of an object of which nothing was found, nothing was right."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))

@@ -1,0 +1,98 @@
+"""The optimiser with its two rates, the frozen encoder, and the moving average of the weights."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from harness.config import OptimConfig
+from harness.models.build import split_parameters
+from harness.training.schedule import Schedule
+
+ADAM_BETAS = (0.9, 0.999)
+ONECYCLE_BETA1 = 0.95  # torch's OneCycleLR: the momentum away from the peak
+
+
+def build_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
+    """The optimiser over two groups of parameters: the encoder, and everything else.
+
+    Each group keeps its peak rate as `peak_lr` and its momentum as `peak_momentum`.
+    """
+    groups: list[dict[str, Any]] = []
+    for part, rate in zip(split_parameters(network), config.rates, strict=True):
+        groups.append({"params": part, "lr": rate, "peak_lr": rate})
+    fused = next(network.parameters()).device.type in ("cpu", "cuda")  # 5 % faster, where it is
+    optimizer: Optimizer
+    if config.name == "sgd":
+        optimizer = SGD(
+            groups,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=fused,
+        )
+        momentum = config.momentum
+    else:
+        kind = AdamW if config.name == "adamw" else Adam
+        optimizer = kind(
+            groups, lr=config.lr, betas=ADAM_BETAS, weight_decay=config.weight_decay, fused=fused
+        )
+        momentum = ONECYCLE_BETA1 if config.schedule == "onecycle" else ADAM_BETAS[0]
+    for group in optimizer.param_groups:
+        group["peak_momentum"] = momentum
+    return optimizer
+
+
+def set_rates(optimizer: Optimizer, schedule: Schedule, step: int) -> None:
+    """Set the learning rates (and under onecycle the momentum) for `step`, from 0."""
+    factor = schedule.factor(step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+        momentum = schedule.momentum(step, group["peak_momentum"])
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
+
+
+def train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
+    """Training mode; a frozen encoder gets no gradients and keeps its BatchNorm statistics.
+
+    Not the network's own `freeze_encoder`: after that one its `eval()` leaves the encoder's
+    dropout and stochastic depth on.
+    """
+    network.train()
+    encoder: Any = network.encoder
+    encoder.requires_grad_(not encoder_frozen)
+    if encoder_frozen:
+        encoder.eval()
+
+
+class MovingAverage:
+    """An exponential moving average of a network's weights and statistics.
+
+    The decay grows from 0.1 to its own value over the first steps, (1 + n) / (10 + n), else a
+    short training would be judged by its random beginning.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self._decay = decay
+        self._pairs = _pairs(self.network, network)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after `step`, from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for average, current in self._pairs:
+            if average.dtype.is_floating_point:
+                average.lerp_(current, 1 - decay)
+            else:
+                average.copy_(current)
+
+
+def _pairs(average: nn.Module, network: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    current = network.state_dict(keep_vars=True)
+    return [(value, current[name]) for name, value in average.state_dict(keep_vars=True).items()]

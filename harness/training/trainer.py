@@ -1,0 +1,149 @@
+"""One network being trained: everything that changes from step to step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.config import TrialConfig
+from harness.data.batches import TrainBatches
+from harness.errors import ConfigError
+from harness.training.device import Precision
+from harness.training.errors import DivergedError
+from harness.training.losses import build_loss
+from harness.training.normalise import Normalise, to_device
+from harness.training.optim import MovingAverage, build_optimizer, set_rates, train_mode
+from harness.training.schedule import build_schedule
+
+_CHECK_EVERY = 16  # steps between looks at the loss: each look waits for the device
+
+
+class Trainer:
+    """Trains a network epoch by epoch.
+
+    Attributes:
+        network: what the optimiser changes.
+        judged: what is validated and saved: the moving average if there is one, else `network`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrialConfig,
+        batches: TrainBatches,
+        normalise: Normalise,
+        *,
+        seed: int,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self.network, self._config, self._batches = network, config, batches
+        self._normalise, self._seed, self._device = normalise, seed, device
+        self._forward: Callable[[Tensor], Tensor] = (
+            torch.compile(network) if config.train.compile else network
+        )
+        self._loss = build_loss(config.loss)
+        self._optimizer = build_optimizer(network, config.optim)
+        self._schedule = build_schedule(
+            config.optim, epochs=config.train.epochs, steps_per_epoch=len(batches)
+        )
+        self._half = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision]
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        decay = config.train.ema_decay
+        self._average = None if decay is None else MovingAverage(network, decay)
+
+    @property
+    def judged(self) -> nn.Module:
+        return self.network if self._average is None else self._average.network
+
+    def epoch(self, n: int) -> dict[str, float]:
+        """Train epoch `n`, from 1; the same numbers whichever process trained the ones before.
+
+        Returns:
+            train/loss, the mean over steps, and train/loss_<part> where there are several;
+            optim/lr and optim/encoder_lr, the rates of the last step.
+
+        Raises:
+            DivergedError: the loss is not finite.
+            ConfigError: the network cannot train on so small a batch.
+        """
+        torch.manual_seed(epoch_seed(self._seed, n))
+        train_mode(self.network, encoder_frozen=n <= self._config.train.freeze_encoder_epochs)
+        totals: dict[str, Tensor] = {}
+        for k, (images, masks) in enumerate(self._batches.epoch(n)):
+            values = self._step((n - 1) * len(self._batches) + k, images, masks)
+            totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
+            if k % _CHECK_EVERY == 0:
+                _check_finite(values["loss"], n)
+        _check_finite(totals["loss"], n)
+        means = {f"train/{name}": float(v) / len(self._batches) for name, v in totals.items()}
+        encoder, rest = (float(group["lr"]) for group in self._optimizer.param_groups)
+        return {**means, "optim/lr": rest, "optim/encoder_lr": encoder}
+
+    def state(self) -> dict[str, Any]:
+        """All that must be kept to go on later; tensors are not copied."""
+        return {
+            "network": self.network.state_dict(),
+            "average": None if self._average is None else self._average.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.network.load_state_dict(state["network"])
+        if self._average is not None:
+            self._average.network.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def _step(
+        self, step: int, images: NDArray[np.uint8], masks: NDArray[np.uint8]
+    ) -> dict[str, Tensor]:
+        """One update of the weights; the values of the loss, not yet waited for."""
+        set_rates(self._optimizer, self._schedule, step)
+        inputs = self._normalise(images, self._device)
+        with torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None):
+            logits = _forward(self._forward, inputs)
+        value = self._loss(logits, to_device(masks, self._device))
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(value.total).backward()  # type: ignore[no-untyped-call]
+        if self._config.optim.grad_clip is not None:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optim.grad_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._average is not None:
+            self._average.update(step)
+        parts = value.parts if len(value.parts) > 1 else {}
+        return {
+            "loss": value.total.detach(),
+            **{f"loss_{name}": part for name, part in parts.items()},
+        }
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of torch's random numbers (dropout, stochastic depth) in one epoch; 0: weights."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _forward(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    try:
+        return forward(inputs)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"train.batch_size: BatchNorm has a single value per channel in a batch of "
+            f"{len(inputs)} at {inputs.shape[2]} x {inputs.shape[3]} pixels; use at least 2 "
+            "images per batch, or a larger data.image_size"
+        ) from error
+
+
+def _check_finite(loss: Tensor, epoch: int) -> None:
+    value = float(loss)
+    if not np.isfinite(value):
+        raise DivergedError(f"the training loss is {value} in epoch {epoch}")
