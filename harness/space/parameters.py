@@ -1,0 +1,205 @@
+"""One searched setting (`Choice`, `Whole`, `Real`), and the tests that `when` and `forbid` are."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+Stored = str | int | float | bool | None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality of two settings: 1 is 1.0, but true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a finite number; booleans are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def shown(value: Any) -> str:
+    """A value as a person would write it, cut where it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Holds for a value equal to one of `values`."""
+
+    values: tuple[Any, ...]
+
+    def holds(self, value: Any) -> bool:
+        return any(same(value, one) for one in self.values)
+
+    def as_plain(self) -> Any:
+        alone = len(self.values) == 1 and not isinstance(self.values[0], list)
+        return self.values[0] if alone else list(self.values)
+
+
+@dataclass(frozen=True)
+class Between:
+    """Holds for a number from `low` to `high`, both included; None leaves a side open."""
+
+    low: float | None
+    high: float | None
+
+    def holds(self, value: Any) -> bool:
+        if not is_number(value):
+            return False
+        above = self.low is None or value >= self.low
+        return above and (self.high is None or value <= self.high)
+
+    def as_plain(self) -> Any:
+        sides = {"low": self.low, "high": self.high}
+        return {name: side for name, side in sides.items() if side is not None}
+
+
+Match = AnyOf | Between
+Condition = Mapping[str, Match]  # by full key; all of them must hold; empty: always
+
+
+def condition_as_plain(condition: Condition) -> dict[str, Any]:
+    """The condition as it is written in a space."""
+    return {key: match.as_plain() for key, match in condition.items()}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values: None, bool, int, float, str or a list of such."""
+
+    key: str
+    choices: tuple[Any, ...]
+    when: Condition = field(default_factory=dict)
+
+    def stored(self, value: Any) -> Stored:
+        """What Optuna is given for a choice: a list as its JSON text, everything else as it is."""
+        return json.dumps(value) if isinstance(value, list) else value
+
+    def value(self, stored: Stored) -> Any:
+        """The choice that `stored` stands for.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        for choice in self.choices:
+            if same(self.stored(choice), stored):
+                return choice
+        raise ValueError(f"{self.key}: {stored!r} is none of {list(self.choices)}")
+
+    @property
+    def stored_choices(self) -> tuple[Stored, ...]:
+        """All choices as Optuna is given them, in the order of the space."""
+        return tuple(self.stored(choice) for choice in self.choices)
+
+    def contains(self, value: Any) -> bool:
+        return any(same(value, choice) for choice in self.choices)
+
+    def canonical(self, value: Any) -> Any:
+        """The choice that equals `value`, e.g. 1 for 1.0."""
+        return next(choice for choice in self.choices if same(value, choice))
+
+    def values(self) -> Iterator[Any]:
+        yield from self.choices
+
+    @property
+    def size(self) -> int:
+        return len(self.choices)
+
+    def as_plain(self) -> dict[str, Any]:
+        return {"choices": list(self.choices)} | _when(self.when)
+
+
+@dataclass(frozen=True)
+class _Range:
+    key: str
+    low: Any
+    high: Any
+    step: Any
+    log: bool = False
+    when: Condition = field(default_factory=dict)
+
+    def contains(self, value: Any) -> bool:
+        if not is_number(value) or not self.low <= value <= self.high:
+            return False
+        if self.step is None:
+            return True
+        steps = float(value - self.low) / self.step
+        return bool(
+            abs(steps - round(steps)) < 1e-8
+        )  # Optuna's tolerance (FloatDistribution._contains)
+
+    def as_plain(self) -> dict[str, Any]:
+        plain = {"low": self.low, "high": self.high, "step": self.step, "log": self.log}
+        return plain | _when(self.when)
+
+
+@dataclass(frozen=True)
+class Whole(_Range):
+    """A whole number from `low` to `high`, both included, in steps; under `log` the step is 1."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int) and super().contains(value)
+
+    def canonical(self, value: Any) -> int:
+        return int(value)
+
+    def values(self) -> Iterator[int]:
+        yield from range(self.low, self.high + 1, self.step)
+
+    @property
+    def size(self) -> int:
+        return (self.high - self.low) // self.step + 1
+
+
+@dataclass(frozen=True)
+class Real(_Range):
+    """A number from `low` to `high`, both included; `step` None: any between."""
+
+    low: float
+    high: float
+    step: float | None = None
+
+    def canonical(self, value: Any) -> float:
+        return float(value)
+
+    def values(self) -> Iterator[float]:
+        """Every value, computed in decimals as Optuna's grid is, so that 0.1 + 0.2 is 0.3.
+
+        Raises:
+            ValueError: there is no step.
+        """
+        if self.step is None:
+            raise ValueError(f"{self.key}: no step")
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        yield from (float(low + i * step) for i in range(self.size or 0))
+
+    @property
+    def size(self) -> int | None:
+        """The number of values; None: endless."""
+        if self.step is None:
+            return None
+        low, high, step = (Decimal(str(n)) for n in (self.low, self.high, self.step))
+        return int((high - low) / step) + 1
+
+
+Parameter = Choice | Whole | Real
+
+
+def _when(condition: Condition) -> dict[str, Any]:
+    return {"when": condition_as_plain(condition)} if condition else {}

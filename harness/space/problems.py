@@ -1,0 +1,46 @@
+"""The problems of one space, gathered with their lines and raised together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import ConfigError
+
+Spot = tuple[str | int, ...]  # keys and positions from the top of the document
+MOST = 100  # enough to see that a file is something else altogether
+
+
+@dataclass
+class Problems:
+    """Collects `place: key: what`, or `place:line: key: what` where lines are known."""
+
+    place: str
+    line: Callable[[Spot], int] | None = None
+    broken: set[str] = field(default_factory=set)  # full keys that could not be read
+    _found: list[tuple[int, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, spot: Spot, what: str, *, name: str = "", breaks: Sequence[str] = ()) -> None:
+        """Note one problem.
+
+        Args:
+            spot: Where it stands in the document.
+            what: What is wrong, and what would be right.
+            name: The key it is about; by default the spot itself.
+            breaks: Full keys about which nothing more should be said.
+        """
+        self.broken.update(breaks)
+        line = 0 if self.line is None else self.line(spot)
+        where = self.place if self.line is None else f"{self.place}:{line}"
+        shown = name or ".".join(str(part) for part in spot)
+        self._found.append((line, f"{where}: {shown}: {what}" if shown else f"{where}: {what}"))
+
+    def raise_any(self) -> None:
+        """Raise ConfigError with all problems in order of lines, if there are any."""
+        if not self._found:
+            return
+        lines = [text for _, text in sorted(self._found, key=lambda problem: problem[0])]
+        if len(lines) > MOST:
+            lines = [*lines[:MOST], f"{self.place}: and {len(lines) - MOST} more"]
+        raise ConfigError(lines)

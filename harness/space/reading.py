@@ -1,0 +1,301 @@
+"""From YAML, or a dict, to a checked `Space`; every mistake at once, each with its line."""
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import strict_yaml
+from harness.errors import ConfigError, nearest
+from harness.space import checks
+from harness.space.conditions import circle, in_order, outside, read_condition, with_condition
+from harness.space.fields import read_parameter
+from harness.space.finding import find_space
+from harness.space.keys import full_key, known_keys, likely_keys, problem_with
+from harness.space.parameters import Condition, Parameter, shown
+from harness.space.problems import Problems, Spot
+from harness.space.schema import Legal, Space
+
+__all__ = ["Legal", "find_space", "lay_over", "read_space", "space_from_dict"]
+
+_KINDS: dict[str, tuple[type[Any], str]] = {
+    "parameters": (dict, "mapping of keys"),
+    "fixed": (dict, "mapping of keys"),
+    "forbid": (list, "list of mappings"),
+    "enqueue": (list, "list of mappings"),
+}
+
+
+def read_space(path: Path, *, legal: Legal) -> Space:
+    """The space of a YAML file.
+
+    Raises:
+        ConfigError: every problem as `file:line: key: what is wrong; what would be right`.
+    """
+    place = _shown_path(path)
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(strict_yaml.MAX_BYTES + 1)
+        document = strict_yaml.load(data.decode("utf-8"), place=place)
+    except OSError as error:
+        raise ConfigError(f"{place}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{place}:{line}: not UTF-8 text, so not a search space") from None
+    return _Reader(document.value, legal, Problems(place, document.line)).read()
+
+
+def space_from_dict(value: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
+    """The space of a mapping built as the YAML is; tuples count as lists.
+
+    Raises:
+        ConfigError: every problem as `place: key: what is wrong; what would be right`.
+    """
+    return _Reader(_plain(value, place), legal, Problems(place)).read()
+
+
+def lay_over(space: Space, fixed: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
+    """The space with more fixed values (`--set`, study.yaml), checked again as a whole.
+
+    Args:
+        space: A space as read; its own fixed values give way to equal keys of `fixed`.
+        fixed: Full or short keys and their values.
+        place: What problems call the source of `fixed`, e.g. `--set`.
+        legal: Legal values.
+
+    Raises:
+        ConfigError: unknown keys, illegal values, searched keys, and parameters of the space that
+            the new values leave without effect.
+    """
+    noted = Problems(place)
+    reader = _Reader({"fixed": _plain(fixed, place)}, legal, noted, by_hand=False)
+    reader.parameters = dict(space.by_key)
+    reader.read_fixed()
+    noted.raise_any()
+    both = space.as_dict() | {"fixed": space.fixed | reader.fixed}
+    return space_from_dict(both, place=place, legal=legal)
+
+
+@dataclass
+class _Reader:
+    """One pass over a document; what can be read is kept, so that later sections see it."""
+
+    document: Any
+    legal: Legal
+    problems: Problems
+    by_hand: bool = True  # a document, in which problems are found below `fixed`, not beside it
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def read(self) -> Space:
+        self._check_sections()
+        self._read_parameters()
+        self.read_fixed()
+        self._read_conditions()
+        ordered = self._ordered()
+        forbid, enqueue = self._read_forbid(), self._read_enqueue()
+        space = Space(ordered, self.fixed, forbid, enqueue)
+        for key, what in checks.unfit(space, self.legal, self.problems.broken):
+            section = "parameters" if key in self.parameters else "fixed"
+            self.problems.add(self._written(section, key), what, name=key)
+        self.problems.raise_any()
+        self._check_rows(space)
+        self.problems.raise_any()
+        reason = checks.nothing_allowed(space)
+        if reason is not None:
+            self.problems.add(("parameters",), reason)
+        self.problems.raise_any()
+        return space
+
+    def read_fixed(self) -> None:
+        for short, value in self._section("fixed").items():
+            path = ("fixed", short)
+            key = self._key(short, path, self.fixed)
+            if key is None:
+                continue
+            problem = problem_with(key, value, self.legal)
+            if key in self.parameters or key in self.problems.broken:
+                problem = "both fixed and searched; keep it under parameters: or under fixed:"
+                if not self.by_hand:
+                    problem = "searched by this space; take it out of the space, or do not set it"
+            if problem is not None:
+                self.problems.add(path, problem, name=key, breaks=[key])
+            else:
+                self.fixed[key] = value
+
+    def _check_sections(self) -> None:
+        if not isinstance(self.document, dict):
+            what = "empty" if self.document is None else shown(self.document)
+            self.problems.add((), f"a space is a mapping with `parameters:`; this is {what}")
+            self.problems.raise_any()
+        for name, (kind, word) in _KINDS.items():
+            value = self.document.get(name)
+            if value is not None and not isinstance(value, kind):
+                self.problems.add((name,), f"must be a {word} (got {shown(value)})")
+        self.problems.raise_any()
+        for name, value in self.document.items():
+            problem = self._section_problem(name, value)
+            if problem is not None:
+                self.problems.add((name,), problem)
+
+    def _section_problem(self, name: str, value: Any) -> str | None:
+        if name == "format":
+            known = value == 1 and not isinstance(value, bool)
+            return None if known else f"this harness reads format 1 (got {shown(value)})"
+        if name in _KINDS:
+            return None
+        if name.rpartition(".")[2] in {key.rpartition(".")[2] for key in known_keys(self.legal)}:
+            return "a setting belongs under parameters: or fixed:"
+        return f"no such section{nearest(name, _KINDS)}"
+
+    def _section(self, name: str) -> Any:
+        """A section of the document, empty where it is absent or null."""
+        value = self.document.get(name)
+        return _KINDS[name][0]() if value is None else value
+
+    def _key(self, short: str, path: Spot, taken: Mapping[str, Any]) -> str | None:
+        try:
+            key = full_key(short, self.legal)
+        except ConfigError as error:
+            likely = likely_keys(short, known_keys(self.legal))
+            for problem in error.problems:
+                self.problems.add(path, problem, name=short, breaks=likely)
+            return None
+        if key in taken:
+            self.problems.add(path, f"named twice, also as {key}; keep one", name=short)
+            return None
+        return key
+
+    def _read_parameters(self) -> None:
+        for short, written in self._section("parameters").items():
+            path = ("parameters", short)
+            key = self._key(short, path, self.parameters)
+            if key is None:
+                continue
+
+            def note(name: str, what: str, path: Spot = path, key: str = key) -> None:
+                where = (*path, name) if name else path
+                self.problems.add(where, what, name=key, breaks=[key])
+
+            parameter = read_parameter(key, written, self.legal, note)
+            if parameter is not None:
+                self.parameters[key] = parameter
+
+    def _read_conditions(self) -> None:
+        for short, written in self._section("parameters").items():
+            if not isinstance(written, dict) or written.get("when") in (None, {}):
+                continue
+            path = ("parameters", short, "when")
+            condition = self._condition(written["when"], path, f"{short}: when")
+            try:
+                key = full_key(short, self.legal)
+            except ConfigError:
+                continue
+            if condition is None:
+                self.problems.broken.add(key)
+            elif key in self.parameters:
+                self.parameters[key] = with_condition(self.parameters[key], condition)
+
+    def _condition(self, written: Any, path: Spot, name: str) -> Condition | None:
+        return read_condition(written, path, self.parameters, self.legal, self.problems, name)
+
+    def _ordered(self) -> tuple[Parameter, ...]:
+        found = list(self.parameters.values())
+        keys = circle(found)
+        if keys:
+            what = f"conditions in a circle: {' → '.join(keys)}"
+            self.problems.add((*self._written("parameters", keys[0]), "when"), what, name="when")
+            self.problems.raise_any()
+        return in_order(found)
+
+    def _read_forbid(self) -> tuple[Condition, ...]:
+        rules: list[Condition] = []
+        for i, written in enumerate(self._section("forbid")):
+            rule = self._condition(written, ("forbid", i), "forbid")
+            if rule is None:
+                continue
+            searched = set(self.parameters) | self.problems.broken
+            if not searched & set(rule):
+                what = "names no searched key, so it forbids everything or nothing"
+                self.problems.add(("forbid", i), what, name="forbid")
+            rules.append(rule)
+        return tuple(rules)
+
+    def _read_enqueue(self) -> tuple[dict[str, Any], ...]:
+        rows = self._section("enqueue")
+        return tuple(self._read_row(row, ("enqueue", i)) for i, row in enumerate(rows))
+
+    def _read_row(self, written: Any, path: Spot) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        if not isinstance(written, dict) or not written:
+            self.problems.add(
+                path, "must name keys and values, e.g. {optim.lr: 3e-4}", name="enqueue"
+            )
+            return row
+        for short, value in written.items():
+            key = self._key(short, (*path, short), row)
+            if key is None or key in self.problems.broken:
+                continue
+            parameter = self.parameters.get(key)
+            if parameter is not None:
+                problem = outside(parameter, value)
+            elif key in self.fixed:
+                problem = f"fixed at {shown(self.fixed[key])} here; take it out of this row"
+            else:
+                problem = "not searched here; add it to parameters: or take it out of this row"
+            if problem is not None:
+                self.problems.add((*path, short), problem, name=f"enqueue: {key}")
+            elif parameter is not None:
+                row[key] = parameter.canonical(value)
+        return row
+
+    def _check_rows(self, space: Space) -> None:
+        """Rows that `when`, `forbid` or the trial configuration refuse, as far as they go."""
+        for i, row in enumerate(space.enqueue):
+            for parameter in space.parameters:
+                known = all(key in row or key not in space.by_key for key in parameter.when)
+                if parameter.key in row and known and not space.applies(parameter, row):
+                    what = "not in force beside the other values of this row; take it out"
+                    where = ("enqueue", i, parameter.key)
+                    self.problems.add(where, what, name=f"enqueue: {parameter.key}")
+            whole = all(p.key in row for p in space.parameters if space.applies(p, row))
+            rule = space.rule_against(row)
+            if whole or rule is not None:
+                reason = space.forbidden(row)
+                if reason is not None:
+                    self.problems.add(("enqueue", i), reason, name="enqueue")
+
+    def _written(self, section: str, key: str) -> Spot:
+        """Where a full key stands, which may be written short."""
+        for short in self._section(section):
+            if key in (short, *([] if "." in short else [f"{key.rpartition('.')[0]}.{short}"])):
+                return (section, short)
+        return (section,)
+
+
+def _plain(value: Any, place: str) -> Any:
+    """A copy in plain dicts and lists."""
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise ConfigError(f"{place}: {wrong[0]!r}: a key must be text")
+        return {str(key): _plain(item, place) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, place) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, numbers.Integral):  # also numpy's
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise ConfigError(f"{place}: {value!r}: must be text, a number, true, false, null or a list")
+
+
+def _shown_path(path: Path) -> str:
+    """The path as a person would type it here."""
+    absolute = path.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)

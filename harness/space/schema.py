@@ -1,0 +1,216 @@
+"""A search space as a plain value: parameters, fixed values, forbidden combinations, first rows.
+
+`harness.space.reading` builds it and checks it; the sampler draws from it.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from harness.config import TrialConfig
+from harness.errors import ConfigError
+from harness.space.parameters import (
+    AnyOf,
+    Between,
+    Choice,
+    Condition,
+    Match,
+    Parameter,
+    Real,
+    Stored,
+    Whole,
+    condition_as_plain,
+)
+
+__all__ = [
+    "AnyOf",
+    "Between",
+    "Choice",
+    "Condition",
+    "Legal",
+    "Match",
+    "Parameter",
+    "Real",
+    "Space",
+    "Whole",
+]
+
+MAX_GRID = 100_000  # more trainings than anybody will run; counting them would take minutes
+
+
+@dataclass(frozen=True)
+class Legal:
+    """What the floors above know: the legal values of keys that the configuration leaves open.
+
+    Attributes:
+        values: By full key, e.g. `model.arch`; a key that is absent is checked by its type alone.
+        options: The names of each architecture's constructor options; empty: any name is taken.
+    """
+
+    values: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    options: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Which settings of a trial vary, and how.
+
+    Attributes:
+        parameters: A parameter comes after those that its `when` names.
+        fixed: Settings of every trial, by full key; never one of a parameter.
+        forbid: Combinations that are not drawn.
+        enqueue: Rows to try first, by full key; what a row leaves out the sampler completes.
+    """
+
+    parameters: tuple[Parameter, ...] = ()
+    fixed: dict[str, Any] = field(default_factory=dict)
+    forbid: tuple[Condition, ...] = ()
+    enqueue: tuple[dict[str, Any], ...] = ()
+
+    @cached_property
+    def by_key(self) -> dict[str, Parameter]:
+        """The parameters by their full keys."""
+        return {parameter.key: parameter for parameter in self.parameters}
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """Every setting that is not searched: fixed, else its default."""
+        defaults = TrialConfig().flat() | self.fixed
+        return {key: value for key, value in defaults.items() if key not in self.by_key}
+
+    def applies(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
+        """Whether a parameter is in force beside `values` (searched, by full key).
+
+        A condition on a parameter that is itself not in force does not hold.
+        """
+        return self._holds(parameter.when, values)
+
+    def forbidden(self, values: Mapping[str, Any]) -> str | None:
+        """Why a complete combination must not be trained; None: it may.
+
+        Args:
+            values: Exactly the parameters in force, by full key.
+
+        Returns:
+            The rule of `forbid`, or what the trial configuration says against it.
+        """
+        rule = self.rule_against(values)
+        if rule is not None:
+            return f"forbidden by {condition_as_plain(rule)}"
+        try:
+            self.configuration(values)
+        except ConfigError as error:
+            return "; ".join(error.problems)
+        return None
+
+    def rule_against(self, values: Mapping[str, Any]) -> Condition | None:
+        """The first rule of `forbid` whose keys are all present and hold, also in part of a row."""
+        return next((rule for rule in self.forbid if self._holds(rule, values)), None)
+
+    def configuration(self, values: Mapping[str, Any]) -> TrialConfig:
+        """The trial configuration of a combination. Raises ConfigError when there is none."""
+        return TrialConfig.from_flat({**self.fixed, **values}, place="this combination")
+
+    def stored(self, values: Mapping[str, Any]) -> dict[str, Stored]:
+        """Values as Optuna is given them: a list among choices as its JSON text."""
+        by_key = self.by_key
+        return {key: _stored(by_key[key], value) for key, value in values.items()}
+
+    def restored(self, stored: Mapping[str, Stored]) -> dict[str, Any]:
+        """Optuna's parameters as values. Raises ValueError for one that is no choice."""
+        by_key = self.by_key
+        return {key: _restored(by_key[key], value) for key, value in stored.items()}
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every allowed combination once; the last parameter varies fastest.
+
+        Raises:
+            ConfigError: at the call, when a parameter has no step; the message names all of them.
+        """
+        endless = [parameter.key for parameter in self.parameters if parameter.size is None]
+        if endless:
+            raise ConfigError(f"{', '.join(endless)}: a grid needs `step` or `choices` here")
+        return (values for values in self.combinations() if self.forbidden(values) is None)
+
+    @cached_property
+    def grid_size(self) -> int:
+        """How many combinations `grid` yields.
+
+        Raises:
+            ConfigError: as `grid`, or when there may be more than 100,000.
+        """
+        grid = self.grid()
+        if math.prod(parameter.size or 1 for parameter in self.parameters) > MAX_GRID:
+            raise ConfigError(
+                f"the grid has more than {MAX_GRID:,} combinations; "
+                "take fewer choices, larger steps or another sampler"
+            )
+        return sum(1 for _ in grid)
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """As `grid`, with what is forbidden. Raises ValueError for a parameter without step."""
+        yield from self._combinations({}, 0)
+
+    def draw(self, rng: random.Random) -> dict[str, Any]:
+        """One combination at random (uniform, or uniform in the logarithm), allowed or not."""
+        values: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if self.applies(parameter, values):
+                values[parameter.key] = _draw(parameter, rng)
+        return values
+
+    def as_dict(self) -> dict[str, Any]:
+        """The space as `space.yaml` records it: full keys, every field spelled out.
+
+        `space_from_dict` reads it back to an equal space.
+        """
+        return {
+            "format": 1,
+            "parameters": {one.key: one.as_plain() for one in self.parameters},
+            "fixed": dict(self.fixed),
+            "forbid": [condition_as_plain(rule) for rule in self.forbid],
+            "enqueue": [dict(row) for row in self.enqueue],
+        }
+
+    def _combinations(self, values: dict[str, Any], start: int) -> Iterator[dict[str, Any]]:
+        for i, parameter in itertools.islice(enumerate(self.parameters), start, None):
+            if self.applies(parameter, values):
+                for value in parameter.values():
+                    yield from self._combinations({**values, parameter.key: value}, i + 1)
+                return
+        yield values
+
+    def _holds(self, condition: Condition, values: Mapping[str, Any]) -> bool:
+        for key, match in condition.items():
+            place = values if key in self.by_key else self.constants
+            if key not in place or not match.holds(place[key]):
+                return False
+        return True
+
+
+def _stored(parameter: Parameter, value: Any) -> Stored:
+    if isinstance(parameter, Choice):
+        return parameter.stored(value)
+    return parameter.canonical(value)
+
+
+def _restored(parameter: Parameter, stored: Stored) -> Any:
+    return parameter.value(stored) if isinstance(parameter, Choice) else stored
+
+
+def _draw(parameter: Parameter, rng: random.Random) -> Any:
+    if isinstance(parameter, Choice):
+        return rng.choice(parameter.choices)
+    if parameter.log:
+        value = math.exp(rng.uniform(math.log(parameter.low), math.log(parameter.high)))
+        value = min(max(value, parameter.low), parameter.high)
+        return round(value) if isinstance(parameter, Whole) else value
+    if isinstance(parameter, Whole):
+        return rng.randrange(parameter.low, parameter.high + 1, parameter.step)
+    if parameter.step is None:
+        return rng.uniform(parameter.low, parameter.high)
+    return rng.choice(tuple(parameter.values()))
