@@ -168,6 +168,12 @@ def _needs_weight(part: str) -> Callable[[Values], str | None]:
     return rule
 
 
+def _smoothing(values: Values) -> str | None:
+    if max(values("loss.bce")) > 0 or max(values("loss.focal")) > 0:
+        return None
+    return "it moves the targets of loss.bce and loss.focal, which are never above 0"
+
+
 def _needs_company(part: str) -> Callable[[Values], str | None]:
     """Weights are divided by their sum, so that a part alone always weighs 1."""
 
@@ -217,6 +223,7 @@ _RULES: Mapping[str, Callable[[Values], str | None]] = {
     "optim.encoder_lr": _frozen,
     "optim.encoder_lr_scale": _scale,
     "loss.focal_gamma": _needs_weight("focal"),
+    "loss.label_smoothing": _smoothing,
     "loss.tversky_alpha": _needs_weight("tversky"),
     "train.patience": _patience,
     "train.checkpoint_s": _same_training,

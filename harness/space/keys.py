@@ -96,8 +96,10 @@ def problem_with(key: str, value: Any, legal: Legal) -> str | None:
     except ConfigError as error:
         mine = f": {key}: "  # problems of a whole group may be healed by other keys
         own = [line.removeprefix(mine) for line in error.problems if line.startswith(mine)]
-        return own[0].replace(repr(value), shown(value)) + _hint(key, value) if own else None
-    return None
+        if own:
+            return own[0].replace(repr(value), shown(value)) + _hint(key, value)
+    check = legal.checks.get(key)
+    return None if check is None else check(value)
 
 
 def takes_fractions(key: str) -> bool:

@@ -6,7 +6,7 @@
 import itertools
 import math
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -48,10 +48,12 @@ class Legal:
 
     Attributes:
         values: By full key, e.g. `model.arch`; a key that is absent is checked by its type alone.
+        checks: By full key, where the values cannot be listed: what is wrong with a value, or None.
         options: The names of each architecture's constructor options; empty: any name is taken.
     """
 
     values: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    checks: Mapping[str, Callable[[Any], str | None]] = field(default_factory=dict, kw_only=True)
     options: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
