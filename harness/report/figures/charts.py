@@ -1,0 +1,160 @@
+"""All figures of a report, by section, each with the sentence that stands where one is empty."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from harness.report.figures.cost import cost_rows, draw_cost
+from harness.report.figures.curves import curve_rows, draw_curves
+from harness.report.figures.history import draw_history, history_rows
+from harness.report.figures.importances import draw_importances, importance_rows
+from harness.report.figures.parallel import draw_parallel, parallel_rows
+from harness.report.figures.slices import draw_slice, slice_rows
+from harness.report.figures.style import Objective
+from harness.report.tables import MIN_IMPORTANCE_TRIALS, StudyTables, of_state, ranked_records
+
+FEW = 20  # complete trials below which importances are a hint at most
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and what it shows in words, for those who cannot see it."""
+
+    label: str
+    figure: go.Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures that belong together.
+
+    Attributes:
+        layout: `one` below the other, `small` ones side by side, `wide` scrolls on a phone.
+        empty: why there is no figure; "" where there is one.
+    """
+
+    anchor: str
+    title: str
+    caption: str
+    charts: tuple[Chart, ...]
+    layout: str
+    empty: str
+
+
+def sections(tables: StudyTables) -> list[Section]:
+    """Every section in the order of the page."""
+    settings = tables.config.objective
+    objective = Objective(settings.metric, settings.direction == "minimize")
+    return [
+        _history(tables, objective),
+        _curves(tables, objective),
+        _importances(tables),
+        _parallel(tables, objective),
+        _slices(tables, objective),
+        _costs(tables, objective),
+    ]
+
+
+def _section(
+    anchor: str, title: str, caption: str, charts: Sequence[Chart], empty: str, layout: str = "one"
+) -> Section:
+    return Section(anchor, title, caption, tuple(charts), layout, "" if charts else empty)
+
+
+def _history(tables: StudyTables, objective: Objective) -> Section:
+    rows = history_rows(tables)
+    drawn = any(row.value is not None for row in rows)
+    label = f"{objective.metric} of {len(rows)} trials in order, with the best so far"
+    n_failed = len(of_state(tables, "failed"))
+    return _section(
+        "history",
+        "Optimisation history",
+        "Each point is a trial at its best epoch, the line the best complete trial so far. Crosses "
+        "are pruned trials: they were stopped early and are not comparable."
+        + (f" Failed trials: {n_failed}." if n_failed else ""),
+        [Chart(label, draw_history(rows, objective))] if drawn else [],
+        "No trial has finished an epoch yet.",
+    )
+
+
+def _curves(tables: StudyTables, objective: Objective) -> Section:
+    charts = []
+    titles = {objective.metric: objective.title, "train/loss": "train/loss (weighted parts)"}
+    for metric, title in titles.items():
+        curves = curve_rows(tables, metric)
+        if curves:
+            label = f"{metric} by epoch of {len(curves)} trials"
+            charts.append(Chart(label, draw_curves(curves, metric, title)))
+    return _section(
+        "curves",
+        "Learning curves",
+        "All trials. The leading ones are in colour; a cross ends a pruned one. Training losses "
+        "compare only between trials with the same loss weights.",
+        charts,
+        "No trial has finished an epoch yet.",
+    )
+
+
+def _importances(tables: StudyTables) -> Section:
+    rows = importance_rows(tables)
+    n = len(ranked_records(tables))
+    quality = f"With {n} complete trials this is a hint at most." if n < FEW else ""
+    branches = any(row.in_force < row.complete for row in rows)
+    label = "Share of each parameter: " + ", ".join(f"{r.key} {r.share:.2f}" for r in rows)
+    return _section(
+        "importances",
+        "Parameter importances",
+        "How much each parameter's value tells about being among the best trials (PED-ANOVA). "
+        + ("Lighter bars: in force in some trials only. " if branches else "")
+        + quality,
+        [Chart(label, draw_importances(rows))] if rows else [],
+        f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; {n} are complete."
+        if tables.parameters
+        else "No parameter was searched.",
+    )
+
+
+def _parallel(tables: StudyTables, objective: Objective) -> Section:
+    axes, lines = parallel_rows(tables)
+    label = f"{len(lines)} complete trials across " + ", ".join(axis.key for axis in axes)
+    return _section(
+        "parallel",
+        "Parallel coordinates",
+        "One line per complete trial, from orange (best) over blue to grey (worst). A gap: the "
+        "parameter was not in force.",
+        [Chart(label, draw_parallel(axes, lines, objective))] if lines else [],
+        "Needs two complete trials that differ in a parameter.",
+        "wide",
+    )
+
+
+def _slices(tables: StudyTables, objective: Objective) -> Section:
+    charts = [
+        Chart(f"{objective.metric} against {piece.axis.key}", draw_slice(piece, objective))
+        for piece in slice_rows(tables)
+    ]
+    return _section(
+        "slices",
+        "Slices",
+        "The objective against one parameter at a time; later trials are darker. Crosses are "
+        "pruned trials at the best they had reached.",
+        charts,
+        "Needs a complete trial and a searched parameter.",
+        "small",
+    )
+
+
+def _costs(tables: StudyTables, objective: Objective) -> Section:
+    charts = [
+        Chart(f"{objective.metric} against {cost}", draw_cost(rows, cost, objective))
+        for cost, rows in cost_rows(tables).items()
+    ]
+    return _section(
+        "cost",
+        "Cost against quality",
+        "Complete trials. Times and memory hold for the device each trial ran on.",
+        charts,
+        "No complete trial has recorded its costs.",
+        "small",
+    )

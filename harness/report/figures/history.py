@@ -1,0 +1,76 @@
+"""Optimisation history: what each trial reached, and the best so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from harness.report.figures.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    Objective,
+    empty_figure,
+    finite,
+    hover,
+)
+from harness.report.tables import StudyTables, ranked_records
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One trial; `best` is the best complete value up to it, None before there is one."""
+
+    number: int
+    state: str
+    value: float | None
+    best: float | None
+
+
+def history_rows(tables: StudyTables) -> list[HistoryRow]:
+    """Every trial in order of number; only complete ones move the best."""
+    rows: list[HistoryRow] = []
+    best: float | None = None
+    better = min if tables.minimized else max
+    ranked = {record.number for record in ranked_records(tables)}
+    for record in tables.records:
+        value = record.value if finite(record.value) else None
+        if value is not None and record.number in ranked:
+            best = value if best is None else better(best, value)
+        rows.append(HistoryRow(record.number, record.state, value, best))
+    return rows
+
+
+def draw_history(rows: Sequence[HistoryRow], objective: Objective) -> go.Figure:
+    """Value of each trial, the best complete one so far as steps, pruned ones as crosses."""
+    figure = empty_figure("trial", objective.title)
+    best = [row for row in rows if row.best is not None]
+    figure.add_scatter(
+        x=[row.number for row in best],
+        y=[row.best for row in best],
+        mode="lines",
+        line={"shape": "hv", "color": ORANGE, "width": 2.5},
+        name="best so far",
+        hoverinfo="skip",
+    )
+    looks = {
+        "complete": (BLUE, "circle"),
+        "pruned": (GREY, "x"),
+        "failed": (GREY, "triangle-down-open"),
+        "running": (SKY, "circle-open"),
+    }
+    for state, (colour, symbol) in looks.items():
+        points = [(r.number, r.value) for r in rows if r.state == state and r.value is not None]
+        if points:
+            figure.add_scatter(
+                x=[number for number, _ in points],
+                y=[value for _, value in points],
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 8},
+                name=state,
+                hovertext=[hover(number, objective, value, state) for number, value in points],
+                hoverinfo="text",
+            )
+    figure.update_xaxes(dtick=1 if len(rows) <= 20 else None)
+    return figure

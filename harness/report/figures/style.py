@@ -1,0 +1,79 @@
+"""Colours, axes and texts that all figures share."""
+
+import html
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+# After Okabe and Ito, readable for colour-blind people; tones that hold on a light and a dark page.
+BLUE, ORANGE, GREEN = "#2b83c9", "#e08e00", "#0f9b74"
+PURPLE, SKY, RED = "#c46a9b", "#4aa8dd", "#d6602a"
+GREY = "rgba(128,128,128,0.6)"
+GRID = "rgba(128,128,128,0.22)"
+LEADERS = (ORANGE, GREEN, PURPLE)  # the leading trials, by rank, in every figure
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective metric as figures name it; all objectives lie in 0 to 1."""
+
+    metric: str
+    minimized: bool
+
+    @property
+    def better(self) -> str:
+        return f"{'lower' if self.minimized else 'higher'} is better"
+
+    @property
+    def title(self) -> str:
+        return f"{self.metric}<br>(0 to 1, {self.better})"
+
+
+def empty_figure(x_title: str, y_title: str, *, height: int = 380) -> go.Figure:
+    """A figure without traces and without a background, so that it suits light and dark pages."""
+    figure = go.Figure()
+    figure.update_layout(
+        template=go.layout.Template(),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        height=height,
+        margin={"l": 66, "r": 18, "t": 30, "b": 50},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        hovermode="closest",
+        font={"family": "system-ui, sans-serif", "size": 13},
+    )
+    axis = {"gridcolor": GRID, "linecolor": GREY, "zeroline": False, "automargin": True}
+    figure.update_xaxes(title={"text": x_title}, **axis)
+    figure.update_yaxes(title={"text": y_title}, **axis)
+    return figure
+
+
+def hover(number: int, objective: Objective, value: float, note: str) -> str:
+    """The text shown over a point of one trial."""
+    return f"trial {number} ({safe(note)})<br>{objective.metric} {value:.5f}"
+
+
+def safe(text: str) -> str:
+    """Plotly reads a little HTML in every text; what others wrote must not be taken for it."""
+    return html.escape(text, quote=False)
+
+
+def short(text: str, most: int = 24) -> str:
+    """The text cut to `most` characters, an ellipsis at the cut."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def text_of(value: Any) -> str:
+    """A parameter's value as people read it: four digits of a float, `null` for None."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def finite(value: Any) -> bool:
+    """Whether it is a number that can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)

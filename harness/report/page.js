@@ -1,0 +1,97 @@
+"use strict";
+(() => {
+  const page = document.documentElement;
+  const divs = [...document.querySelectorAll("[data-figure]")];
+
+  /* Figures have no colours of their own for text: they take the page's, light or dark. */
+  const colours = () => {
+    const style = getComputedStyle(page);
+    const get = (name) => style.getPropertyValue(name).trim();
+    return {
+      "font.color": get("--text"),
+      "hoverlabel.bgcolor": get("--card"),
+      "hoverlabel.font.color": get("--text"),
+      "hoverlabel.bordercolor": get("--line"),
+      "modebar.color": get("--soft"),
+      "modebar.activecolor": get("--accent"),
+    };
+  };
+  const themed = (layout) => ({
+    ...layout,
+    font: { ...layout.font, color: colours()["font.color"] },
+    hoverlabel: {
+      align: "left",
+      bgcolor: colours()["hoverlabel.bgcolor"],
+      bordercolor: colours()["hoverlabel.bordercolor"],
+      font: { color: colours()["font.color"] },
+    },
+    modebar: {
+      bgcolor: "rgba(0,0,0,0)",
+      color: colours()["modebar.color"],
+      activecolor: colours()["modebar.activecolor"],
+    },
+  });
+  const draw = async () => {
+    const figures = JSON.parse(document.getElementById("harness-figures").textContent);
+    const options = {
+      responsive: true,
+      displaylogo: false,
+      displayModeBar: matchMedia("(hover: none)").matches ? false : "hover",
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    };
+    for (const div of divs) {
+      const figure = figures[Number(div.dataset.figure)];
+      try {
+        await Plotly.newPlot(div, figure.data, themed(figure.layout), options);
+        div.dataset.drawn = "yes";
+      } catch (error) {
+        div.textContent = "This figure could not be drawn: " + error;
+        console.error(error);
+      }
+    }
+    page.dataset.figures = "done";
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    for (const div of divs.filter((one) => one.dataset.drawn)) Plotly.relayout(div, colours());
+  });
+
+  /* Numbers sort as numbers, the rest as text, cells without a value last in both directions. */
+  const compare = (a, b) => {
+    const [x, y] = [Number(a), Number(b)];
+    return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
+  };
+  const sort = (header) => {
+    const row = header.parentElement;
+    const index = [...row.children].indexOf(header);
+    const up = header.getAttribute("aria-sort") !== "ascending";
+    for (const other of row.children) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const body = row.closest("table").tBodies[0];
+    const key = (line) => line.children[index].dataset.order;
+    const lines = [...body.rows];
+    const known = lines.filter((line) => key(line) !== "");
+    known.sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)));
+    body.append(...known, ...lines.filter((line) => key(line) === ""));
+  };
+  for (const button of document.querySelectorAll("table.sortable th button")) {
+    button.addEventListener("click", () => sort(button.parentElement));
+  }
+
+  /* Where the clipboard is closed to pages, the text is selected for the reader to copy. */
+  const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copies);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  };
+  for (const button of document.querySelectorAll(".copy")) {
+    button.addEventListener("click", () => copy(button));
+  }
+
+  draw();
+})();

@@ -1,0 +1,183 @@
+"""The tables of the page: cells know what to show, what to sort by, what is exact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.records import TrialRecord
+from harness.report.figures.style import short, text_of
+from harness.report.summary import duration
+from harness.report.tables import StudyTables, ranked_records
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading; `hint` is the full name and unit."""
+
+    title: str
+    hint: str
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown; `order` is what sorting compares ("" sorts last); `exact`: all digits."""
+
+    text: str
+    order: str
+    exact: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of trials."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+_ABSENT = Cell("–", "", "not in force")
+_UNKNOWN = Cell("", "", "not recorded")
+
+
+def ranking_sheet(tables: StudyTables) -> Sheet:
+    """Complete trials, best first."""
+    ranked = ranked_records(tables)
+    quality = _quality_keys(tables, ranked)
+    costs = [key for key in _COSTS if any(key in record.costs for record in ranked)]
+    columns = [
+        Column("rank", "place by the objective"),
+        _TRIAL,
+        _objective_column(tables),
+        *(Column(key.removeprefix("best/"), f"{key}: at the best epoch") for key in quality),
+        *_parameter_columns(tables, ranked),
+        Column("best epoch", "epoch whose weights are kept, of those planned"),
+        *(Column(_COSTS[key][0], _COSTS[key][1]) for key in costs),
+    ]
+    rows = [
+        (
+            _whole(rank),
+            _whole(record.number),
+            _share(record.value),
+            *(_share(record.best.get(key)) for key in quality),
+            *_parameter_cells(tables, record),
+            Cell(f"{record.best_epoch} / {record.epochs}", str(record.best_epoch or "")),
+            *(_cost(key, record.costs.get(key)) for key in costs),
+        )
+        for rank, record in enumerate(ranked, start=1)
+    ]
+    return Sheet(tuple(columns), tuple(rows))
+
+
+def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
+    """Trials that are pruned or running, in order of number, with how far they came."""
+    some = [record for record in tables.records if record.state == state]
+    done = tables.trials.set_index("number")["epochs_done"].to_dict()
+    columns = [
+        _TRIAL,
+        Column("epochs", "epochs done, of those planned"),
+        Column("best value so far", f"{tables.config.objective.metric}: best epoch that was run"),
+        *_parameter_columns(tables, some),
+    ]
+    rows = [
+        (
+            _whole(record.number),
+            Cell(f"{done[record.number]} / {record.epochs}", str(done[record.number])),
+            _share(record.value),
+            *_parameter_cells(tables, record),
+        )
+        for record in some
+    ]
+    return Sheet(tuple(columns), tuple(rows))
+
+
+def failed_sheet(tables: StudyTables) -> Sheet:
+    """Failed trials with cause and message."""
+    failed = [record for record in tables.records if record.state == "failed"]
+    columns = [
+        _TRIAL,
+        Column("cause", "sorted by what has to change", number=False),
+        Column("message", "the last words of the trial", number=False),
+        *_parameter_columns(tables, failed),
+    ]
+    rows = []
+    for record in failed:
+        cause, message = "", ""
+        if record.failure:
+            cause, message = record.failure.cause, record.failure.message
+        texts = (Cell(cause, cause), Cell(short(message, 300), message, short(message, 2000)))
+        rows.append((_whole(record.number), *texts, *_parameter_cells(tables, record)))
+    return Sheet(tuple(columns), tuple(rows))
+
+
+_TRIAL = Column("trial", "number of the trial: studies/<name>/trials/<number>")
+_COSTS = {
+    "cost/parameters": ("parameters", "number of weights of the network"),
+    "cost/gflops": ("GFLOP", "work of one forward pass of one image"),
+    "cost/seconds": ("time", "training and validation of the whole trial"),
+    "cost/peak_mb": ("memory", "peak memory in MB"),
+    "cost/ms_per_image": ("ms / image", "median time of a forward pass of one image"),
+}
+
+
+def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[str]:
+    objective = tables.config.objective.metric.replace("val/", "best/")
+    known = {key for record in ranked for key in record.best}
+    wanted = ("best/dice", "best/iou", "best/precision", "best/recall")
+    return [key for key in wanted if key in known and key != objective]
+
+
+def _objective_column(tables: StudyTables) -> Column:
+    objective = tables.config.objective
+    better = "lower" if objective.direction == "minimize" else "higher"
+    return Column(objective.metric, f"objective at the best epoch, 0 to 1, {better} is better")
+
+
+def _parameter_columns(tables: StudyTables, records: Sequence[TrialRecord]) -> list[Column]:
+    """The last part of a key serves as its heading where no other parameter ends so."""
+    ends = [key.rpartition(".")[2] for key in tables.parameters]
+    return [
+        Column(
+            end if ends.count(end) == 1 else key,
+            key,
+            number=all(_is_number(r.params[key]) for r in records if key in r.params),
+        )
+        for key, end in zip(tables.parameters, ends, strict=True)
+    ]
+
+
+def _parameter_cells(tables: StudyTables, record: TrialRecord) -> list[Cell]:
+    return [
+        _value(record.params[key]) if key in record.params else _ABSENT for key in tables.parameters
+    ]
+
+
+def _value(value: Any) -> Cell:
+    exact = repr(value) if _is_number(value) else text_of(value)
+    return Cell(short(text_of(value), 40), exact, exact)
+
+
+def _whole(value: int) -> Cell:
+    return Cell(str(value), str(value))
+
+
+def _share(value: float | None) -> Cell:
+    """A metric: four places shown, all of them on hovering."""
+    return _UNKNOWN if value is None else Cell(f"{value:.4f}", repr(value), repr(value))
+
+
+def _cost(key: str, value: float | None) -> Cell:
+    if value is None:
+        return _UNKNOWN
+    shown = {
+        "cost/parameters": f"{value / 1e6:.2f} M",
+        "cost/gflops": f"{value:.3g}",
+        "cost/seconds": duration(value),
+        "cost/peak_mb": f"{value:,.0f} MB",
+        "cost/ms_per_image": f"{value:.3g}",
+    }[key]
+    return Cell(shown, repr(value), repr(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,102 @@
+"""What was asked and what came of it, in a few lines that claim no more than was measured."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.data.splits import SplitRow
+from harness.records import FINISHED, TrialRecord
+from harness.report.figures.style import text_of
+from harness.report.tables import StudyTables, ranked_records
+
+
+@dataclass(frozen=True)
+class Line:
+    """One fact of the summary."""
+
+    title: str
+    text: str
+
+
+def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[Line]:
+    """The summary, from the question to what the numbers do not say; `split` may be empty."""
+    lines = [Line("Asked", tables.config.question)] if tables.config.question else []
+    lines.append(Line("Trials", _trials(tables)))
+    failures = Counter(record.failure.cause for record in tables.records if record.failure)
+    if failures:
+        causes = ", ".join(f"{cause} ({n})" for cause, n in failures.most_common())
+        lines.append(Line("Failures", f"{causes}; details are below the leaderboard."))
+    ranked = ranked_records(tables)
+    if not ranked:
+        lines.append(Line("Leading", "No trial is complete yet, so there is nothing to rank."))
+        return lines
+    lines.append(Line("Leading", _leading(tables, ranked[0])))
+    lines.append(Line("Not confirmed", _caution(ranked)))
+    lines.append(Line("Measured on", _measured(tables, split)))
+    return lines
+
+
+def _trials(tables: StudyTables) -> str:
+    counts = Counter(record.state for record in tables.records)
+    finished = sum(counts[state] for state in FINISHED)
+    wanted = tables.config.budget.trials
+    of = f" of {wanted}" if wanted and wanted >= finished else ""
+    states = ", ".join(f"{counts[state]} {state}" for state in FINISHED)
+    running = f"; {counts['running']} running" if counts["running"] else ""
+    seconds = [r.costs["cost/seconds"] for r in tables.records if "cost/seconds" in r.costs]
+    effort = f" {len(tables.epochs)} epochs were trained"
+    effort += f" in {duration(math.fsum(seconds))} of training." if seconds else "."
+    return f"{finished}{of} finished: {states}{running}.{effort}"
+
+
+def _leading(tables: StudyTables, best: TrialRecord) -> str:
+    metric = tables.config.objective.metric
+    also = [
+        f"{key.replace('best/', 'val/')} {best.best[key]:.4f}"
+        for key in ("best/dice", "best/iou")
+        if key in best.best and key != metric.replace("val/", "best/")
+    ]
+    values = ", ".join(f"{key} {text_of(value)}" for key, value in best.params.items())
+    return (
+        f"Trial {best.number}: {metric} {best.value:.4f}"
+        + (f" ({', '.join(also)})" if also else "")
+        + f" at epoch {best.best_epoch} of {best.epochs}"
+        + (f", with {values}." if values else ".")
+    )
+
+
+def _caution(ranked: list[TrialRecord]) -> str:
+    n_different = len({json.dumps(record.params, sort_keys=True) for record in ranked})
+    if 1 == n_different < len(ranked):
+        return "All complete trials are one configuration: they differ by their seeds alone."
+    which = "Every configuration was" if n_different == len(ranked) else "Most configurations were"
+    once = f"{which} trained once, on one seed, so part of each difference is chance"
+    if len(ranked) == 1:
+        return f"{once}. There is no second complete trial to compare with."
+    gap = abs((ranked[1].value or 0.0) - (ranked[0].value or 0.0))
+    return (
+        f"{once}: trial {ranked[1].number} is second, {gap:.4f} behind. Which of them is "
+        "better this study does not say; it says which to look at again."
+    )
+
+
+def _measured(tables: StudyTables, split: list[SplitRow]) -> str:
+    roles = Counter(row.role for row in split)
+    size = tables.config.data.eval_size
+    images = f"{roles['val']} validation images" if split else "the validation images"
+    untouched = f"; {roles['test']} test images were left untouched" if roles["test"] else ""
+    return (
+        f"{images} at {size} × {size} pixels{untouched}. The validation images chose each trial's "
+        "best epoch and the order of the trials, so on new images expect somewhat less."
+    )
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`: two units at most."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

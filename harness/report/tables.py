@@ -1,0 +1,291 @@
+"""A study as tables, read from its trial folders alone: they are the truth, databases a mirror."""
+
+import csv
+import io
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from harness import files, strict_yaml
+from harness.config import StudyConfig, TrialConfig
+from harness.errors import ConfigError
+from harness.paths import StudyPaths
+from harness.records import TrialRecord, read_epochs, read_records
+from harness.settings import flatten
+
+MIN_IMPORTANCE_TRIALS = 5
+# A spreadsheet runs cells that begin so as formulas; tab and return are stripped before it looks.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """A study as it stands on disk.
+
+    Attributes:
+        space: `space.yaml` as a mapping; {} where it is missing.
+        trials: one row per trial, in order of number. Columns: number, state, value (objective at
+            the best epoch), best_epoch, epochs_done, epochs_planned, each searched parameter by its
+            full key (NaN where it was not in force, None where it is null), best/…, cost/…, seed,
+            attempt, device, precision, started, ended, failure, message.
+        epochs: one row per trial and epoch. Columns: number, epoch (from 1) and every metric.
+    """
+
+    paths: StudyPaths
+    config: StudyConfig
+    space: dict[str, Any]
+    records: tuple[TrialRecord, ...]
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Full keys of the searched parameters, in the order in which the trials name them."""
+        return tuple(dict.fromkeys(key for record in self.records for key in record.params))
+
+    @property
+    def minimized(self) -> bool:
+        return self.config.objective.direction == "minimize"
+
+    def record(self, number: int) -> TrialRecord:
+        """The record of that trial. Raises KeyError if there is none."""
+        return {record.number: record for record in self.records}[number]
+
+
+def load_study(paths: StudyPaths) -> StudyTables:
+    """Read a study's definition and every trial.
+
+    Raises:
+        ConfigError: the study does not exist, or one of its files is not what it should be.
+    """
+    if not paths.study_yaml.is_file():
+        raise ConfigError(f"{paths.study_yaml}: no such study; start it with `harness run`")
+    config = StudyConfig.from_mapping(
+        _read_mapping(paths.study_yaml.read_text(encoding="utf-8"), str(paths.study_yaml)),
+        place=str(paths.study_yaml),
+    )
+    space = {}
+    if paths.space_yaml.is_file():
+        space = _read_mapping(paths.space_yaml.read_text(encoding="utf-8"), str(paths.space_yaml))
+    records = tuple(read_records(paths))
+    for folder, record in zip(paths.all_trials(), records, strict=True):
+        if folder.number != record.number:
+            raise ConfigError(f"{folder.trial_json}: says trial {record.number}; was it copied?")
+    epochs = _epochs_frame(paths, records)
+    return StudyTables(paths, config, space, records, _trials_frame(records, epochs), epochs)
+
+
+def leaderboard(tables: StudyTables) -> pd.DataFrame:
+    """Complete trials only, best first (equal values: lower number first), with a `rank` from 1.
+
+    Columns: rank, number, value, best/…, the parameters, best_epoch, epochs_done, cost/….
+    """
+    complete = of_state(tables, "complete")
+    # a value that is no finite number can come only from outside; it has no place in an order
+    complete = complete[complete["value"].map(math.isfinite)]
+    ranked = complete.sort_values(
+        ["value", "number"], ascending=[tables.minimized, True], kind="stable"
+    ).reset_index(drop=True)
+    ranked.insert(0, "rank", range(1, len(ranked) + 1))
+    columns = ["rank", "number", "value", *_starting(ranked, "best/"), *tables.parameters]
+    return ranked[[*columns, "best_epoch", "epochs_done", *_starting(ranked, "cost/")]]
+
+
+def ranked_records(tables: StudyTables) -> list[TrialRecord]:
+    """The records of the leaderboard's trials, best first; each has a finite value."""
+    records = {record.number: record for record in tables.records}
+    return [records[int(number)] for number in leaderboard(tables)["number"]]
+
+
+def of_state(tables: StudyTables, state: str) -> pd.DataFrame:
+    """The rows of `trials` in that state, in order of number."""
+    return tables.trials[tables.trials["state"] == state].reset_index(drop=True)
+
+
+def importances(tables: StudyTables) -> dict[str, float]:
+    """The share of each parameter in reaching the best trials, largest first; shares add up to 1.
+
+    Returns:
+        {} with fewer than MIN_IMPORTANCE_TRIALS complete trials, and where nothing can be told.
+    Source:
+        PED-ANOVA: Watanabe et al. 2023, arXiv:2304.10255; conditional parameters: arXiv:2601.20800.
+    """
+    complete = ranked_records(tables)
+    if len(complete) < MIN_IMPORTANCE_TRIALS:
+        return {}
+    # The method wants five trials among "the best" (Optuna's documentation); a tenth of a small
+    # study has fewer, and above a half "the best" would mean little.
+    quantile = min(0.5, max(0.1, 5 / len(complete)))
+    study = _in_memory(tables, complete)
+    with warnings.catch_warnings():
+        # it warns of small branches and of its own normalize=False: both are dealt with here
+        warnings.simplefilter("ignore")
+        raw = optuna.importance.get_param_importances(
+            study,
+            evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile),
+            normalize=False,  # Optuna turns "all zero" into equal shares, which says what is not so
+        )
+    total = math.fsum(raw.values())
+    return {key: share / total for key, share in raw.items()} if total > 0 else {}
+
+
+def best_configuration(tables: StudyTables) -> str:
+    """The leading trial's whole configuration as `fixed:` of a search space; "" if there is none.
+
+    Searched parameters come first. Read from the trial's config.yaml; where that is missing, only
+    the searched parameters are known and given.
+    """
+    ranked = ranked_records(tables)
+    if not ranked:
+        return ""
+    record = ranked[0]
+    flat = _trial_settings(tables, record)
+    searched = {key: flat.get(key, value) for key, value in record.params.items()}
+    rest = {key: value for key, value in flat.items() if key not in searched}
+    lines = [
+        f"# study {tables.paths.name}, trial {record.number}: leading, not confirmed",
+        "fixed:",
+    ]
+    if not searched and not rest:
+        return ""
+    for title, values in (("searched", searched), ("the same in every trial", rest)):
+        if values:
+            text = strict_yaml.dump(values).rstrip("\n")
+            lines += [f"  # {title}", *(f"  {line}" for line in text.split("\n"))]
+    return "\n".join(lines) + "\n"
+
+
+def write_trials_csv(tables: StudyTables, path: Path) -> None:
+    """Write `trials.csv`: the columns of `trials`, one row per trial.
+
+    Floats are written so that reading them gives the same float64. A parameter that is null is
+    `None`, one that was not in force is empty. Text that a spreadsheet would run as a formula gets
+    a leading apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_cell(column) for column in tables.trials.columns])
+    for row in tables.trials.astype(object).itertuples(index=False, name=None):
+        writer.writerow([_cell(value) for value in row])
+    files.write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "None"
+    if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return repr(float(value))
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+
+
+def _trials_frame(records: tuple[TrialRecord, ...], epochs: pd.DataFrame) -> pd.DataFrame:
+    done = epochs.groupby("number")["epoch"].count()
+    parameters = list(dict.fromkeys(key for record in records for key in record.params))
+    best = list(dict.fromkeys(key for record in records for key in record.best))
+    costs = list(dict.fromkeys(key for record in records for key in record.costs))
+
+    def whole(values: list[int | None]) -> "pd.Series[Any]":
+        return pd.Series(values, dtype="Int64")
+
+    def real(values: list[float | None]) -> "pd.Series[Any]":
+        return pd.Series(values, dtype="float64")
+
+    columns: dict[str, Any] = {
+        "number": pd.Series([r.number for r in records], dtype="int64"),
+        "state": _texts([r.state for r in records]),
+        "value": real([r.value for r in records]),
+        "best_epoch": whole([r.best_epoch for r in records]),
+        "epochs_done": pd.Series([int(done.get(r.number, 0)) for r in records], dtype="int64"),
+        "epochs_planned": pd.Series([r.epochs for r in records], dtype="int64"),
+    }
+    columns |= {k: _values([r.params.get(k, math.nan) for r in records]) for k in parameters}
+    columns |= {k: real([r.best.get(k) for r in records]) for k in best}
+    columns |= {k: real([r.costs.get(k) for r in records]) for k in costs}
+    columns["seed"] = pd.Series([r.seed for r in records], dtype="int64")
+    columns["attempt"] = pd.Series([r.attempt for r in records], dtype="int64")
+    for name in ("device", "precision", "started", "ended"):
+        columns[name] = _texts([getattr(record, name) for record in records])
+    columns["failure"] = _texts([r.failure.cause if r.failure else None for r in records])
+    columns["message"] = _texts([r.failure.message if r.failure else None for r in records])
+    return pd.DataFrame(columns)
+
+
+def _texts(values: list[str | None]) -> "pd.Series[Any]":
+    return pd.Series([math.nan if v is None else v for v in values], dtype=object)
+
+
+def _values(values: list[Any]) -> "pd.Series[Any]":
+    """A parameter's column: numbers where all are, else objects, so that null and absent differ."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    if numbers and all(isinstance(value, int) for value in values):
+        return pd.Series(values, dtype="int64")
+    whole = all(isinstance(v, int) or math.isnan(v) for v in values) if numbers else False
+    return pd.Series(values, dtype="float64" if numbers and not whole else object)
+
+
+def _epochs_frame(paths: StudyPaths, records: tuple[TrialRecord, ...]) -> pd.DataFrame:
+    rows: list[dict[str, float]] = []
+    for record in records:
+        log = paths.trial(record.number)
+        try:
+            lines = read_epochs(log)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{log.epochs_jsonl}: not an epoch log: {error!r}") from error
+        for line in lines:
+            numbers = {k: v for k, v in line.items() if type(v) in (int, float)}
+            rows.append({"number": record.number, **numbers})
+    return pd.DataFrame(rows, columns=None if rows else ["number", "epoch"])
+
+
+def _in_memory(tables: StudyTables, records: list[TrialRecord]) -> optuna.Study:
+    """An Optuna study with these complete trials, rebuilt without any database."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the study on stderr
+    try:
+        study = optuna.create_study(direction=tables.config.objective.direction)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    for record in records:
+        try:
+            trial = optuna.trial.create_trial(
+                value=record.value,
+                params=dict(record.params),
+                distributions={
+                    key: optuna.distributions.json_to_distribution(json.dumps(value))
+                    for key, value in record.distributions.items()
+                },
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            place = tables.paths.trial(record.number).trial_json
+            raise ConfigError(f"{place}: parameters and distributions disagree: {error}") from error
+        study.add_trial(trial)
+    return study
+
+
+def _trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
+    """Every setting of a trial by its full key, from its config.yaml; {} where that is missing."""
+    path = tables.paths.trial(record.number).config_yaml
+    if not path.is_file():
+        return {}
+    nested = _read_mapping(path.read_text(encoding="utf-8"), str(path))
+    return TrialConfig.from_flat(flatten(nested), place=str(path)).flat()
+
+
+def _read_mapping(text: str, place: str) -> dict[str, Any]:
+    value = strict_yaml.load(text, place=place).value
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: must be a mapping of keys to values")
+    return value
+
+
+def _starting(frame: pd.DataFrame, prefix: str) -> list[str]:
+    return [column for column in frame.columns if str(column).startswith(prefix)]
