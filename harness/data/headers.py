@@ -16,6 +16,8 @@ KINDS = "JPEG, PNG, BMP, TIFF or WebP"
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
+_TIFF_DATA = ((273, 279), (324, 325))  # offset and byte count of strips, of tiles
+_TIFF_ENDS = frozenset({273, 279, 324, 325})
 _WIDTH, _HEIGHT, _PHOTOMETRIC, _SAMPLES, _ORIENTATION, _SUBFILE = 256, 257, 262, 277, 274, 254
 
 
@@ -124,6 +126,8 @@ def _tiff(data: bytes) -> Header:
     # OpenCV 5.0 reads four grey samples as one channel and more than four as BGRA, silently.
     if samples > 4 or (photometric in (0, 1) and samples > 2):
         raise ValueError(f"has {samples} samples a pixel; save it as 8-bit grey or RGB")
+    if any(len(data) < tags.get(at, 0) + tags.get(n, 0) for at, n in _TIFF_DATA):
+        raise ValueError("ends too early; copy or download it again")
     if tags.get(_ORIENTATION, 1) != 1:
         raise ValueError("is a TIFF that is not stored upright; save it upright")
     if after and not _tiff_directory(data, order, after)[0].get(_SUBFILE, 0) & 1:
@@ -136,9 +140,14 @@ def _tiff_directory(data: bytes, order: str, at: int) -> tuple[dict[int, int], i
     tags: dict[int, int] = {}
     count: int = struct.unpack_from(order + "H", data, at)[0]
     for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        tag, kind, n = struct.unpack_from(order + "HHI", data, entry)
         if kind in _TIFF_TYPES:
-            tags.setdefault(tag, struct.unpack_from(order + _TIFF_TYPES[kind], data, entry + 8)[0])
+            letter = _TIFF_TYPES[kind]
+            fits = n * struct.calcsize(letter) <= 4
+            where = entry + 8 if fits else struct.unpack_from(order + "I", data, entry + 8)[0]
+            if tag in _TIFF_ENDS:  # the last strip or tile: where it begins, how long it is
+                where += (n - 1) * struct.calcsize(letter)
+            tags.setdefault(tag, struct.unpack_from(order + letter, data, where)[0])
     return tags, struct.unpack_from(order + "I", data, at + 2 + 12 * count)[0]
 
 

@@ -66,10 +66,14 @@ def find_data(spec: str, workspace: Workspace) -> Path:
     """
     if not spec.strip():
         raise DataError("--data: is empty; name a folder with images/ and masks/, or a dataset")
-    path = Path(spec).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(spec).expanduser()
+        is_folder, is_file = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"--data {spec!r}: not a usable path: {error}") from None
+    if is_folder:
         return path
-    if path.exists():
+    if is_file:
         raise DataError(f"--data {spec}: a file; name the folder that holds images/ and masks/")
     folders = _data_folders(workspace)
     if path.name == spec:
@@ -99,12 +103,7 @@ def open_folder(root: Path, *, max_pixels: float) -> Dataset:
     images = _files_by_stem(root, "images", problems)
     masks = _files_by_stem(root, "masks", problems)
     if images and masks:
-        problems += [
-            f"{images[s]}: has no mask of that name in masks/" for s in images if s not in masks
-        ]
-        problems += [
-            f"{masks[s]}: has no image of that name in images/" for s in masks if s not in images
-        ]
+        problems += _unmatched(images, masks)
     if problems:
         raise list_problems(problems, f"{root}: ")
     pairs = tuple(Pair(stem, images[stem], masks[stem]) for stem in sorted(images))
@@ -142,6 +141,16 @@ def _files_by_stem(root: Path, part: str, problems: list[str]) -> dict[str, Path
     if not found and len(problems) == n_before:
         problems.append(f"{part}/ holds no image ({' '.join(SUFFIXES)})")
     return found
+
+
+def _unmatched(images: dict[str, Path], masks: dict[str, Path]) -> list[str]:
+    if not images.keys() & masks.keys():
+        one, other = next(iter(images.values())), next(iter(masks.values()))
+        return [f"no mask has the stem of an image (see {one} and {other}); name both alike"]
+    return [
+        *(f"{images[stem]}: has no mask of that stem" for stem in images if stem not in masks),
+        *(f"{masks[stem]}: has no image of that stem" for stem in masks if stem not in images),
+    ]
 
 
 def _problem(entry: Path, root: Path) -> str | None:

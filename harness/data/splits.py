@@ -5,7 +5,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from typing import Literal, cast
 
 from harness import files
 from harness.config import SplitConfig
+from harness.data.copies import Thumbnail, group_copies, thumbnail
 from harness.data.pictures import read_pair
 from harness.data.sources import Dataset, Pair, list_problems
 from harness.errors import DataError, nearest
@@ -30,7 +31,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class SplitRow:
     """One line of `split.csv`. `row` is its number from 0; paths are posix, relative to the root.
 
-    Rows of one `group` share a role: the group is the first image of those with the same pixels.
+    Rows of one `group` share a role: the group is the first image of those that show the same.
     """
 
     row: int
@@ -44,11 +45,12 @@ class SplitRow:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is remembered of a pair that was read once: hashes of its files and of its pixels."""
+    """What is remembered of a pair that was read once."""
 
     image_sha256: str
     mask_sha256: str
-    pixels: str
+    pixels: str  # hash of the decoded image
+    thumbnail: Thumbnail
 
 
 def make_split(
@@ -57,30 +59,26 @@ def make_split(
     """Divide a dataset; every pair is read once, so that all bad files are found here.
 
     The order follows from the seed and the first image of each group, so it does not depend on
-    the machine, and a picture that is stored twice lies on one side.
+    the machine, and a picture that is stored twice lies on one side (see `copies`).
 
     Raises:
         DataError: every file that cannot be used; or too few different images to divide.
     """
     seen = _read_all(dataset, progress)
-    groups: dict[str, list[int]] = {}
-    for index, one in enumerate(seen):
-        groups.setdefault(one.pixels, []).append(index)
-    names = {members[0]: dataset.pairs[members[0]].image.as_posix() for members in groups.values()}
-    members_of = {names[members[0]]: members for members in groups.values()}
-    role_of = _assign({name: len(members) for name, members in members_of.items()}, config)
-    placed = {i: name for name, members in members_of.items() for i in members}
+    leaders = group_copies([one.pixels for one in seen], [one.thumbnail for one in seen])
+    groups = [dataset.pairs[leader].image.as_posix() for leader in leaders]
+    role_of = _assign(Counter(groups), config)
     return [
         SplitRow(
             row=index,
             image=pair.image.as_posix(),
             mask=pair.mask.as_posix(),
-            role=role_of[placed[index]],
-            group=placed[index],
+            role=role_of[group],
+            group=group,
             image_sha256=one.image_sha256,
             mask_sha256=one.mask_sha256,
         )
-        for index, (pair, one) in enumerate(zip(dataset.pairs, seen, strict=True))
+        for index, (pair, one, group) in enumerate(zip(dataset.pairs, seen, groups, strict=True))
     ]
 
 
@@ -152,7 +150,9 @@ def _read_all(dataset: Dataset, progress: Progress | None) -> list[_Seen]:
         except DataError as error:
             return str(error)
         pixels = hashlib.sha256(str(loaded.image.shape).encode() + loaded.image.tobytes())
-        return _Seen(loaded.image_sha256, loaded.mask_sha256, pixels.hexdigest())
+        return _Seen(
+            loaded.image_sha256, loaded.mask_sha256, pixels.hexdigest(), thumbnail(loaded.image)
+        )
 
     seen: list[_Seen] = []
     problems: list[str] = []
@@ -169,7 +169,7 @@ def _read_all(dataset: Dataset, progress: Progress | None) -> list[_Seen]:
     return seen
 
 
-def _assign(sizes: dict[str, int], config: SplitConfig) -> dict[str, Role]:
+def _assign(sizes: Mapping[str, int], config: SplitConfig) -> dict[str, Role]:
     """A role for each group, as near to the wanted shares as whole groups allow."""
     if len(sizes) < 2:
         raise DataError("only one different image; a split needs at least one to train, one to val")
