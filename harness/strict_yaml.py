@@ -228,7 +228,14 @@ def _float_node(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 
+def _text_node(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Line breaks to YAML 1.1 only; PyYAML writes them bare in single quotes and folds them away.
+    style = '"' if set("\x85\u2028\u2029") & set(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
 _Dumper.add_representer(float, _float_node)
+_Dumper.add_representer(str, _text_node)
 # Text that looks like one of these is quoted, and a float like 1e-05 needs no tag.
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+.0123456789")
