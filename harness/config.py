@@ -5,21 +5,12 @@ Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is no
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from harness.errors import ConfigError, nearest
+from harness.settings import Settings, flatten, nest, validate
 
-_Model = TypeVar("_Model", bound=BaseModel)
 Scalar = str | int | float | bool | None
 OptionValue = Scalar | list[Any]
 
@@ -39,11 +30,7 @@ def _image_size(value: Any) -> Any:
 ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class DataConfig(_Settings):
+class DataConfig(Settings):
     """What the network sees."""
 
     image_size: ImageSize = Field(256, description="pixels, n or [height, width]")
@@ -62,7 +49,7 @@ class DataConfig(_Settings):
         return (size, size) if isinstance(size, int) else size
 
 
-class ModelConfig(_Settings):
+class ModelConfig(Settings):
     """Which network: names as in segmentation-models-pytorch. Networks give logits, always."""
 
     arch: str = Field("Unet", description="architecture")
@@ -72,7 +59,7 @@ class ModelConfig(_Settings):
     options: dict[str, OptionValue] = Field({}, description="arguments of that architecture")
 
 
-class LossConfig(_Settings):
+class LossConfig(Settings):
     """Weights of the parts of the training loss; used divided by their sum."""
 
     dice: float = Field(1.0, ge=0)
@@ -102,7 +89,7 @@ class LossConfig(_Settings):
 LOSS_PARTS = ("dice", "bce", "focal", "jaccard", "tversky")
 
 
-class OptimConfig(_Settings):
+class OptimConfig(Settings):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -130,7 +117,7 @@ class OptimConfig(_Settings):
         return encoder, self.lr if self.decoder_lr is None else self.decoder_lr
 
 
-class TrainConfig(_Settings):
+class TrainConfig(Settings):
     """How long and how exactly."""
 
     epochs: int = Field(20, ge=1, le=10_000)
@@ -144,7 +131,7 @@ class TrainConfig(_Settings):
     checkpoint_s: float = Field(30.0, ge=0, description="seconds between resumable checkpoints")
 
 
-class TrialConfig(_Settings):
+class TrialConfig(Settings):
     """Every setting of one trial."""
 
     data: DataConfig = DataConfig()
@@ -160,14 +147,14 @@ class TrialConfig(_Settings):
         Raises:
             ConfigError: every unknown key and illegal value, one line each, beginning with `place`.
         """
-        return _validate(cls, nest(flat), place)
+        return validate(cls, nest(flat), place)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its full key; `model.options.<name>` where an option is set."""
         return flatten(self.model_dump(mode="json"))
 
 
-class StudyDataConfig(_Settings):
+class StudyDataConfig(Settings):
     """The data of a study."""
 
     root: str = "kvasir-seg"
@@ -178,7 +165,7 @@ class StudyDataConfig(_Settings):
     eval_size: int = Field(352, ge=16, le=2048, description="pixels at which metrics are computed")
 
 
-class SplitConfig(_Settings):
+class SplitConfig(Settings):
     """How images are divided into train, val and test."""
 
     fractions: Annotated[tuple[float, float, float], BeforeValidator(_pair)] = (0.8, 0.1, 0.1)
@@ -192,7 +179,7 @@ class SplitConfig(_Settings):
         return value
 
 
-class ObjectiveConfig(_Settings):
+class ObjectiveConfig(Settings):
     """The one metric a study optimises."""
 
     metric: Literal[
@@ -215,7 +202,7 @@ class ObjectiveConfig(_Settings):
         return self
 
 
-class SamplerConfig(_Settings):
+class SamplerConfig(Settings):
     """Optuna's sampler; each option says under which it acts."""
 
     name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
@@ -225,7 +212,7 @@ class SamplerConfig(_Settings):
     qmc_type: Literal["sobol", "halton"] = Field("sobol", description="qmc")
 
 
-class PrunerConfig(_Settings):
+class PrunerConfig(Settings):
     """Optuna's pruner."""
 
     name: Literal["none", "median", "percentile", "halving", "hyperband", "patient"] = "median"
@@ -239,20 +226,20 @@ class PrunerConfig(_Settings):
     min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
 
 
-class BudgetConfig(_Settings):
+class BudgetConfig(Settings):
     """How much may be spent. Not part of the definition: it may change between runs."""
 
     trials: int | None = Field(None, ge=1, description="finished trials in all")
     keep: int = Field(5, ge=1, description="keep models and probabilities of the best so many")
 
 
-class LimitsConfig(_Settings):
+class LimitsConfig(Settings):
     """Guards against hostile or broken input. Not part of the definition."""
 
     max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
 
 
-class StudyConfig(_Settings):
+class StudyConfig(Settings):
     """`study.yaml`: the definition of a study, with its question, budget and limits."""
 
     format: Literal[1] = 1
@@ -272,36 +259,11 @@ class StudyConfig(_Settings):
     @classmethod
     def from_mapping(cls, value: Mapping[str, Any], *, place: str = "study.yaml") -> Self:
         """Validate a nested mapping. Raises ConfigError with every problem."""
-        return _validate(cls, value, place)
+        return validate(cls, value, place)
 
     def definition(self) -> dict[str, Any]:
         """What must not change while a study lives: all but question, budget and limits."""
         return self.model_dump(mode="json", exclude={"question", "budget", "limits"})
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"optim.lr": 1}` → `{"optim": {"lr": 1}}`."""
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *groups, last = key.split(".")
-        place = nested
-        for group in groups:
-            place = place.setdefault(group, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"{key}: {group} is a value, not a group")
-        place[last] = value
-    return nested
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"optim": {"lr": 1}}` → `{"optim.lr": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def trial_keys() -> tuple[str, ...]:
@@ -312,44 +274,3 @@ def trial_keys() -> tuple[str, ...]:
         for name in field.annotation.model_fields  # type: ignore[union-attr]
         if (group, name) != ("model", "options")
     )
-
-
-def _validate(model: type[_Model], value: Mapping[str, Any], place: str) -> _Model:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise ConfigError([_problem(model, item, place) for item in error.errors()]) from None
-
-
-def _problem(model: type[BaseModel], item: Any, place: str) -> str:
-    """One line of a pydantic error: place, key, what is wrong, what would be right."""
-    key = ".".join(str(part) for part in item["loc"] if not _is_branch(part))
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(model, item["loc"][:-1])
-        return f"{place}: {key}: no such setting{nearest(key, known)}"
-    message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    shown = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
-    return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
-
-
-def _is_branch(part: Any) -> bool:
-    """Pydantic puts the name of a union's branch into the location; users know no branches."""
-    return isinstance(part, str) and ("[" in part or part in {"int", "float", "str", "bool"})
-
-
-def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
-    """The keys that are legal beside an unknown one, each with its group."""
-    prefix = "".join(f"{part}." for part in group)
-    for part in group:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return [f"{prefix}{name}" for name in model.model_fields]
-
-
-def literal_values(model: type[BaseModel], name: str) -> tuple[Any, ...]:
-    """The legal values of a `Literal` field, else ()."""
-    values = get_args(model.model_fields[name].annotation)
-    return tuple(v for v in values if isinstance(v, str | int | float | bool))

@@ -1,0 +1,47 @@
+# Two commands on a fresh machine with Python >= 3.11:   make demo   make test
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test test-slow test-all clean
+
+help:
+	@echo "make demo       install, run 6 trials on generated polyps, write a report (4 minutes after installation)"
+	@echo "make test       install, run the tests (5 minutes)"
+	@echo "make check      ruff, mypy --strict, floors (2 minutes)"
+	@echo "make test-slow  the tests that train networks (20 minutes)"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "needs Python >= 3.11; name one: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: install
+	@mkdir -p $(DEMO)
+	$(BIN)/harness run --workspace $(DEMO) --space quickstart.yaml --data synthetic --trials 6
+	$(BIN)/harness report --workspace $(DEMO) --study quickstart
+	@echo "the report: $(CURDIR)/$(DEMO)/studies/quickstart/report.html"
+	@echo "next: $(BIN)/harness run --space encoders.yaml --trials 40"
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy harness
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+test: install
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -q -m slow
+
+test-all: check test test-slow
+
+clean:
+	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

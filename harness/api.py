@@ -1,0 +1,142 @@
+"""What `import harness` offers: run a study, open one, read its trials, write its report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.data.sources import find_data
+from harness.errors import UserError, nearest
+from harness.paths import StudyPaths, Workspace
+from harness.records import TrialRecord
+from harness.report.page import write_report
+from harness.report.tables import StudyTables, leaderboard, load_study, write_trials_csv
+from harness.search.progress import LineProgress, Progress
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on disk. Everything is read from its folder when it is asked for."""
+
+    paths: StudyPaths
+    workspace: Workspace
+
+    @property
+    def name(self) -> str:
+        return self.paths.name
+
+    @property
+    def tables(self) -> StudyTables:
+        """Definition, trials and epochs, as the report uses them."""
+        return load_study(self.paths)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial, as in trials.csv."""
+        return self.tables.trials
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The leading complete trial; None before there is one."""
+        tables = self.tables
+        board = leaderboard(tables)
+        return None if board.empty else tables.record(int(board["number"].iloc[0]))
+
+    def report(self, *, images: bool = True) -> Path:
+        """Write report.html and trials.csv, and put them into MLflow unless the study is running.
+
+        Returns:
+            The path of report.html.
+        """
+        path = write_report(self.paths, self._data_root() if images else None, images=images)
+        _mirror_report(self)
+        return path
+
+    def _data_root(self) -> Path | None:
+        try:
+            return find_data(self.tables.config.data.root, self.workspace)
+        except UserError:
+            return None  # the report says that the images are missing
+
+
+def run_study(
+    study: str | None = None,
+    *,
+    space: str | Path | Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    trials: int | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    sampler: str | None = None,
+    pruner: str | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    workspace: str | Path = ".",
+    progress: Progress | None = None,
+) -> Study:
+    """Run a study, or continue it, until it has `trials` finished trials in all.
+
+    Args:
+        study: its name; None takes the stem of the space file.
+        space: a space file (a path, or a name in search_spaces/), or the space as a dict.
+        data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
+        trials: finished trials in all, those of earlier calls included; None: as recorded, or 20.
+        fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`.
+        sampler: tpe, random, gp, qmc or grid.
+        pruner: none, median, percentile, halving, hyperband or patient.
+        seed: of the study; each trial's own seed follows from it.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        workspace: the folder with studies/, data/ and the databases.
+        progress: who is told what happens; None: lines on standard error.
+
+    Raises:
+        UserError: something must be changed first; nothing was written.
+        StudyStoppedError: the same cause failed three trials in a row.
+
+    Example:
+        study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
+    """
+    from harness.search.launch import Request, launch  # noqa: PLC0415  # brings torch
+
+    place = Workspace(Path(workspace).resolve())
+    settings = {
+        "data.root": None if data is None else str(data),
+        "sampler.name": sampler,
+        "pruner.name": pruner,
+        "seed": seed,
+    }
+    request = Request(
+        workspace=place,
+        study=study,
+        space=str(space) if isinstance(space, Path) else space,
+        trials=trials,
+        device=device,
+        asked={key: value for key, value in settings.items() if value is not None},
+        fixed=dict(fixed or {}),
+    )
+    paths = launch(request, progress or LineProgress())
+    done = Study(paths, place)
+    write_trials_csv(done.tables, paths.trials_csv)
+    return done
+
+
+def open_study(name: str, *, workspace: str | Path = ".") -> Study:
+    """Open a study that has begun. Raises UserError with the nearest name if there is none."""
+    place = Workspace(Path(workspace).resolve())
+    paths = place.study(name)
+    if not paths.study_yaml.exists():
+        known = [path.parent.name for path in place.studies.glob("*/study.yaml")]
+        raise UserError(
+            f"no study {name} in {place.studies}"
+            + (nearest(name, known) or "; start one with `harness run`")
+        )
+    return Study(paths, place)
+
+
+def _mirror_report(study: Study) -> None:
+    from harness.search.study import is_led  # noqa: PLC0415
+    from harness.search.tracking import log_report  # noqa: PLC0415  # brings mlflow
+
+    if study.workspace.mlflow_db.exists() and not is_led(study.paths):
+        log_report(study.workspace, study.paths, study.tables.config)

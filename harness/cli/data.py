@@ -1,0 +1,66 @@
+"""`harness data …`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.display import open_progress
+from harness.data.download import download_kvasir
+from harness.data.known import KVASIR, Archive
+from harness.data.synthetic import generate
+from harness.errors import ConfigError, nearest
+from harness.paths import Workspace
+
+app = typer.Typer(help="Data sets: download, synthesize.", no_args_is_help=True)
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="kvasir-seg")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Accept the terms without being asked.")
+    ] = False,
+    workspace: Annotated[Path, typer.Option(help="Folder of studies and data.")] = Path(),
+) -> None:
+    """Download a published data set into data/, after showing its size and terms.
+
+    Example: harness data download kvasir-seg
+    """
+    if name != KVASIR.name:
+        raise ConfigError(f"data download {name}: not known{nearest(name, [KVASIR.name])}")
+    download_known(KVASIR, Workspace(workspace.resolve()), ask=not yes)
+
+
+@app.command()
+def synthesize(
+    folder: Annotated[Path, typer.Argument(help="Where images/ and masks/ are written.")],
+    count: Annotated[int, typer.Option(min=3, max=100_000, help="Number of images.")] = 64,
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Height and width, pixels.")] = 160,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+) -> None:
+    """Generate polyp-like images with exact masks.
+
+    Example: harness data synthesize data/polyps --count 200
+    """
+    path = generate(folder, count=count, size=size, seed=seed)
+    typer.echo(f"{count} images in {path}")
+
+
+def download_known(archive: Archive, workspace: Workspace, *, ask: bool = True) -> None:
+    """Show what would be fetched and under which terms, ask, and fetch it.
+
+    Raises:
+        typer.Abort: the answer was no.
+        DataError: what arrived is not what was published.
+    """
+    typer.echo(f"{archive.name}: {archive.url}, {archive.n_bytes / 1e6:.1f} MB", err=True)
+    typer.echo(f"terms: {archive.terms} ({archive.page})", err=True)
+    if ask:
+        typer.confirm("Download it?", abort=True, err=True)
+    progress = open_progress()
+    try:
+        path = download_kvasir(workspace.data, progress=progress.bar(f"downloading {archive.name}"))
+    finally:
+        progress.close()
+    typer.echo(f"{archive.name} is in {path}")

@@ -1,0 +1,83 @@
+"""Progress on a terminal: the study, each running trial's epochs, what is left."""
+
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from harness.config import TrialConfig
+from harness.records import TrialRecord
+from harness.search.progress import LineProgress, Progress, trial_line
+
+
+def open_progress() -> Progress:
+    """A live display on a terminal, plain lines anywhere else."""
+    if sys.stderr.isatty():
+        return LiveProgress(Console(stderr=True, highlight=False))
+    return LineProgress()
+
+
+class LiveProgress:
+    """Bars at the bottom of the terminal, lines for what is settled above them."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bars.start()
+        self._study: TaskID | None = None
+        self._trials: dict[int, TaskID] = {}
+
+    def stage(self, text: str) -> None:
+        # Names in it come from files: they are text, never markup.
+        self._bars.console.print(text, markup=False, soft_wrap=True)
+
+    def bar(self, text: str) -> Callable[[int, int | None], None]:
+        task = self._bars.add_task(text, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            finished = total is not None and done >= total
+            self._bars.update(task, completed=done, total=total, visible=not finished)
+
+        return show
+
+    def trials(self, finished: int, wanted: int) -> None:
+        if self._study is None:
+            self._study = self._bars.add_task("study", total=wanted, completed=finished)
+        self._bars.update(self._study, total=wanted, completed=finished)
+
+    def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:
+        what = f"trial {record.number}  {config.model.arch} {config.model.encoder_name}"
+        self._trials[record.number] = self._bars.add_task(what, total=record.epochs)
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None:
+        shown = "  ".join(
+            f"{key} {metrics[key]:.4f}" for key in ("val/dice_loss", "val/dice") if key in metrics
+        )
+        self._bars.update(
+            self._trials[record.number],
+            completed=int(metrics["epoch"]),
+            description=f"trial {record.number}  {shown}",
+        )
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        task = self._trials.pop(record.number, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        self.stage(trial_line(record, best))
+
+    def close(self) -> None:
+        self._bars.stop()

@@ -1,0 +1,66 @@
+"""`harness report`."""
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness import api
+from harness.report.tables import leaderboard, of_state
+from harness.search.progress import configuration
+
+SHOWN = 10
+WIDTH = 140  # characters, where standard output is no terminal
+
+
+def report(
+    study: Annotated[str, typer.Option(help="Name of the study.")],
+    images: Annotated[bool, typer.Option(help="Draw what the best trials predict.")] = True,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of studies, data and databases.")
+    ] = Path(),
+) -> None:
+    """Write report.html and trials.csv, and print the leaderboard.
+
+    Example: harness report --study encoders
+    """
+    opened = api.open_study(study, workspace=workspace)
+    path = opened.report(images=images)
+    print_leaderboard(opened)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {path}", markup=False)
+    if open_:
+        webbrowser.open(path.as_uri())
+
+
+def print_leaderboard(study: api.Study) -> None:
+    """Complete trials, best first, on standard output; pruned and failed ones are counted."""
+    tables = study.tables
+    metric = tables.config.objective.metric
+    board = leaderboard(tables)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    table = Table(title=f"{study.name}: complete trials, best {metric} first", title_style="")
+    for name in ("rank", "trial", metric, "dice", "iou", "epoch"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("configuration", overflow="fold")
+    for row in board.head(SHOWN).to_dict("records"):
+        record = tables.record(int(row["number"]))
+        numbers = [record.value, record.best.get("best/dice"), record.best.get("best/iou")]
+        table.add_row(
+            *(str(row["rank"]), str(record.number)),
+            *("" if number is None else f"{number:.4f}" for number in numbers),
+            str(record.best_epoch),
+            escape(configuration(record.params)),
+        )
+    console.print(table)
+    counts = {state: len(of_state(tables, state)) for state in ("complete", "pruned", "failed")}
+    shown = f", the best {SHOWN} shown" if counts["complete"] > SHOWN else ""
+    console.print(
+        f"{counts['complete']} complete{shown}, {counts['pruned']} pruned, "
+        f"{counts['failed']} failed. The first is leading, not confirmed."
+    )

@@ -1,0 +1,110 @@
+"""`harness run`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import api, strict_yaml
+from harness.cli.data import download_known
+from harness.cli.display import open_progress
+from harness.config import PrunerConfig, SamplerConfig
+from harness.data.known import NeedsDownloadError
+from harness.errors import ConfigError, nearest
+from harness.paths import Workspace
+from harness.settings import literal_values
+
+EXAMPLE = "Example: harness run --space encoders.yaml --trials 40 --set train.epochs=10"
+
+
+def run(
+    space: Annotated[
+        str | None, typer.Option(help="Space file: a path, or a name in search_spaces/.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study; else that of the space file.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Finished trials in all, earlier ones included.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder with images/ and masks/, kvasir-seg, or synthetic."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE for every trial; may be repeated."),
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, random, gp, qmc or grid.")] = None,
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="none, median, percentile, halving, hyperband or patient."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of studies, data and databases.")
+    ] = Path(),
+) -> None:
+    """Run a study, or continue it, until it has --trials finished trials.
+
+    Example: harness run --space encoders.yaml --trials 40 --set train.epochs=10
+    """
+    _check_name("--sampler", sampler, literal_values(SamplerConfig, "name"))
+    _check_name("--pruner", pruner, literal_values(PrunerConfig, "name"))
+    fixed = parse_settings(set_ or [])
+    progress = open_progress()
+
+    def start() -> api.Study:
+        return api.run_study(
+            study,
+            space=space,
+            data=data,
+            trials=trials,
+            fixed=fixed,
+            sampler=sampler,
+            pruner=pruner,
+            seed=seed,
+            device=device,
+            workspace=workspace,
+            progress=progress,
+        )
+
+    try:
+        done = start()
+    except NeedsDownloadError as missing:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        download_known(missing.archive, Workspace(workspace.resolve()))
+        done = start()
+    finally:
+        progress.close()
+    progress.stage(f"next: harness report --study {done.name}")
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["optim.lr=1e-3"]` → `{"optim.lr": 0.001}`; values are read as YAML.
+
+    Raises:
+        ConfigError: every setting that is not KEY=VALUE, or whose value is no YAML.
+    """
+    parsed: dict[str, Any] = {}
+    problems = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            problems.append(f"--set {setting}: must be KEY=VALUE, e.g. --set train.epochs=10")
+            continue
+        try:
+            parsed[key.strip()] = strict_yaml.load(value, place=f"--set {key}").value
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return parsed
+
+
+def _check_name(option: str, value: str | None, known: tuple[Any, ...]) -> None:
+    if value is not None and value not in known:
+        raise ConfigError(f"{option} {value}: there is none{nearest(value, known)}")

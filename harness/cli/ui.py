@@ -1,0 +1,37 @@
+"""`harness ui`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError
+from harness.paths import Workspace
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of studies, data and databases.")
+    ] = Path(),
+) -> None:
+    """Start MLflow's own pages on this workspace, for this machine only.
+
+    Example: harness ui
+    """
+    place = Workspace(workspace.resolve())
+    if not place.mlflow_db.exists():
+        raise UserError(f"no mlflow.db in {place.root}; run a study first: harness run")
+    command = [
+        *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{place.mlflow_db}"),
+        *("--default-artifact-root", str(place.mlruns)),
+    ]
+    sys.stderr.write(f"http://127.0.0.1:{port} (Ctrl-C ends it)\n")
+    with subprocess.Popen(command, cwd=place.root, env=dict(os.environ)) as server:
+        code = server.wait()
+    if code not in (0, -2, 130):
+        raise UserError(f"mlflow ui ended with code {code}; is port {port} taken? try --port")

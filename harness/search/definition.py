@@ -1,0 +1,193 @@
+"""A study's definition: settled before trial 0, written down, and the same ever after."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness import files, strict_yaml
+from harness.config import StudyConfig, TrialConfig
+from harness.data.splits import SplitRow, write_split
+from harness.errors import ConfigError
+from harness.paths import StudyPaths
+from harness.settings import flatten, nest
+from harness.space.keys import full_key, problem_with
+from harness.space.reading import read_space, space_from_dict
+from harness.space.schema import Legal, Space
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a study is: its configuration, its space as recorded, and whether it has begun."""
+
+    config: StudyConfig
+    recorded: Space
+    begun: bool
+
+    @cached_property
+    def space(self) -> Space:
+        """The space with the study's fixed values, `--set` included, in place of its own."""
+        return replace(self.recorded, fixed=dict(self.config.fixed))
+
+    def trial_config(self, values: Mapping[str, Any]) -> TrialConfig:
+        """The whole configuration of a trial: defaults, fixed values, then the drawn ones."""
+        return TrialConfig.from_flat(dict(self.config.fixed) | dict(values))
+
+
+def settle(
+    paths: StudyPaths,
+    *,
+    space: Path | Mapping[str, Any] | None,
+    asked: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    legal: Legal,
+) -> Definition:
+    """The definition of a study, from its files and from what was asked for now.
+
+    Args:
+        paths: the study's folder, which may not exist yet.
+        space: the space asked for; None takes the recorded one, else no parameters at all.
+        asked: full keys of study.yaml given on the command line, e.g. `{"data.root": "d"}`.
+        fixed: `--set`: full keys of the trial configuration.
+        legal: names that floor 0 does not know (architectures, encoders, options).
+
+    Raises:
+        ConfigError: for illegal settings, or when a study that has begun would change.
+    """
+    stored = _stored(paths)
+    begun = stored.get("id") is not None and paths.space_yaml.exists()
+    asked_space = _read(space, legal) if space is not None else None
+    fixed = full_keys(fixed, legal)
+    if begun:
+        return _continued(paths, stored, asked_space, asked, fixed, legal)
+    chosen = asked_space or _named(stored, paths, legal) or Space()
+    merged = dict(chosen.fixed) | dict(stored.get("fixed") or {}) | dict(fixed)
+    values = _overlaid(stored, asked) | {"fixed": merged, "id": uuid.uuid4().hex}
+    if isinstance(space, Path):
+        values["space"] = space.name
+    config = StudyConfig.from_mapping(values, place=str(paths.study_yaml))
+    _check_fixed(config, chosen)
+    return Definition(config, chosen, begun=False)
+
+
+def write_definition(paths: StudyPaths, definition: Definition, split: Sequence[SplitRow]) -> None:
+    """Write split, space and, last, study.yaml, whose id says that the study has begun."""
+    write_split(paths.split_csv, split)
+    files.write_text(paths.space_yaml, strict_yaml.dump(definition.recorded.as_dict()))
+    files.write_text(paths.study_yaml, strict_yaml.dump(definition.config.model_dump(mode="json")))
+
+
+def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyConfig:
+    """Record a new number of trials, which is no part of the definition."""
+    budget = config.budget.model_copy(update={"trials": trials})
+    config = config.model_copy(update={"budget": budget})
+    files.write_text(paths.study_yaml, strict_yaml.dump(config.model_dump(mode="json")))
+    return config
+
+
+def full_keys(fixed: Mapping[str, Any], legal: Legal) -> dict[str, Any]:
+    """`--set` with full keys and legal values. Raises ConfigError with every problem."""
+    checked: dict[str, Any] = {}
+    problems: list[str] = []
+    for written, value in fixed.items():
+        try:
+            key = full_key(written, legal)
+        except ConfigError as error:
+            problems.append(f"--set {written}: {error}")
+            continue
+        problem = problem_with(key, value, legal)
+        if problem is not None:
+            problems.append(f"--set {written}: {problem}")
+        checked[key] = value
+    if problems:
+        raise ConfigError(problems)
+    return checked
+
+
+def _stored(paths: StudyPaths) -> dict[str, Any]:
+    if not paths.study_yaml.exists():
+        return {}
+    place = str(paths.study_yaml)
+    value = strict_yaml.load(paths.study_yaml.read_text(encoding="utf-8"), place=place).value
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}:1: must be a mapping such as `data: {{root: kvasir-seg}}`")
+    return value
+
+
+def _read(space: Path | Mapping[str, Any], legal: Legal) -> Space:
+    if isinstance(space, Path):
+        return read_space(space, legal=legal)
+    return space_from_dict(space, place="space", legal=legal)
+
+
+def _named(stored: Mapping[str, Any], paths: StudyPaths, legal: Legal) -> Space | None:
+    """The space beside a study.yaml that a user wrote by hand."""
+    if paths.space_yaml.exists():
+        return read_space(paths.space_yaml, legal=legal)
+    if stored.get("space"):
+        raise ConfigError(
+            f"{paths.study_yaml}: names the space {stored['space']}; start it with: "
+            f"harness run --study {paths.name} --space {stored['space']}"
+        )
+    return None
+
+
+def _overlaid(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """study.yaml with what was asked laid over it; `fixed` keeps its dotted keys."""
+    groups = {key: value for key, value in stored.items() if key != "fixed"}
+    return nest(flatten(groups) | dict(asked))
+
+
+def _continued(
+    paths: StudyPaths,
+    stored: Mapping[str, Any],
+    asked_space: Space | None,
+    asked: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    legal: Legal,
+) -> Definition:
+    place = str(paths.study_yaml)
+    config = StudyConfig.from_mapping(stored, place=place)
+    space = read_space(paths.space_yaml, legal=legal)
+    wanted = StudyConfig.from_mapping(
+        _overlaid(stored, asked) | {"fixed": dict(config.fixed) | dict(fixed)}, place=place
+    )
+    changes = _differences(config.definition(), wanted.definition())
+    if asked_space is not None:
+        changes += _differences(space.as_dict(), asked_space.as_dict(), "space: ")
+    if changes:
+        raise ConfigError(
+            [
+                f"study {paths.name} has begun, and a study never changes; this would change it:",
+                *(f"  {line}" for line in changes),
+                "start a new one: give it another name with --study",
+            ]
+        )
+    budget = config.model_copy(update={"budget": wanted.budget, "limits": wanted.limits})
+    return Definition(budget, space, begun=True)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    before, after = (flatten(json.loads(json.dumps(side))) for side in (old, new))
+    keys = [*before, *(key for key in after if key not in before)]
+    return [
+        f"{prefix}{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
+        for key in keys
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]
+
+
+def _check_fixed(config: StudyConfig, space: Space) -> None:
+    """A searched key cannot be fixed as well."""
+    searched = {parameter.key for parameter in space.parameters}
+    both = sorted(searched & set(config.fixed))
+    if both:
+        raise ConfigError(
+            [
+                f"--set {key}: the space searches it; remove it from the space or from --set"
+                for key in both
+            ]
+        )

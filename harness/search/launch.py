@@ -1,0 +1,257 @@
+"""From what the user asked for to a running study: settle, check everything, write, run.
+
+Nothing is written before every check has passed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.config import ModelConfig
+from harness.data.cache import open_cache
+from harness.data.sources import find_data, open_folder
+from harness.data.splits import SplitRow, make_split, read_split, verify_split
+from harness.errors import ConfigError, UserError
+from harness.execution.local import LocalExecutor
+from harness.models.registry import ARCHS, check_model, encoder_names, option_names
+from harness.models.weights import ensure_weights
+from harness.paths import StudyPaths, Workspace, check_study_name
+from harness.search.controller import Controller
+from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.progress import Progress
+from harness.search.stamp import take_stamp
+from harness.search.study import leading, open_storage, open_study
+from harness.search.tracking import Mirror
+from harness.search.trials import Place
+from harness.space.keys import OPTIONS
+from harness.space.reading import find_space
+from harness.space.schema import Choice, Legal, Space
+from harness.training.device import describe, pick_device, pick_precision
+
+DEFAULT_TRIALS = 20
+MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None means: as recorded, else the default."""
+
+    workspace: Workspace
+    study: str | None = None
+    space: str | Mapping[str, Any] | None = None
+    trials: int | None = None
+    device: str = "auto"
+    asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
+
+
+def launch(request: Request, progress: Progress) -> StudyPaths:
+    """Run or continue a study until it has as many finished trials as were asked for.
+
+    Raises:
+        UserError: something must be changed first; nothing was written.
+        StudyStoppedError: the same cause failed three trials in a row.
+    """
+    space = _space(request)
+    paths = request.workspace.study(_name(request, space))
+    definition = settle(
+        paths, space=space, asked=request.asked, fixed=request.fixed, legal=legal_names()
+    )
+    config = definition.config
+    trials = request.trials or config.budget.trials or DEFAULT_TRIALS
+    device = pick_device(request.device)
+    root = find_data(config.data.root, request.workspace)
+    networks = _check_networks(definition)
+    precisions = [pick_precision(p, device) for p in _values_of(definition, "train.precision")]
+    progress.stage(
+        f"study {paths.name} · data {root} · device {_device_line(device)}, "
+        f"{' or '.join(precisions)} · workspace {request.workspace.root}"
+    )
+    split = _split(paths, definition, root, progress)
+    progress.stage(_split_line(split))
+    ensure_weights(networks)
+    with leading(paths):
+        if not definition.begun:
+            _refuse_overtaken(paths)
+            write_definition(paths, definition, split)
+        with_budget(paths, config, trials)
+        _run(request, paths, definition, root, split, trials, str(device), progress)
+    return paths
+
+
+def _run(
+    request: Request,
+    paths: StudyPaths,
+    definition: Definition,
+    root: Path,
+    split: Sequence[SplitRow],
+    trials: int,
+    device: str,
+    progress: Progress,
+) -> None:
+    workspace = request.workspace
+    storage = open_storage(workspace.optuna_db)
+    study = open_study(storage, paths.name, definition.config)
+    mirror = Mirror(workspace, paths, definition.config)
+    executor = LocalExecutor(paths.worker_log)
+    with _closing(executor.close):
+        controller = Controller(
+            study,
+            storage,
+            definition,
+            Place(paths, root, workspace.cache, device),
+            executor,
+            progress=progress,
+            notes=mirror,
+            stamp=take_stamp(workspace.root),
+        )
+        done = controller.finished()
+        progress.stage(_plan_line(done, trials, definition.space))
+        if done < trials:
+            _fill_caches(definition, workspace, root, split, progress)
+        try:
+            controller.run(trials)
+        finally:
+            executor.close()
+            mirror.finish()
+            if mirror.error is not None:
+                progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
+
+
+def _space(request: Request) -> Path | Mapping[str, Any] | None:
+    if isinstance(request.space, str):
+        return find_space(request.space, request.workspace)
+    return request.space
+
+
+def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
+    if request.study is not None:
+        return check_study_name(request.study)
+    if isinstance(space, Path):
+        return check_study_name(space.stem)
+    raise ConfigError("the study needs a name: give --study, or a --space file to name it after")
+
+
+def legal_names() -> Legal:
+    """The names that only the network libraries know."""
+    return Legal(
+        values={"model.arch": ARCHS, "model.encoder_name": encoder_names()},
+        options={arch: option_names(arch) for arch in ARCHS},
+    )
+
+
+def _split(
+    paths: StudyPaths, definition: Definition, root: Path, progress: Progress
+) -> list[SplitRow]:
+    """The recorded split, checked against the files; else a new one."""
+    if definition.begun:
+        split = read_split(paths.split_csv)
+        verify_split(split, root)
+        return split
+    dataset = open_folder(root, max_pixels=definition.config.limits.max_pixels)
+    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {root}")
+    return make_split(dataset, definition.config.split, progress=reading)
+
+
+def _values_of(definition: Definition, key: str) -> list[Any]:
+    """Every value a key can take in this study."""
+    for parameter in definition.space.parameters:
+        if parameter.key == key:
+            if isinstance(parameter, Choice):
+                return list(parameter.choices)
+            return sorted({parameter.low, parameter.high})
+    return [definition.space.constants[key]]
+
+
+def _check_networks(definition: Definition) -> list[ModelConfig]:
+    """Check every name of an architecture, encoder and its weights that the study can draw.
+
+    Returns:
+        One model for each pair of encoder and weights.
+    """
+    constants = definition.space.constants
+    archs = _values_of(definition, "model.arch")
+    encoders = _values_of(definition, "model.encoder_name")
+    weights = _values_of(definition, "model.encoder_weights")
+    models = [
+        ModelConfig(encoder_name=encoder, encoder_weights=weight)
+        for encoder, weight in product(encoders, weights)
+    ]
+    given = {k.removeprefix(OPTIONS): v for k, v in constants.items() if k.startswith(OPTIONS)}
+    alone = [ModelConfig(arch=a, encoder_name=e) for a in archs for e in encoders]
+    first = alone[0].model_copy(update={"options": given, "encoder_weights": None})
+    problems: list[str] = []
+    for model in [*models, *([first] if len(alone) == 1 else [])]:
+        try:
+            check_model(model)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(sorted(set(problems)))
+    return models
+
+
+def _fill_caches(
+    definition: Definition,
+    workspace: Workspace,
+    root: Path,
+    split: Sequence[SplitRow],
+    progress: Progress,
+) -> None:
+    """Decode the images once per size before trial 0, where everybody can see it."""
+    config = definition.config
+    sizes = _values_of(definition, "data.image_size")
+    fits = _values_of(definition, "data.fit")
+    for size, fit in islice(product(sizes, fits), MOST_CACHES):
+        pair = (size, size) if isinstance(size, int) else tuple(size)
+        open_cache(
+            root,
+            split,
+            size=pair,
+            fit=fit,
+            eval_size=config.data.eval_size,
+            folder=workspace.cache,
+            max_pixels=config.limits.max_pixels,
+            progress=progress.bar(f"decoding {len(split)} images to {pair[0]} x {pair[1]} pixels"),
+        )
+
+
+def _refuse_overtaken(paths: StudyPaths) -> None:
+    if paths.space_yaml.exists() and paths.split_csv.exists() and "id:" in _text(paths.study_yaml):
+        raise UserError(f"study {paths.name} was begun by another process just now; run it again")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _split_line(split: Sequence[SplitRow]) -> str:
+    count = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
+    return f"split {', '.join(f'{n} {role}' for role, n in count.items())} images"
+
+
+def _device_line(device: torch.device) -> str:
+    threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
+    return f"{describe(device)}{threads}"
+
+
+def _plan_line(done: int, trials: int, space: Space) -> str:
+    parameters = f"space of {len(space.parameters)} parameters"
+    if done >= trials:
+        return f"{done} trials are finished, {trials} were asked for: nothing to do"
+    if done:
+        return f"{parameters} · continues at {done} of {trials} trials"
+    return f"{parameters} · {trials} trials"
+
+
+@contextmanager
+def _closing(close: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        close()

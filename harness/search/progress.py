@@ -1,0 +1,130 @@
+"""What is said while a study runs: one line per stage and per finished trial."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol, TextIO
+
+from harness.config import TrialConfig
+from harness.records import ParameterValue, TrialRecord
+
+
+SPEAKING = ("model.arch", "model.encoder_name", "optim.name")  # values that need no key
+
+
+class Progress(Protocol):
+    """Who is told what happens. Records are as they stand at that moment."""
+
+    def stage(self, text: str) -> None:
+        """A fact that has just been settled, in one line."""
+        ...
+
+    def bar(self, text: str) -> Callable[[int, int | None], None]:
+        """Something long begins; call the result with (done, total)."""
+        ...
+
+    def trials(self, finished: int, wanted: int) -> None:
+        """How many trials are finished, of how many in all."""
+        ...
+
+    def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        ...
+
+
+class LineProgress:
+    """One line per stage and per finished trial: for logs, notebooks and pipes."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stderr
+        self._finished = self._wanted = 0
+        self._first: tuple[float, int] | None = None
+
+    def stage(self, text: str) -> None:
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def bar(self, text: str) -> Callable[[int, int | None], None]:
+        self.stage(text)
+        return lambda done, total: None
+
+    def trials(self, finished: int, wanted: int) -> None:
+        self._finished, self._wanted = finished, wanted
+        if self._first is None:
+            self._first = (time.monotonic(), finished)
+
+    def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:
+        if continued:
+            self.stage(f"trial {record.number}  continues (attempt {record.attempt})")
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        left = time_left(self._first, self._finished, self._wanted)
+        self.stage(f"{trial_line(record, best)}{left}")
+
+    def close(self) -> None: ...
+
+
+def trial_line(record: TrialRecord, best: TrialRecord | None) -> str:
+    """One finished trial: value, best so far, what it was, how long it took."""
+    head = f"trial {record.number}  "
+    if record.state == "failed":
+        cause = record.failure.cause if record.failure else "unknown"
+        message = record.failure.message if record.failure else ""
+        return f"{head}failed: {cause}: {message.splitlines()[0] if message else ''}"
+    shown = [
+        f"{head}{record.state}",
+        *(
+            f"val/{name} {record.best[f'best/{name}']:.4f}"
+            for name in ("dice_loss", "dice", "iou")
+            if f"best/{name}" in record.best
+        ),
+    ]
+    if best is not None and best.value is not None:
+        shown.append(f"best {best.value:.4f} (#{best.number})")
+    shown.append(configuration(record.params))
+    seconds = record.costs.get("cost/seconds")
+    return "  ".join(shown if seconds is None else [*shown, duration(seconds)])
+
+
+def configuration(params: Mapping[str, ParameterValue]) -> str:
+    """Searched parameters in short, e.g. `FPN resnet18 lr 0.0034 loss.dice 0.71`."""
+    return " ".join(
+        str(value) if key in SPEAKING else f"{_short_key(key)} {_short(value)}"
+        for key, value in params.items()
+    )
+
+
+def time_left(first: tuple[float, int] | None, finished: int, wanted: int) -> str:
+    """`  · 3 of 12 · about 4 min left`, from the pace since this run began."""
+    if first is None or finished <= first[1]:
+        return ""
+    pace = (time.monotonic() - first[0]) / (finished - first[1])
+    left = max(wanted - finished, 0) * pace
+    return f"  · {finished} of {wanted}" + (f" · about {duration(left)} left" if left else "")
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _short_key(key: str) -> str:
+    group, _, name = key.rpartition(".")
+    return key if group == "loss" else name  # "dice" alone would read like a metric
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,56 @@
+"""From `pruner:` in study.yaml to Optuna's pruner."""
+
+import math
+import warnings
+
+import optuna
+from optuna.pruners import BasePruner
+
+from harness.config import PrunerConfig
+
+
+def build_pruner(config: PrunerConfig, epochs: int) -> BasePruner:
+    """The pruner for a trial of `epochs` epochs.
+
+    Optuna counts steps from 0: epoch e is step e - 1, so a warm-up of w epochs, w being
+    ceil(warmup * epochs), first allows pruning after epoch w + 1.
+
+    Sources:
+        median, percentile: Golovin et al. 2017 (Google Vizier), the median stopping rule.
+        halving: Li et al. 2020 (ASHA). hyperband: Li et al. 2018.
+    """
+    warmup = math.ceil(config.warmup * epochs - 1e-9)  # 0.3 * 10 is 3.0000000000000004
+    match config.name:
+        case "none":
+            return optuna.pruners.NopPruner()
+        case "median":
+            return _percentile(config, 50.0, warmup)
+        case "percentile":
+            return _percentile(config, config.percentile, warmup)
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=config.min_resource, reduction_factor=config.reduction_factor
+            )
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(
+                min_resource=min(config.min_resource, epochs),
+                max_resource=epochs,
+                reduction_factor=config.reduction_factor,
+            )
+        case "patient":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.pruners.PatientPruner(
+                    _percentile(config, 50.0, warmup),
+                    patience=config.patience,
+                    min_delta=config.min_delta,
+                )
+
+
+def _percentile(config: PrunerConfig, percentile: float, warmup: int) -> BasePruner:
+    return optuna.pruners.PercentilePruner(
+        percentile,
+        n_startup_trials=config.n_startup_trials,
+        n_warmup_steps=warmup,
+        n_min_trials=config.n_min_trials,
+    )

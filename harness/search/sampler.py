@@ -1,0 +1,200 @@
+"""The sampler: draws a complete configuration, and again while the space forbids it.
+
+A refused draw costs no trial and no row. It is drawn by a fresh base sampler, seeded from the study
+seed, the trial's number and the number of the draw, so that a resumed study goes on as if it had
+never stopped.
+"""
+
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from harness.config import SamplerConfig
+from harness.errors import ConfigError
+from harness.space.schema import Choice, Parameter, Space, Whole
+
+# After so many refusals the base sampler is stuck on forbidden ground: draw uniformly instead.
+# (A draw of the Gaussian process costs a fit, and returns to nearly the same point.)
+MOST_GUIDED_DRAWS = {"tpe": 1_000, "gp": 10, "qmc": 1_000}
+MOST_DRAWS = 100_000
+
+
+def distribution_of(parameter: Parameter) -> BaseDistribution:
+    """Optuna's distribution of a parameter; lists among choices are held as their JSON text."""
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(list(parameter.stored_choices))
+    if isinstance(parameter, Whole):
+        return IntDistribution(
+            parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1
+        )
+    return FloatDistribution(
+        parameter.low, parameter.high, log=parameter.log, step=parameter.step or None
+    )
+
+
+def external_value(parameter: Parameter, stored: Any) -> Any:
+    """The value in the trial configuration of what Optuna stores."""
+    return parameter.value(stored) if isinstance(parameter, Choice) else stored
+
+
+def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
+    """The values of all parameters that apply, asked from `trial` in the space's order."""
+    values: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if space.applies(parameter, values):
+            stored = _ask(trial, parameter)
+            values[parameter.key] = external_value(parameter, stored)
+    return values
+
+
+class SpaceSampler(BaseSampler):
+    """Optuna's sampler of that name, confined to what the space allows.
+
+    Args:
+        space: what may vary.
+        config: which sampler, with its options.
+        seed: the study's seed.
+    """
+
+    def __init__(self, space: Space, config: SamplerConfig, seed: int) -> None:
+        self._space = space
+        self._config = config
+        self._seed = seed
+        self._distributions = {p.key: distribution_of(p) for p in space.parameters}
+        self._grid = list(space.grid()) if config.name == "grid" else []
+        self._fallback = optuna.samplers.RandomSampler(seed=seed)
+
+    @property
+    def grid_size(self) -> int | None:
+        """How many configurations there are, when they are counted off one by one."""
+        return len(self._grid) if self._config.name == "grid" else None
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._distributions
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        given = trial.system_attrs.get("fixed_params", {}) | trial.params
+        if self._config.name == "grid" and not given:
+            return self._grid_point(study, trial)
+        for draw in range(MOST_DRAWS):
+            stored = self._draw(study, trial, given, draw)
+            if stored is not None:
+                return stored
+        raise ConfigError(
+            f"trial {trial.number}: {MOST_DRAWS} draws were all forbidden; "
+            "loosen `forbid`, or narrow the parameters to what is allowed"
+        )
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        # Reached only for an enqueued row whose conditions no complete draw has met.
+        return self._fallback.sample_independent(study, trial, param_name, param_distribution)
+
+    def _draw(
+        self, study: optuna.Study, trial: FrozenTrial, given: dict[str, Any], draw: int
+    ) -> dict[str, Any] | None:
+        """One complete configuration as Optuna stores it; None where the space forbids it."""
+        base = self._base(trial.number, draw)
+        related = base.infer_relative_search_space(study, trial)
+        drawn = base.sample_relative(study, trial, related)
+        stored: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        for parameter in self._space.parameters:
+            if not self._space.applies(parameter, values):
+                continue
+            key, distribution = parameter.key, self._distributions[parameter.key]
+            if key in given:
+                stored[key] = given[key]
+            elif key in drawn and distribution._contains(distribution.to_internal_repr(drawn[key])):
+                stored[key] = drawn[key]
+            else:
+                stored[key] = base.sample_independent(study, trial, key, distribution)
+            values[key] = external_value(parameter, stored[key])
+        return stored if self._space.forbidden(values) is None else None
+
+    def _base(self, number: int, draw: int) -> BaseSampler:
+        config = self._config
+        seed = derive_seed(self._seed, number, draw)
+        if draw >= MOST_GUIDED_DRAWS.get(config.name, 0):
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if config.name == "tpe":
+                return optuna.samplers.TPESampler(
+                    n_startup_trials=config.n_startup_trials,
+                    # With one candidate a redraw wanders; with 24 it returns to the same point.
+                    n_ei_candidates=24 if draw == 0 else 1,
+                    multivariate=config.multivariate,
+                    group=config.group and config.multivariate,
+                    seed=seed,
+                )
+            if config.name == "gp":
+                return optuna.samplers.GPSampler(
+                    n_startup_trials=config.n_startup_trials,
+                    seed=seed,
+                    warn_independent_sampling=False,
+                )
+            # One sequence for the whole study, hence one seed; the rest is drawn per trial.
+            return optuna.samplers.QMCSampler(
+                qmc_type=config.qmc_type,
+                scramble=True,
+                seed=self._seed,
+                independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+                warn_independent_sampling=False,
+            )
+
+    def _grid_point(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """The first configuration of the grid that no other trial has."""
+        taken = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        points = (self._space.stored(point) for point in self._grid)
+        free = itertools.filterfalse(lambda point: point in taken, points)
+        return next(free, {})
+
+
+def derive_seed(*parts: int) -> int:
+    """A 32-bit seed from numbers, the same on every machine (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _ask(trial: optuna.Trial, parameter: Parameter) -> Any:
+    if isinstance(parameter, Choice):
+        choices = list(parameter.stored_choices)
+        return trial.suggest_categorical(parameter.key, choices)
+    if isinstance(parameter, Whole):
+        return trial.suggest_int(
+            parameter.key,
+            parameter.low,
+            parameter.high,
+            step=parameter.step or 1,
+            log=parameter.log,
+        )
+    return trial.suggest_float(
+        parameter.key,
+        parameter.low,
+        parameter.high,
+        step=parameter.step or None,
+        log=parameter.log,
+    )

@@ -1,0 +1,138 @@
+"""Trials before they are trained: drawn or adopted, recorded, and made into a task."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.storages import BaseStorage
+
+from harness import files, strict_yaml
+from harness.config import TrialConfig
+from harness.execution.protocol import TrialTask
+from harness.paths import StudyPaths
+from harness.records import Failure, TrialRecord, read_record, write_record
+from harness.search.definition import Definition
+from harness.search.sampler import derive_seed, distribution_of, suggest
+from harness.search.stamp import Stamp
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study's trials find what they need."""
+
+    paths: StudyPaths
+    data_root: Path
+    cache: Path
+    device: str
+
+
+@dataclass
+class Running:
+    """A trial in a worker's hands."""
+
+    trial: optuna.Trial
+    record: TrialRecord
+    config: TrialConfig
+    failures: int = 0  # attempts lost since the last finished epoch
+    verdict: Failure | None = None  # the controller's own, while the worker winds up
+
+
+@dataclass(frozen=True)
+class TrialDesk:
+    """Draws and adopts the trials of one study.
+
+    Attributes:
+        study: its Optuna study, with its sampler set.
+        storage: where that lives.
+        definition: what the study is.
+        place: where its folder and data are.
+        stamp: versions and commit, written into each record.
+    """
+
+    study: optuna.Study
+    storage: BaseStorage
+    definition: Definition
+    place: Place
+    stamp: Stamp
+
+    def draw(self) -> Running:
+        """A new trial, with its configuration drawn and written down."""
+        trial = self.study.ask()
+        return self._written(trial, self._new_record(trial))
+
+    def adopt(self, number: int) -> Running:
+        """A trial that an earlier controller left running: same number, same parameters.
+
+        Asking again for values that are already stored gives the stored ones, and our sampler is
+        a function of seed, number and history, so a half-asked trial is completed as it would
+        have been.
+        """
+        trial = optuna.Trial(self.study, self.trial_id(number))
+        path = self.place.paths.trial(number).trial_json
+        if not path.exists():
+            return self._written(trial, self._new_record(trial))
+        record = read_record(path)
+        if record.state == "running":
+            record = record.model_copy(update={"attempt": record.attempt + 1})
+        return self._written(trial, record)
+
+    def task(self, running: Running) -> TrialTask:
+        """All that a worker needs to train this trial."""
+        study = self.definition.config
+        return TrialTask(
+            number=running.record.number,
+            attempt=running.record.attempt,
+            config=running.config,
+            seed=running.record.seed,
+            objective=study.objective,
+            trial_dir=self.place.paths.trial(running.record.number).root,
+            data_root=self.place.data_root,
+            split_csv=self.place.paths.split_csv,
+            cache=self.place.cache,
+            eval_size=study.data.eval_size,
+            max_pixels=study.limits.max_pixels,
+            device=self.place.device,
+        )
+
+    def trial_id(self, number: int) -> int:
+        """Optuna's own id of a trial."""
+        return int(
+            self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        )
+
+    def _new_record(self, trial: optuna.Trial) -> TrialRecord:
+        values = suggest(self.definition.space, trial)
+        config = self.definition.trial_config(values)
+        seed = config.train.seed
+        distributions = {
+            p.key: json.loads(distribution_to_json(distribution_of(p)))
+            for p in self.definition.space.parameters
+            if p.key in values
+        }
+        return TrialRecord(
+            study=self.place.paths.name,
+            number=trial.number,
+            state="running",
+            params=dict(trial.params),
+            distributions=distributions,
+            epochs=config.train.epochs,
+            seed=derive_seed(self.definition.config.seed, trial.number) if seed is None else seed,
+            versions=self.stamp.versions,
+            git_commit=self.stamp.git_commit,
+            started=now(),
+        )
+
+    def _written(self, trial: optuna.Trial, record: TrialRecord) -> Running:
+        config = self.definition.trial_config(suggest(self.definition.space, trial))
+        paths = self.place.paths.trial(record.number)
+        files.write_text(paths.config_yaml, strict_yaml.dump(config.model_dump(mode="json")))
+        write_record(paths, record)
+        return Running(trial, record, config)
+
+
+def now() -> str:
+    """This moment, UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,82 @@
+"""What every configuration shares: frozen, strict, flat keys, and errors that name the place."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.errors import ConfigError, nearest
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, types are strict, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"optim.lr": 1}` → `{"optim": {"lr": 1}}`."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{key}: {group} is a value, not a group")
+        place[last] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"optim": {"lr": 1}}` → `{"optim.lr": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def validate(model: type[_Model], value: Mapping[str, Any], place: str) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError([_problem(model, item, place) for item in error.errors()]) from None
+
+
+def _problem(model: type[BaseModel], item: Any, place: str) -> str:
+    """One line of a pydantic error: place, key, what is wrong, what would be right."""
+    key = ".".join(str(part) for part in item["loc"] if not _is_branch(part))
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, item["loc"][:-1])
+        return f"{place}: {key}: no such setting{nearest(key, known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
+    return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
+
+
+def _is_branch(part: Any) -> bool:
+    """Pydantic puts the name of a union's branch into the location; users know no branches."""
+    return isinstance(part, str) and ("[" in part or part in {"int", "float", "str", "bool"})
+
+
+def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
+    """The keys that are legal beside an unknown one, each with its group."""
+    prefix = "".join(f"{part}." for part in group)
+    for part in group:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [f"{prefix}{name}" for name in model.model_fields]
+
+
+def literal_values(model: type[BaseModel], name: str) -> tuple[Any, ...]:
+    """The legal values of a `Literal` field, else ()."""
+    values = get_args(model.model_fields[name].annotation)
+    return tuple(v for v in values if isinstance(v, str | int | float | bool))

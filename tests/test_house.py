@@ -1,0 +1,149 @@
+"""The floors of the house: imports go down, no cycles, one owner per outside library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "harness"
+
+FLOOR = {
+    "harness": 9,  # the package itself only forwards to the API
+    "harness.config": 0,
+    "harness.errors": 0,
+    "harness.files": 0,
+    "harness.paths": 0,
+    "harness.records": 0,
+    "harness.settings": 0,
+    "harness.strict_yaml": 0,
+    "harness.space": 1,
+    "harness.data": 2,
+    "harness.models": 2,
+    "harness.training": 3,
+    "harness.execution": 4,
+    "harness.search": 5,
+    "harness.report": 7,
+    "harness.api": 8,
+    "harness.cli": 9,
+}
+OWNERS = {
+    "optuna": {"harness.search", "harness.report.tables"},
+    "mlflow": {"harness.search.tracking"},
+    "segmentation_models_pytorch": {"harness.models", "harness.training.losses"},
+    "timm": {"harness.models"},
+    "huggingface_hub": {"harness.models"},
+    "albumentations": {"harness.data.augment"},
+    "plotly": {"harness.report.figures", "harness.report.page"},
+    "jinja2": {"harness.report.page"},
+    "yaml": {"harness.strict_yaml"},
+    "typer": {"harness.cli"},
+    "rich": {"harness.cli"},
+    "sqlalchemy": set(),
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, *, deferred: bool) -> set[str]:
+    """Modules that a file imports; those inside functions only if `deferred`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in inside and not deferred:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= full & set(modules()) or {node.module}
+    return names
+
+
+def floor(module: str) -> int:
+    place = module
+    while place not in FLOOR:
+        place = place.rpartition(".")[0]
+    return FLOOR[place]
+
+
+def room(module: str) -> str:
+    """The folder of a module; the modules of floor 0 share one, and may import each other."""
+    first_two = ".".join(module.split(".")[:2])
+    return "floor 0" if FLOOR[first_two] == 0 else first_two
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_go_down(module: str) -> None:
+    known = modules()
+    for name in imports(known[module], deferred=True) & set(known) - {"harness"}:
+        if room(name) != room(module):
+            assert floor(name) < floor(module), f"{module} imports {name}, which is not below it"
+
+
+def test_every_module_has_a_floor() -> None:
+    assert {".".join(module.split(".")[:2]) for module in modules()} == set(FLOOR)
+
+
+def test_no_import_cycles() -> None:
+    known = modules()
+    graph = {
+        module: {name for name in imports(path, deferred=False) if name in known} - {module}
+        for module, path in known.items()
+    }
+    done: set[str] = set()
+    while leaves := {
+        module for module, needs in graph.items() if module not in done and needs <= done
+    }:
+        done |= leaves
+    assert set(graph) == done, f"in or above a cycle: {sorted(set(graph) - done)}"
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_outside_library_has_one_owner(library: str) -> None:
+    users = {
+        module
+        for module, path in modules().items()
+        if any(name.split(".")[0] == library for name in imports(path, deferred=True))
+    }
+    owners = OWNERS[library]
+    strays = {user for user in users if not any(f"{user}.".startswith(f"{o}.") for o in owners)}
+    assert not strays
+
+
+@pytest.mark.parametrize(
+    ("what", "absent"),
+    [
+        ("harness.cli", {"torch", "mlflow", "albumentations"}),
+        ("harness.api", {"torch", "mlflow", "albumentations"}),
+        ("harness.report.page", {"torch", "mlflow", "albumentations"}),
+        ("harness.search.controller", {"torch", "mlflow", "albumentations"}),
+    ],
+)
+def test_light_modules_leave_heavy_libraries_alone(what: str, absent: set[str]) -> None:
+    code = f"import sys, {what}; print(*({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_files_are_of_readable_size() -> None:
+    long = {
+        str(path): n
+        for path in modules().values()
+        if (n := len(path.read_text().splitlines())) > 300
+    }
+    assert not long
