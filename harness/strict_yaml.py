@@ -214,10 +214,10 @@ def _syntax_problem(error: yaml.YAMLError, place: str, text: str) -> str:
 class _Dumper(yaml.SafeDumper):
     """Without anchors, and with the numbers of YAML 1.2 beside those of 1.1."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's signature
+    def ignore_aliases(self, data: Any) -> bool:  # PyYAML's signature
         return True
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)  # items of a list stand further in than its key
 
 

@@ -23,7 +23,7 @@ def unfit(space: Space, legal: Legal, broken: set[str]) -> Iterator[tuple[str, s
         broken: Full keys that could not be read, about which nothing can be said.
     """
     for parameter in space.parameters:
-        reach = Reach(space, parameter.when, broken)
+        reach = Reach(space, (parameter.when,), broken)
         try:
             problem = reach.contradiction() or _idle(parameter.key, reach)
             if problem is None:
@@ -34,7 +34,7 @@ def unfit(space: Space, legal: Legal, broken: set[str]) -> Iterator[tuple[str, s
             yield parameter.key, problem
     for key in space.fixed:
         try:
-            problem = _option_problem(key, Reach(space, {}, broken), legal, searched=False)
+            problem = _option_problem(key, Reach(space, (), broken), legal, searched=False)
         except _UnknownError:
             continue
         if problem is not None:
@@ -63,16 +63,16 @@ class _UnknownError(Exception):
 
 @dataclass
 class Reach:
-    """The values that other settings can have while a condition holds."""
+    """The values that other settings can have while all of some conditions hold."""
 
     space: Space
-    condition: Condition
+    conditions: tuple[Condition, ...]
     broken: set[str]
 
     def __post_init__(self) -> None:
-        """Gather the conditions of the parameters that the condition names, and of theirs."""
+        """Gather the conditions of the parameters that the conditions name, and of theirs."""
         self.needed: dict[str, list[Match]] = {}
-        waiting = [self.condition]
+        waiting = list(self.conditions)
         while waiting:
             for key, match in waiting.pop().items():
                 known = key in self.needed
@@ -90,9 +90,11 @@ class Reach:
             found = [self.space.constants[key]] if key in self.space.constants else []
         else:
             found = _candidates(parameter, needed)
-            default = TrialConfig().flat()
-            if parameter.when and not needed and key in default:
-                found.append(default[key])  # what holds where the parameter is not in force
+            if parameter.when and not needed:  # it may be absent, and its default in its place
+                default = TrialConfig().flat()
+                beside = Reach(self.space, (*self.conditions, parameter.when), self.broken)
+                found = found if beside.contradiction() is None else []
+                found += [default[key]] if key in default else []
         return [value for value in found if all(match.holds(value) for match in needed)]
 
     def contradiction(self) -> str | None:

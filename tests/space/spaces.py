@@ -1,0 +1,32 @@
+"""A small world of legal names, and spaces read from text."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.space.reading import read_space
+from harness.space.schema import Legal, Space
+
+LEGAL = Legal(
+    values={"model.arch": ("Unet", "UnetPlusPlus", "Linknet", "FPN")},
+    options={
+        "Unet": ("decoder_channels", "decoder_attention_type"),
+        "UnetPlusPlus": ("decoder_channels", "decoder_attention_type"),
+        "Linknet": ("decoder_use_norm",),
+        "FPN": ("decoder_dropout",),
+    },
+)
+
+
+def space_of(text: str, folder: Path, legal: Legal = LEGAL) -> Space:
+    file = folder / "s.yaml"
+    file.write_text(text, encoding="utf-8")
+    return read_space(file, legal=legal)
+
+
+def problems_of(text: str, folder: Path, legal: Legal = LEGAL) -> list[str]:
+    """The problems of a space, with `s.yaml` for the path of its file."""
+    with pytest.raises(ConfigError) as caught:
+        space_of(text, folder, legal)
+    return [line.replace(str(folder / "s.yaml"), "s.yaml") for line in caught.value.problems]

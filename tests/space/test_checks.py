@@ -1,0 +1,165 @@
+"""Each rule once where it bites and once where it must not."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.space.spaces import problems_of, space_of
+
+SGD = "optim.name: {choices: [adamw, sgd]}"
+
+
+def parameters(*lines: str, fixed: str = "{}") -> str:
+    return f"fixed: {fixed}\nparameters:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fixed", "what"),
+    [
+        (["momentum: {low: 0.5, high: 0.9}"], "{}", "optim.name is never sgd"),
+        (["momentum: {low: 0.5, high: 0.9}"], "{optim.name: adam}", "optim.name is never sgd"),
+        (["momentum: {low: 0.5, high: 0.9, when: {optim.name: adamw}}", SGD], "{}",
+         "optim.name is never sgd"),
+        (["loss.focal_gamma: {low: 1, high: 3}"], "{}", "loss.focal is never above 0"),
+        (["tversky_alpha: {low: 0.2, high: 0.8}"], "{loss.tversky: 0}",
+         "loss.tversky is never above 0"),
+        (["label_smoothing: {low: 0.0, high: 0.1}"], "{loss.bce: 0}",
+         "it moves the targets of loss.bce and loss.focal, which are never above 0"),
+        (["loss.dice: {low: 0.1, high: 1.0}"], "{loss.bce: 0}",
+         "loss.bce, loss.focal, loss.jaccard, loss.tversky are always 0, so it weighs 1"),
+        (["optim.lr: {low: 0.1, high: 0.5}"], "{optim.encoder_lr: 0.1, optim.decoder_lr: 0.1}",
+         "optim.encoder_lr and optim.decoder_lr are always set and override it"),
+        (["encoder_lr_scale: {choices: [0.1, null]}"], "{optim.encoder_lr: 0.1}",
+         "optim.encoder_lr is always set and overrides it"),
+        (["encoder_lr: {low: 0.1, high: 0.5}"], "{train.freeze_encoder_epochs: 20}",
+         "the encoder is frozen in all epochs (train.freeze_encoder_epochs 20 or more)"),
+        (["patience: {low: 30, high: 40}", "epochs: {low: 10, high: 30}"], "{}",
+         "train.epochs is never above 30, so no trial waits that long"),
+        (["checkpoint_s: {low: 1, high: 9}"], "{}",
+         "it changes nothing that is trained; put it under fixed:"),
+    ],
+)  # fmt: skip
+def test_parameter_that_cannot_act_is_refused(
+    lines: list[str], fixed: str, what: str, tmp_path: Path
+) -> None:
+    (line,) = problems_of(parameters(*lines, fixed=fixed), tmp_path)
+    assert line.startswith("s.yaml:3: ")
+    assert line.endswith(f": cannot act: {what}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "fixed"),
+    [
+        (["momentum: {low: 0.5, high: 0.9}", SGD], "{}"),
+        (["momentum: {low: 0.5, high: 0.9}"], "{optim.name: sgd}"),
+        (["momentum: {low: 0.5, high: 0.9, when: {optim.name: sgd}}", SGD], "{}"),
+        (["loss.focal_gamma: {low: 1, high: 3}", "loss.focal: {low: 0.0, high: 1.0}"], "{}"),
+        (["focal_gamma: {low: 1, high: 3, when: {loss.focal: {low: 0.1}}}",
+          "loss.focal: {low: 0.0, high: 1.0}"], "{}"),
+        (["tversky_alpha: {low: 0.2, high: 0.8}"], "{loss.tversky: 0.5}"),
+        (["label_smoothing: {low: 0.0, high: 0.1}"], "{loss.bce: 0, loss.focal: 1}"),
+        (["loss.dice: {low: 0.1, high: 1.0}"], "{loss.bce: 0, loss.jaccard: 1}"),
+        (["optim.lr: {low: 0.1, high: 0.5}"], "{optim.encoder_lr: 0.1}"),
+        (["encoder_lr_scale: {choices: [0.1, null]}", "encoder_lr: {choices: [null, 0.1]}"], "{}"),
+        (["encoder_lr: {low: 0.1, high: 0.5}"], "{train.freeze_encoder_epochs: 19}"),
+        (["patience: {low: 3, high: 40}"], "{}"),
+    ],
+)  # fmt: skip
+def test_parameter_that_can_act_is_taken(lines: list[str], fixed: str, tmp_path: Path) -> None:
+    assert space_of(parameters(*lines, fixed=fixed), tmp_path).parameters
+
+
+def test_parameter_that_is_absent_beside_another_counts_by_its_default(tmp_path: Path) -> None:
+    """Under FPN the weight keeps its default, 0, so that the gamma acts under Unet only."""
+    lines = [
+        "model.arch: {choices: [Unet, FPN]}",
+        "loss.focal: {choices: [0.5, 1], when: {model.arch: Unet}}",
+        "loss.focal_gamma: {low: 1, high: 3, when: {model.arch: FPN}}",
+    ]
+    assert problems_of(parameters(*lines), tmp_path) == [
+        "s.yaml:5: loss.focal_gamma: cannot act: loss.focal is never above 0"
+    ]
+    lines[2] = lines[2].replace("FPN", "Unet")
+    assert len(space_of(parameters(*lines), tmp_path).parameters) == 3
+
+
+def test_condition_that_never_holds_is_refused(tmp_path: Path) -> None:
+    fixed = parameters("momentum: {low: 0.5, high: 0.9, when: {optim.name: sgd}}")
+    assert problems_of(fixed, tmp_path) == [
+        "s.yaml:3: optim.momentum: never in force: optim.name is not searched and always 'adamw'"
+    ]
+    chain = parameters(
+        "model.arch: {choices: [Unet, Linknet]}",
+        "decoder_attention_type: {choices: [null, scse], when: {model.arch: Unet}}",
+        "grad_clip: {choices: [1.0, 2.0], "
+        "when: {model.options.decoder_attention_type: scse, model.arch: Linknet}}",
+    )
+    assert problems_of(chain, tmp_path) == [
+        "s.yaml:5: optim.grad_clip: never in force: "
+        "its conditions exclude every value of model.arch"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "fixed", "problem"),
+    [
+        (["model.arch: {choices: [Unet, FPN]}", "decoder_channels: {choices: [[8], [4]]}"], "{}",
+         "s.yaml:4: model.options.decoder_channels: FPN has no such option; "
+         "add `when: {model.arch: [Unet]}`"),
+        (["decoder_dropout: {low: 0.0, high: 0.5}"], "{model.arch: Linknet}",
+         "s.yaml:3: model.options.decoder_dropout: cannot act: Linknet has no such option; "
+         "Linknet takes decoder_use_norm"),
+        (["model.arch: {choices: [Unet, FPN]}"], "{decoder_dropout: 0.2}",
+         "s.yaml:1: model.options.decoder_dropout: Unet has no such option; search it instead, "
+         "as {value: …, when: {model.arch: [FPN]}}"),
+    ],
+)  # fmt: skip
+def test_option_that_an_architecture_lacks_is_refused(
+    lines: list[str], fixed: str, problem: str, tmp_path: Path
+) -> None:
+    assert problems_of(parameters(*lines, fixed=fixed), tmp_path) == [problem]
+
+
+def test_option_is_taken_where_its_condition_leaves_those_that_have_it(tmp_path: Path) -> None:
+    lines = [
+        "model.arch: {choices: [Unet, UnetPlusPlus, FPN]}",
+        "decoder_attention_type: {choices: [null, scse], when: {model.arch: [Unet, UnetPlusPlus]}}",
+        # in force under Unet and UnetPlusPlus only, through its parent
+        "decoder_channels: {value: [9, 9, 9, 9, 9], "
+        "when: {model.options.decoder_attention_type: scse}}",
+        "decoder_dropout: {value: 0.2, when: {model.arch: FPN}}",
+    ]
+    assert len(space_of(parameters(*lines), tmp_path).parameters) == 4
+
+
+def test_space_in_which_nothing_is_allowed_is_refused_with_an_example(tmp_path: Path) -> None:
+    text = "parameters: {model.arch: {choices: [Unet, FPN]}}\nforbid: [{arch: Unet}, {arch: FPN}]\n"
+    assert problems_of(text, tmp_path) == [
+        "s.yaml:1: parameters: no combination may be trained; e.g. {'model.arch': 'Unet'}: "
+        "forbidden by {'model.arch': 'Unet'}"
+    ]
+    endless = "parameters: {optim.lr: {low: 0.1, high: 0.5}}\nforbid: [{lr: {low: 0.1}}]\n"
+    (line,) = problems_of(endless, tmp_path)
+    assert line.endswith("forbidden by {'optim.lr': {'low': 0.1}}")
+
+
+def test_fixed_values_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
+    text = "fixed: {optim.encoder_lr: 0.1, optim.encoder_lr_scale: 0.1}\n"
+    (line,) = problems_of(text, tmp_path)
+    assert "optim: encoder_lr and encoder_lr_scale are both set; keep one" in line
+
+
+def test_fixed_zeros_are_taken_where_a_searched_weight_remains(tmp_path: Path) -> None:
+    text = "fixed: {loss.dice: 0, loss.bce: 0}\nparameters:\n" + (
+        "  loss.focal: {low: 0.1, high: 1.0}\n  loss.jaccard: {low: 0.0, high: 1.0}\n"
+    )
+    assert len(space_of(text, tmp_path).parameters) == 2
+
+
+def test_one_allowed_combination_is_enough(tmp_path: Path) -> None:
+    text = (
+        "parameters:\n  epochs: {low: 1, high: 50}\n  batch_size: {low: 1, high: 40}\n"
+        "forbid: [{epochs: {high: 49}}, {batch_size: {high: 39}}]\n"
+    )
+    space = space_of(text, tmp_path)
+    assert list(space.grid()) == [{"train.epochs": 50, "train.batch_size": 40}]
