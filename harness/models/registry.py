@@ -90,6 +90,8 @@ def _arch_problems(model: ModelConfig) -> list[str]:
         for name in model.options
         if name not in known
     ]
+    if model.arch == "DPT" and model.encoder_depth != 4:
+        problems.append(f"model.encoder_depth: DPT takes 4 only (got {model.encoder_depth})")
     if model.arch == "DPT" and not model.encoder_name.startswith(TIMM_PREFIX):
         problems.append(
             f"model.encoder_name: DPT takes vision transformers of timm only, e.g. "

@@ -1,13 +1,14 @@
 """Pretrained encoder weights: found in the local cache, or fetched before any training starts."""
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 
 from harness.config import ModelConfig
@@ -16,10 +17,10 @@ from harness.models.registry import TIMM_PREFIX, check_model
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_ETAG_TIMEOUT_S = 5.0  # the hub's own default hangs for 23 s where there is no network
+_CONNECT_TIMEOUT_S = 5.0
 _WITHOUT = "train without them: --set model.encoder_weights=null"
 
-Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -32,40 +33,25 @@ class HubFile:
 
     def cached(self) -> Path | None:
         """Where it lies in the local cache (never asks the network); None if it does not."""
-        found = try_to_load_from_cache(self.repo, self.name, revision=self.revision)
+        found = try_to_load_from_cache(
+            self.repo, self.name, cache_dir=constants.HF_HUB_CACHE, revision=self.revision
+        )
         return Path(found) if isinstance(found, str) else None
 
-    def fetch(self) -> Path:
-        """The file, downloaded if need be. Raises OSError or HfHubHTTPError."""
-        return Path(
-            hf_hub_download(
-                self.repo, self.name, revision=self.revision, etag_timeout=_ETAG_TIMEOUT_S
-            )
+    def fetch(self) -> None:
+        """Download it into the local cache. Raises what the hub's client raises."""
+        hf_hub_download(
+            self.repo,
+            self.name,
+            cache_dir=constants.HF_HUB_CACHE,
+            revision=self.revision,
+            etag_timeout=_CONNECT_TIMEOUT_S,
         )
-
-
-def weight_file(encoder_name: str) -> HubFile:
-    """The safetensors file with an encoder's ImageNet weights.
-
-    Raises:
-        WeightsError: the encoder has weights, but not as safetensors on the hub.
-    """
-    if not encoder_name.startswith(TIMM_PREFIX):
-        source = native_encoders[encoder_name]["pretrained_settings"]["imagenet"]
-        return HubFile(source["repo_id"], "model.safetensors", source["revision"])
-    settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
-    name = settings.hf_hub_filename or "model.safetensors" if settings else ""
-    if settings is None or not settings.hf_hub_id or not name.endswith(".safetensors"):
-        raise WeightsError(
-            f"{encoder_name}: its weights are not on the Hugging Face hub as safetensors, the one "
-            f"form that is loaded without running code; {_WITHOUT}"
-        )
-    return HubFile(settings.hf_hub_id, name, None)
 
 
 def cached_weights(encoder_name: str) -> Path:
     """The local file with an encoder's weights. Raises WeightsError if it is not in the cache."""
-    found = weight_file(encoder_name).cached()
+    found = _weight_file(encoder_name).cached()
     if found is None:
         raise WeightsError(
             f"{encoder_name}: its imagenet weights are not in the local Hugging Face cache; "
@@ -77,29 +63,34 @@ def cached_weights(encoder_name: str) -> Path:
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
     """See to it that the weights of all these models are in the local Hugging Face cache.
 
-    What is cached is not asked for again: then no connection is attempted.
+    What is cached is not asked for again; when all is, no connection is attempted.
 
     Raises:
         ConfigError: a model with an unknown name.
         WeightsError: all encoders whose weights cannot be had, and why.
     """
-    failures: list[str] = []
-    for encoder in sorted({m.encoder_name for m in models if m.encoder_weights is not None}):
+    wanted = {model.encoder_name: model for model in models if model.encoder_weights is not None}
+    missing: dict[str, list[HubFile]] = {}
+    reasons: dict[str, list[str]] = {}
+    for encoder, model in sorted(wanted.items()):
+        check_model(model)
         try:
-            for file in _files(encoder):
-                if file.cached() is None:
-                    file.fetch()
-        except (OSError, HfHubHTTPError, WeightsError) as error:
-            failures.append(f"{encoder}: {_first_line(error)}")
-    if failures:
-        raise WeightsError(
-            "no pretrained weights for "
-            + "; ".join(failures)
-            + f". Connect and try again, or {_WITHOUT}"
-        )
+            files = [file for file in _files(encoder) if file.cached() is None]
+        except WeightsError as error:
+            reasons.setdefault(str(error), []).append(encoder)
+        else:
+            missing |= {encoder: files} if files else {}
+    unreachable = _why_unreachable() if missing else None
+    for encoder, files in missing.items():
+        reason = unreachable or _fetch(files)
+        if reason is not None:
+            reasons.setdefault(reason, []).append(encoder)
+    if reasons:
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        raise WeightsError(f"no imagenet weights for {told}. Mend that, or {_WITHOUT}")
 
 
-def input_statistics(model: ModelConfig) -> Statistics:
+def input_statistics(model: ModelConfig) -> tuple[Three, Three]:
     """Mean and standard deviation, on the scale 0..1, that an encoder's weights expect.
 
     Local information only; ImageNet's where there are no weights or nothing is known.
@@ -110,30 +101,74 @@ def input_statistics(model: ModelConfig) -> Statistics:
         settings = timm.get_pretrained_cfg(model.encoder_name.removeprefix(TIMM_PREFIX))
         known = {} if settings is None else {"mean": settings.mean, "std": settings.std}
     else:
-        path = _config_file(model.encoder_name).cached()
+        path = _native_file(model.encoder_name, "config.json").cached()
         known = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
     return _three(known.get("mean"), IMAGENET_MEAN), _three(known.get("std"), IMAGENET_STD)
 
 
 def _files(encoder: str) -> list[HubFile]:
     """The weights, and for native encoders the file with their input statistics."""
-    check_model(ModelConfig(encoder_name=encoder))
-    native = not encoder.startswith(TIMM_PREFIX)
-    return [*([_config_file(encoder)] if native else []), weight_file(encoder)]
+    if encoder.startswith(TIMM_PREFIX):
+        return [_weight_file(encoder)]
+    return [_native_file(encoder, "config.json"), _weight_file(encoder)]
 
 
-def _config_file(encoder: str) -> HubFile:
+def _weight_file(encoder: str) -> HubFile:
+    """The safetensors file with an encoder's weights. Raises WeightsError if there is none."""
+    if not encoder.startswith(TIMM_PREFIX):
+        return _native_file(encoder, "model.safetensors")
+    settings = timm.get_pretrained_cfg(encoder.removeprefix(TIMM_PREFIX))
+    name = (settings.hf_hub_filename or "model.safetensors") if settings else ""
+    if settings is None or not settings.hf_hub_id or not name.endswith(".safetensors"):
+        raise WeightsError(
+            "not on the Hugging Face hub as safetensors, the one form that runs no code when it "
+            "is loaded"
+        )
+    return HubFile(settings.hf_hub_id, name, None)
+
+
+def _native_file(encoder: str, name: str) -> HubFile:
     source = native_encoders[encoder]["pretrained_settings"]["imagenet"]
-    return HubFile(source["repo_id"], "config.json", source["revision"])
+    return HubFile(source["repo_id"], name, source["revision"])
 
 
-def _three(
-    value: Sequence[float] | None, otherwise: tuple[float, float, float]
-) -> tuple[float, float, float]:
+def _why_unreachable() -> str | None:
+    """Why the hub does not answer at all, else None. One attempt: its client makes six, 23 s."""
+    if constants.HF_HUB_OFFLINE:
+        return "not in the local Hugging Face cache, and HF_HUB_OFFLINE forbids to ask the hub"
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - the hub's own
+    try:
+        with urllib.request.urlopen(request, timeout=_CONNECT_TIMEOUT_S):  # noqa: S310
+            return None
+    except urllib.error.HTTPError:
+        return None  # an answer, if not a friendly one
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return (
+            "not in the local Hugging Face cache, and "
+            f"{constants.ENDPOINT} cannot be reached ({reason})"
+        )
+
+
+def _fetch(files: Sequence[HubFile]) -> str | None:
+    """Download; the reason if that fails."""
+    try:
+        for file in files:
+            file.fetch()
+    except Exception as error:
+        # All kinds: the hub's client has changed what it raises, and the advice is the same.
+        return _root_cause(error)
+    return None
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of what began it; the hub's client wraps a 404 in advice to check cables."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+
+
+def _three(value: Sequence[float] | None, otherwise: Three) -> Three:
     if value is None or len(value) != 3:
         return otherwise
     return float(value[0]), float(value[1]), float(value[2])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

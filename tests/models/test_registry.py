@@ -1,0 +1,89 @@
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+
+from harness.config import ModelConfig
+from harness.errors import ConfigError
+from harness.models.registry import ARCHS, check_model, encoder_names, option_names
+
+
+def test_archs_are_those_of_the_library() -> None:
+    assert sorted(name.lower() for name in ARCHS) == sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    assert len(ARCHS) == 12
+
+
+def test_encoder_names_are_those_of_the_library() -> None:
+    assert list(encoder_names()) == smp.encoders.get_encoder_names()
+
+
+def test_option_names_are_the_remaining_arguments_of_the_constructor() -> None:
+    assert option_names("Unet") == (
+        "decoder_use_norm",
+        "decoder_channels",
+        "decoder_attention_type",
+        "decoder_interpolation",
+    )
+    assert option_names("DeepLabV3")[0] == "encoder_output_stride"
+    assert option_names("Linknet") == ("decoder_use_norm",)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_option_names_leave_out_what_decides_the_size_and_meaning_of_the_output(arch: str) -> None:
+    assert not {"upsampling", "activation", "classes", "aux_params"} & set(option_names(arch))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"arch": "unet"}, "model.arch: no architecture 'unet'; did you mean Unet?"),
+        ({"arch": "Xyz"}, "one of DPT, DeepLabV3, "),
+        (
+            {"encoder_name": "resnet43"},
+            "model.encoder_name: no encoder 'resnet43'; did you mean resnet34?",
+        ),
+        ({"encoder_name": "convnext_tiny"}, "did you mean tu-convnext_tiny?"),
+        ({"encoder_name": "tu-resnt18"}, "timm has no model 'resnt18'; did you mean tu-resnet18?"),
+        (
+            {"encoder_name": "tu-resnet18.a1_in1x"},
+            "timm has no weights 'a1_in1x' for resnet18; did you mean a1_in1k?",
+        ),
+        ({"encoder_name": "dpn92"}, "dpn92 has no imagenet weights (it has only imagenet+5k)"),
+        ({"encoder_name": "tu-hf-hub:someone/net"}, "timm has no model 'hf-hub:someone/net'"),
+        (
+            {"options": {"decoder_atention_type": "scse"}},
+            "model.options.decoder_atention_type: Unet has no such option; "
+            "did you mean decoder_attention_type?",
+        ),
+        ({"options": {"upsampling": 2}}, "model.options.upsampling: Unet has no such option"),
+        ({"arch": "DPT", "encoder_depth": 4}, "DPT takes vision transformers of timm only"),
+        (
+            {"arch": "DPT", "encoder_name": "tu-vit_tiny_patch16_224"},
+            "model.encoder_depth: DPT takes 4 only (got 5)",
+        ),
+    ],
+)
+def test_check_model_names_what_is_wrong_and_the_nearest_right_name(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_model(ModelConfig.model_validate(settings))
+    assert message in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_check_model_reports_all_problems_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_model(ModelConfig(arch="Linknet", encoder_name="resnet43", options={"a": 1, "b": 2}))
+    assert len(caught.value.problems) == 3
+
+
+def test_check_model_refuses_pretrained_weights_that_timm_does_not_have() -> None:
+    name = next(n for n in timm.list_models() if not timm.models.is_model_pretrained(n))
+    with pytest.raises(ConfigError, match=f"tu-{name} has no imagenet weights"):
+        check_model(ModelConfig(encoder_name=f"tu-{name}"))
+    check_model(ModelConfig(encoder_name=f"tu-{name}", encoder_weights=None))
+
+
+@pytest.mark.parametrize("name", ["resnet34", "tu-mobilenetv3_large_100", "tu-resnet18.a1_in1k"])
+def test_check_model_accepts_native_and_timm_encoders(name: str) -> None:
+    check_model(ModelConfig(encoder_name=name))
