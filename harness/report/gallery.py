@@ -32,29 +32,43 @@ CLASS = 1  # the one foreground class of two-class tasks
 _PIXELS = (320, 384)  # least and most a panel is stored with
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What one trial makes of an image; dice and iou are None where there is nothing to find."""
+    """What one trial makes of an image.
+
+    Attributes:
+        dice: in [0, 1], of the decisions at eval_size; None (as iou) where there is nothing to find.
+        false_pixels: how many pixels were decided wrongly to be something, at eval_size.
+        mask: the decision, 0 or 255, as large as the image.
+        overlay: RGB, hits, misses and false alarms in their colours.
+    """
 
     number: int
     rank: int
     dice: float | None
     iou: float | None
     false_pixels: int
-    mask: str
-    overlay: str
+    mask: Array8
+    overlay: Array8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GalleryImage:
-    """One validation image; pictures are data URIs, `aspect` is its width over its height."""
+    """One validation image with its truth and what the leading trials made of it.
+
+    Attributes:
+        why: the reason for which it was chosen.
+        aspect: width over height of the original; all pictures here are squares.
+        image: RGB, uint8 (side, side, 3).
+        truth: 0 or 255, uint8 (side, side).
+    """
 
     row: int
     name: str
     why: str
     aspect: float
-    image: str
-    truth: str
+    image: Array8
+    truth: Array8
     predictions: tuple[Prediction, ...]
 
 
@@ -175,8 +189,8 @@ def _draw(
                 dice=trial.dice[row.row],
                 iou=trial.iou[row.row],
                 false_pixels=trial.false_pixels[row.row],
-                mask=data_uri(255 * shown, "png"),
-                overlay=data_uri(overlay(image, truth, shown), "webp"),
+                mask=255 * shown,
+                overlay=overlay(image, truth, shown),
             )
         )
     return GalleryImage(
@@ -184,8 +198,8 @@ def _draw(
         name=row.image,
         why=chosen.why,
         aspect=pair.image.shape[1] / pair.image.shape[0],
-        image=data_uri(image, "webp"),
-        truth=data_uri(255 * truth, "png"),
+        image=image,
+        truth=255 * truth,
         predictions=tuple(predictions),
     )
 
@@ -214,13 +228,14 @@ def _shown(mask: Array8, side: int) -> Array8:
     return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def data_uri(picture: Array8, kind: str) -> str:
-    """A picture, (H, W) or RGB (H, W, 3), as a `data:` address; kind is png or webp (lossy)."""
-    stored = picture[..., ::-1] if picture.ndim == 3 else picture
-    settings = (
-        [cv2.IMWRITE_WEBP_QUALITY, 86] if kind == "webp" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    )
-    done, data = cv2.imencode(f".{kind}", np.ascontiguousarray(stored), settings)
+def data_uri(picture: Array8) -> str:
+    """A picture as a `data:` address: RGB (H, W, 3) as WebP, a mask (H, W) as PNG, exactly."""
+    if picture.ndim == 3:
+        kind, stored = "webp", np.ascontiguousarray(picture[..., ::-1])
+        settings = [cv2.IMWRITE_WEBP_QUALITY, 86]
+    else:
+        kind, stored, settings = "png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    done, data = cv2.imencode(f".{kind}", stored, settings)
     if not done:
         raise DataError(f"a picture of {picture.shape} could not be stored as {kind}")
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

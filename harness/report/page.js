@@ -3,7 +3,8 @@
   const page = document.documentElement;
   const divs = [...document.querySelectorAll("[data-figure]")];
 
-  /* Figures have no colours of their own for text: they take the page's, light or dark. */
+  /* Figures have no colours of their own for text: they take the page's, light or dark. On a
+     narrow page the legend stands above the figure line by line and needs room. */
   const colours = () => {
     const style = getComputedStyle(page);
     const get = (name) => style.getPropertyValue(name).trim();
@@ -16,9 +17,11 @@
       "modebar.activecolor": get("--accent"),
     };
   };
-  const themed = (layout) => ({
-    ...layout,
-    font: { ...layout.font, color: colours()["font.color"] },
+  const narrow = (figure) => innerWidth < 640 && figure.layout.showlegend !== false;
+  const layoutOf = (figure) => ({
+    ...figure.layout,
+    height: figure.layout.height + (narrow(figure) ? 18 * figure.data.length : 0),
+    font: { ...figure.layout.font, color: colours()["font.color"] },
     hoverlabel: {
       align: "left",
       bgcolor: colours()["hoverlabel.bgcolor"],
@@ -42,7 +45,7 @@
     for (const div of divs) {
       const figure = figures[Number(div.dataset.figure)];
       try {
-        await Plotly.newPlot(div, figure.data, themed(figure.layout), options);
+        await Plotly.newPlot(div, figure.data, layoutOf(figure), options);
         div.dataset.drawn = "yes";
       } catch (error) {
         div.textContent = "This figure could not be drawn: " + error;

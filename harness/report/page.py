@@ -16,7 +16,7 @@ from harness.data.overlay import COLOURS
 from harness.data.splits import SplitRow, read_split
 from harness.paths import StudyPaths
 from harness.report.figures.charts import Section, sections
-from harness.report.gallery import Gallery, build_gallery
+from harness.report.gallery import Gallery, build_gallery, data_uri
 from harness.report.sheets import failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
 from harness.report.tables import (
@@ -200,6 +200,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["data_uri"] = data_uri
     return environment.from_string(_part("page.html.j2"))
 
 

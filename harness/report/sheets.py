@@ -12,11 +12,11 @@ from harness.report.tables import StudyTables, ranked_records
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; `hint` is the full name and unit."""
+    """A heading; `hint` is the full name and unit; `kind` is number, wrap (long texts) or ""."""
 
     title: str
     hint: str
-    number: bool = True
+    kind: str = "number"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
         Column("rank", "place by the objective"),
         _TRIAL,
         _objective_column(tables),
-        *(Column(key.removeprefix("best/"), f"{key}: at the best epoch") for key in quality),
+        *(Column(key.replace("best/", "val/"), "at the best epoch, 0 to 1") for key in quality),
         *_parameter_columns(tables, ranked),
         Column("best epoch", "epoch whose weights are kept, of those planned"),
         *(Column(_COSTS[key][0], _COSTS[key][1]) for key in costs),
@@ -96,8 +96,8 @@ def failed_sheet(tables: StudyTables) -> Sheet:
     failed = [record for record in tables.records if record.state == "failed"]
     columns = [
         _TRIAL,
-        Column("cause", "sorted by what has to change", number=False),
-        Column("message", "the last words of the trial", number=False),
+        Column("cause", "sorted by what has to change", ""),
+        Column("message", "the last words of the trial", "wrap"),
         *_parameter_columns(tables, failed),
     ]
     rows = []
@@ -134,16 +134,13 @@ def _objective_column(tables: StudyTables) -> Column:
 
 
 def _parameter_columns(tables: StudyTables, records: Sequence[TrialRecord]) -> list[Column]:
-    """The last part of a key serves as its heading where no other parameter ends so."""
-    ends = [key.rpartition(".")[2] for key in tables.parameters]
-    return [
-        Column(
-            end if ends.count(end) == 1 else key,
-            key,
-            number=all(_is_number(r.params[key]) for r in records if key in r.params),
-        )
-        for key, end in zip(tables.parameters, ends, strict=True)
-    ]
+    """Full keys, but for the group that everybody knows: `arch`, not `model.arch`."""
+    columns = []
+    for key in tables.parameters:
+        values = [record.params[key] for record in records if key in record.params]
+        kind = "number" if values and all(_is_number(value) for value in values) else ""
+        columns.append(Column(key.removeprefix("model.").removeprefix("options."), key, kind))
+    return columns
 
 
 def _parameter_cells(tables: StudyTables, record: TrialRecord) -> list[Cell]:

@@ -45,7 +45,7 @@ def _trials(tables: StudyTables) -> str:
     states = ", ".join(f"{counts[state]} {state}" for state in FINISHED)
     running = f"; {counts['running']} running" if counts["running"] else ""
     seconds = [r.costs["cost/seconds"] for r in tables.records if "cost/seconds" in r.costs]
-    effort = f" {len(tables.epochs)} epochs were trained"
+    effort = f" {_count(len(tables.epochs), 'epoch')} trained"
     effort += f" in {duration(math.fsum(seconds))} of training." if seconds else "."
     return f"{finished}{of} finished: {states}{running}.{effort}"
 
@@ -84,12 +84,16 @@ def _caution(ranked: list[TrialRecord]) -> str:
 def _measured(tables: StudyTables, split: list[SplitRow]) -> str:
     roles = Counter(row.role for row in split)
     size = tables.config.data.eval_size
-    images = f"{roles['val']} validation images" if split else "the validation images"
-    untouched = f"; {roles['test']} test images were left untouched" if roles["test"] else ""
+    images = _count(roles["val"], "validation image") if split else "The validation images"
+    untouched = f"; {_count(roles['test'], 'test image')} left untouched" if roles["test"] else ""
     return (
         f"{images} at {size} × {size} pixels{untouched}. The validation images chose each trial's "
         "best epoch and the order of the trials, so on new images expect somewhat less."
     )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class StudyTables:
     trials: pd.DataFrame
     epochs: pd.DataFrame
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """Full keys of the searched parameters, in the order in which the trials name them."""
         return tuple(dict.fromkeys(key for record in self.records for key in record.params))
@@ -154,7 +155,7 @@ def best_configuration(tables: StudyTables) -> str:
     ]
     if not searched and not rest:
         return ""
-    for title, values in (("searched", searched), ("the same in every trial", rest)):
+    for title, values in (("searched", searched), ("everything else", rest)):
         if values:
             text = strict_yaml.dump(values).rstrip("\n")
             lines += [f"  # {title}", *(f"  {line}" for line in text.split("\n"))]

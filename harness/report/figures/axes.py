@@ -55,7 +55,9 @@ def parameter_axis(key: str, records: Sequence[TrialRecord]) -> Axis | None:
         order = [text_of(choice) for shape in shapes for choice in shape.get("choices", ())]
         met = {text_of(value) for value in values}
         known = [choice for choice in dict.fromkeys(order) if choice in met]
-        return Axis(key, "choice", (*known, *sorted(met - set(known))))
+        if len(numbers) == len(values):  # among numbers, the order of writing means nothing
+            known = [text_of(value) for value in sorted(set(values), key=_number)]
+        return Axis(key, "choice", tuple(dict.fromkeys([*known, *sorted(met)])))
     log = min(numbers) > 0 and all(shape.get("log") for shape in shapes)
     return Axis(key, "log" if log else "linear", (), min(numbers), max(numbers))
 
@@ -66,9 +68,13 @@ def log_ticks(axis: Axis) -> dict[str, Any]:
     for steps in ((1, 2, 5), (1, 3), (1,)):
         ticks = [float(f"{step}e{decade}") for decade in range(-12, 13) for step in steps]
         inside = [t for t in ticks if axis.low / 1.5 <= t <= axis.high * 1.5]
-        if len(inside) <= 7:
+        if len(inside) <= 6:
             break
     return {"type": "log", "tickvals": inside, "ticktext": [_power(tick) for tick in inside]}
+
+
+def _number(value: Any) -> float:
+    return float(value)
 
 
 def _power(value: float) -> str:

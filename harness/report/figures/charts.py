@@ -1,15 +1,15 @@
 """All figures of a report, by section, each with the sentence that stands where one is empty."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
-from harness.report.figures.cost import cost_rows, draw_cost
+from harness.report.figures.cost import SYMBOLS, cost_rows, draw_cost, groups_of, look_of
 from harness.report.figures.curves import curve_rows, draw_curves
 from harness.report.figures.history import draw_history, history_rows
 from harness.report.figures.importances import draw_importances, importance_rows
-from harness.report.figures.parallel import draw_parallel, parallel_rows
+from harness.report.figures.parallel import AXIS_PX, draw_parallel, parallel_rows
 from harness.report.figures.slices import draw_slice, slice_rows
 from harness.report.figures.style import Objective
 from harness.report.tables import MIN_IMPORTANCE_TRIALS, StudyTables, of_state, ranked_records
@@ -23,6 +23,16 @@ class Chart:
 
     label: str
     figure: go.Figure
+    min_width_px: int | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An entry of a legend that several figures share."""
+
+    name: str
+    symbol: str
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Section:
     charts: tuple[Chart, ...]
     layout: str
     empty: str
+    legend: tuple[Mark, ...] = ()
 
 
 def sections(tables: StudyTables) -> list[Section]:
@@ -123,7 +134,7 @@ def _parallel(tables: StudyTables, objective: Objective) -> Section:
         "Parallel coordinates",
         "One line per complete trial, from orange (best) over blue to grey (worst). A gap: the "
         "parameter was not in force.",
-        [Chart(label, draw_parallel(axes, lines, objective))] if lines else [],
+        [Chart(label, draw_parallel(axes, lines, objective), AXIS_PX * len(axes))] if lines else [],
         "Needs two complete trials that differ in a parameter.",
         "wide",
     )
@@ -146,11 +157,14 @@ def _slices(tables: StudyTables, objective: Objective) -> Section:
 
 
 def _costs(tables: StudyTables, objective: Objective) -> Section:
+    found = cost_rows(tables)
+    groups = groups_of(found)
     charts = [
-        Chart(f"{objective.metric} against {cost}", draw_cost(rows, cost, objective))
-        for cost, rows in cost_rows(tables).items()
+        Chart(f"{objective.metric} against {cost}", draw_cost(rows, cost, groups, objective))
+        for cost, rows in found.items()
     ]
-    return _section(
+    looks = [(group, *look_of(group, groups)) for group in groups]
+    section = _section(
         "cost",
         "Cost against quality",
         "Complete trials. Times and memory hold for the device each trial ran on.",
@@ -158,3 +172,5 @@ def _costs(tables: StudyTables, objective: Objective) -> Section:
         "No complete trial has recorded its costs.",
         "small",
     )
+    legend = tuple(Mark(group, SYMBOLS[symbol], colour) for group, colour, symbol in looks)
+    return replace(section, legend=legend)

@@ -17,8 +17,6 @@ from harness.report.figures.style import (
     empty_figure,
     finite,
     hover,
-    safe,
-    short,
     text_of,
 )
 from harness.report.tables import StudyTables, ranked_records
@@ -31,7 +29,15 @@ COSTS = {  # what is recorded: (its name, its unit)
     "cost/ms_per_image": ("time per image", "ms"),
 }
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, "#8d7cc3", "#8a8a8a")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "pentagon")
+SYMBOLS = {  # plotly's name: the character of a legend
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "triangle-up": "▲",
+    "star": "★",
+    "triangle-down": "▼",
+    "cross": "✚",
+}
 
 
 @dataclass(frozen=True)
@@ -69,27 +75,39 @@ def _groups(records: Sequence[TrialRecord]) -> list[str]:
     return [""] * len(records)
 
 
-def draw_cost(rows: Sequence[CostRow], cost: str, objective: Objective) -> go.Figure:
+def groups_of(rows: dict[str, list[CostRow]]) -> list[str]:
+    """Every group once, in order of name; [] where there is only one."""
+    names = sorted({row.group for some in rows.values() for row in some})
+    return names if len(names) > 1 else []
+
+
+def look_of(group: str, groups: Sequence[str]) -> tuple[str, str]:
+    """(colour, symbol) of a group: the same in every cost figure."""
+    place = groups.index(group) if group in groups else 0
+    return COLOURS[place % len(COLOURS)], list(SYMBOLS)[place % len(SYMBOLS)]
+
+
+def draw_cost(
+    rows: Sequence[CostRow], cost: str, groups: Sequence[str], objective: Objective
+) -> go.Figure:
     """One point per trial; a colour and a symbol for each architecture or encoder."""
     name, unit = COSTS[cost]
-    figure = empty_figure(f"{name} ({unit}, lower is cheaper)", objective.title, height=330)
-    groups = sorted({row.group for row in rows})
-    for i, group in enumerate(groups):
-        some = [row for row in rows if row.group == group]
-        look = {"color": COLOURS[i % len(COLOURS)], "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 9}
-        figure.add_scatter(
-            x=[row.cost for row in some],
-            y=[row.value for row in some],
-            mode="markers",
-            marker=look,
-            name=safe(short(group)) or "complete",
-            hovertext=[
-                f"{hover(row.number, objective, row.value, group or 'complete')}"
-                f"<br>{name} {row.cost:,.5g} {unit}"
-                for row in some
-            ],
-            hoverinfo="text",
-        )
-    figure.update_layout(showlegend=len(groups) > 1)
+    title = f"{name}<br>({unit}, lower is cheaper)"
+    figure = empty_figure(title, objective.title, height=310)
+    looks = [look_of(row.group, groups) for row in rows]
+    figure.add_scatter(
+        x=[row.cost for row in rows],
+        y=[row.value for row in rows],
+        mode="markers",
+        marker={"color": [c for c, _ in looks], "symbol": [s for _, s in looks], "size": 9},
+        cliponaxis=False,
+        hovertext=[
+            f"{hover(row.number, objective, row.value, row.group or 'complete')}"
+            f"<br>{name} {row.cost:,.5g} {unit}"
+            for row in rows
+        ],
+        hoverinfo="text",
+    )
+    figure.update_layout(showlegend=False)
     figure.update_xaxes(rangemode="tozero")
     return figure

@@ -55,7 +55,7 @@ def draw_curves(curves: Sequence[Curve], metric: str, title: str) -> go.Figure:
         x=[curve.epochs[-1] for curve in ends],
         y=[curve.values[-1] for curve in ends],
         mode="markers",
-        marker={"symbol": "x", "size": 6, "color": GREY},
+        marker={"symbol": "x", "size": 7, "color": GREY},
         showlegend=False,
         hoverinfo="skip",
     )
@@ -74,7 +74,7 @@ def _add(figure: go.Figure, curves: Iterable[Curve], metric: str, **look: Any) -
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
-    shortest = 10**9
+    single = False
     for curve in curves:
         xs += [*curve.epochs, None]
         ys += [*curve.values, None]
@@ -83,7 +83,8 @@ def _add(figure: go.Figure, curves: Iterable[Curve], metric: str, **look: Any) -
             for epoch, value in zip(curve.epochs, curve.values, strict=True)
         ]
         texts.append("")
-        shortest = min(shortest, len(curve.epochs))
+        # a single epoch makes no line; a pruned trial has its cross instead
+        single = single or (len(curve.epochs) == 1 and curve.state != "pruned")
     if xs:
-        mode = "lines+markers" if shortest == 1 else "lines"  # a single epoch makes no line
+        mode = "lines+markers" if single else "lines"
         figure.add_scatter(x=xs, y=ys, mode=mode, hovertext=texts, hoverinfo="text", **look)

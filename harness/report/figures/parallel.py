@@ -17,6 +17,7 @@ from harness.report.tables import StudyTables, ranked_records
 
 # Best to worst, in tones that hold on a light and a dark page.
 _RANKS = ((0.0, (224, 142, 0)), (0.35, (43, 131, 201)), (1.0, (154, 165, 173)))
+AXIS_PX = 92  # least room between axes for the texts beside them
 BANDS = 10  # lines of like rank share a trace: a thousand traces would make a slow page
 
 
@@ -68,7 +69,7 @@ def _line(
 
 def draw_parallel(axes: Sequence[Axis], lines: Sequence[Line], objective: Objective) -> go.Figure:
     """A line per trial coloured by rank, the best on top."""
-    figure = empty_figure("", "", height=440)
+    figure = empty_figure("", "", height=460)
     n_bands = min(BANDS, len(lines))
     for band in reversed(range(n_bands)):  # worst first, so that the best lie on top
         some = [line for i, line in enumerate(lines) if i * n_bands // len(lines) == band]
@@ -77,7 +78,7 @@ def draw_parallel(axes: Sequence[Axis], lines: Sequence[Line], objective: Object
     for place, axis in enumerate(axes):
         _draw_axis(figure, place, axis, objective)
     figure.update_xaxes(visible=False, range=[-0.35, len(axes) - 0.35])
-    figure.update_yaxes(visible=False, range=[-0.06, 1.2])
+    figure.update_yaxes(visible=False, range=[-0.06, 1.3])
     figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10}, showlegend=False)
     return figure
 
@@ -128,10 +129,11 @@ def _draw_axis(figure: go.Figure, place: int, axis: Axis, objective: Objective) 
     figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line=line, layer="below")
     group, _, name = axis.key.rpartition(".")
     above = f"{safe(group)}." if group else objective.better
-    _note(figure, place, 1.05, f"{above}<br><b>{safe(name)}</b>", title=True)
+    height = 1.05 if place % 2 == 0 else 1.16  # neighbours' names would run into each other
+    _note(figure, place, height, f"{above}<br><b>{safe(name)}</b>", title=True)
     if axis.scale == "choice":
         for choice in axis.choices:
-            _note(figure, place, axis.position(choice), safe(short(choice, 16)))
+            _note(figure, place, axis.position(choice), safe(short(choice, 15)))
     else:
         _note(figure, place, 0.0, text_of(axis.low))
         _note(figure, place, 1.0, text_of(axis.high))

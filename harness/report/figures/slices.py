@@ -77,9 +77,15 @@ def draw_slice(piece: Slice, objective: Objective) -> go.Figure:
     if piece.axis.scale == "choice":
         n = len(piece.axis.choices)
         labels = [safe(short(choice)) for choice in piece.axis.choices]
-        figure.update_xaxes(tickvals=list(range(n)), ticktext=labels, range=[-0.5, n - 0.5])
+        crowded = sum(len(label) for label in labels) > 30
+        ticks = {"tickvals": list(range(n)), "ticktext": labels, "range": [-0.5, n - 0.5]}
+        figure.update_xaxes(tickangle=-35 if crowded else 0, **ticks)
     elif piece.axis.scale == "log":
         figure.update_xaxes(**log_ticks(piece.axis))
+    elif (
+        all(isinstance(p.x, int) for p in piece.complete) and piece.axis.high - piece.axis.low <= 10
+    ):
+        figure.update_xaxes(dtick=1)
     figure.update_layout(showlegend=False)
     return figure
 

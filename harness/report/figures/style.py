@@ -45,8 +45,9 @@ def empty_figure(x_title: str, y_title: str, *, height: int = 380) -> go.Figure:
         font={"family": "system-ui, sans-serif", "size": 13},
     )
     axis = {"gridcolor": GRID, "linecolor": GREY, "zeroline": False, "automargin": True}
-    figure.update_xaxes(title={"text": x_title}, **axis)
-    figure.update_yaxes(title={"text": y_title}, **axis)
+    small = {"size": 12}
+    figure.update_xaxes(title={"text": x_title, "font": small, "standoff": 8}, **axis)
+    figure.update_yaxes(title={"text": y_title, "font": small, "standoff": 8}, **axis)
     return figure
 
 

@@ -1,0 +1,53 @@
+"""Which trials of a study lead, and by how much?
+
+Example: python analysis/rank_trials.py --study encoders --top 10
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.paths import Workspace
+from harness.report.tables import StudyTables, leaderboard, load_study, of_state
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--workspace", type=Path, default=Path(), help="folder with studies/")
+    parser.add_argument("--top", type=int, default=10, help="rows to print")
+    options = parser.parse_args(words)
+    try:
+        tables = load_study(Workspace(options.workspace).study(options.study))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(sentence(tables))
+    columns = ["rank", "number", "value", *tables.parameters]
+    top = leaderboard(tables)[columns].head(options.top)
+    if not top.empty:
+        print(top.fillna("–").to_string(index=False))
+    return 0
+
+
+def sentence(tables: StudyTables) -> str:
+    ranked = leaderboard(tables)
+    apart = f"{len(of_state(tables, 'pruned'))} pruned, {len(of_state(tables, 'failed'))} failed"
+    metric = tables.config.objective.metric
+    if ranked.empty:
+        return f"No trial of {tables.paths.name} is complete ({apart})."
+    first = ranked.iloc[0]
+    start = f"Trial {first['number']} leads with {metric} {first['value']:.4f}"
+    if len(ranked) == 1:
+        return f"{start}, the only complete trial ({apart})."
+    second = ranked.iloc[1]
+    gap = abs(second["value"] - first["value"])
+    return (
+        f"{start}, {gap:.4f} ahead of trial {second['number']}, of {len(ranked)} complete trials "
+        f"({apart}); leading, not confirmed."
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
