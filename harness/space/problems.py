@@ -1,5 +1,6 @@
 """The problems of one space, gathered with their lines and raised together."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,13 @@ class Problems:
             what: What is wrong, and what would be right.
             name: The key it is about; by default the spot itself.
             breaks: Full keys about which nothing more should be said.
+
+        Raises:
+            ConfigError: with 100 problems, when there is one more; reading on would be of no use.
         """
+        if len(self._found) == MOST:
+            self._found.append((sys.maxsize, f"{self.place}: and more; the rest was not read"))
+            self.raise_any()
         self.broken.update(breaks)
         line = 0 if self.line is None else self.line(spot)
         where = self.place if self.line is None else f"{self.place}:{line}"
@@ -41,6 +48,4 @@ class Problems:
         if not self._found:
             return
         lines = [text for _, text in sorted(self._found, key=lambda problem: problem[0])]
-        if len(lines) > MOST:
-            lines = [*lines[:MOST], f"{self.place}: and {len(lines) - MOST} more"]
         raise ConfigError(lines)

@@ -70,7 +70,7 @@ def lay_over(space: Space, fixed: Mapping[str, Any], *, place: str, legal: Legal
     """
     noted = Problems(place)
     reader = _Reader({"fixed": _plain(fixed, place)}, legal, noted, by_hand=False)
-    reader.parameters = dict(space.by_key)
+    reader.searched = set(space.by_key)
     reader.read_fixed()
     noted.raise_any()
     both = space.as_dict() | {"fixed": space.fixed | reader.fixed}
@@ -85,6 +85,7 @@ class _Reader:
     legal: Legal
     problems: Problems
     by_hand: bool = True  # a document, in which problems are found below `fixed`, not beside it
+    searched: set[str] = field(default_factory=set)  # full keys, also of what could not be read
     parameters: dict[str, Parameter] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
 
@@ -109,20 +110,24 @@ class _Reader:
         return space
 
     def read_fixed(self) -> None:
+        taken: set[str] = set()
         for short, value in self._section("fixed").items():
             path = ("fixed", short)
-            key = self._key(short, path, self.fixed)
+            key = self._key(short, path, taken)
             if key is None:
                 continue
             problem = problem_with(key, value, self.legal)
-            if key in self.parameters or key in self.problems.broken:
-                problem = "both fixed and searched; keep it under parameters: or under fixed:"
-                if not self.by_hand:
-                    problem = "searched by this space; take it out of the space, or do not set it"
-            if problem is not None:
+            if key in self.searched:
+                self.problems.add(path, self._both(), name=key)
+            elif problem is not None:
                 self.problems.add(path, problem, name=key, breaks=[key])
             else:
                 self.fixed[key] = value
+
+    def _both(self) -> str:
+        if self.by_hand:
+            return "both fixed and searched; keep it under parameters: or under fixed:"
+        return "searched by this space; take it out of the space, or do not set it"
 
     def _check_sections(self) -> None:
         if not isinstance(self.document, dict):
@@ -154,7 +159,8 @@ class _Reader:
         value = self.document.get(name)
         return _KINDS[name][0]() if value is None else value
 
-    def _key(self, short: str, path: Spot, taken: Mapping[str, Any]) -> str | None:
+    def _key(self, short: str, path: Spot, taken: set[str]) -> str | None:
+        """The full key, entered among those taken; None after noting why there is none."""
         try:
             key = full_key(short, self.legal)
         except ConfigError as error:
@@ -163,14 +169,15 @@ class _Reader:
                 self.problems.add(path, problem, name=short, breaks=likely)
             return None
         if key in taken:
-            self.problems.add(path, f"named twice, also as {key}; keep one", name=short)
+            self.problems.add(path, "named twice in this section; keep one", name=key)
             return None
+        taken.add(key)
         return key
 
     def _read_parameters(self) -> None:
         for short, written in self._section("parameters").items():
             path = ("parameters", short)
-            key = self._key(short, path, self.parameters)
+            key = self._key(short, path, self.searched)
             if key is None:
                 continue
 
@@ -215,8 +222,7 @@ class _Reader:
             rule = self._condition(written, ("forbid", i), "forbid")
             if rule is None:
                 continue
-            searched = set(self.parameters) | self.problems.broken
-            if not searched & set(rule):
+            if not (self.searched | self.problems.broken) & set(rule):
                 what = "names no searched key, so it forbids everything or nothing"
                 self.problems.add(("forbid", i), what, name="forbid")
             rules.append(rule)
@@ -228,13 +234,14 @@ class _Reader:
 
     def _read_row(self, written: Any, path: Spot) -> dict[str, Any]:
         row: dict[str, Any] = {}
+        taken: set[str] = set()
         if not isinstance(written, dict) or not written:
             self.problems.add(
                 path, "must name keys and values, e.g. {optim.lr: 3e-4}", name="enqueue"
             )
             return row
         for short, value in written.items():
-            key = self._key(short, (*path, short), row)
+            key = self._key(short, (*path, short), taken)
             if key is None or key in self.problems.broken:
                 continue
             parameter = self.parameters.get(key)
