@@ -9,12 +9,13 @@ from typing import Any
 from harness import strict_yaml
 from harness.errors import ConfigError, nearest
 from harness.space import checks
-from harness.space.conditions import circle, in_order, outside, read_condition, with_condition
+from harness.space.conditions import circle, in_order, read_condition, with_condition
 from harness.space.fields import read_parameter
 from harness.space.finding import find_space
 from harness.space.keys import full_key, known_keys, likely_keys, problem_with
 from harness.space.parameters import Condition, Parameter, shown
 from harness.space.problems import Problems, Spot
+from harness.space.rows import check_rows, row_value
 from harness.space.schema import Legal, Space
 
 __all__ = ["Legal", "find_space", "lay_over", "read_space", "space_from_dict"]
@@ -101,7 +102,7 @@ class _Reader:
             section = "parameters" if key in self.parameters else "fixed"
             self.problems.add(self._written(section, key), what, name=key)
         self.problems.raise_any()
-        self._check_rows(space)
+        check_rows(space, self.problems)
         self.problems.raise_any()
         reason = checks.nothing_allowed(space)
         if reason is not None:
@@ -244,34 +245,11 @@ class _Reader:
             key = self._key(short, (*path, short), taken)
             if key is None or key in self.problems.broken:
                 continue
-            parameter = self.parameters.get(key)
-            if parameter is not None:
-                problem = outside(parameter, value)
-            elif key in self.fixed:
-                problem = f"fixed at {shown(self.fixed[key])} here; take it out of this row"
-            else:
-                problem = "not searched here; add it to parameters: or take it out of this row"
-            if problem is not None:
-                self.problems.add((*path, short), problem, name=f"enqueue: {key}")
-            elif parameter is not None:
-                row[key] = parameter.canonical(value)
+            try:
+                row[key] = row_value(key, value, self.parameters, self.fixed)
+            except ConfigError as error:
+                self.problems.add((*path, short), str(error), name=f"enqueue: {key}")
         return row
-
-    def _check_rows(self, space: Space) -> None:
-        """Rows that `when`, `forbid` or the trial configuration refuse, as far as they go."""
-        for i, row in enumerate(space.enqueue):
-            for parameter in space.parameters:
-                known = all(key in row or key not in space.by_key for key in parameter.when)
-                if parameter.key in row and known and not space.applies(parameter, row):
-                    what = "not in force beside the other values of this row; take it out"
-                    where = ("enqueue", i, parameter.key)
-                    self.problems.add(where, what, name=f"enqueue: {parameter.key}")
-            whole = all(p.key in row for p in space.parameters if space.applies(p, row))
-            rule = space.rule_against(row)
-            if whole or rule is not None:
-                reason = space.forbidden(row)
-                if reason is not None:
-                    self.problems.add(("enqueue", i), reason, name="enqueue")
 
     def _written(self, section: str, key: str) -> Spot:
         """Where a full key stands, which may be written short."""
