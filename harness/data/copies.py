@@ -22,9 +22,8 @@ _MOST_PICTURES: Final = 20_000  # every pair is compared; beyond, only equal pix
 
 def thumbnail(image: Array8) -> Thumbnail:
     """What is kept of an image uint8 (H, W, 3) to compare it: float32 (48 * 48,), mean 0."""
-    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    flat = grey.astype(np.float32).ravel()
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)  # rounding again would count
+    flat = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel()
     return np.asarray(flat - flat.mean(), np.float32)
 
 

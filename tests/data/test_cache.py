@@ -1,0 +1,186 @@
+import multiprocessing
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.config import SplitConfig
+from harness.data import cache as module
+from harness.data.cache import ImageCache, open_cache
+from harness.data.resize import Fit
+from harness.data.sources import open_folder
+from harness.data.splits import SplitRow, make_split
+from harness.errors import DataError
+from tests.data.make import MAX_PIXELS, folder, picture, save, square
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[SplitRow]:
+    """Eight pairs: 4 train, 2 val, 2 test."""
+    data = open_folder(folder(tmp_path / "data", 8), max_pixels=MAX_PIXELS)
+    return make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
+
+
+def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache:
+    settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch", "eval_size": 18}
+    settings |= {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
+    return open_cache(tmp_path / "data", rows, **settings)
+
+
+def built(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache").iterdir())
+
+
+def test_arrays_hold_train_and_val_in_order_of_row(tmp_path: Path, rows: list[SplitRow]) -> None:
+    cache = opened(tmp_path, rows)
+    used = [row for row in rows if row.role != "test"]
+    assert cache.images.shape == (6, 16, 20, 3) and cache.masks.shape == (6, 16, 20)
+    assert cache.truths.shape == (6, 18, 18) and cache.boxes.shape == (6, 4)
+    assert cache.row_of.tolist() == [row.row for row in used]
+    assert [used[i].role for i in cache.train] == ["train"] * 4
+    assert [used[i].role for i in cache.val] == ["val"] * 2
+
+
+def test_values_are_those_of_opencv(tmp_path: Path, rows: list[SplitRow]) -> None:
+    """Images of 24x32 to 16x20 and truths to 18x18, each by area."""
+    cache = opened(tmp_path, rows)
+    small = cv2.resize(square().astype(np.float32), (20, 16), interpolation=cv2.INTER_AREA)
+    truth = cv2.resize(square().astype(np.float32), (18, 18), interpolation=cv2.INTER_AREA)
+    for index, row in enumerate(cache.row_of):
+        image = cv2.resize(picture(int(row)), (20, 16), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(cache.images[index], image)
+        np.testing.assert_array_equal(cache.masks[index], small >= 0.5)
+    assert [t.tolist() for t in cache.truths[cache.val]] == [(truth >= 0.5).tolist()] * 2
+    assert not cache.truths[cache.train].any()
+
+
+@pytest.mark.parametrize(("fit", "box"), [("stretch", [0, 0, 40, 20]), ("pad", [0, 0, 15, 20])])
+def test_boxes_say_where_the_image_is(
+    tmp_path: Path, rows: list[SplitRow], fit: Fit, box: list[int]
+) -> None:
+    cache = opened(tmp_path, rows, size=(40, 20), fit=fit)
+    assert cache.boxes.tolist() == [box] * 6
+    assert cache.images[0][box[2] - 1].any()
+    assert not cache.images[0][box[2] :].any() and not cache.masks[0][box[2] :].any()
+
+
+def test_second_call_reads_no_image(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(tmp_path, rows)
+    monkeypatch.setattr(module, "read_pair", None)
+    again = opened(tmp_path, rows)
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.truths, again.truths)
+    assert len(built(tmp_path)) == 1
+
+
+def test_cache_cannot_be_written_through(tmp_path: Path, rows: list[SplitRow]) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        opened(tmp_path, rows).images[0, 0, 0, 0] = 1
+
+
+@pytest.mark.parametrize("change", [{"size": (16, 16)}, {"fit": "pad"}, {"eval_size": 20}])
+def test_other_settings_have_another_cache(
+    tmp_path: Path, rows: list[SplitRow], change: dict[str, Any]
+) -> None:
+    opened(tmp_path, rows)
+    opened(tmp_path, rows, **change)
+    assert len(built(tmp_path)) == 2
+
+
+def test_other_content_has_another_cache(tmp_path: Path, rows: list[SplitRow]) -> None:
+    opened(tmp_path, rows)
+    save(tmp_path / "data" / rows[0].image, picture(99))
+    data = open_folder(tmp_path / "data", max_pixels=MAX_PIXELS)
+    changed = make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
+    changed[0] = SplitRow(**{**vars(changed[0]), "role": "train"})
+    np.testing.assert_array_equal(opened(tmp_path, changed, size=(24, 32)).images[0], picture(99))
+
+
+def test_test_files_are_never_opened(tmp_path: Path, rows: list[SplitRow]) -> None:
+    for row in rows:
+        if row.role == "test":
+            (tmp_path / "data" / row.image).unlink()
+            (tmp_path / "data" / row.mask).unlink()
+    assert len(opened(tmp_path, rows).images) == 6
+
+
+def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, rows: list[SplitRow]) -> None:
+    used = [row for row in rows if row.role != "test"]
+    save(tmp_path / "data" / used[1].image, picture(50))
+    (tmp_path / "data" / used[3].mask).unlink()
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path, rows)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("image or mask has changed since the split was made")
+    assert lines[1].endswith(f"{used[3].mask}: no such file")
+    assert built(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy", "truths.npy", "boxes.npy"])
+def test_damaged_cache_is_built_again(tmp_path: Path, rows: list[SplitRow], name: str) -> None:
+    expected = np.array(opened(tmp_path, rows).images)
+    path = built(tmp_path)[0] / name
+    path.write_bytes(path.read_bytes()[:-1])
+    np.testing.assert_array_equal(opened(tmp_path, rows).images, expected)
+    (built(tmp_path)[0] / name).unlink()
+    np.testing.assert_array_equal(opened(tmp_path, rows).images, expected)
+    assert len(built(tmp_path)) == 1
+
+
+def test_interruption_leaves_nothing(tmp_path: Path, rows: list[SplitRow]) -> None:
+    def interrupt(done: int, total: int) -> None:
+        assert total == 6
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path, rows, progress=interrupt)
+    assert built(tmp_path) == []
+
+
+def test_progress_counts_every_image(tmp_path: Path, rows: list[SplitRow]) -> None:
+    calls: list[tuple[int, int]] = []
+    opened(tmp_path, rows, progress=lambda *done: calls.append(done))
+    assert calls == [(done, 6) for done in range(1, 7)]
+
+
+def test_threads_that_build_at_once_all_succeed(tmp_path: Path, rows: list[SplitRow]) -> None:
+    start = threading.Barrier(4)
+
+    def build(_: int) -> int:
+        start.wait()
+        return int(opened(tmp_path, rows).images.sum())
+
+    with ThreadPoolExecutor(4) as pool:
+        sums = list(pool.map(build, range(4)))
+    assert len(set(sums)) == 1 and len(built(tmp_path)) == 1
+
+
+def _sum(tmp_path: Path, rows: list[SplitRow]) -> int:
+    return int(opened(tmp_path, rows).images.sum())
+
+
+def test_processes_that_build_at_once_all_succeed(tmp_path: Path, rows: list[SplitRow]) -> None:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+        sums = list(pool.map(_sum, [tmp_path] * 4, [rows] * 4))
+    assert sums == [_sum(tmp_path, rows)] * 4 and len(built(tmp_path)) == 1
+
+
+def test_too_little_room_is_said_before_building(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6 images: 4 bytes for each of 16x20 pixels and 1 for each of 18x18, so 9624 bytes."""
+    usage = type("Usage", (), {"free": 9623})
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DataError, match=r"make room there or lower data\.image_size"):
+        opened(tmp_path, rows)
+    usage.free = 9624  # type: ignore[attr-defined]
+    assert len(opened(tmp_path, rows).images) == 6
