@@ -57,8 +57,8 @@ def download_kvasir(
     place = folder / KVASIR.name
     if place.is_dir():
         return place
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as archive:
             _fetch(url, archive, progress)
             _check(url, archive, sha256)
@@ -108,6 +108,7 @@ def _connection_errors(url: str) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
+        error.close()
         raise DataError(f"{url}: answered {error.code} {error.reason}; {_BY_HAND}") from None
     except urllib.error.URLError as error:
         raise DataError(f"{url}: no connection ({error.reason}); {_BY_HAND}") from None
