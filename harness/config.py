@@ -62,11 +62,11 @@ class ModelConfig(Settings):
 class LossConfig(Settings):
     """Weights of the parts of the training loss; used divided by their sum."""
 
-    dice: float = Field(1.0, ge=0)
-    bce: float = Field(1.0, ge=0)
-    focal: float = Field(0.0, ge=0)
-    jaccard: float = Field(0.0, ge=0)
-    tversky: float = Field(0.0, ge=0)
+    dice: float = Field(1.0, ge=0, le=1e6)
+    bce: float = Field(1.0, ge=0, le=1e6)
+    focal: float = Field(0.0, ge=0, le=1e6)
+    jaccard: float = Field(0.0, ge=0, le=1e6)
+    tversky: float = Field(0.0, ge=0, le=1e6)
     focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
     tversky_alpha: float = Field(
         0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
@@ -243,7 +243,7 @@ class StudyConfig(Settings):
     """`study.yaml`: the definition of a study, with its question, budget and limits."""
 
     format: Literal[1] = 1
-    id: Annotated[str, Field(pattern=r"[0-9a-f]{32}")] | None = None
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     question: str | None = None
     space: str | None = None
     data: StudyDataConfig = StudyDataConfig()

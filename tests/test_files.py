@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import files
+
+
+def test_file_appears_with_its_folders_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "file.txt"
+    files.write_text(target, "é\n")
+    assert target.read_bytes() == "é\n".encode()
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    files.write_text(target, "old")
+
+    def fail() -> None:
+        with files.replacing(target) as temporary:
+            temporary.write_text("half of the n")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    files.write_text(target, "old")
+    with files.replacing(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+
+
+def test_json_keeps_every_bit_and_refuses_what_json_has_not(tmp_path: Path) -> None:
+    target = tmp_path / "file.json"
+    files.write_json(target, {"x": 0.1 + 0.2})
+    assert json.loads(target.read_text())["x"] == 0.1 + 0.2
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_json(target, {"x": float("nan")})
+    assert json.loads(target.read_text()) == {"x": 0.1 + 0.2}
+
+
+def test_lines_are_read_in_the_order_they_were_appended(tmp_path: Path) -> None:
+    log = tmp_path / "new" / "log.jsonl"
+    assert files.read_lines(log) == []
+    files.append_line(log, {"epoch": 1})
+    files.append_line(log, {"epoch": 2, "text": "two\nlines"})
+    assert files.read_lines(log) == [{"epoch": 1}, {"epoch": 2, "text": "two\nlines"}]
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.append_line(log, {"loss": float("inf")})
+    assert len(files.read_lines(log)) == 2
+
+
+def test_torn_last_line_is_left_out_wherever_it_was_cut(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    files.append_line(log, {"epoch": 1})
+    first = log.stat().st_size
+    files.append_line(log, {"epoch": 2})
+    whole = log.read_bytes()
+    for size in range(first, len(whole)):
+        log.write_bytes(whole[:size])
+        assert files.read_lines(log) == [{"epoch": 1}]
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    """The digest of "abc", FIPS 180-2, appendix B.1."""
+    (tmp_path / "f").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "f") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
