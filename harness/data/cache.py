@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 
 CODE_VERSION = 1  # raise it when the pixels that this module writes change
 _AT_ONCE = 32
+_ATTEMPTS = 3  # another process may find the cache damaged and remove it under our hands
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,17 @@ def open_cache(
     """
     used = [row for row in rows if row.role != "test"]
     place = folder / _key(used, size, fit, eval_size)
-    try:
-        return _open(place, used, size, eval_size)
-    except (OSError, ValueError):
-        shutil.rmtree(place, ignore_errors=True)  # absent, or damaged
-    _check_room(folder, len(used), size, eval_size)
-    with building(place) as temporary:
-        entries = _prepared(root, used, size, fit, eval_size, max_pixels)
-        _write(temporary, entries, used, size, eval_size, progress)
+    for _ in range(_ATTEMPTS):
+        existed = place.is_dir()
+        try:
+            return _open(place, used, size, eval_size)
+        except (OSError, ValueError):
+            if existed:  # damaged; a folder that appeared meanwhile is another builder's
+                shutil.rmtree(place, ignore_errors=True)
+        _check_room(folder, len(used), size, eval_size)
+        with building(place) as temporary:
+            entries = _prepared(root, used, size, fit, eval_size, max_pixels)
+            _write(temporary, entries, used, size, eval_size, progress)
     return _open(place, used, size, eval_size)
 
 

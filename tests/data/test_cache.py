@@ -1,7 +1,9 @@
 import multiprocessing
+import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
 from harness.data.sources import open_folder
 from harness.data.splits import SplitRow, make_split
+from harness.data.whole import building
 from harness.errors import DataError
 from tests.data.make import MAX_PIXELS, folder, picture, save, square
 
@@ -162,6 +165,26 @@ def test_threads_that_build_at_once_all_succeed(tmp_path: Path, rows: list[Split
     with ThreadPoolExecutor(4) as pool:
         sums = list(pool.map(build, range(4)))
     assert len(set(sums)) == 1 and len(built(tmp_path)) == 1
+
+
+def test_cache_that_vanishes_at_once_is_built_again(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process removes the first one between its rename and its opening."""
+    n_built = 0
+
+    @contextmanager
+    def thief(place: Path) -> Iterator[Path]:
+        nonlocal n_built
+        with building(place) as temporary:
+            yield temporary
+        n_built += 1
+        if n_built == 1:
+            shutil.rmtree(place)
+
+    monkeypatch.setattr(module, "building", thief)
+    assert len(opened(tmp_path, rows).images) == 6
+    assert n_built == 2
 
 
 def _sum(tmp_path: Path, rows: list[SplitRow]) -> int:
