@@ -4,12 +4,14 @@ Example: python analysis/rank_trials.py --study encoders --top 10
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.paths import Workspace
 from harness.report.tables import StudyTables, leaderboard, load_study, of_state
+from harness.report.wording import text_of
 
 
 def main(words: list[str] | None = None) -> int:
@@ -27,8 +29,12 @@ def main(words: list[str] | None = None) -> int:
     columns = ["rank", "number", "value", *tables.parameters]
     top = leaderboard(tables)[columns].head(options.top)
     if not top.empty:
-        print(top.fillna("–").to_string(index=False))
+        print(top.map(shown).to_string(index=False))
     return 0
+
+
+def shown(value: object) -> str:
+    return "–" if isinstance(value, float) and math.isnan(value) else text_of(value)
 
 
 def sentence(tables: StudyTables) -> str:

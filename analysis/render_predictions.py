@@ -2,7 +2,7 @@
 
 Each picture has two rows: the image with one overlay per trial, below them the masks.
 
-Example: python analysis/render_predictions.py --study encoders --data data/kvasir-seg --out pictures
+Example: python analysis/render_predictions.py --study encoders --out pictures
 """
 
 import argparse

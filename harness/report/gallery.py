@@ -37,7 +37,7 @@ class Prediction:
     """What one trial makes of an image.
 
     Attributes:
-        dice: in [0, 1], of the decisions at eval_size; None (as iou) where there is nothing to find.
+        dice: of the decisions at eval_size, in [0, 1]; None (as iou) where nothing is to be found.
         false_pixels: how many pixels were decided wrongly to be something, at eval_size.
         mask: the decision, 0 or 255, as large as the image.
         overlay: RGB, hits, misses and false alarms in their colours.
@@ -107,6 +107,8 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
     if data_root is None or not data_root.is_dir():
         missing = f"The images of {tables.config.data.root} were not found, so none are shown."
         return Gallery((), (*notes, missing))
+    if not tables.paths.split_csv.is_file():
+        return Gallery((), (*notes, "split.csv is missing, so no images are shown."))
     rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
     shared = [row for row in rows.values() if all(trial.has(row.row) for trial in trials)]
     images = []

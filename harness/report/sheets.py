@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records import TrialRecord
-from harness.report.figures.style import short, text_of
-from harness.report.summary import duration
 from harness.report.tables import StudyTables, ranked_records
+from harness.report.wording import duration, short, text_of
 
 
 @dataclass(frozen=True)

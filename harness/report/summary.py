@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from harness.data.splits import SplitRow
 from harness.records import FINISHED, TrialRecord
-from harness.report.figures.style import text_of
 from harness.report.tables import StudyTables, ranked_records
+from harness.report.wording import count, duration, text_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _trials(tables: StudyTables) -> str:
     states = ", ".join(f"{counts[state]} {state}" for state in FINISHED)
     running = f"; {counts['running']} running" if counts["running"] else ""
     seconds = [r.costs["cost/seconds"] for r in tables.records if "cost/seconds" in r.costs]
-    effort = f" {_count(len(tables.epochs), 'epoch')} trained"
+    effort = f" {count(len(tables.epochs), 'epoch')} trained"
     effort += f" in {duration(math.fsum(seconds))} of training." if seconds else "."
     return f"{finished}{of} finished: {states}{running}.{effort}"
 
@@ -84,23 +84,9 @@ def _caution(ranked: list[TrialRecord]) -> str:
 def _measured(tables: StudyTables, split: list[SplitRow]) -> str:
     roles = Counter(row.role for row in split)
     size = tables.config.data.eval_size
-    images = _count(roles["val"], "validation image") if split else "The validation images"
-    untouched = f"; {_count(roles['test'], 'test image')} left untouched" if roles["test"] else ""
+    images = count(roles["val"], "validation image") if split else "The validation images"
+    untouched = f"; {count(roles['test'], 'test image')} left untouched" if roles["test"] else ""
     return (
         f"{images} at {size} × {size} pixels{untouched}. The validation images chose each trial's "
         "best epoch and the order of the trials, so on new images expect somewhat less."
     )
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`: two units at most."""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -15,9 +15,10 @@ import pandas as pd
 
 from harness import files, strict_yaml
 from harness.config import StudyConfig, TrialConfig
-from harness.errors import ConfigError
+from harness.errors import ConfigError, nearest
 from harness.paths import StudyPaths
-from harness.records import TrialRecord, read_epochs, read_records
+from harness.records import TrialRecord, read_records
+from harness.report.frames import epochs_frame, trials_frame
 from harness.settings import flatten
 
 MIN_IMPORTANCE_TRIALS = 5
@@ -66,7 +67,9 @@ def load_study(paths: StudyPaths) -> StudyTables:
         ConfigError: the study does not exist, or one of its files is not what it should be.
     """
     if not paths.study_yaml.is_file():
-        raise ConfigError(f"{paths.study_yaml}: no such study; start it with `harness run`")
+        known = [path.parent.name for path in paths.root.parent.glob("*/study.yaml")]
+        what = nearest(paths.name, known) or "; start one with `harness run`"
+        raise ConfigError(f"{paths.study_yaml}: no such study{what}")
     config = StudyConfig.from_mapping(
         _read_mapping(paths.study_yaml.read_text(encoding="utf-8"), str(paths.study_yaml)),
         place=str(paths.study_yaml),
@@ -78,8 +81,8 @@ def load_study(paths: StudyPaths) -> StudyTables:
     for folder, record in zip(paths.all_trials(), records, strict=True):
         if folder.number != record.number:
             raise ConfigError(f"{folder.trial_json}: says trial {record.number}; was it copied?")
-    epochs = _epochs_frame(paths, records)
-    return StudyTables(paths, config, space, records, _trials_frame(records, epochs), epochs)
+    epochs = epochs_frame(paths, records)
+    return StudyTables(paths, config, space, records, trials_frame(records, epochs), epochs)
 
 
 def leaderboard(tables: StudyTables) -> pd.DataFrame:
@@ -89,7 +92,7 @@ def leaderboard(tables: StudyTables) -> pd.DataFrame:
     """
     complete = of_state(tables, "complete")
     # a value that is no finite number can come only from outside; it has no place in an order
-    complete = complete[complete["value"].map(math.isfinite)]
+    complete = complete[complete["value"].abs() < math.inf]
     ranked = complete.sort_values(
         ["value", "number"], ascending=[tables.minimized, True], kind="stable"
     ).reset_index(drop=True)
@@ -118,7 +121,9 @@ def importances(tables: StudyTables) -> dict[str, float]:
         PED-ANOVA: Watanabe et al. 2023, arXiv:2304.10255; conditional parameters: arXiv:2601.20800.
     """
     complete = ranked_records(tables)
-    if len(complete) < MIN_IMPORTANCE_TRIALS:
+    # to a parameter that never varied the method still gives a share, from its smoothing alone
+    varied = [key for key in tables.parameters if _varied(key, complete)]
+    if len(complete) < MIN_IMPORTANCE_TRIALS or not varied:
         return {}
     # The method wants five trials among "the best" (Optuna's documentation); a tenth of a small
     # study has fewer, and above a half "the best" would mean little.
@@ -130,6 +135,7 @@ def importances(tables: StudyTables) -> dict[str, float]:
         raw = optuna.importance.get_param_importances(
             study,
             evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile),
+            params=varied,
             normalize=False,  # Optuna turns "all zero" into equal shares, which says what is not so
         )
     total = math.fsum(raw.values())
@@ -188,63 +194,8 @@ def _cell(value: Any) -> str:
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
 
 
-def _trials_frame(records: tuple[TrialRecord, ...], epochs: pd.DataFrame) -> pd.DataFrame:
-    done = epochs.groupby("number")["epoch"].count()
-    parameters = list(dict.fromkeys(key for record in records for key in record.params))
-    best = list(dict.fromkeys(key for record in records for key in record.best))
-    costs = list(dict.fromkeys(key for record in records for key in record.costs))
-
-    def whole(values: list[int | None]) -> "pd.Series[Any]":
-        return pd.Series(values, dtype="Int64")
-
-    def real(values: list[float | None]) -> "pd.Series[Any]":
-        return pd.Series(values, dtype="float64")
-
-    columns: dict[str, Any] = {
-        "number": pd.Series([r.number for r in records], dtype="int64"),
-        "state": _texts([r.state for r in records]),
-        "value": real([r.value for r in records]),
-        "best_epoch": whole([r.best_epoch for r in records]),
-        "epochs_done": pd.Series([int(done.get(r.number, 0)) for r in records], dtype="int64"),
-        "epochs_planned": pd.Series([r.epochs for r in records], dtype="int64"),
-    }
-    columns |= {k: _values([r.params.get(k, math.nan) for r in records]) for k in parameters}
-    columns |= {k: real([r.best.get(k) for r in records]) for k in best}
-    columns |= {k: real([r.costs.get(k) for r in records]) for k in costs}
-    columns["seed"] = pd.Series([r.seed for r in records], dtype="int64")
-    columns["attempt"] = pd.Series([r.attempt for r in records], dtype="int64")
-    for name in ("device", "precision", "started", "ended"):
-        columns[name] = _texts([getattr(record, name) for record in records])
-    columns["failure"] = _texts([r.failure.cause if r.failure else None for r in records])
-    columns["message"] = _texts([r.failure.message if r.failure else None for r in records])
-    return pd.DataFrame(columns)
-
-
-def _texts(values: list[str | None]) -> "pd.Series[Any]":
-    return pd.Series([math.nan if v is None else v for v in values], dtype=object)
-
-
-def _values(values: list[Any]) -> "pd.Series[Any]":
-    """A parameter's column: numbers where all are, else objects, so that null and absent differ."""
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if numbers and all(isinstance(value, int) for value in values):
-        return pd.Series(values, dtype="int64")
-    whole = all(isinstance(v, int) or math.isnan(v) for v in values) if numbers else False
-    return pd.Series(values, dtype="float64" if numbers and not whole else object)
-
-
-def _epochs_frame(paths: StudyPaths, records: tuple[TrialRecord, ...]) -> pd.DataFrame:
-    rows: list[dict[str, float]] = []
-    for record in records:
-        log = paths.trial(record.number)
-        try:
-            lines = read_epochs(log)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{log.epochs_jsonl}: not an epoch log: {error!r}") from error
-        for line in lines:
-            numbers = {k: v for k, v in line.items() if type(v) in (int, float)}
-            rows.append({"number": record.number, **numbers})
-    return pd.DataFrame(rows, columns=None if rows else ["number", "epoch"])
+def _varied(key: str, records: list[TrialRecord]) -> bool:
+    return len({json.dumps(record.params[key]) for record in records if key in record.params}) > 1
 
 
 def _in_memory(tables: StudyTables, records: list[TrialRecord]) -> optuna.Study:

@@ -111,7 +111,9 @@ class Builder:
             "state": state,
             "params": params,
             "distributions": {
-                key: json.loads(distribution_to_json(DISTRIBUTIONS[key])) for key in params
+                key: json.loads(distribution_to_json(DISTRIBUTIONS[key]))
+                for key in params
+                if key in DISTRIBUTIONS
             },
             "epochs": planned,
             "seed": 100 + number,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.records import TrialRecord
-from harness.report.figures.style import text_of
+from harness.report.wording import text_of
 
 
 @dataclass(frozen=True)

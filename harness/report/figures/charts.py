@@ -120,7 +120,7 @@ def _importances(tables: StudyTables) -> Section:
         + ("Lighter bars: in force in some trials only. " if branches else "")
         + quality,
         [Chart(label, draw_importances(rows))] if rows else [],
-        f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; {n} are complete."
+        f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; this study has {n}."
         if tables.parameters
         else "No parameter was searched.",
     )

@@ -17,9 +17,9 @@ from harness.report.figures.style import (
     empty_figure,
     finite,
     hover,
-    text_of,
 )
 from harness.report.tables import StudyTables, ranked_records
+from harness.report.wording import text_of
 
 COSTS = {  # what is recorded: (its name, its unit)
     "cost/parameters": ("parameters", "weights"),

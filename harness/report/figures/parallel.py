@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 
 from harness.records import TrialRecord
 from harness.report.figures.axes import Axis, parameter_axis
-from harness.report.figures.style import GREY, Objective, empty_figure, hover, safe, short, text_of
+from harness.report.figures.style import GREY, Objective, empty_figure, hover, safe
 from harness.report.tables import StudyTables, ranked_records
+from harness.report.wording import short, text_of
 
 # Best to worst, in tones that hold on a light and a dark page.
 _RANKS = ((0.0, (224, 142, 0)), (0.35, (43, 131, 201)), (1.0, (154, 165, 173)))

@@ -15,10 +15,9 @@ from harness.report.figures.style import (
     finite,
     hover,
     safe,
-    short,
-    text_of,
 )
 from harness.report.tables import StudyTables, ranked_records
+from harness.report.wording import short, text_of
 
 
 @dataclass(frozen=True)

@@ -61,20 +61,6 @@ def safe(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def short(text: str, most: int = 24) -> str:
-    """The text cut to `most` characters, an ellipsis at the cut."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def text_of(value: Any) -> str:
-    """A parameter's value as people read it: four digits of a float, `null` for None."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def finite(value: Any) -> bool:
     """Whether it is a number that can be drawn."""
     return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,32 @@
+"""Values as people read them, the same in tables, figures and sentences."""
+
+from typing import Any
+
+
+def text_of(value: Any) -> str:
+    """A parameter's value: four digits of a float, `null` for None."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def short(text: str, most: int = 24) -> str:
+    """The text cut to `most` characters, an ellipsis at the cut."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`4.5 s`, `45 s`, `3 min 20 s`, `2 h 5 min`: two units at most."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

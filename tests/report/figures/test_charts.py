@@ -1,0 +1,36 @@
+from harness.report.figures.charts import sections
+from harness.report.tables import StudyTables, load_study
+from tests.report.studies import Builder
+
+ANCHORS = ["history", "curves", "importances", "parallel", "slices", "cost"]
+
+
+def test_all_figures_of_a_study(tables: StudyTables) -> None:
+    found = {section.anchor: section for section in sections(tables)}
+    assert list(found) == ANCHORS
+    assert [len(section.charts) for section in found.values()] == [1, 2, 1, 1, 5, 5]
+    assert not any(section.empty for section in found.values())
+    assert "With 5 complete trials this is a hint at most." in found["importances"].caption
+    assert "Failed trials: 1." in found["history"].caption
+    assert [mark.name for mark in found["cost"].legend] == ["Linknet", "Unet"]
+
+
+def test_an_empty_study_has_sentences_instead(study: Builder) -> None:
+    found = sections(load_study(study.paths))
+    assert [section.anchor for section in found] == ANCHORS
+    assert all(section.empty.endswith(".") and not section.charts for section in found)
+
+
+def test_each_figure_with_axes_names_both(tables: StudyTables) -> None:
+    for section in sections(tables):
+        for chart in section.charts if section.anchor not in ("parallel", "importances") else ():
+            assert chart.figure.layout.xaxis.title.text and chart.figure.layout.yaxis.title.text
+
+
+def test_too_few_trials_for_importances_says_how_many(study: Builder) -> None:
+    study.trial(0, [0.5], {"optim.lr": 1e-3})
+    found = {section.anchor: section.empty for section in sections(load_study(study.paths))}
+    assert found["importances"] == (
+        "Importances need 5 complete trials that differ; this study has 1."
+    )
+    assert found["parallel"] == "Needs two complete trials that differ in a parameter."

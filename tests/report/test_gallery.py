@@ -1,0 +1,168 @@
+import base64
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from harness import files
+from harness.data.overlay import COLOURS
+from harness.data.splits import SplitRow, write_split
+from harness.errors import DataError
+from harness.report.gallery import build_gallery, data_uri
+from harness.report.tables import StudyTables, load_study
+from harness.training.metrics import from_entries, per_image, read_scores, write_scores
+from tests.report.studies import Builder
+
+
+def test_the_same_images_for_the_best_three_trials(tables: StudyTables, shared: Builder) -> None:
+    gallery = build_gallery(tables, shared.data_root)
+    assert gallery.notes == ()
+    whys = [item.why for item in gallery.images]
+    assert whys == ["worst", "worst", "median", "best", *["for variety of shape and size"] * 4]
+    for item in gallery.images:
+        assert [p.number for p in item.predictions] == [3, 4, 6]
+        assert [p.rank for p in item.predictions] == [1, 2, 3]
+    assert len({item.row for item in gallery.images}) == 8
+
+
+def test_scores_are_those_of_scores_csv(tables: StudyTables, shared: Builder) -> None:
+    scores = read_scores(shared.paths.trial(4).scores_csv)
+    dice = dict(zip(scores.row.tolist(), per_image(scores)["dice"].tolist(), strict=True))
+    for item in build_gallery(tables, shared.data_root).images:
+        assert item.predictions[1].dice == dice[item.row]
+
+
+def test_images_are_ordered_by_the_dice_of_the_leading_trial(
+    tables: StudyTables, shared: Builder
+) -> None:
+    scores = read_scores(shared.paths.trial(3).scores_csv)
+    order = [row for _, row in sorted(zip(per_image(scores)["dice"], scores.row, strict=True))]
+    shown = {
+        item.why: item.row for item in reversed(build_gallery(tables, shared.data_root).images)
+    }
+    assert shown["worst"] == order[0] and shown["best"] == order[-1]
+    assert shown["median"] == order[(len(order) - 1) // 2]
+
+
+def test_overlay_and_masks_show_what_was_decided(study: Builder) -> None:
+    """A prediction of the left half: hits where it meets the truth, misses right, alarms left."""
+    study.trial(0, [0.5], skill=1.0)
+    half = np.zeros((study.eval_size, study.eval_size), np.uint8)
+    half[:, :8] = 128  # p >= 0.5 exactly from 128 on
+    half[:, 8:16] = 127
+    for row in study.rows[1:-1]:
+        cv2.imwrite(str(study.paths.trial(0).probability(row.row, 1)), half)
+    item = build_gallery(load_study(study.paths), study.data_root).images[0]
+    prediction = item.predictions[0]
+    assert item.image.shape == (320, 320, 3) and item.truth.shape == (320, 320)
+    assert prediction.mask[:, :80].all() and not prediction.mask[:, 80:].any()
+    truth, said = item.truth > 0, prediction.mask > 0
+    assert truth.any() and (said & ~truth).any() and (truth & ~said).any()
+    untouched = ~truth & ~said
+    assert (prediction.overlay[untouched] == item.image[untouched]).all()
+    for name, region in {"miss": truth & ~said, "false alarm": said & ~truth}.items():
+        found = {tuple(int(v) for v in colour) for colour in prediction.overlay[region]}
+        assert COLOURS[name] in found
+
+
+def test_test_images_are_never_opened(study: Builder) -> None:
+    """The test row's files are gone, and a stray probability picture of it changes nothing."""
+    study.trial(0, [0.5], skill=0.8)
+    for name in (study.rows[-1].image, study.rows[-1].mask):
+        (study.data_root / name).unlink()
+    paths = study.paths.trial(0)
+    stray = paths.probability(study.rows[-1].row, 1)
+    stray.write_bytes(paths.probability(1, 1).read_bytes())
+    gallery = build_gallery(load_study(study.paths), study.data_root)
+    assert gallery.notes == () and len(gallery.images) == 8
+    assert study.rows[-1].row not in {item.row for item in gallery.images}
+
+
+def test_missing_images_are_said(tables: StudyTables, tmp_path: Path) -> None:
+    for root in (None, tmp_path / "gone"):
+        gallery = build_gallery(tables, root)
+        assert gallery.images == ()
+        assert gallery.notes == ("The images of tiny were not found, so none are shown.",)
+
+
+def test_a_changed_image_is_said_and_the_others_are_shown(study: Builder) -> None:
+    study.trial(0, [0.5], skill=0.8)
+    name = study.rows[3].image
+    cv2.imwrite(str(study.data_root / name), np.zeros((40, 50, 3), np.uint8))
+    gallery = build_gallery(load_study(study.paths), study.data_root)
+    assert gallery.notes == (f"Not shown: {name} or its mask has changed since the study was made",)
+    assert len(gallery.images) == 7
+
+
+def test_a_probability_picture_of_another_size_is_said(study: Builder) -> None:
+    study.trial(0, [0.5], skill=0.8)
+    path = study.paths.trial(0).probability(2, 1)
+    cv2.imwrite(str(path), np.zeros((16, 16), np.uint8))
+    (note,) = build_gallery(load_study(study.paths), study.data_root).notes
+    assert note == f"Not shown: {path}: 16 x 16 pixels, not 32 square"
+
+
+def test_trials_that_kept_nothing_are_said(study: Builder) -> None:
+    study.trial(0, [0.5], skill=0.8)
+    study.trial(1, [0.4])
+    gallery = build_gallery(load_study(study.paths), study.data_root)
+    assert gallery.notes == ("Trial 1 has not kept its predictions.",)
+    assert [p.number for p in gallery.images[0].predictions] == [0]
+
+
+def test_a_study_without_a_complete_trial_says_so(study: Builder) -> None:
+    gallery = build_gallery(load_study(study.paths), study.data_root)
+    assert gallery.notes == ("No complete trial has kept its predictions.",)
+
+
+def test_the_largest_false_alarm_is_shown_where_nothing_is_to_be_found(study: Builder) -> None:
+    """Images 2 and 4 are empty; the trial finds 3 pixels in the first and 9 in the second."""
+    rows = []
+    for row in study.rows:
+        if row.row in (2, 4):
+            cv2.imwrite(str(study.data_root / row.mask), np.zeros((40, 50), np.uint8))
+            digest = files.sha256(study.data_root / row.mask)
+            row = SplitRow(
+                row.row, row.image, row.mask, row.role, row.group, row.image_sha256, digest
+            )
+        rows.append(row)
+    study.rows = rows
+    write_split(study.paths.split_csv, rows)
+    study.trial(0, [0.5], skill=0.8)
+    paths = study.paths.trial(0)
+    entries = []
+    for row in rows[1:-1]:
+        alarm = {2: 3, 4: 9}.get(row.row, 0)
+        found = (0, alarm, 0, 1024 - alarm) if alarm else (50, 5, 5, 964)
+        sums = (0.0, 9.0, 0.0) if alarm else (50.0, 55.0, 55.0)
+        entries.append((row.row, row.image, 1, *sums, *found))
+    write_scores(paths.scores_csv, from_entries(entries))
+    shown = {
+        item.row: item for item in build_gallery(load_study(study.paths), study.data_root).images
+    }
+    assert shown[4].why == "nothing to find: the largest false alarm"
+    assert shown[4].predictions[0].dice is None and shown[4].predictions[0].false_pixels == 9
+    assert 2 not in shown
+
+
+def test_masks_become_exact_pictures_and_photographs_small_ones() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:9, 7:30] = 255
+    head, data = data_uri(mask).split(",")
+    assert head == "data:image/png;base64"
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (decoded == mask).all()
+    red = np.full((40, 40, 3), (250, 10, 10), np.uint8)
+    head, data = data_uri(red).split(",")
+    assert head == "data:image/webp;base64"
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert decoded[20, 20] == pytest.approx([10, 10, 250], abs=8)  # BGR: red stayed red
+
+
+def test_a_split_that_is_none_is_an_error(study: Builder) -> None:
+    study.trial(0, [0.5], skill=0.8)
+    study.paths.split_csv.write_text("image,mask\n")
+    with pytest.raises(DataError, match=r"split\.csv:1: the columns must be"):
+        build_gallery(load_study(study.paths), study.data_root)

@@ -1,0 +1,36 @@
+import pytest
+
+from harness.report.wording import count, duration, short, text_of
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (True, "true"), (3, "3"), (0.00123456, "0.001235"), ("a", "a"), (2.0, "2")],
+)
+def test_text_of(value: object, text: str) -> None:
+    assert text_of(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_duration_has_no_sixtieth_second(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_short_keeps_what_fits_and_marks_the_cut() -> None:
+    assert short("abcd", 4) == "abcd" and short("abcde", 4) == "abc…"
+
+
+def test_count_knows_one() -> None:
+    assert (count(1, "image"), count(0, "image")) == ("1 image", "0 images")
