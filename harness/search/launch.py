@@ -18,7 +18,7 @@ from harness.data.sources import find_data, open_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
-from harness.models.registry import ARCHS, check_model, encoder_names, option_names
+from harness.models.registry import ARCHS, check_model, option_names
 from harness.models.weights import ensure_weights
 from harness.paths import StudyPaths, Workspace, check_study_name
 from harness.search.controller import Controller
@@ -140,9 +140,19 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
 def legal_names() -> Legal:
     """The names that only the network libraries know."""
     return Legal(
-        values={"model.arch": ARCHS, "model.encoder_name": encoder_names()},
+        values={"model.arch": ARCHS},
+        checks={"model.encoder_name": _encoder_problem},
         options={arch: option_names(arch) for arch in ARCHS},
     )
+
+
+def _encoder_problem(name: Any) -> str | None:
+    """What is wrong with the name of an encoder; there are too many of timm's to list."""
+    try:
+        check_model(ModelConfig(encoder_name=name, encoder_weights=None))
+    except ConfigError as error:
+        return "; ".join(p.removeprefix("model.encoder_name: ") for p in error.problems)
+    return None
 
 
 def _split(

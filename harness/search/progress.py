@@ -8,7 +8,6 @@ from typing import Protocol, TextIO
 from harness.config import TrialConfig
 from harness.records import ParameterValue, TrialRecord
 
-
 SPEAKING = ("model.arch", "model.encoder_name", "optim.name")  # values that need no key
 
 
