@@ -19,10 +19,10 @@ from optuna.distributions import (
 from harness import files, strict_yaml
 from harness.config import StudyConfig, TrialConfig
 from harness.data.resize import resize_truth
-from harness.data.splits import SplitRow, write_split
+from harness.data.splits import Role, SplitRow, write_split
 from harness.paths import StudyPaths
 from harness.records import Failure, TrialRecord, write_record
-from harness.training.metrics import from_entries, write_scores
+from harness.training.metrics import Entry, from_entries, write_scores
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "model.arch": CategoricalDistribution(["Unet", "Linknet", "FPN"]),
@@ -70,7 +70,7 @@ class Builder:
         cv2.ellipse(mask, (12 + 3 * (row % 8), 20), (4 + row, 3 + row // 2), 0, 0, 360, 255, -1)
         noise = np.random.default_rng(row).integers(0, 60, (height, width, 3), dtype=np.uint8)
         image = noise + (mask // 3)[..., None]
-        role = "train" if row == 0 else "test" if row == self.n_images - 1 else "val"
+        role: Role = "train" if row == 0 else "test" if row == self.n_images - 1 else "val"
         names = (f"images/p{row:02d}.png", f"masks/p{row:02d}.png")
         for name, picture in zip(names, (image, mask), strict=True):
             path = self.data_root / name
@@ -144,7 +144,7 @@ class Builder:
         """Probabilities between the truth (skill 1) and noise, with the sums that follow."""
         paths = self.paths.trial(number)
         paths.probabilities.mkdir(parents=True, exist_ok=True)
-        entries = []
+        entries: list[Entry] = []
         for row in self.rows:
             if row.role != "val":
                 continue
@@ -155,8 +155,9 @@ class Builder:
             cv2.imwrite(str(paths.probability(row.row, 1)), np.rint(255 * p).astype(np.uint8))
             said, y = p >= 0.5, truth.astype(bool)
             sums = (float((p * y).sum()), float(p.sum()), float(y.sum()))
-            counts = ((said & y).sum(), (said & ~y).sum(), (~said & y).sum(), (~said & ~y).sum())
-            entries.append((row.row, row.image, 1, *sums, *(int(n) for n in counts)))
+            tp, fp = int((said & y).sum()), int((said & ~y).sum())
+            fn, tn = int((~said & y).sum()), int((~said & ~y).sum())
+            entries.append((row.row, row.image, 1, *sums, tp, fp, fn, tn))
         write_scores(paths.scores_csv, from_entries(entries))
 
 

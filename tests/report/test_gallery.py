@@ -11,7 +11,7 @@ from harness.data.splits import SplitRow, write_split
 from harness.errors import DataError
 from harness.report.gallery import build_gallery, data_uri
 from harness.report.tables import StudyTables, load_study
-from harness.training.metrics import from_entries, per_image, read_scores, write_scores
+from harness.training.metrics import entries_of, from_entries, per_image, read_scores, write_scores
 from tests.report.studies import Builder
 
 
@@ -67,13 +67,17 @@ def test_overlay_and_masks_show_what_was_decided(study: Builder) -> None:
 
 
 def test_test_images_are_never_opened(study: Builder) -> None:
-    """The test row's files are gone, and a stray probability picture of it changes nothing."""
+    """The test row's files are gone; a stray picture and score of it change nothing."""
     study.trial(0, [0.5], skill=0.8)
     for name in (study.rows[-1].image, study.rows[-1].mask):
         (study.data_root / name).unlink()
     paths = study.paths.trial(0)
     stray = paths.probability(study.rows[-1].row, 1)
     stray.write_bytes(paths.probability(1, 1).read_bytes())
+    test = study.rows[-1]
+    worst = (test.row, test.image, 1, 0.0, 9.0, 9.0, 0, 9, 9, 1006)
+    entries = [*entries_of(read_scores(paths.scores_csv)), worst]
+    write_scores(paths.scores_csv, from_entries(entries))
     gallery = build_gallery(load_study(study.paths), study.data_root)
     assert gallery.notes == () and len(gallery.images) == 8
     assert study.rows[-1].row not in {item.row for item in gallery.images}
