@@ -136,13 +136,14 @@ def _parsed(reader: Iterator[list[str]], path: Path) -> Iterator[Entry]:
     for number, cells in enumerate(reader, start=2):
         try:
             row, image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn = cells
+            place = int(row), image, int(index)
             sums = float(sum_py), float(sum_p), float(sum_y)
             counts = int(tp), int(fp), int(fn), int(tn)
         except ValueError as error:
             raise DataError(f"{path}:{number}: not a row of scores: {error}") from None
         if not all(np.isfinite(sums)) or min(sums) < 0 or min(counts) < 0:
             raise DataError(f"{path}:{number}: sums and counts must be finite and not negative")
-        yield int(row), image, int(index), *sums, *counts
+        yield *place, *sums, *counts
 
 
 def _counts(scores: ImageScores) -> tuple[Whole, Whole, Whole, Whole]:

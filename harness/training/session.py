@@ -11,7 +11,6 @@ from harness import files
 from harness.config import ObjectiveConfig, TrialConfig
 from harness.paths import TrialPaths
 from harness.training.checkpoint import Checkpoints
-from harness.training.errors import DivergedError
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
 from harness.training.resume import Line, Resumed, cut_log, identity
 from harness.training.setup import Setup
@@ -81,8 +80,6 @@ class Session:
         trained = self._trainer.epoch(epoch)
         validation = self._setup.validate_epoch(epoch)
         metrics = summarise(validation.scores)
-        if not all(map(math.isfinite, metrics.values())):
-            raise DivergedError(f"the network's answers are not finite after epoch {epoch}")
         self.ms_per_image = validation.ms_per_image
         line: Line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
         line |= {"seconds": time.monotonic() - begun, **trained, **metrics}

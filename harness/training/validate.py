@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.data.cache import ImageCache
+from harness.training.errors import DivergedError
 from harness.training.metrics import Entry, ImageScores, from_entries
 from harness.training.normalise import Normalise, to_device
 
@@ -55,6 +56,9 @@ def validate(
     Args:
         names: image names by row.
         keep: the indices whose probabilities are wanted.
+
+    Raises:
+        DivergedError: the network's answers are not finite.
     """
     network.eval()
     wanted, entries, kept, times = set(np.asarray(keep).tolist()), [], {}, []
@@ -64,6 +68,8 @@ def validate(
             logits, seconds = _timed(network, normalise(cache.images[batch], device))
             times.append(1000 * seconds / len(batch))
             p = probabilities(logits, cache.boxes[batch], cache.truths.shape[1])
+            if not torch.isfinite(p).all():
+                raise DivergedError("the network's answers are not finite numbers")
             entries += _entries(p, cache, batch, names)
             for position, index in enumerate(batch.tolist()):
                 if index in wanted:

@@ -1,0 +1,92 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from harness.config import SplitConfig, TrialConfig
+from harness.data.cache import ImageCache, open_cache
+from harness.data.resize import Fit
+from harness.data.sources import open_folder
+from harness.data.splits import SplitRow, make_split
+
+EVAL_SIZE = 40
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Generated images of several sizes, split and cached."""
+
+    root: Path
+    rows: list[SplitRow]
+    caches: Path
+
+    @property
+    def names(self) -> dict[int, str]:
+        return {row.row: row.image for row in self.rows}
+
+    def cache(
+        self, *, size: tuple[int, int] = (32, 32), fit: Fit = "stretch", eval_size: int = EVAL_SIZE
+    ) -> ImageCache:
+        return open_cache(
+            self.root,
+            self.rows,
+            size=size,
+            fit=fit,
+            eval_size=eval_size,
+            folder=self.caches,
+            max_pixels=1e6,
+        )
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    """20 images with a bright disc on noise, 40 to 60 px, every fourth without a disc."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(5)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir()
+    for k in range(20):
+        height, width = random.integers(40, 60, 2).tolist()
+        image = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        if k % 4:
+            centre = (int(random.integers(12, width - 12)), int(random.integers(12, height - 12)))
+            cv2.circle(mask, centre, int(random.integers(5, 11)), 255, -1)
+            image[mask > 0] += np.array([60, 120, 150], np.uint8)
+        cv2.imwrite(str(root / "images" / f"{k:02d}.png"), image)
+        cv2.imwrite(str(root / "masks" / f"{k:02d}.png"), mask)
+    rows = make_split(
+        open_folder(root, max_pixels=1e6), SplitConfig(fractions=(0.55, 0.35, 0.1), seed=6)
+    )
+    return Pictures(root, rows, tmp_path_factory.mktemp("caches"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums come out the same for the same number of threads only."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def settings(**changes: Any) -> TrialConfig:
+    """A tiny trial; keys with __ for the dot."""
+    return TrialConfig.from_flat(
+        {
+            "data.image_size": 32,
+            "data.augment": "light",
+            "model.arch": "Linknet",
+            "model.encoder_name": "mobilenet_v2",
+            "model.encoder_weights": None,
+            "model.encoder_depth": 3,
+            "train.epochs": 3,
+            "train.batch_size": 4,
+            **{key.replace("__", "."): value for key, value in changes.items()},
+        }
+    )

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.errors import ConfigError
+from harness.models.build import build_network
+from harness.training.cost import (
+    count_parameters,
+    forward_gflops,
+    peak_memory_mb,
+    reset_peak_memory,
+)
+from tests.training.conftest import settings
+
+CPU = torch.device("cpu")
+
+
+def test_parameters_are_counted_frozen_ones_too() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    network[0].requires_grad_(False)
+    assert count_parameters(network) == 3 * 4 * 9 + 4 + 4 + 4
+
+
+def test_gflops_of_a_convolution_by_hand() -> None:
+    """10 x 12 pixels, 27 inputs and 8 outputs each, two operations per product."""
+    network = nn.Conv2d(3, 8, 3, padding=1)
+    assert forward_gflops(network, (10, 12)) == pytest.approx(10 * 12 * 27 * 8 * 2 / 1e9)
+
+
+def test_size_that_the_network_refuses_is_a_configuration_error() -> None:
+    network = build_network(settings(model__encoder_depth=5).model)
+    with pytest.raises(ConfigError, match=r"data.image_size: 48 x 40 pixels: .*divisible by 32"):
+        forward_gflops(network, (48, 40))
+
+
+def test_answer_of_another_size_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match=r"32 x 32 pixels: the network answers with \(16, 16\)"):
+        forward_gflops(nn.Conv2d(3, 1, 2, stride=2), (32, 32))
+
+
+def test_peak_memory_sees_what_was_held_since_the_reset_only() -> None:
+    held = np.ones(40_000_000)  # 320 MB
+    del held
+    reset_peak_memory(CPU)
+    before = peak_memory_mb(CPU)
+    held = np.ones(20_000_000)  # 160 MB
+    del held
+    assert 100 < peak_memory_mb(CPU) - before < 250

@@ -1,0 +1,157 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional import classification as torch_metrics
+
+from harness.errors import DataError
+from harness.training.metrics import (
+    ImageScores,
+    entries_of,
+    from_entries,
+    per_image,
+    read_scores,
+    summarise,
+    write_scores,
+)
+
+# Two images of 16 pixels with something to find, and two without.
+#              row image    class  Σpy  Σp   Σy   tp fp fn tn
+HALF_FOUND = (3, "a.jpg", 1, 3.0, 5.0, 4.0, 2, 2, 2, 10)
+ALL_MISSED = (5, "b.jpg", 1, 0.5, 1.0, 8.0, 0, 0, 8, 8)
+QUIET = (6, "c.jpg", 1, 0.0, 0.5, 0.0, 0, 0, 0, 16)
+ALARMED = (9, "d.jpg", 1, 0.0, 2.5, 0.0, 0, 3, 0, 13)
+
+
+def test_per_image_metrics_by_hand() -> None:
+    columns = per_image(from_entries([HALF_FOUND]))
+    assert {name: float(column[0]) for name, column in columns.items()} == pytest.approx(
+        {
+            "dice_loss": 1 - (2 * 3.0 + 1) / (5.0 + 4.0 + 1),
+            "dice": 2 * 2 / (2 * 2 + 2 + 2),
+            "iou": 2 / 6,
+            "precision": 2 / 4,
+            "recall": 2 / 4,
+            "accuracy": 12 / 16,
+        }
+    )
+
+
+def test_object_of_which_nothing_was_found_has_precision_zero() -> None:
+    columns = per_image(from_entries([ALL_MISSED]))
+    assert float(columns["precision"][0]) == 0
+    assert float(columns["dice_loss"][0]) == pytest.approx(1 - 2 / 10)
+
+
+def test_per_image_metrics_are_undefined_where_there_is_nothing_to_find() -> None:
+    columns = per_image(from_entries([HALF_FOUND, QUIET]))
+    assert all(np.isnan(column[1]) and not np.isnan(column[0]) for column in columns.values())
+
+
+def test_summary_is_the_mean_over_images_and_micro_pools_their_pixels() -> None:
+    summary = summarise(from_entries([HALF_FOUND, ALL_MISSED]))
+    assert summary == pytest.approx(
+        {
+            "val/dice_loss": 1 - (0.7 + 0.2) / 2,
+            "val/dice": (0.5 + 0) / 2,
+            "val/iou": (1 / 3 + 0) / 2,
+            "val/precision": (0.5 + 0) / 2,
+            "val/recall": (0.5 + 0) / 2,
+            "val/accuracy": (0.75 + 0.5) / 2,
+            "val/dice_micro": 4 / (4 + 2 + 10),
+            "val/iou_micro": 2 / 14,
+            "val/precision_micro": 2 / 4,
+            "val/recall_micro": 2 / 12,
+            "val/accuracy_micro": 20 / 32,
+        }
+    )
+
+
+def test_images_with_nothing_to_find_feed_the_false_alarm_share_only() -> None:
+    alone = summarise(from_entries([HALF_FOUND, ALL_MISSED]))
+    with_empty = summarise(from_entries([HALF_FOUND, QUIET, ALL_MISSED, ALARMED]))
+    assert with_empty.pop("val/false_alarm_share") == 0.5
+    assert with_empty == alone
+
+
+def test_metrics_that_are_undefined_are_absent() -> None:
+    assert summarise(from_entries([QUIET, ALARMED])) == {"val/false_alarm_share": 0.5}
+    assert summarise(from_entries([])) == {}
+
+
+def test_metric_is_the_mean_over_classes_not_over_entries() -> None:
+    """Class 1 in two images with dice 0.5 and 0, class 2 in one with dice 1."""
+    second = (3, "a.jpg", 2, 4.0, 4.0, 4.0, 4, 0, 0, 12)
+    summary = summarise(from_entries([HALF_FOUND, second, ALL_MISSED]))
+    assert summary["val/dice"] == pytest.approx((0.25 + 1) / 2)
+    assert summary["val/dice_micro"] == pytest.approx((4 / 16 + 1) / 2)
+
+
+def random_scores(n: int = 6) -> tuple[ImageScores, torch.Tensor, torch.Tensor]:
+    """Scores of random pictures, with the pictures: decisions and truths (n, 12, 12)."""
+    generator = torch.Generator().manual_seed(1)
+    p = torch.rand((n, 12, 12), generator=generator, dtype=torch.float64)
+    y = torch.rand((n, 12, 12), generator=generator) > 0.6
+    entries = []
+    for k in range(n):
+        d = p[k] >= 0.5
+        counts = [d & y[k], d & ~y[k], ~d & y[k], ~d & ~y[k]]
+        sums = (float((p[k] * y[k]).sum()), float(p[k].sum()), float(y[k].sum()))
+        tp, fp, fn, tn = (int(count.sum()) for count in counts)
+        entries.append((k, f"{k}.png", 1, *sums, tp, fp, fn, tn))
+    return from_entries(entries), (p >= 0.5).int(), y.int()
+
+
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        ("dice", torch_metrics.binary_f1_score),
+        ("iou", torch_metrics.binary_jaccard_index),
+        ("precision", torch_metrics.binary_precision),
+        ("recall", torch_metrics.binary_recall),
+        ("accuracy", torch_metrics.binary_accuracy),
+    ],
+)
+def test_metrics_of_decisions_equal_torchmetrics(
+    name: str, measure: Callable[..., torch.Tensor]
+) -> None:
+    scores, decided, truth = random_scores()
+    each = [float(measure(d, y)) for d, y in zip(decided, truth, strict=True)]
+    summary = summarise(scores)
+    assert per_image(scores)[name].tolist() == pytest.approx(each)
+    assert summary[f"val/{name}"] == pytest.approx(np.mean(each))
+    pooled = float(measure(decided.flatten(), truth.flatten()))
+    assert summary[f"val/{name}_micro"] == pytest.approx(pooled)
+
+
+def test_scores_file_gives_back_the_same_numbers(tmp_path: Path) -> None:
+    scores, _, _ = random_scores()
+    tricky = (7, 'a, "b"\n=c.png', 1, 0.1 + 0.2, 1e-17, 1 / 3, 1, 2, 3, 4)
+    entries = [*entries_of(scores), tricky]
+    path = tmp_path / "best" / "scores.csv"
+    write_scores(path, from_entries(entries))
+    assert entries_of(read_scores(path)) == entries
+    assert path.read_text().splitlines()[0] == "row,image,class,sum_py,sum_p,sum_y,tp,fp,fn,tn"
+    assert summarise(read_scores(path)) == summarise(from_entries(entries))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"scores.csv:1: the columns must be row,image,class"),
+        ("row,image\n", r"scores.csv:1: the columns must be row,image,class"),
+        ("{header}\n1,a,1,0.5,1,1,0,0\n", r"scores.csv:2: not a row of scores"),
+        ("{header}\n1,a,1,0.5,1,1,0,0,0,0\n1,a,1,x,1,1,0,0,0,0\n", r"scores.csv:3: not a row"),
+        ("{header}\nx,a,1,0.5,1,1,0,0,0,0\n", r"scores.csv:2: not a row of scores"),
+        ("{header}\n1,a,1,nan,1,1,0,0,0,0\n", r"scores.csv:2: sums and counts must be finite"),
+        ("{header}\n1,a,1,0.5,1,1,0,-1,0,0\n", r"scores.csv:2: sums and counts must be finite"),
+    ],
+)
+def test_broken_scores_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "scores.csv"
+    header = "row,image,class,sum_py,sum_p,sum_y,tp,fp,fn,tn"
+    path.write_text(text.replace("{header}", header))
+    with pytest.raises(DataError, match=message):
+        read_scores(path)

@@ -1,0 +1,159 @@
+"""A training that is interrupted and continued gives the numbers of one that is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from harness.config import ModelConfig
+from harness.models.build import build_network
+from harness.paths import TrialPaths
+from harness.records import read_epochs
+from harness.training import setup
+from harness.training.checkpoint import checkpoint_epoch
+from harness.training.fit import FitResult
+from tests.training.conftest import Pictures
+from tests.training.test_fit import Line, answering, run
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dropout": {
+        "model__arch": "FPN",
+        "model__options": {"decoder_pyramid_channels": 16},
+        "data__augment": "strong",
+    },
+    "average": {"train__ema_decay": 0.9, "optim__warmup_epochs": 1.0},
+    "momentum": {"optim__name": "sgd", "optim__schedule": "onecycle"},
+    "frozen": {"train__freeze_encoder_epochs": 2, "optim__encoder_lr_scale": 0.1},
+    "per image": {"data__normalize": "per_image", "loss__focal": 1.0},
+}
+
+
+def numbers(folder: Path) -> list[Line]:
+    """The log without what the clock decides."""
+    log = read_epochs(TrialPaths(folder))
+    return [{k: v for k, v in line.items() if k not in ("time_ms", "seconds")} for line in log]
+
+
+def lasting(result: FitResult) -> tuple[object, ...]:
+    timed = ("cost/seconds", "cost/peak_mb", "cost/ms_per_image")
+    costs = {k: v for k, v in result.costs.items() if k not in timed}
+    return result.outcome, result.best_epoch, result.value, result.best, costs
+
+
+def leftovers(folder: Path) -> dict[str, bytes]:
+    """Every file of a finished trial, log and checkpoints aside."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent != folder
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_training_goes_on_bit_by_bit(
+    pictures: Pictures, tmp_path: Path, variant: str
+) -> None:
+    changes = {"train__epochs": 4, **VARIANTS[variant]}
+    whole = run(pictures, tmp_path / "whole", **changes)
+    parted = tmp_path / "parted"
+    assert run(pictures, parted, answering("continue", "stop"), **changes).outcome == "stopped"
+    assert run(pictures, parted, answering("continue", "continue", "stop"), **changes).best_epoch
+    again = run(pictures, parted, **changes)
+    assert numbers(parted) == numbers(tmp_path / "whole")
+    assert lasting(again) == lasting(whole)
+    assert leftovers(parted) == leftovers(tmp_path / "whole")
+
+
+class Killed(BaseException):
+    """Ends a training as a signal does: nothing of it is written afterwards."""
+
+
+def killed_after(epoch: int) -> Any:
+    def answer(line: Line) -> str:
+        if line["epoch"] == epoch:
+            raise Killed
+        return "continue"
+
+    return answer
+
+
+@pytest.mark.parametrize("checkpoint_s", [0.0, 1e9])
+def test_killed_training_repeats_what_no_checkpoint_holds(
+    pictures: Pictures, tmp_path: Path, checkpoint_s: float
+) -> None:
+    changes: dict[str, Any] = {"train__epochs": 4, "train__checkpoint_s": checkpoint_s}
+    run(pictures, tmp_path / "whole", **changes)
+    parted = tmp_path / "parted"
+    with pytest.raises(Killed):
+        run(pictures, parted, killed_after(3), **changes)
+    assert len(read_epochs(TrialPaths(parted))) == 3
+    held = checkpoint_epoch(TrialPaths(parted))
+    assert held == (3 if checkpoint_s == 0 else 0)
+    with TrialPaths(parted).epochs_jsonl.open("ab") as log:
+        log.write(b'{"epoch": 4, "train/lo')
+    run(pictures, parted, **changes)
+    assert numbers(parted) == numbers(tmp_path / "whole")
+
+
+def test_epochs_of_before_are_reported_again_as_they_were_logged(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    run(pictures, tmp_path, answering("continue", "stop"))
+    logged, seen = read_epochs(TrialPaths(tmp_path)), list[Line]()
+    run(pictures, tmp_path, lambda line: seen.append(line) or "continue")  # type: ignore[func-returns-value]
+    assert seen[:2] == logged
+    assert [line["epoch"] for line in seen] == [1, 2, 3]
+
+
+def test_answers_to_reported_epochs_count(pictures: Pictures, tmp_path: Path) -> None:
+    run(pictures, tmp_path, answering("continue", "stop"))
+    result = run(pictures, tmp_path, answering("prune"))
+    assert result.outcome == "pruned"
+
+
+def test_damaged_checkpoint_costs_epochs_but_no_numbers(pictures: Pictures, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "whole")
+    parted = tmp_path / "parted"
+    with pytest.raises(Killed):
+        run(pictures, parted, killed_after(2), train__checkpoint_s=0.0)
+    paths = TrialPaths(parted)
+    paths.checkpoint.write_bytes(paths.checkpoint.read_bytes()[:-100])
+    assert checkpoint_epoch(TrialPaths(parted)) == 2, "its header is whole"
+    run(pictures, parted, train__checkpoint_s=0.0)
+    assert numbers(parted) == numbers(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"optim__lr": 2e-3}])
+def test_checkpoint_of_another_training_is_not_continued(
+    pictures: Pictures, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run(pictures, tmp_path / "parted", answering("stop"))
+    run(pictures, tmp_path / "parted", **change)
+    run(pictures, tmp_path / "whole", **change)
+    assert numbers(tmp_path / "parted") == numbers(tmp_path / "whole")
+
+
+def test_checkpoint_beyond_the_log_is_not_continued(pictures: Pictures, tmp_path: Path) -> None:
+    run(pictures, tmp_path, answering("continue", "stop"))
+    TrialPaths(tmp_path).epochs_jsonl.unlink()
+    run(pictures, tmp_path)
+    assert [line["epoch"] for line in read_epochs(TrialPaths(tmp_path))] == [1, 2, 3]
+
+
+def test_continuing_asks_for_no_pretrained_weights(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in the checkpoint; the cache they came from may be gone."""
+    asked = []
+
+    def building(model: ModelConfig, *, pretrained: bool) -> nn.Module:
+        asked.append(pretrained)
+        return build_network(model, pretrained=False)
+
+    monkeypatch.setattr(setup, "build_network", building)
+    changes: dict[str, Any] = {"model__encoder_weights": "imagenet"}
+    run(pictures, tmp_path, answering("stop"), **changes)
+    run(pictures, tmp_path, answering("continue", "stop"), **changes)
+    assert asked == [True, False]

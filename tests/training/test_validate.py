@@ -1,0 +1,163 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness.data.cache import ImageCache
+from harness.data.resize import Fit
+from harness.models.build import build_network
+from harness.training.metrics import entries_of, summarise
+from harness.training.normalise import Normalise
+from harness.training.validate import Validation, exact_fp32, probabilities, to_bytes, validate
+from tests.training.conftest import Pictures, settings
+
+PLAIN = Normalise((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+CPU = torch.device("cpu")
+
+
+class Red(nn.Module):
+    """Its logits are the red channel: (x - 0.5) * 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[bool] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.modes.append(self.training)
+        return (x[:, :1] - 0.5) * 8
+
+
+def cache_of(images: np.ndarray, truths: np.ndarray, box: tuple[int, ...]) -> ImageCache:
+    n = len(images)
+    return ImageCache(
+        images=images,
+        masks=np.zeros(images.shape[:3], np.uint8),
+        boxes=np.array([box] * n),
+        truths=truths,
+        row_of=np.arange(n) + 10,
+        train=np.array([], np.int64),
+        val=np.arange(n),
+    )
+
+
+def run(network: nn.Module, cache: ImageCache, batch_size: int = 2, **rest: object) -> Validation:
+    names = {int(row): f"{row}.png" for row in cache.row_of}
+    return validate(
+        network,
+        cache,
+        cache.val,
+        names=names,
+        device=CPU,
+        normalise=PLAIN,
+        batch_size=batch_size,
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def test_sums_by_hand() -> None:
+    """2 x 2 pixels at their own size; logits 4, -4, 0.0157, -4 against truth 1, 1, 0, 0."""
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[0, :, :, 0] = [[255, 0], [128, 0]]
+    truth = np.array([[[1, 1], [0, 0]]], np.uint8)
+    entry = entries_of(run(Red(), cache_of(image, truth, (0, 0, 2, 2))).scores)[0]
+    sure, doubt = 1 / (1 + math.exp(-4)), 1 / (1 + math.exp(-8 * (128 / 255 - 0.5)))
+    assert entry[:3] == (10, "10.png", 1)
+    expected_p = sure + 2 * (1 - sure) + doubt
+    assert entry[3:6] == pytest.approx((sure + (1 - sure), expected_p, 2), abs=1e-6)
+    assert entry[6:] == (1, 1, 1, 1), "half is decided to be foreground"
+
+
+def test_padding_is_cut_off_the_logits() -> None:
+    """What lies outside the box changes nothing."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    truths = random.integers(0, 2, (3, 12, 12), dtype=np.uint8)
+    other = images.copy()
+    other[:, 6:], other[:, :, 5:] = 255, 255
+    box = (0, 0, 6, 5)
+    padded, changed = (run(Red(), cache_of(x, truths, box)) for x in (images, other))
+    cut = run(Red(), cache_of(images[:, :6, :5], truths, box))
+    assert entries_of(padded.scores) == entries_of(changed.scores) == entries_of(cut.scores)
+
+
+def test_logits_are_enlarged_before_they_become_probabilities() -> None:
+    logits = torch.tensor([[[[-6.0, 6.0]]]])
+    p = probabilities(logits, np.array([[0, 0, 1, 2]]), 4)
+    expected = torch.sigmoid(torch.tensor([-6.0, -3.0, 3.0, 6.0]))
+    torch.testing.assert_close(p[0], expected.expand(4, 4))
+
+
+def test_probabilities_are_kept_as_bytes_that_keep_the_decision() -> None:
+    below = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    p = torch.tensor([0.0, below, 0.5, 1.0])
+    assert to_bytes(p).tolist() == [0, 127, 128, 255]
+
+
+def test_kept_probabilities_are_those_asked_for_by_row(pictures: Pictures) -> None:
+    cache = pictures.cache()
+    wanted = cache.val[[1, 3]]
+    kept = run(Red(), cache, keep=wanted).probabilities
+    assert sorted(kept) == sorted(cache.row_of[wanted].tolist())
+    assert all(p.shape == (40, 40) and p.dtype == np.uint8 for p in kept.values())
+    red = torch.from_numpy(np.array(cache.images[wanted[0], :, :, 0])).float() / 255
+    logits = F.interpolate((red[None, None] - 0.5) * 8, (40, 40), mode="bilinear")
+    expected = torch.sigmoid(logits)[0, 0].numpy() * 255
+    assert np.abs(kept[int(cache.row_of[wanted[0]])] - expected).max() <= 0.501
+
+
+def test_every_image_is_scored_once_in_order_and_in_evaluation_mode(pictures: Pictures) -> None:
+    cache, network = pictures.cache(), Red()
+    network.train()
+    result = run(network, cache, batch_size=3)
+    assert result.scores.row.tolist() == cache.row_of[cache.val].tolist()
+    assert result.scores.image == tuple(f"{row}.png" for row in result.scores.row)
+    assert network.modes == [False] * math.ceil(len(cache.val) / 3)
+    assert result.ms_per_image > 0
+
+
+def test_scores_do_not_depend_on_the_batch_size(pictures: Pictures) -> None:
+    cache = pictures.cache()
+    torch.manual_seed(0)
+    network = build_network(settings().model)
+    summaries = [summarise(run(network, cache, n).scores) for n in (1, 2, 5, 64)]
+    assert "val/false_alarm_share" in summaries[0]
+    for other in summaries[1:]:
+        assert other == pytest.approx(summaries[0], abs=1e-8)
+
+
+def test_truth_and_box_follow_the_image(pictures: Pictures) -> None:
+    """Padded and stretched images of the truth itself give nearly the truth at eval_size."""
+    fits: tuple[Fit, ...] = ("stretch", "pad")
+    for fit in fits:
+        cache = pictures.cache(size=(40, 40), fit=fit)
+        seen = ImageCache(
+            **{**vars(cache), "images": np.repeat(np.array(cache.masks)[..., None], 3, 3) * 255}
+        )
+        assert summarise(run(Red(), seen).scores)["val/dice_micro"] > 0.9, fit
+
+
+def test_exact_fp32_is_left_as_it_was_found() -> None:
+    conv = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = conv.fp32_precision
+    with exact_fp32():
+        assert conv.fp32_precision == "ieee"
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    assert conv.fp32_precision == before
+
+
+def test_names_come_from_the_mapping(pictures: Pictures) -> None:
+    cache = pictures.cache()
+    result = validate(
+        Red(),
+        cache,
+        cache.val[:1],
+        names=pictures.names,
+        device=CPU,
+        normalise=PLAIN,
+        batch_size=1,
+    )
+    row = int(cache.row_of[cache.val[0]])
+    assert result.scores.image == (pictures.rows[row].image,)
