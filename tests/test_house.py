@@ -26,6 +26,7 @@ FLOOR = {
     "harness.execution": 4,
     "harness.search": 5,
     "harness.report": 7,
+    "harness.__main__": 10,
     "harness.api": 8,
     "harness.cli": 9,
 }

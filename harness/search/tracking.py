@@ -27,9 +27,11 @@ from harness import files, strict_yaml
 from harness.config import StudyConfig
 from harness.paths import StudyPaths, TrialPaths, Workspace
 from harness.records import TrialRecord, read_epochs, read_record
+from harness.training.checkpoint import checkpoint_epoch
 from harness.settings import flatten
 
 STUDY_TAG, TRIAL_TAG, ROLE_TAG = "harness.study_id", "harness.trial", "harness.role"
+KIND_TAG = "mlflow.experimentKind"
 STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 BATCH = 900  # metrics a call; MLflow takes 1000
 OVERLAY_KEY = "val/overlay"
@@ -158,7 +160,8 @@ class _Writer:
             self._client.create_experiment(
                 self._paths.name,
                 artifact_location=(workspace.mlruns / str(self._config.id)).as_uri(),
-                tags={STUDY_TAG: self._config.id},
+                # Without the second one MLflow's pages open as a tool for chat models.
+                tags={STUDY_TAG: self._config.id, KIND_TAG: "custom_model_development"},
             )
         )
 
@@ -200,7 +203,7 @@ class _Writer:
 
     def _copy_metrics(self, run_id: str, record: TrialRecord, trial: TrialPaths) -> None:
         """Epochs that a checkpoint holds; all of them once the trial has ended."""
-        safe = _checkpointed(trial) if record.state == "running" else record.epochs
+        safe = checkpoint_epoch(trial) if record.state == "running" else record.epochs
         done = self._shipped.get(record.number, 0)
         epochs = [e for e in read_epochs(trial) if done < e["epoch"] <= safe]
         metrics = [
@@ -264,11 +267,6 @@ class _Writer:
 
 def _params(flat: dict[str, Any]) -> list[Param]:
     return [Param(key, json.dumps(v) if isinstance(v, list) else str(v)) for key, v in flat.items()]
-
-
-def _checkpointed(trial: TrialPaths) -> int:
-    """The last epoch that a kill cannot make the trial repeat; 0 if there is none."""
-    return 0
 
 
 def _epoch_and_row(path: Path) -> tuple[int, int]:
