@@ -253,7 +253,7 @@ class StudyConfig(Settings):
     pruner: PrunerConfig = PrunerConfig()
     budget: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
-    fixed: dict[str, OptionValue] = {}
+    fixed: dict[str, OptionValue] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod

@@ -42,6 +42,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def validate(model: type[_Model], value: Mapping[str, Any], place: str) -> _Model:
+    """Build a model. Raises ConfigError with one line per problem, each beginning with `place`."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

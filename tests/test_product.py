@@ -68,7 +68,7 @@ def space_file(workspace: Path, **fixed: object) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> Path:
-    """A workspace with a study `tiny` of seven trials, pruned from the third on, and its report.
+    """A workspace with a study `tiny` of seven trials, some of them pruned, and its report.
 
     It ran while every connection but loopback was refused.
     """
@@ -79,7 +79,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> Path:
     space_file(workspace, **{"train.epochs": 3})
     study = workspace / "studies" / "tiny" / "study.yaml"
     study.parent.mkdir(parents=True)
-    pruner = {"name": "median", "n_startup_trials": 2, "warmup": 0.0, "n_min_trials": 1}
+    pruner = {"name": "percentile", "n_startup_trials": 2, "warmup": 0.0, "n_min_trials": 1}
     study.write_text(strict_yaml.dump({"pruner": pruner}), encoding="utf-8")
     env = {"PYTHONPATH": str(watch), "SOCKET_LOG": str(workspace / "sockets.log")}
     options = ["--space", "tiny.yaml", "--data", str(polyps), "--trials", "7"]

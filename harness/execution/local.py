@@ -1,5 +1,6 @@
 """Workers on this machine: one warm process per slot."""
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -68,10 +69,12 @@ class _Worker:
         self._module = module
         self._events = events
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
         if self._process is None or self._process.poll() is not None:
+            self.end()
             self._process = self._launch()
         self.task = task
         self.send(to_line(task))
@@ -87,9 +90,15 @@ class _Worker:
 
     def end(self) -> None:
         process, self._process, self.task = self._process, None, None
-        if process is not None:
-            process.kill()
-            process.wait()
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):  # what was still to be written to it is lost
+                process.stdin.close()
+        if self._reader is not None:
+            self._reader.join()
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -102,16 +111,18 @@ class _Worker:
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
             )
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self._reader.start()
         return process
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            event = EVENT.validate_json(line)
-            if isinstance(event, Ended | Failed):
-                self.task = None
-            self._events.put(event)
+        with process.stdout:
+            for line in process.stdout:
+                event = EVENT.validate_json(line)
+                if isinstance(event, Ended | Failed):
+                    self.task = None
+                self._events.put(event)
         exit_code = process.wait()
         task, self.task = self.task, None
         if task is not None and process is self._process:

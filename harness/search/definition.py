@@ -14,8 +14,7 @@ from harness.data.splits import SplitRow, write_split
 from harness.errors import ConfigError
 from harness.paths import StudyPaths
 from harness.settings import flatten, nest
-from harness.space.keys import full_key, problem_with
-from harness.space.reading import read_space, space_from_dict
+from harness.space.reading import lay_over, read_space, space_from_dict
 from harness.space.schema import Legal, Space
 
 
@@ -60,16 +59,16 @@ def settle(
     stored = _stored(paths)
     begun = stored.get("id") is not None and paths.space_yaml.exists()
     asked_space = _read(space, legal) if space is not None else None
-    fixed = full_keys(fixed, legal)
     if begun:
         return _continued(paths, stored, asked_space, asked, fixed, legal)
     chosen = asked_space or _named(stored, paths, legal) or Space()
-    merged = dict(chosen.fixed) | dict(stored.get("fixed") or {}) | dict(fixed)
-    values = _overlaid(stored, asked) | {"fixed": merged, "id": uuid.uuid4().hex}
+    place = str(paths.study_yaml)
+    laid = lay_over(chosen, stored.get("fixed") or {}, place=place, legal=legal)
+    laid = lay_over(laid, fixed, place="--set", legal=legal)
+    values = _overlaid(stored, asked) | {"fixed": laid.fixed, "id": uuid.uuid4().hex}
     if isinstance(space, Path):
         values["space"] = space.name
-    config = StudyConfig.from_mapping(values, place=str(paths.study_yaml))
-    _check_fixed(config, chosen)
+    config = StudyConfig.from_mapping(values, place=place)
     return Definition(config, chosen, begun=False)
 
 
@@ -88,25 +87,6 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     return config
 
 
-def full_keys(fixed: Mapping[str, Any], legal: Legal) -> dict[str, Any]:
-    """`--set` with full keys and legal values. Raises ConfigError with every problem."""
-    checked: dict[str, Any] = {}
-    problems: list[str] = []
-    for written, value in fixed.items():
-        try:
-            key = full_key(written, legal)
-        except ConfigError as error:
-            problems.append(f"--set {written}: {error}")
-            continue
-        problem = problem_with(key, value, legal)
-        if problem is not None:
-            problems.append(f"--set {written}: {problem}")
-        checked[key] = value
-    if problems:
-        raise ConfigError(problems)
-    return checked
-
-
 def _stored(paths: StudyPaths) -> dict[str, Any]:
     if not paths.study_yaml.exists():
         return {}
@@ -114,6 +94,9 @@ def _stored(paths: StudyPaths) -> dict[str, Any]:
     value = strict_yaml.load(paths.study_yaml.read_text(encoding="utf-8"), place=place).value
     if not isinstance(value, dict):
         raise ConfigError(f"{place}:1: must be a mapping such as `data: {{root: kvasir-seg}}`")
+    StudyConfig.from_mapping(value | {"fixed": {}}, place=place)
+    if not isinstance(value.get("fixed") or {}, dict):
+        raise ConfigError(f"{place}: fixed: must be a mapping such as {{train.epochs: 5}}")
     return value
 
 
@@ -152,9 +135,8 @@ def _continued(
     place = str(paths.study_yaml)
     config = StudyConfig.from_mapping(stored, place=place)
     space = read_space(paths.space_yaml, legal=legal)
-    wanted = StudyConfig.from_mapping(
-        _overlaid(stored, asked) | {"fixed": dict(config.fixed) | dict(fixed)}, place=place
-    )
+    laid = lay_over(replace(space, fixed=config.fixed), fixed, place="--set", legal=legal)
+    wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | {"fixed": laid.fixed}, place=place)
     changes = _differences(config.definition(), wanted.definition())
     if asked_space is not None:
         changes += _differences(space.as_dict(), asked_space.as_dict(), "space: ")
@@ -178,16 +160,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         for key in keys
         if before.get(key, "absent") != after.get(key, "absent")
     ]
-
-
-def _check_fixed(config: StudyConfig, space: Space) -> None:
-    """A searched key cannot be fixed as well."""
-    searched = {parameter.key for parameter in space.parameters}
-    both = sorted(searched & set(config.fixed))
-    if both:
-        raise ConfigError(
-            [
-                f"--set {key}: the space searches it; remove it from the space or from --set"
-                for key in both
-            ]
-        )

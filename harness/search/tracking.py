@@ -27,8 +27,8 @@ from harness import files, strict_yaml
 from harness.config import StudyConfig
 from harness.paths import StudyPaths, TrialPaths, Workspace
 from harness.records import TrialRecord, read_epochs, read_record
-from harness.training.checkpoint import checkpoint_epoch
 from harness.settings import flatten
+from harness.training.checkpoint import checkpoint_epoch
 
 STUDY_TAG, TRIAL_TAG, ROLE_TAG = "harness.study_id", "harness.trial", "harness.role"
 KIND_TAG = "mlflow.experimentKind"

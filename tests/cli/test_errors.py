@@ -40,13 +40,13 @@ def assert_refused(
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("model.arch=Unett", ["--set model.arch", "did you mean Unet?"]),
+        ("model.arch=Unett", ["--set: model.arch", "did you mean Unet?"]),
         ("model.encoder_name=resnet35", ["model.encoder_name", "resnet35", "did you mean resnet"]),
         ("model.encoder_name=tu-resnet35", ["timm", "did you mean tu-resnet"]),
-        ("optim.lrr=1", ["--set optim.lrr: no such setting; did you mean optim.lr?"]),
-        ("train.epochs=many", ["--set train.epochs", "many"]),
+        ("optim.lrr=1", ["--set: optim.lrr: no such setting; did you mean optim.lr?"]),
+        ("train.epochs=many", ["--set: train.epochs", "many"]),
         ("train.epochs", ["--set train.epochs: must be KEY=VALUE"]),
-        ("optim.lr=1e-3", ["--set optim.lr: the space searches it"]),
+        ("optim.lr=1e-3", ["--set: optim.lr: searched by this space"]),
         ("train.precision=fp16", ["train.precision: fp16 needs a CUDA device"]),
         ("model.options.decoder_chanels=[8, 8, 8]", ["did you mean", "decoder_channels"]),
     ],
