@@ -1,8 +1,10 @@
 """What a trial leaves beside its log: model, scores, probabilities, overlays."""
 
 import contextlib
+import errno
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import nn
 
 from harness import files
@@ -64,10 +67,18 @@ def write_overlays(
 
 
 def write_model(paths: TrialPaths, network: nn.Module) -> None:
-    """Write `best/model/`, which a plain `smp.from_pretrained` reads; replaces what was there."""
+    """Write `best/model/`, which a plain `smp.from_pretrained` reads; replaces what was there.
+
+    Raises:
+        OSError: it could not be written, e.g. on a full disk.
+    """
     movable: Any = network.to("cpu").to(memory_format=torch.contiguous_format)
     with replacing_folder(paths.model) as folder:
-        movable.save_pretrained(folder)
+        try:
+            movable.save_pretrained(folder)
+        except SafetensorError as error:  # its own kind, with the system's number in the text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
         # The library's card says that the model was published, and under which licence.
         (folder / "README.md").unlink(missing_ok=True)
 

@@ -48,7 +48,7 @@ class Session:
         self._setup, self._trainer, self._paths = setup, setup.trainer, paths
         self._config, self._objective = config, objective
         self._checkpoints = Checkpoints(paths)
-        self._saved_at = time.monotonic()
+        self._saved_epoch, self._saved_at = 0, time.monotonic()
         self.log: list[Line] = []
         self.best: Best | None = None
         self.ms_per_image = math.nan
@@ -90,9 +90,10 @@ class Session:
         return line
 
     def save(self) -> None:
-        """Begin to write a checkpoint of the last epoch, in the background."""
-        self._checkpoints.save(self._state())
-        self._saved_at = time.monotonic()
+        """Begin to write a checkpoint of the last epoch, in the background, if there is none."""
+        if self._saved_epoch < self.epochs_done:
+            self._checkpoints.save(self._state())
+            self._saved_epoch, self._saved_at = self.epochs_done, time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -140,3 +141,4 @@ class Session:
         self.best = Best(best["line"], from_entries(best["entries"]), best["weights"])
         self.ms_per_image = resumed.state["ms_per_image"]
         self.log = list(resumed.log)
+        self._saved_epoch = self.epochs_done

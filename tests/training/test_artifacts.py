@@ -1,9 +1,12 @@
+import errno
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from safetensors import SafetensorError
+from torch import nn
 
 from harness.data.overlay import COLOURS
 from harness.paths import TrialPaths
@@ -13,6 +16,7 @@ from harness.training.artifacts import (
     png,
     replacing_folder,
     spread,
+    write_model,
     write_overlays,
     write_probabilities,
 )
@@ -84,3 +88,16 @@ def test_interrupted_folder_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert (folder / "a").read_text() == "old"
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_full_disk_is_an_os_error_whoever_met_it(
+    tmp_path: Path,
+) -> None:
+    class Network(nn.Module):
+        def save_pretrained(self, _: Path) -> None:
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_model(TrialPaths(tmp_path), Network())
+    assert caught.value.errno == errno.ENOSPC
+    assert not TrialPaths(tmp_path).model.exists()

@@ -107,6 +107,16 @@ def test_epochs_of_before_are_reported_again_as_they_were_logged(
     assert [line["epoch"] for line in seen] == [1, 2, 3]
 
 
+def test_stopping_again_at_once_keeps_both_checkpoints_as_they_are(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    run(pictures, tmp_path, answering("continue", "stop"), train__checkpoint_s=0.0)
+    paths = TrialPaths(tmp_path)
+    before = paths.checkpoint.read_bytes(), paths.checkpoint_previous.read_bytes()
+    run(pictures, tmp_path, answering("stop"), train__checkpoint_s=0.0)
+    assert (paths.checkpoint.read_bytes(), paths.checkpoint_previous.read_bytes()) == before
+
+
 def test_answers_to_reported_epochs_count(pictures: Pictures, tmp_path: Path) -> None:
     run(pictures, tmp_path, answering("continue", "stop"))
     result = run(pictures, tmp_path, answering("prune"))
