@@ -52,12 +52,11 @@ def pick_precision(wanted: Literal["auto"] | Precision, device: torch.device) ->
     Raises:
         UserError: the device does not have what is asked for.
     """
-    has_bf16 = device.type == "cpu" or (device.type == "cuda" and _has_bf16(device))
     if wanted == "auto":
         if device.type != "cuda":
             return "fp32"
-        return "bf16" if has_bf16 else "fp16"
-    if wanted == "bf16" and not has_bf16:
+        return "bf16" if _has_bf16(device) else "fp16"
+    if wanted == "bf16" and not _has_bf16(device):
         raise UserError(f"train.precision: {describe(device)} has no bf16; use auto or fp32")
     if wanted == "fp16" and device.type != "cuda":
         raise UserError(
@@ -68,9 +67,19 @@ def pick_precision(wanted: Literal["auto"] | Precision, device: torch.device) ->
 
 
 def _has_bf16(device: torch.device) -> bool:
-    # By default torch also says yes where it only emulates bf16, slowly (T4).
-    with torch.cuda.device(device):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    """Whether the hardware has it: torch also computes it where it is only emulated, slowly."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return any(has for name, has in _cpu_capabilities().items() if name.endswith("bf16"))
+    return False
+
+
+def _cpu_capabilities() -> dict[str, bool]:
+    # Where torch is too old to tell, a CPU counts as one without.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {name: has for name, has in capabilities.items() if isinstance(has, bool)}
 
 
 def _here() -> str:

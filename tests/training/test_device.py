@@ -79,7 +79,28 @@ def test_asking_for_what_the_device_lacks_is_refused(two_gpus: None) -> None:
         pick_precision("fp16", torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "has"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"avx512_bf16": True}, True),
+        ({"avx2": True, "avx512_bf16": False, "cpu_name": "of bf16"}, False),
+        ({}, False),
+    ],
+)
+def test_cpu_gives_bf16_only_with_the_instructions(
+    capabilities: dict[str, object], has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    cpu = torch.device("cpu")
+    assert pick_precision("auto", cpu) == "fp32"
+    if has:
+        assert pick_precision("bf16", cpu) == "bf16"
+    else:
+        with pytest.raises(UserError, match="cpu has no bf16; use auto or fp32"):
+            pick_precision("bf16", cpu)
+
+
 def test_asked_precision_is_given_where_it_is(two_gpus: None) -> None:
-    assert pick_precision("bf16", torch.device("cpu")) == "bf16"
     assert pick_precision("fp16", torch.device("cuda:0")) == "fp16"
     assert pick_precision("fp32", torch.device("cuda:0")) == "fp32"
