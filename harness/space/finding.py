@@ -3,7 +3,6 @@
 from importlib import resources
 from pathlib import Path
 
-import harness
 from harness.errors import ConfigError, nearest
 from harness.paths import Workspace
 
@@ -19,7 +18,8 @@ def find_space(name: str, workspace: Workspace) -> Path:
         ConfigError: there is none; the message names the nearest, or all there are.
     """
     asked = Path(name).expanduser()
-    folders = [workspace.search_spaces, *_shipped()]
+    shipped = Path(str(resources.files("harness") / "shipped_spaces"))
+    folders = [workspace.search_spaces, shipped.resolve()]
     for place in [asked, *(folder / asked for folder in folders)]:
         for candidate in (place, place.with_name(f"{place.name}.yaml")) if place.name else ():
             if candidate.is_file():
@@ -29,10 +29,3 @@ def find_space(name: str, workspace: Workspace) -> Path:
     known = {path.name for folder in folders for path in folder.glob("*.yaml")}
     raise ConfigError(f"{name}: no such search space{nearest(asked.name, known)}")
 
-
-def _shipped() -> list[Path]:
-    """The spaces that came with the package; in a checkout, those of the repository."""
-    packaged = Path(str(resources.files("harness") / "shipped_spaces"))
-    repository = Path(harness.__file__).parent.parent
-    beside = [repository / "search_spaces"] if (repository / "pyproject.toml").is_file() else []
-    return [packaged, *beside]

@@ -1,6 +1,7 @@
 """The spaces in search_spaces/: they explain themselves, can be read, and every network builds."""
 
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ def networks(space: Space) -> list[ModelConfig]:
 
 
 def test_these_spaces_are_shipped() -> None:
-    assert sorted(file.name for file in FOLDER.iterdir()) == [f"{name}.yaml" for name in NAMES]
+    packaged = resources.files("harness") / "shipped_spaces"
+    for folder in (FOLDER, packaged):
+        assert sorted(file.name for file in folder.iterdir()) == [f"{name}.yaml" for name in NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)
