@@ -28,4 +28,3 @@ def find_space(name: str, workspace: Workspace) -> Path:
         raise ConfigError(f"{name}: not a file; a search space is a YAML file")
     known = {path.name for folder in folders for path in folder.glob("*.yaml")}
     raise ConfigError(f"{name}: no such search space{nearest(asked.name, known)}")
-
