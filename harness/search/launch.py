@@ -215,6 +215,7 @@ def _fill_caches(
 ) -> None:
     """Decode the images once per size before trial 0, where everybody can see it."""
     config = definition.config
+    n_images = sum(row.role != "test" for row in split)
     sizes = _values_of(definition, "data.image_size")
     fits = _values_of(definition, "data.fit")
     for size, fit in islice(product(sizes, fits), MOST_CACHES):
@@ -227,7 +228,7 @@ def _fill_caches(
             eval_size=config.data.eval_size,
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
-            progress=progress.bar(f"decoding {len(split)} images to {pair[0]} x {pair[1]} pixels"),
+            progress=progress.bar(f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels"),
         )
 
 
