@@ -8,10 +8,10 @@ DEMO ?= demo
 .PHONY: help install demo check test test-slow test-all clean
 
 help:
-	@echo "make demo       install, run 6 trials on generated polyps, write a report (4 minutes after installation)"
-	@echo "make test       install, run the tests (5 minutes)"
-	@echo "make check      ruff, mypy --strict, floors (2 minutes)"
-	@echo "make test-slow  the tests that train networks (20 minutes)"
+	@echo "make demo       install, run 6 trials on generated polyps, write a report (2 minutes after installation)"
+	@echo "make test       install, run the tests (4 minutes)"
+	@echo "make check      ruff, mypy --strict, floors (1 minute)"
+	@echo "make test-slow  whole studies through the command line (4 minutes)"
 
 install: $(VENV)/.installed
 
