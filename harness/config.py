@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from harness.data_config import SplitConfig, StudyDataConfig
 from harness.settings import Settings, flatten, nest, validate
 
 Scalar = str | int | float | bool | None
@@ -152,31 +153,6 @@ class TrialConfig(Settings):
     def flat(self) -> dict[str, Any]:
         """Every setting by its full key; `model.options.<name>` where an option is set."""
         return flatten(self.model_dump(mode="json"))
-
-
-class StudyDataConfig(Settings):
-    """The data of a study."""
-
-    root: str = "kvasir-seg"
-    task: Literal["binary"] = "binary"
-    classes: Annotated[
-        tuple[str, ...], BeforeValidator(_pair), Field(min_length=2, max_length=2)
-    ] = ("background", "foreground")
-    eval_size: int = Field(352, ge=16, le=2048, description="pixels at which metrics are computed")
-
-
-class SplitConfig(Settings):
-    """How images are divided into train, val and test."""
-
-    fractions: Annotated[tuple[float, float, float], BeforeValidator(_pair)] = (0.8, 0.1, 0.1)
-    seed: int = Field(0, ge=0)
-
-    @field_validator("fractions")
-    @classmethod
-    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(value[:2]) <= 0 or value[2] < 0 or abs(math.fsum(value) - 1) > 1e-9:
-            raise ValueError("must be train, val, test shares that add up to 1, e.g. 0.8, 0.1, 0.1")
-        return value
 
 
 class ObjectiveConfig(Settings):

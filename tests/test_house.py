@@ -13,6 +13,7 @@ PACKAGE = ROOT / "harness"
 FLOOR = {
     "harness": 9,  # the package itself only forwards to the API
     "harness.config": 0,
+    "harness.data_config": 0,
     "harness.errors": 0,
     "harness.files": 0,
     "harness.paths": 0,

@@ -22,12 +22,13 @@ from harness.data.resize import Box, Fit, Size, content_box, fit_image, fit_mask
 from harness.data.sources import list_problems
 from harness.data.splits import SplitRow, inside
 from harness.data.whole import building
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-CODE_VERSION = 1  # raise it when the pixels that this module writes change
+CODE_VERSION = 2  # raise it when the pixels that this module writes change
 _AT_ONCE = 32
 _ATTEMPTS = 3  # another process may find the cache damaged and remove it under our hands
 
@@ -46,6 +47,7 @@ class ImageCache:
         row_of: int64 (N,): the row in `split.csv`.
         train: int64, the indices i of role train, rising.
         val: int64, the indices i of role val, rising.
+        data: what the values mean.
     """
 
     images: Array8
@@ -55,6 +57,7 @@ class ImageCache:
     row_of: NDArray[np.int64]
     train: NDArray[np.int64]
     val: NDArray[np.int64]
+    data: StudyDataConfig
 
 
 class _Entry(NamedTuple):
@@ -67,10 +70,10 @@ class _Entry(NamedTuple):
 def open_cache(
     root: Path,
     rows: Sequence[SplitRow],
+    data: StudyDataConfig,
     *,
     size: Size,
     fit: Fit,
-    eval_size: int,
     folder: Path,
     max_pixels: float,
     progress: Progress | None = None,
@@ -90,30 +93,31 @@ def open_cache(
         DataError: every image that cannot be used or changed since the split; or no room.
     """
     used = [row for row in rows if row.role != "test"]
-    place = folder / _key(used, size, fit, eval_size)
+    place = folder / _key(used, data, size, fit)
     for _ in range(_ATTEMPTS):
         existed = place.is_dir()
         try:
-            return _open(place, used, size, eval_size)
+            return _open(place, used, data, size)
         except (OSError, ValueError):
             if existed:  # damaged; a folder that appeared meanwhile is another builder's
                 shutil.rmtree(place, ignore_errors=True)
-        _check_room(folder, len(used), size, eval_size)
+        _check_room(folder, len(used), size, data.eval_size)
         with building(place) as temporary:
-            entries = _prepared(root, used, size, fit, eval_size, max_pixels)
-            _write(temporary, entries, used, size, eval_size, progress)
-    return _open(place, used, size, eval_size)
+            entries = _prepared(root, used, data, size, fit, max_pixels)
+            _write(temporary, entries, used, size, data.eval_size, progress)
+    return _open(place, used, data, size)
 
 
-def _key(rows: Sequence[SplitRow], size: Size, fit: Fit, eval_size: int) -> str:
+def _key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
     content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
-    what = [CODE_VERSION, cv2.__version__, size, fit, eval_size, content]
+    meaning = data.model_dump(mode="json", exclude={"root", "range"})
+    what = [CODE_VERSION, cv2.__version__, size, fit, meaning, content]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
-def _open(place: Path, rows: Sequence[SplitRow], size: Size, eval_size: int) -> ImageCache:
+def _open(place: Path, rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> ImageCache:
     """Map a finished cache. Raises OSError or ValueError when it is absent or not whole."""
-    n = len(rows)
+    n, eval_size = len(rows), data.eval_size
     roles = np.array([row.role for row in rows])
     cache = ImageCache(
         images=np.load(place / "images.npy", mmap_mode="r"),
@@ -123,6 +127,7 @@ def _open(place: Path, rows: Sequence[SplitRow], size: Size, eval_size: int) -> 
         row_of=np.array([row.row for row in rows], np.int64),
         train=np.flatnonzero(roles == "train"),
         val=np.flatnonzero(roles == "val"),
+        data=data,
     )
     shapes = [cache.images.shape, cache.masks.shape, cache.truths.shape, cache.boxes.shape]
     if shapes != [(n, *size, 3), (n, *size), (n, eval_size, eval_size), (n, 4)]:
@@ -142,13 +147,18 @@ def _check_room(folder: Path, n: int, size: Size, eval_size: int) -> None:
 
 
 def _prepared(
-    root: Path, rows: Sequence[SplitRow], size: Size, fit: Fit, eval_size: int, max_pixels: float
+    root: Path,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    size: Size,
+    fit: Fit,
+    max_pixels: float,
 ) -> Iterator[_Entry]:
     """The entries in order, decoded by threads, a bounded number at a time."""
 
     def prepare(row: SplitRow) -> _Entry | str:
         try:
-            return _prepare(root, row, size, fit, eval_size, max_pixels)
+            return _prepare(root, row, data, size, fit, max_pixels)
         except DataError as error:
             return str(error)
 
@@ -166,16 +176,17 @@ def _prepared(
 
 
 def _prepare(
-    root: Path, row: SplitRow, size: Size, fit: Fit, eval_size: int, max_pixels: float
+    root: Path, row: SplitRow, data: StudyDataConfig, size: Size, fit: Fit, max_pixels: float
 ) -> _Entry:
-    pair = read_pair(inside(root, row.image), inside(root, row.mask), max_pixels)
+    masks = [inside(root, mask) for mask in row.masks]
+    pair = read_pair(inside(root, row.image), masks, data, max_pixels)
     if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
         raise DataError(f"{root / row.image}: image or mask has changed since the split was made")
     return _Entry(
         image=fit_image(pair.image, size, fit),
         mask=fit_mask(pair.mask, size, fit),
         box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
-        truth=resize_truth(pair.mask, eval_size) if row.role == "val" else None,
+        truth=resize_truth(pair.mask, data.eval_size) if row.role == "val" else None,
     )
 
 

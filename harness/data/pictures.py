@@ -1,6 +1,7 @@
 """Reading one image or mask: checked before it is decoded, never guessed at."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.headers import Header, read_header
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 
 Array8 = NDArray[np.uint8]
@@ -39,7 +41,7 @@ def read_image(path: Path, max_pixels: float) -> Array8:
     return _decode_image(*_load(path, max_pixels), path)
 
 
-def read_mask(path: Path, max_pixels: float) -> Array8:
+def read_mask(paths: Sequence[Path], data: StudyDataConfig, max_pixels: float) -> Array8:  # noqa: ARG001
     """A two-class mask as uint8 (H, W) in {0, 1}, as stored (`read_pair` turns it with its image).
 
     Grey values above 127 are foreground; a lossless mask of 0 and 1 is taken as it is.
@@ -47,10 +49,16 @@ def read_mask(path: Path, max_pixels: float) -> Array8:
     Raises:
         DataError: as `read_image`; also for a mask that is not two-valued.
     """
+    (path,) = paths
     return _decode_mask(*_load(path, max_pixels), path)
 
 
-def read_pair(image_path: Path, mask_path: Path, max_pixels: float) -> LoadedPair:
+def read_pair(
+    image_path: Path,
+    mask_paths: Sequence[Path],
+    data: StudyDataConfig,  # noqa: ARG001
+    max_pixels: float,
+) -> LoadedPair:
     """An image and its mask, which must have one size.
 
     An EXIF orientation of the image turns both: annotation tools draw on the pixels as stored.
@@ -58,6 +66,7 @@ def read_pair(image_path: Path, mask_path: Path, max_pixels: float) -> LoadedPai
     Raises:
         DataError: as `read_image` and `read_mask`; both sizes where they differ.
     """
+    (mask_path,) = mask_paths
     image_data, image_header = _load(image_path, max_pixels)
     mask_data, mask_header = _load(mask_path, max_pixels)
     _check_match(image_path, image_header, mask_path, mask_header)

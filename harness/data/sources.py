@@ -6,10 +6,12 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness.data.known import KNOWN, KVASIR, SYNTHETIC, NeedsDownloadError
 from harness.data.pictures import LoadedPair, read_image, read_mask, read_pair
 from harness.data.synthetic import generate
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError, nearest
 from harness.paths import Workspace
 
@@ -34,14 +36,21 @@ _UNREADABLE = re.compile(
 )
 _MOST_LINES = 20
 
+Role = Literal["train", "val", "test"]
+
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask; paths relative to the dataset's root."""
+    """An image and its mask, or masks of a multilabel task, in order of class.
+
+    Paths are relative to the dataset's root. `role` and `group` are those that the files declare.
+    """
 
     stem: str
     image: Path
-    mask: Path
+    masks: tuple[Path, ...]
+    role: Role | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Dataset:
     name: str
     root: Path
     pairs: tuple[Pair, ...]
+    data: StudyDataConfig
     max_pixels: float
 
 
@@ -89,7 +99,7 @@ def find_data(spec: str, workspace: Workspace) -> Path:
     raise DataError(f"--data {spec}: neither a folder nor a dataset in {searched}{hint}")
 
 
-def open_folder(root: Path, *, max_pixels: float) -> Dataset:
+def open_folder(root: Path, data: StudyDataConfig, *, max_pixels: float) -> Dataset:
     """The pairs of `root/images` and `root/masks`, matched by stem. Nothing is decoded.
 
     Raises:
@@ -106,8 +116,8 @@ def open_folder(root: Path, *, max_pixels: float) -> Dataset:
         problems += _unmatched(images, masks)
     if problems:
         raise list_problems(problems, f"{root}: ")
-    pairs = tuple(Pair(stem, images[stem], masks[stem]) for stem in sorted(images))
-    return Dataset(root.resolve().name, root, pairs, max_pixels)
+    pairs = tuple(Pair(stem, images[stem], (masks[stem],)) for stem in sorted(images))
+    return Dataset(root.resolve().name, root, pairs, data, max_pixels)
 
 
 def list_problems(problems: Iterable[str], place: str = "") -> DataError:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, cast
+from typing import cast
 
 from harness import files
-from harness.config import SplitConfig
 from harness.data.copies import Thumbnail, group_copies, thumbnail
 from harness.data.pictures import read_pair
-from harness.data.sources import Dataset, Pair, list_problems
+from harness.data.sources import Dataset, Pair, Role, list_problems
+from harness.data_config import SplitConfig
 from harness.errors import DataError, nearest
 
-Role = Literal["train", "val", "test"]
 Progress = Callable[[int, int], None]
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 COLUMNS = ("image", "mask", "role", "group", "image_sha256", "mask_sha256")
@@ -31,6 +30,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class SplitRow:
     """One line of `split.csv`. `row` is its number from 0; paths are posix, relative to the root.
 
+    `mask` holds several paths, with | between them, in a multilabel task.
     Rows of one `group` share a role: the group is the first image of those that show the same.
     """
 
@@ -41,6 +41,11 @@ class SplitRow:
     group: str
     image_sha256: str
     mask_sha256: str
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """The paths of the masks, in order of class."""
+        return tuple(self.mask.split("|"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def make_split(
         SplitRow(
             row=index,
             image=pair.image.as_posix(),
-            mask=pair.mask.as_posix(),
+            mask="|".join(mask.as_posix() for mask in pair.masks),
             role=role_of[group],
             group=group,
             image_sha256=one.image_sha256,
@@ -145,7 +150,10 @@ def _read_all(dataset: Dataset, progress: Progress | None) -> list[_Seen]:
     def look(pair: Pair) -> _Seen | str:
         try:
             loaded = read_pair(
-                dataset.root / pair.image, dataset.root / pair.mask, dataset.max_pixels
+                dataset.root / pair.image,
+                [dataset.root / mask for mask in pair.masks],
+                dataset.data,
+                dataset.max_pixels,
             )
         except DataError as error:
             return str(error)

@@ -164,7 +164,8 @@ def _shapes(
     """Descriptors of the masks that can be read; those that cannot are noted if they are chosen."""
     for row in rows:
         try:
-            mask = read_mask(inside(data_root, row.mask), tables.config.limits.max_pixels)
+            masks = [inside(data_root, mask) for mask in row.masks]
+            mask = read_mask(masks, tables.config.data, tables.config.limits.max_pixels)
         except (DataError, OSError):
             continue
         shape = describe(resize_truth(mask, tables.config.data.eval_size))
@@ -207,9 +208,9 @@ def _draw(
 
 
 def _read_unchanged(tables: StudyTables, data_root: Path, row: SplitRow) -> LoadedPair:
-    pair = read_pair(
-        inside(data_root, row.image), inside(data_root, row.mask), tables.config.limits.max_pixels
-    )
+    masks = [inside(data_root, mask) for mask in row.masks]
+    config = tables.config
+    pair = read_pair(inside(data_root, row.image), masks, config.data, config.limits.max_pixels)
     if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
         raise DataError(f"{row.image} or its mask has changed since the study was made")
     return pair

@@ -163,7 +163,9 @@ def _split(
         split = read_split(paths.split_csv)
         verify_split(split, root)
         return split
-    dataset = open_folder(root, max_pixels=definition.config.limits.max_pixels)
+    dataset = open_folder(
+        root, definition.config.data, max_pixels=definition.config.limits.max_pixels
+    )
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {root}")
     return make_split(dataset, definition.config.split, progress=reading)
 
@@ -223,9 +225,9 @@ def _fill_caches(
         open_cache(
             root,
             split,
+            config.data,
             size=pair,
             fit=fit,
-            eval_size=config.data.eval_size,
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
             progress=progress.bar(f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels"),

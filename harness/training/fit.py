@@ -56,7 +56,6 @@ def fit(
     seed: int,
     device: torch.device,
     precision: Precision,
-    eval_size: int,
     objective: ObjectiveConfig,
     on_epoch: Callable[[Line], Decision],
 ) -> FitResult:
@@ -77,8 +76,6 @@ def fit(
         DivergedError: loss or metrics are not finite numbers.
         OSError: a file could not be written, e.g. on a full disk.
     """
-    if images.truths.shape[1:] != (eval_size, eval_size):
-        raise ValueError(f"the cache holds truths of {images.truths.shape[1:]}, not {eval_size}")
     reset_peak_memory(device)
     resumed = read_resumable(paths, identity(config, seed))
     setup = prepare(

@@ -11,28 +11,29 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.config import SplitConfig
 from harness.data import cache as module
 from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
 from harness.data.sources import open_folder
 from harness.data.splits import SplitRow, make_split
 from harness.data.whole import building
+from harness.data_config import SplitConfig, StudyDataConfig
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS, folder, picture, save, square
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[SplitRow]:
     """Eight pairs: 4 train, 2 val, 2 test."""
-    data = open_folder(folder(tmp_path / "data", 8), max_pixels=MAX_PIXELS)
+    data = open_folder(folder(tmp_path / "data", 8), DATA, max_pixels=MAX_PIXELS)
     return make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
 
 
 def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache:
-    settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch", "eval_size": 18}
+    settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch"}
     settings |= {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
-    return open_cache(tmp_path / "data", rows, **settings)
+    data = StudyDataConfig(eval_size=settings.pop("eval_size", 18))
+    return open_cache(tmp_path / "data", rows, data, **settings)
 
 
 def built(tmp_path: Path) -> list[Path]:
@@ -100,7 +101,7 @@ def test_other_settings_have_another_cache(
 def test_other_content_has_another_cache(tmp_path: Path, rows: list[SplitRow]) -> None:
     opened(tmp_path, rows)
     save(tmp_path / "data" / rows[0].image, picture(99))
-    data = open_folder(tmp_path / "data", max_pixels=MAX_PIXELS)
+    data = open_folder(tmp_path / "data", DATA, max_pixels=MAX_PIXELS)
     changed = make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
     changed[0] = SplitRow(**{**vars(changed[0]), "role": "train"})
     np.testing.assert_array_equal(opened(tmp_path, changed, size=(24, 32)).images[0], picture(99))

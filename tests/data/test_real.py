@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.config import SplitConfig
 from harness.data.pictures import read_pair
 from harness.data.sources import Dataset, open_folder
 from harness.data.splits import SplitRow, make_split
+from harness.data_config import SplitConfig, StudyDataConfig
 
 pytestmark = pytest.mark.real
 
@@ -26,7 +26,7 @@ def dataset(name: str) -> Dataset:
     root = Path(os.environ.get("HARNESS_DATA_DIR", "none")) / name
     if not root.is_dir():
         pytest.skip(f"$HARNESS_DATA_DIR holds no {name}")
-    return open_folder(root, max_pixels=100e6)
+    return open_folder(root, StudyDataConfig(), max_pixels=100e6)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,12 @@ def test_kvasir_masks_lie_in_their_published_boxes(kvasir: Dataset) -> None:
     """Every fifth mask: nothing outside the boxes, within the 2 pixels of their rounding."""
     boxes = json.loads((kvasir.root / "kvasir_bboxes.json").read_text(encoding="utf-8"))
     for pair in kvasir.pairs[::5]:
-        mask = read_pair(kvasir.root / pair.image, kvasir.root / pair.mask, 100e6).mask
+        mask = read_pair(
+            kvasir.root / pair.image,
+            [kvasir.root / mask for mask in pair.masks],
+            StudyDataConfig(),
+            100e6,
+        ).mask
         assert mask.shape == (boxes[pair.stem]["height"], boxes[pair.stem]["width"])
         outside = mask.copy()
         for box in boxes[pair.stem]["bbox"]:
@@ -67,6 +72,11 @@ def test_kvasir_masks_lie_in_their_published_boxes(kvasir: Dataset) -> None:
 def test_nuclei_are_read_from_rgba_images() -> None:
     nuclei = dataset("dsb2018")
     pair = nuclei.pairs[0]
-    read = read_pair(nuclei.root / pair.image, nuclei.root / pair.mask, 100e6)
+    read = read_pair(
+        nuclei.root / pair.image,
+        [nuclei.root / mask for mask in pair.masks],
+        StudyDataConfig(),
+        100e6,
+    )
     assert read.image.shape == (*read.mask.shape, 3)
     assert set(np.unique(read.mask)) == {0, 1}

@@ -8,12 +8,12 @@ from harness.data.known import KVASIR
 from harness.data.sources import NeedsDownloadError, find_data, open_folder
 from harness.errors import DataError
 from harness.paths import Workspace
-from tests.data.make import MAX_PIXELS, folder, picture, save, square
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 
 def problems(root: Path) -> list[str]:
     with pytest.raises(DataError) as caught:
-        open_folder(root, max_pixels=MAX_PIXELS)
+        open_folder(root, DATA, max_pixels=MAX_PIXELS)
     return str(caught.value).replace(f"{root}: ", "").splitlines()
 
 
@@ -22,9 +22,9 @@ def test_pairs_are_matched_by_stem_in_order(tmp_path: Path) -> None:
         save(tmp_path / "images" / name, b"")
     for name in ("c.x.png", "b.tif", "a.bmp"):
         save(tmp_path / "masks" / name, b"")
-    dataset = open_folder(tmp_path, max_pixels=MAX_PIXELS)
+    dataset = open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS)
     assert [pair.stem for pair in dataset.pairs] == ["a", "b", "c.x"]
-    assert [pair.mask.as_posix() for pair in dataset.pairs] == [
+    assert [pair.masks[0].as_posix() for pair in dataset.pairs] == [
         "masks/a.bmp",
         "masks/b.tif",
         "masks/c.x.png",
@@ -36,7 +36,7 @@ def test_notes_and_hidden_files_are_left_out(tmp_path: Path) -> None:
     folder(tmp_path, 2)
     for name in (".DS_Store", "._000.png", "Thumbs.db", "README.txt", "boxes.json"):
         save(tmp_path / "images" / name, b"")
-    assert len(open_folder(tmp_path, max_pixels=MAX_PIXELS).pairs) == 2
+    assert len(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS).pairs) == 2
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_stems_are_compared_as_people_see_them(tmp_path: Path) -> None:
     """One file system stores é as one character, another as e and an accent."""
     save(tmp_path / "images" / (unicodedata.normalize("NFC", "é") + ".png"), b"")
     save(tmp_path / "masks" / (unicodedata.normalize("NFD", "é") + ".png"), b"")
-    assert len(open_folder(tmp_path, max_pixels=MAX_PIXELS).pairs) == 1
+    assert len(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS).pairs) == 1
 
 
 def test_many_problems_are_cut_and_counted(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_data_is_looked_for_in_the_named_folder_then_in_the_workspace(
 def test_synthetic_is_generated_once(workspace: Workspace) -> None:
     root = find_data("synthetic", workspace)
     assert root == workspace.data / "synthetic"
-    assert len(open_folder(root, max_pixels=MAX_PIXELS).pairs) == 64
+    assert len(open_folder(root, DATA, max_pixels=MAX_PIXELS).pairs) == 64
     (root / "mine.txt").write_text("kept")
     assert (find_data("synthetic", workspace) / "mine.txt").read_text() == "kept"
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from harness import files
-from harness.config import SplitConfig
 from harness.data.sources import Dataset, open_folder
 from harness.data.splits import SplitRow, inside, make_split, read_split, verify_split, write_split
+from harness.data_config import SplitConfig
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS, folder, picture, save, square
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 
 def dataset(root: Path, n: int, *, first: int = 0) -> Dataset:
-    return open_folder(folder(root, n, first=first), max_pixels=MAX_PIXELS)
+    return open_folder(folder(root, n, first=first), DATA, max_pixels=MAX_PIXELS)
 
 
 def roles(rows: list[SplitRow]) -> Counter[str]:
@@ -69,7 +69,7 @@ def test_copies_share_a_group_and_a_role(tmp_path: Path) -> None:
     for index in range(10):
         save(tmp_path / "images" / f"copy{index}.bmp", picture(index))
         save(tmp_path / "masks" / f"copy{index}.png", 255 * square())
-    data = open_folder(tmp_path, max_pixels=MAX_PIXELS)
+    data = open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS)
     for seed in range(5):
         rows = make_split(data, SplitConfig(fractions=(0.6, 0.2, 0.2), seed=seed))
         by_name = {one.image: one for one in rows}
@@ -84,7 +84,7 @@ def test_groups_larger_than_the_share_of_val_still_leave_one_to_validate(tmp_pat
     for index in range(4):
         save(tmp_path / "images" / f"{index}.png", picture(index // 2))
         save(tmp_path / "masks" / f"{index}.png", square())
-    rows = make_split(open_folder(tmp_path, max_pixels=MAX_PIXELS), SplitConfig())
+    rows = make_split(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS), SplitConfig())
     assert roles(rows) == {"train": 2, "val": 2}
 
 
@@ -93,7 +93,7 @@ def test_one_picture_cannot_be_divided(tmp_path: Path) -> None:
         save(tmp_path / "images" / f"{index}.png", picture(0))
         save(tmp_path / "masks" / f"{index}.png", square())
     with pytest.raises(DataError, match="only one different image"):
-        make_split(open_folder(tmp_path, max_pixels=MAX_PIXELS), SplitConfig())
+        make_split(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS), SplitConfig())
 
 
 def test_every_bad_file_is_found_at_once(tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ from harness.data.pictures import read_pair
 from harness.data.sources import open_folder
 from harness.data.synthetic import draw, generate
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS
+from tests.data.make import DATA, MAX_PIXELS
 
 
 def test_folder_holds_pairs_that_can_be_read(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     root = generate(tmp_path / "polyps", count=5, size=32, progress=lambda *d: calls.append(d))
-    dataset = open_folder(root, max_pixels=MAX_PIXELS)
+    dataset = open_folder(root, DATA, max_pixels=MAX_PIXELS)
     assert [pair.stem for pair in dataset.pairs] == [f"polyp-{i:04d}" for i in range(5)]
     for index, pair in enumerate(dataset.pairs):
-        read = read_pair(root / pair.image, root / pair.mask, MAX_PIXELS)
+        read = read_pair(root / pair.image, [root / mask for mask in pair.masks], DATA, MAX_PIXELS)
         np.testing.assert_array_equal(read.mask, draw(32, 0, index)[1])
         # JPEG at quality 95 moves colours a little, and shifts none.
         assert np.abs(read.image.astype(int) - draw(32, 0, index)[0]).mean() < 6

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.data.cache import ImageCache
 from harness.data.resize import Fit
+from harness.data_config import StudyDataConfig
 from harness.models.build import build_network
 from harness.training.metrics import entries_of, summarise
 from harness.training.normalise import Normalise
@@ -40,6 +41,7 @@ def cache_of(images: np.ndarray, truths: np.ndarray, box: tuple[int, ...]) -> Im
         row_of=np.arange(n) + 10,
         train=np.array([], np.int64),
         val=np.arange(n),
+        data=StudyDataConfig(),
     )
 
 
