@@ -5,20 +5,19 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
 
 from harness import files
-from harness.data.copies import Thumbnail, group_copies, thumbnail
-from harness.data.pictures import read_pair
-from harness.data.sources import Dataset, Pair, Role, list_problems
+from harness.data.copies import group_copies
+from harness.data.look import Look
+from harness.data.sources import Dataset, Role, list_problems
 from harness.data_config import SplitConfig
 from harness.errors import DataError, nearest
 
-Progress = Callable[[int, int], None]
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 COLUMNS = ("image", "mask", "role", "group", "image_sha256", "mask_sha256")
 _MOST_BYTES = 100_000_000
@@ -48,29 +47,19 @@ class SplitRow:
         return tuple(self.mask.split("|"))
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What is remembered of a pair that was read once."""
-
-    image_sha256: str
-    mask_sha256: str
-    pixels: str  # hash of the decoded image
-    thumbnail: Thumbnail
-
-
-def make_split(
-    dataset: Dataset, config: SplitConfig, *, progress: Progress | None = None
-) -> list[SplitRow]:
-    """Divide a dataset; every pair is read once, so that all bad files are found here.
+def make_split(dataset: Dataset, looks: Sequence[Look], config: SplitConfig) -> list[SplitRow]:
+    """Divide a dataset.
 
     The order follows from the seed and the first image of each group, so it does not depend on
     the machine, and a picture that is stored twice lies on one side (see `copies`).
 
+    Args:
+        looks: what `look_at_all` found, in the order of the dataset's pairs.
+
     Raises:
-        DataError: every file that cannot be used; or too few different images to divide.
+        DataError: too few different images to divide.
     """
-    seen = _read_all(dataset, progress)
-    leaders = group_copies([one.pixels for one in seen], [one.thumbnail for one in seen])
+    leaders = group_copies([one.pixels for one in looks], [one.thumbnail for one in looks])
     groups = [dataset.pairs[leader].image.as_posix() for leader in leaders]
     role_of = _assign(Counter(groups), config)
     return [
@@ -83,7 +72,7 @@ def make_split(
             image_sha256=one.image_sha256,
             mask_sha256=one.mask_sha256,
         )
-        for index, (pair, one, group) in enumerate(zip(dataset.pairs, seen, groups, strict=True))
+        for index, (pair, one, group) in enumerate(zip(dataset.pairs, looks, groups, strict=True))
     ]
 
 
@@ -144,37 +133,6 @@ def inside(root: Path, relative: str) -> Path:
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataError(f"{path}: a link that leaves the folder; put the file itself here")
     return path
-
-
-def _read_all(dataset: Dataset, progress: Progress | None) -> list[_Seen]:
-    def look(pair: Pair) -> _Seen | str:
-        try:
-            loaded = read_pair(
-                dataset.root / pair.image,
-                [dataset.root / mask for mask in pair.masks],
-                dataset.data,
-                dataset.max_pixels,
-            )
-        except DataError as error:
-            return str(error)
-        pixels = hashlib.sha256(str(loaded.image.shape).encode() + loaded.image.tobytes())
-        return _Seen(
-            loaded.image_sha256, loaded.mask_sha256, pixels.hexdigest(), thumbnail(loaded.image)
-        )
-
-    seen: list[_Seen] = []
-    problems: list[str] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for done, result in enumerate(pool.map(look, dataset.pairs), start=1):
-            if isinstance(result, str):
-                problems.append(result)
-            else:
-                seen.append(result)
-            if progress is not None:
-                progress(done, len(dataset.pairs))
-    if problems:
-        raise list_problems(problems)
-    return seen
 
 
 def _assign(sizes: Mapping[str, int], config: SplitConfig) -> dict[str, Role]:

@@ -14,6 +14,7 @@ import torch
 
 from harness.config import ModelConfig
 from harness.data.cache import open_cache
+from harness.data.look import look_at_all
 from harness.data.sources import find_data, open_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError
@@ -167,7 +168,7 @@ def _split(
         root, definition.config.data, max_pixels=definition.config.limits.max_pixels
     )
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {root}")
-    return make_split(dataset, definition.config.split, progress=reading)
+    return make_split(dataset, look_at_all(dataset, reading), definition.config.split)
 
 
 def _values_of(definition: Definition, key: str) -> list[Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from harness.data import cache as module
 from harness.data.cache import ImageCache, open_cache
+from harness.data.look import look_at_all
 from harness.data.resize import Fit
 from harness.data.sources import open_folder
 from harness.data.splits import SplitRow, make_split
@@ -26,7 +27,7 @@ from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 def rows(tmp_path: Path) -> list[SplitRow]:
     """Eight pairs: 4 train, 2 val, 2 test."""
     data = open_folder(folder(tmp_path / "data", 8), DATA, max_pixels=MAX_PIXELS)
-    return make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
+    return make_split(data, look_at_all(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
 
 
 def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache:
@@ -102,7 +103,7 @@ def test_other_content_has_another_cache(tmp_path: Path, rows: list[SplitRow]) -
     opened(tmp_path, rows)
     save(tmp_path / "data" / rows[0].image, picture(99))
     data = open_folder(tmp_path / "data", DATA, max_pixels=MAX_PIXELS)
-    changed = make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
+    changed = make_split(data, look_at_all(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
     changed[0] = SplitRow(**{**vars(changed[0]), "role": "train"})
     np.testing.assert_array_equal(opened(tmp_path, changed, size=(24, 32)).images[0], picture(99))
 

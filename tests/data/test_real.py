@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.data.look import look_at_all
 from harness.data.pictures import read_pair
 from harness.data.sources import Dataset, open_folder
 from harness.data.splits import SplitRow, make_split
@@ -36,7 +37,7 @@ def kvasir() -> Dataset:
 
 @pytest.fixture(scope="module")
 def split(kvasir: Dataset) -> list[SplitRow]:
-    return make_split(kvasir, SplitConfig())
+    return make_split(kvasir, look_at_all(kvasir), SplitConfig())
 
 
 def test_kvasir_is_divided_800_100_100(split: list[SplitRow]) -> None:
