@@ -4,12 +4,14 @@ Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is no
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.data_config import SplitConfig, StudyDataConfig
+from harness.errors import nearest
 from harness.settings import Settings, flatten, nest, validate
 
 Scalar = str | int | float | bool | None
@@ -28,6 +30,17 @@ def _image_size(value: Any) -> Any:
     return _pair(value)
 
 
+AUGMENTS = ("none", "light", "medium", "strong")
+AUGMENT_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.ya?ml")
+
+
+def _augment(value: str) -> str:
+    if value not in AUGMENTS and not AUGMENT_FILE.fullmatch(value):
+        hint = nearest(value, AUGMENTS)
+        raise ValueError(f"{value!r} is neither a preset nor the name of a .yaml file{hint}")
+    return value
+
+
 ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
 
 
@@ -36,8 +49,8 @@ class DataConfig(Settings):
 
     image_size: ImageSize = Field(256, description="pixels, n or [height, width]")
     fit: Literal["stretch", "pad"] = Field("stretch", description="how an image meets image_size")
-    augment: Literal["none", "light", "medium", "strong"] = Field(
-        "light", description="augmentation of the training images"
+    augment: Annotated[str, AfterValidator(_augment)] = Field(
+        "light", description="none, light, medium, strong, or a file of albumentations' YAML"
     )
     normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
         "imagenet", description="encoder: the mean and deviation its weights were trained with"

@@ -62,6 +62,21 @@ class StudyDataConfig(Settings):
         """Whether masks may hold pixels that count nowhere."""
         return self.ignore_index is not None or IGNORE in (self.values or {}).values()
 
+    @property
+    def indexed(self) -> bool:
+        """Whether masks are enlarged and reduced by taking the nearest pixel."""
+        return self.task == "multiclass" or (self.task == "binary" and self.has_void)
+
+    @property
+    def planes(self) -> int | None:
+        """How many planes a mask has, one for each class; None: a single picture of indices."""
+        return len(self.classes) if self.task == "multilabel" else None
+
+    @property
+    def bits(self) -> Literal[8, 16]:
+        """How images are kept: `range` ends beyond 255 where they have 16 bits."""
+        return 16 if self.range[1] > 255 else 8
+
     @field_validator("classes")
     @classmethod
     def _different_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -85,6 +85,11 @@ class StudyPaths:
         return self.root / "split.csv"
 
     @property
+    def augments(self) -> Path:
+        """Files of augmentation steps that the study names."""
+        return self.root / "augment"
+
+    @property
     def trials_csv(self) -> Path:
         return self.root / "trials.csv"
 

@@ -35,6 +35,7 @@ class TrialTask(_Message):
     data_root: Path
     split_csv: Path
     cache: Path
+    augments: Path
     data: StudyDataConfig
     max_pixels: float
     device: str

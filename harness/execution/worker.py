@@ -128,6 +128,7 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         device=device,
         precision=precision,
         objective=task.objective,
+        augments=task.augments,
         on_epoch=lambda line: channel.ask(EpochDone(metrics=metrics_of(line), **same)),
     )
     return Ended(

@@ -72,8 +72,19 @@ def settle(
     return Definition(config, chosen, begun=False)
 
 
-def write_definition(paths: StudyPaths, definition: Definition, split: Sequence[SplitRow]) -> None:
-    """Write split, space and, last, study.yaml, whose id says that the study has begun."""
+def write_definition(
+    paths: StudyPaths,
+    definition: Definition,
+    split: Sequence[SplitRow],
+    augments: Sequence[Path] = (),
+) -> None:
+    """Write split, space and, last, study.yaml, whose id says that the study has begun.
+
+    Args:
+        augments: files of augmentation steps, which are copied into the study.
+    """
+    for path in augments:
+        files.write_bytes(paths.augments / path.name, path.read_bytes())
     write_split(paths.split_csv, split)
     files.write_text(paths.space_yaml, strict_yaml.dump(definition.recorded.as_dict()))
     files.write_text(paths.study_yaml, strict_yaml.dump(definition.config.model_dump(mode="json")))

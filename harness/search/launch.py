@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from harness.config import ModelConfig
+from harness.config import AUGMENTS, ModelConfig
+from harness.data.augment import build_augment
 from harness.data.cache import open_cache
 from harness.data.look import look_at_all
 from harness.data.sources import find_data, open_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
-from harness.errors import ConfigError, UserError
+from harness.errors import ConfigError, UserError, nearest
 from harness.execution.local import LocalExecutor
 from harness.models.registry import ARCHS, check_model, option_names
 from harness.models.weights import ensure_weights
@@ -68,6 +69,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     device = pick_device(request.device)
     root = find_data(config.data.root, request.workspace)
     networks = _check_networks(definition)
+    augments = _check_augments(definition, request.workspace, paths)
     precisions = [pick_precision(p, device) for p in _values_of(definition, "train.precision")]
     progress.stage(
         f"study {paths.name} · data {root} · device {_device_line(device)}, "
@@ -79,7 +81,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
-            write_definition(paths, definition, split)
+            write_definition(paths, definition, split, augments)
         with_budget(paths, config, trials)
         _run(request, paths, definition, root, split, trials, str(device), progress)
     return paths
@@ -207,6 +209,25 @@ def _check_networks(definition: Definition) -> list[ModelConfig]:
     if problems:
         raise ConfigError(sorted(set(problems)))
     return models
+
+
+def _check_augments(definition: Definition, workspace: Workspace, paths: StudyPaths) -> list[Path]:
+    """Build every augmentation the study can draw; the files that are to be kept with it."""
+    data = definition.config.data
+    found: list[Path] = []
+    for name in _values_of(definition, "data.augment"):
+        folder = None
+        if name not in AUGMENTS:
+            places = [paths.augments, workspace.search_spaces, workspace.root]
+            folder = next((place for place in places if (place / name).is_file()), None)
+            if folder is None:
+                raise ConfigError(
+                    f"data.augment: no file {name!r} in {workspace.search_spaces} or "
+                    f"{workspace.root}{nearest(name, AUGMENTS)}"
+                )
+            found.append(folder / name)
+        build_augment(name, folder=folder, channels=data.channels)
+    return found
 
 
 def _fill_caches(

@@ -92,6 +92,7 @@ class TrialDesk:
             data_root=self.place.data_root,
             split_csv=self.place.paths.split_csv,
             cache=self.place.cache,
+            augments=self.place.paths.augments,
             data=study.data,
             max_pixels=study.limits.max_pixels,
             device=self.place.device,

@@ -6,6 +6,7 @@ Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whethe
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -58,6 +59,7 @@ def fit(
     precision: Precision,
     objective: ObjectiveConfig,
     on_epoch: Callable[[Line], Decision],
+    augments: Path | None = None,
 ) -> FitResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
@@ -67,6 +69,7 @@ def fit(
 
     Args:
         names: image names by row of split.csv.
+        augments: the folder of the files that `data.augment` may name.
         on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
 
     Raises:
@@ -87,6 +90,7 @@ def fit(
         device=device,
         precision=precision,
         pretrained=resumed is None,
+        augments=augments,
     )
     with Session(setup, config, objective, paths, resumed) as session:
         outcome = _train(session, on_epoch)

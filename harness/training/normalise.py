@@ -22,7 +22,7 @@ class Normalise:
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
 
-    def __call__(self, images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    def __call__(self, images: NDArray[Any], device: torch.device) -> Tensor:
         # Bytes travel, floats are made where they are needed: a quarter of the traffic.
         pixels = to_device(images, device).permute(0, 3, 1, 2).float() / 255
         if self.mean is None or self.std is None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from harness.config import TrialConfig
+from harness.data.augment import build_augment
 from harness.data.batches import TrainBatches, subset_indices
 from harness.data.cache import ImageCache
 from harness.errors import DataError
@@ -79,10 +81,12 @@ def prepare(
     device: torch.device,
     precision: Precision,
     pretrained: bool,
+    augments: Path | None,
 ) -> Setup:
     """Build network, optimiser and batches; nothing is written.
 
     Args:
+        augments: where files of augmentation steps lie.
         pretrained: False where weights will be loaded afterwards: then none need be cached.
 
     Raises:
@@ -102,8 +106,20 @@ def prepare(
         network = network.to(memory_format=torch.channels_last)  # 30 % faster on CPU and GPU
     gflops = forward_gflops(network, config.data.height_width)
     indices = subset_indices(images.train, config.data.subset)
+    augment = build_augment(
+        config.data.augment,
+        folder=augments,
+        channels=images.data.channels,
+        void=images.data.task == "multiclass",
+    )
     batches = TrainBatches(
-        images.images, images.masks, indices, config.train.batch_size, config.data.augment, seed
+        images.images,
+        images.masks,
+        indices,
+        config.train.batch_size,
+        augment,
+        seed,
+        images.data.range,
     )
     normalise = build_normalise(config)
     trainer = Trainer(

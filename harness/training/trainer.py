@@ -100,9 +100,7 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
-    def _step(
-        self, step: int, images: NDArray[np.uint8], masks: NDArray[np.uint8]
-    ) -> dict[str, Tensor]:
+    def _step(self, step: int, images: NDArray[Any], masks: NDArray[np.uint8]) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
         set_rates(self._optimizer, self._schedule, step)
         inputs = self._normalise(images, self._device)

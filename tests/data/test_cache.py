@@ -1,3 +1,4 @@
+import hashlib
 import multiprocessing
 import shutil
 import threading
@@ -10,7 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
+from harness import files
 from harness.data import cache as module
 from harness.data.cache import ImageCache, open_cache
 from harness.data.look import look_at_all
@@ -202,10 +205,50 @@ def test_processes_that_build_at_once_all_succeed(tmp_path: Path, rows: list[Spl
 def test_too_little_room_is_said_before_building(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """6 images: 4 bytes for each of 16x20 pixels and 1 for each of 18x18, so 9624 bytes."""
-    usage = type("Usage", (), {"free": 9623})
+    """6 images: 4 bytes for each of 16x20 pixels; 2 truths of 18x18: 8328 bytes."""
+    usage = type("Usage", (), {"free": 8327})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"make room there or lower data\.image_size"):
         opened(tmp_path, rows)
-    usage.free = 9624  # type: ignore[attr-defined]
+    usage.free = 8328  # type: ignore[attr-defined]
     assert len(opened(tmp_path, rows).images) == 6
+
+
+def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) -> None:
+    """Values as stored; each plane of a mask is reduced like a mask of its own."""
+    made = np.random.default_rng(0).integers(0, 65536, (8, 12, 5), dtype=np.uint16)
+    root = tmp_path / "d"
+    for folder_name in ("images", "masks/a", "masks/b"):
+        (root / folder_name).mkdir(parents=True)
+    for stem in ("x", "y"):
+        tifffile.imwrite(root / "images" / f"{stem}.tif", made, photometric="minisblack")
+        save(root / "masks" / "a" / f"{stem}.png", 255 * square(8, 12))
+        save(root / "masks" / "b" / f"{stem}.png", 255 - 255 * square(8, 12))
+    data = StudyDataConfig(
+        task="multilabel", classes=("a", "b"), channels=5, range=(0, 65535), eval_size=16
+    )
+    digests = [files.sha256(root / "images" / f"{stem}.tif") for stem in "xy"]
+    rows = [
+        SplitRow(
+            row=row,
+            image=f"images/{stem}.tif",
+            mask=f"masks/a/{stem}.png|masks/b/{stem}.png",
+            role="train" if row == 0 else "val",
+            group=stem,
+            image_sha256=digests[row],
+            mask_sha256=_joined(root, stem),
+        )
+        for row, stem in enumerate("xy")
+    ]
+    cache = open_cache(
+        root, rows, data, size=(8, 12), fit="stretch", folder=tmp_path / "c", max_pixels=MAX_PIXELS
+    )
+    assert cache.images.dtype == np.uint16 and cache.masks.shape == (2, 8, 12, 2)
+    np.testing.assert_array_equal(cache.images[0], made)
+    np.testing.assert_array_equal(cache.masks[0].sum(axis=2), np.ones((8, 12)))
+    assert cache.truths.shape == (2, 16, 16, 2) and cache.truths[1].any()
+
+
+def _joined(root: Path, stem: str) -> str:
+    digests = [files.sha256(root / "masks" / plane / f"{stem}.png") for plane in "ab"]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

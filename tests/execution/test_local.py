@@ -37,6 +37,7 @@ def task(number: int, what: int, attempt: int = 1) -> TrialTask:
         split_csv=nowhere,
         cache=nowhere,
         data=StudyDataConfig(eval_size=32),
+        augments=Path("augment"),
         max_pixels=1e6,
         device="cpu",
     )

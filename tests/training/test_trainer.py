@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from harness.data.augment import build_augment
 from harness.data.batches import TrainBatches
 from harness.errors import ConfigError
 from harness.models.build import build_network
@@ -29,7 +30,7 @@ def trainer(
             cache.masks,
             cache.train,
             config.train.batch_size,
-            config.data.augment,
+            build_augment(config.data.augment),
             seed,
         ),
         build_normalise(config),
