@@ -127,7 +127,19 @@ def mask_samples(file: File) -> RawMask:
             samples = np.ascontiguousarray(samples[..., 0])
         elif not header.lossless and spread <= _GREY_SPREAD:
             samples = _decode(file, cv2.IMREAD_GRAYSCALE)
+    if header.alpha and samples.min() == samples.max():
+        _refuse_drawn_in_alpha(file)
     return RawMask(samples, header.lossless)
+
+
+def _refuse_drawn_in_alpha(file: File) -> None:
+    tiff = file.header.kind == "TIFF"
+    alpha = (_decode_tiff(file) if tiff else _decode(file, cv2.IMREAD_UNCHANGED))[..., -1]
+    if alpha.min() != alpha.max():
+        raise DataError(
+            f"{file.path}: is of one colour, and its alpha is not; alpha is dropped, so save the "
+            "mask as grey"
+        )
 
 
 def upright(picture: Samples, orientation: int) -> Samples:

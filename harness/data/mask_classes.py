@@ -188,9 +188,10 @@ def _undeclared(values: Numbers, data: StudyDataConfig, path: Path, *, colours: 
             "mask has 0 and 255, or 0 and 1"
         )
     example = example_values(written(values[:20], colours=colours), data)
+    several = " (or data.task: multiclass)" if data.task == "binary" and len(values) > 3 else ""
     return DataError(
         f"{path}: values {shown(values, colours=colours)} {wrong}; say what they mean in "
-        f"study.yaml, e.g. data.values: {example}"
+        f"study.yaml, e.g. data.values: {example}{several}"
     )
 
 
