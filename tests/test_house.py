@@ -38,6 +38,7 @@ OWNERS = {
     "timm": {"harness.models"},
     "huggingface_hub": {"harness.models"},
     "albumentations": {"harness.data.augment"},
+    "tifffile": {"harness.data.tiff"},
     "plotly": {"harness.report.figures", "harness.report.page"},
     "jinja2": {"harness.report.page"},
     "yaml": {"harness.strict_yaml"},

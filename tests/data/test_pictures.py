@@ -1,3 +1,4 @@
+import hashlib
 import os
 import struct
 from pathlib import Path
@@ -5,8 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from harness.data.pictures import read_image, read_mask, read_pair
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 from tests.data.make import DATA, MAX_PIXELS, Array8, encode, exif, picture, save, square
 
@@ -111,8 +115,8 @@ def _classes() -> Array8:
     return np.arange(24 * 32, dtype=np.uint8).reshape(24, 32) % 5
 
 
-def _palette() -> Array8:
-    """The first colour of the VOC palette, (128, 0, 0): grey 38."""
+def _colours() -> Array8:
+    """The first colour of the VOC palette."""
     return np.dstack([128 * square(), 0 * square(), 0 * square()])
 
 
@@ -121,7 +125,8 @@ def _grey() -> Array8:
 
 
 @pytest.mark.parametrize(
-    ("mask", "values"), [(_classes(), "0, 1, 2, 3, 4"), (_palette(), "0, 38"), (_grey(), "0, 150")]
+    ("mask", "values"),
+    [(_classes(), "0, 1, 2, 3, 4"), (_colours(), "#000000, #800000"), (_grey(), "0, 150")],
 )
 def test_mask_of_other_values_is_refused(tmp_path: Path, mask: Array8, values: str) -> None:
     path = save(tmp_path / "m.png", mask)
@@ -132,7 +137,7 @@ def test_mask_of_other_values_is_refused(tmp_path: Path, mask: Array8, values: s
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_are_refused_not_cast(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a{suffix}", picture(0).astype(np.uint16) * 16)
-    with pytest.raises(DataError, match="16 bits a sample"):
+    with pytest.raises(DataError, match=r"16 bits a sample, but data\.range ends at 255"):
         read_image(path, MAX_PIXELS)
 
 
@@ -182,3 +187,99 @@ def test_enormous_file_is_not_read(tmp_path: Path) -> None:
         handle.truncate(10**12)  # a hole: takes no room
     with pytest.raises(DataError, match="1,000,000,000,000 bytes; too large for an image"):
         read_image(path, MAX_PIXELS)
+
+
+def rgba() -> Array8:
+    return np.dstack([picture(0), picture(1)[..., 0]])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"tile": (16, 16)}, {"compression": "lzw"}, {"bigtiff": 1}]
+)
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_of_five_channels_is_exact(
+    tmp_path: Path, kind: type, planar: bool, options: dict[str, object]
+) -> None:
+    stored = np.dstack([picture(0), picture(1)])[..., :5].astype(kind) * (
+        257 if kind != np.uint8 else 1
+    )
+    samples = np.moveaxis(stored, 2, 0) if planar else stored
+    config = "separate" if planar else "contig"
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, samples, photometric="minisblack", planarconfig=config, **options)
+    read = read_image(path, MAX_PIXELS, 5, (0.0, 65535.0 if kind == np.uint16 else 255.0))
+    assert read.dtype == kind
+    np.testing.assert_array_equal(read, stored)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "zstd"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_tiff_of_16_bits_is_exact(tmp_path: Path, byteorder: str, compression: str | None) -> None:
+    stored = np.random.default_rng(0).integers(0, 65536, (37, 29, 3)).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    predictor = compression in ("lzw", "zlib", "zstd")
+    tifffile.imwrite(
+        path, stored, photometric="rgb", byteorder=byteorder, compression=compression,
+        predictor=predictor, rowsperstrip=7,
+    )  # fmt: skip
+    read = read_image(path, MAX_PIXELS, value_range=(0.0, 65535.0))
+    np.testing.assert_array_equal(read, stored)
+
+
+def test_16_bits_are_never_rescaled_and_8_are_cast(tmp_path: Path) -> None:
+    """Twelve bits in sixteen: the largest value stays 4095."""
+    stored = (picture(0).astype(np.uint16) << 4) | 15
+    read = read_image(save(tmp_path / "a.png", stored), MAX_PIXELS, value_range=(0.0, 65535.0))
+    np.testing.assert_array_equal(read, stored)
+    read = read_image(save(tmp_path / "b.png", picture(0)), MAX_PIXELS, value_range=(0.0, 4095.0))
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, picture(0))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_alpha_is_kept_where_channels_count_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(rgba()).save(path, lossless=True, exact=True)
+    np.testing.assert_array_equal(read_image(path, MAX_PIXELS, 4), rgba())
+    np.testing.assert_array_equal(read_image(path, MAX_PIXELS), rgba()[..., :3])
+
+
+def test_grey_with_alpha_is_one_channel_or_two(tmp_path: Path) -> None:
+    Image.fromarray(rgba()[..., 2:], "LA").save(tmp_path / "a.png")
+    for channels in (1, 2):
+        read = read_image(tmp_path / "a.png", MAX_PIXELS, channels)
+        np.testing.assert_array_equal(read, rgba()[..., 2 : 2 + channels])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_palette_images_become_their_colours(tmp_path: Path, suffix: str) -> None:
+    image = Image.fromarray(picture(0)).quantize(16)
+    image.save(tmp_path / f"a{suffix}")
+    read = read_image(tmp_path / f"a{suffix}", MAX_PIXELS)
+    np.testing.assert_array_equal(read, np.asarray(image.convert("RGB")))
+
+
+def test_multilabel_masks_are_stacked_and_hashed_together(tmp_path: Path) -> None:
+    data = StudyDataConfig(task="multilabel", classes=("a", "b"))
+    image = save(tmp_path / "a.png", picture(0))
+    first, second = save(tmp_path / "0.png", 255 * square()), save(tmp_path / "1.png", 1 - square())
+    pair = read_pair(image, [first, second], data, MAX_PIXELS)
+    np.testing.assert_array_equal(pair.mask, np.dstack([square(), 1 - square()]))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)]
+    assert pair.mask_sha256 == hashlib.sha256("".join(digests).encode()).hexdigest()
+    with pytest.raises(
+        DataError, match="1 masks of one image; a multilabel task of 2 classes has 2"
+    ):
+        read_pair(image, [first], data, MAX_PIXELS)
+    small = save(tmp_path / "2.png", square(10, 10))
+    with pytest.raises(DataError, match=r"2\.png: of another size than 0\.png"):
+        read_mask([first, small], data, MAX_PIXELS)
+
+
+def test_multilabel_masks_are_turned_with_their_image(tmp_path: Path) -> None:
+    data = StudyDataConfig(task="multilabel", classes=("a", "b"))
+    image = save(tmp_path / "a.jpg", with_orientation(encode(".jpg", picture(2)), 6))
+    mask = save(tmp_path / "m.png", 255 * square())
+    pair = read_pair(image, [mask, mask], data, MAX_PIXELS)
+    np.testing.assert_array_equal(pair.mask, np.rot90(np.dstack([square()] * 2), -1))
