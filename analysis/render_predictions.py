@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
-from harness.data.sources import find_data
+from harness.data.sources import find_data, source_folder
 from harness.errors import UserError
 from harness.paths import Workspace
 from harness.report.gallery import GalleryImage, build_gallery
@@ -31,8 +31,8 @@ def main(words: list[str] | None = None) -> int:
     workspace = Workspace(options.workspace)
     try:
         tables = load_study(workspace.study(options.study))
-        root = find_data(options.data or tables.config.data.root, workspace)
-        gallery = build_gallery(tables, root)
+        source = find_data(options.data or tables.config.data.root, workspace)
+        gallery = build_gallery(tables, source_folder(source))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.data.sources import find_data
+from harness.data.sources import find_data, source_folder
 from harness.errors import UserError, nearest
 from harness.paths import StudyPaths, Workspace
 from harness.records import TrialRecord
@@ -56,7 +56,7 @@ class Study:
 
     def _data_root(self) -> Path | None:
         try:
-            return find_data(self.tables.config.data.root, self.workspace)
+            return source_folder(find_data(self.tables.config.data.root, self.workspace))
         except UserError:
             return None  # the report says that the images are missing
 

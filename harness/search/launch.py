@@ -16,7 +16,7 @@ from harness.config import AUGMENTS, ModelConfig
 from harness.data.augment import build_augment
 from harness.data.cache import open_cache
 from harness.data.look import look_at_all
-from harness.data.sources import find_data, open_folder
+from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError, nearest
 from harness.execution.local import LocalExecutor
@@ -67,15 +67,16 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     config = definition.config
     trials = request.trials or config.budget.trials or DEFAULT_TRIALS
     device = pick_device(request.device)
-    root = find_data(config.data.root, request.workspace)
+    source = find_data(config.data.root, request.workspace)
+    root = source_folder(source)
     networks = _check_networks(definition)
     augments = _check_augments(definition, request.workspace, paths)
     precisions = [pick_precision(p, device) for p in _values_of(definition, "train.precision")]
     progress.stage(
-        f"study {paths.name} · data {root} · device {_device_line(device)}, "
+        f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = _split(paths, definition, root, progress)
+    split = _split(paths, definition, source, progress)
     progress.stage(_split_line(split))
     ensure_weights(networks)
     with leading(paths):
@@ -159,17 +160,17 @@ def _encoder_problem(name: Any) -> str | None:
 
 
 def _split(
-    paths: StudyPaths, definition: Definition, root: Path, progress: Progress
+    paths: StudyPaths, definition: Definition, source: Path, progress: Progress
 ) -> list[SplitRow]:
     """The recorded split, checked against the files; else a new one."""
     if definition.begun:
         split = read_split(paths.split_csv)
-        verify_split(split, root)
+        verify_split(split, source_folder(source))
         return split
     dataset = open_folder(
-        root, definition.config.data, max_pixels=definition.config.limits.max_pixels
+        source, definition.config.data, max_pixels=definition.config.limits.max_pixels
     )
-    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {root}")
+    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
     return make_split(dataset, look_at_all(dataset, reading), definition.config.split)
 
 

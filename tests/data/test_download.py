@@ -205,7 +205,7 @@ def _lying() -> bytes:
         (archive({"a/images/0.jpg": b"x"}), "two files with one name"),
         (archive({"big.txt": bytes(10_000_000)}), "'big.txt' unpacks to 10,000,000"),
         (archive({"Kvasir-SEG/images/9.jpg": b"x"}), "images/9.jpg: has no mask of that stem"),
-        (archive(n=0), "the archive does not hold the dataset: no folder images/ in it"),
+        (archive(n=0), "the archive does not hold the dataset: no layout of images and masks"),
     ],
 )
 def test_unsafe_or_wrong_archives_leave_nothing(

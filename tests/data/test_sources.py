@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.known import KVASIR
-from harness.data.sources import NeedsDownloadError, find_data, open_folder
+from harness.data.sources import NeedsDownloadError, find_data, open_folder, source_folder
 from harness.errors import DataError
 from harness.paths import Workspace
 from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
@@ -68,8 +68,11 @@ def test_masks_with_another_ending_are_explained_once(tmp_path: Path) -> None:
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     assert problems(tmp_path / "none") == ["no such folder; it should hold images/ and masks/"]
-    assert problems(tmp_path) == ["no folder images/ in it", "no folder masks/ in it"]
     (tmp_path / "images").mkdir()
+    assert problems(tmp_path) == [
+        "images/ holds no image (.bmp .jpeg .jpg .png .tif .tiff .webp)",
+        "no folder masks/ in it",
+    ]
     save(tmp_path / "masks" / "notes.txt", b"")
     kinds = "(.bmp .jpeg .jpg .png .tif .tiff .webp)"
     expected = [f"{part}/ holds no image {kinds}" for part in ("images", "masks")]
@@ -96,6 +99,15 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     found = problems(tmp_path)
     assert "'images/a\\nb.png': its name holds control characters; rename it" in found
     assert "'images/\\udcff.png': its name is not valid text; rename it" in found
+
+
+@pytest.mark.parametrize("name", ["a:b.png", "a|b.png", "a\\b.png"])
+def test_names_that_split_csv_cannot_hold_are_refused(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, 1)
+    save(tmp_path / "images" / name, picture(1))
+    assert problems(tmp_path) == [
+        f"{f'images/{name}'!a}: its name holds \\ : or |, or begins with = + - @; rename it"
+    ]
 
 
 def test_stems_are_compared_as_people_see_them(tmp_path: Path) -> None:
@@ -137,6 +149,20 @@ def test_data_is_looked_for_in_the_named_folder_then_in_the_workspace(
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "shelf"))
     assert find_data("polyps", workspace) == tmp_path / "shelf" / "polyps"
     assert find_data("here", workspace) == workspace.data / "here"
+
+
+def test_data_may_be_a_csv_file(workspace: Workspace) -> None:
+    folder(workspace.data / "polyps", 2)
+    lines = [f"polyps/images/{n}.png,polyps/masks/{n}.png" for n in ("000", "001")]
+    (workspace.data / "pairs.csv").write_text("\n".join(["image,mask", *lines]))
+    source = find_data("pairs.csv", workspace)
+    assert source == workspace.data / "pairs.csv" == find_data(str(source), workspace)
+    dataset = open_folder(source, DATA, max_pixels=MAX_PIXELS)
+    assert (dataset.name, dataset.root) == ("pairs", workspace.data)
+    assert source_folder(source) == dataset.root
+    assert source_folder(workspace.data / "polyps") == workspace.data / "polyps"
+    with pytest.raises(DataError, match=r"did you mean pairs\.csv"):
+        find_data("pair.csv", workspace)
 
 
 def test_synthetic_is_generated_once(workspace: Workspace) -> None:

@@ -122,7 +122,7 @@ def test_written_split_reads_back_the_same(tmp_path: Path) -> None:
     rows = [row(0, "train"), odd, row(2, "test")]
     write_split(tmp_path / "split.csv", rows)
     text = (tmp_path / "split.csv").read_bytes()
-    assert text.startswith(b"image,mask,role,group,image_sha256,mask_sha256\nimages/0.png,")
+    assert text.startswith(b"image,mask,role,fold,group,image_sha256,mask_sha256\nimages/0.png,")
     assert read_split(tmp_path / "split.csv") == rows
 
 
@@ -160,8 +160,11 @@ def test_hostile_split_is_refused_with_its_line(
         (b"\xff\xfe\x00", "not a CSV file in UTF-8"),
         (b'image,"mask\n', "not a CSV file"),
         (b"a" * 200_000, "not a CSV file"),
-        (b"image,mask,role,group,image_sha256,mask_sha256\na,b\n", ":2: has 2 cells; 6 are needed"),
-        (b"image,mask,role,group,image_sha256,mask_sha256\n", "no row has the role train"),
+        (
+            b"image,mask,role,fold,group,image_sha256,mask_sha256\na,b\n",
+            ":2: has 2 cells; 7 are needed",
+        ),
+        (b"image,mask,role,fold,group,image_sha256,mask_sha256\n", "no row has the role train"),
     ],
 )
 def test_what_is_no_split_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
