@@ -221,7 +221,9 @@ def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) ->
     for folder_name in ("images", "masks/a", "masks/b"):
         (root / folder_name).mkdir(parents=True)
     for stem in ("x", "y"):
-        tifffile.imwrite(root / "images" / f"{stem}.tif", made, photometric="minisblack")
+        tifffile.imwrite(
+            root / "images" / f"{stem}.tif", made, photometric="minisblack", planarconfig="contig"
+        )
         save(root / "masks" / "a" / f"{stem}.png", 255 * square(8, 12))
         save(root / "masks" / "b" / f"{stem}.png", 255 - 255 * square(8, 12))
     data = StudyDataConfig(
