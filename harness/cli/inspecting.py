@@ -19,7 +19,7 @@ from harness.data.sources import find_data, open_folder
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError, UserError
 from harness.inspection.clean import LOG, check_target, clean, written_meaning
-from harness.inspection.findings import Finding
+from harness.inspection.findings import BAD, Finding
 from harness.inspection.inspecting import Inspection, inspect
 from harness.inspection.page import write_page
 from harness.inspection.panels import Gallery, galleries
@@ -29,7 +29,7 @@ from harness.paths import STUDY_NAME, Workspace
 from harness.settings import validate
 
 WIDTH = 140  # characters, where standard output is no terminal
-MOST_FINDINGS = 30
+MOST_BAD = 20
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 Study = Annotated[
@@ -122,7 +122,7 @@ def clean_data(
     overview = _overview(source, study, workspace, max_pixels)
     if overview.bad and not skip_bad:
         raise UserError(
-            "\n".join(bad.problem for bad in overview.bad[:MOST_FINDINGS])
+            "\n".join(bad.problem for bad in overview.bad[:MOST_BAD])
             + f"\n{len(overview.bad)} pairs cannot be used; mend them or add --skip-bad"
         )
     progress = open_progress()
@@ -200,13 +200,14 @@ def _print(found: Inspection) -> None:
     console.print(facts)
     console.print(_facts(found), markup=False)
     table = Table("kind", "about", "what", "what to do", title_style="")
-    for finding in found.findings[:MOST_FINDINGS]:
+    bad = [finding for finding in found.findings if finding.topic == BAD]
+    for finding in [*bad[:MOST_BAD], *(one for one in found.findings if one.topic != BAD)]:
         style = STYLES[finding.severity]
         cells = (finding.topic, _with_files(finding), finding.remedy)
         table.add_row(f"[{style}]{finding.severity}[/]", *(escape(cell) for cell in cells))
     console.print(table)
-    if len(found.findings) > MOST_FINDINGS:
-        console.print(f"... and {len(found.findings) - MOST_FINDINGS} more; --json names all")
+    if len(bad) > MOST_BAD:
+        console.print(f"{len(bad) - MOST_BAD} more pairs cannot be used; --json names them all")
     console.print(
         "The files fit this meaning:" if found.fits else "The files suggest, for study.yaml:"
     )

@@ -19,6 +19,7 @@ _BLACK: Final = 24  # of 255: frame grabbers and JPEG do not leave a border at 0
 _BLACK_SHARE: Final = 0.99  # of a row or column; the rest may be noise or a speck
 _SOON: Final = 0.05  # of the inside; there a circle as high as a 16:9 frame fills 0.24 of a row
 _SCENE_SHARE: Final = 0.2
+_LEAST_BRIGHT: Final = 0.5  # of the inside: a circle fills 0.79, nuclei on dark ground up to 0.4
 _WORK_SIDE: Final = 720  # px of the shorter side at which characters are looked for
 # Of the picture's height: characters of video processors measure 0.012 to 0.03 in Kvasir-SEG.
 _GLYPH_HEIGHT: Final = (0.007, 0.035)
@@ -54,7 +55,8 @@ def black_border(image: Array8) -> Sides:
     bright = _extremes(image)[1] > _BLACK
     top, bottom = _ends(bright.mean(axis=1))
     left, right = _ends(bright.mean(axis=0))
-    return top, right, bottom, left
+    inside = bright[top : bright.shape[0] - bottom, left : bright.shape[1] - right]
+    return (top, right, bottom, left) if inside.mean() >= _LEAST_BRIGHT else (0, 0, 0, 0)
 
 
 def _ends(shares: NDArray[np.float64]) -> tuple[int, int]:

@@ -75,11 +75,14 @@ def clean(
                 same = dataset.pairs[first[index]].image.as_posix()
                 log.append(Cleaned(pair, (), (f"left out: equal pixels as {same}",)))
             else:
-                text = look.seen.text if cover_text else ()
-                log.append(_write(temporary, dataset, pair, look, text))
+                covered = look.seen.text if cover_text else ()
+                log.append(_write(temporary, dataset, pair, look, covered))
             if progress is not None:
                 progress(index + 1, len(dataset.pairs))
-        files.write_text(temporary / LOG, _as_csv(log))
+        text = _as_csv(log)
+        files.write_text(temporary / LOG, text)
+    if not (target / LOG).is_file() or (target / LOG).read_text(encoding="utf-8") != text:
+        raise DataError(f"{target}: something else was written there meanwhile; name another")
     return log
 
 
@@ -125,7 +128,7 @@ def _write(
         done.append(f"turned upright (EXIF orientation {look.seen.stored.orientation})")
     if text:
         image = _covered(image, text, pair.image)
-        done.append(f"{len(text)} lines of suspected text covered")
+        done.append(f"suspected text covered in {len(text)} places")
     if has_border(look):
         lost = int(np.count_nonzero(mask)) - int(np.count_nonzero(_cropped(mask, look.seen.border)))
         image, mask = (_cropped(picture, look.seen.border) for picture in (image, mask))

@@ -8,6 +8,7 @@ from harness.data.look import Look, Overview
 from harness.inspection.twins import Twins
 
 Severity = Literal["error", "warning", "note"]
+BAD: Final = "cannot be used"  # the topic of pairs that cannot be read
 SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 
 _MANY_EMPTY: Final = 0.5
@@ -71,7 +72,7 @@ def _bad(overview: Overview, severity: Severity) -> Iterator[Finding]:
         what, _, remedy = problem.rpartition("; ")
         yield Finding(
             severity,
-            "cannot be used",
+            BAD,
             what or problem,
             remedy if what else "mend or remove it, or leave it out with --skip-bad",
             (bad.pair.image.as_posix(),),

@@ -40,6 +40,21 @@ def test_bad_files_are_2_and_can_be_skipped(
     assert code == 0 and "1 pairs left out, 9 used" in err
 
 
+def test_a_long_list_of_bad_files_hides_nothing_else(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(workspace / "d", 26)
+    for index in range(23):
+        (workspace / f"d/images/{index:03d}.png").write_bytes(b"no picture")
+    (workspace / "d/masks/025.png").write_bytes((workspace / "d/masks/024.png").read_bytes())
+    (workspace / "d/images/025.png").write_bytes((workspace / "d/images/024.png").read_bytes())
+    code, out, _ = run(capsys, "inspect", "d")
+    assert code == 2
+    assert "3 more pairs cannot be used; --json names them all" in out
+    assert "images/019.png" in out and "images/020.png" not in out
+    assert "exact copies" in out
+
+
 def test_json_alone_is_on_stdout(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mixed(workspace / "d")
     code, out, _ = run(capsys, "inspect", "d", "--json")

@@ -39,6 +39,9 @@ def test_dark_ground_is_no_border() -> None:
     for x in (60, 100, 140):
         cv2.circle(nuclei, (x, 100), 12, (200, 200, 200), -1)
     assert black_border(nuclei) == (0, 0, 0, 0)
+    nuclei[40:160:6, 40:160] = 200  # dense, and beginning abruptly
+    nuclei[40:160, 40:160:6] = 200
+    assert black_border(nuclei) == (0, 0, 0, 0)
     assert black_border(np.zeros((20, 20, 3), np.uint8)) == (0, 0, 0, 0)
 
 

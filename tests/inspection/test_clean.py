@@ -92,7 +92,7 @@ def test_text_is_covered_only_where_it_is(tmp_path: Path) -> None:
     save(tmp_path / "source/images/a.png", image)
     save(tmp_path / "source/masks/a.png", 255 * square(480, 640))
     log = cleaned(overview(tmp_path / "source"), tmp_path / "target", cover_text=True)
-    assert log["images/a.png"]["done"] == "1 lines of suspected text covered"
+    assert log["images/a.png"]["done"] == "suspected text covered in 1 places"
     after = read_image(tmp_path / "target/images/a.png", 1e6)
     assert (image[:, :, 2] > 150).sum() > 100
     assert (after[:, :, 2] > 150).sum() == 0
@@ -117,6 +117,17 @@ def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"002\.png: changed while it was cleaned"):
         clean(seen, [], tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_folder_that_another_process_filled_meanwhile(source: Overview, tmp_path: Path) -> None:
+    def fill(done: int, total: int) -> None:
+        if done == total:
+            (tmp_path / "target").mkdir()
+            (tmp_path / "target/theirs.txt").write_text("theirs")
+
+    with pytest.raises(DataError, match="something else was written there meanwhile"):
+        clean(source, [], tmp_path / "target", progress=fill)
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["theirs.txt"]
 
 
 def test_two_files_that_would_get_one_name(tmp_path: Path) -> None:
