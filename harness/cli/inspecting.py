@@ -101,7 +101,10 @@ def clean_data(
     target: Annotated[Path, typer.Argument(help="New folder for the cleaned copy.")],
     cover_text: Annotated[
         bool,
-        typer.Option("--cover-text", help="Paint suspected burnt-in text over: --cover-text"),
+        typer.Option(
+            "--cover-text",
+            help="Paint suspected text over; misses much, so no anonymising: --cover-text",
+        ),
     ] = False,
     keep_copies: Annotated[
         bool, typer.Option("--keep-copies", help="Keep images with equal pixels: --keep-copies")

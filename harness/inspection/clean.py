@@ -56,7 +56,8 @@ def clean(
     Of pictures with equal pixels the first is kept.
 
     Args:
-        cover_text: paint suspected text over with what surrounds it.
+        cover_text: paint suspected text over with what surrounds it. Some lines of a picture may
+            be missed: this takes away hints for a network, it does not anonymise.
         keep_copies: keep pictures with equal pixels.
         progress: called with pairs done and pairs in all.
 

@@ -196,7 +196,7 @@ def _pictures(overview: Overview) -> Iterator[Finding]:
                 "missed)",
                 "a network may learn from it where a picture was taken; "
                 + (
-                    "harness data clean --cover-text paints it over"
+                    "harness data clean --cover-text paints over what was found"
                     if topic == "burnt-in text"
                     else "crop it where you can"
                 ),
