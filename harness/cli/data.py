@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import inspecting
 from harness.cli.display import open_progress
 from harness.data.download import download_kvasir
 from harness.data.known import KVASIR, Archive
@@ -12,7 +13,9 @@ from harness.data.synthetic import generate
 from harness.errors import ConfigError, nearest
 from harness.paths import Workspace
 
-app = typer.Typer(help="Data sets: download, synthesize.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)
+app.command("inspect")(inspecting.inspect_data)
+app.command("clean")(inspecting.clean_data)
 
 
 @app.command()
