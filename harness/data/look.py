@@ -175,14 +175,14 @@ def _values(dataset: Dataset, pair: Pair) -> MaskValues | None:
     try:
         files_of = [read_bounded(dataset.root / mask, dataset.max_pixels) for mask in pair.masks]
         return joined([describe_mask(data) for data in files_of])
-    except (OSError, ValueError):
+    except (DataError, OSError, ValueError):
         return None
 
 
 def _stored(dataset: Dataset, pair: Pair) -> Stored | None:
     try:
         return describe_image(read_bounded(dataset.root / pair.image, dataset.max_pixels))
-    except (OSError, ValueError):
+    except (DataError, OSError, ValueError):
         return None
 
 

@@ -59,7 +59,4 @@ def _vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -
 
 def _visible(plane: Array8, data: StudyDataConfig) -> Array8:
     """The plane as the truth at eval_size shows it; indexed masks: the nearest pixel."""
-    if data.task == "multiclass" or data.has_void:
-        size = (data.eval_size, data.eval_size)
-        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    return resize_truth(plane, data.eval_size)
+    return resize_truth(plane, data.eval_size, nearest=data.indexed)
