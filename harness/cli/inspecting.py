@@ -14,7 +14,7 @@ from rich.table import Table
 
 from harness import files, strict_yaml
 from harness.cli.display import open_progress
-from harness.data.look import Overview, look_over
+from harness.data.look import Overview, copies_among, look_over
 from harness.data.sources import find_data, open_folder
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError, UserError
@@ -24,7 +24,6 @@ from harness.inspection.inspecting import Inspection, inspect
 from harness.inspection.page import write_page
 from harness.inspection.panels import Gallery, galleries
 from harness.inspection.proposal import as_yaml
-from harness.inspection.twins import find_twins
 from harness.paths import STUDY_NAME, Workspace
 from harness.settings import validate
 
@@ -78,11 +77,11 @@ def inspect_data(
     if sheet and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet}: must end in .png")
     overview = _overview(data, study, workspace, max_pixels)
-    twins = find_twins(overview.looks)
-    found = inspect(overview, twins, skip_bad=skip_bad)
+    copies = copies_among(overview.looks)
+    found = inspect(overview, copies, skip_bad=skip_bad)
     drawn = _augmented(overview, augment, sheet)
     if html is not None:
-        write_page(html, found, [*drawn, *galleries(overview, twins)])
+        write_page(html, found, [*drawn, *galleries(overview, copies)])
         _say(f"page: {html}")
     if json_:
         typer.echo(json.dumps(found.as_json(), indent=1, allow_nan=False))
@@ -132,7 +131,7 @@ def clean_data(
     try:
         log = clean(
             overview,
-            find_twins(overview.looks),
+            copies_among(overview.looks),
             target,
             cover_text=cover_text,
             keep_copies=keep_copies,

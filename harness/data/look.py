@@ -1,7 +1,7 @@
 """Every pair of a dataset, read once: what can be told of it without keeping its pixels."""
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
-from harness.data.copies import thumbnail
+from harness.data.copies import Copy, find_copies, thumbnail
 from harness.data.looks import Key, Look, Seen, looks_path, read_looks, write_looks
 from harness.data.objects import count_objects
 from harness.data.pictures import LoadedPair, read_pair
@@ -35,6 +35,7 @@ __all__ = [
     "Progress",
     "Seen",
     "class_shares",
+    "copies_among",
     "look_at",
     "look_at_all",
     "look_over",
@@ -127,6 +128,11 @@ def look_at(dataset: Dataset, pair: Pair) -> Look | DataError:
         shares=class_shares(loaded.mask, dataset.data),
         seen=_seen(dataset, pair, loaded, shown),
     )
+
+
+def copies_among(looks: Sequence[Look]) -> list[Copy]:
+    """Which looks, by index, are at the same picture: see `find_copies`."""
+    return find_copies([look.pixels for look in looks], [look.thumbnail for look in looks])
 
 
 def class_shares(mask: NDArray[np.uint8], data: StudyDataConfig) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
+from harness.data.copies import Copy
 from harness.data.look import Look, Overview
 from harness.data.pictures import read_pair
 from harness.data.sources import Dataset, Pair, list_problems
@@ -20,7 +21,6 @@ from harness.data.whole import building
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.findings import has_border
-from harness.inspection.twins import Twins
 
 LOG: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
@@ -43,7 +43,7 @@ class Cleaned:
 
 def clean(
     overview: Overview,
-    twins: Sequence[Twins],
+    copies: Sequence[Copy],
     target: Path,
     *,
     cover_text: bool = False,
@@ -68,7 +68,7 @@ def clean(
     dataset = overview.dataset
     check_target(dataset.root, target)
     _check_names(dataset.pairs)
-    first = {two.other: two.one for two in twins if two.kind == "exact" and not keep_copies}
+    first = {two.other: two.one for two in copies if two.kind == "exact" and not keep_copies}
     log = [Cleaned(bad.pair, (), (f"left out: {bad.problem}",)) for bad in overview.bad]
     with building(target) as temporary:
         for index, (pair, look) in enumerate(zip(dataset.pairs, overview.looks, strict=True)):

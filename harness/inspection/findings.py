@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from harness.data.copies import Copy
 from harness.data.look import Look, Overview
-from harness.inspection.twins import Twins
 
 Severity = Literal["error", "warning", "note"]
 BAD: Final = "cannot be used"  # the topic of pairs that cannot be read
@@ -31,7 +31,7 @@ class Finding:
     files: tuple[str, ...] = ()
 
 
-def find(overview: Overview, twins: Sequence[Twins], *, skip_bad: bool = False) -> list[Finding]:
+def find(overview: Overview, copies: Sequence[Copy], *, skip_bad: bool = False) -> list[Finding]:
     """Every finding, errors first.
 
     Args:
@@ -39,7 +39,7 @@ def find(overview: Overview, twins: Sequence[Twins], *, skip_bad: bool = False) 
     """
     found = [
         *_bad(overview, "warning" if skip_bad else "error"),
-        *_twins(overview, twins),
+        *_copies(overview, copies),
         *_masks(overview),
         *_absent(overview),
         *_storage(overview),
@@ -79,10 +79,10 @@ def _bad(overview: Overview, severity: Severity) -> Iterator[Finding]:
         )
 
 
-def _twins(overview: Overview, twins: Sequence[Twins]) -> Iterator[Finding]:
+def _copies(overview: Overview, copies: Sequence[Copy]) -> Iterator[Finding]:
     pairs = overview.dataset.pairs
     for kind, text in (("exact", "equal pixels"), ("near", "the same scene")):
-        of_kind = [(pairs[two.one], pairs[two.other]) for two in twins if two.kind == kind]
+        of_kind = [(pairs[two.one], pairs[two.other]) for two in copies if two.kind == kind]
         sides = [(one, other) for one, other in of_kind if one.role != other.role]
         apart = tuple(f"{one.image.as_posix()} = {other.image.as_posix()}" for one, other in sides)
         if apart:

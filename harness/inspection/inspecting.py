@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.data.copies import Copy
 from harness.data.look import Look, Overview
 from harness.inspection.findings import Finding, Severity, find, is_empty, is_full
 from harness.inspection.proposal import as_yaml, propose
-from harness.inspection.twins import Twins
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,24 @@ class Inspection:
         return {"format": 1, **asdict(self)}
 
 
-def inspect(overview: Overview, twins: Sequence[Twins], *, skip_bad: bool = False) -> Inspection:
+def inspect(overview: Overview, copies: Sequence[Copy], *, skip_bad: bool = False) -> Inspection:
     """Everything there is to say of a dataset that was looked at.
 
     Args:
-        twins: what `find_twins` found among the overview's looks.
+        copies: what `copies_among` found among the overview's looks.
         skip_bad: pairs that cannot be used are left out on purpose.
     """
     proposal = propose(overview)
     return Inspection(
         name=overview.dataset.name,
-        statistics=_statistics(overview, twins),
-        findings=tuple(find(overview, twins, skip_bad=skip_bad)),
+        statistics=_statistics(overview, copies),
+        findings=tuple(find(overview, copies, skip_bad=skip_bad)),
         proposal=as_yaml(proposal),
         fits=proposal == overview.dataset.data,
     )
 
 
-def _statistics(overview: Overview, twins: Sequence[Twins]) -> Statistics:
+def _statistics(overview: Overview, copies: Sequence[Copy]) -> Statistics:
     looks, task = overview.looks, overview.dataset.data.task
     sizes = Counter(look.size for look in looks).most_common()
     return Statistics(
@@ -95,7 +95,7 @@ def _statistics(overview: Overview, twins: Sequence[Twins]) -> Statistics:
         n_empty=sum(is_empty(look, task) for look in looks),
         n_full=sum(is_full(look, task) for look in looks),
         n_vanishing=sum(look.seen.n_vanishing for look in looks),
-        n_copies=len(twins),
+        n_copies=len(copies),
     )
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.copies import Copy
 from harness.data.look import Look, Overview
 from harness.data.pictures import read_pair
 from harness.data.resize import resize_image
@@ -18,7 +19,6 @@ from harness.data.suspects import Box, viewable
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.findings import has_border, is_empty
-from harness.inspection.twins import Twins
 
 Array8 = NDArray[np.uint8]
 
@@ -57,7 +57,7 @@ class Gallery:
     together: int = 1
 
 
-def galleries(overview: Overview, twins: Sequence[Twins]) -> list[Gallery]:
+def galleries(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
     """A gallery for each kind of suspect that there is."""
     data, looks = overview.dataset.data, overview.looks
     order = sorted(range(len(looks)), key=lambda index: _foreground(looks[index], data))
@@ -78,7 +78,7 @@ def galleries(overview: Overview, twins: Sequence[Twins]) -> list[Gallery]:
         "Panels": ("A guess; many are missed.", _those(looks, lambda x: bool(x.seen.panels))),
     }
     shown = [_gallery(overview, title, note, which) for title, (note, which) in of.items() if which]
-    return [*_bad(overview), *_twin_gallery(overview, twins), *shown]
+    return [*_bad(overview), *_copy_gallery(overview, copies), *shown]
 
 
 def draw_pair(image: Array8, mask: Array8, data: StudyDataConfig) -> Array8:
@@ -200,9 +200,9 @@ def _nothing() -> Array8:
     return np.full((120, 160, 3), 128, np.uint8)
 
 
-def _twin_gallery(overview: Overview, twins: Sequence[Twins]) -> list[Gallery]:
+def _copy_gallery(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
     panels = [
-        _panel(overview, index, "copies") for two in twins[:MOST] for index in (two.one, two.other)
+        _panel(overview, index, "copies") for two in copies[:MOST] for index in (two.one, two.other)
     ]
     note = "Side by side; their masks show how well two annotations agree."
-    return [Gallery("Copies", note, tuple(panels), len(twins), 2)] if panels else []
+    return [Gallery("Copies", note, tuple(panels), len(copies), 2)] if panels else []

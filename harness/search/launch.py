@@ -36,6 +36,7 @@ from harness.space.schema import Choice, Legal, Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
+LOOKS = "looks"  # folder below the cache
 MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
 
 
@@ -76,7 +77,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = _split(paths, definition, source, progress)
+    split = _split(paths, definition, source, request.workspace.cache, progress)
     progress.stage(_split_line(split))
     ensure_weights(networks)
     with leading(paths):
@@ -160,7 +161,7 @@ def _encoder_problem(name: Any) -> str | None:
 
 
 def _split(
-    paths: StudyPaths, definition: Definition, source: Path, progress: Progress
+    paths: StudyPaths, definition: Definition, source: Path, cache: Path, progress: Progress
 ) -> list[SplitRow]:
     """The recorded split, checked against the files; else a new one."""
     if definition.begun:
@@ -171,7 +172,8 @@ def _split(
         source, definition.config.data, max_pixels=definition.config.limits.max_pixels
     )
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
-    return make_split(dataset, look_at_all(dataset, reading), definition.config.split)
+    looks = look_at_all(dataset, reading, cache / LOOKS)
+    return make_split(dataset, looks, definition.config.split)
 
 
 def _values_of(definition: Definition, key: str) -> list[Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.look import Overview
+from harness.data.copies import Copy
+from harness.data.look import Overview, copies_among
 from harness.inspection.findings import Finding
 from harness.inspection.inspecting import Inspection, inspect
-from harness.inspection.twins import Twins, find_twins
 from tests.data.make import folder, picture, save, square
 from tests.inspection.datasets import mixed, overview
 
@@ -22,7 +22,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Overview:
 
 @pytest.fixture(scope="module")
 def found(seen: Overview) -> Inspection:
-    return inspect(seen, find_twins(seen.looks))
+    return inspect(seen, copies_among(seen.looks))
 
 
 def by_topic(found: Inspection) -> dict[str, Finding]:
@@ -96,8 +96,8 @@ def test_copies_on_two_sides_are_errors_if_exact(tmp_path: Path) -> None:
         replace(pair, role=role) for pair, role in zip(seen.dataset.pairs, roles, strict=True)
     )
     seen = replace(seen, dataset=replace(seen.dataset, pairs=pairs))
-    twins = [Twins(0, 1, "exact"), Twins(2, 3, "near"), Twins(0, 2, "exact")]
-    severities = {f.topic: (f.severity, f.files) for f in inspect(seen, twins).findings}
+    copies = [Copy(0, 1, "exact"), Copy(2, 3, "near"), Copy(0, 2, "exact")]
+    severities = {f.topic: (f.severity, f.files) for f in inspect(seen, copies).findings}
     assert severities == {
         "exact copies on two sides": ("error", ("images/000.png = images/001.png",)),
         "near copies on two sides": ("warning", ("images/002.png = images/003.png",)),
@@ -112,4 +112,4 @@ def test_twins_are_exact_with_the_first_of_equal_pixels(tmp_path: Path) -> None:
     for name, image in (("a", near), ("b", clock), ("c", clock), ("d", picture(3, 96, 96))):
         save(tmp_path / f"images/{name}.png", image)
         save(tmp_path / f"masks/{name}.png", 255 * square(96, 96))
-    assert find_twins(overview(tmp_path).looks) == [Twins(0, 1, "near"), Twins(1, 2, "exact")]
+    assert copies_among(overview(tmp_path).looks) == [Copy(0, 1, "near"), Copy(1, 2, "exact")]
