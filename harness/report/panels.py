@@ -48,7 +48,8 @@ def overlaid(image: Array8, truth: Array8, decided: Array8, data: StudyDataConfi
     if data.task == "binary":
         return overlay(image, truth, decided)
     wrong, plain = wrong_pixels(truth, decided), unpainted(data.classes)
-    return class_overlay(image, decided, wrong=wrong, plain=plain)
+    counted = np.where(truth == VOID, VOID, decided).astype(np.uint8)
+    return class_overlay(image, counted, wrong=wrong, plain=plain)
 
 
 def shown_at(mask: Array8, side: int, data: StudyDataConfig) -> Array8:

@@ -103,10 +103,11 @@ def _drawn(
     plain = unpainted(data.classes)
     if decided.ndim == 3:
         decided = np.moveaxis(decided, 0, 2)
+    counted = np.where(truth == VOID, VOID, decided).astype(np.uint8)
     sides = [
         class_overlay(image, truth, plain=plain),
         np.full((image.shape[0], 4, 3), 255, np.uint8),
-        class_overlay(image, decided, wrong=wrong_pixels(truth, decided), plain=plain),
+        class_overlay(image, counted, wrong=wrong_pixels(truth, decided), plain=plain),
     ]
     return np.concatenate(sides, axis=1)
 

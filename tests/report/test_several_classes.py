@@ -111,7 +111,9 @@ def test_decided_classes_are_drawn_and_wrong_pixels_hatched(several: Builder) ->
         truth = planes_of(np.where(truth == VOID, 0, truth))
     block = np.ones((10, 10) + (1,) * (said.ndim - 2), np.uint8)
     truth, said = big(truth, block), big(said, block)
-    expected = class_overlay(item.image, said, wrong=wrong_pixels(truth, said), plain={0})
+    grey = said.copy()
+    grey[truth == VOID] = VOID
+    expected = class_overlay(item.image, grey, wrong=wrong_pixels(truth, said), plain={0})
     np.testing.assert_array_equal(prediction.overlay, expected)
     disc = (said == 1) if task == "multiclass" else (said[..., 1] == 1)
     assert disc.any() and (prediction.mask[disc] == CLASS_COLOURS[1]).all()

@@ -144,7 +144,8 @@ def test_overlays_show_truth_beside_prediction(tmp_path: Path) -> None:
     truth, decided = cache.truths[row], grey(paths.decision(row))
     expected = class_overlay(image, truth, plain={0})
     assert np.abs(drawn[:, :SIZE].astype(int) - expected).max() <= 1
-    expected = class_overlay(image, decided, wrong=wrong_pixels(truth, decided), plain={0})
+    wrong, decided[truth == VOID] = wrong_pixels(truth, decided), VOID
+    expected = class_overlay(image, decided, wrong=wrong, plain={0})
     assert np.abs(drawn[:, SIZE + 4 :].astype(int) - expected).max() <= 1
 
 
