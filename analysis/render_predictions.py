@@ -54,7 +54,7 @@ def sheet(item: GalleryImage) -> NDArray[np.uint8]:
     """Two rows of pictures at the original's aspect, RGB."""
     above = [item.image, *(prediction.overlay for prediction in item.predictions)]
     below = [item.truth, *(prediction.mask for prediction in item.predictions)]
-    grey = [np.repeat(mask[..., None], 3, axis=2) for mask in below]
+    grey = [mask if mask.ndim == 3 else np.repeat(mask[..., None], 3, axis=2) for mask in below]
     table = np.vstack([np.hstack(above), np.hstack(grey)])
     height, width = table.shape[:2]
     return np.asarray(cv2.resize(table, (round(width * item.aspect), height)), np.uint8)

@@ -42,6 +42,10 @@ def _augment(value: str) -> str:
 
 
 ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
+ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
+ClassWeights = Annotated[
+    tuple[ClassWeight, ...], BeforeValidator(_pair), Field(min_length=1, max_length=255)
+]
 
 
 class DataConfig(Settings):
@@ -77,15 +81,20 @@ class LossConfig(Settings):
     """Weights of the parts of the training loss; used divided by their sum."""
 
     dice: float = Field(1.0, ge=0, le=1e6)
-    bce: float = Field(1.0, ge=0, le=1e6)
+    bce: float = Field(1.0, ge=0, le=1e6, description="two-class and multilabel tasks")
+    ce: float = Field(0.0, ge=0, le=1e6, description="multiclass tasks")
     focal: float = Field(0.0, ge=0, le=1e6)
     jaccard: float = Field(0.0, ge=0, le=1e6)
     tversky: float = Field(0.0, ge=0, le=1e6)
+    lovasz: float = Field(0.0, ge=0, le=1e6)
     focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
     tversky_alpha: float = Field(
         0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="targets move this far inwards")
+    class_weights: ClassWeights | None = Field(
+        None, description="of each class in bce, ce and focal; multiclass and multilabel tasks"
+    )
 
     @property
     def weights(self) -> dict[str, float]:
@@ -97,10 +106,12 @@ class LossConfig(Settings):
     def _one_above_zero(self) -> Self:
         if not any(getattr(self, name) > 0 for name in LOSS_PARTS):
             raise ValueError(f"all weights are 0; set one of {', '.join(LOSS_PARTS)} above 0")
+        if self.class_weights is not None and not any(self.class_weights):
+            raise ValueError("class_weights: all are 0; set one above 0")
         return self
 
 
-LOSS_PARTS = ("dice", "bce", "focal", "jaccard", "tversky")
+LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
 
 
 class OptimConfig(Settings):
@@ -180,6 +191,7 @@ class ObjectiveConfig(Settings):
         "val/accuracy",
         "val/dice_micro",
         "val/iou_micro",
+        "val/miou",
     ] = "val/dice_loss"
     direction: Literal["minimize", "maximize"] = "minimize"
 

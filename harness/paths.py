@@ -168,3 +168,7 @@ class TrialPaths:
 
     def probability(self, row: int, class_index: int) -> Path:
         return self.probabilities / f"{row}-{class_index}.png"
+
+    def decision(self, row: int) -> Path:
+        """Multiclass tasks: the decided class of each pixel, beside the probabilities."""
+        return self.probabilities / f"{row}-argmax.png"

@@ -65,7 +65,9 @@ def settle(
     place = str(paths.study_yaml)
     laid = lay_over(chosen, stored.get("fixed") or {}, place=place, legal=legal)
     laid = lay_over(laid, fixed, place="--set", legal=legal)
-    values = _overlaid(stored, asked) | {"fixed": laid.fixed, "id": uuid.uuid4().hex}
+    overlaid = _overlaid(stored, asked)
+    fixed_values = _loss_of_task(overlaid, laid) | laid.fixed
+    values = overlaid | {"fixed": fixed_values, "id": uuid.uuid4().hex}
     if isinstance(space, Path):
         values["space"] = space.name
     config = StudyConfig.from_mapping(values, place=place)
@@ -96,6 +98,15 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     config = config.model_copy(update={"budget": budget})
     files.write_text(paths.study_yaml, strict_yaml.dump(config.model_dump(mode="json")))
     return config
+
+
+def _loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Multiclass tasks have cross-entropy where two-class ones have the binary kind by default."""
+    data = study.get("data") or {}
+    mentioned = {*space.fixed, *(parameter.key for parameter in space.parameters)}
+    if data.get("task") != "multiclass" or "loss.bce" in mentioned:
+        return {}
+    return {"loss.bce": 0.0} | ({} if "loss.ce" in mentioned else {"loss.ce": 1.0})
 
 
 def _stored(paths: StudyPaths) -> dict[str, Any]:

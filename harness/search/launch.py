@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from harness.config import AUGMENTS, ModelConfig
+from harness.config import AUGMENTS, LOSS_PARTS, ModelConfig, TrialConfig
 from harness.data.augment import build_augment
 from harness.data.cache import open_cache
 from harness.data.look import look_at_all
@@ -33,6 +33,7 @@ from harness.search.trials import Place
 from harness.space.keys import OPTIONS
 from harness.space.reading import find_space
 from harness.space.schema import Choice, Legal, Space
+from harness.training.checks import check_loss, check_objective
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
@@ -71,6 +72,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
     networks = _check_networks(definition)
+    _check_losses(definition)
     augments = _check_augments(definition, request.workspace, paths)
     precisions = [pick_precision(p, device) for p in _values_of(definition, "train.precision")]
     progress.stage(
@@ -212,6 +214,20 @@ def _check_networks(definition: Definition) -> list[ModelConfig]:
     if problems:
         raise ConfigError(sorted(set(problems)))
     return models
+
+
+def _check_losses(definition: Definition) -> None:
+    """Check that the parts of the loss and the objective fit the task."""
+    data, space = definition.config.data, definition.space
+    check_objective(definition.config.objective, data)
+    searched = [key for key in (p.key for p in space.parameters) if key.startswith("loss.")]
+    drawn = [{key: value} for key in searched for value in _values_of(definition, key)]
+    for values in drawn or [{}]:
+        part = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
+        weights = part | values
+        if not any(weights.get(f"loss.{name}", 0) for name in LOSS_PARTS):
+            continue  # this end alone is nothing; it comes with others
+        check_loss(TrialConfig.from_flat(weights).loss, data)
 
 
 def _check_augments(definition: Definition, workspace: Workspace, paths: StudyPaths) -> list[Path]:

@@ -123,8 +123,9 @@ def _write_best(session: Session, setup: Setup, paths: TrialPaths, *, with_model
         return
     network = setup.trainer.judged
     network.load_state_dict(best.weights)
-    kept = artifacts.spread(setup.images.val, artifacts.MOST_PROBABILITIES)
-    artifacts.write_probabilities(paths, setup.validate(kept, keep=kept).probabilities)
+    kept = artifacts.kept_indices(setup.images)
+    judged = setup.validate(kept, keep=kept)
+    artifacts.write_probabilities(paths, judged.probabilities, judged.decisions)
     artifacts.write_model(paths, network)
 
 

@@ -67,7 +67,9 @@ class Setup:
         shown = artifacts.overlay_indices(self.images) if drawn else ()
         validation = self.validate(self.images.val, keep=shown)
         if drawn:
-            artifacts.write_overlays(self.paths, epoch, self.images, validation.probabilities)
+            artifacts.write_overlays(
+                self.paths, epoch, self.images, validation.probabilities, validation.decisions
+            )
         return validation
 
 
@@ -99,12 +101,15 @@ def prepare(
             f"which {n_found} have anything to find: at least one of each is needed to train and "
             "to measure; change the split"
         )
+    data = images.data
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(seed, 0))
-    network = build_network(config.model, pretrained=pretrained).to(device)
+    network = build_network(
+        config.model, classes=data.n_outputs, in_channels=data.channels, pretrained=pretrained
+    ).to(device)
     if device.type != "mps":
         network = network.to(memory_format=torch.channels_last)  # 30 % faster on CPU and GPU
-    gflops = forward_gflops(network, config.data.height_width)
+    gflops = forward_gflops(network, config.data.height_width, data.channels)
     indices = subset_indices(images.train, config.data.subset)
     augment = build_augment(
         config.data.augment,
@@ -121,9 +126,16 @@ def prepare(
         seed,
         images.data.range,
     )
-    normalise = build_normalise(config)
+    normalise = build_normalise(config, data)
     trainer = Trainer(
-        network, config, batches, normalise, seed=seed, device=device, precision=precision
+        network,
+        config,
+        batches,
+        normalise,
+        data=data,
+        seed=seed,
+        device=device,
+        precision=precision,
     )
     return Setup(
         trainer=trainer,
