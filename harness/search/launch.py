@@ -12,17 +12,21 @@ from typing import Any
 
 import torch
 
-from harness.config import AUGMENTS, LOSS_PARTS, ModelConfig, TrialConfig
-from harness.data.augment import build_augment
 from harness.data.cache import open_cache
 from harness.data.look import look_at_all
 from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
-from harness.errors import ConfigError, UserError, nearest
+from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
-from harness.models.registry import ARCHS, check_model, option_names
 from harness.models.weights import ensure_weights
 from harness.paths import StudyPaths, Workspace, check_study_name
+from harness.search.checks import (
+    check_augments,
+    check_losses,
+    check_networks,
+    legal_names,
+    values_of,
+)
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
 from harness.search.progress import Progress
@@ -30,10 +34,8 @@ from harness.search.stamp import take_stamp
 from harness.search.study import leading, open_storage, open_study
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
-from harness.space.keys import OPTIONS
 from harness.space.reading import find_space
-from harness.space.schema import Choice, Legal, Space
-from harness.training.checks import check_loss, check_objective
+from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
@@ -71,10 +73,10 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     device = pick_device(request.device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
-    networks = _check_networks(definition)
-    _check_losses(definition)
-    augments = _check_augments(definition, request.workspace, paths)
-    precisions = [pick_precision(p, device) for p in _values_of(definition, "train.precision")]
+    networks = check_networks(definition)
+    check_losses(definition)
+    augments = check_augments(definition, request.workspace, paths)
+    precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
     progress.stage(
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
@@ -144,24 +146,6 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
     raise ConfigError("the study needs a name: give --study, or a --space file to name it after")
 
 
-def legal_names() -> Legal:
-    """The names that only the network libraries know."""
-    return Legal(
-        values={"model.arch": ARCHS},
-        checks={"model.encoder_name": _encoder_problem},
-        options={arch: option_names(arch) for arch in ARCHS},
-    )
-
-
-def _encoder_problem(name: Any) -> str | None:
-    """What is wrong with the name of an encoder; there are too many of timm's to list."""
-    try:
-        check_model(ModelConfig(encoder_name=name, encoder_weights=None))
-    except ConfigError as error:
-        return "; ".join(p.removeprefix("model.encoder_name: ") for p in error.problems)
-    return None
-
-
 def _split(
     paths: StudyPaths, definition: Definition, source: Path, cache: Path, progress: Progress
 ) -> list[SplitRow]:
@@ -178,77 +162,6 @@ def _split(
     return make_split(dataset, looks, definition.config.split)
 
 
-def _values_of(definition: Definition, key: str) -> list[Any]:
-    """Every value a key can take in this study."""
-    for parameter in definition.space.parameters:
-        if parameter.key == key:
-            if isinstance(parameter, Choice):
-                return list(parameter.choices)
-            return sorted({parameter.low, parameter.high})
-    return [definition.space.constants[key]]
-
-
-def _check_networks(definition: Definition) -> list[ModelConfig]:
-    """Check every name of an architecture, encoder and its weights that the study can draw.
-
-    Returns:
-        One model for each pair of encoder and weights.
-    """
-    constants = definition.space.constants
-    archs = _values_of(definition, "model.arch")
-    encoders = _values_of(definition, "model.encoder_name")
-    weights = _values_of(definition, "model.encoder_weights")
-    models = [
-        ModelConfig(encoder_name=encoder, encoder_weights=weight)
-        for encoder, weight in product(encoders, weights)
-    ]
-    given = {k.removeprefix(OPTIONS): v for k, v in constants.items() if k.startswith(OPTIONS)}
-    alone = [ModelConfig(arch=a, encoder_name=e) for a in archs for e in encoders]
-    first = alone[0].model_copy(update={"options": given, "encoder_weights": None})
-    problems: list[str] = []
-    for model in [*models, *([first] if len(alone) == 1 else [])]:
-        try:
-            check_model(model)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(sorted(set(problems)))
-    return models
-
-
-def _check_losses(definition: Definition) -> None:
-    """Check that the parts of the loss and the objective fit the task."""
-    data, space = definition.config.data, definition.space
-    check_objective(definition.config.objective, data)
-    searched = [key for key in (p.key for p in space.parameters) if key.startswith("loss.")]
-    drawn = [{key: value} for key in searched for value in _values_of(definition, key)]
-    for values in drawn or [{}]:
-        part = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
-        weights = part | values
-        if not any(weights.get(f"loss.{name}", 0) for name in LOSS_PARTS):
-            continue  # this end alone is nothing; it comes with others
-        check_loss(TrialConfig.from_flat(weights).loss, data)
-
-
-def _check_augments(definition: Definition, workspace: Workspace, paths: StudyPaths) -> list[Path]:
-    """Build every augmentation the study can draw; the files that are to be kept with it."""
-    data = definition.config.data
-    found: list[Path] = []
-    for name in _values_of(definition, "data.augment"):
-        folder = None
-        if name not in AUGMENTS:
-            places = [paths.augments, workspace.search_spaces, workspace.root]
-            folder = next((place for place in places if (place / name).is_file()), None)
-            if folder is None:
-                raise ConfigError(
-                    f"data.augment: no file {name!r} in {workspace.search_spaces} or "
-                    f"{workspace.root}{nearest(name, AUGMENTS)}"
-                )
-            found.append(folder / name)
-        build_augment(name, folder=folder, channels=data.channels)
-    return found
-
-
 def _fill_caches(
     definition: Definition,
     workspace: Workspace,
@@ -259,8 +172,8 @@ def _fill_caches(
     """Decode the images once per size before trial 0, where everybody can see it."""
     config = definition.config
     n_images = sum(row.role != "test" for row in split)
-    sizes = _values_of(definition, "data.image_size")
-    fits = _values_of(definition, "data.fit")
+    sizes = values_of(definition, "data.image_size")
+    fits = values_of(definition, "data.fit")
     for size, fit in islice(product(sizes, fits), MOST_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
         open_cache(

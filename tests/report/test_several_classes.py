@@ -66,7 +66,7 @@ def several(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bu
     monkeypatch.setattr(gallery_module, "read_pair", pair)
     monkeypatch.setattr(gallery_module, "read_mask", lambda masks, *_: mask_of(masks[0]))
     # truths are at eval_size already; how they get there is tested with resize
-    monkeypatch.setattr(gallery_module, "resize_truth", lambda mask, *_: mask)
+    monkeypatch.setattr(gallery_module, "resize_truth", lambda mask, *_, **__: mask)
     config = load_study(study.paths).config.data
     paths, entries = study.paths.trial(0), []
     paths.probabilities.mkdir(parents=True)
