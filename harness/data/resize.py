@@ -23,8 +23,7 @@ def resize_image(image: Picture, size: Size) -> Picture:
         return image
     down = height * width < image.shape[0] * image.shape[1]
     how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (width, height), interpolation=how)
-    return resized.reshape(height, width, *image.shape[2:]).astype(image.dtype, copy=False)
+    return _resized(image, size, how)
 
 
 def resize_mask(mask: Array8, size: Size, *, nearest: bool = False) -> Array8:
@@ -38,10 +37,8 @@ def resize_mask(mask: Array8, size: Size, *, nearest: bool = False) -> Array8:
     if mask.shape[:2] == (height, width):
         return mask
     if nearest:
-        picked = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        return picked.reshape(height, width, *mask.shape[2:]).astype(np.uint8, copy=False)
-    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return (share >= 0.5).astype(np.uint8).reshape(height, width, *mask.shape[2:])
+        return _resized(mask, size, cv2.INTER_NEAREST_EXACT)
+    return (_resized(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5).astype(np.uint8)
 
 
 def resize_truth(mask: Array8, eval_size: int, *, nearest: bool = False) -> Array8:
@@ -73,6 +70,17 @@ def fit_mask(
     """A mask brought to `size`, padded with the value `padding`."""
     _, _, height, width = content_box((mask.shape[0], mask.shape[1]), size, fit)
     return np.asarray(_padded(resize_mask(mask, (height, width), nearest=nearest), size, padding))
+
+
+def _resized(picture: Picture, size: Size, how: int) -> Picture:
+    """OpenCV's resize for any number of channels: it takes four at once."""
+    flat = picture.reshape(*picture.shape[:2], -1)
+    parts = [
+        cv2.resize(np.ascontiguousarray(flat[..., k : k + 4]), size[::-1], interpolation=how)
+        for k in range(0, flat.shape[2], 4)
+    ]
+    joined = np.dstack(parts) if len(parts) > 1 else parts[0]
+    return np.asarray(joined, picture.dtype).reshape(*size, *picture.shape[2:])
 
 
 def _padded(picture: Picture, size: Size, value: int) -> Picture:
