@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from harness.data.cache import open_cache
+from harness.data.cache import cache_bytes, open_cache
 from harness.data.look import look_at_all
 from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
@@ -184,7 +184,10 @@ def _fill_caches(
             fit=fit,
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
-            progress=progress.bar(f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels"),
+            progress=progress.bar(
+                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
+                f"({cache_bytes(split, config.data, pair) / 1e6:,.0f} MB)"
+            ),
         )
 
 

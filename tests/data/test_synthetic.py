@@ -84,3 +84,19 @@ def test_brightness_alone_does_not_find_polyps(
                     dice.append(2 * (said & (mask > 0)).sum() / (said.sum() + mask.sum()))
         best.append(max(dice))
     assert np.mean(best) < 0.6
+
+
+def test_hard_polyps_stand_out_less() -> None:
+    """Against a ring around it, an easy polyp differs more in colour than a hard one."""
+
+    def contrast(difficulty: float) -> float:
+        differences = []
+        for index in range(12):
+            image, mask = draw(96, 3, index, difficulty)
+            ring = cv2.dilate(mask, np.ones((15, 15), np.uint8)) > mask
+            if mask.any() and ring.any():
+                inside, outside = image[mask > 0].mean(axis=0), image[ring].mean(axis=0)
+                differences.append(np.abs(inside / inside.sum() - outside / outside.sum()).sum())
+        return float(np.median(differences))
+
+    assert contrast(1.0) < 0.7 * contrast(0.0)

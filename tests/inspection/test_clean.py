@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from harness import files
-from harness.data.look import Overview
+from harness.data.look import Overview, copies_among
 from harness.data.pictures import read_image, read_pair
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.clean import clean, written_meaning
-from harness.inspection.twins import find_twins
 from tests.data.make import DATA, folder, picture, save, square
 from tests.inspection.datasets import mixed, overview
 
@@ -25,7 +24,7 @@ def source(tmp_path: Path) -> Overview:
 
 
 def cleaned(source: Overview, target: Path, **options: bool) -> dict[str, dict[str, str]]:
-    clean(source, find_twins(source.looks), target, **options)
+    clean(source, copies_among(source.looks), target, **options)
     with (target / "cleaned.csv").open(encoding="utf-8", newline="") as handle:
         return {row["image"]: row for row in csv.DictReader(handle)}
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.data.look import copies_among
 from harness.inspection.inspecting import inspect
 from harness.inspection.page import POLICY, render_page, write_page
 from harness.inspection.panels import draw_pair, galleries
-from harness.inspection.twins import find_twins
 from tests.data.make import DATA, folder, picture, square
 from tests.inspection.datasets import mixed, overview
 
 
 def test_page_shows_each_kind_of_suspect(tmp_path: Path) -> None:
     seen = overview(mixed(tmp_path / "d"))
-    twins = find_twins(seen.looks)
+    twins = copies_among(seen.looks)
     write_page(tmp_path / "x.html", inspect(seen, twins), galleries(seen, twins))
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     titles = re.findall(r"<h2>(.*?)</h2>", page)
