@@ -116,8 +116,11 @@ class StudyDataConfig(Settings):
         unknown = sorted(set((self.values or {}).values()) - {*self.classes, IGNORE})
         if unknown:
             raise ValueError(f"values: {', '.join(unknown)}: not among classes, nor {IGNORE!r}")
-        if self.values and self.task == "multilabel":
-            raise ValueError("values: multilabel masks are one two-valued picture for each class")
+        if self.task == "multilabel" and (self.values or self.ignore_index is not None):
+            raise ValueError(
+                "values and ignore_index: multilabel masks are one two-valued picture for each "
+                "class; every pixel counts"
+            )
         if self.task == "binary" and self.values is None and self.ignore_index in (0, 1, 255):
             raise ValueError("ignore_index: 0, 1 and 255 have a meaning in two-class masks")
         return self

@@ -64,7 +64,8 @@ def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps:
     watch, log = workspace / "watch", workspace / "opened.log"
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
-    env = {"PYTHONPATH": str(watch), "OPEN_LOG": str(log)}
+    inherited = [part for part in [os.environ.get("PYTHONPATH")] if part]
+    env = {"PYTHONPATH": os.pathsep.join([str(watch), *inherited]), "OPEN_LOG": str(log)}
     shutil.rmtree(workspace / "data" / "cache")
     command(workspace, *run, "--trials", "2", **env)
     command(workspace, "report", "--study", "tiny", **env)

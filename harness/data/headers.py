@@ -33,6 +33,7 @@ class Header:
         alpha: whether the last sample is transparency.
         bits: of a sample, 8 or 16 (fewer count as 8).
         palette: whether the file stores indices into a list of colours.
+        cmyk: whether it stores printing colours, which decoding converts to RGB.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Header:
     alpha: bool = False
     bits: int = 8
     palette: bool = False
+    cmyk: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -94,8 +96,16 @@ def _jpeg(data: bytes) -> Header:
         at = start + max(length, 2)
     if n_scans > _MOST_SCANS:
         raise ValueError(f"a damaged JPEG image: {n_scans:,} scans")
-    samples = min(samples, 3)  # CMYK is converted to RGB
-    return Header("JPEG", height, width, orientation, lossless=False, samples=samples, bits=bits)
+    return Header(
+        "JPEG",
+        height,
+        width,
+        orientation,
+        lossless=False,
+        samples=min(samples, 3),
+        bits=bits,
+        cmyk=samples == 4,
+    )
 
 
 def _png(data: bytes) -> Header:

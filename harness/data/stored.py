@@ -73,7 +73,7 @@ def describe_mask(data: bytes) -> MaskValues:
 def _mode(header: Header) -> Mode:
     if header.palette:
         return "palette"
-    if header.kind == "JPEG" and header.samples == 4:
+    if header.cmyk:
         return "CMYK"
     if header.samples == 2 or header.samples == 4:
         return _BY_SAMPLES[header.samples] if header.alpha else "other"

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from harness.data.cache import cache_bytes, open_cache
-from harness.data.look import look_at_all
-from harness.data.sources import find_data, open_folder, source_folder
+from harness.data.look import copies_among, look_over
+from harness.data.sources import find_data, list_problems, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
+from harness.inspection.findings import find
 from harness.models.weights import ensure_weights
 from harness.paths import StudyPaths, Workspace, check_study_name
 from harness.search.checks import (
@@ -52,6 +53,7 @@ class Request:
     space: str | Mapping[str, Any] | None = None
     trials: int | None = None
     device: str = "auto"
+    skip_bad: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
 
@@ -81,7 +83,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = _split(paths, definition, source, request.workspace.cache, progress)
+    split = _split(request, paths, definition, source, progress)
     progress.stage(_split_line(split))
     ensure_weights(networks)
     with leading(paths):
@@ -147,9 +149,9 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
 
 
 def _split(
-    paths: StudyPaths, definition: Definition, source: Path, cache: Path, progress: Progress
+    request: Request, paths: StudyPaths, definition: Definition, source: Path, progress: Progress
 ) -> list[SplitRow]:
-    """The recorded split, checked against the files; else a new one."""
+    """The recorded split, checked against the files; else a new one of files all looked at."""
     if definition.begun:
         split = read_split(paths.split_csv)
         verify_split(split, source_folder(source))
@@ -158,8 +160,21 @@ def _split(
         source, definition.config.data, max_pixels=definition.config.limits.max_pixels
     )
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
-    looks = look_at_all(dataset, reading, cache / LOOKS)
-    return make_split(dataset, looks, definition.config.split)
+    overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
+    if overview.bad and not request.skip_bad:
+        problems = [bad.problem for bad in overview.bad]
+        raise list_problems([*problems, "mend them, or leave them out with --skip-bad"])
+    if overview.bad:
+        progress.stage(
+            f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
+        )
+    findings = find(overview, copies_among(overview.looks), skip_bad=True)
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    if warnings:
+        progress.stage(
+            f"{len(warnings)} warnings about the data; see: harness data inspect {source}"
+        )
+    return make_split(overview.dataset, overview.looks, definition.config.split)
 
 
 def _fill_caches(

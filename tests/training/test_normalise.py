@@ -53,10 +53,10 @@ def test_read_only_maps_are_copied() -> None:
 
 
 def test_sixteen_bits_are_scaled_by_the_declared_range() -> None:
-    """Values above 32767 are not taken for negative ones."""
+    """Values above 32767 are not taken for negative ones; beyond the range are its ends."""
     picture = np.array([[[0], [1000], [33000], [65535]]], np.uint16)[None]
     got = Normalise((0.0,), (1.0,), (1000.0, 65000.0))(picture, CPU)
-    expected = [(value - 1000) / 64000 for value in (0, 1000, 33000, 65535)]
+    expected = [0.0, 0.0, 32000 / 64000, 1.0]
     assert got.shape == (1, 1, 1, 4) and got.dtype == torch.float32
     np.testing.assert_allclose(got[0, 0, 0].numpy(), expected, atol=1e-6)
 
