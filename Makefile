@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-all clean
+.PHONY: help install demo check test test-slow test-all bench clean
 
 help:
 	@echo "make demo       install, run 6 trials on generated polyps, write a report (2 minutes after installation)"
 	@echo "make test       install, run the tests (4 minutes)"
 	@echo "make check      ruff, mypy --strict, floors (1 minute)"
 	@echo "make test-slow  whole studies through the command line (4 minutes)"
+	@echo "make bench      ratios of two ways to do the same (benchmarks/RESULTS.md)"
 
 install: $(VENV)/.installed
 
@@ -42,6 +43,9 @@ test-slow: install
 	$(BIN)/python -m pytest -q -m slow
 
 test-all: check test test-slow
+
+bench: install
+	$(BIN)/python benchmarks/cache_reading.py
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
-from harness.data.sources import find_data
+from harness.data.sources import find_data, source_folder
 from harness.errors import UserError
 from harness.paths import Workspace
 from harness.report.gallery import GalleryImage, build_gallery
@@ -31,8 +31,8 @@ def main(words: list[str] | None = None) -> int:
     workspace = Workspace(options.workspace)
     try:
         tables = load_study(workspace.study(options.study))
-        root = find_data(options.data or tables.config.data.root, workspace)
-        gallery = build_gallery(tables, root)
+        source = find_data(options.data or tables.config.data.root, workspace)
+        gallery = build_gallery(tables, source_folder(source))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -54,7 +54,7 @@ def sheet(item: GalleryImage) -> NDArray[np.uint8]:
     """Two rows of pictures at the original's aspect, RGB."""
     above = [item.image, *(prediction.overlay for prediction in item.predictions)]
     below = [item.truth, *(prediction.mask for prediction in item.predictions)]
-    grey = [np.repeat(mask[..., None], 3, axis=2) for mask in below]
+    grey = [mask if mask.ndim == 3 else np.repeat(mask[..., None], 3, axis=2) for mask in below]
     table = np.vstack([np.hstack(above), np.hstack(grey)])
     height, width = table.shape[:2]
     return np.asarray(cv2.resize(table, (round(width * item.aspect), height)), np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.data.sources import find_data
+from harness.data.sources import find_data, source_folder
 from harness.errors import UserError, nearest
 from harness.paths import StudyPaths, Workspace
 from harness.records import TrialRecord
@@ -56,7 +56,7 @@ class Study:
 
     def _data_root(self) -> Path | None:
         try:
-            return find_data(self.tables.config.data.root, self.workspace)
+            return source_folder(find_data(self.tables.config.data.root, self.workspace))
         except UserError:
             return None  # the report says that the images are missing
 
@@ -71,6 +71,7 @@ def run_study(
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
+    skip_bad: bool = False,
     device: str = "auto",
     workspace: str | Path = ".",
     progress: Progress | None = None,
@@ -86,6 +87,7 @@ def run_study(
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband or patient.
         seed: of the study; each trial's own seed follows from it.
+        skip_bad: leave out the pairs that cannot be used when the split is made.
         device: auto, cpu, cuda, cuda:1 or mps.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
@@ -111,6 +113,7 @@ def run_study(
         study=study,
         space=str(space) if isinstance(space, Path) else space,
         trials=trials,
+        skip_bad=skip_bad,
         device=device,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),

@@ -4,11 +4,14 @@ Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is no
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from harness.data_config import SplitConfig, StudyDataConfig
+from harness.errors import nearest
 from harness.settings import Settings, flatten, nest, validate
 
 Scalar = str | int | float | bool | None
@@ -27,7 +30,22 @@ def _image_size(value: Any) -> Any:
     return _pair(value)
 
 
+AUGMENTS = ("none", "light", "medium", "strong")
+AUGMENT_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.ya?ml")
+
+
+def _augment(value: str) -> str:
+    if value not in AUGMENTS and not AUGMENT_FILE.fullmatch(value):
+        hint = nearest(value, AUGMENTS)
+        raise ValueError(f"{value!r} is neither a preset nor the name of a .yaml file{hint}")
+    return value
+
+
 ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
+ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
+ClassWeights = Annotated[
+    tuple[ClassWeight, ...], BeforeValidator(_pair), Field(min_length=1, max_length=255)
+]
 
 
 class DataConfig(Settings):
@@ -35,8 +53,8 @@ class DataConfig(Settings):
 
     image_size: ImageSize = Field(256, description="pixels, n or [height, width]")
     fit: Literal["stretch", "pad"] = Field("stretch", description="how an image meets image_size")
-    augment: Literal["none", "light", "medium", "strong"] = Field(
-        "light", description="augmentation of the training images"
+    augment: Annotated[str, AfterValidator(_augment)] = Field(
+        "light", description="none, light, medium, strong, or a file of albumentations' YAML"
     )
     normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
         "imagenet", description="encoder: the mean and deviation its weights were trained with"
@@ -63,15 +81,20 @@ class LossConfig(Settings):
     """Weights of the parts of the training loss; used divided by their sum."""
 
     dice: float = Field(1.0, ge=0, le=1e6)
-    bce: float = Field(1.0, ge=0, le=1e6)
+    bce: float = Field(1.0, ge=0, le=1e6, description="two-class and multilabel tasks")
+    ce: float = Field(0.0, ge=0, le=1e6, description="multiclass tasks")
     focal: float = Field(0.0, ge=0, le=1e6)
     jaccard: float = Field(0.0, ge=0, le=1e6)
     tversky: float = Field(0.0, ge=0, le=1e6)
+    lovasz: float = Field(0.0, ge=0, le=1e6)
     focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
     tversky_alpha: float = Field(
         0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="targets move this far inwards")
+    class_weights: ClassWeights | None = Field(
+        None, description="of each class in bce, ce and focal; multiclass and multilabel tasks"
+    )
 
     @property
     def weights(self) -> dict[str, float]:
@@ -83,10 +106,12 @@ class LossConfig(Settings):
     def _one_above_zero(self) -> Self:
         if not any(getattr(self, name) > 0 for name in LOSS_PARTS):
             raise ValueError(f"all weights are 0; set one of {', '.join(LOSS_PARTS)} above 0")
+        if self.class_weights is not None and not any(self.class_weights):
+            raise ValueError("class_weights: all are 0; set one above 0")
         return self
 
 
-LOSS_PARTS = ("dice", "bce", "focal", "jaccard", "tversky")
+LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
 
 
 class OptimConfig(Settings):
@@ -154,31 +179,6 @@ class TrialConfig(Settings):
         return flatten(self.model_dump(mode="json"))
 
 
-class StudyDataConfig(Settings):
-    """The data of a study."""
-
-    root: str = "kvasir-seg"
-    task: Literal["binary"] = "binary"
-    classes: Annotated[
-        tuple[str, ...], BeforeValidator(_pair), Field(min_length=2, max_length=2)
-    ] = ("background", "foreground")
-    eval_size: int = Field(352, ge=16, le=2048, description="pixels at which metrics are computed")
-
-
-class SplitConfig(Settings):
-    """How images are divided into train, val and test."""
-
-    fractions: Annotated[tuple[float, float, float], BeforeValidator(_pair)] = (0.8, 0.1, 0.1)
-    seed: int = Field(0, ge=0)
-
-    @field_validator("fractions")
-    @classmethod
-    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(value[:2]) <= 0 or value[2] < 0 or abs(math.fsum(value) - 1) > 1e-9:
-            raise ValueError("must be train, val, test shares that add up to 1, e.g. 0.8, 0.1, 0.1")
-        return value
-
-
 class ObjectiveConfig(Settings):
     """The one metric a study optimises."""
 
@@ -191,6 +191,7 @@ class ObjectiveConfig(Settings):
         "val/accuracy",
         "val/dice_micro",
         "val/iou_micro",
+        "val/miou",
     ] = "val/dice_loss"
     direction: Literal["minimize", "maximize"] = "minimize"
 

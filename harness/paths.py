@@ -85,6 +85,11 @@ class StudyPaths:
         return self.root / "split.csv"
 
     @property
+    def augments(self) -> Path:
+        """Files of augmentation steps that the study names."""
+        return self.root / "augment"
+
+    @property
     def trials_csv(self) -> Path:
         return self.root / "trials.csv"
 
@@ -163,3 +168,7 @@ class TrialPaths:
 
     def probability(self, row: int, class_index: int) -> Path:
         return self.probabilities / f"{row}-{class_index}.png"
+
+    def decision(self, row: int) -> Path:
+        """Multiclass tasks: the decided class of each pixel, beside the probabilities."""
+        return self.probabilities / f"{row}-argmax.png"

@@ -99,12 +99,13 @@ def test_loss_weights_are_divided_by_their_sum() -> None:
 
 def test_largest_loss_weights_still_add_up() -> None:
     loss = TrialConfig.from_flat({f"loss.{part}": 1e6 for part in LOSS_PARTS}).loss
-    assert loss.weights == dict.fromkeys(LOSS_PARTS, 0.2)
+    assert loss.weights == dict.fromkeys(LOSS_PARTS, 1 / 7)
 
 
 def test_one_loss_weight_must_be_above_zero() -> None:
     assert problems({"loss.dice": 0, "loss.bce": 0}) == [
-        "p: loss: all weights are 0; set one of dice, bce, focal, jaccard, tversky above 0"
+        "p: loss: all weights are 0; set one of dice, bce, ce, focal, jaccard, tversky, lovasz "
+        "above 0"
     ]
 
 

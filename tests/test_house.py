@@ -13,6 +13,7 @@ PACKAGE = ROOT / "harness"
 FLOOR = {
     "harness": 9,  # the package itself only forwards to the API
     "harness.config": 0,
+    "harness.data_config": 0,
     "harness.errors": 0,
     "harness.files": 0,
     "harness.paths": 0,
@@ -22,6 +23,7 @@ FLOOR = {
     "harness.space": 1,
     "harness.data": 2,
     "harness.models": 2,
+    "harness.inspection": 3,
     "harness.training": 3,
     "harness.execution": 4,
     "harness.search": 5,
@@ -37,8 +39,9 @@ OWNERS = {
     "timm": {"harness.models"},
     "huggingface_hub": {"harness.models"},
     "albumentations": {"harness.data.augment"},
+    "tifffile": {"harness.data.tiff"},
     "plotly": {"harness.report.figures", "harness.report.page"},
-    "jinja2": {"harness.report.page"},
+    "jinja2": {"harness.report.page", "harness.inspection.page"},
     "yaml": {"harness.strict_yaml"},
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},

@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import inspecting
 from harness.cli.display import open_progress
 from harness.data.download import download_kvasir
 from harness.data.known import KVASIR, Archive
-from harness.data.synthetic import generate
+from harness.data.synthetic import DIFFICULTY, generate
 from harness.errors import ConfigError, nearest
 from harness.paths import Workspace
 
-app = typer.Typer(help="Data sets: download, synthesize.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)
+app.command("inspect")(inspecting.inspect_data)
+app.command("clean")(inspecting.clean_data)
 
 
 @app.command()
@@ -38,12 +41,15 @@ def synthesize(
     count: Annotated[int, typer.Option(min=3, max=100_000, help="Number of images.")] = 64,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Height and width, pixels.")] = 160,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+    difficulty: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of polyps that are hard to see.")
+    ] = DIFFICULTY,
 ) -> None:
     """Generate polyp-like images with exact masks.
 
     Example: harness data synthesize data/polyps --count 200
     """
-    path = generate(folder, count=count, size=size, seed=seed)
+    path = generate(folder, count=count, size=size, seed=seed, difficulty=difficulty)
     typer.echo(f"{count} images in {path}")
 
 

@@ -42,6 +42,9 @@ def run(
         typer.Option(help="none, median, percentile, halving, hyperband or patient."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
@@ -66,6 +69,7 @@ def run(
             sampler=sampler,
             pruner=pruner,
             seed=seed,
+            skip_bad=skip_bad,
             device=device,
             workspace=workspace,
             progress=progress,

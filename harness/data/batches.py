@@ -4,42 +4,46 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment import build_augment
+from harness.data.augment import Augment
 
 Array8 = NDArray[np.uint8]
-Batch = tuple[Array8, Array8]
+Images = NDArray[Any]  # uint8, uint16, or float32 in [0, 1]
+Batch = tuple[Images, Array8]
 
 
 class TrainBatches:
     """Shuffled, augmented batches of cached images.
 
     Args:
-        images: uint8 (N, h, w, 3).
-        masks: uint8 (N, h, w) in {0, 1}.
+        images: uint8 or uint16 (N, h, w, C).
+        masks: uint8 (N, h, w) or (N, h, w, K).
         indices: which of the N are trained on.
-        augment: name of a preset.
+        augment: what happens to each image.
+        value_range: the values of uint16 images that become 0 and 1; augmentation knows no others.
         seed: of order and augmentation.
     """
 
     def __init__(
         self,
-        images: Array8,
+        images: Images,
         masks: Array8,
         indices: Sequence[int] | NDArray[np.integer],
         batch_size: int,
-        augment: str,
+        augment: Augment,
         seed: int,
+        value_range: tuple[float, float] = (0.0, 65535.0),
     ) -> None:
         self._images, self._masks = images, masks
         self._indices = np.asarray(indices, np.int64)
         if not len(self._indices) or batch_size < 1:
             raise ValueError("needs at least one image and a batch size of at least 1")
         self._batch_size, self._seed = batch_size, seed
-        self._augment = build_augment(augment)
+        self._augment, self._range = augment, value_range
 
     def __len__(self) -> int:
         """Steps per epoch. A last batch of one image is dropped, unless there is no other.
@@ -51,7 +55,9 @@ class TrainBatches:
         return whole + (rest > 0 and not dropped)
 
     def epoch(self, n: int) -> Iterator[Batch]:
-        """The batches of epoch `n`, from 1: images uint8 (B, h, w, 3) and masks uint8 (B, h, w).
+        """The batches of epoch `n`, from 1: images (B, h, w, C) and masks (B, h, w[, K]).
+
+        Images are uint8 as stored, or float32 in [0, 1] made from uint16.
 
         The same whichever epochs came before. One batch is prepared ahead, on another thread.
         """
@@ -66,10 +72,18 @@ class TrainBatches:
 
     def _batch(self, chunk: NDArray[np.int64], epoch: int) -> Batch:
         pairs = [
-            self._augment(self._images[i], self._masks[i], _seed(self._seed, epoch, int(i)))
+            self._augment(self._image(i), self._masks[i], _seed(self._seed, epoch, int(i)))
             for i in chunk
         ]
         return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
+
+    def _image(self, index: np.int64) -> Images:
+        image: Images = self._images[index]
+        if image.dtype == np.uint8:
+            return image
+        low, high = self._range
+        scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+        return np.asarray(np.clip(scaled, 0.0, 1.0))
 
 
 def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,12 +23,13 @@ from harness.data.resize import Box, Fit, Size, content_box, fit_image, fit_mask
 from harness.data.sources import list_problems
 from harness.data.splits import SplitRow, inside
 from harness.data.whole import building
+from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-CODE_VERSION = 1  # raise it when the pixels that this module writes change
+CODE_VERSION = 2  # raise it when the pixels that this module writes change
 _AT_ONCE = 32
 _ATTEMPTS = 3  # another process may find the cache damaged and remove it under our hands
 
@@ -39,26 +41,29 @@ class ImageCache:
     Copy what you hand to torch: `cache.images[[3, 1]]` does, `cache.images[1:3]` does not.
 
     Attributes:
-        images: uint8 (N, h, w, 3), RGB.
-        masks: uint8 (N, h, w) in {0, 1}; padding is 0.
+        images: uint8 or uint16 (N, h, w, C), values as stored.
+        masks: uint8 (N, h, w), or (N, h, w, K) in a multilabel task; values as `read_mask` says.
+            Padding is 0, in a multiclass task void.
         boxes: int64 (N, 4): top, left, height, width of the image inside (h, w).
-        truths: uint8 (N, E, E) in {0, 1} at eval_size; 0 where the role is not val.
+        truths: as masks, (N, E, E) or (N, E, E, K) at eval_size; 0 where the role is not val.
         row_of: int64 (N,): the row in `split.csv`.
         train: int64, the indices i of role train, rising.
         val: int64, the indices i of role val, rising.
+        data: what the values mean.
     """
 
-    images: Array8
+    images: NDArray[Any]
     masks: Array8
     boxes: NDArray[np.int64]
     truths: Array8
     row_of: NDArray[np.int64]
     train: NDArray[np.int64]
     val: NDArray[np.int64]
+    data: StudyDataConfig
 
 
 class _Entry(NamedTuple):
-    image: Array8
+    image: NDArray[Any]
     mask: Array8
     box: Box
     truth: Array8 | None
@@ -67,10 +72,10 @@ class _Entry(NamedTuple):
 def open_cache(
     root: Path,
     rows: Sequence[SplitRow],
+    data: StudyDataConfig,
     *,
     size: Size,
     fit: Fit,
-    eval_size: int,
     folder: Path,
     max_pixels: float,
     progress: Progress | None = None,
@@ -90,28 +95,29 @@ def open_cache(
         DataError: every image that cannot be used or changed since the split; or no room.
     """
     used = [row for row in rows if row.role != "test"]
-    place = folder / _key(used, size, fit, eval_size)
+    place = folder / _key(used, data, size, fit)
     for _ in range(_ATTEMPTS):
         existed = place.is_dir()
         try:
-            return _open(place, used, size, eval_size)
+            return _open(place, used, data, size)
         except (OSError, ValueError):
             if existed:  # damaged; a folder that appeared meanwhile is another builder's
                 shutil.rmtree(place, ignore_errors=True)
-        _check_room(folder, len(used), size, eval_size)
+        _check_room(folder, cache_bytes(used, data, size))
         with building(place) as temporary:
-            entries = _prepared(root, used, size, fit, eval_size, max_pixels)
-            _write(temporary, entries, used, size, eval_size, progress)
-    return _open(place, used, size, eval_size)
+            entries = _prepared(root, used, data, size, fit, max_pixels)
+            _write(temporary, entries, used, data, size, progress)
+    return _open(place, used, data, size)
 
 
-def _key(rows: Sequence[SplitRow], size: Size, fit: Fit, eval_size: int) -> str:
+def _key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
     content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
-    what = [CODE_VERSION, cv2.__version__, size, fit, eval_size, content]
+    meaning = data.model_dump(mode="json", exclude={"root", "range"})
+    what = [CODE_VERSION, cv2.__version__, size, fit, meaning, content]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
-def _open(place: Path, rows: Sequence[SplitRow], size: Size, eval_size: int) -> ImageCache:
+def _open(place: Path, rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> ImageCache:
     """Map a finished cache. Raises OSError or ValueError when it is absent or not whole."""
     n = len(rows)
     roles = np.array([row.role for row in rows])
@@ -123,15 +129,30 @@ def _open(place: Path, rows: Sequence[SplitRow], size: Size, eval_size: int) -> 
         row_of=np.array([row.row for row in rows], np.int64),
         train=np.flatnonzero(roles == "train"),
         val=np.flatnonzero(roles == "val"),
+        data=data,
     )
-    shapes = [cache.images.shape, cache.masks.shape, cache.truths.shape, cache.boxes.shape]
-    if shapes != [(n, *size, 3), (n, *size), (n, eval_size, eval_size), (n, 4)]:
+    arrays = (cache.images, cache.masks, cache.truths, cache.boxes)
+    if [array.shape for array in arrays] != [*_shapes(n, data, size), (n, 4)]:
         raise ValueError("other shapes than were asked for")
     return cache
 
 
-def _check_room(folder: Path, n: int, size: Size, eval_size: int) -> None:
-    needed = n * (4 * size[0] * size[1] + eval_size * eval_size)
+def _shapes(n: int, data: StudyDataConfig, size: Size) -> list[tuple[int, ...]]:
+    """Shapes of images, masks and truths."""
+    planes = () if data.planes is None else (data.planes,)
+    at_eval = (n, data.eval_size, data.eval_size, *planes)
+    return [(n, *size, data.channels), (n, *size, *planes), at_eval]
+
+
+def cache_bytes(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> int:
+    """How much room the cache of a split takes at `size`; only validation has truths."""
+    used = sum(row.role != "test" for row in rows)
+    n_val = sum(row.role == "val" for row in rows)
+    images, masks, truths = (math.prod(shape) for shape in _shapes(1, data, size))
+    return used * (images * data.bits // 8 + masks) + n_val * truths
+
+
+def _check_room(folder: Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -142,13 +163,18 @@ def _check_room(folder: Path, n: int, size: Size, eval_size: int) -> None:
 
 
 def _prepared(
-    root: Path, rows: Sequence[SplitRow], size: Size, fit: Fit, eval_size: int, max_pixels: float
+    root: Path,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    size: Size,
+    fit: Fit,
+    max_pixels: float,
 ) -> Iterator[_Entry]:
     """The entries in order, decoded by threads, a bounded number at a time."""
 
     def prepare(row: SplitRow) -> _Entry | str:
         try:
-            return _prepare(root, row, size, fit, eval_size, max_pixels)
+            return _prepare(root, row, data, size, fit, max_pixels)
         except DataError as error:
             return str(error)
 
@@ -166,16 +192,20 @@ def _prepared(
 
 
 def _prepare(
-    root: Path, row: SplitRow, size: Size, fit: Fit, eval_size: int, max_pixels: float
+    root: Path, row: SplitRow, data: StudyDataConfig, size: Size, fit: Fit, max_pixels: float
 ) -> _Entry:
-    pair = read_pair(inside(root, row.image), inside(root, row.mask), max_pixels)
+    masks = [inside(root, mask) for mask in row.masks]
+    pair = read_pair(inside(root, row.image), masks, data, max_pixels)
     if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
         raise DataError(f"{root / row.image}: image or mask has changed since the split was made")
+    near = data.indexed
+    padding = VOID if data.task == "multiclass" else 0
+    truth = resize_truth(pair.mask, data.eval_size, nearest=near) if row.role == "val" else None
     return _Entry(
         image=fit_image(pair.image, size, fit),
-        mask=fit_mask(pair.mask, size, fit),
+        mask=fit_mask(pair.mask, size, fit, nearest=near, padding=padding),
         box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
-        truth=resize_truth(pair.mask, eval_size) if row.role == "val" else None,
+        truth=truth,
     )
 
 
@@ -183,22 +213,24 @@ def _write(
     folder: Path,
     entries: Iterator[_Entry],
     rows: Sequence[SplitRow],
+    data: StudyDataConfig,
     size: Size,
-    eval_size: int,
     progress: Progress | None,
 ) -> None:
     # Plain writes, no memory map: on a full disk a map kills the process, a write raises.
-    n, area = len(rows), eval_size * eval_size
+    n = len(rows)
+    of_images, of_masks, of_truths = _shapes(n, data, size)
+    kind, hole = "<u2" if data.bits == 16 else "|u1", math.prod(of_truths[1:])
     boxes: list[Box] = []
     with ExitStack() as stack:
-        images = stack.enter_context(_npy(folder / "images.npy", (n, *size, 3)))
-        masks = stack.enter_context(_npy(folder / "masks.npy", (n, *size)))
-        truths = stack.enter_context(_npy(folder / "truths.npy", (n, eval_size, eval_size)))
+        images = stack.enter_context(_npy(folder / "images.npy", of_images, kind))
+        masks = stack.enter_context(_npy(folder / "masks.npy", of_masks))
+        truths = stack.enter_context(_npy(folder / "truths.npy", of_truths))
         for done, entry in enumerate(entries, start=1):
-            images.write(entry.image.tobytes())
+            images.write(entry.image.astype(kind, copy=False).tobytes())
             masks.write(entry.mask.tobytes())
             if entry.truth is None:
-                truths.seek(area, os.SEEK_CUR)  # a hole: reads as 0, takes no room
+                truths.seek(hole, os.SEEK_CUR)  # reads as 0, takes no room
             else:
                 truths.write(entry.truth.tobytes())
             boxes.append(entry.box)
@@ -209,10 +241,10 @@ def _write(
 
 
 @contextmanager
-def _npy(path: Path, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
-    """A .npy file of uint8 whose values are appended by the caller, fsynced at the end."""
+def _npy(path: Path, shape: tuple[int, ...], kind: str = "|u1") -> Iterator[IO[bytes]]:
+    """A .npy file of whole numbers that the caller appends, fsynced at the end."""
     with path.open("wb") as handle:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        header = {"descr": kind, "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(handle, header)
         yield handle
         handle.flush()

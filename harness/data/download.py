@@ -19,6 +19,7 @@ from typing import IO, Final
 from harness.data.known import KVASIR
 from harness.data.sources import open_folder
 from harness.data.whole import building
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 
 Progress = Callable[[int, int | None], None]
@@ -178,7 +179,7 @@ def _target(name: str) -> Path | None:
 
 def _check_layout(url: str, folder: Path) -> None:
     try:
-        open_folder(folder, max_pixels=_MAX_PIXELS)
+        open_folder(folder, StudyDataConfig(), max_pixels=_MAX_PIXELS)
     except DataError as error:
         problems = str(error).replace(f"{folder}: ", "")
         raise DataError(f"{url}: the archive does not hold the dataset: {problems}") from None

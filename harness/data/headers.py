@@ -9,27 +9,43 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.data.tiff_layout import TOO_EARLY, orientation_of, read_layout
+
 Kind = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
 KINDS = "JPEG, PNG, BMP, TIFF or WebP"
 
 # In compressed JPEG data 0xFF is followed by 0x00 or a restart marker 0xD0..0xD7, or is filling.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
-_TIFF_DATA = ((273, 279), (324, 325))  # offset and byte count of strips, of tiles
-_TIFF_ENDS = frozenset({273, 279, 324, 325})
-_WIDTH, _HEIGHT, _PHOTOMETRIC, _SAMPLES, _ORIENTATION, _SUBFILE = 256, 257, 262, 277, 274, 254
+_MOST_SCANS = 100  # a progressive JPEG has about 10; each asks for a pass over the whole picture
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
 @dataclass(frozen=True)
 class Header:
-    """Stored size in pixels, EXIF orientation 1..8 (1: upright), and whether values are exact."""
+    """What a file holds.
+
+    Attributes:
+        height, width: as stored, in pixels.
+        orientation: of EXIF, 1..8 (1: upright).
+        lossless: whether values are those that were saved.
+        samples: values a pixel, alpha among them; 3 or 4 for a palette's colours.
+        alpha: whether the last sample is transparency.
+        bits: of a sample, 8 or 16 (fewer count as 8).
+        palette: whether the file stores indices into a list of colours.
+        cmyk: whether it stores printing colours, which decoding converts to RGB.
+    """
 
     kind: Kind
     height: int
     width: int
     orientation: int = 1
     lossless: bool = True
+    samples: int = 3
+    alpha: bool = False
+    bits: int = 8
+    palette: bool = False
+    cmyk: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -46,117 +62,154 @@ def read_header(data: bytes) -> Header:
             header = _png(data)
         elif data.startswith(b"BM"):
             header = _bmp(data)
-        elif data[:4] in (b"II*\0", b"MM\0*"):
+        elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             header = _tiff(data)
         elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             header = _webp(data)
         else:
             raise ValueError(f"not a {KINDS} image" if data else "an empty file")
     except (struct.error, IndexError):
-        raise ValueError("ends too early; copy or download it again") from None
+        raise ValueError(TOO_EARLY) from None
     if header.height < 1 or header.width < 1:
         raise ValueError(f"has the size {header.width}x{header.height}")
     return header
 
 
 def _jpeg(data: bytes) -> Header:
-    height = width = 0
+    height = width = samples = bits = n_scans = 0
     orientation, at = 1, 2
     while True:
         found = _JPEG_MARKER.search(data, at)
         if found is None:
-            raise ValueError("ends too early; copy or download it again")
+            raise ValueError(TOO_EARLY)
         marker = found[1][0]
         if marker == 0xD9:
             break
         start = found.end()
         length: int = struct.unpack_from(">H", data, start)[0]
         if marker in _JPEG_FRAMES and not width:
-            height, width = struct.unpack_from(">HH", data, start + 3)
+            bits, height, width, samples = struct.unpack_from(">BHHB", data, start + 2)
         elif marker == 0xE1 and data[start + 2 : start + 8] == b"Exif\0\0":
-            orientation = _exif_orientation(data[start + 8 : start + length])
+            orientation = orientation_of(data[start + 8 : start + length])
+        elif marker == 0xDA:
+            n_scans += 1
         at = start + max(length, 2)
-    return Header("JPEG", height, width, orientation, lossless=False)
+    if n_scans > _MOST_SCANS:
+        raise ValueError(f"a damaged JPEG image: {n_scans:,} scans")
+    return Header(
+        "JPEG",
+        height,
+        width,
+        orientation,
+        lossless=False,
+        samples=min(samples, 3),
+        bits=bits,
+        cmyk=samples == 4,
+    )
 
 
 def _png(data: bytes) -> Header:
-    width, height = struct.unpack_from(">II", data, 16)
+    width, height, bits, sort = struct.unpack_from(">IIBB", data, 16)
+    if sort not in _PNG_SAMPLES or bits not in ((1, 2, 4, 8) if sort == 3 else (1, 2, 4, 8, 16)):
+        raise ValueError("a damaged PNG image; copy or download it again")
+    palette, alpha = sort == 3, sort in (4, 6)
     orientation, at = 1, 8
     while (name := data[at + 4 : at + 8]) != b"IEND":
         length: int = struct.unpack_from(">I", data, at)[0]
         if name == b"acTL":
             raise ValueError("is an animation")
         if name == b"eXIf":
-            orientation = _exif_orientation(data[at + 8 : at + 8 + length])
+            orientation = orientation_of(data[at + 8 : at + 8 + length])
+        alpha = alpha or (palette and name == b"tRNS")
         at += 12 + length
-    return Header("PNG", height, width, orientation)
+    return Header(
+        "PNG",
+        height,
+        width,
+        orientation,
+        samples=_PNG_SAMPLES[sort] + (palette and alpha),
+        alpha=alpha,
+        bits=max(bits, 8),
+        palette=palette,
+    )
 
 
 def _bmp(data: bytes) -> Header:
-    whole, dib = struct.unpack_from("<I", data, 2)[0], struct.unpack_from("<I", data, 14)[0]
+    whole, pixels_at, dib = struct.unpack_from("<I4xII", data, 2)
     if len(data) < whole:
-        raise ValueError("ends too early; copy or download it again")
+        raise ValueError(TOO_EARLY)
     width, height = struct.unpack_from("<HH" if dib == 12 else "<ii", data, 18)
-    return Header("BMP", abs(height), width)
+    bits = struct.unpack_from("<H", data, 24 if dib == 12 else 28)[0]
+    compressed = dib != 12 and struct.unpack_from("<I", data, 30)[0] in (1, 2)
+    row_bytes = (max(width, 0) * bits + 31) // 32 * 4
+    if not compressed and len(data) < pixels_at + row_bytes * abs(height):
+        raise ValueError(TOO_EARLY)
+    palette = bits <= 8 and not _is_grey(bmp_palette(data))
+    return Header(
+        "BMP", abs(height), width, samples=1 if bits <= 8 and not palette else 3, palette=palette
+    )
+
+
+def bmp_palette(data: bytes) -> list[bytes]:
+    """The colours of a BMP of at most 8 bits, blue first, as many as its bits can name."""
+    dib = struct.unpack_from("<I", data, 14)[0]
+    bits = struct.unpack_from("<H", data, 24 if dib == 12 else 28)[0]
+    n = 1 << bits if dib == 12 else struct.unpack_from("<I", data, 46)[0] or 1 << bits
+    each = 3 if dib == 12 else 4
+    start = 14 + dib
+    return [data[start + each * i :][:3] for i in range(min(n, 1 << bits))]
+
+
+def _is_grey(colours: list[bytes]) -> bool:
+    return all(len(set(colour)) <= 1 for colour in colours)
 
 
 def _webp(data: bytes) -> Header:
     if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
-        raise ValueError("ends too early; copy or download it again")
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        if data[20] & 0x02:
-            raise ValueError("is an animation")
-        width = int.from_bytes(data[24:27], "little") + 1
-        height = int.from_bytes(data[27:30], "little") + 1
-        exif = data.find(b"EXIF", 30) if data[20] & 0x08 else -1
-        orientation = _exif_orientation(data[exif + 8 :]) if exif > 0 else 1
-        return Header("WebP", height, width, orientation, lossless=b"VP8L" in data[30:])
-    if chunk == b"VP8L":
-        bits = struct.unpack_from("<I", data, 21)[0]
-        return Header("WebP", ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1)
-    width, height = struct.unpack_from("<HH", data, 26)
-    return Header("WebP", height & 0x3FFF, width & 0x3FFF, lossless=False)
+        raise ValueError(TOO_EARLY)
+    chunks = _webp_chunks(data)
+    extended, picture = chunks.get(b"VP8X"), chunks.get(b"VP8L", chunks.get(b"VP8 "))
+    if extended is not None and data[extended] & 0x02:
+        raise ValueError("is an animation")
+    if picture is None:
+        raise ValueError("a damaged WebP image; copy or download it again")
+    orientation = 1
+    if extended is not None and b"EXIF" in chunks:
+        block = data[chunks[b"EXIF"] :]
+        orientation = orientation_of(block.removeprefix(b"Exif\0\0"))
+    if b"VP8L" in chunks:
+        bits = struct.unpack_from("<I", data, picture + 1)[0]
+        height, width = ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+        alpha = bool(bits >> 28 & 1)
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, picture + 6))
+        alpha = extended is not None and b"ALPH" in chunks
+    return Header(
+        "WebP", height, width, orientation, lossless=b"VP8L" in chunks, samples=3 + alpha,
+        alpha=alpha,
+    )  # fmt: skip
+
+
+def _webp_chunks(data: bytes) -> dict[bytes, int]:
+    """Where the contents of each chunk begin, by its name."""
+    found: dict[bytes, int] = {}
+    at = 12
+    while at + 8 <= len(data):
+        length: int = struct.unpack_from("<I", data, at + 4)[0]
+        found.setdefault(data[at : at + 4], at + 8)
+        at += 8 + length + length % 2
+    return found
 
 
 def _tiff(data: bytes) -> Header:
-    order = "<" if data[0] == ord("I") else ">"
-    tags, after = _tiff_directory(data, order, struct.unpack_from(order + "I", data, 4)[0])
-    samples, photometric = tags.get(_SAMPLES, 1), tags.get(_PHOTOMETRIC, 1)
-    # OpenCV 5.0 reads four grey samples as one channel and more than four as BGRA, silently.
-    if samples > 4 or (photometric in (0, 1) and samples > 2):
-        raise ValueError(f"has {samples} samples a pixel; save it as 8-bit grey or RGB")
-    if any(len(data) < tags.get(at, 0) + tags.get(n, 0) for at, n in _TIFF_DATA):
-        raise ValueError("ends too early; copy or download it again")
-    if tags.get(_ORIENTATION, 1) != 1:
-        raise ValueError("is a TIFF that is not stored upright; save it upright")
-    if after and not _tiff_directory(data, order, after)[0].get(_SUBFILE, 0) & 1:
-        raise ValueError("has several pages; save each page as a file of its own")
-    return Header("TIFF", tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0))
-
-
-def _tiff_directory(data: bytes, order: str, at: int) -> tuple[dict[int, int], int]:
-    """The first value of each whole-number tag, and where the next directory lies (0: nowhere)."""
-    tags: dict[int, int] = {}
-    count: int = struct.unpack_from(order + "H", data, at)[0]
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind, n = struct.unpack_from(order + "HHI", data, entry)
-        if kind in _TIFF_TYPES:
-            letter = _TIFF_TYPES[kind]
-            fits = n * struct.calcsize(letter) <= 4
-            where = entry + 8 if fits else struct.unpack_from(order + "I", data, entry + 8)[0]
-            if tag in _TIFF_ENDS:  # the last strip or tile: where it begins, how long it is
-                where += (n - 1) * struct.calcsize(letter)
-            tags.setdefault(tag, struct.unpack_from(order + letter, data, where)[0])
-    return tags, struct.unpack_from(order + "I", data, at + 2 + 12 * count)[0]
-
-
-def _exif_orientation(data: bytes) -> int:
-    """Orientation 1..8; 1 where EXIF is absent or broken, as viewers treat it."""
-    order = "<" if data[:2] == b"II" else ">"
-    try:
-        first = struct.unpack_from(order + "I", data, 4)[0]
-        value = _tiff_directory(data, order, first)[0].get(_ORIENTATION, 1)
-    except struct.error:
-        return 1
-    return value if 1 <= value <= 8 else 1
+    layout = read_layout(data)
+    palette = layout.colours is not None
+    return Header(
+        "TIFF",
+        layout.height,
+        layout.width,
+        samples=3 if palette else layout.samples,
+        alpha=layout.alpha,
+        bits=16 if layout.bits == 16 else 8,
+        palette=palette,
+    )

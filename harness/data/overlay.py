@@ -1,13 +1,17 @@
 """What a prediction got right and wrong, drawn over its image."""
 
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
+from harness.data_config import VOID
+
 Array8 = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+Bools = NDArray[np.bool_]
 
 # RGB, after Okabe and Ito (2008), made lighter to stand out on red mucosa: they stay apart for
 # every common kind of colour blindness, and differ in brightness too.
@@ -17,6 +21,7 @@ COLOURS: Final[dict[str, Colour]] = {
     "false alarm": (30, 80, 230),
 }
 _FILL = 0.45  # share of the colour inside a region; its contour is opaque
+_STRIPES: Final[tuple[Colour, ...]] = ((0, 0, 0), (255, 255, 255))  # seen on any colour
 
 
 def overlay(image: Array8, truth: Array8, prediction: Array8) -> Array8:
@@ -24,7 +29,7 @@ def overlay(image: Array8, truth: Array8, prediction: Array8) -> Array8:
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        truth: (H, W), 0 or 1.
+        truth: (H, W), 0 or 1; VOID, where nothing is right or wrong, becomes grey.
         prediction: (H, W), 0 or 1.
 
     Returns:
@@ -35,15 +40,122 @@ def overlay(image: Array8, truth: Array8, prediction: Array8) -> Array8:
     """
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise ValueError(f"sizes differ: {image.shape}, {truth.shape}, {prediction.shape}")
-    said, true = prediction.astype(bool), truth.astype(bool)
-    regions = {"hit": said & true, "miss": true & ~said, "false alarm": said & ~true}
+    void = truth == VOID
+    said, true = prediction.astype(bool) & ~void, truth.astype(bool) & ~void
+    regions = {"hit": said & true, "miss": true & ~said, "false alarm": said & ~true & ~void}
     canvas = image.copy()
     for name, region in regions.items():
-        colour = np.array(COLOURS[name], np.float32)
-        mixed = (1 - _FILL) * canvas[region] + _FILL * colour
-        canvas[region] = np.rint(mixed).astype(np.uint8)
-        canvas[_contour(region, max(1, round(min(truth.shape) / 200)))] = COLOURS[name]
+        _paint(canvas, region, COLOURS[name])
+    _paint(canvas, void, VOID_COLOUR)
     return canvas
+
+
+def _paint(canvas: Array8, region: Bools, colour: Colour) -> None:
+    mixed = (1 - _FILL) * canvas[region] + _FILL * np.array(colour, np.float32)
+    canvas[region] = np.rint(mixed).astype(np.uint8)
+    canvas[_contour(region, _line_px(canvas))] = colour
+
+
+def class_overlay(
+    image: Array8, labels: Array8, *, wrong: Bools | None = None, plain: Collection[int] = ()
+) -> Array8:
+    """The image with each class in its colour and with a contour; VOID is grey.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        labels: class indices and VOID (H, W), or planes (H, W, K) in {0, 1} with VOID; where
+            several classes are, their colours are mixed.
+        wrong: (H, W), the pixels to be hatched.
+        plain: indices of classes that are left as they are.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: when image and labels differ in size.
+    """
+    if image.shape[:2] != labels.shape[:2]:
+        raise ValueError(f"sizes differ: {image.shape}, {labels.shape}")
+    regions = [(colour, region) for colour, region in _regions(labels, plain) if region.any()]
+    colours, painted = _mixed(regions, labels.shape[:2])
+    canvas = image.copy()
+    mixed = (1 - _FILL) * canvas[painted] + _FILL * colours[painted]
+    canvas[painted] = np.rint(mixed).astype(np.uint8)
+    for colour, region in regions:
+        canvas[_contour(region, _line_px(canvas))] = colour
+    if wrong is not None:
+        _hatch(canvas, wrong)
+    return canvas
+
+
+def class_map(labels: Array8, *, plain: Collection[int] = ()) -> Array8:
+    """Each class in its colour on black, RGB uint8 (H, W, 3); arguments as in `class_overlay`."""
+    colours, _ = _mixed(list(_regions(labels, plain)), labels.shape[:2])
+    return np.asarray(np.rint(colours), np.uint8)
+
+
+def wrong_pixels(truth: Array8, prediction: Array8) -> Bools:
+    """Where the prediction differs from the truth, (H, W); nowhere where the truth is VOID."""
+    differs = (truth != prediction) & (truth != VOID)
+    return np.asarray(differs if differs.ndim == 2 else differs.any(axis=2), np.bool_)
+
+
+def unpainted(classes: Sequence[str]) -> frozenset[int]:
+    """Indices of classes that would hide the image: those called background."""
+    return frozenset(k for k, name in enumerate(classes) if name.lower() == "background")
+
+
+def as_rgb(image: NDArray[np.uint8] | NDArray[np.uint16], span: tuple[float, float]) -> Array8:
+    """An image (H, W, C) to look at: uint8 (H, W, 3).
+
+    The stored values `span` become 0 and 255. Fewer than three channels: the first one, grey; of
+    more, the first three.
+    """
+    shown = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    if shown.dtype == np.uint8 and span == (0.0, 255.0):
+        return np.asarray(shown, np.uint8)
+    scaled = (shown.astype(np.float32) - span[0]) * (255 / (span[1] - span[0]))
+    return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
+
+
+def _regions(labels: Array8, plain: Collection[int]) -> Iterator[tuple[Colour, Bools]]:
+    """The colour and the pixels (H, W) of each class that is painted, then of VOID."""
+    if labels.ndim == 2:
+        indices = [int(k) for k in np.unique(labels) if k != VOID]
+        planes = {k: labels == k for k in indices}
+        void = labels == VOID
+    else:
+        planes = {k: labels[..., k] == 1 for k in range(labels.shape[2])}
+        void = (labels == VOID).any(axis=2)
+    for k, region in planes.items():
+        if k not in plain:
+            yield CLASS_COLOURS[k % len(CLASS_COLOURS)], region
+    yield VOID_COLOUR, void
+
+
+def _mixed(
+    regions: Sequence[tuple[Colour, Bools]], size: tuple[int, ...]
+) -> tuple[NDArray[np.float64], Bools]:
+    """The mean colour of the regions at each pixel (H, W, 3), and where there are any (H, W)."""
+    total, count = np.zeros((*size, 3)), np.zeros(size)
+    for colour, region in regions:
+        total[region] += np.array(colour)
+        count[region] += 1
+    return total / np.maximum(count, 1)[..., None], count > 0
+
+
+def _hatch(canvas: Array8, where: Bools) -> None:
+    """Diagonal stripes in black and white with gaps between, so that the class shows through."""
+    width = _line_px(canvas)
+    ys, xs = np.nonzero(where)
+    stripe = (xs + ys) // width % 6
+    for k, colour in enumerate(_STRIPES):
+        canvas[ys[stripe == k], xs[stripe == k]] = colour
+
+
+def _line_px(canvas: Array8) -> int:
+    height, width = canvas.shape[:2]
+    return max(1, round(min(int(height), int(width)) / 200))
 
 
 def _contour(region: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:

@@ -1,18 +1,19 @@
 """How images and masks change size, for the cache, the metrics and the report alike."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Array8 = NDArray[np.uint8]
+Picture = NDArray[Any]  # uint8 or uint16
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 Fit = Literal["stretch", "pad"]
 
 
-def resize_image(image: Array8, size: Size) -> Array8:
+def resize_image(image: Picture, size: Size) -> Picture:
     """An image (H, W, C) or (H, W) at `size` = (height, width): INTER_AREA down, INTER_LINEAR up.
 
     Down means: to fewer pixels in all.
@@ -22,21 +23,27 @@ def resize_image(image: Array8, size: Size) -> Array8:
         return image
     down = height * width < image.shape[0] * image.shape[1]
     how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+    return _resized(image, size, how)
 
 
-def resize_mask(mask: Array8, size: Size) -> Array8:
-    """A mask (H, W) in {0, 1} at `size`: a pixel is 1 where at least half of it is (INTER_AREA)."""
+def resize_mask(mask: Array8, size: Size, *, nearest: bool = False) -> Array8:
+    """A mask (H, W), or one plane for each class (H, W, K), at `size`.
+
+    Args:
+        nearest: for values that are indices or void. Otherwise they are 0 and 1, and a pixel is 1
+            where at least half of it is (INTER_AREA).
+    """
     height, width = size
-    if mask.shape == (height, width):
+    if mask.shape[:2] == (height, width):
         return mask
-    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return (share >= 0.5).astype(np.uint8)
+    if nearest:
+        return _resized(mask, size, cv2.INTER_NEAREST_EXACT)
+    return (_resized(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5).astype(np.uint8)
 
 
-def resize_truth(mask: Array8, eval_size: int) -> Array8:
-    """The truth (eval_size, eval_size) in {0, 1} that metrics compare with: the whole image."""
-    return resize_mask(mask, (eval_size, eval_size))
+def resize_truth(mask: Array8, eval_size: int, *, nearest: bool = False) -> Array8:
+    """The truth (eval_size, eval_size) that metrics compare with: the whole image."""
+    return resize_mask(mask, (eval_size, eval_size), nearest=nearest)
 
 
 def content_box(shape: Size, size: Size, fit: Fit) -> Box:
@@ -51,21 +58,34 @@ def content_box(shape: Size, size: Size, fit: Fit) -> Box:
     return 0, 0, max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-def fit_image(image: Array8, size: Size, fit: Fit) -> Array8:
-    """An image (H, W, 3) brought to `size`; padding is 0."""
+def fit_image(image: Picture, size: Size, fit: Fit) -> Picture:
+    """An image (H, W, C) brought to `size`; padding is 0."""
     _, _, height, width = content_box((image.shape[0], image.shape[1]), size, fit)
-    return _padded(resize_image(image, (height, width)), size)
+    return _padded(resize_image(image, (height, width)), size, 0)
 
 
-def fit_mask(mask: Array8, size: Size, fit: Fit) -> Array8:
-    """A mask (H, W) brought to `size`; padding is background."""
+def fit_mask(
+    mask: Array8, size: Size, fit: Fit, *, nearest: bool = False, padding: int = 0
+) -> Array8:
+    """A mask brought to `size`, padded with the value `padding`."""
     _, _, height, width = content_box((mask.shape[0], mask.shape[1]), size, fit)
-    return _padded(resize_mask(mask, (height, width)), size)
+    return np.asarray(_padded(resize_mask(mask, (height, width), nearest=nearest), size, padding))
 
 
-def _padded(picture: Array8, size: Size) -> Array8:
+def _resized(picture: Picture, size: Size, how: int) -> Picture:
+    """OpenCV's resize for any number of channels: it takes four at once."""
+    flat = picture.reshape(*picture.shape[:2], -1)
+    parts = [
+        cv2.resize(np.ascontiguousarray(flat[..., k : k + 4]), size[::-1], interpolation=how)
+        for k in range(0, flat.shape[2], 4)
+    ]
+    joined = np.dstack(parts) if len(parts) > 1 else parts[0]
+    return np.asarray(joined, picture.dtype).reshape(*size, *picture.shape[2:])
+
+
+def _padded(picture: Picture, size: Size, value: int) -> Picture:
     if picture.shape[:2] == size:
         return picture
-    canvas = np.zeros((*size, *picture.shape[2:]), np.uint8)
+    canvas = np.full((*size, *picture.shape[2:]), value, picture.dtype)
     canvas[: picture.shape[0], : picture.shape[1]] = picture
     return canvas

@@ -1,267 +1,116 @@
-"""Who trains, who validates, who waits: `split.csv`, made once and never changed."""
+"""Dividing a dataset once, into a `split.csv` that never changes (see `split_file`)."""
 
-import csv
-import hashlib
-import io
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal, cast
+from collections.abc import Sequence
 
-from harness import files
-from harness.config import SplitConfig
-from harness.data.copies import Thumbnail, group_copies, thumbnail
-from harness.data.pictures import read_pair
-from harness.data.sources import Dataset, Pair, list_problems
-from harness.errors import DataError, nearest
+from harness.data.copies import Copy, find_copies
+from harness.data.dividing import deal_folds, deal_roles, gather
+from harness.data.grouping import check_sides, declared_groups, join_groups
+from harness.data.look import Look
+from harness.data.pairs import ROLES, Dataset, Role
+from harness.data.role_lists import read_role_lists
+from harness.data.split_file import (
+    COLUMNS,
+    SplitRow,
+    inside,
+    read_split,
+    verify_split,
+    write_split,
+)
+from harness.data_config import SplitConfig
+from harness.errors import DataError
 
-Role = Literal["train", "val", "test"]
-Progress = Callable[[int, int], None]
-ROLES: tuple[Role, ...] = ("train", "val", "test")
-COLUMNS = ("image", "mask", "role", "group", "image_sha256", "mask_sha256")
-_MOST_BYTES = 100_000_000
-_THREADS = 4
-_HASH = re.compile(r"[0-9a-f]{64}")
+__all__ = [
+    "COLUMNS",
+    "ROLES",
+    "SplitRow",
+    "inside",
+    "make_split",
+    "read_split",
+    "verify_split",
+    "write_split",
+]
 
-
-@dataclass(frozen=True)
-class SplitRow:
-    """One line of `split.csv`. `row` is its number from 0; paths are posix, relative to the root.
-
-    Rows of one `group` share a role: the group is the first image of those that show the same.
-    """
-
-    row: int
-    image: str
-    mask: str
-    role: Role
-    group: str
-    image_sha256: str
-    mask_sha256: str
+_VAL_SHARE = 0.1  # of the training images, where the data declares roles but no val
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What is remembered of a pair that was read once."""
+def make_split(dataset: Dataset, looks: Sequence[Look], config: SplitConfig) -> list[SplitRow]:
+    """Divide a dataset, or take the roles that its files or lists declare.
 
-    image_sha256: str
-    mask_sha256: str
-    pixels: str  # hash of the decoded image
-    thumbnail: Thumbnail
+    Copies and declared groups stay on one side. Without val, a tenth of train validates; with
+    folds, all but test is dealt to them, `config.fold` validates. The order follows from the seed
+    and the first image of each group, so it does not depend on the machine.
 
-
-def make_split(
-    dataset: Dataset, config: SplitConfig, *, progress: Progress | None = None
-) -> list[SplitRow]:
-    """Divide a dataset; every pair is read once, so that all bad files are found here.
-
-    The order follows from the seed and the first image of each group, so it does not depend on
-    the machine, and a picture that is stored twice lies on one side (see `copies`).
+    Args:
+        looks: what `look_at_all` found, in the order of the dataset's pairs.
 
     Raises:
-        DataError: every file that cannot be used; or too few different images to divide.
+        DataError: too few different images to divide; a class that train or val would lack;
+            copies or a group on two declared sides; lists or groups that do not fit the data.
     """
-    seen = _read_all(dataset, progress)
-    leaders = group_copies([one.pixels for one in seen], [one.thumbnail for one in seen])
+    copies = find_copies([one.pixels for one in looks], [one.thumbnail for one in looks])
+    declared = declared_groups(dataset, config.group)
+    leaders = join_groups(copies, declared)
     groups = [dataset.pairs[leader].image.as_posix() for leader in leaders]
-    role_of = _assign(Counter(groups), config)
+    given = _declared_roles(dataset, config, copies, declared)
+    roles, folds = _divided(dataset, looks, groups, given, config)
     return [
         SplitRow(
             row=index,
             image=pair.image.as_posix(),
-            mask=pair.mask.as_posix(),
-            role=role_of[group],
-            group=group,
+            mask="|".join(mask.as_posix() for mask in pair.masks),
+            role=roles[index],
+            group=groups[index],
             image_sha256=one.image_sha256,
             mask_sha256=one.mask_sha256,
+            fold=folds[index],
         )
-        for index, (pair, one, group) in enumerate(zip(dataset.pairs, seen, groups, strict=True))
+        for index, (pair, one) in enumerate(zip(dataset.pairs, looks, strict=True))
     ]
 
 
-def write_split(path: Path, rows: Sequence[SplitRow]) -> None:
-    """Write `split.csv`, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
-    files.write_text(path, text.getvalue())
+def _declared_roles(
+    dataset: Dataset, config: SplitConfig, copies: Sequence[Copy], declared: Sequence[str | None]
+) -> list[Role] | None:
+    """The roles of lists or of the data itself, checked; None where there are none."""
+    own = [pair.role for pair in dataset.pairs if pair.role is not None]
+    if config.lists is not None:
+        if own:
+            raise DataError("split.lists: the data declares roles of its own; use one or the other")
+        own = read_role_lists(dataset, config.lists)
+    if not own:
+        return None
+    if "train" not in own:
+        raise DataError(f"{dataset.name}: declares roles, but no image is of train")
+    check_sides(dataset.pairs, own, copies, declared)
+    return own
 
 
-def read_split(path: Path) -> list[SplitRow]:
-    """Read and check a `split.csv`.
-
-    Raises:
-        DataError: every problem as `file:line: column: what is wrong`.
-    """
-    lines = _read_csv(path)
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise DataError(f"{path}:1: the columns must be {','.join(COLUMNS)}")
-    problems: list[str] = []
-    rows: list[SplitRow] = []
-    for row, cells in enumerate(lines[1:]):
-        found = _row_problems(cells)
-        problems += [f"{path}:{row + 2}: {problem}" for problem in found]
-        if not found:
-            image, mask, role, group, *hashes = cells
-            rows.append(SplitRow(row, image, mask, cast(Role, role), group, *hashes))
-    problems += [f"{path}: {problem}" for problem in _split_problems(rows, whole=not problems)]
-    if problems:
-        raise list_problems(problems)
-    return rows
-
-
-def verify_split(rows: Iterable[SplitRow], root: Path) -> None:
-    """Check that the train and val files are there and unchanged. Test files are not opened.
-
-    Raises:
-        DataError: every file that is missing or has changed.
-    """
-    expected = [
-        item
-        for row in rows
-        if row.role != "test"
-        for item in ((row.image, row.image_sha256), (row.mask, row.mask_sha256))
-    ]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda item: _changed(root, *item), expected)
-        problems = [problem for problem in found if problem is not None]
-    if problems:
-        raise list_problems(problems, f"{root}: ")
+def _divided(
+    dataset: Dataset,
+    looks: Sequence[Look],
+    groups: Sequence[str],
+    given: Sequence[Role] | None,
+    config: SplitConfig,
+) -> tuple[list[Role], list[int | None]]:
+    """The role and the fold of each image."""
+    none: list[int | None] = [None] * len(groups)
+    if given is not None and "val" in given and config.folds is None:
+        return list(given), none
+    free = [index for index in range(len(groups)) if given is None or given[index] != "test"]
+    pool = gather([groups[i] for i in free], [looks[i].shares for i in free], dataset.data)
+    n_test = round(len(free) * config.fractions[2]) if given is None else 0
+    if config.folds is not None:
+        of_group = deal_folds(pool, config.folds, n_test, config.seed, dataset.data)
+        folds = [of_group.get(group) for group in groups]
+        return [_role(fold, config.fold) for fold in folds], folds
+    share = config.fractions[1] if given is None else _VAL_SHARE
+    n_val = min(max(1, round(len(free) * share)), max(1, len(free) - 1))
+    n_test = min(n_test, max(0, len(free) - n_val - 1))
+    roles = deal_roles(pool, n_val, n_test, config.seed, dataset.data)
+    return [roles.get(group, "test") for group in groups], none
 
 
-def inside(root: Path, relative: str) -> Path:
-    """The file a row names. Raises DataError where a link leads out of the root."""
-    path = root / relative
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{path}: a link that leaves the folder; put the file itself here")
-    return path
-
-
-def _read_all(dataset: Dataset, progress: Progress | None) -> list[_Seen]:
-    def look(pair: Pair) -> _Seen | str:
-        try:
-            loaded = read_pair(
-                dataset.root / pair.image, dataset.root / pair.mask, dataset.max_pixels
-            )
-        except DataError as error:
-            return str(error)
-        pixels = hashlib.sha256(str(loaded.image.shape).encode() + loaded.image.tobytes())
-        return _Seen(
-            loaded.image_sha256, loaded.mask_sha256, pixels.hexdigest(), thumbnail(loaded.image)
-        )
-
-    seen: list[_Seen] = []
-    problems: list[str] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for done, result in enumerate(pool.map(look, dataset.pairs), start=1):
-            if isinstance(result, str):
-                problems.append(result)
-            else:
-                seen.append(result)
-            if progress is not None:
-                progress(done, len(dataset.pairs))
-    if problems:
-        raise list_problems(problems)
-    return seen
-
-
-def _assign(sizes: Mapping[str, int], config: SplitConfig) -> dict[str, Role]:
-    """A role for each group, as near to the wanted shares as whole groups allow."""
-    if len(sizes) < 2:
-        raise DataError("only one different image; a split needs at least one to train, one to val")
-    total = sum(sizes.values())
-    n_val = min(max(1, round(total * config.fractions[1])), total - 1)
-    n_test = min(round(total * config.fractions[2]), total - n_val - 1)
-    room: dict[Role, int] = {"val": n_val, "test": n_test}
-    roles: dict[str, Role] = {}
-    for name in sorted(sizes, key=lambda name: _rank(config.seed, name)):
-        fitting: list[Role] = [role for role in room if sizes[name] <= room[role]]
-        roles[name] = fitting[0] if fitting else "train"
-        if fitting:
-            room[fitting[0]] -= sizes[name]
-    if "val" not in roles.values():  # every group was larger than the room: the smallest goes
-        train = [name for name, role in roles.items() if role == "train"]
-        spare = train if len(train) > 1 else [name for name in roles if name not in train]
-        roles[min(spare, key=lambda name: sizes[name])] = "val"
-    return roles
-
-
-def _rank(seed: int, name: str) -> bytes:
-    """A position that no library's generator decides, so that it never changes."""
-    return hashlib.sha256(f"{seed} {name}".encode()).digest()
-
-
-def _read_csv(path: Path) -> list[list[str]]:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; not a split")
-        text = path.read_text(encoding="utf-8")
-        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from None
-
-
-def _row_problems(cells: list[str]) -> list[str]:
-    if len(cells) != len(COLUMNS):
-        return [f"has {len(cells)} cells; {len(COLUMNS)} are needed"]
-    image, mask, role, group, *hashes = cells
-    problems = [
-        f"{column}: {path!r} must be a path below the data folder, with /"
-        for column, path in (("image", image), ("mask", mask))
-        if not _is_safe(path)
-    ]
-    if role not in ROLES:
-        problems.append(f"role: {role!r} is no role{nearest(role, ROLES)}")
-    if not group:
-        problems.append("group: is empty")
-    problems += [
-        f"{column}: {value!r} is no SHA-256 of 64 hexadecimal digits"
-        for column, value in zip(COLUMNS[4:], hashes, strict=True)
-        if not _HASH.fullmatch(value)
-    ]
-    return problems
-
-
-def _is_safe(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    plain = path.isprintable() and "\\" not in path and ":" not in path
-    return bool(parts) and plain and not path.startswith("/") and ".." not in parts
-
-
-def _split_problems(rows: list[SplitRow], *, whole: bool) -> list[str]:
-    """What is wrong between rows: pictures on two sides, files named twice, nobody to train."""
-    problems: list[str] = []
-    for column in ("group", "image_sha256"):
-        first: dict[str, SplitRow] = {}
-        for row in rows:
-            other = first.setdefault(getattr(row, column), row)
-            if other.role != row.role:
-                problems.append(
-                    f"{row.image} ({row.role}) and {other.image} ({other.role}) have one {column}; "
-                    "one picture must not lie on two sides"
-                )
-    for column in ("image", "mask"):
-        counts = Counter(getattr(row, column) for row in rows)
-        problems += [f"{column}: {name} is named twice" for name, n in counts.items() if n > 1]
-    if whole:
-        roles = {row.role for row in rows}
-        problems += [
-            f"no row has the role {role}" for role in ("train", "val") if role not in roles
-        ]
-    return problems
-
-
-def _changed(root: Path, relative: str, expected: str) -> str | None:
-    try:
-        actual = files.sha256(inside(root, relative))
-    except DataError as error:
-        return str(error)
-    except OSError:
-        return f"{relative}: is missing, but the split names it"
-    return None if actual == expected else f"{relative}: has changed since the split was made"
+def _role(fold: int | None, validating: int) -> Role:
+    if fold is None:
+        return "test"
+    return "val" if fold == validating else "train"

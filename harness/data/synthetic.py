@@ -23,6 +23,7 @@ Plane = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 JPEG_QUALITY: Final = 95
+DIFFICULTY: Final = 0.33
 _ASPECTS: Final = (1.0, 1.0, 1.13, 1.25)  # Kvasir-SEG: mostly 1.0 to 1.3
 _MUCOSA: Final = np.array([0.86, 0.47, 0.37], np.float32)  # RGB
 _MUCUS: Final = np.array([0.86, 0.70, 0.34], np.float32)
@@ -36,14 +37,16 @@ def generate(
     count: int = 64,
     size: int = 160,
     seed: int = 0,
+    difficulty: float = DIFFICULTY,
     progress: Progress | None = None,
 ) -> Path:
     """Write `images/*.jpg` and `masks/*.png` (0 and 255) into a new folder, whole or not at all.
 
-    Picture i depends on seed, size and i only. None is empty.
+    Picture i depends on seed, size, difficulty and i only. None is empty.
 
     Args:
         size: pixels of the shorter side.
+        difficulty: share of polyps that are flat and hardly coloured, 0 to 1.
 
     Returns:
         The folder.
@@ -57,7 +60,7 @@ def generate(
         for part in ("images", "masks"):
             (temporary / part).mkdir()
         for index in range(count):
-            image, mask = draw(size, seed, index)
+            image, mask = draw(size, seed, index, difficulty)
             options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
             name = f"polyp-{index:04d}"
             _save(temporary / "images" / f"{name}.jpg", image[:, :, ::-1], options)
@@ -88,7 +91,7 @@ class _Scene:
     depth: Plane  # 0 near the camera, 1 down the lumen
 
 
-def draw(size: int, seed: int, index: int) -> tuple[Array8, Array8]:
+def draw(size: int, seed: int, index: int, difficulty: float = DIFFICULTY) -> tuple[Array8, Array8]:
     """One picture: uint8 (H, W, 3) RGB and its mask uint8 (H, W) in {0, 1}."""
     rng = np.random.default_rng([seed, index])
     view = _view(rng, size)
@@ -97,7 +100,7 @@ def draw(size: int, seed: int, index: int) -> tuple[Array8, Array8]:
     bare = scene.colour.copy()
     mask = np.zeros(view.shape, bool)
     for _ in range(int(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05]))):
-        mask |= _add_polyp(rng, view, scene, frame)
+        mask |= _add_polyp(rng, view, scene, frame, difficulty)
     mask &= ~_add_hiding_fold(rng, view, scene, bare, mask & frame)
     _add_mucus(rng, view, scene)
     image = _photograph(rng, view, scene)
@@ -153,10 +156,10 @@ def _vessels(rng: Generator, view: _View) -> Plane:
 
 
 def _add_polyp(
-    rng: Generator, view: _View, scene: _Scene, frame: NDArray[np.bool_]
+    rng: Generator, view: _View, scene: _Scene, frame: NDArray[np.bool_], difficulty: float
 ) -> NDArray[np.bool_]:
-    """Raise and colour one polyp; its pixels. A third are hard: flat and hardly coloured."""
-    hard = rng.random() < 0.33
+    """Raise and colour one polyp; its pixels. The hard ones are flat and hardly coloured."""
+    hard = rng.random() < difficulty
     contrast = rng.uniform(0.12, 0.3) if hard else rng.uniform(0.35, 1.0)
     steepness = rng.uniform(0.3, 0.5) if hard else rng.uniform(0.5, 1.0)
     radius = float(np.exp(rng.uniform(np.log(0.06), np.log(0.36))))

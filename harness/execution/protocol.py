@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.config import ObjectiveConfig, TrialConfig
+from harness.data_config import StudyDataConfig
 from harness.records import Failure
 
 Decision = Literal["continue", "prune", "stop"]
@@ -34,7 +35,8 @@ class TrialTask(_Message):
     data_root: Path
     split_csv: Path
     cache: Path
-    eval_size: int
+    augments: Path
+    data: StudyDataConfig
     max_pixels: float
     device: str
 

@@ -24,6 +24,7 @@ import torch
 from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
 from harness.data.splits import read_split
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError, UserError
 from harness.execution.protocol import (
     ORDER,
@@ -115,7 +116,7 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         task.cache,
         task.config.data.height_width,
         task.config.data.fit,
-        task.eval_size,
+        task.data.model_dump_json(),
         task.max_pixels,
     )
     result = fit(
@@ -126,8 +127,8 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         seed=task.seed,
         device=device,
         precision=precision,
-        eval_size=task.eval_size,
         objective=task.objective,
+        augments=task.augments,
         on_epoch=lambda line: channel.ask(EpochDone(metrics=metrics_of(line), **same)),
     )
     return Ended(
@@ -148,14 +149,13 @@ def _images(
     folder: Path,
     size: tuple[int, int],
     fit: Fit,
-    eval_size: int,
+    data_json: str,
     max_pixels: float,
 ) -> tuple[ImageCache, dict[int, str]]:
     """The cached images of a study, kept open from trial to trial, and their names by row."""
     rows = read_split(split_csv)
-    cache = open_cache(
-        root, rows, size=size, fit=fit, eval_size=eval_size, folder=folder, max_pixels=max_pixels
-    )
+    data = StudyDataConfig.model_validate_json(data_json)  # text is hashable, for lru_cache
+    cache = open_cache(root, rows, data, size=size, fit=fit, folder=folder, max_pixels=max_pixels)
     return cache, {number: row.image for number, row in enumerate(rows)}
 
 

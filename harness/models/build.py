@@ -23,6 +23,9 @@ def build_network(
 
     `save_pretrained` of it writes a folder that a plain `smp.from_pretrained` reads back.
 
+    Pretrained weights of a first layer that saw three colours are spread over other channels as
+    the libraries do: for one channel their sum; for more, the three in turn, times 3 / in_channels.
+
     Args:
         pretrained: False builds it with random weights whatever the configuration says, for
             weights that are loaded afterwards.

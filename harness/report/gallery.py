@@ -4,31 +4,29 @@ Drawn from the kept probabilities and the data folder. Only images of the valida
 opened; a picture that cannot be had costs a note, never the report.
 """
 
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.overlay import overlay
-from harness.data.pictures import LoadedPair, read_image, read_mask, read_pair
-from harness.data.resize import resize_image, resize_mask, resize_truth
+from harness.data.overlay import as_rgb
+from harness.data.pictures import LoadedPair, read_mask, read_pair
+from harness.data.resize import resize_image, resize_truth
 from harness.data.splits import SplitRow, inside, read_split
+from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.paths import TrialPaths
 from harness.records import TrialRecord
 from harness.report.choosing import Chosen, Floats, choose_images, describe
+from harness.report.panels import flat, overlaid, read_decision, shown_at
 from harness.report.tables import StudyTables, ranked_records
-from harness.training.metrics import per_image, read_scores
+from harness.training.metrics import ImageScores, per_image, read_scores
 
 Array8 = NDArray[np.uint8]
 
 N_TRIALS = 3
-DECIDED = 128  # kept probabilities are np.rint(255 p): p >= 0.5 from here on
-CLASS = 1  # the one foreground class of two-class tasks
 _PIXELS = (320, 384)  # least and most a panel is stored with
 
 
@@ -37,10 +35,12 @@ class Prediction:
     """What one trial makes of an image.
 
     Attributes:
-        dice: of the decisions at eval_size, in [0, 1]; None (as iou) where nothing is to be found.
+        dice: of the decisions at eval_size, in [0, 1]; the mean over the classes to be found,
+            None (as iou) where there is none.
         false_pixels: how many pixels were decided wrongly to be something, at eval_size.
-        mask: the decision, 0 or 255, as large as the image.
-        overlay: RGB, hits, misses and false alarms in their colours.
+        mask: the decision, drawn as the truth, as large as the image.
+        overlay: RGB, hits, misses and false alarms in their colours; of several classes the
+            decided ones, wrong pixels hatched.
     """
 
     number: int
@@ -60,7 +60,7 @@ class GalleryImage:
         why: the reason for which it was chosen.
         aspect: width over height of the original; all pictures here are squares.
         image: RGB, uint8 (side, side, 3).
-        truth: 0 or 255, uint8 (side, side).
+        truth: 0 or 255, uint8 (side, side); of several classes their colours, RGB.
     """
 
     row: int
@@ -91,8 +91,8 @@ class _Trial:
     iou: dict[int, float | None]
     false_pixels: dict[int, int]
 
-    def has(self, row: int) -> bool:
-        return row in self.dice and self.paths.probability(row, CLASS).is_file()
+    def has(self, row: int, data: StudyDataConfig) -> bool:
+        return row in self.dice and all(path.is_file() for path in _kept(self.paths, row, data))
 
 
 def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
@@ -110,7 +110,9 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
     if not tables.paths.split_csv.is_file():
         return Gallery((), (*notes, "split.csv is missing, so no images are shown."))
     rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
-    shared = [row for row in rows.values() if all(trial.has(row.row) for trial in trials)]
+    shared = [
+        row for row in rows.values() if all(t.has(row.row, tables.config.data) for t in trials)
+    ]
     images = []
     for chosen in _choose(tables, data_root, shared, trials[0]):
         try:
@@ -130,18 +132,30 @@ def _leading(tables: StudyTables) -> tuple[list[_Trial], list[str]]:
             continue
         scores = read_scores(paths.scores_csv)
         metrics = per_image(scores)
-        kept = [i for i in range(len(scores)) if scores.class_index[i] == CLASS]
-        seen = {int(scores.row[i]): bool(scores.has_truth[i]) for i in kept}
-        values = {
-            name: {
-                int(scores.row[i]): float(metrics[name][i]) if seen[int(scores.row[i])] else None
-                for i in kept
-            }
-            for name in ("dice", "iou")
-        }
-        false_pixels = {int(scores.row[i]): int(scores.fp[i]) for i in kept}
+        values = {name: _by_row(scores, metrics[name]) for name in ("dice", "iou")}
+        false_pixels = dict.fromkeys(values["dice"], 0)
+        for row, fp in zip(scores.row.tolist(), scores.fp.tolist(), strict=True):
+            false_pixels[row] += fp
         trials.append(_Trial(record, rank, paths, values["dice"], values["iou"], false_pixels))
     return trials, notes
+
+
+def _by_row(scores: ImageScores, values: Floats) -> dict[int, float | None]:
+    """A metric of each image: the mean over the classes that its truth has, None without any."""
+    found: dict[int, list[float]] = {row: [] for row in scores.row.tolist()}
+    for row, has, value in zip(
+        scores.row.tolist(), scores.has_truth.tolist(), values.tolist(), strict=True
+    ):
+        if has:
+            found[row].append(value)
+    return {row: sum(each) / len(each) if each else None for row, each in found.items()}
+
+
+def _kept(paths: TrialPaths, row: int, data: StudyDataConfig) -> list[Path]:
+    """The pictures that the decisions of an image are read from."""
+    if data.task == "multiclass":
+        return [paths.decision(row)]
+    return [paths.probability(row, index) for index in data.scored_classes]
 
 
 def _choose(
@@ -164,26 +178,36 @@ def _shapes(
     """Descriptors of the masks that can be read; those that cannot are noted if they are chosen."""
     for row in rows:
         try:
-            mask = read_mask(inside(data_root, row.mask), tables.config.limits.max_pixels)
+            masks = [inside(data_root, mask) for mask in row.masks]
+            mask = read_mask(masks, tables.config.data, tables.config.limits.max_pixels)
         except (DataError, OSError):
             continue
-        shape = describe(resize_truth(mask, tables.config.data.eval_size))
+        data = tables.config.data
+        shape = _described(resize_truth(mask, data.eval_size, nearest=data.indexed), data)
         if shape is not None:
             yield row.row, shape
+
+
+def _described(truth: Array8, data: StudyDataConfig) -> Floats | None:
+    """What tells truths apart: size and shape; of several classes the share of each."""
+    if data.task == "binary":
+        return describe(np.where(truth == VOID, 0, truth).astype(np.uint8))
+    if data.task == "multilabel":
+        return np.asarray((truth == 1).mean(axis=(0, 1)), np.float64)
+    return np.array([(truth == k).mean() for k in data.scored_classes])
 
 
 def _draw(
     tables: StudyTables, data_root: Path, row: SplitRow, chosen: Chosen, trials: Sequence[_Trial]
 ) -> GalleryImage:
     pair = _read_unchanged(tables, data_root, row)
-    eval_size = tables.config.data.eval_size
-    side = min(max(eval_size, _PIXELS[0]), _PIXELS[1])
-    image = resize_image(pair.image, (side, side))
-    truth = _shown(resize_truth(pair.mask, eval_size), side)
+    data = tables.config.data
+    side = min(max(data.eval_size, _PIXELS[0]), _PIXELS[1])
+    image = resize_image(as_rgb(pair.image, data.range), (side, side))
+    truth = shown_at(resize_truth(pair.mask, data.eval_size, nearest=data.indexed), side, data)
     predictions = []
     for trial in trials:
-        decided = _decision(trial.paths.probability(row.row, CLASS), eval_size)
-        shown = _shown(decided, side)
+        shown = shown_at(read_decision(_kept(trial.paths, row.row, data), data), side, data)
         predictions.append(
             Prediction(
                 number=trial.record.number,
@@ -191,8 +215,8 @@ def _draw(
                 dice=trial.dice[row.row],
                 iou=trial.iou[row.row],
                 false_pixels=trial.false_pixels[row.row],
-                mask=255 * shown,
-                overlay=overlay(image, truth, shown),
+                mask=flat(shown, data),
+                overlay=overlaid(image, truth, shown, data),
             )
         )
     return GalleryImage(
@@ -201,43 +225,15 @@ def _draw(
         why=chosen.why,
         aspect=pair.image.shape[1] / pair.image.shape[0],
         image=image,
-        truth=255 * truth,
+        truth=flat(truth, data),
         predictions=tuple(predictions),
     )
 
 
 def _read_unchanged(tables: StudyTables, data_root: Path, row: SplitRow) -> LoadedPair:
-    pair = read_pair(
-        inside(data_root, row.image), inside(data_root, row.mask), tables.config.limits.max_pixels
-    )
+    masks = [inside(data_root, mask) for mask in row.masks]
+    config = tables.config
+    pair = read_pair(inside(data_root, row.image), masks, config.data, config.limits.max_pixels)
     if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
         raise DataError(f"{row.image} or its mask has changed since the study was made")
     return pair
-
-
-def _decision(path: Path, eval_size: int) -> Array8:
-    """The decided pixels (eval_size, eval_size), 0 or 1, of a kept probability picture."""
-    grey = read_image(path, float(eval_size * eval_size))[..., 0]
-    if grey.shape != (eval_size, eval_size):
-        raise DataError(f"{path}: {grey.shape[1]} x {grey.shape[0]} pixels, not {eval_size} square")
-    return (grey >= DECIDED).astype(np.uint8)
-
-
-def _shown(mask: Array8, side: int) -> Array8:
-    """A mask at the panel's size; enlarged, its pixels stay visible as what they are."""
-    if mask.shape[0] > side:
-        return resize_mask(mask, (side, side))
-    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def data_uri(picture: Array8) -> str:
-    """A picture as a `data:` address: RGB (H, W, 3) as WebP, a mask (H, W) as PNG, exactly."""
-    if picture.ndim == 3:
-        kind, stored = "webp", np.ascontiguousarray(picture[..., ::-1])
-        settings = [cv2.IMWRITE_WEBP_QUALITY, 86]
-    else:
-        kind, stored, settings = "png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    done, data = cv2.imencode(f".{kind}", stored, settings)
-    if not done:
-        raise DataError(f"a picture of {picture.shape} could not be stored as {kind}")
-    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

@@ -12,12 +12,15 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from harness import files
-from harness.data.overlay import COLOURS
+from harness.data.overlay import COLOURS, unpainted
+from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
+from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
 from harness.report.figures.charts import Section, sections
-from harness.report.gallery import Gallery, build_gallery, data_uri
-from harness.report.sheets import failed_sheet, ranking_sheet, unranked_sheet
+from harness.report.gallery import Gallery, build_gallery
+from harness.report.panels import data_uri
+from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
 from harness.report.tables import (
     StudyTables,
@@ -61,6 +64,7 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
     return _template().render(
         name=tables.paths.name,
         objective=tables.config.objective,
+        task=tables.config.data.task,
         policy=_policy(scripts),
         style=_part("page.css"),
         scripts=scripts,
@@ -72,11 +76,13 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
         pruned=unranked_sheet(tables, "pruned"),
         running=unranked_sheet(tables, "running"),
         failed=failed_sheet(tables),
+        classes=class_sheet(tables),
         best=best_configuration(tables),
         best_number=ranked[0].number if ranked else None,
         sections=figures,
         gallery=gallery,
-        legend={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in COLOURS.items()},
+        overlay_text=_overlay_text(tables.config.data),
+        legend={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in _legend(tables)},
         definition=_definition(tables, split),
         stamps=_stamps(tables),
         study_yaml=tables.paths.study_yaml.read_text(encoding="utf-8"),
@@ -111,6 +117,25 @@ def page_data(tables: StudyTables) -> dict[str, Any]:
     }
 
 
+def _legend(tables: StudyTables) -> list[tuple[str, Colour]]:
+    """What the colours of sample predictions mean."""
+    data = tables.config.data
+    if data.task == "binary":
+        meanings = list(COLOURS.items())
+    else:
+        plain = unpainted(data.classes)
+        meanings = [
+            (name, CLASS_COLOURS[k]) for k, name in enumerate(data.classes) if k not in plain
+        ]
+    return [*meanings, ("does not count", VOID_COLOUR)] if data.has_void else meanings
+
+
+def _overlay_text(data: StudyDataConfig) -> str:
+    if data.task == "binary":
+        return "Hits, misses and false alarms"
+    return "Classes, wrong pixels hatched,"
+
+
 def _headline(tables: StudyTables) -> list[tuple[str, str]]:
     """The leading trial's numbers in large type."""
     ranked = ranked_records(tables)
@@ -118,7 +143,7 @@ def _headline(tables: StudyTables) -> list[tuple[str, str]]:
         return []
     metric = tables.config.objective.metric
     shown: list[tuple[str, str]] = [(metric, f"{ranked[0].value:.4f}")]
-    for key in ("best/dice", "best/iou"):
+    for key in ("best/dice", "best/iou", "best/miou"):
         name = key.replace("best/", "val/")
         if key in ranked[0].best and name != metric:
             shown.append((name, f"{ranked[0].best[key]:.4f}"))

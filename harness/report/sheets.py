@@ -1,5 +1,6 @@
 """The tables of the page: cells know what to show, what to sort by, what is exact."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from harness.records import TrialRecord
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import duration, short, text_of
+from harness.training.metrics import read_scores
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,46 @@ def failed_sheet(tables: StudyTables) -> Sheet:
     return Sheet(tuple(columns), tuple(rows))
 
 
+def class_sheet(tables: StudyTables, n_trials: int = 3) -> Sheet:
+    """Each class with the number of images that have it, and its Dice and IoU in leading trials.
+
+    No rows in two-class tasks and where no trial is complete.
+    """
+    data, ranked = tables.config.data, ranked_records(tables)[:n_trials]
+    if data.task == "binary" or not ranked:
+        return Sheet((), ())
+    columns = [
+        Column("class", "as in study.yaml", ""),
+        Column("images", "validation images whose truth has it"),
+    ]
+    for record in ranked:
+        for name in ("Dice", "IoU"):
+            hint = f"trial {record.number} at its best epoch, 0 to 1; the mean over those images"
+            columns.append(Column(f"{name}, trial {record.number}", hint))
+    having = _images_having(tables, ranked[0])
+    rows = [
+        (
+            Cell(name, name),
+            _UNKNOWN if having is None else _whole(having.get(index, 0)),
+            *(
+                _share(record.best.get(f"best/{metric}/{name}"))
+                for record in ranked
+                for metric in ("dice", "iou")
+            ),
+        )
+        for index, name in enumerate(data.classes)
+    ]
+    return Sheet(tuple(columns), tuple(rows))
+
+
+def _images_having(tables: StudyTables, record: TrialRecord) -> dict[int, int] | None:
+    path = tables.paths.trial(record.number).scores_csv
+    if not path.is_file():
+        return None
+    scores = read_scores(path)
+    return Counter(scores.class_index[scores.has_truth].tolist())
+
+
 _TRIAL = Column("trial", "number of the trial: studies/<name>/trials/<number>")
 _COSTS = {
     "cost/parameters": ("parameters", "number of weights of the network"),
@@ -122,7 +164,7 @@ _COSTS = {
 def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[str]:
     objective = tables.config.objective.metric.replace("val/", "best/")
     known = {key for record in ranked for key in record.best}
-    wanted = ("best/dice", "best/iou", "best/precision", "best/recall")
+    wanted = ("best/dice", "best/iou", "best/miou", "best/precision", "best/recall")
     return [key for key in wanted if key in known and key != objective]
 
 

@@ -65,15 +65,28 @@ def settle(
     place = str(paths.study_yaml)
     laid = lay_over(chosen, stored.get("fixed") or {}, place=place, legal=legal)
     laid = lay_over(laid, fixed, place="--set", legal=legal)
-    values = _overlaid(stored, asked) | {"fixed": laid.fixed, "id": uuid.uuid4().hex}
+    overlaid = _overlaid(stored, asked)
+    fixed_values = _loss_of_task(overlaid, laid) | laid.fixed
+    values = overlaid | {"fixed": fixed_values, "id": uuid.uuid4().hex}
     if isinstance(space, Path):
         values["space"] = space.name
     config = StudyConfig.from_mapping(values, place=place)
     return Definition(config, chosen, begun=False)
 
 
-def write_definition(paths: StudyPaths, definition: Definition, split: Sequence[SplitRow]) -> None:
-    """Write split, space and, last, study.yaml, whose id says that the study has begun."""
+def write_definition(
+    paths: StudyPaths,
+    definition: Definition,
+    split: Sequence[SplitRow],
+    augments: Sequence[Path] = (),
+) -> None:
+    """Write split, space and, last, study.yaml, whose id says that the study has begun.
+
+    Args:
+        augments: files of augmentation steps, which are copied into the study.
+    """
+    for path in augments:
+        files.write_bytes(paths.augments / path.name, path.read_bytes())
     write_split(paths.split_csv, split)
     files.write_text(paths.space_yaml, strict_yaml.dump(definition.recorded.as_dict()))
     files.write_text(paths.study_yaml, strict_yaml.dump(definition.config.model_dump(mode="json")))
@@ -85,6 +98,15 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     config = config.model_copy(update={"budget": budget})
     files.write_text(paths.study_yaml, strict_yaml.dump(config.model_dump(mode="json")))
     return config
+
+
+def _loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Multiclass tasks have cross-entropy where two-class ones have the binary kind by default."""
+    data = study.get("data") or {}
+    mentioned = {*space.fixed, *(parameter.key for parameter in space.parameters)}
+    if data.get("task") != "multiclass" or "loss.bce" in mentioned:
+        return {}
+    return {"loss.bce": 0.0} | ({} if "loss.ce" in mentioned else {"loss.ce": 1.0})
 
 
 def _stored(paths: StudyPaths) -> dict[str, Any]:

@@ -12,15 +12,22 @@ from typing import Any
 
 import torch
 
-from harness.config import ModelConfig
-from harness.data.cache import open_cache
-from harness.data.sources import find_data, open_folder
+from harness.data.cache import cache_bytes, open_cache
+from harness.data.look import copies_among, look_over
+from harness.data.sources import find_data, list_problems, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
-from harness.models.registry import ARCHS, check_model, option_names
+from harness.inspection.findings import find
 from harness.models.weights import ensure_weights
 from harness.paths import StudyPaths, Workspace, check_study_name
+from harness.search.checks import (
+    check_augments,
+    check_losses,
+    check_networks,
+    legal_names,
+    values_of,
+)
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
 from harness.search.progress import Progress
@@ -28,12 +35,12 @@ from harness.search.stamp import take_stamp
 from harness.search.study import leading, open_storage, open_study
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
-from harness.space.keys import OPTIONS
 from harness.space.reading import find_space
-from harness.space.schema import Choice, Legal, Space
+from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
+LOOKS = "looks"  # folder below the cache
 MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
 
 
@@ -46,6 +53,7 @@ class Request:
     space: str | Mapping[str, Any] | None = None
     trials: int | None = None
     device: str = "auto"
+    skip_bad: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
 
@@ -65,20 +73,23 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     config = definition.config
     trials = request.trials or config.budget.trials or DEFAULT_TRIALS
     device = pick_device(request.device)
-    root = find_data(config.data.root, request.workspace)
-    networks = _check_networks(definition)
-    precisions = [pick_precision(p, device) for p in _values_of(definition, "train.precision")]
+    source = find_data(config.data.root, request.workspace)
+    root = source_folder(source)
+    networks = check_networks(definition)
+    check_losses(definition)
+    augments = check_augments(definition, request.workspace, paths)
+    precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
     progress.stage(
-        f"study {paths.name} · data {root} · device {_device_line(device)}, "
+        f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = _split(paths, definition, root, progress)
+    split = _split(request, paths, definition, source, progress)
     progress.stage(_split_line(split))
     ensure_weights(networks)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
-            write_definition(paths, definition, split)
+            write_definition(paths, definition, split, augments)
         with_budget(paths, config, trials)
         _run(request, paths, definition, root, split, trials, str(device), progress)
     return paths
@@ -137,73 +148,33 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
     raise ConfigError("the study needs a name: give --study, or a --space file to name it after")
 
 
-def legal_names() -> Legal:
-    """The names that only the network libraries know."""
-    return Legal(
-        values={"model.arch": ARCHS},
-        checks={"model.encoder_name": _encoder_problem},
-        options={arch: option_names(arch) for arch in ARCHS},
-    )
-
-
-def _encoder_problem(name: Any) -> str | None:
-    """What is wrong with the name of an encoder; there are too many of timm's to list."""
-    try:
-        check_model(ModelConfig(encoder_name=name, encoder_weights=None))
-    except ConfigError as error:
-        return "; ".join(p.removeprefix("model.encoder_name: ") for p in error.problems)
-    return None
-
-
 def _split(
-    paths: StudyPaths, definition: Definition, root: Path, progress: Progress
+    request: Request, paths: StudyPaths, definition: Definition, source: Path, progress: Progress
 ) -> list[SplitRow]:
-    """The recorded split, checked against the files; else a new one."""
+    """The recorded split, checked against the files; else a new one of files all looked at."""
     if definition.begun:
         split = read_split(paths.split_csv)
-        verify_split(split, root)
+        verify_split(split, source_folder(source))
         return split
-    dataset = open_folder(root, max_pixels=definition.config.limits.max_pixels)
-    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {root}")
-    return make_split(dataset, definition.config.split, progress=reading)
-
-
-def _values_of(definition: Definition, key: str) -> list[Any]:
-    """Every value a key can take in this study."""
-    for parameter in definition.space.parameters:
-        if parameter.key == key:
-            if isinstance(parameter, Choice):
-                return list(parameter.choices)
-            return sorted({parameter.low, parameter.high})
-    return [definition.space.constants[key]]
-
-
-def _check_networks(definition: Definition) -> list[ModelConfig]:
-    """Check every name of an architecture, encoder and its weights that the study can draw.
-
-    Returns:
-        One model for each pair of encoder and weights.
-    """
-    constants = definition.space.constants
-    archs = _values_of(definition, "model.arch")
-    encoders = _values_of(definition, "model.encoder_name")
-    weights = _values_of(definition, "model.encoder_weights")
-    models = [
-        ModelConfig(encoder_name=encoder, encoder_weights=weight)
-        for encoder, weight in product(encoders, weights)
-    ]
-    given = {k.removeprefix(OPTIONS): v for k, v in constants.items() if k.startswith(OPTIONS)}
-    alone = [ModelConfig(arch=a, encoder_name=e) for a in archs for e in encoders]
-    first = alone[0].model_copy(update={"options": given, "encoder_weights": None})
-    problems: list[str] = []
-    for model in [*models, *([first] if len(alone) == 1 else [])]:
-        try:
-            check_model(model)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(sorted(set(problems)))
-    return models
+    dataset = open_folder(
+        source, definition.config.data, max_pixels=definition.config.limits.max_pixels
+    )
+    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
+    overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
+    if overview.bad and not request.skip_bad:
+        problems = [bad.problem for bad in overview.bad]
+        raise list_problems([*problems, "mend them, or leave them out with --skip-bad"])
+    if overview.bad:
+        progress.stage(
+            f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
+        )
+    findings = find(overview, copies_among(overview.looks), skip_bad=True)
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    if warnings:
+        progress.stage(
+            f"{len(warnings)} warnings about the data; see: harness data inspect {source}"
+        )
+    return make_split(overview.dataset, overview.looks, definition.config.split)
 
 
 def _fill_caches(
@@ -216,19 +187,22 @@ def _fill_caches(
     """Decode the images once per size before trial 0, where everybody can see it."""
     config = definition.config
     n_images = sum(row.role != "test" for row in split)
-    sizes = _values_of(definition, "data.image_size")
-    fits = _values_of(definition, "data.fit")
+    sizes = values_of(definition, "data.image_size")
+    fits = values_of(definition, "data.fit")
     for size, fit in islice(product(sizes, fits), MOST_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
         open_cache(
             root,
             split,
+            config.data,
             size=pair,
             fit=fit,
-            eval_size=config.data.eval_size,
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
-            progress=progress.bar(f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels"),
+            progress=progress.bar(
+                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
+                f"({cache_bytes(split, config.data, pair) / 1e6:,.0f} MB)"
+            ),
         )
 
 

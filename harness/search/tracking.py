@@ -34,6 +34,7 @@ STUDY_TAG, TRIAL_TAG, ROLE_TAG = "harness.study_id", "harness.trial", "harness.r
 KIND_TAG = "mlflow.experimentKind"
 STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 BATCH = 900  # metrics a call; MLflow takes 1000
+LONGEST_PARAM = 6000  # MLflow refuses more; the names of 255 classes may be
 OVERLAY_KEY = "val/overlay"
 
 
@@ -172,7 +173,7 @@ class _Writer:
     def _create_parent(self) -> str:
         tags = {ROLE_TAG: "study", "mlflow.note.content": self._config.question or ""}
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._paths.name)
-        definition = flatten(self._config.definition())
+        definition = _flat_definition(self._config)
         self._client.log_batch(run.info.run_id, params=_params(definition))
         return str(run.info.run_id)
 
@@ -265,8 +266,18 @@ class _Writer:
         return DatasetInput(dataset, [InputTag("mlflow.data.context", "train and val")])
 
 
+def _flat_definition(config: StudyConfig) -> dict[str, Any]:
+    """The definition by full keys; `data.values` in one, as MLflow takes no `#` in a key."""
+    definition = config.definition()
+    values = definition["data"].pop("values")
+    return flatten(definition) | {"data.values": values}
+
+
 def _params(flat: dict[str, Any]) -> list[Param]:
-    return [Param(key, json.dumps(v) if isinstance(v, list) else str(v)) for key, v in flat.items()]
+    return [
+        Param(key, (json.dumps(v) if isinstance(v, list | dict) else str(v))[:LONGEST_PARAM])
+        for key, v in flat.items()
+    ]
 
 
 def _epoch_and_row(path: Path) -> tuple[int, int]:

@@ -92,7 +92,8 @@ class TrialDesk:
             data_root=self.place.data_root,
             split_csv=self.place.paths.split_csv,
             cache=self.place.cache,
-            eval_size=study.data.eval_size,
+            augments=self.place.paths.augments,
+            data=study.data,
             max_pixels=study.limits.max_pixels,
             device=self.place.device,
         )

@@ -170,10 +170,13 @@ def _needs_weight(part: str) -> Callable[[Values], str | None]:
     return rule
 
 
-def _smoothing(values: Values) -> str | None:
-    if max(values("loss.bce")) > 0 or max(values("loss.focal")) > 0:
-        return None
-    return "it moves the targets of loss.bce and loss.focal, which are never above 0"
+def _of_pixels(what: str) -> Callable[[Values], str | None]:
+    def rule(values: Values) -> str | None:
+        if any(max(values(f"loss.{part}")) > 0 for part in ("bce", "ce", "focal")):
+            return None
+        return f"{what} loss.bce, loss.ce and loss.focal, which are never above 0"
+
+    return rule
 
 
 def _needs_company(part: str) -> Callable[[Values], str | None]:
@@ -225,7 +228,8 @@ _RULES: Mapping[str, Callable[[Values], str | None]] = {
     "optim.encoder_lr": _frozen,
     "optim.encoder_lr_scale": _scale,
     "loss.focal_gamma": _needs_weight("focal"),
-    "loss.label_smoothing": _smoothing,
+    "loss.label_smoothing": _of_pixels("it moves the targets of"),
+    "loss.class_weights": _of_pixels("they weigh the classes in"),
     "loss.tversky_alpha": _needs_weight("tversky"),
     "train.patience": _patience,
     "train.checkpoint_s": _same_training,

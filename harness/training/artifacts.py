@@ -9,6 +9,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -20,12 +21,13 @@ from torch import nn
 
 from harness import files
 from harness.data.cache import ImageCache
-from harness.data.overlay import overlay
+from harness.data.overlay import as_rgb, class_overlay, overlay, unpainted, wrong_pixels
 from harness.data.resize import resize_image
+from harness.data_config import VOID, StudyDataConfig
 from harness.paths import TrialPaths
-from harness.training.validate import FOREGROUND
 
-MOST_PROBABILITIES = 200
+MOST_PROBABILITIES = 200  # pictures of one trial, and then still images enough to look at:
+LEAST_IMAGES = 20
 N_OVERLAY_IMAGES = 2
 
 
@@ -40,8 +42,21 @@ def overlay_indices(cache: ImageCache) -> NDArray[np.int64]:
 
 
 def found_indices(cache: ImageCache) -> NDArray[np.int64]:
-    """The validation images whose truth has something to find, in order."""
-    return np.array([i for i in cache.val.tolist() if cache.truths[i].any()], np.int64)
+    """The validation images whose truth has something to find, in order.
+
+    In two-class and multilabel tasks that is any class, in multiclass ones any pixel that counts.
+    """
+
+    def found(truth: NDArray[np.uint8]) -> bool:
+        counts = truth != VOID if cache.data.task == "multiclass" else truth == 1
+        return bool(counts.any())
+
+    return np.array([i for i in cache.val.tolist() if found(cache.truths[i])], np.int64)
+
+
+def kept_indices(cache: ImageCache) -> NDArray[np.int64]:
+    """The validation images whose probabilities are kept; fewer where there are many classes."""
+    return spread(cache.val, max(LEAST_IMAGES, MOST_PROBABILITIES // cache.data.n_outputs))
 
 
 def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -52,18 +67,49 @@ def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def write_overlays(
-    paths: TrialPaths, epoch: int, cache: ImageCache, shown: Mapping[int, NDArray[np.uint8]]
+    paths: TrialPaths,
+    epoch: int,
+    cache: ImageCache,
+    shown: Mapping[int, NDArray[np.uint8]],
+    decisions: Mapping[int, NDArray[np.uint8]] = MappingProxyType({}),
 ) -> None:
-    """Write `overlays/<epoch>-<row>.png` at eval_size, for probabilities by row."""
+    """Write `overlays/<epoch>-<row>.png` at eval_size.
+
+    Args:
+        shown: probabilities by row, as in `Validation`.
+        decisions: multiclass tasks: as in `Validation`.
+    """
     index_of = {row: index for index, row in enumerate(cache.row_of.tolist())}
     for row, probability in shown.items():
         index = index_of[row]
         top, left, height, width = cache.boxes[index].tolist()
-        image = np.asarray(cache.images[index, top : top + height, left : left + width])
-        decided = (probability >= 128).astype(np.uint8)
-        size = (probability.shape[0], probability.shape[1])
-        picture = overlay(resize_image(image, size), np.asarray(cache.truths[index]), decided)
+        stored = np.asarray(cache.images[index, top : top + height, left : left + width])
+        truth = np.asarray(cache.truths[index])
+        image = resize_image(as_rgb(stored, cache.data.range), (truth.shape[0], truth.shape[1]))
+        decided = decisions[row] if row in decisions else (probability >= 128).astype(np.uint8)
+        picture = _drawn(image, truth, decided, cache.data)
         files.write_bytes(paths.overlay(epoch, row), png(picture))
+
+
+def _drawn(
+    image: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    decided: NDArray[np.uint8],
+    data: StudyDataConfig,
+) -> NDArray[np.uint8]:
+    """Hits, misses and false alarms; of several classes the truth, and right of it the decision."""
+    if data.task == "binary":
+        return overlay(image, truth, decided)
+    plain = unpainted(data.classes)
+    if decided.ndim == 3:
+        decided = np.moveaxis(decided, 0, 2)
+    counted = np.where(truth == VOID, VOID, decided).astype(np.uint8)
+    sides = [
+        class_overlay(image, truth, plain=plain),
+        np.full((image.shape[0], 4, 3), 255, np.uint8),
+        class_overlay(image, counted, wrong=wrong_pixels(truth, decided), plain=plain),
+    ]
+    return np.concatenate(sides, axis=1)
 
 
 def write_model(paths: TrialPaths, network: nn.Module) -> None:
@@ -83,11 +129,19 @@ def write_model(paths: TrialPaths, network: nn.Module) -> None:
         (folder / "README.md").unlink(missing_ok=True)
 
 
-def write_probabilities(paths: TrialPaths, kept: Mapping[int, NDArray[np.uint8]]) -> None:
-    """Write `best/probabilities/`; replaces what was there."""
+def write_probabilities(
+    paths: TrialPaths,
+    kept: Mapping[int, NDArray[np.uint8]],
+    decisions: Mapping[int, NDArray[np.uint8]] = MappingProxyType({}),
+) -> None:
+    """Write `best/probabilities/`; replaces what was there. Arguments as in `Validation`."""
     with replacing_folder(paths.probabilities) as folder:
-        for row, picture in kept.items():
-            (folder / paths.probability(row, FOREGROUND).name).write_bytes(png(picture))
+        for row, p in kept.items():
+            planes = {1: p} if p.ndim == 2 else dict(enumerate(p))
+            for index, picture in planes.items():
+                (folder / paths.probability(row, index).name).write_bytes(png(picture))
+        for row, picture in decisions.items():
+            (folder / paths.decision(row).name).write_bytes(png(picture))
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

@@ -18,7 +18,7 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def forward_gflops(network: nn.Module, height_width: tuple[int, int]) -> float:
+def forward_gflops(network: nn.Module, height_width: tuple[int, int], channels: int = 3) -> float:
     """Floating-point operations of one image's forward pass, in 10^9 (a multiply-add is two).
 
     The network is left in evaluation mode. As it runs here for the first time, this is also
@@ -28,7 +28,8 @@ def forward_gflops(network: nn.Module, height_width: tuple[int, int]) -> float:
         ConfigError: the network refuses the size, or its logits have another one.
     """
     parameter = next(network.parameters())
-    image = torch.zeros((1, 3, *height_width), device=parameter.device, dtype=parameter.dtype)
+    one = (1, channels, *height_width)
+    image = torch.zeros(one, device=parameter.device, dtype=parameter.dtype)
     shown = f"data.image_size: {height_width[0]} x {height_width[1]} pixels"
     network.eval()
     try:

@@ -6,6 +6,7 @@ Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whethe
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -56,9 +57,9 @@ def fit(
     seed: int,
     device: torch.device,
     precision: Precision,
-    eval_size: int,
     objective: ObjectiveConfig,
     on_epoch: Callable[[Line], Decision],
+    augments: Path | None = None,
 ) -> FitResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
@@ -68,6 +69,7 @@ def fit(
 
     Args:
         names: image names by row of split.csv.
+        augments: the folder of the files that `data.augment` may name.
         on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
 
     Raises:
@@ -77,8 +79,6 @@ def fit(
         DivergedError: loss or metrics are not finite numbers.
         OSError: a file could not be written, e.g. on a full disk.
     """
-    if images.truths.shape[1:] != (eval_size, eval_size):
-        raise ValueError(f"the cache holds truths of {images.truths.shape[1:]}, not {eval_size}")
     reset_peak_memory(device)
     resumed = read_resumable(paths, identity(config, seed))
     setup = prepare(
@@ -90,6 +90,7 @@ def fit(
         device=device,
         precision=precision,
         pretrained=resumed is None,
+        augments=augments,
     )
     with Session(setup, config, objective, paths, resumed) as session:
         outcome = _train(session, on_epoch)
@@ -122,8 +123,9 @@ def _write_best(session: Session, setup: Setup, paths: TrialPaths, *, with_model
         return
     network = setup.trainer.judged
     network.load_state_dict(best.weights)
-    kept = artifacts.spread(setup.images.val, artifacts.MOST_PROBABILITIES)
-    artifacts.write_probabilities(paths, setup.validate(kept, keep=kept).probabilities)
+    kept = artifacts.kept_indices(setup.images)
+    judged = setup.validate(kept, keep=kept)
+    artifacts.write_probabilities(paths, judged.probabilities, judged.decisions)
     artifacts.write_model(paths, network)
 
 

@@ -1,7 +1,7 @@
 """From sums per image to the numbers that are reported. numpy only.
 
 A class counts for an image only where its truth has it. A class's value is the mean over those
-images, a metric the mean over classes.
+images, a metric the mean over classes. Pixels that are VOID in the truth are in no sum.
 """
 
 import csv
@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
+from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 COLUMNS = ("row", "image", "class", "sum_py", "sum_p", "sum_y", "tp", "fp", "fn", "tn")
+OF_CLASSES = ("dice", "iou")  # also reported for each class, where there are several
+TWO_CLASSES = StudyDataConfig()
 SMOOTH = 1.0  # of soft Dice: keeps tiny objects from a division by almost nothing
 
 
@@ -27,12 +30,14 @@ SMOOTH = 1.0  # of soft Dice: keeps tiny objects from a division by almost nothi
 class ImageScores:
     """The sums behind every metric: one entry per validation image and class, all of length n.
 
-    p is the probability, y the truth in {0, 1}, at eval_size; a pixel is decided where p >= 0.5.
+    p is the probability of the class, y whether the truth has it, at eval_size. Decided is where
+    p >= 0.5, in multiclass tasks where no other class is more probable. An image has an entry of
+    every scored class, also of those that its truth does not have.
     """
 
     row: Whole  # of split.csv
     image: tuple[str, ...]
-    class_index: Whole  # two-class tasks: 1
+    class_index: Whole  # of study.yaml's data.classes; two-class tasks: 1
     sum_py: Floats
     sum_p: Floats
     sum_y: Floats
@@ -69,25 +74,36 @@ def per_image(scores: ImageScores) -> dict[str, Floats]:
     return {name: np.where(scores.has_truth, value, np.nan) for name, value in columns.items()}
 
 
-def summarise(scores: ImageScores) -> dict[str, float]:
+def summarise(scores: ImageScores, data: StudyDataConfig = TWO_CLASSES) -> dict[str, float]:
     """The metrics of a whole validation split, keys `val/…`.
 
     `…_micro` pool the pixels of all images that have the class. `val/false_alarm_share` is the
     share of images with nothing to find in which any pixel was decided to be something; it is
     there only if there are such images, the others only if there are images with something.
+    Multiclass and multilabel tasks also have `val/dice/<class>` and `val/iou/<class>` of each class
+    that any truth has, multiclass ones `val/miou`.
     """
     metrics: dict[str, float] = {}
     if scores.has_truth.any():
-        classes = [
-            (scores.class_index == index) & scores.has_truth
+        classes = {
+            int(index): (scores.class_index == index) & scores.has_truth
             for index in np.unique(scores.class_index[scores.has_truth])
-        ]
+        }
         columns = per_image(scores)
-        for name, column in columns.items():
-            metrics[f"val/{name}"] = _mean([float(column[chosen].mean()) for chosen in classes])
-        pooled = [_pooled(scores, chosen) for chosen in classes]
+        values = {
+            name: {index: float(column[chosen].mean()) for index, chosen in classes.items()}
+            for name, column in columns.items()
+        }
+        metrics |= {f"val/{name}": _mean(list(each.values())) for name, each in values.items()}
+        pooled = [_pooled(scores, chosen) for chosen in classes.values()]
         for name in pooled[0]:
-            metrics[f"val/{name}_micro"] = _mean([values[name] for values in pooled])
+            metrics[f"val/{name}_micro"] = _mean([of_class[name] for of_class in pooled])
+        if data.task == "multiclass":
+            metrics["val/miou"] = _miou(scores)
+        if data.task != "binary":
+            for name in OF_CLASSES:
+                for index, value in values[name].items():
+                    metrics[f"val/{name}/{data.classes[index]}"] = value
     alarms = _false_alarms(scores)
     if alarms.size:
         metrics["val/false_alarm_share"] = float(alarms.mean())
@@ -162,11 +178,32 @@ def _pooled(scores: ImageScores, chosen: NDArray[np.bool_]) -> dict[str, float]:
     }
 
 
+def _miou(scores: ImageScores) -> float:
+    """Mean over classes of tp / (tp + fp + fn), each summed over all images, in [0, 1].
+
+    A class that is neither in a truth nor decided anywhere is left out; one that is decided
+    although no truth has it is 0.
+
+    Source:
+        torchmetrics 1.9, MulticlassJaccardIndex(average="macro", ignore_index=VOID).
+    """
+    places = scores.class_index
+    tp, fp, fn, _ = (np.bincount(places, part.astype(np.float64)) for part in _counts(scores))
+    union = tp + fp + fn
+    return float((tp[union > 0] / union[union > 0]).mean())
+
+
 def _false_alarms(scores: ImageScores) -> NDArray[np.bool_]:
-    """For each image in which no class is to be found: was anything decided to be there?"""
-    full = set(scores.row[scores.has_truth].tolist())
-    empty = [row for row in np.unique(scores.row).tolist() if row not in full]
-    return np.array([bool(scores.fp[scores.row == row].any()) for row in empty], dtype=np.bool_)
+    """For each image in which no class is to be found: was anything decided to be there?
+
+    An image of which no pixel counts is none of them.
+    """
+    rows, place = np.unique(scores.row, return_inverse=True)
+    full, alarmed, seen = (
+        np.bincount(place, what, minlength=len(rows)) > 0
+        for what in (scores.has_truth, scores.fp, sum(_counts(scores)))
+    )
+    return np.asarray(alarmed[~full & seen], np.bool_)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""From cached uint8 pictures to what the network sees."""
+"""From cached pictures to what the network sees."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,41 +9,70 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.config import TrialConfig
+from harness.data_config import StudyDataConfig
 from harness.models.weights import IMAGENET_MEAN, IMAGENET_STD, input_statistics
+
+Images = NDArray[Any]  # uint8, uint16 or float32
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """Call with images uint8 (N, H, W, 3): (x / 255 - mean) / std, as float32 (N, 3, H, W).
+    """Call with images (N, H, W, C): (x - mean) / std as float32 (N, C, H, W).
 
-    `mean` and `std` are on the scale 0..1; None takes those of each image and channel.
+    x is on the scale 0..1. uint8 and uint16 are stored values, which `range` brings to it; float32
+    is on it already.
+    `mean` and `std` have a value for each channel; None takes those of each image and channel.
     """
 
-    mean: tuple[float, float, float] | None
-    std: tuple[float, float, float] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    range: tuple[float, float] = (0.0, 255.0)
 
-    def __call__(self, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-        # Bytes travel, floats are made where they are needed: a quarter of the traffic.
-        pixels = to_device(images, device).permute(0, 3, 1, 2).float() / 255
+    def __call__(self, images: Images, device: torch.device) -> Tensor:
+        pixels = self._scaled(images, device)
         if self.mean is None or self.std is None:
             std, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
-            return (pixels - mean) / std.clamp_min(1 / 255)  # a picture of one colour becomes 0
-        mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)
+            least = min(1 / 255, 1 / (self.range[1] - self.range[0]))
+            return (pixels - mean) / std.clamp_min(least)  # a picture of one colour becomes 0
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1)
         return (pixels - mean) / std
 
+    def _scaled(self, images: Images, device: torch.device) -> Tensor:
+        # Integers travel, floats are made where they are needed: a quarter of the traffic.
+        if images.dtype == np.uint16:  # torch knows the type, but hardly any of its operations do
+            values = to_device(images.view(np.int16), device).int() & 0xFFFF
+        else:
+            values = to_device(images, device)
+        pixels = values.permute(0, 3, 1, 2).float()
+        if images.dtype == np.float32:
+            return pixels
+        low, high = self.range
+        scaled = pixels / high if low == 0 else (pixels - low) / (high - low)
+        return scaled.clamp_(0.0, 1.0) if images.dtype == np.uint16 else scaled  # as in training
 
-def build_normalise(config: TrialConfig) -> Normalise:
-    """What `data.normalize` says, for this model."""
+
+def build_normalise(config: TrialConfig, data: StudyDataConfig) -> Normalise:
+    """What `data.normalize` says, for this model and these images.
+
+    Statistics are of colours. Images of other than three channels get their mean over the three
+    in every channel: which of them is red nobody knows.
+    """
     match config.data.normalize:
         case "imagenet":
-            return Normalise(IMAGENET_MEAN, IMAGENET_STD)
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
         case "encoder":
-            return Normalise(*input_statistics(config.model))
+            mean, std = input_statistics(config.model)
         case "per_image":
-            return Normalise(None, None)
+            return Normalise(None, None, data.range)
         case "none":
-            return Normalise((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+            mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    n = data.channels
+    return Normalise(_for_channels(mean, n), _for_channels(std, n), data.range)
+
+
+def _for_channels(of_colours: tuple[float, float, float], n: int) -> tuple[float, ...]:
+    return of_colours if n == 3 else (sum(of_colours) / 3,) * n
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -79,7 +79,7 @@ class Session:
         begun, epoch = time.monotonic(), self.epochs_done + 1
         trained = self._trainer.epoch(epoch)
         validation = self._setup.validate_epoch(epoch)
-        metrics = summarise(validation.scores)
+        metrics = summarise(validation.scores, self._setup.images.data)
         self.ms_per_image = validation.ms_per_image
         line: Line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
         line |= {"seconds": time.monotonic() - begun, **trained, **metrics}

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from harness.config import TrialConfig
+from harness.data.augment import build_augment
 from harness.data.batches import TrainBatches, subset_indices
 from harness.data.cache import ImageCache
 from harness.errors import DataError
@@ -65,7 +67,9 @@ class Setup:
         shown = artifacts.overlay_indices(self.images) if drawn else ()
         validation = self.validate(self.images.val, keep=shown)
         if drawn:
-            artifacts.write_overlays(self.paths, epoch, self.images, validation.probabilities)
+            artifacts.write_overlays(
+                self.paths, epoch, self.images, validation.probabilities, validation.decisions
+            )
         return validation
 
 
@@ -79,10 +83,12 @@ def prepare(
     device: torch.device,
     precision: Precision,
     pretrained: bool,
+    augments: Path | None,
 ) -> Setup:
     """Build network, optimiser and batches; nothing is written.
 
     Args:
+        augments: where files of augmentation steps lie.
         pretrained: False where weights will be loaded afterwards: then none need be cached.
 
     Raises:
@@ -95,19 +101,41 @@ def prepare(
             f"which {n_found} have anything to find: at least one of each is needed to train and "
             "to measure; change the split"
         )
+    data = images.data
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(seed, 0))
-    network = build_network(config.model, pretrained=pretrained).to(device)
+    network = build_network(
+        config.model, classes=data.n_outputs, in_channels=data.channels, pretrained=pretrained
+    ).to(device)
     if device.type != "mps":
         network = network.to(memory_format=torch.channels_last)  # 30 % faster on CPU and GPU
-    gflops = forward_gflops(network, config.data.height_width)
+    gflops = forward_gflops(network, config.data.height_width, data.channels)
     indices = subset_indices(images.train, config.data.subset)
-    batches = TrainBatches(
-        images.images, images.masks, indices, config.train.batch_size, config.data.augment, seed
+    augment = build_augment(
+        config.data.augment,
+        folder=augments,
+        channels=images.data.channels,
+        void=images.data.task == "multiclass",
     )
-    normalise = build_normalise(config)
+    batches = TrainBatches(
+        images.images,
+        images.masks,
+        indices,
+        config.train.batch_size,
+        augment,
+        seed,
+        images.data.range,
+    )
+    normalise = build_normalise(config, data)
     trainer = Trainer(
-        network, config, batches, normalise, seed=seed, device=device, precision=precision
+        network,
+        config,
+        batches,
+        normalise,
+        data=data,
+        seed=seed,
+        device=device,
+        precision=precision,
     )
     return Setup(
         trainer=trainer,

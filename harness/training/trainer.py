@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from harness.config import TrialConfig
 from harness.data.batches import TrainBatches
+from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
 from harness.training.device import Precision
 from harness.training.errors import DivergedError
 from harness.training.losses import build_loss
-from harness.training.normalise import Normalise, to_device
+from harness.training.normalise import Images, Normalise, to_device
 from harness.training.optim import MovingAverage, build_optimizer, set_rates, train_mode
 from harness.training.schedule import build_schedule
 
@@ -36,6 +37,7 @@ class Trainer:
         batches: TrainBatches,
         normalise: Normalise,
         *,
+        data: StudyDataConfig,
         seed: int,
         device: torch.device,
         precision: Precision,
@@ -45,7 +47,7 @@ class Trainer:
         self._forward: Callable[[Tensor], Tensor] = (
             torch.compile(network) if config.train.compile else network
         )
-        self._loss = build_loss(config.loss)
+        self._loss = build_loss(config.loss, data)
         self._optimizer = build_optimizer(network, config.optim)
         self._schedule = build_schedule(
             config.optim, epochs=config.train.epochs, steps_per_epoch=len(batches)
@@ -100,9 +102,7 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
-    def _step(
-        self, step: int, images: NDArray[np.uint8], masks: NDArray[np.uint8]
-    ) -> dict[str, Tensor]:
+    def _step(self, step: int, images: Images, masks: NDArray[np.uint8]) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
         set_rates(self._optimizer, self._schedule, step)
         inputs = self._normalise(images, self._device)

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.data.cache import ImageCache
+from harness.data_config import VOID, StudyDataConfig
+from harness.training.checks import may_be_void
 from harness.training.errors import DivergedError
 from harness.training.metrics import Entry, ImageScores, from_entries
 from harness.training.normalise import Normalise, to_device
 
 THRESHOLD = 0.5
-FOREGROUND = 1  # the one class of a two-class task that is scored
+_MOST_VALUES = 2**27  # probabilities at eval_size made at once: 512 MB of floats
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,18 @@ class Validation:
     """What one pass over the validation images gives.
 
     Attributes:
-        scores: one entry per image.
-        probabilities: by row of split.csv, for the images that were to be kept: uint8 (E, E),
-            rint(255 p), so that p >= 0.5 is value >= 128.
+        scores: one entry per image and scored class.
+        probabilities: by row of split.csv, for the images that were to be kept: uint8,
+            rint(255 p), so that p >= 0.5 is value >= 128; two-class (E, E), others (K, E, E).
         ms_per_image: median over batches of the network's time for one image, in milliseconds.
+        decisions: in multiclass tasks, for the same images: the class of each pixel, uint8 (E, E).
+            Not to be had from the bytes, in which two classes may share the largest value.
     """
 
     scores: ImageScores
     probabilities: dict[int, NDArray[np.uint8]]
     ms_per_image: float
+    decisions: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def validate(
@@ -51,7 +56,8 @@ def validate(
     """Score a network, in evaluation mode and fp32, on the images `indices` of a cache.
 
     Padding is cut off the logits, which are then brought to eval_size; sums are float64, so that
-    they do not depend on the batch size beyond what the network's own rounding does.
+    they do not depend on the batch size beyond what the network's own rounding does. Pixels whose
+    truth is VOID are in no sum and no count.
 
     Args:
         names: image names by row.
@@ -61,29 +67,39 @@ def validate(
         DivergedError: the network's answers are not finite.
     """
     network.eval()
-    wanted, entries, kept, times = set(np.asarray(keep).tolist()), [], {}, []
+    wanted, entries, times = set(np.asarray(keep).tolist()), [], []
+    kept: dict[int, NDArray[np.uint8]] = {}
+    decisions: dict[int, NDArray[np.uint8]] = {}
     with torch.inference_mode(), exact_fp32():
         for start in range(0, len(indices), batch_size):
             batch = np.asarray(indices[start : start + batch_size], np.int64)
             logits, seconds = _timed(network, normalise(cache.images[batch], device))
             times.append(1000 * seconds / len(batch))
-            p = probabilities(logits, cache.boxes[batch], cache.truths.shape[1])
-            if not torch.isfinite(p).all():
-                raise DivergedError("the network's answers are not finite numbers")
-            entries += _entries(p, cache, batch, names)
-            for position, index in enumerate(batch.tolist()):
-                if index in wanted:
-                    kept[int(cache.row_of[index])] = to_bytes(p[position])
-    return Validation(from_entries(entries), kept, float(np.median(times)))
+            for piece, p in _pieces(logits, cache, batch):
+                decided = _decided(p, cache.data)
+                entries += _entries(p, decided, cache, piece, names)
+                for position in [n for n, i in enumerate(piece.tolist()) if i in wanted]:
+                    row = int(cache.row_of[piece[position]])
+                    kept[row] = to_bytes(p[position])
+                    if cache.data.task == "multiclass":
+                        decisions[row] = decided[position].to(torch.uint8).cpu().numpy()
+    scores = from_entries(entries)
+    return Validation(scores, kept, float(np.median(times)), decisions)
 
 
-def probabilities(logits: Tensor, boxes: NDArray[np.int64], eval_size: int) -> Tensor:
-    """Probabilities (N, E, E) from logits (N, 1, h, w), fp32.
+def probabilities(
+    logits: Tensor,
+    boxes: NDArray[np.int64],
+    eval_size: int,
+    task: Literal["binary", "multiclass", "multilabel"] = "binary",
+) -> Tensor:
+    """Probabilities from logits (N, K, h, w), fp32: two-class (N, E, E), others (N, K, E, E).
 
     Args:
         logits: of padded or stretched images.
         boxes: (N, 4), top, left, height, width of each image inside (h, w).
         eval_size: E, in pixels.
+        task: softmax in multiclass tasks, else sigmoid.
     """
     size = (eval_size, eval_size)
     if (boxes == [0, 0, *logits.shape[-2:]]).all():
@@ -99,7 +115,10 @@ def probabilities(logits: Tensor, boxes: NDArray[np.int64], eval_size: int) -> T
             for n, (top, left, height, width) in enumerate(boxes.tolist())
         ]
         resized = torch.cat(pieces)
-    return torch.sigmoid(resized.float()).squeeze(1)
+    if task == "multiclass":
+        return torch.softmax(resized.float(), dim=1)
+    p = torch.sigmoid(resized.float())
+    return p.squeeze(1) if task == "binary" else p
 
 
 def to_bytes(p: Tensor) -> NDArray[np.uint8]:
@@ -137,19 +156,60 @@ def _wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def _pieces(
+    logits: Tensor, cache: ImageCache, batch: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Probabilities of a batch, a bounded number of images at a time, with their indices."""
+    size = cache.truths.shape[1]
+    step = max(1, _MOST_VALUES // (logits.shape[1] * size * size))
+    for start in range(0, len(batch), step):
+        piece = batch[start : start + step]
+        p = probabilities(logits[start : start + step], cache.boxes[piece], size, cache.data.task)
+        if not torch.isfinite(p).all():
+            raise DivergedError("the network's answers are not finite numbers")
+        yield piece, p.cpu() if p.device.type == "mps" else p  # MPS has no float64
+
+
+def _decided(p: Tensor, data: StudyDataConfig) -> Tensor:
+    """Where p >= 0.5, of the shape of p; in multiclass tasks the most probable class, (N, E, E)."""
+    return p.argmax(dim=1) if data.task == "multiclass" else p >= THRESHOLD
+
+
 def _entries(
-    p: Tensor, cache: ImageCache, batch: NDArray[np.int64], names: Mapping[int, str]
+    p: Tensor,
+    decided: Tensor,
+    cache: ImageCache,
+    batch: NDArray[np.int64],
+    names: Mapping[int, str],
 ) -> list[Entry]:
-    if p.device.type == "mps":
-        p = p.cpu()  # MPS has no float64
-    y = to_device(cache.truths[batch], p.device).bool()
-    decided = p >= THRESHOLD
-    p, axes = p.double(), (1, 2)
-    sums = [(p * y).sum(axes), p.sum(axes), y.sum(axes).double()]
-    counts = [decided & y, decided & ~y, ~decided & y, ~decided & ~y]
-    columns = [column.tolist() for column in (*sums, *(count.sum(axes) for count in counts))]
-    rows = cache.row_of[batch].tolist()
+    """One entry per image and scored class, image by image."""
+    truth, data = to_device(cache.truths[batch], p.device), cache.data
+    sums = []
+    for index in data.scored_classes:
+        match data.task:
+            case "binary":
+                planes = p, truth == index, decided, truth
+            case "multiclass":
+                planes = p[:, index], truth == index, decided == index, truth
+            case "multilabel":
+                of_class = truth[..., index]
+                planes = p[:, index], of_class == 1, decided[:, index], of_class
+        void = planes[3] == VOID if may_be_void(data) else None
+        sums.append(_sums(*planes[:3], void))
+    numbers = torch.stack(sums).permute(2, 0, 1).tolist()  # image, class, sum
     return [
-        (row, names[row], FOREGROUND, *numbers)
-        for row, numbers in zip(rows, zip(*columns, strict=True), strict=True)
+        (row, names[row], index, *of_class[:3], *map(int, of_class[3:]))
+        for row, of_image in zip(cache.row_of[batch].tolist(), numbers, strict=True)
+        for index, of_class in zip(data.scored_classes, of_image, strict=True)
     ]
+
+
+def _sums(p: Tensor, y: Tensor, said: Tensor, void: Tensor | None) -> Tensor:
+    """Σpy, Σp, Σy, tp, fp, fn, tn of one class, float64 (7, N); all arguments are (N, E, E)."""
+    p, axes = p.double(), (1, 2)
+    nor = ~said & ~y
+    if void is not None:  # VOID is no class: y is false there already
+        p, said, nor = p * ~void, said & ~void, nor & ~void
+    sums = [(p * y).sum(axes), p.sum(axes), y.sum(axes)]
+    counts = [said & y, said & ~y, ~said & y, nor]
+    return torch.stack([column.double() for column in sums + [c.sum(axes) for c in counts]])

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data_config import StudyDataConfig
+
 Array8 = NDArray[np.uint8]
+DATA = StudyDataConfig()
 MAX_PIXELS = 1e6
 
 

@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 
+from harness.data.augment import build_augment
 from harness.data.batches import TrainBatches, subset_indices
 from tests.data.make import picture, square
 
@@ -10,7 +11,7 @@ from tests.data.make import picture, square
 def batches(n: int = 7, size: int = 3, augment: str = "none", seed: int = 0) -> TrainBatches:
     """Image i is filled with the value i, so that batches show what is in them."""
     images = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    return TrainBatches(images, images[..., 0] % 2, range(n), size, augment, seed)
+    return TrainBatches(images, images[..., 0] % 2, range(n), size, build_augment(augment), seed)
 
 
 def contents(made: TrainBatches, epoch: int) -> list[list[int]]:
@@ -51,7 +52,7 @@ def test_augmentation_follows_from_seed_epoch_and_image() -> None:
     masks = np.stack([square(32, 32)] * 6)
 
     def changed(size: int, epoch: int) -> set[bytes]:
-        made = TrainBatches(images, masks, range(6), size, "medium", 5)
+        made = TrainBatches(images, masks, range(6), size, build_augment("medium"), 5)
         return {image.tobytes() for batch, _ in made.epoch(epoch) for image in batch}
 
     assert changed(2, 1) == changed(3, 1)
@@ -61,7 +62,8 @@ def test_augmentation_follows_from_seed_epoch_and_image() -> None:
 def test_batches_are_writable_and_leave_the_images_alone() -> None:
     images = np.zeros((4, 8, 8, 3), np.uint8)
     images.flags.writeable = False
-    for batch, mask in TrainBatches(images, images[..., 0], range(4), 2, "none", 0).epoch(1):
+    made = TrainBatches(images, images[..., 0], range(4), 2, build_augment("none"), 0)
+    for batch, mask in made.epoch(1):
         batch += 1
         mask += 1
     assert images.sum() == 0
@@ -102,3 +104,15 @@ def test_subsets_are_nested_and_the_same_every_time() -> None:
     assert sizes[0] < sizes[1] < sizes[2] < sizes[3]
     assert set(subset_indices(range(100), 0.2)) == sizes[1]
     assert sizes[1] != set(range(20))
+
+
+def test_16_bits_come_as_shares_of_the_declared_range() -> None:
+    images = np.array([0, 1000, 3000, 5000], np.uint16)[:, None, None, None] * np.ones(
+        (1, 4, 4, 5), np.uint16
+    )
+    masks = np.zeros((4, 4, 4), np.uint8)
+    none = build_augment("none", channels=5)
+    made = TrainBatches(images, masks, range(4), 4, none, 0, value_range=(1000.0, 5000.0))
+    ((shown, _),) = made.epoch(1)
+    assert shown.dtype == np.float32 and shown.shape == (4, 4, 4, 5)
+    assert sorted(shown[:, 0, 0, 0].tolist()) == [0.0, 0.0, 0.5, 1.0]  # below the range: its end

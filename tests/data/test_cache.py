@@ -1,3 +1,4 @@
+import hashlib
 import multiprocessing
 import shutil
 import threading
@@ -10,29 +11,33 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
-from harness.config import SplitConfig
+from harness import files
 from harness.data import cache as module
 from harness.data.cache import ImageCache, open_cache
+from harness.data.look import look_at_all
 from harness.data.resize import Fit
 from harness.data.sources import open_folder
 from harness.data.splits import SplitRow, make_split
 from harness.data.whole import building
+from harness.data_config import SplitConfig, StudyDataConfig
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS, folder, picture, save, square
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[SplitRow]:
     """Eight pairs: 4 train, 2 val, 2 test."""
-    data = open_folder(folder(tmp_path / "data", 8), max_pixels=MAX_PIXELS)
-    return make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
+    data = open_folder(folder(tmp_path / "data", 8), DATA, max_pixels=MAX_PIXELS)
+    return make_split(data, look_at_all(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
 
 
 def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache:
-    settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch", "eval_size": 18}
+    settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch"}
     settings |= {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
-    return open_cache(tmp_path / "data", rows, **settings)
+    data = StudyDataConfig(eval_size=settings.pop("eval_size", 18))
+    return open_cache(tmp_path / "data", rows, data, **settings)
 
 
 def built(tmp_path: Path) -> list[Path]:
@@ -100,8 +105,8 @@ def test_other_settings_have_another_cache(
 def test_other_content_has_another_cache(tmp_path: Path, rows: list[SplitRow]) -> None:
     opened(tmp_path, rows)
     save(tmp_path / "data" / rows[0].image, picture(99))
-    data = open_folder(tmp_path / "data", max_pixels=MAX_PIXELS)
-    changed = make_split(data, SplitConfig(fractions=(0.5, 0.25, 0.25)))
+    data = open_folder(tmp_path / "data", DATA, max_pixels=MAX_PIXELS)
+    changed = make_split(data, look_at_all(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
     changed[0] = SplitRow(**{**vars(changed[0]), "role": "train"})
     np.testing.assert_array_equal(opened(tmp_path, changed, size=(24, 32)).images[0], picture(99))
 
@@ -200,10 +205,52 @@ def test_processes_that_build_at_once_all_succeed(tmp_path: Path, rows: list[Spl
 def test_too_little_room_is_said_before_building(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """6 images: 4 bytes for each of 16x20 pixels and 1 for each of 18x18, so 9624 bytes."""
-    usage = type("Usage", (), {"free": 9623})
+    """6 images: 4 bytes for each of 16x20 pixels; 2 truths of 18x18: 8328 bytes."""
+    usage = type("Usage", (), {"free": 8327})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"make room there or lower data\.image_size"):
         opened(tmp_path, rows)
-    usage.free = 9624  # type: ignore[attr-defined]
+    usage.free = 8328  # type: ignore[attr-defined]
     assert len(opened(tmp_path, rows).images) == 6
+
+
+def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) -> None:
+    """Values as stored; each plane of a mask is reduced like a mask of its own."""
+    made = np.random.default_rng(0).integers(0, 65536, (8, 12, 5), dtype=np.uint16)
+    root = tmp_path / "d"
+    for folder_name in ("images", "masks/a", "masks/b"):
+        (root / folder_name).mkdir(parents=True)
+    for stem in ("x", "y"):
+        tifffile.imwrite(
+            root / "images" / f"{stem}.tif", made, photometric="minisblack", planarconfig="contig"
+        )
+        save(root / "masks" / "a" / f"{stem}.png", 255 * square(8, 12))
+        save(root / "masks" / "b" / f"{stem}.png", 255 - 255 * square(8, 12))
+    data = StudyDataConfig(
+        task="multilabel", classes=("a", "b"), channels=5, range=(0, 65535), eval_size=16
+    )
+    digests = [files.sha256(root / "images" / f"{stem}.tif") for stem in "xy"]
+    rows = [
+        SplitRow(
+            row=row,
+            image=f"images/{stem}.tif",
+            mask=f"masks/a/{stem}.png|masks/b/{stem}.png",
+            role="train" if row == 0 else "val",
+            group=stem,
+            image_sha256=digests[row],
+            mask_sha256=_joined(root, stem),
+        )
+        for row, stem in enumerate("xy")
+    ]
+    cache = open_cache(
+        root, rows, data, size=(8, 12), fit="stretch", folder=tmp_path / "c", max_pixels=MAX_PIXELS
+    )
+    assert cache.images.dtype == np.uint16 and cache.masks.shape == (2, 8, 12, 2)
+    np.testing.assert_array_equal(cache.images[0], made)
+    np.testing.assert_array_equal(cache.masks[0].sum(axis=2), np.ones((8, 12)))
+    assert cache.truths.shape == (2, 16, 16, 2) and cache.truths[1].any()
+
+
+def _joined(root: Path, stem: str) -> str:
+    digests = [files.sha256(root / "masks" / plane / f"{stem}.png") for plane in "ab"]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

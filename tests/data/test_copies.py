@@ -1,8 +1,15 @@
 import cv2
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from harness.data.copies import group_copies, thumbnail
+from harness.data.copies import Copy, find_copies, group_copies, thumbnail
+from harness.data.union import Union
 from tests.data.make import Array8, picture
+
+
+def copies(images: list[Array8] | list[NDArray[np.uint16]]) -> list[Copy]:
+    return find_copies([i.tobytes() for i in images], [thumbnail(i) for i in images])
 
 
 def groups(images: list[Array8]) -> list[int]:
@@ -37,7 +44,7 @@ def test_another_clock_on_a_frozen_frame_is_the_same_picture() -> None:
 
 
 def test_a_moved_camera_is_another_picture() -> None:
-    assert groups([frame(0), np.roll(frame(0), 6, axis=1)]) == [0, 1]
+    assert groups([frame(0), np.roll(frame(0), 16, axis=1)]) == [0, 1]
 
 
 def test_chains_join_into_one_group() -> None:
@@ -50,4 +57,52 @@ def test_chains_join_into_one_group() -> None:
 def test_pictures_of_one_colour_are_the_same_only_with_equal_pixels() -> None:
     black, grey = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 90, np.uint8)
     assert groups([black, grey, black]) == [0, 1, 0]
+    noisy = [np.full((64, 64, 3), 90, np.uint8) for _ in range(2)]
+    noisy[0][5, 5] = noisy[1][5, 6] = 93
+    assert groups([grey, *noisy]) == [0, 1, 2]
     assert groups([]) == []
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_mirrored_and_turned_pictures_are_near_copies(turn: int) -> None:
+    """Four quarter turns, each also mirrored: all ways to lay a picture down."""
+    turned = np.rot90(frame(0)[:, ::-1] if turn >= 4 else frame(0), turn)
+    kind = "near" if turn else "exact"
+    assert copies([frame(1), frame(0), np.ascontiguousarray(turned)]) == [Copy(1, 2, kind)]
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.8, 1.3, 1.5])
+def test_another_size_is_a_near_copy(scale: float) -> None:
+    resized = cv2.resize(frame(0), None, fx=scale, fy=scale)
+    assert copies([frame(0), resized]) == [Copy(0, 1, "near")]
+
+
+@pytest.mark.parametrize("channels", [1, 4, 7])
+def test_images_of_other_channels_and_depth_are_compared(channels: int) -> None:
+    """As microscopes give: 12 bits in 16, any number of stains."""
+    grey = [frame(seed).mean(axis=2) for seed in range(3)]
+    deep = [np.dstack([g * 16] * channels).astype(np.uint16) for g in grey]
+    brighter = deep[1] + np.uint16(9)
+    assert copies([*deep, brighter]) == [Copy(1, 3, "near")]
+    whole = thumbnail(deep[0]).reshape(48, 48)
+    mean = cv2.resize(deep[0].astype(np.float32).mean(axis=2), (48, 48), interpolation=3)
+    assert np.abs(whole - (mean - mean.mean())).max() < 2  # of 4096 levels
+
+
+def test_each_copy_is_named_once_and_exact_before_near() -> None:
+    same = frame(0)
+    mirrored = np.ascontiguousarray(same[:, ::-1])
+    images = [same, frame(1), same.copy(), mirrored, mirrored.copy(), same.copy()]
+    assert copies(images) == [
+        Copy(0, 2, "exact"),
+        Copy(0, 3, "near"),
+        Copy(0, 5, "exact"),
+        Copy(3, 4, "exact"),
+    ]
+
+
+def test_joined_groups_are_led_by_their_lowest() -> None:
+    union = Union(6)
+    for pair in ((5, 3), (4, 1), (3, 4)):
+        union.join(*pair)
+    assert union.leaders() == [0, 1, 2, 1, 1, 1]

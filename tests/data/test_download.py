@@ -14,7 +14,7 @@ from harness.data.download import download_kvasir
 from harness.data.known import KVASIR
 from harness.data.sources import open_folder
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS, encode, picture, square
+from tests.data.make import DATA, MAX_PIXELS, encode, picture, square
 
 Serve = Callable[[bytes], str]
 
@@ -80,7 +80,7 @@ def test_archive_is_laid_out_as_a_dataset(answer: type, tmp_path: Path) -> None:
     body = archive({"__MACOSX/Kvasir-SEG/images/._0.jpg": b"x", "Kvasir-SEG/notes/a.txt": b"a"})
     root = fetch(answer, tmp_path, body, progress=lambda *done: calls.append(done))
     assert root == tmp_path / "kvasir-seg"
-    assert len(open_folder(root, max_pixels=MAX_PIXELS).pairs) == 3
+    assert len(open_folder(root, DATA, max_pixels=MAX_PIXELS).pairs) == 3
     assert (root / "images" / "1.jpg").read_bytes() == encode(".jpg", picture(1))
     assert sorted(path.name for path in root.iterdir()) == [
         "images",
@@ -205,7 +205,7 @@ def _lying() -> bytes:
         (archive({"a/images/0.jpg": b"x"}), "two files with one name"),
         (archive({"big.txt": bytes(10_000_000)}), "'big.txt' unpacks to 10,000,000"),
         (archive({"Kvasir-SEG/images/9.jpg": b"x"}), "images/9.jpg: has no mask of that stem"),
-        (archive(n=0), "the archive does not hold the dataset: no folder images/ in it"),
+        (archive(n=0), "the archive does not hold the dataset: no layout of images and masks"),
     ],
 )
 def test_unsafe_or_wrong_archives_leave_nothing(

@@ -1,8 +1,11 @@
+import io
 import struct
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from harness.data.headers import read_header
 from tests.data.make import encode, exif, picture
@@ -62,12 +65,28 @@ def test_header_refuses_a_tiff_whose_data_lie_beyond_its_end() -> None:
         read_header(data)
 
 
-def test_header_refuses_a_tiff_of_four_grey_samples() -> None:
-    tags = [(256, 4, 1, 4), (257, 4, 1, 2), (262, 3, 1, 1), (277, 3, 1, 4)]
-    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
-    with pytest.raises(ValueError, match="has 4 samples a pixel"):
-        read_header(data)
+def test_header_counts_the_samples_of_a_tiff() -> None:
+    """OpenCV reads four grey samples as one, and more than four as BGRA."""
+    for samples in (2, 4, 5, 8):
+        stored = io.BytesIO()
+        tifffile.imwrite(
+            stored,
+            np.zeros((6, 7, samples), np.uint8),
+            photometric="minisblack",
+            planarconfig="contig",
+        )
+        header = read_header(stored.getvalue())
+        assert (header.height, header.width, header.samples) == (6, 7, samples)
+
+
+def test_header_knows_alpha_bits_and_palettes() -> None:
+    rgba = np.zeros((4, 5, 4), np.uint8)
+    assert read_header(encode(".png", rgba)).alpha
+    assert read_header(encode(".png", rgba.astype(np.uint16))).bits == 16
+    stored = io.BytesIO()
+    Image.new("P", (5, 4)).save(stored, "PNG")
+    assert read_header(stored.getvalue()).palette
+    assert not read_header(encode(".bmp", rgba[..., 0])).palette  # a palette of all greys: grey
 
 
 def test_header_refuses_a_tiff_of_several_pages() -> None:

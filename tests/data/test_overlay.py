@@ -1,10 +1,21 @@
 import itertools
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import pytest
 
-from harness.data.overlay import COLOURS, overlay
+from harness.data.overlay import (
+    COLOURS,
+    as_rgb,
+    class_map,
+    class_overlay,
+    overlay,
+    unpainted,
+    wrong_pixels,
+)
+from harness.data.palette import CLASS_COLOURS, VOID_COLOUR
+from harness.data_config import VOID
 
 # How dichromats see linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.
 BLINDNESS = {
@@ -48,13 +59,106 @@ def test_sizes_must_agree() -> None:
         overlay(image, truth, prediction[:-1])
 
 
+def lab_of(colours: Iterable[tuple[int, int, int]], sight: str) -> np.ndarray:
+    """Colours as they are seen, (n, 3) in CIE 1976 Lab."""
+    coded = np.array(list(colours), np.float64)[None] / 255
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(BLINDNESS.get(sight, np.eye(3))).T, 0, 1)
+    coded = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    return np.asarray(cv2.cvtColor(coded.astype(np.float32), cv2.COLOR_RGB2Lab)[0])
+
+
 @pytest.mark.parametrize("name", BLINDNESS)
 def test_colours_stay_apart_for_the_colour_blind(name: str) -> None:
     """CIE 1976 colour difference of each pair above 25; below 3 nobody sees it, 10 is plain."""
-    colours = np.array(list(COLOURS.values()), np.float64)[None] / 255
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ np.array(BLINDNESS[name]).T, 0, 1)
-    coded = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
-    lab = cv2.cvtColor(coded.astype(np.float32), cv2.COLOR_RGB2Lab)[0]
+    lab = lab_of(COLOURS.values(), name)
     differences = [float(np.linalg.norm(a - b)) for a, b in itertools.combinations(lab, 2)]
     assert len(differences) == 3 and min(differences) > 25
+
+
+def test_void_is_grey_and_neither_right_nor_wrong() -> None:
+    image, truth, prediction = scene()
+    truth[:, 15:45] = VOID
+    drawn = overlay(image, truth, prediction)
+    void = truth == VOID
+    expected = 0.55 * 100 + 0.45 * np.array(VOID_COLOUR)
+    np.testing.assert_allclose(drawn[20, 30], expected, atol=0.51)
+    np.testing.assert_array_equal(drawn[20, 15], VOID_COLOUR)
+    apart = overlay(image, truth * ~void, prediction)
+    away = np.r_[0:14, 46:60]  # further from void than a contour is wide
+    np.testing.assert_array_equal(drawn[:, away], apart[:, away])
+
+
+def test_classes_have_their_colours_and_contours() -> None:
+    """Class 0 is left alone, class 2 inside its contour mixed with the image, VOID grey."""
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:25, 5:35] = 2
+    labels[30:, :] = VOID
+    image = np.full((40, 60, 3), 100, np.uint8)
+    drawn = class_overlay(image, labels, plain={0})
+    colour = np.array(CLASS_COLOURS[2])
+    np.testing.assert_allclose(drawn[15, 20], 0.55 * 100 + 0.45 * colour, atol=0.51)
+    np.testing.assert_array_equal(drawn[5, 20], colour)
+    np.testing.assert_array_equal(drawn[labels == 0], image[labels == 0])
+    np.testing.assert_array_equal(drawn[30, 20], VOID_COLOUR)
+    assert (class_overlay(image, labels)[0, 0] != 100).any(), (
+        "class 0 is painted unless it is plain"
+    )
+
+
+def test_wrong_pixels_are_hatched_in_black_and_white_alone() -> None:
+    labels = np.ones((40, 60), np.uint8)
+    wrong = np.zeros((40, 60), bool)
+    wrong[10:30, 10:40] = True
+    image = np.full((40, 60, 3), 100, np.uint8)
+    plain, drawn = class_overlay(image, labels), class_overlay(image, labels, wrong=wrong)
+    np.testing.assert_array_equal(drawn[~wrong], plain[~wrong])
+    changed = (drawn != plain).any(axis=2)
+    assert 0.25 < changed[wrong].mean() < 0.4, "a third is stripes, the class shows between"
+    assert {tuple(pixel) for pixel in drawn[changed].tolist()} == {(0, 0, 0), (255, 255, 255)}
+
+
+def test_planes_that_overlap_are_mixed() -> None:
+    planes = np.zeros((8, 8, 3), np.uint8)
+    planes[:, :4, 0] = 1
+    planes[:4, :, 2] = 1
+    drawn = class_map(planes)
+    first, third = (np.array(CLASS_COLOURS[k], float) for k in (0, 2))
+    np.testing.assert_array_equal(drawn[7, 0], first)
+    np.testing.assert_array_equal(drawn[0, 7], third)
+    np.testing.assert_allclose(drawn[0, 0], (first + third) / 2, atol=0.51)
+    assert not drawn[7, 7].any()
+
+
+def test_wrong_is_where_any_plane_differs_and_the_truth_counts() -> None:
+    truth = np.array([[0, 1, 2, VOID]], np.uint8)
+    assert wrong_pixels(truth, np.array([[0, 2, 2, 1]], np.uint8)).tolist() == [[0, 1, 0, 0]]
+    planes = np.array([[[0, 1], [1, 1], [VOID, 0]]], np.uint8)
+    said = np.array([[[0, 1], [0, 1], [1, 0]]], np.uint8)
+    assert wrong_pixels(planes, said).tolist() == [[False, True, False]]
+
+
+def test_only_a_background_is_left_unpainted() -> None:
+    assert unpainted(("Background", "road", "background noise")) == {0}
+
+
+def test_images_of_other_kinds_become_pictures() -> None:
+    deep = np.array([[[0, 1000, 2000, 7], [4000, 5000, 3000, 7]]], np.uint16)
+    assert as_rgb(deep, (1000.0, 3000.0)).tolist() == [[[0, 0, 128], [255, 255, 255]]]
+    grey = np.array([[[7, 1], [9, 2]]], np.uint8)
+    assert as_rgb(grey, (0.0, 255.0)).tolist() == [[[7, 7, 7], [9, 9, 9]]]
+    colours = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert np.array_equal(as_rgb(colours, (0.0, 255.0)), colours)
+
+
+def test_class_sizes_must_agree() -> None:
+    with pytest.raises(ValueError, match="sizes differ"):
+        class_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8))
+
+
+@pytest.mark.parametrize(("n", "least"), [(7, 15), (20, 15), (255, 3)])
+@pytest.mark.parametrize("name", ["normal", *BLINDNESS])
+def test_class_colours_stay_apart(name: str, n: int, least: float) -> None:
+    seen = lab_of(CLASS_COLOURS[:n], name)
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=2) + 1000 * np.eye(n)
+    assert len(CLASS_COLOURS) == 255 and apart.min() > least

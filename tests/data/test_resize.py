@@ -2,7 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.resize import content_box, fit_image, fit_mask, resize_image, resize_truth
+from harness.data.resize import (
+    content_box,
+    fit_image,
+    fit_mask,
+    resize_image,
+    resize_mask,
+    resize_truth,
+)
 from tests.data.make import picture
 
 
@@ -59,3 +66,25 @@ def test_pad_leaves_bottom_or_right_empty() -> None:
     assert fitted.shape == (16, 16, 3) and fitted_mask.shape == (16, 16)
     assert (fitted[:8] == 200).all() and not fitted[8:].any()
     assert (fitted_mask[:8] == 1).all() and not fitted_mask[8:].any()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 9])
+def test_each_of_many_channels_is_resized_like_an_image_of_its_own(channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (20, 30, channels), dtype=np.uint16)
+    for size in ((8, 12), (40, 50)):
+        whole = resize_image(image, size)
+        assert whole.shape == (*size, channels) and whole.dtype == np.uint16
+        for channel in range(channels):
+            alone = resize_image(np.ascontiguousarray(image[..., channel]), size)
+            # OpenCV has code of its own for some numbers of channels; it rounds otherwise
+            assert np.abs(whole[..., channel].astype(int) - alone).max() <= 1
+
+
+def test_indices_are_never_mixed_and_planes_are_reduced_alone() -> None:
+    mask = np.random.default_rng(0).choice([0, 3, 7, 255], (33, 21)).astype(np.uint8)
+    for size in ((11, 7), (50, 60)):
+        assert set(np.unique(resize_mask(mask, size, nearest=True))) <= {0, 3, 7, 255}
+    planes = np.stack([mask == value for value in (0, 3, 7, 255, 3)], axis=2).astype(np.uint8)
+    reduced = resize_mask(planes, (11, 7))
+    assert reduced.shape == (11, 7, 5)
+    np.testing.assert_array_equal(reduced[..., 1], resize_mask(planes[..., 1].copy(), (11, 7)))

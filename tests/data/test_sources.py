@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from harness.data.known import KVASIR
-from harness.data.sources import NeedsDownloadError, find_data, open_folder
+from harness.data.sources import NeedsDownloadError, find_data, open_folder, source_folder
 from harness.errors import DataError
 from harness.paths import Workspace
-from tests.data.make import MAX_PIXELS, folder, picture, save, square
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 
 def problems(root: Path) -> list[str]:
     with pytest.raises(DataError) as caught:
-        open_folder(root, max_pixels=MAX_PIXELS)
+        open_folder(root, DATA, max_pixels=MAX_PIXELS)
     return str(caught.value).replace(f"{root}: ", "").splitlines()
 
 
@@ -22,9 +22,9 @@ def test_pairs_are_matched_by_stem_in_order(tmp_path: Path) -> None:
         save(tmp_path / "images" / name, b"")
     for name in ("c.x.png", "b.tif", "a.bmp"):
         save(tmp_path / "masks" / name, b"")
-    dataset = open_folder(tmp_path, max_pixels=MAX_PIXELS)
+    dataset = open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS)
     assert [pair.stem for pair in dataset.pairs] == ["a", "b", "c.x"]
-    assert [pair.mask.as_posix() for pair in dataset.pairs] == [
+    assert [pair.masks[0].as_posix() for pair in dataset.pairs] == [
         "masks/a.bmp",
         "masks/b.tif",
         "masks/c.x.png",
@@ -36,7 +36,7 @@ def test_notes_and_hidden_files_are_left_out(tmp_path: Path) -> None:
     folder(tmp_path, 2)
     for name in (".DS_Store", "._000.png", "Thumbs.db", "README.txt", "boxes.json"):
         save(tmp_path / "images" / name, b"")
-    assert len(open_folder(tmp_path, max_pixels=MAX_PIXELS).pairs) == 2
+    assert len(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS).pairs) == 2
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
@@ -68,8 +68,11 @@ def test_masks_with_another_ending_are_explained_once(tmp_path: Path) -> None:
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     assert problems(tmp_path / "none") == ["no such folder; it should hold images/ and masks/"]
-    assert problems(tmp_path) == ["no folder images/ in it", "no folder masks/ in it"]
     (tmp_path / "images").mkdir()
+    assert problems(tmp_path) == [
+        "images/ holds no image (.bmp .jpeg .jpg .png .tif .tiff .webp)",
+        "no folder masks/ in it",
+    ]
     save(tmp_path / "masks" / "notes.txt", b"")
     kinds = "(.bmp .jpeg .jpg .png .tif .tiff .webp)"
     expected = [f"{part}/ holds no image {kinds}" for part in ("images", "masks")]
@@ -98,11 +101,20 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     assert "'images/\\udcff.png': its name is not valid text; rename it" in found
 
 
+@pytest.mark.parametrize("name", ["a:b.png", "a|b.png", "a\\b.png"])
+def test_names_that_split_csv_cannot_hold_are_refused(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, 1)
+    save(tmp_path / "images" / name, picture(1))
+    assert problems(tmp_path) == [
+        f"{f'images/{name}'!a}: its name holds \\ : or |, or begins with = + - @; rename it"
+    ]
+
+
 def test_stems_are_compared_as_people_see_them(tmp_path: Path) -> None:
     """One file system stores é as one character, another as e and an accent."""
     save(tmp_path / "images" / (unicodedata.normalize("NFC", "é") + ".png"), b"")
     save(tmp_path / "masks" / (unicodedata.normalize("NFD", "é") + ".png"), b"")
-    assert len(open_folder(tmp_path, max_pixels=MAX_PIXELS).pairs) == 1
+    assert len(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS).pairs) == 1
 
 
 def test_many_problems_are_cut_and_counted(tmp_path: Path) -> None:
@@ -139,10 +151,24 @@ def test_data_is_looked_for_in_the_named_folder_then_in_the_workspace(
     assert find_data("here", workspace) == workspace.data / "here"
 
 
+def test_data_may_be_a_csv_file(workspace: Workspace) -> None:
+    folder(workspace.data / "polyps", 2)
+    lines = [f"polyps/images/{n}.png,polyps/masks/{n}.png" for n in ("000", "001")]
+    (workspace.data / "pairs.csv").write_text("\n".join(["image,mask", *lines]))
+    source = find_data("pairs.csv", workspace)
+    assert source == workspace.data / "pairs.csv" == find_data(str(source), workspace)
+    dataset = open_folder(source, DATA, max_pixels=MAX_PIXELS)
+    assert (dataset.name, dataset.root) == ("pairs", workspace.data)
+    assert source_folder(source) == dataset.root
+    assert source_folder(workspace.data / "polyps") == workspace.data / "polyps"
+    with pytest.raises(DataError, match=r"did you mean pairs\.csv"):
+        find_data("pair.csv", workspace)
+
+
 def test_synthetic_is_generated_once(workspace: Workspace) -> None:
     root = find_data("synthetic", workspace)
     assert root == workspace.data / "synthetic"
-    assert len(open_folder(root, max_pixels=MAX_PIXELS).pairs) == 64
+    assert len(open_folder(root, DATA, max_pixels=MAX_PIXELS).pairs) == 64
     (root / "mine.txt").write_text("kept")
     assert (find_data("synthetic", workspace) / "mine.txt").read_text() == "kept"
 

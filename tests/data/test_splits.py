@@ -1,19 +1,27 @@
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import files
-from harness.config import SplitConfig
+from harness.data.look import look_at_all
 from harness.data.sources import Dataset, open_folder
 from harness.data.splits import SplitRow, inside, make_split, read_split, verify_split, write_split
+from harness.data_config import SplitConfig
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS, folder, picture, save, square
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
+
+
+def divided(
+    dataset: Dataset, config: SplitConfig, progress: Callable[[int, int], None] | None = None
+) -> list[SplitRow]:
+    return make_split(dataset, look_at_all(dataset, progress), config)
 
 
 def dataset(root: Path, n: int, *, first: int = 0) -> Dataset:
-    return open_folder(folder(root, n, first=first), max_pixels=MAX_PIXELS)
+    return open_folder(folder(root, n, first=first), DATA, max_pixels=MAX_PIXELS)
 
 
 def roles(rows: list[SplitRow]) -> Counter[str]:
@@ -41,11 +49,11 @@ def row(index: int, role: str, **other: str) -> SplitRow:
 def test_shares_are_met(
     tmp_path: Path, n: int, fractions: tuple[float, float, float], expected: dict[str, int]
 ) -> None:
-    assert roles(make_split(dataset(tmp_path, n), SplitConfig(fractions=fractions))) == expected
+    assert roles(divided(dataset(tmp_path, n), SplitConfig(fractions=fractions))) == expected
 
 
 def test_rows_are_numbered_in_order_of_stem_with_hashes_of_both_files(tmp_path: Path) -> None:
-    rows = make_split(dataset(tmp_path, 3), SplitConfig())
+    rows = divided(dataset(tmp_path, 3), SplitConfig())
     assert [(one.row, one.image, one.mask, one.group) for one in rows] == [
         (i, f"images/00{i}.png", f"masks/00{i}.png", f"images/00{i}.png") for i in range(3)
     ]
@@ -57,9 +65,9 @@ def test_rows_are_numbered_in_order_of_stem_with_hashes_of_both_files(tmp_path: 
 def test_split_depends_on_seed_alone(tmp_path: Path) -> None:
     """The same names elsewhere are divided alike; other seeds divide otherwise."""
     here, there = dataset(tmp_path / "a", 20), dataset(tmp_path / "b", 20)
-    first = [one.role for one in make_split(here, SplitConfig())]
-    assert [one.role for one in make_split(there, SplitConfig())] == first
-    others = {tuple(r.role for r in make_split(here, SplitConfig(seed=s))) for s in range(1, 6)}
+    first = [one.role for one in divided(here, SplitConfig())]
+    assert [one.role for one in divided(there, SplitConfig())] == first
+    others = {tuple(r.role for r in divided(here, SplitConfig(seed=s))) for s in range(1, 6)}
     assert len(others) == 5 and tuple(first) not in others
 
 
@@ -69,9 +77,9 @@ def test_copies_share_a_group_and_a_role(tmp_path: Path) -> None:
     for index in range(10):
         save(tmp_path / "images" / f"copy{index}.bmp", picture(index))
         save(tmp_path / "masks" / f"copy{index}.png", 255 * square())
-    data = open_folder(tmp_path, max_pixels=MAX_PIXELS)
+    data = open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS)
     for seed in range(5):
-        rows = make_split(data, SplitConfig(fractions=(0.6, 0.2, 0.2), seed=seed))
+        rows = divided(data, SplitConfig(fractions=(0.6, 0.2, 0.2), seed=seed))
         by_name = {one.image: one for one in rows}
         assert roles(rows) == {"train": 12, "val": 4, "test": 4}
         for index in range(10):
@@ -84,7 +92,7 @@ def test_groups_larger_than_the_share_of_val_still_leave_one_to_validate(tmp_pat
     for index in range(4):
         save(tmp_path / "images" / f"{index}.png", picture(index // 2))
         save(tmp_path / "masks" / f"{index}.png", square())
-    rows = make_split(open_folder(tmp_path, max_pixels=MAX_PIXELS), SplitConfig())
+    rows = divided(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS), SplitConfig())
     assert roles(rows) == {"train": 2, "val": 2}
 
 
@@ -93,7 +101,7 @@ def test_one_picture_cannot_be_divided(tmp_path: Path) -> None:
         save(tmp_path / "images" / f"{index}.png", picture(0))
         save(tmp_path / "masks" / f"{index}.png", square())
     with pytest.raises(DataError, match="only one different image"):
-        make_split(open_folder(tmp_path, max_pixels=MAX_PIXELS), SplitConfig())
+        divided(open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS), SplitConfig())
 
 
 def test_every_bad_file_is_found_at_once(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ def test_every_bad_file_is_found_at_once(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "003.png", square(25, 32))
     calls: list[tuple[int, int]] = []
     with pytest.raises(DataError) as caught:
-        make_split(data, SplitConfig(), progress=lambda *done: calls.append(done))
+        divided(data, SplitConfig(), progress=lambda *done: calls.append(done))
     lines = str(caught.value).splitlines()
     assert len(lines) == 2 and "001.png: not a JPEG" in lines[0]
     assert "003.png: 32x24, but its mask 003.png is 32x25" in lines[1]
@@ -114,7 +122,7 @@ def test_written_split_reads_back_the_same(tmp_path: Path) -> None:
     rows = [row(0, "train"), odd, row(2, "test")]
     write_split(tmp_path / "split.csv", rows)
     text = (tmp_path / "split.csv").read_bytes()
-    assert text.startswith(b"image,mask,role,group,image_sha256,mask_sha256\nimages/0.png,")
+    assert text.startswith(b"image,mask,role,fold,group,image_sha256,mask_sha256\nimages/0.png,")
     assert read_split(tmp_path / "split.csv") == rows
 
 
@@ -152,8 +160,11 @@ def test_hostile_split_is_refused_with_its_line(
         (b"\xff\xfe\x00", "not a CSV file in UTF-8"),
         (b'image,"mask\n', "not a CSV file"),
         (b"a" * 200_000, "not a CSV file"),
-        (b"image,mask,role,group,image_sha256,mask_sha256\na,b\n", ":2: has 2 cells; 6 are needed"),
-        (b"image,mask,role,group,image_sha256,mask_sha256\n", "no row has the role train"),
+        (
+            b"image,mask,role,fold,group,image_sha256,mask_sha256\na,b\n",
+            ":2: has 2 cells; 7 are needed",
+        ),
+        (b"image,mask,role,fold,group,image_sha256,mask_sha256\n", "no row has the role train"),
     ],
 )
 def test_what_is_no_split_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
@@ -167,7 +178,7 @@ def test_absent_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_verify_names_every_file_that_changed_or_is_missing(tmp_path: Path) -> None:
-    rows = make_split(dataset(tmp_path, 10), SplitConfig(fractions=(0.5, 0.3, 0.2)))
+    rows = divided(dataset(tmp_path, 10), SplitConfig(fractions=(0.5, 0.3, 0.2)))
     verify_split(rows, tmp_path)
     used = [one for one in rows if one.role != "test"]
     save(tmp_path / used[0].image, picture(77))
@@ -181,7 +192,7 @@ def test_verify_names_every_file_that_changed_or_is_missing(tmp_path: Path) -> N
 
 
 def test_verify_never_opens_test_files(tmp_path: Path) -> None:
-    rows = make_split(dataset(tmp_path, 10), SplitConfig(fractions=(0.5, 0.3, 0.2)))
+    rows = divided(dataset(tmp_path, 10), SplitConfig(fractions=(0.5, 0.3, 0.2)))
     sealed = [one for one in rows if one.role == "test"]
     assert len(sealed) == 2
     for one in sealed:

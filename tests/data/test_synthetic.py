@@ -8,16 +8,16 @@ from harness.data.pictures import read_pair
 from harness.data.sources import open_folder
 from harness.data.synthetic import draw, generate
 from harness.errors import DataError
-from tests.data.make import MAX_PIXELS
+from tests.data.make import DATA, MAX_PIXELS
 
 
 def test_folder_holds_pairs_that_can_be_read(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     root = generate(tmp_path / "polyps", count=5, size=32, progress=lambda *d: calls.append(d))
-    dataset = open_folder(root, max_pixels=MAX_PIXELS)
+    dataset = open_folder(root, DATA, max_pixels=MAX_PIXELS)
     assert [pair.stem for pair in dataset.pairs] == [f"polyp-{i:04d}" for i in range(5)]
     for index, pair in enumerate(dataset.pairs):
-        read = read_pair(root / pair.image, root / pair.mask, MAX_PIXELS)
+        read = read_pair(root / pair.image, [root / mask for mask in pair.masks], DATA, MAX_PIXELS)
         np.testing.assert_array_equal(read.mask, draw(32, 0, index)[1])
         # JPEG at quality 95 moves colours a little, and shifts none.
         assert np.abs(read.image.astype(int) - draw(32, 0, index)[0]).mean() < 6
@@ -84,3 +84,19 @@ def test_brightness_alone_does_not_find_polyps(
                     dice.append(2 * (said & (mask > 0)).sum() / (said.sum() + mask.sum()))
         best.append(max(dice))
     assert np.mean(best) < 0.6
+
+
+def test_hard_polyps_stand_out_less() -> None:
+    """Against a ring around it, an easy polyp differs more in colour than a hard one."""
+
+    def contrast(difficulty: float) -> float:
+        differences = []
+        for index in range(12):
+            image, mask = draw(96, 3, index, difficulty)
+            ring = cv2.dilate(mask, np.ones((15, 15), np.uint8)) > mask
+            if mask.any() and ring.any():
+                inside, outside = image[mask > 0].mean(axis=0), image[ring].mean(axis=0)
+                differences.append(np.abs(inside / inside.sum() - outside / outside.sum()).sum())
+        return float(np.median(differences))
+
+    assert contrast(1.0) < 0.7 * contrast(0.0)

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from harness.config import ObjectiveConfig, TrialConfig
+from harness.data_config import StudyDataConfig
 from harness.execution.local import LocalExecutor
 from harness.execution.protocol import Ended, EpochDone, Event, Failed, TrialTask, Vanished
 
@@ -35,7 +36,8 @@ def task(number: int, what: int, attempt: int = 1) -> TrialTask:
         data_root=nowhere,
         split_csv=nowhere,
         cache=nowhere,
-        eval_size=32,
+        data=StudyDataConfig(eval_size=32),
+        augments=Path("augment"),
         max_pixels=1e6,
         device="cpu",
     )

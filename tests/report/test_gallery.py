@@ -9,7 +9,8 @@ from harness import files
 from harness.data.overlay import COLOURS
 from harness.data.splits import SplitRow, write_split
 from harness.errors import DataError
-from harness.report.gallery import build_gallery, data_uri
+from harness.report.gallery import build_gallery
+from harness.report.panels import data_uri
 from harness.report.tables import StudyTables, load_study
 from harness.training.metrics import entries_of, from_entries, per_image, read_scores, write_scores
 from tests.report.studies import Builder

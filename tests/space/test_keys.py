@@ -31,7 +31,7 @@ def test_ambiguous_last_part_is_refused_with_the_full_keys() -> None:
     [
         ("model.encoder", "no such setting; did you mean model.encoder_name?"),
         ("momentun", "no such setting; did you mean optim.momentum?"),
-        ("optim.dice", "no such setting; did you mean loss.dice?"),
+        ("optim.dice", "no such setting; did you mean loss.dice or loss.ce?"),
         ("modl.options.decoder_chanels",
          "no such setting; did you mean model.options.decoder_channels?"),
         ("learning_rate", "no such setting; did you mean optim.lr?"),

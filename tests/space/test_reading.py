@@ -171,7 +171,7 @@ def test_wrong_space_gives_one_clear_line(text: str, problem: str, tmp_path: Pat
          "not in force beside the other values of this row; take it out"),
         ("{model.arch: Linknet, model.encoder_name: resnet34, model.encoder_depth: 4, lr: 1e-3, "
          "dice: 0, bce: 0}", "this combination: loss: all weights are 0; "
-                             "set one of dice, bce, focal, jaccard, tversky above 0"),
+                             "set one of dice, bce, ce, focal, jaccard, tversky, lovasz above 0"),
     ],
 )  # fmt: skip
 def test_row_that_cannot_be_tried_is_refused(row: str, problem: str, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.config import SplitConfig, TrialConfig
+from harness.config import TrialConfig
 from harness.data.cache import ImageCache, open_cache
+from harness.data.look import look_at_all
 from harness.data.resize import Fit
 from harness.data.sources import open_folder
 from harness.data.splits import SplitRow, make_split
+from harness.data_config import SplitConfig, StudyDataConfig
 
 EVAL_SIZE = 40
 
@@ -35,9 +37,9 @@ class Pictures:
         return open_cache(
             self.root,
             self.rows,
+            StudyDataConfig(eval_size=eval_size),
             size=size,
             fit=fit,
-            eval_size=eval_size,
             folder=self.caches,
             max_pixels=1e6,
         )
@@ -60,9 +62,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
             image[mask > 0] += np.array([60, 120, 150], np.uint8)
         cv2.imwrite(str(root / "images" / f"{k:02d}.png"), image)
         cv2.imwrite(str(root / "masks" / f"{k:02d}.png"), mask)
-    rows = make_split(
-        open_folder(root, max_pixels=1e6), SplitConfig(fractions=(0.55, 0.35, 0.1), seed=6)
-    )
+    dataset = open_folder(root, StudyDataConfig(), max_pixels=1e6)
+    config = SplitConfig(fractions=(0.55, 0.35, 0.1), seed=6)
+    rows = make_split(dataset, look_at_all(dataset), config)
     return Pictures(root, rows, tmp_path_factory.mktemp("caches"))
 
 

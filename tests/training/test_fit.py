@@ -44,7 +44,6 @@ def run(
         seed=seed,
         device=torch.device("cpu"),
         precision="fp32",
-        eval_size=EVAL_SIZE,
         objective=objective,
         on_epoch=answers,
     )
@@ -281,8 +280,3 @@ def test_weights_that_are_not_finite_are_found_by_the_validation_and_not_logged(
     with pytest.raises(DivergedError, match="answers are not finite numbers"):
         run(pictures, tmp_path)
     assert [line["epoch"] for line in read_epochs(TrialPaths(tmp_path))] == [1]
-
-
-def test_cache_of_another_eval_size_is_a_bug(pictures: Pictures, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="truths of"):
-        run(pictures, tmp_path, cache=pictures.cache(eval_size=24))

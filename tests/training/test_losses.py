@@ -1,12 +1,17 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 from segmentation_models_pytorch.losses import FocalLoss
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 from torchvision.ops import sigmoid_focal_loss  # type: ignore[import-untyped]
 
 from harness.config import LossConfig
+from harness.data_config import VOID, StudyDataConfig
+from harness.errors import ConfigError
+from harness.training.checks import check_loss
 from harness.training.losses import build_loss, focal
 
 NONE = {"dice": 0.0, "bce": 0.0}
@@ -17,8 +22,19 @@ LOGITS = torch.tensor([LN3, -LN3, 0.0, 0.0]).reshape(1, 1, 2, 2)
 TARGET = torch.tensor([1, 0, 0, 0], dtype=torch.uint8).reshape(1, 2, 2)
 
 
-def value(logits: Tensor = LOGITS, target: Tensor = TARGET, **settings: float) -> float:
-    return float(build_loss(LossConfig(**{**NONE, **settings}))(logits, target).total)
+BINARY = StudyDataConfig()
+BINARY_VOID = StudyDataConfig(ignore_index=7)
+THREE = StudyDataConfig(task="multiclass", classes=("sky", "road", "tree"))
+LABELS = StudyDataConfig(task="multilabel", classes=("cat", "dog"))
+
+
+def value(logits: Tensor = LOGITS, target: Tensor = TARGET, **settings: Any) -> float:
+    return of(BINARY, logits, target, **settings)
+
+
+def of(data: StudyDataConfig, logits: Tensor, target: Tensor, **settings: Any) -> float:
+    config = LossConfig(**{**NONE, **settings})
+    return float(build_loss(config, data)(logits, target).total)
 
 
 def test_dice_by_hand() -> None:
@@ -79,7 +95,7 @@ def test_focal_has_a_finite_gradient_where_the_network_is_certain(gamma: float) 
 
 
 def test_total_is_the_sum_of_parts_weighted_by_their_share() -> None:
-    loss = build_loss(LossConfig(dice=3.0, bce=1.0, focal=0.0))
+    loss = build_loss(LossConfig(dice=3.0, bce=1.0, focal=0.0), BINARY)
     result = loss(LOGITS, TARGET)
     assert loss.weights == {"dice": 0.75, "bce": 0.25}
     assert list(result.parts) == ["dice", "bce"]
@@ -98,22 +114,223 @@ def test_batch_without_foreground_teaches_bce_but_not_dice() -> None:
     assert value(LOGITS, empty, bce=1) > 0
 
 
-@pytest.mark.parametrize("part", ["dice", "bce", "focal", "jaccard", "tversky"])
+@pytest.mark.parametrize("part", ["dice", "bce", "focal", "jaccard", "tversky", "lovasz"])
 def test_half_precision_logits_are_summed_in_fp32(part: str) -> None:
     """70,000 pixels with p near 1: their sum is beyond what fp16 can hold."""
     logits = torch.full((1, 1, 250, 280), 4.0)
     target = torch.ones((1, 250, 280), dtype=torch.uint8)
-    result = build_loss(LossConfig(**{**NONE, part: 1.0}))(logits.half(), target)
+    result = build_loss(LossConfig(**{**NONE, part: 1.0}), BINARY)(logits.half(), target)
     assert result.total.dtype == torch.float32
     assert float(result.total) == pytest.approx(value(logits, target, **{part: 1.0}))
     assert math.isfinite(float(result.total))
 
 
-@pytest.mark.parametrize("part", ["dice", "bce", "focal", "jaccard", "tversky"])
+@pytest.mark.parametrize("part", ["dice", "bce", "focal", "jaccard", "tversky", "lovasz"])
 def test_descending_the_gradient_lowers_each_part(part: str) -> None:
     logits = LOGITS.clone().requires_grad_()
-    loss = build_loss(LossConfig(**{**NONE, part: 1.0}))
+    loss = build_loss(LossConfig(**{**NONE, part: 1.0}), BINARY)
     before = loss(logits, TARGET).total
     before.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert loss(logits.detach() - 0.1 * logits.grad, TARGET).total < before
+
+
+# Three classes, four pixels, the last one void; softmax probabilities of each pixel:
+P3 = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.2, 0.7], [0.8, 0.1, 0.1]])
+LOGITS3 = P3.log().T.reshape(1, 3, 2, 2)
+TARGET3 = torch.tensor([0, 1, 1, VOID], dtype=torch.uint8).reshape(1, 2, 2)
+
+
+def test_ce_by_hand() -> None:
+    expected = -(math.log(0.5) + math.log(0.6) + math.log(0.2)) / 3
+    assert of(THREE, LOGITS3, TARGET3, ce=1.0) == pytest.approx(expected)
+
+
+def test_ce_with_class_weights_by_hand() -> None:
+    """Class 0 weighs 3, class 1 one: a weighted mean over pixels, as torch's own."""
+    expected = -(3 * math.log(0.5) + math.log(0.6) + math.log(0.2)) / 5
+    weights = (3.0, 1.0, 0.0)
+    got = of(THREE, LOGITS3, TARGET3, ce=1.0, class_weights=weights)
+    torchs = F.cross_entropy(LOGITS3, TARGET3.long(), torch.tensor(weights), ignore_index=VOID)
+    assert got == pytest.approx(expected) and float(torchs) == pytest.approx(expected)
+
+
+def test_label_smoothing_of_ce_takes_from_the_right_class_and_gives_to_the_others() -> None:
+    soft = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]])
+    expected = float(-(soft * P3[:3].log()).sum() / 3)
+    assert of(THREE, LOGITS3, TARGET3, ce=1.0, label_smoothing=0.2) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("part", ["ce", "focal"])
+def test_two_classes_cost_the_same_as_softmax_and_as_sigmoid(part: str, smoothing: float) -> None:
+    """A softmax over (0, x) is the sigmoid of x."""
+    two = StudyDataConfig(task="multiclass", classes=("a", "b"))
+    as_two = torch.cat([torch.zeros_like(LOGITS), LOGITS], dim=1)
+    other = {"ce": "bce", "focal": "focal"}[part]
+    soft = {"label_smoothing": smoothing}
+    expected = value(**{other: 1.0}, **soft)
+    assert of(two, as_two, TARGET, **{part: 1.0}, **soft) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_of_three_classes_by_hand(gamma: float) -> None:
+    right = [0.5, 0.6, 0.2]
+    each = [(1 - q) ** gamma * -math.log(q) for q in right]
+    plain = of(THREE, LOGITS3, TARGET3, focal=1.0, focal_gamma=gamma)
+    assert plain == pytest.approx(sum(each) / 3)
+    weighted = of(
+        THREE, LOGITS3, TARGET3, focal=1.0, focal_gamma=gamma, class_weights=[2.0, 1.0, 1.0]
+    )
+    assert weighted == pytest.approx((2 * each[0] + each[1] + each[2]) / 4)
+
+
+def test_regions_of_three_classes_by_hand() -> None:
+    """Over the three pixels that count; class 2 is not in the truth and adds 0."""
+    p, y = P3[:3], torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
+    tp, total = (p * y).sum(0), p.sum(0) + y.sum(0)
+    dice = (1 - 2 * tp / total)[:2].sum() / 3
+    jaccard = (1 - tp / (total - tp))[:2].sum() / 3
+    tversky = (1 - tp / (tp + 0.2 * (p.sum(0) - tp) + 0.8 * (y.sum(0) - tp)))[:2].sum() / 3
+    assert of(THREE, LOGITS3, TARGET3, dice=1.0) == pytest.approx(float(dice))
+    assert of(THREE, LOGITS3, TARGET3, jaccard=1.0) == pytest.approx(float(jaccard))
+    got = of(THREE, LOGITS3, TARGET3, tversky=1.0, tversky_alpha=0.2)
+    assert got == pytest.approx(float(tversky))
+
+
+def test_lovasz_hinge_by_hand() -> None:
+    """Errors 1 - LN3 (the foreground), 1 - LN3, 1, 1; sorted: two false alarms first.
+
+    Jaccard losses as pixels are wrong one by one: 1/2, 2/3, then with the miss 1, then 1.
+    """
+    errors, losses = [1, 1, 1 - LN3, 1 - LN3], [0, 1 / 2, 2 / 3, 1, 1]
+    steps = [max(e, 0) * (b - a) for e, a, b in zip(errors, losses[:-1], losses[1:], strict=True)]
+    assert value(lovasz=1.0) == pytest.approx(sum(steps))
+
+
+def test_lovasz_is_of_each_image_and_class() -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn((2, 2, 6, 6), generator=generator)
+    target = (torch.rand((2, 6, 6, 2), generator=generator) > 0.5).to(torch.uint8)
+    each = [
+        value(logits[n : n + 1, k : k + 1], target[n : n + 1, ..., k], lovasz=1.0)
+        for n in (0, 1)
+        for k in (0, 1)
+    ]
+    assert of(LABELS, logits, target, lovasz=1.0) == pytest.approx(sum(each) / 4)
+
+
+def test_lovasz_softmax_equals_one_minus_iou_of_sure_answers() -> None:
+    """Class 0: 1 of 2 pixels of the union; class 1: 1 of 2; class 2 is not in the truth."""
+    said = torch.tensor([0, 1, 0]).reshape(1, 1, 3)
+    logits = 60.0 * F.one_hot(said, 3).permute(0, 3, 1, 2)
+    target = torch.tensor([0, 1, 1], dtype=torch.uint8).reshape(1, 1, 3)
+    assert of(THREE, logits, target, lovasz=1.0) == pytest.approx(0.5)
+
+
+def test_multilabel_parts_by_hand() -> None:
+    """Two planes, of which the first weighs 3 times the second."""
+    logits = torch.tensor([LN3, 0.0]).reshape(1, 2, 1, 1)
+    target = torch.tensor([1, 1], dtype=torch.uint8).reshape(1, 1, 1, 2)
+    first, second = -math.log(0.75), LN2
+    assert of(LABELS, logits, target, bce=1.0) == pytest.approx((first + second) / 2)
+    got = of(LABELS, logits, target, bce=1.0, class_weights=(3.0, 1.0))
+    assert got == pytest.approx((3 * first + second) / 4)
+    got = of(LABELS, logits, target, focal=1.0, focal_gamma=1.0, class_weights=(3.0, 1.0))
+    assert got == pytest.approx((3 * 0.25 * first + 0.5 * second) / 4)
+    dice = (1 - 2 * 0.75 / 1.75 + 1 - 2 * 0.5 / 1.5) / 2
+    assert of(LABELS, logits, target, dice=1.0) == pytest.approx(dice)
+
+
+TASKS = {
+    "binary": (BINARY_VOID, 1, (2, 8, 8), 2),
+    "multiclass": (THREE, 3, (2, 8, 8), 3),
+    "multilabel": (LABELS.model_copy(update={"ignore_index": 7}), 2, (2, 8, 8, 2), 2),
+}
+ALL = ["dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz"]
+CASES = [
+    (task, part)
+    for task in TASKS
+    for part in ALL
+    if part != ("bce" if task == "multiclass" else "ce")
+]
+
+
+def drawn(task: str) -> tuple[StudyDataConfig, Tensor, Tensor, Tensor]:
+    """Random logits and targets whose right half is void, and the void pixels of the logits."""
+    data, outputs, shape, n_values = TASKS[task]
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn((2, outputs, 8, 8), generator=generator)
+    target = torch.randint(0, n_values, shape, generator=generator, dtype=torch.uint8)
+    target[:, :, 4:] = VOID
+    void = torch.zeros((2, outputs, 8, 8), dtype=torch.bool)
+    void[..., 4:] = True
+    return data, logits, target, void
+
+
+@pytest.mark.parametrize(("task", "part"), CASES)
+def test_void_pixels_count_nowhere(task: str, part: str) -> None:
+    """The same number as without them, and no gradient where they are."""
+    data, logits, target, void = drawn(task)
+    logits.requires_grad_()
+    loss = build_loss(LossConfig(**{**NONE, part: 1.0, "label_smoothing": 0.1}), data)
+    total = loss(logits, target).total
+    total.backward()  # type: ignore[no-untyped-call]
+    cut = loss(logits.detach()[..., :4], target[:, :, :4]).total
+    assert float(total.detach()) == pytest.approx(float(cut), rel=1e-5) and float(cut) > 0
+    assert logits.grad is not None and not logits.grad[void].any()
+    assert logits.grad[~void].abs().sum() > 0
+
+
+@pytest.mark.parametrize(("task", "part"), CASES)
+def test_batch_of_void_pixels_teaches_nothing(task: str, part: str) -> None:
+    data, logits, target, _ = drawn(task)
+    logits.requires_grad_()
+    loss = build_loss(LossConfig(**{**NONE, part: 1.0}), data)
+    total = loss(logits, torch.full_like(target, VOID)).total
+    total.backward()  # type: ignore[no-untyped-call]
+    assert float(total.detach()) == 0
+    assert logits.grad is not None and not logits.grad.any()
+
+
+@pytest.mark.parametrize(("task", "part"), CASES)
+def test_descending_lowers_each_part_in_every_task(task: str, part: str) -> None:
+    data, logits, target, _ = drawn(task)
+    logits.requires_grad_()
+    loss = build_loss(LossConfig(**{**NONE, part: 1.0}), data)
+    before = loss(logits, target).total
+    before.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert loss(logits.detach() - 0.1 * logits.grad, target).total < before
+
+
+@pytest.mark.parametrize("part", ["bce", "focal", "dice", "jaccard", "tversky", "lovasz"])
+def test_declaring_void_changes_nothing_where_there_is_none(part: str) -> None:
+    assert of(BINARY_VOID, LOGITS, TARGET, **{part: 1.0}) == pytest.approx(value(**{part: 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "message"),
+    [
+        (THREE, {"bce": 1.0}, "loss.bce: acts in two-class and multilabel tasks; use loss.ce"),
+        (BINARY, {"ce": 1.0}, "loss.ce: acts in multiclass tasks; use loss.bce"),
+        (LABELS, {"ce": 1.0}, "loss.ce: acts in multiclass tasks; use loss.bce"),
+        (BINARY, {"bce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: act in multi"),
+        (THREE, {"ce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: 2 for 3 classes"),
+        (THREE, {"dice": 1.0, "class_weights": (1.0, 2.0, 3.0)}, "act in loss.ce and loss.focal"),
+        (LABELS, {"dice": 1.0, "class_weights": (1.0, 2.0)}, "act in loss.bce and loss.focal"),
+    ],
+)
+def test_parts_that_cannot_act_are_refused(
+    data: StudyDataConfig, changes: dict[str, Any], message: str
+) -> None:
+    config = LossConfig(**{**NONE, **changes})
+    with pytest.raises(ConfigError, match=message):
+        check_loss(config, data)
+    with pytest.raises(ConfigError, match=message):
+        build_loss(config, data)
+
+
+def test_class_weights_of_zero_only_are_refused() -> None:
+    with pytest.raises(ValueError, match="class_weights: all are 0; set one above 0"):
+        LossConfig(class_weights=(0.0, 0.0))

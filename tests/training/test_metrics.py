@@ -6,8 +6,10 @@ import pytest
 import torch
 from torchmetrics.functional import classification as torch_metrics
 
+from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.training.metrics import (
+    Entry,
     ImageScores,
     entries_of,
     from_entries,
@@ -87,6 +89,83 @@ def test_metric_is_the_mean_over_classes_not_over_entries() -> None:
     summary = summarise(from_entries([HALF_FOUND, second, ALL_MISSED]))
     assert summary["val/dice"] == pytest.approx((0.25 + 1) / 2)
     assert summary["val/dice_micro"] == pytest.approx((4 / 16 + 1) / 2)
+
+
+THREE = StudyDataConfig(task="multiclass", classes=("sky", "road", "big tree"))
+LABELS = StudyDataConfig(task="multilabel", classes=("cat", "dog"))
+
+
+def of_pixels(truth: np.ndarray, said: np.ndarray, n_classes: int) -> ImageScores:
+    """Scores of class indices (N, P), pixel by pixel; as sure as can be."""
+    entries: list[Entry] = []
+    for row, (y, d) in enumerate(zip(truth.tolist(), said.tolist(), strict=True)):
+        for k in range(n_classes):
+            pairs = [(a == k, b == k) for a, b in zip(y, d, strict=True) if a != VOID]
+            tp, fp, fn, tn = (
+                pairs.count(what)
+                for what in ((True, True), (False, True), (True, False), (False, False))
+            )
+            sums = (float(tp), float(tp + fp), float(tp + fn))
+            entries.append((row, f"{row}.png", k, *sums, tp, fp, fn, tn))
+    return from_entries(entries)
+
+
+@pytest.mark.parametrize(
+    ("in_truth", "said"),
+    [
+        ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
+        ([0, 1, 3], [0, 1, 2, 3, 4]),  # 2 and 4 are false alarms only: 0, and counted
+        ([0, 1, 3, 4], [0, 1, 3]),  # 2 is nowhere: left out; 4 is never found
+        ([2], [2, 3]),
+    ],
+)
+def test_miou_equals_torchmetrics(in_truth: list[int], said: list[int]) -> None:
+    """With void pixels, which are no class to it either."""
+    random = np.random.default_rng(len(in_truth))
+    truth = random.choice([*in_truth, VOID], (7, 60))
+    decided = random.choice(said, (7, 60))
+    data = StudyDataConfig(task="multiclass", classes=("a", "b", "c", "d", "e"))
+    expected = torch_metrics.multiclass_jaccard_index(
+        torch.tensor(decided), torch.tensor(truth), 5, average="macro", ignore_index=VOID
+    )
+    summary = summarise(of_pixels(truth, decided, 5), data)
+    assert summary["val/miou"] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_metrics_of_each_class_by_hand() -> None:
+    """Class 2 is in the first image only, class 0 in none: it has no value, yet lowers miou."""
+    truth = np.array([[1, 1, 2, 2], [1, 1, 1, VOID]])
+    said = np.array([[1, 2, 2, 2], [1, 1, 0, 0]])
+    summary = summarise(of_pixels(truth, said, 3), THREE)
+    road = ((2 / 3) + (4 / 5)) / 2
+    tree = 4 / 5
+    assert summary["val/dice/road"] == pytest.approx(road)
+    assert summary["val/dice/big tree"] == pytest.approx(tree)
+    assert summary["val/iou/road"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert "val/dice/sky" not in summary and "val/iou/sky" not in summary
+    assert summary["val/dice"] == pytest.approx((road + tree) / 2)
+    assert summary["val/miou"] == pytest.approx((0 / 1 + 3 / 5 + 2 / 3) / 3)
+    assert "val/false_alarm_share" not in summary
+
+
+def test_image_without_a_pixel_that_counts_is_no_image_without_a_find() -> None:
+    truth, said = np.array([[1, 1], [VOID, VOID]]), np.array([[1, 2], [2, 2]])
+    assert "val/false_alarm_share" not in summarise(of_pixels(truth, said, 3), THREE)
+
+
+def test_multilabel_images_without_any_class_feed_the_false_alarm_share() -> None:
+    entries: list[Entry] = [
+        (0, "a", 0, 1.0, 1.0, 1.0, 1, 0, 0, 3),
+        (0, "a", 1, 0.0, 2.0, 0.0, 0, 2, 0, 2),  # an alarm beside something to find
+        (1, "b", 0, 0.0, 0.0, 0.0, 0, 0, 0, 4),
+        (1, "b", 1, 0.0, 1.0, 0.0, 0, 1, 0, 3),
+        (2, "c", 0, 0.0, 0.0, 0.0, 0, 0, 0, 4),
+        (2, "c", 1, 0.0, 0.0, 0.0, 0, 0, 0, 4),
+    ]
+    summary = summarise(from_entries(entries), LABELS)
+    assert summary["val/false_alarm_share"] == 0.5
+    assert summary["val/dice"] == summary["val/dice/cat"] == 1.0
+    assert "val/miou" not in summary and "val/dice/dog" not in summary
 
 
 def random_scores(n: int = 6) -> tuple[ImageScores, torch.Tensor, torch.Tensor]:

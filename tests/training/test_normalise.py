@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from harness.data_config import StudyDataConfig
 from harness.training.normalise import Normalise, build_normalise
 from tests.training.conftest import settings
 
 CPU = torch.device("cpu")
+RGB = StudyDataConfig()
 PICTURE = np.array([[[0, 51, 255], [255, 51, 0]]], np.uint8)[None]  # one image of 1 x 2 pixels
 
 
@@ -33,14 +35,14 @@ def test_per_image_uses_each_channels_own_mean_and_deviation() -> None:
     ],
 )
 def test_configuration_names_the_statistics(name: str, expected: Normalise) -> None:
-    assert build_normalise(settings(data__normalize=name)) == expected
+    assert build_normalise(settings(data__normalize=name), RGB) == expected
 
 
 def test_encoder_statistics_are_those_of_its_weights() -> None:
     changes = {"model__encoder_name": "tu-vit_tiny_patch16_224", "data__normalize": "encoder"}
     pretrained = settings(**changes, model__encoder_weights="imagenet")
-    assert build_normalise(pretrained) == Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert build_normalise(settings(**changes)) == build_normalise(settings())
+    assert build_normalise(pretrained, RGB) == Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert build_normalise(settings(**changes), RGB) == build_normalise(settings(), RGB)
 
 
 def test_read_only_maps_are_copied() -> None:
@@ -48,3 +50,40 @@ def test_read_only_maps_are_copied() -> None:
     picture.flags.writeable = False
     Normalise((0, 0, 0), (1, 1, 1))(picture, CPU).zero_()
     assert picture[0, 0, 0, 2] == 255
+
+
+def test_sixteen_bits_are_scaled_by_the_declared_range() -> None:
+    """Values above 32767 are not taken for negative ones; beyond the range are its ends."""
+    picture = np.array([[[0], [1000], [33000], [65535]]], np.uint16)[None]
+    got = Normalise((0.0,), (1.0,), (1000.0, 65000.0))(picture, CPU)
+    expected = [0.0, 0.0, 32000 / 64000, 1.0]
+    assert got.shape == (1, 1, 1, 4) and got.dtype == torch.float32
+    np.testing.assert_allclose(got[0, 0, 0].numpy(), expected, atol=1e-6)
+
+
+def test_eight_bits_are_scaled_by_the_declared_range() -> None:
+    got = Normalise((0.0,), (1.0,), (55.0, 155.0))(np.array([[[[55], [105]]]], np.uint8), CPU)
+    np.testing.assert_allclose(got.flatten().numpy(), [0.0, 0.5], atol=1e-6)
+
+
+def test_floats_are_on_the_scale_already() -> None:
+    picture = np.array([[[[0.25], [1.0]]]], np.float32)
+    got = Normalise((0.5,), (0.25,), (0.0, 65535.0))(picture, CPU)
+    np.testing.assert_allclose(got.flatten().numpy(), [-1.0, 2.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_other_channels_get_the_mean_of_the_colours_statistics(channels: int) -> None:
+    data = StudyDataConfig(channels=channels, range=(0.0, 4095.0))
+    normalise = build_normalise(settings(), data)
+    assert normalise.mean == pytest.approx((0.449,) * channels)
+    assert normalise.std == pytest.approx((0.226,) * channels)
+    assert normalise.range == (0.0, 4095.0)
+    picture = np.full((2, 3, 4, channels), 4095, np.uint16)
+    assert normalise(picture, CPU).shape == (2, channels, 3, 4)
+
+
+def test_per_image_sees_the_differences_of_a_few_sixteen_bit_steps() -> None:
+    picture = np.array([[[[1000], [1002]]]], np.uint16)
+    got = Normalise(None, None, (0.0, 65535.0))(picture, CPU)
+    np.testing.assert_allclose(got.flatten().numpy(), [-1.0, 1.0], atol=1e-3)

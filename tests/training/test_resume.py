@@ -158,9 +158,9 @@ def test_continuing_asks_for_no_pretrained_weights(
     """They are in the checkpoint; the cache they came from may be gone."""
     asked = []
 
-    def building(model: ModelConfig, *, pretrained: bool) -> nn.Module:
+    def building(model: ModelConfig, *, pretrained: bool, **shape: int) -> nn.Module:
         asked.append(pretrained)
-        return build_network(model, pretrained=False)
+        return build_network(model, pretrained=False, **shape)
 
     monkeypatch.setattr(setup, "build_network", building)
     changes: dict[str, Any] = {"model__encoder_weights": "imagenet"}

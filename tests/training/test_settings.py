@@ -27,6 +27,7 @@ SECOND: dict[str, Any] = {
     "loss.focal": 1.0,
     "loss.jaccard": 1.0,
     "loss.tversky": 1.0,
+    "loss.lovasz": 1.0,
     "loss.focal_gamma": 0.5,
     "loss.tversky_alpha": 0.9,
     "loss.label_smoothing": 0.1,
@@ -58,6 +59,8 @@ ELSEWHERE = {
     "train.precision",  # resolved by the caller: test_trainer.py
     "train.compile",  # speed: test_trainer.py
     "train.checkpoint_s",  # test_resume.py
+    "loss.ce",  # multiclass tasks: test_tasks.py
+    "loss.class_weights",  # multiclass and multilabel tasks: test_tasks.py
     "train.seed",  # resolved by the caller: test_trainer.py
 }
 BASE: dict[str, Any] = {"train.epochs": 1}

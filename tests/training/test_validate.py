@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from harness.data.cache import ImageCache
 from harness.data.resize import Fit
+from harness.data_config import VOID, StudyDataConfig
 from harness.models.build import build_network
 from harness.training.metrics import entries_of, summarise
 from harness.training.normalise import Normalise
 from harness.training.validate import Validation, exact_fp32, probabilities, to_bytes, validate
 from tests.training.conftest import Pictures, settings
 
-PLAIN = Normalise((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = Normalise((0.0,), (1.0,))
 CPU = torch.device("cpu")
 
 
@@ -30,7 +31,12 @@ class Red(nn.Module):
         return (x[:, :1] - 0.5) * 8
 
 
-def cache_of(images: np.ndarray, truths: np.ndarray, box: tuple[int, ...]) -> ImageCache:
+def cache_of(
+    images: np.ndarray,
+    truths: np.ndarray,
+    box: tuple[int, ...],
+    data: StudyDataConfig = StudyDataConfig(),  # noqa: B008
+) -> ImageCache:
     n = len(images)
     return ImageCache(
         images=images,
@@ -40,6 +46,7 @@ def cache_of(images: np.ndarray, truths: np.ndarray, box: tuple[int, ...]) -> Im
         row_of=np.arange(n) + 10,
         train=np.array([], np.int64),
         val=np.arange(n),
+        data=data,
     )
 
 
@@ -161,3 +168,110 @@ def test_names_come_from_the_mapping(pictures: Pictures) -> None:
     )
     row = int(cache.row_of[cache.val[0]])
     assert result.scores.image == (pictures.rows[row].image,)
+
+
+class Echo(nn.Module):
+    """Its logits are the channels of what it sees, times 8."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 8 * x
+
+
+def several(task: str, **more: object) -> StudyDataConfig:
+    classes = ("sky", "road", "tree", "car")
+    return StudyDataConfig(task=task, classes=classes, channels=4, **more)  # type: ignore[arg-type]
+
+
+def test_multiclass_sums_equal_a_pixel_by_pixel_count() -> None:
+    """Softmax, the largest decides, and void pixels are in no sum."""
+    random = np.random.default_rng(3)
+    images = random.integers(0, 256, (3, 6, 6, 4), dtype=np.uint8)
+    truths = random.choice([0, 1, 3, VOID], (3, 6, 6)).astype(np.uint8)
+    data = several("multiclass", ignore_index=9)
+    result = run(Echo(), cache_of(images, truths, (0, 0, 6, 6), data))
+    entries = entries_of(result.scores)
+    assert [entry[:3] for entry in entries] == [
+        (row, f"{row}.png", k) for row in (10, 11, 12) for k in range(4)
+    ]
+    p = torch.softmax(torch.tensor(8 * images.astype(np.float64) / 255), dim=3).numpy()
+    for n, k in np.ndindex(3, 4):
+        expected = np.zeros(7)
+        for place in np.ndindex(6, 6):
+            if (true := truths[n][place]) == VOID:
+                continue
+            q, y, d = p[n][place][k], true == k, p[n][place].argmax() == k
+            expected += [q * y, q, y, y and d, d and not y, y and not d, not y and not d]
+        assert entries[4 * n + k][3:] == pytest.approx(tuple(expected), abs=1e-5), (n, k)
+
+
+def test_multilabel_sums_are_those_of_each_plane_alone() -> None:
+    random = np.random.default_rng(4)
+    images = random.integers(0, 256, (3, 6, 6, 4), dtype=np.uint8)
+    truths = random.integers(0, 2, (3, 6, 6, 4), dtype=np.uint8)
+    box = (0, 0, 5, 6)
+    both = entries_of(run(Echo(), cache_of(images, truths, box, several("multilabel"))).scores)
+    for k in range(4):
+        one = cache_of(images[..., k : k + 1], np.ascontiguousarray(truths[..., k]), box)
+        alone = entries_of(run(Echo(), one).scores)
+        assert [entry[3:] for entry in both[k::4]] == [entry[3:] for entry in alone]
+        assert {entry[2] for entry in both[k::4]} == {k}
+
+
+def test_binary_void_pixels_are_in_no_sum() -> None:
+    random = np.random.default_rng(5)
+    images = random.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+    truth = random.integers(0, 2, (1, 4, 4), dtype=np.uint8)
+    truth[:, 2:] = VOID
+    data = StudyDataConfig(ignore_index=7)
+    above = run(Red(), cache_of(images, truth, (0, 0, 4, 4), data))
+    ((*_, tp, fp, fn, tn),) = entries_of(above.scores)
+    assert tp + fp + fn + tn == 8
+    p = 1 / (1 + np.exp(-8 * (images[0, :2, :, 0] / 255 - 0.5)))
+    assert float(above.scores.sum_p[0]) == pytest.approx(p.sum(), abs=1e-5)
+    assert float(above.scores.sum_py[0]) == pytest.approx((p * truth[0, :2]).sum(), abs=1e-5)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_scores_of_several_classes_do_not_depend_on_how_they_are_batched(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(6)
+    images = random.integers(0, 256, (5, 8, 8, 4), dtype=np.uint8)
+    shape = (5, 12, 12) if task == "multiclass" else (5, 12, 12, 4)
+    truths = random.integers(0, 4 if task == "multiclass" else 2, shape, dtype=np.uint8)
+    cache = cache_of(images, truths, (0, 0, 7, 8), several(task))
+    whole = run(Echo(), cache, 5, keep=cache.val)
+    monkeypatch.setattr("harness.training.validate._MOST_VALUES", 1)
+    for n in (1, 2, 5):
+        other = run(Echo(), cache, n, keep=cache.val)
+        np.testing.assert_allclose(
+            [entry[3:] for entry in entries_of(other.scores)],
+            [entry[3:] for entry in entries_of(whole.scores)],
+            rtol=1e-12,
+        )
+        assert all((other.probabilities[row] == p).all() for row, p in whole.probabilities.items())
+
+
+def test_kept_decisions_are_those_that_were_counted() -> None:
+    """Two classes as probable as each other in bytes: the decision is kept beside them."""
+    images = np.zeros((1, 4, 4, 4), np.float32)
+    images[..., 1], images[..., 2] = 0.5, 0.5001
+    truth = np.full((1, 4, 4), 2, np.uint8)
+    cache = cache_of(images, truth, (0, 0, 4, 4), several("multiclass"))
+    result = run(Echo(), cache, keep=cache.val)
+    p = result.probabilities[10]
+    assert p.shape == (4, 4, 4) and (p[1] == p[2]).all()
+    assert result.decisions[10].dtype == np.uint8 and (result.decisions[10] == 2).all()
+    assert entries_of(result.scores)[2][6:] == (16, 0, 0, 0)
+
+
+def test_kept_bytes_of_planes_keep_the_decision() -> None:
+    random = np.random.default_rng(7)
+    images = random.integers(0, 256, (1, 6, 6, 4), dtype=np.uint8)
+    truth = random.integers(0, 2, (1, 6, 6, 4), dtype=np.uint8)
+    cache = cache_of(images, truth, (0, 0, 6, 6), several("multilabel"))
+    result = run(Echo(), cache, keep=cache.val)
+    assert result.decisions == {}
+    said = result.probabilities[10] >= 128
+    for k, entry in enumerate(entries_of(result.scores)):
+        assert entry[6] + entry[7] == said[k].sum()

@@ -1,0 +1,239 @@
+"""`harness data inspect` and `harness data clean`."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness import files, strict_yaml
+from harness.cli.display import open_progress
+from harness.data.look import Overview, copies_among, look_over
+from harness.data.sources import find_data, open_folder
+from harness.data_config import StudyDataConfig
+from harness.errors import ConfigError, UserError
+from harness.inspection.clean import LOG, check_target, clean, written_meaning
+from harness.inspection.findings import BAD, Finding
+from harness.inspection.inspecting import Inspection, inspect
+from harness.inspection.page import write_page
+from harness.inspection.panels import Gallery, galleries
+from harness.inspection.proposal import as_yaml
+from harness.paths import STUDY_NAME, Workspace
+from harness.settings import validate
+
+WIDTH = 140  # characters, where standard output is no terminal
+MOST_BAD = 20
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+Study = Annotated[
+    str | None,
+    typer.Option(help="Study, or study.yaml, whose data: says what values mean: --study encoders"),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave pairs out that cannot be used, and say how many.")
+]
+Folder = Annotated[Path, typer.Option(help="Folder of studies and data: --workspace ..")]
+MaxPixels = Annotated[
+    float, typer.Option(min=1, help="Larger pictures are refused: --max-pixels 2e8")
+]
+
+
+def inspect_data(
+    data: Annotated[str, typer.Argument(help="Folder of images and masks, or a data set's name.")],
+    study: Study = None,
+    skip_bad: SkipBad = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON: --json > found.json")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures: --html inspection.html")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Draw augmented pairs, into the page or --sheet: --augment medium"),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG for --augment: --sheet augmented.png")
+    ] = None,
+    max_pixels: MaxPixels = 100e6,
+    workspace: Folder = Path(),
+) -> None:
+    """Look at every image and mask: what is wrong, what is in them, what data: should say.
+
+    Exit code 2 where a file cannot be used or copies lie on two sides; warnings leave it 0.
+
+    Example: harness data inspect data/polyps --html inspection.html
+    """
+    if augment and not (html or sheet):
+        raise ConfigError("--augment: where to? add --html FILE or --sheet FILE.png")
+    if sheet and not augment:
+        raise ConfigError("--sheet: draws augmented pairs; add --augment medium")
+    if sheet and sheet.suffix.lower() != ".png":
+        raise ConfigError(f"--sheet {sheet}: must end in .png")
+    overview = _overview(data, study, workspace, max_pixels)
+    copies = copies_among(overview.looks)
+    found = inspect(overview, copies, skip_bad=skip_bad)
+    drawn = _augmented(overview, augment, sheet)
+    if html is not None:
+        write_page(html, found, [*drawn, *galleries(overview, copies)])
+        _say(f"page: {html}")
+    if json_:
+        typer.echo(json.dumps(found.as_json(), indent=1, allow_nan=False))
+    else:
+        _print(found)
+    if skip_bad and overview.bad:
+        _say(f"{len(overview.bad)} pairs left out, {len(overview.looks)} used")
+    if found.count("error") or not overview.looks:
+        raise typer.Exit(2)
+
+
+def clean_data(
+    source: Annotated[
+        str, typer.Argument(help="Folder of images and masks, or a data set's name.")
+    ],
+    target: Annotated[Path, typer.Argument(help="New folder for the cleaned copy.")],
+    cover_text: Annotated[
+        bool,
+        typer.Option(
+            "--cover-text",
+            help="Paint suspected text over; misses much, so no anonymising: --cover-text",
+        ),
+    ] = False,
+    keep_copies: Annotated[
+        bool, typer.Option("--keep-copies", help="Keep images with equal pixels: --keep-copies")
+    ] = False,
+    study: Study = None,
+    skip_bad: SkipBad = False,
+    max_pixels: MaxPixels = 100e6,
+    workspace: Folder = Path(),
+) -> None:
+    """Write a cleaned copy: upright, without black borders and exact copies, masks of two values.
+
+    The original is never touched. What was done to each file is in cleaned.csv.
+
+    Example: harness data clean data/polyps data/polyps-clean --cover-text
+    """
+    place = Workspace(workspace.resolve())
+    check_target(find_data(source, place), target)
+    overview = _overview(source, study, workspace, max_pixels)
+    if overview.bad and not skip_bad:
+        raise UserError(
+            "\n".join(bad.problem for bad in overview.bad[:MOST_BAD])
+            + f"\n{len(overview.bad)} pairs cannot be used; mend them or add --skip-bad"
+        )
+    progress = open_progress()
+    try:
+        log = clean(
+            overview,
+            copies_among(overview.looks),
+            target,
+            cover_text=cover_text,
+            keep_copies=keep_copies,
+            progress=progress.bar(f"writing {target}"),
+        )
+    finally:
+        progress.close()
+    written = sum(bool(one.written) for one in log)
+    _say(f"{written} pairs written, {len(log) - written} left out; see {target / LOG}")
+    typer.echo(as_yaml(written_meaning(overview.dataset.data, str(target))), nl=False)
+
+
+def _overview(name: str, study: str | None, workspace: Path, max_pixels: float) -> Overview:
+    place = Workspace(workspace.resolve())
+    root = find_data(name, place)
+    data = _meaning(study, name, place)
+    dataset = open_folder(root, data, max_pixels=max_pixels)
+    progress = open_progress()
+    try:
+        bar: Callable[[int, int | None], None] = progress.bar(f"reading {len(dataset.pairs)} pairs")
+        return look_over(dataset, bar, place.cache / "looks")
+    finally:
+        progress.close()
+
+
+def _meaning(study: str | None, root: str, place: Workspace) -> StudyDataConfig:
+    """The data: block of a study or file; the defaults where none is named."""
+    if study is None:
+        return StudyDataConfig(root=root)
+    path = Path(study)
+    if STUDY_NAME.fullmatch(study) and not path.is_file():
+        path = place.study(study).study_yaml
+    if not path.is_file():
+        raise ConfigError(f"--study {study}: neither a study in {place.studies} nor a file")
+    content = strict_yaml.load(path.read_text(encoding="utf-8"), place=str(path)).value
+    block = content.get("data", {}) if isinstance(content, dict) else None
+    if not isinstance(block, dict):
+        raise ConfigError(f"{path}: data: must be a group of settings")
+    return validate(StudyDataConfig, block, f"{path}: data")
+
+
+def _augmented(overview: Overview, preset: str | None, sheet: Path | None) -> list[Gallery]:
+    if preset is None:
+        return []
+    from harness.inspection import augmented  # noqa: PLC0415  # brings albumentations
+
+    gallery = augmented.augmented(overview, preset)
+    if sheet is not None:
+        _, data = cv2.imencode(".png", augmented.sheet(gallery)[:, :, ::-1])
+        files.write_bytes(sheet, data.tobytes())
+        _say(f"sheet: {sheet}")
+    return [gallery]
+
+
+def _print(found: Inspection) -> None:
+    """Names come from files: they are escaped, never markup."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    numbers = found.statistics
+    console.print(f"{found.name}: {numbers.n_pairs} pairs, {numbers.n_bad} unusable", markup=False)
+    facts = Table(
+        "class", "in images", "mean", "median", "least", "greatest", "objects", title_style=""
+    )
+    for share in numbers.shares:
+        parts = (share.mean, share.median, share.least, share.greatest)
+        shown = [f"{part:.2%}" for part in parts]
+        objects = "" if share.n_objects is None else str(share.n_objects)
+        facts.add_row(escape(share.name), str(share.n_images), *shown, objects)
+    console.print(facts)
+    console.print(_facts(found), markup=False)
+    table = Table("kind", "about", "what", "what to do", title_style="")
+    bad = [finding for finding in found.findings if finding.topic == BAD]
+    for finding in [*bad[:MOST_BAD], *(one for one in found.findings if one.topic != BAD)]:
+        style = STYLES[finding.severity]
+        cells = (finding.topic, _with_files(finding), finding.remedy)
+        table.add_row(f"[{style}]{finding.severity}[/]", *(escape(cell) for cell in cells))
+    console.print(table)
+    if len(bad) > MOST_BAD:
+        console.print(f"{len(bad) - MOST_BAD} more pairs cannot be used; --json names them all")
+    console.print(
+        "The files fit this meaning:" if found.fits else "The files suggest, for study.yaml:"
+    )
+    console.print(found.proposal, markup=False, soft_wrap=True)
+
+
+def _facts(found: Inspection) -> str:
+    numbers = found.statistics
+    sizes = ", ".join(f"{width} x {height}: {n}" for height, width, n in numbers.sizes[:4])
+    more = len(numbers.sizes) - 4
+    lines = [
+        f"sizes   {sizes}" + (f", and {more} more" if more > 0 else ""),
+        "stored  " + ", ".join(f"{kind}: {n}" for kind, n in numbers.stored.items()),
+        "masks   " + ", ".join(f"{kind}: {n}" for kind, n in numbers.mask_values.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _with_files(finding: Finding) -> str:
+    if len(finding.files) < 2:
+        return finding.what
+    more = len(finding.files) - 2
+    return f"{finding.what}: {', '.join(finding.files[:2])}" + (f", {more} more" if more else "")
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)

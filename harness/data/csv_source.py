@@ -1,0 +1,158 @@
+"""A CSV file that names images, their masks and, if wanted, their roles and groups."""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from harness.data.pairs import (
+    ROLE_NAMES,
+    SUFFIXES,
+    Pair,
+    file_problem,
+    is_safe,
+    list_problems,
+)
+from harness.data_config import StudyDataConfig
+from harness.errors import DataError, nearest
+
+_MOST_BYTES: Final = 100_000_000
+_OPTIONAL: Final = ("role", "group")
+
+Line = tuple[int, list[str]]  # number in the file, cells
+
+
+def read_csv_pairs(path: Path, data: StudyDataConfig) -> list[Pair]:
+    """The pairs that a CSV file names; its paths are relative to its folder, with /.
+
+    Columns: `image`; `mask`, or `mask_<class>` for each class of a multilabel task; optional
+    `role` (train, val, test) and `group`; further ones may serve as `split.group: column:NAME`.
+
+    Raises:
+        DataError: every problem as `file:line: column: what is wrong`.
+    """
+    lines = read_lines(path)
+    if not lines:
+        raise DataError(f"{path}:1: is empty; the first line names the columns, e.g. image,mask")
+    columns = lines[0][1]
+    wanted = _mask_columns(data)
+    if problems := _column_problems(columns, wanted):
+        raise list_problems(problems, f"{path}:1: ")
+    pairs: list[Pair] = []
+    named: dict[str, int] = {}
+    for number, cells in lines[1:]:
+        found = _row_problems(path, columns, cells, wanted)
+        if not found:
+            row = dict(zip(columns, cells, strict=True))
+            found = _named_before(row, wanted, number, named)
+            pairs.append(_pair(row, wanted))
+        problems += [f"{path}:{number}: {problem}" for problem in found]
+    if len(lines) == 1:
+        problems.append(f"{path}: names no image")
+    if problems:
+        raise list_problems(problems)
+    return pairs
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a CSV file in UTF-8, empty ones left out. Raises DataError."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; not a list")
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        return [(reader.line_num, cells) for cells in reader if cells]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from None
+
+
+def _mask_columns(data: StudyDataConfig) -> tuple[str, ...]:
+    if data.task == "multilabel":
+        return tuple(f"mask_{name}" for name in data.classes)
+    return ("mask",)
+
+
+def _column_problems(columns: Sequence[str], masks: Sequence[str]) -> list[str]:
+    known = ("image", *masks, *_OPTIONAL)
+    missing = [name for name in ("image", *masks) if name not in columns]
+    problems = []
+    if missing:
+        problems.append(
+            f"no column {', '.join(missing)}; the columns are {','.join(('image', *masks))} and, "
+            f"if wanted, {', '.join(_OPTIONAL)}, parted by commas"
+        )
+    for index, name in enumerate(columns):
+        if not name.strip() or not name.isprintable() or len(name) > 80:
+            problems.append(f"{name[:80]!a}: a column's name is 1 to 80 characters of text")
+        elif name in columns[:index]:
+            problems.append(f"{name!a}: two columns have this name")
+        elif name not in known and (
+            name.startswith("mask") or get_close_matches(name.strip().lower(), known, 1, 0.8)
+        ):
+            problems.append(f"{name!a}: no such column{nearest(name, known)}")
+    return problems
+
+
+def _row_problems(
+    path: Path, columns: Sequence[str], cells: Sequence[str], masks: Sequence[str]
+) -> list[str]:
+    if len(cells) != len(columns):
+        return [f"has {len(cells)} cells; {len(columns)} are needed"]
+    row = dict(zip(columns, cells, strict=True))
+    problems = [
+        f"{column}: {problem}"
+        for column in ("image", *masks)
+        if (problem := _path_problem(path.parent, row[column])) is not None
+    ]
+    if "role" in row and row["role"] not in ROLE_NAMES:
+        problems.append(f"role: {row['role']!a} is no role{nearest(row['role'], ROLE_NAMES)}")
+    if "group" in row and not row["group"].strip():
+        problems.append("group: is empty; name one for every image, or leave the column out")
+    return problems
+
+
+def _path_problem(folder: Path, text: str) -> str | None:
+    if not is_safe(text):
+        return f"{text!a} must be a path below the CSV file's folder, with /, without : | and \\"
+    path = folder / text
+    try:
+        if not path.exists():
+            return f"{text!a}: no such file"
+        if path.is_dir():
+            return f"{text!a}: a folder, not a file"
+        problem = file_problem(path, folder)
+    except OSError as error:
+        return f"{text!a}: cannot be read: {error.strerror}"
+    if problem is None and path.suffix.lower() not in SUFFIXES:
+        problem = f"of a kind that cannot be read; convert it to one of {' '.join(SUFFIXES)}"
+    return None if problem is None else f"{text!a}: {problem}"
+
+
+def _named_before(
+    row: dict[str, str], masks: Sequence[str], number: int, named: dict[str, int]
+) -> list[str]:
+    """Files that a line before, or another column of this one, names too."""
+    problems = []
+    for column in ("image", *masks):
+        path = Path(row[column]).as_posix()
+        if path in named:
+            problems.append(f"{column}: {path} is named in line {named[path]} already")
+        named.setdefault(path, number)
+    return problems
+
+
+def _pair(row: dict[str, str], masks: Sequence[str]) -> Pair:
+    image = Path(row["image"])
+    return Pair(
+        stem=unicodedata.normalize("NFC", image.stem),
+        image=image,
+        masks=tuple(Path(row[column]) for column in masks),
+        role=ROLE_NAMES[row["role"]] if "role" in row else None,
+        group=row.get("group"),
+        columns={name: cell for name, cell in row.items() if name not in ("image", "role", *masks)},
+    )

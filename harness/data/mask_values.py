@@ -1,0 +1,181 @@
+"""The values in a mask: which there are, what they look like, and how to say so in one line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.decode import RawMask, Samples, load, mask_samples
+from harness.data_config import IGNORE, VOID, StudyDataConfig
+
+Array8 = NDArray[np.uint8]
+Numbers = NDArray[np.integer]
+Kind = Literal[
+    "empty", "0/255", "0/1", "jpeg noise around 0/255", "index 0..n", "mid-grey", "colours"
+]
+
+# Kvasir-SEG masks are JPEG: values 0..8 and 246..255 (measured on all 1000), so "== 255" and "> 0"
+# both lose or invent pixels.
+MASK_THRESHOLD = 127
+DARKEST, BRIGHTEST = 8, 246
+_JPEG_BLOCK = 8  # JPEG smears an edge over one block, never further
+_MOST_SHOWN = 20
+_INDEX_BELOW = 32  # unless there is a palette: higher values are greys, not classes
+_ROWS = 1 << 20  # pixels looked at together where intermediate values are large
+
+
+@dataclass(frozen=True)
+class MaskLook:
+    """What the values of a mask look like.
+
+    Attributes:
+        n_values: how many different values or colours there are.
+        values: the first 20 of them, rising, written as keys of `data.values`.
+        n_changed: pixels that thresholding would move to 0 or 255, where there is such noise.
+        palette: whether the values are indices into a list of colours.
+    """
+
+    kind: Kind
+    n_values: int
+    values: tuple[str, ...]
+    n_changed: int
+    lossless: bool
+    palette: bool
+
+
+def raw_mask(path: Path, max_pixels: float) -> RawMask:
+    """A mask's stored samples, unchanged and not turned.
+
+    Raises:
+        DataError: absent, undecodable, truncated, or too large.
+    """
+    return mask_samples(load(path, max_pixels))
+
+
+def describe_values(raw: RawMask) -> MaskLook:
+    """What a mask looks like, before anyone has said what its values mean."""
+    n_changed = 0
+    if raw.samples.ndim == 3:
+        kind: Kind = "colours"
+        values: Numbers = distinct_colours(raw.samples)
+    else:
+        counts = value_counts(raw.samples)
+        values = np.flatnonzero(counts)
+        kind = _kind(raw, {int(value) for value in values})
+        if kind == "jpeg noise around 0/255":
+            n_changed = int(counts.sum() - counts[0] - counts[255])
+    return MaskLook(
+        kind=kind,
+        n_values=len(values),
+        values=tuple(written(values[:_MOST_SHOWN], colours=raw.samples.ndim == 3)),
+        n_changed=n_changed,
+        lossless=raw.lossless,
+        palette=raw.palette is not None,
+    )
+
+
+def example_values(values: tuple[str, ...] | list[str], data: StudyDataConfig) -> str:
+    """A mapping to paste behind `data.values:`; the first values become the first classes.
+
+    In a two-class task of more values the last one is the foreground, and those between are not
+    counted.
+    """
+    listed, names = values[:_MOST_SHOWN], list(data.classes)
+    if data.task == "binary":
+        names = [names[0], *[IGNORE] * (len(listed) - 2), names[-1]]
+    names += [IGNORE] * (len(listed) - len(names))
+    pairs = [
+        f"'{value}': {name}" if value.startswith("#") else f"{value}: {name}"
+        for value, name in zip(listed, names, strict=False)
+    ]
+    return "{" + ", ".join(pairs) + "}"
+
+
+def written(values: Numbers, *, colours: bool) -> list[str]:
+    """Values as keys of `data.values`: 128, or #ff8000."""
+    return [f"#{int(value):06x}" if colours else str(value) for value in values]
+
+
+def shown(values: Numbers, *, colours: bool) -> str:
+    """The first values, and how many there are."""
+    text = ", ".join(written(values[:6], colours=colours))
+    return text if len(values) <= 6 else f"{text}, ... ({len(values)} different)"
+
+
+def value_counts(grey: Samples) -> NDArray[np.int64]:
+    """How many pixels have each value; by rows, since bincount makes its input eight bytes wide."""
+    n_values = np.iinfo(grey.dtype).max + 1
+    counts = np.zeros(n_values, np.int64)
+    for rows in row_blocks(grey):
+        counts += np.bincount(grey[rows].ravel(), minlength=n_values)
+    return counts
+
+
+def distinct_colours(colours: Samples) -> NDArray[np.int64]:
+    """Every colour (H, W, 3) as 0xRRGGBB, rising; of 16 bits the upper 8."""
+    seen = np.zeros(1 << 24, bool)
+    for rows in row_blocks(colours):
+        seen[colour_codes(colours[rows])] = True
+    return np.flatnonzero(seen)
+
+
+def colour_codes(colours: Samples) -> NDArray[np.int32]:
+    """0xRRGGBB of each pixel."""
+    part = colours.astype(np.int32) >> (8 if colours.dtype == np.uint16 else 0)
+    return np.asarray(part[..., 0] << 16 | part[..., 1] << 8 | part[..., 2], np.int32)
+
+
+def row_blocks(picture: Samples) -> list[slice]:
+    """Slices of rows of about a million pixels."""
+    step = max(1, _ROWS // picture.shape[1])
+    return [slice(top, top + step) for top in range(0, picture.shape[0], step)]
+
+
+def has_grey_areas(grey: Samples, labels: Array8, *, lossless: bool) -> bool:
+    """Whether values between dark and bright are areas, not edges that were smeared."""
+    middle = (grey > DARKEST) & (grey < BRIGHTEST)
+    if not middle.any():
+        return False
+    if (middle & ~near_edge(labels)).any():
+        return True
+    # A band of one value along every edge is a third class (a trimap), not smear.
+    return lossless and bool((middle & flat(grey)).any())
+
+
+def has_small_numbers(grey: Samples) -> bool:
+    """Whether a lossless mask holds areas of 1 to 8 and else only 0 and 255: classes and void."""
+    small = (grey >= 1) & (grey <= DARKEST)
+    if not small.any() or ((grey > DARKEST) & (grey < 255)).any():
+        return False
+    return bool((small & flat(grey)).any())
+
+
+def flat(grey: Samples) -> NDArray[np.bool_]:
+    """Where a pixel and its eight neighbours have one value."""
+    kernel = np.ones((3, 3), np.uint8)
+    return np.asarray(cv2.dilate(grey, kernel) == cv2.erode(grey, kernel))
+
+
+def near_edge(labels: Samples) -> NDArray[np.bool_]:
+    """Where another label lies within 8 pixels: as far as JPEG smears."""
+    kernel = np.ones((2 * _JPEG_BLOCK + 1, 2 * _JPEG_BLOCK + 1), np.uint8)
+    return np.asarray(cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
+
+
+def _kind(raw: RawMask, stored: set[int]) -> Kind:
+    if stored == {0}:
+        return "empty"
+    if raw.palette is None and stored <= {0, 255}:
+        return "0/255"
+    if raw.lossless and stored <= {0, 1}:
+        return "0/1"
+    top = max(stored - {VOID}, default=0)
+    if raw.palette is not None or (raw.lossless and top < _INDEX_BELOW):
+        return "index 0..n"
+    mask = (raw.samples > MASK_THRESHOLD).astype(np.uint8)
+    if top > 255 or has_grey_areas(raw.samples, mask, lossless=raw.lossless):
+        return "mid-grey"
+    return "jpeg noise around 0/255"

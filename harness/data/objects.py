@@ -1,0 +1,62 @@
+"""The connected objects of a mask, and those that metrics cannot see."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.resize import resize_truth
+from harness.data_config import VOID, StudyDataConfig
+
+Array8 = NDArray[np.uint8]
+
+_SURE = 4.0  # pixels at eval_size; a larger object is looked no closer at
+
+
+def count_objects(mask: Array8, data: StudyDataConfig) -> tuple[tuple[int, ...], int]:
+    """Connected objects (8 neighbours) of each scored class, and how many vanish at `eval_size`.
+
+    An object vanishes if no pixel of the truth that metrics compare with shows it: then no network
+    can find it, and none is blamed for missing it.
+
+    Args:
+        mask: decoded, (H, W) or (H, W, K).
+
+    Returns:
+        A count for each of `data.scored_classes`, and the number that vanish in all.
+    """
+    counts = []
+    n_vanishing = 0
+    for plane in _planes(mask, data):
+        n, _, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
+        counts.append(n - 1)
+        n_vanishing += _vanishing(plane, np.asarray(stats), data)
+    return tuple(counts), n_vanishing
+
+
+def _planes(mask: Array8, data: StudyDataConfig) -> Iterator[Array8]:
+    """A plane in {0, 1} for each scored class."""
+    for index in data.scored_classes:
+        plane = mask[:, :, index] if mask.ndim == 3 else (mask == index) & (mask != VOID)
+        yield np.ascontiguousarray(plane, np.uint8)
+
+
+def _vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -> int:
+    scale_y, scale_x = (data.eval_size / side for side in plane.shape)
+    small = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] * scale_y * scale_x < _SURE) + 1
+    if min(scale_y, scale_x) >= 1 or not len(small):
+        return 0
+    truth = _visible(plane, data)
+    gone = 0
+    for index in small:
+        left, top, wide, high, _ = stats[index]
+        rows = slice(int(top * scale_y), int(np.ceil((top + high) * scale_y)))
+        columns = slice(int(left * scale_x), int(np.ceil((left + wide) * scale_x)))
+        gone += not truth[rows, columns].any()
+    return gone
+
+
+def _visible(plane: Array8, data: StudyDataConfig) -> Array8:
+    """The plane as the truth at eval_size shows it; indexed masks: the nearest pixel."""
+    return resize_truth(plane, data.eval_size, nearest=data.indexed)

@@ -1,0 +1,102 @@
+"""What a dataset is: pairs of an image and its masks, and which files can be one."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from harness.data_config import StudyDataConfig
+from harness.errors import DataError
+
+Role = Literal["train", "val", "test"]
+
+ROLES: Final[tuple[Role, ...]] = ("train", "val", "test")
+ROLE_NAMES: Final[Mapping[str, Role]] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Pictures of other kinds must not vanish unseen; other files (notes, boxes) may lie beside.
+_UNREADABLE = re.compile(
+    r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
+)
+_MOST_LINES = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask, or masks of a multilabel task, in order of class.
+
+    Paths are relative to the dataset's root. `role` and `group` are those that the files declare;
+    `columns` are the further columns of a CSV file.
+    """
+
+    stem: str
+    image: Path
+    masks: tuple[Path, ...]
+    role: Role | None = None
+    group: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of images and masks. `pairs` are in order of stem; files above `max_pixels` fail."""
+
+    name: str
+    root: Path
+    pairs: tuple[Pair, ...]
+    data: StudyDataConfig
+    max_pixels: float
+
+
+def list_problems(problems: Iterable[str], place: str = "") -> DataError:
+    """One error of many lines, each beginning with `place`; a long list is cut and counted."""
+    lines = [f"{place}{problem}" for problem in problems]
+    more = len(lines) - _MOST_LINES
+    return DataError(
+        "\n".join([*lines[:_MOST_LINES], *([f"... and {more} more"] if more > 0 else [])])
+    )
+
+
+def file_problem(entry: Path, root: Path) -> str | None:
+    """Why a file or folder found below `root` cannot be an image or mask; None if it can.
+
+    A file of no kind of image is no problem here: notes may lie beside.
+    """
+    try:
+        entry.name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not valid text; rename it"
+    if not entry.name.isprintable():
+        return "its name holds control characters; rename it"
+    if entry.is_dir():
+        return "a folder; images lie directly in images/, masks in masks/"
+    if _UNREADABLE.fullmatch(entry.suffix.lower()):
+        return f"of a kind that cannot be read; convert it to one of {' '.join(SUFFIXES)}"
+    if entry.suffix.lower() not in SUFFIXES:
+        return None
+    if not is_safe(entry.relative_to(root).as_posix()):
+        return r"its name holds \ : or |, or begins with = + - @; rename it"
+    if not entry.resolve().is_relative_to(root.resolve()):
+        return "a link that leaves the folder; put the file itself here"
+    return None if entry.is_file() else "not a regular file"
+
+
+def is_clutter(entry: Path) -> bool:
+    """Whether an operating system left this file: not worth a word."""
+    return entry.name.startswith(".") or entry.name in {"Thumbs.db", "desktop.ini", "__MACOSX"}
+
+
+def is_safe(path: str) -> bool:
+    """Whether a text is a path below a folder that split.csv can hold and every system reads.
+
+    A bar parts masks there, and a spreadsheet takes = + - @ for the beginning of a formula.
+    """
+    parts = PurePosixPath(path).parts
+    plain = path.isprintable() and not set(path) & set("\\:|")
+    return bool(parts) and plain and path[0] not in "/=+-@" and ".." not in parts

@@ -1,0 +1,65 @@
+"""The inspection as one HTML file that needs nothing else, not even a network."""
+
+from collections.abc import Sequence
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Final
+
+import jinja2
+
+from harness import files
+from harness.inspection.inspecting import Inspection
+from harness.inspection.panels import Gallery, data_uri
+
+# Nothing may be fetched and no script runs: the page has none. Bars have style attributes.
+POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+MOST_FILES: Final = 200  # named per finding; --json names all
+_MOST_SIZES: Final = 12
+
+
+def write_page(path: Path, inspection: Inspection, galleries: Sequence[Gallery]) -> None:
+    """Write the page, whole or not at all."""
+    files.write_text(path, render_page(inspection, galleries))
+
+
+def render_page(inspection: Inspection, galleries: Sequence[Gallery]) -> str:
+    """The whole page as text. Names of files and classes are hostile text and are escaped."""
+    numbers = inspection.statistics
+    return _template().render(
+        name=inspection.name,
+        policy=POLICY,
+        style=_part("page.css"),
+        inspection=inspection,
+        headline=_headline(inspection),
+        numbers=numbers,
+        sizes=numbers.sizes[:_MOST_SIZES],
+        n_more_sizes=len(numbers.sizes) - _MOST_SIZES,
+        galleries=galleries,
+        most_files=MOST_FILES,
+    )
+
+
+def _headline(inspection: Inspection) -> list[tuple[str, str]]:
+    numbers = inspection.statistics
+    return [
+        ("pairs", f"{numbers.n_pairs:,}"),
+        ("cannot be used", f"{numbers.n_bad:,}"),
+        ("errors", str(inspection.count("error"))),
+        ("warnings", str(inspection.count("warning"))),
+        ("notes", str(inspection.count("note"))),
+    ]
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["data_uri"] = data_uri
+    return environment.from_string(_part("page.html.j2"))
+
+
+def _part(name: str) -> str:
+    return resources("harness.inspection").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,208 @@
+"""Small pictures of the pairs that a person should look at."""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.copies import Copy
+from harness.data.look import Look, Overview
+from harness.data.pictures import read_pair
+from harness.data.resize import resize_image
+from harness.data.sources import Dataset, Pair
+from harness.data.stored import read_bounded
+from harness.data.suspects import Box, viewable
+from harness.data_config import VOID, StudyDataConfig
+from harness.errors import DataError
+from harness.inspection.findings import has_border, is_empty
+
+Array8 = NDArray[np.uint8]
+
+MOST: Final = 12  # panels of a gallery; the rest is counted
+_SIDE: Final = 320  # px of a panel's longer side
+# RGB, after Okabe and Ito (2008), for classes 1, 2, ... and again from the first; 0 comes last.
+_COLOURS: Final = (
+    (240, 228, 66),
+    (86, 180, 233),
+    (0, 158, 115),
+    (230, 159, 0),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+    (255, 255, 255),
+)
+_MARK: Final = (255, 0, 255)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A picture uint8 (H, W, 3), RGB, and its caption."""
+
+    picture: Array8
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Panels of one kind, of `n` that there are; shown in groups of `together`."""
+
+    title: str
+    note: str
+    panels: tuple[Panel, ...]
+    n: int
+    together: int = 1
+
+
+def galleries(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
+    """A gallery for each kind of suspect that there is."""
+    data, looks = overview.dataset.data, overview.looks
+    order = sorted(range(len(looks)), key=lambda index: _foreground(looks[index], data))
+    some = [index for index in order if not is_empty(looks[index], data.task)]
+    of = {
+        "Least foreground": ("The smallest objects.", some[: MOST // 2]),
+        "Most foreground": ("Whole pictures may be masks turned inside out.", some[:-7:-1]),
+        "Empty masks": (
+            "Nothing to find in them.",
+            _those(looks, lambda x: is_empty(x, data.task)),
+        ),
+        "Vanishing objects": (
+            "They hold objects that no pixel shows at eval_size.",
+            _those(looks, lambda look: look.seen.n_vanishing > 0),
+        ),
+        "Black borders": ("What would be cropped is outside the line.", _those(looks, has_border)),
+        "Burnt-in text": ("A guess; many are missed.", _those(looks, lambda x: bool(x.seen.text))),
+        "Panels": ("A guess; many are missed.", _those(looks, lambda x: bool(x.seen.panels))),
+    }
+    shown = [_gallery(overview, title, note, which) for title, (note, which) in of.items() if which]
+    return [*_bad(overview), *_copy_gallery(overview, copies), *shown]
+
+
+def draw_pair(image: Array8, mask: Array8, data: StudyDataConfig) -> Array8:
+    """An image (H, W, C) as small as a panel, with the contours of its mask.
+
+    Returns:
+        uint8 (h, w, 3), RGB, at most 320 px on a side.
+    """
+    canvas = _shrunk(viewable(image, data))
+    for plane, colour in _planes(mask, data):
+        small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
+        region = (small >= 128).astype(np.uint8)
+        contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, contours, -1, (0, 0, 0), 4)  # dark below: seen on any ground
+        cv2.drawContours(canvas, contours, -1, colour, 2)
+    return canvas
+
+
+def data_uri(picture: Array8) -> str:
+    """A picture (H, W, 3), RGB, as a `data:` address of WebP."""
+    _, data = cv2.imencode(".webp", picture[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 80])
+    return f"data:image/webp;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+
+
+def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, tuple[int, int, int]]]:
+    """For each scored class its region as 0 or 255, and its colour."""
+    indices = [i for i in data.scored_classes if mask.ndim == 3 or i or data.task != "multiclass"]
+    planes = []
+    for index in indices:
+        region = mask[:, :, index] > 0 if mask.ndim == 3 else (mask == index) & (mask != VOID)
+        planes.append((255 * region.astype(np.uint8), _COLOURS[(index - 1) % len(_COLOURS)]))
+    return planes
+
+
+def _shrunk(picture: Array8) -> Array8:
+    scale = min(1.0, _SIDE / max(picture.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    return np.array(resize_image(picture, (height, width)))
+
+
+def _those(looks: Sequence[Look], wanted: Callable[[Look], bool]) -> list[int]:
+    return [index for index, look in enumerate(looks) if wanted(look)]
+
+
+def _foreground(look: Look, data: StudyDataConfig) -> float:
+    return sum(look.shares) if data.task == "multilabel" else sum(look.shares[1:])
+
+
+def _gallery(overview: Overview, title: str, note: str, which: list[int]) -> Gallery:
+    step = max(1, len(which) // MOST)  # from all over the dataset
+    panels = [_panel(overview, index, title) for index in which[::step][:MOST]]
+    return Gallery(title, note, tuple(panels), len(which))
+
+
+def _panel(overview: Overview, index: int, title: str) -> Panel:
+    pair, look = overview.dataset.pairs[index], overview.looks[index]
+    height, width = look.size
+    share = _foreground(look, overview.dataset.data)
+    caption = f"{pair.image.as_posix()} · {width} × {height} · {share:.1%} foreground"
+    picture = _drawn(overview.dataset, pair)
+    top, right, bottom, left = look.seen.border
+    boxes: dict[str, tuple[Box, ...]] = {
+        "Black borders": ((top, left, height - top - bottom, width - left - right),),
+        "Burnt-in text": look.seen.text,
+        "Panels": look.seen.panels,
+    }
+    for box in boxes.get(title, ()):
+        _mark(picture, box, picture.shape[1] / width)
+    return Panel(picture, caption)
+
+
+def _mark(picture: Array8, box: Box, scale: float) -> None:
+    top, left, high, wide = (round(side * scale) for side in box)
+    cv2.rectangle(picture, (left - 1, top - 1), (left + wide, top + high), _MARK, 1)
+
+
+def _drawn(dataset: Dataset, pair: Pair) -> Array8:
+    """A pair that was looked at; grey where it went away since."""
+    try:
+        loaded = read_pair(
+            dataset.root / pair.image,
+            [dataset.root / mask for mask in pair.masks],
+            dataset.data,
+            dataset.max_pixels,
+        )
+    except DataError:
+        return _nothing()
+    return draw_pair(loaded.image, loaded.mask, dataset.data)
+
+
+def _bad(overview: Overview) -> list[Gallery]:
+    panels = []
+    for bad in overview.bad[:MOST]:
+        name = bad.pair.image.as_posix()
+        panels.append(Panel(_raw(overview.dataset, bad.pair, mask=False), f"{name}: {bad.problem}"))
+        mask = " | ".join(path.as_posix() for path in bad.pair.masks)
+        panels.append(Panel(_raw(overview.dataset, bad.pair, mask=True), mask))
+    note = "Image and mask as far as they can be decoded; masks are stretched to full contrast."
+    n = len(overview.bad)
+    return [Gallery("Cannot be used", note, tuple(panels), n, 2)] if panels else []
+
+
+def _raw(dataset: Dataset, pair: Pair, *, mask: bool) -> Array8:
+    """A file as stored, whatever it means; grey where it cannot be decoded."""
+    path = dataset.root / (pair.masks[0] if mask else pair.image)
+    try:
+        data = np.frombuffer(read_bounded(path, dataset.max_pixels), np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (OSError, ValueError, cv2.error):
+        return _nothing()
+    if decoded is None:
+        return _nothing()
+    if mask:
+        cv2.normalize(decoded, decoded, 0, 255, cv2.NORM_MINMAX)
+    return _shrunk(np.ascontiguousarray(decoded[:, :, ::-1], np.uint8))
+
+
+def _nothing() -> Array8:
+    return np.full((120, 160, 3), 128, np.uint8)
+
+
+def _copy_gallery(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
+    panels = [
+        _panel(overview, index, "copies") for two in copies[:MOST] for index in (two.one, two.other)
+    ]
+    note = "Side by side; their masks show how well two annotations agree."
+    return [Gallery("Copies", note, tuple(panels), len(copies), 2)] if panels else []

@@ -1,0 +1,124 @@
+"""`harness data inspect` and `harness data clean`: outputs and exit codes."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from harness.cli.app import main
+from tests.data.make import folder
+from tests.inspection.datasets import mixed
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["data", *words])
+    assert isinstance(left.value.code, int)
+    said = capsys.readouterr()
+    return left.value.code, said.out, said.err
+
+
+def test_fine_data_is_0_and_prints_a_block(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(workspace / "data/d", 3)
+    code, out, _ = run(capsys, "inspect", "d")
+    assert code == 0
+    assert "3 pairs, 0 unusable" in out
+    assert "The files fit this meaning:\ndata:\n  root: d\n  task: binary" in out
+    assert len(list((workspace / "data/cache/looks").glob("*.npz"))) == 1
+
+
+def test_bad_files_are_2_and_can_be_skipped(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed(workspace / "d")
+    code, out, _ = run(capsys, "inspect", "d")
+    assert code == 2 and "images/bad.png" in out
+    code, _, err = run(capsys, "inspect", "d", "--skip-bad")
+    assert code == 0 and "1 pairs left out, 9 used" in err
+
+
+def test_a_long_list_of_bad_files_hides_nothing_else(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(workspace / "d", 26)
+    for index in range(23):
+        (workspace / f"d/images/{index:03d}.png").write_bytes(b"no picture")
+    (workspace / "d/masks/025.png").write_bytes((workspace / "d/masks/024.png").read_bytes())
+    (workspace / "d/images/025.png").write_bytes((workspace / "d/images/024.png").read_bytes())
+    code, out, _ = run(capsys, "inspect", "d")
+    assert code == 2
+    assert "3 more pairs cannot be used; --json names them all" in out
+    assert "images/019.png" in out and "images/020.png" not in out
+    assert "exact copies" in out
+
+
+def test_json_alone_is_on_stdout(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mixed(workspace / "d")
+    code, out, _ = run(capsys, "inspect", "d", "--json")
+    found = json.loads(out)
+    assert (code, found["name"], found["statistics"]["n_bad"]) == (2, "d", 1)
+
+
+def test_page_and_sheet_are_written(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(workspace / "d", 2)
+    words = ("--html", "x.html", "--augment", "light", "--sheet", "x.png")
+    code, _, _ = run(capsys, "inspect", "d", *words)
+    assert code == 0
+    assert "Augmentation: light" in (workspace / "x.html").read_text(encoding="utf-8")
+    assert cv2.imread("x.png").shape == (512, 1536, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--augment", "light"), "--augment: where to?"),
+        (("--sheet", "x.png"), "--sheet: draws augmented pairs; add --augment"),
+        (("--augment", "light", "--sheet", "x.gif"), "must end in .png"),
+        (("--augment", "lihgt", "--sheet", "x.png"), "did you mean light?"),
+        (("--study", "nothing"), "--study nothing: neither a study"),
+    ],
+)
+def test_mistakes(
+    workspace: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    folder(workspace / "d", 1)
+    code, _, err = run(capsys, "inspect", "d", *words)
+    assert code == 2 and said in err and "Traceback" not in err
+
+
+def test_meaning_comes_from_a_study_file(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(workspace / "d", 1)
+    (workspace / "study.yaml").write_text("data: {classes: [mucosa, polyp]}\n", encoding="utf-8")
+    code, out, _ = run(capsys, "inspect", "d", "--study", "study.yaml", "--json")
+    assert code == 0
+    assert [share["name"] for share in json.loads(out)["statistics"]["shares"]] == [
+        *("mucosa", "polyp")
+    ]
+    (workspace / "study.yaml").write_text("data: {clases: [a, b]}\n", encoding="utf-8")
+    code, _, err = run(capsys, "inspect", "d", "--study", "study.yaml")
+    assert code == 2 and "did you mean classes?" in err
+
+
+def test_clean_refuses_bad_files_unless_skipped(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed(workspace / "d")
+    code, _, err = run(capsys, "clean", "d", "new")
+    assert code == 2 and "bad.png" in err and "--skip-bad" in err
+    assert not (workspace / "new").exists()
+    code, out, err = run(capsys, "clean", "d", "new", "--skip-bad")
+    assert code == 0 and "8 pairs written, 2 left out" in err
+    assert out.startswith("data:\n  root: new\n")
+    code, _, err = run(capsys, "clean", "d", "new", "--skip-bad")
+    assert code == 2 and "new: is not empty" in err
+
+
+@pytest.mark.parametrize("command", ["inspect", "clean"])
+def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0 and f"Example: harness data {command}" in out

@@ -1,0 +1,135 @@
+"""What is seen of each pair, and that it is kept by content."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.data import look as looking
+from harness.data.look import look_at_all, look_over
+from harness.data.looks import Look, Seen, looks_path, read_looks, write_looks
+from harness.data.objects import count_objects
+from harness.data.sources import Dataset, open_folder
+from harness.data.stored import Stored
+from harness.data_config import StudyDataConfig
+from harness.errors import DataError
+from tests.data.make import DATA, encode, exif, folder, picture, save, square
+
+
+def opened(root: Path) -> Dataset:
+    return open_folder(root, DATA, max_pixels=1e6)
+
+
+def test_one_look_tells_all(tmp_path: Path) -> None:
+    save(tmp_path / "images/a.png", picture(1))
+    save(tmp_path / "masks/a.png", 255 * square())
+    (look,) = look_at_all(opened(tmp_path))
+    assert look.size == (24, 32)
+    assert look.shares == pytest.approx((1 - 80 / 768, 80 / 768))
+    assert look.seen.stored == Stored("PNG", "RGB", 8, 1)
+    assert (look.seen.mask.kind, look.seen.mask.values) == ("two-valued", ("0", "255"))
+    assert (look.seen.n_objects, look.seen.n_vanishing) == ((1,), 0)
+    assert look.seen.greatest == picture(1).max()
+
+
+def test_orientation_and_jpeg_noise_are_seen(tmp_path: Path) -> None:
+    jpeg = encode(".jpg", picture(1))
+    save(tmp_path / "images/a.jpg", jpeg[:2] + exif(6) + jpeg[2:])
+    save(tmp_path / "masks/a.jpg", encode(".jpg", 255 * square(), cv2.IMWRITE_JPEG_QUALITY, 60))
+    (look,) = look_at_all(opened(tmp_path))
+    assert look.seen.stored == Stored("JPEG", "RGB", 8, 6)
+    assert look.seen.mask.kind == "noisy"
+    assert look.size == (32, 24)
+
+
+def test_bad_pairs_are_named_beside_the_good(tmp_path: Path) -> None:
+    folder(tmp_path, 3)
+    (tmp_path / "images/001.png").write_bytes(encode(".png", picture(1))[:200])
+    overview = look_over(opened(tmp_path))
+    assert [pair.stem for pair in overview.dataset.pairs] == ["000", "002"]
+    assert len(overview.looks) == 2
+    (bad,) = overview.bad
+    assert bad.pair.stem == "001" and "001.png" in bad.problem
+    assert bad.values is not None and bad.values.values == ("0", "255")
+    with pytest.raises(DataError, match=r"001\.png"):
+        look_at_all(opened(tmp_path))
+
+
+def test_the_second_time_nothing_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(folder(tmp_path / "d", 3))
+    first = look_at_all(dataset, cache=tmp_path / "looks")
+    monkeypatch.setattr(looking, "read_pair", None)
+    again = look_at_all(dataset, cache=tmp_path / "looks")
+    assert [as_plain(look) for look in again] == [as_plain(look) for look in first]
+
+
+def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
+    dataset = opened(folder(tmp_path / "d", 2))
+    look_at_all(dataset, cache=tmp_path / "looks")
+    save(tmp_path / "d/masks/001.png", np.zeros((24, 32), np.uint8))
+    looks = look_at_all(dataset, cache=tmp_path / "looks")
+    assert [look.shares[1] > 0 for look in looks] == [True, False]
+
+
+def test_another_meaning_has_other_looks() -> None:
+    other = StudyDataConfig(eval_size=64)
+    assert looks_path(Path("x"), "d", DATA) != looks_path(Path("x"), "d", other)
+    assert looks_path(Path("x"), "d", DATA) == looks_path(
+        Path("x"), "d", StudyDataConfig(root="elsewhere")
+    )
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "flipped", "absent"])
+def test_damaged_looks_are_dropped(tmp_path: Path, damage: str) -> None:
+    dataset = opened(folder(tmp_path / "d", 2))
+    first = look_at_all(dataset, cache=tmp_path / "looks")
+    path = looks_path(tmp_path / "looks", "d", DATA)
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(
+        {
+            "cut": data[:middle],
+            "noise": b"noise",
+            "flipped": data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :],
+            "absent": b"",
+        }[damage]
+    )
+    assert read_looks(path) == {}
+    again = look_at_all(dataset, cache=tmp_path / "looks")
+    assert [as_plain(look) for look in again] == [as_plain(look) for look in first]
+    assert len(read_looks(path)) == 2
+
+
+def test_looks_survive_writing(tmp_path: Path) -> None:
+    seen = Seen(border=(1, 2, 3, 4), text=((5, 6, 7, 8),), n_objects=(3,), n_vanishing=2)
+    thumbnail = np.linspace(-1, 1, 2304, dtype=np.float32)
+    look = Look("a", "b", "c", thumbnail, (5, 6), (0.25, 0.75), seen)
+    write_looks(tmp_path / "x.npz", [look])
+    (read,) = read_looks(tmp_path / "x.npz").values()
+    assert as_plain(read) == as_plain(look)
+
+
+def test_progress_counts_every_pair(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    look_at_all(opened(folder(tmp_path, 3)), lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_objects_that_no_pixel_shows() -> None:
+    """At a quarter of the size a pixel covers 4 x 4: 2 x 3 = 6 of 16 vanish, 2 x 4 = 8 stay."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[0:2, 0:3] = 1
+    mask[16:18, 16:20] = 1
+    mask[32:52, 32:52] = 1
+    assert count_objects(mask, StudyDataConfig(eval_size=16)) == ((3,), 1)
+    assert count_objects(mask, StudyDataConfig(eval_size=64)) == ((3,), 0)
+
+
+def as_plain(look: Look) -> tuple[object, ...]:
+    return (
+        *(look.image_sha256, look.mask_sha256, look.pixels, look.size, look.shares, look.seen),
+        look.thumbnail.tobytes(),
+    )

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from harness.data.sources import Pair, open_folder
+from harness.data_config import StudyDataConfig
+from harness.errors import DataError
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save
+
+LABELS = StudyDataConfig(task="multilabel", classes=("polyp", "tool tip"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three pairs, to be named by a CSV file beside them."""
+    return folder(tmp_path / "data", 3)
+
+
+def pairs(root: Path, text: str, data: StudyDataConfig = DATA) -> list[Pair]:
+    (root / "pairs.csv").write_bytes(text.encode())
+    return list(open_folder(root / "pairs.csv", data, max_pixels=MAX_PIXELS).pairs)
+
+
+def problems(root: Path, text: str, data: StudyDataConfig = DATA) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        pairs(root, text, data)
+    return str(caught.value).replace(f"{root / 'pairs.csv'}", "").splitlines()
+
+
+def test_roles_groups_and_further_columns_are_read(root: Path) -> None:
+    """As a spreadsheet saves it: with a mark of its encoding, other line ends, empty lines."""
+    text = (
+        "\ufefffrom,image,mask,role,group\r\n"
+        "Bonn,images/001.png,masks/001.png,validation,p 1\r\n\r\n"
+        '"Oslo, N",images/000.png,masks/002.png,train,p 2\r\n'
+    )
+    first, second = pairs(root, text)
+    assert (first.stem, first.image, first.masks) == (
+        "000",
+        Path("images/000.png"),
+        (Path("masks/002.png"),),
+    )
+    assert (first.role, first.group, first.columns["from"]) == ("train", "p 2", "Oslo, N")
+    assert (second.role, second.group) == ("val", "p 1")
+
+
+def test_image_and_mask_are_enough(root: Path) -> None:
+    (only,) = pairs(root, "mask,image\nmasks/002.png,images/001.png")
+    assert (only.role, only.group) == (None, None)
+
+
+def test_multilabel_has_a_column_for_each_class(root: Path) -> None:
+    (only,) = pairs(
+        root, "image,mask_tool tip,mask_polyp\nimages/000.png,masks/001.png,masks/000.png", LABELS
+    )
+    assert [mask.name for mask in only.masks] == ["000.png", "001.png"]
+    assert problems(root, "image,mask,mask_polyps\n", LABELS) == [
+        ":1: no column mask_polyp, mask_tool tip; the columns are image,mask_polyp,mask_tool tip "
+        "and, if wanted, role, group, parted by commas",
+        ":1: 'mask': no such column; one of group, image, mask_polyp, mask_tool tip, role",
+        ":1: 'mask_polyps': no such column; did you mean mask_polyp?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ":1: is empty; the first line names the columns"),
+        ("image,mask\n", ": names no image"),
+        ("image;mask\n", ":1: no column image, mask; the columns are image,mask and"),
+        ("image,mask,roles\n", ":1: 'roles': no such column; did you mean role?"),
+        ("image,mask,a,a\n", ":1: 'a': two columns have this name"),
+        ("image,mask,\n", ":1: '': a column's name is 1 to 80 characters of text"),
+        ("image,mask\na.png\n", ":2: has 1 cells; 2 are needed"),
+        ('image,"mask\n', ": not a CSV file in UTF-8"),
+    ],
+)
+def test_what_is_no_list_is_refused(root: Path, text: str, expected: str) -> None:
+    assert any(line.startswith(expected) for line in problems(root, text))
+
+
+def test_bytes_that_are_no_text_are_refused(root: Path) -> None:
+    (root / "pairs.csv").write_bytes(b"image,mask\n\xff\xfe")
+    with pytest.raises(DataError, match="not a CSV file in UTF-8"):
+        open_folder(root / "pairs.csv", DATA, max_pixels=MAX_PIXELS)
+
+
+def test_every_row_is_checked(root: Path) -> None:
+    secret = save(root.parent / "secret.png", picture(0))
+    (root / "images" / "link.png").symlink_to(secret)
+    save(root / "notes.txt", b"")
+    rows = [
+        "image,mask,role,group",
+        "images/000.png,masks/000.png,train,a",
+        "images/000.png,masks/001.png,trian,a",
+        "images/009.png,masks,val,",
+        "../secret.png,/etc/passwd,val,b",
+        "images/link.png,notes.txt,val,b",
+        "images\\001.png,=masks/001.png,val,b",
+        "images/002.png,masks/000.png,val,b",
+    ]
+    below = "must be a path below the CSV file's folder, with /, without : | and \\"
+    assert problems(root, "\n".join(rows)) == [
+        ":3: role: 'trian' is no role; did you mean train?",
+        ":4: image: 'images/009.png': no such file",
+        ":4: mask: 'masks': a folder, not a file",
+        ":4: group: is empty; name one for every image, or leave the column out",
+        f":5: image: '../secret.png' {below}",
+        f":5: mask: '/etc/passwd' {below}",
+        ":6: image: 'images/link.png': a link that leaves the folder; put the file itself here",
+        ":6: mask: 'notes.txt': of a kind that cannot be read; convert it to one of "
+        ".bmp .jpeg .jpg .png .tif .tiff .webp",
+        f":7: image: 'images\\\\001.png' {below}",
+        f":7: mask: '=masks/001.png' {below}",
+        ":8: mask: masks/000.png is named in line 2 already",
+    ]

@@ -1,0 +1,159 @@
+"""The cleaned copy: what is in it, what is said about it, and what stays as it was."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from harness import files
+from harness.data.look import Overview, copies_among
+from harness.data.pictures import read_image, read_pair
+from harness.data_config import StudyDataConfig
+from harness.errors import DataError
+from harness.inspection.clean import clean, written_meaning
+from tests.data.make import DATA, folder, picture, save, square
+from tests.inspection.datasets import mixed, overview
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Overview:
+    return overview(mixed(tmp_path / "source"))
+
+
+def cleaned(source: Overview, target: Path, **options: bool) -> dict[str, dict[str, str]]:
+    clean(source, copies_among(source.looks), target, **options)
+    with (target / "cleaned.csv").open(encoding="utf-8", newline="") as handle:
+        return {row["image"]: row for row in csv.DictReader(handle)}
+
+
+def everything(root: Path) -> dict[str, str]:
+    return {str(path): files.sha256(path) for path in root.rglob("*") if path.is_file()}
+
+
+def test_original_is_not_touched(source: Overview, tmp_path: Path) -> None:
+    before = everything(tmp_path / "source")
+    cleaned(source, tmp_path / "target", cover_text=True)
+    assert everything(tmp_path / "source") == before
+
+
+def test_every_file_is_accounted_for(source: Overview, tmp_path: Path) -> None:
+    log = cleaned(source, tmp_path / "target")
+    assert len(log) == 10
+    left_out = {name for name, row in log.items() if not row["written_image"]}
+    assert left_out == {"images/bad.png", "images/copied.png"}
+    assert log["images/copied.png"]["done"] == "left out: equal pixels as images/000.png"
+    assert log["images/000.png"]["done"] == "nothing"
+    assert log["images/noisy.png"]["done"] == "mask cut at 127"
+    written = {path.name for path in (tmp_path / "target/images").iterdir()}
+    assert written == {Path(row["written_image"]).name for row in log.values()} - {""}
+
+
+def test_copies_stay_when_asked(source: Overview, tmp_path: Path) -> None:
+    log = cleaned(source, tmp_path / "target", keep_copies=True)
+    assert log["images/copied.png"]["written_image"] == "images/copied.png"
+
+
+def test_border_is_cropped_from_image_and_mask_alike(source: Overview, tmp_path: Path) -> None:
+    log = cleaned(source, tmp_path / "target")
+    done = "black border cropped: 6 top, 18 right, 4 bottom, 10 left, and 0 mask pixels with it"
+    assert log["images/bordered.png"]["done"] == done
+    before = cv2.imread(str(tmp_path / "source/images/bordered.png"))
+    after = cv2.imread(str(tmp_path / "target/images/bordered.png"))
+    assert np.array_equal(after, before[6:-4, 10:-18])
+    mask = cv2.imread(str(tmp_path / "source/masks/bordered.png"), 0)
+    assert np.array_equal(
+        cv2.imread(str(tmp_path / "target/masks/bordered.png"), 0), mask[6:-4, 10:-18]
+    )
+
+
+def test_pictures_are_upright_and_masks_two_valued(source: Overview, tmp_path: Path) -> None:
+    cleaned(source, tmp_path / "target")
+    turned = read_image(tmp_path / "target/images/turned.png", 1e6)
+    assert np.array_equal(turned, read_image(tmp_path / "source/images/turned.jpg", 1e6))
+    assert turned.shape == (32, 24, 3)
+    noisy = cv2.imread(str(tmp_path / "target/masks/noisy.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(noisy, 255 * square())
+
+
+def test_cleaned_copy_has_nothing_left_to_clean(source: Overview, tmp_path: Path) -> None:
+    cleaned(source, tmp_path / "once")
+    again = overview(tmp_path / "once")
+    log = cleaned(again, tmp_path / "twice")
+    assert {row["done"] for row in log.values()} == {"nothing"}
+
+
+def test_text_is_covered_only_where_it_is(tmp_path: Path) -> None:
+    image = np.full((480, 640, 3), (180, 90, 80), np.uint8)
+    cv2.putText(image, "11/10/2012", (12, 60), cv2.FONT_HERSHEY_PLAIN, 1, (255, 255, 255), 1)
+    save(tmp_path / "source/images/a.png", image)
+    save(tmp_path / "source/masks/a.png", 255 * square(480, 640))
+    log = cleaned(overview(tmp_path / "source"), tmp_path / "target", cover_text=True)
+    assert log["images/a.png"]["done"] == "suspected text covered in 1 places"
+    after = read_image(tmp_path / "target/images/a.png", 1e6)
+    assert (image[:, :, 2] > 150).sum() > 100
+    assert (after[:, :, 2] > 150).sum() == 0
+    assert np.array_equal(after[100:], image[100:])
+
+
+@pytest.mark.parametrize("kind", ["inside", "full", "file"])
+def test_targets_that_are_refused(source: Overview, tmp_path: Path, kind: str) -> None:
+    target = {"inside": tmp_path / "source/new", "full": tmp_path / "full", "file": tmp_path / "f"}
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/keep.txt").write_text("mine")
+    (tmp_path / "f").write_text("mine")
+    before = everything(tmp_path)
+    with pytest.raises(DataError, match=r"lies inside|is not empty|is there and no folder"):
+        clean(source, [], target[kind])
+    assert everything(tmp_path) == before
+
+
+def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
+    seen = overview(folder(tmp_path / "source", 3))
+    save(tmp_path / "source/images/002.png", picture(50))
+    with pytest.raises(DataError, match=r"002\.png: changed while it was cleaned"):
+        clean(seen, [], tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_folder_that_another_process_filled_meanwhile(source: Overview, tmp_path: Path) -> None:
+    def fill(done: int, total: int) -> None:
+        if done == total:
+            (tmp_path / "target").mkdir()
+            (tmp_path / "target/theirs.txt").write_text("theirs")
+
+    with pytest.raises(DataError, match="something else was written there meanwhile"):
+        clean(source, [], tmp_path / "target", progress=fill)
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["theirs.txt"]
+
+
+def test_two_files_that_would_get_one_name(tmp_path: Path) -> None:
+    seen = overview(folder(tmp_path / "source", 1))
+    (pair,) = seen.dataset.pairs
+    side_by_side = replace(pair, image=Path("a.jpg"), masks=(Path("a.png"),))
+    seen = replace(seen, dataset=replace(seen.dataset, pairs=(side_by_side,)))
+    with pytest.raises(DataError, match=r"a\.png and a\.jpg: would both become"):
+        clean(seen, [], tmp_path / "target")
+
+
+def test_formulas_in_names_are_quoted(tmp_path: Path) -> None:
+    root = folder(tmp_path / "source", 1)
+    seen = overview(root)
+    (pair,) = seen.dataset.pairs
+    (root / "=1").mkdir()
+    (root / "images/000.png").rename(root / "=1/000.png")
+    moved = replace(pair, image=Path("=1/000.png"))
+    seen = replace(seen, dataset=replace(seen.dataset, pairs=(moved,)))
+    assert list(cleaned(seen, tmp_path / "target")) == ["'=1/000.png"]
+
+
+def test_meaning_of_the_copy_reads_it(source: Overview, tmp_path: Path) -> None:
+    cleaned(source, tmp_path / "target")
+    meaning = written_meaning(DATA, "target")
+    assert meaning == StudyDataConfig(root="target")
+    paths = (tmp_path / "target/images/000.png", [tmp_path / "target/masks/000.png"])
+    assert np.array_equal(read_pair(*paths, meaning, 1e6).mask, square())
+    void = StudyDataConfig(values={"0": "background", "1": "foreground", "9": "ignore"})
+    assert written_meaning(void, "t").ignore_index == 128

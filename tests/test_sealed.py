@@ -1,0 +1,84 @@
+"""The test role is sealed: once a split exists, nothing but `harness test` opens its files."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import strict_yaml
+from harness.data.splits import read_split
+from harness.paths import StudyPaths
+from harness.records import read_records
+from tests.conftest import TINY
+
+pytestmark = pytest.mark.slow
+
+# Installed into every process through PYTHONPATH: notes every file that is opened, by whomever.
+WATCH = """
+import os, sys
+import cv2
+log = os.environ["OPEN_LOG"]
+handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def note(path):
+    os.write(handle, (str(path) + "\\n").encode("utf-8", "replace"))
+sys.addaudithook(lambda event, arguments: note(arguments[0]) if event == "open" else None)
+reader = cv2.imread
+def imread(path, *others):
+    note(path)
+    return reader(path, *others)
+cv2.imread = imread
+note("process " + str(os.getpid()))
+"""
+
+
+def command(workspace: Path, *words: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        cwd=workspace,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps: Path) -> None:
+    data = workspace / "data" / "mine"
+    shutil.copytree(polyps, data)
+    space = workspace / "tiny.yaml"
+    space.write_text(strict_yaml.dump(TINY), encoding="utf-8")
+    run = ["run", "--space", "tiny.yaml", "--data", "mine"]
+    command(workspace, *run, "--trials", "1")
+    paths = StudyPaths(workspace / "studies" / "tiny")
+    rows = read_split(paths.split_csv)
+    sealed = [data / name for row in rows if row.role == "test" for name in (row.image, row.mask)]
+    seen = [data / row.image for row in rows if row.role == "val"]
+    assert len(sealed) >= 2
+
+    watch, log = workspace / "watch", workspace / "opened.log"
+    watch.mkdir()
+    (watch / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+    inherited = [part for part in [os.environ.get("PYTHONPATH")] if part]
+    env = {"PYTHONPATH": os.pathsep.join([str(watch), *inherited]), "OPEN_LOG": str(log)}
+    shutil.rmtree(workspace / "data" / "cache")
+    command(workspace, *run, "--trials", "2", **env)
+    command(workspace, "report", "--study", "tiny", **env)
+    opened = log.read_text(encoding="utf-8").splitlines()
+    assert sum(line.startswith("process") for line in opened) >= 3  # run, worker, report
+    names = {Path(line).name for line in opened}
+    assert {path.name for path in seen} <= names, "the watch sees what is read"
+    assert not {str(path) for path in sealed} & set(opened)
+    assert not {path.name for path in sealed} & names
+
+    for path in sealed:
+        path.unlink()
+    shutil.rmtree(workspace / "data" / "cache")
+    command(workspace, *run, "--trials", "3")
+    command(workspace, "report", "--study", "tiny")
+    assert [record.state for record in read_records(paths)] == ["complete"] * 3
