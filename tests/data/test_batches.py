@@ -1,4 +1,6 @@
+import multiprocessing
 import threading
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -116,3 +118,21 @@ def test_16_bits_come_as_shares_of_the_declared_range() -> None:
     ((shown, _),) = made.epoch(1)
     assert shown.dtype == np.float32 and shown.shape == (4, 4, 4, 5)
     assert sorted(shown[:, 0, 0, 0].tolist()) == [0.0, 0.0, 0.5, 1.0]  # below the range: its end
+
+
+def _drawn(seed: int, epoch: int) -> list[bytes]:
+    """The augmented images of one epoch of a trial, in the order of their names."""
+    images = np.stack([picture(i, 32, 32) for i in range(6)])
+    masks = np.stack([square(32, 32)] * 6)
+    made = TrainBatches(images, masks, range(6), 2, build_augment("strong"), seed)
+    return sorted(image.tobytes() for batch, _ in made.epoch(epoch) for image in batch)
+
+
+def test_another_worker_repeats_a_trial_and_no_two_trials_or_epochs_share_a_picture() -> None:
+    asked = [(seed, epoch) for seed in (1, 2) for epoch in (1, 2, 3)]
+    here = [_drawn(*one) for one in asked]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
+        there = [worker.submit(_drawn, *one).result() for one in asked]
+    assert here == there
+    pictures = [one for epoch in here for one in epoch]
+    assert len(set(pictures)) == len(pictures) == 36
