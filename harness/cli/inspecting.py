@@ -207,7 +207,7 @@ def _print(found: Inspection) -> None:
         style = STYLES[finding.severity]
         cells = (finding.topic, _with_files(finding), finding.remedy)
         table.add_row(f"[{style}]{finding.severity}[/]", *(escape(cell) for cell in cells))
-    console.print(table)
+    console.print(table if found.findings else "nothing to report")
     if len(bad) > MOST_BAD:
         console.print(f"{len(bad) - MOST_BAD} more pairs cannot be used; --json names them all")
     console.print(

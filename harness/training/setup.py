@@ -94,13 +94,7 @@ def prepare(
     Raises:
         ConfigError, WeightsError, DataError: see `harness.training.fit.fit`.
     """
-    n_found = len(artifacts.found_indices(images))
-    if not len(images.train) or not n_found:
-        raise DataError(
-            f"{len(images.train)} training images, and {len(images.val)} validation images of "
-            f"which {n_found} have anything to find: at least one of each is needed to train and "
-            "to measure; change the split"
-        )
+    _require_images(images)
     data = images.data
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(seed, 0))
@@ -110,27 +104,11 @@ def prepare(
     if device.type != "mps":
         network = network.to(memory_format=torch.channels_last)  # 30 % faster on CPU and GPU
     gflops = forward_gflops(network, config.data.height_width, data.channels)
-    indices = subset_indices(images.train, config.data.subset)
-    augment = build_augment(
-        config.data.augment,
-        folder=augments,
-        channels=images.data.channels,
-        void=images.data.task == "multiclass",
-    )
-    batches = TrainBatches(
-        images.images,
-        images.masks,
-        indices,
-        config.train.batch_size,
-        augment,
-        seed,
-        images.data.range,
-    )
     normalise = build_normalise(config, data)
     trainer = Trainer(
         network,
         config,
-        batches,
+        _batches(config, images, augments, seed),
         normalise,
         data=data,
         seed=seed,
@@ -149,4 +127,35 @@ def prepare(
         seed=seed,
         n_parameters=count_parameters(network),
         gflops=gflops,
+    )
+
+
+def _require_images(images: ImageCache) -> None:
+    n_found = len(artifacts.found_indices(images))
+    if not len(images.train) or not n_found:
+        raise DataError(
+            f"{len(images.train)} training images, and {len(images.val)} validation images of "
+            f"which {n_found} have anything to find: at least one of each is needed to train and "
+            "to measure; change the split"
+        )
+
+
+def _batches(
+    config: TrialConfig, images: ImageCache, augments: Path | None, seed: int
+) -> TrainBatches:
+    data = images.data
+    augment = build_augment(
+        config.data.augment,
+        folder=augments,
+        channels=data.channels,
+        void=data.task == "multiclass",
+    )
+    return TrainBatches(
+        images.images,
+        images.masks,
+        subset_indices(images.train, config.data.subset),
+        config.train.batch_size,
+        augment,
+        seed,
+        data.range,
     )
