@@ -9,9 +9,9 @@ DEMO ?= demo
 
 help:
 	@echo "make demo       install, run 6 trials on generated polyps, write a report (2 minutes after installation)"
-	@echo "make test       install, run the tests (4 minutes)"
+	@echo "make test       install, run the tests (6 minutes)"
 	@echo "make check      ruff, mypy --strict, floors (1 minute)"
-	@echo "make test-slow  whole studies through the command line (4 minutes)"
+	@echo "make test-slow  whole studies through the command line (6 minutes)"
 	@echo "make bench      ratios of two ways to do the same (benchmarks/RESULTS.md)"
 
 install: $(VENV)/.installed

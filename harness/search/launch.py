@@ -171,9 +171,8 @@ def _split(
     findings = find(overview, copies_among(overview.looks), skip_bad=True)
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if warnings:
-        progress.stage(
-            f"{len(warnings)} warnings about the data; see: harness data inspect {source}"
-        )
+        kinds = ", ".join(sorted({finding.topic for finding in warnings}))
+        progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
     return make_split(overview.dataset, overview.looks, definition.config.split)
 
 
