@@ -16,6 +16,7 @@ FLOOR = {
     "harness.data_config": 0,
     "harness.errors": 0,
     "harness.files": 0,
+    "harness.parts": 0,
     "harness.paths": 0,
     "harness.records": 0,
     "harness.settings": 0,

@@ -44,13 +44,19 @@ def forward_gflops(network: nn.Module, height_width: tuple[int, int], channels: 
     return float(counter.get_total_flops() / 1e9)
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure peak memory anew, so that a warm process does not report earlier trials."""
+def reset_peak_memory(device: torch.device) -> bool:
+    """Begin to measure peak memory anew, so that a warm process does not report earlier trials.
+
+    Returns:
+        Whether the peak now is what is held now. Not every system lets a process reset it; where
+        an earlier trial held much more, nothing is then known of the next one's peak.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak of the whole process
+        return True
+    with contextlib.suppress(OSError):  # not Linux, or not allowed
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_memory_mb(device) <= 1.1 * psutil.Process().memory_info().rss / 1e6
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -38,7 +38,7 @@ class FitResult:
         best_epoch: from 1; None if no epoch was finished.
         best: metrics of the best epoch, keys `best/…`.
         value: the objective metric of the best epoch.
-        costs: keys `cost/…`.
+        costs: keys `cost/…`; `cost/peak_mb` is absent where it cannot be measured.
     """
 
     outcome: Outcome
@@ -79,7 +79,7 @@ def fit(
         DivergedError: loss or metrics are not finite numbers.
         OSError: a file could not be written, e.g. on a full disk.
     """
-    reset_peak_memory(device)
+    peak_is_ours = reset_peak_memory(device)
     resumed = read_resumable(paths, identity(config, seed))
     setup = prepare(
         config,
@@ -98,7 +98,7 @@ def fit(
             session.save()
     if outcome != "stopped":
         _write_best(session, setup, paths, with_model=outcome == "complete")
-    return _result(outcome, session, setup)
+    return _result(outcome, session, setup, peak_is_ours)
 
 
 def _train(session: Session, on_epoch: Callable[[Line], Decision]) -> Outcome:
@@ -129,16 +129,17 @@ def _write_best(session: Session, setup: Setup, paths: TrialPaths, *, with_model
     artifacts.write_model(paths, network)
 
 
-def _result(outcome: Outcome, session: Session, setup: Setup) -> FitResult:
+def _result(outcome: Outcome, session: Session, setup: Setup, peak_is_ours: bool) -> FitResult:
     best = session.best
     line = {} if best is None else best.line
     costs = {
         "cost/parameters": float(setup.n_parameters),
         "cost/gflops": setup.gflops,
         "cost/seconds": math.fsum(line["seconds"] for line in session.log),
-        "cost/peak_mb": peak_memory_mb(setup.device),
         "cost/ms_per_image": session.ms_per_image,
     }
+    if peak_is_ours:
+        costs["cost/peak_mb"] = peak_memory_mb(setup.device)
     return FitResult(
         outcome=outcome,
         best_epoch=None if best is None else best.epoch,

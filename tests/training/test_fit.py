@@ -199,7 +199,7 @@ def test_scores_and_probabilities_are_those_of_the_best_epoch(
 
 def test_costs_are_measured(pictures: Pictures, tmp_path: Path) -> None:
     costs = run(pictures, tmp_path).costs
-    assert set(costs) == {f"cost/{x}" for x in COSTS}
+    assert set(costs) | {"cost/peak_mb"} == COSTS  # which not every system tells
     assert all(np.isfinite(value) and value > 0 for value in costs.values())
     log = read_epochs(TrialPaths(tmp_path))
     assert costs["cost/seconds"] == pytest.approx(sum(line["seconds"] for line in log))
@@ -207,7 +207,7 @@ def test_costs_are_measured(pictures: Pictures, tmp_path: Path) -> None:
     assert costs["cost/parameters"] == sum(p.numel() for p in network.parameters())
 
 
-COSTS = ("parameters", "gflops", "seconds", "peak_mb", "ms_per_image")
+COSTS = {f"cost/{x}" for x in ("parameters", "gflops", "seconds", "peak_mb", "ms_per_image")}
 
 
 def test_pruned_training_leaves_its_scores_but_no_model(pictures: Pictures, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_pruned_training_leaves_its_scores_but_no_model(pictures: Pictures, tmp_
     assert {name for name in files_in(tmp_path) if name.startswith("best/")} == {"best/scores.csv"}
     summary = summarise(read_scores(TrialPaths(tmp_path).scores_csv))
     assert summary["val/dice_loss"] == result.value
-    assert set(result.costs) == {f"cost/{x}" for x in COSTS}
+    assert set(result.costs) | {"cost/peak_mb"} == COSTS
 
 
 def test_stopped_training_leaves_a_checkpoint_only(pictures: Pictures, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""The registry of networks, losses and metrics."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness import parts
+from harness.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+    return
+
+
+def soft(logits: Any, target: Any, *, width: int = 3, mode: str | None = None) -> float:
+    return 0.0
+
+
+def test_a_part_is_found_by_its_name_with_its_options() -> None:
+    assert parts.loss(tasks=("binary",))(soft) is soft
+    found = parts.find_part("loss", "soft")
+    assert (found.build, found.tasks, list(found.options)) == (soft, ("binary",), ["width", "mode"])
+    assert found.origin == __file__
+    with pytest.raises(ConfigError, match=r"no loss 'sotf'; did you mean soft\?"):
+        parts.find_part("loss", "sotf")
+    with pytest.raises(ConfigError, match="no metric 'soft'"):
+        parts.find_part("metric", "soft")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("width", 5, None),
+        ("mode", None, None),
+        ("width", "5", "should be a valid integer .got '5'"),
+        ("width", True, "should be a valid integer"),
+        ("widht", 5, "soft has no such option; did you mean width"),
+        ("logits", 5, "soft has no such option"),
+    ],
+)
+def test_an_option_is_checked_against_the_signature(
+    option: str, value: Any, problem: str | None
+) -> None:
+    parts.loss()(soft)
+    found = parts.find_part("loss", "soft").option_problem(option, value)
+    if problem is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert problem.rstrip(".") in found.replace("(got", ".got")
+
+
+def test_a_network_takes_what_it_names() -> None:
+    @parts.network("tiny")
+    class Tiny:
+        def __init__(self, in_channels: int, classes: int, width: int = 8) -> None: ...
+
+    tiny = parts.find_part("network", "tiny")
+    assert list(tiny.options) == ["width"]
+    assert tiny.takes("classes")
+    assert not tiny.takes("encoder_name")
+
+
+def no_target(logits: Any) -> float:
+    return 0.0
+
+
+def endless(logits: Any, target: Any, **more: int) -> float:
+    return 0.0
+
+
+def no_default(logits: Any, target: Any, width: int) -> float:
+    return 0.0
+
+
+def odd(logits: Any, target: Any, width: "Nonsense" = 1) -> float:  # type: ignore[name-defined] # noqa: F821
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "problem"),
+    [
+        (no_target, None, "must take the argument target"),
+        (endless, None, r"takes \*more; name every option"),
+        (no_default, None, "option width needs a default"),
+        (odd, None, "its signature cannot be read .*Nonsense"),
+        (soft, "a b", "a name is a letter"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(build: Any, name: str | None, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parts.loss(name)(build)
+
+
+def test_a_name_belongs_to_one_place() -> None:
+    parts.loss("soft", origin="one.py")(soft)
+    parts.loss("soft", origin="one.py")(soft)  # read again, e.g. by a second study
+    with pytest.raises(
+        ConfigError, match=r"two.py: loss 'soft': there is one already, from one.py"
+    ):
+        parts.loss("soft", origin="two.py")(soft)
