@@ -56,7 +56,10 @@ def inspect_data(
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(help="Draw augmented pairs, into the page or --sheet: --augment medium"),
+        typer.Option(
+            help="Draw pairs augmented by a preset or a file of steps, into the page or --sheet: "
+            "--augment medium"
+        ),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG for --augment: --sheet augmented.png")
@@ -79,7 +82,7 @@ def inspect_data(
     overview = _overview(data, study, workspace, max_pixels)
     copies = copies_among(overview.looks)
     found = inspect(overview, copies, skip_bad=skip_bad)
-    drawn = _augmented(overview, augment, sheet)
+    drawn = _augmented(overview, augment, sheet, study, workspace)
     if html is not None:
         write_page(html, found, [*drawn, *galleries(overview, copies)])
         _say(f"page: {html}")
@@ -173,12 +176,18 @@ def _meaning(study: str | None, root: str, place: Workspace) -> StudyDataConfig:
     return validate(StudyDataConfig, block, f"{path}: data")
 
 
-def _augmented(overview: Overview, preset: str | None, sheet: Path | None) -> list[Gallery]:
-    if preset is None:
+def _augmented(
+    overview: Overview, name: str | None, sheet: Path | None, study: str | None, workspace: Path
+) -> list[Gallery]:
+    if name is None:
         return []
+    from harness.data.augment import find_steps  # noqa: PLC0415  # brings albumentations
     from harness.inspection import augmented  # noqa: PLC0415  # brings albumentations
 
-    gallery = augmented.augmented(overview, preset)
+    place = Workspace(workspace.resolve())
+    of_study = [place.study(study).augments] if study and STUDY_NAME.fullmatch(study) else []
+    folder = find_steps(name, [*of_study, place.search_spaces, place.root])
+    gallery = augmented.augmented(overview, name, folder)
     if sheet is not None:
         _, data = cv2.imencode(".png", augmented.sheet(gallery)[:, :, ::-1])
         files.write_bytes(sheet, data.tobytes())

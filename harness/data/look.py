@@ -14,6 +14,7 @@ from harness import files
 from harness.data.copies import Copy, find_copies, thumbnail
 from harness.data.looks import Key, Look, Seen, looks_path, read_looks, write_looks
 from harness.data.objects import count_objects
+from harness.data.overlay import as_rgb
 from harness.data.pictures import LoadedPair, read_pair
 from harness.data.sources import Dataset, Pair, list_problems
 from harness.data.stored import (
@@ -24,7 +25,7 @@ from harness.data.stored import (
     joined,
     read_bounded,
 )
-from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text, viewable
+from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 
@@ -118,7 +119,7 @@ def look_at(dataset: Dataset, pair: Pair) -> Look | DataError:
     except DataError as error:
         return error
     image = loaded.image
-    shown = viewable(image, dataset.data)
+    shown = as_rgb(image, dataset.data.range)
     return Look(
         image_sha256=loaded.image_sha256,
         mask_sha256=loaded.mask_sha256,

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from harness.data.copies import Copy
 from harness.data.look import Look, Overview
+from harness.data.overlay import as_rgb
 from harness.data.pictures import read_pair
 from harness.data.resize import resize_image
 from harness.data.sources import Dataset, Pair
 from harness.data.stored import read_bounded
-from harness.data.suspects import Box, viewable
+from harness.data.suspects import Box
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.findings import has_border, is_empty
@@ -81,13 +82,17 @@ def galleries(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
     return [*_bad(overview), *_copy_gallery(overview, copies), *shown]
 
 
-def draw_pair(image: Array8, mask: Array8, data: StudyDataConfig) -> Array8:
+def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:
     """An image (H, W, C) as small as a panel, with the contours of its mask.
+
+    Args:
+        image: stored values, or float32 in [0, 1].
 
     Returns:
         uint8 (h, w, 3), RGB, at most 320 px on a side.
     """
-    canvas = _shrunk(viewable(image, data))
+    span = (0.0, 1.0) if image.dtype == np.float32 else data.range
+    canvas = _shrunk(as_rgb(image, span))
     for plane, colour in _planes(mask, data):
         small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
         region = (small >= 128).astype(np.uint8)
