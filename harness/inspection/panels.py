@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.data.copies import Copy
 from harness.data.look import Look, Overview
 from harness.data.overlay import as_rgb
+from harness.data.palette import CLASS_COLOURS, Colour
 from harness.data.pictures import read_pair
 from harness.data.resize import resize_image
 from harness.data.sources import Dataset, Pair
@@ -25,17 +26,6 @@ Array8 = NDArray[np.uint8]
 
 MOST: Final = 12  # panels of a gallery; the rest is counted
 _SIDE: Final = 320  # px of a panel's longer side
-# RGB, after Okabe and Ito (2008), for classes 1, 2, ... and again from the first; 0 comes last.
-_COLOURS: Final = (
-    (240, 228, 66),
-    (86, 180, 233),
-    (0, 158, 115),
-    (230, 159, 0),
-    (204, 121, 167),
-    (213, 94, 0),
-    (0, 114, 178),
-    (255, 255, 255),
-)
 _MARK: Final = (255, 0, 255)
 
 
@@ -108,13 +98,13 @@ def data_uri(picture: Array8) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
-def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, tuple[int, int, int]]]:
+def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, Colour]]:
     """For each scored class its region as 0 or 255, and its colour."""
     indices = [i for i in data.scored_classes if mask.ndim == 3 or i or data.task != "multiclass"]
     planes = []
     for index in indices:
         region = mask[:, :, index] > 0 if mask.ndim == 3 else (mask == index) & (mask != VOID)
-        planes.append((255 * region.astype(np.uint8), _COLOURS[(index - 1) % len(_COLOURS)]))
+        planes.append((255 * region.astype(np.uint8), CLASS_COLOURS[index % len(CLASS_COLOURS)]))
     return planes
 
 
