@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from harness.data.cache import cache_bytes, open_cache
+from harness.data.cache import Progress as Bar
+from harness.data.cache import open_cache
 from harness.data.look import copies_among, look_over
 from harness.data.sources import find_data, list_problems, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
@@ -190,6 +191,13 @@ def _fill_caches(
     fits = values_of(definition, "data.fit")
     for size, fit in islice(product(sizes, fits), MOST_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
+
+        def starts(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
+            return progress.bar(
+                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
+                f"({n_bytes / 1e6:,.0f} MB)"
+            )
+
         open_cache(
             root,
             split,
@@ -198,10 +206,7 @@ def _fill_caches(
             fit=fit,
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
-            progress=progress.bar(
-                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
-                f"({cache_bytes(split, config.data, pair) / 1e6:,.0f} MB)"
-            ),
+            starts=starts,
         )
 
 
