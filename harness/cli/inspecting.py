@@ -14,10 +14,10 @@ from rich.table import Table
 
 from harness import files, strict_yaml
 from harness.cli.display import open_progress
-from harness.data.look import Overview, copies_among, look_over
+from harness.data.look import Overview, copies_among, look_over, refuse_bad
 from harness.data.sources import find_data, open_folder
 from harness.data_config import StudyDataConfig
-from harness.errors import ConfigError, UserError
+from harness.errors import ConfigError
 from harness.inspection.clean import LOG, check_target, clean, written_meaning
 from harness.inspection.findings import BAD, Finding
 from harness.inspection.inspecting import Inspection, inspect
@@ -125,11 +125,8 @@ def clean_data(
     place = Workspace(workspace.resolve())
     check_target(find_data(source, place), target)
     overview = _overview(source, study, workspace, max_pixels)
-    if overview.bad and not skip_bad:
-        raise UserError(
-            "\n".join(bad.problem for bad in overview.bad[:MOST_BAD])
-            + f"\n{len(overview.bad)} pairs cannot be used; mend them or add --skip-bad"
-        )
+    if not skip_bad:
+        refuse_bad(overview)
     progress = open_progress()
     try:
         log = clean(

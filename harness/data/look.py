@@ -40,6 +40,7 @@ __all__ = [
     "look_at",
     "look_at_all",
     "look_over",
+    "refuse_bad",
 ]
 
 Progress = Callable[[int, int], None]
@@ -82,8 +83,7 @@ def look_at_all(
         DataError: every file that cannot be used.
     """
     overview = look_over(dataset, progress, cache)
-    if overview.bad:
-        raise list_problems([bad.problem for bad in overview.bad])
+    refuse_bad(overview)
     return list(overview.looks)
 
 
@@ -109,6 +109,16 @@ def look_over(
     good = [pair for pair, one in zip(dataset.pairs, found, strict=True) if isinstance(one, Look)]
     bad = tuple(one for one in found if isinstance(one, BadPair))
     return Overview(replace(dataset, pairs=tuple(good)), tuple(looks), bad)
+
+
+def refuse_bad(overview: Overview) -> None:
+    """Raise DataError where a pair cannot be used: a line for each, and what to do."""
+    if overview.bad:
+        raise list_problems(
+            [bad.problem for bad in overview.bad],
+            remedy=f"{len(overview.bad)} pairs cannot be used; mend them, or leave them out with "
+            "--skip-bad",
+        )
 
 
 def look_at(dataset: Dataset, pair: Pair) -> Look | DataError:

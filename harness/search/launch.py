@@ -14,8 +14,8 @@ import torch
 
 from harness.data.cache import Progress as Bar
 from harness.data.cache import open_cache
-from harness.data.look import copies_among, look_over
-from harness.data.sources import find_data, list_problems, open_folder, source_folder
+from harness.data.look import copies_among, look_over, refuse_bad
+from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
@@ -162,19 +162,19 @@ def _split(
     )
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
     overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
-    if overview.bad and not request.skip_bad:
-        problems = [bad.problem for bad in overview.bad]
-        raise list_problems([*problems, "mend them, or leave them out with --skip-bad"])
+    if not request.skip_bad:
+        refuse_bad(overview)
     if overview.bad:
         progress.stage(
             f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
         )
-    findings = find(overview, copies_among(overview.looks), skip_bad=True)
+    copies = copies_among(overview.looks)
+    findings = find(overview, copies, skip_bad=True)
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if warnings:
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
         progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
-    return make_split(overview.dataset, overview.looks, definition.config.split)
+    return make_split(overview.dataset, overview.looks, definition.config.split, copies)
 
 
 def _fill_caches(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.data import look as looking
-from harness.data.look import look_at_all, look_over
+from harness.data.look import look_at_all, look_over, refuse_bad
 from harness.data.looks import Look, Seen, looks_path, read_looks, write_looks
 from harness.data.objects import count_objects
 from harness.data.sources import Dataset, open_folder
@@ -54,6 +54,17 @@ def test_bad_pairs_are_named_beside_the_good(tmp_path: Path) -> None:
     assert bad.values is not None and bad.values.values == ("0", "255")
     with pytest.raises(DataError, match=r"001\.png"):
         look_at_all(opened(tmp_path))
+
+
+def test_many_bad_pairs_are_counted_and_the_remedy_stays(tmp_path: Path) -> None:
+    for path in sorted(folder(tmp_path, 23).glob("images/*")):
+        path.write_bytes(b"")
+    with pytest.raises(DataError) as raised:
+        refuse_bad(look_over(opened(tmp_path)))
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 22 and "019.png" in lines[19]
+    assert lines[20] == "... and 3 more"
+    assert lines[21].startswith("23 pairs cannot be used") and "--skip-bad" in lines[21]
 
 
 def test_the_second_time_nothing_is_decoded(
