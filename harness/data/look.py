@@ -204,15 +204,13 @@ def _stored(dataset: Dataset, pair: Pair) -> Stored | None:
 
 
 def _hashes(dataset: Dataset, pair: Pair) -> Key:
-    """Of the files as they are now; of several masks the hash of their hashes, as `read_pair`."""
+    """Of the files as they are now."""
     try:
         image = files.sha256(dataset.root / pair.image)
         masks = [files.sha256(dataset.root / mask) for mask in pair.masks]
     except OSError:
         return "", ""
-    return image, masks[0] if len(masks) == 1 else hashlib.sha256(
-        "".join(masks).encode()
-    ).hexdigest()
+    return image, files.joined_sha256(masks)
 
 
 def _key(look: Look) -> Key:

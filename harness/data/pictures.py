@@ -12,6 +12,7 @@ from harness.data.decode import File, Samples, image_samples, load, mask_samples
 from harness.data.mask_classes import to_classes
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
+from harness.files import joined_sha256
 
 Array8 = NDArray[np.uint8]
 
@@ -24,7 +25,7 @@ class LoadedPair(NamedTuple):
     Attributes:
         image: uint8, or uint16 where `data.range` ends above 255; as stored, RGB order.
         mask: uint8 (H, W) of class indices with VOID; (H, W, K) in {0, 1} in multilabel tasks.
-        mask_sha256: of several masks, the SHA-256 of their hexadecimal hashes joined.
+        mask_sha256: of several masks, their `joined_sha256`.
     """
 
     image: Samples
@@ -81,7 +82,7 @@ def read_pair(
         _image(image, data.channels, data.range),
         cast(Array8, upright(_mask(masks, data), image.header.orientation)),
         hashlib.sha256(image.data).hexdigest(),
-        _hash_of([hashlib.sha256(mask.data).hexdigest() for mask in masks]),
+        joined_sha256([hashlib.sha256(mask.data).hexdigest() for mask in masks]),
     )
 
 
@@ -108,12 +109,6 @@ def _mask(files: Sequence[File], data: StudyDataConfig) -> Array8:
         if part.shape != parts[0].shape:
             raise DataError(f"{file.path}: of another size than {files[0].path.name}")
     return np.stack(parts, axis=2) if data.task == "multilabel" else parts[0]
-
-
-def _hash_of(digests: list[str]) -> str:
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _check_match(image: File, mask: File) -> None:
