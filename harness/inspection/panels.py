@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.copies import Copy
+from harness.data.decode import load
 from harness.data.look import Look, Overview
 from harness.data.overlay import as_rgb
 from harness.data.palette import CLASS_COLOURS, Colour
 from harness.data.pictures import read_pair
 from harness.data.resize import resize_image
 from harness.data.sources import Dataset, Pair
-from harness.data.stored import read_bounded
 from harness.data.suspects import Box
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
@@ -180,9 +180,9 @@ def _raw(dataset: Dataset, pair: Pair, *, mask: bool) -> Array8:
     """A file as stored, whatever it means; grey where it cannot be decoded."""
     path = dataset.root / (pair.masks[0] if mask else pair.image)
     try:
-        data = np.frombuffer(read_bounded(path, dataset.max_pixels), np.uint8)
+        data = np.frombuffer(load(path, dataset.max_pixels).data, np.uint8)
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (OSError, ValueError, cv2.error):
+    except (DataError, cv2.error):
         return _nothing()
     if decoded is None:
         return _nothing()
