@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from harness import files, strict_yaml
 from harness.cli.display import open_progress
+from harness.data.encode import png
 from harness.data.look import Overview, copies_among, look_over, refuse_bad
 from harness.data.sources import find_data, open_folder
 from harness.data_config import StudyDataConfig
@@ -186,8 +186,7 @@ def _augmented(
     folder = find_steps(name, [*of_study, place.search_spaces, place.root])
     gallery = augmented.augmented(overview, name, folder)
     if sheet is not None:
-        _, data = cv2.imencode(".png", augmented.sheet(gallery)[:, :, ::-1])
-        files.write_bytes(sheet, data.tobytes())
+        files.write_bytes(sheet, png(augmented.sheet(gallery)))
         _say(f"sheet: {sheet}")
     return [gallery]
 

@@ -8,8 +8,9 @@ from typing import Final
 import jinja2
 
 from harness import files
+from harness.data.encode import data_uri
 from harness.inspection.inspecting import Inspection
-from harness.inspection.panels import Gallery, data_uri
+from harness.inspection.panels import Gallery
 
 # Nothing may be fetched and no script runs: the page has none. Bars have style attributes.
 POLICY: Final = (

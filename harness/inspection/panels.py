@@ -1,6 +1,5 @@
 """Small pictures of the pairs that a person should look at."""
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -90,12 +89,6 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
         cv2.drawContours(canvas, contours, -1, (0, 0, 0), 4)  # dark below: seen on any ground
         cv2.drawContours(canvas, contours, -1, colour, 2)
     return canvas
-
-
-def data_uri(picture: Array8) -> str:
-    """A picture (H, W, 3), RGB, as a `data:` address of WebP."""
-    _, data = cv2.imencode(".webp", picture[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 80])
-    return f"data:image/webp;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
 def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, Colour]]:

@@ -12,6 +12,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from harness import files
+from harness.data.encode import data_uri
 from harness.data.overlay import COLOURS, unpainted
 from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
@@ -19,7 +20,6 @@ from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
 from harness.report.figures.charts import Section, sections
 from harness.report.gallery import Gallery, build_gallery
-from harness.report.panels import data_uri
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
 from harness.report.tables import (
