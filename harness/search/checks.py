@@ -7,7 +7,13 @@ from typing import Any
 from harness.config import LOSS_PARTS, ModelConfig, TrialConfig
 from harness.data.augment import build_augment, find_steps
 from harness.errors import ConfigError
-from harness.models.registry import ARCHS, check_model, option_names
+from harness.models.registry import (
+    archs,
+    check_model,
+    idle_keys,
+    option_names,
+    takes_encoder,
+)
 from harness.paths import StudyPaths, Workspace
 from harness.search.definition import Definition
 from harness.space.keys import OPTIONS
@@ -18,9 +24,10 @@ from harness.training.checks import check_loss, check_objective
 def legal_names() -> Legal:
     """The names that only the network libraries know."""
     return Legal(
-        values={"model.arch": ARCHS},
+        values={"model.arch": archs()},
         checks={"model.encoder_name": _encoder_problem},
-        options={arch: option_names(arch) for arch in ARCHS},
+        options={arch: option_names(arch) for arch in archs()},
+        idle={arch: idle_keys(arch) for arch in archs()},
     )
 
 
@@ -37,18 +44,19 @@ def check_networks(definition: Definition) -> list[ModelConfig]:
     """Check every name of an architecture, encoder and its weights that the study can draw.
 
     Returns:
-        One model for each pair of encoder and weights.
+        One model for each pair of encoder and weights, where an architecture takes them.
     """
     constants = definition.space.constants
-    archs = values_of(definition, "model.arch")
+    names = values_of(definition, "model.arch")
     encoders = values_of(definition, "model.encoder_name")
     weights = values_of(definition, "model.encoder_weights")
     models = [
         ModelConfig(encoder_name=encoder, encoder_weights=weight)
         for encoder, weight in product(encoders, weights)
+        if any(takes_encoder(name) for name in names)
     ]
     given = {k.removeprefix(OPTIONS): v for k, v in constants.items() if k.startswith(OPTIONS)}
-    alone = [ModelConfig(arch=a, encoder_name=e) for a in archs for e in encoders]
+    alone = [ModelConfig(arch=a, encoder_name=e) for a in names for e in encoders]
     first = alone[0].model_copy(update={"options": given, "encoder_weights": None})
     problems: list[str] = []
     for model in [*models, *([first] if len(alone) == 1 else [])]:

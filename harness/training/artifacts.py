@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from harness.data.encode import png
 from harness.data.overlay import as_rgb, class_overlay, overlay, unpainted, wrong_pixels
 from harness.data.resize import resize_image
 from harness.data_config import VOID, StudyDataConfig
+from harness.models.saved import save_network
 from harness.paths import TrialPaths
 
 MOST_PROBABILITIES = 200  # pictures of one trial, and then still images enough to look at:
@@ -113,20 +113,18 @@ def _drawn(
 
 
 def write_model(paths: TrialPaths, network: nn.Module) -> None:
-    """Write `best/model/`, which a plain `smp.from_pretrained` reads; replaces what was there.
+    """Write `best/model/`, which `harness.models.saved` reads; replaces what was there.
 
     Raises:
         OSError: it could not be written, e.g. on a full disk.
     """
-    movable: Any = network.to("cpu").to(memory_format=torch.contiguous_format)
+    movable = network.to("cpu").to(memory_format=torch.contiguous_format)
     with replacing_folder(paths.model) as folder:
         try:
-            movable.save_pretrained(folder)
+            save_network(movable, folder)
         except SafetensorError as error:  # its own kind, with the system's number in the text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
-        # The library's card says that the model was published, and under which licence.
-        (folder / "README.md").unlink(missing_ok=True)
 
 
 def write_probabilities(
