@@ -12,7 +12,8 @@ from harness.config import LossConfig
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import ConfigError
 from harness.training.checks import check_loss
-from harness.training.losses import build_loss, focal
+from harness.training.loss_parts import focal
+from harness.training.losses import build_loss
 
 NONE = {"dice": 0.0, "bce": 0.0}
 LN3 = math.log(3)
@@ -89,7 +90,16 @@ def test_focal_equals_two_other_libraries() -> None:
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
 def test_focal_has_a_finite_gradient_where_the_network_is_certain(gamma: float) -> None:
     logits = torch.tensor([40.0, 200.0, -40.0, 0.0], requires_grad=True)
-    focal(logits, torch.tensor([1.0, 1.0, 0.0, 1.0]), gamma).backward()  # type: ignore[no-untyped-call]
+    value = focal(
+        logits,
+        torch.tensor([1.0, 1.0, 0.0, 1.0]),
+        task="binary",
+        void=False,
+        label_smoothing=0.0,
+        class_weights=None,
+        gamma=gamma,
+    )
+    value.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
     assert logits.grad[3] < 0, "the doubtful pixel still teaches"
 
