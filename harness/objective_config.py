@@ -1,5 +1,6 @@
 """The metric that a study optimises: ours, or one that others have registered."""
 
+import math
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -34,6 +35,10 @@ class ObjectiveConfig(Settings):
     def is_ours(self) -> bool:
         """Whether it is one of METRICS, which lie in [0, 1]."""
         return self.metric in METRICS
+
+    def can_be(self, value: float) -> bool:
+        """Whether the metric can have this value: finite, and of ours in [0, 1]."""
+        return math.isfinite(value) and (not self.is_ours or 0.0 <= value <= 1.0)
 
     @field_validator("metric")
     @classmethod

@@ -54,6 +54,7 @@ RESERVED: Mapping[Kind, frozenset[str]] = {
     "metric": frozenset(_METRICS.split()),
 }
 OURS = "harness"
+PACKAGE = "package "  # what the origin of an installed package's parts begins with
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 _Build = TypeVar("_Build", bound=Callable[..., Any])
@@ -81,6 +82,11 @@ class Part:
     def is_ours(self) -> bool:
         """Whether it came with the harness."""
         return self.origin == OURS
+
+    @property
+    def of_file(self) -> bool:
+        """Whether it is of a user's file, and not of an installed package."""
+        return not self.is_ours and not self.origin.startswith(PACKAGE)
 
     @cached_property
     def arguments(self) -> Mapping[str, inspect.Parameter]:

@@ -9,6 +9,7 @@ import stat
 import sys
 import traceback
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from harness.errors import ConfigError
-from harness.parts import registering_for, unregister
+from harness.parts import PACKAGE, registering_for, unregister
 from harness.settings import Settings
 
 GROUP = "harness.parts"  # of entry points: modules that register on import
@@ -69,7 +70,6 @@ class PartsFile:
 
 
 _current: list[PartsFile] = []  # the one whose parts are registered
-_packages: dict[str, str | None] = {}  # entry points that were imported, and what was wrong
 
 
 def read_parts(path: Path) -> PartsFile:
@@ -116,12 +116,11 @@ def use_parts(file: PartsFile | None) -> None:
     _current.append(file)
 
 
-def load_packages() -> list[str]:
+@cache
+def load_packages() -> tuple[str, ...]:
     """Register the parts that installed packages offer; one line for each that is broken."""
-    for point in entry_points(group=GROUP):
-        if point.value not in _packages:
-            _packages[point.value] = _load_package(point)
-    return [problem for problem in _packages.values() if problem is not None]
+    found = (_load_package(point) for point in entry_points(group=GROUP))
+    return tuple(problem for problem in found if problem is not None)
 
 
 def place_of(error: BaseException, file: str) -> str:
@@ -162,7 +161,7 @@ def _execute(file: PartsFile) -> None:
 def _load_package(point: EntryPoint) -> str | None:
     package = point.dist.name if point.dist else point.value
     try:
-        with registering_for(f"package {package}"):
+        with registering_for(f"{PACKAGE}{package}"):
             point.load()
     except (Exception, SystemExit) as error:
         return f"parts of package {package} are left out ({point.value}: {last_words(error)})"
