@@ -4,9 +4,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from harness.config import AUGMENTS, ModelConfig, TrialConfig
-from harness.data.augment import build_augment
-from harness.errors import ConfigError, nearest
+from harness.config import ModelConfig, TrialConfig
+from harness.data.augment import build_augment, find_steps
+from harness.errors import ConfigError
 from harness.loss_config import loss_names
 from harness.models.registry import ARCHS, check_model, option_names
 from harness.paths import StudyPaths, Workspace
@@ -81,15 +81,8 @@ def check_augments(definition: Definition, workspace: Workspace, paths: StudyPat
     data = definition.config.data
     found: list[Path] = []
     for name in values_of(definition, "data.augment"):
-        folder = None
-        if name not in AUGMENTS:
-            places = [paths.augments, workspace.search_spaces, workspace.root]
-            folder = next((place for place in places if (place / name).is_file()), None)
-            if folder is None:
-                raise ConfigError(
-                    f"data.augment: no file {name!r} in {workspace.search_spaces} or "
-                    f"{workspace.root}{nearest(name, AUGMENTS)}"
-                )
+        folder = find_steps(name, [paths.augments, workspace.search_spaces, workspace.root])
+        if folder is not None:
             found.append(folder / name)
         build_augment(name, folder=folder, channels=data.channels)
     return found

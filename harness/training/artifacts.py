@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from torch import nn
 
 from harness import files
 from harness.data.cache import ImageCache
+from harness.data.encode import png
 from harness.data.overlay import as_rgb, class_overlay, overlay, unpainted, wrong_pixels
 from harness.data.resize import resize_image
 from harness.data_config import VOID, StudyDataConfig
@@ -142,14 +142,6 @@ def write_probabilities(
                 (folder / paths.probability(row, index).name).write_bytes(png(picture))
         for row, picture in decisions.items():
             (folder / paths.decision(row).name).write_bytes(png(picture))
-
-
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """A picture, (H, W) or RGB (H, W, 3), as a PNG file."""
-    stored = picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, ::-1])
-    done, data = cv2.imencode(".png", stored)
-    assert done
-    return data.tobytes()
 
 
 @contextlib.contextmanager
