@@ -72,6 +72,7 @@ def run_study(
     pruner: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
+    parts: str | Path | None = None,
     device: str = "auto",
     workspace: str | Path = ".",
     progress: Progress | None = None,
@@ -88,6 +89,7 @@ def run_study(
         pruner: none, median, percentile, halving, hyperband or patient.
         seed: of the study; each trial's own seed follows from it.
         skip_bad: leave out the pairs that cannot be used when the split is made.
+        parts: a Python file that registers networks, losses or metrics; copied into the study.
         device: auto, cpu, cuda, cuda:1 or mps.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
@@ -114,6 +116,7 @@ def run_study(
         space=str(space) if isinstance(space, Path) else space,
         trials=trials,
         skip_bad=skip_bad,
+        parts=None if parts is None else Path(parts),
         device=device,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),

@@ -3,7 +3,6 @@
 Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +11,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.data_config import SplitConfig, StudyDataConfig
 from harness.errors import nearest
+from harness.loss_config import LOSS_PARTS, LossConfig, loss_names
+from harness.objective_config import METRICS, ObjectiveConfig
+from harness.parts_files import PartsConfig, parts_config
 from harness.settings import Settings, flatten, nest, validate
+
+__all__ = ["LOSS_PARTS", "METRICS", "LossConfig", "ObjectiveConfig", "loss_names"]
 
 Scalar = str | int | float | bool | None
 OptionValue = Scalar | list[Any]
@@ -42,10 +46,6 @@ def _augment(value: str) -> str:
 
 
 ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
-ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
-ClassWeights = Annotated[
-    tuple[ClassWeight, ...], BeforeValidator(_pair), Field(min_length=1, max_length=255)
-]
 
 
 class DataConfig(Settings):
@@ -75,43 +75,6 @@ class ModelConfig(Settings):
     encoder_weights: Literal["imagenet"] | None = Field("imagenet", description="null: random")
     encoder_depth: int = Field(5, ge=2, le=5, description="stages of the encoder")
     options: dict[str, OptionValue] = Field({}, description="arguments of that architecture")
-
-
-class LossConfig(Settings):
-    """Weights of the parts of the training loss; used divided by their sum."""
-
-    dice: float = Field(1.0, ge=0, le=1e6)
-    bce: float = Field(1.0, ge=0, le=1e6, description="two-class and multilabel tasks")
-    ce: float = Field(0.0, ge=0, le=1e6, description="multiclass tasks")
-    focal: float = Field(0.0, ge=0, le=1e6)
-    jaccard: float = Field(0.0, ge=0, le=1e6)
-    tversky: float = Field(0.0, ge=0, le=1e6)
-    lovasz: float = Field(0.0, ge=0, le=1e6)
-    focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
-    tversky_alpha: float = Field(
-        0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="targets move this far inwards")
-    class_weights: ClassWeights | None = Field(
-        None, description="of each class in bce, ce and focal; multiclass and multilabel tasks"
-    )
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The weight of each part with a weight above 0, divided by their sum."""
-        raw = {name: float(getattr(self, name)) for name in LOSS_PARTS if getattr(self, name) > 0}
-        return {name: value / math.fsum(raw.values()) for name, value in raw.items()}
-
-    @model_validator(mode="after")
-    def _one_above_zero(self) -> Self:
-        if not any(getattr(self, name) > 0 for name in LOSS_PARTS):
-            raise ValueError(f"all weights are 0; set one of {', '.join(LOSS_PARTS)} above 0")
-        if self.class_weights is not None and not any(self.class_weights):
-            raise ValueError("class_weights: all are 0; set one above 0")
-        return self
-
-
-LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
 
 
 class OptimConfig(Settings):
@@ -161,46 +124,31 @@ class TrialConfig(Settings):
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = Field(default_factory=LossConfig)  # late: others may have been registered
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Any], *, place: str = "trial configuration") -> Self:
+    def from_flat(
+        cls,
+        flat: Mapping[str, Any],
+        *,
+        place: str = "trial configuration",
+        any_part: bool = False,
+    ) -> Self:
         """Build from full keys, e.g. `{"optim.lr": 3e-4}`; what is absent takes its default.
+
+        Args:
+            any_part: take losses of the user's own without the file that registers them.
 
         Raises:
             ConfigError: every unknown key and illegal value, one line each, beginning with `place`.
         """
-        return validate(cls, nest(flat), place)
+        return validate(cls, nest(flat), place, any_part=any_part)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its full key; `model.options.<name>` where an option is set."""
         return flatten(self.model_dump(mode="json"))
-
-
-class ObjectiveConfig(Settings):
-    """The one metric a study optimises."""
-
-    metric: Literal[
-        "val/dice_loss",
-        "val/dice",
-        "val/iou",
-        "val/precision",
-        "val/recall",
-        "val/accuracy",
-        "val/dice_micro",
-        "val/iou_micro",
-        "val/miou",
-    ] = "val/dice_loss"
-    direction: Literal["minimize", "maximize"] = "minimize"
-
-    @model_validator(mode="after")
-    def _right_way(self) -> Self:
-        right = "minimize" if self.metric.endswith("loss") else "maximize"
-        if self.direction != right:
-            raise ValueError(f"direction of {self.metric} must be {right}")
-        return self
 
 
 class SamplerConfig(Settings):
@@ -255,12 +203,21 @@ class StudyConfig(Settings):
     budget: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
     fixed: dict[str, OptionValue] = Field(default_factory=dict)
+    parts: Annotated[PartsConfig | None, BeforeValidator(parts_config)] = Field(
+        None, description="a Python file with networks, losses or metrics of the user's own"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod
-    def from_mapping(cls, value: Mapping[str, Any], *, place: str = "study.yaml") -> Self:
-        """Validate a nested mapping. Raises ConfigError with every problem."""
-        return validate(cls, value, place)
+    def from_mapping(
+        cls, value: Mapping[str, Any], *, place: str = "study.yaml", any_part: bool = False
+    ) -> Self:
+        """Validate a nested mapping. Raises ConfigError with every problem.
+
+        Args:
+            any_part: take an objective of the user's own without the file that registers it.
+        """
+        return validate(cls, value, place, any_part=any_part)
 
     def definition(self) -> dict[str, Any]:
         """What must not change while a study lives: all but question, budget and limits."""
@@ -272,6 +229,6 @@ def trial_keys() -> tuple[str, ...]:
     return tuple(
         f"{group}.{name}"
         for group, field in TrialConfig.model_fields.items()
-        for name in field.annotation.model_fields  # type: ignore[union-attr]
+        for name in field.annotation.names()  # type: ignore[union-attr]
         if (group, name) != ("model", "options")
     )

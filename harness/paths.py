@@ -89,6 +89,10 @@ class StudyPaths:
         """Files of augmentation steps that the study names."""
         return self.root / "augment"
 
+    def parts(self, name: str) -> Path:
+        """The file of the study's own networks, losses and metrics."""
+        return self.root / name
+
     @property
     def trials_csv(self) -> Path:
         return self.root / "trials.csv"

@@ -41,6 +41,7 @@ class TrialRecord(BaseModel):
     best_epoch: int | None = None  # from 1
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
     costs: dict[str, float] = {}  # parameters, gflops, seconds, peak_mb, ms_per_image
+    class_weights: dict[str, float] = {}  # that were worked out from the training masks
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32
     versions: dict[str, str] = {}

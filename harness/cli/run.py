@@ -45,6 +45,10 @@ def run(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
     ] = False,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Python file with networks, losses or metrics of your own."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
@@ -70,6 +74,7 @@ def run(
             pruner=pruner,
             seed=seed,
             skip_bad=skip_bad,
+            parts=parts,
             device=device,
             workspace=workspace,
             progress=progress,

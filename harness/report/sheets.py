@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.parts import RESERVED
 from harness.records import TrialRecord
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import duration, short, text_of
@@ -50,7 +51,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
         Column("rank", "place by the objective"),
         _TRIAL,
         _objective_column(tables),
-        *(Column(key.replace("best/", "val/"), "at the best epoch, 0 to 1") for key in quality),
+        *(_quality_column(key) for key in quality),
         *_parameter_columns(tables, ranked),
         Column("best epoch", "epoch whose weights are kept, of those planned"),
         *(Column(_COSTS[key][0], _COSTS[key][1]) for key in costs),
@@ -165,13 +166,22 @@ def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[st
     objective = tables.config.objective.metric.replace("val/", "best/")
     known = {key for record in ranked for key in record.best}
     wanted = ("best/dice", "best/iou", "best/miou", "best/precision", "best/recall")
-    return [key for key in wanted if key in known and key != objective]
+    ours = {f"best/{name}" for name in RESERVED["metric"]}
+    others = sorted(key for key in known - ours if key.count("/") == 1)
+    return [key for key in (*wanted, *others) if key in known and key != objective]
+
+
+def _quality_column(key: str) -> Column:
+    ours = key.removeprefix("best/") in RESERVED["metric"]
+    hint = "at the best epoch, 0 to 1" if ours else "at the best epoch; a metric of the study's own"
+    return Column(key.replace("best/", "val/"), hint)
 
 
 def _objective_column(tables: StudyTables) -> Column:
     objective = tables.config.objective
     better = "lower" if objective.direction == "minimize" else "higher"
-    return Column(objective.metric, f"objective at the best epoch, 0 to 1, {better} is better")
+    between = "0 to 1, " if objective.is_ours else ""
+    return Column(objective.metric, f"objective at the best epoch, {between}{better} is better")
 
 
 def _parameter_columns(tables: StudyTables, records: Sequence[TrialRecord]) -> list[Column]:

@@ -73,6 +73,7 @@ def load_study(paths: StudyPaths) -> StudyTables:
     config = StudyConfig.from_mapping(
         _read_mapping(paths.study_yaml.read_text(encoding="utf-8"), str(paths.study_yaml)),
         place=str(paths.study_yaml),
+        any_part=True,
     )
     space = {}
     if paths.space_yaml.is_file():
@@ -229,7 +230,7 @@ def _trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
     if not path.is_file():
         return {}
     nested = _read_mapping(path.read_text(encoding="utf-8"), str(path))
-    return TrialConfig.from_flat(flatten(nested), place=str(path)).flat()
+    return TrialConfig.from_flat(flatten(nested), place=str(path), any_part=True).flat()
 
 
 def _read_mapping(text: str, place: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from harness.config import LOSS_PARTS, ModelConfig, TrialConfig
+from harness.config import ModelConfig, TrialConfig
 from harness.data.augment import build_augment, find_steps
 from harness.errors import ConfigError
+from harness.loss_config import loss_names
 from harness.models.registry import (
     archs,
     check_model,
@@ -78,7 +79,7 @@ def check_losses(definition: Definition) -> None:
     for values in drawn or [{}]:
         part = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
         weights = part | values
-        if not any(weights.get(f"loss.{name}", 0) for name in LOSS_PARTS):
+        if not any(weights.get(f"loss.{name}", 0) for name in loss_names()):
             continue  # this end alone is nothing; it comes with others
         check_loss(TrialConfig.from_flat(weights).loss, data)
 

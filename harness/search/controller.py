@@ -157,8 +157,9 @@ class Controller:
 
     def _on_epoch(self, running: Running, event: EpochDone) -> None:
         """Report to Optuna, answer, then tell everybody else."""
-        value = event.metrics.get(self._definition.config.objective.metric)
-        if value is None or not 0.0 <= value <= 1.0:
+        objective = self._definition.config.objective
+        value = event.metrics.get(objective.metric)
+        if value is None or not objective.can_be(value):
             message = f"epoch {event.epoch}: the objective metric was {value}"
             running.verdict = Failure(cause="diverged", message=message)
             return self._executor.answer(event.number, "stop")
@@ -186,6 +187,7 @@ class Controller:
                 "best_epoch": event.best_epoch,
                 "best": event.best,
                 "costs": event.costs,
+                "class_weights": event.class_weights,
             },
         )
 

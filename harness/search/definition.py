@@ -12,6 +12,7 @@ from harness import files, strict_yaml
 from harness.config import StudyConfig, TrialConfig
 from harness.data.splits import SplitRow, write_split
 from harness.errors import ConfigError
+from harness.parts_files import PartsFile
 from harness.paths import StudyPaths
 from harness.settings import flatten, nest
 from harness.space.reading import lay_over, read_space, space_from_dict
@@ -49,7 +50,8 @@ def settle(
     Args:
         paths: the study's folder, which may not exist yet.
         space: the space asked for; None takes the recorded one, else no parameters at all.
-        asked: full keys of study.yaml given on the command line, e.g. `{"data.root": "d"}`.
+        asked: full keys of study.yaml given on the command line, e.g. `{"data.root": "d"}`; a
+            mapping replaces a whole group.
         fixed: `--set`: full keys of the trial configuration.
         legal: names that floor 0 does not know (architectures, encoders, options).
 
@@ -79,12 +81,16 @@ def write_definition(
     definition: Definition,
     split: Sequence[SplitRow],
     augments: Sequence[Path] = (),
+    parts: PartsFile | None = None,
 ) -> None:
     """Write split, space and, last, study.yaml, whose id says that the study has begun.
 
     Args:
         augments: files of augmentation steps, which are copied into the study.
+        parts: the file of the user's own networks, losses and metrics, copied as it was read.
     """
+    if parts is not None:
+        files.write_bytes(paths.parts(parts.path.name), parts.data)
     for path in augments:
         files.write_bytes(paths.augments / path.name, path.read_bytes())
     write_split(paths.split_csv, split)
@@ -142,7 +148,8 @@ def _named(stored: Mapping[str, Any], paths: StudyPaths, legal: Legal) -> Space 
 
 def _overlaid(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """study.yaml with what was asked laid over it; `fixed` keeps its dotted keys."""
-    groups = {key: value for key, value in stored.items() if key != "fixed"}
+    whole = {"fixed", *(key for key, value in asked.items() if isinstance(value, Mapping))}
+    groups = {key: value for key, value in stored.items() if key not in whole}
     return nest(flatten(groups) | dict(asked))
 
 

@@ -21,6 +21,7 @@ from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
 from harness.inspection.findings import find
 from harness.models.weights import ensure_weights
+from harness.parts_files import load_packages
 from harness.paths import StudyPaths, Workspace, check_study_name
 from harness.search.checks import (
     check_augments,
@@ -31,6 +32,7 @@ from harness.search.checks import (
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.stamp import take_stamp
 from harness.search.study import leading, open_storage, open_study
@@ -55,6 +57,7 @@ class Request:
     trials: int | None = None
     device: str = "auto"
     skip_bad: bool = False
+    parts: Path | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
 
@@ -68,8 +71,15 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     """
     space = _space(request)
     paths = request.workspace.study(_name(request, space))
+    for problem in load_packages():
+        progress.stage(problem)
+    parts = take_parts(paths, request.parts)
     definition = settle(
-        paths, space=space, asked=request.asked, fixed=request.fixed, legal=legal_names()
+        paths,
+        space=space,
+        asked=dict(request.asked) | as_asked(parts),
+        fixed=request.fixed,
+        legal=legal_names(),
     )
     config = definition.config
     trials = request.trials or config.budget.trials or DEFAULT_TRIALS
@@ -90,7 +100,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
-            write_definition(paths, definition, split, augments)
+            write_definition(paths, definition, split, augments, parts)
         with_budget(paths, config, trials)
         _run(request, paths, definition, root, split, trials, str(device), progress)
     return paths

@@ -93,6 +93,8 @@ class TrialDesk:
             split_csv=self.place.paths.split_csv,
             cache=self.place.cache,
             augments=self.place.paths.augments,
+            parts=None if study.parts is None else self.place.paths.parts(study.parts.file),
+            parts_sha256=None if study.parts is None else study.parts.sha256,
             data=study.data,
             max_pixels=study.limits.max_pixels,
             device=self.place.device,

@@ -1,6 +1,6 @@
 """One network being trained: everything that changes from step to step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,8 @@ class Trainer:
             values = self._step((n - 1) * len(self._batches) + k, images, masks)
             totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
             if k % _CHECK_EVERY == 0:
-                _check_finite(values["loss"], n)
-        _check_finite(totals["loss"], n)
+                _check_finite(values, n, self._loss.weights)
+        _check_finite(totals, n, self._loss.weights)
         means = {f"train/{name}": float(v) / len(self._batches) for name, v in totals.items()}
         encoder, rest = (float(group["lr"]) for group in self._optimizer.param_groups)
         return {**means, "optim/lr": rest, "optim/encoder_lr": encoder}
@@ -143,7 +143,11 @@ def _forward(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         ) from error
 
 
-def _check_finite(loss: Tensor, epoch: int) -> None:
-    value = float(loss)
-    if not np.isfinite(value):
-        raise DivergedError(f"the training loss is {value} in epoch {epoch}")
+def _check_finite(values: dict[str, Tensor], epoch: int, parts: Iterable[str]) -> None:
+    total = float(values["loss"])
+    if np.isfinite(total):
+        return
+    each = {part: float(values.get(f"loss_{part}", values["loss"])) for part in parts}
+    which = [f"loss.{part}" for part, value in each.items() if not np.isfinite(value)]
+    shown = f" ({', '.join(which)})" if which else ""
+    raise DivergedError(f"the training loss is {total} in epoch {epoch}{shown}")

@@ -126,7 +126,10 @@ def test_unknown_metric_names_the_nearest(
     space = write_space(workspace)
     command = ["run", "--study", "s", "--space", str(space), "--data", str(polyps)]
     assert_refused(
-        command, ["study.yaml", "objective.metric", "'val/dice_loss'"], workspace, capsys
+        command,
+        ["study.yaml", "objective.metric", "did you mean val/dice_loss?"],
+        workspace,
+        capsys,
     )
 
 
