@@ -76,8 +76,8 @@ def train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
     dropout and stochastic depth on.
     """
     network.train()
-    encoder: Any = getattr(network, "encoder", None)
-    if encoder is None:
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):
         return  # a network without one has nothing to freeze
     encoder.requires_grad_(not encoder_frozen)
     if encoder_frozen:
