@@ -170,7 +170,7 @@ def _prepare(
         fit=config.data.fit,
         folder=workspace.cache,
         max_pixels=definition.config.limits.max_pixels,
-        progress=progress.bar(f"decoding {sum(row.role != 'test' for row in split)} images"),
+        starts=lambda n: progress.bar(f"decoding the images ({n / 1e6:,.0f} MB)"),
     )
     seed = request.seed if config.train.seed is None else config.train.seed
     return prepare(
