@@ -3,120 +3,49 @@
 Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from harness.data_config import SplitConfig, StudyDataConfig
-from harness.errors import nearest
 from harness.loss_config import LOSS_PARTS, LossConfig, loss_names
 from harness.objective_config import METRICS, ObjectiveConfig
 from harness.parts_files import PartsConfig, parts_config
 from harness.settings import Settings, flatten, nest, validate
+from harness.trial_groups import (
+    AUGMENT_FILE,
+    AUGMENTS,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    OptionValue,
+    Scalar,
+    TrainConfig,
+)
 
-__all__ = ["LOSS_PARTS", "METRICS", "LossConfig", "ObjectiveConfig", "loss_names"]
-
-Scalar = str | int | float | bool | None
-OptionValue = Scalar | list[Any]
-
-
-def _pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _image_size(value: Any) -> Any:
-    sizes = value if isinstance(value, list | tuple) else [value]
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and 16 <= n <= 4096 for n in sizes)
-    if not whole or len(sizes) not in (1, 2):
-        raise ValueError(f"must be n or [height, width], 16 to 4096 pixels (got {value!r})")
-    return _pair(value)
-
-
-AUGMENTS = ("none", "light", "medium", "strong")
-AUGMENT_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.ya?ml")
-
-
-def _augment(value: str) -> str:
-    if value not in AUGMENTS and not AUGMENT_FILE.fullmatch(value):
-        hint = nearest(value, AUGMENTS)
-        raise ValueError(f"{value!r} is neither a preset nor the name of a .yaml file{hint}")
-    return value
-
-
-ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
-
-
-class DataConfig(Settings):
-    """What the network sees."""
-
-    image_size: ImageSize = Field(256, description="pixels, n or [height, width]")
-    fit: Literal["stretch", "pad"] = Field("stretch", description="how an image meets image_size")
-    augment: Annotated[str, AfterValidator(_augment)] = Field(
-        "light", description="none, light, medium, strong, or a file of albumentations' YAML"
-    )
-    normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
-        "imagenet", description="encoder: the mean and deviation its weights were trained with"
-    )
-    subset: float = Field(1.0, gt=0, le=1, description="share of the training images used")
-
-    @property
-    def height_width(self) -> tuple[int, int]:
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
-
-
-class ModelConfig(Settings):
-    """Which network: names as in segmentation-models-pytorch. Networks give logits, always."""
-
-    arch: str = Field("Unet", description="architecture")
-    encoder_name: str = Field("resnet34", description="native, or tu-<name in timm>")
-    encoder_weights: Literal["imagenet"] | None = Field("imagenet", description="null: random")
-    encoder_depth: int = Field(5, ge=2, le=5, description="stages of the encoder")
-    options: dict[str, OptionValue] = Field({}, description="arguments of that architecture")
-
-
-class OptimConfig(Settings):
-    """Optimiser and learning-rate schedule."""
-
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0, le=10)
-    encoder_lr: float | None = Field(None, gt=0, le=10, description="overrides lr for the encoder")
-    encoder_lr_scale: float | None = Field(None, gt=0, le=100, description="times lr, instead")
-    decoder_lr: float | None = Field(None, gt=0, le=10, description="overrides lr for the rest")
-    weight_decay: float = Field(1e-4, ge=0, le=1)
-    momentum: float = Field(0.9, ge=0, lt=1, description="acts under sgd only")
-    schedule: Literal["constant", "cosine", "onecycle", "poly"] = "cosine"
-    warmup_epochs: float = Field(0.0, ge=0, description="linear, from 1 % of the rate")
-    grad_clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient")
-
-    @model_validator(mode="after")
-    def _one_encoder_rate(self) -> Self:
-        if self.encoder_lr is not None and self.encoder_lr_scale is not None:
-            raise ValueError("encoder_lr and encoder_lr_scale are both set; keep one")
-        return self
-
-    @property
-    def rates(self) -> tuple[float, float]:
-        """Peak learning rates of (encoder, everything else)."""
-        scaled = self.lr * (1.0 if self.encoder_lr_scale is None else self.encoder_lr_scale)
-        encoder = scaled if self.encoder_lr is None else self.encoder_lr
-        return encoder, self.lr if self.decoder_lr is None else self.decoder_lr
-
-
-class TrainConfig(Settings):
-    """How long and how exactly."""
-
-    epochs: int = Field(20, ge=1, le=10_000)
-    batch_size: int = Field(8, ge=1, le=4096)
-    patience: int | None = Field(None, ge=1, description="stop after this many epochs no better")
-    freeze_encoder_epochs: int = Field(0, ge=0)
-    ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    compile: bool = Field(False, description="torch.compile; loses on short runs")
-    seed: int | None = Field(None, ge=0, lt=2**32, description="null: study seed and trial number")
-    checkpoint_s: float = Field(30.0, ge=0, description="seconds between resumable checkpoints")
+__all__ = [
+    "AUGMENTS",
+    "AUGMENT_FILE",
+    "LOSS_PARTS",
+    "METRICS",
+    "BudgetConfig",
+    "DataConfig",
+    "LimitsConfig",
+    "LossConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "OptionValue",
+    "PrunerConfig",
+    "SamplerConfig",
+    "Scalar",
+    "StudyConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "loss_names",
+    "trial_keys",
+]
 
 
 class TrialConfig(Settings):

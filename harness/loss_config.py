@@ -18,20 +18,17 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
 from harness.parts import Part, registered
-from harness.settings import ANY_PART, Settings
+from harness.settings import ANY_PART, Settings, acting
+from harness.trial_groups import pair
 
 LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
-
-
-def _pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
 ClassWeights = Annotated[  # a tag per branch: one message for each mistake, not one per branch
     Annotated[
         tuple[ClassWeight, ...],
-        BeforeValidator(_pair),
+        BeforeValidator(pair),
         Field(min_length=1, max_length=255),
         Tag("[numbers]"),
     ]
@@ -52,22 +49,59 @@ class LossConfig(Settings):
 
     model_config = ConfigDict(extra="allow")
 
-    dice: float = Field(1.0, ge=0, le=1e6)
-    bce: float = Field(1.0, ge=0, le=1e6, description="two-class and multilabel tasks")
-    ce: float = Field(0.0, ge=0, le=1e6, description="multiclass tasks")
-    focal: float = Field(0.0, ge=0, le=1e6)
-    jaccard: float = Field(0.0, ge=0, le=1e6)
-    tversky: float = Field(0.0, ge=0, le=1e6)
-    lovasz: float = Field(0.0, ge=0, le=1e6)
-    focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
-    tversky_alpha: float = Field(
-        0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
+    dice: float = Field(
+        1.0, ge=0, le=1e6, json_schema_extra=acting("where above 0; beside another part", 0.5)
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="targets move this far inwards")
+    bce: float = Field(
+        1.0,
+        ge=0,
+        le=1e6,
+        description="two-class and multilabel tasks",
+        json_schema_extra=acting("two-class and multilabel tasks, where above 0", 0.5),
+    )
+    ce: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="multiclass tasks",
+        json_schema_extra=acting(
+            "multiclass tasks, where above 0", 1.0, task="multiclass", needs={"loss.bce": 0.0}
+        ),
+    )
+    focal: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    jaccard: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    tversky: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    lovasz: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    focal_gamma: float = Field(
+        2.0,
+        ge=0,
+        description="focusing exponent",
+        json_schema_extra=acting("under loss.focal", 0.5, needs={"loss.focal": 1.0}),
+    )
+    tversky_alpha: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="weight of false alarms; misses have 1 - alpha",
+        json_schema_extra=acting("under loss.tversky", 0.9, needs={"loss.tversky": 1.0}),
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="targets move this far inwards",
+        json_schema_extra=acting("under loss.bce, loss.ce and loss.focal", 0.1),
+    )
     class_weights: ClassWeights | None = Field(
         None,
         description="of each class in bce, ce and focal, in multiclass and multilabel tasks; "
         "balanced: the rarer a class in the training masks, the more (median frequency balancing)",
+        json_schema_extra=acting(
+            "under loss.bce, loss.ce and loss.focal, of several classes",
+            [1.0, 5.0, 0.5],
+            task="multiclass",
+            needs={"loss.bce": 0.0, "loss.ce": 1.0},
+        ),
     )
 
     @classmethod

@@ -22,6 +22,33 @@ class Settings(BaseModel):
         return tuple(cls.model_fields)
 
 
+def acting(
+    when: str,
+    second: Any,
+    *,
+    needs: Mapping[str, Any] | None = None,
+    task: str | None = None,
+    speed: bool = False,
+) -> dict[str, Any]:
+    """Metadata of a field of the trial configuration (`json_schema_extra`).
+
+    One test over the schema changes each field to its second value and sees the training change.
+
+    Args:
+        when: when the field acts, in one line.
+        second: a legal value other than the default; `try` in the metadata.
+        needs: full keys with the values they must have for it to act; `with` in the metadata.
+        task: the only kind of task in which it acts with these.
+        speed: it changes speed only, no number.
+    """
+    extra: dict[str, Any] = {"acts": when, "try": second}
+    if needs:
+        extra["with"] = dict(needs)
+    if task is not None:
+        extra["task"] = task
+    return extra | ({"speed": True} if speed else {})
+
+
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`{"optim.lr": 1}` → `{"optim": {"lr": 1}}`."""
     nested: dict[str, Any] = {}

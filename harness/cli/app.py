@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import data, report, run, ui
+from harness.cli import data, lr_find, report, run, ui
 from harness.errors import HarnessError, UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(report.report)
 app.add_typer(data.app, name="data")
+app.command("lr-find")(lr_find.lr_find)
 app.command()(ui.ui)
 
 

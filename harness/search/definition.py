@@ -68,7 +68,7 @@ def settle(
     laid = lay_over(chosen, stored.get("fixed") or {}, place=place, legal=legal)
     laid = lay_over(laid, fixed, place="--set", legal=legal)
     overlaid = _overlaid(stored, asked)
-    fixed_values = _loss_of_task(overlaid, laid) | laid.fixed
+    fixed_values = loss_of_task(overlaid, laid) | laid.fixed
     values = overlaid | {"fixed": fixed_values, "id": uuid.uuid4().hex}
     if isinstance(space, Path):
         values["space"] = space.name
@@ -106,7 +106,7 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     return config
 
 
-def _loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
+def loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Multiclass tasks have cross-entropy where two-class ones have the binary kind by default."""
     data = study.get("data") or {}
     mentioned = {*space.fixed, *(parameter.key for parameter in space.parameters)}

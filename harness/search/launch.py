@@ -94,7 +94,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = _split(request, paths, definition, source, progress)
+    split = take_split(request, paths, definition, source, progress)
     progress.stage(_split_line(split))
     ensure_weights(networks)
     with leading(paths):
@@ -159,7 +159,7 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
     raise ConfigError("the study needs a name: give --study, or a --space file to name it after")
 
 
-def _split(
+def take_split(
     request: Request, paths: StudyPaths, definition: Definition, source: Path, progress: Progress
 ) -> list[SplitRow]:
     """The recorded split, checked against the files; else a new one of files all looked at."""

@@ -109,7 +109,6 @@ class TrialDesk:
     def _new_record(self, trial: optuna.Trial) -> TrialRecord:
         values = suggest(self.definition.space, trial)
         config = self.definition.trial_config(values)
-        seed = config.train.seed
         distributions = {
             p.key: json.loads(distribution_to_json(distribution_of(p)))
             for p in self.definition.space.parameters
@@ -122,7 +121,7 @@ class TrialDesk:
             params=dict(trial.params),
             distributions=distributions,
             epochs=config.train.epochs,
-            seed=derive_seed(self.definition.config.seed, trial.number) if seed is None else seed,
+            seed=seed_of(config, self.definition.config.seed, trial.number),
             versions=self.stamp.versions,
             git_commit=self.stamp.git_commit,
             started=now(),
@@ -134,6 +133,12 @@ class TrialDesk:
         files.write_text(paths.config_yaml, strict_yaml.dump(config.model_dump(mode="json")))
         write_record(paths, record)
         return Running(trial, record, config)
+
+
+def seed_of(config: TrialConfig, study_seed: int, number: int) -> int:
+    """The seed a trial trains with: its own setting, else from the study's and its number."""
+    own = config.train.seed
+    return derive_seed(study_seed, number) if own is None else own
 
 
 def now() -> str:
