@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.data_config import SplitConfig, StudyDataConfig
+from harness.earlier_config import ImportConfig, TakenConfig
 from harness.errors import nearest
 from harness.settings import Settings, flatten, nest, validate
 
@@ -255,6 +256,8 @@ class StudyConfig(Settings):
     budget: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
     fixed: dict[str, OptionValue] = Field(default_factory=dict)
+    taken: dict[str, TakenConfig] = Field({}, description="fixed values from other studies")
+    imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(_pair)] = ()
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod

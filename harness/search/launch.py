@@ -5,7 +5,7 @@ Nothing is written before every check has passed.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from harness.search.checks import (
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.importing import bring_in, check_names, plan_imports, tell_optuna, tell_plan
 from harness.search.progress import Progress
 from harness.search.stamp import take_stamp
 from harness.search.study import leading, open_storage, open_study
@@ -56,6 +57,7 @@ class Request:
     skip_bad: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
+    import_from: Sequence[str] = ()  # names of earlier studies
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -85,12 +87,14 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     )
     split = _split(request, paths, definition, source, progress)
     progress.stage(_split_line(split))
+    definition = _with_imports(request, paths, definition, split, augments, progress)
     ensure_weights(networks)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
             write_definition(paths, definition, split, augments)
-        with_budget(paths, config, trials)
+        with_budget(paths, definition.config, trials)
+        bring_in(paths, definition)
         _run(request, paths, definition, root, split, trials, str(device), progress)
     return paths
 
@@ -108,6 +112,7 @@ def _run(
     workspace = request.workspace
     storage = open_storage(workspace.optuna_db)
     study = open_study(storage, paths.name, definition.config)
+    tell_optuna(study, paths, definition)
     mirror = Mirror(workspace, paths, definition.config)
     executor = LocalExecutor(paths.worker_log)
     with _closing(executor.close):
@@ -174,6 +179,25 @@ def _split(
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
         progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
     return make_split(overview.dataset, overview.looks, definition.config.split)
+
+
+def _with_imports(
+    request: Request,
+    paths: StudyPaths,
+    definition: Definition,
+    split: Sequence[SplitRow],
+    augments: Sequence[Path],
+    progress: Progress,
+) -> Definition:
+    """The definition with what it takes over from earlier studies; nothing is written."""
+    config = definition.config
+    if definition.begun:
+        check_names(request.import_from, paths, config)
+        return definition
+    names = request.import_from or [plan.study for plan in config.imports]
+    plans = plan_imports(names, paths, definition, split, augments)
+    tell_plan(plans, progress)
+    return replace(definition, config=config.model_copy(update={"imports": plans}))
 
 
 def _fill_caches(
