@@ -14,7 +14,15 @@ from harness.space.reading import Legal, read_space
 from harness.space.schema import Space
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
-NAMES = ("architectures", "encoders", "quickstart", "unetpp")
+NAMES = (
+    "architectures",
+    "baselines",
+    "encoder-search",
+    "encoders",
+    "hyperparameters",
+    "quickstart",
+    "unetpp",
+)
 LEGAL = Legal(values={"model.arch": ARCHS}, options={arch: option_names(arch) for arch in ARCHS})
 
 
@@ -50,6 +58,9 @@ def test_first_line_is_a_question_and_the_command_that_answers_it(name: str) -> 
         ("quickstart", 3 * 2),
         ("encoders", 4 * 3 * (2 + 1)),  # with U-Net++ two kinds of attention, with Linknet none
         ("unetpp", 3 * 2),
+        ("baselines", 5),
+        ("encoder-search", 4),
+        ("hyperparameters", 1),
         ("architectures", 11 * 3 * 3 + 1),  # DPT has one encoder and one depth
     ],
 )
