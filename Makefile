@@ -27,7 +27,7 @@ demo: install
 	@mkdir -p $(DEMO)
 	$(BIN)/harness run --workspace $(DEMO) --space quickstart.yaml --data synthetic --trials 6
 	$(BIN)/harness report --workspace $(DEMO) --study quickstart
-	@echo "the report: $(CURDIR)/$(DEMO)/studies/quickstart/report.html"
+	@echo "the report: $(abspath $(DEMO))/studies/quickstart/report.html"
 	@echo "next: $(BIN)/harness run --space encoders.yaml --trials 40"
 
 check: install

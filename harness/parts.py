@@ -78,15 +78,19 @@ class Part:
         """Why an option cannot have this value; None: it can. The message has no place."""
         if name not in self.options:
             return f"{self.name} has no such option{nearest(name, self.options)}"
-        annotation = self.options[name].annotation
-        if annotation is inspect.Parameter.empty:
-            return None
-        try:
-            TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
-        except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            return f"{message[0].lower()}{message[1:]} (got {value!r})"
+        return value_problem(self.options[name].annotation, value)
+
+
+def value_problem(annotation: Any, value: Any) -> str | None:
+    """Why a value does not fit the annotation of an argument; None: it does, or there is none."""
+    if annotation is inspect.Parameter.empty:
         return None
+    try:
+        TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].replace("an instance of Sequence", "a list")
+        return f"{message[0].lower()}{message[1:]} (got {value!r})"
+    return None
 
 
 _PARTS: dict[tuple[Kind, str], Part] = {}

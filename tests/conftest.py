@@ -1,6 +1,8 @@
 """What several test files share: a small generated data set, and a fresh workspace around it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,24 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
     monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
     return place
+
+
+def harness_command(workspace: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`harness <words>` in its own process, in that workspace."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        cwd=workspace,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def in_every_process(folder: Path, code: str) -> dict[str, str]:
+    """The environment in which every Python process runs `code` before anything else."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+    inherited = [part for part in [os.environ.get("PYTHONPATH")] if part]
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *inherited])}

@@ -74,3 +74,13 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert files.sha256(tmp_path / "f") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_hashes_of_several_files_are_joined_as_text() -> None:
+    """With sha256sum: the hashes of "a" and "b", in a row, hashed again."""
+    one = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    other = "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d"
+    assert files.joined_sha256([one]) == one
+    assert files.joined_sha256([one, other]) == (
+        "62af5c3cb8da3e4f25061e829ebeea5c7513c54949115b1acc225930a90154da"
+    )

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from harness import strict_yaml
 from harness.paths import StudyPaths, Workspace
 from harness.records import read_epochs, read_records
 from harness.search.study import open_storage
-from tests.conftest import TINY
+from tests.conftest import TINY, harness_command, in_every_process
 
 pytestmark = pytest.mark.slow
 
@@ -45,19 +44,6 @@ sys.addaudithook(hook)
 """
 
 
-def harness_run(workspace: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`harness run …` in its own process."""
-    return subprocess.run(
-        [sys.executable, "-m", "harness", "run", *options],
-        cwd=workspace,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
 def space_file(workspace: Path, **fixed: object) -> Path:
     path = workspace / "search_spaces" / "tiny.yaml"
     path.parent.mkdir(exist_ok=True)
@@ -73,28 +59,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> Path:
     It ran while every connection but loopback was refused.
     """
     workspace = tmp_path_factory.mktemp("finished")
-    watch = workspace / "watch"
-    watch.mkdir()
-    (watch / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+    env = in_every_process(workspace / "watch", WATCH)
+    env["SOCKET_LOG"] = str(workspace / "sockets.log")
     space_file(workspace, **{"train.epochs": 3})
     study = workspace / "studies" / "tiny" / "study.yaml"
     study.parent.mkdir(parents=True)
     pruner = {"name": "percentile", "n_startup_trials": 2, "warmup": 0.0, "n_min_trials": 1}
     study.write_text(strict_yaml.dump({"pruner": pruner}), encoding="utf-8")
-    env = {"PYTHONPATH": str(watch), "SOCKET_LOG": str(workspace / "sockets.log")}
     options = ["--space", "tiny.yaml", "--data", str(polyps), "--trials", "7"]
-    done = harness_run(workspace, *options, **env)
+    done = harness_command(workspace, "run", *options, **env)
     assert done.returncode == 0, done.stderr
     (workspace / "stderr.txt").write_text(done.stderr, encoding="utf-8")
-    report = subprocess.run(
-        [sys.executable, "-m", "harness", "report", "--study", "tiny"],
-        cwd=workspace,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    report = harness_command(workspace, "report", "--study", "tiny", **env)
     assert report.returncode == 0, report.stderr
     (workspace / "stdout.txt").write_text(report.stdout, encoding="utf-8")
     return workspace
@@ -167,11 +143,11 @@ def test_leaderboard_is_printed(finished: Path) -> None:
 
 def test_same_command_again_does_nothing_and_more_trials_add(finished: Path, polyps: Path) -> None:
     options = ["--space", "tiny.yaml", "--data", str(polyps)]
-    again = harness_run(finished, *options, "--trials", "7")
+    again = harness_command(finished, "run", *options, "--trials", "7")
     assert again.returncode == 0
     assert "7 trials are finished, 7 were asked for: nothing to do" in again.stderr
     assert "trial 7" not in again.stderr
-    changed = harness_run(finished, *options, "--trials", "8", "--set", "train.epochs=9")
+    changed = harness_command(finished, "run", *options, "--trials", "8", "--set", "train.epochs=9")
     assert changed.returncode == 2
     assert "fixed.train.epochs: 3 -> 9" in changed.stderr
     assert len(read_records(StudyPaths(finished / "studies" / "tiny"))) == 7
@@ -207,6 +183,8 @@ def test_killed_study_continues_with_the_same_trials(
     fixed = {"train.epochs": 6, "train.checkpoint_s": 0.0}
     space_file(workspace, **fixed)
     command = ["--space", "tiny.yaml", "--data", str(polyps), "--trials", "2"]
+    # What a shell starts in the background ignores SIGINT, and so would all that these tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     controller = subprocess.Popen(
         [sys.executable, "-m", "harness", "run", *command],
         cwd=workspace,
@@ -220,7 +198,7 @@ def test_killed_study_continues_with_the_same_trials(
     code = controller.wait(timeout=60)
     assert code == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[kill]
     log = paths.worker_log(0)
-    done = harness_run(workspace, *command)
+    done = harness_command(workspace, "run", *command)
     assert done.returncode == 0, done.stderr + log.read_text(encoding="utf-8")
     assert "trial 0  continues (attempt 2)" in done.stderr
     records = read_records(paths)

@@ -1,9 +1,6 @@
 """The test role is sealed: once a split exists, nothing but `harness test` opens its files."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ from harness import strict_yaml
 from harness.data.splits import read_split
 from harness.paths import StudyPaths
 from harness.records import read_records
-from tests.conftest import TINY
+from tests.conftest import TINY, harness_command, in_every_process
 
 pytestmark = pytest.mark.slow
 
@@ -34,18 +31,9 @@ note("process " + str(os.getpid()))
 """
 
 
-def command(workspace: Path, *words: str, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words],
-        cwd=workspace,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+def command(workspace: Path, *words: str, **env: str) -> None:
+    done = harness_command(workspace, *words, **env)
     assert done.returncode == 0, done.stderr
-    return done.stderr
 
 
 def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps: Path) -> None:
@@ -61,11 +49,8 @@ def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps:
     seen = [data / row.image for row in rows if row.role == "val"]
     assert len(sealed) >= 2
 
-    watch, log = workspace / "watch", workspace / "opened.log"
-    watch.mkdir()
-    (watch / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
-    inherited = [part for part in [os.environ.get("PYTHONPATH")] if part]
-    env = {"PYTHONPATH": os.pathsep.join([str(watch), *inherited]), "OPEN_LOG": str(log)}
+    log = workspace / "opened.log"
+    env = in_every_process(workspace / "watch", WATCH) | {"OPEN_LOG": str(log)}
     shutil.rmtree(workspace / "data" / "cache")
     command(workspace, *run, "--trials", "2", **env)
     command(workspace, "report", "--study", "tiny", **env)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,10 +13,11 @@ from rich.table import Table
 
 from harness import files, strict_yaml
 from harness.cli.display import open_progress
-from harness.data.look import Overview, copies_among, look_over
+from harness.data.encode import png
+from harness.data.look import Overview, copies_among, look_over, refuse_bad
 from harness.data.sources import find_data, open_folder
 from harness.data_config import StudyDataConfig
-from harness.errors import ConfigError, UserError
+from harness.errors import ConfigError
 from harness.inspection.clean import LOG, check_target, clean, written_meaning
 from harness.inspection.findings import BAD, Finding
 from harness.inspection.inspecting import Inspection, inspect
@@ -56,7 +56,10 @@ def inspect_data(
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(help="Draw augmented pairs, into the page or --sheet: --augment medium"),
+        typer.Option(
+            help="Draw pairs augmented by a preset or a file of steps, into the page or --sheet: "
+            "--augment medium"
+        ),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG for --augment: --sheet augmented.png")
@@ -79,7 +82,7 @@ def inspect_data(
     overview = _overview(data, study, workspace, max_pixels)
     copies = copies_among(overview.looks)
     found = inspect(overview, copies, skip_bad=skip_bad)
-    drawn = _augmented(overview, augment, sheet)
+    drawn = _augmented(overview, augment, sheet, study, workspace)
     if html is not None:
         write_page(html, found, [*drawn, *galleries(overview, copies)])
         _say(f"page: {html}")
@@ -122,11 +125,8 @@ def clean_data(
     place = Workspace(workspace.resolve())
     check_target(find_data(source, place), target)
     overview = _overview(source, study, workspace, max_pixels)
-    if overview.bad and not skip_bad:
-        raise UserError(
-            "\n".join(bad.problem for bad in overview.bad[:MOST_BAD])
-            + f"\n{len(overview.bad)} pairs cannot be used; mend them or add --skip-bad"
-        )
+    if not skip_bad:
+        refuse_bad(overview)
     progress = open_progress()
     try:
         log = clean(
@@ -173,15 +173,20 @@ def _meaning(study: str | None, root: str, place: Workspace) -> StudyDataConfig:
     return validate(StudyDataConfig, block, f"{path}: data")
 
 
-def _augmented(overview: Overview, preset: str | None, sheet: Path | None) -> list[Gallery]:
-    if preset is None:
+def _augmented(
+    overview: Overview, name: str | None, sheet: Path | None, study: str | None, workspace: Path
+) -> list[Gallery]:
+    if name is None:
         return []
+    from harness.data.augment import find_steps  # noqa: PLC0415  # brings albumentations
     from harness.inspection import augmented  # noqa: PLC0415  # brings albumentations
 
-    gallery = augmented.augmented(overview, preset)
+    place = Workspace(workspace.resolve())
+    of_study = [place.study(study).augments] if study and STUDY_NAME.fullmatch(study) else []
+    folder = find_steps(name, [*of_study, place.search_spaces, place.root])
+    gallery = augmented.augmented(overview, name, folder)
     if sheet is not None:
-        _, data = cv2.imencode(".png", augmented.sheet(gallery)[:, :, ::-1])
-        files.write_bytes(sheet, data.tobytes())
+        files.write_bytes(sheet, png(augmented.sheet(gallery)))
         _say(f"sheet: {sheet}")
     return [gallery]
 

@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,35 @@ def build_augment(
     augment = Augment(steps)
     _try(augment, name, channels)
     return augment
+
+
+def find_steps(name: str, places: Sequence[Path]) -> Path | None:
+    """The first of the folders that holds the file of steps `name`; None for a preset.
+
+    Raises:
+        ConfigError: neither a preset nor a file.
+    """
+    if name in PRESETS:
+        return None
+    folder = next((place for place in places if (place / name).is_file()), None)
+    if folder is None:
+        listed = " or ".join(str(place) for place in places if place.is_dir())
+        raise ConfigError(f"data.augment: no file {name!r} in {listed}{nearest(name, PRESETS)}")
+    return folder
+
+
+def augmentable(image: Image, value_range: tuple[float, float]) -> Image:
+    """An image as `Augment` takes it: uint8 as stored, others as float32 in [0, 1].
+
+    Args:
+        image: uint8 or uint16.
+        value_range: the values of uint16 that become 0 and 1.
+    """
+    if image.dtype == np.uint8:
+        return image
+    low, high = value_range
+    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.asarray(np.clip(scaled, 0.0, 1.0))
 
 
 def _preset(name: str, void: bool) -> list[Any]:

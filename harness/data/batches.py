@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment import Augment
+from harness.data.augment import Augment, augmentable
 
 Array8 = NDArray[np.uint8]
 Images = NDArray[Any]  # uint8, uint16, or float32 in [0, 1]
@@ -72,18 +72,14 @@ class TrainBatches:
 
     def _batch(self, chunk: NDArray[np.int64], epoch: int) -> Batch:
         pairs = [
-            self._augment(self._image(i), self._masks[i], _seed(self._seed, epoch, int(i)))
+            self._augment(
+                augmentable(self._images[i], self._range),
+                self._masks[i],
+                _seed(self._seed, epoch, int(i)),
+            )
             for i in chunk
         ]
         return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
-
-    def _image(self, index: np.int64) -> Images:
-        image: Images = self._images[index]
-        if image.dtype == np.uint8:
-            return image
-        low, high = self._range
-        scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-        return np.asarray(np.clip(scaled, 0.0, 1.0))
 
 
 def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -> NDArray[np.int64]:

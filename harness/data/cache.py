@@ -28,6 +28,7 @@ from harness.errors import DataError
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
+StartsBuilding = Callable[[int], Progress]
 
 CODE_VERSION = 2  # raise it when the pixels that this module writes change
 _AT_ONCE = 32
@@ -78,7 +79,7 @@ def open_cache(
     fit: Fit,
     folder: Path,
     max_pixels: float,
-    progress: Progress | None = None,
+    starts: StartsBuilding | None = None,
 ) -> ImageCache:
     """The train and val images of a split at `size` = (height, width), built at the first call.
 
@@ -89,7 +90,8 @@ def open_cache(
     Args:
         root: folder that the rows' paths are relative to.
         folder: where caches live; safe to delete.
-        progress: called with images done and images in all.
+        starts: called with the bytes to be written when images must be decoded; what it returns
+            is called with images done and images in all.
 
     Raises:
         DataError: every image that cannot be used or changed since the split; or no room.
@@ -103,7 +105,9 @@ def open_cache(
         except (OSError, ValueError):
             if existed:  # damaged; a folder that appeared meanwhile is another builder's
                 shutil.rmtree(place, ignore_errors=True)
-        _check_room(folder, cache_bytes(used, data, size))
+        needed = cache_bytes(used, data, size)
+        _check_room(folder, needed)
+        progress = None if starts is None else starts(needed)
         with building(place) as temporary:
             entries = _prepared(root, used, data, size, fit, max_pixels)
             _write(temporary, entries, used, data, size, progress)

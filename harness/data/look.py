@@ -1,30 +1,27 @@
 """Every pair of a dataset, read once: what can be told of it without keeping its pixels."""
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import files
 from harness.data.copies import Copy, find_copies, thumbnail
+from harness.data.decode import load, mask_samples
 from harness.data.looks import Key, Look, Seen, looks_path, read_looks, write_looks
+from harness.data.mask_values import MaskValues, describe_values, joined
 from harness.data.objects import count_objects
-from harness.data.pictures import LoadedPair, read_pair
+from harness.data.overlay import as_rgb
+from harness.data.pictures import LoadedPair, decode_pair, load_pair
 from harness.data.sources import Dataset, Pair, list_problems
-from harness.data.stored import (
-    MaskValues,
-    Stored,
-    describe_image,
-    describe_mask,
-    joined,
-    read_bounded,
-)
-from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text, viewable
+from harness.data.stored import Stored, describe_image
+from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 
@@ -39,11 +36,13 @@ __all__ = [
     "look_at",
     "look_at_all",
     "look_over",
+    "refuse_bad",
 ]
 
 Progress = Callable[[int, int], None]
 
 _THREADS = 4
+_NOTHING: Final[Mapping[Key, Look]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,7 @@ def look_at_all(
         DataError: every file that cannot be used.
     """
     overview = look_over(dataset, progress, cache)
-    if overview.bad:
-        raise list_problems([bad.problem for bad in overview.bad])
+    refuse_bad(overview)
     return list(overview.looks)
 
 
@@ -110,23 +108,50 @@ def look_over(
     return Overview(replace(dataset, pairs=tuple(good)), tuple(looks), bad)
 
 
-def look_at(dataset: Dataset, pair: Pair) -> Look | DataError:
-    """Read one pair; what is wrong with it is returned."""
+def refuse_bad(overview: Overview) -> None:
+    """Raise DataError where a pair cannot be used: a line for each, and what to do."""
+    if overview.bad:
+        raise list_problems(
+            [bad.problem for bad in overview.bad],
+            remedy=f"{len(overview.bad)} pairs cannot be used; mend them, or leave them out with "
+            "--skip-bad",
+        )
+
+
+def look_at(dataset: Dataset, pair: Pair, kept: Mapping[Key, Look] = _NOTHING) -> Look | BadPair:
+    """Read one pair, each file once; nothing is decoded of files that were looked at before.
+
+    Args:
+        kept: what was seen before, by the hashes of image and mask.
+    """
     masks = [dataset.root / mask for mask in pair.masks]
     try:
-        loaded = read_pair(dataset.root / pair.image, masks, dataset.data, dataset.max_pixels)
+        opened = load_pair(dataset.root / pair.image, masks, dataset.max_pixels)
     except DataError as error:
-        return error
+        return BadPair(pair, str(error), _values(dataset, pair), _stored(dataset, pair))
+    if opened.hashes in kept:
+        return kept[opened.hashes]
+    values = None
+    stored = describe_image(opened.image.header)
+    try:
+        raw = [mask_samples(mask) for mask in opened.masks]
+        values = joined([describe_values(one) for one in raw])
+        return _look(decode_pair(opened, raw, dataset.data), dataset.data, stored, values)
+    except DataError as error:
+        return BadPair(pair, str(error), values, stored)
+
+
+def _look(loaded: LoadedPair, data: StudyDataConfig, stored: Stored, values: MaskValues) -> Look:
     image = loaded.image
-    shown = viewable(image, dataset.data)
+    shown = as_rgb(image, data.range)
     return Look(
         image_sha256=loaded.image_sha256,
         mask_sha256=loaded.mask_sha256,
         pixels=hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest(),
         thumbnail=thumbnail(shown),
         size=(image.shape[0], image.shape[1]),
-        shares=class_shares(loaded.mask, dataset.data),
-        seen=_seen(dataset, pair, loaded, shown),
+        shares=class_shares(loaded.mask, data),
+        seen=_seen(loaded, data, shown, stored, values),
     )
 
 
@@ -146,27 +171,22 @@ def class_shares(mask: NDArray[np.uint8], data: StudyDataConfig) -> tuple[float,
 def _all(dataset: Dataset, kept: dict[Key, Look]) -> Generator[Look | BadPair]:
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            yield from pool.map(lambda pair: _look(dataset, pair, kept), dataset.pairs)
+            yield from pool.map(lambda pair: look_at(dataset, pair, kept), dataset.pairs)
         finally:
             pool.shutdown(cancel_futures=True)  # nobody waits for the rest when interrupted
 
 
-def _look(dataset: Dataset, pair: Pair, kept: dict[Key, Look]) -> Look | BadPair:
-    if kept:
-        known = kept.get(_hashes(dataset, pair))
-        if known is not None:
-            return known
-    look = look_at(dataset, pair)
-    if isinstance(look, Look):
-        return look
-    return BadPair(pair, str(look), _values(dataset, pair), _stored(dataset, pair))
-
-
-def _seen(dataset: Dataset, pair: Pair, loaded: LoadedPair, shown: NDArray[np.uint8]) -> Seen:
-    n_objects, n_vanishing = count_objects(loaded.mask, dataset.data)
+def _seen(
+    loaded: LoadedPair,
+    data: StudyDataConfig,
+    shown: NDArray[np.uint8],
+    stored: Stored,
+    values: MaskValues,
+) -> Seen:
+    n_objects, n_vanishing = count_objects(loaded.mask, data)
     return Seen(
-        stored=_stored(dataset, pair) or Stored(),  # None: replaced since it was read
-        mask=_values(dataset, pair) or MaskValues(),
+        stored=stored,
+        mask=values,
         n_objects=n_objects,
         n_vanishing=n_vanishing,
         border=black_border(shown),
@@ -177,31 +197,19 @@ def _seen(dataset: Dataset, pair: Pair, loaded: LoadedPair, shown: NDArray[np.ui
 
 
 def _values(dataset: Dataset, pair: Pair) -> MaskValues | None:
-    """The values in a pair's masks, whatever they mean; None where they cannot be decoded."""
+    """The values in a pair's masks where its image cannot be read; None where they cannot be."""
     try:
-        files_of = [read_bounded(dataset.root / mask, dataset.max_pixels) for mask in pair.masks]
-        return joined([describe_mask(data) for data in files_of])
-    except (DataError, OSError, ValueError):
+        masks = [load(dataset.root / mask, dataset.max_pixels) for mask in pair.masks]
+        return joined([describe_values(mask_samples(mask)) for mask in masks])
+    except DataError:
         return None
 
 
 def _stored(dataset: Dataset, pair: Pair) -> Stored | None:
     try:
-        return describe_image(read_bounded(dataset.root / pair.image, dataset.max_pixels))
-    except (DataError, OSError, ValueError):
+        return describe_image(load(dataset.root / pair.image, dataset.max_pixels).header)
+    except DataError:
         return None
-
-
-def _hashes(dataset: Dataset, pair: Pair) -> Key:
-    """Of the files as they are now; of several masks the hash of their hashes, as `read_pair`."""
-    try:
-        image = files.sha256(dataset.root / pair.image)
-        masks = [files.sha256(dataset.root / mask) for mask in pair.masks]
-    except OSError:
-        return "", ""
-    return image, masks[0] if len(masks) == 1 else hashlib.sha256(
-        "".join(masks).encode()
-    ).hexdigest()
 
 
 def _key(look: Look) -> Key:

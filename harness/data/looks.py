@@ -14,11 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness import files
 from harness.data.copies import Thumbnail
-from harness.data.stored import MaskValues, Stored
+from harness.data.mask_values import MaskValues
+from harness.data.stored import Stored
 from harness.data.suspects import Box, Sides
 from harness.data_config import StudyDataConfig
 
-CODE_VERSION = 1  # raise it when anything is seen differently
+CODE_VERSION = 2  # raise it when anything is seen differently
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,21 @@
 """The values in a mask: which there are, what they look like, and how to say so in one line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.decode import RawMask, Samples, load, mask_samples
+from harness.data.decode import RawMask, Samples
 from harness.data_config import IGNORE, VOID, StudyDataConfig
 
 Array8 = NDArray[np.uint8]
 Numbers = NDArray[np.integer]
-Kind = Literal[
-    "empty", "0/255", "0/1", "jpeg noise around 0/255", "index 0..n", "mid-grey", "colours"
-]
+ValueKind = Literal["two-valued", "noisy", "indexed", "colours", "grey"]
+
+MOST_VALUES: Final = 64  # more different values than that are a picture, not classes
 
 # Kvasir-SEG masks are JPEG: values 0..8 and 246..255 (measured on all 1000), so "== 255" and "> 0"
 # both lose or invent pixels.
@@ -23,58 +23,56 @@ MASK_THRESHOLD = 127
 DARKEST, BRIGHTEST = 8, 246
 _JPEG_BLOCK = 8  # JPEG smears an edge over one block, never further
 _MOST_SHOWN = 20
-_INDEX_BELOW = 32  # unless there is a palette: higher values are greys, not classes
+_INDEX_BELOW = 32  # unless there is a palette: higher values may be the noise of a codec
 _ROWS = 1 << 20  # pixels looked at together where intermediate values are large
 
 
 @dataclass(frozen=True)
-class MaskLook:
-    """What the values of a mask look like.
+class MaskValues:
+    """The values in the files of a mask, before anyone has said what they mean.
 
     Attributes:
-        n_values: how many different values or colours there are.
-        values: the first 20 of them, rising, written as keys of `data.values`.
-        n_changed: pixels that thresholding would move to 0 or 255, where there is such noise.
-        palette: whether the values are indices into a list of colours.
+        kind: two-valued (at most two values), noisy (0 and 255 with noise around them, as JPEG
+            leaves it), indexed (up to 64 grey values), colours (up to 64 of them), grey (anything
+            else).
+        values: grey values as `128`, colours as `#rrggbb`, rising; () where kind is grey or noisy.
     """
 
-    kind: Kind
-    n_values: int
-    values: tuple[str, ...]
-    n_changed: int
-    lossless: bool
-    palette: bool
+    kind: ValueKind = "two-valued"
+    values: tuple[str, ...] = ("0", "255")
 
 
-def raw_mask(path: Path, max_pixels: float) -> RawMask:
-    """A mask's stored samples, unchanged and not turned.
-
-    Raises:
-        DataError: absent, undecodable, truncated, or too large.
-    """
-    return mask_samples(load(path, max_pixels))
-
-
-def describe_values(raw: RawMask) -> MaskLook:
-    """What a mask looks like, before anyone has said what its values mean."""
-    n_changed = 0
+def describe_values(raw: RawMask) -> MaskValues:
+    """The values in one file of a mask."""
     if raw.samples.ndim == 3:
-        kind: Kind = "colours"
-        values: Numbers = distinct_colours(raw.samples)
-    else:
-        counts = value_counts(raw.samples)
-        values = np.flatnonzero(counts)
-        kind = _kind(raw, {int(value) for value in values})
-        if kind == "jpeg noise around 0/255":
-            n_changed = int(counts.sum() - counts[0] - counts[255])
-    return MaskLook(
-        kind=kind,
-        n_values=len(values),
-        values=tuple(written(values[:_MOST_SHOWN], colours=raw.samples.ndim == 3)),
-        n_changed=n_changed,
-        lossless=raw.lossless,
-        palette=raw.palette is not None,
-    )
+        codes = distinct_colours(raw.samples)
+        if len(codes) > MOST_VALUES:
+            return MaskValues("grey", ())
+        return MaskValues("colours", tuple(written(codes, colours=True)))
+    values = np.flatnonzero(value_counts(raw.samples))
+    if _is_noisy(raw, {int(value) for value in values}):
+        return MaskValues("noisy", ())
+    if len(values) > MOST_VALUES or (not raw.lossless and len(values) > 2):
+        return MaskValues("grey", ())
+    kind: ValueKind = "two-valued" if len(values) <= 2 else "indexed"
+    return MaskValues(kind, tuple(written(values, colours=False)))
+
+
+def joined(found: Sequence[MaskValues]) -> MaskValues:
+    """The values of several masks together."""
+    kinds = {one.kind for one in found}
+    values = tuple(sorted({value for one in found for value in one.values}, key=_rank))
+    if "grey" in kinds or len(values) > MOST_VALUES:
+        return MaskValues("grey", ())
+    if "colours" in kinds:
+        return MaskValues("colours", values)
+    if "noisy" in kinds:
+        return MaskValues("noisy", ())
+    return MaskValues("two-valued" if len(values) <= 2 else "indexed", values)
+
+
+def _rank(value: str) -> tuple[int, str]:
+    return (-1, value) if value.startswith("#") else (int(value), "")
 
 
 def example_values(values: tuple[str, ...] | list[str], data: StudyDataConfig) -> str:
@@ -165,17 +163,12 @@ def near_edge(labels: Samples) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
 
 
-def _kind(raw: RawMask, stored: set[int]) -> Kind:
-    if stored == {0}:
-        return "empty"
-    if raw.palette is None and stored <= {0, 255}:
-        return "0/255"
-    if raw.lossless and stored <= {0, 1}:
-        return "0/1"
+def _is_noisy(raw: RawMask, stored: set[int]) -> bool:
+    """Whether a grey mask was 0 and 255, and other values are edges that a codec smeared."""
+    if stored <= {0, 255} or raw.palette is not None:
+        return False
     top = max(stored - {VOID}, default=0)
-    if raw.palette is not None or (raw.lossless and top < _INDEX_BELOW):
-        return "index 0..n"
+    if top > 255 or (raw.lossless and top < _INDEX_BELOW):
+        return False
     mask = (raw.samples > MASK_THRESHOLD).astype(np.uint8)
-    if top > 255 or has_grey_areas(raw.samples, mask, lossless=raw.lossless):
-        return "mid-grey"
-    return "jpeg noise around 0/255"
+    return not has_grey_areas(raw.samples, mask, lossless=raw.lossless)

@@ -47,7 +47,7 @@ def _vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -
     small = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] * scale_y * scale_x < _SURE) + 1
     if min(scale_y, scale_x) >= 1 or not len(small):
         return 0
-    truth = _visible(plane, data)
+    truth = resize_truth(plane, data.eval_size, nearest=data.indexed)
     gone = 0
     for index in small:
         left, top, wide, high, _ = stats[index]
@@ -55,8 +55,3 @@ def _vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -
         columns = slice(int(left * scale_x), int(np.ceil((left + wide) * scale_x)))
         gone += not truth[rows, columns].any()
     return gone
-
-
-def _visible(plane: Array8, data: StudyDataConfig) -> Array8:
-    """The plane as the truth at eval_size shows it; indexed masks: the nearest pixel."""
-    return resize_truth(plane, data.eval_size, nearest=data.indexed)

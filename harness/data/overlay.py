@@ -1,7 +1,7 @@
 """What a prediction got right and wrong, drawn over its image."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -105,15 +105,15 @@ def unpainted(classes: Sequence[str]) -> frozenset[int]:
     return frozenset(k for k, name in enumerate(classes) if name.lower() == "background")
 
 
-def as_rgb(image: NDArray[np.uint8] | NDArray[np.uint16], span: tuple[float, float]) -> Array8:
-    """An image (H, W, C) to look at: uint8 (H, W, 3).
+def as_rgb(image: NDArray[Any], span: tuple[float, float]) -> Array8:
+    """An image (H, W, C) of any type to look at: uint8 (H, W, 3), in one piece.
 
     The stored values `span` become 0 and 255. Fewer than three channels: the first one, grey; of
     more, the first three.
     """
     shown = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
     if shown.dtype == np.uint8 and span == (0.0, 255.0):
-        return np.asarray(shown, np.uint8)
+        return np.ascontiguousarray(shown, np.uint8)
     scaled = (shown.astype(np.float32) - span[0]) * (255 / (span[1] - span[0]))
     return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
 

@@ -54,13 +54,19 @@ class Dataset:
     max_pixels: float
 
 
-def list_problems(problems: Iterable[str], place: str = "") -> DataError:
-    """One error of many lines, each beginning with `place`; a long list is cut and counted."""
+def list_problems(
+    problems: Iterable[str], place: str = "", *, remedy: str | None = None
+) -> DataError:
+    """One error of many lines, each beginning with `place`; a long list is cut and counted.
+
+    Args:
+        remedy: what to do about all of them, as the last line.
+    """
     lines = [f"{place}{problem}" for problem in problems]
     more = len(lines) - _MOST_LINES
-    return DataError(
-        "\n".join([*lines[:_MOST_LINES], *([f"... and {more} more"] if more > 0 else [])])
-    )
+    cut = [f"... and {more} more"] if more > 0 else []
+    last = [] if remedy is None else [remedy]
+    return DataError("\n".join([*lines[:_MOST_LINES], *cut, *last]))
 
 
 def file_problem(entry: Path, root: Path) -> str | None:

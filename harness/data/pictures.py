@@ -2,20 +2,39 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.decode import File, Samples, image_samples, load, mask_samples, upright
+from harness.data.decode import File, RawMask, Samples, image_samples, load, mask_samples, upright
 from harness.data.mask_classes import to_classes
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
+from harness.files import joined_sha256
 
 Array8 = NDArray[np.uint8]
 
 _EIGHT_BITS = (0.0, 255.0)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of an image and its masks, not yet decoded."""
+
+    image: File
+    masks: tuple[File, ...]
+
+    @cached_property
+    def hashes(self) -> tuple[str, str]:
+        """SHA-256 of the image and of its mask; of several masks, their `joined_sha256`."""
+        of_image, *of_masks = [
+            hashlib.sha256(file.data).hexdigest() for file in (self.image, *self.masks)
+        ]
+        return of_image, joined_sha256(of_masks)
 
 
 class LoadedPair(NamedTuple):
@@ -24,7 +43,7 @@ class LoadedPair(NamedTuple):
     Attributes:
         image: uint8, or uint16 where `data.range` ends above 255; as stored, RGB order.
         mask: uint8 (H, W) of class indices with VOID; (H, W, K) in {0, 1} in multilabel tasks.
-        mask_sha256: of several masks, the SHA-256 of their hexadecimal hashes joined.
+        mask_sha256: of several masks, their `joined_sha256`.
     """
 
     image: Samples
@@ -60,7 +79,8 @@ def read_mask(paths: Sequence[Path], data: StudyDataConfig, max_pixels: float) -
     Raises:
         DataError: as `read_image`; also for a value whose meaning is not known.
     """
-    return _mask([load(path, max_pixels) for path in paths], data)
+    files = [load(path, max_pixels) for path in paths]
+    return _mask(files, [mask_samples(file) for file in files], data)
 
 
 def read_pair(
@@ -73,15 +93,25 @@ def read_pair(
     Raises:
         DataError: as `read_image` and `read_mask`; both sizes where they differ.
     """
+    pair = load_pair(image_path, mask_paths, max_pixels)
+    return decode_pair(pair, [mask_samples(mask) for mask in pair.masks], data)
+
+
+def load_pair(image_path: Path, mask_paths: Sequence[Path], max_pixels: float) -> PairFiles:
+    """The files of a pair, read but not decoded. Raises DataError as `harness.data.decode.load`."""
     image = load(image_path, max_pixels)
-    masks = [load(path, max_pixels) for path in mask_paths]
-    for mask in masks:
+    return PairFiles(image, tuple(load(path, max_pixels) for path in mask_paths))
+
+
+def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) -> LoadedPair:
+    """A pair from its files and the samples of its masks; raises DataError as `read_pair`."""
+    image = pair.image
+    for mask in pair.masks:
         _check_match(image, mask)
     return LoadedPair(
         _image(image, data.channels, data.range),
-        cast(Array8, upright(_mask(masks, data), image.header.orientation)),
-        hashlib.sha256(image.data).hexdigest(),
-        _hash_of([hashlib.sha256(mask.data).hexdigest() for mask in masks]),
+        cast(Array8, upright(_mask(pair.masks, raw, data), image.header.orientation)),
+        *pair.hashes,
     )
 
 
@@ -96,24 +126,18 @@ def _image(file: File, channels: int, value_range: tuple[float, float]) -> Sampl
     return samples.astype(np.uint16, copy=False) if deep else samples
 
 
-def _mask(files: Sequence[File], data: StudyDataConfig) -> Array8:
+def _mask(files: Sequence[File], raw: Sequence[RawMask], data: StudyDataConfig) -> Array8:
     expected = len(data.classes) if data.task == "multilabel" else 1
     if len(files) != expected:
         raise DataError(
             f"{', '.join(str(file.path) for file in files)}: {len(files)} masks of one image; a "
             f"{data.task} task of {len(data.classes)} classes has {expected}"
         )
-    parts = [to_classes(mask_samples(file), data, file.path) for file in files]
+    parts = [to_classes(samples, data, file.path) for file, samples in zip(files, raw, strict=True)]
     for file, part in zip(files, parts, strict=True):
         if part.shape != parts[0].shape:
             raise DataError(f"{file.path}: of another size than {files[0].path.name}")
     return np.stack(parts, axis=2) if data.task == "multilabel" else parts[0]
-
-
-def _hash_of(digests: list[str]) -> str:
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _check_match(image: File, mask: File) -> None:

@@ -6,7 +6,6 @@ there and have not changed. Files of test are not opened, and images that came l
 """
 
 import csv
-import hashlib
 import io
 import re
 from collections import Counter
@@ -186,5 +185,8 @@ def _changed(root: Path, paths: Sequence[str], expected: str) -> str | None:
             return str(error)
         except OSError:
             return f"{path}: is missing, but the split names it"
-    actual = hashes[0] if len(paths) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return None if actual == expected else f"{paths[0]}: has changed since the split was made"
+    return (
+        None
+        if files.joined_sha256(hashes) == expected
+        else f"{paths[0]}: has changed since the split was made"
+    )

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from harness.data.copies import Copy, find_copies
+from harness.data.copies import Copy
 from harness.data.dividing import deal_folds, deal_roles, gather
 from harness.data.grouping import check_sides, declared_groups, join_groups
-from harness.data.look import Look
+from harness.data.look import Look, copies_among
 from harness.data.pairs import ROLES, Dataset, Role
 from harness.data.role_lists import read_role_lists
 from harness.data.split_file import (
@@ -33,7 +33,12 @@ __all__ = [
 _VAL_SHARE = 0.1  # of the training images, where the data declares roles but no val
 
 
-def make_split(dataset: Dataset, looks: Sequence[Look], config: SplitConfig) -> list[SplitRow]:
+def make_split(
+    dataset: Dataset,
+    looks: Sequence[Look],
+    config: SplitConfig,
+    copies: Sequence[Copy] | None = None,
+) -> list[SplitRow]:
     """Divide a dataset, or take the roles that its files or lists declare.
 
     Copies and declared groups stay on one side. Without val, a tenth of train validates; with
@@ -42,12 +47,14 @@ def make_split(dataset: Dataset, looks: Sequence[Look], config: SplitConfig) -> 
 
     Args:
         looks: what `look_at_all` found, in the order of the dataset's pairs.
+        copies: what `copies_among` found among the looks; None: they are looked for here, which
+            takes half a minute for 20,000 images.
 
     Raises:
         DataError: too few different images to divide; a class that train or val would lack;
             copies or a group on two declared sides; lists or groups that do not fit the data.
     """
-    copies = find_copies([one.pixels for one in looks], [one.thumbnail for one in looks])
+    copies = copies_among(looks) if copies is None else copies
     declared = declared_groups(dataset, config.group)
     leaders = join_groups(copies, declared)
     groups = [dataset.pairs[leader].image.as_posix() for leader in leaders]

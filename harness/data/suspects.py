@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data_config import StudyDataConfig
-
 Array8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 Sides = tuple[int, int, int, int]
@@ -29,21 +27,6 @@ _PANEL_SIDE: Final = 160  # px of the shorter side at which panels are looked fo
 _PANEL: Final = (0.08, 0.6)  # of width and of height
 _EDGE_SHARE: Final = 0.7  # of a panel's edge that the scene touches
 _LEAST_FILL: Final = 0.85  # of its bounding box
-
-
-def viewable(image: NDArray[np.uint8 | np.uint16], data: StudyDataConfig) -> Array8:
-    """An image (H, W, C) as a person sees it: uint8 (H, W, 3), RGB, `data.range` being 0 to 255.
-
-    Of one or two channels the first is shown as grey, of more the first three.
-    """
-    if image.ndim == 2:
-        image = image[:, :, None]
-    low, high = data.range
-    if image.dtype != np.uint8 or (low, high) != (0.0, 255.0):
-        scaled = (image.astype(np.float32) - low) * (255.0 / (high - low))
-        image = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    shown = image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(shown, np.uint8)
 
 
 def black_border(image: Array8) -> Sides:

@@ -1,14 +1,16 @@
 """What a preset of augmentation makes of a few pairs, as one sheet."""
 
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment import build_augment
+from harness.data.augment import augmentable, build_augment
 from harness.data.look import Overview
 from harness.data.pictures import read_pair
 from harness.data.resize import fit_image, fit_mask
+from harness.data.sources import Dataset, Pair
 from harness.inspection.findings import is_empty
 from harness.inspection.panels import Gallery, Panel, draw_pair
 
@@ -19,16 +21,21 @@ N_CHANGED: Final = 5
 SIDE: Final = 256  # px that images have when they are changed, as in training
 
 
-def augmented(overview: Overview, preset: str) -> Gallery:
+def augmented(overview: Overview, name: str, folder: Path | None = None) -> Gallery:
     """Six pairs from all over the dataset, each as it is and changed five times.
 
+    Args:
+        name: of a preset, or of a file of steps.
+        folder: where files of steps lie.
+
     Raises:
-        ConfigError: no preset of that name.
+        ConfigError: no preset or file of that name, or its steps do not fit the images.
         DataError: an image has gone since it was looked at.
     """
-    change = build_augment(preset)
     dataset = overview.dataset
     data = dataset.data
+    void = data.task == "multiclass"
+    change = build_augment(name, folder=folder, channels=data.channels, void=void)
     with_objects = [
         pair
         for pair, look in zip(dataset.pairs, overview.looks, strict=True)
@@ -37,16 +44,23 @@ def augmented(overview: Overview, preset: str) -> Gallery:
     chosen = with_objects[:: max(1, len(with_objects) // N_PAIRS)][:N_PAIRS]
     panels = []
     for row, pair in enumerate(chosen):
-        masks = [dataset.root / mask for mask in pair.masks]
-        loaded = read_pair(dataset.root / pair.image, masks, data, dataset.max_pixels)
-        image = fit_image(loaded.image, (SIDE, SIDE), "stretch")
-        mask = fit_mask(loaded.mask, (SIDE, SIDE), "stretch")
+        image, mask = _as_trained_on(dataset, pair)
         panels.append(Panel(draw_pair(image, mask, data), pair.image.as_posix()))
         for seed in range(row * N_CHANGED, (row + 1) * N_CHANGED):
             new_image, new_mask = change(image, mask, seed)
             panels.append(Panel(draw_pair(new_image, new_mask, data), f"seed {seed}"))
     note = "Each row: a pair as it is, then as training may see it, with the contours of its mask."
-    return Gallery(f"Augmentation: {preset}", note, tuple(panels), len(chosen), N_CHANGED + 1)
+    return Gallery(f"Augmentation: {name}", note, tuple(panels), len(chosen), N_CHANGED + 1)
+
+
+def _as_trained_on(dataset: Dataset, pair: Pair) -> tuple[NDArray[Any], Array8]:
+    """A pair at the size and in the types that augmentation is given in training."""
+    data = dataset.data
+    masks = [dataset.root / mask for mask in pair.masks]
+    loaded = read_pair(dataset.root / pair.image, masks, data, dataset.max_pixels)
+    image = fit_image(loaded.image, (SIDE, SIDE), "stretch")
+    mask = fit_mask(loaded.mask, (SIDE, SIDE), "stretch", nearest=data.indexed)
+    return augmentable(image, data.range), mask
 
 
 def sheet(gallery: Gallery) -> Array8:

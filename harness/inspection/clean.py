@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness import files
 from harness.data.copies import Copy
+from harness.data.encode import png
 from harness.data.look import Look, Overview
 from harness.data.pictures import read_pair
 from harness.data.sources import Dataset, Pair, list_problems
@@ -172,13 +173,12 @@ def _stored_masks(mask: NDArray[np.uint8], data: StudyDataConfig) -> list[NDArra
 
 
 def _save(path: Path, picture: NDArray[np.uint8]) -> None:
-    if picture.ndim == 3 and picture.shape[2] not in (1, 3, 4):
-        raise DataError(f"{path}: PNG holds no {picture.shape[2]} channels; nothing was written")
-    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(picture.shape[2] if picture.ndim == 3 else 1)
-    stored = picture if order is None else picture[:, :, order]
+    try:
+        data = png(picture)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; nothing was written") from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(".png", stored)
-    path.write_bytes(data.tobytes())
+    path.write_bytes(data)
 
 
 def _as_csv(log: Sequence[Cleaned]) -> str:

@@ -1,21 +1,16 @@
 """The inspection as one HTML file that needs nothing else, not even a network."""
 
 from collections.abc import Sequence
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Final
 
-import jinja2
-
-from harness import files
+from harness import files, html
+from harness.data.encode import data_uri
 from harness.inspection.inspecting import Inspection
-from harness.inspection.panels import Gallery, data_uri
+from harness.inspection.panels import Gallery
 
 # Nothing may be fetched and no script runs: the page has none. Bars have style attributes.
-POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
+POLICY: Final = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {html.ALONE}"
 MOST_FILES: Final = 200  # named per finding; --json names all
 _MOST_SIZES: Final = 12
 
@@ -28,10 +23,11 @@ def write_page(path: Path, inspection: Inspection, galleries: Sequence[Gallery])
 def render_page(inspection: Inspection, galleries: Sequence[Gallery]) -> str:
     """The whole page as text. Names of files and classes are hostile text and are escaped."""
     numbers = inspection.statistics
-    return _template().render(
+    return html.render(
+        "harness.inspection",
+        {"data_uri": data_uri},
         name=inspection.name,
         policy=POLICY,
-        style=_part("page.css"),
         inspection=inspection,
         headline=_headline(inspection),
         numbers=numbers,
@@ -51,15 +47,3 @@ def _headline(inspection: Inspection) -> list[tuple[str, str]]:
         ("warnings", str(inspection.count("warning"))),
         ("notes", str(inspection.count("note"))),
     ]
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_uri"] = data_uri
-    return environment.from_string(_part("page.html.j2"))
-
-
-def _part(name: str) -> str:
-    return resources("harness.inspection").joinpath(name).read_text(encoding="utf-8")

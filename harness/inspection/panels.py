@@ -1,21 +1,22 @@
 """Small pictures of the pairs that a person should look at."""
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.copies import Copy
+from harness.data.decode import load
 from harness.data.look import Look, Overview
+from harness.data.overlay import as_rgb
+from harness.data.palette import CLASS_COLOURS, Colour
 from harness.data.pictures import read_pair
 from harness.data.resize import resize_image
 from harness.data.sources import Dataset, Pair
-from harness.data.stored import read_bounded
-from harness.data.suspects import Box, viewable
+from harness.data.suspects import Box
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.findings import has_border, is_empty
@@ -24,17 +25,6 @@ Array8 = NDArray[np.uint8]
 
 MOST: Final = 12  # panels of a gallery; the rest is counted
 _SIDE: Final = 320  # px of a panel's longer side
-# RGB, after Okabe and Ito (2008), for classes 1, 2, ... and again from the first; 0 comes last.
-_COLOURS: Final = (
-    (240, 228, 66),
-    (86, 180, 233),
-    (0, 158, 115),
-    (230, 159, 0),
-    (204, 121, 167),
-    (213, 94, 0),
-    (0, 114, 178),
-    (255, 255, 255),
-)
 _MARK: Final = (255, 0, 255)
 
 
@@ -81,13 +71,17 @@ def galleries(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
     return [*_bad(overview), *_copy_gallery(overview, copies), *shown]
 
 
-def draw_pair(image: Array8, mask: Array8, data: StudyDataConfig) -> Array8:
+def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:
     """An image (H, W, C) as small as a panel, with the contours of its mask.
+
+    Args:
+        image: stored values, or float32 in [0, 1].
 
     Returns:
         uint8 (h, w, 3), RGB, at most 320 px on a side.
     """
-    canvas = _shrunk(viewable(image, data))
+    span = (0.0, 1.0) if image.dtype == np.float32 else data.range
+    canvas = _shrunk(as_rgb(image, span))
     for plane, colour in _planes(mask, data):
         small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
         region = (small >= 128).astype(np.uint8)
@@ -97,19 +91,13 @@ def draw_pair(image: Array8, mask: Array8, data: StudyDataConfig) -> Array8:
     return canvas
 
 
-def data_uri(picture: Array8) -> str:
-    """A picture (H, W, 3), RGB, as a `data:` address of WebP."""
-    _, data = cv2.imencode(".webp", picture[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 80])
-    return f"data:image/webp;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
-
-
-def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, tuple[int, int, int]]]:
+def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, Colour]]:
     """For each scored class its region as 0 or 255, and its colour."""
     indices = [i for i in data.scored_classes if mask.ndim == 3 or i or data.task != "multiclass"]
     planes = []
     for index in indices:
         region = mask[:, :, index] > 0 if mask.ndim == 3 else (mask == index) & (mask != VOID)
-        planes.append((255 * region.astype(np.uint8), _COLOURS[(index - 1) % len(_COLOURS)]))
+        planes.append((255 * region.astype(np.uint8), CLASS_COLOURS[index % len(CLASS_COLOURS)]))
     return planes
 
 
@@ -185,9 +173,9 @@ def _raw(dataset: Dataset, pair: Pair, *, mask: bool) -> Array8:
     """A file as stored, whatever it means; grey where it cannot be decoded."""
     path = dataset.root / (pair.masks[0] if mask else pair.image)
     try:
-        data = np.frombuffer(read_bounded(path, dataset.max_pixels), np.uint8)
+        data = np.frombuffer(load(path, dataset.max_pixels).data, np.uint8)
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (OSError, ValueError, cv2.error):
+    except (DataError, cv2.error):
         return _nothing()
     if decoded is None:
         return _nothing()

@@ -5,7 +5,8 @@ from typing import Any
 
 from harness import strict_yaml
 from harness.data.look import Overview
-from harness.data.stored import MaskValues, Stored, joined
+from harness.data.mask_values import MaskValues, joined
+from harness.data.stored import Stored
 from harness.data_config import IGNORE, VOID, StudyDataConfig
 
 _PLAIN = ({"0"}, {"1"}, {"255"}, {"0", "1"}, {"0", "255"})

@@ -4,24 +4,39 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import timm
 from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
 from harness.config import ModelConfig
 from harness.errors import ConfigError
-from harness.models.registry import TIMM_PREFIX, check_model, network_class
+from harness.models.registry import (
+    ARCHS,
+    TIMM_PREFIX,
+    check_model,
+    network_class,
+    takes_encoder,
+)
+from harness.models.saved import remember
 from harness.models.weights import cached_weights
+from harness.parts import find_part
 
+_CONSTRUCTING = (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError)
 _UNET_CHANNELS = (256, 128, 64, 32, 16)  # the libraries' own, from the deepest stage to full size
 
 
 def build_network(
-    model: ModelConfig, *, classes: int = 1, in_channels: int = 3, pretrained: bool = True
+    model: ModelConfig,
+    *,
+    classes: int = 1,
+    in_channels: int = 3,
+    pretrained: bool = True,
+    image_size: tuple[int, int] | None = None,
 ) -> nn.Module:
     """Build a network that maps (N, in_channels, H, W) to logits (N, classes, H, W).
 
-    `save_pretrained` of it writes a folder that a plain `smp.from_pretrained` reads back.
+    `harness.models.saved` writes it to a folder and reads it back.
 
     Pretrained weights of a first layer that saw three colours are spread over other channels as
     the libraries do: for one channel their sum; for more, the three in turn, times 3 / in_channels.
@@ -29,6 +44,7 @@ def build_network(
     Args:
         pretrained: False builds it with random weights whatever the configuration says, for
             weights that are loaded afterwards.
+        image_size: (H, W) of the images; encoders that are made for one size are built for it.
 
     Raises:
         ConfigError: unknown names, or parts that do not fit together.
@@ -36,9 +52,13 @@ def build_network(
     """
     check_model(model)
     weights = None
-    if pretrained and model.encoder_weights is not None:
+    if pretrained and model.encoder_weights is not None and takes_encoder(model.arch):
         weights = cached_weights(model.encoder_name)
+    if model.arch not in ARCHS:
+        return _registered(model, weights, {"classes": classes, "in_channels": in_channels})
     arguments = _arguments(model) | {"classes": classes, "in_channels": in_channels}
+    if image_size is not None and model.arch != "DPT" and _has_one_size(model.encoder_name):
+        arguments["img_size"] = list(image_size)
     network: Any = _construct(model, arguments, weights)
     # What is saved must load without a lookup on the hub, and on machines without our cache.
     network.config.pop("pretrained_cfg_overlay", None)
@@ -49,10 +69,41 @@ def build_network(
 
 def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters of (the encoder, everything else), each once, in the network's order."""
-    part: Any = network.encoder
-    encoder = list(part.parameters())
+    part: Any = getattr(network, "encoder", None)
+    encoder = list(part.parameters()) if isinstance(part, nn.Module) else []
     inside = {id(parameter) for parameter in encoder}
     return encoder, [p for p in network.parameters() if id(p) not in inside]
+
+
+def _registered(model: ModelConfig, weights: Path | None, sizes: dict[str, int]) -> nn.Module:
+    """A network of ours or of the user: it is given what its constructor names."""
+    part = find_part("network", model.arch)
+    given = {**sizes, "encoder_name": model.encoder_name, "encoder_depth": model.encoder_depth}
+    arguments = {name: value for name, value in given.items() if part.takes(name)} | model.options
+    try:
+        network = part.build(**arguments)
+    except _CONSTRUCTING as error:
+        raise ConfigError(_impossible(model, error)) from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"model.arch: {model.arch} gave no torch.nn.Module ({part.origin})")
+    encoder = getattr(network, "encoder", None)
+    if part.takes("encoder_name") and not isinstance(encoder, nn.Module):
+        raise ConfigError(
+            f"model.arch: {model.arch} takes encoder_name but has no module `.encoder` "
+            f"({part.origin})"
+        )
+    if weights is not None and encoder is not None:
+        _load_encoder(model, encoder, weights, sizes["in_channels"])
+    remember(network, model.arch, arguments)
+    return network
+
+
+def _has_one_size(encoder_name: str) -> bool:
+    """Whether timm builds an encoder for one image size, e.g. Swin for 224 pixels."""
+    if not encoder_name.startswith(TIMM_PREFIX):
+        return False
+    settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
+    return settings is not None and bool(settings.fixed_input_size)
 
 
 def _arguments(model: ModelConfig) -> dict[str, Any]:
@@ -99,7 +150,7 @@ def _construct(model: ModelConfig, arguments: dict[str, Any], weights: Path | No
                 encoder_weights=wanted,
                 **arguments,
             )
-    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError) as error:
+    except _CONSTRUCTING as error:
         raise ConfigError(_impossible(model, error)) from error
     if weights is not None and not model.encoder_name.startswith(TIMM_PREFIX):
         _load_native(model, network.encoder, weights, arguments["in_channels"])
@@ -116,6 +167,21 @@ def _load_native(model: ModelConfig, encoder: Any, weights: Path, in_channels: i
     plain.load_state_dict(state)
     plain.set_in_channels(in_channels, pretrained=True)  # spreads the first layer's weights
     encoder.load_state_dict(plain.state_dict())
+
+
+def _load_encoder(model: ModelConfig, encoder: nn.Module, weights: Path, in_channels: int) -> None:
+    """Load an encoder's weights into one that was built without them."""
+    if not model.encoder_name.startswith(TIMM_PREFIX):
+        _load_native(model, encoder, weights, in_channels)
+        return
+    with_weights = get_encoder(
+        model.encoder_name,
+        in_channels=in_channels,
+        depth=model.encoder_depth,
+        weights=True,
+        pretrained_cfg_overlay={"file": str(weights)},
+    )
+    encoder.load_state_dict(with_weights.state_dict())
 
 
 def _impossible(model: ModelConfig, error: Exception) -> str:

@@ -1,14 +1,20 @@
 """Which networks there are: architectures, their options, encoders; checked by name only."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 
+from harness import parts
 from harness.config import ModelConfig
 from harness.errors import ConfigError, nearest
+from harness.models import attention_unet, fcn
+
+__all__ = ["attention_unet", "fcn"]  # imported so that they are registered
 
 _CLASSES: dict[str, type] = {
     network.__name__: network
@@ -27,7 +33,7 @@ _CLASSES: dict[str, type] = {
         smp.DPT,
     )
 }
-ARCHS: tuple[str, ...] = tuple(_CLASSES)
+ARCHS: tuple[str, ...] = tuple(_CLASSES)  # of the library; see `archs`
 
 # Set by other keys of the configuration, or by the promise that logits have the input's size.
 _NOT_OPTIONS = {
@@ -43,13 +49,37 @@ _NOT_OPTIONS = {
     "kwargs",
 }
 TIMM_PREFIX = "tu-"
+_OF_ENCODERS = ("model.encoder_name", "model.encoder_weights")
 
 
-def network_class(arch: str) -> type:
-    """The class of an architecture. Raises ConfigError for an unknown name."""
-    if arch not in _CLASSES:
-        raise ConfigError(f"model.arch: no architecture {arch!r}{nearest(arch, ARCHS)}")
-    return _CLASSES[arch]
+def archs() -> tuple[str, ...]:
+    """Every architecture: the library's, ours, then what the user or a package has registered."""
+    return (*ARCHS, *(name for name in parts.registered("network") if name not in _CLASSES))
+
+
+def network_class(arch: str) -> Callable[..., Any]:
+    """What builds an architecture. Raises ConfigError for an unknown name."""
+    if arch in _CLASSES:
+        return _CLASSES[arch]
+    if arch not in archs():
+        raise ConfigError(f"model.arch: no architecture {arch!r}{nearest(arch, archs())}")
+    return parts.find_part("network", arch).build
+
+
+def takes_encoder(arch: str) -> bool:
+    """Whether an architecture stands on an encoder of one's choice, with its weights."""
+    return arch in _CLASSES or parts.find_part("network", arch).takes("encoder_name")
+
+
+def idle_keys(arch: str) -> frozenset[str]:
+    """The keys of `model.` that have no effect under an architecture."""
+    if arch in _CLASSES:
+        return frozenset()
+    part = parts.find_part("network", arch)
+    idle = set() if part.takes("encoder_name") else set(_OF_ENCODERS)
+    if not part.takes("encoder_depth"):
+        idle.add("model.encoder_depth")
+    return frozenset(idle)
 
 
 def option_names(arch: str) -> tuple[str, ...]:
@@ -58,8 +88,15 @@ def option_names(arch: str) -> tuple[str, ...]:
     Raises:
         ConfigError: unknown architecture.
     """
-    arguments = inspect.signature(network_class(arch).__init__).parameters  # type: ignore[misc]
-    return tuple(name for name in arguments if name not in _NOT_OPTIONS)
+    return tuple(_options(arch))
+
+
+def _options(arch: str) -> Mapping[str, inspect.Parameter]:
+    build = network_class(arch)
+    if arch not in _CLASSES:
+        return parts.find_part("network", arch).options
+    arguments = inspect.signature(build).parameters
+    return {name: one for name, one in arguments.items() if name not in _NOT_OPTIONS}
 
 
 @cache
@@ -76,19 +113,20 @@ def check_model(model: ModelConfig) -> None:
     Raises:
         ConfigError: every problem, each with the nearest right name.
     """
-    problems = [*_arch_problems(model), *_encoder_problems(model)]
+    problems = _arch_problems(model)
+    if model.arch not in archs() or takes_encoder(model.arch):
+        problems += _encoder_problems(model)
     if problems:
         raise ConfigError(problems)
 
 
 def _arch_problems(model: ModelConfig) -> list[str]:
-    if model.arch not in ARCHS:
-        return [f"model.arch: no architecture {model.arch!r}{nearest(model.arch, ARCHS)}"]
-    known = option_names(model.arch)
+    if model.arch not in archs():
+        return [f"model.arch: no architecture {model.arch!r}{nearest(model.arch, archs())}"]
     problems = [
-        f"model.options.{name}: {model.arch} has no such option{nearest(name, known)}"
-        for name in model.options
-        if name not in known
+        f"model.options.{name}: {problem}"
+        for name, value in model.options.items()
+        if (problem := _option_problem(model.arch, name, value)) is not None
     ]
     if model.arch == "DPT" and model.encoder_depth != 4:
         problems.append(f"model.encoder_depth: DPT takes 4 only (got {model.encoder_depth})")
@@ -98,6 +136,16 @@ def _arch_problems(model: ModelConfig) -> list[str]:
             f"tu-vit_small_patch16_224 (got {model.encoder_name!r})"
         )
     return problems
+
+
+def _option_problem(arch: str, name: str, value: Any) -> str | None:
+    """What is wrong with one option: its name, or the kind of its value."""
+    if arch not in _CLASSES:
+        return parts.find_part("network", arch).option_problem(name, value)
+    known = _options(arch)
+    if name not in known:
+        return f"{arch} has no such option{nearest(name, known)}"
+    return parts.value_problem(known[name].annotation, value)
 
 
 def _encoder_problems(model: ModelConfig) -> list[str]:

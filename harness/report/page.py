@@ -4,14 +4,13 @@ import base64
 import hashlib
 import json
 import shlex
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from plotly.offline import get_plotlyjs
 
-from harness import files
+from harness import files, html
+from harness.data.encode import data_uri
 from harness.data.overlay import COLOURS, unpainted
 from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
@@ -19,7 +18,6 @@ from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
 from harness.report.figures.charts import Section, sections
 from harness.report.gallery import Gallery, build_gallery
-from harness.report.panels import data_uri
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
 from harness.report.tables import (
@@ -59,14 +57,15 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
     """The whole page as text."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = sections(tables)
-    scripts = [get_plotlyjs(), _part("page.js")]
+    scripts = [get_plotlyjs(), html.part("harness.report", "page.js")]
     ranked = ranked_records(tables)
-    return _template().render(
+    return html.render(
+        "harness.report",
+        {"data_uri": data_uri},
         name=tables.paths.name,
         objective=tables.config.objective,
         task=tables.config.data.task,
         policy=_policy(scripts),
-        style=_part("page.css"),
         scripts=scripts,
         data=_json(page_data(tables)),
         figures=_json(_figure_data(figures)),
@@ -213,7 +212,7 @@ def _policy(scripts: list[str]) -> str:
     # Plotly sets styles as it draws, which only 'unsafe-inline' allows; pictures are data addresses
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"img-src data: blob:; {html.ALONE}"
     )
 
 
@@ -223,18 +222,6 @@ def _json(value: Any) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_uri"] = data_uri
-    return environment.from_string(_part("page.html.j2"))
-
-
-def _part(name: str) -> str:
-    return resources("harness.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _text(path: Path) -> str:

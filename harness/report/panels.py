@@ -1,6 +1,5 @@
 """The pictures of the gallery: read from what trials kept, drawn, and packed into the page."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,20 +59,3 @@ def shown_at(mask: Array8, side: int, data: StudyDataConfig) -> Array8:
     if mask.shape[0] > side or mask.ndim == 3:
         return np.ascontiguousarray(mask[ys][:, ys])
     return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def data_uri(picture: Array8, exact: bool = False) -> str:
-    """A picture as a `data:` address: RGB (H, W, 3) as WebP, unless `exact`; a mask (H, W) as PNG.
-
-    A PNG is exact.
-    """
-    if picture.ndim == 3 and not exact:
-        kind, stored = "webp", np.ascontiguousarray(picture[..., ::-1])
-        settings = [cv2.IMWRITE_WEBP_QUALITY, 86]
-    else:
-        stored = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
-        kind, settings = "png", [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    done, data = cv2.imencode(f".{kind}", stored, settings)
-    if not done:
-        raise DataError(f"a picture of {picture.shape} could not be stored as {kind}")
-    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

@@ -4,10 +4,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from harness.config import AUGMENTS, LOSS_PARTS, ModelConfig, TrialConfig
-from harness.data.augment import build_augment
-from harness.errors import ConfigError, nearest
-from harness.models.registry import ARCHS, check_model, option_names
+from harness.config import LOSS_PARTS, ModelConfig, TrialConfig
+from harness.data.augment import build_augment, find_steps
+from harness.errors import ConfigError
+from harness.models.registry import (
+    archs,
+    check_model,
+    idle_keys,
+    option_names,
+    takes_encoder,
+)
 from harness.paths import StudyPaths, Workspace
 from harness.search.definition import Definition
 from harness.space.keys import OPTIONS
@@ -18,9 +24,10 @@ from harness.training.checks import check_loss, check_objective
 def legal_names() -> Legal:
     """The names that only the network libraries know."""
     return Legal(
-        values={"model.arch": ARCHS},
+        values={"model.arch": archs()},
         checks={"model.encoder_name": _encoder_problem},
-        options={arch: option_names(arch) for arch in ARCHS},
+        options={arch: option_names(arch) for arch in archs()},
+        idle={arch: idle_keys(arch) for arch in archs()},
     )
 
 
@@ -37,18 +44,19 @@ def check_networks(definition: Definition) -> list[ModelConfig]:
     """Check every name of an architecture, encoder and its weights that the study can draw.
 
     Returns:
-        One model for each pair of encoder and weights.
+        One model for each pair of encoder and weights, where an architecture takes them.
     """
     constants = definition.space.constants
-    archs = values_of(definition, "model.arch")
+    names = values_of(definition, "model.arch")
     encoders = values_of(definition, "model.encoder_name")
     weights = values_of(definition, "model.encoder_weights")
     models = [
         ModelConfig(encoder_name=encoder, encoder_weights=weight)
         for encoder, weight in product(encoders, weights)
+        if any(takes_encoder(name) for name in names)
     ]
     given = {k.removeprefix(OPTIONS): v for k, v in constants.items() if k.startswith(OPTIONS)}
-    alone = [ModelConfig(arch=a, encoder_name=e) for a in archs for e in encoders]
+    alone = [ModelConfig(arch=a, encoder_name=e) for a in names for e in encoders]
     first = alone[0].model_copy(update={"options": given, "encoder_weights": None})
     problems: list[str] = []
     for model in [*models, *([first] if len(alone) == 1 else [])]:
@@ -80,15 +88,8 @@ def check_augments(definition: Definition, workspace: Workspace, paths: StudyPat
     data = definition.config.data
     found: list[Path] = []
     for name in values_of(definition, "data.augment"):
-        folder = None
-        if name not in AUGMENTS:
-            places = [paths.augments, workspace.search_spaces, workspace.root]
-            folder = next((place for place in places if (place / name).is_file()), None)
-            if folder is None:
-                raise ConfigError(
-                    f"data.augment: no file {name!r} in {workspace.search_spaces} or "
-                    f"{workspace.root}{nearest(name, AUGMENTS)}"
-                )
+        folder = find_steps(name, [paths.augments, workspace.search_spaces, workspace.root])
+        if folder is not None:
             found.append(folder / name)
         build_augment(name, folder=folder, channels=data.channels)
     return found

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from harness.data.cache import cache_bytes, open_cache
-from harness.data.look import copies_among, look_over
-from harness.data.sources import find_data, list_problems, open_folder, source_folder
+from harness.data.cache import Progress as Bar
+from harness.data.cache import open_cache
+from harness.data.look import copies_among, look_over, refuse_bad
+from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
@@ -166,19 +167,19 @@ def _split(
     )
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
     overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
-    if overview.bad and not request.skip_bad:
-        problems = [bad.problem for bad in overview.bad]
-        raise list_problems([*problems, "mend them, or leave them out with --skip-bad"])
+    if not request.skip_bad:
+        refuse_bad(overview)
     if overview.bad:
         progress.stage(
             f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
         )
-    findings = find(overview, copies_among(overview.looks), skip_bad=True)
+    copies = copies_among(overview.looks)
+    findings = find(overview, copies, skip_bad=True)
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if warnings:
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
         progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
-    return make_split(overview.dataset, overview.looks, definition.config.split)
+    return make_split(overview.dataset, overview.looks, definition.config.split, copies)
 
 
 def _with_imports(
@@ -214,6 +215,13 @@ def _fill_caches(
     fits = values_of(definition, "data.fit")
     for size, fit in islice(product(sizes, fits), MOST_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
+
+        def starts(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
+            return progress.bar(
+                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
+                f"({n_bytes / 1e6:,.0f} MB)"
+            )
+
         open_cache(
             root,
             split,
@@ -222,10 +230,7 @@ def _fill_caches(
             fit=fit,
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
-            progress=progress.bar(
-                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
-                f"({cache_bytes(split, config.data, pair) / 1e6:,.0f} MB)"
-            ),
+            starts=starts,
         )
 
 

@@ -28,6 +28,7 @@ def unfit(space: Space, legal: Legal, broken: set[str]) -> Iterator[tuple[str, s
             problem = reach.contradiction() or _idle(parameter.key, reach)
             if problem is None:
                 problem = _option_problem(parameter.key, reach, legal, searched=True)
+                problem = problem or _idle_problem(parameter.key, reach, legal)
         except _UnknownError:
             continue
         if problem is not None:
@@ -145,6 +146,21 @@ def _option_problem(key: str, reach: Reach, legal: Legal, *, searched: bool) -> 
     when = f"when: {{model.arch: [{', '.join(having)}]}}"
     fix = f"add `{when}`" if searched else f"search it instead, as {{value: …, {when}}}"
     return f"{_none_of(without)}; {fix}"
+
+
+def _idle_problem(key: str, reach: Reach, legal: Legal) -> str | None:
+    """A searched setting that some architectures do not look at; fixed ones do no harm there."""
+    if not any(key in keys for keys in legal.idle.values()):
+        return None
+    archs = reach.values("model.arch")
+    without = [arch for arch in archs if key in legal.idle.get(arch, ())]
+    having = [arch for arch in archs if arch not in without]
+    if not without:
+        return None
+    if not having:
+        return f"cannot act: {' and '.join(without)} does not take it"
+    when = f"when: {{model.arch: [{', '.join(having)}]}}"
+    return f"cannot act under {' and '.join(without)}; add `{when}`"
 
 
 def _none_of(archs: list[str]) -> str:

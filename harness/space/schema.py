@@ -50,11 +50,13 @@ class Legal:
         values: By full key, e.g. `model.arch`; a key that is absent is checked by its type alone.
         checks: By full key, where the values cannot be listed: what is wrong with a value, or None.
         options: The names of each architecture's constructor options; empty: any name is taken.
+        idle: The keys that have no effect under an architecture, where there are such.
     """
 
     values: Mapping[str, Collection[Any]] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Any], str | None]] = field(default_factory=dict, kw_only=True)
     options: Mapping[str, Collection[str]] = field(default_factory=dict)
+    idle: Mapping[str, Collection[str]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,9 +19,11 @@ from torch import nn
 
 from harness import files
 from harness.data.cache import ImageCache
+from harness.data.encode import png
 from harness.data.overlay import as_rgb, class_overlay, overlay, unpainted, wrong_pixels
 from harness.data.resize import resize_image
 from harness.data_config import VOID, StudyDataConfig
+from harness.models.saved import save_network
 from harness.paths import TrialPaths
 
 MOST_PROBABILITIES = 200  # pictures of one trial, and then still images enough to look at:
@@ -113,20 +113,18 @@ def _drawn(
 
 
 def write_model(paths: TrialPaths, network: nn.Module) -> None:
-    """Write `best/model/`, which a plain `smp.from_pretrained` reads; replaces what was there.
+    """Write `best/model/`, which `harness.models.saved` reads; replaces what was there.
 
     Raises:
         OSError: it could not be written, e.g. on a full disk.
     """
-    movable: Any = network.to("cpu").to(memory_format=torch.contiguous_format)
+    movable = network.to("cpu").to(memory_format=torch.contiguous_format)
     with replacing_folder(paths.model) as folder:
         try:
-            movable.save_pretrained(folder)
+            save_network(movable, folder)
         except SafetensorError as error:  # its own kind, with the system's number in the text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
-        # The library's card says that the model was published, and under which licence.
-        (folder / "README.md").unlink(missing_ok=True)
 
 
 def write_probabilities(
@@ -142,14 +140,6 @@ def write_probabilities(
                 (folder / paths.probability(row, index).name).write_bytes(png(picture))
         for row, picture in decisions.items():
             (folder / paths.decision(row).name).write_bytes(png(picture))
-
-
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """A picture, (H, W) or RGB (H, W, 3), as a PNG file."""
-    stored = picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, ::-1])
-    done, data = cv2.imencode(".png", stored)
-    assert done
-    return data.tobytes()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """What a trial costs: parameters, arithmetic, memory."""
 
 import contextlib
+import math
 import re
-import sys
 from pathlib import Path
 
 import psutil
@@ -60,15 +60,14 @@ def reset_peak_memory(device: torch.device) -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in 10^6 bytes: of tensors on CUDA, else of this process."""
+    """Peak memory in 10^6 bytes: of tensors on CUDA, else of this process; NaN where not told."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    if sys.platform == "linux":
+    with contextlib.suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="ascii")
         if found := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
             return int(found[1]) * 1024 / 1e6
-    memory = psutil.Process().memory_info()
-    return float(getattr(memory, "peak_wset", memory.rss)) / 1e6
+    return math.nan
 
 
 def _one_line(error: Exception) -> str:

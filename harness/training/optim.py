@@ -64,7 +64,9 @@ def train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
     dropout and stochastic depth on.
     """
     network.train()
-    encoder: Any = network.encoder
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        return
     encoder.requires_grad_(not encoder_frozen)
     if encoder_frozen:
         encoder.eval()

@@ -99,7 +99,11 @@ def prepare(
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(seed, 0))
     network = build_network(
-        config.model, classes=data.n_outputs, in_channels=data.channels, pretrained=pretrained
+        config.model,
+        classes=data.n_outputs,
+        in_channels=data.channels,
+        pretrained=pretrained,
+        image_size=config.data.height_width,
     ).to(device)
     if device.type != "mps":
         network = network.to(memory_format=torch.channels_last)  # 30 % faster on CPU and GPU

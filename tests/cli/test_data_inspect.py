@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import albumentations as A  # noqa: N812 (its own convention)
 import cv2
 import pytest
 
@@ -28,6 +29,17 @@ def test_fine_data_is_0_and_prints_a_block(
     assert "3 pairs, 0 unusable" in out
     assert "The files fit this meaning:\ndata:\n  root: d\n  task: binary" in out
     assert len(list((workspace / "data/cache/looks").glob("*.npz"))) == 1
+
+
+def test_a_file_of_steps_is_found_where_run_finds_it(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(workspace / "d", 2)
+    (workspace / "search_spaces").mkdir(exist_ok=True)
+    steps = A.Compose([A.HorizontalFlip(p=1.0)])
+    A.save(steps, workspace / "search_spaces/mine.yaml", data_format="yaml")
+    code, _, err = run(capsys, "inspect", "d", "--augment", "mine.yaml", "--sheet", "x.png")
+    assert code == 0 and "sheet: x.png" in err
 
 
 def test_bad_files_are_2_and_can_be_skipped(

@@ -88,6 +88,21 @@ def test_second_call_reads_no_image(
     assert len(built(tmp_path)) == 1
 
 
+def test_building_is_announced_with_its_bytes_and_only_once(
+    tmp_path: Path, rows: list[SplitRow]
+) -> None:
+    """6 images of 16 x 20 x 3, their masks, and 2 truths of 18 x 18."""
+    said: list[int] = []
+
+    def starts(n_bytes: int) -> module.Progress:
+        said.append(n_bytes)
+        return lambda done, total: None
+
+    for _ in range(2):
+        opened(tmp_path, rows, starts=starts)
+    assert said == [6 * 16 * 20 * (3 + 1) + 2 * 18 * 18]
+
+
 def test_cache_cannot_be_written_through(tmp_path: Path, rows: list[SplitRow]) -> None:
     with pytest.raises(ValueError, match="read-only"):
         opened(tmp_path, rows).images[0, 0, 0, 0] = 1
@@ -150,13 +165,13 @@ def test_interruption_leaves_nothing(tmp_path: Path, rows: list[SplitRow]) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened(tmp_path, rows, progress=interrupt)
+        opened(tmp_path, rows, starts=lambda n_bytes: interrupt)
     assert built(tmp_path) == []
 
 
 def test_progress_counts_every_image(tmp_path: Path, rows: list[SplitRow]) -> None:
     calls: list[tuple[int, int]] = []
-    opened(tmp_path, rows, progress=lambda *done: calls.append(done))
+    opened(tmp_path, rows, starts=lambda n_bytes: lambda *done: calls.append(done))
     assert calls == [(done, 6) for done in range(1, 7)]
 
 

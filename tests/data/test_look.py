@@ -1,13 +1,16 @@
 """What is seen of each pair, and that it is kept by content."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from harness.data import decode as decoding
 from harness.data import look as looking
-from harness.data.look import look_at_all, look_over
+from harness.data.look import look_at_all, look_over, refuse_bad
 from harness.data.looks import Look, Seen, looks_path, read_looks, write_looks
 from harness.data.objects import count_objects
 from harness.data.sources import Dataset, open_folder
@@ -56,12 +59,56 @@ def test_bad_pairs_are_named_beside_the_good(tmp_path: Path) -> None:
         look_at_all(opened(tmp_path))
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_each_file_is_read_and_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Also where other pairs are known, and where a mask has no meaning yet."""
+    dataset = opened(folder(tmp_path / "d", 3))
+    if known:
+        look_at_all(dataset, cache=tmp_path / "looks")
+    for name in ("000", "001"):
+        save(tmp_path / f"d/images/{name}.png", picture(7 + int(name)))
+    save(tmp_path / "d/masks/001.png", np.arange(768, dtype=np.uint8).reshape(24, 32) // 4)
+    read, decoded = Counter[str](), Counter[str]()
+    read_bytes, decode = Path.read_bytes, decoding._decode
+
+    def counted_read(path: Path) -> bytes:
+        read[path.name + path.parent.name] += 1
+        return read_bytes(path)
+
+    def counted_decode(file: decoding.File, *how: Any) -> Any:
+        decoded[file.path.name + file.path.parent.name] += 1
+        return decode(file, *how)
+
+    monkeypatch.setattr(Path, "read_bytes", counted_read)
+    monkeypatch.setattr(decoding, "_decode", counted_decode)
+    overview = look_over(dataset, cache=tmp_path / "looks")
+    assert (len(overview.looks), len(overview.bad)) == (2, 1)
+    assert overview.bad[0].values is not None and overview.bad[0].values.kind == "indexed"
+    names = [f"{n}.png{kind}" for n in ("000", "001", "002") for kind in ("images", "masks")]
+    assert read == Counter(names)
+    assert set(decoded.values()) == {1}
+    assert ("002.pngmasks" in decoded) != known
+
+
+def test_many_bad_pairs_are_counted_and_the_remedy_stays(tmp_path: Path) -> None:
+    for path in sorted(folder(tmp_path, 23).glob("images/*")):
+        path.write_bytes(b"")
+    with pytest.raises(DataError) as raised:
+        refuse_bad(look_over(opened(tmp_path)))
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 22 and "019.png" in lines[19]
+    assert lines[20] == "... and 3 more"
+    assert lines[21].startswith("23 pairs cannot be used") and "--skip-bad" in lines[21]
+
+
 def test_the_second_time_nothing_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = opened(folder(tmp_path / "d", 3))
     first = look_at_all(dataset, cache=tmp_path / "looks")
-    monkeypatch.setattr(looking, "read_pair", None)
+    monkeypatch.setattr(looking, "decode_pair", None)
     again = look_at_all(dataset, cache=tmp_path / "looks")
     assert [as_plain(look) for look in again] == [as_plain(look) for look in first]
 

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text, viewable
-from harness.data_config import StudyDataConfig
+from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text
 from tests.data.make import Array8
 
 
@@ -83,10 +82,3 @@ def test_green_panel_is_found() -> None:
     image[170:230, 10:90] = (20, 160, 130)
     (box,) = burnt_in_panels(image)
     assert np.allclose(box, (170, 10, 60, 80), atol=4)
-
-
-def test_viewable_takes_range_and_first_channels() -> None:
-    deep = np.array([[[0, 5], [2048, 5], [4095, 5]]], np.uint16)
-    shown = viewable(deep, StudyDataConfig(channels=2, range=(0.0, 4095.0)))
-    assert shown[:, :, 0].tolist() == [[0, 128, 255]]
-    assert shown.shape == (1, 3, 3)

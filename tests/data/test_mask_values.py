@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.mask_values import describe_values, example_values, raw_mask
+from harness.data.decode import File, mask_samples
+from harness.data.headers import read_header
+from harness.data.mask_values import MaskValues, ValueKind, describe_values, example_values, joined
 from harness.data.pictures import read_mask
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
@@ -162,40 +164,78 @@ def _voc() -> bytes:
     return out.getvalue()
 
 
+def described(data: bytes) -> MaskValues:
+    return describe_values(mask_samples(File(Path("m"), data, read_header(data))))
+
+
+def _coloured(n: int) -> bytes:
+    mask = np.zeros((10, 100, 3), np.uint8)
+    mask[:, :n, 0] = np.arange(n)
+    return encode(".png", mask)
+
+
+def _trimap() -> Array8:
+    """A foreground of 64 px whose edge, 4 px wide, is grey."""
+    mask = np.zeros((128, 128), np.uint8)
+    mask[28:100, 28:100] = 128
+    mask[32:96, 32:96] = 255
+    return mask
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "values"),
     [
-        (encode(".png", 0 * square()), "empty", ("0",)),
-        (encode(".png", 255 * square()), "0/255", ("0", "255")),
-        (encode(".png", square()), "0/1", ("0", "1")),
-        (encode(".png", 3 * square()), "index 0..n", ("0", "3")),
-        (_voc(), "index 0..n", ("0", "2")),
-        (encode(".png", 150 * square()), "mid-grey", ("0", "150")),
-        (encode(".png", np.dstack([255 * square(), 0 * square(), 0 * square()])), "colours",
-         ("#000000", "#ff0000")),
+        (encode(".png", 0 * square()), "two-valued", ("0",)),
+        (encode(".png", 255 * square()), "two-valued", ("0", "255")),
+        (encode(".png", np.dstack([255 * square()] * 3)), "two-valued", ("0", "255")),
+        (encode(".png", square()), "two-valued", ("0", "1")),
+        (encode(".png", 3 * square()), "two-valued", ("0", "3")),
+        (encode(".png", 150 * square()), "two-valued", ("0", "150")),
+        (_voc(), "two-valued", ("0", "2")),
+        (encode(".png", np.arange(12, dtype=np.uint8).reshape(3, 4)), "indexed",
+         tuple(str(n) for n in range(12))),
+        (encode(".png", _trimap()), "indexed", ("0", "128", "255")),
+        (encode(".png", np.arange(64, dtype=np.uint8).reshape(8, 8)), "indexed",
+         tuple(str(n) for n in range(64))),
+        (encode(".png", np.arange(65, dtype=np.uint8).reshape(5, 13)), "grey", ()),
+        (_coloured(64), "colours", tuple(f"#{n:02x}0000" for n in range(64))),
+        (_coloured(65), "grey", ()),
     ],
 )  # fmt: skip
-def test_look_of_a_mask(tmp_path: Path, data: bytes, kind: str, values: tuple[str, ...]) -> None:
-    look = describe_values(raw_mask(save(tmp_path / "m.png", data), MAX_PIXELS))
-    assert (look.kind, look.values, look.n_values) == (kind, values, len(values))
-    assert look.n_changed == 0 and look.palette == (data == _voc())
+def test_values_of_a_mask(data: bytes, kind: ValueKind, values: tuple[str, ...]) -> None:
+    assert described(data) == MaskValues(kind, values)
 
 
-def test_look_counts_the_pixels_that_thresholding_changes(tmp_path: Path) -> None:
-    path = save(tmp_path / "m.jpg", _noisy())
-    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    look = describe_values(raw_mask(path, MAX_PIXELS))
-    assert look.kind == "jpeg noise around 0/255"
-    assert look.n_changed == np.count_nonzero((grey != 0) & (grey != 255)) > 0
-    assert look.n_values == len(np.unique(grey)) and not look.lossless
+def _many_edges() -> Array8:
+    """Stripes 4 px wide: JPEG leaves a fifth of their pixels between dark and bright."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, np.arange(64) % 8 < 4] = 255
+    return cv2.GaussianBlur(mask, (3, 3), 0)
 
 
-def test_look_shows_twenty_colours_of_many(tmp_path: Path) -> None:
-    mask = np.zeros((10, 30, 3), np.uint8)
-    mask[..., 0] = np.arange(30)
-    look = describe_values(raw_mask(save(tmp_path / "m.png", encode(".png", mask)), MAX_PIXELS))
-    assert look.n_values == 30 and len(look.values) == 20
-    assert look.values[:2] == ("#000000", "#010000")
+def test_noise_of_jpeg_is_near_an_edge_however_much_there_is() -> None:
+    """A third class is an area, however small: its share of the picture tells nothing."""
+    striped = encode(".jpg", _many_edges(), cv2.IMWRITE_JPEG_QUALITY, 90)
+    grey = cv2.imdecode(np.frombuffer(striped, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert ((grey > 8) & (grey < 246)).mean() > 0.2
+    assert described(striped) == MaskValues("noisy", ())
+    third = np.zeros((256, 256), np.uint8)
+    third[:128] = 255
+    third[180:210, 100:130] = 128  # 900 of 65,536 pixels
+    assert described(encode(".jpg", third)) == MaskValues("grey", ())
+
+
+def test_noise_that_was_saved_without_loss_is_noise() -> None:
+    jpeg = encode(".jpg", 255 * square(), cv2.IMWRITE_JPEG_QUALITY, 60)
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert len(np.unique(decoded)) > 2
+    assert described(encode(".png", np.asarray(decoded, np.uint8))) == MaskValues("noisy", ())
+
+
+def test_values_of_several_masks_are_in_order_of_number() -> None:
+    two = [MaskValues("two-valued", ("0", "10")), MaskValues("two-valued", ("0", "9"))]
+    assert joined(two) == MaskValues("indexed", ("0", "9", "10"))
+    assert joined([*two, MaskValues("grey", ())]) == MaskValues("grey", ())
 
 
 def test_example_of_values_is_what_the_settings_take() -> None:
@@ -222,5 +262,4 @@ def test_every_tenth_kvasir_mask_equals_thresholding() -> None:
     for path in sorted(root.iterdir())[::10]:
         expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127
         np.testing.assert_array_equal(read_mask([path], DATA, 100e6), expected)
-        look = describe_values(raw_mask(path, 100e6))
-        assert look.kind in ("0/255", "jpeg noise around 0/255"), path.name
+        assert described(path.read_bytes()).kind in ("two-valued", "noisy"), path.name

@@ -112,7 +112,7 @@ def test_every_bad_file_is_found_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         divided(data, SplitConfig(), progress=lambda *done: calls.append(done))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 2 and "001.png: not a JPEG" in lines[0]
+    assert len(lines) == 3 and "001.png: not a JPEG" in lines[0]
     assert "003.png: 32x24, but its mask 003.png is 32x25" in lines[1]
     assert calls == [(done, 6) for done in range(1, 7)]
 

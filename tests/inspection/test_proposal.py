@@ -8,8 +8,9 @@ import pytest
 
 from harness import strict_yaml
 from harness.data.look import BadPair, Overview
+from harness.data.mask_values import MaskValues
 from harness.data.sources import Dataset, Pair
-from harness.data.stored import MaskValues, Mode, Stored
+from harness.data.stored import Mode, Stored
 from harness.data_config import StudyDataConfig
 from harness.inspection.proposal import as_yaml, propose
 from tests.data.make import folder, save

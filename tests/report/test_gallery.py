@@ -1,4 +1,3 @@
-import base64
 from pathlib import Path
 
 import cv2
@@ -10,7 +9,6 @@ from harness.data.overlay import COLOURS
 from harness.data.splits import SplitRow, write_split
 from harness.errors import DataError
 from harness.report.gallery import build_gallery
-from harness.report.panels import data_uri
 from harness.report.tables import StudyTables, load_study
 from harness.training.metrics import entries_of, from_entries, per_image, read_scores, write_scores
 from tests.report.studies import Builder
@@ -149,21 +147,6 @@ def test_the_largest_false_alarm_is_shown_where_nothing_is_to_be_found(study: Bu
     assert shown[4].why == "nothing to find: the largest false alarm"
     assert shown[4].predictions[0].dice is None and shown[4].predictions[0].false_pixels == 9
     assert 2 not in shown
-
-
-def test_masks_become_exact_pictures_and_photographs_small_ones() -> None:
-    mask = np.zeros((40, 40), np.uint8)
-    mask[5:9, 7:30] = 255
-    head, data = data_uri(mask).split(",")
-    assert head == "data:image/png;base64"
-    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert (decoded == mask).all()
-    red = np.full((40, 40, 3), (250, 10, 10), np.uint8)
-    head, data = data_uri(red).split(",")
-    assert head == "data:image/webp;base64"
-    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
-    assert decoded is not None
-    assert decoded[20, 20] == pytest.approx([10, 10, 250], abs=8)  # BGR: red stayed red
 
 
 def test_a_split_that_is_none_is_an_error(study: Builder) -> None:

@@ -122,7 +122,10 @@ def test_the_copy_button_answers(driver: Any, report: Path) -> None:
     show(driver, report)
     driver.execute_script("document.querySelector('.copy').click()")
     text = "return document.querySelector('.copy').textContent"
-    WebDriverWait(driver, 10).until(lambda d: d.execute_script(text) in ("Copied", "Selected"))
+    answered = WebDriverWait(driver, 10).until(
+        lambda d: d.execute_script(text) in ("Copied", "Selected")
+    )
+    assert answered
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import ConfigError
+from harness.space.reading import space_from_dict
+from harness.space.schema import Legal
 from tests.space.spaces import problems_of, space_of
 
 SGD = "optim.name: {choices: [adamw, sgd]}"
@@ -164,3 +167,26 @@ def test_one_allowed_combination_is_enough(tmp_path: Path) -> None:
     )
     space = space_of(text, tmp_path)
     assert list(space.grid()) == [{"train.epochs": 50, "train.batch_size": 40}]
+
+
+def test_what_an_architecture_does_not_look_at_needs_a_condition() -> None:
+    legal = Legal(
+        values={"model.arch": ("Unet", "attention_unet")},
+        options={"Unet": (), "attention_unet": ("cbam",)},
+        idle={"attention_unet": ("model.encoder_name",)},
+    )
+    encoders = {"choices": ["resnet18", "resnet34"]}
+
+    def read(**parameters: object) -> None:
+        space_from_dict({"parameters": parameters}, place="s", legal=legal)
+
+    archs = {"choices": ["Unet", "attention_unet"]}
+    with pytest.raises(
+        ConfigError, match=r"cannot act under attention_unet; add `when: .*\[Unet\]"
+    ):
+        read(**{"model.arch": archs, "model.encoder_name": encoders})
+    there = encoders | {"when": {"model.arch": "attention_unet"}}
+    with pytest.raises(ConfigError, match="cannot act: attention_unet does not take it"):
+        read(**{"model.arch": archs, "model.encoder_name": there})
+    elsewhere = encoders | {"when": {"model.arch": "Unet"}}
+    read(**{"model.arch": archs, "model.encoder_name": elsewhere})

@@ -9,13 +9,15 @@ import torch
 
 from harness.config import ModelConfig
 from harness.models.build import build_network
-from harness.models.registry import ARCHS, check_model, option_names
-from harness.space.reading import Legal, read_space
+from harness.models.registry import ARCHS, check_model
+from harness.search.checks import legal_names
+from harness.space.reading import read_space
 from harness.space.schema import Space
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 NAMES = (
     "architectures",
+    "attention_unet",
     "baselines",
     "encoder-search",
     "encoders",
@@ -23,11 +25,10 @@ NAMES = (
     "quickstart",
     "unetpp",
 )
-LEGAL = Legal(values={"model.arch": ARCHS}, options={arch: option_names(arch) for arch in ARCHS})
 
 
 def shipped(name: str) -> Space:
-    return read_space(FOLDER / f"{name}.yaml", legal=LEGAL)
+    return read_space(FOLDER / f"{name}.yaml", legal=legal_names())
 
 
 def networks(space: Space) -> list[ModelConfig]:
@@ -56,6 +57,7 @@ def test_first_line_is_a_question_and_the_command_that_answers_it(name: str) -> 
     ("name", "expected"),
     [
         ("quickstart", 3 * 2),
+        ("attention_unet", 2**4),
         ("encoders", 4 * 3 * (2 + 1)),  # with U-Net++ two kinds of attention, with Linknet none
         ("unetpp", 3 * 2),
         ("baselines", 5),

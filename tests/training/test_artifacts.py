@@ -13,7 +13,6 @@ from harness.paths import TrialPaths
 from harness.training.artifacts import (
     overlay_epochs,
     overlay_indices,
-    png,
     replacing_folder,
     spread,
     write_model,
@@ -62,12 +61,6 @@ def test_overlay_shows_the_whole_image_with_its_hits(
     stored = load(str(pictures.root / pictures.rows[row].image))[:, :, ::-1]
     plain = cv2.resize(stored, (40, 40), interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(drawn - plain)[truth == 0].mean() < 25
-
-
-def test_pictures_survive_the_file(tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    (tmp_path / "x.png").write_bytes(png(picture))
-    assert np.array_equal(load(str(tmp_path / "x.png"))[:, :, ::-1], picture)
 
 
 def test_probabilities_replace_those_of_before(tmp_path: Path) -> None:

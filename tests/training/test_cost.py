@@ -51,6 +51,7 @@ def test_peak_memory_sees_what_was_held_since_the_reset_only() -> None:
     assert 100 < peak_memory_mb(CPU) - before < 250
 
 
-def test_peak_of_something_earlier_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "peak_memory_mb", lambda device: 1e6)
+@pytest.mark.parametrize("told", [1e6, float("nan")])
+def test_a_peak_that_is_not_ours_is_not_told(told: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "peak_memory_mb", lambda device: told)
     assert not reset_peak_memory(CPU)

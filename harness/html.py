@@ -1,0 +1,28 @@
+"""Pages of HTML that need nothing else: their look, and how they are filled."""
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files as resources
+from typing import Any, Final
+
+import jinja2
+
+ALONE: Final = "base-uri 'none'; form-action 'none'"  # in every page's Content-Security-Policy
+
+
+def render(package: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
+    """The page that `page.html.j2` of a package makes of `values`.
+
+    `style` is set to the rules that all pages share and the package's `page.css` after them. Text
+    is escaped unless the template says otherwise; a value that is missing is an error.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(filters)
+    style = part("harness", "html.css") + part(package, "page.css")
+    return environment.from_string(part(package, "page.html.j2")).render(style=style, **values)
+
+
+def part(package: str, name: str) -> str:
+    """A text file that is installed with a package."""
+    return resources(package).joinpath(name).read_text(encoding="utf-8")

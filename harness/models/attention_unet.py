@@ -1,0 +1,111 @@
+"""`attention_unet`: a U-Net whose residual blocks, ASPP, CBAM and attention gates are switches."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness import parts
+from harness.models.blocks import Aspp, AttentionGate, DoubleConv
+
+Width = Annotated[int, Field(ge=1, le=1024)]
+Rates = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, max_length=8)]
+
+
+class ContractingPath(nn.Module):
+    """The way down: (N, in_channels, H, W) to one feature map per level, the finest first.
+
+    Level i has `base_channels` · 2^i channels at 1 / 2^i of the size; a last level is the bottom.
+    """
+
+    def __init__(self, widths: list[int], n_in: int, *, residual: bool, cbam: int | None) -> None:
+        super().__init__()
+        pairs = zip([n_in, *widths], widths, strict=False)
+        self.levels = nn.ModuleList(
+            DoubleConv(before, width, residual=residual, cbam=cbam) for before, width in pairs
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = [self.levels[0](x)]
+        for level in list(self.levels)[1:]:
+            features.append(level(F.max_pool2d(features[-1], 2)))
+        return features
+
+
+class UpStep(nn.Module):
+    """One level up: twice the size, joined with the skip connection, two convolutions."""
+
+    def __init__(self, width: int, *, residual: bool, cbam: int | None, gate: bool) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+        self.gate = AttentionGate(width, 2 * width) if gate else None
+        self.convolutions = DoubleConv(2 * width, width, residual=residual, cbam=cbam)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        if self.gate is not None:
+            skip = self.gate(skip, coarse)
+        joined: Tensor = self.convolutions(torch.cat([skip, self.up(coarse)], dim=1))
+        return joined
+
+
+@parts.network("attention_unet")
+class AttentionUnet(nn.Module):
+    """Logits (N, classes, H, W) of images (N, in_channels, H, W); H and W divide by 2^depth.
+
+    With all switches off it is the U-Net of the paper, padded, with BatchNorm. It has an encoder of
+    its own, without pretrained weights.
+
+    Args:
+        encoder_depth: How often the size is halved; 4 in the paper.
+        base_channels: Of the first level; 64 in the paper. Each level down has twice as many.
+        residual: Residual blocks on both ways.
+        aspp: Atrous spatial pyramid pooling at the bottom.
+        aspp_rates: Its dilation rates; 6, 12, 18 in the paper, for inputs 16 times smaller.
+        cbam: Block attention in every block.
+        cbam_reduction: Its bottleneck; 16 in the paper.
+        up_attention: Attention gates on the skip connections.
+
+    Source:
+        Ronneberger et al. 2015, arXiv:1505.04597; the switches: see `harness.models.blocks`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        classes: int = 1,
+        encoder_depth: int = 4,
+        *,
+        base_channels: Width = 64,
+        residual: bool = False,
+        aspp: bool = False,
+        aspp_rates: Rates = [6, 12, 18],  # noqa: B006 - never changed
+        cbam: bool = False,
+        cbam_reduction: Width = 16,
+        up_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [base_channels * 2**i for i in range(encoder_depth + 1)]
+        reduction = cbam_reduction if cbam else None
+        self.stride = 2**encoder_depth
+        self.encoder = ContractingPath(widths, in_channels, residual=residual, cbam=reduction)
+        self.bottom = Aspp(widths[-1], aspp_rates) if aspp else nn.Identity()
+        self.steps = nn.ModuleList(
+            UpStep(width, residual=residual, cbam=reduction, gate=up_attention)
+            for width in reversed(widths[:-1])
+        )
+        self.head = nn.Conv2d(base_channels, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(
+                f"height and width must be divisible by {self.stride} (got {height} x {width})"
+            )
+        *skips, coarse = self.encoder(x)
+        coarse = self.bottom(coarse)
+        for step, skip in zip(self.steps, reversed(skips), strict=True):
+            coarse = step(coarse, skip)
+        logits: Tensor = self.head(coarse)
+        return logits

@@ -1,0 +1,63 @@
+"""`fcn`: the plain fully convolutional network, on any encoder."""
+
+from typing import Any, Literal
+
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import Tensor, nn
+
+from harness import parts
+
+
+@parts.network("fcn")
+class Fcn(nn.Module):
+    """Logits (N, classes, H, W) of images (N, in_channels, H, W).
+
+    A 1 × 1 convolution scores each stage of the encoder from the deepest to that of `stride`; from
+    coarse to fine each sum of scores is enlarged bilinearly and the next scores are added.
+
+    Args:
+        stride: Of the finest stage that is scored: 32, 16 and 8 are the paper's FCN-32s, FCN-16s
+            and FCN-8s. None: 8, or the deepest stage where that is finer.
+
+    Raises:
+        ValueError: no stage of the encoder has that stride.
+
+    Source:
+        Long, Shelhamer and Darrell 2015, arXiv:1411.4038; enlarged by plain interpolation, which
+        there is where the learned enlargement begins.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        classes: int = 1,
+        encoder_name: str = "resnet34",
+        encoder_depth: int = 5,
+        *,
+        stride: Literal[4, 8, 16, 32] | None = None,
+    ) -> None:
+        super().__init__()
+        deepest = 2**encoder_depth
+        if stride is not None and stride > deepest:
+            raise ValueError(f"stride {stride}: at encoder_depth {encoder_depth} it is {deepest}")
+        self.encoder: Any = get_encoder(
+            encoder_name, in_channels=in_channels, depth=encoder_depth, weights=None
+        )
+        finest = min(stride or 8, deepest)
+        widths = list(self.encoder.out_channels)
+        self.scored = [i for i in range(encoder_depth, 0, -1) if 2**i >= finest]
+        self.scores = nn.ModuleList(nn.Conv2d(widths[i], classes, 1) for i in self.scored)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.encoder(x)
+        total: Tensor | None = None
+        for i, score in zip(self.scored, self.scores, strict=True):
+            scores = score(features[i])
+            total = scores if total is None else scores + _enlarge(total, scores.shape[2:])
+        assert total is not None
+        return _enlarge(total, x.shape[2:])
+
+
+def _enlarge(scores: Tensor, size: Any) -> Tensor:
+    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,23 @@
+"""Under which licence an encoder and its weights come, as far as the libraries say."""
+
+import timm
+
+from harness.models.registry import TIMM_PREFIX
+
+# Beside the library's own MIT licence, which covers its code for all the others.
+_RESTRICTED = {
+    "mit_b": "NVIDIA source code licence: non-commercial",
+    "mobileone": "Apple's sample code licence",
+}
+
+
+def licence_of(encoder_name: str) -> str:
+    """A short line; data that the weights were trained on (ImageNet) has terms of its own."""
+    if encoder_name.startswith(TIMM_PREFIX):
+        settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
+        told = None if settings is None else settings.license
+        return f"{told} (timm)" if told else "not told by timm"
+    for family, licence in _RESTRICTED.items():
+        if encoder_name.startswith(family):
+            return licence
+    return "MIT code; weights as their authors publish them"

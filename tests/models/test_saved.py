@@ -1,0 +1,125 @@
+"""Networks written to a folder and read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from harness import parts
+from harness.config import ModelConfig, OptimConfig
+from harness.errors import ConfigError
+from harness.models.build import build_network, split_parameters
+from harness.models.registry import archs, check_model, idle_keys, option_names
+from harness.models.saved import load_network, save_network
+from harness.training.optim import build_optimizer, train_mode
+
+SMALL = {
+    "Unet": ModelConfig(encoder_name="resnet18", encoder_weights=None, encoder_depth=3),
+    "fcn": ModelConfig(
+        arch="fcn", encoder_name="resnet18", encoder_weights=None, options={"stride": 16}
+    ),
+    "attention_unet": ModelConfig(
+        arch="attention_unet",
+        encoder_depth=2,
+        options={"base_channels": 4, "aspp": True, "aspp_rates": [1, 2]},
+    ),
+}
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_what_is_saved_comes_back(arch: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL[arch], classes=2, in_channels=4).eval()
+    save_network(network, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    again = load_network(tmp_path)
+    image = torch.rand(1, 4, 32, 64)
+    with torch.no_grad():
+        assert torch.equal(again(image), network(image))
+    (tmp_path / "again").mkdir()
+    save_network(again, tmp_path / "again")
+    with torch.no_grad():
+        assert torch.equal(load_network(tmp_path / "again")(image), network(image))
+
+
+def test_what_is_no_saved_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no saved network"):
+        load_network(tmp_path)
+    about = {"format": 2, "network": "fcn", "arguments": {}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match="format 2"):
+        load_network(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(about | {"format": 1, "network": "fnc"}))
+    with pytest.raises(ConfigError, match="no architecture 'fnc'; did you mean fcn"):
+        load_network(tmp_path)
+
+
+def test_ours_stand_beside_those_of_the_library() -> None:
+    assert archs()[12:14] == ("attention_unet", "fcn")
+    assert option_names("fcn") == ("stride",)
+    assert "cbam" in option_names("attention_unet")
+    assert idle_keys("attention_unet") == {"model.encoder_name", "model.encoder_weights"}
+    assert idle_keys("Unet") == idle_keys("fcn") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "message"),
+    [
+        ("attention_unet", {"cbma": True}, "model.options.cbma: .* did you mean cbam"),
+        ("attention_unet", {"cbam": 1}, "model.options.cbam: .*valid boolean"),
+        ("attention_unet", {"aspp_rates": []}, "model.options.aspp_rates: .*at least 1 item"),
+        ("fcn", {"stride": 7}, "model.options.stride: .*4, 8, 16 or 32"),
+        ("FPN", {"decoder_dropout": "0.2"}, "model.options.decoder_dropout: .*valid number"),
+        ("DeepLabV3", {"encoder_output_stride": 4}, "encoder_output_stride: .*8 or 16"),
+    ],
+)
+def test_values_of_options_are_checked(arch: str, options: dict[str, object], message: str) -> None:
+    model = ModelConfig.model_validate({"arch": arch, "encoder_weights": None, "options": options})
+    with pytest.raises(ConfigError, match=message):
+        check_model(model)
+
+
+def test_a_network_of_somebody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without an encoder: one rate for all of it, and nothing to freeze."""
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+
+    @parts.network("dots")
+    class Dots(nn.Module):
+        def __init__(self, in_channels: int, classes: int, *, width: int = 4) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(in_channels, width, 1), nn.ReLU(), nn.Conv2d(width, classes, 1)
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x)  # type: ignore[no-any-return]
+
+    assert idle_keys("dots") >= {"model.encoder_name", "model.encoder_depth"}
+    network = build_network(ModelConfig(arch="dots", options={"width": 8}), in_channels=1)
+    encoder, rest = split_parameters(network)
+    assert encoder == [] and sum(p.numel() for p in rest) == 8 + 8 + 8 + 1
+    train_mode(network, encoder_frozen=True)
+    optimizer = build_optimizer(network, OptimConfig())
+    network(torch.rand(1, 1, 4, 4)).sum().backward()
+    optimizer.step()
+    save_network(network, tmp_path)
+    assert isinstance(load_network(tmp_path), Dots)
+
+
+def test_a_network_that_breaks_its_promises_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+
+    @parts.network("nothing")
+    def nothing(in_channels: int, classes: int) -> None:
+        return None
+
+    @parts.network("headless")
+    def headless(in_channels: int, classes: int, encoder_name: str) -> nn.Module:
+        return nn.Conv2d(in_channels, classes, 1)
+
+    with pytest.raises(ConfigError, match=r"nothing gave no torch.nn.Module \(.*test_saved.py\)"):
+        build_network(ModelConfig(arch="nothing"))
+    with pytest.raises(ConfigError, match=r"headless takes encoder_name but has no module"):
+        build_network(ModelConfig(arch="headless", encoder_weights=None))

@@ -1,0 +1,75 @@
+"""What launching does with data before the first trial."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.data import copies
+from harness.errors import UserError
+from harness.paths import Workspace
+from harness.search import launch as launching
+from harness.search.launch import Request, launch
+from tests.conftest import TINY
+from tests.data.make import folder
+from tests.search.fakes import Silence
+
+
+class Lines(Silence):
+    """Every line that is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.said.append(text)
+
+
+class EnoughError(UserError):
+    """The data is done with."""
+
+
+def launched(workspace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, **asked: bool) -> Lines:
+    """Launch up to the point where the split is made."""
+
+    def stop(networks: Sequence[object]) -> None:
+        raise EnoughError
+
+    monkeypatch.setattr(launching, "ensure_weights", stop)
+    request = Request(
+        Workspace(workspace), "s", TINY, device="cpu", asked={"data.root": str(data)}, **asked
+    )
+    lines = Lines()
+    with pytest.raises(EnoughError):
+        launch(request, lines)
+    return lines
+
+
+def test_copies_are_sought_once(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[int] = []
+    find = copies._alike
+
+    def counted(thumbnails: Sequence[copies.Thumbnail]) -> list[tuple[int, int]]:
+        sought.append(len(thumbnails))
+        return list(find(thumbnails))
+
+    monkeypatch.setattr(copies, "_alike", counted)
+    lines = launched(workspace, folder(tmp_path / "d", 10), monkeypatch)
+    assert sought == [10]
+    assert lines.said[-1] == "split 8 train, 1 val, 1 test images"
+
+
+def test_many_bad_files_leave_the_remedy_in_sight(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(tmp_path / "d", 31)
+    for path in sorted(data.glob("images/*"))[10:]:
+        path.write_bytes(b"")
+    request = Request(Workspace(workspace), "s", TINY, device="cpu", asked={"data.root": str(data)})
+    with pytest.raises(UserError, match=r"21 pairs cannot be used.*--skip-bad$"):
+        launch(request, Silence())
+    lines = launched(workspace, data, monkeypatch, skip_bad=True)
+    assert "21 of 31 pairs are left out (--skip-bad)" in lines.said
