@@ -11,6 +11,7 @@ from harness.records import Failure, read_epochs, read_record, read_records
 from harness.report.tables import load_study
 from harness.search.definition import Definition
 from harness.search.importing import bring_in, check_names, summary_of, tell_optuna
+from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.study import own_trials
 from tests.report.studies import Builder
@@ -235,3 +236,17 @@ def test_a_report_tells_imported_trials_apart(old: Builder) -> None:
     marks = [i for i, c in enumerate(sheet.columns) if c.title in ("repeats", "imported")]
     assert [[row[i].text for i in marks] for row in sheet.rows] == [["0", "old/5"], ["", "old/0"]]
     assert list(tables.trials["imported"]) == ["old/0", "old/1", "old/5"]
+
+
+def test_imported_trials_displace_no_model_and_can_be_the_best(old: Builder) -> None:
+    for number, loss in ((10, 0.39), (11, 0.41)):
+        old.trial(number, [loss], {"loss.dice": 0.1})
+        old.paths.trial(number).model.mkdir(parents=True)
+    record = old.trial(12, [0.2], {"loss.dice": 0.2}, imported="older/3")
+    for number in (0, 1, 3, 5):  # the others are no part of this
+        shutil.rmtree(old.paths.trial(number).root)
+    config = load_study(old.paths).config
+    keep = config.model_copy(update={"budget": config.budget.model_copy(update={"keep": 1})})
+    keeper = Keeper(old.paths, keep)
+    assert keeper.best == record
+    assert [old.paths.trial(n).model.exists() for n in (10, 11)] == [True, False]
