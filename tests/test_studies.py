@@ -1,9 +1,6 @@
 """Studies that follow on each other, as a user types them: repetitions, --from, from:."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -12,21 +9,9 @@ import pytest
 from harness import strict_yaml
 from harness.paths import StudyPaths
 from harness.records import read_records
-from tests.conftest import TINY
+from tests.conftest import TINY, harness_command
 
 pytestmark = pytest.mark.slow
-
-
-def harness(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *words],
-        cwd=workspace,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
 
 
 @pytest.mark.timeout(900)
@@ -38,7 +23,9 @@ def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> N
     data = ["--data", str(polyps)]
 
     # a space without parameters: one configuration on three seeds
-    done = harness(workspace, "run", "--space", "seeds", *data, "--trials", "3", "--pruner", "none")
+    done = harness_command(
+        workspace, "run", "--space", "seeds", *data, "--trials", "3", "--pruner", "none"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("repeats #0") == 2
     seeds = StudyPaths(workspace / "studies" / "seeds")
@@ -46,19 +33,19 @@ def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> N
     assert [record.repeats for record in records] == [None, 0, 0]
     assert len({record.seed for record in records}) == 3
     assert len({record.value for record in records}) > 1
-    report = harness(workspace, "report", "--study", "seeds")
+    report = harness_command(workspace, "report", "--study", "seeds")
     assert report.returncode == 0, report.stderr
     assert "2 degrees of freedom" in " ".join(report.stdout.split())
     assert "is not a lead" in seeds.report_html.read_text(encoding="utf-8")
 
     # a study over learning rates begins with them: they all have the default rate
     words = ["run", "--space", "rates", *data, "--from", "seeds", "--pruner", "none"]
-    done = harness(workspace, *words, "--trials", "1")
+    done = harness_command(workspace, *words, "--trials", "1")
     assert done.returncode == 0, done.stderr
     assert "3 trials of seeds fit and are imported; none is left out" in done.stderr
     rates = StudyPaths(workspace / "studies" / "rates")
     assert [r.imported for r in read_records(rates)] == ["seeds/0", "seeds/1", "seeds/2", None]
-    again = harness(workspace, *words, "--trials", "1")
+    again = harness_command(workspace, *words, "--trials", "1")
     assert "1 trials are finished, 1 were asked for: nothing to do" in again.stderr
     assert len(read_records(rates)) == 4
     with rates.trials_csv.open(newline="", encoding="utf-8") as handle:
@@ -76,14 +63,14 @@ def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> N
 
     # what does not fit is refused before anything is written
     words = ["run", "--space", "rates", "--study", "longer", *data, "--from", "seeds"]
-    refused = harness(workspace, *words, "--set", "train.epochs=3")
+    refused = harness_command(workspace, *words, "--set", "train.epochs=3")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert "train.epochs was 2 there and is 3 here: 3 trials (0, 1, 2)" in refused.stderr
     assert not (workspace / "studies" / "longer").exists()
 
     # the best of them hands its rate on
     words = ["run", "--space", "seeds", "--study", "taken", *data, "--trials", "1"]
-    done = harness(workspace, *words, "--set", "optim.lr=from:rates")
+    done = harness_command(workspace, *words, "--set", "optim.lr=from:rates")
     assert done.returncode == 0, done.stderr
     written = strict_yaml.load((workspace / "studies/taken/study.yaml").read_text(), place="s")
     best = min(read_records(rates), key=lambda record: (record.value, record.number))
