@@ -1,6 +1,6 @@
 """What `import harness` offers: run a study, open one, read its trials, write its report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +70,7 @@ def run_study(
     data: str | Path | None = None,
     trials: int | None = None,
     fixed: Mapping[str, Any] | None = None,
+    import_from: Sequence[str] = (),
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
@@ -86,7 +87,9 @@ def run_study(
         space: a space file (a path, or a name in search_spaces/), or the space as a dict.
         data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
         trials: finished trials in all, those of earlier calls included; None: as recorded, or 20.
-        fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`.
+        fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`;
+            `{"model.encoder_name": {"from": "encoders"}}` takes that of another study's best trial.
+        import_from: names of earlier studies whose finished trials are taken over where they fit.
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband or patient.
         seed: of the study; each trial's own seed follows from it.
@@ -122,6 +125,7 @@ def run_study(
         device=device,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),
+        import_from=tuple(import_from),
     )
     paths = launch(request, progress or LineProgress())
     done = Study(paths, place)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field
 
 from harness.data_config import SplitConfig, StudyDataConfig
+from harness.earlier_config import ImportConfig, TakenConfig
 from harness.loss_config import LOSS_PARTS, LossConfig, loss_names
 from harness.objective_config import METRICS, ObjectiveConfig
 from harness.parts_files import PartsConfig, parts_config
@@ -22,6 +23,7 @@ from harness.trial_groups import (
     OptionValue,
     Scalar,
     TrainConfig,
+    pair,
 )
 
 __all__ = [
@@ -135,6 +137,8 @@ class StudyConfig(Settings):
     parts: Annotated[PartsConfig | None, BeforeValidator(parts_config)] = Field(
         None, description="a Python file with networks, losses or metrics of the user's own"
     )
+    taken: dict[str, TakenConfig] = Field({}, description="fixed values from other studies")
+    imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(pair)] = ()
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod

@@ -50,6 +50,8 @@ class TrialRecord(BaseModel):
     ended: str | None = None
     failure: Failure | None = None
     mlflow_run_id: str | None = None
+    imported: str | None = None  # "<study>/<number>" of the trial it was taken from; None: our own
+    repeats: int | None = None  # number of the first trial with this configuration, seed aside
 
 
 def write_record(paths: TrialPaths, record: TrialRecord) -> None:

@@ -14,6 +14,7 @@ FLOOR = {
     "harness": 9,  # the package itself only forwards to the API
     "harness.config": 0,
     "harness.data_config": 0,
+    "harness.earlier_config": 0,
     "harness.errors": 0,
     "harness.files": 0,
     "harness.loss_config": 0,

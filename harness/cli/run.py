@@ -15,6 +15,7 @@ from harness.errors import ConfigError, nearest
 from harness.paths import Workspace
 from harness.settings import literal_values
 
+FROM = "from:"
 EXAMPLE = "Example: harness run --space encoders.yaml --trials 40 --set train.epochs=10"
 
 
@@ -34,7 +35,11 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE for every trial; may be repeated."),
+        typer.Option("--set", help="KEY=VALUE, or KEY=from:STUDY, for every trial; repeatable."),
+    ] = None,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Earlier study whose trials are imported; may be repeated."),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help="tpe, random, gp, qmc or grid.")] = None,
     pruner: Annotated[
@@ -70,6 +75,7 @@ def run(
             data=data,
             trials=trials,
             fixed=fixed,
+            import_from=from_ or (),
             sampler=sampler,
             pruner=pruner,
             seed=seed,
@@ -95,6 +101,8 @@ def run(
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """`["optim.lr=1e-3"]` → `{"optim.lr": 0.001}`; values are read as YAML.
 
+    `model.arch=from:encoders` is short for `model.arch={from: encoders}`.
+
     Raises:
         ConfigError: every setting that is not KEY=VALUE, or whose value is no YAML.
     """
@@ -104,6 +112,9 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not (key and equals):
             problems.append(f"--set {setting}: must be KEY=VALUE, e.g. --set train.epochs=10")
+            continue
+        if value.strip().startswith(FROM):
+            parsed[key.strip()] = {"from": value.strip().removeprefix(FROM).strip()}
             continue
         try:
             parsed[key.strip()] = strict_yaml.load(value, place=f"--set {key}").value

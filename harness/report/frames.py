@@ -36,6 +36,8 @@ def trials_frame(records: Sequence[TrialRecord], epochs: pd.DataFrame) -> pd.Dat
     columns |= {k: real([r.best.get(k) for r in records]) for k in best}
     columns |= {k: real([r.costs.get(k) for r in records]) for k in costs}
     columns["seed"] = pd.Series([r.seed for r in records], dtype="int64")
+    columns["repeats"] = whole([r.repeats for r in records])
+    columns["imported"] = _texts([r.imported for r in records])
     columns["attempt"] = pd.Series([r.attempt for r in records], dtype="int64")
     for name in ("device", "precision", "started", "ended"):
         columns[name] = _texts([getattr(record, name) for record in records])

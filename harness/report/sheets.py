@@ -53,6 +53,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
         _objective_column(tables),
         *(_quality_column(key) for key in quality),
         *_parameter_columns(tables, ranked),
+        *_mark_columns(ranked),
         Column("best epoch", "epoch whose weights are kept, of those planned"),
         *(Column(_COSTS[key][0], _COSTS[key][1]) for key in costs),
     ]
@@ -63,6 +64,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
             _share(record.value),
             *(_share(record.best.get(key)) for key in quality),
             *_parameter_cells(tables, record),
+            *_mark_cells(ranked, record),
             Cell(f"{record.best_epoch} / {record.epochs}", str(record.best_epoch or "")),
             *(_cost(key, record.costs.get(key)) for key in costs),
         )
@@ -80,6 +82,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
         Column("epochs", "epochs done, of those planned"),
         Column("best value so far", f"{tables.config.objective.metric}: best epoch that was run"),
         *_parameter_columns(tables, some),
+        *_mark_columns(some),
     ]
     rows = [
         (
@@ -87,6 +90,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
             Cell(f"{done[record.number]} / {record.epochs}", str(done[record.number])),
             _share(record.value),
             *_parameter_cells(tables, record),
+            *_mark_cells(some, record),
         )
         for record in some
     ]
@@ -198,6 +202,22 @@ def _parameter_cells(tables: StudyTables, record: TrialRecord) -> list[Cell]:
     return [
         _value(record.params[key]) if key in record.params else _ABSENT for key in tables.parameters
     ]
+
+
+def _mark_columns(records: Sequence[TrialRecord]) -> list[Column]:
+    """Repetitions and imported trials, where there are any."""
+    columns = []
+    if any(record.repeats is not None for record in records):
+        columns.append(Column("repeats", "first trial with the same configuration, seed aside"))
+    if any(record.imported is not None for record in records):
+        columns.append(Column("imported", "study and trial that it was taken from", ""))
+    return columns
+
+
+def _mark_cells(records: Sequence[TrialRecord], record: TrialRecord) -> list[Cell]:
+    marks = {"repeats": record.repeats, "imported": record.imported}
+    texts = {name: "" if mark is None else str(mark) for name, mark in marks.items()}
+    return [Cell(texts[column.title], texts[column.title]) for column in _mark_columns(records)]
 
 
 def _value(value: Any) -> Cell:

@@ -35,7 +35,8 @@ class StudyTables:
         trials: one row per trial, in order of number. Columns: number, state, value (objective at
             the best epoch), best_epoch, epochs_done, epochs_planned, each searched parameter by its
             full key (NaN where it was not in force, None where it is null), best/…, cost/…, seed,
-            attempt, device, precision, started, ended, failure, message.
+            repeats (first trial with that configuration), imported (`<study>/<number>` it was
+            taken from), attempt, device, precision, started, ended, failure, message.
         epochs: one row per trial and epoch. Columns: number, epoch (from 1) and every metric.
     """
 

@@ -28,6 +28,7 @@ from harness.search.pruners import build_pruner
 from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
+from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.space.schema import Choice
 
@@ -87,7 +88,7 @@ class Controller:
         Raises:
             StudyStoppedError: the same cause failed three trials in a row.
         """
-        grid = self._sampler.grid_size
+        grid = self._sampler.grid_left(self._study)
         self._wanted = trials if grid is None else min(trials, grid)
         self._progress.trials(self.finished(), self._wanted)
         self._enqueue()
@@ -108,17 +109,22 @@ class Controller:
                 self._on_event(event)
 
     def finished(self) -> int:
-        """Trials that are complete, pruned or failed."""
+        """Trials that are complete, pruned or failed; imported ones do not count."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return len(self._study.get_trials(deepcopy=False, states=states))
+        return len(own_trials(self._study, states))
 
     def _enqueue(self) -> None:
-        """Hand the space's own configurations to Optuna, once in the life of the study."""
+        """Hand the space's own configurations to Optuna, once in the life of the study.
+
+        A row that is there twice is trained twice, on two seeds.
+        """
         if ENQUEUED in self._study.user_attrs:
             return
         space = self._definition.space
-        for row in space.enqueue:
-            self._study.enqueue_trial(space.stored(row), skip_if_exists=True)
+        trials = self._study.get_trials(deepcopy=False)
+        n_there = sum("fixed_params" in trial.system_attrs for trial in trials)
+        for row in space.enqueue[n_there:]:  # the first ones, if this was interrupted
+            self._study.enqueue_trial(space.stored(row))
         self._study.set_user_attr(ENQUEUED, len(space.enqueue))
 
     def _begin(self) -> None:

@@ -14,6 +14,7 @@ from harness.data.splits import SplitRow, write_split
 from harness.errors import ConfigError
 from harness.parts_files import PartsFile
 from harness.paths import StudyPaths
+from harness.search.taking import Taking, as_taken, is_reference, take
 from harness.settings import flatten, nest
 from harness.space.reading import lay_over, read_space, space_from_dict
 from harness.space.schema import Legal, Space
@@ -65,11 +66,10 @@ def settle(
         return _continued(paths, stored, asked_space, asked, fixed, legal)
     chosen = asked_space or _named(stored, paths, legal) or Space()
     place = str(paths.study_yaml)
-    laid = lay_over(chosen, stored.get("fixed") or {}, place=place, legal=legal)
-    laid = lay_over(laid, fixed, place="--set", legal=legal)
+    laid, taken = _lay_both(chosen, stored.get("fixed") or {}, fixed, paths, legal)
     overlaid = _overlaid(stored, asked)
     fixed_values = loss_of_task(overlaid, laid) | laid.fixed
-    values = overlaid | {"fixed": fixed_values, "id": uuid.uuid4().hex}
+    values = overlaid | {"fixed": fixed_values, "taken": taken, "id": uuid.uuid4().hex}
     if isinstance(space, Path):
         values["space"] = space.name
     config = StudyConfig.from_mapping(values, place=place)
@@ -104,6 +104,47 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     config = config.model_copy(update={"budget": budget})
     files.write_text(paths.study_yaml, strict_yaml.dump(config.model_dump(mode="json")))
     return config
+
+
+def _lay_both(
+    space: Space,
+    stored: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    paths: StudyPaths,
+    legal: Legal,
+) -> tuple[Space, dict[str, Any]]:
+    """The space under study.yaml's fixed values and `--set`, and what of them was taken."""
+    lines = _fixed_lines(paths) if any(map(is_reference, stored.values())) else {}
+    place = str(paths.study_yaml)
+    first = take(stored, paths, lambda key: f"{place}:{lines.get(key, 1)}", legal)
+    second = take(fixed, paths, lambda key: "--set", legal)
+    problems = first.problems + second.problems
+    laid = space
+    for taking, name in ((first, place), (second, "--set")):
+        try:
+            laid = lay_over(laid, taking.fixed, place=name, legal=legal)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return laid, _still_taken(first, second, laid)
+
+
+def _still_taken(first: Taking, second: Taking, laid: Space) -> dict[str, Any]:
+    """What was taken and not replaced by a plain `--set`."""
+    both = first.taken | second.taken
+    return {
+        key: taken.model_dump(mode="json")
+        for key, taken in both.items()
+        if laid.fixed.get(key) == taken.value
+    }
+
+
+def _fixed_lines(paths: StudyPaths) -> dict[str, int]:
+    """The line of each fixed value in study.yaml."""
+    text = paths.study_yaml.read_text(encoding="utf-8")
+    document = strict_yaml.load(text, place=str(paths.study_yaml))
+    return {key: document.line(("fixed", key)) for key in document.value["fixed"]}
 
 
 def loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
@@ -147,8 +188,9 @@ def _named(stored: Mapping[str, Any], paths: StudyPaths, legal: Legal) -> Space 
 
 
 def _overlaid(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """study.yaml with what was asked laid over it; `fixed` keeps its dotted keys."""
-    whole = {"fixed", *(key for key, value in asked.items() if isinstance(value, Mapping))}
+    """study.yaml with what was asked laid over it; without `fixed` and `taken` (dotted keys)."""
+    mappings = (key for key, value in asked.items() if isinstance(value, Mapping))
+    whole = {"fixed", "taken", *mappings}
     groups = {key: value for key, value in stored.items() if key not in whole}
     return nest(flatten(groups) | dict(asked))
 
@@ -164,8 +206,10 @@ def _continued(
     place = str(paths.study_yaml)
     config = StudyConfig.from_mapping(stored, place=place)
     space = read_space(paths.space_yaml, legal=legal)
-    laid = lay_over(replace(space, fixed=config.fixed), fixed, place="--set", legal=legal)
-    wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | {"fixed": laid.fixed}, place=place)
+    plain = as_taken(fixed, paths, config)
+    laid = lay_over(replace(space, fixed=config.fixed), plain, place="--set", legal=legal)
+    same = {"fixed": laid.fixed, "taken": stored.get("taken") or {}}
+    wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | same, place=place)
     changes = _differences(config.definition(), wanted.definition())
     if asked_space is not None:
         changes += _differences(space.as_dict(), asked_space.as_dict(), "space: ")

@@ -5,7 +5,7 @@ Nothing is written before every check has passed.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from harness.search.checks import (
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.importing import bring_in, check_names, plan_imports, tell_optuna, tell_plan
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.stamp import take_stamp
@@ -60,6 +61,7 @@ class Request:
     parts: Path | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
+    import_from: Sequence[str] = ()  # names of earlier studies
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -96,12 +98,14 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     )
     split = take_split(request, paths, definition, source, progress)
     progress.stage(_split_line(split))
+    definition = _with_imports(request, paths, definition, split, augments, progress)
     ensure_weights(networks)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
             write_definition(paths, definition, split, augments, parts)
-        with_budget(paths, config, trials)
+        with_budget(paths, definition.config, trials)
+        bring_in(paths, definition)
         _run(request, paths, definition, root, split, trials, str(device), progress)
     return paths
 
@@ -119,6 +123,7 @@ def _run(
     workspace = request.workspace
     storage = open_storage(workspace.optuna_db)
     study = open_study(storage, paths.name, definition.config)
+    tell_optuna(study, paths, definition)
     mirror = Mirror(workspace, paths, definition.config)
     executor = LocalExecutor(paths.worker_log)
     with _closing(executor.close):
@@ -185,6 +190,25 @@ def take_split(
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
         progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
     return make_split(overview.dataset, overview.looks, definition.config.split, copies)
+
+
+def _with_imports(
+    request: Request,
+    paths: StudyPaths,
+    definition: Definition,
+    split: Sequence[SplitRow],
+    augments: Sequence[Path],
+    progress: Progress,
+) -> Definition:
+    """The definition with what it takes over from earlier studies; nothing is written."""
+    config = definition.config
+    if definition.begun:
+        check_names(request.import_from, paths, config)
+        return definition
+    names = request.import_from or [plan.study for plan in config.imports]
+    plans = plan_imports(names, paths, definition, split, augments)
+    tell_plan(plans, progress)
+    return replace(definition, config=config.model_copy(update={"imports": plans}))
 
 
 def _fill_caches(

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 
 from harness.config import SamplerConfig
 from harness.errors import ConfigError
+from harness.search.study import IMPORTED
 from harness.space.schema import Choice, Parameter, Space, Whole
 
 # After so many refusals the base sampler is stuck on forbidden ground: draw uniformly instead.
@@ -75,10 +76,15 @@ class SpaceSampler(BaseSampler):
         self._grid = list(space.grid()) if config.name == "grid" else []
         self._fallback = optuna.samplers.RandomSampler(seed=seed)
 
-    @property
-    def grid_size(self) -> int | None:
-        """How many configurations there are, when they are counted off one by one."""
-        return len(self._grid) if self._config.name == "grid" else None
+    def grid_left(self, study: optuna.Study) -> int | None:
+        """How many configurations this study trains, when they are counted off one by one.
+
+        Those of imported trials are done already.
+        """
+        if self._config.name != "grid":
+            return None
+        imported = [t.params for t in study.get_trials(deepcopy=False) if IMPORTED in t.user_attrs]
+        return sum(self._space.stored(point) not in imported for point in self._grid)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial

@@ -14,7 +14,7 @@ import logging
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,8 @@ class _Writer:
     """MLflow's client, and what it is known to hold already."""
 
     def __init__(self, workspace: Workspace, paths: StudyPaths, config: StudyConfig) -> None:
-        _quiet()
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         new = not workspace.mlflow_db.exists()
         self._client = mlflow.MlflowClient(f"sqlite:///{workspace.mlflow_db}")
         self._paths = paths
@@ -131,11 +132,12 @@ class _Writer:
         if number in self._closed or not trial.trial_json.exists():
             return
         record = read_record(trial.trial_json)
+        if record.imported is not None:
+            return  # it has its run already, in the study that trained it
         run_id = self._runs.get(number) or self._open_run(record, trial)
-        ended = record.state != "running"
         self._copy_metrics(run_id, record, trial)
         self._copy_overlays(run_id, number, trial)
-        if ended:
+        if record.state != "running":
             self._close_run(run_id, record, trial)
             self._closed.add(number)
 
@@ -243,6 +245,7 @@ class _Writer:
             "harness.git_commit": record.git_commit or "",
             "harness.versions": json.dumps(record.versions),
             "harness.failure": "" if record.failure is None else record.failure.cause,
+            "harness.repeats": "" if record.repeats is None else str(record.repeats),
         }
         self._client.log_batch(
             run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items() if v]
@@ -292,8 +295,3 @@ def _milliseconds(moment: str | None) -> int | None:
 def _write_ahead(database: Path) -> None:
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # kept in the file from now on
-
-
-def _quiet(names: Iterable[str] = ("mlflow", "alembic")) -> None:
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -13,8 +14,9 @@ from harness import files, strict_yaml
 from harness.config import TrialConfig
 from harness.execution.protocol import TrialTask
 from harness.paths import StudyPaths
-from harness.records import Failure, TrialRecord, read_record, write_record
+from harness.records import Failure, TrialRecord, read_record, read_records, write_record
 from harness.search.definition import Definition
+from harness.search.repeats import first_of_each, identity
 from harness.search.sampler import derive_seed, distribution_of, suggest
 from harness.search.stamp import Stamp
 
@@ -106,6 +108,11 @@ class TrialDesk:
             self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         )
 
+    @cached_property
+    def _first_of_each(self) -> dict[str, int]:
+        """Each configuration that was drawn, with the first trial that has it."""
+        return first_of_each(read_records(self.place.paths))
+
     def _new_record(self, trial: optuna.Trial) -> TrialRecord:
         values = suggest(self.definition.space, trial)
         config = self.definition.trial_config(values)
@@ -114,7 +121,7 @@ class TrialDesk:
             for p in self.definition.space.parameters
             if p.key in values
         }
-        return TrialRecord(
+        record = TrialRecord(
             study=self.place.paths.name,
             number=trial.number,
             state="running",
@@ -126,6 +133,8 @@ class TrialDesk:
             git_commit=self.stamp.git_commit,
             started=now(),
         )
+        first = self._first_of_each.setdefault(identity(record), record.number)
+        return record.model_copy(update={"repeats": first if first < record.number else None})
 
     def _written(self, trial: optuna.Trial, record: TrialRecord) -> Running:
         config = self.definition.trial_config(suggest(self.definition.space, trial))

@@ -81,6 +81,8 @@ def test_bad_setting(
         (["--space", "missing.yaml"], ["missing.yaml: no such search space"]),
         (["--space", "quickstrat.yaml"], ["did you mean quickstart.yaml?"]),
         (["--trials", "0"], ["--trials"]),
+        (["--from", "nowhere"], ["--from nowhere: no such study"]),
+        (["--set", "train.epochs=from:nowhere"], ["--set: train.epochs: no such study"]),
         (["--trails", "3"], ["--trails", "--trials"]),
     ],
 )
