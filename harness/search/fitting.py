@@ -39,6 +39,8 @@ def study_reasons(
     reasons = _unequal("objective", old.objective.model_dump(), new.objective.model_dump())
     theirs = old.data.model_dump(mode="json", exclude={"root"})
     reasons += _unequal("data", theirs, new.data.model_dump(mode="json", exclude={"root"}))
+    if old.parts is not None and old.parts != new.parts:
+        reasons.append(f"parts: {old.parts.file} there has other contents, or is not used here")
     for role in ROLES:
         before, after = _pictures(old_split, role), _pictures(split, role)
         if before != after:

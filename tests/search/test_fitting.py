@@ -4,6 +4,7 @@ import pytest
 
 from harness.config import TrialConfig
 from harness.data.splits import read_split
+from harness.parts_files import PartsConfig
 from harness.paths import StudyPaths
 from harness.search.definition import Definition
 from harness.search.fitting import fit, study_reasons
@@ -113,6 +114,11 @@ def test_studies_are_compared_by_objective_data_and_pictures(study: Builder) -> 
         "objective.direction: 'minimize' there, 'maximize' here",
     ]
     sized = old.model_copy(update={"data": old.data.model_copy(update={"eval_size": 64})})
+    mine = PartsConfig(file="parts.py", sha256="0" * 64)
+    own, other = (old.model_copy(update={"parts": p}) for p in (mine, None))
+    assert study_reasons(own, own, split, split) == study_reasons(other, own, split, split) == []
+    said = study_reasons(own, other, split, split)
+    assert said == ["parts: parts.py there has other contents, or is not used here"]
     assert study_reasons(old, sized, split, split) == ["data.eval_size: 32 there, 64 here"]
     moved = old.model_copy(update={"data": old.data.model_copy(update={"root": "elsewhere"})})
     assert study_reasons(old, moved, split, split[:-1]) == []  # the last one is of test
