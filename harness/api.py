@@ -165,6 +165,7 @@ def find_lr(
     seed: int = 0,
     name: str | None = None,
     skip_bad: bool = False,
+    parts: str | Path | None = None,
     device: str = "auto",
     workspace: str | Path = ".",
     progress: Progress | None = None,
@@ -181,6 +182,7 @@ def find_lr(
         steps: how many steps of training lie between them.
         seed: of weights, order and augmentation; `train.seed` overrides it.
         name: of the folder; None: the time.
+        parts: a Python file of networks and losses; None: that of the study.
 
     Raises:
         UserError: something must be changed first; nothing was written.
@@ -204,6 +206,7 @@ def find_lr(
         steps=steps,
         seed=seed,
         skip_bad=skip_bad,
+        parts=None if parts is None else Path(parts),
         device=device,
     )
     found = find_rates(request, progress or LineProgress())

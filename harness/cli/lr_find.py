@@ -39,6 +39,9 @@ def lr_find(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
     ] = False,
+    parts: Annotated[
+        Path | None, typer.Option(help="Python file of your own networks and losses.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: Annotated[Path, typer.Option(help="Folder of studies and data.")] = Path(),
 ) -> None:
@@ -60,6 +63,7 @@ def lr_find(
             seed=seed,
             name=name,
             skip_bad=skip_bad,
+            parts=parts,
             device=device,
             workspace=workspace,
             progress=progress,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from harness.data.cache import ImageCache, open_cache
 from harness.data.sources import find_data, source_folder
 from harness.errors import ConfigError, UserError, nearest
 from harness.models.weights import ensure_weights
+from harness.parts_files import load_packages
 from harness.paths import StudyPaths, TrialPaths, Workspace
 from harness.search.checks import check_augments, check_losses, check_networks, legal_names
 from harness.search.definition import Definition, loss_of_task
 from harness.search.launch import Request, take_split
+from harness.search.parts import take_parts
 from harness.search.progress import Progress
 from harness.space.reading import lay_over
 from harness.space.schema import Space
@@ -40,6 +43,7 @@ class RatesRequest:
     steps: int = 100
     seed: int = 0
     skip_bad: bool = False
+    parts: Path | None = None
     device: str = "auto"
 
 
@@ -70,6 +74,7 @@ def find_rates(request: RatesRequest, progress: Progress) -> Found:
         UserError: something must be changed first.
     """
     _check_range(request)
+    _load_parts(request, progress)
     paths, definition = _definition(request)
     config = definition.trial_config({})
     device = pick_device(request.device)
@@ -108,6 +113,15 @@ def _check_range(request: RatesRequest) -> None:
         problems.append(f"--seed {request.seed}: must be 0 to {2**32 - 1}")
     if problems:
         raise ConfigError(problems)
+
+
+def _load_parts(request: RatesRequest, progress: Progress) -> None:
+    """Networks and losses of packages, and of the study's file or the one that was asked for."""
+    for problem in load_packages():
+        progress.stage(problem)
+    workspace = request.workspace
+    named = workspace.study(request.study) if request.study else StudyPaths(workspace.root)
+    take_parts(named, request.parts)
 
 
 def _definition(request: RatesRequest) -> tuple[StudyPaths, Definition]:
