@@ -1,6 +1,6 @@
 """What `import harness` offers: run a study, open one, read its trials, write its report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ def run_study(
     pruner: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     device: str = "auto",
     workspace: str | Path = ".",
     progress: Progress | None = None,
@@ -80,14 +82,17 @@ def run_study(
 
     Args:
         study: its name; None takes the stem of the space file.
-        space: a space file (a path, or a name in search_spaces/), or the space as a dict.
+        space: a space file, YAML or CSV (a path, or a name in search_spaces/), or a dict.
         data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
-        trials: finished trials in all, those of earlier calls included; None: as recorded, or 20.
+        trials: finished trials in all, those of earlier calls included; None: as recorded, else as
+            many as a CSV has rows, else 20.
         fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`.
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband or patient.
         seed: of the study; each trial's own seed follows from it.
         skip_bad: leave out the pairs that cannot be used when the split is made.
+        label: columns of a CSV space that are kept as tags of the trials.
+        ignore: columns of a CSV space that are left out.
         device: auto, cpu, cuda, cuda:1 or mps.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
@@ -114,6 +119,8 @@ def run_study(
         space=str(space) if isinstance(space, Path) else space,
         trials=trials,
         skip_bad=skip_bad,
+        label=tuple(label),
+        ignore=tuple(ignore),
         device=device,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),

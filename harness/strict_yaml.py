@@ -172,14 +172,14 @@ class _Reading:
         if node.style is not None:  # type: ignore[attr-defined]  # quoted or block: always text
             return node.value
         try:
-            return _plain(node.value)
+            return plain_scalar(node.value)
         except ValueError:
             shown = node.value if len(node.value) <= 40 else f"{node.value[:40]}…"
             self.problems.append((_line(node), f"{shown}: too large a number"))
             return None
 
 
-def _plain(text: str) -> Any:
+def plain_scalar(text: str) -> Any:
     """The value of an unquoted scalar. Raises ValueError for a number too large to hold."""
     if _NULL.fullmatch(text):
         return None

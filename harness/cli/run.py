@@ -26,7 +26,11 @@ def run(
         str | None, typer.Option(help="Name of the study; else that of the space file.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Finished trials in all, earlier ones included.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Finished trials in all, earlier ones included; a CSV's rows, else 20.",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -45,6 +49,14 @@ def run(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
     ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV space kept as a tag; may be repeated."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV space left out; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
@@ -70,6 +82,8 @@ def run(
             pruner=pruner,
             seed=seed,
             skip_bad=skip_bad,
+            label=label or (),
+            ignore=ignore or (),
             device=device,
             workspace=workspace,
             progress=progress,

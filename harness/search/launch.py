@@ -54,6 +54,8 @@ class Request:
     trials: int | None = None
     device: str = "auto"
     skip_bad: bool = False
+    label: Sequence[str] = ()  # columns of a CSV space
+    ignore: Sequence[str] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
 
@@ -68,10 +70,17 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     space = _space(request)
     paths = request.workspace.study(_name(request, space))
     definition = settle(
-        paths, space=space, asked=request.asked, fixed=request.fixed, legal=legal_names()
+        paths,
+        space=space,
+        asked=request.asked,
+        fixed=request.fixed,
+        legal=legal_names(),
+        label=request.label,
+        ignore=request.ignore,
     )
     config = definition.config
-    trials = request.trials or config.budget.trials or DEFAULT_TRIALS
+    listed = len(definition.space.rows)
+    trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
     device = pick_device(request.device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
@@ -226,6 +235,13 @@ def _device_line(device: torch.device) -> str:
 
 def _plan_line(done: int, trials: int, space: Space) -> str:
     parameters = f"space of {len(space.parameters)} parameters"
+    if space.rows:
+        parameters = f"space of {len(space.rows)} rows, each is trained once"
+        if done >= len(space.rows):
+            return f"all {len(space.rows)} rows of the space are trained: nothing to do"
+        if trials > len(space.rows):
+            parameters += f" and then the study ends, though {trials} trials were asked for"
+            trials = len(space.rows)
     if done >= trials:
         return f"{done} trials are finished, {trials} were asked for: nothing to do"
     if done:

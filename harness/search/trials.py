@@ -15,7 +15,7 @@ from harness.execution.protocol import TrialTask
 from harness.paths import StudyPaths
 from harness.records import Failure, TrialRecord, read_record, write_record
 from harness.search.definition import Definition
-from harness.search.sampler import derive_seed, distribution_of, suggest
+from harness.search.sampler import derive_seed, distribution_of, row_of, suggest
 from harness.search.stamp import Stamp
 
 
@@ -119,12 +119,17 @@ class TrialDesk:
             state="running",
             params=dict(trial.params),
             distributions=distributions,
+            labels=self._labels(trial.number),
             epochs=config.train.epochs,
             seed=derive_seed(self.definition.config.seed, trial.number) if seed is None else seed,
             versions=self.stamp.versions,
             git_commit=self.stamp.git_commit,
             started=now(),
         )
+
+    def _labels(self, number: int) -> dict[str, str]:
+        labels = self.definition.space.labels
+        return dict(labels[row_of(self.study, number)]) if labels else {}
 
     def _written(self, trial: optuna.Trial, record: TrialRecord) -> Running:
         config = self.definition.trial_config(suggest(self.definition.space, trial))
