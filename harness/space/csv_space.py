@@ -80,10 +80,11 @@ def _lines(data: bytes, place: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with anything in them, each with the line where it begins."""
     text = _text(data, place)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    start = 1
+    start, headed = 1, False
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(cell.strip() for cell in cells) or (len(cells) > 1 and not headed):
+                headed = True
                 yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
@@ -245,7 +246,8 @@ class _Rows:
     def space(self) -> Space:
         """The space, once all rows are read. Raises ConfigError with every problem."""
         if not self.rows and not self.problems:
-            self.problems.add((self.header.line,), "no rows below the header; one row is one trial")
+            what = "none below the header; one row is one trial"
+            self.problems.add((self.header.line,), what, name="rows")
         for key in () if self.problems else self.header.keys.values():
             what = never_acts(key, self.rows, self.beside)
             if what is not None:

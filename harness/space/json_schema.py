@@ -144,7 +144,7 @@ def _parameter(value: Schema) -> Schema:
         "description": value.get("description", ""),
         "properties": properties,
         "additionalProperties": False,
-        "oneOf": [*kinds, {"allOf": [lows, highs]}],
+        "oneOf": [*kinds, {"allOf": [lows, highs], "not": _any_of("choices", "values", "value")}],
     }
 
 

@@ -67,11 +67,14 @@ def read_space(
         if given:
             raise ConfigError(f"{option} {given[0]}: acts on a CSV of combinations; this is YAML")
     try:
-        document = strict_yaml.load(data.decode("utf-8"), place=place)
+        document = strict_yaml.read(data.decode("utf-8"), place=place)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{place}:{line}: not UTF-8 text, so not a search space") from None
-    return _Reader(document.value, legal, Problems(place, document.line)).read()
+    problems = Problems(place, document.line, unread=document.unread)
+    for line, what in document.problems:
+        problems.add_line(line, what)
+    return _Reader(document.value, legal, problems).read()
 
 
 def space_from_dict(value: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
@@ -116,6 +119,7 @@ class _Reader:
     searched: set[str] = field(default_factory=set)  # full keys, also of what could not be read
     parameters: dict[str, Parameter] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
+    never: set[str] = field(default_factory=set)  # full keys under `fixed`, never searched
 
     def read(self) -> Space:
         self._check_sections()
@@ -123,6 +127,8 @@ class _Reader:
             return self._read_listed()
         self._read_parameters()
         self.read_fixed()
+        if not isinstance(self.document.get("parameters") or {}, dict):
+            self.problems.raise_any()  # what refers to them can be neither right nor wrong
         self._read_conditions()
         ordered = self._ordered()
         forbid, enqueue = self._read_forbid(), self._read_enqueue()
@@ -130,7 +136,6 @@ class _Reader:
         for key, what in checks.unfit(space, self.legal, self.problems.broken):
             section = "parameters" if key in self.parameters else "fixed"
             self.problems.add(self._written(section, key), what, name=key)
-        self.problems.raise_any()
         check_rows(space, self.problems)
         self.problems.raise_any()
         reason = checks.nothing_allowed(space)
@@ -190,6 +195,8 @@ class _Reader:
             if key is None:
                 continue
             problem = problem_with(key, value, self.legal)
+            if key not in self.searched:
+                self.never.add(key)
             if key in self.searched:
                 self.problems.add(path, self._both(), name=key)
             elif problem is not None:
@@ -211,7 +218,6 @@ class _Reader:
             value = self.document.get(name)
             if value is not None and not isinstance(value, kind):
                 self.problems.add((name,), f"must be a {word} (got {shown(value)})")
-        self.problems.raise_any()
         for name, value in self.document.items():
             problem = self._section_problem(name, value)
             if problem is not None:
@@ -230,7 +236,7 @@ class _Reader:
     def _section(self, name: str) -> Any:
         """A section of the document, empty where it is absent or null."""
         value = self.document.get(name)
-        return _KINDS[name][0]() if value is None else value
+        return value if isinstance(value, _KINDS[name][0]) else _KINDS[name][0]()
 
     def _key(self, short: str, path: Spot, taken: set[str]) -> str | None:
         """The full key, entered among those taken; None after noting why there is none."""
@@ -281,13 +287,13 @@ class _Reader:
         return read_condition(written, path, self.parameters, self.legal, self.problems, name)
 
     def _ordered(self) -> tuple[Parameter, ...]:
-        found = list(self.parameters.values())
-        keys = circle(found)
-        if keys:
+        while keys := circle(list(self.parameters.values())):
             what = f"conditions in a circle: {' → '.join(keys)}"
-            self.problems.add((*self._written("parameters", keys[0]), "when"), what, name="when")
-            self.problems.raise_any()
-        return in_order(found)
+            spot = (*self._written("parameters", keys[0]), "when")
+            self.problems.add(spot, what, name="when", breaks=keys)
+            for key in set(keys):
+                del self.parameters[key]
+        return in_order(list(self.parameters.values()))
 
     def _read_forbid(self) -> tuple[Condition, ...]:
         rules: list[Condition] = []
@@ -295,9 +301,10 @@ class _Reader:
             rule = self._condition(written, ("forbid", i), "forbid")
             if rule is None:
                 continue
-            if not (self.searched | self.problems.broken) & set(rule):
+            if not (self.searched | self.problems.broken - self.never) & set(rule):
                 what = "names no searched key, so it forbids everything or nothing"
                 self.problems.add(("forbid", i), what, name="forbid")
+                continue
             rules.append(rule)
         return tuple(rules)
 
@@ -315,7 +322,7 @@ class _Reader:
             return row
         for short, value in written.items():
             key = self._key(short, (*path, short), taken)
-            if key is None or key in self.problems.broken:
+            if key is None or key in self.problems.broken - self.never:
                 continue
             try:
                 row[key] = row_value(key, value, self.parameters, self.fixed)
