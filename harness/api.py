@@ -76,6 +76,8 @@ def run_study(
     seed: int | None = None,
     skip_bad: bool = False,
     parts: str | Path | None = None,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     device: str = "auto",
     workspace: str | Path = ".",
     progress: Progress | None = None,
@@ -84,9 +86,10 @@ def run_study(
 
     Args:
         study: its name; None takes the stem of the space file.
-        space: a space file (a path, or a name in search_spaces/), or the space as a dict.
+        space: a space file, YAML or CSV (a path, or a name in search_spaces/), or a dict.
         data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
-        trials: finished trials in all, those of earlier calls included; None: as recorded, or 20.
+        trials: finished trials in all, those of earlier calls included; None: as recorded, else as
+            many as a CSV has rows, else 20.
         fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`;
             `{"model.encoder_name": {"from": "encoders"}}` takes that of another study's best trial.
         import_from: names of earlier studies whose finished trials are taken over where they fit.
@@ -95,6 +98,8 @@ def run_study(
         seed: of the study; each trial's own seed follows from it.
         skip_bad: leave out the pairs that cannot be used when the split is made.
         parts: a Python file that registers networks, losses or metrics; copied into the study.
+        label: columns of a CSV space that are kept as tags of the trials.
+        ignore: columns of a CSV space that are left out.
         device: auto, cpu, cuda, cuda:1 or mps.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
@@ -122,6 +127,8 @@ def run_study(
         trials=trials,
         skip_bad=skip_bad,
         parts=None if parts is None else Path(parts),
+        label=tuple(label),
+        ignore=tuple(ignore),
         device=device,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),

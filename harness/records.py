@@ -34,6 +34,7 @@ class TrialRecord(BaseModel):
     state: TrialState
     params: dict[str, ParameterValue]  # searched parameters by full key; absent where not in force
     distributions: dict[str, dict[str, Any]]  # Optuna's JSON of each parameter's distribution
+    labels: dict[str, str] = {}  # tags of its row, where the space is a list of rows
     epochs: int  # planned
     seed: int
     attempt: int = 1

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import data, lr_find, report, run, ui
+from harness.cli import config, data, lr_find, report, run, trials, ui
 from harness.errors import HarnessError, UserError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(report.report)
+app.command()(trials.trials)
+app.command()(config.config)
 app.add_typer(data.app, name="data")
 app.command("lr-find")(lr_find.lr_find)
 app.command()(ui.ui)

@@ -27,7 +27,11 @@ def run(
         str | None, typer.Option(help="Name of the study; else that of the space file.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Finished trials in all, earlier ones included.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Finished trials in all, earlier ones included; a CSV's rows, else 20.",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -53,6 +57,14 @@ def run(
     parts: Annotated[
         Path | None,
         typer.Option(help="Python file with networks, losses or metrics of your own."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV space kept as a tag; may be repeated."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV space left out; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: Annotated[
@@ -81,6 +93,8 @@ def run(
             seed=seed,
             skip_bad=skip_bad,
             parts=parts,
+            label=label or (),
+            ignore=ignore or (),
             device=device,
             workspace=workspace,
             progress=progress,

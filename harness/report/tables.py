@@ -33,7 +33,8 @@ class StudyTables:
     Attributes:
         space: `space.yaml` as a mapping; {} where it is missing.
         trials: one row per trial, in order of number. Columns: number, state, value (objective at
-            the best epoch), best_epoch, epochs_done, epochs_planned, each searched parameter by its
+            the best epoch), best_epoch, epochs_done, epochs_planned, label.… (tags of a
+            row of a CSV), each searched parameter by its
             full key (NaN where it was not in force, None where it is null), best/…, cost/…, seed,
             repeats (first trial with that configuration), imported (`<study>/<number>` it was
             taken from), attempt, device, precision, started, ended, failure, message.
@@ -154,7 +155,7 @@ def best_configuration(tables: StudyTables) -> str:
     if not ranked:
         return ""
     record = ranked[0]
-    flat = _trial_settings(tables, record)
+    flat = trial_settings(tables, record)
     searched = {key: flat.get(key, value) for key, value in record.params.items()}
     rest = {key: value for key, value in flat.items() if key not in searched}
     lines = [
@@ -225,7 +226,7 @@ def _in_memory(tables: StudyTables, records: list[TrialRecord]) -> optuna.Study:
     return study
 
 
-def _trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
+def trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
     """Every setting of a trial by its full key, from its config.yaml; {} where that is missing."""
     path = tables.paths.trial(record.number).config_yaml
     if not path.is_file():

@@ -16,6 +16,7 @@ from harness.parts_files import PartsFile
 from harness.paths import StudyPaths
 from harness.search.taking import Taking, as_taken, is_reference, take
 from harness.settings import flatten, nest
+from harness.space.listed import check_listed
 from harness.space.reading import lay_over, read_space, space_from_dict
 from harness.space.schema import Legal, Space
 
@@ -45,6 +46,8 @@ def settle(
     asked: Mapping[str, Any],
     fixed: Mapping[str, Any],
     legal: Legal,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> Definition:
     """The definition of a study, from its files and from what was asked for now.
 
@@ -55,13 +58,20 @@ def settle(
             mapping replaces a whole group.
         fixed: `--set`: full keys of the trial configuration.
         legal: names that floor 0 does not know (architectures, encoders, options).
+        label: columns of a CSV kept as tags.
+        ignore: columns of a CSV left out.
 
     Raises:
         ConfigError: for illegal settings, or when a study that has begun would change.
     """
     stored = _stored(paths)
     begun = stored.get("id") is not None and paths.space_yaml.exists()
-    asked_space = _read(space, legal) if space is not None else None
+    beside = dict(stored.get("fixed") or {}) | dict(fixed)
+    asked_space = None
+    if space is not None:
+        asked_space = _read(space, legal, label=label, ignore=ignore, beside=beside)
+    elif label or ignore:
+        raise ConfigError("--label and --ignore name columns of a --space that is a CSV")
     if begun:
         return _continued(paths, stored, asked_space, asked, fixed, legal)
     chosen = asked_space or _named(stored, paths, legal) or Space()
@@ -73,7 +83,9 @@ def settle(
     if isinstance(space, Path):
         values["space"] = space.name
     config = StudyConfig.from_mapping(values, place=place)
-    return Definition(config, chosen, begun=False)
+    definition = Definition(config, chosen, begun=False)
+    check_listed(definition.space, legal)
+    return definition
 
 
 def write_definition(
@@ -169,9 +181,18 @@ def _stored(paths: StudyPaths) -> dict[str, Any]:
     return value
 
 
-def _read(space: Path | Mapping[str, Any], legal: Legal) -> Space:
+def _read(
+    space: Path | Mapping[str, Any],
+    legal: Legal,
+    *,
+    label: Sequence[str],
+    ignore: Sequence[str],
+    beside: Mapping[str, Any],
+) -> Space:
     if isinstance(space, Path):
-        return read_space(space, legal=legal)
+        return read_space(space, legal=legal, label=label, ignore=ignore, beside=beside)
+    if label or ignore:
+        raise ConfigError("label and ignore name columns of a CSV; this space is a mapping")
     return space_from_dict(space, place="space", legal=legal)
 
 
@@ -226,10 +247,19 @@ def _continued(
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    before, after = (flatten(json.loads(json.dumps(side))) for side in (old, new))
+    before, after = (flatten(_numbered(json.loads(json.dumps(side)))) for side in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
     return [
         f"{prefix}{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
         for key in keys
         if before.get(key, "absent") != after.get(key, "absent")
     ]
+
+
+def _numbered(value: Any) -> Any:
+    """Lists of mappings as mappings from their numbers, so that one row differs, not the list."""
+    if isinstance(value, dict):
+        return {key: _numbered(item) for key, item in value.items()}
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return {str(i + 1): _numbered(item) for i, item in enumerate(value)}
+    return value

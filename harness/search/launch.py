@@ -59,6 +59,8 @@ class Request:
     device: str = "auto"
     skip_bad: bool = False
     parts: Path | None = None
+    label: Sequence[str] = ()  # columns of a CSV space
+    ignore: Sequence[str] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
     import_from: Sequence[str] = ()  # names of earlier studies
@@ -82,9 +84,12 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         asked=dict(request.asked) | as_asked(parts),
         fixed=request.fixed,
         legal=legal_names(),
+        label=request.label,
+        ignore=request.ignore,
     )
     config = definition.config
-    trials = request.trials or config.budget.trials or DEFAULT_TRIALS
+    listed = len(definition.space.rows)
+    trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
     device = pick_device(request.device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
@@ -265,6 +270,13 @@ def _device_line(device: torch.device) -> str:
 
 def _plan_line(done: int, trials: int, space: Space) -> str:
     parameters = f"space of {len(space.parameters)} parameters"
+    if space.rows:
+        parameters = f"space of {len(space.rows)} rows, each is trained once"
+        if done >= len(space.rows):
+            return f"all {len(space.rows)} rows of the space are trained: nothing to do"
+        if trials > len(space.rows):
+            parameters += f" and then the study ends, though {trials} trials were asked for"
+            trials = len(space.rows)
     if done >= trials:
         return f"{done} trials are finished, {trials} were asked for: nothing to do"
     if done:

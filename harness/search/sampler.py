@@ -52,8 +52,9 @@ def external_value(parameter: Parameter, stored: Any) -> Any:
 def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
     """The values of all parameters that apply, asked from `trial` in the space's order."""
     values: dict[str, Any] = {}
+    listed = set(trial.relative_params) if space.rows else set(space.by_key)
     for parameter in space.parameters:
-        if space.applies(parameter, values):
+        if parameter.key in listed and space.applies(parameter, values):
             stored = _ask(trial, parameter)
             values[parameter.key] = external_value(parameter, stored)
     return values
@@ -81,6 +82,8 @@ class SpaceSampler(BaseSampler):
 
         Those of imported trials are done already.
         """
+        if self._space.rows:
+            return len(self._space.rows)
         if self._config.name != "grid":
             return None
         imported = [t.params for t in study.get_trials(deepcopy=False) if IMPORTED in t.user_attrs]
@@ -97,6 +100,8 @@ class SpaceSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
+        if self._space.rows:
+            return self._space.stored(self._space.rows[row_of(study, trial.number)])
         given = trial.system_attrs.get("fixed_params", {}) | trial.params
         if self._config.name == "grid" and not given:
             return self._grid_point(study, trial)
@@ -178,6 +183,12 @@ class SpaceSampler(BaseSampler):
         points = (self._space.stored(point) for point in self._grid)
         free = itertools.filterfalse(lambda point: point in taken, points)
         return next(free, {})
+
+
+def row_of(study: optuna.Study, number: int) -> int:
+    """Which row of a listed space a trial trains: the trials take them in order, imported aside."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(t.number < number and IMPORTED not in t.user_attrs for t in trials)
 
 
 def derive_seed(*parts: int) -> int:

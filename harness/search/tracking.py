@@ -185,6 +185,7 @@ class _Writer:
         run_id = self._find_run(f"tags.`{TRIAL_TAG}` = '{label}'")
         if run_id is None:
             tags = {TRIAL_TAG: label, ROLE_TAG: "trial", "mlflow.parentRunId": self._parent}
+            tags |= _label_tags(record.labels)
             run = self._client.create_run(
                 self._experiment,
                 start_time=_milliseconds(record.started),
@@ -281,6 +282,14 @@ def _params(flat: dict[str, Any]) -> list[Param]:
         Param(key, (json.dumps(v) if isinstance(v, list | dict) else str(v))[:LONGEST_PARAM])
         for key, v in flat.items()
     ]
+
+
+def _label_tags(labels: dict[str, str]) -> dict[str, str]:
+    """Labels as tags of MLflow, whose keys have few signs and some 250 letters."""
+    return {
+        f"label.{re.sub(r'[^A-Za-z0-9_. -]', '_', name)[:200]}": text
+        for name, text in labels.items()
+    }
 
 
 def _epoch_and_row(path: Path) -> tuple[int, int]:

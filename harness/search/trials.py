@@ -17,7 +17,7 @@ from harness.paths import StudyPaths
 from harness.records import Failure, TrialRecord, read_record, read_records, write_record
 from harness.search.definition import Definition
 from harness.search.repeats import first_of_each, identity
-from harness.search.sampler import derive_seed, distribution_of, suggest
+from harness.search.sampler import derive_seed, distribution_of, row_of, suggest
 from harness.search.stamp import Stamp
 
 
@@ -127,6 +127,7 @@ class TrialDesk:
             state="running",
             params=dict(trial.params),
             distributions=distributions,
+            labels=self._labels(trial.number),
             epochs=config.train.epochs,
             seed=seed_of(config, self.definition.config.seed, trial.number),
             versions=self.stamp.versions,
@@ -135,6 +136,10 @@ class TrialDesk:
         )
         first = self._first_of_each.setdefault(identity(record), record.number)
         return record.model_copy(update={"repeats": first if first < record.number else None})
+
+    def _labels(self, number: int) -> dict[str, str]:
+        labels = self.definition.space.labels
+        return dict(labels[row_of(self.study, number)]) if labels else {}
 
     def _written(self, trial: optuna.Trial, record: TrialRecord) -> Running:
         config = self.definition.trial_config(suggest(self.definition.space, trial))

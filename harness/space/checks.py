@@ -124,6 +124,12 @@ def _candidates(parameter: Parameter, needed: list[Match]) -> list[Any]:
     return [parameter.low, parameter.high, *(value for value in named if inside.holds(value))]
 
 
+def idle_beside(key: str, settings: Mapping[str, Any]) -> str | None:
+    """Why a setting has no effect beside all others, given by full key; None: it has one."""
+    rule = _RULES.get(key)
+    return None if rule is None else rule(lambda other: [settings[other]])
+
+
 def _idle(key: str, reach: Reach) -> str | None:
     """Why a searched setting has no effect; None: it has one."""
     rule = _RULES.get(key) or _rule_of_other(key)

@@ -1,7 +1,7 @@
 """From YAML, or a dict, to a checked `Space`; every mistake at once, each with its line."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from harness import strict_yaml
 from harness.errors import ConfigError, nearest
 from harness.space import checks
 from harness.space.conditions import circle, in_order, read_condition, with_condition
+from harness.space.csv_space import Columns, read_csv_space
 from harness.space.fields import read_parameter
 from harness.space.finding import find_space
 from harness.space.keys import full_key, known_keys, likely_keys, problem_with
+from harness.space.listed import space_of_rows
 from harness.space.parameters import Condition, Parameter, shown
 from harness.space.problems import Problems, Spot
 from harness.space.rows import check_rows, row_value
@@ -20,16 +22,34 @@ from harness.space.schema import Legal, Space
 
 __all__ = ["Legal", "find_space", "lay_over", "read_space", "space_from_dict"]
 
+CSV = ".csv"
 _KINDS: dict[str, tuple[type[Any], str]] = {
     "parameters": (dict, "mapping of keys"),
     "fixed": (dict, "mapping of keys"),
     "forbid": (list, "list of mappings"),
     "enqueue": (list, "list of mappings"),
+    "rows": (list, "list of mappings"),
+    "labels": (list, "list of mappings, one for each row"),
 }
 
 
-def read_space(path: Path, *, legal: Legal) -> Space:
-    """The space of a YAML file.
+def read_space(
+    path: Path,
+    *,
+    legal: Legal,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    beside: Mapping[str, Any] | None = None,
+) -> Space:
+    """The space of a YAML file, or of a CSV file of combinations.
+
+    Args:
+        path: The file; one that ends in `.csv` is a CSV.
+        legal: Legal values.
+        label: Columns of a CSV kept as tags of each row.
+        ignore: Columns of a CSV left out.
+        beside: Fixed values that will be laid over, by full or short key; the rows of a CSV are
+            checked beside them.
 
     Raises:
         ConfigError: every problem as `file:line: key: what is wrong; what would be right`.
@@ -38,13 +58,23 @@ def read_space(path: Path, *, legal: Legal) -> Space:
     try:
         with path.open("rb") as handle:
             data = handle.read(strict_yaml.MAX_BYTES + 1)
-        document = strict_yaml.load(data.decode("utf-8"), place=place)
     except OSError as error:
         raise ConfigError(f"{place}: cannot be read: {error.strerror or error}") from None
+    if path.suffix.lower() == CSV:
+        columns = Columns(tuple(label), tuple(ignore))
+        return read_csv_space(data, place=place, legal=legal, columns=columns, beside=beside or {})
+    for option, given in (("--label", label), ("--ignore", ignore)):
+        if given:
+            raise ConfigError(f"{option} {given[0]}: acts on a CSV of combinations; this is YAML")
+    try:
+        document = strict_yaml.read(data.decode("utf-8"), place=place)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{place}:{line}: not UTF-8 text, so not a search space") from None
-    return _Reader(document.value, legal, Problems(place, document.line)).read()
+    problems = Problems(place, document.line, unread=document.unread)
+    for line, what in document.problems:
+        problems.add_line(line, what)
+    return _Reader(document.value, legal, problems).read()
 
 
 def space_from_dict(value: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
@@ -89,11 +119,16 @@ class _Reader:
     searched: set[str] = field(default_factory=set)  # full keys, also of what could not be read
     parameters: dict[str, Parameter] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
+    never: set[str] = field(default_factory=set)  # full keys under `fixed`, never searched
 
     def read(self) -> Space:
         self._check_sections()
+        if self.document.get("rows"):
+            return self._read_listed()
         self._read_parameters()
         self.read_fixed()
+        if not isinstance(self.document.get("parameters") or {}, dict):
+            self.problems.raise_any()  # what refers to them can be neither right nor wrong
         self._read_conditions()
         ordered = self._ordered()
         forbid, enqueue = self._read_forbid(), self._read_enqueue()
@@ -101,7 +136,6 @@ class _Reader:
         for key, what in checks.unfit(space, self.legal, self.problems.broken):
             section = "parameters" if key in self.parameters else "fixed"
             self.problems.add(self._written(section, key), what, name=key)
-        self.problems.raise_any()
         check_rows(space, self.problems)
         self.problems.raise_any()
         reason = checks.nothing_allowed(space)
@@ -109,6 +143,49 @@ class _Reader:
             self.problems.add(("parameters",), reason)
         self.problems.raise_any()
         return space
+
+    def _read_listed(self) -> Space:
+        """A space of rows: each a trial of its own."""
+        for name in ("parameters", "forbid", "enqueue"):
+            if self.document.get(name):
+                self.problems.add((name,), f"{name} beside rows; a space has one or the other")
+        rows = [self._listed_row(row, ("rows", i)) for i, row in enumerate(self._section("rows"))]
+        self.searched |= {key for row in rows for key in row}
+        self.read_fixed()
+        labels = self._labels(len(rows))
+        self.problems.raise_any()
+        try:
+            return space_of_rows(rows, self.fixed, labels=labels)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.problems.add(("rows",), problem)
+            self.problems.raise_any()
+            raise
+
+    def _listed_row(self, written: Any, path: Spot) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        if not isinstance(written, dict):
+            self.problems.add(path, "must name keys and values, e.g. {optim.lr: 3e-4}", name="rows")
+            return row
+        taken: set[str] = set()
+        for short, value in written.items():
+            key = self._key(short, (*path, short), taken)
+            problem = None if key is None else problem_with(key, value, self.legal)
+            if problem is not None:
+                self.problems.add((*path, short), problem, name=f"rows: {key}")
+            elif key is not None:
+                row[key] = value
+        return row
+
+    def _labels(self, n_rows: int) -> list[dict[str, str]]:
+        labels = self._section("labels")
+        if labels and len(labels) != n_rows:
+            self.problems.add(("labels",), f"{len(labels)} labels for {n_rows} rows")
+        for i, label in enumerate(labels):
+            texts = isinstance(label, dict) and all(isinstance(v, str) for v in label.values())
+            if not texts:
+                self.problems.add(("labels", i), "must be a mapping of names to texts")
+        return [label for label in labels if isinstance(label, dict)]
 
     def read_fixed(self) -> None:
         taken: set[str] = set()
@@ -118,6 +195,8 @@ class _Reader:
             if key is None:
                 continue
             problem = problem_with(key, value, self.legal)
+            if key not in self.searched:
+                self.never.add(key)
             if key in self.searched:
                 self.problems.add(path, self._both(), name=key)
             elif problem is not None:
@@ -139,7 +218,6 @@ class _Reader:
             value = self.document.get(name)
             if value is not None and not isinstance(value, kind):
                 self.problems.add((name,), f"must be a {word} (got {shown(value)})")
-        self.problems.raise_any()
         for name, value in self.document.items():
             problem = self._section_problem(name, value)
             if problem is not None:
@@ -158,7 +236,7 @@ class _Reader:
     def _section(self, name: str) -> Any:
         """A section of the document, empty where it is absent or null."""
         value = self.document.get(name)
-        return _KINDS[name][0]() if value is None else value
+        return value if isinstance(value, _KINDS[name][0]) else _KINDS[name][0]()
 
     def _key(self, short: str, path: Spot, taken: set[str]) -> str | None:
         """The full key, entered among those taken; None after noting why there is none."""
@@ -209,13 +287,13 @@ class _Reader:
         return read_condition(written, path, self.parameters, self.legal, self.problems, name)
 
     def _ordered(self) -> tuple[Parameter, ...]:
-        found = list(self.parameters.values())
-        keys = circle(found)
-        if keys:
+        while keys := circle(list(self.parameters.values())):
             what = f"conditions in a circle: {' → '.join(keys)}"
-            self.problems.add((*self._written("parameters", keys[0]), "when"), what, name="when")
-            self.problems.raise_any()
-        return in_order(found)
+            spot = (*self._written("parameters", keys[0]), "when")
+            self.problems.add(spot, what, name="when", breaks=keys)
+            for key in set(keys):
+                del self.parameters[key]
+        return in_order(list(self.parameters.values()))
 
     def _read_forbid(self) -> tuple[Condition, ...]:
         rules: list[Condition] = []
@@ -223,9 +301,10 @@ class _Reader:
             rule = self._condition(written, ("forbid", i), "forbid")
             if rule is None:
                 continue
-            if not (self.searched | self.problems.broken) & set(rule):
+            if not (self.searched | self.problems.broken - self.never) & set(rule):
                 what = "names no searched key, so it forbids everything or nothing"
                 self.problems.add(("forbid", i), what, name="forbid")
+                continue
             rules.append(rule)
         return tuple(rules)
 
@@ -243,7 +322,7 @@ class _Reader:
             return row
         for short, value in written.items():
             key = self._key(short, (*path, short), taken)
-            if key is None or key in self.problems.broken:
+            if key is None or key in self.problems.broken - self.never:
                 continue
             try:
                 row[key] = row_value(key, value, self.parameters, self.fixed)
