@@ -29,7 +29,14 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 # What the harness gives to each kind, by name; a network or loss takes those of them that it names.
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
-    "network": ("in_channels", "classes", "encoder_name", "encoder_depth", "encoder_weights"),
+    "network": (
+        "in_channels",
+        "classes",
+        "encoder_name",
+        "encoder_depth",
+        "encoder_weights",
+        "image_size",
+    ),
     "loss": ("logits", "target", "task", "void", "label_smoothing", "class_weights"),
     "metric": ("probability", "truth", "valid"),
 }
@@ -135,8 +142,9 @@ _origin_now: list[str] = []  # of the file or package that is being read
 def network(name: str | None = None, *, origin: str | None = None) -> Callable[[_Build], _Build]:
     """Register a network: a class or function that gives a `torch.nn.Module`.
 
-    It is called with those of in_channels, classes, encoder_name, encoder_depth and
-    encoder_weights that it names, and with its options; it maps (N, in_channels, H, W) to logits
+    It is called with those of in_channels, classes, encoder_name, encoder_depth, encoder_weights
+    (None: the harness loads them afterwards) and image_size ([H, W] where the encoder is built for
+    one size) that it names, and with its options; it maps (N, in_channels, H, W) to logits
     (N, classes, H, W). Where it names encoder_name, the module has that encoder as `.encoder`.
     """
     return _registering("network", name, origin, {})

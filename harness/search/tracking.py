@@ -11,11 +11,9 @@ Tree: experiment = study (tag harness.study_id) > run of the study (tag harness.
 import contextlib
 import json
 import logging
-import re
 import sqlite3
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from harness import files, strict_yaml
 from harness.config import StudyConfig
 from harness.paths import StudyPaths, TrialPaths, Workspace
 from harness.records import TrialRecord, read_epochs, read_record
+from harness.search.mirrored import epoch_and_row, label_tags, milliseconds
 from harness.settings import flatten
 from harness.training.checkpoint import checkpoint_epoch
 
@@ -185,10 +184,10 @@ class _Writer:
         run_id = self._find_run(f"tags.`{TRIAL_TAG}` = '{label}'")
         if run_id is None:
             tags = {TRIAL_TAG: label, ROLE_TAG: "trial", "mlflow.parentRunId": self._parent}
-            tags |= _label_tags(record.labels)
+            tags |= label_tags(record.labels)
             run = self._client.create_run(
                 self._experiment,
-                start_time=_milliseconds(record.started),
+                start_time=milliseconds(record.started),
                 tags=tags,
                 run_name=f"trial {number:04d}",
             )
@@ -222,8 +221,8 @@ class _Writer:
             self._shipped[record.number] = int(epochs[-1]["epoch"])
 
     def _copy_overlays(self, run_id: str, number: int, trial: TrialPaths) -> None:
-        for path in sorted(trial.overlays.glob("*-*.png"), key=_epoch_and_row):
-            epoch, row = _epoch_and_row(path)
+        for path in sorted(trial.overlays.glob("*-*.png"), key=epoch_and_row):
+            epoch, row = epoch_and_row(path)
             key = f"{OVERLAY_KEY}/{row}"
             name = f"{key.replace('/', '~')}+step+{epoch}"
             if epoch > self._shipped.get(number, 0) or name in self._overlays[number]:
@@ -234,7 +233,7 @@ class _Writer:
                 self._overlays[number].add(name)
 
     def _close_run(self, run_id: str, record: TrialRecord, trial: TrialPaths) -> None:
-        ended = _milliseconds(record.ended) or 0
+        ended = milliseconds(record.ended) or 0
         step = record.best_epoch or 0
         numbers = dict(record.best) | dict(record.costs)
         if record.best_epoch is not None:
@@ -282,23 +281,6 @@ def _params(flat: dict[str, Any]) -> list[Param]:
         Param(key, (json.dumps(v) if isinstance(v, list | dict) else str(v))[:LONGEST_PARAM])
         for key, v in flat.items()
     ]
-
-
-def _label_tags(labels: dict[str, str]) -> dict[str, str]:
-    """Labels as tags of MLflow, whose keys have few signs and some 250 letters."""
-    return {
-        f"label.{re.sub(r'[^A-Za-z0-9_. -]', '_', name)[:200]}": text
-        for name, text in labels.items()
-    }
-
-
-def _epoch_and_row(path: Path) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _milliseconds(moment: str | None) -> int | None:
-    return None if moment is None else int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def _write_ahead(database: Path) -> None:

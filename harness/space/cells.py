@@ -53,7 +53,7 @@ def read_cell(text: str) -> Any:
 def read_label(text: str) -> str:
     """The text of a label, without the apostrophe that guards against formulas."""
     text = text.strip(" ")
-    guarded = text[:1] == "'" and text[1:].startswith(FORMULA)
+    guarded = text[:1] == "'" and text[1:].startswith((*FORMULA, "'"))
     return (text[1:] if guarded else text)[:MAX_LABEL]
 
 

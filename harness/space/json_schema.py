@@ -10,7 +10,7 @@ from harness.config import StudyConfig, TrialConfig
 Kind = Literal["space", "study", "trial"]
 KINDS: tuple[Kind, ...] = ("space", "study", "trial")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_OWN = ("acts", "try", "with", "speed")  # what fields say beside JSON Schema's own words
+_OWN = ("acts", "try", "with", "task", "speed")  # what fields say beside JSON Schema's own words
 Schema = dict[str, Any]
 
 

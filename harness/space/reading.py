@@ -1,13 +1,12 @@
 """From YAML, or a dict, to a checked `Space`; every mistake at once, each with its line."""
 
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness import strict_yaml
-from harness.errors import ConfigError, nearest
+from harness.errors import ConfigError
 from harness.space import checks
 from harness.space.conditions import circle, in_order, read_condition, with_condition
 from harness.space.csv_space import Columns, read_csv_space
@@ -15,22 +14,16 @@ from harness.space.fields import read_parameter
 from harness.space.finding import find_space
 from harness.space.keys import full_key, known_keys, likely_keys, problem_with
 from harness.space.listed import space_of_rows
-from harness.space.parameters import Condition, Parameter, shown
+from harness.space.parameters import Condition, Parameter
+from harness.space.plain import plain, shown_path
 from harness.space.problems import Problems, Spot
 from harness.space.rows import check_rows, row_value
 from harness.space.schema import Legal, Space
+from harness.space.sections import check_sections, read_labels, section
 
 __all__ = ["Legal", "find_space", "lay_over", "read_space", "space_from_dict"]
 
 CSV = ".csv"
-_KINDS: dict[str, tuple[type[Any], str]] = {
-    "parameters": (dict, "mapping of keys"),
-    "fixed": (dict, "mapping of keys"),
-    "forbid": (list, "list of mappings"),
-    "enqueue": (list, "list of mappings"),
-    "rows": (list, "list of mappings"),
-    "labels": (list, "list of mappings, one for each row"),
-}
 
 
 def read_space(
@@ -54,7 +47,7 @@ def read_space(
     Raises:
         ConfigError: every problem as `file:line: key: what is wrong; what would be right`.
     """
-    place = _shown_path(path)
+    place = shown_path(path)
     try:
         with path.open("rb") as handle:
             data = handle.read(strict_yaml.MAX_BYTES + 1)
@@ -83,7 +76,7 @@ def space_from_dict(value: Mapping[str, Any], *, place: str, legal: Legal) -> Sp
     Raises:
         ConfigError: every problem as `place: key: what is wrong; what would be right`.
     """
-    return _Reader(_plain(value, place), legal, Problems(place)).read()
+    return _Reader(plain(value, place), legal, Problems(place)).read()
 
 
 def lay_over(space: Space, fixed: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
@@ -100,7 +93,7 @@ def lay_over(space: Space, fixed: Mapping[str, Any], *, place: str, legal: Legal
             the new values leave without effect.
     """
     noted = Problems(place)
-    reader = _Reader({"fixed": _plain(fixed, place)}, legal, noted, by_hand=False)
+    reader = _Reader({"fixed": plain(fixed, place)}, legal, noted, by_hand=False)
     reader.searched = set(space.by_key)
     reader.read_fixed()
     noted.raise_any()
@@ -122,7 +115,7 @@ class _Reader:
     never: set[str] = field(default_factory=set)  # full keys under `fixed`, never searched
 
     def read(self) -> Space:
-        self._check_sections()
+        check_sections(self.document, self.legal, self.problems)
         if self.document.get("rows"):
             return self._read_listed()
         self._read_parameters()
@@ -152,7 +145,7 @@ class _Reader:
         rows = [self._listed_row(row, ("rows", i)) for i, row in enumerate(self._section("rows"))]
         self.searched |= {key for row in rows for key in row}
         self.read_fixed()
-        labels = self._labels(len(rows))
+        labels = read_labels(self.document, len(rows), self.problems)
         self.problems.raise_any()
         try:
             return space_of_rows(rows, self.fixed, labels=labels)
@@ -177,16 +170,6 @@ class _Reader:
                 row[key] = value
         return row
 
-    def _labels(self, n_rows: int) -> list[dict[str, str]]:
-        labels = self._section("labels")
-        if labels and len(labels) != n_rows:
-            self.problems.add(("labels",), f"{len(labels)} labels for {n_rows} rows")
-        for i, label in enumerate(labels):
-            texts = isinstance(label, dict) and all(isinstance(v, str) for v in label.values())
-            if not texts:
-                self.problems.add(("labels", i), "must be a mapping of names to texts")
-        return [label for label in labels if isinstance(label, dict)]
-
     def read_fixed(self) -> None:
         taken: set[str] = set()
         for short, value in self._section("fixed").items():
@@ -209,34 +192,8 @@ class _Reader:
             return "both fixed and searched; keep it under parameters: or under fixed:"
         return "searched by this space; take it out of the space, or do not set it"
 
-    def _check_sections(self) -> None:
-        if not isinstance(self.document, dict):
-            what = "empty" if self.document is None else shown(self.document)
-            self.problems.add((), f"a space is a mapping with `parameters:`; this is {what}")
-            self.problems.raise_any()
-        for name, (kind, word) in _KINDS.items():
-            value = self.document.get(name)
-            if value is not None and not isinstance(value, kind):
-                self.problems.add((name,), f"must be a {word} (got {shown(value)})")
-        for name, value in self.document.items():
-            problem = self._section_problem(name, value)
-            if problem is not None:
-                self.problems.add((name,), problem)
-
-    def _section_problem(self, name: str, value: Any) -> str | None:
-        if name == "format":
-            known = value == 1 and not isinstance(value, bool)
-            return None if known else f"this harness reads format 1 (got {shown(value)})"
-        if name in _KINDS:
-            return None
-        if name.rpartition(".")[2] in {key.rpartition(".")[2] for key in known_keys(self.legal)}:
-            return "a setting belongs under parameters: or fixed:"
-        return f"no such section{nearest(name, _KINDS)}"
-
     def _section(self, name: str) -> Any:
-        """A section of the document, empty where it is absent or null."""
-        value = self.document.get(name)
-        return value if isinstance(value, _KINDS[name][0]) else _KINDS[name][0]()
+        return section(self.document, name)
 
     def _key(self, short: str, path: Spot, taken: set[str]) -> str | None:
         """The full key, entered among those taken; None after noting why there is none."""
@@ -336,30 +293,3 @@ class _Reader:
             if key in (short, *([] if "." in short else [f"{key.rpartition('.')[0]}.{short}"])):
                 return (section, short)
         return (section,)
-
-
-def _plain(value: Any, place: str) -> Any:
-    """A copy in plain dicts and lists."""
-    if isinstance(value, Mapping):
-        wrong = [key for key in value if not isinstance(key, str)]
-        if wrong:
-            raise ConfigError(f"{place}: {wrong[0]!r}: a key must be text")
-        return {str(key): _plain(item, place) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, place) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, numbers.Integral):  # also numpy's
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise ConfigError(f"{place}: {value!r}: must be text, a number, true, false, null or a list")
-
-
-def _shown_path(path: Path) -> str:
-    """The path as a person would type it here."""
-    absolute = path.absolute()
-    here = Path.cwd()
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)

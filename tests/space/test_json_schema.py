@@ -107,7 +107,7 @@ def test_broken_space_is_invalid(text: str) -> None:
 def test_defaults_are_valid_study_and_trial() -> None:
     assert valid(StudyConfig().model_dump(mode="json"), json_schema("study"))
     assert valid(TrialConfig().model_dump(mode="json"), json_schema("trial"))
-    assert not valid({"objective": {"metric": "val/dise"}}, json_schema("study"))
+    assert not valid({"objective": {"direction": "up"}}, json_schema("study"))
     assert not valid({"optim": {"lr": 0}}, json_schema("trial"))
 
 
