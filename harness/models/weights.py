@@ -60,6 +60,15 @@ def cached_weights(encoder_name: str) -> Path:
     return found
 
 
+def are_cached(encoder_name: str) -> bool:
+    """Whether an encoder's weights are in the local cache, and need not be fetched.
+
+    Raises:
+        WeightsError: there are none that could be fetched.
+    """
+    return all(file.cached() is not None for file in _files(encoder_name))
+
+
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
     """See to it that the weights of all these models are in the local Hugging Face cache.
 
