@@ -99,6 +99,21 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
         raise WeightsError(f"no imagenet weights for {told}. Mend that, or {_WITHOUT}")
 
 
+def check_reachable(models: Sequence[ModelConfig]) -> None:
+    """Whether weights that are not cached could be fetched; fetches nothing.
+
+    Raises:
+        WeightsError: some are missing, and the hub cannot be asked.
+    """
+    names = {model.encoder_name for model in models if model.encoder_weights is not None}
+    missing = [name for name in sorted(names) if not are_cached(name)]
+    reason = _why_unreachable() if missing else None
+    if reason is not None:
+        raise WeightsError(
+            f"no imagenet weights for {', '.join(missing)}: {reason}. Mend that, or {_WITHOUT}"
+        )
+
+
 def input_statistics(model: ModelConfig) -> tuple[Three, Three]:
     """Mean and standard deviation, on the scale 0..1, that an encoder's weights expect.
 

@@ -36,7 +36,7 @@ class Unfilled(DeviceContext):
     """
 
     def __init__(self, device: str) -> None:
-        super().__init__(torch.device(device))  # type: ignore[no-untyped-call]
+        super().__init__(torch.device(device))
 
     def __torch_function__(
         self,

@@ -171,7 +171,7 @@ def check_table(table: Table) -> None:
         more = len(reasons) - MOST_REASONS
         raise ConfigError(
             [
-                f"none of the {len(table.entries)} networks of this space can be trained:",
+                f"no network of this space can be trained ({len(table.entries)} tried):",
                 *reasons[:MOST_REASONS],
                 *([f"  and {more} more reasons"] if more > 0 else []),
             ]
