@@ -4,13 +4,13 @@ import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
 
 from harness.errors import ConfigError
 from harness.models.build import build_network
+from harness.preflight.encoders import Encoders
 from harness.preflight.networks import Network, Setting
 from harness.preflight.reasons import Reason, reason_for, wrong_output
 from harness.preflight.tally import Tally, Unfilled
@@ -39,19 +39,28 @@ class Verdict:
     against: dict[int, Reason | None] = field(default_factory=dict)
 
 
-def judge(network: Network, setting: Setting, batches: Collection[int]) -> Verdict:
+def judge(
+    network: Network, setting: Setting, batches: Collection[int], encoders: Encoders | None = None
+) -> Verdict:
     """Build a network once and try it in training mode with one image (1), two or more (2).
 
     Nothing is fetched: weights do not change what is possible.
+
+    Args:
+        encoders: those of earlier networks, which are not built and tried again.
     """
+    encoders = encoders or Encoders()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' advice to whoever calls them
         error: Exception = RuntimeError()
         for built_on, tried_on in _DEVICES:
             try:
-                making = Unfilled(built_on) if tried_on == "meta" else torch.device(built_on)
-                built = _build(network, setting, making).to(tried_on)
-                return _tried(built, network, setting, batches)
+                if tried_on == "meta":
+                    with encoders.shared(), Unfilled(built_on):
+                        built = _build(network, setting)
+                else:
+                    built = _build(network, setting)
+                return _tried(built.to(tried_on), network, setting, batches, encoders)
             except Exception as refusal:  # the user's own networks raise what they like
                 error = refusal
                 if not _needs_values(refusal):
@@ -59,16 +68,19 @@ def judge(network: Network, setting: Setting, batches: Collection[int]) -> Verdi
     return Verdict(network, against=dict.fromkeys(batches, reason_for(error, network)))
 
 
-def _build(network: Network, setting: Setting, making: Any) -> nn.Module:
-    with making:
-        built = build_network(
-            network.model, classes=setting.classes, in_channels=setting.channels, pretrained=False
-        )
+def _build(network: Network, setting: Setting) -> nn.Module:
+    built = build_network(
+        network.model, classes=setting.classes, in_channels=setting.channels, pretrained=False
+    )
     return built.to(memory_format=torch.channels_last).train()  # as it is trained
 
 
 def _tried(
-    built: nn.Module, network: Network, setting: Setting, batches: Collection[int]
+    built: nn.Module,
+    network: Network,
+    setting: Setting,
+    batches: Collection[int],
+    encoders: Encoders,
 ) -> Verdict:
     """What a built network answers.
 
@@ -81,13 +93,13 @@ def _tried(
         if 1 in against and against[1] is None:
             against[n] = None  # what one image can, two can
         else:
-            against[n], flops = _forward(built, network, setting, n)
+            against[n], flops = _forward(built, network, setting, n, encoders)
             gflops = flops if flops is not None else gflops
     return Verdict(network, sum(p.numel() for p in built.parameters()), gflops, against)
 
 
 def _forward(
-    built: nn.Module, network: Network, setting: Setting, n: int
+    built: nn.Module, network: Network, setting: Setting, n: int, encoders: Encoders
 ) -> tuple[Reason | None, float | None]:
     """Why a batch of n images is refused, and 10^9 operations for each of them."""
     height, width = network.height_width
@@ -95,6 +107,7 @@ def _forward(
     try:
         images = torch.zeros(n, height, width, setting.channels, device=device)
         with torch.no_grad(), Tally() as tally:
+            encoders.tally = tally
             logits = built(images.permute(0, 3, 1, 2))  # the strides that training's batches have
     except Exception as error:
         if device.type == "meta" and _needs_values(error):

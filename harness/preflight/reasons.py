@@ -20,11 +20,12 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("encoder", r"not support(ed)? (for|encoder_name)|is not supported|dynamic_img_size"),
     ("encoder", r"downsampling pattern|vision transformers|features_only|forward_intermediates"),
     ("encoder", r"model\.encoder_name"),
-    ("depth", r"depth|out_indices|out of range"),
+    ("depth", r"depth|out_indices|out of range|length 0|\[\d+, 0, "),
     ("size", r"divisible|doesn't match model|too small|[Kk]ernel size|invalid for input of size"),
     ("size", r"must match the size|Sizes of tensors must match|[Ii]nput (height|width|size)"),
     ("size", r"broadcast|smaller than|greater than actual input|output size"),
 )
+_GOT = re.compile(r" \(got [^()]*\)$")  # stands in the network's name
 _REPEATED = re.compile(r"^model: .*? cannot be built with .*?: ")
 
 
@@ -42,7 +43,8 @@ class Reason:
 def reason_for(error: Exception, network: Network) -> Reason:
     """What an exception says about a network."""
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-    text = "; ".join(_REPEATED.sub("", " ".join(problem.split())) for problem in problems)
+    plain = (_REPEATED.sub("", " ".join(problem.split())) for problem in problems)
+    text = "; ".join(_GOT.sub("", problem) for problem in plain)
     cause = error.__cause__ or error
     name = type(cause).__name__
     kind: Kind = next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), "other")

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.errors import ConfigError
 from harness.preflight.building import Verdict, judge
+from harness.preflight.encoders import Encoders
 from harness.preflight.networks import Network, Setting, network_of, wants_weights
 from harness.preflight.reachable import (
     LIMIT,
@@ -45,6 +46,7 @@ class Verdicts:
     setting: Setting
     known: dict[Network, Verdict] = field(default_factory=dict)
     _weights: dict[str, Reason | None] = field(default_factory=dict)
+    _encoders: Encoders = field(default_factory=Encoders)
 
     def refusal(self, values: Mapping[str, Any]) -> str | None:
         """Why a drawn combination cannot be trained; None: it can. Builds what is not known."""
@@ -66,7 +68,7 @@ class Verdicts:
 
     def learn(self, network: Network, batches: set[int]) -> Verdict:
         """Build a network, try it with batches of these sizes, and remember the answers."""
-        verdict = judge(network, self.setting, batches)
+        verdict = judge(network, self.setting, batches, self._encoders)
         earlier = self.known.get(network)
         if earlier is not None:
             verdict.against.update({**earlier.against, **verdict.against})
