@@ -1,10 +1,10 @@
-"""What `import harness` offers: run a study, open one, read its trials, write its report."""
+"""What `import harness` offers: check and run a study, open one, read it, write its report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +16,9 @@ from harness.report.page import write_report
 from harness.report.rates import COLUMNS, write_rates
 from harness.report.tables import StudyTables, leaderboard, load_study, write_trials_csv
 from harness.search.progress import LineProgress, Progress
+
+if TYPE_CHECKING:
+    from harness.search.checking import Checked
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,56 @@ def find_lr(
         diverged=found.diverged,
         page=paths.page,
     )
+
+
+def check(
+    study: str | None = None,
+    *,
+    space: str | Path | Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+    parts: str | Path | None = None,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    workspace: str | Path = ".",
+    progress: Progress | None = None,
+) -> "Checked":
+    """Everything that can be known before training: the space, every network in it, the data.
+
+    Nothing is fetched, and nothing written but caches.
+
+    Args:
+        study: whose space, data and settings are checked, where they are not given here.
+        space: as in `run_study`.
+        data: as in `run_study`; None and none found: the space alone is checked.
+        fixed: values by full key laid over the space's.
+        skip_bad: pairs that cannot be used would be left out.
+        parts, label, ignore: as in `run_study`.
+        workspace: the folder with studies/ and data/.
+        progress: who is told what happens; None: lines on standard error.
+
+    Raises:
+        ConfigError: the space or the settings cannot be read; every mistake in them.
+
+    Example:
+        assert harness.check(space="encoders.yaml", data="polyps").good
+    """
+    from harness.search import checking  # noqa: PLC0415  # brings torch
+    from harness.search.launch import Request  # noqa: PLC0415
+
+    request = Request(
+        workspace=Workspace(Path(workspace).resolve()),
+        study=study,
+        space=str(space) if isinstance(space, Path) else space,
+        skip_bad=skip_bad,
+        parts=None if parts is None else Path(parts),
+        label=tuple(label),
+        ignore=tuple(ignore),
+        asked={} if data is None else {"data.root": str(data)},
+        fixed=dict(fixed or {}),
+    )
+    return checking.check(request, progress or LineProgress())
 
 
 def open_study(name: str, *, workspace: str | Path = ".") -> Study:

@@ -31,6 +31,7 @@ FLOOR = {
     "harness.data": 2,
     "harness.models": 2,
     "harness.inspection": 3,
+    "harness.preflight": 3,
     "harness.training": 3,
     "harness.execution": 4,
     "harness.search": 5,

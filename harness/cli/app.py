@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import config, data, lr_find, report, run, trials, ui
+from harness.cli import check, config, data, lr_find, report, run, trials, ui
 from harness.errors import HarnessError, UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(run.run)
+app.command()(check.check)
 app.command()(report.report)
 app.command()(trials.trials)
 app.command()(config.config)

@@ -163,6 +163,7 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
     return []
 
 
+@cache  # the search through timm's names takes 0.1 s
 def _timm_problems(name: str, weights: str | None) -> list[str]:
     if not timm.is_model(name):
         base, _, _ = name.partition(".")

@@ -5,6 +5,7 @@ every epoch arrives in `_on_epoch`, which reports to Optuna and answers → `_fi
 trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror copies to MLflow.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import optuna
@@ -55,6 +56,7 @@ class Controller:
         progress: who is told.
         notes: who mirrors.
         stamp: versions and commit, written into each record.
+        refuse: why a combination must not be drawn although the space allows it, or None.
     """
 
     def __init__(
@@ -68,12 +70,13 @@ class Controller:
         progress: Progress,
         notes: Notes,
         stamp: Stamp,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
     ) -> None:
         self._study, self._storage, self._definition = study, storage, definition
         self._place, self._executor = place, executor
         self._progress, self._notes = progress, notes
         self._sampler = SpaceSampler(
-            definition.space, definition.config.sampler, definition.config.seed
+            definition.space, definition.config.sampler, definition.config.seed, refuse
         )
         study.sampler = self._sampler
         self._desk = TrialDesk(study, storage, definition, place, stamp)

@@ -23,12 +23,17 @@ from harness.inspection.findings import find
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths, Workspace, check_study_name
+from harness.preflight.networks import Setting
+from harness.preflight.verdicts import Verdicts, check_table
+from harness.records import read_records
 from harness.search.checks import (
     check_augments,
     check_losses,
     check_networks,
+    late,
     legal_names,
     values_of,
+    wanted_weights,
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
@@ -44,6 +49,7 @@ from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
+Refuse = Callable[[Mapping[str, Any]], str | None]
 LOOKS = "looks"  # folder below the cache
 MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
 
@@ -73,7 +79,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         UserError: something must be changed first; nothing was written.
         StudyStoppedError: the same cause failed three trials in a row.
     """
-    space = _space(request)
+    space = space_of(request)
     paths = request.workspace.study(_name(request, space))
     for problem in load_packages():
         progress.stage(problem)
@@ -93,7 +99,6 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     device = pick_device(request.device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
-    networks = check_networks(definition)
     check_losses(definition)
     augments = check_augments(definition, request.workspace, paths)
     precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
@@ -103,16 +108,42 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     )
     split = take_split(request, paths, definition, source, progress)
     progress.stage(_split_line(split))
+    refuse = _preflight(definition, split, paths, trials, progress, request.space)
     definition = _with_imports(request, paths, definition, split, augments, progress)
-    ensure_weights(networks)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
             write_definition(paths, definition, split, augments, parts)
         with_budget(paths, definition.config, trials)
         bring_in(paths, definition)
-        _run(request, paths, definition, root, split, trials, str(device), progress)
+        _run(request, paths, definition, root, split, trials, str(device), refuse, progress)
     return paths
+
+
+def _preflight(
+    definition: Definition,
+    split: Sequence[SplitRow],
+    paths: StudyPaths,
+    trials: int,
+    progress: Progress,
+    space: str | Mapping[str, Any] | None,
+) -> Refuse:
+    """Build every network before trial 0 and fetch all weights; what refuses the impossible."""
+    n_train = sum(row.role == "train" for row in split)
+    if _n_finished(paths) >= trials:
+        return Verdicts(definition.space, Setting.of(definition.config.data, n_train)).refusal
+    table = check_networks(definition, n_train, late(progress))
+    check_table(table)
+    where = f"--space {space}" if isinstance(space, str) else f"--study {paths.name}"
+    shown = f": harness check {where} shows them" if table.impossible else ""
+    progress.stage(f"{table.line()}{shown}")
+    ensure_weights(wanted_weights(table))
+    return table.verdicts.refusal
+
+
+def _n_finished(paths: StudyPaths) -> int:
+    own = (record for record in read_records(paths) if record.imported is None)
+    return sum(record.state != "running" for record in own)
 
 
 def _run(
@@ -123,6 +154,7 @@ def _run(
     split: Sequence[SplitRow],
     trials: int,
     device: str,
+    refuse: Refuse,
     progress: Progress,
 ) -> None:
     workspace = request.workspace
@@ -141,6 +173,7 @@ def _run(
             progress=progress,
             notes=mirror,
             stamp=take_stamp(workspace.root),
+            refuse=refuse,
         )
         done = controller.finished()
         progress.stage(_plan_line(done, trials, definition.space))
@@ -155,7 +188,8 @@ def _run(
                 progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
 
 
-def _space(request: Request) -> Path | Mapping[str, Any] | None:
+def space_of(request: Request) -> Path | Mapping[str, Any] | None:
+    """The space asked for: a name is looked for and becomes a path."""
     if isinstance(request.space, str):
         return find_space(request.space, request.workspace)
     return request.space

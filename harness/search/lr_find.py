@@ -15,7 +15,14 @@ from harness.errors import ConfigError, UserError, nearest
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths, TrialPaths, Workspace
-from harness.search.checks import check_augments, check_losses, check_networks, legal_names
+from harness.preflight.verdicts import check_table
+from harness.search.checks import (
+    check_augments,
+    check_losses,
+    check_networks,
+    legal_names,
+    wanted_weights,
+)
 from harness.search.definition import Definition, loss_of_task
 from harness.search.launch import Request, take_split
 from harness.search.parts import take_parts
@@ -78,7 +85,9 @@ def find_rates(request: RatesRequest, progress: Progress) -> Found:
     paths, definition = _definition(request)
     config = definition.trial_config({})
     device = pick_device(request.device)
-    networks = check_networks(definition)
+    table = check_networks(definition, None)
+    check_table(table)
+    networks = wanted_weights(table)
     check_losses(definition)
     setup = _prepare(request, paths, definition, device, progress, networks)
     done = progress.bar(f"training {request.steps} steps on {describe(device)}")

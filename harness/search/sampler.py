@@ -1,4 +1,4 @@
-"""The sampler: draws a complete configuration, and again while the space forbids it.
+"""The sampler: draws a complete configuration, and again while it is forbidden or impossible.
 
 A refused draw costs no trial and no row. It is drawn by a fresh base sampler, seeded from the study
 seed, the trial's number and the number of the draw, so that a resumed study goes on as if it had
@@ -7,6 +7,7 @@ never stopped.
 
 import itertools
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,14 +68,23 @@ class SpaceSampler(BaseSampler):
         space: what may vary.
         config: which sampler, with its options.
         seed: the study's seed.
+        refuse: why a combination that the space allows must not be drawn either, or None.
     """
 
-    def __init__(self, space: Space, config: SamplerConfig, seed: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        config: SamplerConfig,
+        seed: int,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+    ) -> None:
         self._space = space
+        self._refuse = refuse
         self._config = config
         self._seed = seed
         self._distributions = {p.key: distribution_of(p) for p in space.parameters}
-        self._grid = list(space.grid()) if config.name == "grid" else []
+        grid = space.grid() if config.name == "grid" else ()
+        self._grid = [point for point in grid if refuse(point) is None]
         self._fallback = optuna.samplers.RandomSampler(seed=seed)
 
     def grid_left(self, study: optuna.Study) -> int | None:
@@ -111,7 +121,7 @@ class SpaceSampler(BaseSampler):
                 return stored
         raise ConfigError(
             f"trial {trial.number}: {MOST_DRAWS} draws were all forbidden; "
-            "loosen `forbid`, or narrow the parameters to what is allowed"
+            "loosen `forbid`, or narrow the parameters to what is allowed and can be built"
         )
 
     def sample_independent(
@@ -127,7 +137,7 @@ class SpaceSampler(BaseSampler):
     def _draw(
         self, study: optuna.Study, trial: FrozenTrial, given: dict[str, Any], draw: int
     ) -> dict[str, Any] | None:
-        """One complete configuration as Optuna stores it; None where the space forbids it."""
+        """One complete configuration as Optuna stores it; None where it is refused."""
         base = self._base(trial.number, draw)
         related = base.infer_relative_search_space(study, trial)
         drawn = base.sample_relative(study, trial, related)
@@ -144,7 +154,8 @@ class SpaceSampler(BaseSampler):
             else:
                 stored[key] = base.sample_independent(study, trial, key, distribution)
             values[key] = external_value(parameter, stored[key])
-        return stored if self._space.forbidden(values) is None else None
+        refused = self._space.forbidden(values) or self._refuse(values)
+        return stored if refused is None else None
 
     def _base(self, number: int, draw: int) -> BaseSampler:
         config = self._config
