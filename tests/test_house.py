@@ -38,6 +38,7 @@ FLOOR = {
     "harness.report": 7,
     "harness.__main__": 10,
     "harness.api": 8,
+    "harness.rates": 8,
     "harness.cli": 9,
 }
 OWNERS = {

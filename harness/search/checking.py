@@ -24,7 +24,8 @@ from harness.search.checks import (
     wanted_weights,
 )
 from harness.search.definition import Definition, settle
-from harness.search.launch import LOOKS, Request, space_of
+from harness.search.images import LOOKS
+from harness.search.launch import Request, space_of
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 

@@ -6,20 +6,15 @@ Nothing is written before every check has passed.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.data.cache import Progress as Bar
-from harness.data.cache import open_cache
-from harness.data.look import copies_among, look_over, refuse_bad
-from harness.data.sources import find_data, open_folder, source_folder
-from harness.data.splits import SplitRow, make_split, read_split, verify_split
+from harness.data.sources import find_data, source_folder
+from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
-from harness.inspection.findings import find
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths, Workspace, check_study_name
@@ -37,6 +32,7 @@ from harness.search.checks import (
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.images import fill_caches, take_split
 from harness.search.importing import bring_in, check_names, plan_imports, tell_optuna, tell_plan
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
@@ -50,8 +46,6 @@ from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
 Refuse = Callable[[Mapping[str, Any]], str | None]
-LOOKS = "looks"  # folder below the cache
-MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,9 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = take_split(request, paths, definition, source, progress)
+    split = take_split(
+        request.workspace, paths, definition, source, progress, skip_bad=request.skip_bad
+    )
     progress.stage(_split_line(split))
     refuse = _preflight(definition, split, paths, trials, progress, request.space)
     definition = _with_imports(request, paths, definition, split, augments, progress)
@@ -178,7 +174,7 @@ def _run(
         done = controller.finished()
         progress.stage(_plan_line(done, trials, definition.space))
         if done < trials:
-            _fill_caches(definition, workspace, root, split, progress)
+            fill_caches(definition, workspace, root, split, progress)
         try:
             controller.run(trials)
         finally:
@@ -203,34 +199,6 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
     raise ConfigError("the study needs a name: give --study, or a --space file to name it after")
 
 
-def take_split(
-    request: Request, paths: StudyPaths, definition: Definition, source: Path, progress: Progress
-) -> list[SplitRow]:
-    """The recorded split, checked against the files; else a new one of files all looked at."""
-    if definition.begun:
-        split = read_split(paths.split_csv)
-        verify_split(split, source_folder(source))
-        return split
-    dataset = open_folder(
-        source, definition.config.data, max_pixels=definition.config.limits.max_pixels
-    )
-    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
-    overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
-    if not request.skip_bad:
-        refuse_bad(overview)
-    if overview.bad:
-        progress.stage(
-            f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
-        )
-    copies = copies_among(overview.looks)
-    findings = find(overview, copies, skip_bad=True)
-    warnings = [finding for finding in findings if finding.severity == "warning"]
-    if warnings:
-        kinds = ", ".join(sorted({finding.topic for finding in warnings}))
-        progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
-    return make_split(overview.dataset, overview.looks, definition.config.split, copies)
-
-
 def _with_imports(
     request: Request,
     paths: StudyPaths,
@@ -248,39 +216,6 @@ def _with_imports(
     plans = plan_imports(names, paths, definition, split, augments)
     tell_plan(plans, progress)
     return replace(definition, config=config.model_copy(update={"imports": plans}))
-
-
-def _fill_caches(
-    definition: Definition,
-    workspace: Workspace,
-    root: Path,
-    split: Sequence[SplitRow],
-    progress: Progress,
-) -> None:
-    """Decode the images once per size before trial 0, where everybody can see it."""
-    config = definition.config
-    n_images = sum(row.role != "test" for row in split)
-    sizes = values_of(definition, "data.image_size")
-    fits = values_of(definition, "data.fit")
-    for size, fit in islice(product(sizes, fits), MOST_CACHES):
-        pair = (size, size) if isinstance(size, int) else tuple(size)
-
-        def starts(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
-            return progress.bar(
-                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
-                f"({n_bytes / 1e6:,.0f} MB)"
-            )
-
-        open_cache(
-            root,
-            split,
-            config.data,
-            size=pair,
-            fit=fit,
-            folder=workspace.cache,
-            max_pixels=config.limits.max_pixels,
-            starts=starts,
-        )
 
 
 def _refuse_overtaken(paths: StudyPaths) -> None:

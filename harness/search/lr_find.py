@@ -24,7 +24,7 @@ from harness.search.checks import (
     wanted_weights,
 )
 from harness.search.definition import Definition, loss_of_task
-from harness.search.launch import Request, take_split
+from harness.search.images import take_split
 from harness.search.parts import take_parts
 from harness.search.progress import Progress
 from harness.space.reading import lay_over
@@ -182,8 +182,7 @@ def _prepare(
     precision = pick_precision(config.train.precision, device)
     source = find_data(definition.config.data.root, workspace)
     progress.stage(f"data {source} · device {describe(device)}, {precision}")
-    asked = Request(workspace=workspace, skip_bad=request.skip_bad)
-    split = take_split(asked, paths, definition, source, progress)
+    split = take_split(workspace, paths, definition, source, progress, skip_bad=request.skip_bad)
     ensure_weights(networks)
     images: ImageCache = open_cache(
         source_folder(source),
