@@ -76,7 +76,7 @@ class ByValue(nn.Module):
 def judged(monkeypatch: pytest.MonkeyPatch, network: type[nn.Module]) -> Any:
     monkeypatch.setattr(
         "harness.preflight.building.build_network",
-        lambda model, *, classes, in_channels, pretrained: network(in_channels, classes),
+        lambda model, *, classes, in_channels, **_: network(in_channels, classes),
     )
     return verdict("Unet", size=32)
 
