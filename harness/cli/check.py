@@ -188,7 +188,7 @@ def _weights(found: "Checked") -> Table:
     table = Table("encoder", "pretrained weights", "licence", title_style="")
     for one in found.weights:
         state = one.state if one.state != "none" else f"none: {one.reason}"
-        table.add_row(escape(one.encoder_name), escape(state), escape(one.licence or "not known"))
+        table.add_row(escape(one.encoder_name), escape(state), escape(one.licence))
     return table
 
 

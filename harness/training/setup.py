@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from harness.config import TrialConfig
 from harness.data.augment import build_augment
@@ -117,8 +118,7 @@ def prepare(
         pretrained=pretrained,
         image_size=config.data.height_width,
     ).to(device)
-    if device.type != "mps":
-        network = network.to(memory_format=torch.channels_last)  # 30 % faster on CPU and GPU
+    network = laid_out(network, config.model.encoder_name)
     part = registered("network").get(config.model.arch)
     if part is not None and not part.is_ours:
         check_logits(network, part.name, data.channels, config.data.height_width)
@@ -149,6 +149,22 @@ def prepare(
         metrics=metrics,
         class_weights=class_weights,
     )
+
+
+def laid_out(network: nn.Module, encoder_name: str) -> nn.Module:
+    """The network in the order of memory that is fastest for it: channels last, 30 % faster.
+
+    On the CPU PyTorch (2.15) writes past the end of a buffer when MobileOne is trained so.
+    """
+    device = next(network.parameters()).device.type
+    if device == "cpu" and encoder_name.startswith("mobileone"):
+        network.register_forward_pre_hook(_contiguous)
+        return network
+    return network if device == "mps" else network.to(memory_format=torch.channels_last)
+
+
+def _contiguous(_: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(image.contiguous() for image in images)
 
 
 def _require_images(images: ImageCache) -> None:

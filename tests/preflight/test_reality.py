@@ -11,6 +11,7 @@ from harness.preflight.building import judge
 from harness.preflight.encoders import Encoders
 from harness.preflight.networks import Network, Setting
 from harness.training.cost import count_parameters, forward_gflops
+from harness.training.setup import laid_out
 
 SIZE = 64
 DEPTHS = {"Unet": 5, "UnetPlusPlus": 4, "MAnet": 3, "Linknet": 5, "FPN": 5, "PSPNet": 3} | {
@@ -33,7 +34,8 @@ def trained(network: Network, n: int) -> str | None:
     """Why a forward and backward pass of n images fails on the CPU; None: it does not."""
     torch.manual_seed(0)
     try:
-        built = build_network(network.model).to(memory_format=torch.channels_last).train()
+        built = build_network(network.model, image_size=(SIZE, SIZE))
+        built = laid_out(built, network.encoder_name).train()
         images = torch.rand(n, SIZE, SIZE, 3).permute(0, 3, 1, 2)
         logits = built(images)
         if logits.shape != (n, 1, SIZE, SIZE):

@@ -14,7 +14,7 @@ from harness.preflight.reachable import reachable
 from harness.preflight.reasons import Reason
 from harness.preflight.verdicts import Table, Verdicts, check_table, preflight
 from harness.space.reading import space_from_dict
-from harness.space.schema import Legal, Space
+from harness.space.schema import Choice, Legal, Space
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
 Built = list[tuple[Network, set[int]]]
@@ -65,6 +65,15 @@ def test_condition_on_another_setting_leaves_what_it_allows() -> None:
     found = reachable(space, Setting(), limit=None)
     options = {drawn.network.options for drawn in found.drawn}
     assert options == {"{}", '{"decoder_attention_type": "scse"}'}
+
+
+def test_encoder_that_does_not_act_is_no_difference(built: Built) -> None:
+    """attention_unet has no encoder of one's choice, and begins with no weights."""
+    archs = {"model.arch": {"choices": ["attention_unet"]}}
+    encoders = {"model.encoder_name": {"choices": ["resnet18", NO_WEIGHTS]}}
+    space = Space(tuple(Choice(key, tuple(v["choices"])) for key, v in (archs | encoders).items()))
+    table = preflight(space, Setting())
+    assert len(built) == 1 and table.encoders == [] and len(table.possible) == 1
 
 
 def test_what_does_not_shape_a_network_builds_it_once(built: Built) -> None:
