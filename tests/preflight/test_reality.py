@@ -18,12 +18,16 @@ DEPTHS = {"Unet": 5, "UnetPlusPlus": 4, "MAnet": 3, "Linknet": 5, "FPN": 5, "PSP
     **{"DeepLabV3": 4, "DeepLabV3Plus": 5, "PAN": 3, "UPerNet": 4, "Segformer": 5, "DPT": 4}
 }
 FEW = ["resnet18", "vgg11_bn", "mit_b0", "tu-resnet10t"]
-# Without mobileone_s*: torch 2.15 ends the process ("double free") in their backward pass of two or
-# more images in channels-last strides on the CPU, which no verdict can foresee.
 FAMILIES = [
     *("resnext50_32x4d", "timm-skresnet18", "se_resnet50", "densenet121", "dpn68", "xception"),
     *("inceptionv4", "efficientnet-b0", "timm-efficientnet-b0", "timm-tf_efficientnet_lite0"),
-    *("mobilenet_v2", "tu-nf_resnet26", "tu-convnext_atto", "tu-mobilenetv3_small_050"),
+    *(
+        "mobilenet_v2",
+        "mobileone_s0",
+        "tu-nf_resnet26",
+        "tu-convnext_atto",
+        "tu-mobilenetv3_small_050",
+    ),
     *("tu-swin_tiny_patch4_window7_224", "tu-vit_tiny_patch16_224", "tu-hrnet_w18_small"),
     *("tu-ghostnet_050", "tu-efficientvit_b0", "tu-edgenext_xx_small", "tu-mobilevit_xxs"),
     *("tu-pvt_v2_b0", "tu-lcnet_035", "tu-repvgg_a0", "tu-poolformer_s12", "tu-regnetx_002"),
