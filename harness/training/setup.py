@@ -157,7 +157,7 @@ OVERRUN = ("mobileone", "tu-mobileone", "tu-repvgg")
 def laid_out(network: nn.Module, encoder_name: str) -> nn.Module:
     """The network in the order of memory that is fastest for it: channels last, 30 % faster.
 
-    On the CPU PyTorch (2.15) writes past the end of a buffer when MobileOne or RepVGG is trained so.
+    On the CPU PyTorch (2.15) overruns a buffer when MobileOne or RepVGG is trained so.
     """
     device = next(network.parameters()).device.type
     if device == "cpu" and encoder_name.startswith(OVERRUN):
