@@ -1,19 +1,26 @@
-"""What `import harness` offers: run a study, open one, read its trials, write its report."""
+"""What `import harness` offers: check and run a study, open one, read it, write its report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from harness.data.sources import find_data, source_folder
 from harness.errors import UserError, nearest
 from harness.paths import StudyPaths, Workspace
+from harness.rates import LearningRates, find_lr
 from harness.records import TrialRecord
 from harness.report.page import write_report
 from harness.report.tables import StudyTables, leaderboard, load_study, write_trials_csv
 from harness.search.progress import LineProgress, Progress
+
+if TYPE_CHECKING:
+    from harness.search.checking import Checked
+
+
+__all__ = ["LearningRates", "Study", "check", "find_lr", "open_study", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,14 @@ def run_study(
     data: str | Path | None = None,
     trials: int | None = None,
     fixed: Mapping[str, Any] | None = None,
+    import_from: Sequence[str] = (),
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
+    parts: str | Path | None = None,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     device: str = "auto",
     workspace: str | Path = ".",
     progress: Progress | None = None,
@@ -80,14 +91,20 @@ def run_study(
 
     Args:
         study: its name; None takes the stem of the space file.
-        space: a space file (a path, or a name in search_spaces/), or the space as a dict.
+        space: a space file, YAML or CSV (a path, or a name in search_spaces/), or a dict.
         data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
-        trials: finished trials in all, those of earlier calls included; None: as recorded, or 20.
-        fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`.
+        trials: finished trials in all, those of earlier calls included; None: as recorded, else as
+            many as a CSV has rows, else 20.
+        fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`;
+            `{"model.encoder_name": {"from": "encoders"}}` takes that of another study's best trial.
+        import_from: names of earlier studies whose finished trials are taken over where they fit.
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband or patient.
         seed: of the study; each trial's own seed follows from it.
         skip_bad: leave out the pairs that cannot be used when the split is made.
+        parts: a Python file that registers networks, losses or metrics; copied into the study.
+        label: columns of a CSV space that are kept as tags of the trials.
+        ignore: columns of a CSV space that are left out.
         device: auto, cpu, cuda, cuda:1 or mps.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
@@ -114,14 +131,68 @@ def run_study(
         space=str(space) if isinstance(space, Path) else space,
         trials=trials,
         skip_bad=skip_bad,
+        parts=None if parts is None else Path(parts),
+        label=tuple(label),
+        ignore=tuple(ignore),
         device=device,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),
+        import_from=tuple(import_from),
     )
     paths = launch(request, progress or LineProgress())
     done = Study(paths, place)
     write_trials_csv(done.tables, paths.trials_csv)
     return done
+
+
+def check(
+    study: str | None = None,
+    *,
+    space: str | Path | Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+    parts: str | Path | None = None,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    workspace: str | Path = ".",
+    progress: Progress | None = None,
+) -> "Checked":
+    """Everything that can be known before training: the space, every network in it, the data.
+
+    Nothing is fetched, and nothing written but caches.
+
+    Args:
+        study: whose space, data and settings are checked, where they are not given here.
+        space: as in `run_study`.
+        data: as in `run_study`; None and none found: the space alone is checked.
+        fixed: values by full key laid over the space's.
+        skip_bad: pairs that cannot be used would be left out.
+        parts, label, ignore: as in `run_study`.
+        workspace: the folder with studies/ and data/.
+        progress: who is told what happens; None: lines on standard error.
+
+    Raises:
+        ConfigError: the space or the settings cannot be read; every mistake in them.
+
+    Example:
+        assert harness.check(space="encoders.yaml", data="polyps").good
+    """
+    from harness.search import checking  # noqa: PLC0415  # brings torch
+    from harness.search.launch import Request  # noqa: PLC0415
+
+    request = Request(
+        workspace=Workspace(Path(workspace).resolve()),
+        study=study,
+        space=str(space) if isinstance(space, Path) else space,
+        skip_bad=skip_bad,
+        parts=None if parts is None else Path(parts),
+        label=tuple(label),
+        ignore=tuple(ignore),
+        asked={} if data is None else {"data.root": str(data)},
+        fixed=dict(fixed or {}),
+    )
+    return checking.check(request, progress or LineProgress())
 
 
 def open_study(name: str, *, workspace: str | Path = ".") -> Study:

@@ -3,157 +3,51 @@
 Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
 """
 
-import math
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from harness.data_config import SplitConfig, StudyDataConfig
-from harness.errors import nearest
+from harness.earlier_config import ImportConfig, TakenConfig
+from harness.loss_config import LOSS_PARTS, LossConfig, loss_names
+from harness.objective_config import METRICS, ObjectiveConfig
+from harness.parts_files import PartsConfig, parts_config
 from harness.settings import Settings, flatten, nest, validate
+from harness.trial_groups import (
+    AUGMENT_FILE,
+    AUGMENTS,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    OptionValue,
+    Scalar,
+    TrainConfig,
+    pair,
+)
 
-Scalar = str | int | float | bool | None
-OptionValue = Scalar | list[Any]
-
-
-def _pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _image_size(value: Any) -> Any:
-    sizes = value if isinstance(value, list | tuple) else [value]
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and 16 <= n <= 4096 for n in sizes)
-    if not whole or len(sizes) not in (1, 2):
-        raise ValueError(f"must be n or [height, width], 16 to 4096 pixels (got {value!r})")
-    return _pair(value)
-
-
-AUGMENTS = ("none", "light", "medium", "strong")
-AUGMENT_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.ya?ml")
-
-
-def _augment(value: str) -> str:
-    if value not in AUGMENTS and not AUGMENT_FILE.fullmatch(value):
-        hint = nearest(value, AUGMENTS)
-        raise ValueError(f"{value!r} is neither a preset nor the name of a .yaml file{hint}")
-    return value
-
-
-ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
-ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
-ClassWeights = Annotated[
-    tuple[ClassWeight, ...], BeforeValidator(_pair), Field(min_length=1, max_length=255)
+__all__ = [
+    "AUGMENTS",
+    "AUGMENT_FILE",
+    "LOSS_PARTS",
+    "METRICS",
+    "BudgetConfig",
+    "DataConfig",
+    "LimitsConfig",
+    "LossConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "OptionValue",
+    "PrunerConfig",
+    "SamplerConfig",
+    "Scalar",
+    "StudyConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "loss_names",
+    "trial_keys",
 ]
-
-
-class DataConfig(Settings):
-    """What the network sees."""
-
-    image_size: ImageSize = Field(256, description="pixels, n or [height, width]")
-    fit: Literal["stretch", "pad"] = Field("stretch", description="how an image meets image_size")
-    augment: Annotated[str, AfterValidator(_augment)] = Field(
-        "light", description="none, light, medium, strong, or a file of albumentations' YAML"
-    )
-    normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
-        "imagenet", description="encoder: the mean and deviation its weights were trained with"
-    )
-    subset: float = Field(1.0, gt=0, le=1, description="share of the training images used")
-
-    @property
-    def height_width(self) -> tuple[int, int]:
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
-
-
-class ModelConfig(Settings):
-    """Which network: names as in segmentation-models-pytorch. Networks give logits, always."""
-
-    arch: str = Field("Unet", description="architecture")
-    encoder_name: str = Field("resnet34", description="native, or tu-<name in timm>")
-    encoder_weights: Literal["imagenet"] | None = Field("imagenet", description="null: random")
-    encoder_depth: int = Field(5, ge=2, le=5, description="stages of the encoder")
-    options: dict[str, OptionValue] = Field({}, description="arguments of that architecture")
-
-
-class LossConfig(Settings):
-    """Weights of the parts of the training loss; used divided by their sum."""
-
-    dice: float = Field(1.0, ge=0, le=1e6)
-    bce: float = Field(1.0, ge=0, le=1e6, description="two-class and multilabel tasks")
-    ce: float = Field(0.0, ge=0, le=1e6, description="multiclass tasks")
-    focal: float = Field(0.0, ge=0, le=1e6)
-    jaccard: float = Field(0.0, ge=0, le=1e6)
-    tversky: float = Field(0.0, ge=0, le=1e6)
-    lovasz: float = Field(0.0, ge=0, le=1e6)
-    focal_gamma: float = Field(2.0, ge=0, description="focusing exponent")
-    tversky_alpha: float = Field(
-        0.5, ge=0, le=1, description="weight of false alarms; misses have 1 - alpha"
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="targets move this far inwards")
-    class_weights: ClassWeights | None = Field(
-        None, description="of each class in bce, ce and focal; multiclass and multilabel tasks"
-    )
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The weight of each part with a weight above 0, divided by their sum."""
-        raw = {name: float(getattr(self, name)) for name in LOSS_PARTS if getattr(self, name) > 0}
-        return {name: value / math.fsum(raw.values()) for name, value in raw.items()}
-
-    @model_validator(mode="after")
-    def _one_above_zero(self) -> Self:
-        if not any(getattr(self, name) > 0 for name in LOSS_PARTS):
-            raise ValueError(f"all weights are 0; set one of {', '.join(LOSS_PARTS)} above 0")
-        if self.class_weights is not None and not any(self.class_weights):
-            raise ValueError("class_weights: all are 0; set one above 0")
-        return self
-
-
-LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
-
-
-class OptimConfig(Settings):
-    """Optimiser and learning-rate schedule."""
-
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0, le=10)
-    encoder_lr: float | None = Field(None, gt=0, le=10, description="overrides lr for the encoder")
-    encoder_lr_scale: float | None = Field(None, gt=0, le=100, description="times lr, instead")
-    decoder_lr: float | None = Field(None, gt=0, le=10, description="overrides lr for the rest")
-    weight_decay: float = Field(1e-4, ge=0, le=1)
-    momentum: float = Field(0.9, ge=0, lt=1, description="acts under sgd only")
-    schedule: Literal["constant", "cosine", "onecycle", "poly"] = "cosine"
-    warmup_epochs: float = Field(0.0, ge=0, description="linear, from 1 % of the rate")
-    grad_clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient")
-
-    @model_validator(mode="after")
-    def _one_encoder_rate(self) -> Self:
-        if self.encoder_lr is not None and self.encoder_lr_scale is not None:
-            raise ValueError("encoder_lr and encoder_lr_scale are both set; keep one")
-        return self
-
-    @property
-    def rates(self) -> tuple[float, float]:
-        """Peak learning rates of (encoder, everything else)."""
-        scaled = self.lr * (1.0 if self.encoder_lr_scale is None else self.encoder_lr_scale)
-        encoder = scaled if self.encoder_lr is None else self.encoder_lr
-        return encoder, self.lr if self.decoder_lr is None else self.decoder_lr
-
-
-class TrainConfig(Settings):
-    """How long and how exactly."""
-
-    epochs: int = Field(20, ge=1, le=10_000)
-    batch_size: int = Field(8, ge=1, le=4096)
-    patience: int | None = Field(None, ge=1, description="stop after this many epochs no better")
-    freeze_encoder_epochs: int = Field(0, ge=0)
-    ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    compile: bool = Field(False, description="torch.compile; loses on short runs")
-    seed: int | None = Field(None, ge=0, lt=2**32, description="null: study seed and trial number")
-    checkpoint_s: float = Field(30.0, ge=0, description="seconds between resumable checkpoints")
 
 
 class TrialConfig(Settings):
@@ -161,46 +55,31 @@ class TrialConfig(Settings):
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = Field(default_factory=LossConfig)  # late: others may have been registered
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Any], *, place: str = "trial configuration") -> Self:
+    def from_flat(
+        cls,
+        flat: Mapping[str, Any],
+        *,
+        place: str = "trial configuration",
+        any_part: bool = False,
+    ) -> Self:
         """Build from full keys, e.g. `{"optim.lr": 3e-4}`; what is absent takes its default.
+
+        Args:
+            any_part: take losses of the user's own without the file that registers them.
 
         Raises:
             ConfigError: every unknown key and illegal value, one line each, beginning with `place`.
         """
-        return validate(cls, nest(flat), place)
+        return validate(cls, nest(flat), place, any_part=any_part)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its full key; `model.options.<name>` where an option is set."""
         return flatten(self.model_dump(mode="json"))
-
-
-class ObjectiveConfig(Settings):
-    """The one metric a study optimises."""
-
-    metric: Literal[
-        "val/dice_loss",
-        "val/dice",
-        "val/iou",
-        "val/precision",
-        "val/recall",
-        "val/accuracy",
-        "val/dice_micro",
-        "val/iou_micro",
-        "val/miou",
-    ] = "val/dice_loss"
-    direction: Literal["minimize", "maximize"] = "minimize"
-
-    @model_validator(mode="after")
-    def _right_way(self) -> Self:
-        right = "minimize" if self.metric.endswith("loss") else "maximize"
-        if self.direction != right:
-            raise ValueError(f"direction of {self.metric} must be {right}")
-        return self
 
 
 class SamplerConfig(Settings):
@@ -255,12 +134,23 @@ class StudyConfig(Settings):
     budget: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
     fixed: dict[str, OptionValue] = Field(default_factory=dict)
+    parts: Annotated[PartsConfig | None, BeforeValidator(parts_config)] = Field(
+        None, description="a Python file with networks, losses or metrics of the user's own"
+    )
+    taken: dict[str, TakenConfig] = Field({}, description="fixed values from other studies")
+    imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(pair)] = ()
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod
-    def from_mapping(cls, value: Mapping[str, Any], *, place: str = "study.yaml") -> Self:
-        """Validate a nested mapping. Raises ConfigError with every problem."""
-        return validate(cls, value, place)
+    def from_mapping(
+        cls, value: Mapping[str, Any], *, place: str = "study.yaml", any_part: bool = False
+    ) -> Self:
+        """Validate a nested mapping. Raises ConfigError with every problem.
+
+        Args:
+            any_part: take an objective of the user's own without the file that registers it.
+        """
+        return validate(cls, value, place, any_part=any_part)
 
     def definition(self) -> dict[str, Any]:
         """What must not change while a study lives: all but question, budget and limits."""
@@ -272,6 +162,6 @@ def trial_keys() -> tuple[str, ...]:
     return tuple(
         f"{group}.{name}"
         for group, field in TrialConfig.model_fields.items()
-        for name in field.annotation.model_fields  # type: ignore[union-attr]
+        for name in field.annotation.names()  # type: ignore[union-attr]
         if (group, name) != ("model", "options")
     )

@@ -8,12 +8,13 @@ All are registered by the same three decorators, and then work by name wherever 
     def boundary(logits, target, *, width: int = 3): ...
 
 Options are the arguments after those that the harness gives; their names are checked against the
-signature, their values against the annotations.
+signature, their values against the annotations. `harness.parts_files` reads files and packages.
 """
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
@@ -26,16 +27,41 @@ Kind = Literal["network", "loss", "metric"]
 Task = Literal["binary", "multiclass", "multilabel"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-# What the harness gives to each kind, by name; a network takes those of them that it names.
+# What the harness gives to each kind, by name; a network or loss takes those of them that it names.
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
-    "network": ("in_channels", "classes", "encoder_name", "encoder_depth", "encoder_weights"),
-    "loss": ("logits", "target"),
+    "network": (
+        "in_channels",
+        "classes",
+        "encoder_name",
+        "encoder_depth",
+        "encoder_weights",
+        "image_size",
+    ),
+    "loss": ("logits", "target", "task", "void", "label_smoothing", "class_weights"),
     "metric": ("probability", "truth", "valid"),
 }
 _MUST_TAKE: Mapping[Kind, tuple[str, ...]] = {
     **GIVEN,
     "network": ("in_channels", "classes"),
+    "loss": ("logits", "target"),
 }
+# Names that mean something already: settings below `loss.`, metrics and columns of scores.csv.
+_LOSS_SETTINGS = (
+    "dice bce ce focal jaccard tversky lovasz focal_gamma tversky_alpha label_smoothing "
+    "class_weights"
+)
+_METRICS = (
+    "dice_loss dice iou precision recall accuracy dice_micro iou_micro precision_micro "
+    "recall_micro accuracy_micro miou false_alarm_share epoch row image class sum_py sum_p sum_y "
+    "tp fp fn tn"
+)
+RESERVED: Mapping[Kind, frozenset[str]] = {
+    "network": frozenset(),
+    "loss": frozenset(_LOSS_SETTINGS.split()),
+    "metric": frozenset(_METRICS.split()),
+}
+OURS = "harness"
+PACKAGE = "package "  # what the origin of an installed package's parts begins with
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 _Build = TypeVar("_Build", bound=Callable[..., Any])
@@ -57,7 +83,17 @@ class Part:
     build: Callable[..., Any]
     tasks: tuple[Task, ...] = TASKS
     direction: Literal["minimize", "maximize"] = "maximize"
-    origin: str = "harness"
+    origin: str = OURS
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it came with the harness."""
+        return self.origin == OURS
+
+    @property
+    def of_file(self) -> bool:
+        """Whether it is of a user's file, and not of an installed package."""
+        return not self.is_ours and not self.origin.startswith(PACKAGE)
 
     @cached_property
     def arguments(self) -> Mapping[str, inspect.Parameter]:
@@ -71,8 +107,13 @@ class Part:
         return {name: one for name, one in self.arguments.items() if name not in given}
 
     def takes(self, argument: str) -> bool:
-        """Whether a network is given this argument, e.g. `encoder_name`."""
+        """Whether it is given this argument, e.g. a network its `encoder_name`."""
         return argument in self.arguments
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of a loss: its settings below `loss.`, the weight first: `boundary`, `boundary_width`."""
+        return (self.name, *(f"{self.name}_{option}" for option in self.options))
 
     def option_problem(self, name: str, value: Any) -> str | None:
         """Why an option cannot have this value; None: it can. The message has no place."""
@@ -86,21 +127,24 @@ def value_problem(annotation: Any, value: Any) -> str | None:
     if annotation is inspect.Parameter.empty:
         return None
     try:
-        TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
+        TypeAdapter(annotation, config=_STRICT).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"].replace("an instance of Sequence", "a list")
         return f"{message[0].lower()}{message[1:]} (got {value!r})"
     return None
 
 
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _PARTS: dict[tuple[Kind, str], Part] = {}
+_origin_now: list[str] = []  # of the file or package that is being read
 
 
 def network(name: str | None = None, *, origin: str | None = None) -> Callable[[_Build], _Build]:
     """Register a network: a class or function that gives a `torch.nn.Module`.
 
-    It is called with those of in_channels, classes, encoder_name, encoder_depth and
-    encoder_weights that it names, and with its options; it maps (N, in_channels, H, W) to logits
+    It is called with those of in_channels, classes, encoder_name, encoder_depth, encoder_weights
+    (None: the harness loads them afterwards) and image_size ([H, W] where the encoder is built for
+    one size) that it names, and with its options; it maps (N, in_channels, H, W) to logits
     (N, classes, H, W). Where it names encoder_name, the module has that encoder as `.encoder`.
     """
     return _registering("network", name, origin, {})
@@ -114,6 +158,10 @@ def loss(
     Logits are (N, n_outputs, H, W), 32-bit. Targets are (N, 1, H, W) floats in two-class tasks,
     (N, H, W) integers in multiclass ones, (N, K, H, W) floats in multilabel ones; pixels whose
     target is `harness.data_config.VOID` must not count.
+
+    Its weight in the training loss is `loss.<name>`, its options are `loss.<name>_<option>`. It is
+    also given those of these that it names: task; void, whether targets may hold VOID;
+    label_smoothing; class_weights, a tensor (n_outputs,) on the device of the logits, or None.
     """
     return _registering("loss", name, origin, {"tasks": tasks})
 
@@ -146,11 +194,32 @@ def find_part(kind: Kind, name: str) -> Part:
     return found
 
 
+@contextmanager
+def registering_for(origin: str) -> Iterator[None]:
+    """What is registered inside comes from `origin`; none of it stays if an exception leaves."""
+    before = dict(_PARTS)
+    _origin_now.append(origin)
+    try:
+        yield
+    except BaseException:
+        _PARTS.clear()
+        _PARTS.update(before)
+        raise
+    finally:
+        _origin_now.pop()
+
+
+def unregister(origin: str) -> None:
+    """Forget the parts that came from there."""
+    for place in [place for place, part in _PARTS.items() if part.origin == origin]:
+        del _PARTS[place]
+
+
 def _registering(
     kind: Kind, name: str | None, origin: str | None, about: Mapping[str, Any]
 ) -> Callable[[_Build], _Build]:
     def decorate(build: _Build) -> _Build:
-        source = origin or _origin(build)
+        source = origin or (_origin_now[-1] if _origin_now else _origin(build))
         part = Part(kind, name or build.__name__, build, origin=source, **about)
         problem = _problem(part)
         if problem is not None:
@@ -164,7 +233,7 @@ def _registering(
 def _origin(build: Callable[..., Any]) -> str:
     module = build.__module__
     if module.startswith("harness."):
-        return "harness"
+        return OURS
     return str(inspect.getsourcefile(build) or module)
 
 
@@ -172,6 +241,8 @@ def _problem(part: Part) -> str | None:
     if not NAME.fullmatch(part.name):
         return "a name is a letter, then up to 39 letters, digits and underscores"
     other = _PARTS.get((part.kind, part.name))
+    if part.name in RESERVED[part.kind] and not part.is_ours:
+        return "the name means something already; take another"
     if other is not None and other.origin != part.origin:
         return f"there is one already, from {other.origin}; take another name"
     try:
@@ -181,6 +252,10 @@ def _problem(part: Part) -> str | None:
     missing = [name for name in _MUST_TAKE[part.kind] if name not in part.arguments]
     if missing:
         return f"must take the argument {' and '.join(missing)}"
+    return _options_problem(part) or (_keys_problem(part) if part.kind == "loss" else None)
+
+
+def _options_problem(part: Part) -> str | None:
     for name, argument in part.options.items():
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             return f"takes *{name}; name every option, so that misspelt ones are found"
@@ -191,3 +266,12 @@ def _problem(part: Part) -> str | None:
         except (PydanticSchemaGenerationError, TypeError, NameError) as error:
             return f"option {name}: annotation {argument.annotation!r} cannot be checked ({error})"
     return None
+
+
+def _keys_problem(part: Part) -> str | None:
+    """Two losses whose settings would have one name: `a` with b_c, and `a_b` with c."""
+    ours = () if part.is_ours else RESERVED["loss"]
+    others = [one for one in registered("loss").values() if one.name != part.name]
+    taken = {*ours, *(key for one in others for key in one.keys)}
+    both = [key for key in part.keys if key in taken]
+    return f"its setting loss.{both[0]} is there already; rename the option" if both else None

@@ -57,9 +57,34 @@ class Workspace:
     def studies(self) -> Path:
         return self.root / "studies"
 
+    def rates(self, name: str) -> "RatesPaths":
+        """The folder of one learning-rate range test. Raises ConfigError for an unsafe name."""
+        if not STUDY_NAME.fullmatch(name):
+            raise ConfigError(f"--name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ -")
+        return RatesPaths(self.root / "lr-find" / name)
+
     def study(self, name: str) -> "StudyPaths":
         """The folder of one study. Raises ConfigError for an unsafe name."""
         return StudyPaths(self.studies / check_study_name(name))
+
+
+@dataclass(frozen=True)
+class RatesPaths:
+    """`lr-find/<name>/`: what a learning-rate range test leaves."""
+
+    root: Path
+
+    @property
+    def page(self) -> Path:
+        return self.root / "curve.html"
+
+    @property
+    def points_csv(self) -> Path:
+        return self.root / "points.csv"
+
+    @property
+    def config_yaml(self) -> Path:
+        return self.root / "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -88,6 +113,10 @@ class StudyPaths:
     def augments(self) -> Path:
         """Files of augmentation steps that the study names."""
         return self.root / "augment"
+
+    def parts(self, name: str) -> Path:
+        """The file of the study's own networks, losses and metrics."""
+        return self.root / name
 
     @property
     def trials_csv(self) -> Path:

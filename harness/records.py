@@ -34,6 +34,7 @@ class TrialRecord(BaseModel):
     state: TrialState
     params: dict[str, ParameterValue]  # searched parameters by full key; absent where not in force
     distributions: dict[str, dict[str, Any]]  # Optuna's JSON of each parameter's distribution
+    labels: dict[str, str] = {}  # tags of its row, where the space is a list of rows
     epochs: int  # planned
     seed: int
     attempt: int = 1
@@ -41,6 +42,7 @@ class TrialRecord(BaseModel):
     best_epoch: int | None = None  # from 1
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
     costs: dict[str, float] = {}  # parameters, gflops, seconds, peak_mb, ms_per_image
+    class_weights: dict[str, float] = {}  # that were worked out from the training masks
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32
     versions: dict[str, str] = {}
@@ -49,6 +51,8 @@ class TrialRecord(BaseModel):
     ended: str | None = None
     failure: Failure | None = None
     mlflow_run_id: str | None = None
+    imported: str | None = None  # "<study>/<number>" of the trial it was taken from; None: our own
+    repeats: int | None = None  # number of the first trial with this configuration, seed aside
 
 
 def write_record(paths: TrialPaths, record: TrialRecord) -> None:

@@ -8,12 +8,45 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.errors import ConfigError, nearest
 
 _Model = TypeVar("_Model", bound=BaseModel)
+ANY_PART = "any_part"  # of a validation's context
 
 
 class Settings(BaseModel):
     """Base of all settings: unknown keys are refused, types are strict, nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the settings, those included that others have registered."""
+        return tuple(cls.model_fields)
+
+
+def acting(
+    when: str,
+    second: Any,
+    *,
+    needs: Mapping[str, Any] | None = None,
+    task: str | None = None,
+    speed: bool = False,
+) -> dict[str, Any]:
+    """Metadata of a field of the trial configuration (`json_schema_extra`).
+
+    One test over the schema changes each field to its second value and sees the training change.
+
+    Args:
+        when: when the field acts, in one line.
+        second: a legal value other than the default; `try` in the metadata.
+        needs: full keys with the values they must have for it to act; `with` in the metadata.
+        task: the only kind of task in which it acts with these.
+        speed: it changes speed only, no number.
+    """
+    extra: dict[str, Any] = {"acts": when, "try": second}
+    if needs:
+        extra["with"] = dict(needs)
+    if task is not None:
+        extra["task"] = task
+    return extra | ({"speed": True} if speed else {})
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,10 +74,17 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def validate(model: type[_Model], value: Mapping[str, Any], place: str) -> _Model:
-    """Build a model. Raises ConfigError with one line per problem, each beginning with `place`."""
+def validate(
+    model: type[_Model], value: Mapping[str, Any], place: str, *, any_part: bool = False
+) -> _Model:
+    """Build a model. Raises ConfigError with one line per problem, each beginning with `place`.
+
+    Args:
+        any_part: for records that are only read: take the names of losses and metrics of the
+            user's own as they are, without the file that registers them.
+    """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context={ANY_PART: any_part})
     except ValidationError as error:
         raise ConfigError([_problem(model, item, place) for item in error.errors()]) from None
 
@@ -74,7 +114,8 @@ def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation
-    return [f"{prefix}{name}" for name in model.model_fields]
+    names = model.names() if issubclass(model, Settings) else tuple(model.model_fields)
+    return [f"{prefix}{name}" for name in names]
 
 
 def literal_values(model: type[BaseModel], name: str) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -33,10 +33,14 @@ class Document:
 
     Attributes:
         value: Plain dicts (keys are text), lists, and None, bool, int, float, str.
+        problems: What is refused although it is YAML, by line: aliases, doubled keys, and so on.
+        unread: Where the value is None only because it was refused.
     """
 
     value: Any
     lines: dict[Path, int]
+    problems: tuple[tuple[int, str], ...] = ()
+    unread: frozenset[Path] = frozenset()
 
     def line(self, path: Path) -> int:
         """The line, from 1, of the key or item at `path`; where there is none, of what holds it."""
@@ -54,6 +58,18 @@ def load(text: str, *, place: str) -> Document:
     Raises:
         ConfigError: every problem as `place:line: what`; a syntax error ends the reading.
     """
+    document = read(text, place=place)
+    if document.problems:
+        raise ConfigError([f"{place}:{line}: {what}" for line, what in document.problems])
+    return document
+
+
+def read(text: str, *, place: str) -> Document:
+    """As `load`, but what does not hinder reading on is noted in the document, not raised.
+
+    Raises:
+        ConfigError: a text that is too large, too deep or no YAML.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise ConfigError(f"{place}: larger than {MAX_BYTES // 1_000_000} MB; refused unread")
     loader: _Loader | None = None
@@ -65,11 +81,10 @@ def load(text: str, *, place: str) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
-    reading = _Reading({}, list(loader.problems))
+    reading = _Reading({}, list(loader.problems), refused=loader.refused)
     value = None if node is None else reading.value(node, ())
-    if reading.problems:
-        raise ConfigError([f"{place}:{line}: {what}" for line, what in reading.in_order()])
-    return Document(value, reading.lines)
+    problems = tuple(sorted(reading.problems, key=lambda problem: problem[0]))
+    return Document(value, reading.lines, problems, frozenset(reading.unread))
 
 
 def dump(value: Any) -> str:
@@ -99,6 +114,8 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.problems: list[tuple[int, str]] = []
+        self.nodes: list[yaml.Node | None] = []  # kept, so that no other node has their id
+        self.refused: set[int] = set()  # ids of nodes whose value is unknown
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -108,11 +125,15 @@ class _Loader(yaml.SafeLoader):
             self.get_event()  # type: ignore[no-untyped-call]
             self.problems.append((line, f"*{event.anchor}: aliases are refused; write it out"))
             mark: Any = event.start_mark
-            return yaml.ScalarNode("", "", mark, mark)
+            alias = yaml.ScalarNode("", "", mark, mark)
+            self.refused.add(id(alias))
+            self.nodes.append(alias)
+            return alias
         if event.anchor is not None:
             self.problems.append((line, f"&{event.anchor}: anchors are refused; write it out"))
             event.anchor = None
-        if event.tag is not None:
+        tagged = event.tag is not None
+        if tagged:
             self.problems.append((line, f"{event.tag}: tags are refused; write the value alone"))
             event.tag = None
         if self._depth == MAX_DEPTH:
@@ -121,7 +142,11 @@ class _Loader(yaml.SafeLoader):
             )
         self._depth += 1
         try:
-            return super().compose_node(parent, index)
+            node: yaml.Node | None = super().compose_node(parent, index)
+            if tagged:
+                self.refused.add(id(node))
+                self.nodes.append(node)
+            return node
         finally:
             self._depth -= 1
 
@@ -132,22 +157,24 @@ class _Reading:
 
     lines: dict[Path, int]
     problems: list[tuple[int, str]]
-
-    def in_order(self) -> list[tuple[int, str]]:
-        return sorted(self.problems, key=lambda problem: problem[0])
+    refused: set[int]
+    unread: set[Path] = field(default_factory=set)
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.lines.setdefault(path, _line(node))
+        if id(node) in self.refused:
+            self.unread.add(path)
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self._scalar(node)
+        return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node)
+            key = self._key(key_node, path)
             if key is None:
                 continue
             if key in found:
@@ -159,8 +186,10 @@ class _Reading:
             found[key] = self.value(value_node, (*path, key))
         return found
 
-    def _key(self, node: yaml.Node) -> str | None:
-        key = self._scalar(node) if isinstance(node, yaml.ScalarNode) else node
+    def _key(self, node: yaml.Node, path: Path) -> str | None:
+        if id(node) in self.refused:
+            return None
+        key = self._scalar(node, (*path, "")) if isinstance(node, yaml.ScalarNode) else node
         if isinstance(key, str):
             return key
         shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
@@ -168,18 +197,19 @@ class _Reading:
         self.problems.append((_line(node), problem))
         return None
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
         if node.style is not None:  # type: ignore[attr-defined]  # quoted or block: always text
             return node.value
         try:
-            return _plain(node.value)
+            return plain_scalar(node.value)
         except ValueError:
             shown = node.value if len(node.value) <= 40 else f"{node.value[:40]}…"
             self.problems.append((_line(node), f"{shown}: too large a number"))
+            self.unread.add(path)
             return None
 
 
-def _plain(text: str) -> Any:
+def plain_scalar(text: str) -> Any:
     """The value of an unquoted scalar. Raises ValueError for a number too large to hold."""
     if _NULL.fullmatch(text):
         return None

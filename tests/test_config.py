@@ -158,7 +158,7 @@ def test_study_reads_back_from_its_dump() -> None:
         ({"pruner": {"name": "medain"}},
          "study.yaml: pruner.name: input should be 'none', 'median', 'percentile', 'halving', "
          "'hyperband' or 'patient' (got 'medain')"),
-        ({"objective": {"metric": "val/dice"}},
+        ({"objective": {"metric": "val/dice", "direction": "minimize"}},
          "study.yaml: objective: direction of val/dice must be maximize"),
         ({"objective": {"direction": "maximize"}},
          "study.yaml: objective: direction of val/dice_loss must be minimize"),

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import data, report, run, ui
+from harness.cli import check, config, data, lr_find, report, run, trials, ui
 from harness.errors import HarnessError, UserError
 
 app = typer.Typer(
@@ -20,8 +20,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(run.run)
+app.command()(check.check)
 app.command()(report.report)
+app.command()(trials.trials)
+app.command()(config.config)
 app.add_typer(data.app, name="data")
+app.command("lr-find")(lr_find.lr_find)
 app.command()(ui.ui)
 
 

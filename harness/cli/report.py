@@ -11,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import api
-from harness.report.tables import leaderboard, of_state
+from harness.records import TrialRecord
+from harness.report.noise import noise_sentence, pooled_noise
+from harness.report.tables import StudyTables, leaderboard, of_state, ranked_records
 from harness.search.progress import configuration
 
 SHOWN = 10
@@ -55,12 +57,26 @@ def print_leaderboard(study: api.Study) -> None:
             *(str(row["rank"]), str(record.number)),
             *("" if number is None else f"{number:.4f}" for number in numbers),
             str(record.best_epoch),
-            escape(configuration(record.params)),
+            escape(configuration(record.params) + _marks(record)),
         )
     console.print(table)
     counts = {state: len(of_state(tables, state)) for state in ("complete", "pruned", "failed")}
     shown = f", the best {SHOWN} shown" if counts["complete"] > SHOWN else ""
     console.print(
         f"{counts['complete']} complete{shown}, {counts['pruned']} pruned, "
-        f"{counts['failed']} failed. The first is leading, not confirmed."
+        f"{counts['failed']} failed{_imported(tables)}. The first is leading, not confirmed."
     )
+    ranked = ranked_records(tables)
+    noise = pooled_noise(tables.records, ranked)
+    if noise is not None:
+        console.print(noise_sentence(noise, ranked))
+
+
+def _marks(record: TrialRecord) -> str:
+    repeats = "" if record.repeats is None else f" (repeats #{record.repeats})"
+    return repeats + ("" if record.imported is None else f" (from {record.imported})")
+
+
+def _imported(tables: StudyTables) -> str:
+    n = sum(record.imported is not None for record in tables.records)
+    return f", {n} of them imported" if n else ""

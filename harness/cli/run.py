@@ -15,6 +15,7 @@ from harness.errors import ConfigError, nearest
 from harness.paths import Workspace
 from harness.settings import literal_values
 
+FROM = "from:"
 EXAMPLE = "Example: harness run --space encoders.yaml --trials 40 --set train.epochs=10"
 
 
@@ -26,7 +27,11 @@ def run(
         str | None, typer.Option(help="Name of the study; else that of the space file.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Finished trials in all, earlier ones included.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Finished trials in all, earlier ones included; a CSV's rows, else 20.",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -34,7 +39,11 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE for every trial; may be repeated."),
+        typer.Option("--set", help="KEY=VALUE, or KEY=from:STUDY, for every trial; repeatable."),
+    ] = None,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Earlier study whose trials are imported; may be repeated."),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help="tpe, random, gp, qmc or grid.")] = None,
     pruner: Annotated[
@@ -45,6 +54,18 @@ def run(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
     ] = False,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Python file with networks, losses or metrics of your own."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV space kept as a tag; may be repeated."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV space left out; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
@@ -66,10 +87,14 @@ def run(
             data=data,
             trials=trials,
             fixed=fixed,
+            import_from=from_ or (),
             sampler=sampler,
             pruner=pruner,
             seed=seed,
             skip_bad=skip_bad,
+            parts=parts,
+            label=label or (),
+            ignore=ignore or (),
             device=device,
             workspace=workspace,
             progress=progress,
@@ -90,6 +115,8 @@ def run(
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """`["optim.lr=1e-3"]` → `{"optim.lr": 0.001}`; values are read as YAML.
 
+    `model.arch=from:encoders` is short for `model.arch={from: encoders}`.
+
     Raises:
         ConfigError: every setting that is not KEY=VALUE, or whose value is no YAML.
     """
@@ -99,6 +126,9 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not (key and equals):
             problems.append(f"--set {setting}: must be KEY=VALUE, e.g. --set train.epochs=10")
+            continue
+        if value.strip().startswith(FROM):
+            parsed[key.strip()] = {"from": value.strip().removeprefix(FROM).strip()}
             continue
         try:
             parsed[key.strip()] = strict_yaml.load(value, place=f"--set {key}").value

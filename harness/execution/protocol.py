@@ -36,6 +36,8 @@ class TrialTask(_Message):
     split_csv: Path
     cache: Path
     augments: Path
+    parts: Path | None = None  # registered before this task is read, as `config` may name them
+    parts_sha256: str | None = None
     data: StudyDataConfig
     max_pixels: float
     device: str
@@ -83,6 +85,7 @@ class Ended(_Message):
     best_epoch: int | None
     best: dict[str, float]
     costs: dict[str, float]
+    class_weights: dict[str, float] = {}
 
 
 class Failed(_Message):
@@ -106,9 +109,6 @@ class Vanished(_Message):
 
 Event = Started | EpochDone | Ended | Failed | Vanished
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
-ORDER: TypeAdapter[TrialTask | Answer] = TypeAdapter(
-    Annotated[TrialTask | Answer, Field(discriminator="kind")]
-)
 
 
 class Executor(Protocol):

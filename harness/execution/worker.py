@@ -5,6 +5,7 @@ that prints lands in the worker's log instead. It ends when standard input close
 outlive its controller. It never touches a database.
 """
 
+import json
 import os
 import queue
 import signal
@@ -25,9 +26,8 @@ from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
 from harness.data.splits import read_split
 from harness.data_config import StudyDataConfig
-from harness.errors import DataError, UserError
+from harness.errors import ConfigError, DataError, UserError
 from harness.execution.protocol import (
-    ORDER,
     Answer,
     Decision,
     Ended,
@@ -39,6 +39,7 @@ from harness.execution.protocol import (
     metrics_of,
     to_line,
 )
+from harness.parts_files import load_packages, read_parts, use_parts
 from harness.paths import TrialPaths
 from harness.records import Failure
 from harness.training.device import describe, pick_device, pick_precision
@@ -51,7 +52,7 @@ class Channel:
     def __init__(self, orders: BinaryIO, events: BinaryIO) -> None:
         self._orders = orders
         self._events = events
-        self._tasks: queue.SimpleQueue[TrialTask] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -59,7 +60,8 @@ class Channel:
         self._events.write(to_line(message))
         self._events.flush()
 
-    def next_task(self) -> TrialTask:
+    def next_order(self) -> bytes:
+        """The line of the next task; `read_task` reads it."""
         return self._tasks.get()
 
     def ask(self, report: EpochDone) -> Decision:
@@ -71,8 +73,10 @@ class Channel:
 
     def _read(self) -> None:
         for line in self._orders:
-            order = ORDER.validate_json(line)
-            (self._tasks if isinstance(order, TrialTask) else self._answers).put(order)  # type: ignore[arg-type]
+            if json.loads(line)["kind"] == "task":
+                self._tasks.put(line)
+            else:
+                self._answers.put(Answer.model_validate_json(line))
         os._exit(0)  # the controller is gone; nobody is left to report to
 
 
@@ -82,19 +86,34 @@ def main() -> None:
     cv2.setNumThreads(0)  # OpenCV's threads beside torch's can hang, and fight for the same cores
     channel = Channel(sys.stdin.buffer, _private_stdout())
     while True:
-        serve(channel.next_task(), channel)
+        serve(channel.next_order(), channel)
 
 
-def serve(task: TrialTask, channel: Channel) -> None:
+def serve(order: bytes, channel: Channel) -> None:
     """Train one trial; whatever goes wrong becomes a `Failed`."""
     try:
-        channel.send(train(task, channel))
+        channel.send(train(read_task(order), channel))
     except Exception as error:
-        failure = sort_failure(error)
-        channel.send(Failed(number=task.number, attempt=task.attempt, failure=failure))
+        failure, task = sort_failure(error), json.loads(order)
+        channel.send(Failed(number=task["number"], attempt=task["attempt"], failure=failure))
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def read_task(order: bytes) -> TrialTask:
+    """The task of a line; before that, the parts that its configuration may name.
+
+    Raises:
+        ConfigError: the file of parts is broken, or another than the study began with.
+    """
+    head = json.loads(order)
+    load_packages()  # of broken ones the controller has told
+    file = None if head["parts"] is None else read_parts(Path(head["parts"]))
+    if file is not None and head["parts_sha256"] not in (None, file.sha256):
+        raise ConfigError(f"{file.path}: has changed since the study began; put it back")
+    use_parts(file)
+    return TrialTask.model_validate_json(order)
 
 
 def train(task: TrialTask, channel: Channel) -> Ended:
@@ -139,6 +158,7 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         best_epoch=result.best_epoch,
         best=result.best,
         costs=result.costs,
+        class_weights=result.class_weights,
     )
 
 

@@ -22,7 +22,15 @@ from harness.models.saved import remember
 from harness.models.weights import cached_weights
 from harness.parts import find_part
 
-_CONSTRUCTING = (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError)
+_CONSTRUCTING = (
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    AssertionError,
+    IndexError,
+    AttributeError,
+)
 _UNET_CHANNELS = (256, 128, 64, 32, 16)  # the libraries' own, from the deepest stage to full size
 
 
@@ -55,7 +63,8 @@ def build_network(
     if pretrained and model.encoder_weights is not None and takes_encoder(model.arch):
         weights = cached_weights(model.encoder_name)
     if model.arch not in ARCHS:
-        return _registered(model, weights, {"classes": classes, "in_channels": in_channels})
+        sizes = {"classes": classes, "in_channels": in_channels}
+        return _registered(model, weights, sizes, image_size)
     arguments = _arguments(model) | {"classes": classes, "in_channels": in_channels}
     if image_size is not None and model.arch != "DPT" and _has_one_size(model.encoder_name):
         arguments["img_size"] = list(image_size)
@@ -75,10 +84,22 @@ def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Pa
     return encoder, [p for p in network.parameters() if id(p) not in inside]
 
 
-def _registered(model: ModelConfig, weights: Path | None, sizes: dict[str, int]) -> nn.Module:
+def _registered(
+    model: ModelConfig,
+    weights: Path | None,
+    sizes: dict[str, int],
+    image_size: tuple[int, int] | None,
+) -> nn.Module:
     """A network of ours or of the user: it is given what its constructor names."""
     part = find_part("network", model.arch)
-    given = {**sizes, "encoder_name": model.encoder_name, "encoder_depth": model.encoder_depth}
+    given: dict[str, Any] = {
+        **sizes,
+        "encoder_name": model.encoder_name,
+        "encoder_depth": model.encoder_depth,
+        "encoder_weights": None,
+    }
+    if image_size is not None and part.takes("encoder_name") and _has_one_size(model.encoder_name):
+        given["image_size"] = list(image_size)
     arguments = {name: value for name, value in given.items() if part.takes(name)} | model.options
     try:
         network = part.build(**arguments)
@@ -93,7 +114,10 @@ def _registered(model: ModelConfig, weights: Path | None, sizes: dict[str, int])
             f"({part.origin})"
         )
     if weights is not None and encoder is not None:
-        _load_encoder(model, encoder, weights, sizes["in_channels"])
+        try:
+            _load_encoder(model, encoder, weights, sizes["in_channels"], given.get("image_size"))
+        except RuntimeError as error:
+            raise ConfigError(_impossible(model, error)) from error
     remember(network, model.arch, arguments)
     return network
 
@@ -169,7 +193,13 @@ def _load_native(model: ModelConfig, encoder: Any, weights: Path, in_channels: i
     encoder.load_state_dict(plain.state_dict())
 
 
-def _load_encoder(model: ModelConfig, encoder: nn.Module, weights: Path, in_channels: int) -> None:
+def _load_encoder(
+    model: ModelConfig,
+    encoder: nn.Module,
+    weights: Path,
+    in_channels: int,
+    image_size: list[int] | None,
+) -> None:
     """Load an encoder's weights into one that was built without them."""
     if not model.encoder_name.startswith(TIMM_PREFIX):
         _load_native(model, encoder, weights, in_channels)
@@ -180,6 +210,7 @@ def _load_encoder(model: ModelConfig, encoder: nn.Module, weights: Path, in_chan
         depth=model.encoder_depth,
         weights=True,
         pretrained_cfg_overlay={"file": str(weights)},
+        **({} if image_size is None else {"img_size": image_size}),
     )
     encoder.load_state_dict(with_weights.state_dict())
 

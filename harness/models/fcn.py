@@ -17,6 +17,7 @@ class Fcn(nn.Module):
     coarse to fine each sum of scores is enlarged bilinearly and the next scores are added.
 
     Args:
+        image_size: (H, W), for encoders that are built for one size.
         stride: Of the finest stage that is scored: 32, 16 and 8 are the paper's FCN-32s, FCN-16s
             and FCN-8s. None: 8, or the deepest stage where that is finer.
 
@@ -34,6 +35,7 @@ class Fcn(nn.Module):
         classes: int = 1,
         encoder_name: str = "resnet34",
         encoder_depth: int = 5,
+        image_size: list[int] | None = None,
         *,
         stride: Literal[4, 8, 16, 32] | None = None,
     ) -> None:
@@ -41,8 +43,9 @@ class Fcn(nn.Module):
         deepest = 2**encoder_depth
         if stride is not None and stride > deepest:
             raise ValueError(f"stride {stride}: at encoder_depth {encoder_depth} it is {deepest}")
+        sized = {} if image_size is None else {"img_size": image_size}
         self.encoder: Any = get_encoder(
-            encoder_name, in_channels=in_channels, depth=encoder_depth, weights=None
+            encoder_name, in_channels=in_channels, depth=encoder_depth, weights=None, **sized
         )
         finest = min(stride or 8, deepest)
         widths = list(self.encoder.out_channels)

@@ -62,7 +62,7 @@ def network_class(arch: str) -> Callable[..., Any]:
     if arch in _CLASSES:
         return _CLASSES[arch]
     if arch not in archs():
-        raise ConfigError(f"model.arch: no architecture {arch!r}{nearest(arch, archs())}")
+        raise ConfigError(f"model.arch: no architecture {arch!r}{nearest(arch, archs(), most=40)}")
     return parts.find_part("network", arch).build
 
 
@@ -122,7 +122,9 @@ def check_model(model: ModelConfig) -> None:
 
 def _arch_problems(model: ModelConfig) -> list[str]:
     if model.arch not in archs():
-        return [f"model.arch: no architecture {model.arch!r}{nearest(model.arch, archs())}"]
+        return [
+            f"model.arch: no architecture {model.arch!r}{nearest(model.arch, archs(), most=40)}"
+        ]
     problems = [
         f"model.options.{name}: {problem}"
         for name, value in model.options.items()
@@ -161,6 +163,7 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
     return []
 
 
+@cache  # the search through timm's names takes 0.1 s
 def _timm_problems(name: str, weights: str | None) -> list[str]:
     if not timm.is_model(name):
         base, _, _ = name.partition(".")

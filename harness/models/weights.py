@@ -60,6 +60,15 @@ def cached_weights(encoder_name: str) -> Path:
     return found
 
 
+def are_cached(encoder_name: str) -> bool:
+    """Whether an encoder's weights are in the local cache, and need not be fetched.
+
+    Raises:
+        WeightsError: there are none that could be fetched.
+    """
+    return all(file.cached() is not None for file in _files(encoder_name))
+
+
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
     """See to it that the weights of all these models are in the local Hugging Face cache.
 
@@ -88,6 +97,21 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
     if reasons:
         told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
         raise WeightsError(f"no imagenet weights for {told}. Mend that, or {_WITHOUT}")
+
+
+def check_reachable(models: Sequence[ModelConfig]) -> None:
+    """Whether weights that are not cached could be fetched; fetches nothing.
+
+    Raises:
+        WeightsError: some are missing, and the hub cannot be asked.
+    """
+    names = {model.encoder_name for model in models if model.encoder_weights is not None}
+    missing = [name for name in sorted(names) if not are_cached(name)]
+    reason = _why_unreachable() if missing else None
+    if reason is not None:
+        raise WeightsError(
+            f"no imagenet weights for {', '.join(missing)}: {reason}. Mend that, or {_WITHOUT}"
+        )
 
 
 def input_statistics(model: ModelConfig) -> tuple[Three, Three]:

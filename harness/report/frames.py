@@ -32,10 +32,14 @@ def trials_frame(records: Sequence[TrialRecord], epochs: pd.DataFrame) -> pd.Dat
         "epochs_done": pd.Series([int(done.get(r.number, 0)) for r in records], dtype="int64"),
         "epochs_planned": pd.Series([r.epochs for r in records], dtype="int64"),
     }
+    labels = list(dict.fromkeys(name for record in records for name in record.labels))
+    columns |= {f"label.{k}": _texts([r.labels.get(k) for r in records]) for k in labels}
     columns |= {k: _values([r.params.get(k, math.nan) for r in records]) for k in parameters}
     columns |= {k: real([r.best.get(k) for r in records]) for k in best}
     columns |= {k: real([r.costs.get(k) for r in records]) for k in costs}
     columns["seed"] = pd.Series([r.seed for r in records], dtype="int64")
+    columns["repeats"] = whole([r.repeats for r in records])
+    columns["imported"] = _texts([r.imported for r in records])
     columns["attempt"] = pd.Series([r.attempt for r in records], dtype="int64")
     for name in ("device", "precision", "started", "ended"):
         columns[name] = _texts([getattr(record, name) for record in records])

@@ -125,7 +125,11 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
 def _leading(tables: StudyTables) -> tuple[list[_Trial], list[str]]:
     trials: list[_Trial] = []
     notes: list[str] = []
-    for rank, record in enumerate(ranked_records(tables)[:N_TRIALS], start=1):
+    ranked = list(enumerate(ranked_records(tables), start=1))
+    own = [(rank, record) for rank, record in ranked if record.imported is None][:N_TRIALS]
+    if any(record.imported is not None for _, record in ranked[:N_TRIALS]):
+        notes.append("Imported trials came without their predictions, so the next ones are shown.")
+    for rank, record in own:
         paths = tables.paths.trial(record.number)
         if not paths.scores_csv.is_file() or not paths.probabilities.is_dir():
             notes.append(f"Trial {record.number} has not kept its predictions.")

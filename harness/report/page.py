@@ -109,6 +109,8 @@ def page_data(tables: StudyTables) -> dict[str, Any]:
                     "costs",
                     "seed",
                     "epochs",
+                    "repeats",
+                    "imported",
                 },
             )
             for record in tables.records
@@ -187,6 +189,8 @@ def _command(tables: StudyTables) -> str:
     words += ["--sampler", config.sampler.name, "--pruner", config.pruner.name]
     words += ["--seed", str(config.seed)]
     own = tables.space.get("fixed") or {}
+    for plan in config.imports:
+        words += ["--from", plan.study]
     for key, value in config.fixed.items():
         if key not in own or own[key] != value:
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.parts import RESERVED
 from harness.records import TrialRecord
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import duration, short, text_of
@@ -50,8 +51,9 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
         Column("rank", "place by the objective"),
         _TRIAL,
         _objective_column(tables),
-        *(Column(key.replace("best/", "val/"), "at the best epoch, 0 to 1") for key in quality),
+        *(_quality_column(key) for key in quality),
         *_parameter_columns(tables, ranked),
+        *_mark_columns(ranked),
         Column("best epoch", "epoch whose weights are kept, of those planned"),
         *(Column(_COSTS[key][0], _COSTS[key][1]) for key in costs),
     ]
@@ -62,6 +64,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
             _share(record.value),
             *(_share(record.best.get(key)) for key in quality),
             *_parameter_cells(tables, record),
+            *_mark_cells(ranked, record),
             Cell(f"{record.best_epoch} / {record.epochs}", str(record.best_epoch or "")),
             *(_cost(key, record.costs.get(key)) for key in costs),
         )
@@ -79,6 +82,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
         Column("epochs", "epochs done, of those planned"),
         Column("best value so far", f"{tables.config.objective.metric}: best epoch that was run"),
         *_parameter_columns(tables, some),
+        *_mark_columns(some),
     ]
     rows = [
         (
@@ -86,6 +90,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
             Cell(f"{done[record.number]} / {record.epochs}", str(done[record.number])),
             _share(record.value),
             *_parameter_cells(tables, record),
+            *_mark_cells(some, record),
         )
         for record in some
     ]
@@ -165,13 +170,22 @@ def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[st
     objective = tables.config.objective.metric.replace("val/", "best/")
     known = {key for record in ranked for key in record.best}
     wanted = ("best/dice", "best/iou", "best/miou", "best/precision", "best/recall")
-    return [key for key in wanted if key in known and key != objective]
+    ours = {f"best/{name}" for name in RESERVED["metric"]}
+    others = sorted(key for key in known - ours if key.count("/") == 1)
+    return [key for key in (*wanted, *others) if key in known and key != objective]
+
+
+def _quality_column(key: str) -> Column:
+    ours = key.removeprefix("best/") in RESERVED["metric"]
+    hint = "at the best epoch, 0 to 1" if ours else "at the best epoch; a metric of the study's own"
+    return Column(key.replace("best/", "val/"), hint)
 
 
 def _objective_column(tables: StudyTables) -> Column:
     objective = tables.config.objective
     better = "lower" if objective.direction == "minimize" else "higher"
-    return Column(objective.metric, f"objective at the best epoch, 0 to 1, {better} is better")
+    between = "0 to 1, " if objective.is_ours else ""
+    return Column(objective.metric, f"objective at the best epoch, {between}{better} is better")
 
 
 def _parameter_columns(tables: StudyTables, records: Sequence[TrialRecord]) -> list[Column]:
@@ -188,6 +202,22 @@ def _parameter_cells(tables: StudyTables, record: TrialRecord) -> list[Cell]:
     return [
         _value(record.params[key]) if key in record.params else _ABSENT for key in tables.parameters
     ]
+
+
+def _mark_columns(records: Sequence[TrialRecord]) -> list[Column]:
+    """Repetitions and imported trials, where there are any."""
+    columns = []
+    if any(record.repeats is not None for record in records):
+        columns.append(Column("repeats", "first trial with the same configuration, seed aside"))
+    if any(record.imported is not None for record in records):
+        columns.append(Column("imported", "study and trial that it was taken from", ""))
+    return columns
+
+
+def _mark_cells(records: Sequence[TrialRecord], record: TrialRecord) -> list[Cell]:
+    marks = {"repeats": record.repeats, "imported": record.imported}
+    texts = {name: "" if mark is None else str(mark) for name, mark in marks.items()}
+    return [Cell(texts[column.title], texts[column.title]) for column in _mark_columns(records)]
 
 
 def _value(value: Any) -> Cell:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.data.splits import SplitRow
 from harness.records import FINISHED, TrialRecord
+from harness.report.noise import noise_sentence, pooled_noise
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count, duration, text_of
 
@@ -33,21 +34,35 @@ def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[Line]:
         return lines
     lines.append(Line("Leading", _leading(tables, ranked[0])))
     lines.append(Line("Not confirmed", _caution(ranked)))
+    noise = pooled_noise(tables.records, ranked)
+    if noise is not None:
+        lines.append(Line("Noise", noise_sentence(noise, ranked)))
     lines.append(Line("Measured on", _measured(tables, split)))
     return lines
 
 
 def _trials(tables: StudyTables) -> str:
-    counts = Counter(record.state for record in tables.records)
+    own = [record for record in tables.records if record.imported is None]
+    counts = Counter(record.state for record in own)
     finished = sum(counts[state] for state in FINISHED)
     wanted = tables.config.budget.trials
     of = f" of {wanted}" if wanted and wanted >= finished else ""
     states = ", ".join(f"{counts[state]} {state}" for state in FINISHED)
     running = f"; {counts['running']} running" if counts["running"] else ""
-    seconds = [r.costs["cost/seconds"] for r in tables.records if "cost/seconds" in r.costs]
-    effort = f" {count(len(tables.epochs), 'epoch')} trained"
+    seconds = [r.costs["cost/seconds"] for r in own if "cost/seconds" in r.costs]
+    n_epochs = int(tables.epochs["number"].isin([record.number for record in own]).sum())
+    effort = f" {count(n_epochs, 'epoch')} trained"
     effort += f" in {duration(math.fsum(seconds))} of training." if seconds else "."
-    return f"{finished}{of} finished: {states}{running}.{effort}"
+    return f"{finished}{of} finished: {states}{running}.{effort}{_imported(tables)}"
+
+
+def _imported(tables: StudyTables) -> str:
+    """How many trials earlier studies gave, and which studies."""
+    origins = [record.imported for record in tables.records if record.imported is not None]
+    if not origins:
+        return ""
+    studies = ", ".join(dict.fromkeys(origin.rpartition("/")[0] for origin in origins))
+    return f" {count(len(origins), 'trial')} imported from {studies} beside them."
 
 
 def _leading(tables: StudyTables, best: TrialRecord) -> str:

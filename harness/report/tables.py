@@ -33,9 +33,11 @@ class StudyTables:
     Attributes:
         space: `space.yaml` as a mapping; {} where it is missing.
         trials: one row per trial, in order of number. Columns: number, state, value (objective at
-            the best epoch), best_epoch, epochs_done, epochs_planned, each searched parameter by its
+            the best epoch), best_epoch, epochs_done, epochs_planned, label.… (tags of a
+            row of a CSV), each searched parameter by its
             full key (NaN where it was not in force, None where it is null), best/…, cost/…, seed,
-            attempt, device, precision, started, ended, failure, message.
+            repeats (first trial with that configuration), imported (`<study>/<number>` it was
+            taken from), attempt, device, precision, started, ended, failure, message.
         epochs: one row per trial and epoch. Columns: number, epoch (from 1) and every metric.
     """
 
@@ -73,6 +75,7 @@ def load_study(paths: StudyPaths) -> StudyTables:
     config = StudyConfig.from_mapping(
         _read_mapping(paths.study_yaml.read_text(encoding="utf-8"), str(paths.study_yaml)),
         place=str(paths.study_yaml),
+        any_part=True,
     )
     space = {}
     if paths.space_yaml.is_file():
@@ -152,7 +155,7 @@ def best_configuration(tables: StudyTables) -> str:
     if not ranked:
         return ""
     record = ranked[0]
-    flat = _trial_settings(tables, record)
+    flat = trial_settings(tables, record)
     searched = {key: flat.get(key, value) for key, value in record.params.items()}
     rest = {key: value for key, value in flat.items() if key not in searched}
     lines = [
@@ -223,13 +226,13 @@ def _in_memory(tables: StudyTables, records: list[TrialRecord]) -> optuna.Study:
     return study
 
 
-def _trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
+def trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
     """Every setting of a trial by its full key, from its config.yaml; {} where that is missing."""
     path = tables.paths.trial(record.number).config_yaml
     if not path.is_file():
         return {}
     nested = _read_mapping(path.read_text(encoding="utf-8"), str(path))
-    return TrialConfig.from_flat(flatten(nested), place=str(path)).flat()
+    return TrialConfig.from_flat(flatten(nested), place=str(path), any_part=True).flat()
 
 
 def _read_mapping(text: str, place: str) -> dict[str, Any]:

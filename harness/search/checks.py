@@ -1,24 +1,29 @@
-"""What can be known to be wrong before trial 0: names, losses, augmentation."""
+"""What can be known to be wrong before trial 0: networks, losses, augmentation."""
 
-from itertools import product
+import time
 from pathlib import Path
 from typing import Any
 
-from harness.config import LOSS_PARTS, ModelConfig, TrialConfig
+from harness.config import ModelConfig, TrialConfig
 from harness.data.augment import build_augment, find_steps
 from harness.errors import ConfigError
+from harness.loss_config import loss_names
 from harness.models.registry import (
     archs,
     check_model,
     idle_keys,
     option_names,
-    takes_encoder,
 )
 from harness.paths import StudyPaths, Workspace
+from harness.preflight.networks import Setting
+from harness.preflight.reachable import LIMIT
+from harness.preflight.verdicts import Table, Told, preflight
 from harness.search.definition import Definition
-from harness.space.keys import OPTIONS
+from harness.search.progress import Progress
 from harness.space.schema import Choice, Legal
 from harness.training.checks import check_loss, check_objective
+
+PATIENCE_S = 2.0  # without a word
 
 
 def legal_names() -> Legal:
@@ -40,33 +45,35 @@ def _encoder_problem(name: Any) -> str | None:
     return None
 
 
-def check_networks(definition: Definition) -> list[ModelConfig]:
-    """Check every name of an architecture, encoder and its weights that the study can draw.
+def check_networks(definition: Definition, n_train: int | None, told: Told | None = None) -> Table:
+    """Build every network that the study can draw, or a sample where there are very many.
 
-    Returns:
-        One model for each pair of encoder and weights, where an architecture takes them.
+    Args:
+        n_train: training images; None: not known yet.
+        told: called with (done, total).
     """
-    constants = definition.space.constants
-    names = values_of(definition, "model.arch")
-    encoders = values_of(definition, "model.encoder_name")
-    weights = values_of(definition, "model.encoder_weights")
-    models = [
-        ModelConfig(encoder_name=encoder, encoder_weights=weight)
-        for encoder, weight in product(encoders, weights)
-        if any(takes_encoder(name) for name in names)
-    ]
-    given = {k.removeprefix(OPTIONS): v for k, v in constants.items() if k.startswith(OPTIONS)}
-    alone = [ModelConfig(arch=a, encoder_name=e) for a in names for e in encoders]
-    first = alone[0].model_copy(update={"options": given, "encoder_weights": None})
-    problems: list[str] = []
-    for model in [*models, *([first] if len(alone) == 1 else [])]:
-        try:
-            check_model(model)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(sorted(set(problems)))
-    return models
+    # A grid is counted off to its end, so that what is impossible must be known beforehand.
+    limit = None if definition.config.sampler.name == "grid" else LIMIT
+    setting = Setting.of(definition.config.data, n_train)
+    return preflight(definition.space, setting, limit=limit, told=told)
+
+
+def late(progress: Progress) -> Told:
+    """A bar for building networks, which appears once that has taken a while."""
+    begun, shown = time.monotonic(), list[Told]()
+
+    def told(done: int, total: int | None) -> None:
+        if not shown and time.monotonic() - begun > PATIENCE_S:
+            shown.append(progress.bar(f"building {total} networks, without memory"))
+        for bar in shown:
+            bar(done, total)
+
+    return told
+
+
+def wanted_weights(table: Table) -> list[ModelConfig]:
+    """One model for each encoder whose pretrained weights a possible combination wants."""
+    return [ModelConfig(encoder_name=name, encoder_weights="imagenet") for name in table.encoders]
 
 
 def check_losses(definition: Definition) -> None:
@@ -78,7 +85,7 @@ def check_losses(definition: Definition) -> None:
     for values in drawn or [{}]:
         part = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
         weights = part | values
-        if not any(weights.get(f"loss.{name}", 0) for name in LOSS_PARTS):
+        if not any(weights.get(f"loss.{name}", 0) for name in loss_names()):
             continue  # this end alone is nothing; it comes with others
         check_loss(TrialConfig.from_flat(weights).loss, data)
 

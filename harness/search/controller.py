@@ -5,6 +5,7 @@ every epoch arrives in `_on_epoch`, which reports to Optuna and answers → `_fi
 trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror copies to MLflow.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import optuna
@@ -28,6 +29,7 @@ from harness.search.pruners import build_pruner
 from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
+from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.space.schema import Choice
 
@@ -54,6 +56,7 @@ class Controller:
         progress: who is told.
         notes: who mirrors.
         stamp: versions and commit, written into each record.
+        refuse: why a combination must not be drawn although the space allows it, or None.
     """
 
     def __init__(
@@ -67,12 +70,13 @@ class Controller:
         progress: Progress,
         notes: Notes,
         stamp: Stamp,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
     ) -> None:
         self._study, self._storage, self._definition = study, storage, definition
         self._place, self._executor = place, executor
         self._progress, self._notes = progress, notes
         self._sampler = SpaceSampler(
-            definition.space, definition.config.sampler, definition.config.seed
+            definition.space, definition.config.sampler, definition.config.seed, refuse
         )
         study.sampler = self._sampler
         self._desk = TrialDesk(study, storage, definition, place, stamp)
@@ -87,7 +91,7 @@ class Controller:
         Raises:
             StudyStoppedError: the same cause failed three trials in a row.
         """
-        grid = self._sampler.grid_size
+        grid = self._sampler.grid_left(self._study)
         self._wanted = trials if grid is None else min(trials, grid)
         self._progress.trials(self.finished(), self._wanted)
         self._enqueue()
@@ -108,17 +112,22 @@ class Controller:
                 self._on_event(event)
 
     def finished(self) -> int:
-        """Trials that are complete, pruned or failed."""
+        """Trials that are complete, pruned or failed; imported ones do not count."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return len(self._study.get_trials(deepcopy=False, states=states))
+        return len(own_trials(self._study, states))
 
     def _enqueue(self) -> None:
-        """Hand the space's own configurations to Optuna, once in the life of the study."""
+        """Hand the space's own configurations to Optuna, once in the life of the study.
+
+        A row that is there twice is trained twice, on two seeds.
+        """
         if ENQUEUED in self._study.user_attrs:
             return
         space = self._definition.space
-        for row in space.enqueue:
-            self._study.enqueue_trial(space.stored(row), skip_if_exists=True)
+        trials = self._study.get_trials(deepcopy=False)
+        n_there = sum("fixed_params" in trial.system_attrs for trial in trials)
+        for row in space.enqueue[n_there:]:  # the first ones, if this was interrupted
+            self._study.enqueue_trial(space.stored(row))
         self._study.set_user_attr(ENQUEUED, len(space.enqueue))
 
     def _begin(self) -> None:
@@ -157,8 +166,9 @@ class Controller:
 
     def _on_epoch(self, running: Running, event: EpochDone) -> None:
         """Report to Optuna, answer, then tell everybody else."""
-        value = event.metrics.get(self._definition.config.objective.metric)
-        if value is None or not 0.0 <= value <= 1.0:
+        objective = self._definition.config.objective
+        value = event.metrics.get(objective.metric)
+        if value is None or not objective.can_be(value):
             message = f"epoch {event.epoch}: the objective metric was {value}"
             running.verdict = Failure(cause="diverged", message=message)
             return self._executor.answer(event.number, "stop")
@@ -186,6 +196,7 @@ class Controller:
                 "best_epoch": event.best_epoch,
                 "best": event.best,
                 "costs": event.costs,
+                "class_weights": event.class_weights,
             },
         )
 

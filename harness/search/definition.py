@@ -12,8 +12,11 @@ from harness import files, strict_yaml
 from harness.config import StudyConfig, TrialConfig
 from harness.data.splits import SplitRow, write_split
 from harness.errors import ConfigError
+from harness.parts_files import PartsFile
 from harness.paths import StudyPaths
+from harness.search.taking import Taking, as_taken, is_reference, take
 from harness.settings import flatten, nest
+from harness.space.listed import check_listed
 from harness.space.reading import lay_over, read_space, space_from_dict
 from harness.space.schema import Legal, Space
 
@@ -43,35 +46,46 @@ def settle(
     asked: Mapping[str, Any],
     fixed: Mapping[str, Any],
     legal: Legal,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> Definition:
     """The definition of a study, from its files and from what was asked for now.
 
     Args:
         paths: the study's folder, which may not exist yet.
         space: the space asked for; None takes the recorded one, else no parameters at all.
-        asked: full keys of study.yaml given on the command line, e.g. `{"data.root": "d"}`.
+        asked: full keys of study.yaml given on the command line, e.g. `{"data.root": "d"}`; a
+            mapping replaces a whole group.
         fixed: `--set`: full keys of the trial configuration.
         legal: names that floor 0 does not know (architectures, encoders, options).
+        label: columns of a CSV kept as tags.
+        ignore: columns of a CSV left out.
 
     Raises:
         ConfigError: for illegal settings, or when a study that has begun would change.
     """
     stored = _stored(paths)
     begun = stored.get("id") is not None and paths.space_yaml.exists()
-    asked_space = _read(space, legal) if space is not None else None
+    beside = dict(stored.get("fixed") or {}) | dict(fixed)
+    asked_space = None
+    if space is not None:
+        asked_space = _read(space, legal, label=label, ignore=ignore, beside=beside)
+    elif label or ignore:
+        raise ConfigError("--label and --ignore name columns of a --space that is a CSV")
     if begun:
         return _continued(paths, stored, asked_space, asked, fixed, legal)
     chosen = asked_space or _named(stored, paths, legal) or Space()
     place = str(paths.study_yaml)
-    laid = lay_over(chosen, stored.get("fixed") or {}, place=place, legal=legal)
-    laid = lay_over(laid, fixed, place="--set", legal=legal)
+    laid, taken = _lay_both(chosen, stored.get("fixed") or {}, fixed, paths, legal)
     overlaid = _overlaid(stored, asked)
-    fixed_values = _loss_of_task(overlaid, laid) | laid.fixed
-    values = overlaid | {"fixed": fixed_values, "id": uuid.uuid4().hex}
+    fixed_values = loss_of_task(overlaid, laid) | laid.fixed
+    values = overlaid | {"fixed": fixed_values, "taken": taken, "id": uuid.uuid4().hex}
     if isinstance(space, Path):
         values["space"] = space.name
     config = StudyConfig.from_mapping(values, place=place)
-    return Definition(config, chosen, begun=False)
+    definition = Definition(config, chosen, begun=False)
+    check_listed(definition.space, legal)
+    return definition
 
 
 def write_definition(
@@ -79,12 +93,16 @@ def write_definition(
     definition: Definition,
     split: Sequence[SplitRow],
     augments: Sequence[Path] = (),
+    parts: PartsFile | None = None,
 ) -> None:
     """Write split, space and, last, study.yaml, whose id says that the study has begun.
 
     Args:
         augments: files of augmentation steps, which are copied into the study.
+        parts: the file of the user's own networks, losses and metrics, copied as it was read.
     """
+    if parts is not None:
+        files.write_bytes(paths.parts(parts.path.name), parts.data)
     for path in augments:
         files.write_bytes(paths.augments / path.name, path.read_bytes())
     write_split(paths.split_csv, split)
@@ -100,7 +118,48 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     return config
 
 
-def _loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
+def _lay_both(
+    space: Space,
+    stored: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    paths: StudyPaths,
+    legal: Legal,
+) -> tuple[Space, dict[str, Any]]:
+    """The space under study.yaml's fixed values and `--set`, and what of them was taken."""
+    lines = _fixed_lines(paths) if any(map(is_reference, stored.values())) else {}
+    place = str(paths.study_yaml)
+    first = take(stored, paths, lambda key: f"{place}:{lines.get(key, 1)}", legal)
+    second = take(fixed, paths, lambda key: "--set", legal)
+    problems = first.problems + second.problems
+    laid = space
+    for taking, name in ((first, place), (second, "--set")):
+        try:
+            laid = lay_over(laid, taking.fixed, place=name, legal=legal)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return laid, _still_taken(first, second, laid)
+
+
+def _still_taken(first: Taking, second: Taking, laid: Space) -> dict[str, Any]:
+    """What was taken and not replaced by a plain `--set`."""
+    both = first.taken | second.taken
+    return {
+        key: taken.model_dump(mode="json")
+        for key, taken in both.items()
+        if laid.fixed.get(key) == taken.value
+    }
+
+
+def _fixed_lines(paths: StudyPaths) -> dict[str, int]:
+    """The line of each fixed value in study.yaml."""
+    text = paths.study_yaml.read_text(encoding="utf-8")
+    document = strict_yaml.load(text, place=str(paths.study_yaml))
+    return {key: document.line(("fixed", key)) for key in document.value["fixed"]}
+
+
+def loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Multiclass tasks have cross-entropy where two-class ones have the binary kind by default."""
     data = study.get("data") or {}
     mentioned = {*space.fixed, *(parameter.key for parameter in space.parameters)}
@@ -122,9 +181,18 @@ def _stored(paths: StudyPaths) -> dict[str, Any]:
     return value
 
 
-def _read(space: Path | Mapping[str, Any], legal: Legal) -> Space:
+def _read(
+    space: Path | Mapping[str, Any],
+    legal: Legal,
+    *,
+    label: Sequence[str],
+    ignore: Sequence[str],
+    beside: Mapping[str, Any],
+) -> Space:
     if isinstance(space, Path):
-        return read_space(space, legal=legal)
+        return read_space(space, legal=legal, label=label, ignore=ignore, beside=beside)
+    if label or ignore:
+        raise ConfigError("label and ignore name columns of a CSV; this space is a mapping")
     return space_from_dict(space, place="space", legal=legal)
 
 
@@ -141,8 +209,10 @@ def _named(stored: Mapping[str, Any], paths: StudyPaths, legal: Legal) -> Space 
 
 
 def _overlaid(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """study.yaml with what was asked laid over it; `fixed` keeps its dotted keys."""
-    groups = {key: value for key, value in stored.items() if key != "fixed"}
+    """study.yaml with what was asked laid over it; without `fixed` and `taken` (dotted keys)."""
+    mappings = (key for key, value in asked.items() if isinstance(value, Mapping))
+    whole = {"fixed", "taken", *mappings}
+    groups = {key: value for key, value in stored.items() if key not in whole}
     return nest(flatten(groups) | dict(asked))
 
 
@@ -157,8 +227,10 @@ def _continued(
     place = str(paths.study_yaml)
     config = StudyConfig.from_mapping(stored, place=place)
     space = read_space(paths.space_yaml, legal=legal)
-    laid = lay_over(replace(space, fixed=config.fixed), fixed, place="--set", legal=legal)
-    wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | {"fixed": laid.fixed}, place=place)
+    plain = as_taken(fixed, paths, config)
+    laid = lay_over(replace(space, fixed=config.fixed), plain, place="--set", legal=legal)
+    same = {"fixed": laid.fixed, "taken": stored.get("taken") or {}}
+    wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | same, place=place)
     changes = _differences(config.definition(), wanted.definition())
     if asked_space is not None:
         changes += _differences(space.as_dict(), asked_space.as_dict(), "space: ")
@@ -175,10 +247,19 @@ def _continued(
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    before, after = (flatten(json.loads(json.dumps(side))) for side in (old, new))
+    before, after = (flatten(_numbered(json.loads(json.dumps(side)))) for side in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
     return [
         f"{prefix}{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
         for key in keys
         if before.get(key, "absent") != after.get(key, "absent")
     ]
+
+
+def _numbered(value: Any) -> Any:
+    """Lists of mappings as mappings from their numbers, so that one row differs, not the list."""
+    if isinstance(value, dict):
+        return {key: _numbered(item) for key, item in value.items()}
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return {str(i + 1): _numbered(item) for i, item in enumerate(value)}
+    return value

@@ -5,32 +5,36 @@ Nothing is written before every check has passed.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice, product
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.data.cache import Progress as Bar
-from harness.data.cache import open_cache
-from harness.data.look import copies_among, look_over, refuse_bad
-from harness.data.sources import find_data, open_folder, source_folder
-from harness.data.splits import SplitRow, make_split, read_split, verify_split
+from harness.data.sources import find_data, source_folder
+from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
-from harness.inspection.findings import find
 from harness.models.weights import ensure_weights
+from harness.parts_files import load_packages
 from harness.paths import StudyPaths, Workspace, check_study_name
+from harness.preflight.networks import Setting
+from harness.preflight.verdicts import Verdicts, check_table
+from harness.records import read_records
 from harness.search.checks import (
     check_augments,
     check_losses,
     check_networks,
+    late,
     legal_names,
     values_of,
+    wanted_weights,
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.images import fill_caches, take_split
+from harness.search.importing import bring_in, check_names, plan_imports, tell_optuna, tell_plan
+from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.stamp import take_stamp
 from harness.search.study import leading, open_storage, open_study
@@ -41,8 +45,7 @@ from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
-LOOKS = "looks"  # folder below the cache
-MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
+Refuse = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,12 @@ class Request:
     trials: int | None = None
     device: str = "auto"
     skip_bad: bool = False
+    parts: Path | None = None
+    label: Sequence[str] = ()  # columns of a CSV space
+    ignore: Sequence[str] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
+    import_from: Sequence[str] = ()  # names of earlier studies
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -66,17 +73,26 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         UserError: something must be changed first; nothing was written.
         StudyStoppedError: the same cause failed three trials in a row.
     """
-    space = _space(request)
+    space = space_of(request)
     paths = request.workspace.study(_name(request, space))
+    for problem in load_packages():
+        progress.stage(problem)
+    parts = take_parts(paths, request.parts)
     definition = settle(
-        paths, space=space, asked=request.asked, fixed=request.fixed, legal=legal_names()
+        paths,
+        space=space,
+        asked=dict(request.asked) | as_asked(parts),
+        fixed=request.fixed,
+        legal=legal_names(),
+        label=request.label,
+        ignore=request.ignore,
     )
     config = definition.config
-    trials = request.trials or config.budget.trials or DEFAULT_TRIALS
+    listed = len(definition.space.rows)
+    trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
     device = pick_device(request.device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
-    networks = check_networks(definition)
     check_losses(definition)
     augments = check_augments(definition, request.workspace, paths)
     precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
@@ -84,16 +100,46 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
         f"{' or '.join(precisions)} · workspace {request.workspace.root}"
     )
-    split = _split(request, paths, definition, source, progress)
+    split = take_split(
+        request.workspace, paths, definition, source, progress, skip_bad=request.skip_bad
+    )
     progress.stage(_split_line(split))
-    ensure_weights(networks)
+    refuse = _preflight(definition, split, paths, trials, progress, request.space)
+    definition = _with_imports(request, paths, definition, split, augments, progress)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
-            write_definition(paths, definition, split, augments)
-        with_budget(paths, config, trials)
-        _run(request, paths, definition, root, split, trials, str(device), progress)
+            write_definition(paths, definition, split, augments, parts)
+        with_budget(paths, definition.config, trials)
+        bring_in(paths, definition)
+        _run(request, paths, definition, root, split, trials, str(device), refuse, progress)
     return paths
+
+
+def _preflight(
+    definition: Definition,
+    split: Sequence[SplitRow],
+    paths: StudyPaths,
+    trials: int,
+    progress: Progress,
+    space: str | Mapping[str, Any] | None,
+) -> Refuse:
+    """Build every network before trial 0 and fetch all weights; what refuses the impossible."""
+    n_train = sum(row.role == "train" for row in split)
+    if _n_finished(paths) >= trials:
+        return Verdicts(definition.space, Setting.of(definition.config.data, n_train)).refusal
+    table = check_networks(definition, n_train, late(progress))
+    check_table(table)
+    where = f"--space {space}" if isinstance(space, str) else f"--study {paths.name}"
+    shown = f": harness check {where} shows them" if table.impossible else ""
+    progress.stage(f"{table.line()}{shown}")
+    ensure_weights(wanted_weights(table))
+    return table.verdicts.refusal
+
+
+def _n_finished(paths: StudyPaths) -> int:
+    own = (record for record in read_records(paths) if record.imported is None)
+    return sum(record.state != "running" for record in own)
 
 
 def _run(
@@ -104,11 +150,13 @@ def _run(
     split: Sequence[SplitRow],
     trials: int,
     device: str,
+    refuse: Refuse,
     progress: Progress,
 ) -> None:
     workspace = request.workspace
     storage = open_storage(workspace.optuna_db)
     study = open_study(storage, paths.name, definition.config)
+    tell_optuna(study, paths, definition)
     mirror = Mirror(workspace, paths, definition.config)
     executor = LocalExecutor(paths.worker_log)
     with _closing(executor.close):
@@ -121,11 +169,12 @@ def _run(
             progress=progress,
             notes=mirror,
             stamp=take_stamp(workspace.root),
+            refuse=refuse,
         )
         done = controller.finished()
         progress.stage(_plan_line(done, trials, definition.space))
         if done < trials:
-            _fill_caches(definition, workspace, root, split, progress)
+            fill_caches(definition, workspace, root, split, progress)
         try:
             controller.run(trials)
         finally:
@@ -135,7 +184,8 @@ def _run(
                 progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
 
 
-def _space(request: Request) -> Path | Mapping[str, Any] | None:
+def space_of(request: Request) -> Path | Mapping[str, Any] | None:
+    """The space asked for: a name is looked for and becomes a path."""
     if isinstance(request.space, str):
         return find_space(request.space, request.workspace)
     return request.space
@@ -149,65 +199,23 @@ def _name(request: Request, space: Path | Mapping[str, Any] | None) -> str:
     raise ConfigError("the study needs a name: give --study, or a --space file to name it after")
 
 
-def _split(
-    request: Request, paths: StudyPaths, definition: Definition, source: Path, progress: Progress
-) -> list[SplitRow]:
-    """The recorded split, checked against the files; else a new one of files all looked at."""
-    if definition.begun:
-        split = read_split(paths.split_csv)
-        verify_split(split, source_folder(source))
-        return split
-    dataset = open_folder(
-        source, definition.config.data, max_pixels=definition.config.limits.max_pixels
-    )
-    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
-    overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
-    if not request.skip_bad:
-        refuse_bad(overview)
-    if overview.bad:
-        progress.stage(
-            f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
-        )
-    copies = copies_among(overview.looks)
-    findings = find(overview, copies, skip_bad=True)
-    warnings = [finding for finding in findings if finding.severity == "warning"]
-    if warnings:
-        kinds = ", ".join(sorted({finding.topic for finding in warnings}))
-        progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
-    return make_split(overview.dataset, overview.looks, definition.config.split, copies)
-
-
-def _fill_caches(
+def _with_imports(
+    request: Request,
+    paths: StudyPaths,
     definition: Definition,
-    workspace: Workspace,
-    root: Path,
     split: Sequence[SplitRow],
+    augments: Sequence[Path],
     progress: Progress,
-) -> None:
-    """Decode the images once per size before trial 0, where everybody can see it."""
+) -> Definition:
+    """The definition with what it takes over from earlier studies; nothing is written."""
     config = definition.config
-    n_images = sum(row.role != "test" for row in split)
-    sizes = values_of(definition, "data.image_size")
-    fits = values_of(definition, "data.fit")
-    for size, fit in islice(product(sizes, fits), MOST_CACHES):
-        pair = (size, size) if isinstance(size, int) else tuple(size)
-
-        def starts(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
-            return progress.bar(
-                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
-                f"({n_bytes / 1e6:,.0f} MB)"
-            )
-
-        open_cache(
-            root,
-            split,
-            config.data,
-            size=pair,
-            fit=fit,
-            folder=workspace.cache,
-            max_pixels=config.limits.max_pixels,
-            starts=starts,
-        )
+    if definition.begun:
+        check_names(request.import_from, paths, config)
+        return definition
+    names = request.import_from or [plan.study for plan in config.imports]
+    plans = plan_imports(names, paths, definition, split, augments)
+    tell_plan(plans, progress)
+    return replace(definition, config=config.model_copy(update={"imports": plans}))
 
 
 def _refuse_overtaken(paths: StudyPaths) -> None:
@@ -231,6 +239,13 @@ def _device_line(device: torch.device) -> str:
 
 def _plan_line(done: int, trials: int, space: Space) -> str:
     parameters = f"space of {len(space.parameters)} parameters"
+    if space.rows:
+        parameters = f"space of {len(space.rows)} rows, each is trained once"
+        if done >= len(space.rows):
+            return f"all {len(space.rows)} rows of the space are trained: nothing to do"
+        if trials > len(space.rows):
+            parameters += f" and then the study ends, though {trials} trials were asked for"
+            trials = len(space.rows)
     if done >= trials:
         return f"{done} trials are finished, {trials} were asked for: nothing to do"
     if done:

@@ -88,6 +88,8 @@ def trial_line(record: TrialRecord, best: TrialRecord | None) -> str:
     ]
     if best is not None and best.value is not None:
         shown.append(f"best {best.value:.4f} (#{best.number})")
+    if record.repeats is not None:
+        shown.append(f"repeats #{record.repeats}")
     shown.append(configuration(record.params))
     seconds = record.costs.get("cost/seconds")
     return "  ".join(shown if seconds is None else [*shown, duration(seconds)])

@@ -20,15 +20,16 @@ class Keeper:
         self._paths = paths
         self._keep = config.budget.keep
         self._sign = 1.0 if config.objective.direction == "minimize" else -1.0
-        self._ranked: list[TrialRecord] = []
+        self._ranked: list[TrialRecord] = []  # our own
+        self._imported: list[TrialRecord] = []
         for record in read_records(paths):
             if record.state != "running":
                 self.add(record)
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best complete trial; of equals the earlier one."""
-        return self._ranked[0] if self._ranked else None
+        """The best complete trial, imported ones among them; of equals the earlier one."""
+        return min([*self._ranked[:1], *self._imported], key=self._order, default=None)
 
     def add(self, record: TrialRecord) -> None:
         """Take in a trial that has ended, and thin it or the one it displaces."""
@@ -36,6 +37,9 @@ class Keeper:
             checkpoint.unlink()
         if record.state != "complete" or record.value is None:
             return self._thin(record)
+        if record.imported is not None:  # it came without a model, and must displace none
+            self._imported.append(record)
+            return None
         bisect.insort(self._ranked, record, key=self._order)
         for displaced in self._ranked[self._keep : self._keep + 1]:
             self._thin(displaced)

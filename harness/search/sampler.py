@@ -1,4 +1,4 @@
-"""The sampler: draws a complete configuration, and again while the space forbids it.
+"""The sampler: draws a complete configuration, and again while it is forbidden or impossible.
 
 A refused draw costs no trial and no row. It is drawn by a fresh base sampler, seeded from the study
 seed, the trial's number and the number of the draw, so that a resumed study goes on as if it had
@@ -7,6 +7,7 @@ never stopped.
 
 import itertools
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from harness.config import SamplerConfig
 from harness.errors import ConfigError
+from harness.search.study import IMPORTED
 from harness.space.schema import Choice, Parameter, Space, Whole
 
 # After so many refusals the base sampler is stuck on forbidden ground: draw uniformly instead.
@@ -51,8 +53,9 @@ def external_value(parameter: Parameter, stored: Any) -> Any:
 def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
     """The values of all parameters that apply, asked from `trial` in the space's order."""
     values: dict[str, Any] = {}
+    listed = set(trial.relative_params) if space.rows else set(space.by_key)
     for parameter in space.parameters:
-        if space.applies(parameter, values):
+        if parameter.key in listed and space.applies(parameter, values):
             stored = _ask(trial, parameter)
             values[parameter.key] = external_value(parameter, stored)
     return values
@@ -65,20 +68,36 @@ class SpaceSampler(BaseSampler):
         space: what may vary.
         config: which sampler, with its options.
         seed: the study's seed.
+        refuse: why a combination that the space allows must not be drawn either, or None.
     """
 
-    def __init__(self, space: Space, config: SamplerConfig, seed: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        config: SamplerConfig,
+        seed: int,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+    ) -> None:
         self._space = space
+        self._refuse = refuse
         self._config = config
         self._seed = seed
         self._distributions = {p.key: distribution_of(p) for p in space.parameters}
-        self._grid = list(space.grid()) if config.name == "grid" else []
+        grid = space.grid() if config.name == "grid" else ()
+        self._grid = [point for point in grid if refuse(point) is None]
         self._fallback = optuna.samplers.RandomSampler(seed=seed)
 
-    @property
-    def grid_size(self) -> int | None:
-        """How many configurations there are, when they are counted off one by one."""
-        return len(self._grid) if self._config.name == "grid" else None
+    def grid_left(self, study: optuna.Study) -> int | None:
+        """How many configurations this study trains, when they are counted off one by one.
+
+        Those of imported trials are done already.
+        """
+        if self._space.rows:
+            return len(self._space.rows)
+        if self._config.name != "grid":
+            return None
+        imported = [t.params for t in study.get_trials(deepcopy=False) if IMPORTED in t.user_attrs]
+        return sum(self._space.stored(point) not in imported for point in self._grid)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -91,6 +110,8 @@ class SpaceSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
+        if self._space.rows:
+            return self._space.stored(self._space.rows[row_of(study, trial.number)])
         given = trial.system_attrs.get("fixed_params", {}) | trial.params
         if self._config.name == "grid" and not given:
             return self._grid_point(study, trial)
@@ -100,7 +121,7 @@ class SpaceSampler(BaseSampler):
                 return stored
         raise ConfigError(
             f"trial {trial.number}: {MOST_DRAWS} draws were all forbidden; "
-            "loosen `forbid`, or narrow the parameters to what is allowed"
+            "loosen `forbid`, or narrow the parameters to what is allowed and can be built"
         )
 
     def sample_independent(
@@ -116,7 +137,7 @@ class SpaceSampler(BaseSampler):
     def _draw(
         self, study: optuna.Study, trial: FrozenTrial, given: dict[str, Any], draw: int
     ) -> dict[str, Any] | None:
-        """One complete configuration as Optuna stores it; None where the space forbids it."""
+        """One complete configuration as Optuna stores it; None where it is refused."""
         base = self._base(trial.number, draw)
         related = base.infer_relative_search_space(study, trial)
         drawn = base.sample_relative(study, trial, related)
@@ -133,7 +154,8 @@ class SpaceSampler(BaseSampler):
             else:
                 stored[key] = base.sample_independent(study, trial, key, distribution)
             values[key] = external_value(parameter, stored[key])
-        return stored if self._space.forbidden(values) is None else None
+        refused = self._space.forbidden(values) or self._refuse(values)
+        return stored if refused is None else None
 
     def _base(self, number: int, draw: int) -> BaseSampler:
         config = self._config
@@ -172,6 +194,12 @@ class SpaceSampler(BaseSampler):
         points = (self._space.stored(point) for point in self._grid)
         free = itertools.filterfalse(lambda point: point in taken, points)
         return next(free, {})
+
+
+def row_of(study: optuna.Study, number: int) -> int:
+    """Which row of a listed space a trial trains: the trials take them in order, imported aside."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(t.number < number and IMPORTED not in t.user_attrs for t in trials)
 
 
 def derive_seed(*parts: int) -> int:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from harness.config import StudyConfig
 from harness.errors import UserError
 from harness.paths import StudyPaths
 
 STUDY_ID = "harness.study_id"
+IMPORTED = "harness.imported"  # of a trial: "<study>/<number>" that it was taken from
 BUSY_TIMEOUT_S = 60
 
 
@@ -54,6 +56,17 @@ def open_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.St
     )
     study.set_user_attr(STUDY_ID, config.id)
     return study
+
+
+def own_trials(
+    study: optuna.Study, states: tuple[TrialState, ...] | None = None
+) -> list[FrozenTrial]:
+    """The trials of a study that were not imported, in order of number.
+
+    Imported trials come first, so the k-th of these has the number k + how many were imported.
+    """
+    trials = study.get_trials(deepcopy=False, states=states)
+    return [trial for trial in trials if IMPORTED not in trial.user_attrs]
 
 
 @contextmanager

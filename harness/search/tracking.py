@@ -11,11 +11,9 @@ Tree: experiment = study (tag harness.study_id) > run of the study (tag harness.
 import contextlib
 import json
 import logging
-import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from harness import files, strict_yaml
 from harness.config import StudyConfig
 from harness.paths import StudyPaths, TrialPaths, Workspace
 from harness.records import TrialRecord, read_epochs, read_record
+from harness.search.mirrored import epoch_and_row, label_tags, milliseconds
 from harness.settings import flatten
 from harness.training.checkpoint import checkpoint_epoch
 
@@ -111,7 +110,8 @@ class _Writer:
     """MLflow's client, and what it is known to hold already."""
 
     def __init__(self, workspace: Workspace, paths: StudyPaths, config: StudyConfig) -> None:
-        _quiet()
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         new = not workspace.mlflow_db.exists()
         self._client = mlflow.MlflowClient(f"sqlite:///{workspace.mlflow_db}")
         self._paths = paths
@@ -131,11 +131,12 @@ class _Writer:
         if number in self._closed or not trial.trial_json.exists():
             return
         record = read_record(trial.trial_json)
+        if record.imported is not None:
+            return  # it has its run already, in the study that trained it
         run_id = self._runs.get(number) or self._open_run(record, trial)
-        ended = record.state != "running"
         self._copy_metrics(run_id, record, trial)
         self._copy_overlays(run_id, number, trial)
-        if ended:
+        if record.state != "running":
             self._close_run(run_id, record, trial)
             self._closed.add(number)
 
@@ -183,9 +184,10 @@ class _Writer:
         run_id = self._find_run(f"tags.`{TRIAL_TAG}` = '{label}'")
         if run_id is None:
             tags = {TRIAL_TAG: label, ROLE_TAG: "trial", "mlflow.parentRunId": self._parent}
+            tags |= label_tags(record.labels)
             run = self._client.create_run(
                 self._experiment,
-                start_time=_milliseconds(record.started),
+                start_time=milliseconds(record.started),
                 tags=tags,
                 run_name=f"trial {number:04d}",
             )
@@ -219,8 +221,8 @@ class _Writer:
             self._shipped[record.number] = int(epochs[-1]["epoch"])
 
     def _copy_overlays(self, run_id: str, number: int, trial: TrialPaths) -> None:
-        for path in sorted(trial.overlays.glob("*-*.png"), key=_epoch_and_row):
-            epoch, row = _epoch_and_row(path)
+        for path in sorted(trial.overlays.glob("*-*.png"), key=epoch_and_row):
+            epoch, row = epoch_and_row(path)
             key = f"{OVERLAY_KEY}/{row}"
             name = f"{key.replace('/', '~')}+step+{epoch}"
             if epoch > self._shipped.get(number, 0) or name in self._overlays[number]:
@@ -231,7 +233,7 @@ class _Writer:
                 self._overlays[number].add(name)
 
     def _close_run(self, run_id: str, record: TrialRecord, trial: TrialPaths) -> None:
-        ended = _milliseconds(record.ended) or 0
+        ended = milliseconds(record.ended) or 0
         step = record.best_epoch or 0
         numbers = dict(record.best) | dict(record.costs)
         if record.best_epoch is not None:
@@ -243,6 +245,7 @@ class _Writer:
             "harness.git_commit": record.git_commit or "",
             "harness.versions": json.dumps(record.versions),
             "harness.failure": "" if record.failure is None else record.failure.cause,
+            "harness.repeats": "" if record.repeats is None else str(record.repeats),
         }
         self._client.log_batch(
             run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items() if v]
@@ -280,20 +283,6 @@ def _params(flat: dict[str, Any]) -> list[Param]:
     ]
 
 
-def _epoch_and_row(path: Path) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _milliseconds(moment: str | None) -> int | None:
-    return None if moment is None else int(datetime.fromisoformat(moment).timestamp() * 1000)
-
-
 def _write_ahead(database: Path) -> None:
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # kept in the file from now on
-
-
-def _quiet(names: Iterable[str] = ("mlflow", "alembic")) -> None:
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)

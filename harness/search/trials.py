@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -13,9 +14,10 @@ from harness import files, strict_yaml
 from harness.config import TrialConfig
 from harness.execution.protocol import TrialTask
 from harness.paths import StudyPaths
-from harness.records import Failure, TrialRecord, read_record, write_record
+from harness.records import Failure, TrialRecord, read_record, read_records, write_record
 from harness.search.definition import Definition
-from harness.search.sampler import derive_seed, distribution_of, suggest
+from harness.search.repeats import first_of_each, identity
+from harness.search.sampler import derive_seed, distribution_of, row_of, suggest
 from harness.search.stamp import Stamp
 
 
@@ -93,6 +95,8 @@ class TrialDesk:
             split_csv=self.place.paths.split_csv,
             cache=self.place.cache,
             augments=self.place.paths.augments,
+            parts=None if study.parts is None else self.place.paths.parts(study.parts.file),
+            parts_sha256=None if study.parts is None else study.parts.sha256,
             data=study.data,
             max_pixels=study.limits.max_pixels,
             device=self.place.device,
@@ -104,27 +108,38 @@ class TrialDesk:
             self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         )
 
+    @cached_property
+    def _first_of_each(self) -> dict[str, int]:
+        """Each configuration that was drawn, with the first trial that has it."""
+        return first_of_each(read_records(self.place.paths))
+
     def _new_record(self, trial: optuna.Trial) -> TrialRecord:
         values = suggest(self.definition.space, trial)
         config = self.definition.trial_config(values)
-        seed = config.train.seed
         distributions = {
             p.key: json.loads(distribution_to_json(distribution_of(p)))
             for p in self.definition.space.parameters
             if p.key in values
         }
-        return TrialRecord(
+        record = TrialRecord(
             study=self.place.paths.name,
             number=trial.number,
             state="running",
             params=dict(trial.params),
             distributions=distributions,
+            labels=self._labels(trial.number),
             epochs=config.train.epochs,
-            seed=derive_seed(self.definition.config.seed, trial.number) if seed is None else seed,
+            seed=seed_of(config, self.definition.config.seed, trial.number),
             versions=self.stamp.versions,
             git_commit=self.stamp.git_commit,
             started=now(),
         )
+        first = self._first_of_each.setdefault(identity(record), record.number)
+        return record.model_copy(update={"repeats": first if first < record.number else None})
+
+    def _labels(self, number: int) -> dict[str, str]:
+        labels = self.definition.space.labels
+        return dict(labels[row_of(self.study, number)]) if labels else {}
 
     def _written(self, trial: optuna.Trial, record: TrialRecord) -> Running:
         config = self.definition.trial_config(suggest(self.definition.space, trial))
@@ -132,6 +147,12 @@ class TrialDesk:
         files.write_text(paths.config_yaml, strict_yaml.dump(config.model_dump(mode="json")))
         write_record(paths, record)
         return Running(trial, record, config)
+
+
+def seed_of(config: TrialConfig, study_seed: int, number: int) -> int:
+    """The seed a trial trains with: its own setting, else from the study's and its number."""
+    own = config.train.seed
+    return derive_seed(study_seed, number) if own is None else own
 
 
 def now() -> str:

@@ -4,9 +4,10 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from harness.config import LOSS_PARTS, TrialConfig
+from harness.loss_config import loss_names, loss_setting, pixel_losses
 from harness.space.keys import OPTIONS
 from harness.space.parameters import AnyOf, Between, Choice, Condition, Match, Parameter, shown
 from harness.space.schema import Legal, Space
@@ -123,9 +124,15 @@ def _candidates(parameter: Parameter, needed: list[Match]) -> list[Any]:
     return [parameter.low, parameter.high, *(value for value in named if inside.holds(value))]
 
 
+def idle_beside(key: str, settings: Mapping[str, Any]) -> str | None:
+    """Why a setting has no effect beside all others, given by full key; None: it has one."""
+    rule = _RULES.get(key)
+    return None if rule is None else rule(lambda other: [settings[other]])
+
+
 def _idle(key: str, reach: Reach) -> str | None:
     """Why a searched setting has no effect; None: it has one."""
-    rule = _RULES.get(key)
+    rule = _RULES.get(key) or _rule_of_other(key)
     what = None if rule is None else rule(reach.values)
     return None if what is None else f"cannot act: {what}"
 
@@ -186,11 +193,14 @@ def _needs_weight(part: str) -> Callable[[Values], str | None]:
     return rule
 
 
-def _of_pixels(what: str) -> Callable[[Values], str | None]:
+def _of_pixels(
+    what: str, setting: Literal["label_smoothing", "class_weights"]
+) -> Callable[[Values], str | None]:
     def rule(values: Values) -> str | None:
-        if any(max(values(f"loss.{part}")) > 0 for part in ("bce", "ce", "focal")):
+        *keys, last = (f"loss.{part}" for part in pixel_losses(setting))
+        if any(max(values(key)) > 0 for key in (*keys, last)):
             return None
-        return f"{what} loss.bce, loss.ce and loss.focal, which are never above 0"
+        return f"{what} {', '.join(keys)} and {last}, which are never above 0"
 
     return rule
 
@@ -199,7 +209,7 @@ def _needs_company(part: str) -> Callable[[Values], str | None]:
     """Weights are divided by their sum, so that a part alone always weighs 1."""
 
     def rule(values: Values) -> str | None:
-        others = [other for other in LOSS_PARTS if other != part]
+        others = [other for other in loss_names() if other != part]
         if any(max(values(f"loss.{other}")) > 0 for other in others):
             return None
         return f"{', '.join(f'loss.{other}' for other in others)} are always 0, so it weighs 1"
@@ -238,14 +248,23 @@ def _same_training(_: Values) -> str | None:
     return "it changes nothing that is trained; put it under fixed:"
 
 
+def _rule_of_other(key: str) -> Callable[[Values], str | None] | None:
+    """The rule of a loss that others have registered, or of its option."""
+    setting = loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
+    if setting is None:
+        return None
+    part, option = setting
+    return _needs_company(part.name) if option is None else _needs_weight(part.name)
+
+
 _RULES: Mapping[str, Callable[[Values], str | None]] = {
     "optim.momentum": _needs_sgd,
     "optim.lr": _overridden,
     "optim.encoder_lr": _frozen,
     "optim.encoder_lr_scale": _scale,
     "loss.focal_gamma": _needs_weight("focal"),
-    "loss.label_smoothing": _of_pixels("it moves the targets of"),
-    "loss.class_weights": _of_pixels("they weigh the classes in"),
+    "loss.label_smoothing": _of_pixels("it moves the targets of", "label_smoothing"),
+    "loss.class_weights": _of_pixels("they weigh the classes in", "class_weights"),
     "loss.tversky_alpha": _needs_weight("tversky"),
     "train.patience": _patience,
     "train.checkpoint_s": _same_training,

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from harness.config import TrialConfig, trial_keys
 from harness.errors import ConfigError, nearest
+from harness.loss_config import loss_setting
 from harness.space.parameters import shown
 from harness.space.schema import Legal
 
@@ -104,6 +105,10 @@ def problem_with(key: str, value: Any, legal: Legal) -> str | None:
 
 def takes_fractions(key: str) -> bool:
     """Whether the setting is a float, so that 0.5 would be legal under it where 0 and 1 are."""
+    setting = loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
+    if setting is not None:
+        part, option = setting
+        return option is None or "float" in str(part.options[option].annotation)
     model, name = _field(key)
     if model is None:
         return False
@@ -116,7 +121,7 @@ def _field(key: str) -> tuple[type[BaseModel] | None, str]:
     if key.startswith(OPTIONS) or group not in TrialConfig.model_fields:
         return None, name
     model: Any = TrialConfig.model_fields[group].annotation
-    return model, name
+    return (model if name in model.model_fields else None), name
 
 
 def _hint(key: str, value: Any) -> str:

@@ -1,7 +1,7 @@
 """The problems of one space, gathered with their lines and raised together."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import ConfigError
@@ -17,6 +17,7 @@ class Problems:
     place: str
     line: Callable[[Spot], int] | None = None
     broken: set[str] = field(default_factory=set)  # full keys that could not be read
+    unread: Collection[Spot] = ()  # whose values are unknown, as has been said already
     _found: list[tuple[int, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -38,10 +39,22 @@ class Problems:
             self._found.append((sys.maxsize, f"{self.place}: and more; the rest was not read"))
             self.raise_any()
         self.broken.update(breaks)
+        if any(self._follows(spot, unread) for unread in self.unread):
+            return
         line = 0 if self.line is None else self.line(spot)
         where = self.place if self.line is None else f"{self.place}:{line}"
         shown = name or ".".join(str(part) for part in spot)
         self._found.append((line, f"{where}: {shown}: {what}" if shown else f"{where}: {what}"))
+
+    def add_line(self, line: int, what: str) -> None:
+        """Note what is wrong with the text itself."""
+        self._found.append((line, f"{self.place}:{line}: {what}"))
+
+    @staticmethod
+    def _follows(spot: Spot, unread: Spot) -> bool:
+        """Whether a problem at `spot` comes of the missing value: in it, or in what holds it."""
+        least = max(len(unread) - 1, 2)
+        return spot[: len(unread)] == unread or (len(spot) >= least and unread[: len(spot)] == spot)
 
     def raise_any(self) -> None:
         """Raise ConfigError with all problems in order of lines, if there are any."""

@@ -1,50 +1,73 @@
 """From YAML, or a dict, to a checked `Space`; every mistake at once, each with its line."""
 
-import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness import strict_yaml
-from harness.errors import ConfigError, nearest
+from harness.errors import ConfigError
 from harness.space import checks
 from harness.space.conditions import circle, in_order, read_condition, with_condition
+from harness.space.csv_space import Columns, read_csv_space
 from harness.space.fields import read_parameter
 from harness.space.finding import find_space
 from harness.space.keys import full_key, known_keys, likely_keys, problem_with
-from harness.space.parameters import Condition, Parameter, shown
+from harness.space.listed import space_of_rows
+from harness.space.parameters import Condition, Parameter
+from harness.space.plain import plain, shown_path
 from harness.space.problems import Problems, Spot
 from harness.space.rows import check_rows, row_value
 from harness.space.schema import Legal, Space
+from harness.space.sections import check_sections, read_labels, section
 
 __all__ = ["Legal", "find_space", "lay_over", "read_space", "space_from_dict"]
 
-_KINDS: dict[str, tuple[type[Any], str]] = {
-    "parameters": (dict, "mapping of keys"),
-    "fixed": (dict, "mapping of keys"),
-    "forbid": (list, "list of mappings"),
-    "enqueue": (list, "list of mappings"),
-}
+CSV = ".csv"
 
 
-def read_space(path: Path, *, legal: Legal) -> Space:
-    """The space of a YAML file.
+def read_space(
+    path: Path,
+    *,
+    legal: Legal,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    beside: Mapping[str, Any] | None = None,
+) -> Space:
+    """The space of a YAML file, or of a CSV file of combinations.
+
+    Args:
+        path: The file; one that ends in `.csv` is a CSV.
+        legal: Legal values.
+        label: Columns of a CSV kept as tags of each row.
+        ignore: Columns of a CSV left out.
+        beside: Fixed values that will be laid over, by full or short key; the rows of a CSV are
+            checked beside them.
 
     Raises:
         ConfigError: every problem as `file:line: key: what is wrong; what would be right`.
     """
-    place = _shown_path(path)
+    place = shown_path(path)
     try:
         with path.open("rb") as handle:
             data = handle.read(strict_yaml.MAX_BYTES + 1)
-        document = strict_yaml.load(data.decode("utf-8"), place=place)
     except OSError as error:
         raise ConfigError(f"{place}: cannot be read: {error.strerror or error}") from None
+    if path.suffix.lower() == CSV:
+        columns = Columns(tuple(label), tuple(ignore))
+        return read_csv_space(data, place=place, legal=legal, columns=columns, beside=beside or {})
+    for option, given in (("--label", label), ("--ignore", ignore)):
+        if given:
+            raise ConfigError(f"{option} {given[0]}: acts on a CSV of combinations; this is YAML")
+    try:
+        document = strict_yaml.read(data.decode("utf-8"), place=place)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{place}:{line}: not UTF-8 text, so not a search space") from None
-    return _Reader(document.value, legal, Problems(place, document.line)).read()
+    problems = Problems(place, document.line, unread=document.unread)
+    for line, what in document.problems:
+        problems.add_line(line, what)
+    return _Reader(document.value, legal, problems).read()
 
 
 def space_from_dict(value: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
@@ -53,7 +76,7 @@ def space_from_dict(value: Mapping[str, Any], *, place: str, legal: Legal) -> Sp
     Raises:
         ConfigError: every problem as `place: key: what is wrong; what would be right`.
     """
-    return _Reader(_plain(value, place), legal, Problems(place)).read()
+    return _Reader(plain(value, place), legal, Problems(place)).read()
 
 
 def lay_over(space: Space, fixed: Mapping[str, Any], *, place: str, legal: Legal) -> Space:
@@ -70,7 +93,7 @@ def lay_over(space: Space, fixed: Mapping[str, Any], *, place: str, legal: Legal
             the new values leave without effect.
     """
     noted = Problems(place)
-    reader = _Reader({"fixed": _plain(fixed, place)}, legal, noted, by_hand=False)
+    reader = _Reader({"fixed": plain(fixed, place)}, legal, noted, by_hand=False)
     reader.searched = set(space.by_key)
     reader.read_fixed()
     noted.raise_any()
@@ -89,11 +112,16 @@ class _Reader:
     searched: set[str] = field(default_factory=set)  # full keys, also of what could not be read
     parameters: dict[str, Parameter] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
+    never: set[str] = field(default_factory=set)  # full keys under `fixed`, never searched
 
     def read(self) -> Space:
-        self._check_sections()
+        check_sections(self.document, self.legal, self.problems)
+        if self.document.get("rows"):
+            return self._read_listed()
         self._read_parameters()
         self.read_fixed()
+        if not isinstance(self.document.get("parameters") or {}, dict):
+            self.problems.raise_any()  # what refers to them can be neither right nor wrong
         self._read_conditions()
         ordered = self._ordered()
         forbid, enqueue = self._read_forbid(), self._read_enqueue()
@@ -101,7 +129,6 @@ class _Reader:
         for key, what in checks.unfit(space, self.legal, self.problems.broken):
             section = "parameters" if key in self.parameters else "fixed"
             self.problems.add(self._written(section, key), what, name=key)
-        self.problems.raise_any()
         check_rows(space, self.problems)
         self.problems.raise_any()
         reason = checks.nothing_allowed(space)
@@ -109,6 +136,39 @@ class _Reader:
             self.problems.add(("parameters",), reason)
         self.problems.raise_any()
         return space
+
+    def _read_listed(self) -> Space:
+        """A space of rows: each a trial of its own."""
+        for name in ("parameters", "forbid", "enqueue"):
+            if self.document.get(name):
+                self.problems.add((name,), f"{name} beside rows; a space has one or the other")
+        rows = [self._listed_row(row, ("rows", i)) for i, row in enumerate(self._section("rows"))]
+        self.searched |= {key for row in rows for key in row}
+        self.read_fixed()
+        labels = read_labels(self.document, len(rows), self.problems)
+        self.problems.raise_any()
+        try:
+            return space_of_rows(rows, self.fixed, labels=labels)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.problems.add(("rows",), problem)
+            self.problems.raise_any()
+            raise
+
+    def _listed_row(self, written: Any, path: Spot) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        if not isinstance(written, dict):
+            self.problems.add(path, "must name keys and values, e.g. {optim.lr: 3e-4}", name="rows")
+            return row
+        taken: set[str] = set()
+        for short, value in written.items():
+            key = self._key(short, (*path, short), taken)
+            problem = None if key is None else problem_with(key, value, self.legal)
+            if problem is not None:
+                self.problems.add((*path, short), problem, name=f"rows: {key}")
+            elif key is not None:
+                row[key] = value
+        return row
 
     def read_fixed(self) -> None:
         taken: set[str] = set()
@@ -118,6 +178,8 @@ class _Reader:
             if key is None:
                 continue
             problem = problem_with(key, value, self.legal)
+            if key not in self.searched:
+                self.never.add(key)
             if key in self.searched:
                 self.problems.add(path, self._both(), name=key)
             elif problem is not None:
@@ -130,35 +192,8 @@ class _Reader:
             return "both fixed and searched; keep it under parameters: or under fixed:"
         return "searched by this space; take it out of the space, or do not set it"
 
-    def _check_sections(self) -> None:
-        if not isinstance(self.document, dict):
-            what = "empty" if self.document is None else shown(self.document)
-            self.problems.add((), f"a space is a mapping with `parameters:`; this is {what}")
-            self.problems.raise_any()
-        for name, (kind, word) in _KINDS.items():
-            value = self.document.get(name)
-            if value is not None and not isinstance(value, kind):
-                self.problems.add((name,), f"must be a {word} (got {shown(value)})")
-        self.problems.raise_any()
-        for name, value in self.document.items():
-            problem = self._section_problem(name, value)
-            if problem is not None:
-                self.problems.add((name,), problem)
-
-    def _section_problem(self, name: str, value: Any) -> str | None:
-        if name == "format":
-            known = value == 1 and not isinstance(value, bool)
-            return None if known else f"this harness reads format 1 (got {shown(value)})"
-        if name in _KINDS:
-            return None
-        if name.rpartition(".")[2] in {key.rpartition(".")[2] for key in known_keys(self.legal)}:
-            return "a setting belongs under parameters: or fixed:"
-        return f"no such section{nearest(name, _KINDS)}"
-
     def _section(self, name: str) -> Any:
-        """A section of the document, empty where it is absent or null."""
-        value = self.document.get(name)
-        return _KINDS[name][0]() if value is None else value
+        return section(self.document, name)
 
     def _key(self, short: str, path: Spot, taken: set[str]) -> str | None:
         """The full key, entered among those taken; None after noting why there is none."""
@@ -209,13 +244,13 @@ class _Reader:
         return read_condition(written, path, self.parameters, self.legal, self.problems, name)
 
     def _ordered(self) -> tuple[Parameter, ...]:
-        found = list(self.parameters.values())
-        keys = circle(found)
-        if keys:
+        while keys := circle(list(self.parameters.values())):
             what = f"conditions in a circle: {' → '.join(keys)}"
-            self.problems.add((*self._written("parameters", keys[0]), "when"), what, name="when")
-            self.problems.raise_any()
-        return in_order(found)
+            spot = (*self._written("parameters", keys[0]), "when")
+            self.problems.add(spot, what, name="when", breaks=keys)
+            for key in set(keys):
+                del self.parameters[key]
+        return in_order(list(self.parameters.values()))
 
     def _read_forbid(self) -> tuple[Condition, ...]:
         rules: list[Condition] = []
@@ -223,9 +258,10 @@ class _Reader:
             rule = self._condition(written, ("forbid", i), "forbid")
             if rule is None:
                 continue
-            if not (self.searched | self.problems.broken) & set(rule):
+            if not (self.searched | self.problems.broken - self.never) & set(rule):
                 what = "names no searched key, so it forbids everything or nothing"
                 self.problems.add(("forbid", i), what, name="forbid")
+                continue
             rules.append(rule)
         return tuple(rules)
 
@@ -243,7 +279,7 @@ class _Reader:
             return row
         for short, value in written.items():
             key = self._key(short, (*path, short), taken)
-            if key is None or key in self.problems.broken:
+            if key is None or key in self.problems.broken - self.never:
                 continue
             try:
                 row[key] = row_value(key, value, self.parameters, self.fixed)
@@ -257,30 +293,3 @@ class _Reader:
             if key in (short, *([] if "." in short else [f"{key.rpartition('.')[0]}.{short}"])):
                 return (section, short)
         return (section,)
-
-
-def _plain(value: Any, place: str) -> Any:
-    """A copy in plain dicts and lists."""
-    if isinstance(value, Mapping):
-        wrong = [key for key in value if not isinstance(key, str)]
-        if wrong:
-            raise ConfigError(f"{place}: {wrong[0]!r}: a key must be text")
-        return {str(key): _plain(item, place) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, place) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, numbers.Integral):  # also numpy's
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise ConfigError(f"{place}: {value!r}: must be text, a number, true, false, null or a list")
-
-
-def _shown_path(path: Path) -> str:
-    """The path as a person would type it here."""
-    absolute = path.absolute()
-    here = Path.cwd()
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)

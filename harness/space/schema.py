@@ -68,12 +68,20 @@ class Space:
         fixed: Settings of every trial, by full key; never one of a parameter.
         forbid: Combinations that are not drawn.
         enqueue: Rows to try first, by full key; what a row leaves out the sampler completes.
+        rows: Combinations to be trained in this order, each exactly once, and no others; the
+            parameters are then the choices that the rows hold. A row may lack a key that does not
+            apply in it.
+        labels: Tags of each row, which play no part in training; () where there are none.
+        places: Where each row was read, e.g. `grid.csv:5`; no part of the space.
     """
 
     parameters: tuple[Parameter, ...] = ()
     fixed: dict[str, Any] = field(default_factory=dict)
     forbid: tuple[Condition, ...] = ()
     enqueue: tuple[dict[str, Any], ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
+    labels: tuple[dict[str, str], ...] = ()
+    places: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def by_key(self) -> dict[str, Parameter]:
@@ -135,6 +143,8 @@ class Space:
         Raises:
             ConfigError: at the call, when a parameter has no step; the message names all of them.
         """
+        if self.rows:
+            return iter(self.rows)
         endless = [parameter.key for parameter in self.parameters if parameter.size is None]
         if endless:
             raise ConfigError(f"{', '.join(endless)}: a grid needs `step` or `choices` here")
@@ -148,6 +158,8 @@ class Space:
             ConfigError: as `grid`, or when there may be more than 100,000.
         """
         grid = self.grid()
+        if self.rows:
+            return len(self.rows)
         if math.prod(parameter.size or 1 for parameter in self.parameters) > MAX_GRID:
             raise ConfigError(
                 f"the grid has more than {MAX_GRID:,} combinations; "
@@ -157,10 +169,12 @@ class Space:
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """As `grid`, with what is forbidden. Raises ValueError for a parameter without step."""
-        yield from self._combinations({}, 0)
+        yield from self.rows or self._combinations({}, 0)
 
     def draw(self, rng: random.Random) -> dict[str, Any]:
         """One combination at random (uniform, or uniform in the logarithm), allowed or not."""
+        if self.rows:
+            return dict(rng.choice(self.rows))
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             if self.applies(parameter, values):
@@ -172,6 +186,10 @@ class Space:
 
         `space_from_dict` reads it back to an equal space.
         """
+        if self.rows:
+            rows = {"rows": [dict(row) for row in self.rows]}
+            labels = {"labels": [dict(label) for label in self.labels]} if self.labels else {}
+            return {"format": 1, "fixed": dict(self.fixed)} | rows | labels
         return {
             "format": 1,
             "parameters": {one.key: one.as_plain() for one in self.parameters},

@@ -3,6 +3,8 @@
 from harness.config import LossConfig, ObjectiveConfig
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
+from harness.loss_config import loss_setting, pixel_losses
+from harness.parts import registered
 
 
 def check_loss(config: LossConfig, data: StudyDataConfig) -> None:
@@ -16,12 +18,20 @@ def check_loss(config: LossConfig, data: StudyDataConfig) -> None:
         problems.append("loss.bce: acts in two-class and multilabel tasks; use loss.ce")
     if data.task != "multiclass" and config.ce > 0:
         problems.append("loss.ce: acts in multiclass tasks; use loss.bce")
+    for name in config.weights:
+        found = loss_setting(name)
+        if found is not None and data.task not in found[0].tasks:
+            problems.append(f"loss.{name}: acts in {' and '.join(found[0].tasks)} tasks")
     if problems:
         raise ConfigError(problems)
 
 
 def check_objective(config: ObjectiveConfig, data: StudyDataConfig) -> None:
     """Whether this task has the objective metric. Raises ConfigError if not."""
+    part = registered("metric").get(config.metric.removeprefix("val/"))
+    if not config.is_ours and part is not None and data.task not in part.tasks:
+        tasks = " and ".join(part.tasks)
+        raise ConfigError(f"objective.metric: {config.metric} is of {tasks} tasks")
     if config.metric == "val/miou" and data.task != "multiclass":
         raise ConfigError("objective.metric: val/miou is of multiclass tasks; use val/iou_micro")
 
@@ -36,15 +46,17 @@ def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
         return ["loss.class_weights: act in multiclass and multilabel tasks; set null"]
     problems = []
     n, wanted = len(config.class_weights or ()), len(data.classes)
-    if n != wanted:
+    if n != wanted and config.class_weights != "balanced":
         problems.append(
             f"loss.class_weights: {n} for {wanted} classes; give one for each of "
-            f"{', '.join(data.classes)}"
+            f"{', '.join(data.classes)}, or balanced"
         )
-    pixels = ("ce", "focal") if data.task == "multiclass" else ("bce", "focal")
-    if not any(getattr(config, part) > 0 for part in pixels):
-        first, second = (f"loss.{part}" for part in pixels)
+    other = "bce" if data.task == "multiclass" else "ce"
+    names = [name for name in pixel_losses("class_weights") if name != other]
+    if not any(getattr(config, name) > 0 for name in names):
+        keys = " and ".join(f"loss.{name}" for name in names)
         problems.append(
-            f"loss.class_weights: act in {first} and {second}, both 0; set one above 0, or null"
+            f"loss.class_weights: act in {keys}, {'both' if len(names) == 2 else 'all'} 0; "
+            "set one above 0, or null"
         )
     return problems

@@ -19,6 +19,7 @@ from harness.training.cost import peak_memory_mb, reset_peak_memory
 from harness.training.device import Precision
 from harness.training.errors import DivergedError
 from harness.training.metrics import write_scores
+from harness.training.part_metrics import metrics_of_study
 from harness.training.resume import Line, identity, read_resumable
 from harness.training.session import Session
 from harness.training.setup import Setup, prepare
@@ -39,6 +40,7 @@ class FitResult:
         best: metrics of the best epoch, keys `best/…`.
         value: the objective metric of the best epoch.
         costs: keys `cost/…`; `cost/peak_mb` is absent where it cannot be measured.
+        class_weights: by class, where they were worked out from the training masks.
     """
 
     outcome: Outcome
@@ -46,6 +48,7 @@ class FitResult:
     best: dict[str, float]
     value: float | None
     costs: dict[str, float]
+    class_weights: dict[str, float]
 
 
 def fit(
@@ -90,6 +93,7 @@ def fit(
         device=device,
         precision=precision,
         pretrained=resumed is None,
+        metrics=metrics_of_study(images.data, objective),
         augments=augments,
     )
     with Session(setup, config, objective, paths, resumed) as session:
@@ -150,4 +154,5 @@ def _result(outcome: Outcome, session: Session, setup: Setup, peak_is_ours: bool
         },
         value=None if best is None else session.value(best.line),
         costs=costs,
+        class_weights=setup.class_weights,
     )

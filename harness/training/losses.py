@@ -1,26 +1,26 @@
-"""The training loss: a weighted sum of parts, each computed on logits in fp32.
+"""The training loss: a weighted sum of registered losses, each computed on logits in fp32.
 
 Pixels whose target is VOID count in no part, and no gradient comes from them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
-from segmentation_models_pytorch.losses import DiceLoss, JaccardLoss, LovaszLoss, TverskyLoss
 from torch import Tensor
 
+from harness import parts
 from harness.config import LossConfig
-from harness.data_config import VOID, StudyDataConfig
+from harness.data_config import StudyDataConfig
+from harness.errors import ConfigError
+from harness.training import loss_parts  # noqa: F401 - registers ours
+from harness.training.calling import call_part
 from harness.training.checks import check_loss, may_be_void
 
-Part = Callable[[Tensor, Tensor], Tensor]
 Shape = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class LossValue:
+class LossValue(NamedTuple):
     """`total` is what training descends; `parts` are its terms before weighting, detached."""
 
     total: Tensor
@@ -28,18 +28,40 @@ class LossValue:
 
 
 class Loss:
-    """Call with logits (N, n_outputs, H, W) and the masks of a batch; see `build_loss`."""
+    """Call with logits (N, n_outputs, H, W) and the masks of a batch; see `build_loss`.
 
-    def __init__(self, weights: dict[str, float], parts: dict[str, Part], shape: Shape) -> None:
-        self.weights = weights
-        self._parts, self._shape = parts, shape
+    Attributes:
+        weights: of each part, adding up to 1.
+        class_weights: of each class in the parts that weigh classes; None: all alike.
+    """
+
+    def __init__(self, config: LossConfig, data: StudyDataConfig) -> None:
+        assert config.class_weights != "balanced", "numbers are worked out from the masks before"
+        self.weights, self.class_weights = config.weights, config.class_weights
+        given = {
+            "task": data.task,
+            "void": may_be_void(data),
+            "label_smoothing": config.label_smoothing,
+        }
+        self._terms = {name: _Term(name, config, given) for name in self.weights}
+        self._shape = _SHAPES[data.task]
+        self._on_device: Tensor | None = None
 
     def __call__(self, logits: Tensor, target: Tensor) -> LossValue:
         # Sums over a whole batch overflow fp16 and lose small objects in bf16.
         logits, target = logits.float(), self._shape(target)
-        values = {name: part(logits, target) for name, part in self._parts.items()}
+        weights = self._class_weights(logits.device)
+        values = {name: term(logits, target, weights) for name, term in self._terms.items()}
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return LossValue(total, {name: value.detach() for name, value in values.items()})
+
+    def _class_weights(self, device: torch.device) -> Tensor | None:
+        """The weights on the device, sent there once and not in every step."""
+        if self.class_weights is None:
+            return None
+        if self._on_device is None or self._on_device.device != device:
+            self._on_device = torch.tensor(self.class_weights, device=device)
+        return self._on_device
 
 
 def build_loss(config: LossConfig, data: StudyDataConfig) -> Loss:
@@ -57,11 +79,38 @@ def build_loss(config: LossConfig, data: StudyDataConfig) -> Loss:
         ConfigError: parts that cannot act in this task.
     """
     check_loss(config, data)
-    weights = config.weights
-    parts = _region_parts(config, data)
-    parts |= _softmax_parts(config) if data.task == "multiclass" else _sigmoid_parts(config, data)
-    shape = {"binary": _one_plane, "multiclass": _indices, "multilabel": _planes}[data.task]
-    return Loss(weights, {name: parts[name] for name in weights}, shape)
+    return Loss(config, data)
+
+
+class _Term:
+    """One registered loss with its options."""
+
+    def __init__(self, name: str, config: LossConfig, given: Mapping[str, Any]) -> None:
+        self._part = part = parts.find_part("loss", name)
+        self._fixed = {key: value for key, value in given.items() if part.takes(key)}
+        for option, argument in part.options.items():
+            self._fixed[option] = getattr(config, f"{name}_{option}", argument.default)
+        self._weighs = part.takes("class_weights")
+
+    def __call__(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        more = {"class_weights": weights} if self._weighs else {}
+        value = call_part(self._part, logits=logits, target=target, **self._fixed, **more)
+        if not self._part.is_ours:
+            _check(value, self._part, logits)
+        result: Tensor = value
+        return result
+
+
+def _check(value: Any, part: parts.Part, logits: Tensor) -> None:
+    """What a loss of somebody else's must give; its finiteness is looked at with the total's."""
+    problem = None
+    if not isinstance(value, Tensor) or value.ndim:
+        shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+        problem = f"must give a tensor with one number (gave {shape!r})"
+    elif logits.requires_grad and not value.requires_grad:
+        problem = "its value does not depend on the logits, so nothing can be learnt from it"
+    if problem is not None:
+        raise ConfigError(f"{part.origin}: loss {part.name!r}: {problem}")
 
 
 def _one_plane(target: Tensor) -> Tensor:
@@ -76,134 +125,8 @@ def _planes(target: Tensor) -> Tensor:
     return target.permute(0, 3, 1, 2).float()
 
 
-def _region_parts(config: LossConfig, data: StudyDataConfig) -> dict[str, Part]:
-    """The library's; its ignore_index keeps pixels out of all three sums behind a score."""
-    alpha, mode = config.tversky_alpha, data.task
-    void = VOID if may_be_void(data) else None
-    return {
-        "dice": DiceLoss(mode=mode, ignore_index=void),
-        "jaccard": JaccardLoss(mode=mode, ignore_index=void),
-        "tversky": TverskyLoss(mode=mode, ignore_index=void, alpha=alpha, beta=1 - alpha),
-    }
-
-
-def _sigmoid_parts(config: LossConfig, data: StudyDataConfig) -> dict[str, Part]:
-    """Parts of tasks in which each output is a question of its own."""
-    smoothing, gamma = config.label_smoothing, config.focal_gamma
-    if not may_be_void(data) and config.class_weights is None:
-        return {
-            "bce": lambda logits, target: bce(logits, smooth(target, smoothing)),
-            "focal": lambda logits, target: focal(logits, smooth(target, smoothing), gamma),
-            "lovasz": lovasz_hinge,
-        }
-
-    def weigh(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and weight of each pixel and output, both (N, K, H, W)."""
-        counts = target != VOID
-        weight = counts * _tensor(config.class_weights or [1.0], logits).view(1, -1, 1, 1)
-        target = smooth(target * counts, smoothing)
-        return F.binary_cross_entropy_with_logits(logits, target, reduction="none"), weight
-
-    return {
-        "bce": lambda logits, target: _mean(*weigh(logits, target)),
-        "focal": lambda logits, target: _focal_mean(*weigh(logits, target), gamma),
-        "lovasz": lovasz_hinge,
-    }
-
-
-def _softmax_parts(config: LossConfig) -> dict[str, Part]:
-    """Parts of tasks in which each pixel has one of K classes."""
-    smoothing, gamma, weights = config.label_smoothing, config.focal_gamma, config.class_weights
-    return {
-        "ce": lambda logits, target: _mean(*_cross_entropy(logits, target, smoothing, weights)),
-        "focal": lambda logits, target: _focal_mean(
-            *_cross_entropy(logits, target, smoothing, weights), gamma
-        ),
-        "lovasz": lovasz_softmax,
-    }
-
-
-def smooth(target: Tensor, amount: float) -> Tensor:
-    """Targets moved inwards: 0 becomes `amount`, 1 becomes 1 - `amount`."""
-    return target * (1 - 2 * amount) + amount if amount else target
-
-
-def bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy, the mean over all pixels."""
-    return F.binary_cross_entropy_with_logits(logits, target)
-
-
-def focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Focal loss (1 - q)^gamma · -log q, q the probability of the right answer; mean over pixels.
-
-    Not the library's: its gradient is NaN for gamma < 1 as soon as one pixel is certain, where
-    1 - q rounds to 0 and the derivative of its power to infinity.
-
-    Source:
-        Lin et al. 2017, Focal Loss for Dense Object Detection, equation 4.
-    """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (_doubt(cross_entropy, gamma) * cross_entropy).mean()
-
-
-def lovasz_hinge(logits: Tensor, target: Tensor) -> Tensor:
-    """Lovász hinge of each image and output (N, K, H, W), the mean over them.
-
-    The library would sort the pixels of all outputs of an image together.
-
-    Source:
-        Berman et al. 2018, The Lovász-Softmax Loss, arXiv:1705.08790.
-    """
-    value: Tensor = LovaszLoss("binary", per_image=True, ignore_index=VOID)(
-        logits.flatten(0, 1), target.flatten(0, 1)
-    )
-    return value
-
-
-def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
-    """Lovász-Softmax of the batch (N, K, H, W): the mean over the classes that it shows."""
-    if not (target != VOID).any():
-        return logits.sum() * 0.0  # the library gives no number here
-    value: Tensor = LovaszLoss("multiclass", ignore_index=VOID)(logits, target)
-    return value
-
-
-def _cross_entropy(
-    logits: Tensor, target: Tensor, smoothing: float, weights: Sequence[float] | None
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and weight of each pixel, both (N, H, W).
-
-    Smoothing gives the right class 1 - `smoothing` and shares the rest among the others: in two
-    classes the same as `smooth`. Torch takes what is shared among all of them, the right one too.
-    """
-    n_classes = logits.shape[1]
-    shared = smoothing * n_classes / (n_classes - 1)
-    values = F.cross_entropy(
-        logits, target, ignore_index=VOID, label_smoothing=shared, reduction="none"
-    )
-    counts = target != VOID
-    if weights is None:
-        return values, counts.to(values.dtype)
-    return values, _tensor(weights, logits)[target * counts] * counts
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean; 0 where nothing has a weight."""
-    return (values * weight).sum() / _total(values, weight)
-
-
-def _focal_mean(cross_entropy: Tensor, weight: Tensor, gamma: float) -> Tensor:
-    return _mean(_doubt(cross_entropy, gamma) * cross_entropy, weight)
-
-
-def _total(values: Tensor, weight: Tensor) -> Tensor:
-    total = weight.expand_as(values).sum()
-    return torch.where(total > 0, total, 1.0)
-
-
-def _doubt(cross_entropy: Tensor, gamma: float) -> Tensor:
-    return (-torch.expm1(-cross_entropy)).clamp_min(1e-6).pow(gamma)
-
-
-def _tensor(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device)
+_SHAPES: Mapping[str, Shape] = {
+    "binary": _one_plane,
+    "multiclass": _indices,
+    "multilabel": _planes,
+}

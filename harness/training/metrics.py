@@ -6,9 +6,11 @@ images, a metric the mean over classes. Pixels that are VOID in the truth are in
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from harness import files
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
+from harness.parts import NAME
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -45,6 +48,7 @@ class ImageScores:
     fp: Whole
     fn: Whole
     tn: Whole
+    others: Mapping[str, Floats] = field(default_factory=dict)  # the user's; NaN: does not count
 
     def __len__(self) -> int:
         return len(self.row)
@@ -81,7 +85,8 @@ def summarise(scores: ImageScores, data: StudyDataConfig = TWO_CLASSES) -> dict[
     share of images with nothing to find in which any pixel was decided to be something; it is
     there only if there are such images, the others only if there are images with something.
     Multiclass and multilabel tasks also have `val/dice/<class>` and `val/iou/<class>` of each class
-    that any truth has, multiclass ones `val/miou`.
+    that any truth has, multiclass ones `val/miou`. A metric of the user's own is the mean over
+    classes of the means over the images that count for it.
     """
     metrics: dict[str, float] = {}
     if scores.has_truth.any():
@@ -104,6 +109,7 @@ def summarise(scores: ImageScores, data: StudyDataConfig = TWO_CLASSES) -> dict[
             for name in OF_CLASSES:
                 for index, value in values[name].items():
                     metrics[f"val/{name}/{data.classes[index]}"] = value
+    metrics |= _of_others(scores)
     alarms = _false_alarms(scores)
     if alarms.size:
         metrics["val/false_alarm_share"] = float(alarms.mean())
@@ -111,12 +117,17 @@ def summarise(scores: ImageScores, data: StudyDataConfig = TWO_CLASSES) -> dict[
 
 
 def write_scores(path: Path, scores: ImageScores) -> None:
-    """Write `scores.csv`; floats are written so that reading gives the same float64."""
+    """Write `scores.csv`; floats are written so that reading gives the same float64.
+
+    Metrics of the user's own have a column each, empty where an image does not count.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for entry in entries_of(scores):
-        writer.writerow([repr(cell) if isinstance(cell, float) else cell for cell in entry])
+    writer.writerow([*COLUMNS, *scores.others])
+    columns = [column.tolist() for column in scores.others.values()]
+    for entry, *more in zip(entries_of(scores), *columns, strict=True):
+        cells = [*entry, *("" if math.isnan(value) else value for value in more)]
+        writer.writerow([repr(cell) if isinstance(cell, float) else cell for cell in cells])
     files.write_text(path, text.getvalue())
 
 
@@ -124,20 +135,27 @@ def read_scores(path: Path) -> ImageScores:
     """Read a `scores.csv`. Raises DataError when it is not one, naming the line."""
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
-        if tuple(next(reader, ())) != COLUMNS:
+        header = next(reader, [])
+        names = header[len(COLUMNS) :]
+        if tuple(header[: len(COLUMNS)]) != COLUMNS or not all(map(NAME.fullmatch, names)):
             raise DataError(f"{path}:1: the columns must be {','.join(COLUMNS)}")
-        return from_entries(list(_parsed(reader, path)))
+        rows = list(_parsed(reader, path, len(names)))
+    others = {name: [more[k] for _, more in rows] for k, name in enumerate(names)}
+    return from_entries([entry for entry, _ in rows], others)
 
 
 Entry = tuple[int, str, int, float, float, float, int, int, int, int]
 
 
-def from_entries(entries: list[Entry]) -> ImageScores:
-    """Scores from tuples in the order of COLUMNS."""
+def from_entries(
+    entries: list[Entry], others: Mapping[str, Sequence[float]] = MappingProxyType({})
+) -> ImageScores:
+    """Scores from tuples in the order of COLUMNS, and columns of the user's metrics."""
     columns = list(zip(*entries, strict=True)) if entries else [()] * len(COLUMNS)
     sum_py, sum_p, sum_y = (np.array(column, np.float64) for column in columns[3:6])
     row, index, tp, fp, fn, tn = (np.array(columns[k], np.int64) for k in (0, 2, 6, 7, 8, 9))
-    return ImageScores(row, columns[1], index, sum_py, sum_p, sum_y, tp, fp, fn, tn)
+    more = {name: np.array(column, np.float64) for name, column in others.items()}
+    return ImageScores(row, columns[1], index, sum_py, sum_p, sum_y, tp, fp, fn, tn, more)
 
 
 def entries_of(scores: ImageScores) -> list[Entry]:
@@ -148,10 +166,15 @@ def entries_of(scores: ImageScores) -> list[Entry]:
     return list(zip(row, scores.image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn, strict=True))
 
 
-def _parsed(reader: Iterator[list[str]], path: Path) -> Iterator[Entry]:
+def _parsed(
+    reader: Iterator[list[str]], path: Path, n_others: int
+) -> Iterator[tuple[Entry, list[float]]]:
     for number, cells in enumerate(reader, start=2):
         try:
-            row, image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn = cells
+            row, image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn, *rest = cells
+            others = [math.nan if cell == "" else float(cell) for cell in rest]
+            if len(others) != n_others or not all(map(_is_cell, rest, others)):
+                raise ValueError(f"{len(COLUMNS) + n_others} cells are needed, numbers or empty")
             place = int(row), image, int(index)
             sums = float(sum_py), float(sum_p), float(sum_y)
             counts = int(tp), int(fp), int(fn), int(tn)
@@ -159,7 +182,23 @@ def _parsed(reader: Iterator[list[str]], path: Path) -> Iterator[Entry]:
             raise DataError(f"{path}:{number}: not a row of scores: {error}") from None
         if not all(np.isfinite(sums)) or min(sums) < 0 or min(counts) < 0:
             raise DataError(f"{path}:{number}: sums and counts must be finite and not negative")
-        yield *place, *sums, *counts
+        yield (*place, *sums, *counts), others
+
+
+def _is_cell(text: str, value: float) -> bool:
+    return text == "" or math.isfinite(value)
+
+
+def _of_others(scores: ImageScores) -> dict[str, float]:
+    """The user's metrics; one that counts in no image is left out."""
+    found = {}
+    for name, column in scores.others.items():
+        counts = ~np.isnan(column)
+        classes = np.unique(scores.class_index[counts])
+        means = [float(column[counts & (scores.class_index == k)].mean()) for k in classes]
+        if means:
+            found[f"val/{name}"] = _mean(means)
+    return found
 
 
 def _counts(scores: ImageScores) -> tuple[Whole, Whole, Whole, Whole]:

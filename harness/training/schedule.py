@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.config import OptimConfig
 
@@ -12,6 +13,18 @@ ONECYCLE_RISE = 0.3
 ONECYCLE_START = 1 / 25
 ONECYCLE_END = ONECYCLE_START / 1e4
 ONECYCLE_MOMENTUM_DIP = 0.1
+
+
+class Rates(Protocol):
+    """What sets the learning rate and the momentum of each step."""
+
+    def factor(self, step: int) -> float:
+        """The rate at `step`, from 0, as a factor of the peak rate."""
+        ...
+
+    def momentum(self, step: int, peak: float) -> float:
+        """Momentum (or beta1) at `step`, where it is `peak` at its highest."""
+        ...
 
 
 @dataclass(frozen=True)

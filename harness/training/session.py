@@ -9,6 +9,7 @@ import torch
 
 from harness import files
 from harness.config import ObjectiveConfig, TrialConfig
+from harness.errors import ConfigError
 from harness.paths import TrialPaths
 from harness.training.checkpoint import Checkpoints
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
@@ -108,7 +109,10 @@ class Session:
 
     def value(self, line: Line) -> float:
         """The objective metric of an epoch."""
-        return line[self._objective.metric]
+        metric = self._objective.metric
+        if metric not in line:
+            raise ConfigError(f"objective.metric: {metric} counts in no validation image")
+        return line[metric]
 
     def _remember(self, line: Line, scores: ImageScores) -> None:
         self.log.append(line)
@@ -130,6 +134,7 @@ class Session:
             "best": {
                 "line": self.best.line,
                 "entries": entries_of(self.best.scores),
+                "others": {k: v.tolist() for k, v in self.best.scores.others.items()},
                 "weights": self.best.weights,
             },
             "ms_per_image": self.ms_per_image,
@@ -138,7 +143,8 @@ class Session:
     def _continue(self, resumed: Resumed) -> None:
         self._trainer.load(resumed.state["trainer"])
         best = resumed.state["best"]
-        self.best = Best(best["line"], from_entries(best["entries"]), best["weights"])
+        scores = from_entries(best["entries"], best.get("others", {}))
+        self.best = Best(best["line"], scores, best["weights"])
         self.ms_per_image = resumed.state["ms_per_image"]
         self.log = list(resumed.log)
         self._saved_epoch = self.epochs_done

@@ -1,6 +1,6 @@
 """One network being trained: everything that changes from step to step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from harness.training.device import Precision
 from harness.training.errors import DivergedError
 from harness.training.losses import build_loss
 from harness.training.normalise import Images, Normalise, to_device
-from harness.training.optim import MovingAverage, build_optimizer, set_rates, train_mode
-from harness.training.schedule import build_schedule
+from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
+from harness.training.schedule import Rates, build_schedule
 
 _CHECK_EVERY = 16  # steps between looks at the loss: each look waits for the device
 
@@ -49,7 +49,7 @@ class Trainer:
         )
         self._loss = build_loss(config.loss, data)
         self._optimizer = build_optimizer(network, config.optim)
-        self._schedule = build_schedule(
+        self._schedule: Rates = build_schedule(
             config.optim, epochs=config.train.epochs, steps_per_epoch=len(batches)
         )
         self._half = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision]
@@ -66,24 +66,31 @@ class Trainer:
 
         Returns:
             train/loss, the mean over steps, and train/loss_<part> where there are several;
-            optim/lr and optim/encoder_lr, the rates of the last step.
+            optim/lr and optim/encoder_lr, the rates of the last step; a frozen encoder has 0.
 
         Raises:
             DivergedError: the loss is not finite.
             ConfigError: the network cannot train on so small a batch.
         """
-        torch.manual_seed(epoch_seed(self._seed, n))
-        train_mode(self.network, encoder_frozen=n <= self._config.train.freeze_encoder_epochs)
         totals: dict[str, Tensor] = {}
-        for k, (images, masks) in enumerate(self._batches.epoch(n)):
-            values = self._step((n - 1) * len(self._batches) + k, images, masks)
+        for k, values in enumerate(self.steps(n)):
             totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
             if k % _CHECK_EVERY == 0:
-                _check_finite(values["loss"], n)
-        _check_finite(totals["loss"], n)
+                _check_finite(values, n, self._loss.weights)
+        _check_finite(totals, n, self._loss.weights)
         means = {f"train/{name}": float(v) / len(self._batches) for name, v in totals.items()}
-        encoder, rest = (float(group["lr"]) for group in self._optimizer.param_groups)
-        return {**means, "optim/lr": rest, "optim/encoder_lr": encoder}
+        return means | self._rates(n)
+
+    def steps(self, n: int) -> Iterator[dict[str, Tensor]]:
+        """Train epoch `n`, from 1, giving each step's loss and its parts, not yet waited for."""
+        torch.manual_seed(epoch_seed(self._seed, n))
+        train_mode(self.network, encoder_frozen=self._is_frozen(n))
+        for k, (images, masks) in enumerate(self._batches.epoch(n)):
+            yield self._step((n - 1) * len(self._batches) + k, images, masks)
+
+    def follow(self, schedule: Rates) -> None:
+        """Take the rates of all further steps from here instead of the configuration."""
+        self._schedule = schedule
 
     def state(self) -> dict[str, Any]:
         """All that must be kept to go on later; tensors are not copied."""
@@ -101,6 +108,16 @@ class Trainer:
             self._average.network.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+
+    def _is_frozen(self, epoch: int) -> bool:
+        return epoch <= self._config.train.freeze_encoder_epochs
+
+    def _rates(self, epoch: int) -> dict[str, float]:
+        rates = rates_now(self._optimizer)
+        encoder = {"optim/encoder_lr": rates["encoder"]} if "encoder" in rates else {}
+        if encoder and self._is_frozen(epoch):
+            encoder = {"optim/encoder_lr": 0.0}
+        return {"optim/lr": rates["rest"], **encoder}
 
     def _step(self, step: int, images: Images, masks: NDArray[np.uint8]) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
@@ -143,7 +160,11 @@ def _forward(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         ) from error
 
 
-def _check_finite(loss: Tensor, epoch: int) -> None:
-    value = float(loss)
-    if not np.isfinite(value):
-        raise DivergedError(f"the training loss is {value} in epoch {epoch}")
+def _check_finite(values: dict[str, Tensor], epoch: int, parts: Iterable[str]) -> None:
+    total = float(values["loss"])
+    if np.isfinite(total):
+        return
+    each = {part: float(values.get(f"loss_{part}", values["loss"])) for part in parts}
+    which = [f"loss.{part}" for part, value in each.items() if not np.isfinite(value)]
+    shown = f" ({', '.join(which)})" if which else ""
+    raise DivergedError(f"the training loss is {total} in epoch {epoch}{shown}")

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from harness.data.cache import ImageCache
 from harness.data_config import VOID, StudyDataConfig
+from harness.parts import Part
 from harness.training.checks import may_be_void
 from harness.training.errors import DivergedError
 from harness.training.metrics import Entry, ImageScores, from_entries
 from harness.training.normalise import Normalise, to_device
+from harness.training.part_metrics import measure
 
 THRESHOLD = 0.5
 _MOST_VALUES = 2**27  # probabilities at eval_size made at once: 512 MB of floats
@@ -52,6 +54,7 @@ def validate(
     normalise: Normalise,
     batch_size: int,
     keep: Sequence[int] | NDArray[np.integer] = (),
+    metrics: Sequence[Part] = (),
 ) -> Validation:
     """Score a network, in evaluation mode and fp32, on the images `indices` of a cache.
 
@@ -62,12 +65,15 @@ def validate(
     Args:
         names: image names by row.
         keep: the indices whose probabilities are wanted.
+        metrics: of the user's own, which are computed beside the sums.
 
     Raises:
         DivergedError: the network's answers are not finite.
+        ConfigError: one of `metrics` failed.
     """
     network.eval()
     wanted, entries, times = set(np.asarray(keep).tolist()), [], []
+    measured: list[list[float]] = []
     kept: dict[int, NDArray[np.uint8]] = {}
     decisions: dict[int, NDArray[np.uint8]] = {}
     with torch.inference_mode(), exact_fp32():
@@ -78,12 +84,18 @@ def validate(
             for piece, p in _pieces(logits, cache, batch):
                 decided = _decided(p, cache.data)
                 entries += _entries(p, decided, cache, piece, names)
+                if metrics:
+                    of_piece = [names[row] for row in cache.row_of[piece].tolist()]
+                    truths = np.asarray(cache.truths[piece])
+                    measured += measure(metrics, p.cpu().numpy(), truths, cache.data, of_piece)
                 for position in [n for n, i in enumerate(piece.tolist()) if i in wanted]:
                     row = int(cache.row_of[piece[position]])
                     kept[row] = to_bytes(p[position])
                     if cache.data.task == "multiclass":
                         decisions[row] = decided[position].to(torch.uint8).cpu().numpy()
-    scores = from_entries(entries)
+    columns = zip(*measured, strict=True) if measured else [()] * len(metrics)
+    others = {part.name: column for part, column in zip(metrics, columns, strict=True)}
+    scores = from_entries(entries, others)
     return Validation(scores, kept, float(np.median(times)), decisions)
 
 

@@ -81,6 +81,8 @@ def test_bad_setting(
         (["--space", "missing.yaml"], ["missing.yaml: no such search space"]),
         (["--space", "quickstrat.yaml"], ["did you mean quickstart.yaml?"]),
         (["--trials", "0"], ["--trials"]),
+        (["--from", "nowhere"], ["--from nowhere: no such study"]),
+        (["--set", "train.epochs=from:nowhere"], ["--set: train.epochs: no such study"]),
         (["--trails", "3"], ["--trails", "--trials"]),
     ],
 )
@@ -126,7 +128,10 @@ def test_unknown_metric_names_the_nearest(
     space = write_space(workspace)
     command = ["run", "--study", "s", "--space", str(space), "--data", str(polyps)]
     assert_refused(
-        command, ["study.yaml", "objective.metric", "'val/dice_loss'"], workspace, capsys
+        command,
+        ["study.yaml", "objective.metric", "did you mean val/dice_loss?"],
+        workspace,
+        capsys,
     )
 
 

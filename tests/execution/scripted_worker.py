@@ -10,14 +10,14 @@ import threading
 from typing import Any
 
 from harness.execution.protocol import Ended, EpochDone, Failed
-from harness.execution.worker import Channel, _private_stdout
+from harness.execution.worker import Channel, _private_stdout, read_task
 from harness.records import Failure
 
 
 def main() -> None:
     channel = Channel(sys.stdin.buffer, _private_stdout())
     while True:
-        task = channel.next_task()
+        task = read_task(channel.next_order())
         same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
         print("a library's chatter")  # noqa: T201
         os.write(1, b"chatter below Python\n")

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,11 @@ def definition_of(space: dict[str, Any], **settings: Any) -> Definition:
 
 
 def controller_of(
-    root: Path, definition: Definition, executor: FakeExecutor, silence: Silence | None = None
+    root: Path,
+    definition: Definition,
+    executor: FakeExecutor,
+    silence: Silence | None = None,
+    refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
 ) -> Controller:
     """A controller of study `s` in the workspace `root`, as launch would make it."""
     paths = StudyPaths(root / "studies" / "s")
@@ -141,6 +145,7 @@ def controller_of(
         progress=silence,
         notes=silence,
         stamp=Stamp({"python": "3"}, None),
+        refuse=refuse,
     )
 
 

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from harness import parts
 from harness.errors import StudyStoppedError
 from harness.execution.protocol import Event, Failed, TrialTask, Vanished
 from harness.paths import StudyPaths
@@ -169,6 +170,23 @@ def test_value_out_of_range_is_a_diverged_trial_and_never_reaches_optuna(
     assert good.state is TrialState.COMPLETE and good.value == 0.3
     record = read_records(StudyPaths(tmp_path / "studies" / "s"))[0]
     assert record.failure is not None and record.failure.cause == "diverged"
+
+
+def test_objective_of_the_user_s_own_may_have_any_finite_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_PARTS", {})
+
+    def far(probability: object, truth: object, valid: object) -> float:
+        return 0.0
+
+    parts.metric(direction="minimize", origin="parts.py")(far)
+    definition = definition_of(space(3), objective={"metric": "val/far"})
+    curves = {0: [40.0, -2.5, 17.5], 1: [1.0, math.inf, 1.0]}
+    controller_of(tmp_path, definition, FakeExecutor(lambda task: curves[task.number])).run(2)
+    good, bad = trials_of(tmp_path)
+    assert (good.state, good.value) == (TrialState.COMPLETE, -2.5)
+    assert bad.state is TrialState.FAIL
 
 
 class FailingExecutor(FakeExecutor):

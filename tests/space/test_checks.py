@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import parts
 from harness.errors import ConfigError
 from harness.space.reading import space_from_dict
 from harness.space.schema import Legal
@@ -190,3 +191,57 @@ def test_what_an_architecture_does_not_look_at_needs_a_condition() -> None:
         read(**{"model.arch": archs, "model.encoder_name": there})
     elsewhere = encoders | {"when": {"model.arch": "Unet"}}
     read(**{"model.arch": archs, "model.encoder_name": elsewhere})
+
+
+@pytest.fixture
+def soft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registered loss of somebody else's, with three options."""
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+
+    def soft(
+        logits: object, target: object, label_smoothing: float, width: int = 3, share: float = 0.5
+    ) -> float:
+        return 0.0
+
+    parts.loss(origin="parts.py")(soft)
+
+
+@pytest.mark.usefixtures("soft")
+def test_settings_of_a_registered_loss_are_searched_like_any_other(tmp_path: Path) -> None:
+    lines = [
+        "soft: {low: 0.0, high: 1.0}",
+        "loss.soft_width: {low: 1, high: 9}",
+        "soft_share: {low: 0.1, high: 0.5}",
+        "loss.label_smoothing: {low: 0.0, high: 0.1}",
+    ]
+    text = parameters(*lines, fixed="{loss.bce: 0}")
+    space = space_of(text, tmp_path)
+    assert [(one.key, type(one).__name__) for one in space.parameters] == [
+        ("loss.soft", "Real"),
+        ("loss.soft_width", "Whole"),
+        ("loss.soft_share", "Real"),
+        ("loss.label_smoothing", "Real"),
+    ]
+    configuration = space.configuration({"loss.soft": 0.5, "loss.soft_width": 7})
+    assert configuration.loss.weights == {"dice": 2 / 3, "soft": 1 / 3}
+
+
+@pytest.mark.usefixtures("soft")
+@pytest.mark.parametrize(
+    ("lines", "fixed", "what"),
+    [
+        (["loss.soft_width: {low: 1, high: 9}"], "{}",
+         "loss.soft_width: cannot act: loss.soft is never above 0"),
+        (["loss.soft: {low: 0.1, high: 1.0}"], "{loss.bce: 0, loss.dice: 0}",
+         "loss.soft: cannot act: loss.dice, loss.bce, loss.ce, loss.focal, loss.jaccard"),
+        (["loss.sofft: {low: 0.0, high: 1.0}"], "{}", "did you mean loss.soft?"),
+        (["loss.soft: {low: -1.0, high: 1.0}"], "{}", "greater than or equal to 0"),
+        (["loss.soft: {low: 0, high: 1}"], "{}", "loss.soft:"),
+        (["loss.soft_width: {choices: [1, wide]}"], "{loss.soft: 1}", "valid integer"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_a_registered_loss_have_their_line(
+    lines: list[str], fixed: str, what: str, tmp_path: Path
+) -> None:
+    (problem,) = problems_of(parameters(*lines, fixed=fixed), tmp_path)
+    assert problem.startswith("s.yaml:3: ") and what in problem

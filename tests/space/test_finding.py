@@ -56,7 +56,7 @@ def test_folder_of_that_name_does_not_hide_the_space(workspace: Workspace) -> No
         ("encodrs", r"^encodrs: no such search space; did you mean encoders.yaml\?$"),
         ("zzz", "^zzz: no such search space; one of architectures.yaml, .*mine.yaml"),
         ("", "no such search space|not a file"),
-        ("..", "^..: not a file; a search space is a YAML file$"),
+        ("..", "^..: not a file; a search space is a YAML or CSV file$"),
     ],
 )
 def test_space_that_is_nowhere_is_refused_with_the_nearest(

@@ -15,7 +15,16 @@ from harness.space.reading import read_space
 from harness.space.schema import Space
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
-NAMES = ("architectures", "attention_unet", "encoders", "quickstart", "unetpp")
+NAMES = (
+    "architectures",
+    "attention_unet",
+    "baselines",
+    "encoder-search",
+    "encoders",
+    "hyperparameters",
+    "quickstart",
+    "unetpp",
+)
 
 
 def shipped(name: str) -> Space:
@@ -51,6 +60,9 @@ def test_first_line_is_a_question_and_the_command_that_answers_it(name: str) -> 
         ("attention_unet", 2**4),
         ("encoders", 4 * 3 * (2 + 1)),  # with U-Net++ two kinds of attention, with Linknet none
         ("unetpp", 3 * 2),
+        ("baselines", 5),
+        ("encoder-search", 4),
+        ("hyperparameters", 1),
         ("architectures", 11 * 3 * 3 + 1),  # DPT has one encoder and one depth
     ],
 )

@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torchvision.ops import sigmoid_focal_loss  # type: ignore[import-untyped]
 
+from harness import parts
 from harness.config import LossConfig
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import ConfigError
 from harness.training.checks import check_loss
-from harness.training.losses import build_loss, focal
+from harness.training.loss_parts import focal
+from harness.training.losses import build_loss
 
 NONE = {"dice": 0.0, "bce": 0.0}
 LN3 = math.log(3)
@@ -89,7 +91,16 @@ def test_focal_equals_two_other_libraries() -> None:
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
 def test_focal_has_a_finite_gradient_where_the_network_is_certain(gamma: float) -> None:
     logits = torch.tensor([40.0, 200.0, -40.0, 0.0], requires_grad=True)
-    focal(logits, torch.tensor([1.0, 1.0, 0.0, 1.0]), gamma).backward()  # type: ignore[no-untyped-call]
+    value = focal(
+        logits,
+        torch.tensor([1.0, 1.0, 0.0, 1.0]),
+        task="binary",
+        void=False,
+        label_smoothing=0.0,
+        class_weights=None,
+        gamma=gamma,
+    )
+    value.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
     assert logits.grad[3] < 0, "the doubtful pixel still teaches"
 
@@ -334,3 +345,60 @@ def test_parts_that_cannot_act_are_refused(
 def test_class_weights_of_zero_only_are_refused() -> None:
     with pytest.raises(ValueError, match="class_weights: all are 0; set one above 0"):
         LossConfig(class_weights=(0.0, 0.0))
+
+
+def test_class_weights_are_sent_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    build = torch.tensor
+
+    def count(*values: Any, **rest: Any) -> Tensor:
+        made.append(values)
+        return build(*values, **rest)
+
+    monkeypatch.setattr(torch, "tensor", count)
+    for weights, n_expected in ((None, 0), ((1.0, 2.0, 3.0), 1)):
+        made.clear()
+        loss = build_loss(LossConfig(**NONE, ce=1.0, class_weights=weights), THREE)
+        for _ in range(3):
+            loss(LOGITS3, TARGET3)
+        assert len(made) == n_expected
+
+
+def soft(logits: Tensor, target: Tensor, share: float = 0.5) -> Any:
+    return GIVES[share](logits)
+
+
+GIVES: dict[float, Any] = {
+    0.1: lambda logits: logits.sum(1),
+    0.2: lambda logits: 3.0,
+    0.3: lambda logits: logits.detach().sum(),
+    0.4: lambda logits: logits[99],
+    0.5: lambda logits: logits.mean(),
+}
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.1, r"parts.py: loss 'soft': must give a tensor with one number .gave 'a tensor of"),
+        (0.2, r"parts.py: loss 'soft': must give a tensor with one number \(gave 3.0\)"),
+        (0.3, "parts.py: loss 'soft': its value does not depend on the logits"),
+        (0.4, "parts.py: loss 'soft': IndexError: index 99 is out of bounds"),
+        (0.5, None),
+    ],
+)
+def test_what_a_loss_of_the_user_s_own_must_give(
+    share: float, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+    parts.loss(tasks=("binary",), origin="parts.py")(soft)
+    config = LossConfig.model_validate({**NONE, "soft": 3.0, "soft_share": share})
+    loss = build_loss(config, BINARY)
+    logits = LOGITS.clone().requires_grad_()
+    if said is None:
+        assert float(loss(LOGITS, TARGET).total) == pytest.approx(float(LOGITS.mean()))
+        with pytest.raises(ConfigError, match=r"loss\.soft: acts in binary tasks"):
+            check_loss(config, THREE)
+        return
+    with pytest.raises(ConfigError, match=said):
+        loss(logits, TARGET)

@@ -3,11 +3,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from harness.config import OptimConfig
 from harness.models.build import build_network, split_parameters
-from harness.training.optim import MovingAverage, build_optimizer, set_rates, train_mode
-from harness.training.schedule import Schedule
+from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
+from harness.training.schedule import Schedule, build_schedule
 from tests.training.conftest import settings
 
 
@@ -31,10 +33,13 @@ def test_encoder_and_the_rest_have_their_own_rates(
     network: nn.Module, rates: dict[str, float], expected: tuple[float, float]
 ) -> None:
     optimizer = build_optimizer(network, OptimConfig(lr=0.01, **rates))  # type: ignore[arg-type]
-    encoder, rest = optimizer.param_groups
-    assert (encoder["lr"], rest["lr"]) == pytest.approx(expected)
-    for group, part in zip((encoder, rest), split_parameters(network), strict=True):
-        assert {id(p) for p in group["params"]} == {id(p) for p in part}
+    for name, rate, part in zip(
+        ("encoder", "rest"), expected, split_parameters(network), strict=True
+    ):
+        groups = [group for group in optimizer.param_groups if group["part"] == name]
+        assert [group["lr"] for group in groups] == pytest.approx([rate] * len(groups))
+        found = [id(p) for group in groups for p in group["params"]]
+        assert sorted(found) == sorted(id(p) for p in part)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +50,7 @@ def test_each_name_is_torchs_optimiser(network: nn.Module, name: str, kind: type
     config = OptimConfig.model_validate({"name": name, "weight_decay": 0.03, "momentum": 0.7})
     optimizer = build_optimizer(network, config)
     assert type(optimizer) is kind
-    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.03}
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.03, 0.0}
     set_rates(optimizer, Schedule("constant", 10, 0), 0)
     for group in optimizer.param_groups:
         assert group["momentum"] == 0.7 if name == "sgd" else group["betas"] == (0.9, 0.999)
@@ -55,7 +60,83 @@ def test_rates_of_both_groups_follow_the_schedule_from_their_own_peak(network: n
     optimizer = build_optimizer(network, OptimConfig(lr=0.1, encoder_lr=0.02))
     for step in (7, 5, 5):
         set_rates(optimizer, Schedule("cosine", 10, 0), step)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.05])
+    assert rates_now(optimizer) == pytest.approx({"encoder": 0.01, "rest": 0.05})
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms() -> None:
+    """Without a gradient a step of SGD takes lr * weight_decay of a weight: 0.1 * 0.5 = 5 %."""
+    network = Halves()
+    optimizer = build_optimizer(network, OptimConfig(name="sgd", lr=0.1, weight_decay=0.5))
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, p in network.named_parameters():
+        left = 0.95 if p.ndim > 1 else 1.0
+        torch.testing.assert_close(p.detach(), left * before[name])
+    assert {p.ndim for p in network.parameters()} == {1, 2}
+
+
+class Halves(nn.Module):
+    """An encoder with a norm, and a layer behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh())
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.encoder(x))
+        return y
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "poly", "onecycle"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_training_equals_one_with_torchs_own_scheduler(name: str, schedule: str) -> None:
+    """Rates of encoder and head apart, momentum cycled: the same weights after 20 steps."""
+    ours, theirs = Halves(), Halves()
+    config = OptimConfig.model_validate(
+        {"name": name, "schedule": schedule, "lr": 0.05, "encoder_lr_scale": 0.1}
+        | {"weight_decay": 0.0, "momentum": 0.8}
+    )
+    optimizer, steps = build_optimizer(ours, config), 20
+    reference, scheduler = torchs_own(theirs, config, steps)
+    mine = build_schedule(config, epochs=4, steps_per_epoch=5)
+    for step in range(steps):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        for network in (ours, theirs):
+            network.zero_grad()
+            (network(x) - x.sum(1, keepdim=True)).square().mean().backward()
+        set_rates(optimizer, mine, step)
+        optimizer.step()
+        reference.step()
+        scheduler.step()
+    for mine_p, their_p in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine_p, their_p, rtol=1e-5, atol=1e-6)
+
+
+def torchs_own(network: Halves, config: OptimConfig, steps: int) -> tuple[Any, Any]:
+    parts = [network.encoder.parameters(), network.head.parameters()]
+    rates = [0.005, 0.05]
+    groups = [{"params": list(p), "lr": r} for p, r in zip(parts, rates, strict=True)]
+    beta1 = 0.95 if config.schedule == "onecycle" else 0.9
+    optimizer: torch.optim.Optimizer
+    if config.name == "sgd":
+        optimizer = torch.optim.SGD(groups, momentum=0.8, weight_decay=0.0)
+    else:
+        kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, betas=(beta1, 0.999), weight_decay=0.0)
+    high = 0.8 if config.name == "sgd" else 0.95
+    makers: dict[str, Any] = {
+        "constant": lambda: lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        "cosine": lambda: lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps),
+        "poly": lambda: lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=0.9),
+        "onecycle": lambda: lr_scheduler.OneCycleLR(
+            optimizer, max_lr=rates, total_steps=steps, max_momentum=high, base_momentum=high - 0.1
+        ),
+    }
+    return optimizer, makers[config.schedule]()
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("sgd", 0.6, 0.7), ("adamw", 0.85, 0.95)])
@@ -119,6 +200,30 @@ def test_moving_average_by_hand() -> None:
     state = average.network.state_dict()
     assert int(state["num_batches_tracked"]) == 4
     assert float(state["running_mean"]) == pytest.approx(10 * (expected - 0.1 * 2 / 11 * 0.04))
+
+
+def test_moving_average_equals_torchs_own_once_its_decay_has_grown() -> None:
+    """(1 + n) / (10 + n) is above 0.5 from step 8 on."""
+    network = Halves()
+    average, start = MovingAverage(network, 0.5), 8
+    decay = get_ema_multi_avg_fn(0.5)  # type: ignore[no-untyped-call]
+    reference = AveragedModel(network, multi_avg_fn=decay)
+    reference.update_parameters(network)  # the first call only copies
+    for step in range(start, start + 5):
+        for p in network.parameters():
+            p.data.mul_(1.3).add_(0.1)
+        average.update(step)
+        reference.update_parameters(network)
+    for mine, theirs in zip(
+        average.network.parameters(), reference.module.parameters(), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_network_without_an_encoder_trains_as_a_whole() -> None:
+    network = nn.Linear(2, 1)
+    train_mode(network, encoder_frozen=True)
+    assert network.training and all(p.requires_grad for p in network.parameters())
 
 
 def test_moving_average_is_not_trained_itself(network: nn.Module) -> None:

@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "average": {"train__ema_decay": 0.9, "optim__warmup_epochs": 1.0},
     "momentum": {"optim__name": "sgd", "optim__schedule": "onecycle"},
+    "adam": {"optim__name": "adam", "optim__schedule": "poly", "optim__warmup_epochs": 2.5},
     "frozen": {"train__freeze_encoder_epochs": 2, "optim__encoder_lr_scale": 0.1},
     "per image": {"data__normalize": "per_image", "loss__focal": 1.0},
 }

@@ -1,99 +1,166 @@
 """Every setting of a trial changes its training, or stands on the short list of those that do not.
 
-Each is given a second value; the trained weights and the log must differ from those without it.
+Each field is trained with its usual value and with the second one that its metadata names; the
+trained weights or the log must differ. A field that nothing reads fails here.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from pydantic import Field
+from pydantic.fields import FieldInfo
+from safetensors.torch import save_file
+from segmentation_models_pytorch.encoders import get_encoder
 
-from harness.config import trial_keys
+from harness.config import ObjectiveConfig, TrainConfig, TrialConfig, trial_keys
+from harness.models import build
+from harness.paths import TrialPaths
+from harness.search.trials import seed_of
+from harness.settings import acting
+from harness.training import device
+from harness.training.fit import fit
 from tests.training.conftest import Pictures
-from tests.training.test_fit import run
 from tests.training.test_resume import leftovers, numbers
+from tests.training.test_tasks import MULTICLASS, N, cache_for
 
-SECOND: dict[str, Any] = {
-    "data.image_size": 40,
-    "data.fit": "pad",
-    "data.augment": "strong",
-    "data.normalize": "per_image",
-    "data.subset": 0.5,
-    "model.arch": "Unet",
-    "model.encoder_name": "resnet18",
-    "model.encoder_depth": 4,
-    "loss.dice": 0.5,
-    "loss.bce": 0.5,
-    "loss.focal": 1.0,
-    "loss.jaccard": 1.0,
-    "loss.tversky": 1.0,
-    "loss.lovasz": 1.0,
-    "loss.focal_gamma": 0.5,
-    "loss.tversky_alpha": 0.9,
-    "loss.label_smoothing": 0.1,
-    "optim.name": "sgd",
-    "optim.lr": 2e-3,
-    "optim.encoder_lr": 2e-3,
-    "optim.encoder_lr_scale": 0.1,
-    "optim.decoder_lr": 2e-3,
-    "optim.weight_decay": 0.5,
-    "optim.momentum": 0.5,
-    "optim.schedule": "constant",
-    "optim.warmup_epochs": 1.0,
-    "optim.grad_clip": 0.01,
-    "train.epochs": 3,
-    "train.batch_size": 2,
-    "train.patience": 1,
-    "train.freeze_encoder_epochs": 1,
-    "train.ema_decay": 0.9,
+# Small enough for seconds; where it equals the second value, the first is the field's default.
+TINY: dict[str, Any] = {
+    "data.image_size": 32,
+    "model.encoder_name": "mobilenet_v2",
+    "model.encoder_weights": None,
+    "model.encoder_depth": 3,
+    "train.epochs": 1,
 }
-# What else must be set for a key to act.
-WITH: dict[str, dict[str, Any]] = {
-    "loss.focal_gamma": {"loss.focal": 1.0},
-    "loss.tversky_alpha": {"loss.tversky": 1.0},
-    "optim.momentum": {"optim.name": "sgd"},
-    "train.patience": {"optim.lr": 10.0, "train.epochs": 6, "optim.grad_clip": None},
-}
-ELSEWHERE = {
-    "model.encoder_weights",  # tests/models/test_build.py
-    "train.precision",  # resolved by the caller: test_trainer.py
-    "train.compile",  # speed: test_trainer.py
-    "train.checkpoint_s",  # test_resume.py
-    "loss.ce",  # multiclass tasks: test_tasks.py
-    "loss.class_weights",  # multiclass and multilabel tasks: test_tasks.py
-    "train.seed",  # resolved by the caller: test_trainer.py
-}
-BASE: dict[str, Any] = {"train.epochs": 1}
+SPEED_ONLY = {"train.compile", "train.checkpoint_s"}  # test_trainer.py, test_resume.py
+
+Train = Callable[[TrialConfig, str], object]
 
 
-def outcome(pictures: Pictures, folder: Path, values: dict[str, Any]) -> object:
-    changes = {key.replace(".", "__"): value for key, value in values.items()}
-    run(pictures, folder, **changes)
-    return numbers(folder), leftovers(folder)["best/model/model.safetensors"]
+def fields_of(schema: type[TrialConfig]) -> dict[str, FieldInfo]:
+    """Every field of a trial configuration by its full key."""
+    return {
+        f"{group}.{name}": field
+        for group, of_group in schema.model_fields.items()
+        for name, field in of_group.annotation.model_fields.items()  # type: ignore[union-attr]
+    }
+
+
+def check_acts(schema: type[TrialConfig], key: str, train: Train) -> None:
+    """Train with both values of a field; an AssertionError names a field without effect."""
+    field = fields_of(schema)[key]
+    extra: Any = field.json_schema_extra or {}
+    assert extra.get("acts") and "try" in extra, f"{key}: has no acts and try in its metadata"
+    second, base = extra["try"], TINY | extra.get("with", {})
+    default = field.get_default(call_default_factory=True)
+    first = default if base.get(key, default) == second else base.get(key, default)
+    assert first != second, f"{key}: its second value is its default"
+    task = extra.get("task", "binary")
+    without, with_it = (
+        train(schema.from_flat(base | {key: value}), task) for value in (first, second)
+    )
+    assert without != with_it, f"{key}: nothing reads it: {first!r} and {second!r} train the same"
 
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, object]:
-    """Outcomes by their settings, so that each is trained once."""
+    """Outcomes by their configurations, so that each is trained once."""
     return {}
 
 
-def test_every_setting_is_on_one_list() -> None:
-    assert sorted([*SECOND, *ELSEWHERE]) == sorted(trial_keys())
+@pytest.fixture
+def train(
+    pictures: Pictures, tmp_path: Path, known: dict[str, object], stub_weights: None
+) -> Train:
+    """Train a configuration as a worker does; the log and the weights it leaves."""
+
+    def outcome(config: TrialConfig, task: str) -> object:
+        identity = f"{task} {config.flat()}"
+        if identity not in known:
+            known[identity] = trained(config, task, pictures, tmp_path / str(len(known)))
+        return known[identity]
+
+    return outcome
 
 
-@pytest.mark.parametrize("key", SECOND)
-def test_setting_acts(
-    pictures: Pictures, tmp_path: Path, known: dict[str, object], key: str
-) -> None:
-    values = BASE | WITH.get(key, {})
-    if repr(values) not in known:
-        known[repr(values)] = outcome(pictures, tmp_path / "without", values)
-    assert outcome(pictures, tmp_path / "with", values | {key: SECOND[key]}) != known[repr(values)]
+def trained(config: TrialConfig, task: str, pictures: Pictures, folder: Path) -> object:
+    several = task == "multiclass"
+    size, how = config.data.height_width, config.data.fit
+    cpu = torch.device("cpu")
+    fit(
+        config,
+        cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how),
+        names={row: str(row) for row in range(N)} if several else pictures.names,
+        paths=TrialPaths(folder),
+        seed=seed_of(config, 0, 0),
+        device=cpu,
+        precision=device.pick_precision(config.train.precision, cpu),
+        objective=ObjectiveConfig(),
+        on_epoch=lambda _: "continue",
+    )
+    return numbers(folder), leftovers(folder)["best/model/model.safetensors"]
 
 
-def test_settings_that_change_speed_only_change_no_number(
-    pictures: Pictures, tmp_path: Path
-) -> None:
-    plain = outcome(pictures, tmp_path / "without", BASE)
-    assert outcome(pictures, tmp_path / "with", BASE | {"train.checkpoint_s": 0.0}) == plain
+@pytest.fixture
+def stub_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights where the network library's cache would have some; bf16, be it emulated."""
+    torch.manual_seed(99)
+    path = tmp_path / "weights.safetensors"
+    save_file(get_encoder("mobilenet_v2", depth=3, weights=None).state_dict(), path)
+    monkeypatch.setattr(build, "cached_weights", lambda _: path)
+    monkeypatch.setattr(device, "_has_bf16", lambda _: True)
+
+
+@pytest.mark.parametrize("key", sorted(set(fields_of(TrialConfig)) - SPEED_ONLY))
+def test_setting_acts(key: str, train: Train) -> None:
+    check_acts(TrialConfig, key, train)
+
+
+def test_settings_that_change_speed_only_are_the_short_list() -> None:
+    marked = {
+        key
+        for key, field in fields_of(TrialConfig).items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("speed")
+    }
+    assert marked == SPEED_ONLY
+
+
+def test_frequent_checkpoints_change_no_number(train: Train) -> None:
+    plain, often = (
+        train(TrialConfig.from_flat(TINY | {"train.checkpoint_s": seconds}), "binary")
+        for seconds in (30.0, 0.0)
+    )
+    assert plain == often
+
+
+def test_schema_has_no_other_fields_than_the_keys_of_a_space() -> None:
+    assert set(fields_of(TrialConfig)) == {*trial_keys(), "model.options"}
+
+
+@pytest.mark.parametrize("key", sorted(fields_of(TrialConfig)))
+def test_second_value_and_what_it_needs_are_legal(key: str) -> None:
+    extra: Any = fields_of(TrialConfig)[key].json_schema_extra
+    config = TrialConfig.from_flat(extra.get("with", {}) | {key: extra["try"]})
+    group, name = key.split(".")
+    assert getattr(getattr(config, group), name) != getattr(getattr(TrialConfig(), group), name)
+
+
+class WithBogus(TrainConfig):
+    bogus: int = Field(0, json_schema_extra=acting("never", 1))
+    unexplained: int = 0
+
+
+class BogusSchema(TrialConfig):
+    train: WithBogus = WithBogus()
+
+
+def test_field_that_nothing_reads_fails_the_check(train: Train) -> None:
+    with pytest.raises(AssertionError, match=r"train\.bogus: nothing reads it: 0 and 1 train the"):
+        check_acts(BogusSchema, "train.bogus", train)
+
+
+def test_field_without_metadata_fails_the_check(train: Train) -> None:
+    with pytest.raises(AssertionError, match=r"train\.unexplained: has no acts and try"):
+        check_acts(BogusSchema, "train.unexplained", train)

@@ -110,10 +110,23 @@ def test_encoder_is_frozen_for_the_epochs_that_are_asked_for(pictures: Pictures)
     training = trainer(pictures, train__freeze_encoder_epochs=1)
     network: Any = training.network
     before = weights(network.encoder)
-    training.epoch(1)
+    assert training.epoch(1)["optim/encoder_lr"] == 0
     assert torch.equal(weights(network.encoder), before)
-    training.epoch(2)
+    assert training.epoch(2)["optim/encoder_lr"] > 0
     assert not torch.equal(weights(network.encoder), before)
+
+
+def test_thawed_encoder_starts_without_momentum_of_frozen_epochs(pictures: Pictures) -> None:
+    """Nothing of it is in the optimiser before, neither momentum nor a count of steps."""
+    training = trainer(pictures, train__freeze_encoder_epochs=1)
+    training.epoch(1)
+    groups = training.state()["optimizer"]["param_groups"]
+    frozen = {index for group in groups if group["part"] == "encoder" for index in group["params"]}
+    assert frozen and not frozen & set(training.state()["optimizer"]["state"])
+    training.epoch(2)
+    assert frozen & set(training.state()["optimizer"]["state"]), (
+        "as far as it is used at this depth"
+    )
 
 
 def test_loss_that_is_not_finite_ends_the_training(pictures: Pictures) -> None:

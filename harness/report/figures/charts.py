@@ -56,7 +56,7 @@ class Section:
 def sections(tables: StudyTables) -> list[Section]:
     """Every section in the order of the page."""
     settings = tables.config.objective
-    objective = Objective(settings.metric, settings.direction == "minimize")
+    objective = Objective(settings.metric, settings.direction == "minimize", settings.is_ours)
     return [
         _history(tables, objective),
         _curves(tables, objective),

@@ -17,10 +17,15 @@ LEADERS = (ORANGE, GREEN, PURPLE)  # the leading trials, by rank, in every figur
 
 @dataclass(frozen=True)
 class Objective:
-    """The objective metric as figures name it; all objectives lie in 0 to 1."""
+    """The objective metric as figures name it.
+
+    Attributes:
+        bounded: whether it lies in 0 to 1, as all of ours do.
+    """
 
     metric: str
     minimized: bool
+    bounded: bool = True
 
     @property
     def better(self) -> str:
@@ -28,7 +33,7 @@ class Objective:
 
     @property
     def title(self) -> str:
-        return f"{self.metric}<br>(0 to 1, {self.better})"
+        return f"{self.metric}<br>({'0 to 1, ' if self.bounded else ''}{self.better})"
 
 
 def empty_figure(x_title: str, y_title: str, *, height: int = 380) -> go.Figure:

@@ -1,0 +1,204 @@
+"""The weights and options of the training loss, and those of losses that others have registered."""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
+
+from harness.parts import Part, registered
+from harness.settings import ANY_PART, Settings, acting
+from harness.trial_groups import pair
+
+LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
+
+
+ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
+ClassWeights = Annotated[  # a tag per branch: one message for each mistake, not one per branch
+    Annotated[
+        tuple[ClassWeight, ...],
+        BeforeValidator(pair),
+        Field(min_length=1, max_length=255),
+        Tag("[numbers]"),
+    ]
+    | Annotated[Literal["balanced"], Tag("[word]")],
+    Discriminator(lambda value: "[word]" if isinstance(value, str) else "[numbers]"),
+]
+_WEIGHT: TypeAdapter[float] = TypeAdapter(
+    Annotated[float, Field(ge=0, le=1e6)], config=ConfigDict(strict=True, allow_inf_nan=False)
+)
+
+
+class LossConfig(Settings):
+    """Weights of the parts of the training loss; used divided by their sum.
+
+    A loss of the user's own has its weight under its name and its options as `<name>_<option>`;
+    both are there, with their defaults, as soon as it is registered.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    dice: float = Field(
+        1.0, ge=0, le=1e6, json_schema_extra=acting("where above 0; beside another part", 0.5)
+    )
+    bce: float = Field(
+        1.0,
+        ge=0,
+        le=1e6,
+        description="two-class and multilabel tasks",
+        json_schema_extra=acting("two-class and multilabel tasks, where above 0", 0.5),
+    )
+    ce: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="multiclass tasks",
+        json_schema_extra=acting(
+            "multiclass tasks, where above 0", 1.0, task="multiclass", needs={"loss.bce": 0.0}
+        ),
+    )
+    focal: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    jaccard: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    tversky: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    lovasz: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
+    focal_gamma: float = Field(
+        2.0,
+        ge=0,
+        description="focusing exponent",
+        json_schema_extra=acting("under loss.focal", 0.5, needs={"loss.focal": 1.0}),
+    )
+    tversky_alpha: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="weight of false alarms; misses have 1 - alpha",
+        json_schema_extra=acting("under loss.tversky", 0.9, needs={"loss.tversky": 1.0}),
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="targets move this far inwards",
+        json_schema_extra=acting("under loss.bce, loss.ce and loss.focal", 0.1),
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="of each class in bce, ce and focal, in multiclass and multilabel tasks; "
+        "balanced: the rarer a class in the training masks, the more (median frequency balancing)",
+        json_schema_extra=acting(
+            "under loss.bce, loss.ce and loss.focal, of several classes",
+            [1.0, 5.0, 0.5],
+            task="multiclass",
+            needs={"loss.bce": 0.0, "loss.ce": 1.0},
+        ),
+    )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the settings, those of registered losses last."""
+        return (*cls.model_fields, *_of_others())
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each part with a weight above 0, divided by their sum."""
+        raw = {name: float(getattr(self, name)) for name in loss_names()}
+        raw = {name: value for name, value in raw.items() if value > 0}
+        return {name: value / math.fsum(raw.values()) for name, value in raw.items()}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_others(
+        cls, value: Any, build: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Fill in and check the settings of registered losses, with all problems of the group."""
+        if not isinstance(value, dict) or (info.context or {}).get(ANY_PART):
+            return build(value)
+        others = _of_others()
+        given = {key: one for key, one in value.items() if key not in cls.model_fields}
+        problems = [
+            InitErrorDetails(type=PydanticCustomError(*problem), loc=(key,), input=one)
+            for key, one in given.items()
+            if (problem := _problem(key, one, others)) is not None
+        ]
+        try:
+            built = build({key: default for key, (*_, default) in others.items()} | value)
+        except ValidationError as error:
+            problems = [*(_again(item) for item in error.errors()), *problems]
+        if problems:
+            raise ValidationError.from_exception_data("LossConfig", problems)
+        return built
+
+    @model_validator(mode="after")
+    def _one_above_zero(self, info: ValidationInfo) -> Self:
+        if (info.context or {}).get(ANY_PART):
+            return self
+        if not any(getattr(self, name, 0) for name in loss_names()):
+            raise ValueError(f"all weights are 0; set one of {', '.join(loss_names())} above 0")
+        if isinstance(self.class_weights, tuple) and not any(self.class_weights):
+            raise ValueError("class_weights: all are 0; set one above 0")
+        return self
+
+
+def loss_names() -> tuple[str, ...]:
+    """Every loss that can have a weight: ours, then those that others have registered."""
+    return (*LOSS_PARTS, *(name for name in registered("loss") if name not in LOSS_PARTS))
+
+
+def pixel_losses(argument: Literal["label_smoothing", "class_weights"]) -> tuple[str, ...]:
+    """The losses in which that setting acts."""
+    others = [part.name for part in registered("loss").values() if part.takes(argument)]
+    return ("bce", "ce", "focal", *(name for name in others if name not in LOSS_PARTS))
+
+
+def loss_setting(key: str) -> tuple[Part, str | None] | None:
+    """The registered loss that a setting below `loss.` is of, and its option; None: ours.
+
+    The option of a weight is None.
+    """
+    found = _of_others().get(key)
+    return None if found is None else found[:2]
+
+
+def _of_others() -> dict[str, tuple[Part, str | None, Any]]:
+    """The settings of losses that are not ours, each with its loss, option and default."""
+    found: dict[str, tuple[Part, str | None, Any]] = {}
+    for part in registered("loss").values():
+        if part.name not in LOSS_PARTS:
+            found[part.name] = (part, None, 0.0)
+            for option, argument in part.options.items():
+                found[f"{part.name}_{option}"] = (part, option, argument.default)
+    return found
+
+
+def _problem(
+    key: str, value: Any, others: dict[str, tuple[Part, str | None, Any]]
+) -> tuple[Any, Any] | None:
+    """Type and message of what is wrong with a setting that is not ours; None: nothing."""
+    if key not in others:
+        return "extra_forbidden", "Extra inputs are not permitted"
+    part, option, _ = others[key]
+    if option is not None:
+        message = part.option_problem(option, value)
+        return None if message is None else ("value_error", message)
+    try:
+        _WEIGHT.validate_python(value)
+    except ValidationError as error:
+        return error.errors()[0]["type"], error.errors()[0]["msg"]
+    return None
+
+
+def _again(item: Any) -> InitErrorDetails:
+    """A problem that was found already, to be raised beside others."""
+    kind = PydanticCustomError(item["type"], item["msg"])
+    return InitErrorDetails(type=kind, loc=item["loc"], input=item["input"])

@@ -1,0 +1,76 @@
+"""The trials of a study as a list, and as a CSV that reads back as a space of the same trials."""
+
+import csv
+import io
+from typing import Any
+
+from harness.config import TrialConfig
+from harness.records import TrialRecord
+from harness.report.tables import StudyTables, trial_settings
+from harness.space.cells import Given, write_cell, write_label
+from harness.space.csv_space import LABEL, RESULT
+
+RESULTS = ("number", "state", "value", "best_epoch")
+
+
+def trials_as_plain(tables: StudyTables) -> list[dict[str, Any]]:
+    """One mapping per trial, in order of number, of plain values for JSON."""
+    return [
+        {
+            "number": record.number,
+            "state": record.state,
+            "value": record.value,
+            "best_epoch": record.best_epoch,
+            "epochs": record.epochs,
+            "params": record.params,
+            "labels": record.labels,
+            "best": record.best,
+            "costs": record.costs,
+            "seed": record.seed,
+            "failure": record.failure.cause if record.failure else None,
+        }
+        for record in tables.records
+    ]
+
+
+def trials_as_space(tables: StudyTables) -> str:
+    """A CSV with one row per trial, which `harness run --space` trains again in this order.
+
+    Columns: `trial.…`, what came of it, left out on reading; `label.…`, the tags; the searched
+    parameters; every other setting that differs from its default in some trial. A setting that a
+    trial does not have, as an option of another architecture, is `default`.
+    """
+    settings = [_settings(tables, record) for record in tables.records]
+    labels = list(dict.fromkeys(name for record in tables.records for name in record.labels))
+    keys = _keys(tables, settings)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [*(RESULT + name for name in RESULTS), *(LABEL + name for name in labels), *keys]
+    writer.writerow(names)
+    for record, flat in zip(tables.records, settings, strict=True):
+        results = [getattr(record, name) for name in RESULTS]
+        writer.writerow(
+            [
+                *("" if value is None else write_cell(value) for value in results),
+                *(write_label(record.labels.get(name, "")) for name in labels),
+                *(write_cell(flat.get(key, Given.DEFAULT)) for key in keys),
+            ]
+        )
+    return text.getvalue()
+
+
+def _settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
+    """The whole configuration of a trial; where its file is missing, what was searched."""
+    return trial_settings(tables, record) or dict(record.params)
+
+
+def _keys(tables: StudyTables, settings: list[dict[str, Any]]) -> list[str]:
+    defaults = TrialConfig().flat()
+    every = dict.fromkeys(key for flat in settings for key in flat)
+    other = [
+        key
+        for key in every
+        if any(key in flat and flat[key] != defaults.get(key, Given.DEFAULT) for flat in settings)
+    ]
+    # A study without parameters still needs one column, for its rows to be rows.
+    return list(dict.fromkeys([*tables.parameters, *other])) or ["model.arch"]

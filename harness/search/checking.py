@@ -1,0 +1,189 @@
+"""Everything that can be known before training, gathered and not written: `harness check`."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.look import copies_among, look_over
+from harness.data.sources import find_data, open_folder, source_folder
+from harness.data.splits import make_split, read_split, verify_split
+from harness.errors import UserError
+from harness.inspection.inspecting import Inspection, inspect
+from harness.models.weights import check_reachable
+from harness.parts_files import load_packages
+from harness.paths import StudyPaths
+from harness.preflight.verdicts import Entry, Table, check_table
+from harness.preflight.weights import EncoderWeights, weights_of
+from harness.search.checks import (
+    check_augments,
+    check_losses,
+    check_networks,
+    late,
+    legal_names,
+    wanted_weights,
+)
+from harness.search.definition import Definition, settle
+from harness.search.images import LOOKS
+from harness.search.launch import Request, space_of
+from harness.search.parts import as_asked, take_parts
+from harness.search.progress import Progress
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a study would meet.
+
+    Attributes:
+        name: of the space or the study.
+        table: every network, or a sample.
+        weights: of every encoder that a possible network begins with.
+        data: what inspecting the data found; None: it was not looked at.
+        notes: what was left out.
+        problems: what `harness run` would refuse, one line each.
+    """
+
+    name: str
+    table: Table
+    weights: tuple[EncoderWeights, ...]
+    data: Inspection | None
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether a study could begin."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`."""
+        return {
+            "format": 1,
+            "name": self.name,
+            "good": self.good,
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "whole": self.table.whole,
+            "networks": [_entry(entry) for entry in self.table.entries],
+            "weights": [asdict(one) for one in self.weights],
+            "data": None if self.data is None else self.data.as_json(),
+        }
+
+
+def check(request: Request, progress: Progress) -> Checked:
+    """Check the space, every network in it, its weights, losses, augmentation, and the data.
+
+    Nothing is fetched, and nothing written but caches.
+
+    Raises:
+        ConfigError: the space or the settings cannot be read at all; every mistake in them.
+    """
+    definition, paths = _settled(request, progress)
+    gathered = _Gathered([], [])
+    gathered.add(lambda: check_losses(definition))
+    gathered.add(lambda: check_augments(definition, request.workspace, paths))
+    data, n_train = _data(request, definition, paths, gathered, progress)
+    table = check_networks(definition, n_train, late(progress))
+    gathered.add(lambda: check_table(table))
+    gathered.add(lambda: check_reachable(wanted_weights(table)))
+    if not table.whole:
+        gathered.notes.append(f"{len(table.entries)} networks were drawn from more than that")
+    return Checked(
+        paths.name,
+        table,
+        tuple(weights_of(table.encoders)),
+        data,
+        tuple(gathered.notes),
+        tuple(gathered.problems),
+    )
+
+
+@dataclass
+class _Gathered:
+    problems: list[str]
+    notes: list[str]
+
+    def add(self, test: Callable[[], Any]) -> Any:
+        """What a test gives; None after noting what it raised."""
+        try:
+            return test()
+        except UserError as error:
+            self.problems += str(error).splitlines()
+            return None
+
+
+def _settled(request: Request, progress: Progress) -> tuple[Definition, StudyPaths]:
+    space = space_of(request)
+    if request.study is not None:
+        paths = request.workspace.study(request.study)
+    else:  # a study of the space's own name may have begun with another space
+        name = space.stem if isinstance(space, Path) else "space"
+        paths = StudyPaths(request.workspace.studies / ".check" / name)
+    for problem in load_packages():
+        progress.stage(problem)
+    parts = take_parts(paths, request.parts)
+    definition = settle(
+        paths,
+        space=space,
+        asked=dict(request.asked) | as_asked(parts),
+        fixed=request.fixed,
+        legal=legal_names(),
+        label=request.label,
+        ignore=request.ignore,
+    )
+    return definition, paths
+
+
+def _data(
+    request: Request,
+    definition: Definition,
+    paths: StudyPaths,
+    gathered: _Gathered,
+    progress: Progress,
+) -> tuple[Inspection | None, int | None]:
+    """What the data is like, and how many images would be trained on."""
+    config = definition.config
+    wanted = "data.root" in request.asked or paths.study_yaml.exists()
+    try:
+        source = find_data(config.data.root, request.workspace)
+    except UserError as error:
+        if wanted:
+            gathered.problems += str(error).splitlines()
+        else:
+            gathered.notes.append("no data was named or found: the space alone was checked")
+        return None, None
+    dataset = gathered.add(
+        lambda: open_folder(source, config.data, max_pixels=config.limits.max_pixels)
+    )
+    if dataset is None:
+        return None, None
+    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
+    overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
+    found = inspect(overview, copies_among(overview.looks), skip_bad=request.skip_bad)
+    bad = [one for one in found.findings if one.severity == "error"]
+    gathered.problems += [f"data: {one.what}; {one.remedy}" for one in bad]
+
+    def split() -> list[Any]:
+        if not definition.begun:
+            return make_split(overview.dataset, overview.looks, config.split)
+        rows = read_split(paths.split_csv)
+        verify_split(rows, source_folder(source))
+        return rows
+
+    rows = gathered.add(split) if overview.looks else None
+    return found, None if rows is None else sum(row.role == "train" for row in rows)
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    network, reason = entry.drawn.network, entry.reason
+    return {
+        **network.model.model_dump(mode="json", exclude={"encoder_weights"}),
+        "encoder_weights": entry.drawn.config.model.encoder_weights,
+        "image_size": list(network.height_width),
+        "batch_of_one": entry.drawn.alone,
+        "possible": reason is None,
+        "kind": None if reason is None else reason.kind,
+        "reason": None if reason is None else reason.text,
+        "parameters": entry.verdict.parameters,
+        "gflops": entry.verdict.gflops,
+    }

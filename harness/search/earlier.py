@@ -1,0 +1,48 @@
+"""Studies that a new one builds on: found by name beside it, read from their folders."""
+
+import math
+
+from harness import strict_yaml
+from harness.config import StudyConfig
+from harness.errors import ConfigError, UserError, nearest
+from harness.paths import StudyPaths, check_study_name
+from harness.records import TrialRecord, read_records
+
+
+def open_earlier(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyConfig]:
+    """Folder and definition of another study in the same workspace as `paths`.
+
+    Raises:
+        UserError: there is none of that name that has begun; the message tells the nearest.
+    """
+    if check_study_name(name) == paths.name:
+        raise UserError("a study cannot build on itself; name an earlier one")
+    earlier = StudyPaths(paths.root.parent / name)
+    if not earlier.study_yaml.is_file():
+        known = [p.parent.name for p in paths.root.parent.glob("*/study.yaml")]
+        known = [other for other in known if other != paths.name]
+        raise UserError(f"no such study{nearest(name, known) or f' in {paths.root.parent}'}")
+    place = str(earlier.study_yaml)
+    value = strict_yaml.load(earlier.study_yaml.read_text(encoding="utf-8"), place=place).value
+    if not isinstance(value, dict) or value.get("id") is None or not earlier.split_csv.is_file():
+        raise UserError(f"study {name} has not begun")
+    return earlier, StudyConfig.from_mapping(value, place=place)
+
+
+def winner(earlier: StudyPaths, config: StudyConfig) -> TrialRecord:
+    """The trial whose settings others take: the best complete one; of equals the earlier.
+
+    This is the one place that decides it.
+
+    Raises:
+        ConfigError: the study has no complete trial.
+    """
+    sign = 1.0 if config.objective.direction == "minimize" else -1.0
+    complete = [
+        (sign * record.value, record.number, record)
+        for record in read_records(earlier)
+        if record.state == "complete" and record.value is not None and math.isfinite(record.value)
+    ]
+    if not complete:
+        raise ConfigError(f"study {earlier.name} has no complete trial yet")
+    return min(complete)[2]

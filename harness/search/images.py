@@ -1,0 +1,86 @@
+"""The images of a study before trial 0: looked at, divided, decoded."""
+
+from collections.abc import Sequence
+from itertools import islice, product
+from pathlib import Path
+
+from harness.data.cache import Progress as Bar
+from harness.data.cache import open_cache
+from harness.data.look import copies_among, look_over, refuse_bad
+from harness.data.sources import open_folder, source_folder
+from harness.data.splits import SplitRow, make_split, read_split, verify_split
+from harness.inspection.findings import find
+from harness.paths import StudyPaths, Workspace
+from harness.search.checks import values_of
+from harness.search.definition import Definition
+from harness.search.progress import Progress
+
+LOOKS = "looks"  # folder below the cache
+MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
+
+
+def fill_caches(
+    definition: Definition,
+    workspace: Workspace,
+    root: Path,
+    split: Sequence[SplitRow],
+    progress: Progress,
+) -> None:
+    """Decode the images once per size before trial 0, where everybody can see it."""
+    config = definition.config
+    n_images = sum(row.role != "test" for row in split)
+    sizes = values_of(definition, "data.image_size")
+    fits = values_of(definition, "data.fit")
+    for size, fit in islice(product(sizes, fits), MOST_CACHES):
+        pair = (size, size) if isinstance(size, int) else tuple(size)
+
+        def starts(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
+            return progress.bar(
+                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
+                f"({n_bytes / 1e6:,.0f} MB)"
+            )
+
+        open_cache(
+            root,
+            split,
+            config.data,
+            size=pair,
+            fit=fit,
+            folder=workspace.cache,
+            max_pixels=config.limits.max_pixels,
+            starts=starts,
+        )
+
+
+def take_split(
+    workspace: Workspace,
+    paths: StudyPaths,
+    definition: Definition,
+    source: Path,
+    progress: Progress,
+    *,
+    skip_bad: bool,
+) -> list[SplitRow]:
+    """The recorded split, checked against the files; else a new one of files all looked at."""
+    if definition.begun:
+        split = read_split(paths.split_csv)
+        verify_split(split, source_folder(source))
+        return split
+    dataset = open_folder(
+        source, definition.config.data, max_pixels=definition.config.limits.max_pixels
+    )
+    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
+    overview = look_over(dataset, reading, workspace.cache / LOOKS)
+    if not skip_bad:
+        refuse_bad(overview)
+    if overview.bad:
+        progress.stage(
+            f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
+        )
+    copies = copies_among(overview.looks)
+    findings = find(overview, copies, skip_bad=True)
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    if warnings:
+        kinds = ", ".join(sorted({finding.topic for finding in warnings}))
+        progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
+    return make_split(overview.dataset, overview.looks, definition.config.split, copies)

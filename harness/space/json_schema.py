@@ -1,0 +1,162 @@
+"""The files of a study as JSON Schema (draft 2020-12), for editors: space, study, trial."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from harness.config import StudyConfig, TrialConfig
+
+Kind = Literal["space", "study", "trial"]
+KINDS: tuple[Kind, ...] = ("space", "study", "trial")
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_OWN = ("acts", "try", "with", "task", "speed")  # what fields say beside JSON Schema's own words
+Schema = dict[str, Any]
+
+
+def json_schema(kind: Kind) -> Schema:
+    """The schema of a space, of `study.yaml`, or of a whole trial configuration.
+
+    It says what each key takes alone; what only several keys together can show wrong, `harness
+    check` finds.
+    """
+    if kind == "trial":
+        return {"$schema": DIALECT, "title": "Trial configuration"} | model_schema(TrialConfig)
+    if kind == "study":
+        study = model_schema(StudyConfig)
+        study["properties"]["fixed"] = _by_key(lambda value: value, "values laid over the space's")
+        return {"$schema": DIALECT, "title": "Study"} | study
+    return {"$schema": DIALECT, "title": "Search space"} | _space()
+
+
+def model_schema(model: type[BaseModel]) -> Schema:
+    """Pydantic's schema of a model, without references and without words of our own."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    plain: Schema = _plain(schema, definitions)
+    return plain
+
+
+def trial_schemas() -> dict[str, Schema]:
+    """The schema of each setting by its full key, options of the network left out."""
+    groups = model_schema(TrialConfig)["properties"]
+    return {
+        f"{group}.{name}": schema
+        for group, of_group in groups.items()
+        for name, schema in of_group["properties"].items()
+        if (group, name) != ("model", "options")
+    }
+
+
+def _plain(node: Any, definitions: Mapping[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_plain(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = definitions[node["$ref"].rpartition("/")[2]]
+        node = target | {key: value for key, value in node.items() if key != "$ref"}
+    names = node.get("properties")
+    kept = {k: v for k, v in node.items() if k not in (*_OWN, "title", "properties")}
+    plain = {key: _plain(value, definitions) for key, value in kept.items()}
+    if names is not None:
+        plain["properties"] = {name: _plain(one, definitions) for name, one in names.items()}
+    return plain
+
+
+def _space() -> Schema:
+    conditions = {
+        "type": "array",
+        "items": _by_key(_match, "a combination: all of these together"),
+    }
+    rows = _by_key(lambda value: value, "values by key")
+    properties = {
+        "format": {"const": 1},
+        "parameters": _by_key(_parameter, "what varies, and how"),
+        "fixed": _by_key(lambda value: value, "values of every trial"),
+        "forbid": conditions | {"description": "combinations that are not trained"},
+        "enqueue": {"type": "array", "items": rows, "description": "rows to try first"},
+        "rows": {"type": "array", "items": rows, "description": "each trained once, no others"},
+        "labels": {"type": "array", "description": "tags of each row"},
+    }
+    for name in ("parameters", "fixed", "forbid", "enqueue", "rows"):
+        properties[name] = {
+            "anyOf": [{k: v for k, v in properties[name].items() if k != "description"}, _NULL],
+            "description": properties[name]["description"],
+        }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+_NULL: Schema = {"type": "null"}
+_OPTION: Schema = {"type": ["string", "number", "boolean", "null", "array"]}
+
+
+def _by_key(of_value: Any, description: str) -> Schema:
+    """A mapping of full or short keys; `of_value` makes the schema below a key from its value's."""
+    return {
+        "type": "object",
+        "description": description,
+        "properties": {key: of_value(schema) for key, schema in _spellings()},
+        "patternProperties": {r"^model\.options\.[A-Za-z_]\w*$": of_value(_OPTION)},
+        "additionalProperties": False,
+    }
+
+
+def _spellings() -> Iterator[tuple[str, Schema]]:
+    """Every full key, and every last part that is unambiguous, with the schema of its value."""
+    schemas = trial_schemas()
+    last = [key.rpartition(".")[2] for key in schemas]
+    for key, schema in schemas.items():
+        yield key, schema
+        if last.count(key.rpartition(".")[2]) == 1:
+            yield key.rpartition(".")[2], schema
+
+
+def _match(value: Schema) -> Schema:
+    """One value, any of several, or a range."""
+    sides = {name: {"type": "number"} for name in ("low", "high", "min", "max")}
+    between = {"type": "object", "properties": sides, "additionalProperties": False}
+    between |= {"minProperties": 1}
+    return {"anyOf": [value, {"type": "array", "minItems": 1, "items": value}, between]}
+
+
+def _parameter(value: Schema) -> Schema:
+    choices = {"type": "array", "minItems": 1, "maxItems": 1000, "items": value}
+    properties = {
+        "choices": choices,
+        "values": choices,
+        "value": value,
+        "low": {"type": "number"},
+        "min": {"type": "number"},
+        "high": {"type": "number"},
+        "max": {"type": "number"},
+        "step": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "log": {"type": "boolean"},
+        "when": {"anyOf": [_when(), _NULL]},
+    }
+    kinds = [
+        {"required": [name], "not": _any_of("low", "high", "min", "max", "step", "log")}
+        for name in ("choices", "values", "value")
+    ]
+    lows, highs = _any_of("low", "min"), _any_of("high", "max")
+    return {
+        "type": "object",
+        "description": value.get("description", ""),
+        "properties": properties,
+        "additionalProperties": False,
+        "oneOf": [*kinds, {"allOf": [lows, highs], "not": _any_of("choices", "values", "value")}],
+    }
+
+
+def _any_of(*names: str) -> Schema:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+def _when() -> Schema:
+    """A condition inside a parameter; its keys are checked, its values by the harness alone."""
+    names = [key for key, _ in _spellings()]
+    return {
+        "type": "object",
+        "description": "in force only where all of these hold",
+        "propertyNames": {"anyOf": [{"enum": names}, {"pattern": r"^model\.options\.[A-Za-z_]"}]},
+    }

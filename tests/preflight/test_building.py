@@ -1,0 +1,107 @@
+import json
+from typing import Any
+
+import pytest
+from torch import nn
+
+from harness.preflight.building import judge
+from harness.preflight.encoders import Encoders
+from harness.preflight.networks import Network, Setting
+
+
+def verdict(arch: str, encoder: str = "resnet18", depth: int = 5, size: int = 64, **options: Any):
+    network = Network(arch, encoder, depth, json.dumps(options), (size, size))
+    return judge(network, Setting(), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "depth", "size", "kind", "words"),
+    [
+        ("UPerNet", "resnet18", 2, 64, "depth", "depth"),
+        ("DPT", "tu-vit_tiny_patch16_224", 3, 64, "depth", "DPT takes 4 only"),
+        ("DeepLabV3", "vgg11", 5, 64, "dilation", "dilates its encoder, vgg11"),
+        ("PAN", "tu-hrnet_w18_small", 3, 64, "dilation", "tu-hrnet_w18_small"),
+        ("FPN", "resnet18", 5, 72, "size", "divisible by 32"),
+        ("PAN", "resnet18", 5, 64, "size", "too small"),
+        ("DPT", "resnet18", 4, 64, "encoder", "vision transformers"),
+        ("Linknet", "mit_b0", 5, 64, "encoder", "not supported for Linknet"),
+        ("Unet", "tu-vit_tiny_patch16_224", 4, 64, "encoder", "downsampling pattern"),
+    ],
+)
+def test_reason_is_named(
+    arch: str, encoder: str, depth: int, size: int, kind: str, words: str
+) -> None:
+    against = verdict(arch, encoder, depth, size).against
+    reason = against[2]
+    assert reason is not None and reason.kind == kind and words in reason.text
+    assert "\n" not in reason.text
+    assert against[1] is not None
+
+
+def test_batch_of_one_is_named_and_two_are_possible() -> None:
+    against = verdict("DeepLabV3", depth=4).against
+    assert against[2] is None
+    assert against[1] is not None and against[1].kind == "batch"
+    assert "use train.batch_size 2 or more" in against[1].text
+
+
+def test_option_that_the_library_would_swallow_is_impossible() -> None:
+    reason = verdict("Unet", decoder_use_batchnom=True).against[2]
+    assert reason is not None and reason.kind == "option"
+    assert "Unet has no such option" in reason.text
+
+
+class Half(nn.Module):
+    """Answers at half the size."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, classes, 3, stride=2, padding=1)
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x)
+
+
+class ByValue(nn.Module):
+    """Looks at the values it is given, which the meta device has not."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, classes, 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x) if x.sum().item() < 1 else None
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, network: type[nn.Module]) -> Any:
+    monkeypatch.setattr(
+        "harness.preflight.building.build_network",
+        lambda model, *, classes, in_channels, **_: network(in_channels, classes),
+    )
+    return verdict("Unet", size=32)
+
+
+def test_wrong_output_size_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = judged(monkeypatch, Half).against[2]
+    assert reason.kind == "output"
+    assert (
+        reason.text == "wrong output size: answers with (2, 1, 16, 16), needed are (2, 1, 32, 32)"
+    )
+
+
+def test_network_that_asks_for_values_is_tried_with_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = judged(monkeypatch, ByValue)
+    assert found.against == {1: None, 2: None}
+    assert found.parameters == 4
+    assert found.gflops == pytest.approx(2 * 3 * 32 * 32 / 1e9)
+
+
+def test_shared_encoders_leave_answers_and_costs_as_they_are() -> None:
+    shared = Encoders()
+    networks = [
+        Network(arch, encoder, 4, "{}", (64, 64))
+        for encoder in ("resnet18", "mit_b0")
+        for arch in ("Unet", "MAnet", "PSPNet", "DeepLabV3Plus")
+    ]
+    together = [judge(network, Setting(), (1, 2), shared) for network in networks]
+    assert together == [judge(network, Setting(), (1, 2)) for network in networks]

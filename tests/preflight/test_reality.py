@@ -1,0 +1,94 @@
+"""Preflight says what happens when a network is trained on the CPU, and costs the same."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from harness.config import ModelConfig
+from harness.models.build import build_network
+from harness.preflight.building import judge
+from harness.preflight.encoders import Encoders
+from harness.preflight.networks import Network, Setting
+from harness.training.cost import count_parameters, forward_gflops
+from harness.training.setup import laid_out
+
+SIZE = 64
+DEPTHS = {"Unet": 5, "UnetPlusPlus": 4, "MAnet": 3, "Linknet": 5, "FPN": 5, "PSPNet": 3} | {
+    **{"DeepLabV3": 4, "DeepLabV3Plus": 5, "PAN": 3, "UPerNet": 4, "Segformer": 5, "DPT": 4}
+}
+FEW = ["resnet18", "vgg11_bn", "mit_b0", "tu-resnet10t"]
+FAMILIES = [
+    *("resnext50_32x4d", "timm-skresnet18", "se_resnet50", "densenet121", "dpn68", "xception"),
+    *("inceptionv4", "efficientnet-b0", "timm-efficientnet-b0", "timm-tf_efficientnet_lite0"),
+    *(
+        "mobilenet_v2",
+        "mobileone_s0",
+        "tu-nf_resnet26",
+        "tu-convnext_atto",
+        "tu-mobilenetv3_small_050",
+    ),
+    *("tu-swin_tiny_patch4_window7_224", "tu-vit_tiny_patch16_224", "tu-hrnet_w18_small"),
+    *("tu-ghostnet_050", "tu-efficientvit_b0", "tu-edgenext_xx_small", "tu-mobilevit_xxs"),
+    *("tu-pvt_v2_b0", "tu-lcnet_035", "tu-repvgg_a0", "tu-poolformer_s12", "tu-regnetx_002"),
+]
+
+
+def trained(network: Network, n: int) -> str | None:
+    """Why a forward and backward pass of n images fails on the CPU; None: it does not."""
+    torch.manual_seed(0)
+    try:
+        built = build_network(network.model, image_size=(SIZE, SIZE))
+        built = laid_out(built, network.encoder_name).train()
+        images = torch.rand(n, SIZE, SIZE, 3).permute(0, 3, 1, 2)
+        logits = built(images)
+        if logits.shape != (n, 1, SIZE, SIZE):
+            return f"output of {tuple(logits.shape)}"
+        logits.mean().backward()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def compare(encoders: list[str]) -> None:
+    """The verdicts are taken as they are in a study: one run, encoders shared."""
+    shared, wrong = Encoders(), []
+    for encoder in encoders:
+        for arch, depth in DEPTHS.items():
+            network = Network(arch, encoder, depth, "{}", (SIZE, SIZE))
+            verdict = judge(network, Setting(), (1, 2), shared)
+            for n in (1, 2):
+                real, said = trained(network, n), verdict.against[n]
+                if (real is None) != (said is None):
+                    wrong.append(f"{network.name}, batch of {n}: {real} · {said}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("encoder", FEW)
+def test_verdict_is_what_happens(encoder: str) -> None:
+    compare([encoder])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", FAMILIES)
+@pytest.mark.filterwarnings("ignore")
+def test_verdict_is_what_happens_in_every_family(encoder: str) -> None:
+    compare([encoder])
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "depth"),
+    [
+        ("Unet", "resnet18", 5),
+        ("UPerNet", "mit_b0", 4),
+        ("DPT", "tu-vit_tiny_patch16_224", 4),
+        ("PAN", "tu-mobilenetv3_small_050", 3),
+    ],
+)
+def test_costs_are_those_of_a_trial(arch: str, encoder: str, depth: int) -> None:
+    network = Network(arch, encoder, depth, "{}", (96, 64))
+    verdict = judge(network, Setting(channels=4, classes=3), (2,))
+    model = ModelConfig(arch=arch, encoder_name=encoder, encoder_depth=depth, encoder_weights=None)
+    built: Any = build_network(model, classes=3, in_channels=4)
+    assert verdict.parameters == count_parameters(built)
+    assert verdict.gflops == pytest.approx(forward_gflops(built, (96, 64), 4), rel=1e-12)

@@ -1,0 +1,206 @@
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import TrialConfig
+from harness.errors import ConfigError
+from harness.preflight import verdicts as module
+from harness.preflight.building import Verdict
+from harness.preflight.networks import Network, Setting, network_of
+from harness.preflight.reachable import reachable
+from harness.preflight.reasons import Reason
+from harness.preflight.verdicts import Table, Verdicts, check_table, preflight
+from harness.space.reading import space_from_dict
+from harness.space.schema import Choice, Legal, Space
+from tests.search.fakes import FakeExecutor, controller_of, definition_of
+
+Built = list[tuple[Network, set[int]]]
+WITHOUT = {"model.encoder_weights": None, "data.image_size": 64, "train.epochs": 1}
+
+
+def read(parameters: dict[str, Any], **rest: Any) -> Space:
+    fixed = WITHOUT | rest.pop("fixed", {})
+    content = {"parameters": parameters, "fixed": fixed, **rest}
+    return space_from_dict(content, place="space", legal=Legal())
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Built:
+    """What is built; nothing is: depth 2 is impossible, and Linknet with one image."""
+    asked: Built = []
+
+    def judge(network: Network, setting: Setting, batches: set[int], _: object) -> Verdict:
+        asked.append((network, set(batches)))
+        deep = None if network.encoder_depth > 2 else Reason("depth", "depth: too small")
+        one = Reason("batch", "batch of one: no") if network.arch == "Linknet" else deep
+        return Verdict(network, 1, 1.0, {n: one if n == 1 else deep for n in batches})
+
+    monkeypatch.setattr(module, "judge", judge)
+    return asked
+
+
+NO_WEIGHTS = "tu-cspresnet50d"  # timm has none for it
+DEPTHS = {"model.encoder_depth": {"low": 2, "high": 5}}
+ARCHS = {"model.arch": {"choices": ["Unet", "Linknet", "FPN"]}}
+
+
+def networks(space: Space, n_train: int | None = None, limit: int | None = None) -> set[Any]:
+    found = reachable(space, Setting(n_train=n_train), limit=limit)
+    return {(d.network.arch, d.network.encoder_depth, d.alone) for d in found.drawn}
+
+
+def test_forbidden_combinations_are_not_built() -> None:
+    space = read(ARCHS | DEPTHS, forbid=[{"model.arch": "FPN", "model.encoder_depth": [2, 5]}])
+    expected = set(itertools.product(["Unet", "Linknet"], range(2, 6), [False]))
+    assert networks(space) == expected | {("FPN", 3, False), ("FPN", 4, False)}
+
+
+def test_condition_on_another_setting_leaves_what_it_allows() -> None:
+    attention = {"choices": ["scse"], "when": {"optim.name": "sgd"}}
+    optimisers = {"optim.name": {"choices": ["adamw", "sgd"]}}
+    space = read(optimisers | {"model.options.decoder_attention_type": attention})
+    found = reachable(space, Setting(), limit=None)
+    options = {drawn.network.options for drawn in found.drawn}
+    assert options == {"{}", '{"decoder_attention_type": "scse"}'}
+
+
+def test_encoder_that_does_not_act_is_no_difference(built: Built) -> None:
+    """attention_unet has no encoder of one's choice, and begins with no weights."""
+    archs = {"model.arch": {"choices": ["attention_unet"]}}
+    encoders = {"model.encoder_name": {"choices": ["resnet18", NO_WEIGHTS]}}
+    space = Space(tuple(Choice(key, tuple(v["choices"])) for key, v in (archs | encoders).items()))
+    table = preflight(space, Setting())
+    assert len(built) == 1 and table.encoders == [] and len(table.possible) == 1
+
+
+def test_what_does_not_shape_a_network_builds_it_once(built: Built) -> None:
+    rates = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+    batches = {"train.batch_size": {"low": 1, "high": 64}}
+    table = preflight(read(ARCHS | rates | batches), Setting())
+    assert [(network.arch, sizes) for network, sizes in built] == [
+        (arch, {1, 2}) for arch in ("Unet", "Linknet", "FPN")
+    ]
+    assert len(table.entries) == 6 and len(table.impossible) == 1
+
+
+@pytest.mark.parametrize(("n_train", "alone"), [(None, False), (1, True), (2, False), (40, False)])
+def test_single_training_image_is_a_batch_of_one(n_train: int | None, alone: bool) -> None:
+    assert networks(read({"optim.lr": {"choices": [1e-3]}}), n_train) == {("Unet", 5, alone)}
+
+
+def test_share_of_the_training_images_can_leave_one() -> None:
+    shares = {"data.subset": {"low": 0.01, "high": 1.0}}
+    assert networks(read(shares), 80) == {("Unet", 5, True), ("Unet", 5, False)}
+    assert networks(read(shares), 400) == {("Unet", 5, False)}
+
+
+def test_beyond_the_limit_a_seeded_sample_is_drawn_and_said() -> None:
+    space = read(ARCHS | DEPTHS)
+    sample = reachable(space, Setting(), limit=5)
+    assert len(sample.drawn) == 5 and not sample.whole
+    assert sample == reachable(space, Setting(), limit=5)
+    assert sample != reachable(space, Setting(), limit=5, seed=1)
+    assert reachable(space, Setting(), limit=12).whole
+
+
+def test_sample_is_named_in_the_line(built: Built) -> None:
+    line = preflight(read(ARCHS | DEPTHS), Setting(), limit=5).line()
+    assert "5 networks drawn from more" in line
+
+
+def test_combination_beyond_the_sample_is_checked_when_it_is_drawn(built: Built) -> None:
+    table = preflight(read(ARCHS | DEPTHS), Setting(), limit=1)
+    assert len(built) == 1
+    for arch, depth in itertools.product(["Unet", "Linknet", "FPN"], range(2, 6)):
+        refusal = table.verdicts.refusal({"model.arch": arch, "model.encoder_depth": depth})
+        assert (refusal is None) == (depth > 2)
+    assert len(built) == len({network for network, _ in built}) == 12
+
+
+def test_weights_that_do_not_exist_are_a_reason(built: Built) -> None:
+    encoders = {"model.encoder_name": {"choices": [NO_WEIGHTS, "tu-resnet10t"]}}
+    weights = {"model.encoder_weights": {"choices": [None, "imagenet"]}}
+    space = space_from_dict({"parameters": encoders | weights}, place="space", legal=Legal())
+    table = preflight(space, Setting())
+    assert len(table.entries) == 4
+    for entry in table.entries:
+        drawn = entry.drawn.config.model
+        none = drawn.encoder_name == NO_WEIGHTS and drawn.encoder_weights is not None
+        assert (entry.reason is not None) == none
+        assert entry.reason is None or entry.reason.kind == "weights"
+    assert table.encoders == ["tu-resnet10t"]
+
+
+def test_space_in_which_nothing_is_possible_says_why(built: Built) -> None:
+    table = preflight(read(ARCHS, fixed={"model.encoder_depth": 2}), Setting())
+    with pytest.raises(ConfigError, match=r"no network of this space .*\n  depth: too small \(3\)"):
+        check_table(table)
+
+
+def test_first_rows_that_cannot_be_built_are_refused_by_number(built: Built) -> None:
+    rows = [
+        {"model.encoder_depth": 3},
+        {"model.arch": "Unet", "model.encoder_depth": 2},
+        {"model.arch": "Linknet", "train.batch_size": 1},
+        {"model.arch": "Linknet", "train.batch_size": 64},
+    ]
+    batches = {"train.batch_size": {"low": 1, "high": 64}}
+    table = preflight(read(ARCHS | DEPTHS | batches, enqueue=rows), Setting())
+    with pytest.raises(ConfigError) as error:
+        check_table(table)
+    assert [problem.split(":")[1] for problem in error.value.problems] == [" row 2", " row 3"]
+    assert "depth: too small" in error.value.problems[0]
+    assert "Linknet" in error.value.problems[1] and "batch of one" in error.value.problems[1]
+
+
+HALF = ARCHS | DEPTHS | {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+
+
+def impossible(values: Any) -> str | None:
+    """Half of what HALF can draw."""
+    depth = {"Unet": (4, 5), "Linknet": (2, 3), "FPN": (2, 5)}[values["model.arch"]]
+    return "impossible" if values["model.encoder_depth"] in depth else None
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_sampler_never_draws_the_impossible_and_is_never_trapped(
+    tmp_path: Path, seed: int, name: str
+) -> None:
+    space = {"parameters": HALF, "fixed": {"train.epochs": 1}}
+    definition = definition_of(space, seed=seed, sampler={"name": name})
+    executor = FakeExecutor(lambda task: [0.9 - 0.1 * task.config.model.encoder_depth])
+    controller = controller_of(tmp_path, definition, executor, refuse=impossible)
+    controller.run(60)
+    assert len(executor.started) == controller.finished() == 60
+    assert [task.number for task in executor.started] == list(range(60))
+    for task in executor.started:
+        assert impossible(task.config.flat()) is None
+
+
+def test_grid_leaves_the_impossible_out(tmp_path: Path) -> None:
+    space = {"parameters": ARCHS | DEPTHS, "fixed": {"train.epochs": 1}}
+    definition = definition_of(space, sampler={"name": "grid"})
+    executor = FakeExecutor(lambda task: [0.5])
+    controller_of(tmp_path, definition, executor, refuse=impossible).run(60)
+    drawn = [task.config.model for task in executor.started]
+    assert len(drawn) == len({(m.arch, m.encoder_depth) for m in drawn}) == 6
+    assert all(impossible(task.config.flat()) is None for task in executor.started)
+
+
+def test_refusal_agrees_with_the_table_for_random_draws() -> None:
+    """Really built: what the table calls impossible is refused, the rest is not."""
+    space = read(ARCHS | DEPTHS | {"train.batch_size": {"choices": [1, 2]}})
+    table: Table = preflight(space, Setting())
+    known = {(e.drawn.network, e.drawn.alone): e.reason is None for e in table.entries}
+    rng = random.Random(0)
+    for _ in range(30):
+        values = space.draw(rng)
+        config = TrialConfig.from_flat(WITHOUT | values)
+        possible = known[network_of(config), config.train.batch_size == 1]
+        assert (table.verdicts.refusal(values) is None) == possible
+    assert {depth for arch, depth, _ in networks(space) if arch == "FPN"} == {2, 3, 4, 5}
+    assert Verdicts(space, Setting()).refusal({"model.arch": "FPN", "model.encoder_depth": 2})

@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Any
+
+from harness.config import TrialConfig
+from harness.paths import StudyPaths
+from harness.report.listing import trials_as_plain, trials_as_space
+from harness.report.tables import load_study, trial_settings
+from harness.search.definition import write_definition
+from harness.space.reading import read_space
+from tests.search.fakes import FakeExecutor, controller_of, definition_of
+from tests.space.spaces import LEGAL
+
+SPACE: dict[str, Any] = {
+    "parameters": {
+        "model.arch": {"choices": ["UnetPlusPlus", "Linknet"]},
+        "model.options.decoder_attention_type": {
+            "choices": [None, "scse"],
+            "when": {"model.arch": "UnetPlusPlus"},
+        },
+        "model.options.decoder_channels": {
+            "choices": [[64, 32, 16]],
+            "when": {"model.arch": "UnetPlusPlus"},
+        },
+        "optim.name": {"choices": ["sgd", "adam"]},
+        "optim.momentum": {"low": 0.1, "high": 0.9, "when": {"optim.name": "sgd"}},
+        "optim.lr": {"low": 1e-5, "high": 1e-2, "log": True},
+        "data.image_size": {"choices": [64, [64, 96]]},
+    },
+    "fixed": {"train.epochs": 2, "model.encoder_depth": 3, "data.normalize": "none"},
+}
+
+
+def test_csv_of_trials_reads_back_as_a_space_of_the_same_configurations(tmp_path: Path) -> None:
+    definition = definition_of(SPACE)
+    write_definition(StudyPaths(tmp_path / "studies" / "s"), definition, [])
+    controller = controller_of(tmp_path, definition, FakeExecutor(lambda task: [0.4, 0.3]))
+    controller.run(12)
+    tables = load_study(StudyPaths(tmp_path / "studies" / "s"))
+    file = tmp_path / "again.csv"
+    file.write_text(trials_as_space(tables), encoding="utf-8")
+    space = read_space(file, legal=LEGAL)
+    again = [TrialConfig.from_flat(row) for row in space.rows]
+    first = [TrialConfig.from_flat(trial_settings(tables, one)) for one in tables.records]
+    assert again == first and len(first) == 12
+    assert len({config.model.arch for config in first}) == 2
+    assert {config.optim.name for config in first} == {"sgd", "adam"}
+
+
+def test_rows_with_labels_read_back_with_their_labels(tmp_path: Path) -> None:
+    rows = [{"optim.lr": 1e-3, "data.augment": "none"}, {"optim.lr": 1e-2}]
+    labels = [{"why": "=1+1", "n": "1"}, {"why": "'=x", "n": "-2"}]
+    definition = definition_of({"rows": rows, "labels": labels, "fixed": {"train.epochs": 1}})
+    write_definition(StudyPaths(tmp_path / "studies" / "s"), definition, [])
+    controller = controller_of(tmp_path, definition, FakeExecutor(lambda task: [0.4]))
+    controller.run(2)
+    tables = load_study(StudyPaths(tmp_path / "studies" / "s"))
+    text = trials_as_space(tables)
+    assert ",=" not in text
+    file = tmp_path / "again.csv"
+    file.write_text(text, encoding="utf-8")
+    assert list(read_space(file, legal=LEGAL).labels) == labels
+    assert list(tables.trials["label.why"]) == ["=1+1", "'=x"]
+    assert [plain["labels"] for plain in trials_as_plain(tables)] == labels

@@ -1,0 +1,133 @@
+from typing import Any
+
+import pytest
+
+from harness.config import TrialConfig
+from harness.data.splits import read_split
+from harness.parts_files import PartsConfig
+from harness.paths import StudyPaths
+from harness.search.definition import Definition
+from harness.search.fitting import fit, study_reasons
+from tests.report.studies import FIXED, Builder
+from tests.search.earlier import SPACE, new_definition
+
+DICE = {"loss.dice": 0.5}
+
+
+def reasons(study: Builder, space: dict[str, Any], params: dict[str, Any]) -> tuple[str, ...]:
+    definition = new_definition(StudyPaths(study.paths.root.parent / "new"), space)
+    record = study.trial(0, [0.5], params)
+    return fit(definition, record, TrialConfig.from_flat(FIXED | params)).reasons
+
+
+def definition_over(study: Builder, space: dict[str, Any]) -> Definition:
+    return new_definition(StudyPaths(study.paths.root.parent / "new"), space)
+
+
+def test_a_value_that_was_fixed_or_at_its_default_counts_as_a_value(study: Builder) -> None:
+    parameters = {
+        "data.image_size": {"choices": [32, 64]},  # fixed there
+        "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},  # at its default there
+    }
+    space = {"parameters": SPACE["parameters"] | parameters, "fixed": {"train.epochs": 4}}
+    record = study.trial(0, [0.5], DICE)
+    found = fit(definition_over(study, space), record, TrialConfig.from_flat(FIXED | DICE))
+    assert found.reasons == ()
+    assert found.values == {"loss.dice": 0.5, "data.image_size": 32, "optim.lr": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"fixed": FIXED | {"train.epochs": 5}}, "train.epochs was 4 there and is 5 here"),
+        (
+            {"parameters": {"loss.dice": {"low": 0.6, "high": 1.0}}},
+            "loss.dice is outside what is searched here (0.6 to 1.0)",
+        ),
+        (
+            {"parameters": {"loss.dice": {"choices": [0.0, 1.0]}}},
+            "loss.dice is outside what is searched here (0.0, 1.0)",
+        ),
+        (
+            {"forbid": [{"loss.dice": {"low": 0.4, "high": 0.6}}]},
+            "forbidden here by {'loss.dice': {'low': 0.4, 'high': 0.6}}",
+        ),
+        (
+            {"parameters": {"loss.bce": {"low": 0, "high": 1.0}}},
+            "loss.dice was searched there and is 1.0 here",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_reason(
+    study: Builder, change: dict[str, Any], expected: str
+) -> None:
+    assert reasons(study, SPACE | change, DICE) == (expected,)
+
+
+def test_every_reason_is_told_at_once(study: Builder) -> None:
+    space = {
+        "parameters": {"loss.dice": {"low": 0.6, "high": 1.0}},
+        "fixed": FIXED | {"train.epochs": 5, "train.batch_size": 4},
+    }
+    assert set(reasons(study, space, DICE)) == {
+        "loss.dice is outside what is searched here (0.6 to 1.0)",
+        "train.batch_size was 8 there and is 4 here",
+        "train.epochs was 4 there and is 5 here",
+    }
+
+
+def test_the_seed_may_differ(study: Builder) -> None:
+    assert reasons(study, SPACE | {"fixed": FIXED | {"train.seed": 7}}, DICE) == ()
+
+
+def test_a_parameter_out_of_force_is_absent(study: Builder) -> None:
+    parameters = SPACE["parameters"] | {
+        "model.arch": {"choices": ["Unet", "Linknet"]},
+        "model.options.decoder_attention_type": {
+            "choices": [None, "scse"],
+            "when": {"model.arch": "Unet"},
+        },
+    }
+    space = SPACE | {"parameters": parameters}
+    definition = definition_over(study, space)
+    params = DICE | {"model.arch": "Linknet"}
+    record = study.trial(0, [0.5], params)
+    found = fit(definition, record, TrialConfig.from_flat(FIXED | params))
+    assert found.reasons == () and found.values == params
+    assert reasons(study, space, DICE | {"model.arch": "Unet"}) == (
+        "model.options.decoder_attention_type is searched here, and was not set there",
+    )
+
+
+def test_studies_are_compared_by_objective_data_and_pictures(study: Builder) -> None:
+    other = Builder(
+        study.root, "other", {"objective": {"metric": "val/iou", "direction": "maximize"}}
+    )
+    old, new = (
+        definition_over(study, SPACE).config.model_copy(update={"objective": config.objective})
+        for config in (definition_over(study, SPACE).config, _config(other))
+    )
+    split = read_split(study.paths.split_csv)
+    assert study_reasons(old, old, split, split) == []
+    assert study_reasons(old, new, split, split) == [
+        "objective.metric: 'val/dice_loss' there, 'val/iou' here",
+        "objective.direction: 'minimize' there, 'maximize' here",
+    ]
+    sized = old.model_copy(update={"data": old.data.model_copy(update={"eval_size": 64})})
+    mine = PartsConfig(file="parts.py", sha256="0" * 64)
+    own, other = (old.model_copy(update={"parts": p}) for p in (mine, None))
+    assert study_reasons(own, own, split, split) == study_reasons(other, own, split, split) == []
+    said = study_reasons(own, other, split, split)
+    assert said == ["parts: parts.py there has other contents, or is not used here"]
+    assert study_reasons(old, sized, split, split) == ["data.eval_size: 32 there, 64 here"]
+    moved = old.model_copy(update={"data": old.data.model_copy(update={"root": "elsewhere"})})
+    assert study_reasons(old, moved, split, split[:-1]) == []  # the last one is of test
+    assert study_reasons(old, old, split, [*split[:-2], split[-1]]) == [
+        "split: the val images differ: 1 of its 8 are not among the 7 here"
+    ]
+
+
+def _config(study: Builder) -> Any:
+    from harness.report.tables import load_study
+
+    return load_study(study.paths).config

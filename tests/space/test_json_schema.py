@@ -1,0 +1,118 @@
+"""Checked with a validator of the few words our schemas use, written from the specification."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import strict_yaml
+from harness.config import StudyConfig, TrialConfig
+from harness.space.json_schema import KINDS, json_schema
+from tests.space.test_battery import BASE
+from tests.space.test_reading import ENCODERS
+
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
+KNOWN = {
+    "$schema", "title", "description", "default", "type", "properties", "patternProperties",
+    "additionalProperties", "propertyNames", "required", "items", "prefixItems", "minItems",
+    "maxItems", "minLength", "maxLength", "enum", "const", "anyOf", "oneOf", "allOf", "not",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minProperties", "pattern",
+}  # fmt: skip
+TYPES: dict[str, Any] = {
+    "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None),
+    "number": (int, float), "integer": int,
+}  # fmt: skip
+
+
+def is_type(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    return isinstance(value, TYPES[name])
+
+
+def valid(value: Any, schema: Any) -> bool:
+    if isinstance(schema, bool):
+        return schema
+    assert set(schema) <= KNOWN, set(schema) - KNOWN
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    checks = [
+        not kinds or any(is_type(value, kind) for kind in kinds),
+        "enum" not in schema or value in schema["enum"],
+        "const" not in schema or value == schema["const"],
+        all(valid(value, one) for one in schema.get("allOf", [])),
+        "anyOf" not in schema or any(valid(value, one) for one in schema["anyOf"]),
+        "oneOf" not in schema or sum(valid(value, one) for one in schema["oneOf"]) == 1,
+        "not" not in schema or not valid(value, schema["not"]),
+    ]
+    if is_type(value, "number"):
+        checks += [
+            value >= schema.get("minimum", value), value <= schema.get("maximum", value),
+            "exclusiveMinimum" not in schema or value > schema["exclusiveMinimum"],
+            "exclusiveMaximum" not in schema or value < schema["exclusiveMaximum"],
+        ]  # fmt: skip
+    if isinstance(value, str):
+        checks.append(re.search(schema.get("pattern", ""), value) is not None)
+    if isinstance(value, list):
+        first = schema.get("prefixItems", [])
+        checks += [valid(*pair) for pair in zip(value, first, strict=False)]
+        checks += [valid(item, schema.get("items", True)) for item in value[len(first) :]]
+        checks.append(schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 1e9))
+    if isinstance(value, dict):
+        checks += [name in value for name in schema.get("required", [])]
+        checks.append(len(value) >= schema.get("minProperties", 0))
+        checks += [valid(name, schema.get("propertyNames", True)) for name in value]
+        checks += [valid_member(name, item, schema) for name, item in value.items()]
+    return all(checks)
+
+
+def valid_member(name: str, item: Any, schema: dict[str, Any]) -> bool:
+    fitting = [schema["properties"][name]] if name in schema.get("properties", {}) else []
+    patterns = schema.get("patternProperties", {})
+    fitting += [one for pattern, one in patterns.items() if re.search(pattern, name)]
+    return all(valid(item, one) for one in fitting or [schema.get("additionalProperties", True)])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_space_is_valid(path: Path) -> None:
+    document = strict_yaml.load(path.read_text(encoding="utf-8"), place=path.name).value
+    assert valid(document, json_schema("space"))
+
+
+@pytest.mark.parametrize("text", [ENCODERS, "\n".join(BASE), "parameters:\nfixed: {epochs: 3}\n"])
+def test_space_is_valid(text: str) -> None:
+    assert valid(strict_yaml.load(text, place="").value, json_schema("space"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "parameter: {}", "parameters: 3", "parameters: {optim.lrr: {value: 1}}",
+        "parameters: {optim.lr: 3}", "parameters: {optim.lr: {low: 1}}",
+        "parameters: {optim.lr: {low: 1, high: 2, choices: [1]}}",
+        "parameters: {optim.lr: {choices: [a]}}", "parameters: {optim.lr: {choices: []}}",
+        "parameters: {optim.lr: {low: 1, high: 2, lgo: true}}", "fixed: {train.epochs: 0}",
+        "fixed: {epochs: many}", "fixed: {fit: strech}", "fixed: {name: sgd, optim.name: sdg}",
+        "fixed: {optim.momentum: 1}", "forbid: {}", "forbid: [{fit: {low: x}}]",
+        "forbid: [{fit: {}}]", "enqueue: [{optim.lr: -1}]", "format: 2", "[]",
+        "parameters: {lr: {value: 1, when: {model.arc: Unet}}}",
+    ],
+)  # fmt: skip
+def test_broken_space_is_invalid(text: str) -> None:
+    assert not valid(strict_yaml.load(text, place="").value, json_schema("space"))
+
+
+def test_defaults_are_valid_study_and_trial() -> None:
+    assert valid(StudyConfig().model_dump(mode="json"), json_schema("study"))
+    assert valid(TrialConfig().model_dump(mode="json"), json_schema("trial"))
+    assert not valid({"objective": {"direction": "up"}}, json_schema("study"))
+    assert not valid({"optim": {"lr": 0}}, json_schema("trial"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schema_is_plain_json_of_its_dialect(kind: Any) -> None:
+    schema = json_schema(kind)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert json.loads(json.dumps(schema, allow_nan=False)) == schema
