@@ -111,11 +111,12 @@ def look_over(
 def refuse_bad(overview: Overview) -> None:
     """Raise DataError where a pair cannot be used: a line for each, and what to do."""
     if overview.bad:
-        raise list_problems(
-            [bad.problem for bad in overview.bad],
-            remedy=f"{len(overview.bad)} pairs cannot be used; mend them, or leave them out with "
-            "--skip-bad",
-        )
+        n = len(overview.bad)
+        which = "1 pair cannot be used; mend it, or leave it out"
+        if n > 1:
+            which = f"{n} pairs cannot be used; mend them, or leave them out"
+        problems = [bad.problem for bad in overview.bad]
+        raise list_problems(problems, remedy=f"{which} with --skip-bad")
 
 
 def look_at(dataset: Dataset, pair: Pair, kept: Mapping[Key, Look] = _NOTHING) -> Look | BadPair:

@@ -1,7 +1,7 @@
 """The verdicts about a space: a table before trial 0, and an answer for each drawn combination."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,20 +178,28 @@ def check_table(table: Table) -> None:
                 *([f"  and {more} more reasons"] if more > 0 else []),
             ]
         )
-    space = table.verdicts.space
     verdicts = table.verdicts
+    space = verdicts.space
     sections = (
-        ("row", space.rows, verdicts.refusal),
-        ("enqueue: row", space.enqueue, verdicts.row_refusal),
+        (_placed("row", space.rows, space.places), verdicts.refusal),
+        (_placed("enqueue: row", space.enqueue), verdicts.row_refusal),
     )
     problems = [
-        f"{name} {i}: {reason}"
-        for name, rows, refusal in sections
-        for i, row in enumerate(rows, 1)
+        f"{place}: {reason}"
+        for rows, refusal in sections
+        for place, row in rows
         if (reason := refusal(row)) is not None
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _placed(
+    name: str, rows: Sequence[Mapping[str, Any]], places: Sequence[str] = ()
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each row with the file and line where it stands, or with its number."""
+    for i, row in enumerate(rows):
+        yield f"{places[i]}: {name} {i + 1}" if places else f"{name} {i + 1}", row
 
 
 def _table(found: Reachable, verdicts: Verdicts) -> Table:

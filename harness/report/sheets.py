@@ -50,6 +50,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
     columns = [
         Column("rank", "place by the objective"),
         _TRIAL,
+        *_label_columns(ranked),
         _objective_column(tables),
         *(_quality_column(key) for key in quality),
         *_parameter_columns(tables, ranked),
@@ -61,6 +62,7 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
         (
             _whole(rank),
             _whole(record.number),
+            *_label_cells(ranked, record),
             _share(record.value),
             *(_share(record.best.get(key)) for key in quality),
             *_parameter_cells(tables, record),
@@ -79,6 +81,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
     done = tables.trials.set_index("number")["epochs_done"].to_dict()
     columns = [
         _TRIAL,
+        *_label_columns(some),
         Column("epochs", "epochs done, of those planned"),
         Column("best value so far", f"{tables.config.objective.metric}: best epoch that was run"),
         *_parameter_columns(tables, some),
@@ -87,6 +90,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
     rows = [
         (
             _whole(record.number),
+            *_label_cells(some, record),
             Cell(f"{done[record.number]} / {record.epochs}", str(done[record.number])),
             _share(record.value),
             *_parameter_cells(tables, record),
@@ -202,6 +206,20 @@ def _parameter_cells(tables: StudyTables, record: TrialRecord) -> list[Cell]:
     return [
         _value(record.params[key]) if key in record.params else _ABSENT for key in tables.parameters
     ]
+
+
+def _label_columns(records: Sequence[TrialRecord]) -> list[Column]:
+    """Tags of the rows of a CSV."""
+    return [Column(short(name, 40), f"tag of the row: {name}", "") for name in _labels(records)]
+
+
+def _label_cells(records: Sequence[TrialRecord], record: TrialRecord) -> list[Cell]:
+    texts = [record.labels.get(name, "") for name in _labels(records)]
+    return [Cell(short(text, 40), text, text) for text in texts]
+
+
+def _labels(records: Sequence[TrialRecord]) -> list[str]:
+    return list(dict.fromkeys(name for record in records for name in record.labels))
 
 
 def _mark_columns(records: Sequence[TrialRecord]) -> list[Column]:

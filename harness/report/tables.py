@@ -91,7 +91,7 @@ def load_study(paths: StudyPaths) -> StudyTables:
 def leaderboard(tables: StudyTables) -> pd.DataFrame:
     """Complete trials only, best first (equal values: lower number first), with a `rank` from 1.
 
-    Columns: rank, number, value, best/…, the parameters, best_epoch, epochs_done, cost/….
+    Columns: rank, number, label.…, value, best/…, the parameters, best_epoch, epochs_done, cost/….
     """
     complete = of_state(tables, "complete")
     # a value that is no finite number can come only from outside; it has no place in an order
@@ -100,7 +100,8 @@ def leaderboard(tables: StudyTables) -> pd.DataFrame:
         ["value", "number"], ascending=[tables.minimized, True], kind="stable"
     ).reset_index(drop=True)
     ranked.insert(0, "rank", range(1, len(ranked) + 1))
-    columns = ["rank", "number", "value", *_starting(ranked, "best/"), *tables.parameters]
+    columns = ["rank", "number", *_starting(ranked, "label."), "value"]
+    columns += [*_starting(ranked, "best/"), *tables.parameters]
     return ranked[[*columns, "best_epoch", "epochs_done", *_starting(ranked, "cost/")]]
 
 

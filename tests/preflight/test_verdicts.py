@@ -13,7 +13,7 @@ from harness.preflight.networks import Network, Setting, network_of
 from harness.preflight.reachable import reachable
 from harness.preflight.reasons import Reason
 from harness.preflight.verdicts import Table, Verdicts, check_table, preflight
-from harness.space.reading import space_from_dict
+from harness.space.reading import read_space, space_from_dict
 from harness.space.schema import Choice, Legal, Space
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
@@ -154,6 +154,16 @@ def test_first_rows_that_cannot_be_built_are_refused_by_number(built: Built) -> 
     assert [problem.split(":")[1] for problem in error.value.problems] == [" row 2", " row 3"]
     assert "depth: too small" in error.value.problems[0]
     assert "Linknet" in error.value.problems[1] and "batch of one" in error.value.problems[1]
+
+
+def test_rows_of_a_csv_that_cannot_be_built_are_refused_with_their_line(
+    built: Built, tmp_path: Path
+) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text("encoder_depth,encoder_weights\n3,None\n2,None\n")
+    table = preflight(read_space(file, legal=Legal()), Setting())
+    with pytest.raises(ConfigError, match=r"grid\.csv:3: row 2: .*depth: too small$"):
+        check_table(table)
 
 
 HALF = ARCHS | DEPTHS | {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}

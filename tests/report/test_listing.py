@@ -4,7 +4,8 @@ from typing import Any
 from harness.config import TrialConfig
 from harness.paths import StudyPaths
 from harness.report.listing import trials_as_plain, trials_as_space
-from harness.report.tables import load_study, trial_settings
+from harness.report.sheets import ranking_sheet
+from harness.report.tables import leaderboard, load_study, trial_settings
 from harness.search.definition import write_definition
 from harness.space.reading import read_space
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
@@ -61,3 +62,8 @@ def test_rows_with_labels_read_back_with_their_labels(tmp_path: Path) -> None:
     assert list(read_space(file, legal=LEGAL).labels) == labels
     assert list(tables.trials["label.why"]) == ["=1+1", "'=x"]
     assert [plain["labels"] for plain in trials_as_plain(tables)] == labels
+    sheet = ranking_sheet(tables)
+    assert [column.title for column in sheet.columns][1:4] == ["trial", "why", "n"]
+    shown = {row[1].text: (row[2].text, row[3].text) for row in sheet.rows}
+    assert shown == {"0": ("=1+1", "1"), "1": ("'=x", "-2")}
+    assert list(leaderboard(tables).columns)[:4] == ["rank", "number", "label.why", "label.n"]
