@@ -7,12 +7,14 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+from pydantic import PositiveInt
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 
 from harness import parts
 from harness.config import ModelConfig
 from harness.errors import ConfigError, nearest
 from harness.models import attention_unet, fcn
+from harness.models.options import known_kind
 
 __all__ = ["attention_unet", "fcn"]  # imported so that they are registered
 
@@ -128,7 +130,7 @@ def _arch_problems(model: ModelConfig) -> list[str]:
     problems = [
         f"model.options.{name}: {problem}"
         for name, value in model.options.items()
-        if (problem := _option_problem(model.arch, name, value)) is not None
+        if (problem := option_problem(model.arch, name, value)) is not None
     ]
     if model.arch == "DPT" and model.encoder_depth != 4:
         problems.append(f"model.encoder_depth: DPT takes 4 only (got {model.encoder_depth})")
@@ -140,14 +142,23 @@ def _arch_problems(model: ModelConfig) -> list[str]:
     return problems
 
 
-def _option_problem(arch: str, name: str, value: Any) -> str | None:
-    """What is wrong with one option: its name, or the kind of its value."""
+def option_problem(arch: str, name: str, value: Any) -> str | None:
+    """Why an architecture cannot have this option with this value; None: it can.
+
+    The message has no place. What depends on the encoder or its depth is not looked at.
+
+    Raises:
+        ConfigError: unknown architecture.
+    """
     if arch not in _CLASSES:
         return parts.find_part("network", arch).option_problem(name, value)
     known = _options(arch)
     if name not in known:
         return f"{arch} has no such option{nearest(name, known)}"
-    return parts.value_problem(known[name].annotation, value)
+    kind = known_kind(arch, name)
+    if kind is None:
+        kind = PositiveInt if known[name].annotation is int else known[name].annotation
+    return parts.value_problem(kind, value)
 
 
 def _encoder_problems(model: ModelConfig) -> list[str]:

@@ -1,6 +1,7 @@
 """What can be known to be wrong before trial 0: networks, losses, augmentation."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from harness.models.registry import (
     check_model,
     idle_keys,
     option_names,
+    option_problem,
 )
 from harness.paths import StudyPaths, Workspace
 from harness.preflight.networks import Setting
@@ -20,6 +22,7 @@ from harness.preflight.reachable import LIMIT
 from harness.preflight.verdicts import Table, Told, preflight
 from harness.search.definition import Definition
 from harness.search.progress import Progress
+from harness.space.keys import OPTIONS
 from harness.space.schema import Choice, Legal
 from harness.training.checks import check_loss, check_objective
 
@@ -28,12 +31,24 @@ PATIENCE_S = 2.0  # without a word
 
 def legal_names() -> Legal:
     """The names that only the network libraries know."""
+    options = {arch: option_names(arch) for arch in archs()}
+    names = sorted({name for known in options.values() for name in known})
     return Legal(
         values={"model.arch": archs()},
-        checks={"model.encoder_name": _encoder_problem},
-        options={arch: option_names(arch) for arch in archs()},
+        checks={
+            "model.encoder_name": _encoder_problem,
+            **{OPTIONS + name: partial(_option_problem, name) for name in names},
+        },
+        options=options,
         idle={arch: idle_keys(arch) for arch in archs()},
     )
+
+
+def _option_problem(name: str, value: Any) -> str | None:
+    """Why no architecture that has this option takes this value; None: one does."""
+    having = [arch for arch in archs() if name in option_names(arch)]
+    problems = [option_problem(arch, name, value) for arch in having]
+    return None if None in problems else next(iter(problems), None)
 
 
 def _encoder_problem(name: Any) -> str | None:

@@ -73,6 +73,20 @@ def test_ours_stand_beside_those_of_the_library() -> None:
         ("fcn", {"stride": 7}, "model.options.stride: .*4, 8, 16 or 32"),
         ("FPN", {"decoder_dropout": "0.2"}, "model.options.decoder_dropout: .*valid number"),
         ("DeepLabV3", {"encoder_output_stride": 4}, "encoder_output_stride: .*8 or 16"),
+        (
+            "DeepLabV3",
+            {"decoder_atrous_rates": [6, 12]},
+            "decoder_atrous_rates: .*at least 3 items",
+        ),
+        ("UPerNet", {"decoder_channels": 0}, "decoder_channels: .*greater than 0"),
+        (
+            "UPerNet",
+            {"decoder_use_norm": "layernorm"},
+            "decoder_use_norm: .*'batchnorm', 'identity'",
+        ),
+        ("Unet", {"decoder_attention_type": "cbam"}, "decoder_attention_type: .*'scse' or None"),
+        ("MAnet", {"decoder_interpolation": "linear"}, "decoder_interpolation: .*'bilinear'"),
+        ("Unet", {"decoder_channels": [8, 8, 8, 8, 0]}, "decoder_channels: .*greater than 0"),
     ],
 )
 def test_values_of_options_are_checked(arch: str, options: dict[str, object], message: str) -> None:

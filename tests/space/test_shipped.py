@@ -41,7 +41,8 @@ def networks(space: Space) -> list[ModelConfig]:
 def test_these_spaces_are_shipped() -> None:
     packaged = resources.files("harness") / "shipped_spaces"
     for folder in (FOLDER, packaged):
-        assert sorted(file.name for file in folder.iterdir()) == [f"{name}.yaml" for name in NAMES]
+        named = [f"{name}.yaml" for name in NAMES]
+        assert sorted(file.name for file in folder.iterdir()) == sorted([*named, "unetpp_grid.csv"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,42 @@
+"""Which values the options of segmentation-models-pytorch's architectures take.
+
+The library looks at few of them, and late: most wrong ones end as an error inside a layer. What it
+annotates loosely, or takes and cannot train with, stands here; the rest is taken from its
+signatures.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
+_Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "area"]
+
+# Their layernorm and instancenorm fail in every architecture that takes the option, and inplace
+# needs a package of its own.
+_ANY: Mapping[str, Any] = {
+    "decoder_use_norm": Literal["batchnorm", "identity", True, False],
+    "decoder_attention_type": Literal["scse", None],
+    "decoder_interpolation": _Interpolation,
+    "decoder_merge_policy": Literal["add", "cat"],
+    "decoder_dropout": _Share,
+    "psp_dropout": _Share,
+    "decoder_aspp_dropout": _Share,
+    "decoder_atrous_rates": Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
+    "decoder_intermediate_channels": Annotated[
+        list[PositiveInt], Field(min_length=4, max_length=4)
+    ],
+    "encoder_output_indices": Annotated[
+        list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)
+    ]
+    | None,
+}
+FOLLOWING_DEPTH = ("Unet", "UnetPlusPlus", "MAnet")  # one decoder width for each level
+
+
+def known_kind(arch: str, name: str) -> Any | None:
+    """The annotation that stands for the library's own; None: the library's says it all."""
+    if name == "decoder_channels" and arch in FOLLOWING_DEPTH:
+        return list[PositiveInt]
+    return _ANY.get(name)
