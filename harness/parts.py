@@ -45,7 +45,12 @@ _MUST_TAKE: Mapping[Kind, tuple[str, ...]] = {
     "network": ("in_channels", "classes"),
     "loss": ("logits", "target"),
 }
-# Names that mean something already: settings below `loss.`, metrics and columns of scores.csv.
+# Names that mean something already: architectures, settings below `loss.`, metrics and columns of
+# scores.csv.
+_NETWORKS = (
+    "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet Segformer DPT "
+    "fcn attention_unet"
+)
 _LOSS_SETTINGS = (
     "dice bce ce focal jaccard tversky lovasz focal_gamma tversky_alpha label_smoothing "
     "class_weights"
@@ -56,7 +61,7 @@ _METRICS = (
     "tp fp fn tn"
 )
 RESERVED: Mapping[Kind, frozenset[str]] = {
-    "network": frozenset(),
+    "network": frozenset(_NETWORKS.split()),
     "loss": frozenset(_LOSS_SETTINGS.split()),
     "metric": frozenset(_METRICS.split()),
 }

@@ -9,6 +9,7 @@ import pytest
 from harness import parts, parts_files
 from harness.config import LossConfig, StudyConfig, TrialConfig, trial_keys
 from harness.errors import ConfigError
+from harness.models.registry import ARCHS
 from harness.parts_files import MAX_BYTES, load_packages, read_parts, use_parts
 
 SOFT = """from harness import parts
@@ -66,6 +67,11 @@ def test_a_file_is_executed_once_and_again_when_it_changes(tmp_path: Path) -> No
         ("import no_such_module\n", r"parts\.py:1: ModuleNotFoundError: No module named"),
         ("raise SystemExit(3)\n", r"parts\.py:1: SystemExit: 3"),
         (SOFT.format(name="dice"), r"parts\.py:3: loss 'dice': the name means something already"),
+        (
+            "from harness import parts\n\n@parts.network()\n"
+            "def Unet(in_channels, classes): ...\n",
+            r"parts\.py:3: network 'Unet': the name means something already",
+        ),
         (
             SOFT.format(name="soft").replace(": int = 3", ""),
             r"parts\.py:3: loss 'soft': option width needs a default",
@@ -163,6 +169,8 @@ def test_settings_of_a_loss_that_is_not_registered_can_be_read(tmp_path: Path) -
 
 def test_reserved_names_are_all_that_mean_something() -> None:
     assert parts.RESERVED["loss"] == set(LossConfig.model_fields)
+    ours = {name for name, part in parts.registered("network").items() if part.is_ours}
+    assert parts.RESERVED["network"] == {*ARCHS} | ours
 
 
 def test_direction_of_an_objective_is_that_of_the_metric(tmp_path: Path) -> None:
