@@ -48,9 +48,9 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except typer.Abort:
         return _say("stopped", 130)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command continues where it stopped", 130)
+        return _say(f"interrupted{_onwards(arguments)}", 130)
     except Terminated:
-        return _say("terminated; the same command continues where it stopped", 143)
+        return _say(f"terminated{_onwards(arguments)}", 143)
     except HarnessError as error:
         if debug:
             raise
@@ -67,6 +67,11 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         hint = "run again with --debug for the traceback, and please report it"
         return _say(f"internal error: {type(error).__name__}: {error}; {hint}", 1)
     return code if isinstance(code, int) else 0
+
+
+def _onwards(arguments: list[str]) -> str:
+    """What the same command does next: only a study is resumed, all else begins anew."""
+    return "; the same command continues where it stopped" if arguments[:1] == ["run"] else ""
 
 
 def _say(text: str, code: int) -> int:

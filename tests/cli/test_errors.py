@@ -199,3 +199,25 @@ def test_no_space_at_all_is_one_configuration_and_needs_a_name(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_refused(["run", "--trials", "2"], ["needs a name"], workspace, capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run", "interrupted; the same command continues where it stopped\n"),
+        ("lr-find", "interrupted\n"),
+    ],
+)
+def test_only_a_study_is_said_to_continue(
+    command: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.cli.app.app", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        main([command])
+    assert capsys.readouterr().err == said
