@@ -90,6 +90,7 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
         "did you mean stretch?",
         "s.yaml:14: forbid: model.encoder_depth: "
         "no value searched for model.encoder_depth lies in this range",
+        "s.yaml:15: forbid: names no searched key, so it forbids everything or nothing",
         "s.yaml:16: forbid: must name keys and values, e.g. {model.arch: Unet}",
         "s.yaml:18: enqueue: model.encoder_depth: 7 is outside what is searched here, "
         "whole numbers 3 to 5",
