@@ -97,7 +97,7 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
         "s.yaml:19: enqueue: data.subset: not searched here; "
         "add it to parameters: or take it out of this row",
         "s.yaml:20: enqueue: must name keys and values, e.g. {optim.lr: 3e-4}",
-        "s.yaml:21: foo: no such section; one of enqueue, fixed, forbid, parameters",
+        "s.yaml:21: foo: no such section; one of enqueue, fixed, forbid, labels, parameters, rows",
         "s.yaml:22: train.epochs: a setting belongs under parameters: or fixed:",
         "s.yaml:23: format: this harness reads format 1 (got 2)",
     ]
