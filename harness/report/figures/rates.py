@@ -30,7 +30,18 @@ def draw_rates(points: Sequence[Point], marks: Mapping[str, float]) -> go.Figure
             name=f"{name} {rate:.1e}",
         )  # fmt: skip
     figure.update_xaxes(type="log", exponentformat="power", dtick=1)
+    figure.update_yaxes(range=_around_the_fall([mean for *_, mean in points]))
+    figure.update_layout(height=480)
     return figure
+
+
+def _around_the_fall(smoothed: Sequence[float]) -> list[float] | None:
+    """A range of losses in which the fall can be seen; the divergence may leave it at the top.
+
+    A double click on the figure shows all. None: nothing has fallen, so all is shown.
+    """
+    fall = smoothed[0] - min(smoothed)
+    return [min(smoothed) - fall, smoothed[0] + fall] if fall > 0 else None
 
 
 def rates_page(title: str, lines: Sequence[str], figure: go.Figure) -> str:
@@ -41,7 +52,9 @@ def rates_page(title: str, lines: Sequence[str], figure: go.Figure) -> str:
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     text = "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
-    drawing = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+    drawing = figure.to_html(
+        full_html=False, include_plotlyjs=False, config={"displayModeBar": False}
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">

@@ -1,3 +1,5 @@
+import pytest
+
 from harness.report.figures.rates import draw_rates, rates_page
 from harness.report.rates import points_csv
 
@@ -13,6 +15,13 @@ def test_figure_shows_each_loss_the_smoothed_one_and_the_marks() -> None:
     assert figure.layout.xaxis.type == "log"
     assert figure.layout.xaxis.title.text == "learning rate (logarithmic)"
     assert figure.layout.yaxis.title.text == "training loss (lower is better)"
+
+
+def test_fall_fills_the_figure_whatever_comes_after_it() -> None:
+    means = [0.8, 0.5, 40.0]
+    figure = draw_rates([(i, 10.0**i, 1.0, mean) for i, mean in enumerate(means)], {})
+    assert figure.layout.yaxis.range == pytest.approx((0.2, 1.1))
+    assert draw_rates(POINTS, {}).layout.yaxis.range is None
 
 
 def test_page_shows_text_as_text() -> None:
