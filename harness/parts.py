@@ -134,7 +134,9 @@ def value_problem(annotation: Any, value: Any) -> str | None:
     try:
         TypeAdapter(annotation, config=_STRICT).validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"].replace("an instance of Sequence", "a list")
+        message = error.errors()[0]["msg"]
+        for theirs in ("an instance of Sequence", "a valid list"):
+            message = message.replace(theirs, "a list")
         return f"{message[0].lower()}{message[1:]} (got {value!r})"
     return None
 

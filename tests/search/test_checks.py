@@ -29,6 +29,6 @@ def test_values_that_no_architecture_takes_are_named_with_their_line(tmp_path: P
         ["s.yaml:4", "model.options.aspp_rates"],
         ["s.yaml:5", "model.encoder_name"],
     ]
-    assert "valid list" in lines[0] and "'x'" in lines[0]
+    assert "a list" in lines[0] and "'x'" in lines[0]
     assert "greater than or equal to 1" in lines[1]
     assert "add `when: {model.arch: [Unet, DeepLabV3]}`" in lines[2]
