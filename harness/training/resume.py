@@ -1,6 +1,7 @@
 """What an interrupted training left behind, if it can be continued."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,3 +46,13 @@ def cut_log(paths: TrialPaths, log: list[Line]) -> None:
     """Cut epochs.jsonl to these lines; a torn end goes with the rest."""
     if paths.epochs_jsonl.exists():
         files.write_text(paths.epochs_jsonl, "".join(f"{json.dumps(line)}\n" for line in log))
+
+
+def remove_torn(paths: TrialPaths) -> None:
+    """Remove what a killed worker was writing when it died; each may be as large as a network."""
+    of_worker = (".checkpoint.*.tmp", ".epochs.jsonl.*.tmp", "best/.*.tmp")
+    for torn in (found for pattern in of_worker for found in paths.root.glob(pattern)):
+        if torn.is_dir():
+            shutil.rmtree(torn, ignore_errors=True)
+        else:
+            torn.unlink(missing_ok=True)

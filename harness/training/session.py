@@ -13,7 +13,7 @@ from harness.errors import ConfigError
 from harness.paths import TrialPaths
 from harness.training.checkpoint import Checkpoints
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
-from harness.training.resume import Line, Resumed, cut_log, identity
+from harness.training.resume import Line, Resumed, cut_log, identity, remove_torn
 from harness.training.setup import Setup
 
 
@@ -56,6 +56,7 @@ class Session:
         if resumed is not None:
             self._continue(resumed)
         cut_log(paths, self.log)
+        remove_torn(paths)
 
     @property
     def epochs_done(self) -> int:

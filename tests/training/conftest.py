@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ class Pictures:
     @property
     def names(self) -> dict[int, str]:
         return {row.row: row.image for row in self.rows}
+
+    def as_plain(self) -> dict[str, Any]:
+        """For another process: JSON values."""
+        rows = [dataclasses.asdict(row) for row in self.rows]
+        return {"root": str(self.root), "rows": rows, "caches": str(self.caches)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Pictures":
+        """What `as_plain` gave."""
+        rows = [SplitRow(**row) for row in plain["rows"]]
+        return cls(Path(plain["root"]), rows, Path(plain["caches"]))
 
     def cache(
         self, *, size: tuple[int, int] = (32, 32), fit: Fit = "stretch", eval_size: int = EVAL_SIZE
