@@ -11,13 +11,17 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 # All weights were fetched before trial 0; to look for more only hangs on a dead network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+from harness.execution.lifeline import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()  # the imports below take seconds
 
 import cv2
 import torch
@@ -26,13 +30,15 @@ from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
 from harness.data.splits import read_split
 from harness.data_config import StudyDataConfig
-from harness.errors import ConfigError, DataError, UserError
+from harness.errors import ConfigError
+from harness.execution.causes import sort_failure
 from harness.execution.protocol import (
     Answer,
     Decision,
     Ended,
     EpochDone,
     Failed,
+    Squeezed,
     Started,
     TrialTask,
     _Message,
@@ -41,9 +47,8 @@ from harness.execution.protocol import (
 )
 from harness.parts_files import load_packages, read_parts, use_parts
 from harness.paths import TrialPaths
-from harness.records import Failure
 from harness.training.device import describe, pick_device, pick_precision
-from harness.training.fit import DivergedError, fit
+from harness.training.fit import fit
 
 
 class Channel:
@@ -149,6 +154,9 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         objective=task.objective,
         augments=task.augments,
         on_epoch=lambda line: channel.ask(EpochDone(metrics=metrics_of(line), **same)),
+        attempt=task.attempt,
+        micro_batch=task.micro_batch,
+        on_micro_batch=lambda n: channel.send(Squeezed(micro_batch=n, **same)),
     )
     return Ended(
         number=task.number,
@@ -177,24 +185,6 @@ def _images(
     data = StudyDataConfig.model_validate_json(data_json)  # text is hashable, for lru_cache
     cache = open_cache(root, rows, data, size=size, fit=fit, folder=folder, max_pixels=max_pixels)
     return cache, {number: row.image for number, row in enumerate(rows)}
-
-
-def sort_failure(error: BaseException) -> Failure:
-    """The cause of a failure, in one word, with its message and traceback."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        cause = "out_of_memory"
-    elif isinstance(error, DivergedError):
-        cause = "diverged"
-    elif isinstance(error, DataError):
-        cause = "bad_data"
-    elif isinstance(error, UserError):
-        cause = "bad_configuration"
-    elif isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-        cause = "disk_full"
-    else:
-        cause = "crashed"
-    text = "".join(traceback.format_exception(error))
-    return Failure(cause=cause, message=f"{type(error).__name__}: {error}", traceback=text[-8000:])
 
 
 def _private_stdout() -> BinaryIO:
