@@ -14,8 +14,6 @@ from harness.training.errors import DivergedError, is_out_of_memory
 _LONGEST = 8000  # characters of a traceback
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 SHARED = "/dev/shm"  # noqa: S108  # where Linux keeps shared memory
-# Causes after which a process is not used again: what they leave behind may spoil the next trial.
-SPOILT = ("out_of_memory", "host_out_of_memory", "shared_memory", "crashed")
 
 
 def sort_failure(error: BaseException) -> Failure:

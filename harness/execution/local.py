@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.execution.causes import SPOILT
 from harness.execution.memory import oom_kills
 from harness.execution.protocol import (
     EVENT,
@@ -29,6 +28,8 @@ from harness.execution.slots import Slot
 
 MODULE = "harness.execution.worker"
 LAST_WORDS = 8000  # characters of a vanished worker's log; torch's list of modules takes half
+# Causes after which a process is not used again: what they leave behind may spoil the next trial.
+SPOILT = ("out_of_memory", "host_out_of_memory", "shared_memory", "crashed")
 ABORT_S = 3.0  # for a worker that is to write its stacks and end
 
 
@@ -90,16 +91,21 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._spoilt = False  # by what went wrong in it: the next trial gets a fresh one
-        self._log_begin = 0  # bytes of the log that are of earlier trials
+        self._lock = threading.Lock()  # between a new task and a process that ends just then
+        self._reading = False
+        self._log_begin = 0  # bytes of the log that are of earlier processes
         self._oom_kills: int | None = None
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
-        if self._spoilt or self._process is None or self._process.poll() is not None:
+        with self._lock:
+            warm = self._reading and not self._spoilt
+            if warm:
+                self.task = task  # from now on an end of the process is a vanishing
+        if not warm:
             self.end()
-            self._process = self._launch()
-        self._log_begin = self._log.stat().st_size
-        self.task = task
+            self.task = task
+            self._launch()
         self.send(to_line(task))
 
     def send(self, line: bytes) -> None:
@@ -139,10 +145,11 @@ class _Worker:
         if self._reader is not None:
             self._reader.join()
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
+    def _launch(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._oom_kills = oom_kills()
         with self._log.open("ab") as log:
+            self._log_begin = log.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", self._module],
                 stdin=subprocess.PIPE,
@@ -151,9 +158,9 @@ class _Worker:
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(self._slot.environment),
                 start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
             )
+        self._process, self._reading = process, True
         self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         self._reader.start()
-        return process
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
@@ -168,7 +175,9 @@ class _Worker:
                     self.task = None
                 self._events.put(event)
         exit_code = process.wait()
-        task, self.task = self.task, None
+        with self._lock:
+            self._reading = False
+            task, self.task = self.task, None
         if task is not None and process is self._process:
             self._events.put(self._vanished(task, exit_code))
 

@@ -4,8 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-
 from harness.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -64,9 +62,8 @@ def plan_slots(
     return (Slot(device),)
 
 
-def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    n_gpus = torch.cuda.device_count()
+def visible_gpus(n_gpus: int) -> tuple[str, ...]:
+    """The GPUs that this process may use, `n_gpus` in all, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get(VISIBLE)
     if named is None:
         return tuple(str(index) for index in range(n_gpus))

@@ -249,7 +249,7 @@ def _slots(request: Request) -> tuple[Slot, ...]:
         gpus=request.gpus,
         per_gpu=request.per_gpu,
         workers=request.workers,
-        visible=visible_gpus(),
+        visible=visible_gpus(torch.cuda.device_count()),
         threads=torch.get_num_threads(),
     )
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from harness.errors import ConfigError, DataError
-from harness.execution.causes import SPOILT, sort_failure
+from harness.execution.causes import sort_failure
+from harness.execution.local import SPOILT
 from harness.training.errors import DivergedError, TooLargeError
 
 CASES = [

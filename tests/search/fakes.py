@@ -134,6 +134,7 @@ def controller_of(
     executor: FakeExecutor,
     silence: Silence | None = None,
     refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> Controller:
     """A controller of study `s` in the workspace `root`, as launch would make it."""
     paths = StudyPaths(root / "studies" / "s")
@@ -150,6 +151,7 @@ def controller_of(
         notes=silence,
         stamp=Stamp({"python": "3"}, None),
         refuse=refuse,
+        clock=clock,
     )
 
 
