@@ -254,7 +254,7 @@ class Preempted(FakeExecutor):
 
     def answer(self, number: int, decision: Decision) -> None:
         task = self._tasks[number]
-        if task.attempt > self._times:
+        if number or task.attempt > self._times:
             return super().answer(number, decision)
         del self._tasks[number]
         gone = Vanished(number=number, attempt=task.attempt, exit_code=-9, last_words="")

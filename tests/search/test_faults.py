@@ -40,7 +40,7 @@ def study(workspace: Path, data: Path, trials: int, **fixed: Any) -> Study:
 def test_every_failure_is_sorted_and_the_study_finishes(
     workspace: Path, polyps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """19 of 24 images train, 8 in a batch: step 3 is the first of the second epoch."""
+    """20 of 24 images train, 8 in a batch: step 3 is the first of the second epoch."""
     always, once = 99, 1
     faults = {
         0: ["oom", 3, always],
@@ -152,6 +152,7 @@ def test_warm_worker_trains_as_a_fresh_one(workspace: Path, polyps: Path) -> Non
                     data=polyps,
                     trials=trials,
                     pruner="none",
+                    device="cpu",
                     workspace=workspace / name,
                 )
         lines = read_epochs(done.paths.trial(1))
