@@ -84,6 +84,9 @@ def run_study(
     label: Sequence[str] = (),
     ignore: Sequence[str] = (),
     device: str = "auto",
+    gpus: str | None = None,
+    per_gpu: int | None = None,
+    workers: int | None = None,
     workspace: str | Path = ".",
     progress: Progress | None = None,
 ) -> Study:
@@ -105,7 +108,10 @@ def run_study(
         parts: a Python file that registers networks, losses or metrics; copied into the study.
         label: columns of a CSV space that are kept as tags of the trials.
         ignore: columns of a CSV space that are left out.
-        device: auto, cpu, cuda, cuda:1 or mps.
+        device: auto, cpu, cuda, cuda:1 or mps; of the one worker, where the next three are None.
+        gpus: "all", or positions among those of CUDA_VISIBLE_DEVICES, "0,2": a worker on each.
+        per_gpu: workers on each GPU.
+        workers: workers on the CPU, which share its threads.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
 
@@ -135,6 +141,9 @@ def run_study(
         label=tuple(label),
         ignore=tuple(ignore),
         device=device,
+        gpus=gpus,
+        per_gpu=per_gpu,
+        workers=workers,
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),
         import_from=tuple(import_from),

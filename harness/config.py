@@ -117,6 +117,9 @@ class LimitsConfig(Settings):
     """Guards against hostile or broken input. Not part of the definition."""
 
     max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
+    hang_floor_s: float = Field(
+        600, gt=0, description="seconds of silence that never count as a hang"
+    )
 
 
 class StudyConfig(Settings):

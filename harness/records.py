@@ -19,7 +19,9 @@ class Failure(BaseModel):
     """Why a trial failed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    cause: str  # out_of_memory, diverged, crashed, bad_configuration, bad_data, disk_full
+    # out_of_memory (of the GPU), host_out_of_memory, shared_memory, diverged, bad_data,
+    # bad_configuration, hung, crashed, disk_full
+    cause: str
     message: str
     traceback: str | None = None
 
@@ -38,6 +40,7 @@ class TrialRecord(BaseModel):
     epochs: int  # planned
     seed: int
     attempt: int = 1
+    micro_batch: int | None = None  # images at once, where memory ran out with a whole batch
     value: float | None = None  # objective metric of the best epoch; None until there is one
     best_epoch: int | None = None  # from 1
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl

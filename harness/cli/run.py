@@ -67,6 +67,15 @@ def run(
         typer.Option(help="Column of a CSV space left out; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    gpus: Annotated[
+        str | None, typer.Option(help="Train on several GPUs: all, or some, e.g. 0,2.")
+    ] = None,
+    per_gpu: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Trials at once on each GPU.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Trials at once on the CPU.")
+    ] = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),
@@ -96,6 +105,9 @@ def run(
             label=label or (),
             ignore=ignore or (),
             device=device,
+            gpus=gpus,
+            per_gpu=per_gpu,
+            workers=workers,
             workspace=workspace,
             progress=progress,
         )

@@ -3,12 +3,16 @@
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from harness.execution.memory import oom_kills
 from harness.execution.protocol import (
     EVENT,
     Answer,
@@ -20,23 +24,35 @@ from harness.execution.protocol import (
     Vanished,
     to_line,
 )
+from harness.execution.slots import Slot
 
 MODULE = "harness.execution.worker"
-LAST_WORDS = 2000  # characters of a vanished worker's log
+LAST_WORDS = 8000  # characters of a vanished worker's log; torch's list of modules takes half
+# Causes after which a process is not used again: what they leave behind may spoil the next trial.
+SPOILT = ("out_of_memory", "host_out_of_memory", "shared_memory", "crashed")
+ABORT_S = 3.0  # for a worker that is to write its stacks and end
 
 
 class LocalExecutor:
     """Trains on this machine, in worker processes that are started when first needed.
 
     Args:
-        slots: how many trials run at once.
+        slots: how many trials run at once, and on what.
         log: where the worker of a slot writes what it prints.
         module: what a worker process runs.
     """
 
-    def __init__(self, log: Callable[[int], Path], *, slots: int = 1, module: str = MODULE) -> None:
+    def __init__(
+        self,
+        log: Callable[[int], Path],
+        *,
+        slots: Sequence[Slot] = (Slot("auto"),),
+        module: str = MODULE,
+    ) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
-        self._workers = [_Worker(log(slot), module, self._events) for slot in range(slots)]
+        self._workers = [
+            _Worker(log(index), slot, module, self._events) for index, slot in enumerate(slots)
+        ]
 
     @property
     def slots(self) -> int:
@@ -52,31 +68,44 @@ class LocalExecutor:
             return None
 
     def answer(self, number: int, decision: Decision) -> None:
-        for worker in self._workers:
-            if worker.task is not None and worker.task.number == number:
-                worker.send(to_line(Answer(number=number, decision=decision)))
+        for worker in self._holding(number):
+            worker.send(to_line(Answer(number=number, decision=decision)))
+
+    def abandon(self, number: int) -> str:
+        return "".join(worker.abort() for worker in self._holding(number))
 
     def close(self) -> None:
         for worker in self._workers:
             worker.end()
 
+    def _holding(self, number: int) -> "list[_Worker]":
+        held = [(worker, worker.task) for worker in self._workers]  # readers empty them meanwhile
+        return [worker for worker, task in held if task is not None and task.number == number]
+
 
 class _Worker:
     """One slot: a process, the task it holds, and a thread that reads its events."""
 
-    def __init__(self, log: Path, module: str, events: "queue.Queue[Event]") -> None:
-        self._log = log
-        self._module = module
-        self._events = events
+    def __init__(self, log: Path, slot: Slot, module: str, events: "queue.Queue[Event]") -> None:
+        self._log, self._slot, self._module, self._events = log, slot, module, events
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
+        self._spoilt = False  # by what went wrong in it: the next trial gets a fresh one
+        self._lock = threading.Lock()  # between a new task and a process that ends just then
+        self._reading = False
+        self._log_begin = 0  # bytes of the log that are of earlier processes
+        self._oom_kills: int | None = None
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
-        if self._process is None or self._process.poll() is not None:
+        with self._lock:
+            warm = self._reading and not self._spoilt
+            if warm:
+                self.task = task  # from now on an end of the process is a vanishing
+        if not warm:
             self.end()
-            self._process = self._launch()
-        self.task = task
+            self.task = task
+            self._launch()
         self.send(to_line(task))
 
     def send(self, line: bytes) -> None:
@@ -88,10 +117,26 @@ class _Worker:
         except (BrokenPipeError, ValueError):
             pass  # it has just died; its reader says so
 
+    def abort(self) -> str:
+        """End the process, with its stacks in the log; the last words of that log."""
+        process, self.task = self._process, None  # without a task its end is no vanishing
+        if process is not None:
+            # faulthandler writes the stacks, whatever the process is busy with. One that is
+            # stopped gets the signal only when it is woken, and that never happens.
+            process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ABORT_S)
+        self.end()
+        return _tail(self._log, self._log_begin)
+
     def end(self) -> None:
+        """Kill the process and what it has started; afterwards it writes nothing any more."""
         process, self._process, self.task = self._process, None, None
+        self._spoilt = False
         if process is None:
             return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
         process.kill()
         process.wait()
         if process.stdin is not None:
@@ -100,42 +145,56 @@ class _Worker:
         if self._reader is not None:
             self._reader.join()
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
+    def _launch(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._oom_kills = oom_kills()
         with self._log.open("ab") as log:
+            self._log_begin = log.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", self._module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(self._slot.environment),
                 start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
             )
+        self._process, self._reading = process, True
         self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         self._reader.start()
-        return process
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                event = EVENT.validate_json(line)
+                try:
+                    event = EVENT.validate_json(line)
+                except ValidationError:
+                    continue  # the torn last line of a process that was killed
                 if isinstance(event, Ended | Failed):
+                    self._spoilt = isinstance(event, Failed) and event.failure.cause in SPOILT
                     self.task = None
                 self._events.put(event)
         exit_code = process.wait()
-        task, self.task = self.task, None
+        with self._lock:
+            self._reading = False
+            task, self.task = self.task, None
         if task is not None and process is self._process:
-            self._events.put(
-                Vanished(
-                    number=task.number,
-                    attempt=task.attempt,
-                    exit_code=exit_code,
-                    last_words=_tail(self._log),
-                )
-            )
+            self._events.put(self._vanished(task, exit_code))
+
+    def _vanished(self, task: TrialTask, exit_code: int) -> Vanished:
+        kills = oom_kills()
+        return Vanished(
+            number=task.number,
+            attempt=task.attempt,
+            exit_code=exit_code,
+            last_words=_tail(self._log, self._log_begin),
+            out_of_memory=None not in (kills, self._oom_kills) and kills != self._oom_kills,
+        )
 
 
-def _tail(log: Path) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return text[-LAST_WORDS:]
+def _tail(log: Path, begin: int) -> str:
+    """The last words of a log, of what was written after `begin` bytes."""
+    with log.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(begin, size - 4 * LAST_WORDS))
+        return handle.read().decode("utf-8", errors="replace")[-LAST_WORDS:]

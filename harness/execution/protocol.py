@@ -1,8 +1,8 @@
 """What a controller and a worker say to each other: JSON lines, one message each.
 
 The controller hands a worker a `TrialTask`. The worker answers with `Started`, one `EpochDone` per
-epoch (each waits for a decision) and a last `Ended` or `Failed`. `Vanished` is the executor's word
-for a worker that left without one.
+epoch (each waits for a decision) and a last `Ended` or `Failed`; `Squeezed` may come between.
+`Vanished` is the executor's word for a worker that left without one.
 """
 
 from pathlib import Path
@@ -41,6 +41,7 @@ class TrialTask(_Message):
     data: StudyDataConfig
     max_pixels: float
     device: str
+    micro_batch: int | None = None  # images at once that an earlier attempt came down to
 
 
 class Answer(_Message):
@@ -59,6 +60,15 @@ class Started(_Message):
     attempt: int
     device: str
     precision: str
+
+
+class Squeezed(_Message):
+    """The GPU's memory ran out: training goes on, `micro_batch` images at a time."""
+
+    kind: Literal["squeezed"] = "squeezed"
+    number: int
+    attempt: int
+    micro_batch: int
 
 
 class EpochDone(_Message):
@@ -98,16 +108,20 @@ class Failed(_Message):
 
 
 class Vanished(_Message):
-    """The worker process ended without a word; negative exit codes are signals."""
+    """The worker process ended without a word; negative exit codes are signals.
+
+    `out_of_memory`: the kernel has killed for want of memory since the process was started.
+    """
 
     kind: Literal["vanished"] = "vanished"
     number: int
     attempt: int
     exit_code: int | None
     last_words: str
+    out_of_memory: bool = False
 
 
-Event = Started | EpochDone | Ended | Failed | Vanished
+Event = Started | Squeezed | EpochDone | Ended | Failed | Vanished
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
@@ -129,6 +143,14 @@ class Executor(Protocol):
 
     def answer(self, number: int, decision: Decision) -> None:
         """Answer the epoch that trial `number` has just reported."""
+        ...
+
+    def abandon(self, number: int) -> str:
+        """End the worker of trial `number` for good, and with it the trial's attempt.
+
+        Returns:
+            The last it wrote to its log, with where each of its threads was.
+        """
         ...
 
     def close(self) -> None:

@@ -7,17 +7,18 @@ outlive its controller. It never touches a database.
 
 import json
 import os
-import queue
 import signal
 import sys
-import threading
-import traceback
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 # All weights were fetched before trial 0; to look for more only hangs on a dead network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+from harness.execution.lifeline import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()  # the imports below take seconds
 
 import cv2
 import torch
@@ -26,65 +27,29 @@ from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
 from harness.data.splits import read_split
 from harness.data_config import StudyDataConfig
-from harness.errors import ConfigError, DataError, UserError
+from harness.errors import ConfigError
+from harness.execution.causes import sort_failure
+from harness.execution.channel import Channel, private_stdout
 from harness.execution.protocol import (
-    Answer,
-    Decision,
     Ended,
     EpochDone,
     Failed,
+    Squeezed,
     Started,
     TrialTask,
-    _Message,
     metrics_of,
-    to_line,
 )
 from harness.parts_files import load_packages, read_parts, use_parts
 from harness.paths import TrialPaths
-from harness.records import Failure
 from harness.training.device import describe, pick_device, pick_precision
-from harness.training.fit import DivergedError, fit
-
-
-class Channel:
-    """Orders in, events out."""
-
-    def __init__(self, orders: BinaryIO, events: BinaryIO) -> None:
-        self._orders = orders
-        self._events = events
-        self._tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def send(self, message: _Message) -> None:
-        self._events.write(to_line(message))
-        self._events.flush()
-
-    def next_order(self) -> bytes:
-        """The line of the next task; `read_task` reads it."""
-        return self._tasks.get()
-
-    def ask(self, report: EpochDone) -> Decision:
-        """Report an epoch and wait for the answer."""
-        self.send(report)
-        while (answer := self._answers.get()).number != report.number:
-            pass  # an answer to a trial that has ended meanwhile
-        return answer.decision
-
-    def _read(self) -> None:
-        for line in self._orders:
-            if json.loads(line)["kind"] == "task":
-                self._tasks.put(line)
-            else:
-                self._answers.put(Answer.model_validate_json(line))
-        os._exit(0)  # the controller is gone; nobody is left to report to
+from harness.training.fit import fit
 
 
 def main() -> None:
     """Serve until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's to handle
     cv2.setNumThreads(0)  # OpenCV's threads beside torch's can hang, and fight for the same cores
-    channel = Channel(sys.stdin.buffer, _private_stdout())
+    channel = Channel(sys.stdin.buffer, private_stdout())
     while True:
         serve(channel.next_order(), channel)
 
@@ -149,6 +114,9 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         objective=task.objective,
         augments=task.augments,
         on_epoch=lambda line: channel.ask(EpochDone(metrics=metrics_of(line), **same)),
+        attempt=task.attempt,
+        micro_batch=task.micro_batch,
+        on_micro_batch=lambda n: channel.send(Squeezed(micro_batch=n, **same)),
     )
     return Ended(
         number=task.number,
@@ -177,31 +145,6 @@ def _images(
     data = StudyDataConfig.model_validate_json(data_json)  # text is hashable, for lru_cache
     cache = open_cache(root, rows, data, size=size, fit=fit, folder=folder, max_pixels=max_pixels)
     return cache, {number: row.image for number, row in enumerate(rows)}
-
-
-def sort_failure(error: BaseException) -> Failure:
-    """The cause of a failure, in one word, with its message and traceback."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        cause = "out_of_memory"
-    elif isinstance(error, DivergedError):
-        cause = "diverged"
-    elif isinstance(error, DataError):
-        cause = "bad_data"
-    elif isinstance(error, UserError):
-        cause = "bad_configuration"
-    elif isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-        cause = "disk_full"
-    else:
-        cause = "crashed"
-    text = "".join(traceback.format_exception(error))
-    return Failure(cause=cause, message=f"{type(error).__name__}: {error}", traceback=text[-8000:])
-
-
-def _private_stdout() -> BinaryIO:
-    """The real standard output, kept from everyone else: their prints go to the log."""
-    private = os.dup(1)
-    os.dup2(2, 1)
-    return os.fdopen(private, "wb")
 
 
 if __name__ == "__main__":

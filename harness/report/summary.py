@@ -28,6 +28,9 @@ def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[Line]:
     if failures:
         causes = ", ".join(f"{cause} ({n})" for cause, n in failures.most_common())
         lines.append(Line("Failures", f"{causes}; details are below the leaderboard."))
+    squeezed = [record for record in tables.records if record.micro_batch is not None]
+    if squeezed:
+        lines.append(Line("GPU memory", _squeezed(squeezed)))
     ranked = ranked_records(tables)
     if not ranked:
         lines.append(Line("Leading", "No trial is complete yet, so there is nothing to rank."))
@@ -39,6 +42,14 @@ def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[Line]:
         lines.append(Line("Noise", noise_sentence(noise, ranked)))
     lines.append(Line("Measured on", _measured(tables, split)))
     return lines
+
+
+def _squeezed(records: list[TrialRecord]) -> str:
+    each = ", ".join(f"{record.number} ({record.micro_batch})" for record in records)
+    return (
+        f"{count(len(records), 'trial')} ran out of it and went on with whole batches, but fewer "
+        f"images at once in the network: {each}. BatchNorm saw no more than those."
+    )
 
 
 def _trials(tables: StudyTables) -> str:

@@ -5,6 +5,7 @@ every epoch arrives in `_on_epoch`, which reports to Optuna and answers → `_fi
 trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror copies to MLflow.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -12,18 +13,19 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from harness.errors import StudyStoppedError
 from harness.execution.protocol import (
     Ended,
     EpochDone,
     Event,
     Executor,
     Failed,
+    Squeezed,
     Started,
     Vanished,
 )
 from harness.records import Failure, TrialRecord, write_record
 from harness.search.definition import Definition
+from harness.search.failures import Streak
 from harness.search.progress import Progress
 from harness.search.pruners import build_pruner
 from harness.search.retention import Keeper
@@ -31,10 +33,9 @@ from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
 from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
+from harness.search.watch import HangWatch
 from harness.space.schema import Choice
 
-MOST_ATTEMPTS = 3  # of one trial, since its last finished epoch
-SAME_CAUSE = 3  # failures in a row that stop the study
 ENQUEUED = "harness.enqueued"
 
 
@@ -57,6 +58,7 @@ class Controller:
         notes: who mirrors.
         stamp: versions and commit, written into each record.
         refuse: why a combination must not be drawn although the space allows it, or None.
+        clock: monotonic seconds, by which silence is measured.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Controller:
         notes: Notes,
         stamp: Stamp,
         refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._study, self._storage, self._definition = study, storage, definition
         self._place, self._executor = place, executor
@@ -82,7 +85,8 @@ class Controller:
         self._desk = TrialDesk(study, storage, definition, place, stamp)
         self._keeper = Keeper(place.paths, definition.config)
         self._running: dict[int, Running] = {}
-        self._causes: list[str] = []
+        self._watch = HangWatch(definition.config.limits.hang_floor_s, clock)
+        self._streak = Streak()
         self._wanted = 0
 
     def run(self, trials: int) -> None:
@@ -107,8 +111,10 @@ class Controller:
                     break
             if not self._running:
                 return
-            event = self._executor.next_event()
-            if event is not None:
+            event = self._executor.next_event(self._watch.left_s())
+            if event is None:
+                self._end_silent()
+            else:
                 self._on_event(event)
 
     def finished(self) -> int:
@@ -144,7 +150,7 @@ class Controller:
 
     def _hand_out(self, running: Running, *, continued: bool = False) -> None:
         self._running[running.record.number] = running
-        self._executor.start(self._desk.task(running))
+        self._start(running)
         self._progress.began(running.record, running.config, continued=continued)
         self._notes.note(running.record.number)
 
@@ -152,17 +158,20 @@ class Controller:
         running = self._running.get(event.number)
         if running is None or event.attempt != running.record.attempt:
             return  # a word from a worker of an earlier attempt
+        self._watch.heard(event.number)
         match event:
             case Started():
                 self._change(running, {"device": event.device, "precision": event.precision})
+            case Squeezed():
+                self._on_squeezed(running, event)
             case EpochDone():
                 self._on_epoch(running, event)
             case Ended():
                 self._on_end(running, event)
             case Failed():
-                self._fail(running, event.failure)
+                self._again_or_fail(running, running.attempts.failed(event.failure))
             case Vanished():
-                self._on_vanished(running, event)
+                self._again_or_fail(running, running.attempts.vanished(event))
 
     def _on_epoch(self, running: Running, event: EpochDone) -> None:
         """Report to Optuna, answer, then tell everybody else."""
@@ -180,7 +189,8 @@ class Controller:
         self._set_pruner(running.record.epochs)
         prune = not last and optuna.Trial(self._study, trial_id).should_prune()
         self._executor.answer(event.number, "prune" if prune else "continue")
-        running.failures = 0
+        running.attempts.finished(event.epoch)
+        self._watch.epoch(event.number, event.metrics.get("seconds"))
         self._progress.epoch(running.record, event.metrics)
         return self._notes.note(event.number)
 
@@ -200,15 +210,30 @@ class Controller:
             },
         )
 
-    def _on_vanished(self, running: Running, event: Vanished) -> None:
-        """Continue the trial in a fresh worker, unless it keeps taking workers with it."""
-        running.failures += 1
-        if running.failures >= MOST_ATTEMPTS:
-            message = f"its worker ended {MOST_ATTEMPTS} times, last with code {event.exit_code}"
-            failure = Failure(cause="crashed", message=message, traceback=event.last_words)
+    def _on_squeezed(self, running: Running, event: Squeezed) -> None:
+        self._change(running, {"micro_batch": event.micro_batch})
+        self._progress.stage(
+            f"trial {event.number}  out of GPU memory: goes on with {event.micro_batch} of "
+            f"{running.config.train.batch_size} images at once"
+        )
+
+    def _again_or_fail(self, running: Running, failure: Failure | None) -> None:
+        """After an attempt that went wrong: the next, in a fresh worker, unless that is enough."""
+        if failure is not None:
             return self._fail(running, failure)
+        # Before the worker starts: from now on the record refuses what an earlier one writes.
         self._change(running, {"attempt": running.record.attempt + 1})
-        return self._executor.start(self._desk.task(running))
+        return self._start(running)
+
+    def _end_silent(self) -> None:
+        for number, seconds in self._watch.silent().items():
+            running = self._running[number]
+            stacks = self._executor.abandon(number)
+            self._again_or_fail(running, running.attempts.silent(seconds, stacks))
+
+    def _start(self, running: Running) -> None:
+        self._watch.begin(running.record.number)
+        self._executor.start(self._desk.task(running))
 
     def _fail(self, running: Running, failure: Failure) -> None:
         self._finish(running, {"state": "failed", "failure": failure})
@@ -219,11 +244,12 @@ class Controller:
         record = running.record
         self._tell(record)
         del self._running[record.number]
+        self._watch.end(record.number)
         self._keeper.add(record)
         self._progress.trials(self.finished(), self._wanted)
         self._progress.ended(record, self._keeper.best)
         self._notes.note(record.number)
-        self._watch_causes(record)
+        self._streak.add(record, self._place.paths.trial(record.number).trial_json)
 
     def _change(self, running: Running, update: dict[str, Any]) -> None:
         running.record = running.record.model_copy(update=update)
@@ -236,17 +262,6 @@ class Controller:
             self._study.tell(record.number, state=TrialState.PRUNED)
         else:
             self._study.tell(record.number, state=TrialState.FAIL)
-
-    def _watch_causes(self, record: TrialRecord) -> None:
-        if record.failure is None:
-            self._causes = []
-            return
-        self._causes = [*self._causes, record.failure.cause][-SAME_CAUSE:]
-        if self._causes == [record.failure.cause] * SAME_CAUSE:
-            raise StudyStoppedError(
-                f"{SAME_CAUSE} trials in a row failed for the same cause ({record.failure.cause}): "
-                f"{record.failure.message}; see {self._place.paths.trial(record.number).trial_json}"
-            )
 
     def _most_epochs(self) -> int:
         """Epochs of a trial that is not drawn yet; Hyperband sorts trials into brackets by them."""

@@ -15,6 +15,7 @@ from harness.data.sources import find_data, source_folder
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
 from harness.execution.local import LocalExecutor
+from harness.execution.slots import VISIBLE, Slot, plan_slots, visible_gpus
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths, Workspace, check_study_name
@@ -57,6 +58,9 @@ class Request:
     space: str | Mapping[str, Any] | None = None
     trials: int | None = None
     device: str = "auto"
+    gpus: str | None = None
+    per_gpu: int | None = None
+    workers: int | None = None
     skip_bad: bool = False
     parts: Path | None = None
     label: Sequence[str] = ()  # columns of a CSV space
@@ -90,7 +94,8 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     config = definition.config
     listed = len(definition.space.rows)
     trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
-    device = pick_device(request.device)
+    slots = _slots(request)
+    device = pick_device(slots[0].device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
     check_losses(definition)
@@ -98,7 +103,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
     progress.stage(
         f"study {paths.name} · data {source} · device {_device_line(device)}, "
-        f"{' or '.join(precisions)} · workspace {request.workspace.root}"
+        f"{' or '.join(precisions)}{_slots_line(slots)} · workspace {request.workspace.root}"
     )
     split = take_split(
         request.workspace, paths, definition, source, progress, skip_bad=request.skip_bad
@@ -112,7 +117,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
             write_definition(paths, definition, split, augments, parts)
         with_budget(paths, definition.config, trials)
         bring_in(paths, definition)
-        _run(request, paths, definition, root, split, trials, str(device), refuse, progress)
+        _run(request, paths, definition, root, split, trials, slots, str(device), refuse, progress)
     return paths
 
 
@@ -149,6 +154,7 @@ def _run(
     root: Path,
     split: Sequence[SplitRow],
     trials: int,
+    slots: Sequence[Slot],
     device: str,
     refuse: Refuse,
     progress: Progress,
@@ -158,7 +164,7 @@ def _run(
     study = open_study(storage, paths.name, definition.config)
     tell_optuna(study, paths, definition)
     mirror = Mirror(workspace, paths, definition.config)
-    executor = LocalExecutor(paths.worker_log)
+    executor = LocalExecutor(paths.worker_log, slots=slots)
     with _closing(executor.close):
         controller = Controller(
             study,
@@ -235,6 +241,24 @@ def _split_line(split: Sequence[SplitRow]) -> str:
 def _device_line(device: torch.device) -> str:
     threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
     return f"{describe(device)}{threads}"
+
+
+def _slots(request: Request) -> tuple[Slot, ...]:
+    return plan_slots(
+        device=request.device,
+        gpus=request.gpus,
+        per_gpu=request.per_gpu,
+        workers=request.workers,
+        visible=visible_gpus(torch.cuda.device_count()),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _slots_line(slots: Sequence[Slot]) -> str:
+    if len(slots) == 1:
+        return ""
+    gpus = dict.fromkeys(slot.environment[VISIBLE] for slot in slots if VISIBLE in slot.environment)
+    return f" · {len(slots)} workers" + (f" on GPUs {', '.join(gpus)}" if gpus else "")
 
 
 def _plan_line(done: int, trials: int, space: Space) -> str:

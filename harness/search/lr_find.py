@@ -30,6 +30,7 @@ from harness.search.progress import Progress
 from harness.space.reading import lay_over
 from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
+from harness.training.errors import TooLargeError
 from harness.training.lr_find import Curve, Suggestion, paste_lines, suggest, sweep
 from harness.training.setup import Setup, prepare
 
@@ -100,7 +101,7 @@ def find_rates(request: RatesRequest, progress: Progress) -> Found:
             n_steps=request.steps,
             on_step=lambda n: done(n, request.steps),
         )
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, TooLargeError):
         raise UserError(
             f"train.batch_size: {config.train.batch_size} images do not fit into the memory of "
             f"{describe(device)}; lower it, or data.image_size"

@@ -1,7 +1,7 @@
 """Trials before they are trained: drawn or adopted, recorded, and made into a task."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.execution.protocol import TrialTask
 from harness.paths import StudyPaths
 from harness.records import Failure, TrialRecord, read_record, read_records, write_record
 from harness.search.definition import Definition
+from harness.search.failures import Attempts
 from harness.search.repeats import first_of_each, identity
 from harness.search.sampler import derive_seed, distribution_of, row_of, suggest
 from harness.search.stamp import Stamp
@@ -38,7 +39,7 @@ class Running:
     trial: optuna.Trial
     record: TrialRecord
     config: TrialConfig
-    failures: int = 0  # attempts lost since the last finished epoch
+    attempts: Attempts = field(default_factory=Attempts)
     verdict: Failure | None = None  # the controller's own, while the worker winds up
 
 
@@ -100,6 +101,7 @@ class TrialDesk:
             data=study.data,
             max_pixels=study.limits.max_pixels,
             device=self.place.device,
+            micro_batch=running.record.micro_batch,
         )
 
     def trial_id(self, number: int) -> int:

@@ -7,6 +7,7 @@ torch.save made. It is copied on the training thread and written on another.
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -22,8 +23,9 @@ _LONGEST_HEADER = 1000  # bytes
 class Checkpoints:
     """Writes a trial's checkpoints, one at a time, in the background."""
 
-    def __init__(self, paths: TrialPaths) -> None:
-        self._paths = paths
+    def __init__(self, paths: TrialPaths, check: Callable[[], None] = lambda: None) -> None:
+        """`check` may refuse, by raising, what is about to take its place."""
+        self._paths, self._check = paths, check
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -34,7 +36,7 @@ class Checkpoints:
             OSError: the one before could not be written.
         """
         self.wait()
-        self._writing = self._pool.submit(write_checkpoint, self._paths, copied(state))
+        self._writing = self._pool.submit(write_checkpoint, self._paths, copied(state), self._check)
 
     def wait(self) -> None:
         """Until the last checkpoint is on disk. Raises OSError if it could not be written."""
@@ -47,11 +49,14 @@ class Checkpoints:
         self._pool.shutdown(wait=True)
 
 
-def write_checkpoint(paths: TrialPaths, state: dict[str, Any]) -> None:
+def write_checkpoint(
+    paths: TrialPaths, state: dict[str, Any], check: Callable[[], None] = lambda: None
+) -> None:
     """Write a checkpoint whole; the one that was there becomes `checkpoint.previous`.
 
     Args:
         state: nested dicts and lists of tensors, numbers and text; `epoch` is the last one done.
+        check: called when all is written and nothing yet replaced; it may refuse by raising.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -61,6 +66,7 @@ def write_checkpoint(paths: TrialPaths, state: dict[str, Any]) -> None:
             header = {"epoch": state["epoch"], "sha256": hashlib.sha256(body).hexdigest()}
             handle.write(json.dumps(header).encode("ascii") + b"\n")
             handle.write(body)
+        check()
         if paths.checkpoint.exists():
             paths.checkpoint.replace(paths.checkpoint_previous)
 

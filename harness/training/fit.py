@@ -18,6 +18,8 @@ from harness.training import artifacts
 from harness.training.cost import peak_memory_mb, reset_peak_memory
 from harness.training.device import Precision
 from harness.training.errors import DivergedError
+from harness.training.fence import Fence
+from harness.training.memory import Memory
 from harness.training.metrics import write_scores
 from harness.training.part_metrics import metrics_of_study
 from harness.training.resume import Line, identity, read_resumable
@@ -63,6 +65,9 @@ def fit(
     objective: ObjectiveConfig,
     on_epoch: Callable[[Line], Decision],
     augments: Path | None = None,
+    attempt: int | None = None,
+    micro_batch: int | None = None,
+    on_micro_batch: Callable[[int], None] = lambda _: None,
 ) -> FitResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
@@ -70,10 +75,16 @@ def fit(
     they were logged, and the numbers are those of an undisturbed training (on the CPU: the same
     bits, for the same number of threads).
 
+    Where a GPU's memory runs out, fewer images go through the network at once and training goes on
+    with the same batches and losses; see `harness.training.gradients` for what differs.
+
     Args:
         names: image names by row of split.csv.
         augments: the folder of the files that `data.augment` may name.
         on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
+        attempt: nothing is written once trial.json names another; None: whatever it says.
+        micro_batch: images at once that an earlier attempt came down to; None: whole batches.
+        on_micro_batch: told each smaller number that it comes down to.
 
     Raises:
         ConfigError: parts of the configuration that do not fit together.
@@ -81,7 +92,11 @@ def fit(
         DataError: no validation image has anything to find.
         DivergedError: loss or metrics are not finite numbers.
         OSError: a file could not be written, e.g. on a full disk.
+        TooLargeError: the device's memory does not hold the training of the smallest part.
+        StaleAttemptError: another attempt has begun.
     """
+    fence = Fence(paths, attempt)
+    fence.check()
     peak_is_ours = reset_peak_memory(device)
     resumed = read_resumable(paths, identity(config, seed))
     setup = prepare(
@@ -95,11 +110,13 @@ def fit(
         pretrained=resumed is None,
         metrics=metrics_of_study(images.data, objective),
         augments=augments,
+        memory=Memory(config.train.batch_size, micro_batch, on_micro_batch),
     )
-    with Session(setup, config, objective, paths, resumed) as session:
+    with Session(setup, config, objective, paths, resumed, fence) as session:
         outcome = _train(session, on_epoch)
         if outcome == "stopped":
             session.save()
+    fence.check()
     if outcome != "stopped":
         _write_best(session, setup, paths, with_model=outcome == "complete")
     return _result(outcome, session, setup, peak_is_ours)

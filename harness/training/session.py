@@ -12,6 +12,7 @@ from harness.config import ObjectiveConfig, TrialConfig
 from harness.errors import ConfigError
 from harness.paths import TrialPaths
 from harness.training.checkpoint import Checkpoints
+from harness.training.fence import Fence
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
 from harness.training.resume import Line, Resumed, cut_log, identity, remove_torn
 from harness.training.setup import Setup
@@ -45,16 +46,19 @@ class Session:
         objective: ObjectiveConfig,
         paths: TrialPaths,
         resumed: Resumed | None,
+        fence: Fence,
     ) -> None:
         self._setup, self._trainer, self._paths = setup, setup.trainer, paths
         self._config, self._objective = config, objective
-        self._checkpoints = Checkpoints(paths)
+        self._fence = fence
+        self._checkpoints = Checkpoints(paths, fence.check)
         self._saved_epoch, self._saved_at = 0, time.monotonic()
         self.log: list[Line] = []
         self.best: Best | None = None
         self.ms_per_image = math.nan
         if resumed is not None:
             self._continue(resumed)
+        fence.check()
         cut_log(paths, self.log)
         remove_torn(paths)
 
@@ -77,6 +81,7 @@ class Session:
         Raises:
             DivergedError: loss or metrics are not finite.
             OSError: log or checkpoint could not be written.
+            StaleAttemptError: another attempt at this trial has begun.
         """
         begun, epoch = time.monotonic(), self.epochs_done + 1
         trained = self._trainer.epoch(epoch)
@@ -86,9 +91,12 @@ class Session:
         line: Line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
         line |= {"seconds": time.monotonic() - begun, **trained, **metrics}
         self._remember(line, validation.scores)
+        self._fence.check()
         files.append_line(self._paths.epochs_jsonl, line)
         if time.monotonic() - self._saved_at >= self._config.train.checkpoint_s:
             self.save()
+        if self._config.train.checkpoint_s == 0:
+            self._checkpoints.wait()  # whoever asks for every epoch is told of none that may go
         return line
 
     def save(self) -> None:

@@ -22,6 +22,7 @@ from harness.training.class_weights import with_numbers
 from harness.training.cost import count_parameters, forward_gflops
 from harness.training.device import Precision
 from harness.training.logits import check_logits
+from harness.training.memory import Memory
 from harness.training.normalise import Normalise, build_normalise
 from harness.training.trainer import Trainer, epoch_seed
 from harness.training.validate import Validation, validate
@@ -43,7 +44,7 @@ class Setup:
     paths: TrialPaths
     normalise: Normalise
     device: torch.device
-    batch_size: int
+    memory: Memory
     epochs: int
     seed: int
     n_parameters: int
@@ -59,16 +60,18 @@ class Setup:
         metrics: Sequence[Part] = (),
     ) -> Validation:
         """Score the weights as they stand; probabilities of the images `keep` are kept."""
-        return validate(
-            self.trainer.judged,
-            self.images,
-            indices,
-            names=self.names,
-            device=self.device,
-            normalise=self.normalise,
-            batch_size=self.batch_size,
-            keep=keep,
-            metrics=metrics,
+        return self.memory.fit(
+            lambda at_once: validate(
+                self.trainer.judged,
+                self.images,
+                indices,
+                names=self.names,
+                device=self.device,
+                normalise=self.normalise,
+                batch_size=at_once,
+                keep=keep,
+                metrics=metrics,
+            )
         )
 
     def validate_epoch(self, epoch: int) -> Validation:
@@ -95,6 +98,7 @@ def prepare(
     pretrained: bool,
     augments: Path | None,
     metrics: Sequence[Part] = (),
+    memory: Memory | None = None,
 ) -> Setup:
     """Build network, optimiser and batches; nothing is written.
 
@@ -102,11 +106,13 @@ def prepare(
         augments: where files of augmentation steps lie.
         pretrained: False where weights will be loaded afterwards: then none need be cached.
         metrics: of the user's own, to be computed in every epoch.
+        memory: how many images go through the network at once; None: whole batches.
 
     Raises:
         ConfigError, WeightsError, DataError: see `harness.training.fit.fit`.
     """
     _require_images(images)
+    memory = memory or Memory(config.train.batch_size)
     data = images.data
     config, class_weights = with_numbers(config, images)
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
@@ -133,6 +139,7 @@ def prepare(
         seed=seed,
         device=device,
         precision=precision,
+        memory=memory,
     )
     return Setup(
         trainer=trainer,
@@ -141,7 +148,7 @@ def prepare(
         paths=paths,
         normalise=normalise,
         device=device,
-        batch_size=config.train.batch_size,
+        memory=memory,
         epochs=config.train.epochs,
         seed=seed,
         n_parameters=count_parameters(network),

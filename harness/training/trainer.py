@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from harness.config import TrialConfig
 from harness.data.batches import TrainBatches
 from harness.data_config import StudyDataConfig
-from harness.errors import ConfigError
 from harness.training.device import Precision
 from harness.training.errors import DivergedError
+from harness.training.gradients import Gradients
 from harness.training.losses import build_loss
+from harness.training.memory import Memory
 from harness.training.normalise import Images, Normalise, to_device
 from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
 from harness.training.schedule import Rates, build_schedule
@@ -41,10 +42,12 @@ class Trainer:
         seed: int,
         device: torch.device,
         precision: Precision,
+        memory: Memory | None = None,
     ) -> None:
         self.network, self._config, self._batches = network, config, batches
-        self._normalise, self._seed, self._device = normalise, seed, device
-        self._forward: Callable[[Tensor], Tensor] = (
+        self._seed, self._device = seed, device
+        self._normalise = normalise
+        forward: Callable[[Tensor], Tensor] = (
             torch.compile(network) if config.train.compile else network
         )
         self._loss = build_loss(config.loss, data)
@@ -52,8 +55,16 @@ class Trainer:
         self._schedule: Rates = build_schedule(
             config.optim, epochs=config.train.epochs, steps_per_epoch=len(batches)
         )
-        self._half = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision]
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision]
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._gradients = Gradients(
+            network,
+            forward,
+            self._loss,
+            self._scaler,
+            memory or Memory(config.train.batch_size),
+            half=half,
+        )
         decay = config.train.ema_decay
         self._average = None if decay is None else MovingAverage(network, decay)
 
@@ -71,6 +82,7 @@ class Trainer:
         Raises:
             DivergedError: the loss is not finite.
             ConfigError: the network cannot train on so small a batch.
+            TooLargeError: the device's memory does not hold the smallest part of a batch.
         """
         totals: dict[str, Tensor] = {}
         for k, values in enumerate(self.steps(n)):
@@ -122,12 +134,8 @@ class Trainer:
     def _step(self, step: int, images: Images, masks: NDArray[np.uint8]) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
         set_rates(self._optimizer, self._schedule, step)
-        inputs = self._normalise(images, self._device)
-        with torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None):
-            logits = _forward(self._forward, inputs)
-        value = self._loss(logits, to_device(masks, self._device))
-        self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(value.total).backward()  # type: ignore[no-untyped-call]
+        inputs, target = self._normalise(images, self._device), to_device(masks, self._device)
+        value = self._gradients(inputs, target)
         if self._config.optim.grad_clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optim.grad_clip)
@@ -145,19 +153,6 @@ class Trainer:
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of torch's random numbers (dropout, stochastic depth) in one epoch; 0: weights."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _forward(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    try:
-        return forward(inputs)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ConfigError(
-            f"train.batch_size: BatchNorm has a single value per channel in a batch of "
-            f"{len(inputs)} at {inputs.shape[2]} x {inputs.shape[3]} pixels; use at least 2 "
-            "images per batch, or a larger data.image_size"
-        ) from error
 
 
 def _check_finite(values: dict[str, Tensor], epoch: int, parts: Iterable[str]) -> None:

@@ -2,27 +2,40 @@
 
 0: prints to standard output as a careless library would, reports two epochs, obeys the answers.
 1: ends with code 7 after its first epoch.   2: fails.   3: sleeps for ever.
+4: ends in the middle of a line.   5: a segmentation fault.   6: reports an epoch, then holds the
+interpreter in C for ever, so that no other thread of it runs.
 """
 
+import ctypes
 import os
 import sys
 import threading
 from typing import Any
 
-from harness.execution.protocol import Ended, EpochDone, Failed
-from harness.execution.worker import Channel, _private_stdout, read_task
+from harness.execution.channel import Channel, private_stdout
+from harness.execution.lifeline import prepare_process
+from harness.execution.protocol import Ended, EpochDone, Failed, TrialTask
 from harness.records import Failure
 
 
 def main() -> None:
-    channel = Channel(sys.stdin.buffer, _private_stdout())
+    prepare_process()
+    channel = Channel(sys.stdin.buffer, private_stdout())
     while True:
-        task = read_task(channel.next_order())
+        task = TrialTask.model_validate_json(channel.next_order())
         same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
         print("a library's chatter")  # noqa: T201
         os.write(1, b"chatter below Python\n")
         if task.seed == 3:
             threading.Event().wait()
+        if task.seed == 4:
+            os.write(channel._events.fileno(), b'{"kind": "ep')
+            os._exit(1)
+        if task.seed == 5:
+            ctypes.string_at(0)
+        if task.seed == 6:
+            channel.send(EpochDone(metrics={"epoch": 1}, **same))
+            ctypes.PyDLL(None).sleep(10_000)  # PyDLL: without letting go of the interpreter
         if task.seed == 2:
             channel.send(Failed(failure=Failure(cause="crashed", message="no"), **same))
             continue

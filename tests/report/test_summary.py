@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from harness.data.splits import read_split
-from harness.records import Failure
+from harness.records import Failure, read_record, write_record
 from harness.report.summary import summary_lines
 from harness.report.tables import StudyTables, load_study
 from tests.report.studies import Builder
@@ -80,3 +80,15 @@ def test_summary_without_a_split_counts_no_images(tables: StudyTables) -> None:
 
 def test_summary_without_a_question_asks_nothing(tmp_path: Path) -> None:
     assert "Asked" not in lines_of(Builder(tmp_path, config={"question": None}))
+
+
+def test_summary_names_trials_that_ran_out_of_gpu_memory(study: Builder) -> None:
+    for number in range(3):
+        study.trial(number, [0.5])
+        path = study.paths.trial(number)
+        record = read_record(path.trial_json)
+        write_record(path, record.model_copy(update={"micro_batch": (None, 4, 1)[number]}))
+    assert lines_of(study)["GPU memory"].startswith(
+        "2 trials ran out of it and went on with whole batches, but fewer images at once in the "
+        "network: 1 (4), 2 (1)."
+    )

@@ -61,6 +61,10 @@ class FakeExecutor:
         else:
             self._end(task, epoch, decision)
 
+    def abandon(self, number: int) -> str:
+        self._tasks.pop(number, None)
+        return "the stacks"
+
     def close(self) -> None:
         self._tasks.clear()
 
@@ -130,6 +134,7 @@ def controller_of(
     executor: FakeExecutor,
     silence: Silence | None = None,
     refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> Controller:
     """A controller of study `s` in the workspace `root`, as launch would make it."""
     paths = StudyPaths(root / "studies" / "s")
@@ -146,6 +151,7 @@ def controller_of(
         notes=silence,
         stamp=Stamp({"python": "3"}, None),
         refuse=refuse,
+        clock=clock,
     )
 
 

@@ -9,7 +9,16 @@ from optuna.trial import TrialState
 
 from harness import parts
 from harness.errors import StudyStoppedError
-from harness.execution.protocol import Event, Failed, TrialTask, Vanished
+from harness.execution.protocol import (
+    Decision,
+    Ended,
+    EpochDone,
+    Event,
+    Failed,
+    Squeezed,
+    TrialTask,
+    Vanished,
+)
 from harness.paths import StudyPaths
 from harness.records import Failure, read_records
 from harness.search.study import open_storage
@@ -234,6 +243,111 @@ def test_vanished_worker_is_replaced_twice(tmp_path: Path, times: int, state: Tr
     controller_of(tmp_path, definition_of(space(2)), executor).run(1)
     assert trials_of(tmp_path)[0].state is state
     assert [task.attempt for task in executor.started] == [1, 2, 3]
+
+
+class Preempted(FakeExecutor):
+    """Kills the worker of trial 0 from outside after every epoch of its first `times` attempts."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(flat)
+        self._times = times
+
+    def answer(self, number: int, decision: Decision) -> None:
+        task = self._tasks[number]
+        if number or task.attempt > self._times:
+            return super().answer(number, decision)
+        del self._tasks[number]
+        gone = Vanished(number=number, attempt=task.attempt, exit_code=-9, last_words="")
+        return self._events.append(gone)
+
+
+def test_preempted_trial_continues_whatever_it_takes(tmp_path: Path) -> None:
+    executor = Preempted(12)
+    controller_of(tmp_path, definition_of(space(3)), executor).run(2)
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.COMPLETE] * 2
+    assert [task.attempt for task in executor.started] == [*range(1, 14), 1]
+
+
+class Silent(FakeExecutor):
+    """Says nothing after the first epoch of the first `times` attempts; time flies meanwhile."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(flat)
+        self._times = times
+        self.now = 0.0
+        self.waits: list[float | None] = []
+
+    def answer(self, number: int, decision: Decision) -> None:
+        if self._tasks[number].attempt > self._times:
+            super().answer(number, decision)
+
+    def next_event(self, timeout_s: float | None = None) -> Event | None:
+        self.waits.append(timeout_s)
+        if self._events:
+            return super().next_event(timeout_s)
+        assert timeout_s is not None
+        self.now += timeout_s
+        return None
+
+
+@pytest.mark.parametrize(("times", "state"), [(2, TrialState.COMPLETE), (3, TrialState.FAIL)])
+def test_silent_worker_is_replaced_twice(tmp_path: Path, times: int, state: TrialState) -> None:
+    executor = Silent(times)
+    definition = definition_of(space(2), limits={"hang_floor_s": 30})
+    controller_of(tmp_path, definition, executor, clock=lambda: executor.now).run(1)
+    assert trials_of(tmp_path)[0].state is state
+    assert executor.now == times * 30
+    record = read_records(StudyPaths(tmp_path / "studies" / "s"))[0]
+    if state is TrialState.FAIL:
+        assert record.failure is not None and record.failure.cause == "hung"
+        assert record.failure.traceback == "the stacks"
+
+
+def test_reports_of_an_earlier_attempt_change_nothing(tmp_path: Path) -> None:
+    """Its worker was stopped, given up, and woken: whatever it says comes too late."""
+    late = {"number": 0, "attempt": 1}
+    executor = Silent(1)
+    start = executor.start
+
+    def start_and_wake(task: TrialTask) -> None:
+        if task.attempt == 2:
+            executor._events += [
+                EpochDone(metrics={"epoch": 2, "val/dice_loss": 0.01}, **late),
+                Squeezed(micro_batch=1, **late),
+                Failed(failure=Failure(cause="crashed", message="no"), **late),
+                Ended(outcome="complete", value=0.01, best_epoch=2, best={}, costs={}, **late),
+                Vanished(exit_code=-9, last_words="", **late),
+            ]
+        start(task)
+
+    executor.start = start_and_wake  # type: ignore[method-assign]
+    controller_of(tmp_path, definition_of(space(2)), executor, clock=lambda: executor.now).run(1)
+    (trial,) = trials_of(tmp_path)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
+    assert trial.intermediate_values == {0: 0.5, 1: 0.5}
+    (record,) = read_records(StudyPaths(tmp_path / "studies" / "s"))
+    assert (record.attempt, record.micro_batch, record.failure) == (2, None, None)
+
+
+class Squeezing(FakeExecutor):
+    """Runs out of memory in the first attempt, and loses that one."""
+
+    def start(self, task: TrialTask) -> None:
+        super().start(task)
+        if task.attempt == 1:
+            self._events.clear()
+            del self._tasks[task.number]
+            same = {"number": task.number, "attempt": 1}
+            self._events.append(Squeezed(micro_batch=2, **same))
+            self._events.append(Vanished(exit_code=-15, last_words="", **same))
+
+
+def test_what_memory_held_is_recorded_and_given_to_the_next_attempt(tmp_path: Path) -> None:
+    executor = Squeezing(flat)
+    controller_of(tmp_path, definition_of(space(2)), executor).run(1)
+    assert [task.micro_batch for task in executor.started] == [None, 2]
+    (record,) = read_records(StudyPaths(tmp_path / "studies" / "s"))
+    assert record.micro_batch == 2 and record.state == "complete"
 
 
 def test_grid_counts_every_configuration_once_and_ends(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""Slots: how many trials train at once, and on what each of them does."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import UserError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One worker process.
+
+    Attributes:
+        device: as `TrialTask.device`; a worker that is shown one GPU calls it "cuda".
+        environment: what its process finds in the environment besides ours.
+    """
+
+    device: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_slots(
+    *,
+    device: str = "auto",
+    gpus: str | None = None,
+    per_gpu: int | None = None,
+    workers: int | None = None,
+    visible: Sequence[str] = (),
+    threads: int = 1,
+) -> tuple[Slot, ...]:
+    """One slot on `device`; `workers` slots on the CPU; or `per_gpu` on each of several GPUs.
+
+    The threads of the CPU are divided between slots, at least one each: as many at once as the
+    cores bear. One slot alone has all of them.
+
+    Args:
+        gpus: "all", or positions among the visible ones, e.g. "0,2". None, with `per_gpu`: all.
+        visible: the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them.
+        threads: of all workers together.
+
+    Raises:
+        UserError: a GPU that is not there, or options that exclude one another.
+    """
+    if gpus is not None or per_gpu is not None:
+        if device not in ("auto", "cuda"):
+            raise UserError(f"--device {device} and --gpus or --per-gpu exclude one another")
+        if workers is not None:
+            raise UserError("--workers are on the CPU: for several on a GPU give --per-gpu")
+        chosen = _chosen(gpus or "all", visible)
+        each = 1 if per_gpu is None else _count("--per-gpu", per_gpu)
+        share = _share(threads, each * len(chosen))
+        # Trial after trial takes the first free slot: first one on each GPU, then a second.
+        return tuple(Slot("cuda", {VISIBLE: gpu} | share) for _ in range(each) for gpu in chosen)
+    if workers is not None:
+        if device not in ("auto", "cpu"):
+            raise UserError(f"--workers are on the CPU: leave out --device {device}, or --workers")
+        n_workers = _count("--workers", workers)
+        return tuple(Slot("cpu", _share(threads, n_workers)) for _ in range(n_workers))
+    return (Slot(device),)
+
+
+def visible_gpus(n_gpus: int) -> tuple[str, ...]:
+    """The GPUs that this process may use, `n_gpus` in all, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get(VISIBLE)
+    if named is None:
+        return tuple(str(index) for index in range(n_gpus))
+    return tuple(name.strip() for name in named.split(","))[:n_gpus]
+
+
+def _chosen(gpus: str, visible: Sequence[str]) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls the GPUs at these positions of itself."""
+    if not visible:
+        raise UserError(
+            f"--gpus {gpus}: there is no GPU here that CUDA can use (see nvidia-smi and "
+            f"{VISIBLE}); leave out --gpus and --per-gpu to train on the CPU"
+        )
+    if gpus == "all":
+        return list(visible)
+    there = ", ".join(str(index) for index in range(len(visible)))
+    words = [word.strip() for word in gpus.split(",")]
+    wrong = [
+        w
+        for w in words
+        if not (w.isascii() and w.isdigit() and len(w) < 5 and int(w) < len(visible))
+    ]
+    if wrong:
+        raise UserError(f"--gpus {gpus}: no GPU {wrong[0]!r}; give all, or some of {there}")
+    if len({int(word) for word in words}) < len(words):
+        raise UserError(f"--gpus {gpus}: each GPU once; for several workers on it give --per-gpu")
+    return [visible[int(word)] for word in words]
+
+
+def _count(option: str, value: int) -> int:
+    if not 1 <= value <= 64:
+        raise UserError(f"{option} {value}: must be 1 to 64")
+    return value
+
+
+def _share(threads: int, n_slots: int) -> dict[str, str]:
+    """The environment of one of several workers; torch and the libraries under it obey it."""
+    if n_slots == 1:
+        return {}
+    each = str(max(1, threads // n_slots))
+    return {"OMP_NUM_THREADS": each, "MKL_NUM_THREADS": each}

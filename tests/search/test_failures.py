@@ -1,0 +1,83 @@
+from signal import SIGBUS, SIGKILL, SIGSEGV, SIGTERM
+
+import pytest
+
+from harness.execution.protocol import Vanished
+from harness.records import Failure
+from harness.search.failures import MOST_PREEMPTIONS, Attempts
+
+
+def gone(exit_code: int, *, out_of_memory: bool = False) -> Vanished:
+    return Vanished(
+        number=0,
+        attempt=1,
+        exit_code=exit_code,
+        last_words="the log's end",
+        out_of_memory=out_of_memory,
+    )
+
+
+@pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
+def test_killed_workers_are_preempted_and_count_nothing_for_long(signal: int) -> None:
+    attempts = Attempts()
+    for _ in range(3):  # over and over, with an epoch now and then
+        assert all(attempts.vanished(gone(-signal)) is None for _ in range(MOST_PREEMPTIONS - 1))
+        attempts.finished(attempts.epoch + 1)
+    for _ in range(MOST_PREEMPTIONS - 1):
+        assert attempts.vanished(gone(-signal)) is None
+    failure = attempts.vanished(gone(-signal))
+    assert failure is not None and failure.cause == "crashed"
+    assert "20 times without an epoch between" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(-SIGSEGV, "signal SIGSEGV"), (3, "code 3"), (-64, "signal")]
+)
+def test_third_crash_without_a_new_epoch_is_the_last(code: int, words: str) -> None:
+    attempts = Attempts()
+    for epoch in (1, 2):
+        assert attempts.vanished(gone(code)) is None
+        assert attempts.vanished(gone(code)) is None
+        attempts.finished(epoch)
+    assert attempts.vanished(gone(code)) is None
+    attempts.finished(2)  # reported again from the log: no progress
+    assert attempts.vanished(gone(code)) is None
+    failure = attempts.vanished(gone(code))
+    assert failure is not None and failure.cause == "crashed" and words in failure.message
+    assert failure.traceback == "the log's end"
+
+
+def test_preemption_between_crashes_neither_counts_nor_forgives() -> None:
+    attempts = Attempts()
+    for code in (3, -SIGKILL, 3, -SIGKILL):
+        assert attempts.vanished(gone(code)) is None
+    assert attempts.vanished(gone(3)) is not None
+
+
+def test_memory_of_the_machine_is_tried_once_more() -> None:
+    attempts = Attempts()
+    assert attempts.vanished(gone(-SIGKILL, out_of_memory=True)) is None
+    failure = attempts.vanished(gone(-SIGKILL, out_of_memory=True))
+    assert failure is not None and failure.cause == "host_out_of_memory"
+
+
+def test_bus_error_is_shared_memory_and_tried_once_more() -> None:
+    attempts = Attempts()
+    assert attempts.vanished(gone(-SIGBUS)) is None
+    assert attempts.failed(Failure(cause="host_out_of_memory", message="")) is None
+    failure = attempts.vanished(gone(-SIGBUS))
+    assert failure is not None and failure.cause == "shared_memory"
+
+
+def test_third_silence_is_a_hang() -> None:
+    attempts = Attempts()
+    assert [attempts.silent(600.0, "") for _ in range(2)] == [None, None]
+    failure = attempts.silent(612.3, "in sleep")
+    assert failure is not None and failure.cause == "hung"
+    assert "last for 612 s" in failure.message and failure.traceback == "in sleep"
+
+
+@pytest.mark.parametrize("cause", ["out_of_memory", "diverged", "bad_data", "crashed"])
+def test_what_would_happen_again_is_not_tried_again(cause: str) -> None:
+    failure = Failure(cause=cause, message="no")
+    assert Attempts().failed(failure) is failure
