@@ -209,7 +209,7 @@ def open_study(name: str, *, workspace: str | Path = ".") -> Study:
 
 
 def _mirror_report(study: Study) -> None:
-    from harness.search.study import is_led  # noqa: PLC0415
+    from harness.search.lock import is_led  # noqa: PLC0415
     from harness.search.tracking import log_report  # noqa: PLC0415  # brings mlflow
 
     if study.workspace.mlflow_db.exists() and not is_led(study.paths):

@@ -33,11 +33,13 @@ from harness.search.checks import (
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
 from harness.search.images import fill_caches, take_split
-from harness.search.importing import bring_in, check_names, plan_imports, tell_optuna, tell_plan
+from harness.search.importing import bring_in, check_names, plan_imports, tell_plan
+from harness.search.lock import leading, refuse_if_led
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
+from harness.search.rebuild import open_index
 from harness.search.stamp import take_stamp
-from harness.search.study import leading, open_storage, open_study
+from harness.search.study import open_storage
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
 from harness.space.reading import find_space
@@ -75,6 +77,7 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     """
     space = space_of(request)
     paths = request.workspace.study(_name(request, space))
+    refuse_if_led(paths)
     for problem in load_packages():
         progress.stage(problem)
     parts = take_parts(paths, request.parts)
@@ -154,9 +157,8 @@ def _run(
     progress: Progress,
 ) -> None:
     workspace = request.workspace
-    storage = open_storage(workspace.optuna_db)
-    study = open_study(storage, paths.name, definition.config)
-    tell_optuna(study, paths, definition)
+    storage = open_storage(workspace.optuna_db, progress.stage)
+    study = open_index(storage, paths, definition, progress.stage)
     mirror = Mirror(workspace, paths, definition.config)
     executor = LocalExecutor(paths.worker_log)
     with _closing(executor.close):
