@@ -84,6 +84,7 @@ def run_study(
     label: Sequence[str] = (),
     ignore: Sequence[str] = (),
     device: str = "auto",
+    timeout_s: float | None = None,
     workspace: str | Path = ".",
     progress: Progress | None = None,
 ) -> Study:
@@ -106,12 +107,14 @@ def run_study(
         label: columns of a CSV space that are kept as tags of the trials.
         ignore: columns of a CSV space that are left out.
         device: auto, cpu, cuda, cuda:1 or mps.
+        timeout_s: stop after so many seconds; what runs then is put by, and continued next time.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
 
     Raises:
         UserError: something must be changed first; nothing was written.
         StudyStoppedError: the same cause failed three trials in a row.
+        StudyInterrupted: a signal arrived; call again to continue.
 
     Example:
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
@@ -138,6 +141,7 @@ def run_study(
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),
         import_from=tuple(import_from),
+        timeout_s=timeout_s,
     )
     paths = launch(request, progress or LineProgress())
     done = Study(paths, place)

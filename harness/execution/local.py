@@ -18,6 +18,7 @@ from harness.execution.protocol import (
     Failed,
     TrialTask,
     Vanished,
+    WindUp,
     to_line,
 )
 
@@ -55,6 +56,11 @@ class LocalExecutor:
         for worker in self._workers:
             if worker.task is not None and worker.task.number == number:
                 worker.send(to_line(Answer(number=number, decision=decision)))
+
+    def wind_up(self) -> None:
+        for worker in self._workers:
+            if worker.task is not None:
+                worker.send(to_line(WindUp()))
 
     def close(self) -> None:
         for worker in self._workers:

@@ -51,6 +51,12 @@ class Answer(_Message):
     decision: Decision
 
 
+class WindUp(_Message):
+    """Stop what is being trained at the next step, save it, and say so with `Ended`."""
+
+    kind: Literal["wind_up"] = "wind_up"
+
+
 class Started(_Message):
     """Training begins, on this device."""
 
@@ -129,6 +135,10 @@ class Executor(Protocol):
 
     def answer(self, number: int, decision: Decision) -> None:
         """Answer the epoch that trial `number` has just reported."""
+        ...
+
+    def wind_up(self) -> None:
+        """Ask every trial to stop at its next step: each ends as "stopped", to be continued."""
         ...
 
     def close(self) -> None:

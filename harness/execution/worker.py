@@ -27,6 +27,7 @@ from harness.data.resize import Fit
 from harness.data.splits import read_split
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError, DataError, UserError
+from harness.execution.leaving import Leaving
 from harness.execution.protocol import (
     Answer,
     Decision,
@@ -54,6 +55,7 @@ class Channel:
         self._events = events
         self._tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.leaving = Leaving()
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, message: _Message) -> None:
@@ -73,10 +75,13 @@ class Channel:
 
     def _read(self) -> None:
         for line in self._orders:
-            if json.loads(line)["kind"] == "task":
-                self._tasks.put(line)
-            else:
-                self._answers.put(Answer.model_validate_json(line))
+            match json.loads(line)["kind"]:
+                case "task":
+                    self._tasks.put(line)
+                case "wind_up":
+                    self.leaving.asked = True
+                case _:
+                    self._answers.put(Answer.model_validate_json(line))
         os._exit(0)  # the controller is gone; nobody is left to report to
 
 
@@ -85,18 +90,26 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's to handle
     cv2.setNumThreads(0)  # OpenCV's threads beside torch's can hang, and fight for the same cores
     channel = Channel(sys.stdin.buffer, _private_stdout())
+    channel.leaving.listen()
     while True:
         serve(channel.next_order(), channel)
 
 
 def serve(order: bytes, channel: Channel) -> None:
     """Train one trial; whatever goes wrong becomes a `Failed`."""
+    leaving = channel.leaving
+    leaving.busy = True
     try:
-        channel.send(train(read_task(order), channel))
+        ended = train(read_task(order), channel)
+        if ended.outcome == "stopped":
+            leaving.leave_if_noticed()
+        channel.send(ended)
     except Exception as error:
         failure, task = sort_failure(error), json.loads(order)
         channel.send(Failed(number=task["number"], attempt=task["attempt"], failure=failure))
     finally:
+        leaving.busy = False
+        leaving.leave_if_noticed()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -148,6 +161,7 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         precision=precision,
         objective=task.objective,
         augments=task.augments,
+        halt=lambda: channel.leaving.asked,
         on_epoch=lambda line: channel.ask(EpochDone(metrics=metrics_of(line), **same)),
     )
     return Ended(

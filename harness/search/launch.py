@@ -13,7 +13,7 @@ import torch
 
 from harness.data.sources import find_data, source_folder
 from harness.data.splits import SplitRow
-from harness.errors import ConfigError, UserError
+from harness.errors import ConfigError, StudyInterrupted, UserError
 from harness.execution.local import LocalExecutor
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
@@ -21,6 +21,7 @@ from harness.paths import StudyPaths, Workspace, check_study_name
 from harness.preflight.networks import Setting
 from harness.preflight.verdicts import Verdicts, check_table
 from harness.records import read_records
+from harness.search.budget import Spending
 from harness.search.checks import (
     check_augments,
     check_losses,
@@ -32,13 +33,15 @@ from harness.search.checks import (
 )
 from harness.search.controller import Controller
 from harness.search.definition import Definition, settle, with_budget, write_definition
+from harness.search.disk import LEAST_BYTES, Room, check_room, needed_bytes
 from harness.search.images import fill_caches, take_split
 from harness.search.importing import bring_in, check_names, plan_imports, tell_plan
 from harness.search.lock import leading, refuse_if_led
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.rebuild import open_index
-from harness.search.stamp import take_stamp
+from harness.search.stamp import last_own, take_stamp
+from harness.search.stopping import Signals, Stops
 from harness.search.study import open_storage
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
@@ -47,6 +50,7 @@ from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
+FAREWELL_S, HASTY_S = 120.0, 1.0  # for MLflow to catch up, at the end and after a signal
 Refuse = Callable[[Mapping[str, Any]], str | None]
 
 
@@ -66,6 +70,7 @@ class Request:
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
     import_from: Sequence[str] = ()  # names of earlier studies
+    timeout_s: float | None = None  # for this call
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -74,7 +79,14 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     Raises:
         UserError: something must be changed first; nothing was written.
         StudyStoppedError: the same cause failed three trials in a row.
+        StudyInterrupted: a signal arrived; the study can be continued.
     """
+    signals = Signals()
+    with signals.caught():
+        return _launch(request, progress, Stops(signals=signals, timeout_s=request.timeout_s))
+
+
+def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     space = space_of(request)
     paths = request.workspace.study(_name(request, space))
     refuse_if_led(paths)
@@ -113,9 +125,8 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         if not definition.begun:
             _refuse_overtaken(paths)
             write_definition(paths, definition, split, augments, parts)
-        with_budget(paths, definition.config, trials)
         bring_in(paths, definition)
-        _run(request, paths, definition, root, split, trials, str(device), refuse, progress)
+        _run(request, paths, definition, root, split, trials, str(device), refuse, progress, stops)
     return paths
 
 
@@ -133,6 +144,9 @@ def _preflight(
         return Verdicts(definition.space, Setting.of(definition.config.data, n_train)).refusal
     table = check_networks(definition, n_train, late(progress))
     check_table(table)
+    most = max((entry.verdict.parameters or 0 for entry in table.possible), default=0)
+    n_val = sum(row.role == "val" for row in split)
+    check_room(paths, needed_bytes(definition.config, most, n_val, 1))
     where = f"--space {space}" if isinstance(space, str) else f"--study {paths.name}"
     shown = f": harness check {where} shows them" if table.impossible else ""
     progress.stage(f"{table.line()}{shown}")
@@ -155,10 +169,16 @@ def _run(
     device: str,
     refuse: Refuse,
     progress: Progress,
+    stops: Stops,
 ) -> None:
     workspace = request.workspace
     storage = open_storage(workspace.optuna_db, progress.stage)
     study = open_index(storage, paths, definition, progress.stage)
+    with_budget(paths, definition.config, trials)
+    stops.spending = Spending(paths, definition.config)
+    stamp = take_stamp(workspace.root)
+    if (changed := stamp.changes(last_own(paths), describe(torch.device(device)))) is not None:
+        progress.stage(changed)
     mirror = Mirror(workspace, paths, definition.config)
     executor = LocalExecutor(paths.worker_log)
     with _closing(executor.close):
@@ -170,20 +190,28 @@ def _run(
             executor,
             progress=progress,
             notes=mirror,
-            stamp=take_stamp(workspace.root),
+            stamp=stamp,
             refuse=refuse,
+            stops=stops,
+            room=Room([paths.root, workspace.root], LEAST_BYTES, progress, stops),
         )
         done = controller.finished()
         progress.stage(_plan_line(done, trials, definition.space))
         if done < trials:
             fill_caches(definition, workspace, root, split, progress)
+        stop = None
         try:
-            controller.run(trials)
+            with stops.asking():
+                stop = controller.run(trials)
         finally:
             executor.close()
-            mirror.finish()
+            mirror.finish(FAREWELL_S if stop is None or stop.signal is None else HASTY_S)
             if mirror.error is not None:
                 progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
+        if stop is not None:
+            progress.stage(f"{controller.finished()} of {trials} trials are finished")
+            if stop.signal is not None:
+                raise StudyInterrupted(stop.signal)
 
 
 def space_of(request: Request) -> Path | Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_epochs, read_records
 from harness.search.definition import Definition
+from harness.search.fingerprint import check_unchanged
 from harness.search.study import IMPORTED, open_study
 
 FIXED = "fixed_params"  # Optuna's own mark of an enqueued row
@@ -37,9 +38,10 @@ def open_index(
     """The Optuna study, with every trial that the folders hold, imported ones included.
 
     Raises:
-        UserError: another study of that name is in the database.
+        UserError: another study of that name is in the database, or the definition was edited.
     """
     study = open_study(storage, paths.name, definition.config)
+    check_unchanged(study, paths, definition)
     records = {record.number: record for record in read_records(paths)}
     if (number := _differing(study, records)) is not None:
         say(
@@ -47,6 +49,7 @@ def open_index(
         )
         optuna.delete_study(study_name=study.study_name, storage=storage)
         study = open_study(storage, paths.name, definition.config)
+        check_unchanged(study, paths, definition)
     if (n_lost := enter_missing(study, paths, definition)) > 0:
         say(f"Optuna's database lacked {n_lost} trials: entered again from their folders")
     return study

@@ -16,6 +16,7 @@ from harness.search.database import (
     opening,
     write_ahead,
 )
+from harness.search.mounts import refuse_remote
 
 STUDY_ID = "harness.study_id"
 IMPORTED = "harness.imported"  # of a trial: "<study>/<number>" that it was taken from
@@ -26,7 +27,11 @@ def open_storage(database: Path, say: Callable[[str], None] = lambda _: None) ->
 
     A damaged one is moved aside, which is said; the studies in it are rebuilt from their folders
     when they are run again.
+
+    Raises:
+        UserError: it would lie on a network or FUSE file system.
     """
+    refuse_remote(database)
     with opening(database):
         if is_damaged(database):
             aside = move_aside(database)

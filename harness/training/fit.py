@@ -63,6 +63,7 @@ def fit(
     objective: ObjectiveConfig,
     on_epoch: Callable[[Line], Decision],
     augments: Path | None = None,
+    halt: Callable[[], bool] = lambda: False,
 ) -> FitResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
@@ -73,6 +74,7 @@ def fit(
     Args:
         names: image names by row of split.csv.
         augments: the folder of the files that `data.augment` may name.
+        halt: asked after each step whether to stop there, to be continued.
         on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
 
     Raises:
@@ -97,7 +99,7 @@ def fit(
         augments=augments,
     )
     with Session(setup, config, objective, paths, resumed) as session:
-        outcome = _train(session, on_epoch)
+        outcome = _train(session, on_epoch, halt)
         if outcome == "stopped":
             session.save()
     if outcome != "stopped":
@@ -105,13 +107,18 @@ def fit(
     return _result(outcome, session, setup, peak_is_ours)
 
 
-def _train(session: Session, on_epoch: Callable[[Line], Decision]) -> Outcome:
+def _train(
+    session: Session, on_epoch: Callable[[Line], Decision], halt: Callable[[], bool]
+) -> Outcome:
     """Report the epochs that were done before, then train those that are left."""
     known = list(session.log)
     while True:
         if not known and session.is_over:
             return "complete"
-        match on_epoch(known.pop(0) if known else session.next_epoch()):
+        line = known.pop(0) if known else session.next_epoch(halt)
+        if line is None:
+            return "stopped"
+        match on_epoch(line):
             case "prune":
                 return "pruned"
             case "stop":
@@ -140,8 +147,9 @@ def _result(outcome: Outcome, session: Session, setup: Setup, peak_is_ours: bool
         "cost/parameters": float(setup.n_parameters),
         "cost/gflops": setup.gflops,
         "cost/seconds": math.fsum(line["seconds"] for line in session.log),
-        "cost/ms_per_image": session.ms_per_image,
     }
+    if not math.isnan(session.ms_per_image):  # no epoch was finished
+        costs["cost/ms_per_image"] = session.ms_per_image
     if peak_is_ours:
         costs["cost/peak_mb"] = peak_memory_mb(setup.device)
     return FitResult(

@@ -1,6 +1,6 @@
 """Everything a training stands on, made from its configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class Setup:
         *,
         keep: Sequence[int] | NDArray[np.integer] = (),
         metrics: Sequence[Part] = (),
+        halt: Callable[[], bool] = lambda: False,
     ) -> Validation:
         """Score the weights as they stand; probabilities of the images `keep` are kept."""
         return validate(
@@ -69,13 +70,14 @@ class Setup:
             batch_size=self.batch_size,
             keep=keep,
             metrics=metrics,
+            halt=halt,
         )
 
-    def validate_epoch(self, epoch: int) -> Validation:
+    def validate_epoch(self, epoch: int, halt: Callable[[], bool]) -> Validation:
         """Score all validation images, and draw two of them in four of the epochs."""
         drawn = epoch in artifacts.overlay_epochs(self.epochs)
         shown = artifacts.overlay_indices(self.images) if drawn else ()
-        validation = self.validate(self.images.val, keep=shown, metrics=self.metrics)
+        validation = self.validate(self.images.val, keep=shown, metrics=self.metrics, halt=halt)
         if drawn:
             artifacts.write_overlays(
                 self.paths, epoch, self.images, validation.probabilities, validation.decisions

@@ -65,7 +65,7 @@ def facts(trial: FrozenTrial) -> tuple[object, ...]:
         trial.distributions,
         trial.intermediate_values,
         trial.user_attrs,
-        trial.system_attrs,
+        trial.system_attrs.get("fixed_params"),  # the others are a sampler's own notes
     )
 
 
