@@ -87,6 +87,7 @@ def run_study(
     gpus: str | None = None,
     per_gpu: int | None = None,
     workers: int | None = None,
+    timeout_s: float | None = None,
     workspace: str | Path = ".",
     progress: Progress | None = None,
 ) -> Study:
@@ -112,12 +113,14 @@ def run_study(
         gpus: "all", or positions among those of CUDA_VISIBLE_DEVICES, "0,2": a worker on each.
         per_gpu: workers on each GPU.
         workers: workers on the CPU, which share its threads.
+        timeout_s: stop after so many seconds; what runs then is put by, and continued next time.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
 
     Raises:
         UserError: something must be changed first; nothing was written.
         StudyStoppedError: the same cause failed three trials in a row.
+        StudyInterrupted: a signal arrived; call again to continue.
 
     Example:
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
@@ -147,6 +150,7 @@ def run_study(
         asked={key: value for key, value in settings.items() if value is not None},
         fixed=dict(fixed or {}),
         import_from=tuple(import_from),
+        timeout_s=timeout_s,
     )
     paths = launch(request, progress or LineProgress())
     done = Study(paths, place)
@@ -218,7 +222,7 @@ def open_study(name: str, *, workspace: str | Path = ".") -> Study:
 
 
 def _mirror_report(study: Study) -> None:
-    from harness.search.study import is_led  # noqa: PLC0415
+    from harness.search.lock import is_led  # noqa: PLC0415
     from harness.search.tracking import log_report  # noqa: PLC0415  # brings mlflow
 
     if study.workspace.mlflow_db.exists() and not is_led(study.paths):

@@ -110,6 +110,12 @@ class BudgetConfig(Settings):
     """How much may be spent. Not part of the definition: it may change between runs."""
 
     trials: int | None = Field(None, ge=1, description="finished trials in all")
+    gpu_hours: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="hours of training in all, summed over trials"
+    )
+    stop_after: int | None = Field(
+        None, ge=1, description="stop after so many trials without improvement"
+    )
     keep: int = Field(5, ge=1, description="keep models and probabilities of the best so many")
 
 

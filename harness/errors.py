@@ -6,8 +6,11 @@ HarnessError
 │   ├── DataError        images, masks, splits, archives
 │   └── WeightsError     pretrained weights that cannot be had
 └── StudyStoppedError    the study stopped itself and says why: exit code 1
+
+StudyInterrupted         a signal; like KeyboardInterrupt no Exception, as nothing has failed
 """
 
+import signal
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -38,6 +41,14 @@ class WeightsError(UserError):
 
 class StudyStoppedError(HarnessError):
     """The study ended itself: the same cause failed several trials in a row."""
+
+
+class StudyInterrupted(BaseException):
+    """A signal ended the study, which can be continued: exit code 128 + its number."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
 
 
 def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:

@@ -3,6 +3,7 @@
 0 done · 1 failed · 2 the user must change something · 130 or 143 interrupted, to be continued.
 """
 
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -10,7 +11,7 @@ from types import FrameType
 import typer
 
 from harness.cli import check, config, data, lr_find, report, run, trials, ui
-from harness.errors import HarnessError, UserError
+from harness.errors import HarnessError, StudyInterrupted, UserError
 
 app = typer.Typer(
     name="harness",
@@ -47,6 +48,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         code = app(arguments, standalone_mode=False)
     except typer.Abort:
         return _say("stopped", 130)
+    except StudyInterrupted as stopped:
+        return _say(f"{stopped}; continue with: {_again(arguments)}", stopped.exit_code)
     except KeyboardInterrupt:
         return _say(f"interrupted{_onwards(arguments)}", 130)
     except Terminated:
@@ -72,6 +75,11 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 def _onwards(arguments: list[str]) -> str:
     """What the same command does next: only a study is resumed, all else begins anew."""
     return "; the same command continues where it stopped" if arguments[:1] == ["run"] else ""
+
+
+def _again(arguments: list[str]) -> str:
+    """The same command, to be pasted into a shell."""
+    return shlex.join(["harness", *arguments])
 
 
 def _say(text: str, code: int) -> int:

@@ -1,5 +1,7 @@
 """`harness run`."""
 
+import math
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,9 @@ from harness.paths import Workspace
 from harness.settings import literal_values
 
 FROM = "from:"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_DURATION = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s?")))
+_UNITS_S = (86400, 3600, 60, 1)
 EXAMPLE = "Example: harness run --space encoders.yaml --trials 40 --set train.epochs=10"
 
 
@@ -76,6 +81,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Trials at once on the CPU.")
     ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
+    ] = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),
@@ -87,6 +95,7 @@ def run(
     _check_name("--sampler", sampler, literal_values(SamplerConfig, "name"))
     _check_name("--pruner", pruner, literal_values(PrunerConfig, "name"))
     fixed = parse_settings(set_ or [])
+    timeout_s = None if timeout is None else parse_duration(timeout)
     progress = open_progress()
 
     def start() -> api.Study:
@@ -108,6 +117,7 @@ def run(
             gpus=gpus,
             per_gpu=per_gpu,
             workers=workers,
+            timeout_s=timeout_s,
             workspace=workspace,
             progress=progress,
         )
@@ -149,6 +159,16 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def parse_duration(text: str) -> float:
+    """`90m`, `2h`, `1h30m`, `2d` or `3600` as seconds. Raises ConfigError for anything else."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in match.groups()] if match else []
+    seconds = sum(part * unit for part, unit in zip(parts, _UNITS_S, strict=False))
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"--timeout {text}: must be a time such as 8h, 90m, 1h30m or 3600 (s)")
+    return seconds
 
 
 def _check_name(option: str, value: str | None, known: tuple[Any, ...]) -> None:

@@ -54,8 +54,10 @@ class TrainBatches:
         dropped = rest == 1 and whole > 0
         return whole + (rest > 0 and not dropped)
 
-    def epoch(self, n: int) -> Iterator[Batch]:
+    def epoch(self, n: int, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch `n`, from 1: images (B, h, w, C) and masks (B, h, w[, K]).
+
+        Those before the batch `first`, from 0, are left out.
 
         Images are uint8 as stored, or float32 in [0, 1] made from uint16.
 
@@ -63,6 +65,9 @@ class TrainBatches:
         """
         order = np.random.default_rng([self._seed, n]).permutation(self._indices)
         chunks = [order[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
+        chunks = chunks[first:]
+        if not chunks:
+            return
         with ThreadPoolExecutor(1) as ahead:
             waiting = ahead.submit(self._batch, chunks[0], n)
             for chunk in chunks[1:]:

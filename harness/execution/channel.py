@@ -6,6 +6,7 @@ import queue
 import threading
 from typing import BinaryIO
 
+from harness.execution.leaving import Leaving
 from harness.execution.protocol import Answer, Decision, EpochDone, _Message, to_line
 
 
@@ -17,6 +18,7 @@ class Channel:
         self._events = events
         self._tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.leaving = Leaving()
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, message: _Message) -> None:
@@ -36,10 +38,13 @@ class Channel:
 
     def _read(self) -> None:
         for line in self._orders:
-            if json.loads(line)["kind"] == "task":
-                self._tasks.put(line)
-            else:
-                self._answers.put(Answer.model_validate_json(line))
+            match json.loads(line)["kind"]:
+                case "task":
+                    self._tasks.put(line)
+                case "wind_up":
+                    self.leaving.asked = True
+                case _:
+                    self._answers.put(Answer.model_validate_json(line))
         os._exit(0)  # the controller is gone; nobody is left to report to
 
 

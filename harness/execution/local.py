@@ -22,6 +22,7 @@ from harness.execution.protocol import (
     Failed,
     TrialTask,
     Vanished,
+    WindUp,
     to_line,
 )
 from harness.execution.slots import Slot
@@ -73,6 +74,11 @@ class LocalExecutor:
 
     def abandon(self, number: int) -> str:
         return "".join(worker.abort() for worker in self._holding(number))
+
+    def wind_up(self) -> None:
+        for worker in self._workers:
+            if worker.task is not None:
+                worker.send(to_line(WindUp()))
 
     def close(self) -> None:
         for worker in self._workers:

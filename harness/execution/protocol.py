@@ -52,6 +52,12 @@ class Answer(_Message):
     decision: Decision
 
 
+class WindUp(_Message):
+    """Stop what is being trained at the next step, save it, and say so with `Ended`."""
+
+    kind: Literal["wind_up"] = "wind_up"
+
+
 class Started(_Message):
     """Training begins, on this device."""
 
@@ -151,6 +157,10 @@ class Executor(Protocol):
         Returns:
             The last it wrote to its log, with where each of its threads was.
         """
+        ...
+
+    def wind_up(self) -> None:
+        """Ask every trial to stop at its next step: each ends as "stopped", to be continued."""
         ...
 
     def close(self) -> None:

@@ -50,18 +50,26 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's to handle
     cv2.setNumThreads(0)  # OpenCV's threads beside torch's can hang, and fight for the same cores
     channel = Channel(sys.stdin.buffer, private_stdout())
+    channel.leaving.listen()
     while True:
         serve(channel.next_order(), channel)
 
 
 def serve(order: bytes, channel: Channel) -> None:
     """Train one trial; whatever goes wrong becomes a `Failed`."""
+    leaving = channel.leaving
+    leaving.busy = True
     try:
-        channel.send(train(read_task(order), channel))
+        ended = train(read_task(order), channel)
+        if ended.outcome == "stopped":
+            leaving.leave_if_noticed()
+        channel.send(ended)
     except Exception as error:
         failure, task = sort_failure(error), json.loads(order)
         channel.send(Failed(number=task["number"], attempt=task["attempt"], failure=failure))
     finally:
+        leaving.busy = False
+        leaving.leave_if_noticed()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -113,6 +121,7 @@ def train(task: TrialTask, channel: Channel) -> Ended:
         precision=precision,
         objective=task.objective,
         augments=task.augments,
+        halt=lambda: channel.leaving.asked,
         on_epoch=lambda line: channel.ask(EpochDone(metrics=metrics_of(line), **same)),
         attempt=task.attempt,
         micro_batch=task.micro_batch,

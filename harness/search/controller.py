@@ -7,13 +7,14 @@ trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror co
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from harness.execution.protocol import (
+    Decision,
     Ended,
     EpochDone,
     Event,
@@ -25,24 +26,21 @@ from harness.execution.protocol import (
 )
 from harness.records import Failure, TrialRecord, write_record
 from harness.search.definition import Definition
+from harness.search.disk import LEAST_BYTES, Room
 from harness.search.failures import Streak
-from harness.search.progress import Progress
-from harness.search.pruners import build_pruner
+from harness.search.progress import Notes, Progress
+from harness.search.pruners import build_pruner, most_epochs
 from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
+from harness.search.stopping import Stop, Stops
 from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.search.watch import HangWatch
-from harness.space.schema import Choice
 
 ENQUEUED = "harness.enqueued"
-
-
-class Notes(Protocol):
-    """Who copies what has changed in a trial's folder elsewhere; must return at once."""
-
-    def note(self, number: int) -> None: ...
+TICK_S = 0.5  # a signal that arrives while no event does is noticed after so long
+WIND_UP_S = 8.0  # for workers to finish a step and save; then they are cut off
 
 
 class Controller:
@@ -59,6 +57,8 @@ class Controller:
         stamp: versions and commit, written into each record.
         refuse: why a combination must not be drawn although the space allows it, or None.
         clock: monotonic seconds, by which silence is measured.
+        stops: what may end the study early; None: nothing.
+        room: waits where a disk is full; None: for the smallest room, in the study's folder.
     """
 
     def __init__(
@@ -74,6 +74,8 @@ class Controller:
         stamp: Stamp,
         refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        stops: Stops | None = None,
+        room: Room | None = None,
     ) -> None:
         self._study, self._storage, self._definition = study, storage, definition
         self._place, self._executor = place, executor
@@ -88,9 +90,16 @@ class Controller:
         self._watch = HangWatch(definition.config.limits.hang_floor_s, clock)
         self._streak = Streak()
         self._wanted = 0
+        self._stops = stops or Stops()
+        self._room = room or Room([place.paths.root], LEAST_BYTES, progress, self._stops)
+        self._stop: Stop | None = None
+        self._cut_off = 0.0  # when a study that winds up waits no longer
 
-    def run(self, trials: int) -> None:
+    def run(self, trials: int) -> Stop | None:
         """Run until `trials` trials are finished in all, counting those of earlier runs.
+
+        Returns:
+            What stopped it before that; trials may be left running, to be adopted.
 
         Raises:
             StudyStoppedError: the same cause failed three trials in a row.
@@ -98,51 +107,69 @@ class Controller:
         grid = self._sampler.grid_left(self._study)
         self._wanted = trials if grid is None else min(trials, grid)
         self._progress.trials(self.finished(), self._wanted)
-        self._enqueue()
+        self._desk.enqueue()
         left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         waiting = [trial.number for trial in left]
         while True:
-            while len(self._running) < self._executor.slots:
-                if waiting:
-                    self._adopt(waiting.pop(0))
-                elif self.finished() + len(self._running) < self._wanted:
-                    self._begin()
-                else:
-                    break
-            if not self._running:
-                return
-            event = self._executor.next_event(self._watch.left_s())
-            if event is None:
-                self._end_silent()
-            else:
+            self._look_for_stops(waiting)
+            if not self._winds_up:
+                self._fill(waiting)
+            if not self._running or (self._winds_up and time.monotonic() > self._cut_off):
+                return self._stop
+            event = self._executor.next_event(TICK_S)
+            if event is not None:
                 self._on_event(event)
+            elif not self._winds_up:
+                self._end_silent()
+
+    @property
+    def _winds_up(self) -> bool:
+        return self._stop is not None and self._stop.winds_up
+
+    def _look_for_stops(self, waiting: list[int]) -> None:
+        """Notice a reason to stop, once, and ask running trials to wind up if it says so."""
+        if self._winds_up or not (self._running or waiting or self._n_short() > 0):
+            return
+        stop = self._stops.look()
+        if stop is None or (self._stop is not None and not stop.winds_up):
+            return
+        self._stop = stop
+        self._progress.stage(stop.line)
+        if stop.winds_up:
+            self._cut_off = time.monotonic() + WIND_UP_S
+            self._executor.wind_up()
+
+    def _n_short(self) -> int:
+        return self._wanted - self.finished() - len(self._running)
+
+    def _fill(self, waiting: list[int]) -> None:
+        """Give every free slot a trial: those left running first, then new ones."""
+        while len(self._running) < self._executor.slots:
+            if waiting:
+                self._adopt(waiting.pop(0))
+            elif self._stop is None and self._n_short() > 0:
+                self._begin()
+            else:
+                break
 
     def finished(self) -> int:
         """Trials that are complete, pruned or failed; imported ones do not count."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         return len(own_trials(self._study, states))
 
-    def _enqueue(self) -> None:
-        """Hand the space's own configurations to Optuna, once in the life of the study.
-
-        A row that is there twice is trained twice, on two seeds.
-        """
-        if ENQUEUED in self._study.user_attrs:
-            return
-        space = self._definition.space
-        trials = self._study.get_trials(deepcopy=False)
-        n_there = sum("fixed_params" in trial.system_attrs for trial in trials)
-        for row in space.enqueue[n_there:]:  # the first ones, if this was interrupted
-            self._study.enqueue_trial(space.stored(row))
-        self._study.set_user_attr(ENQUEUED, len(space.enqueue))
-
     def _begin(self) -> None:
-        self._set_pruner(self._most_epochs())
-        self._hand_out(self._desk.draw())
+        self._set_pruner(most_epochs(self._definition.space))
+        self._hand_out(self._room.patiently(self._draw))
+
+    def _draw(self) -> Running:
+        """A new trial; before that the one, if any, whose drawing a full disk has interrupted."""
+        rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        half = [row.number for row in rows if row.number not in self._running]
+        return self._desk.adopt(half[0]) if half else self._desk.draw()
 
     def _adopt(self, number: int) -> None:
-        self._set_pruner(self._most_epochs())
-        running = self._desk.adopt(number)
+        self._set_pruner(most_epochs(self._definition.space))
+        running = self._room.patiently(lambda: self._desk.adopt(number))
         if running.record.state != "running":  # it had ended, and Optuna was not told in time
             self._tell(running.record)
         else:
@@ -159,6 +186,10 @@ class Controller:
         if running is None or event.attempt != running.record.attempt:
             return  # a word from a worker of an earlier attempt
         self._watch.heard(event.number)
+        if self._winds_up and _is_put_by(event, running):
+            del self._running[event.number]
+            self._notes.note(event.number)
+            return
         match event:
             case Started():
                 self._change(running, {"device": event.device, "precision": event.precision})
@@ -168,6 +199,8 @@ class Controller:
                 self._on_epoch(running, event)
             case Ended():
                 self._on_end(running, event)
+            case Failed() if event.failure.cause == "disk_full":
+                self._continue_when_there_is_room(running, event.failure)
             case Failed():
                 self._again_or_fail(running, running.attempts.failed(event.failure))
             case Vanished():
@@ -183,14 +216,18 @@ class Controller:
             return self._executor.answer(event.number, "stop")
         trial_id = self._desk.trial_id(event.number)
         # Through the storage a repeated epoch overwrites; Trial.report would keep the first.
-        self._storage.set_trial_intermediate_value(trial_id, event.epoch - 1, value)
+        self._room.patiently(
+            lambda: self._storage.set_trial_intermediate_value(trial_id, event.epoch - 1, value)
+        )
         # After its last epoch a trial has cost all it can cost: it is complete, not pruned.
         last = event.epoch >= running.record.epochs
         self._set_pruner(running.record.epochs)
         prune = not last and optuna.Trial(self._study, trial_id).should_prune()
-        self._executor.answer(event.number, "prune" if prune else "continue")
+        on: Decision = "stop" if self._winds_up and not last else "continue"
+        self._executor.answer(event.number, "prune" if prune else on)
         running.attempts.finished(event.epoch)
         self._watch.epoch(event.number, event.metrics.get("seconds"))
+        self._stops.epoch(event.number, event.metrics)
         self._progress.epoch(running.record, event.metrics)
         return self._notes.note(event.number)
 
@@ -235,6 +272,14 @@ class Controller:
         self._watch.begin(running.record.number)
         self._executor.start(self._desk.task(running))
 
+    def _continue_when_there_is_room(self, running: Running, failure: Failure) -> None:
+        """What could not be written was not reported: the trial goes on from its checkpoint."""
+        number = running.record.number
+        self._room.wait(f"trial {number}: {failure.message.splitlines()[0][:200]}")
+        self._watch.all_heard()
+        self._change(running, {"attempt": running.record.attempt + 1})
+        self._start(running)
+
     def _fail(self, running: Running, failure: Failure) -> None:
         self._finish(running, {"state": "failed", "failure": failure})
 
@@ -246,6 +291,7 @@ class Controller:
         del self._running[record.number]
         self._watch.end(record.number)
         self._keeper.add(record)
+        self._stops.ended(record)
         self._progress.trials(self.finished(), self._wanted)
         self._progress.ended(record, self._keeper.best)
         self._notes.note(record.number)
@@ -253,23 +299,27 @@ class Controller:
 
     def _change(self, running: Running, update: dict[str, Any]) -> None:
         running.record = running.record.model_copy(update=update)
-        write_record(self._place.paths.trial(running.record.number), running.record)
+        paths, record = self._place.paths.trial(running.record.number), running.record
+        self._patiently(lambda: write_record(paths, record))
 
     def _tell(self, record: TrialRecord) -> None:
-        if record.state == "complete":
-            self._study.tell(record.number, record.value, state=TrialState.COMPLETE)
-        elif record.state == "pruned":
-            self._study.tell(record.number, state=TrialState.PRUNED)
-        else:
-            self._study.tell(record.number, state=TrialState.FAIL)
+        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+        state = states.get(record.state, TrialState.FAIL)
+        value = record.value if record.state == "complete" else None
+        self._patiently(lambda: self._study.tell(record.number, value, state=state))
 
-    def _most_epochs(self) -> int:
-        """Epochs of a trial that is not drawn yet; Hyperband sorts trials into brackets by them."""
-        space = self._definition.space
-        parameter = space.by_key.get("train.epochs")
-        if parameter is None:
-            return int(space.constants["train.epochs"])
-        return int(max(parameter.choices) if isinstance(parameter, Choice) else parameter.high)
+    def _patiently(self, write: Callable[[], object]) -> None:
+        """Write, once there is room; who trains meanwhile was not silent, nobody listened."""
+        before = self._room.n_waits
+        self._room.patiently(write)
+        if self._room.n_waits > before:
+            self._watch.all_heard()
 
     def _set_pruner(self, epochs: int) -> None:
         self._study.pruner = build_pruner(self._definition.config.pruner, epochs)
+
+
+def _is_put_by(event: Event, running: Running) -> bool:
+    """Whether a trial of a study that winds up is left to be continued."""
+    stopped = isinstance(event, Ended) and event.outcome == "stopped" and running.verdict is None
+    return stopped or isinstance(event, Vanished)

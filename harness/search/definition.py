@@ -231,9 +231,11 @@ def _continued(
     laid = lay_over(replace(space, fixed=config.fixed), plain, place="--set", legal=legal)
     same = {"fixed": laid.fixed, "taken": stored.get("taken") or {}}
     wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | same, place=place)
-    changes = _differences(config.definition(), wanted.definition())
+    same_place = {"data": wanted.data.model_copy(update={"root": config.data.root})}
+    # The same images may lie elsewhere: split.csv holds their hashes, and they are compared.
+    changes = differences(config.definition(), wanted.model_copy(update=same_place).definition())
     if asked_space is not None:
-        changes += _differences(space.as_dict(), asked_space.as_dict(), "space: ")
+        changes += differences(space.as_dict(), asked_space.as_dict(), "space: ")
     if changes:
         raise ConfigError(
             [
@@ -242,11 +244,12 @@ def _continued(
                 "start a new one: give it another name with --study",
             ]
         )
-    budget = config.model_copy(update={"budget": wanted.budget, "limits": wanted.limits})
-    return Definition(budget, space, begun=True)
+    update = {"budget": wanted.budget, "limits": wanted.limits, "data": wanted.data}
+    return Definition(config.model_copy(update=update), space, begun=True)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One line for each key that differs: `<prefix><key>: <recorded> -> <asked>`."""
     before, after = (flatten(_numbered(json.loads(json.dumps(side)))) for side in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
     return [

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.distributions import distribution_to_json
-from optuna.trial import FrozenTrial, TrialState
 
 from harness import files, strict_yaml
 from harness.config import AUGMENTS, StudyConfig, TrialConfig
@@ -30,10 +28,9 @@ from harness.search.fitting import Fit, fit, study_reasons
 from harness.search.progress import Progress
 from harness.search.repeats import identity
 from harness.search.sampler import distribution_of
-from harness.search.study import IMPORTED
 from harness.settings import flatten
 
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+STATES = ("complete", "pruned")
 MOST_NAMED = 8  # trials of one reason that are named on the console
 
 
@@ -138,14 +135,6 @@ def bring_in(paths: StudyPaths, definition: Definition) -> None:
         write_record(ours, record)  # last: from now on the trial is here
 
 
-def tell_optuna(study: optuna.Study, paths: StudyPaths, definition: Definition) -> None:
-    """Enter the imported trials into Optuna's study, those that are not there yet, in order."""
-    n_planned = sum(len(plan.trials) for plan in definition.config.imports)
-    n_there = len(study.get_trials(deepcopy=False))
-    for number in range(n_there, n_planned):
-        study.add_trial(_row(paths.trial(number), definition))
-
-
 def _study_reasons(
     earlier: StudyPaths, config: StudyConfig, definition: Definition, split: Sequence[SplitRow]
 ) -> list[str]:
@@ -239,23 +228,6 @@ def _taken_over(trial: TrialPaths, definition: Definition, study: str, number: i
         "mlflow_run_id": None,
     }
     return record.model_copy(update=update)
-
-
-def _row(trial: TrialPaths, definition: Definition) -> FrozenTrial:
-    """An imported trial as Optuna holds it."""
-    record, metric = read_record(trial.trial_json), definition.config.objective.metric
-    steps = {int(epoch["epoch"]) - 1: epoch[metric] for epoch in read_epochs(trial)}
-    # As `tell` does: the value of a pruned trial is its last report.
-    last = steps[max(steps)] if steps else None
-    by_key = definition.space.by_key
-    return optuna.trial.create_trial(
-        state=STATES[record.state],
-        value=record.value if record.state == "complete" else last,
-        params=dict(record.params),
-        distributions={key: distribution_of(by_key[key]) for key in record.params},
-        intermediate_values=steps,
-        user_attrs={IMPORTED: record.imported},
-    )
 
 
 def _origin(study: str, record: TrialRecord) -> str:

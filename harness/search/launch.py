@@ -3,8 +3,7 @@
 Nothing is written before every check has passed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from harness.data.sources import find_data, source_folder
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
-from harness.execution.local import LocalExecutor
 from harness.execution.slots import VISIBLE, Slot, plan_slots, visible_gpus
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
@@ -31,22 +29,20 @@ from harness.search.checks import (
     values_of,
     wanted_weights,
 )
-from harness.search.controller import Controller
-from harness.search.definition import Definition, settle, with_budget, write_definition
-from harness.search.images import fill_caches, take_split
-from harness.search.importing import bring_in, check_names, plan_imports, tell_optuna, tell_plan
+from harness.search.definition import Definition, settle, write_definition
+from harness.search.disk import check_room, needed_bytes
+from harness.search.images import take_split
+from harness.search.importing import bring_in, check_names, plan_imports, tell_plan
+from harness.search.lock import leading, refuse_if_led
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
-from harness.search.stamp import take_stamp
-from harness.search.study import leading, open_storage, open_study
-from harness.search.tracking import Mirror
+from harness.search.running import Begun, Refuse, run_trials
+from harness.search.stopping import Signals, Stops
 from harness.search.trials import Place
 from harness.space.reading import find_space
-from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 
 DEFAULT_TRIALS = 20
-Refuse = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,7 @@ class Request:
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
     import_from: Sequence[str] = ()  # names of earlier studies
+    timeout_s: float | None = None  # for this call
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -76,9 +73,17 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     Raises:
         UserError: something must be changed first; nothing was written.
         StudyStoppedError: the same cause failed three trials in a row.
+        StudyInterrupted: a signal arrived; the study can be continued.
     """
+    signals = Signals()
+    with signals.caught():
+        return _launch(request, progress, Stops(signals=signals, timeout_s=request.timeout_s))
+
+
+def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     space = space_of(request)
     paths = request.workspace.study(_name(request, space))
+    refuse_if_led(paths)
     for problem in load_packages():
         progress.stage(problem)
     parts = take_parts(paths, request.parts)
@@ -109,15 +114,16 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
         request.workspace, paths, definition, source, progress, skip_bad=request.skip_bad
     )
     progress.stage(_split_line(split))
-    refuse = _preflight(definition, split, paths, trials, progress, request.space)
+    refuse = _preflight(definition, split, paths, trials, len(slots), progress, request.space)
     definition = _with_imports(request, paths, definition, split, augments, progress)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
             write_definition(paths, definition, split, augments, parts)
-        with_budget(paths, definition.config, trials)
         bring_in(paths, definition)
-        _run(request, paths, definition, root, split, trials, slots, str(device), refuse, progress)
+        place = Place(paths, root, request.workspace.cache, str(device))
+        begun = Begun(request.workspace, definition, place, split, trials, slots, refuse, stops)
+        run_trials(begun, progress)
     return paths
 
 
@@ -126,6 +132,7 @@ def _preflight(
     split: Sequence[SplitRow],
     paths: StudyPaths,
     trials: int,
+    n_slots: int,
     progress: Progress,
     space: str | Mapping[str, Any] | None,
 ) -> Refuse:
@@ -135,6 +142,9 @@ def _preflight(
         return Verdicts(definition.space, Setting.of(definition.config.data, n_train)).refusal
     table = check_networks(definition, n_train, late(progress))
     check_table(table)
+    most = max((entry.verdict.parameters or 0 for entry in table.possible), default=0)
+    n_val = sum(row.role == "val" for row in split)
+    check_room(paths, needed_bytes(definition.config, most, n_val, n_slots))
     where = f"--space {space}" if isinstance(space, str) else f"--study {paths.name}"
     shown = f": harness check {where} shows them" if table.impossible else ""
     progress.stage(f"{table.line()}{shown}")
@@ -145,49 +155,6 @@ def _preflight(
 def _n_finished(paths: StudyPaths) -> int:
     own = (record for record in read_records(paths) if record.imported is None)
     return sum(record.state != "running" for record in own)
-
-
-def _run(
-    request: Request,
-    paths: StudyPaths,
-    definition: Definition,
-    root: Path,
-    split: Sequence[SplitRow],
-    trials: int,
-    slots: Sequence[Slot],
-    device: str,
-    refuse: Refuse,
-    progress: Progress,
-) -> None:
-    workspace = request.workspace
-    storage = open_storage(workspace.optuna_db)
-    study = open_study(storage, paths.name, definition.config)
-    tell_optuna(study, paths, definition)
-    mirror = Mirror(workspace, paths, definition.config)
-    executor = LocalExecutor(paths.worker_log, slots=slots)
-    with _closing(executor.close):
-        controller = Controller(
-            study,
-            storage,
-            definition,
-            Place(paths, root, workspace.cache, device),
-            executor,
-            progress=progress,
-            notes=mirror,
-            stamp=take_stamp(workspace.root),
-            refuse=refuse,
-        )
-        done = controller.finished()
-        progress.stage(_plan_line(done, trials, definition.space))
-        if done < trials:
-            fill_caches(definition, workspace, root, split, progress)
-        try:
-            controller.run(trials)
-        finally:
-            executor.close()
-            mirror.finish()
-            if mirror.error is not None:
-                progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
 
 
 def space_of(request: Request) -> Path | Mapping[str, Any] | None:
@@ -259,27 +226,3 @@ def _slots_line(slots: Sequence[Slot]) -> str:
         return ""
     gpus = dict.fromkeys(slot.environment[VISIBLE] for slot in slots if VISIBLE in slot.environment)
     return f" · {len(slots)} workers" + (f" on GPUs {', '.join(gpus)}" if gpus else "")
-
-
-def _plan_line(done: int, trials: int, space: Space) -> str:
-    parameters = f"space of {len(space.parameters)} parameters"
-    if space.rows:
-        parameters = f"space of {len(space.rows)} rows, each is trained once"
-        if done >= len(space.rows):
-            return f"all {len(space.rows)} rows of the space are trained: nothing to do"
-        if trials > len(space.rows):
-            parameters += f" and then the study ends, though {trials} trials were asked for"
-            trials = len(space.rows)
-    if done >= trials:
-        return f"{done} trials are finished, {trials} were asked for: nothing to do"
-    if done:
-        return f"{parameters} · continues at {done} of {trials} trials"
-    return f"{parameters} · {trials} trials"
-
-
-@contextmanager
-def _closing(close: Callable[[], None]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        close()

@@ -37,6 +37,12 @@ class Progress(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Who copies what has changed in a trial's folder elsewhere; must return at once."""
+
+    def note(self, number: int) -> None: ...
+
+
 class LineProgress:
     """One line per stage and per finished trial: for logs, notebooks and pipes."""
 

@@ -7,6 +7,7 @@ import optuna
 from optuna.pruners import BasePruner
 
 from harness.config import PrunerConfig
+from harness.space.schema import Choice, Space
 
 
 def build_pruner(config: PrunerConfig, epochs: int) -> BasePruner:
@@ -54,3 +55,11 @@ def _percentile(config: PrunerConfig, percentile: float, warmup: int) -> BasePru
         n_warmup_steps=warmup,
         n_min_trials=config.n_min_trials,
     )
+
+
+def most_epochs(space: Space) -> int:
+    """Epochs of a trial that is not drawn yet; Hyperband sorts trials into brackets by them."""
+    parameter = space.by_key.get("train.epochs")
+    if parameter is None:
+        return int(space.constants["train.epochs"])
+    return int(max(parameter.choices) if isinstance(parameter, Choice) else parameter.high)

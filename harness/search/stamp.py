@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.paths import StudyPaths
+from harness.records import TrialRecord, read_records
+
 STAMPED = (
     "segmentation-harness",
     "torch",
@@ -26,6 +29,26 @@ class Stamp:
     versions: dict[str, str]
     git_commit: str | None
 
+    def changes(self, last: TrialRecord | None, device: str) -> str | None:
+        """One line on what differs from the last trial, which may change numbers; None: nothing.
+
+        Args:
+            device: on which trials will be trained, e.g. "cuda (NVIDIA T4)".
+        """
+        if last is None:
+            return None
+        pairs: list[tuple[str, str | None, str | None]] = [
+            (name, last.versions.get(name, "absent"), now)
+            for name, now in self.versions.items()
+            if last.versions
+        ]
+        pairs += [("device", last.device or device, device)]
+        pairs += [("commit", last.git_commit or self.git_commit, self.git_commit)]
+        changed = [f"{name} {old} -> {new}" for name, old, new in pairs if old != new]
+        if not changed:
+            return None
+        return f"since trial {last.number}: {', '.join(changed)}; numbers may differ from before"
+
 
 def take_stamp(workspace: Path) -> Stamp:
     """Read versions from the installed distributions and the commit from git."""
@@ -36,6 +59,12 @@ def take_stamp(workspace: Path) -> Stamp:
         except PackageNotFoundError:
             continue
     return Stamp(versions, _git_commit(workspace))
+
+
+def last_own(paths: StudyPaths) -> TrialRecord | None:
+    """The trial of the highest number that was not imported; None: there is none."""
+    own = [record for record in read_records(paths) if record.imported is None]
+    return own[-1] if own else None
 
 
 def _git_commit(folder: Path) -> str | None:

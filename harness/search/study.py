@@ -1,11 +1,6 @@
-"""A study's place in Optuna: open or create it, find it again by its id, hold it alone."""
+"""A study's place in Optuna: open or create it, find it again by its id."""
 
-import fcntl
-import os
-import socket
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -14,26 +9,41 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.config import StudyConfig
 from harness.errors import UserError
-from harness.paths import StudyPaths
+from harness.search.database import (
+    BUSY_TIMEOUT_S,
+    is_damaged,
+    move_aside,
+    opening,
+    write_ahead,
+)
+from harness.search.mounts import refuse_remote
 
 STUDY_ID = "harness.study_id"
 IMPORTED = "harness.imported"  # of a trial: "<study>/<number>" that it was taken from
-BUSY_TIMEOUT_S = 60
 
 
-def open_storage(database: Path) -> RDBStorage:
-    """The workspace's Optuna database, created if absent, in write-ahead mode."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file from now on
-    finally:
-        connection.close()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return RDBStorage(
-        f"sqlite:///{database}",
-        engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}},
-    )
+def open_storage(database: Path, say: Callable[[str], None] = lambda _: None) -> RDBStorage:
+    """The workspace's Optuna database, created if absent, in write-ahead mode.
+
+    A damaged one is moved aside, which is said; the studies in it are rebuilt from their folders
+    when they are run again.
+
+    Raises:
+        UserError: it would lie on a network or FUSE file system.
+    """
+    refuse_remote(database)
+    with opening(database):
+        if is_damaged(database):
+            aside = move_aside(database)
+            say(
+                f"{database} was damaged: moved to {aside.name}, and rebuilt from the trial folders"
+            )
+        write_ahead(database)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return RDBStorage(
+            f"sqlite:///{database}",
+            engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}},
+        )
 
 
 def open_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.Study:
@@ -67,41 +77,3 @@ def own_trials(
     """
     trials = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in trials if IMPORTED not in trial.user_attrs]
-
-
-@contextmanager
-def leading(paths: StudyPaths) -> Iterator[None]:
-    """Lead a study alone, for as long as the context lasts.
-
-    Raises:
-        UserError: when another process leads it; the message says which.
-    """
-    paths.root.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise UserError(
-                f"study {paths.name} is already running ({lock.read().strip() or 'elsewhere'}); "
-                "wait for it, or stop it first"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)
-
-
-def is_led(paths: StudyPaths) -> bool:
-    """Whether some process leads the study now."""
-    if not paths.lock.exists():
-        return False
-    with paths.lock.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

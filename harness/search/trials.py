@@ -21,6 +21,8 @@ from harness.search.repeats import first_of_each, identity
 from harness.search.sampler import derive_seed, distribution_of, row_of, suggest
 from harness.search.stamp import Stamp
 
+ENQUEUED = "harness.enqueued"  # of a study: how many rows were handed to Optuna
+
 
 @dataclass(frozen=True)
 class Place:
@@ -60,6 +62,20 @@ class TrialDesk:
     definition: Definition
     place: Place
     stamp: Stamp
+
+    def enqueue(self) -> None:
+        """Hand the space's own configurations to Optuna, once in the life of the study.
+
+        A row that is there twice is trained twice, on two seeds.
+        """
+        if ENQUEUED in self.study.user_attrs:
+            return
+        space = self.definition.space
+        trials = self.study.get_trials(deepcopy=False)
+        n_there = sum("fixed_params" in trial.system_attrs for trial in trials)
+        for row in space.enqueue[n_there:]:  # the first ones, if this was interrupted
+            self.study.enqueue_trial(space.stored(row))
+        self.study.set_user_attr(ENQUEUED, len(space.enqueue))
 
     def draw(self) -> Running:
         """A new trial, with its configuration drawn and written down."""

@@ -44,6 +44,11 @@ class HangWatch:
         if number in self._attempts:
             self._attempts[number].heard = self.clock()
 
+    def all_heard(self) -> None:
+        """Nobody has listened for a while, so that silence says nothing."""
+        for attempt in self._attempts.values():
+            attempt.heard = self.clock()
+
     def epoch(self, number: int, seconds: float | None) -> None:
         """It has reported an epoch, which took so long."""
         if number in self._attempts:

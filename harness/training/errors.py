@@ -8,6 +8,10 @@ from harness.errors import HarnessError
 _WORDS = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "MPS backend out of memory")
 
 
+class HaltedError(HarnessError):
+    """Training was asked to stop; it can be continued from the step it came to."""
+
+
 class DivergedError(HarnessError):
     """The loss or the weights are no longer finite numbers; going on is a waste."""
 

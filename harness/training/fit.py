@@ -68,6 +68,7 @@ def fit(
     attempt: int | None = None,
     micro_batch: int | None = None,
     on_micro_batch: Callable[[int], None] = lambda _: None,
+    halt: Callable[[], bool] = lambda: False,
 ) -> FitResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
@@ -81,6 +82,7 @@ def fit(
     Args:
         names: image names by row of split.csv.
         augments: the folder of the files that `data.augment` may name.
+        halt: asked after each step whether to stop there, to be continued.
         on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
         attempt: nothing is written once trial.json names another; None: whatever it says.
         micro_batch: images at once that an earlier attempt came down to; None: whole batches.
@@ -113,7 +115,7 @@ def fit(
         memory=Memory(config.train.batch_size, micro_batch, on_micro_batch),
     )
     with Session(setup, config, objective, paths, resumed, fence) as session:
-        outcome = _train(session, on_epoch)
+        outcome = _train(session, on_epoch, halt)
         if outcome == "stopped":
             session.save()
     fence.check()
@@ -122,13 +124,18 @@ def fit(
     return _result(outcome, session, setup, peak_is_ours)
 
 
-def _train(session: Session, on_epoch: Callable[[Line], Decision]) -> Outcome:
+def _train(
+    session: Session, on_epoch: Callable[[Line], Decision], halt: Callable[[], bool]
+) -> Outcome:
     """Report the epochs that were done before, then train those that are left."""
     known = list(session.log)
     while True:
         if not known and session.is_over:
             return "complete"
-        match on_epoch(known.pop(0) if known else session.next_epoch()):
+        line = known.pop(0) if known else session.next_epoch(halt)
+        if line is None:
+            return "stopped"
+        match on_epoch(line):
             case "prune":
                 return "pruned"
             case "stop":
@@ -157,8 +164,9 @@ def _result(outcome: Outcome, session: Session, setup: Setup, peak_is_ours: bool
         "cost/parameters": float(setup.n_parameters),
         "cost/gflops": setup.gflops,
         "cost/seconds": math.fsum(line["seconds"] for line in session.log),
-        "cost/ms_per_image": session.ms_per_image,
     }
+    if not math.isnan(session.ms_per_image):  # no epoch was finished
+        costs["cost/ms_per_image"] = session.ms_per_image
     if peak_is_ours:
         costs["cost/peak_mb"] = peak_memory_mb(setup.device)
     return FitResult(

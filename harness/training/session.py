@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from harness.config import ObjectiveConfig, TrialConfig
 from harness.errors import ConfigError
 from harness.paths import TrialPaths
 from harness.training.checkpoint import Checkpoints
+from harness.training.errors import HaltedError
 from harness.training.fence import Fence
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
 from harness.training.resume import Line, Resumed, cut_log, identity, remove_torn
@@ -53,6 +55,7 @@ class Session:
         self._fence = fence
         self._checkpoints = Checkpoints(paths, fence.check)
         self._saved_epoch, self._saved_at = 0, time.monotonic()
+        self._part_s = 0.0  # seconds in the epoch that is not finished, before this process
         self.log: list[Line] = []
         self.best: Best | None = None
         self.ms_per_image = math.nan
@@ -75,8 +78,14 @@ class Session:
             patience is not None and waited >= patience
         )
 
-    def next_epoch(self) -> Line:
+    def next_epoch(self, halt: Callable[[], bool]) -> Line | None:
         """Train and validate one epoch, log it, and begin to save it if the last save is old.
+
+        Args:
+            halt: asked after each step whether to stop.
+
+        Returns:
+            Its line; None if it was stopped on the way, which `save` then keeps.
 
         Raises:
             DivergedError: loss or metrics are not finite.
@@ -84,12 +93,18 @@ class Session:
             StaleAttemptError: another attempt at this trial has begun.
         """
         begun, epoch = time.monotonic(), self.epochs_done + 1
-        trained = self._trainer.epoch(epoch)
-        validation = self._setup.validate_epoch(epoch)
+        try:
+            trained = self._trainer.epoch(epoch, halt)
+            validation = self._setup.validate_epoch(epoch, halt)
+        except HaltedError:
+            self._part_s += time.monotonic() - begun
+            return None
+        self._trainer.part = None
         metrics = summarise(validation.scores, self._setup.images.data)
         self.ms_per_image = validation.ms_per_image
         line: Line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
-        line |= {"seconds": time.monotonic() - begun, **trained, **metrics}
+        line |= {"seconds": self._part_s + time.monotonic() - begun, **trained, **metrics}
+        self._part_s = 0.0
         self._remember(line, validation.scores)
         self._fence.check()
         files.append_line(self._paths.epochs_jsonl, line)
@@ -100,8 +115,8 @@ class Session:
         return line
 
     def save(self) -> None:
-        """Begin to write a checkpoint of the last epoch, in the background, if there is none."""
-        if self._saved_epoch < self.epochs_done:
+        """Begin to write a checkpoint as things stand, in the background, if there is none."""
+        if self._saved_epoch < self.epochs_done or self._trainer.part is not None:
             self._checkpoints.save(self._state())
             self._saved_epoch, self._saved_at = self.epochs_done, time.monotonic()
 
@@ -135,25 +150,31 @@ class Session:
         return sign * self.value(line) < sign * self.value(other)
 
     def _state(self) -> dict[str, Any]:
-        assert self.best is not None
         return {
             "epoch": self.epochs_done,
+            "part_s": self._part_s,
             "identity": identity(self._config, self._setup.seed),
             "trainer": self._trainer.state(),
-            "best": {
-                "line": self.best.line,
-                "entries": entries_of(self.best.scores),
-                "others": {k: v.tolist() for k, v in self.best.scores.others.items()},
-                "weights": self.best.weights,
-            },
+            "best": None if self.best is None else _stored(self.best),
             "ms_per_image": self.ms_per_image,
         }
 
     def _continue(self, resumed: Resumed) -> None:
         self._trainer.load(resumed.state["trainer"])
+        self._part_s = resumed.state.get("part_s", 0.0)
         best = resumed.state["best"]
-        scores = from_entries(best["entries"], best.get("others", {}))
-        self.best = Best(best["line"], scores, best["weights"])
+        if best is not None:  # the first epoch is done
+            scores = from_entries(best["entries"], best.get("others", {}))
+            self.best = Best(best["line"], scores, best["weights"])
         self.ms_per_image = resumed.state["ms_per_image"]
         self.log = list(resumed.log)
         self._saved_epoch = self.epochs_done
+
+
+def _stored(best: Best) -> dict[str, Any]:
+    return {
+        "line": best.line,
+        "entries": entries_of(best.scores),
+        "others": {k: v.tolist() for k, v in best.scores.others.items()},
+        "weights": best.weights,
+    }

@@ -1,6 +1,6 @@
 """Everything a training stands on, made from its configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Setup:
         *,
         keep: Sequence[int] | NDArray[np.integer] = (),
         metrics: Sequence[Part] = (),
+        halt: Callable[[], bool] = lambda: False,
     ) -> Validation:
         """Score the weights as they stand; probabilities of the images `keep` are kept."""
         return self.memory.fit(
@@ -71,14 +72,15 @@ class Setup:
                 batch_size=at_once,
                 keep=keep,
                 metrics=metrics,
+                halt=halt,
             )
         )
 
-    def validate_epoch(self, epoch: int) -> Validation:
+    def validate_epoch(self, epoch: int, halt: Callable[[], bool]) -> Validation:
         """Score all validation images, and draw two of them in four of the epochs."""
         drawn = epoch in artifacts.overlay_epochs(self.epochs)
         shown = artifacts.overlay_indices(self.images) if drawn else ()
-        validation = self.validate(self.images.val, keep=shown, metrics=self.metrics)
+        validation = self.validate(self.images.val, keep=shown, metrics=self.metrics, halt=halt)
         if drawn:
             artifacts.write_overlays(
                 self.paths, epoch, self.images, validation.probabilities, validation.decisions

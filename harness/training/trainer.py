@@ -12,7 +12,7 @@ from harness.config import TrialConfig
 from harness.data.batches import TrainBatches
 from harness.data_config import StudyDataConfig
 from harness.training.device import Precision
-from harness.training.errors import DivergedError
+from harness.training.errors import DivergedError, HaltedError
 from harness.training.gradients import Gradients
 from harness.training.losses import build_loss
 from harness.training.memory import Memory
@@ -29,6 +29,7 @@ class Trainer:
     Attributes:
         network: what the optimiser changes.
         judged: what is validated and saved: the moving average if there is one, else `network`.
+        part: how far an epoch that is not finished has come; None between epochs.
     """
 
     def __init__(
@@ -67,13 +68,17 @@ class Trainer:
         )
         decay = config.train.ema_decay
         self._average = None if decay is None else MovingAverage(network, decay)
+        self.part: dict[str, Any] | None = None
 
     @property
     def judged(self) -> nn.Module:
         return self.network if self._average is None else self._average.network
 
-    def epoch(self, n: int) -> dict[str, float]:
+    def epoch(self, n: int, halt: Callable[[], bool] = lambda: False) -> dict[str, float]:
         """Train epoch `n`, from 1; the same numbers whichever process trained the ones before.
+
+        Args:
+            halt: asked after each step whether to stop; `state` then holds the place.
 
         Returns:
             train/loss, the mean over steps, and train/loss_<part> where there are several;
@@ -83,21 +88,34 @@ class Trainer:
             DivergedError: the loss is not finite.
             ConfigError: the network cannot train on so small a batch.
             TooLargeError: the device's memory does not hold the smallest part of a batch.
+            HaltedError: `halt` said so.
         """
-        totals: dict[str, Tensor] = {}
-        for k, values in enumerate(self.steps(n)):
+        begun = self.part if self.part is not None and self.part["epoch"] == n else None
+        done = 0 if begun is None else begun["steps"]
+        totals: dict[str, Tensor] = {} if begun is None else begun["totals"]
+        for k, values in enumerate(self.steps(n, done), start=done):
             totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
             if k % _CHECK_EVERY == 0:
                 _check_finite(values, n, self._loss.weights)
+            if halt():
+                self.part = self._part(n, k + 1, totals)
+                raise HaltedError(f"stopped after step {k + 1} of epoch {n}")
+        self.part = self._part(n, len(self._batches), totals)
         _check_finite(totals, n, self._loss.weights)
         means = {f"train/{name}": float(v) / len(self._batches) for name, v in totals.items()}
         return means | self._rates(n)
 
-    def steps(self, n: int) -> Iterator[dict[str, Tensor]]:
-        """Train epoch `n`, from 1, giving each step's loss and its parts, not yet waited for."""
+    def steps(self, n: int, done: int = 0) -> Iterator[dict[str, Tensor]]:
+        """Train epoch `n`, from 1, giving each step's loss and its parts, not yet waited for.
+
+        Args:
+            done: steps that `part` says are done already.
+        """
         torch.manual_seed(epoch_seed(self._seed, n))
+        if done and self.part is not None:
+            set_random_states(self.part["random"], self._device)
         train_mode(self.network, encoder_frozen=self._is_frozen(n))
-        for k, (images, masks) in enumerate(self._batches.epoch(n)):
+        for k, (images, masks) in enumerate(self._batches.epoch(n, done), start=done):
             yield self._step((n - 1) * len(self._batches) + k, images, masks)
 
     def follow(self, schedule: Rates) -> None:
@@ -111,6 +129,7 @@ class Trainer:
             "average": None if self._average is None else self._average.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "part": self.part,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -120,6 +139,14 @@ class Trainer:
             self._average.network.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+        self.part = state.get("part")
+        if self.part is not None:
+            totals = {name: value.to(self._device) for name, value in self.part["totals"].items()}
+            self.part = self.part | {"totals": totals}
+
+    def _part(self, epoch: int, steps: int, totals: dict[str, Tensor]) -> dict[str, Any]:
+        random = random_states(self._device)
+        return {"epoch": epoch, "steps": steps, "totals": totals, "random": random}
 
     def _is_frozen(self, epoch: int) -> bool:
         return epoch <= self._config.train.freeze_encoder_epochs
@@ -129,7 +156,8 @@ class Trainer:
         encoder = {"optim/encoder_lr": rates["encoder"]} if "encoder" in rates else {}
         if encoder and self._is_frozen(epoch):
             encoder = {"optim/encoder_lr": 0.0}
-        return {"optim/lr": rates["rest"], **encoder}
+        # A network of the user's own may be all encoder.
+        return {"optim/lr": rates.get("rest", rates.get("encoder", 0.0)), **encoder}
 
     def _step(self, step: int, images: Images, masks: NDArray[np.uint8]) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
@@ -153,6 +181,25 @@ class Trainer:
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of torch's random numbers (dropout, stochastic depth) in one epoch; 0: weights."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def random_states(device: torch.device) -> list[Tensor]:
+    """What torch draws from next: on the CPU, and on the device if it has numbers of its own."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return states
+
+
+def set_random_states(states: list[Tensor], device: torch.device) -> None:
+    """Go on with what `random_states` gave; on another kind of device only the CPU's."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps" and len(states) > 1:
+        torch.mps.set_rng_state(states[1])
 
 
 def _check_finite(values: dict[str, Tensor], epoch: int, parts: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """Validation: one network, the validation images, the sums behind every metric."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from harness.data.cache import ImageCache
 from harness.data_config import VOID, StudyDataConfig
 from harness.parts import Part
 from harness.training.checks import may_be_void
-from harness.training.errors import DivergedError
+from harness.training.errors import DivergedError, HaltedError
 from harness.training.metrics import Entry, ImageScores, from_entries
 from harness.training.normalise import Normalise, to_device
 from harness.training.part_metrics import measure
@@ -55,6 +55,7 @@ def validate(
     batch_size: int,
     keep: Sequence[int] | NDArray[np.integer] = (),
     metrics: Sequence[Part] = (),
+    halt: Callable[[], bool] = lambda: False,
 ) -> Validation:
     """Score a network, in evaluation mode and fp32, on the images `indices` of a cache.
 
@@ -66,8 +67,10 @@ def validate(
         names: image names by row.
         keep: the indices whose probabilities are wanted.
         metrics: of the user's own, which are computed beside the sums.
+        halt: asked before each batch whether to stop.
 
     Raises:
+        HaltedError: `halt` said so.
         DivergedError: the network's answers are not finite.
         ConfigError: one of `metrics` failed.
     """
@@ -78,6 +81,8 @@ def validate(
     decisions: dict[int, NDArray[np.uint8]] = {}
     with torch.inference_mode(), exact_fp32():
         for start in range(0, len(indices), batch_size):
+            if halt():
+                raise HaltedError("stopped during the validation")
             batch = np.asarray(indices[start : start + batch_size], np.int64)
             logits, seconds = _timed(network, normalise(cache.images[batch], device))
             times.append(1000 * seconds / len(batch))

@@ -13,7 +13,9 @@ from harness.paths import StudyPaths, TrialPaths
 from harness.records import TrialRecord
 from harness.search.controller import Controller
 from harness.search.definition import Definition
+from harness.search.disk import Room
 from harness.search.stamp import Stamp
+from harness.search.stopping import Stops
 from harness.search.study import open_storage, open_study
 from harness.search.trials import Place
 from harness.space.reading import space_from_dict
@@ -36,6 +38,7 @@ class FakeExecutor:
         self._tasks: dict[int, TrialTask] = {}
         self.started: list[TrialTask] = []
         self.asked: list[tuple[int, int]] = []
+        self.wound_up = 0
 
     @property
     def slots(self) -> int:
@@ -64,6 +67,9 @@ class FakeExecutor:
     def abandon(self, number: int) -> str:
         self._tasks.pop(number, None)
         return "the stacks"
+
+    def wind_up(self) -> None:
+        self.wound_up += 1
 
     def close(self) -> None:
         self._tasks.clear()
@@ -135,6 +141,8 @@ def controller_of(
     silence: Silence | None = None,
     refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
     clock: Callable[[], float] = lambda: 0.0,
+    stops: Stops | None = None,
+    room: Room | None = None,
 ) -> Controller:
     """A controller of study `s` in the workspace `root`, as launch would make it."""
     paths = StudyPaths(root / "studies" / "s")
@@ -152,6 +160,8 @@ def controller_of(
         stamp=Stamp({"python": "3"}, None),
         refuse=refuse,
         clock=clock,
+        stops=stops,
+        room=room,
     )
 
 

@@ -10,7 +10,8 @@ from harness.paths import StudyPaths
 from harness.records import Failure, read_epochs, read_record, read_records
 from harness.report.tables import load_study
 from harness.search.definition import Definition
-from harness.search.importing import bring_in, check_names, summary_of, tell_optuna
+from harness.search.importing import bring_in, check_names, summary_of
+from harness.search.rebuild import enter_missing
 from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.study import own_trials
@@ -36,7 +37,7 @@ def old(study: Builder) -> Builder:
 
 def in_memory(paths: StudyPaths, definition: Definition) -> optuna.Study:
     study = optuna.create_study(direction="minimize")
-    tell_optuna(study, paths, definition)
+    enter_missing(study, paths, definition)
     return study
 
 
@@ -82,7 +83,7 @@ def test_optuna_has_states_steps_and_the_new_distributions(old: Builder) -> None
     assert complete.user_attrs == {"harness.imported": "old/0"}
     assert complete.distributions == {"loss.dice": optuna.distributions.FloatDistribution(0, 10)}
     assert own_trials(study) == []
-    tell_optuna(study, paths, definition)
+    enter_missing(study, paths, definition)
     assert len(study.trials) == 3, "telling again must change nothing"
 
 
@@ -98,7 +99,7 @@ def test_a_kill_during_the_import_is_made_good(old: Builder, n_copied: int, n_to
     killed = optuna.create_study()
     killed.add_trials(study.trials[:n_told])
     bring_in(paths, new_definition(paths, None))  # as recorded in study.yaml
-    tell_optuna(killed, paths, definition)
+    enter_missing(killed, paths, definition)
     assert read_records(paths) == whole
     assert [t.params for t in killed.trials] == [t.params for t in study.trials]
 
@@ -125,7 +126,7 @@ def test_imported_trials_do_not_count_and_numbers_go_on(old: Builder) -> None:
     bring_in(paths, definition)
     executor, silence = FakeExecutor(lambda task: [0.5] * 4), Silence()
     controller = controller_of(old.root, definition, executor, silence)
-    tell_optuna(controller._study, paths, definition)
+    enter_missing(controller._study, paths, definition)
     controller.run(2)
     assert [task.number for task in executor.started] == [3, 4]
     assert controller.finished() == 2
@@ -141,7 +142,7 @@ def test_seeds_follow_from_the_number_alone(old: Builder, tmp_path: Path) -> Non
         controller = controller_of(root, definition, executor)
         if root == old.root:
             bring_in(StudyPaths(root / "studies" / "s"), definition)
-            tell_optuna(controller._study, StudyPaths(root / "studies" / "s"), definition)
+            enter_missing(controller._study, StudyPaths(root / "studies" / "s"), definition)
         controller.run(n_trials)
         assert executor.started[-1].number == 3
         seeds.append(executor.started[-1].seed)

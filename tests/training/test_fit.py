@@ -32,6 +32,7 @@ def run(
     seed: int = 1,
     objective: ObjectiveConfig = LOSS,
     cache: ImageCache | None = None,
+    halt: Callable[[], bool] = lambda: False,
     **changes: Any,
 ) -> FitResult:
     config = settings(**changes)
@@ -46,6 +47,7 @@ def run(
         precision="fp32",
         objective=objective,
         on_epoch=answers,
+        halt=halt,
     )
 
 

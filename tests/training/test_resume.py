@@ -1,5 +1,7 @@
 """A training that is interrupted and continued gives the numbers of one that is not."""
 
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,43 @@ def test_stopped_training_goes_on_bit_by_bit(
     assert numbers(parted) == numbers(tmp_path / "whole")
     assert lasting(again) == lasting(whole)
     assert leftovers(parted) == leftovers(tmp_path / "whole")
+
+
+def halting(*after: int) -> Callable[[], bool]:
+    """Says stop when asked for so many times in all; it is asked after steps and in validation."""
+    asked = count(1)
+    return lambda: next(asked) in after
+
+
+@pytest.mark.parametrize("variant", ["plain", "dropout", "average", "momentum", "frozen"])
+def test_training_stopped_within_epochs_goes_on_bit_by_bit(
+    pictures: Pictures, tmp_path: Path, variant: str
+) -> None:
+    """11 images of 20 are trained on, 4 at a time: 3 steps an epoch; 7 are validated, in 2."""
+    changes = {"train__epochs": 3, "train__checkpoint_s": 1e9, **VARIANTS[variant]}
+    whole = run(pictures, tmp_path / "whole", **changes)
+    parted = tmp_path / "parted"
+    seen: list[int] = []
+    for stop in (1, 1, 4, 2, 3, 7, 1):  # steps and validations from where it was stopped before
+        halted = run(pictures, parted, halt=halting(stop), **changes)
+        assert halted.outcome == "stopped"
+        seen.append(len(read_epochs(TrialPaths(parted))))
+    again = run(pictures, parted, **changes)
+    assert seen == sorted(seen) and seen[0] == 0 and seen[-1] >= 1
+    assert numbers(parted) == numbers(tmp_path / "whole")
+    assert lasting(again) == lasting(whole)
+    assert leftovers(parted) == leftovers(tmp_path / "whole")
+
+
+def test_late_checkpoint_is_written_when_training_is_stopped(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"train__epochs": 4, "train__checkpoint_s": 1e9}
+    run(pictures, tmp_path, halt=halting(12), **changes)  # in the third epoch
+    assert checkpoint_epoch(TrialPaths(tmp_path)) == 2
+    seen: list[Line] = []
+    run(pictures, tmp_path, lambda line: seen.append(line) or "stop", **changes)  # type: ignore[func-returns-value]
+    assert checkpoint_epoch(TrialPaths(tmp_path)) == 2
 
 
 class Killed(BaseException):

@@ -1,0 +1,140 @@
+"""A study whose definition is settled: its index, its mirror and its workers, until it stops."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.data.splits import SplitRow
+from harness.errors import StudyInterrupted
+from harness.execution.local import LocalExecutor
+from harness.execution.slots import Slot
+from harness.paths import Workspace
+from harness.search.budget import Spending
+from harness.search.controller import Controller
+from harness.search.definition import Definition, with_budget
+from harness.search.disk import LEAST_BYTES, Room
+from harness.search.images import fill_caches
+from harness.search.progress import Progress
+from harness.search.rebuild import open_index
+from harness.search.stamp import last_own, take_stamp
+from harness.search.stopping import Stop, Stops
+from harness.search.study import open_storage
+from harness.search.tracking import Mirror
+from harness.search.trials import Place
+from harness.space.schema import Space
+from harness.training.device import describe
+
+FAREWELL_S, HASTY_S = 120.0, 1.0  # for MLflow to catch up, at the end and after a signal
+Refuse = Callable[[Mapping[str, Any]], str | None]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A study that this process leads.
+
+    Attributes:
+        trials: finished ones in all, that are asked for.
+        slots: where trials run at once.
+        refuse: why a combination must not be drawn although the space allows it, or None.
+        stops: what may end it early.
+    """
+
+    workspace: Workspace
+    definition: Definition
+    place: Place
+    split: Sequence[SplitRow]
+    trials: int
+    slots: Sequence[Slot]
+    refuse: Refuse
+    stops: Stops
+
+
+def run_trials(begun: Begun, progress: Progress) -> None:
+    """Train until so many trials are finished, or something stops the study.
+
+    Raises:
+        StudyStoppedError: the same cause failed three trials in a row.
+        StudyInterrupted: a signal arrived; the study can be continued.
+    """
+    paths, config = begun.place.paths, begun.definition.config
+    storage = open_storage(begun.workspace.optuna_db, progress.stage)
+    study = open_index(storage, paths, begun.definition, progress.stage)
+    with_budget(paths, config, begun.trials)
+    begun.stops.spending = Spending(paths, config)
+    stamp = take_stamp(begun.workspace.root)
+    device = describe(torch.device(begun.place.device))
+    if (changed := stamp.changes(last_own(paths), device)) is not None:
+        progress.stage(changed)
+    mirror = Mirror(begun.workspace, paths, config)
+    executor = LocalExecutor(paths.worker_log, slots=begun.slots)
+    with _closing(executor.close):
+        folders = [paths.root, begun.workspace.root]
+        controller = Controller(
+            study,
+            storage,
+            begun.definition,
+            begun.place,
+            executor,
+            progress=progress,
+            notes=mirror,
+            stamp=stamp,
+            refuse=begun.refuse,
+            stops=begun.stops,
+            room=Room(folders, LEAST_BYTES, progress, begun.stops),
+        )
+        done = controller.finished()
+        progress.stage(_plan_line(done, begun.trials, begun.definition.space))
+        if done < begun.trials:
+            root = begun.place.data_root
+            fill_caches(begun.definition, begun.workspace, root, begun.split, progress)
+        stop = _until_stopped(begun, controller, executor, mirror, progress)
+    if stop is not None:
+        progress.stage(f"{controller.finished()} of {begun.trials} trials are finished")
+        if stop.signal is not None:
+            raise StudyInterrupted(stop.signal)
+
+
+def _until_stopped(
+    begun: Begun,
+    controller: Controller,
+    executor: LocalExecutor,
+    mirror: Mirror,
+    progress: Progress,
+) -> Stop | None:
+    stop = None
+    try:
+        with begun.stops.asking():
+            stop = controller.run(begun.trials)
+    finally:
+        executor.close()
+        mirror.finish(FAREWELL_S if stop is None or stop.signal is None else HASTY_S)
+        if mirror.error is not None:
+            progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
+    return stop
+
+
+def _plan_line(done: int, trials: int, space: Space) -> str:
+    parameters = f"space of {len(space.parameters)} parameters"
+    if space.rows:
+        parameters = f"space of {len(space.rows)} rows, each is trained once"
+        if done >= len(space.rows):
+            return f"all {len(space.rows)} rows of the space are trained: nothing to do"
+        if trials > len(space.rows):
+            parameters += f" and then the study ends, though {trials} trials were asked for"
+            trials = len(space.rows)
+    if done >= trials:
+        return f"{done} trials are finished, {trials} were asked for: nothing to do"
+    if done:
+        return f"{parameters} · continues at {done} of {trials} trials"
+    return f"{parameters} · {trials} trials"
+
+
+@contextmanager
+def _closing(close: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        close()
