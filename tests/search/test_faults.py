@@ -13,7 +13,7 @@ import pytest
 
 from harness.api import Study, run_study
 from harness.execution.local import LocalExecutor
-from harness.execution.protocol import Decision
+from harness.execution.protocol import EpochDone, Event
 from harness.execution.slots import Slot
 from harness.records import read_epochs
 from harness.search.watch import HangWatch
@@ -84,24 +84,30 @@ def test_every_failure_is_sorted_and_the_study_finishes(
 
 
 class StormExecutor(LocalExecutor):
-    """Kills a worker after each of `kills` answers, at a seeded moment of the next epoch."""
+    """Kills a worker after each of `kills` new epochs, at a seeded moment of the next ones."""
 
     def __init__(self, log: Any, *, slots: Sequence[Slot], module: str, kills: int) -> None:
         super().__init__(log, slots=slots, module=module)
         self._random = random.Random(11)
-        self._fatal = set(self._random.sample(range(1, 220), kills))
-        self._answers, self.killed = 0, 0
+        self._fatal = set(self._random.sample(range(1, 230), kills))
+        self._epochs: set[tuple[int, int]] = set()
         self._timers: list[threading.Timer] = []
+        self.killed = 0
 
-    def answer(self, number: int, decision: Decision) -> None:
-        (held,) = self._holding(number)
-        super().answer(number, decision)
-        self._answers += 1
-        if self._answers in self._fatal:
-            process = held._process
-            assert process is not None
+    def next_event(self, timeout_s: float | None = None) -> Event | None:
+        event = super().next_event(timeout_s)
+        if isinstance(event, EpochDone) and (event.number, event.epoch) not in self._epochs:
+            self._epochs.add((event.number, event.epoch))
+            if len(self._epochs) in self._fatal:
+                self._kill_soon(event.number)
+        return event
+
+    def _kill_soon(self, number: int) -> None:
+        for held in self._holding(number):
+            assert held._process is not None
             self.killed += 1
-            self._timers.append(threading.Timer(self._random.uniform(0, 0.15), process.kill))
+            delay_s = self._random.uniform(0, 0.4)
+            self._timers.append(threading.Timer(delay_s, held._process.kill))
             self._timers[-1].start()
 
     def close(self) -> None:
