@@ -5,7 +5,8 @@ HarnessError
 │   ├── ConfigError      a space, study or trial configuration: every problem at once
 │   ├── DataError        images, masks, splits, archives
 │   └── WeightsError     pretrained weights that cannot be had
-└── StudyStoppedError    the study stopped itself and says why: exit code 1
+├── StudyStoppedError    the study stopped itself and says why: exit code 1
+└── TrackingError        MLflow cannot be reached or did not take everything: exit code 1
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,10 @@ class WeightsError(UserError):
 
 class StudyStoppedError(HarnessError):
     """The study ended itself: the same cause failed several trials in a row."""
+
+
+class TrackingError(HarnessError):
+    """MLflow cannot be reached, or did not take everything. Nothing is lost: it is a mirror."""
 
 
 def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:

@@ -67,6 +67,14 @@ def run(
         typer.Option(help="Column of a CSV space left out; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
+    ] = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),
@@ -96,6 +104,8 @@ def run(
             label=label or (),
             ignore=ignore or (),
             device=device,
+            tracking_uri=tracking_uri,
+            experiment=experiment,
             workspace=workspace,
             progress=progress,
         )

@@ -38,6 +38,7 @@ from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.stamp import take_stamp
 from harness.search.study import leading, open_storage, open_study
+from harness.search.tracker import Tracker, find_tracker
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
 from harness.space.reading import find_space
@@ -64,6 +65,8 @@ class Request:
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
     import_from: Sequence[str] = ()  # names of earlier studies
+    tracking_uri: str | None = None  # of another MLflow store than the workspace's own
+    experiment: str | None = None  # name of the study's experiment there
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -157,7 +160,7 @@ def _run(
     storage = open_storage(workspace.optuna_db)
     study = open_study(storage, paths.name, definition.config)
     tell_optuna(study, paths, definition)
-    mirror = Mirror(workspace, paths, definition.config)
+    mirror = Mirror(_tracker(request, paths, definition), paths, definition.config, progress.stage)
     executor = LocalExecutor(paths.worker_log)
     with _closing(executor.close):
         controller = Controller(
@@ -175,13 +178,25 @@ def _run(
         progress.stage(_plan_line(done, trials, definition.space))
         if done < trials:
             fill_caches(definition, workspace, root, split, progress)
+        if not done:  # later nothing that MLflow says is worth stopping for
+            mirror.check()
         try:
             controller.run(trials)
         finally:
             executor.close()
-            mirror.finish()
-            if mirror.error is not None:
-                progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
+            behind = mirror.finish()
+            if behind:
+                progress.stage(behind)
+
+
+def _tracker(request: Request, paths: StudyPaths, definition: Definition) -> Tracker:
+    return find_tracker(
+        request.workspace,
+        paths,
+        str(definition.config.id),
+        uri=request.tracking_uri,
+        experiment=request.experiment,
+    )
 
 
 def space_of(request: Request) -> Path | Mapping[str, Any] | None:
