@@ -37,7 +37,7 @@ class Runs:
             if run.info.run_id != kept:
                 self._client.delete_run(run.info.run_id)
 
-    def epochs(self, run_id: str, metric: str) -> dict[int, int]:
+    def steps(self, run_id: str, metric: str) -> dict[int, int]:
         """The steps of a metric that are there, with their times."""
         history = self._client.get_metric_history(run_id, metric)
         return {one.step: one.timestamp for one in history}

@@ -11,8 +11,9 @@ from mlflow.entities import Metric, RunTag
 
 from harness import strict_yaml
 from harness.config import StudyConfig
+from harness.errors import ConfigError
 from harness.paths import StudyPaths, TrialPaths
-from harness.records import TrialRecord, read_epochs, read_record
+from harness.records import TrialRecord, read_epochs, read_record, read_records
 from harness.search.mirrored import (
     Best,
     best_so_far,
@@ -93,7 +94,6 @@ class StudyWriter:
     def copy_study(self) -> None:
         """Definition, split, tables and report, as artifacts of the study's own run."""
         self._runs.remove_others(STUDY_RUN, self._parent)
-        self._best = None
         self._send_best()
         for path in (
             self._paths.study_yaml,
@@ -136,7 +136,7 @@ class StudyWriter:
         run = self._runs.find(wanted)
         known = {}
         if run is not None:
-            known = self._runs.epochs(run.info.run_id, self._config.objective.metric)
+            known = self._runs.steps(run.info.run_id, self._config.objective.metric)
         else:
             tags = {TRIAL_TAG: f"{self._paths.name}/{record.number}", ROLE_TAG: "trial"}
             tags |= {"mlflow.parentRunId": self._parent} | label_tags(record.labels)
@@ -207,13 +207,22 @@ class StudyWriter:
 
     def _send_best(self, record: TrialRecord | None = None) -> None:
         """The best value so far, on the study's run; of all trials unless they are there."""
+        objective = self._config.objective
+        key = objective.metric.replace("val/", "best/")
         if record is not None and self._best is not None:
-            points = list(best_so_far([record], self._config.objective, self._best))
+            points = list(best_so_far([record], objective, self._best))
+            known: dict[int, int] = {}
         else:
-            records = (read_record(trial.trial_json) for trial in self._paths.all_trials())
-            points = list(best_so_far(records, self._config.objective))
-        key = self._config.objective.metric.replace("val/", "best/")
-        metrics = [Metric(key, p.value, milliseconds(p.ended) or 0, p.number) for p in points]
+            try:
+                points = list(best_so_far(read_records(self._paths), objective))
+            except ConfigError:  # without a damaged trial, which is told of, the curve is another
+                return
+            known = self._runs.steps(self._parent, key)
+        self._best = points[-1] if points else self._best
+        metrics = [
+            Metric(key, point.value, milliseconds(point.ended) or 0, point.number)
+            for point in points
+            if point.number not in known
+        ]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(self._parent, metrics=metrics[start : start + BATCH])
-        self._best = points[-1] if points else self._best

@@ -41,12 +41,14 @@ class Shipper:
 
     def open(self) -> bool:
         """Connect, and make experiment and run of the study if they are absent."""
-        return self._try(lambda: self._opened())
+        return self._try(self._opened)
 
     def copy(self, number: int) -> bool:
         """Bring the run of a trial, or of the STUDY, up to its folder; whether that worked."""
         done = self._try(lambda: self._copy(number))
         (self.behind.discard if done else self.behind.add)(number)
+        if done and not self.behind:
+            self.error = None
         return done
 
     def way_out(self) -> str:
@@ -85,8 +87,6 @@ class Shipper:
             self.failures += 1
             return False
         self.failures = 0
-        if not self.behind:
-            self.error = None
         return True
 
 

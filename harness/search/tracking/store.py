@@ -19,8 +19,12 @@ from harness.search.tracker import Tracker, redacted
 STUDY_TAG = "harness.study_id"
 KIND_TAG = "mlflow.experimentKind"
 BUSY_TIMEOUT_S = 60
-# One call against a dead server takes four minutes by MLflow's own settings.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+SETTINGS = {
+    # One call against a dead server takes four minutes by MLflow's own settings.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
+}
 LONGEST_MESSAGE = 400
 
 # MLflow keeps one engine per address as long as the process lives, and with it a file that was
@@ -32,7 +36,8 @@ def open_client(tracker: Tracker, tell: Callable[[str], None]) -> mlflow.MlflowC
     """A client of the store; the workspace's own database is made if it is absent or damaged."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for variable, value in PATIENCE.items():
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else: every retry
+    for variable, value in SETTINGS.items():
         os.environ.setdefault(variable, value)
     if tracker.database is None:
         return mlflow.MlflowClient(tracker.uri)
@@ -151,7 +156,7 @@ def _is_refusal(error: MlflowException) -> bool:
 @contextlib.contextmanager
 def _alone(database: Path) -> Iterator[None]:
     """Two studies of one workspace must not make its tables at the same time."""
-    with database.with_name(f".{database.name}.lock").open("w") as lock:
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
