@@ -29,14 +29,6 @@ WRITES = (
 )
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, made once: that takes more than a second."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def study(tmp_path: Path, empty_database: Path) -> MirrorStudy:
     """A study without trials, in a workspace with an empty MLflow."""

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -11,8 +12,9 @@ from tests.search.mirroring import MirrorStudy, new_study
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> MirrorStudy:
+def study(tmp_path: Path, empty_database: Path) -> MirrorStudy:
     """A study of three finished trials that MLflow does not know yet."""
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     study = new_study(tmp_path)
     study.run(3)
     return study

@@ -39,7 +39,7 @@ class Mirror:
         self._pending: dict[int, None] = {}  # numbers in order of arrival, each once
         self._last = self._left = False
         self._opened = threading.Event()
-        self._said: type[Exception] | None = None  # what was told of and is not over
+        self._said = ""  # the kind of failure that was told of and is not over
 
     @property
     def error(self) -> Exception | None:
@@ -122,12 +122,13 @@ class Mirror:
     def _say(self, worked: bool) -> None:
         """One line when MLflow begins to fail, or in another way; one when all is well again."""
         error = self._shipper.error
-        if not worked and type(error) is not self._said:  # its text may differ each time
+        kind = type(error).__name__  # the text may differ each time
+        if not worked and kind != self._said:
             self._tell(f"{error}; training goes on, and what is missing is sent later")
-            self._said = type(error)
+            self._said = kind
         elif worked and self._said and not self._shipper.behind:
             self._tell("MLflow has caught up")
-            self._said = None
+            self._said = ""
 
     def _leave(self) -> None:
         """The thread ends after the call it is in."""
