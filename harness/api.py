@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.data.sources import find_data, source_folder
-from harness.errors import UserError, nearest
+from harness.errors import HarnessError, UserError, nearest
 from harness.paths import StudyPaths, Workspace
 from harness.rates import LearningRates, find_lr
 from harness.records import TrialRecord
 from harness.report.page import write_report
 from harness.report.tables import StudyTables, leaderboard, load_study, write_trials_csv
 from harness.search.progress import LineProgress, Progress
+from harness.search.tracker import find_tracker
 
 if TYPE_CHECKING:
     from harness.search.checking import Checked
@@ -61,6 +62,28 @@ class Study:
         _mirror_report(self)
         return path
 
+    def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
+        """Bring MLflow up to the study's folder; whatever is there already stays as it is.
+
+        Args:
+            tracking_uri: as in `run_study`.
+            experiment: as in `run_study`.
+
+        Returns:
+            How many trials the folder holds.
+
+        Raises:
+            UserError: the study is running, or something in MLflow must be mended first.
+            TrackingError: MLflow cannot be reached, or did not take everything.
+        """
+        from harness.search.tracking import sync  # noqa: PLC0415  # brings mlflow
+
+        config = self.tables.config
+        tracker = find_tracker(
+            self.workspace, self.paths, str(config.id), uri=tracking_uri, experiment=experiment
+        )
+        return sync(tracker, self.paths, config, LineProgress().stage)
+
     def _data_root(self) -> Path | None:
         try:
             return source_folder(find_data(self.tables.config.data.root, self.workspace))
@@ -88,6 +111,8 @@ def run_study(
     per_gpu: int | None = None,
     workers: int | None = None,
     timeout_s: float | None = None,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
     workspace: str | Path = ".",
     progress: Progress | None = None,
 ) -> Study:
@@ -114,6 +139,9 @@ def run_study(
         per_gpu: workers on each GPU.
         workers: workers on the CPU, which share its threads.
         timeout_s: stop after so many seconds; what runs then is put by, and continued next time.
+        tracking_uri: an MLflow server or database; None: MLFLOW_TRACKING_URI, else mlflow.db of
+            the workspace. Credentials come from MLflow's own variables only.
+        experiment: name of the study's experiment in MLflow, when it is made; None: the study's.
         workspace: the folder with studies/, data/ and the databases.
         progress: who is told what happens; None: lines on standard error.
 
@@ -151,6 +179,8 @@ def run_study(
         fixed=dict(fixed or {}),
         import_from=tuple(import_from),
         timeout_s=timeout_s,
+        tracking_uri=tracking_uri,
+        experiment=experiment,
     )
     paths = launch(request, progress or LineProgress())
     done = Study(paths, place)
@@ -225,5 +255,12 @@ def _mirror_report(study: Study) -> None:
     from harness.search.lock import is_led  # noqa: PLC0415
     from harness.search.tracking import log_report  # noqa: PLC0415  # brings mlflow
 
-    if study.workspace.mlflow_db.exists() and not is_led(study.paths):
-        log_report(study.workspace, study.paths, study.tables.config)
+    config = study.tables.config
+    tracker = find_tracker(study.workspace, study.paths, str(config.id))
+    absent = tracker.database is not None and not tracker.database.exists()
+    if absent or is_led(study.paths):
+        return
+    try:
+        log_report(tracker, study.paths, config)
+    except HarnessError as error:
+        LineProgress().stage(f"the report is not in MLflow: {error}")

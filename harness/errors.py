@@ -5,7 +5,8 @@ HarnessError
 │   ├── ConfigError      a space, study or trial configuration: every problem at once
 │   ├── DataError        images, masks, splits, archives
 │   └── WeightsError     pretrained weights that cannot be had
-└── StudyStoppedError    the study stopped itself and says why: exit code 1
+├── StudyStoppedError    the study stopped itself and says why: exit code 1
+└── TrackingError        MLflow cannot be reached or did not take everything: exit code 1
 
 StudyInterrupted         a signal; like KeyboardInterrupt no Exception, as nothing has failed
 """
@@ -49,6 +50,10 @@ class StudyInterrupted(BaseException):
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
         super().__init__(f"interrupted by {signal.Signals(number).name}")
+
+
+class TrackingError(HarnessError):
+    """MLflow cannot be reached, or did not take everything. Nothing is lost: it is a mirror."""
 
 
 def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:

@@ -131,6 +131,11 @@ class StudyPaths:
         return self.root / ".lock"
 
     @property
+    def outbox(self) -> Path:
+        """Where pictures lie while they are sent to MLflow."""
+        return self.root / ".mlflow"
+
+    @property
     def trials(self) -> Path:
         return self.root / "trials"
 

@@ -11,6 +11,7 @@ from harness.data.synthetic import generate
 
 # Tests never reach for a network, nor do the processes they start.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 TINY = {
     "parameters": {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}},

@@ -10,7 +10,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import check, config, data, lr_find, report, run, trials, ui
+from harness.cli import check, config, data, lr_find, report, run, sync, trials, ui
 from harness.errors import HarnessError, StudyInterrupted, UserError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(trials.trials)
 app.command()(config.config)
 app.add_typer(data.app, name="data")
 app.command("lr-find")(lr_find.lr_find)
+app.command()(sync.sync)
 app.command()(ui.ui)
 
 

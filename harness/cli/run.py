@@ -84,6 +84,14 @@ def run(
     timeout: Annotated[
         str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
     ] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
+    ] = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),
@@ -118,6 +126,8 @@ def run(
             per_gpu=per_gpu,
             workers=workers,
             timeout_s=timeout_s,
+            tracking_uri=tracking_uri,
+            experiment=experiment,
             workspace=workspace,
             progress=progress,
         )

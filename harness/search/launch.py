@@ -38,6 +38,7 @@ from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.running import Begun, Refuse, run_trials
 from harness.search.stopping import Signals, Stops
+from harness.search.tracker import Tracker, find_tracker
 from harness.search.trials import Place
 from harness.space.reading import find_space
 from harness.training.device import describe, pick_device, pick_precision
@@ -65,6 +66,8 @@ class Request:
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
     import_from: Sequence[str] = ()  # names of earlier studies
     timeout_s: float | None = None  # for this call
+    tracking_uri: str | None = None  # of another MLflow store than the workspace's own
+    experiment: str | None = None  # name of the study's experiment there
 
 
 def launch(request: Request, progress: Progress) -> StudyPaths:
@@ -99,6 +102,7 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     config = definition.config
     listed = len(definition.space.rows)
     trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
+    tracker = _tracker(request, paths, definition)
     slots = _slots(request)
     device = pick_device(slots[0].device)
     source = find_data(config.data.root, request.workspace)
@@ -122,7 +126,17 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
             write_definition(paths, definition, split, augments, parts)
         bring_in(paths, definition)
         place = Place(paths, root, request.workspace.cache, str(device))
-        begun = Begun(request.workspace, definition, place, split, trials, slots, refuse, stops)
+        begun = Begun(
+            workspace=request.workspace,
+            definition=definition,
+            place=place,
+            split=split,
+            trials=trials,
+            slots=slots,
+            refuse=refuse,
+            stops=stops,
+            tracker=tracker,
+        )
         run_trials(begun, progress)
     return paths
 
@@ -155,6 +169,16 @@ def _preflight(
 def _n_finished(paths: StudyPaths) -> int:
     own = (record for record in read_records(paths) if record.imported is None)
     return sum(record.state != "running" for record in own)
+
+
+def _tracker(request: Request, paths: StudyPaths, definition: Definition) -> Tracker:
+    return find_tracker(
+        request.workspace,
+        paths,
+        str(definition.config.id),
+        uri=request.tracking_uri,
+        experiment=request.experiment,
+    )
 
 
 def space_of(request: Request) -> Path | Mapping[str, Any] | None:

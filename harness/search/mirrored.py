@@ -1,8 +1,24 @@
 """What of a trial's folder and record is written into MLflow, in MLflow's words."""
 
+import json
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+from harness.objective_config import ObjectiveConfig
+from harness.records import TrialRecord
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best value so far when trial `number` ended."""
+
+    ended: str
+    number: int
+    value: float
+    own: bool = True
 
 
 def label_tags(labels: dict[str, str]) -> dict[str, str]:
@@ -22,3 +38,52 @@ def epoch_and_row(path: Path) -> tuple[int, int]:
 def milliseconds(moment: str | None) -> int | None:
     """Since 1970; None for no moment."""
     return None if moment is None else int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def best_so_far(
+    records: Iterable[TrialRecord], objective: ObjectiveConfig, after: "Best | None" = None
+) -> "Iterator[Best]":
+    """The best value of the study at the end of each complete trial, in the order they ended.
+
+    Args:
+        records: trials of any state; those that ended before `after` are passed over.
+        objective: says what is better.
+        after: the last one of an earlier call.
+
+    Returns:
+        One for each complete trial of the study's own; imported trials only set the mark.
+    """
+    better = min if objective.direction == "minimize" else max
+    complete = [
+        Best(record.ended, record.number, record.value, own=record.imported is None)
+        for record in records
+        if record.state == "complete" and record.value is not None and record.ended is not None
+    ]
+    best = after
+    for one in sorted(complete, key=lambda one: (one.own, one.ended, one.number)):
+        if after is not None and (one.ended, one.number) <= (after.ended, after.number):
+            continue
+        value = one.value if best is None else better(best.value, one.value)
+        best = replace(one, value=value)
+        if one.own:
+            yield best
+
+
+def closing_numbers(record: TrialRecord) -> dict[str, float]:
+    """What is said once of a trial that has ended: metrics of its best epoch, and costs."""
+    numbers = {key: float(value) for key, value in (record.best | record.costs).items()}
+    if record.best_epoch is not None:
+        numbers["best/epoch"] = float(record.best_epoch)
+    return numbers
+
+
+def closing_tags(record: TrialRecord) -> dict[str, str]:
+    """Facts of a trial that has ended; empty where there is nothing to say."""
+    return {
+        "harness.device": record.device or "",
+        "harness.precision": record.precision or "",
+        "harness.git_commit": record.git_commit or "",
+        "harness.versions": json.dumps(record.versions),
+        "harness.failure": "" if record.failure is None else record.failure.cause,
+        "harness.repeats": "" if record.repeats is None else str(record.repeats),
+    }

@@ -22,12 +22,13 @@ from harness.search.rebuild import open_index
 from harness.search.stamp import last_own, take_stamp
 from harness.search.stopping import Stop, Stops
 from harness.search.study import open_storage
+from harness.search.tracker import Tracker
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
 from harness.space.schema import Space
 from harness.training.device import describe
 
-FAREWELL_S, HASTY_S = 120.0, 1.0  # for MLflow to catch up, at the end and after a signal
+FAREWELL_S, HASTY_S = 60.0, 1.0  # for MLflow to catch up, at the end and after a signal
 Refuse = Callable[[Mapping[str, Any]], str | None]
 
 
@@ -40,6 +41,7 @@ class Begun:
         slots: where trials run at once.
         refuse: why a combination must not be drawn although the space allows it, or None.
         stops: what may end it early.
+        tracker: the MLflow store that mirrors it.
     """
 
     workspace: Workspace
@@ -50,6 +52,7 @@ class Begun:
     slots: Sequence[Slot]
     refuse: Refuse
     stops: Stops
+    tracker: Tracker
 
 
 def run_trials(begun: Begun, progress: Progress) -> None:
@@ -68,7 +71,7 @@ def run_trials(begun: Begun, progress: Progress) -> None:
     device = describe(torch.device(begun.place.device))
     if (changed := stamp.changes(last_own(paths), device)) is not None:
         progress.stage(changed)
-    mirror = Mirror(begun.workspace, paths, config)
+    mirror = Mirror(begun.tracker, paths, config, progress.stage)
     executor = LocalExecutor(paths.worker_log, slots=begun.slots)
     with _closing(executor.close):
         folders = [paths.root, begun.workspace.root]
@@ -87,6 +90,8 @@ def run_trials(begun: Begun, progress: Progress) -> None:
         )
         done = controller.finished()
         progress.stage(_plan_line(done, begun.trials, begun.definition.space))
+        if not done:  # later nothing that MLflow says is worth stopping for
+            mirror.check()
         if done < begun.trials:
             root = begun.place.data_root
             fill_caches(begun.definition, begun.workspace, root, begun.split, progress)
@@ -110,9 +115,9 @@ def _until_stopped(
             stop = controller.run(begun.trials)
     finally:
         executor.close()
-        mirror.finish(FAREWELL_S if stop is None or stop.signal is None else HASTY_S)
-        if mirror.error is not None:
-            progress.stage(f"MLflow is behind ({mirror.error}); the next run catches up")
+        behind = mirror.finish(FAREWELL_S if stop is None or stop.signal is None else HASTY_S)
+        if behind:
+            progress.stage(behind)
     return stop
 
 

@@ -1,0 +1,32 @@
+"""`harness sync`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import api
+
+
+def sync(
+    study: Annotated[str, typer.Option(help="Name of the study.")],
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
+    ] = None,
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of studies, data and databases.")
+    ] = Path(),
+) -> None:
+    """Bring MLflow up to a study's folder: what is missing there is sent, nothing twice.
+
+    Example: harness sync --study encoders
+    """
+    opened = api.open_study(study, workspace=workspace)
+    count = opened.sync(tracking_uri=tracking_uri, experiment=experiment)
+    sys.stdout.write(f"MLflow holds what the folder of {study} holds: {count} trials\n")

@@ -1,0 +1,111 @@
+"""Where a study is mirrored to: the address, checked before anything connects to it."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from harness.errors import ConfigError
+from harness.paths import StudyPaths, Workspace
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # MLflow writes into these by itself
+PLAIN = "databricks"  # the one address that is a word
+SECRET_KEY = re.compile(r"passw|pwd|token|secret", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """An MLflow store, and what the study's experiment is to be called there.
+
+    Args:
+        uri: the address, without any credentials.
+        experiment: the name that the experiment gets when it is made; later it is found by its tag.
+        named: the user chose that name.
+        artifacts: folder of the experiment's artifacts, as a URI; None: the server chooses.
+        database: the workspace's own mlflow.db, if that is the store; it may be made anew.
+    """
+
+    uri: str
+    experiment: str
+    named: bool
+    artifacts: str | None
+    database: Path | None
+
+    @property
+    def option(self) -> str:
+        """What a command needs to find the store again."""
+        return "" if self.database is not None else f" --tracking-uri {self.uri}"
+
+
+def find_tracker(
+    workspace: Workspace,
+    paths: StudyPaths,
+    study_id: str,
+    *,
+    uri: str | None = None,
+    experiment: str | None = None,
+) -> Tracker:
+    """The store that was asked for, else that of MLFLOW_TRACKING_URI, else the workspace's own.
+
+    Raises:
+        ConfigError: an address with a password in it, or that is none.
+    """
+    place = URI_VARIABLE if uri is None else "--tracking-uri"
+    uri = os.environ.get(URI_VARIABLE, "").strip() or None if uri is None else uri.strip()
+    own = f"sqlite:///{workspace.mlflow_db}"
+    uri = own if uri is None else check_uri(uri, place)
+    local = urlsplit(uri).scheme.partition("+")[0] in DATABASES
+    return Tracker(
+        uri=uri,
+        experiment=experiment or paths.name,
+        named=experiment is not None,
+        artifacts=(workspace.mlruns / study_id).as_uri() if local else None,
+        database=workspace.mlflow_db if uri == own else None,
+    )
+
+
+def check_uri(uri: str, place: str) -> str:
+    """The address itself; a SQLite file's is made absolute.
+
+    Raises:
+        ConfigError: it holds a password, or is a folder. The message does not repeat a password.
+    """
+    if _has_secret(uri):
+        raise ConfigError(
+            f"{place}: an address must hold no password or token, as it is printed and logged; "
+            "for a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN; for a database its own variable, e.g. PGPASSWORD"
+        )
+    scheme, colon, rest = uri.partition(":")
+    if uri != PLAIN and (not colon or scheme == "file"):
+        raise ConfigError(
+            f"{place} {uri!r}: MLflow keeps nothing in plain folders; "
+            "use http://HOST:PORT, or sqlite:///FILE for a file"
+        )
+    if scheme == "sqlite":
+        return f"sqlite:///{Path(rest.removeprefix('///')).absolute()}"
+    return uri
+
+
+def redacted(text: str) -> str:
+    """The text without credentials."""
+    for name in SECRETS:
+        secret = os.environ.get(name)
+        text = text.replace(secret, "***") if secret else text
+    return re.sub(r"://[^\s/]*@", "://***@", text)
+
+
+def _has_secret(uri: str) -> bool:
+    scheme, _, rest = uri.partition("://")
+    if scheme in ("http", "https") and "@" in rest:
+        return True
+    if not scheme.startswith("sqlite") and re.match(r"[^@]*:.*@", rest):
+        return True
+    try:
+        query = parse_qsl(urlsplit(uri).query, keep_blank_values=True)
+    except ValueError:  # e.g. a bracket that is not closed; MLflow says what it makes of it
+        return False
+    return any(SECRET_KEY.search(key) for key, _ in query)

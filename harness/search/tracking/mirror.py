@@ -1,0 +1,137 @@
+"""A shipper on a thread of its own, which nobody has to wait for."""
+
+import threading
+from collections.abc import Callable
+
+from harness.config import StudyConfig
+from harness.errors import UserError
+from harness.paths import StudyPaths
+from harness.search.tracker import Tracker
+from harness.search.tracking.shipper import FAILURES_IN_A_ROW, STUDY, Shipper
+
+LONGEST_PAUSE_S = 60.0
+
+
+class Mirror:
+    """Keeps MLflow up with one study while it runs.
+
+    Args:
+        tracker: the store.
+        paths: the study's folder.
+        config: its definition.
+        tell: takes one line when MLflow fails, and when it answers again.
+        pause_s: after a failure nothing is tried for so long; doubled by each further one.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        paths: StudyPaths,
+        config: StudyConfig,
+        tell: Callable[[str], None] = lambda _: None,
+        *,
+        pause_s: float = 5.0,
+    ) -> None:
+        self._paths, self._tell, self._pause_s = paths, tell, pause_s
+        self._shipper = Shipper(tracker, paths, config, tell)
+        self._thread = threading.Thread(target=self._serve, name="mlflow", daemon=True)
+        self._changed = threading.Condition()  # never held while MLflow is called
+        self._pending: dict[int, None] = {}  # numbers in order of arrival, each once
+        self._last = self._left = False
+        self._opened = threading.Event()
+        self._said = ""  # the kind of failure that was told of and is not over
+
+    @property
+    def error(self) -> Exception | None:
+        """Why MLflow is behind; None while it is not."""
+        return self._shipper.error
+
+    def note(self, number: int) -> None:
+        """Trial `number` has something new; returns at once."""
+        with self._changed:
+            self._pending[number] = None
+            self._start()
+            self._changed.notify()
+
+    def check(self, timeout_s: float = 15.0) -> None:
+        """Wait for the first answer of MLflow, so that the user hears in time what is wrong.
+
+        Raises:
+            UserError: what the user must mend: credentials, a deleted experiment, a taken name.
+        """
+        with self._changed:
+            self._start()
+        if self._opened.wait(timeout_s) and isinstance(self.error, UserError):
+            self._leave()
+            raise self.error
+
+    def finish(self, timeout_s: float = 60.0) -> str:
+        """Copy whatever is missing of the whole study, then end the thread.
+
+        Args:
+            timeout_s: the longest wait; a store that fails twice in a row is given up before.
+
+        Returns:
+            What is behind and how to bring it up, in one line; empty if nothing is.
+        """
+        with self._changed:
+            self._pending |= {trial.number: None for trial in self._paths.all_trials()}
+            self._last = True
+            self._start()
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._leave()
+            return (
+                f"MLflow is behind (no end after {timeout_s:.0f} s); "
+                f"{self._shipper.command()} brings it up"
+            )
+        return self._shipper.way_out()
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def _serve(self) -> None:
+        self._say(self._shipper.open())
+        self._opened.set()
+        while not self._left:
+            number = self._next()
+            worked = self._shipper.copy(number)
+            if number == STUDY or (self._last and self._shipper.failures >= FAILURES_IN_A_ROW):
+                return
+            if not worked and not self._last:
+                with self._changed:
+                    self._pending[number] = None  # again later, behind the others
+            self._say(worked)
+
+    def _next(self) -> int:
+        """The next trial to copy; the STUDY when all are done. Pauses while MLflow fails."""
+        failures = self._shipper.failures
+        with self._changed:
+            if failures:
+                pause_s = min(self._pause_s * 2 ** min(failures - 1, 10), LONGEST_PAUSE_S)
+                self._changed.wait_for(lambda: self._last, pause_s)
+            self._changed.wait_for(lambda: self._pending or self._last)
+            if not self._pending:
+                return STUDY
+            number = next(iter(self._pending))
+            del self._pending[number]
+            return number
+
+    def _say(self, worked: bool) -> None:
+        """One line when MLflow begins to fail, or in another way; one when all is well again."""
+        error = self._shipper.error
+        kind = type(error).__name__  # the text may differ each time
+        if not worked and kind != self._said:
+            self._tell(f"{error}; training goes on, and what is missing is sent later")
+            self._said = kind
+        elif worked and self._said and not self._shipper.behind:
+            self._tell("MLflow has caught up")
+            self._said = ""
+
+    def _leave(self) -> None:
+        """The thread ends after the call it is in."""
+        with self._changed:
+            self._left = self._last = True
+            self._changed.notify()

@@ -1,0 +1,228 @@
+"""What is written into the runs of a study: parameters, epochs, pictures, results.
+
+Nothing is doubled by writing it twice: a metric is one with the same time, step and value, files
+have names that do not change, and runs are looked up by tag before and after they are made.
+"""
+
+from dataclasses import dataclass
+
+import mlflow
+from mlflow.entities import Metric, RunTag
+
+from harness import strict_yaml
+from harness.config import StudyConfig
+from harness.errors import ConfigError
+from harness.paths import StudyPaths, TrialPaths
+from harness.records import TrialRecord, read_epochs, read_record, read_records
+from harness.search.mirrored import (
+    Best,
+    best_so_far,
+    closing_numbers,
+    closing_tags,
+    epoch_and_row,
+    label_tags,
+    milliseconds,
+)
+from harness.search.tracker import Tracker
+from harness.search.tracking import pictures
+from harness.search.tracking.lookup import COPIED_TAG, ROLE_TAG, TRIAL_TAG, Runs
+from harness.search.tracking.store import find_experiment, make_experiment
+from harness.search.tracking.values import BATCH, batches, flat_definition, params, split_input
+from harness.settings import flatten
+from harness.training.checkpoint import checkpoint_epoch
+
+STUDY_RUN = f"tags.`{ROLE_TAG}` = 'study'"
+STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+
+
+@dataclass
+class OpenRun:
+    """What is known of the run of a trial that is not copied to its end."""
+
+    run_id: str
+    known: dict[int, int]  # epochs that were there when it was found, with their time
+    sent: int = 0  # the last epoch sent, or found to be there
+    pictured: int = 0  # the last epoch whose pictures were sent
+
+
+class StudyWriter:
+    """MLflow's client, and the little of the study that is known to be there already.
+
+    Args:
+        client: of the store.
+        tracker: the store.
+        paths: the study's folder.
+        config: its definition.
+    """
+
+    def __init__(
+        self, client: mlflow.MlflowClient, tracker: Tracker, paths: StudyPaths, config: StudyConfig
+    ) -> None:
+        self._client, self._paths, self._config = client, paths, config
+        study_id = str(config.id)
+        found = find_experiment(client, tracker, study_id)
+        self._runs = Runs(
+            client,
+            make_experiment(client, tracker, study_id)
+            if found is None
+            else str(found.experiment_id),
+        )
+        self._parent = self._study_run()
+        self._copied = self._runs.copied()
+        self._open: dict[int, OpenRun] = {}
+        self._best: Best | None = None
+
+    def copy_trial(self, number: int) -> None:
+        """Bring the run of a trial up to its folder."""
+        trial = self._paths.trial(number)
+        if not trial.trial_json.exists():
+            return
+        record = read_record(trial.trial_json)
+        if record.imported is not None:
+            return  # it has its run already, in the study that trained it
+        if record.ended is not None and self._copied.get(number) == record.ended:
+            return
+        try:
+            self._copy(record, trial)
+        except Exception:
+            self._open.pop(number, None)  # what arrived is not known: look it up again
+            raise
+        if record.state != "running":
+            del self._open[number]
+            self._copied[number] = record.ended or ""
+
+    def copy_study(self) -> None:
+        """Definition, split, tables and report, as artifacts of the study's own run."""
+        self._runs.remove_others(STUDY_RUN, self._parent)
+        self._send_best()
+        for path in (
+            self._paths.study_yaml,
+            self._paths.space_yaml,
+            self._paths.split_csv,
+            self._paths.trials_csv,
+            self._paths.report_html,
+        ):
+            if path.exists():
+                self._client.log_artifact(self._parent, str(path))
+        self._client.set_terminated(self._parent, "FINISHED")
+
+    def _study_run(self) -> str:
+        tags = {ROLE_TAG: "study", "mlflow.note.content": self._config.question or ""}
+        run = self._runs.find(STUDY_RUN) or self._runs.make(STUDY_RUN, tags, self._paths.name)
+        if not run.data.params:
+            self._client.log_batch(run.info.run_id, params=params(flat_definition(self._config)))
+        return str(run.info.run_id)
+
+    def _copy(self, record: TrialRecord, trial: TrialPaths) -> None:
+        run = self._open.get(record.number)
+        if run is None:
+            run = self._open[record.number] = self._open_run(record, trial)
+        epochs = self._copy_metrics(run, record, trial)
+        if record.state != "running":
+            self._close_run(run.run_id, record)
+        self._copy_pictures(run, record, trial, epochs)
+        if record.state != "running":
+            for path in (trial.config_yaml, trial.scores_csv):
+                if path.exists():
+                    self._client.log_artifact(run.run_id, str(path))
+            self._runs.remove_others(self._label(record.number), run.run_id)
+            self._client.set_tag(run.run_id, COPIED_TAG, record.ended or "")
+
+    def _label(self, number: int) -> str:
+        return f"tags.`{TRIAL_TAG}` = '{self._paths.name}/{number}'"
+
+    def _open_run(self, record: TrialRecord, trial: TrialPaths) -> OpenRun:
+        wanted = self._label(record.number)
+        run = self._runs.find(wanted)
+        known = {}
+        if run is not None:
+            known = self._runs.steps(run.info.run_id, self._config.objective.metric)
+        else:
+            tags = {TRIAL_TAG: f"{self._paths.name}/{record.number}", ROLE_TAG: "trial"}
+            tags |= {"mlflow.parentRunId": self._parent} | label_tags(record.labels)
+            name = f"trial {record.number:04d}"
+            run = self._runs.make(wanted, tags, name, milliseconds(record.started))
+        run_id = str(run.info.run_id)
+        if not run.data.params:
+            text = trial.config_yaml.read_text(encoding="utf-8")
+            config = strict_yaml.load(text, place=str(trial.config_yaml)).value
+            self._client.log_batch(run_id, params=params(flatten(config)))
+        if run.inputs is None or not run.inputs.dataset_inputs:
+            self._client.log_inputs(run_id, datasets=[split_input(self._paths, self._config)])
+        return OpenRun(run_id, known)
+
+    def _copy_metrics(
+        self, run: OpenRun, record: TrialRecord, trial: TrialPaths
+    ) -> list[dict[str, float]]:
+        """Send epochs that a checkpoint holds; all of them once the trial has ended.
+
+        An epoch that was repeated after its checkpoint was damaged stays as it was sent first.
+
+        Returns:
+            All epochs that are in MLflow now.
+        """
+        safe = checkpoint_epoch(trial) if record.state == "running" else record.epochs
+        epochs = [e for e in read_epochs(trial) if e["epoch"] <= safe]
+        new = [e for e in epochs if e["epoch"] > run.sent]
+        new = [e for e in new if run.known.get(int(e["epoch"])) in (None, e["time_ms"])]
+        for metrics in batches(new):
+            self._client.log_batch(run.run_id, metrics=metrics)
+        if epochs:
+            run.sent = int(epochs[-1]["epoch"])
+        return epochs
+
+    def _copy_pictures(
+        self,
+        run: OpenRun,
+        record: TrialRecord,
+        trial: TrialPaths,
+        epochs: list[dict[str, float]],
+    ) -> None:
+        moments = {int(e["epoch"]): int(e["time_ms"]) for e in epochs}
+        seed = f"{self._config.id}/{record.number}"
+        for path in sorted(trial.overlays.glob("*-*.png"), key=epoch_and_row):
+            epoch, row = epoch_and_row(path)
+            if epoch <= run.pictured or epoch not in moments:
+                continue
+            with pictures.named(
+                path, self._paths.outbox, seed, epoch, row, moments[epoch]
+            ) as sendable:
+                for file in sendable:
+                    self._client.log_artifact(run.run_id, str(file), pictures.FOLDER)
+                if sendable:
+                    self._client.set_tag(run.run_id, pictures.TAG, "True")
+        run.pictured = max(moments, default=0)
+
+    def _close_run(self, run_id: str, record: TrialRecord) -> None:
+        ended = milliseconds(record.ended) or 0
+        step = record.best_epoch or 0
+        metrics = [
+            Metric(key, value, ended, step) for key, value in closing_numbers(record).items()
+        ]
+        tags = [RunTag(key, text) for key, text in closing_tags(record).items() if text]
+        self._client.log_batch(run_id, metrics=metrics, tags=tags)
+        self._client.set_terminated(run_id, STATUS[record.state], end_time=ended or None)
+        if record.state == "complete":
+            self._send_best(record)
+
+    def _send_best(self, record: TrialRecord | None = None) -> None:
+        """The best value so far, on the study's run; of all trials unless they are there."""
+        objective = self._config.objective
+        key = objective.metric.replace("val/", "best/")
+        if record is not None and self._best is not None:
+            points = list(best_so_far([record], objective, self._best))
+            known: dict[int, int] = {}
+        else:
+            try:
+                points = list(best_so_far(read_records(self._paths), objective))
+            except ConfigError:  # without a damaged trial, which is told of, the curve is another
+                return
+            known = self._runs.steps(self._parent, key)
+        self._best = points[-1] if points else self._best
+        metrics = [
+            Metric(key, point.value, milliseconds(point.ended) or 0, point.number)
+            for point in points
+            if point.number not in known
+        ]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(self._parent, metrics=metrics[start : start + BATCH])

@@ -1,0 +1,145 @@
+"""Sends what MLflow lacks, trial by trial; what fails is remembered, and stops nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.config import StudyConfig
+from harness.errors import HarnessError, TrackingError
+from harness.paths import StudyPaths
+from harness.search.lock import leading
+from harness.search.tracker import Tracker, redacted
+from harness.search.tracking.runs import StudyWriter
+from harness.search.tracking.store import explained, find_experiment, open_client
+
+FAILURES_IN_A_ROW = 2  # after so many the store is taken for dead
+STUDY = -1  # stands for the study's own run among the numbers of trials
+
+
+class Shipper:
+    """Copies one study. Not safe for threads: it belongs to the one that calls it.
+
+    Args:
+        tracker: the store.
+        paths: the study's folder.
+        config: its definition.
+        tell: takes one line about what was found and done.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        paths: StudyPaths,
+        config: StudyConfig,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._tracker, self._paths, self._config, self._tell = tracker, paths, config, tell
+        self._writer: StudyWriter | None = None
+        self._inode: int | None = None  # of the workspace's own database
+        self.behind: set[int] = set()  # trials that failed to be copied
+        self.error: Exception | None = None  # the last one
+        self.failures = 0  # in a row
+
+    def open(self) -> bool:
+        """Connect, and make experiment and run of the study if they are absent."""
+        return self._try(self._opened)
+
+    def copy(self, number: int) -> bool:
+        """Bring the run of a trial, or of the STUDY, up to its folder; whether that worked."""
+        done = self._try(lambda: self._copy(number))
+        (self.behind.discard if done else self.behind.add)(number)
+        if done and not self.behind:
+            self.error = None
+        return done
+
+    def way_out(self) -> str:
+        """What is behind and how to bring it up, in one line; empty if nothing is."""
+        if not self.behind and self.error is None:
+            return ""
+        return f"MLflow is behind ({self.error}); {self.command()} brings it up"
+
+    def command(self) -> str:
+        """What the user types to catch up."""
+        return f"harness sync --study {self._paths.name}{self._tracker.option}"
+
+    def _copy(self, number: int) -> None:
+        writer = self._opened()
+        if number == STUDY:
+            writer.copy_study()
+        else:
+            writer.copy_trial(number)
+
+    def _opened(self) -> StudyWriter:
+        database = self._tracker.database
+        if self._writer is not None and database is not None and self._inode != _inode(database):
+            self._writer = None  # the file was deleted or replaced
+        if self._writer is None:
+            client = open_client(self._tracker, self._tell)
+            self._inode = None if database is None else _inode(database)
+            self._writer = StudyWriter(client, self._tracker, self._paths, self._config)
+        return self._writer
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Training goes on whatever happens here; the next copy catches up."""
+        try:
+            work()
+        except Exception as error:
+            self.error = _plain(explained(error, self._tracker))
+            self.failures += 1
+            return False
+        self.failures = 0
+        return True
+
+
+def sync(
+    tracker: Tracker,
+    paths: StudyPaths,
+    config: StudyConfig,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Bring MLflow up to the study's folder.
+
+    Returns:
+        How many trials the folder holds.
+
+    Raises:
+        UserError: another process leads the study, or the user must mend something in MLflow.
+        TrackingError: MLflow cannot be reached, or did not take everything.
+    """
+    with leading(paths):
+        shipper = Shipper(tracker, paths, config, tell)
+        numbers = [trial.number for trial in paths.all_trials()]
+        for number in (*numbers, STUDY):
+            shipper.copy(number)
+            if shipper.failures >= FAILURES_IN_A_ROW:
+                break
+    if shipper.error is not None:
+        raise shipper.error
+    return len(numbers)
+
+
+def log_report(tracker: Tracker, paths: StudyPaths, config: StudyConfig) -> None:
+    """Put the study's report and tables into MLflow, where the study is there at all.
+
+    Raises:
+        UserError, TrackingError: as `sync`.
+    """
+    try:
+        client = open_client(tracker, lambda _: None)
+        if find_experiment(client, tracker, str(config.id)) is not None:
+            StudyWriter(client, tracker, paths, config).copy_study()
+    except Exception as error:
+        raise _plain(explained(error, tracker)) from error
+
+
+def _plain(error: Exception) -> HarnessError:
+    """An error without the frames that hold what was sent, and without secrets."""
+    if isinstance(error, HarnessError):
+        return error.with_traceback(None)
+    return TrackingError(f"{type(error).__name__}: {redacted(str(error))}")
+
+
+def _inode(database: Path) -> int | None:
+    try:
+        return database.stat().st_ino
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,166 @@
+"""Opening MLflow: short time-outs, a sound database, the experiment of the study."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Experiment, ViewType
+from mlflow.exceptions import MlflowException
+
+from harness.errors import TrackingError, UserError
+from harness.search.tracker import Tracker, redacted
+
+STUDY_TAG = "harness.study_id"
+KIND_TAG = "mlflow.experimentKind"
+BUSY_TIMEOUT_S = 60
+SETTINGS = {
+    # One call against a dead server takes four minutes by MLflow's own settings.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
+}
+LONGEST_MESSAGE = 400
+
+# MLflow keeps one engine per address as long as the process lives, and with it a file that was
+# replaced. So the address of a file changes, in the last digits of the time-out, with each file.
+_files: dict[Path, int] = {}
+
+
+def open_client(tracker: Tracker, tell: Callable[[str], None]) -> mlflow.MlflowClient:
+    """A client of the store; the workspace's own database is made if it is absent or damaged."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else: every retry
+    for variable, value in SETTINGS.items():
+        os.environ.setdefault(variable, value)
+    if tracker.database is None:
+        return mlflow.MlflowClient(tracker.uri)
+    with _alone(tracker.database):
+        if not is_sound(tracker.database):
+            tell(set_aside(tracker.database))
+        new = not tracker.database.exists()
+        _files[tracker.database] = _files.get(tracker.database, 0) + new
+        timeout = f"{BUSY_TIMEOUT_S}.{_files[tracker.database]:04d}"
+        client = mlflow.MlflowClient(f"{tracker.uri}?timeout={timeout}")
+        client.search_experiments(max_results=1)  # makes the tables
+        if new:
+            _write_ahead(tracker.database)
+    return client
+
+
+def find_experiment(
+    client: mlflow.MlflowClient, tracker: Tracker, study_id: str
+) -> Experiment | None:
+    """The study's experiment, by its tag; None if there is none.
+
+    Raises:
+        UserError: it was deleted.
+    """
+    wanted = f"tags.`{STUDY_TAG}` = '{study_id}'"
+    found = client.search_experiments(view_type=ViewType.ALL, filter_string=wanted)
+    alive = [one for one in found if one.lifecycle_stage == "active"]
+    if found and not alive:
+        raise _deleted(found[0], tracker)
+    return min(alive, key=lambda one: one.experiment_id, default=None)
+
+
+def make_experiment(client: mlflow.MlflowClient, tracker: Tracker, study_id: str) -> str:
+    """The id of a new experiment, or of one that the user named and that is nobody's yet.
+
+    Raises:
+        UserError: the name is taken, also by an experiment that was deleted.
+    """
+    same = client.get_experiment_by_name(tracker.experiment)
+    if same is None:
+        # Without the second one MLflow's pages open as a tool for chat models.
+        tags = {STUDY_TAG: study_id, KIND_TAG: "custom_model_development"}
+        return str(
+            client.create_experiment(
+                tracker.experiment, artifact_location=tracker.artifacts, tags=tags
+            )
+        )
+    if same.lifecycle_stage != "active":
+        raise _deleted(same, tracker)
+    if not tracker.named or same.tags.get(STUDY_TAG, study_id) != study_id:
+        raise UserError(
+            f"MLflow at {tracker.uri} has an experiment {tracker.experiment} that is not this "
+            "study's; choose another --study, or another name for it with --experiment"
+        )
+    client.set_experiment_tag(same.experiment_id, STUDY_TAG, study_id)
+    return str(same.experiment_id)
+
+
+def explained(error: Exception, tracker: Tracker) -> Exception:
+    """What to tell the user of a failed call: one line without secrets, with the way out."""
+    if not isinstance(error, MlflowException):
+        return error
+    text = redacted(" ".join(str(error).split()))
+    text = text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " …"
+    if _is_refusal(error):
+        return UserError(
+            f"MLflow at {tracker.uri} refuses these credentials; set MLFLOW_TRACKING_USERNAME and "
+            f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN ({text})"
+        )
+    return TrackingError(f"MLflow at {tracker.uri}: {text}")
+
+
+def is_sound(database: Path) -> bool:
+    """Whether it is a whole SQLite file; an absent or empty one is."""
+    if not database.exists():
+        return True
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.OperationalError:  # locked, or the disk: nothing is said about the file
+        return True
+    except sqlite3.DatabaseError:
+        return False
+
+
+def set_aside(database: Path) -> str:
+    """Rename a damaged database and what SQLite keeps beside it; what to say about it."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    aside = database.with_name(f"{database.name}.damaged-{stamp}")
+    for suffix in ("", "-wal", "-shm"):
+        part = database.with_name(database.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return (
+        f"{database.name} is damaged: it is now {aside.name}, and rebuilt from the study's "
+        "folder; other studies return with `harness sync --study NAME`"
+    )
+
+
+def _deleted(experiment: Experiment, tracker: Tracker) -> UserError:
+    number = experiment.experiment_id
+    return UserError(
+        f"the MLflow experiment {experiment.name} (id {number}) was deleted; restore it: "
+        f"MLFLOW_TRACKING_URI={tracker.uri} mlflow experiments restore --experiment-id {number}, "
+        "or choose another --study"
+    )
+
+
+def _is_refusal(error: MlflowException) -> bool:
+    """MLflow wraps a plain 401 or 403 of a server or proxy in an error of its own."""
+    return error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or any(
+        f"error code {status}" in str(error) for status in (401, 403)
+    )
+
+
+@contextlib.contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """Two studies of one workspace must not make its tables at the same time."""
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_ahead(database: Path) -> None:
+    with contextlib.closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file from now on
