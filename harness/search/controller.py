@@ -24,10 +24,11 @@ from harness.execution.protocol import (
     Started,
     Vanished,
 )
-from harness.records import Failure, TrialRecord, write_record
+from harness.records import Failure
 from harness.search.definition import Definition
 from harness.search.disk import LEAST_BYTES, Room
 from harness.search.failures import Streak
+from harness.search.ledger import Ledger
 from harness.search.progress import Notes, Progress
 from harness.search.pruners import build_pruner, most_epochs
 from harness.search.retention import Keeper
@@ -77,7 +78,7 @@ class Controller:
         stops: Stops | None = None,
         room: Room | None = None,
     ) -> None:
-        self._study, self._storage, self._definition = study, storage, definition
+        self._study, self._definition = study, definition
         self._place, self._executor = place, executor
         self._progress, self._notes = progress, notes
         self._sampler = SpaceSampler(
@@ -91,7 +92,8 @@ class Controller:
         self._streak = Streak()
         self._wanted = 0
         self._stops = stops or Stops()
-        self._room = room or Room([place.paths.root], LEAST_BYTES, progress, self._stops)
+        room = room or Room([place.paths.root], LEAST_BYTES, progress, self._stops)
+        self._ledger = Ledger(study, storage, place.paths, room, self._watch.all_heard)
         self._stop: Stop | None = None
         self._cut_off = 0.0  # when a study that winds up waits no longer
 
@@ -159,7 +161,7 @@ class Controller:
 
     def _begin(self) -> None:
         self._set_pruner(most_epochs(self._definition.space))
-        self._hand_out(self._room.patiently(self._draw))
+        self._hand_out(self._ledger.patiently(self._draw))
 
     def _draw(self) -> Running:
         """A new trial; before that the one, if any, whose drawing a full disk has interrupted."""
@@ -169,9 +171,9 @@ class Controller:
 
     def _adopt(self, number: int) -> None:
         self._set_pruner(most_epochs(self._definition.space))
-        running = self._room.patiently(lambda: self._desk.adopt(number))
+        running = self._ledger.patiently(lambda: self._desk.adopt(number))
         if running.record.state != "running":  # it had ended, and Optuna was not told in time
-            self._tell(running.record)
+            self._ledger.tell(running.record)
         else:
             self._hand_out(running, continued=True)
 
@@ -215,10 +217,7 @@ class Controller:
             running.verdict = Failure(cause="diverged", message=message)
             return self._executor.answer(event.number, "stop")
         trial_id = self._desk.trial_id(event.number)
-        # Through the storage a repeated epoch overwrites; Trial.report would keep the first.
-        self._room.patiently(
-            lambda: self._storage.set_trial_intermediate_value(trial_id, event.epoch - 1, value)
-        )
+        self._ledger.report(trial_id, event.epoch, value)
         # After its last epoch a trial has cost all it can cost: it is complete, not pruned.
         last = event.epoch >= running.record.epochs
         self._set_pruner(running.record.epochs)
@@ -275,8 +274,7 @@ class Controller:
     def _continue_when_there_is_room(self, running: Running, failure: Failure) -> None:
         """What could not be written was not reported: the trial goes on from its checkpoint."""
         number = running.record.number
-        self._room.wait(f"trial {number}: {failure.message.splitlines()[0][:200]}")
-        self._watch.all_heard()
+        self._ledger.wait(f"trial {number}: {failure.message.splitlines()[0][:200]}")
         self._change(running, {"attempt": running.record.attempt + 1})
         self._start(running)
 
@@ -287,7 +285,7 @@ class Controller:
         """Write the record, tell Optuna, tell everybody else; in this order."""
         self._change(running, result | {"ended": now()})
         record = running.record
-        self._tell(record)
+        self._ledger.tell(record)
         del self._running[record.number]
         self._watch.end(record.number)
         self._keeper.add(record)
@@ -298,22 +296,7 @@ class Controller:
         self._streak.add(record, self._place.paths.trial(record.number).trial_json)
 
     def _change(self, running: Running, update: dict[str, Any]) -> None:
-        running.record = running.record.model_copy(update=update)
-        paths, record = self._place.paths.trial(running.record.number), running.record
-        self._patiently(lambda: write_record(paths, record))
-
-    def _tell(self, record: TrialRecord) -> None:
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-        state = states.get(record.state, TrialState.FAIL)
-        value = record.value if record.state == "complete" else None
-        self._patiently(lambda: self._study.tell(record.number, value, state=state))
-
-    def _patiently(self, write: Callable[[], object]) -> None:
-        """Write, once there is room; who trains meanwhile was not silent, nobody listened."""
-        before = self._room.n_waits
-        self._room.patiently(write)
-        if self._room.n_waits > before:
-            self._watch.all_heard()
+        running.record = self._ledger.changed(running.record, update)
 
     def _set_pruner(self, epochs: int) -> None:
         self._study.pruner = build_pruner(self._definition.config.pruner, epochs)

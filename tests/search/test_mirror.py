@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from harness import files
 from harness.errors import UserError
 from harness.records import read_epochs
-from harness.search.study import leading
+from harness.search.lock import leading
 from harness.search.tracking import sync
 from harness.search.tracking.shipper import Shipper
 from tests.search.fakes import STUDY_ID

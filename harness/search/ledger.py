@@ -1,0 +1,69 @@
+"""What a study's trials leave in writing: their records, and Optuna's rows."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from harness.paths import StudyPaths
+from harness.records import TrialRecord, write_record
+from harness.search.disk import Room
+
+T = TypeVar("T")
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+class Ledger:
+    """Writes, and where the disk is full waits and writes again.
+
+    Args:
+        room: which waits.
+        waited: called after a wait.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        paths: StudyPaths,
+        room: Room,
+        waited: Callable[[], None],
+    ) -> None:
+        self._study, self._storage, self._paths = study, storage, paths
+        self._room, self._waited = room, waited
+
+    def changed(self, record: TrialRecord, update: dict[str, Any]) -> TrialRecord:
+        """The record with these fields, written to its trial's folder."""
+        record = record.model_copy(update=update)
+        self.patiently(lambda: write_record(self._paths.trial(record.number), record))
+        return record
+
+    def report(self, trial_id: int, epoch: int, value: float) -> None:
+        """Report an epoch, from 1, to Optuna.
+
+        Through the storage a repeated epoch overwrites; Trial.report would keep the first.
+        """
+        self.patiently(
+            lambda: self._storage.set_trial_intermediate_value(trial_id, epoch - 1, value)
+        )
+
+    def tell(self, record: TrialRecord) -> None:
+        """Tell Optuna how a trial has ended."""
+        state = _STATES.get(record.state, TrialState.FAIL)
+        value = record.value if state == TrialState.COMPLETE else None
+        self.patiently(lambda: self._study.tell(record.number, value, state=state))
+
+    def patiently(self, do: Callable[[], T]) -> T:
+        """What `do` gives, once there is room for what it writes; it must bear repeating."""
+        before = self._room.n_waits
+        result = self._room.patiently(do)
+        if self._room.n_waits > before:
+            self._waited()
+        return result
+
+    def wait(self, what: str) -> None:
+        """Wait until there is room. Arguments and errors as `Room.wait`."""
+        self._room.wait(what)
+        self._waited()
