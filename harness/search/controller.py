@@ -39,7 +39,6 @@ from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.search.watch import HangWatch
 
-ENQUEUED = "harness.enqueued"
 TICK_S = 0.5  # a signal that arrives while no event does is noticed after so long
 WIND_UP_S = 8.0  # for workers to finish a step and save; then they are cut off
 
@@ -100,18 +99,14 @@ class Controller:
     def run(self, trials: int) -> Stop | None:
         """Run until `trials` trials are finished in all, counting those of earlier runs.
 
-        Returns:
-            What stopped it before that; trials may be left running, to be adopted.
-
-        Raises:
-            StudyStoppedError: the same cause failed three trials in a row.
+        Returns: what stopped it before that; trials may be left running, to be adopted.
+        Raises: StudyStoppedError: the same cause failed three trials in a row.
         """
         grid = self._sampler.grid_left(self._study)
         self._wanted = trials if grid is None else min(trials, grid)
         self._progress.trials(self.finished(), self._wanted)
         self._desk.enqueue()
-        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        waiting = [trial.number for trial in left]
+        waiting = self._left_running()
         while True:
             self._look_for_stops(waiting)
             if not self._winds_up:
@@ -165,9 +160,12 @@ class Controller:
 
     def _draw(self) -> Running:
         """A new trial; before that the one, if any, whose drawing a full disk has interrupted."""
-        rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        half = [row.number for row in rows if row.number not in self._running]
+        half = self._left_running()
         return self._desk.adopt(half[0]) if half else self._desk.draw()
+
+    def _left_running(self) -> list[int]:
+        rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [row.number for row in rows if row.number not in self._running]
 
     def _adopt(self, number: int) -> None:
         self._set_pruner(most_epochs(self._definition.space))

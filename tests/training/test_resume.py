@@ -80,7 +80,7 @@ def test_training_stopped_within_epochs_goes_on_bit_by_bit(
     pictures: Pictures, tmp_path: Path, variant: str
 ) -> None:
     """11 images of 20 are trained on, 4 at a time: 3 steps an epoch; 7 are validated, in 2."""
-    changes = {"train__epochs": 3, "train__checkpoint_s": 1e9, **VARIANTS[variant]}
+    changes = {"train__epochs": 6, "train__checkpoint_s": 1e9, **VARIANTS[variant]}
     whole = run(pictures, tmp_path / "whole", **changes)
     parted = tmp_path / "parted"
     seen: list[int] = []
