@@ -143,7 +143,7 @@ class Server:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env=os.environ | self._env,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self._env,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
