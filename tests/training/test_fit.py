@@ -272,8 +272,8 @@ def test_weights_that_are_not_finite_are_found_by_the_validation_and_not_logged(
 ) -> None:
     train = Trainer.epoch
 
-    def spoil(self: Trainer, n: int) -> Line:
-        line = train(self, n)
+    def spoil(self: Trainer, n: int, halt: Callable[[], bool]) -> Line:
+        line = train(self, n, halt)
         if n == 2:
             next(self.network.parameters()).data.fill_(float("nan"))
         return line
