@@ -94,8 +94,8 @@ class Controller:
     def run(self, trials: int) -> Stop | None:
         """Run until `trials` trials are finished in all, counting those of earlier runs.
 
-        Returns: what stopped it before that; trials may be left running, to be adopted.
-        Raises: StudyStoppedError: the same cause failed three trials in a row.
+        Returns what stopped it before that; trials may be left running, to be adopted.
+        Raises StudyStoppedError when the same cause failed three trials in a row.
         """
         grid = self._sampler.grid_left(self._study)
         self._wanted = trials if grid is None else min(trials, grid)
@@ -108,8 +108,7 @@ class Controller:
                 self._fill(waiting)
             if not self._running or (self._winds_up and time.monotonic() > self._cut_off):
                 return self._stop
-            event = self._executor.next_event(TICK_S)
-            if event is not None:
+            if (event := self._executor.next_event(TICK_S)) is not None:
                 self._on_event(event)
 
     @property
@@ -118,7 +117,7 @@ class Controller:
 
     def _look_for_stops(self, waiting: list[int]) -> None:
         """Notice a reason to stop, once, and ask running trials to wind up if it says so."""
-        if self._winds_up or not (self._running or waiting or self._n_short() > 0):
+        if self._winds_up or not (self._running or waiting or self._wants_more()):
             return
         stop = self._stops.look()
         if stop is None or (self._stop is not None and not stop.winds_up):
@@ -129,15 +128,15 @@ class Controller:
             self._cut_off = time.monotonic() + WIND_UP_S
             self._executor.wind_up()
 
-    def _n_short(self) -> int:
-        return self._wanted - self.finished() - len(self._running)
+    def _wants_more(self) -> bool:
+        return self.finished() + len(self._running) < self._wanted
 
     def _fill(self, waiting: list[int]) -> None:
         """Give every free slot a trial: those left running first, then new ones."""
         while len(self._running) < self._executor.slots:
             if waiting:
                 self._adopt(waiting.pop(0))
-            elif self._stop is None and self._n_short() > 0:
+            elif self._stop is None and self._wants_more():
                 self._begin()
             else:
                 break
@@ -271,8 +270,8 @@ class Controller:
 
     def _change(self, running: Running, update: dict[str, Any]) -> None:
         running.record = running.record.model_copy(update=update)
-        paths, record = self._place.paths.trial(running.record.number), running.record
-        self._room.patiently(lambda: write_record(paths, record))
+        record, place = running.record, self._place.paths.trial(running.record.number)
+        self._room.patiently(lambda: write_record(place, record))
 
     def _tell(self, record: TrialRecord) -> None:
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
