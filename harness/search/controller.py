@@ -34,7 +34,7 @@ from harness.search.pruners import build_pruner, most_epochs
 from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
-from harness.search.stopping import Stop, Stops
+from harness.search.stopping import Stop, Stops, is_put_by
 from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.search.watch import HangWatch
@@ -99,8 +99,8 @@ class Controller:
     def run(self, trials: int) -> Stop | None:
         """Run until `trials` trials are finished in all, counting those of earlier runs.
 
-        Returns: what stopped it before that; trials may be left running, to be adopted.
-        Raises: StudyStoppedError: the same cause failed three trials in a row.
+        Returns what stopped it before that; trials may be left running, to be adopted.
+        Raises StudyStoppedError when the same cause failed three trials in a row.
         """
         grid = self._sampler.grid_left(self._study)
         self._wanted = trials if grid is None else min(trials, grid)
@@ -113,8 +113,7 @@ class Controller:
                 self._fill(waiting)
             if not self._running or (self._winds_up and time.monotonic() > self._cut_off):
                 return self._stop
-            event = self._executor.next_event(TICK_S)
-            if event is not None:
+            if (event := self._executor.next_event(TICK_S)) is not None:
                 self._on_event(event)
             elif not self._winds_up:
                 self._end_silent()
@@ -125,7 +124,7 @@ class Controller:
 
     def _look_for_stops(self, waiting: list[int]) -> None:
         """Notice a reason to stop, once, and ask running trials to wind up if it says so."""
-        if self._winds_up or not (self._running or waiting or self._n_short() > 0):
+        if self._winds_up or not (self._running or waiting or self._wants_more()):
             return
         stop = self._stops.look()
         if stop is None or (self._stop is not None and not stop.winds_up):
@@ -136,15 +135,15 @@ class Controller:
             self._cut_off = time.monotonic() + WIND_UP_S
             self._executor.wind_up()
 
-    def _n_short(self) -> int:
-        return self._wanted - self.finished() - len(self._running)
+    def _wants_more(self) -> bool:
+        return self.finished() + len(self._running) < self._wanted
 
     def _fill(self, waiting: list[int]) -> None:
         """Give every free slot a trial: those left running first, then new ones."""
         while len(self._running) < self._executor.slots:
             if waiting:
                 self._adopt(waiting.pop(0))
-            elif self._stop is None and self._n_short() > 0:
+            elif self._stop is None and self._wants_more():
                 self._begin()
             else:
                 break
@@ -186,7 +185,7 @@ class Controller:
         if running is None or event.attempt != running.record.attempt:
             return  # a word from a worker of an earlier attempt
         self._watch.heard(event.number)
-        if self._winds_up and _is_put_by(event, running):
+        if self._winds_up and is_put_by(event, judged=running.verdict is not None):
             del self._running[event.number]
             self._notes.note(event.number)
             return
@@ -298,9 +297,3 @@ class Controller:
 
     def _set_pruner(self, epochs: int) -> None:
         self._study.pruner = build_pruner(self._definition.config.pruner, epochs)
-
-
-def _is_put_by(event: Event, running: Running) -> bool:
-    """Whether a trial of a study that winds up is left to be continued."""
-    stopped = isinstance(event, Ended) and event.outcome == "stopped" and running.verdict is None
-    return stopped or isinstance(event, Vanished)

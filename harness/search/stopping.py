@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from harness.errors import StudyInterrupted
+from harness.execution.protocol import Ended, Event, Vanished
 from harness.records import TrialRecord
 from harness.search.budget import Spending
 from harness.search.progress import duration
@@ -131,3 +132,14 @@ class Stops:
         """A trial has ended."""
         if self.spending is not None:
             self.spending.ended(record)
+
+
+def is_put_by(event: Event, *, judged: bool) -> bool:
+    """Whether a trial of a study that winds up is left to be continued.
+
+    Args:
+        judged: the controller has stopped the trial for a reason of its own.
+    """
+    return isinstance(event, Vanished) or (
+        isinstance(event, Ended) and event.outcome == "stopped" and not judged
+    )

@@ -76,7 +76,7 @@ def run_to(root: Path, n: int, **settings: Any) -> None:
     controller_of(root, definition, FakeExecutor(curve)).run(n)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_lost_database_is_rebuilt_and_draws_the_same_from_then_on(
     tmp_path: Path, sampler: str
 ) -> None:
@@ -159,6 +159,7 @@ def test_damaged_database_is_moved_aside_and_rebuilt(tmp_path: Path, where: str)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     data, noise = database.read_bytes(), random.Random(3).randbytes(8192)
+    lose(tmp_path)  # a new file: connections of this process still hold the old one open
     database.write_bytes(
         {
             "all": noise,
@@ -172,15 +173,12 @@ def test_damaged_database_is_moved_aside_and_rebuilt(tmp_path: Path, where: str)
     storage = open_storage(database, said.append)
     open_index(storage, paths_of(tmp_path), definition_of(SPACE, **SETTINGS), said.append)
     assert [facts(trial) for trial in trials_of(tmp_path)] == before
-    aside = [
-        path for path in tmp_path.glob("optuna.db.damaged-*") if path.suffix not in ("-wal", "-shm")
-    ]
-    assert len(aside) == (0 if where == "empty" else 1), (
-        "an empty file is a database without tables"
-    )
+    found = [path.name for path in tmp_path.glob("optuna.db.damaged-*")]
+    aside = [name for name in found if not name.endswith(("-wal", "-shm"))]
+    assert len(aside) == (0 if where == "empty" else 1), "an empty file is merely without tables"
     assert said[-1] == "Optuna's database lacked 6 trials: entered again from their folders"
     if aside:
-        assert said[0].endswith(f"moved to {aside[0].name}, and rebuilt from the trial folders")
+        assert said[0].endswith(f"moved to {aside[0]}, and rebuilt from the trial folders")
     assert not is_damaged(database)
 
 
