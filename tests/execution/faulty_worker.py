@@ -47,8 +47,8 @@ def main() -> None:
             raise torch.OutOfMemoryError("injected")
         return logits(self, inputs)
 
-    def watched_epoch(self: Trainer, n: int) -> dict[str, float]:
-        result = epoch(self, n)
+    def watched_epoch(self: Trainer, n: int, halt: Callable[[], bool]) -> dict[str, float]:
+        result = epoch(self, n, halt)
         if trained is not None:
             with Path(trained).open("a", encoding="ascii") as file:
                 file.write(f"{now[2]} {n}\n")

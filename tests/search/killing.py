@@ -1,0 +1,85 @@
+"""A study whose controllers are killed.
+
+    python -m tests.search.killing WORKSPACE DATA KILLS WHO
+
+WHO is `controller`, or `all`: then its workers are killed with it. Each controller is a fork of
+this process, which has imported everything and computes nothing, so that it starts at once. The
+last one is left alone; its exit code is that of this process.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+import harness.search.launch  # noqa: F401  # imported before any fork
+from harness.api import run_study
+from harness.execution.local import LocalExecutor
+from harness.paths import StudyPaths
+from harness.search import running
+from tests.conftest import TINY
+from tests.execution.forking import forking
+
+TRIALS, EPOCHS = 12, 20
+
+
+def study(workspace: Path, data: Path, module: str) -> None:
+    running.LocalExecutor = partial(LocalExecutor, module=module)  # type: ignore[misc,assignment]
+    fixed = {**TINY["fixed"], "train.epochs": EPOCHS, "train.checkpoint_s": 0}
+    run_study(
+        "s",
+        space={"parameters": TINY["parameters"], "fixed": fixed},
+        data=data,
+        trials=TRIALS,
+        pruner="none",
+        device="cpu",
+        workspace=workspace,
+    ).report()
+
+
+def fork(workspace: Path, data: Path, module: str) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        study(workspace, data, module)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def n_epochs(paths: StudyPaths) -> int:
+    logs = paths.root.glob("trials/*/epochs.jsonl")
+    return sum(log.read_bytes().count(b"\n") for log in logs)
+
+
+def kill(pid: int, *, workers: bool) -> None:
+    doomed = psutil.Process(pid).children(recursive=True) if workers else []
+    for process in [psutil.Process(pid), *doomed]:
+        process.send_signal(signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def main(workspace: Path, data: Path, kills: int, who: str) -> int:
+    paths, rng = StudyPaths(workspace / "studies" / "s"), random.Random(7)
+    with forking(workspace) as module:
+        for _ in range(kills):
+            pid = fork(workspace, data, module)
+            goal = n_epochs(paths) + rng.randint(2, TRIALS * EPOCHS // (kills + 3))
+            while n_epochs(paths) < goal:
+                assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended by itself"
+                time.sleep(0.01)  # a poll for the event
+            time.sleep(rng.uniform(0, 0.3))  # the seeded moment itself
+            kill(pid, workers=who == "all")
+        _, status = os.waitpid(fork(workspace, data, module), 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
