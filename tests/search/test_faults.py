@@ -56,7 +56,7 @@ def test_every_failure_is_sorted_and_the_study_finishes(
     monkeypatch.setattr("harness.search.controller.HangWatch", lambda _, clock: watch(clock))
     with forking(workspace, FAULTS=json.dumps(faults)) as module:
         monkeypatch.setattr(
-            "harness.search.launch.LocalExecutor", partial(LocalExecutor, module=module)
+            "harness.search.running.LocalExecutor", partial(LocalExecutor, module=module)
         )
         done = study(workspace, polyps, 9)
     records = {record.number: record for record in done.tables.records}
@@ -127,7 +127,7 @@ def test_storm_of_kills_costs_an_epoch_each_and_nothing_else(
         return storms[-1]
 
     with forking(workspace, TRAINED=str(workspace / "trained")) as module:
-        monkeypatch.setattr("harness.search.launch.LocalExecutor", storm)
+        monkeypatch.setattr("harness.search.running.LocalExecutor", storm)
         settings = {"train.epochs": n_epochs, "train.checkpoint_s": 0}
         done = study(workspace, polyps, n_trials, **settings)
     assert [s.killed for s in storms] == [n_kills]
@@ -149,7 +149,7 @@ def test_warm_worker_trains_as_a_fresh_one(workspace: Path, polyps: Path) -> Non
         (workspace / name).mkdir()
         with forking(workspace / name) as module, pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "harness.search.launch.LocalExecutor", partial(LocalExecutor, module=module)
+                "harness.search.running.LocalExecutor", partial(LocalExecutor, module=module)
             )
             for trials in calls:
                 done = run_study(
