@@ -29,6 +29,15 @@ def open_earlier(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyConfig]
     return earlier, StudyConfig.from_mapping(value, place=place)
 
 
+def check_begun_or_written(paths: StudyPaths) -> None:
+    """Raises ConfigError where a study that was named has no study.yaml; it tells the nearest."""
+    if not paths.study_yaml.is_file():
+        known = [path.parent.name for path in paths.root.parent.glob("*/study.yaml")]
+        raise ConfigError(
+            f"--study {paths.name}: no study.yaml in {paths.root}{nearest(paths.name, known)}"
+        )
+
+
 def winner(earlier: StudyPaths, config: StudyConfig) -> TrialRecord:
     """The trial whose settings others take: the best complete one; of equals the earlier.
 
