@@ -75,10 +75,13 @@ def build_loss(config: LossConfig, data: StudyDataConfig) -> Loss:
     multilabel tasks, the softmax of the batch in multiclass ones. Label smoothing and class weights
     act in bce, ce and focal; the other parts compare regions, which stay what they are.
 
+    Class weights beside none of those have no effect, as in some trials of a study that searches
+    the weights of the parts.
+
     Raises:
         ConfigError: parts that cannot act in this task.
     """
-    check_loss(config, data)
+    check_loss(config, data, one_draw=True)
     return Loss(config, data)
 
 

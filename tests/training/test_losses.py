@@ -328,8 +328,6 @@ def test_declaring_void_changes_nothing_where_there_is_none(part: str) -> None:
         (LABELS, {"ce": 1.0}, "loss.ce: acts in multiclass tasks; use loss.bce"),
         (BINARY, {"bce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: act in multi"),
         (THREE, {"ce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: 2 for 3 classes"),
-        (THREE, {"dice": 1.0, "class_weights": (1.0, 2.0, 3.0)}, "act in loss.ce and loss.focal"),
-        (LABELS, {"dice": 1.0, "class_weights": (1.0, 2.0)}, "act in loss.bce and loss.focal"),
     ],
 )
 def test_parts_that_cannot_act_are_refused(
@@ -340,6 +338,22 @@ def test_parts_that_cannot_act_are_refused(
         check_loss(config, data)
     with pytest.raises(ConfigError, match=message):
         build_loss(config, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "weights", "message"),
+    [
+        (THREE, (1.0, 2.0, 3.0), "act in loss.ce and loss.focal, both 0"),
+        (LABELS, (1.0, 2.0), "act in loss.bce and loss.focal, both 0"),
+    ],
+)
+def test_class_weights_without_effect_are_refused_in_a_study_and_taken_in_one_draw_of_it(
+    data: StudyDataConfig, weights: tuple[float, ...], message: str
+) -> None:
+    config = LossConfig(**{**NONE, "dice": 1.0, "class_weights": weights})
+    with pytest.raises(ConfigError, match=message):
+        check_loss(config, data)
+    build_loss(config, data)
 
 
 def test_class_weights_of_zero_only_are_refused() -> None:
