@@ -72,10 +72,10 @@ def fit(definition: Definition, record: TrialRecord, config: TrialConfig) -> Fit
         return Fit(values, (f"forbidden here by {condition_as_plain(rule)}",))
     try:
         whole = definition.trial_config(values)
-        ours = default_options(whole) | whole.flat()
     except ConfigError as error:
         return Fit(values, tuple(error.problems))
-    return Fit(values, tuple(_differences(theirs, ours, record)))
+    there, here = _beside(config, whole), _beside(whole, config)
+    return Fit(values, tuple(_differences(there, here, record)))
 
 
 def default_options(config: TrialConfig) -> dict[str, Any]:
@@ -95,6 +95,13 @@ def default_options(config: TrialConfig) -> dict[str, Any]:
         if default is None or isinstance(default, bool | int | float | str | list | tuple):
             found[OPTIONS + name] = list(default) if isinstance(default, tuple) else default
     return found
+
+
+def _beside(config: TrialConfig, other: TrialConfig) -> dict[str, Any]:
+    """Its settings, with the defaults of those options that the other one sets."""
+    flat, others = config.flat(), other.flat()
+    defaults = default_options(config).items()
+    return {key: value for key, value in defaults if key in others} | flat
 
 
 def _values(
