@@ -183,7 +183,8 @@ def metric(
     """Register a metric: a function of (probability, truth, valid, **options) that gives a number.
 
     It sees one validation image and class at eval_size, as (H, W) arrays: probability is 32-bit in
-    [0, 1], truth and valid are boolean. None means that this image does not count.
+    [0, 1], truth and valid are boolean; all three are read-only. None means that this image does
+    not count.
     """
     return _registering("metric", name, origin, {"tasks": tasks, "direction": direction})
 
