@@ -76,7 +76,12 @@ def _space() -> Schema:
         "fixed": _by_key(lambda value: value, "values of every trial"),
         "forbid": conditions | {"description": "combinations that are not trained"},
         "enqueue": {"type": "array", "items": rows, "description": "rows to try first"},
-        "rows": {"type": "array", "items": rows, "description": "each trained once, no others"},
+        "rows": {
+            "type": "array",
+            "minItems": 1,
+            "items": rows,
+            "description": "each trained once, no others",
+        },
         "labels": {"type": "array", "description": "tags of each row"},
     }
     for name in ("parameters", "fixed", "forbid", "enqueue", "rows"):
