@@ -91,8 +91,11 @@ class _Term:
     def __init__(self, name: str, config: LossConfig, given: Mapping[str, Any]) -> None:
         self._part = part = parts.find_part("loss", name)
         self._fixed = {key: value for key, value in given.items() if part.takes(key)}
-        for option, argument in part.options.items():
-            self._fixed[option] = getattr(config, f"{name}_{option}", argument.default)
+        options = {
+            option: getattr(config, f"{name}_{option}", argument.default)
+            for option, argument in part.options.items()
+        }
+        self._fixed |= part.fitted(options)
         self._weighs = part.takes("class_weights")
 
     def __call__(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

@@ -231,6 +231,20 @@ def test_lovasz_is_of_each_image_and_class() -> None:
     assert of(LABELS, logits, target, lovasz=1.0) == pytest.approx(sum(each) / 4)
 
 
+@pytest.mark.parametrize("n_void", [1, 3])
+def test_lovasz_leaves_out_images_that_are_all_void(n_void: int) -> None:
+    """The hinges of four pixels, all wrong: 1 + ln 3 twice, then 1 twice; the Jaccard loss of the
+    first alone is 1, as it is the only pixel of the foreground.
+    """
+    logits = torch.tensor([-LN3, LN3, 0.0, 0.0]).reshape(1, 1, 2, 2)
+    both = torch.cat([logits, torch.ones((n_void, 1, 2, 2))])
+    target = torch.cat([TARGET, torch.full((n_void, 2, 2), VOID, dtype=torch.uint8)])
+    alone = of(BINARY_VOID, logits, TARGET, lovasz=1.0)
+    assert alone == pytest.approx(1 + LN3)
+    assert of(BINARY_VOID, both, target, lovasz=1.0) == pytest.approx(1 + LN3)
+    assert of(BINARY_VOID, both[1:], target[1:], lovasz=1.0) == 0
+
+
 def test_lovasz_softmax_equals_one_minus_iou_of_sure_answers() -> None:
     """Class 0: 1 of 2 pixels of the union; class 1: 1 of 2; class 2 is not in the truth."""
     said = torch.tensor([0, 1, 0]).reshape(1, 1, 3)
