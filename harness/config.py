@@ -6,14 +6,14 @@ Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is no
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from harness.data_config import SplitConfig, StudyDataConfig
 from harness.earlier_config import ImportConfig, TakenConfig
 from harness.loss_config import LOSS_PARTS, LossConfig, loss_names
 from harness.objective_config import METRICS, ObjectiveConfig
 from harness.parts_files import PartsConfig, parts_config
-from harness.settings import Settings, flatten, nest, validate
+from harness.settings import ANY_PART, Settings, flatten, nest, validate
 from harness.trial_groups import (
     AUGMENT_FILE,
     AUGMENTS,
@@ -58,6 +58,16 @@ class TrialConfig(Settings):
     loss: LossConfig = Field(default_factory=LossConfig)  # late: others may have been registered
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _warmup_within_training(self, info: ValidationInfo) -> Self:
+        warmup, epochs = self.optim.warmup_epochs, self.train.epochs
+        if warmup >= epochs and not (info.context or {}).get(ANY_PART):
+            raise ValueError(
+                f"optim.warmup_epochs {warmup:g} is not below train.epochs {epochs}; take a "
+                "shorter warm-up, or more epochs"
+            )
+        return self
 
     @classmethod
     def from_flat(

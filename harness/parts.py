@@ -12,6 +12,7 @@ signature, their values against the annotations. `harness.parts_files` reads fil
 """
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,16 +127,36 @@ class Part:
             return f"{self.name} has no such option{nearest(name, self.options)}"
         return value_problem(self.options[name].annotation, value)
 
+    def fitted(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options that fit, with lists as what their annotations say, e.g. tuples."""
+        return {
+            name: _fitted(self.options[name].annotation, value)
+            if isinstance(value, list) and name in self.options
+            else value
+            for name, value in options.items()
+        }
+
+
+def _fitted(annotation: Any, value: Any) -> Any:
+    """The value as an annotation takes it; a list, all that files have, may stand for a tuple."""
+    if annotation is inspect.Parameter.empty:
+        return value
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_STRICT)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        if not isinstance(value, list):
+            raise
+    return adapter.validate_json(json.dumps(value))  # an array there is a list or a tuple
+
 
 def value_problem(annotation: Any, value: Any) -> str | None:
     """Why a value does not fit the annotation of an argument; None: it does, or there is none."""
-    if annotation is inspect.Parameter.empty:
-        return None
     try:
-        TypeAdapter(annotation, config=_STRICT).validate_python(value)
+        _fitted(annotation, value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
-        for theirs in ("an instance of Sequence", "a valid list"):
+        for theirs in ("an instance of Sequence", "a valid list", "a valid tuple", "a valid array"):
             message = message.replace(theirs, "a list")
         return f"{message[0].lower()}{message[1:]} (got {value!r})"
     return None
@@ -183,7 +204,8 @@ def metric(
     """Register a metric: a function of (probability, truth, valid, **options) that gives a number.
 
     It sees one validation image and class at eval_size, as (H, W) arrays: probability is 32-bit in
-    [0, 1], truth and valid are boolean. None means that this image does not count.
+    [0, 1], truth and valid are boolean; all three are read-only. None means that this image does
+    not count.
     """
     return _registering("metric", name, origin, {"tasks": tasks, "direction": direction})
 

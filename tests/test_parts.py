@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from harness import parts
+from harness.config import ModelConfig, TrialConfig
+from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
+from harness.models.build import build_network
+from harness.training.losses import build_loss
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +108,46 @@ def test_a_name_belongs_to_one_place() -> None:
         ConfigError, match=r"two.py: loss 'soft': there is one already, from one.py"
     ):
         parts.loss("soft", origin="two.py")(soft)
+
+
+def test_a_list_stands_for_a_tuple_and_the_part_is_given_one() -> None:
+    def wide(
+        logits: Any,
+        target: Any,
+        *,
+        sides: tuple[int, ...] = (3,),
+        steps: list[tuple[float, float]] = [],  # noqa: B006
+        plain: list[int] = [],  # noqa: B006
+        free=None,  # type: ignore[no-untyped-def]
+    ) -> float:
+        return 0.0
+
+    parts.loss()(wide)
+    part = parts.find_part("loss", "wide")
+    given = {"sides": [1, 2], "steps": [[0.5, 1]], "plain": [4], "free": [5]}
+    assert [part.option_problem(name, one) for name, one in given.items()] == [None] * 4
+    assert part.fitted(given) == {
+        "sides": (1, 2), "steps": [(0.5, 1.0)], "plain": [4], "free": [5]
+    }  # fmt: skip
+    for wrong in ([1, "2"], [1, True], 3, "12", [1.5]):
+        assert part.option_problem("sides", wrong) is not None
+    assert part.option_problem("sides", 3) == "input should be a list (got 3)"
+
+
+def test_network_and_loss_are_handed_the_tuple() -> None:
+    seen: list[Any] = []
+
+    def net(in_channels: int, classes: int, *, sides: tuple[int, ...] = ()) -> nn.Module:
+        seen.append(sides)
+        return nn.Conv2d(in_channels, classes, 1)
+
+    def wide(logits: Any, target: Any, *, sides: tuple[int, ...] = ()) -> Any:
+        seen.append(sides)
+        return logits.sum()
+
+    parts.network()(net)
+    parts.loss()(wide)
+    build_network(ModelConfig(arch="net", options={"sides": [1, 2]}), classes=1)
+    config = TrialConfig.from_flat({"loss.wide": 1.0, "loss.wide_sides": [3, 4]})
+    build_loss(config.loss, StudyDataConfig())(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2))
+    assert seen == [(1, 2), (3, 4)]

@@ -100,7 +100,8 @@ def _registered(
     }
     if image_size is not None and part.takes("encoder_name") and _has_one_size(model.encoder_name):
         given["image_size"] = list(image_size)
-    arguments = {name: value for name, value in given.items() if part.takes(name)} | model.options
+    arguments = {name: value for name, value in given.items() if part.takes(name)}
+    arguments |= part.fitted(model.options)
     try:
         network = part.build(**arguments)
     except _CONSTRUCTING as error:

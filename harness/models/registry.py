@@ -7,8 +7,10 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from pydantic import PositiveInt
 from segmentation_models_pytorch.encoders import encoders as native_encoders
+from torch import nn
 
 from harness import parts
 from harness.config import ModelConfig
@@ -52,6 +54,11 @@ _NOT_OPTIONS = {
 }
 TIMM_PREFIX = "tu-"
 _OF_ENCODERS = ("model.encoder_name", "model.encoder_weights")
+_TRAINING_ENCODERS = (
+    "optim.encoder_lr",
+    "optim.encoder_lr_scale",
+    "train.freeze_encoder_epochs",
+)
 
 
 def archs() -> tuple[str, ...]:
@@ -74,14 +81,33 @@ def takes_encoder(arch: str) -> bool:
 
 
 def idle_keys(arch: str) -> frozenset[str]:
-    """The keys of `model.` that have no effect under an architecture."""
-    if arch in _CLASSES:
-        return frozenset()
-    part = parts.find_part("network", arch)
+    """The keys that have no effect under an architecture."""
+    return frozenset() if arch in _CLASSES else _idle_keys(parts.find_part("network", arch))
+
+
+@cache
+def _idle_keys(part: parts.Part) -> frozenset[str]:
     idle = set() if part.takes("encoder_name") else set(_OF_ENCODERS)
     if not part.takes("encoder_depth"):
         idle.add("model.encoder_depth")
-    return frozenset(idle)
+    return frozenset(idle if _has_encoder(part) else idle | set(_TRAINING_ENCODERS))
+
+
+def _has_encoder(part: parts.Part) -> bool:
+    """Whether the network has a module `.encoder`, be it its own, that has rates and freezes.
+
+    It is looked for in one built without memory; of one that cannot be, nothing is known, and
+    what is wrong with it preflight says.
+    """
+    if part.takes("encoder_name"):
+        return True
+    given = {"in_channels": 3, "classes": 1, "encoder_depth": ModelConfig().encoder_depth}
+    try:
+        with torch.device("meta"):
+            network = part.build(**{name: one for name, one in given.items() if part.takes(name)})
+    except Exception:  # whatever the user's code raises
+        return True
+    return isinstance(getattr(network, "encoder", None), nn.Module)
 
 
 def option_names(arch: str) -> tuple[str, ...]:

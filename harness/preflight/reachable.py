@@ -3,19 +3,28 @@
 import itertools
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.config import TrialConfig
 from harness.errors import ConfigError
-from harness.preflight.networks import Network, Setting, network_of, shapes, shaping
+from harness.preflight.networks import (
+    Network,
+    Setting,
+    network_of,
+    shapes,
+    shaping,
+    wants_weights,
+)
 from harness.space.parameters import AnyOf, Choice, Condition, Match, Parameter, Whole
 from harness.space.schema import Space
 
 LIMIT = 2_000  # networks built before trial 0, each some 0.1 s; of more, so many are drawn
 MOST_VALUES = 16  # of a range: beyond, its ends and what conditions name in it
 MOST_COMBINATIONS = 50_000  # counted off one by one, each some 50 µs
+MOST_SEARCHED = 500  # draws in search of one with a certain encoder
+ENCODER = "model.encoder_name"
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,12 @@ class Reachable:
 
     Attributes:
         whole: these are all; else a sample.
+        weighted: every encoder that some draw begins with pretrained weights, in the sample or not.
     """
 
     drawn: tuple[Drawn, ...]
     whole: bool
+    weighted: frozenset[str] = frozenset()
 
 
 def reachable(space: Space, setting: Setting, *, limit: int | None, seed: int = 0) -> Reachable:
@@ -60,7 +71,8 @@ def reachable(space: Space, setting: Setting, *, limit: int | None, seed: int = 
     rng = random.Random(seed)  # noqa: S311  # no secret
     draws = (small.draw(rng) for _ in range(MOST_COMBINATIONS))
     found = _cut(_drawn(small, draws, setting), limit, seed)
-    return replace(found, whole=False)
+    weighted = found.weighted | _unseen(small, found.weighted, setting, rng)
+    return replace(found, whole=False, weighted=weighted)
 
 
 def only_shaping(space: Space) -> Space:
@@ -109,11 +121,26 @@ def _drawn(space: Space, tries: Iterable[Mapping[str, Any]], setting: Setting) -
 
 def _cut(drawn: list[Drawn], limit: int | None, seed: int) -> Reachable:
     networks = list(dict.fromkeys(one.network for one in drawn))
+    weighted = frozenset(one.network.encoder_name for one in drawn if wants_weights(one.config))
     if limit is None or len(networks) <= limit:
-        return Reachable(tuple(drawn), whole=True)
+        return Reachable(tuple(drawn), whole=True, weighted=weighted)
     rng = random.Random(seed)  # noqa: S311  # no secret
     kept = set(rng.sample(networks, limit))
-    return Reachable(tuple(one for one in drawn if one.network in kept), whole=False)
+    sample = tuple(one for one in drawn if one.network in kept)
+    return Reachable(sample, whole=False, weighted=weighted)
+
+
+def _unseen(space: Space, seen: Set[str], setting: Setting, rng: random.Random) -> set[str]:
+    """The encoders that draws can begin with pretrained weights, though none among many did."""
+    parameter = space.by_key.get(ENCODER)
+    found: set[str] = set()
+    for name in parameter.choices if isinstance(parameter, Choice) else ():
+        held = with_row(space, {ENCODER: name})
+        draws = (held.draw(rng) for _ in range(MOST_SEARCHED if name not in seen else 0))
+        drawn = (one for draw in draws for one in _drawn(held, [draw], setting))
+        if any(one.network.encoder_name == name and wants_weights(one.config) for one in drawn):
+            found.add(name)
+    return found
 
 
 def _few(parameter: Parameter, conditions: list[Condition]) -> Parameter:

@@ -87,9 +87,12 @@ class Verdicts:
         return reasons[0] if reasons and some.whole else None
 
     def _weights_reason(self, drawn: Drawn) -> Reason | None:
-        if not wants_weights(drawn.config):
-            return None
-        name = drawn.network.encoder_name
+        return (
+            self.lacks_weights(drawn.network.encoder_name) if wants_weights(drawn.config) else None
+        )
+
+    def lacks_weights(self, name: str) -> Reason | None:
+        """Why an encoder has no pretrained weights; None: it has, here or to be fetched."""
         if name not in self._weights:
             self._weights[name] = weights_reason(name)
         return self._weights[name]
@@ -102,11 +105,13 @@ class Table:
     Attributes:
         whole: nothing was left out.
         verdicts: answers about combinations that are not in the table too.
+        beyond: the encoders that combinations beyond a sample begin with pretrained weights.
     """
 
     entries: tuple[Entry, ...]
     whole: bool
     verdicts: Verdicts
+    beyond: frozenset[str] = frozenset()
 
     @property
     def possible(self) -> list[Entry]:
@@ -118,9 +123,13 @@ class Table:
 
     @property
     def encoders(self) -> list[str]:
-        """The encoders whose pretrained weights a possible combination wants."""
+        """The encoders whose pretrained weights a possible combination wants.
+
+        Beyond a sample every combination counts as possible, weights that do not exist aside.
+        """
         wanted = [entry.drawn for entry in self.possible if wants_weights(entry.drawn.config)]
-        return sorted({drawn.network.encoder_name for drawn in wanted})
+        beyond = {name for name in self.beyond if self.verdicts.lacks_weights(name) is None}
+        return sorted({drawn.network.encoder_name for drawn in wanted} | beyond)
 
     def reasons(self) -> list[tuple[str, int]]:
         """Each reason and how many combinations it makes impossible, the most frequent first."""
@@ -204,4 +213,4 @@ def _placed(
 
 def _table(found: Reachable, verdicts: Verdicts) -> Table:
     entries = tuple(verdicts.entry(drawn) for drawn in found.drawn)
-    return Table(entries, found.whole, verdicts)
+    return Table(entries, found.whole, verdicts, frozenset() if found.whole else found.weighted)

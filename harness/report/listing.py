@@ -4,11 +4,12 @@ import csv
 import io
 from typing import Any
 
-from harness.config import TrialConfig
+from harness.config import TrialConfig, loss_names
 from harness.records import TrialRecord
 from harness.report.tables import StudyTables, trial_settings
 from harness.space.cells import Given, write_cell, write_label
 from harness.space.csv_space import LABEL, RESULT
+from harness.space.listed import never_acts
 
 RESULTS = ("number", "state", "value", "best_epoch")
 
@@ -38,9 +39,10 @@ def trials_as_space(tables: StudyTables) -> str:
 
     Columns: `trial.…`, what came of it, left out on reading; `label.…`, the tags; the searched
     parameters; every other setting that differs from its default in some trial. A setting that a
-    trial does not have, as an option of another architecture, is `default`.
+    trial does not have, as an option of another architecture, is `default`, and so is one that
+    acts in no trial.
     """
-    settings = [_settings(tables, record) for record in tables.records]
+    settings = _that_act([_settings(tables, record) for record in tables.records])
     labels = list(dict.fromkeys(name for record in tables.records for name in record.labels))
     keys = _keys(tables, settings)
     text = io.StringIO()
@@ -62,6 +64,24 @@ def trials_as_space(tables: StudyTables) -> str:
 def _settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
     """The whole configuration of a trial; where its file is missing, what was searched."""
     return trial_settings(tables, record) or dict(record.params)
+
+
+def _that_act(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Settings without those that differ between trials and act in none, which a space refuses.
+
+    The weight of a loss that stands alone in every trial is 1 in all of them, which it means.
+    """
+    every = dict.fromkeys(key for flat in settings for key in flat)
+    idle = {key for key in every if never_acts(key, settings, {}) is not None}
+    weights = {f"loss.{name}" for name in loss_names()}
+    return [
+        {
+            key: 1.0 if key in idle else value
+            for key, value in flat.items()
+            if key not in idle or key in weights
+        }
+        for flat in settings
+    ]
 
 
 def _keys(tables: StudyTables, settings: list[dict[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from harness import files, html
+from harness.config import StudyConfig
 from harness.data.encode import data_uri
 from harness.data.overlay import COLOURS, unpainted
 from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
@@ -87,6 +88,8 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
         study_yaml=tables.paths.study_yaml.read_text(encoding="utf-8"),
         space_yaml=_text(tables.paths.space_yaml),
         command=_command(tables),
+        again=_again(tables),
+        beside_command=_beside_command(tables),
     )
 
 
@@ -179,15 +182,22 @@ def _stamps(tables: StudyTables) -> list[tuple[str, str]]:
     return [(name, ", ".join(values)) for name, values in found.items()]
 
 
+def _again(tables: StudyTables) -> str:
+    """The name under which the study is repeated."""
+    return f"{tables.paths.name[:57]}-again"
+
+
 def _command(tables: StudyTables) -> str:
     """The command that repeats this study under another name."""
     config = tables.config
     finished = sum(record.state != "running" for record in tables.records)
-    words = ["harness", "run", "--study", f"{tables.paths.name[:57]}-again"]
+    words = ["harness", "run", "--study", _again(tables)]
     words += ["--space", f"studies/{tables.paths.name}/space.yaml", "--data", config.data.root]
     words += ["--trials", str(config.budget.trials or max(finished, 1))]
     words += ["--sampler", config.sampler.name, "--pruner", config.pruner.name]
     words += ["--seed", str(config.seed)]
+    if config.parts is not None:
+        words += ["--parts", f"studies/{tables.paths.name}/{config.parts.file}"]
     own = tables.space.get("fixed") or {}
     for plan in config.imports:
         words += ["--from", plan.study]
@@ -195,6 +205,19 @@ def _command(tables: StudyTables) -> str:
         if key not in own or own[key] != value:
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words)
+
+
+def _beside_command(tables: StudyTables) -> list[str]:
+    """What no option of the command sets, only a study.yaml, where it is not at its default."""
+    groups = {"data": {"root"}, "split": set(), "objective": set(), "sampler": {"name"}}
+    groups |= {"pruner": {"name"}, "limits": set()}
+    plain = StudyConfig()
+    return [
+        f"{group}.{key}: {json.dumps(value)}"
+        for group, in_command in groups.items()
+        for key, value in getattr(tables.config, group).model_dump(mode="json").items()
+        if key not in in_command and value != getattr(plain, group).model_dump(mode="json").get(key)
+    ]
 
 
 def _figure_data(figures: list[Section]) -> list[dict[str, Any]]:

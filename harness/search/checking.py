@@ -1,6 +1,6 @@
 """Everything that can be known before training, gathered and not written: `harness check`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from harness.search.checks import (
     wanted_weights,
 )
 from harness.search.definition import Definition, settle
+from harness.search.earlier import check_begun_or_written
 from harness.search.images import LOOKS
 from harness.search.launch import Request, space_of
 from harness.search.parts import as_asked, take_parts
@@ -89,7 +90,7 @@ def check(request: Request, progress: Progress) -> Checked:
     if not table.whole:
         gathered.notes.append(f"{len(table.entries)} networks were drawn from more than that")
     return Checked(
-        paths.name,
+        request.study or _name(space_of(request)),
         table,
         tuple(weights_of(table.encoders)),
         data,
@@ -112,13 +113,18 @@ class _Gathered:
             return None
 
 
+def _name(space: Path | Mapping[str, Any] | None) -> str:
+    return space.stem if isinstance(space, Path) else "space"
+
+
 def _settled(request: Request, progress: Progress) -> tuple[Definition, StudyPaths]:
     space = space_of(request)
     if request.study is not None:
         paths = request.workspace.study(request.study)
-    else:  # a study of the space's own name may have begun with another space
-        name = space.stem if isinstance(space, Path) else "space"
-        paths = StudyPaths(request.workspace.studies / ".check" / name)
+        if space is None:
+            check_begun_or_written(paths)
+    else:  # a study of the space's own name may have begun with another space; none begins with .
+        paths = StudyPaths(request.workspace.studies / f".{_name(space)}")
     for problem in load_packages():
         progress.stage(problem)
     parts = take_parts(paths, request.parts)

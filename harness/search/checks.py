@@ -92,17 +92,19 @@ def wanted_weights(table: Table) -> list[ModelConfig]:
 
 
 def check_losses(definition: Definition) -> None:
-    """Check that the parts of the loss and the objective fit the task."""
+    """Check that the parts of the loss and the objective fit the task.
+
+    What acts under some draws only, as class weights do, is asked about beside the largest values.
+    """
     data, space = definition.config.data, definition.space
     check_objective(definition.config.objective, data)
-    searched = [key for key in (p.key for p in space.parameters) if key.startswith("loss.")]
-    drawn = [{key: value} for key in searched for value in values_of(definition, key)]
-    for values in drawn or [{}]:
-        part = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
-        weights = part | values
-        if not any(weights.get(f"loss.{name}", 0) for name in loss_names()):
-            continue  # this end alone is nothing; it comes with others
-        check_loss(TrialConfig.from_flat(weights).loss, data)
+    part = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
+    searched = [key for key in space.by_key if key.startswith("loss.")]
+    weights = [key for key in searched if key.removeprefix("loss.") in loss_names()]
+    largest = {key: max(values_of(definition, key)) for key in weights}
+    others = [key for key in searched if key not in largest]
+    for values in [{key: value} for key in others for value in values_of(definition, key)] or [{}]:
+        check_loss(TrialConfig.from_flat(part | largest | values).loss, data)
 
 
 def check_augments(definition: Definition, workspace: Workspace, paths: StudyPaths) -> list[Path]:

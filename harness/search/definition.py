@@ -14,10 +14,11 @@ from harness.data.splits import SplitRow, write_split
 from harness.errors import ConfigError
 from harness.parts_files import PartsFile
 from harness.paths import StudyPaths
-from harness.search.taking import Taking, as_taken, is_reference, take
+from harness.search.fixed_values import FixedValues
+from harness.search.taking import as_taken
 from harness.settings import flatten, nest
 from harness.space.listed import check_listed
-from harness.space.reading import lay_over, read_space, space_from_dict
+from harness.space.reading import CSV, lay_over, read_space, space_from_dict
 from harness.space.schema import Legal, Space
 
 
@@ -66,20 +67,28 @@ def settle(
     """
     stored = _stored(paths)
     begun = stored.get("id") is not None and paths.space_yaml.exists()
-    beside = dict(stored.get("fixed") or {}) | dict(fixed)
+    place = str(paths.study_yaml)
+    if begun:
+        fixed = as_taken(fixed, paths, StudyConfig.from_mapping(stored, place=place))
+    fixed_values = FixedValues.take(stored.get("fixed") or {}, fixed, paths, legal)
     asked_space = None
     if space is not None:
+        if isinstance(space, Path) and space.suffix.lower() == CSV:
+            fixed_values.raise_any()  # its rows can only be judged beside all of them
+        beside = fixed_values.plain
         asked_space = _read(space, legal, label=label, ignore=ignore, beside=beside)
     elif label or ignore:
         raise ConfigError("--label and --ignore name columns of a --space that is a CSV")
     if begun:
         return _continued(paths, stored, asked_space, asked, fixed, legal)
     chosen = asked_space or _named(stored, paths, legal) or Space()
-    place = str(paths.study_yaml)
-    laid, taken = _lay_both(chosen, stored.get("fixed") or {}, fixed, paths, legal)
+    laid = fixed_values.over(chosen, legal)
     overlaid = _overlaid(stored, asked)
-    fixed_values = loss_of_task(overlaid, laid) | laid.fixed
-    values = overlaid | {"fixed": fixed_values, "taken": taken, "id": uuid.uuid4().hex}
+    values = overlaid | {
+        "fixed": loss_of_task(overlaid, laid) | laid.fixed,
+        "taken": fixed_values.taken_in(laid),
+        "id": uuid.uuid4().hex,
+    }
     if isinstance(space, Path):
         values["space"] = space.name
     config = StudyConfig.from_mapping(values, place=place)
@@ -116,47 +125,6 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
     config = config.model_copy(update={"budget": budget})
     files.write_text(paths.study_yaml, strict_yaml.dump(config.model_dump(mode="json")))
     return config
-
-
-def _lay_both(
-    space: Space,
-    stored: Mapping[str, Any],
-    fixed: Mapping[str, Any],
-    paths: StudyPaths,
-    legal: Legal,
-) -> tuple[Space, dict[str, Any]]:
-    """The space under study.yaml's fixed values and `--set`, and what of them was taken."""
-    lines = _fixed_lines(paths) if any(map(is_reference, stored.values())) else {}
-    place = str(paths.study_yaml)
-    first = take(stored, paths, lambda key: f"{place}:{lines.get(key, 1)}", legal)
-    second = take(fixed, paths, lambda key: "--set", legal)
-    problems = first.problems + second.problems
-    laid = space
-    for taking, name in ((first, place), (second, "--set")):
-        try:
-            laid = lay_over(laid, taking.fixed, place=name, legal=legal)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return laid, _still_taken(first, second, laid)
-
-
-def _still_taken(first: Taking, second: Taking, laid: Space) -> dict[str, Any]:
-    """What was taken and not replaced by a plain `--set`."""
-    both = first.taken | second.taken
-    return {
-        key: taken.model_dump(mode="json")
-        for key, taken in both.items()
-        if laid.fixed.get(key) == taken.value
-    }
-
-
-def _fixed_lines(paths: StudyPaths) -> dict[str, int]:
-    """The line of each fixed value in study.yaml."""
-    text = paths.study_yaml.read_text(encoding="utf-8")
-    document = strict_yaml.load(text, place=str(paths.study_yaml))
-    return {key: document.line(("fixed", key)) for key in document.value["fixed"]}
 
 
 def loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
@@ -227,8 +195,7 @@ def _continued(
     place = str(paths.study_yaml)
     config = StudyConfig.from_mapping(stored, place=place)
     space = read_space(paths.space_yaml, legal=legal)
-    plain = as_taken(fixed, paths, config)
-    laid = lay_over(replace(space, fixed=config.fixed), plain, place="--set", legal=legal)
+    laid = lay_over(replace(space, fixed=config.fixed), fixed, place="--set", legal=legal)
     same = {"fixed": laid.fixed, "taken": stored.get("taken") or {}}
     wanted = StudyConfig.from_mapping(_overlaid(stored, asked) | same, place=place)
     same_place = {"data": wanted.data.model_copy(update={"root": config.data.root})}

@@ -26,7 +26,16 @@ def open_earlier(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyConfig]
     value = strict_yaml.load(earlier.study_yaml.read_text(encoding="utf-8"), place=place).value
     if not isinstance(value, dict) or value.get("id") is None or not earlier.split_csv.is_file():
         raise UserError(f"study {name} has not begun")
-    return earlier, StudyConfig.from_mapping(value, place=place)
+    return earlier, StudyConfig.from_mapping(value, place=place, any_part=True)
+
+
+def check_begun_or_written(paths: StudyPaths) -> None:
+    """Raises ConfigError where a study that was named has no study.yaml; it tells the nearest."""
+    if not paths.study_yaml.is_file():
+        known = [path.parent.name for path in paths.root.parent.glob("*/study.yaml")]
+        raise ConfigError(
+            f"--study {paths.name}: no study.yaml in {paths.root}{nearest(paths.name, known)}"
+        )
 
 
 def winner(earlier: StudyPaths, config: StudyConfig) -> TrialRecord:

@@ -1,5 +1,6 @@
 """Whether trials of an earlier study could have been trials of a new one, and as which values."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 from harness.config import StudyConfig, TrialConfig
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError
+from harness.models.options import FOLLOWING_DEPTH
+from harness.models.registry import archs, network_class, option_names
 from harness.records import TrialRecord
 from harness.search.definition import Definition
 from harness.search.repeats import SEED
+from harness.space.keys import OPTIONS
 from harness.space.parameters import Choice, Parameter, condition_as_plain, same, shown
 
 ROLES = ("train", "val")  # whose images decide a trial's value
@@ -56,9 +60,10 @@ def fit(definition: Definition, record: TrialRecord, config: TrialConfig) -> Fit
 
     Args:
         record: the earlier trial.
-        config: its whole configuration. All of it but `train.seed` must be possible here.
+        config: its whole configuration. All of it but `train.seed` must be possible here; an option
+            that is not set has its network's default.
     """
-    theirs = config.flat()
+    theirs = default_options(config) | config.flat()
     values, reasons = _values(definition, theirs)
     if reasons:  # conditions hang on values that are missing: say what is plain, and no more
         return Fit(values, (*reasons, *_constants(definition, record, theirs)))
@@ -66,10 +71,37 @@ def fit(definition: Definition, record: TrialRecord, config: TrialConfig) -> Fit
     if rule is not None:
         return Fit(values, (f"forbidden here by {condition_as_plain(rule)}",))
     try:
-        ours = definition.trial_config(values).flat()
+        whole = definition.trial_config(values)
     except ConfigError as error:
         return Fit(values, tuple(error.problems))
-    return Fit(values, tuple(_differences(theirs, ours, record)))
+    there, here = _beside(config, whole), _beside(whole, config)
+    return Fit(values, tuple(_differences(there, here, record)))
+
+
+def default_options(config: TrialConfig) -> dict[str, Any]:
+    """The options of a network that has that name, by full key, where none are set.
+
+    Those without a plain default are left out, and all of a network that nobody has registered.
+    """
+    arch, depth = config.model.arch, config.model.encoder_depth
+    if arch not in archs():
+        return {}
+    arguments = inspect.signature(network_class(arch)).parameters
+    found: dict[str, Any] = {}
+    for name in option_names(arch):
+        default = arguments[name].default
+        if name == "decoder_channels" and arch in FOLLOWING_DEPTH:
+            default = default[-depth:]  # as the network is built
+        if default is None or isinstance(default, bool | int | float | str | list | tuple):
+            found[OPTIONS + name] = list(default) if isinstance(default, tuple) else default
+    return found
+
+
+def _beside(config: TrialConfig, other: TrialConfig) -> dict[str, Any]:
+    """Its settings, with the defaults of those options that the other one sets."""
+    flat, others = config.flat(), other.flat()
+    defaults = default_options(config).items()
+    return {key: value for key, value in defaults if key in others} | flat
 
 
 def _values(
@@ -93,7 +125,7 @@ def _values(
 
 def _constants(definition: Definition, record: TrialRecord, theirs: Mapping[str, Any]) -> list[str]:
     """Differences in what is searched in no trial of the new study."""
-    constants = definition.space.constants
+    constants = definition.space.constants  # options at their defaults are not among them
     settled = {key: value for key, value in theirs.items() if key in constants}
     return _differences(settled, {key: constants[key] for key in settled}, record)
 

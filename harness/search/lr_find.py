@@ -11,7 +11,7 @@ from harness import strict_yaml
 from harness.config import StudyConfig, TrialConfig
 from harness.data.cache import ImageCache, open_cache
 from harness.data.sources import find_data, source_folder
-from harness.errors import ConfigError, UserError, nearest
+from harness.errors import ConfigError, UserError
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths, TrialPaths, Workspace
@@ -24,10 +24,11 @@ from harness.search.checks import (
     wanted_weights,
 )
 from harness.search.definition import Definition, loss_of_task
+from harness.search.earlier import check_begun_or_written
+from harness.search.fixed_values import FixedValues
 from harness.search.images import take_split
 from harness.search.parts import take_parts
 from harness.search.progress import Progress
-from harness.space.reading import lay_over
 from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
 from harness.training.errors import TooLargeError
@@ -142,25 +143,22 @@ def _definition(request: RatesRequest) -> tuple[StudyPaths, Definition]:
     place = "study.yaml"
     if request.study is not None:
         paths = request.workspace.study(request.study)
-        place, stored = str(paths.study_yaml), _stored(request, paths)
+        place, stored = str(paths.study_yaml), _stored(paths)
     data = dict(stored.get("data") or {})
     if request.data is not None:
         data["root"] = request.data
+    beside = paths if request.study is not None else StudyPaths(request.workspace.studies / ".none")
     own = stored.get("fixed") or {}
-    laid = lay_over(Space(), own, place=place, legal=legal)
-    laid = lay_over(laid, request.fixed, place="--set", legal=legal)
+    values = FixedValues.take(own, request.fixed, paths, legal, beside=beside)
+    laid = values.over(Space(), legal)
     fixed = loss_of_task({"data": data}, laid) | dict(laid.fixed)
     config = StudyConfig.from_mapping(stored | {"data": data, "fixed": fixed}, place=place)
     begun = config.id is not None and paths.split_csv.exists()
     return paths, Definition(config, Space(), begun=begun)
 
 
-def _stored(request: RatesRequest, paths: StudyPaths) -> dict[str, Any]:
-    if not paths.study_yaml.is_file():
-        known = [path.parent.name for path in request.workspace.studies.glob("*/study.yaml")]
-        raise ConfigError(
-            f"--study {request.study}: no study.yaml in {paths.root}{nearest(paths.name, known)}"
-        )
+def _stored(paths: StudyPaths) -> dict[str, Any]:
+    check_begun_or_written(paths)
     place = str(paths.study_yaml)
     value = strict_yaml.load(paths.study_yaml.read_text(encoding="utf-8"), place=place).value
     if not isinstance(value, dict) or not isinstance(value.get("fixed") or {}, dict):

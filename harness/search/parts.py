@@ -17,9 +17,10 @@ def take_parts(paths: StudyPaths, asked: Path | None) -> PartsFile | None:
         asked: `--parts`: a file, wherever it lies; None: the one that study.yaml names.
 
     Raises:
-        ConfigError: no such file, or what is wrong in it.
+        ConfigError: no such file, one that the study did not begin with, or what is wrong in it.
     """
-    path = _named(paths)
+    recorded = _recorded(paths)
+    path = None if recorded is None else paths.parts(recorded.file)
     if asked is not None:
         path = asked.resolve()
         if not PARTS_FILE.fullmatch(path.name):
@@ -28,6 +29,14 @@ def take_parts(paths: StudyPaths, asked: Path | None) -> PartsFile | None:
         register(None)
         return None
     file = read_parts(path)
+    if recorded is not None and recorded.sha256 not in (None, file.sha256):
+        raise ConfigError(  # before it is executed
+            [
+                f"study {paths.name} has begun, and a study never changes; this would change it:",
+                f"  parts.sha256: {recorded.sha256!r} -> {file.sha256!r}",
+                f"bring {path} back as it was, or start a new study: another name with --study",
+            ]
+        )
     register(file)
     return file
 
@@ -39,7 +48,8 @@ def as_asked(file: PartsFile | None) -> dict[str, dict[str, str]]:
     return {"parts": {"file": file.path.name, "sha256": file.sha256}}
 
 
-def _named(paths: StudyPaths) -> Path | None:
+def _recorded(paths: StudyPaths) -> PartsConfig | None:
+    """What study.yaml says of parts; None: nothing, or it is not there."""
     if not paths.study_yaml.exists():
         return None
     place = str(paths.study_yaml)
@@ -49,4 +59,4 @@ def _named(paths: StudyPaths) -> Path | None:
         return None
     if not isinstance(value, dict):
         raise ConfigError(f"{place}: parts: must be the name of a .py file beside study.yaml")
-    return paths.parts(validate(PartsConfig, value, f"{place}: parts").file)
+    return validate(PartsConfig, value, f"{place}: parts")

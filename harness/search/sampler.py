@@ -5,7 +5,6 @@ seed, the trial's number and the number of the draw, so that a resumed study goe
 never stopped.
 """
 
-import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -84,20 +83,29 @@ class SpaceSampler(BaseSampler):
         self._seed = seed
         self._distributions = {p.key: distribution_of(p) for p in space.parameters}
         grid = space.grid() if config.name == "grid" else ()
-        self._grid = [point for point in grid if refuse(point) is None]
+        self._points = [space.stored(point) for point in grid if refuse(point) is None]
         self._fallback = optuna.samplers.RandomSampler(seed=seed)
 
     def grid_left(self, study: optuna.Study) -> int | None:
-        """How many configurations this study trains, when they are counted off one by one.
+        """How many trials this study trains, when its configurations are counted off one by one.
 
-        Those of imported trials are done already.
+        Those of imported trials are done already. Enqueued rows that agree only with what imports
+        and earlier rows have taken are repetitions, beside the rest.
         """
         if self._space.rows:
             return len(self._space.rows)
         if self._config.name != "grid":
             return None
-        imported = [t.params for t in study.get_trials(deepcopy=False) if IMPORTED in t.user_attrs]
-        return sum(self._space.stored(point) not in imported for point in self._grid)
+        taken = [t.params for t in study.get_trials(deepcopy=False) if IMPORTED in t.user_attrs]
+        left = [point for point in self._points if point not in taken]
+        n_left, n_repeated = len(left), 0
+        for row in self._space.enqueue:
+            first = next((p for p in left if agrees(p, self._space.stored(row))), None)
+            if first is None:
+                n_repeated += 1
+            else:
+                left.remove(first)
+        return n_left + n_repeated
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -113,8 +121,10 @@ class SpaceSampler(BaseSampler):
         if self._space.rows:
             return self._space.stored(self._space.rows[row_of(study, trial.number)])
         given = trial.system_attrs.get("fixed_params", {}) | trial.params
-        if self._config.name == "grid" and not given:
-            return self._grid_point(study, trial)
+        if self._config.name == "grid":
+            point = self._grid_point(study, trial, given)
+            if point or not given:
+                return point
         for draw in range(MOST_DRAWS):
             stored = self._draw(study, trial, given, draw)
             if stored is not None:
@@ -188,12 +198,23 @@ class SpaceSampler(BaseSampler):
                 warn_independent_sampling=False,
             )
 
-    def _grid_point(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """The first configuration of the grid that no other trial has."""
+    def _grid_point(
+        self, study: optuna.Study, trial: FrozenTrial, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The first configuration of the grid that no other trial has; if asked for again, again.
+
+        Args:
+            given: what an enqueued row says, and what was stored before a kill.
+        """
         taken = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        points = (self._space.stored(point) for point in self._grid)
-        free = itertools.filterfalse(lambda point: point in taken, points)
-        return next(free, {})
+        fitting = [point for point in self._points if agrees(point, given)]
+        free = (point for point in fitting if point not in taken)
+        return next(free, fitting[0] if fitting and given else {})
+
+
+def agrees(point: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether a configuration has all the values that are given, both as Optuna stores them."""
+    return all(key in point and point[key] == value for key, value in given.items())
 
 
 def row_of(study: optuna.Study, number: int) -> int:

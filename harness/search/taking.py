@@ -109,7 +109,8 @@ def _look_up(key: str, value: Mapping[str, Any], paths: StudyPaths) -> TakenConf
         nested = strict_yaml.load(path.read_text(encoding="utf-8"), place=str(path)).value
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    flat = TrialConfig.from_flat(flatten(nested), place=str(path)).flat()
+    # Its losses may be of a file that the study which takes does not use.
+    flat = TrialConfig.from_flat(flatten(nested), place=str(path), any_part=True).flat()
     if key not in flat:
         beside = [one for one in flat if one.rpartition(".")[0] == key.rpartition(".")[0]]
         raise ConfigError(

@@ -10,7 +10,13 @@ from harness import strict_yaml
 from harness.errors import ConfigError, nearest
 from harness.space.cells import Given, read_cell, read_label
 from harness.space.keys import OPTIONS, full_key, problem_with
-from harness.space.listed import does_not_apply, never_acts, row_problems, space_of_rows
+from harness.space.listed import (
+    does_not_apply,
+    known_beside,
+    never_acts,
+    row_problems,
+    space_of_rows,
+)
 from harness.space.parameters import shown
 from harness.space.problems import Problems
 from harness.space.schema import Legal, Space
@@ -57,23 +63,10 @@ def read_csv_space(
         raise ConfigError(f"{place}:1: empty; the first row names settings, e.g. encoder_depth")
     header = _Header(lines[0][0], lines[0][1], problems, legal, columns)
     header.read(lines[1:])
-    reader = _Rows(header, problems, legal, _known(beside, legal))
+    reader = _Rows(header, problems, legal, known_beside(beside, legal))
     for line, cells in lines[1:]:
         reader.read(line, cells)
     return reader.space()
-
-
-def _known(beside: Mapping[str, Any], legal: Legal) -> dict[str, Any]:
-    """Fixed values by full key; keys and values that are wrong are reported elsewhere."""
-    known = {}
-    for short, value in beside.items():
-        try:
-            key = full_key(short, legal)
-        except ConfigError:
-            continue
-        if problem_with(key, value, legal) is None:
-            known[key] = value
-    return known
 
 
 def _lines(data: bytes, place: str) -> Iterator[tuple[int, list[str]]]:

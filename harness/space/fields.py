@@ -12,6 +12,7 @@ from harness.space.schema import Legal
 FIELDS = ("choices", "low", "high", "step", "log", "when")
 _SWEEPS = {"values": "choices", "min": "low", "max": "high"}  # the words of W&B
 MAX_CHOICES = 1000
+MAX_STEPS = 1_000_000  # of a fraction; finer ones are meant as any number between
 
 Problem = tuple[str, str]  # (field, what is wrong)
 Note = Callable[[str, str], None]
@@ -136,6 +137,11 @@ def _step_problem(low: Any, high: Any, step: Any, log: bool) -> Problem | None:
         return "step", "step has no meaning beside log; keep one"
     # Optuna would lower `high` with a warning; say it instead, in decimals as Optuna counts.
     start, end, width = (Decimal(str(n)) for n in (low, high, step))
+    if (end - start) / width >= MAX_STEPS and not all(
+        isinstance(n, int) for n in (low, high, step)
+    ):
+        what = f"step {step} makes more than {MAX_STEPS:,} values"
+        return "step", f"{what}; leave it out for any number between, or take a larger one"
     if (end - start) % width == 0:
         return None
     last = start + (end - start) // width * width

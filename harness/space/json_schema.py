@@ -1,11 +1,14 @@
 """The files of a study as JSON Schema (draft 2020-12), for editors: space, study, trial."""
 
 from collections.abc import Iterator, Mapping
+from inspect import Parameter
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
 
-from harness.config import StudyConfig, TrialConfig
+from harness.config import LOSS_PARTS, StudyConfig, TrialConfig
+from harness.parts import registered
 
 Kind = Literal["space", "study", "trial"]
 KINDS: tuple[Kind, ...] = ("space", "study", "trial")
@@ -21,7 +24,7 @@ def json_schema(kind: Kind) -> Schema:
     check` finds.
     """
     if kind == "trial":
-        return {"$schema": DIALECT, "title": "Trial configuration"} | model_schema(TrialConfig)
+        return {"$schema": DIALECT, "title": "Trial configuration"} | _trial()
     if kind == "study":
         study = model_schema(StudyConfig)
         study["properties"]["fixed"] = _by_key(lambda value: value, "values laid over the space's")
@@ -39,13 +42,39 @@ def model_schema(model: type[BaseModel]) -> Schema:
 
 def trial_schemas() -> dict[str, Schema]:
     """The schema of each setting by its full key, options of the network left out."""
-    groups = model_schema(TrialConfig)["properties"]
+    groups = _trial()["properties"]
     return {
         f"{group}.{name}": schema
         for group, of_group in groups.items()
         for name, schema in of_group["properties"].items()
         if (group, name) != ("model", "options")
     }
+
+
+def _trial() -> Schema:
+    """The schema of a trial configuration, with the losses that others have registered."""
+    schema = model_schema(TrialConfig)
+    losses = schema["properties"]["loss"]
+    for part in registered("loss").values():
+        if part.name not in LOSS_PARTS:
+            about = f"weight of {part.name}, from {part.origin}"
+            losses["properties"][part.name] = losses["properties"]["focal"] | {"description": about}
+            for option, argument in part.options.items():
+                losses["properties"][f"{part.name}_{option}"] = _of_annotation(argument.annotation)
+    losses["additionalProperties"] = False
+    return schema
+
+
+def _of_annotation(annotation: Any) -> Schema:
+    """The schema of an option; of an annotation that JSON Schema has no words for, of anything."""
+    if annotation is Parameter.empty:
+        return {}
+    try:
+        schema = TypeAdapter(annotation).json_schema()
+    except PydanticInvalidForJsonSchema:
+        return {}
+    plain: Schema = _plain(schema, schema.pop("$defs", {}))
+    return plain
 
 
 def _plain(node: Any, definitions: Mapping[str, Any]) -> Any:
@@ -76,7 +105,12 @@ def _space() -> Schema:
         "fixed": _by_key(lambda value: value, "values of every trial"),
         "forbid": conditions | {"description": "combinations that are not trained"},
         "enqueue": {"type": "array", "items": rows, "description": "rows to try first"},
-        "rows": {"type": "array", "items": rows, "description": "each trained once, no others"},
+        "rows": {
+            "type": "array",
+            "minItems": 1,
+            "items": rows,
+            "description": "each trained once, no others",
+        },
         "labels": {"type": "array", "description": "tags of each row"},
     }
     for name in ("parameters", "fixed", "forbid", "enqueue", "rows"):

@@ -7,7 +7,7 @@ from harness import strict_yaml
 from harness.config import TrialConfig
 from harness.errors import ConfigError
 from harness.space import checks
-from harness.space.keys import OPTIONS
+from harness.space.keys import OPTIONS, full_key, problem_with
 from harness.space.parameters import Choice, same, shown
 from harness.space.schema import Legal, Space
 
@@ -58,6 +58,19 @@ def space_of_rows(
     return space
 
 
+def known_beside(beside: Mapping[str, Any], legal: Legal) -> dict[str, Any]:
+    """Fixed values by full key; keys and values that are wrong are reported elsewhere."""
+    known = {}
+    for short, value in beside.items():
+        try:
+            key = full_key(short, legal)
+        except ConfigError:
+            continue
+        if problem_with(key, value, legal) is None:
+            known[key] = value
+    return known
+
+
 def does_not_apply(key: str, settings: Mapping[str, Any], legal: Legal) -> bool:
     """Whether a setting has no effect beside all others, so that it may be left out of a row.
 
@@ -104,7 +117,8 @@ def check_listed(space: Space, legal: Legal) -> None:
     for parameter in space.parameters:
         idle = never_acts(parameter.key, space.rows, space.fixed)
         if idle is not None:
-            problems.append(f"rows: {parameter.key}: {idle}")
+            place = space.places[0] if space.places else "rows"
+            problems.append(f"{place}: {parameter.key}: {idle}")
     if problems:
         raise ConfigError(problems)
 

@@ -179,15 +179,22 @@ class Real(_Range):
         return float(value)
 
     def values(self) -> Iterator[float]:
-        """Every value, computed in decimals as Optuna's grid is, so that 0.1 + 0.2 is 0.3.
+        """Every value. Raises ValueError: there is no step."""
+        if self.size is None:
+            raise ValueError(f"{self.key}: no step")
+        yield from map(self.at, range(self.size))
+
+    def at(self, index: int) -> float:
+        """The value so many steps above `low`.
+
+        Computed in decimals as Optuna's grid is, so that 0.1 + 0.2 is 0.3.
 
         Raises:
             ValueError: there is no step.
         """
         if self.step is None:
             raise ValueError(f"{self.key}: no step")
-        low, step = Decimal(str(self.low)), Decimal(str(self.step))
-        yield from (float(low + i * step) for i in range(self.size or 0))
+        return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))
 
     @property
     def size(self) -> int | None:

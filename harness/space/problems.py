@@ -42,9 +42,13 @@ class Problems:
         if any(self._follows(spot, unread) for unread in self.unread):
             return
         line = 0 if self.line is None else self.line(spot)
-        where = self.place if self.line is None else f"{self.place}:{line}"
+        where = self.where(spot)
         shown = name or ".".join(str(part) for part in spot)
         self._found.append((line, f"{where}: {shown}: {what}" if shown else f"{where}: {what}"))
+
+    def where(self, spot: Spot) -> str:
+        """The place of a spot, with its line where lines are known."""
+        return self.place if self.line is None else f"{self.place}:{self.line(spot)}"
 
     def add_line(self, line: int, what: str) -> None:
         """Note what is wrong with the text itself."""

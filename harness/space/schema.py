@@ -235,4 +235,5 @@ def _draw(parameter: Parameter, rng: random.Random) -> Any:
         return rng.randrange(parameter.low, parameter.high + 1, parameter.step)
     if parameter.step is None:
         return rng.uniform(parameter.low, parameter.high)
-    return rng.choice(tuple(parameter.values()))
+    assert parameter.size is not None
+    return parameter.at(rng.randrange(parameter.size))

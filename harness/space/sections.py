@@ -32,6 +32,11 @@ def check_sections(document: Any, legal: Legal, problems: Problems) -> None:
         value = document.get(name)
         if value is not None and not isinstance(value, kind):
             problems.add((name,), f"must be a {word} (got {shown(value)})")
+    rows, labels = document.get("rows"), document.get("labels")
+    if rows == []:
+        problems.add(("rows",), "empty; write one row for each trial, or leave rows out")
+    elif rows is None and isinstance(labels, list):
+        problems.add(("labels",), "tags of rows, and there are no rows here")
     for name, value in document.items():
         problem = _problem(name, value, legal)
         if problem is not None:

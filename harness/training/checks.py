@@ -7,13 +7,20 @@ from harness.loss_config import loss_setting, pixel_losses
 from harness.parts import registered
 
 
-def check_loss(config: LossConfig, data: StudyDataConfig) -> None:
+def check_loss(config: LossConfig, data: StudyDataConfig, *, one_draw: bool = False) -> None:
     """Whether every part of a loss can act in this task.
+
+    Args:
+        one_draw: of a study in which the weights are searched: class weights may be without effect
+            beside these.
 
     Raises:
         ConfigError: all that cannot, one line each.
     """
-    problems = [] if config.class_weights is None else _weight_problems(config, data)
+    weighted = config.class_weights is not None
+    problems = _weight_problems(config, data) if weighted else []
+    if weighted and not one_draw:
+        problems += _idle_weights(config, data)
     if data.task == "multiclass" and config.bce > 0:
         problems.append("loss.bce: acts in two-class and multilabel tasks; use loss.ce")
     if data.task != "multiclass" and config.ce > 0:
@@ -44,19 +51,24 @@ def may_be_void(data: StudyDataConfig) -> bool:
 def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
     if data.task == "binary":
         return ["loss.class_weights: act in multiclass and multilabel tasks; set null"]
-    problems = []
     n, wanted = len(config.class_weights or ()), len(data.classes)
     if n != wanted and config.class_weights != "balanced":
-        problems.append(
+        return [
             f"loss.class_weights: {n} for {wanted} classes; give one for each of "
             f"{', '.join(data.classes)}, or balanced"
-        )
+        ]
+    return []
+
+
+def _idle_weights(config: LossConfig, data: StudyDataConfig) -> list[str]:
+    if data.task == "binary":
+        return []  # said already
     other = "bce" if data.task == "multiclass" else "ce"
     names = [name for name in pixel_losses("class_weights") if name != other]
-    if not any(getattr(config, name) > 0 for name in names):
-        keys = " and ".join(f"loss.{name}" for name in names)
-        problems.append(
-            f"loss.class_weights: act in {keys}, {'both' if len(names) == 2 else 'all'} 0; "
-            "set one above 0, or null"
-        )
-    return problems
+    if any(getattr(config, name) > 0 for name in names):
+        return []
+    keys = " and ".join(f"loss.{name}" for name in names)
+    return [
+        f"loss.class_weights: act in {keys}, {'both' if len(names) == 2 else 'all'} 0; "
+        "set one above 0, or null"
+    ]

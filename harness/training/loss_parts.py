@@ -93,11 +93,12 @@ def tversky(logits: Tensor, target: Tensor, *, task: str, void: bool, alpha: flo
 
 
 @parts.loss("lovasz")
-def lovasz(logits: Tensor, target: Tensor, *, task: str) -> Tensor:
+def lovasz(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
     """Two-class and multilabel tasks: the hinge of each image and output, the mean over them.
 
-    The library would sort the pixels of all outputs of an image together. Multiclass tasks:
-    Lovász-Softmax of the batch, the mean over the classes that it shows.
+    The library would sort the pixels of all outputs of an image together. Where all pixels are
+    VOID there is no hinge, and the mean leaves it out. Multiclass tasks: Lovász-Softmax of the
+    batch, the mean over the classes that it shows.
 
     Source:
         Berman et al. 2018, The Lovász-Softmax Loss, arXiv:1705.08790.
@@ -106,6 +107,9 @@ def lovasz(logits: Tensor, target: Tensor, *, task: str) -> Tensor:
     if task != "multiclass":
         hinge = LovaszLoss("binary", per_image=True, ignore_index=VOID)
         value = hinge(logits.flatten(0, 1), target.flatten(0, 1))
+        if void:  # the library counts planes without a valid pixel as 0
+            judged = (target != VOID).flatten(2).any(2)
+            value = value * (judged.numel() / judged.sum().clamp_min(1))
     elif (target != VOID).any():
         value = LovaszLoss("multiclass", ignore_index=VOID)(logits, target)
     else:

@@ -75,10 +75,13 @@ def build_loss(config: LossConfig, data: StudyDataConfig) -> Loss:
     multilabel tasks, the softmax of the batch in multiclass ones. Label smoothing and class weights
     act in bce, ce and focal; the other parts compare regions, which stay what they are.
 
+    Class weights beside none of those have no effect, as in some trials of a study that searches
+    the weights of the parts.
+
     Raises:
         ConfigError: parts that cannot act in this task.
     """
-    check_loss(config, data)
+    check_loss(config, data, one_draw=True)
     return Loss(config, data)
 
 
@@ -88,8 +91,11 @@ class _Term:
     def __init__(self, name: str, config: LossConfig, given: Mapping[str, Any]) -> None:
         self._part = part = parts.find_part("loss", name)
         self._fixed = {key: value for key, value in given.items() if part.takes(key)}
-        for option, argument in part.options.items():
-            self._fixed[option] = getattr(config, f"{name}_{option}", argument.default)
+        options = {
+            option: getattr(config, f"{name}_{option}", argument.default)
+            for option, argument in part.options.items()
+        }
+        self._fixed |= part.fitted(options)
         self._weighs = part.takes("class_weights")
 
     def __call__(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

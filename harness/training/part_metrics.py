@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from harness.data_config import VOID, StudyDataConfig
 from harness.errors import ConfigError
 from harness.parts import Part, registered
 from harness.training.calling import call_part
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def metrics_of_study(data: StudyDataConfig, objective: ObjectiveConfig) -> tuple[Part, ...]:
@@ -45,15 +47,25 @@ def measure(
         For each image and class one number per metric; NaN: the image does not count.
 
     Raises:
-        ConfigError: a metric failed, or gave no finite number; with its name.
+        ConfigError: a metric failed, also by writing into its arguments, or gave no finite number;
+            with its name.
     """
+    p = _read_only(p)  # on the CPU it shares memory with what is scored and kept
     for n, name in enumerate(names):
         for index in data.scored_classes:
             probability = p[n] if data.task == "binary" else p[n, index]
             stored = truths[n, ..., index] if data.task == "multilabel" else truths[n]
-            truth = stored == (1 if data.task == "multilabel" else index)
+            truth = _read_only(stored == (1 if data.task == "multilabel" else index))
+            valid = _read_only(stored != VOID)
             at = f"image {name}, class {data.classes[index]}"
-            yield [_value(part, probability, truth, stored != VOID, at) for part in metrics]
+            yield [_value(part, probability, truth, valid, at) for part in metrics]
+
+
+def _read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """A view that refuses to be written, so that no metric changes what the next one sees."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def _value(

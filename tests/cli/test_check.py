@@ -11,6 +11,7 @@ from harness import strict_yaml
 from harness.cli.app import main
 from harness.errors import ConfigError
 from tests.conftest import TINY
+from tests.report.studies import Builder
 
 SPACE: dict[str, Any] = {
     "parameters": {
@@ -98,6 +99,30 @@ def test_space_without_a_possible_network_is_exit_2(
     code, said = run(["--space", str(space), *changed, *fixed], capsys)
     assert code == 2
     assert "no network of this space can be trained" in said and "divisible by 32" in said
+
+
+def test_value_of_an_earlier_study_is_found(
+    space: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = Builder(workspace, "baselines")
+    earlier.trial(0, [0.5], {"model.encoder_depth": 4})
+    plain = {key: one for key, one in SPACE["fixed"].items() if key != "model.encoder_depth"}
+    space.write_text(strict_yaml.dump({**SPACE, "fixed": plain}), encoding="utf-8")
+    code, said = run(
+        ["--space", str(space), "--set", "model.encoder_depth=from:baselines", "--json"], capsys
+    )
+    found = json.loads(said)
+    assert code == 0 and found["name"] == "two"
+    assert {one["encoder_depth"] for one in found["networks"]} == {4}
+    with pytest.raises(ConfigError, match="no such study; did you mean baselines"):
+        harness.check(space=space, fixed={"model.encoder_depth": {"from": "baseline"}})
+    assert [path.name for path in (workspace / "studies").iterdir()] == ["baselines"]
+
+
+def test_misspelt_study_is_refused_with_the_nearest(workspace: Path) -> None:
+    Builder(workspace, "encoders")
+    with pytest.raises(ConfigError, match=r"--study encoder: no study\.yaml .*mean encoders\?"):
+        harness.check("encoder")
 
 
 def test_api_gives_the_same_as_a_value(space: Path, workspace: Path) -> None:

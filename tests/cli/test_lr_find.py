@@ -11,9 +11,13 @@ from harness import strict_yaml
 from harness.cli.app import main
 from harness.cli.lr_find import spark
 from harness.config import TrialConfig
+from harness.errors import ConfigError
+from harness.paths import Workspace
+from harness.search.lr_find import RatesRequest, _definition
 from harness.space.reading import space_from_dict
 from harness.space.schema import Legal
 from tests.conftest import TINY
+from tests.report.studies import Builder
 
 FIXED: dict[str, Any] = {**TINY["fixed"], "train.batch_size": 4}  # type: ignore[dict-item]
 
@@ -110,6 +114,21 @@ def test_study_lends_data_split_and_fixed_values(
     config = TrialConfig.model_validate(strict_yaml.load(text, place="config.yaml").value)
     assert config == TrialConfig.from_flat(FIXED | {"optim.name": "sgd"})
     assert [path.name for path in study.parent.iterdir()] == ["study.yaml"]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_values_of_an_earlier_study_are_resolved(workspace: Path, written: bool) -> None:
+    earlier = Builder(workspace, "baselines")
+    earlier.trial(0, [0.5], {"model.arch": "FPN"})
+    taken = {"model.arch": {"from": "baselines"}}
+    study = workspace / "studies" / "hyper" / "study.yaml"
+    study.parent.mkdir(parents=True)
+    study.write_text(strict_yaml.dump({"fixed": taken}))
+    asked: dict[str, Any] = {"study": "hyper"} if written else {"fixed": taken}
+    _, definition = _definition(RatesRequest(Workspace(workspace), **asked))
+    assert definition.trial_config({}).model.arch == "FPN"
+    with pytest.raises(ConfigError, match="--set: arch: no such study; did you mean baselines"):
+        _definition(RatesRequest(Workspace(workspace), fixed={"arch": {"from": "baseline"}}))
 
 
 def test_spark_spans_the_fall_and_cuts_what_lies_above_its_beginning() -> None:

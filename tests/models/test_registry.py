@@ -1,10 +1,13 @@
 import pytest
 import segmentation_models_pytorch as smp
 import timm
+from torch import nn
 
+from harness import parts
 from harness.config import ModelConfig
 from harness.errors import ConfigError
-from harness.models.registry import ARCHS, check_model, encoder_names, option_names
+from harness.models.build import build_network, split_parameters
+from harness.models.registry import ARCHS, check_model, encoder_names, idle_keys, option_names
 
 
 def test_archs_are_those_of_the_library() -> None:
@@ -87,3 +90,37 @@ def test_check_model_refuses_pretrained_weights_that_timm_does_not_have() -> Non
 @pytest.mark.parametrize("name", ["resnet34", "tu-mobilenetv3_large_100", "tu-resnet18.a1_in1k"])
 def test_check_model_accepts_native_and_timm_encoders(name: str) -> None:
     check_model(ModelConfig(encoder_name=name))
+
+
+TRAINING_ENCODERS = {"optim.encoder_lr", "optim.encoder_lr_scale", "train.freeze_encoder_epochs"}
+
+
+class Own(nn.Module):
+    """With a way down of its own, under the name that rates and freezing go by, or another."""
+
+    def __init__(self, in_channels: int, classes: int, name: str) -> None:
+        super().__init__()
+        setattr(self, name, nn.Conv2d(in_channels, classes, 1))
+
+
+def test_rates_and_freezing_of_an_encoder_idle_where_a_network_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+
+    def bare(in_channels: int, classes: int) -> nn.Module:
+        return Own(in_channels, classes, "down")
+
+    def with_own(in_channels: int, classes: int) -> nn.Module:
+        return Own(in_channels, classes, "encoder")
+
+    def broken(in_channels: int, classes: int) -> nn.Module:
+        raise ValueError("no")
+
+    for build in (bare, with_own, broken):
+        parts.network(origin="parts.py")(build)
+    expected = {"Unet": set(), "fcn": set(), "attention_unet": set(), "bare": TRAINING_ENCODERS,
+                "with_own": set(), "broken": set()}  # fmt: skip
+    assert {arch: idle_keys(arch) & TRAINING_ENCODERS for arch in expected} == expected
+    network = build_network(ModelConfig(arch="attention_unet"), classes=1)
+    assert split_parameters(network)[0], "a rate of its own acts on the way down"

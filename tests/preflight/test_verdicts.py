@@ -134,6 +134,24 @@ def test_weights_that_do_not_exist_are_a_reason(built: Built) -> None:
     assert table.encoders == ["tu-resnet10t"]
 
 
+def test_weights_of_what_the_sample_left_out_are_wanted_too(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["resnet18", "resnet34", "mobilenet_v2", "vgg11", NO_WEIGHTS]
+    parameters = ARCHS | DEPTHS | {"model.encoder_name": {"choices": names}}
+    rule = {"model.encoder_name": "vgg11"}  # is never drawn
+    fixed = {"model.encoder_weights": "imagenet"}
+    table = preflight(read(parameters, fixed=fixed, forbid=[rule]), Setting(), limit=1)
+    assert len(table.entries) == 1 and table.encoders == ["mobilenet_v2", "resnet18", "resnet34"]
+    monkeypatch.setattr(
+        "harness.preflight.reachable.MOST_COMBINATIONS", 1
+    )  # draws one, counts none
+    table = preflight(read(parameters, fixed=fixed, forbid=[rule]), Setting(), limit=1)
+    assert len(table.entries) <= 1 and table.encoders == ["mobilenet_v2", "resnet18", "resnet34"]
+    table = preflight(read(parameters, forbid=[rule]), Setting(), limit=1)
+    assert table.encoders == [], "random weights are not fetched"
+
+
 def test_space_in_which_nothing_is_possible_says_why(built: Built) -> None:
     table = preflight(read(ARCHS, fixed={"model.encoder_depth": 2}), Setting())
     with pytest.raises(ConfigError, match=r"no network of this space .*\n  depth: too small \(3\)"):

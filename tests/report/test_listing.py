@@ -1,5 +1,8 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from harness.config import TrialConfig
 from harness.paths import StudyPaths
@@ -67,3 +70,31 @@ def test_rows_with_labels_read_back_with_their_labels(tmp_path: Path) -> None:
     shown = {row[1].text: (row[2].text, row[3].text) for row in sheet.rows}
     assert shown == {"0": ("=1+1", "1"), "1": ("'=x", "-2")}
     assert list(leaderboard(tables).columns)[:4] == ["rank", "number", "label.why", "label.n"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fixed", "drawn"),
+    [
+        ({"optim.name": {"choices": ["adamw", "sgd"]}, "optim.momentum": {"low": 0.1, "high": 0.9}},
+         {}, {"optim.name": "adamw"}),
+        ({"loss.dice": {"choices": [0, 1]}, "loss.focal": {"low": 0.1, "high": 1.0}},
+         {"loss.bce": 0}, {"loss.dice": 0}),
+    ],
+)  # fmt: skip
+def test_what_acted_in_no_trial_reads_back_as_the_same_training(
+    parameters: dict[str, Any], fixed: dict[str, Any], drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    """Only those trials are kept in which the other setting had the value beside which it idles."""
+    definition = definition_of(SPACE | {"parameters": parameters, "fixed": fixed})
+    write_definition(StudyPaths(tmp_path / "studies" / "s"), definition, [])
+    controller_of(tmp_path, definition, FakeExecutor(lambda task: [0.4])).run(8)
+    tables = load_study(StudyPaths(tmp_path / "studies" / "s"))
+    kept = [one for one in tables.records if one.params.items() >= drawn.items()]
+    assert len(kept) > 1
+    file = tmp_path / "again.csv"
+    file.write_text(trials_as_space(replace(tables, records=kept)), encoding="utf-8")
+    again = [TrialConfig.from_flat(row) for row in read_space(file, legal=LEGAL).rows]
+    assert [one.loss.weights for one in again] == [
+        TrialConfig.from_flat(trial_settings(tables, one)).loss.weights for one in kept
+    ]
+    assert [one.optim.name for one in again] == ["adamw"] * len(kept)

@@ -183,6 +183,20 @@ def test_the_command_repeats_the_study(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_command_leaves_out_is_said(tmp_path: Path) -> None:
+    sampler = {"name": "tpe", "n_startup_trials": 20}
+    parts = {"file": "own.py", "sha256": "0" * 64}
+    study = Builder(tmp_path, config={"sampler": sampler, "parts": parts})
+    text = html.unescape(write_report(study.paths, None).read_text(encoding="utf-8"))
+    assert "--seed 0 --parts studies/tiny/own.py" in text
+    match = re.search(r'<p class="note" id="beside-command">(.*?)</p>', text)
+    assert match is not None and re.findall("<code>(.*?)</code>", match[1]) == [
+        "studies/tiny-again/study.yaml",
+        "data.eval_size: 32",
+        "sampler.n_startup_trials: 20",
+    ]
+
+
 def test_forty_trials_stay_below_the_size_limit(tmp_path: Path) -> None:
     """At eval_size 352, with pictures as noisy as pictures get: under 15 MB."""
     study = Builder(tmp_path, n_images=12, eval_size=352)

@@ -94,9 +94,39 @@ def test_a_parameter_out_of_force_is_absent(study: Builder) -> None:
     record = study.trial(0, [0.5], params)
     found = fit(definition, record, TrialConfig.from_flat(FIXED | params))
     assert found.reasons == () and found.values == params
-    assert reasons(study, space, DICE | {"model.arch": "Unet"}) == (
-        "model.options.decoder_attention_type is searched here, and was not set there",
+
+
+def test_an_option_that_was_not_set_was_at_its_default(study: Builder) -> None:
+    attention = "model.options.decoder_attention_type"
+    searched = SPACE["parameters"] | {attention: {"choices": [None, "scse"]}}
+    definition = definition_over(study, SPACE | {"parameters": searched})
+    record = study.trial(0, [0.5], DICE)
+    found = fit(definition, record, TrialConfig.from_flat(FIXED | DICE))
+    assert found.reasons == () and found.values == DICE | {attention: None}
+    searched = SPACE["parameters"] | {attention: {"choices": ["scse"]}}
+    assert reasons(study, SPACE | {"parameters": searched}, DICE) == (
+        f"{attention} is outside what is searched here ('scse')",
     )
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "fits"),
+    [
+        (5, [256, 128, 64, 32, 16], True),
+        (4, [128, 64, 32, 16], True),
+        (4, [256, 64, 32, 16], False),
+    ],
+)
+def test_an_option_may_be_written_out_on_either_side(
+    study: Builder, depth: int, channels: list[int], fits: bool
+) -> None:
+    plain = {"model.encoder_depth": depth}
+    written = plain | {"model.options.decoder_channels": channels}
+    for here, there in ((plain, written), (written, plain)):
+        definition = definition_over(study, SPACE | {"fixed": FIXED | here})
+        record = study.trial(0, [0.5], DICE)
+        found = fit(definition, record, TrialConfig.from_flat(FIXED | there | DICE))
+        assert (found.reasons == ()) == fits, found.reasons
 
 
 def test_studies_are_compared_by_objective_data_and_pictures(study: Builder) -> None:

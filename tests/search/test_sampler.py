@@ -99,6 +99,50 @@ def test_partial_first_row_is_completed_within_the_rules(tmp_path: Path) -> None
     assert config.model.encoder_depth == 5  # all that the rules leave to Linknet
 
 
+GRID: dict[str, Any] = {
+    "parameters": {
+        "model.arch": {"choices": ["Unet", "Linknet"]},
+        "model.encoder_depth": {"low": 4, "high": 5},
+    },
+    "fixed": {"train.epochs": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([{"model.arch": "Linknet", "model.encoder_depth": 4}] * 2, 5),
+        ([{"model.arch": "Linknet"}] * 3, 5),  # two free points agree, the third is a repetition
+        ([{"model.encoder_depth": 4}, {"model.arch": "Unet", "model.encoder_depth": 4}], 5),
+        ([{"model.arch": "Linknet"}, {"model.arch": "Unet"}], 4),
+    ],
+)
+def test_grid_is_whole_beside_rows_that_are_repeated(
+    tmp_path: Path, rows: list[dict[str, Any]], expected: int
+) -> None:
+    executor = run(tmp_path, GRID | {"enqueue": rows}, 40, sampler={"name": "grid"})
+    drawn = [(t.config.model.arch, t.config.model.encoder_depth) for t in executor.started]
+    assert len(drawn) == expected and len(set(drawn)) == 4
+
+
+def test_grid_trial_killed_while_it_was_asked_takes_a_free_point(tmp_path: Path) -> None:
+    """Three of four points are taken: depth 5 is the only one that is left under Linknet."""
+    done = [("Unet", 4), ("Unet", 5), ("Linknet", 4)]
+    for seed in range(4):  # drawn at random, depth 4 would come too
+        study = optuna.create_study()
+        space = read(**GRID)
+        study.sampler = SpaceSampler(space, SamplerConfig(name="grid"), seed)
+        for arch, depth in done:
+            trial = study.ask()
+            assert trial.suggest_categorical("model.arch", ["Unet", "Linknet"]) == arch
+            assert trial.suggest_int("model.encoder_depth", 4, 5) == depth
+        killed = study.ask()
+        killed.suggest_categorical("model.arch", ["Unet", "Linknet"])
+        again = optuna.Trial(study, killed._trial_id)
+        assert again.suggest_categorical("model.arch", ["Unet", "Linknet"]) == "Linknet"
+        assert again.suggest_int("model.encoder_depth", 4, 5) == 5
+
+
 def test_distributions_say_what_the_space_says() -> None:
     space = read(
         parameters={

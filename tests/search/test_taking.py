@@ -7,6 +7,7 @@ from harness import strict_yaml
 from harness.data.splits import read_split
 from harness.errors import ConfigError
 from harness.paths import StudyPaths
+from harness.search.checks import legal_names
 from harness.search.definition import Definition, settle, write_definition
 from harness.space.schema import Legal
 from tests.report.studies import FIXED, Builder
@@ -111,3 +112,45 @@ fixed:
 def test_a_searched_key_cannot_be_taken(encoders: Builder) -> None:
     with pytest.raises(ConfigError, match=r"--set: optim\.lr: searched by this space"):
         settled(encoders, **{"optim.lr": {"from": "encoders"}})
+
+
+def test_rows_of_a_csv_are_judged_beside_what_was_taken(tmp_path: Path) -> None:
+    """Dropout is an option of FPN, the best network there, and not of Unet, the default."""
+    study = Builder(tmp_path, "encoders")
+    study.trial(0, [0.5], {"model.arch": "Unet"})
+    study.trial(1, [0.3], {"model.arch": "FPN"})
+    file = tmp_path / "grid.csv"
+    file.write_text("decoder_dropout\n0.1\n0.3\n", encoding="utf-8")
+    paths = StudyPaths(tmp_path / "studies" / "rows")
+    options: dict[str, Any] = {"asked": {}, "legal": legal_names()}
+    taken = {"model.arch": {"from": "encoders"}}
+    definition = settle(paths, space=file, fixed=taken, **options)
+    assert len(definition.space.rows) == 2 and definition.config.fixed["model.arch"] == "FPN"
+    write_definition(paths, definition, read_split(study.paths.split_csv))
+    study.trial(2, [0.1], {"model.arch": "Unet"})  # better, and too late
+    for again in (taken, {}):
+        continued = settle(paths, space=file, fixed=again, **options)
+        assert continued.begun and continued.config == definition.config
+    with pytest.raises(ConfigError) as caught:
+        settle(
+            StudyPaths(paths.root.parent / "x"),
+            space=file,
+            fixed={"arch": {"from": "y"}},
+            **options,
+        )
+    assert caught.value.problems == ["--set: arch: no such study; one of encoders, rows"]
+
+
+def test_value_is_taken_from_a_study_with_parts_of_its_own(tmp_path: Path) -> None:
+    """Neither its loss nor its objective is registered here."""
+    study = Builder(tmp_path, "encoders")
+    study.trial(0, [0.3], {"model.encoder_name": "mobilenet_v2"})
+    for path, group in ((study.paths.trial(0).config_yaml, "loss"), (study.paths.study_yaml, "")):
+        value = strict_yaml.load(path.read_text(), place="s").value
+        if group:
+            value[group] |= {"boundary": 1.0, "boundary_width": 5}
+        else:
+            value["objective"] = {"metric": "val/boundary", "direction": "minimize"}
+        path.write_text(strict_yaml.dump(value), encoding="utf-8")
+    _, definition = settled(study, **{"model.encoder_name": {"from": "encoders"}})
+    assert definition.config.fixed["model.encoder_name"] == "mobilenet_v2"

@@ -83,6 +83,12 @@ def test_kind_is_read_from_the_fields(key: str, written: Any, parameter: Paramet
          [("step", "step must be a number above 0 (got 0)")]),
         ("loss.dice", {"low": 0.0, "high": 1.0, "step": 0.3},
          [("high", "high 1.0 is not reached from 0.0 in steps of 0.3; write 0.9")]),
+        ("optim.lr", {"low": 1e-5, "high": 1e-2, "step": 1e-12},
+         [("step", "step 1e-12 makes more than 1,000,000 values; leave it out for any number "
+                   "between, or take a larger one")]),
+        ("optim.lr", {"low": 1e-5, "high": 1e-2, "step": 1e-300},
+         [("step", "step 1e-300 makes more than 1,000,000 values; leave it out for any number "
+                   "between, or take a larger one")]),
         ("train.epochs", {"low": 1, "high": 6, "step": 2},
          [("high", "high 6 is not reached from 1 in steps of 2; write 5")]),
         ("loss.dice", {"low": 0, "high": 1},

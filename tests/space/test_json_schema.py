@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness import strict_yaml
+from harness import parts, strict_yaml
 from harness.config import StudyConfig, TrialConfig
 from harness.space.json_schema import KINDS, json_schema
 from tests.space.test_battery import BASE
@@ -96,7 +96,7 @@ def test_space_is_valid(text: str) -> None:
         "parameters: {optim.lr: {low: 1, high: 2, lgo: true}}", "fixed: {train.epochs: 0}",
         "fixed: {epochs: many}", "fixed: {fit: strech}", "fixed: {name: sgd, optim.name: sdg}",
         "fixed: {optim.momentum: 1}", "forbid: {}", "forbid: [{fit: {low: x}}]",
-        "forbid: [{fit: {}}]", "enqueue: [{optim.lr: -1}]", "format: 2", "[]",
+        "forbid: [{fit: {}}]", "rows: []", "enqueue: [{optim.lr: -1}]", "format: 2", "[]",
         "parameters: {lr: {value: 1, when: {model.arc: Unet}}}",
     ],
 )  # fmt: skip
@@ -116,3 +116,20 @@ def test_schema_is_plain_json_of_its_dialect(kind: Any) -> None:
     schema = json_schema(kind)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
+
+
+def test_losses_are_those_that_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+
+    def edge(logits: Any, target: Any, *, width: int = 3, of: type = int) -> float:
+        return 0.0
+
+    assert not valid({"loss": {"edge": 1.0}}, json_schema("trial"))
+    parts.loss(origin="parts.py")(edge)
+    trial, space = json_schema("trial"), json_schema("space")
+    assert valid({"loss": {"edge": 1.0, "edge_width": 5, "edge_of": 1}}, trial)
+    assert valid(TrialConfig().model_dump(mode="json", exclude={"loss": {"edge_of"}}), trial)
+    for wrong in ({"egde": 1.0}, {"dise": 1.0}, {"edge": -1}, {"edge_width": "x"}):
+        assert not valid({"loss": wrong}, trial)
+    assert valid({"fixed": {"loss.edge": 1, "edge_width": 3}}, space)
+    assert not valid({"fixed": {"loss.egde": 1}}, space)

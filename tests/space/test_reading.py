@@ -6,6 +6,7 @@ import pytest
 
 from harness import strict_yaml
 from harness.errors import ConfigError
+from harness.space.listed import check_listed
 from harness.space.reading import Legal, lay_over, read_space, space_from_dict
 from harness.space.schema import AnyOf, Between, Choice, Real, Space, Whole
 from tests.space.spaces import LEGAL, problems_of, space_of
@@ -351,3 +352,68 @@ def test_hostile_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     text = "fixed:\n" + "".join(f"  modl.encodr_{i}: 1\n" for i in range(5_000))
     problems = problems_of(text, tmp_path, Legal())
     assert len(problems) == 101 and problems[-1] == "s.yaml: and more; the rest was not read"
+
+
+LISTED = """\
+fixed: {train.epochs: 2}
+rows:
+  - {lr: 1e-3}
+  - {lr: 1e-4, decoder_dropout: 0.1}
+  - {lr: 1e-4, optim.warmup_epochs: 2}
+  - {optim.lrr: 1e-4}
+"""
+
+
+def test_rows_are_checked_with_everything_else_and_have_their_lines(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(LISTED, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_space(file, legal=LEGAL, beside={})
+    assert [line.replace(f"{tmp_path}/", "") for line in caught.value.problems] == [
+        "s.yaml:4: rows: model.options.decoder_dropout: "
+        "Unet has no such option; it takes decoder_attention_type, decoder_channels",
+        "s.yaml:5: rows: optim.warmup_epochs 2 is not below train.epochs 2; take a shorter "
+        "warm-up, or more epochs",
+        "s.yaml:6: optim.lrr: no such setting; did you mean optim.lr?",
+    ]
+
+
+def test_rows_are_checked_beside_what_is_set_now_or_later(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("rows:\n  - {decoder_dropout: 0.1}\n\n  - {lr: 1}\n", encoding="utf-8")
+    assert read_space(file, legal=LEGAL, beside={"arch": "FPN"}).rows
+    assert read_space(file, legal=LEGAL, beside={"arch": {"from": "another"}}).rows
+    with pytest.raises(ConfigError, match=r"s\.yaml:2: rows: .*Unet has no such option"):
+        read_space(file, legal=LEGAL, beside={})
+    later = read_space(file, legal=LEGAL)
+    assert [place.rpartition("/")[2] for place in later.places] == ["s.yaml:2", "s.yaml:4"]
+    with pytest.raises(
+        ConfigError, match=r"s\.yaml:2: model\.options\.decoder_dropout: Unet has no"
+    ):
+        check_listed(later, LEGAL)
+
+
+def test_rows_beside_contradictory_fixed_values_are_not_blamed(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("rows: [{lr: 1}, {lr: 2}]\nfixed:\n  loss.dice: 0\n  bce: 0\n")
+    with pytest.raises(ConfigError) as caught:
+        read_space(file, legal=LEGAL, beside={})
+    (line,) = caught.value.problems
+    assert "s.yaml:4: loss.dice and loss.bce: all weights are 0" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("fixed: {}\nrows: []\n",
+         "s.yaml:2: rows: empty; write one row for each trial, or leave rows out"),
+        ("fixed: {}\nlabels: [{a: b}]\n",
+         "s.yaml:2: labels: tags of rows, and there are no rows here"),
+        ("rows: null\nlabels: [{a: b}]\n",
+         "s.yaml:2: labels: tags of rows, and there are no rows here"),
+    ],
+)  # fmt: skip
+def test_empty_rows_and_labels_without_rows_are_refused(
+    text: str, problem: str, tmp_path: Path
+) -> None:
+    assert problems_of(text, tmp_path) == [problem]

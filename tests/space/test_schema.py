@@ -151,6 +151,14 @@ def test_draw_covers_every_value_and_leaves_out_what_is_not_in_force() -> None:
     }
 
 
+def test_draw_of_very_many_steps_computes_the_one_value() -> None:
+    """Listing these would take 8 TB."""
+    rng = random.Random(0)
+    values = [Space((Real("optim.lr", 0.0, 1.0, 1e-12),)).draw(rng)["optim.lr"] for _ in range(9)]
+    assert len(set(values)) == 9
+    assert all(value == round(value, 12) and 0 <= value <= 1 for value in values)
+
+
 def test_draw_is_uniform_in_the_logarithm_where_asked() -> None:
     space = Space((Real("optim.lr", 1e-5, 1e-1, log=True), Whole("train.epochs", 1, 100, log=True)))
     rng = random.Random(0)

@@ -231,6 +231,20 @@ def test_lovasz_is_of_each_image_and_class() -> None:
     assert of(LABELS, logits, target, lovasz=1.0) == pytest.approx(sum(each) / 4)
 
 
+@pytest.mark.parametrize("n_void", [1, 3])
+def test_lovasz_leaves_out_images_that_are_all_void(n_void: int) -> None:
+    """The hinges of four pixels, all wrong: 1 + ln 3 twice, then 1 twice; the Jaccard loss of the
+    first alone is 1, as it is the only pixel of the foreground.
+    """
+    logits = torch.tensor([-LN3, LN3, 0.0, 0.0]).reshape(1, 1, 2, 2)
+    both = torch.cat([logits, torch.ones((n_void, 1, 2, 2))])
+    target = torch.cat([TARGET, torch.full((n_void, 2, 2), VOID, dtype=torch.uint8)])
+    alone = of(BINARY_VOID, logits, TARGET, lovasz=1.0)
+    assert alone == pytest.approx(1 + LN3)
+    assert of(BINARY_VOID, both, target, lovasz=1.0) == pytest.approx(1 + LN3)
+    assert of(BINARY_VOID, both[1:], target[1:], lovasz=1.0) == 0
+
+
 def test_lovasz_softmax_equals_one_minus_iou_of_sure_answers() -> None:
     """Class 0: 1 of 2 pixels of the union; class 1: 1 of 2; class 2 is not in the truth."""
     said = torch.tensor([0, 1, 0]).reshape(1, 1, 3)
@@ -328,8 +342,6 @@ def test_declaring_void_changes_nothing_where_there_is_none(part: str) -> None:
         (LABELS, {"ce": 1.0}, "loss.ce: acts in multiclass tasks; use loss.bce"),
         (BINARY, {"bce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: act in multi"),
         (THREE, {"ce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: 2 for 3 classes"),
-        (THREE, {"dice": 1.0, "class_weights": (1.0, 2.0, 3.0)}, "act in loss.ce and loss.focal"),
-        (LABELS, {"dice": 1.0, "class_weights": (1.0, 2.0)}, "act in loss.bce and loss.focal"),
     ],
 )
 def test_parts_that_cannot_act_are_refused(
@@ -340,6 +352,22 @@ def test_parts_that_cannot_act_are_refused(
         check_loss(config, data)
     with pytest.raises(ConfigError, match=message):
         build_loss(config, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "weights", "message"),
+    [
+        (THREE, (1.0, 2.0, 3.0), "act in loss.ce and loss.focal, both 0"),
+        (LABELS, (1.0, 2.0), "act in loss.bce and loss.focal, both 0"),
+    ],
+)
+def test_class_weights_without_effect_are_refused_in_a_study_and_taken_in_one_draw_of_it(
+    data: StudyDataConfig, weights: tuple[float, ...], message: str
+) -> None:
+    config = LossConfig(**{**NONE, "dice": 1.0, "class_weights": weights})
+    with pytest.raises(ConfigError, match=message):
+        check_loss(config, data)
+    build_loss(config, data)
 
 
 def test_class_weights_of_zero_only_are_refused() -> None:

@@ -76,6 +76,25 @@ def test_what_a_metric_must_not_give(gives: Any, said: str) -> None:
         list(measure([metric(mine)], p, truth, StudyDataConfig(), ["one.png"]))
 
 
+@pytest.mark.parametrize("argument", ["probability", "truth", "valid"])
+def test_metric_that_writes_into_what_it_is_given_fails_and_spoils_nothing(argument: str) -> None:
+    def mine(**given: Any) -> float:
+        given[argument][:] = 0
+        return 1.0
+
+    images = np.full((1, 2, 2, 3), 255, np.uint8)
+    data = StudyDataConfig(eval_size=16)
+    cache = cache_of(images, np.ones((1, 16, 16), np.uint8), (0, 0, 2, 2), data)
+    with pytest.raises(ConfigError, match=r"metric 'mine': ValueError: .*read-only"):
+        validate(
+            Red(), cache, cache.val, names={10: "a"}, device=CPU, normalise=PLAIN, batch_size=1,
+            metrics=[metric(mine)],
+        )  # fmt: skip
+    p = np.ones((1, 2, 2), np.float32)
+    list(measure([metric(lambda probability, truth, valid: 1.0)], p, p > 2, data, ["a"]))
+    assert p.flags.writeable, "the array of the caller stays as it is"
+
+
 def test_metric_is_the_mean_over_classes_of_means_over_images_that_count() -> None:
     """Class 0 counts in two images, 10 and 20; class 2 in one, -5; class 1 in none."""
     row, name, _, *sums = HALF_FOUND
