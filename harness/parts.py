@@ -12,7 +12,6 @@ signature, their values against the annotations. `harness.parts_files` reads fil
 """
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +19,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
+from harness.annotations import fitted, value_problem
 from harness.errors import ConfigError, nearest
 
 Kind = Literal["network", "loss", "metric"]
@@ -130,39 +130,13 @@ class Part:
     def fitted(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options that fit, with lists as what their annotations say, e.g. tuples."""
         return {
-            name: _fitted(self.options[name].annotation, value)
+            name: fitted(self.options[name].annotation, value)
             if isinstance(value, list) and name in self.options
             else value
             for name, value in options.items()
         }
 
 
-def _fitted(annotation: Any, value: Any) -> Any:
-    """The value as an annotation takes it; a list, all that files have, may stand for a tuple."""
-    if annotation is inspect.Parameter.empty:
-        return value
-    adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_STRICT)
-    try:
-        return adapter.validate_python(value)
-    except ValidationError:
-        if not isinstance(value, list):
-            raise
-    return adapter.validate_json(json.dumps(value))  # an array there is a list or a tuple
-
-
-def value_problem(annotation: Any, value: Any) -> str | None:
-    """Why a value does not fit the annotation of an argument; None: it does, or there is none."""
-    try:
-        _fitted(annotation, value)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        for theirs in ("an instance of Sequence", "a valid list", "a valid tuple", "a valid array"):
-            message = message.replace(theirs, "a list")
-        return f"{message[0].lower()}{message[1:]} (got {value!r})"
-    return None
-
-
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _PARTS: dict[tuple[Kind, str], Part] = {}
 _origin_now: list[str] = []  # of the file or package that is being read
 

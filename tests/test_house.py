@@ -13,6 +13,7 @@ PACKAGE = ROOT / "harness"
 
 FLOOR = {
     "harness": 10,  # the package itself only forwards to the API
+    "harness.annotations": 0,
     "harness.config": 0,
     "harness.data_config": 0,
     "harness.earlier_config": 0,

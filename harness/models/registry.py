@@ -13,6 +13,7 @@ from segmentation_models_pytorch.encoders import encoders as native_encoders
 from torch import nn
 
 from harness import parts
+from harness.annotations import value_problem
 from harness.config import ModelConfig
 from harness.errors import ConfigError, nearest
 from harness.models import attention_unet, fcn
@@ -184,7 +185,7 @@ def option_problem(arch: str, name: str, value: Any) -> str | None:
     kind = known_kind(arch, name)
     if kind is None:
         kind = PositiveInt if known[name].annotation is int else known[name].annotation
-    return parts.value_problem(kind, value)
+    return value_problem(kind, value)
 
 
 def _encoder_problems(model: ModelConfig) -> list[str]:

@@ -122,5 +122,7 @@ def test_rates_and_freezing_of_an_encoder_idle_where_a_network_has_none(
     expected = {"Unet": set(), "fcn": set(), "attention_unet": set(), "bare": TRAINING_ENCODERS,
                 "with_own": set(), "broken": set()}  # fmt: skip
     assert {arch: idle_keys(arch) & TRAINING_ENCODERS for arch in expected} == expected
-    network = build_network(ModelConfig(arch="attention_unet"), classes=1)
+    network = build_network(
+        ModelConfig(arch="attention_unet", options={"base_channels": 4}), classes=1
+    )
     assert split_parameters(network)[0], "a rate of its own acts on the way down"
