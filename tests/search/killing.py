@@ -26,16 +26,31 @@ from tests.conftest import TINY
 from tests.execution.forking import forking
 
 TRIALS, EPOCHS = 12, 20
+NETWORK = """\
+from torch import nn
+
+from harness import parts
+
+
+@parts.network()
+def dot(in_channels: int, classes: int):
+    layers = nn.Conv2d(in_channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, classes, 1)
+    return nn.Sequential(*layers)
+"""
 
 
 def study(workspace: Path, data: Path, module: str) -> None:
     running.LocalExecutor = partial(LocalExecutor, module=module)  # type: ignore[misc,assignment]
-    fixed = {**TINY["fixed"], "train.epochs": EPOCHS, "train.checkpoint_s": 0}
+    parts = workspace / "mine.py"
+    parts.write_text(NETWORK, encoding="utf-8")
+    fixed = {"model.arch": "dot", "data.image_size": 32, "train.batch_size": 8}
+    fixed |= {"train.epochs": EPOCHS, "train.checkpoint_s": 0}
     run_study(
         "s",
         space={"parameters": TINY["parameters"], "fixed": fixed},
         data=data,
         trials=TRIALS,
+        parts=parts,
         pruner="none",
         device="cpu",
         workspace=workspace,

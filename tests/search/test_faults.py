@@ -20,7 +20,7 @@ from harness.search.watch import HangWatch
 from tests.conftest import TINY
 from tests.execution.forking import forking
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def study(workspace: Path, data: Path, trials: int, **fixed: Any) -> Study:

@@ -13,7 +13,7 @@ from harness.records import read_records
 from harness.search.study import open_storage
 from tests.search.killing import EPOCHS, TRIALS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CLOCKED = ("cost/seconds", "cost/peak_mb", "cost/ms_per_image", "attempt", "started", "ended")
 
 
@@ -32,19 +32,25 @@ def table(workspace: Workspace) -> pd.DataFrame:
     return pd.read_csv(csv, dtype=str, keep_default_na=False).drop(columns=[*CLOCKED])
 
 
-def test_tables_are_the_same_to_the_last_digit(tmp_path: Path, polyps: Path) -> None:
-    whole = table(killed(tmp_path / "whole", polyps, 0, "nobody"))
-    assert len(whole) == TRIALS
-    for who, kills in (("controller", 10), ("all", 5)):
-        workspace = killed(tmp_path / who, polyps, kills, who)
-        pd.testing.assert_frame_equal(table(workspace), whole)
-        paths = workspace.study("s")
-        records = read_records(paths)
-        assert [record.state for record in records] == ["complete"] * TRIALS
-        assert sum(record.attempt - 1 for record in records) > kills / 2, "trials were continued"
-        for record in records:
-            lines = paths.trial(record.number).epochs_jsonl.read_text().splitlines()
-            assert [json.loads(line)["epoch"] for line in lines] == [*range(1, EPOCHS + 1)]
-        storage = open_storage(workspace.optuna_db)
-        (study,) = storage.get_all_studies()
-        assert len(storage.get_all_trials(study._study_id)) == TRIALS
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> pd.DataFrame:
+    """The table of the study that nobody disturbs."""
+    return table(killed(tmp_path_factory.mktemp("whole") / "w", polyps, 0, "nobody"))
+
+
+@pytest.mark.parametrize(("who", "kills"), [("controller", 10), ("all", 5)])
+def test_table_is_the_same_to_the_last_digit(
+    tmp_path: Path, polyps: Path, whole: pd.DataFrame, who: str, kills: int
+) -> None:
+    workspace = killed(tmp_path / who, polyps, kills, who)
+    pd.testing.assert_frame_equal(table(workspace), whole)
+    paths = workspace.study("s")
+    records = read_records(paths)
+    assert [record.state for record in records] == ["complete"] * TRIALS
+    assert sum(record.attempt - 1 for record in records) > kills / 2, "trials were continued"
+    for record in records:
+        lines = paths.trial(record.number).epochs_jsonl.read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [*range(1, EPOCHS + 1)]
+    storage = open_storage(workspace.optuna_db)
+    (study,) = storage.get_all_studies()
+    assert len(storage.get_all_trials(study._study_id)) == TRIALS
