@@ -60,11 +60,11 @@ def trained(built: nn.Module | str, n: int) -> str | None:
     return None
 
 
-def compare(encoders: list[str]) -> None:
+def compare(encoders: list[str], depths: dict[str, int]) -> None:
     """The verdicts are taken as they are in a study: one run, encoders shared."""
     shared, wrong = Encoders(), []
     for encoder in encoders:
-        for arch, depth in DEPTHS.items():
+        for arch, depth in depths.items():
             network = Network(arch, encoder, depth, "{}", (SIZE, SIZE))
             verdict = judge(network, Setting(), (1, 2), shared)
             built = built_really(network)
@@ -77,14 +77,18 @@ def compare(encoders: list[str]) -> None:
 
 @pytest.mark.parametrize("encoder", FEW)
 def test_verdict_is_what_happens(encoder: str) -> None:
-    compare([encoder])
+    compare([encoder], DEPTHS)
+
+
+def test_verdict_is_what_happens_with_networks_of_our_own() -> None:
+    compare(["resnet18", "mit_b0"], {"fcn": 5, "attention_unet": 4})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", FAMILIES)
 @pytest.mark.filterwarnings("ignore")
 def test_verdict_is_what_happens_in_every_family(encoder: str) -> None:
-    compare([encoder])
+    compare([encoder], DEPTHS)
 
 
 @pytest.mark.parametrize(
