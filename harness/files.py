@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and logs that may lose only their last line."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: the disk, or what a user may take of it
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 from harness import api, strict_yaml
 from harness.cli.data import download_known
 from harness.cli.display import open_progress
+from harness.cli.options import Experiment, TrackingUri
 from harness.config import PrunerConfig, SamplerConfig
 from harness.data.known import NeedsDownloadError
 from harness.errors import ConfigError, nearest
@@ -84,14 +85,8 @@ def run(
     timeout: Annotated[
         str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
     ] = None,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
-    ] = None,
-    experiment: Annotated[
-        str | None,
-        typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
-    ] = None,
+    tracking_uri: TrackingUri = None,
+    experiment: Experiment = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),

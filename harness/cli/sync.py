@@ -7,18 +7,13 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.options import Experiment, TrackingUri
 
 
 def sync(
     study: Annotated[str, typer.Option(help="Name of the study.")],
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
-    ] = None,
-    experiment: Annotated[
-        str | None,
-        typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
-    ] = None,
+    tracking_uri: TrackingUri = None,
+    experiment: Experiment = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),

@@ -4,15 +4,14 @@ The other causes need somebody outside: `harness.search.failures` sorts workers 
 fell silent.
 """
 
-import errno
 import traceback
 
+from harness import files
 from harness.errors import DataError, UserError
 from harness.records import Failure
 from harness.training.errors import DivergedError, is_out_of_memory
 
 _LONGEST = 8000  # characters of a traceback
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 SHARED = "/dev/shm"  # noqa: S108  # where Linux keeps shared memory
 
 
@@ -41,13 +40,13 @@ def cause_of(error: BaseException) -> str:
         return "bad_data"
     if isinstance(error, UserError):
         return "bad_configuration"
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in files.FULL:
         return "disk_full"
     return "crashed"
 
 
 def _is_shared_memory(error: OSError | RuntimeError) -> bool:
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in files.FULL:
         return str(error.filename or "").startswith(SHARED)
     text = str(error).lower()
     return "shared memory" in text or "bus error" in text or "<torch_" in text.replace("</", "<")

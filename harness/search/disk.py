@@ -1,6 +1,5 @@
 """Room on disk: what a study will need, and waiting where it has run out."""
 
-import errno
 import shutil
 import sqlite3
 import time
@@ -8,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from harness import files
 from harness.config import StudyConfig
 from harness.errors import StudyInterrupted, StudyStoppedError, UserError
 from harness.paths import StudyPaths
@@ -18,7 +18,6 @@ T = TypeVar("T")
 
 POLL_S = 5.0
 LEAST_BYTES = 20_000_000  # records, logs, databases
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SQLITE_FULL = 13
 # For each parameter: weights, the best ones, their moving average, two moments of the optimiser.
 _COPIES = 5
@@ -30,7 +29,7 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether room on disk, or what a user may take of it, has run out; causes are looked at."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _FULL:
+        if isinstance(seen, OSError) and seen.errno in files.FULL:
             return True
         if isinstance(seen, sqlite3.Error):
             return (getattr(seen, "sqlite_errorcode", 0) or 0) & 0xFF == _SQLITE_FULL

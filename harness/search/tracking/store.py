@@ -1,12 +1,8 @@
 """Opening MLflow: short time-outs, a sound database, the experiment of the study."""
 
-import contextlib
-import fcntl
 import logging
 import os
-import sqlite3
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -14,11 +10,17 @@ from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 
 from harness.errors import TrackingError, UserError
+from harness.search.database import (
+    BUSY_TIMEOUT_S,
+    is_damaged,
+    move_aside,
+    opening,
+    write_ahead,
+)
 from harness.search.tracker import Tracker, redacted
 
 STUDY_TAG = "harness.study_id"
 KIND_TAG = "mlflow.experimentKind"
-BUSY_TIMEOUT_S = 60
 SETTINGS = {
     # One call against a dead server takes four minutes by MLflow's own settings.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -41,16 +43,20 @@ def open_client(tracker: Tracker, tell: Callable[[str], None]) -> mlflow.MlflowC
         os.environ.setdefault(variable, value)
     if tracker.database is None:
         return mlflow.MlflowClient(tracker.uri)
-    with _alone(tracker.database):
-        if not is_sound(tracker.database):
-            tell(set_aside(tracker.database))
+    with opening(tracker.database):
+        if is_damaged(tracker.database):
+            aside = move_aside(tracker.database)
+            tell(
+                f"{tracker.database.name} is damaged: it is now {aside.name}, and rebuilt from the "
+                "study's folder; other studies return with `harness sync --study NAME`"
+            )
         new = not tracker.database.exists()
         _files[tracker.database] = _files.get(tracker.database, 0) + new
         timeout = f"{BUSY_TIMEOUT_S}.{_files[tracker.database]:04d}"
         client = mlflow.MlflowClient(f"{tracker.uri}?timeout={timeout}")
         client.search_experiments(max_results=1)  # makes the tables
         if new:
-            _write_ahead(tracker.database)
+            write_ahead(tracker.database)
     return client
 
 
@@ -110,33 +116,6 @@ def explained(error: Exception, tracker: Tracker) -> Exception:
     return TrackingError(f"MLflow at {tracker.uri}: {text}")
 
 
-def is_sound(database: Path) -> bool:
-    """Whether it is a whole SQLite file; an absent or empty one is."""
-    if not database.exists():
-        return True
-    try:
-        with contextlib.closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-    except sqlite3.OperationalError:  # locked, or the disk: nothing is said about the file
-        return True
-    except sqlite3.DatabaseError:
-        return False
-
-
-def set_aside(database: Path) -> str:
-    """Rename a damaged database and what SQLite keeps beside it; what to say about it."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    aside = database.with_name(f"{database.name}.damaged-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
-        part = database.with_name(database.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
-    return (
-        f"{database.name} is damaged: it is now {aside.name}, and rebuilt from the study's "
-        "folder; other studies return with `harness sync --study NAME`"
-    )
-
-
 def _deleted(experiment: Experiment, tracker: Tracker) -> UserError:
     number = experiment.experiment_id
     return UserError(
@@ -151,16 +130,3 @@ def _is_refusal(error: MlflowException) -> bool:
     return error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or any(
         f"error code {status}" in str(error) for status in (401, 403)
     )
-
-
-@contextlib.contextmanager
-def _alone(database: Path) -> Iterator[None]:
-    """Two studies of one workspace must not make its tables at the same time."""
-    with database.with_name(f"{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _write_ahead(database: Path) -> None:
-    with contextlib.closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file from now on

@@ -1,0 +1,14 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
+]
+Experiment = Annotated[
+    str | None,
+    typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
+]
