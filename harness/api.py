@@ -111,6 +111,7 @@ def run_study(
     per_gpu: int | None = None,
     workers: int | None = None,
     timeout_s: float | None = None,
+    storage: str | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
     workspace: str | Path = ".",
@@ -139,6 +140,8 @@ def run_study(
         per_gpu: workers on each GPU.
         workers: workers on the CPU, which share its threads.
         timeout_s: stop after so many seconds; what runs then is put by, and continued next time.
+        storage: address of the database that holds Optuna's index, without a password; None:
+            optuna.db of the workspace. It can be rebuilt from the trial folders, whichever it is.
         tracking_uri: an MLflow server or database; None: MLFLOW_TRACKING_URI, else mlflow.db of
             the workspace. Credentials come from MLflow's own variables only.
         experiment: name of the study's experiment in MLflow, when it is made; None: the study's.
@@ -179,6 +182,7 @@ def run_study(
         fixed=dict(fixed or {}),
         import_from=tuple(import_from),
         timeout_s=timeout_s,
+        storage=storage,
         tracking_uri=tracking_uri,
         experiment=experiment,
     )

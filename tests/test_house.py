@@ -56,7 +56,7 @@ OWNERS = {
     "yaml": {"harness.strict_yaml"},
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},
-    "sqlalchemy": set(),
+    "sqlalchemy": {"harness.search.storage"},
 }
 
 

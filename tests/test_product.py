@@ -18,7 +18,7 @@ import harness
 from harness import strict_yaml
 from harness.paths import StudyPaths, Workspace
 from harness.records import read_epochs, read_records
-from harness.search.study import open_storage
+from harness.search.storage import open_storage
 from tests.conftest import TINY, harness_command, in_every_process
 
 pytestmark = pytest.mark.slow

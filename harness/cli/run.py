@@ -85,6 +85,10 @@ def run(
     timeout: Annotated[
         str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Database of the index, e.g. postgresql+psycopg://me@host/optuna."),
+    ] = None,
     tracking_uri: TrackingUri = None,
     experiment: Experiment = None,
     workspace: Annotated[
@@ -121,6 +125,7 @@ def run(
             per_gpu=per_gpu,
             workers=workers,
             timeout_s=timeout_s,
+            storage=storage,
             tracking_uri=tracking_uri,
             experiment=experiment,
             workspace=workspace,

@@ -41,6 +41,7 @@ def trials_frame(records: Sequence[TrialRecord], epochs: pd.DataFrame) -> pd.Dat
     columns["repeats"] = whole([r.repeats for r in records])
     columns["imported"] = _texts([r.imported for r in records])
     columns["attempt"] = pd.Series([r.attempt for r in records], dtype="int64")
+    columns["micro_batch"] = whole([r.micro_batch for r in records])
     for name in ("device", "precision", "started", "ended"):
         columns[name] = _texts([getattr(record, name) for record in records])
     columns["failure"] = _texts([r.failure.cause if r.failure else None for r in records])

@@ -37,7 +37,8 @@ class StudyTables:
             row of a CSV), each searched parameter by its
             full key (NaN where it was not in force, None where it is null), best/…, cost/…, seed,
             repeats (first trial with that configuration), imported (`<study>/<number>` it was
-            taken from), attempt, device, precision, started, ended, failure, message.
+            taken from), attempt, micro_batch (images at once, where GPU memory ran out), device,
+            precision, started, ended, failure, message.
         epochs: one row per trial and epoch. Columns: number, epoch (from 1) and every metric.
     """
 

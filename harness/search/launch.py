@@ -38,6 +38,7 @@ from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.running import Begun, Refuse, run_trials
 from harness.search.stopping import Signals, Stops
+from harness.search.storage import find_storage
 from harness.search.tracker import Tracker, find_tracker
 from harness.search.trials import Place
 from harness.space.reading import find_space
@@ -66,6 +67,7 @@ class Request:
     fixed: Mapping[str, Any] = field(default_factory=dict)  # full keys of the trial configuration
     import_from: Sequence[str] = ()  # names of earlier studies
     timeout_s: float | None = None  # for this call
+    storage: str | None = None  # address of another database than the workspace's optuna.db
     tracking_uri: str | None = None  # of another MLflow store than the workspace's own
     experiment: str | None = None  # name of the study's experiment there
 
@@ -103,6 +105,7 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     listed = len(definition.space.rows)
     trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
     tracker = _tracker(request, paths, definition)
+    storage = find_storage(request.workspace, request.storage)
     slots = _slots(request)
     device = pick_device(slots[0].device)
     source = find_data(config.data.root, request.workspace)
@@ -135,6 +138,7 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
             slots=slots,
             refuse=refuse,
             stops=stops,
+            storage=storage,
             tracker=tracker,
         )
         run_trials(begun, progress)

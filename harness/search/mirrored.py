@@ -85,5 +85,6 @@ def closing_tags(record: TrialRecord) -> dict[str, str]:
         "harness.git_commit": record.git_commit or "",
         "harness.versions": json.dumps(record.versions),
         "harness.failure": "" if record.failure is None else record.failure.cause,
+        "harness.micro_batch": "" if record.micro_batch is None else str(record.micro_batch),
         "harness.repeats": "" if record.repeats is None else str(record.repeats),
     }

@@ -28,7 +28,9 @@ def refuse_remote(database: Path) -> None:
     if kind is not None and is_remote(kind):
         raise UserError(
             f"{database.parent}: is on a file system of kind {kind}, where SQLite's locks are not "
-            "to be relied on; choose a --workspace on a local disk (studies/ may be copied there)"
+            "to be relied on; name a database elsewhere (--storage postgresql+psycopg://…, or "
+            "--storage sqlite:///FILE on a local disk), or choose a --workspace on a local disk "
+            "(studies/ may be copied there)"
         )
 
 

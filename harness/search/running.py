@@ -21,7 +21,7 @@ from harness.search.progress import Progress
 from harness.search.rebuild import open_index
 from harness.search.stamp import last_own, take_stamp
 from harness.search.stopping import Stop, Stops
-from harness.search.study import open_storage
+from harness.search.storage import Where, losing_none, open_storage
 from harness.search.tracker import Tracker
 from harness.search.tracking import Mirror
 from harness.search.trials import Place
@@ -41,6 +41,7 @@ class Begun:
         slots: where trials run at once.
         refuse: why a combination must not be drawn although the space allows it, or None.
         stops: what may end it early.
+        storage: the database of Optuna's index.
         tracker: the MLflow store that mirrors it.
     """
 
@@ -52,6 +53,7 @@ class Begun:
     slots: Sequence[Slot]
     refuse: Refuse
     stops: Stops
+    storage: Where
     tracker: Tracker
 
 
@@ -63,8 +65,9 @@ def run_trials(begun: Begun, progress: Progress) -> None:
         StudyInterrupted: a signal arrived; the study can be continued.
     """
     paths, config = begun.place.paths, begun.definition.config
-    storage = open_storage(begun.workspace.optuna_db, progress.stage)
-    study = open_index(storage, paths, begun.definition, progress.stage)
+    storage = open_storage(begun.storage, progress.stage)
+    with losing_none(begun.storage):
+        study = open_index(storage, paths, begun.definition, progress.stage)
     with_budget(paths, config, begun.trials)
     begun.stops.spending = Spending(paths, config)
     stamp = take_stamp(begun.workspace.root)
@@ -73,8 +76,9 @@ def run_trials(begun: Begun, progress: Progress) -> None:
         progress.stage(changed)
     mirror = Mirror(begun.tracker, paths, config, progress.stage)
     executor = LocalExecutor(paths.worker_log, slots=begun.slots)
+    folders = [paths.root, begun.workspace.root]
+    room = Room(folders, LEAST_BYTES, progress, begun.stops)
     with _closing(executor.close):
-        folders = [paths.root, begun.workspace.root]
         controller = Controller(
             study,
             storage,
@@ -86,7 +90,7 @@ def run_trials(begun: Begun, progress: Progress) -> None:
             stamp=stamp,
             refuse=begun.refuse,
             stops=begun.stops,
-            room=Room(folders, LEAST_BYTES, progress, begun.stops),
+            room=room,
         )
         done = controller.finished()
         progress.stage(_plan_line(done, begun.trials, begun.definition.space))
@@ -94,7 +98,9 @@ def run_trials(begun: Begun, progress: Progress) -> None:
             mirror.check()
         if done < begun.trials:
             root = begun.place.data_root
-            fill_caches(begun.definition, begun.workspace, root, begun.split, progress)
+            room.patiently(
+                lambda: fill_caches(begun.definition, begun.workspace, root, begun.split, progress)
+            )
         stop = _until_stopped(begun, controller, executor, mirror, progress)
     if stop is not None:
         progress.stage(f"{controller.finished()} of {begun.trials} trials are finished")
@@ -111,7 +117,7 @@ def _until_stopped(
 ) -> Stop | None:
     stop = None
     try:
-        with begun.stops.asking():
+        with begun.stops.asking(), losing_none(begun.storage):
             stop = controller.run(begun.trials)
     finally:
         executor.close()

@@ -27,8 +27,9 @@ from harness.space.schema import Choice, Parameter, Space, Whole
 
 # After so many refusals the base sampler is stuck on forbidden ground: draw uniformly instead.
 # (A draw of the Gaussian process costs a fit, and returns to nearly the same point.)
-MOST_GUIDED_DRAWS = {"tpe": 1_000, "gp": 10, "qmc": 1_000}
+MOST_GUIDED_DRAWS = {"tpe": 1_000, "gp": 10, "qmc": 100}
 MOST_DRAWS = 100_000
+QMC_STRIDE = 4096  # points of the sequence from one draw of a trial to the next
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:
@@ -190,7 +191,8 @@ class SpaceSampler(BaseSampler):
                     warn_independent_sampling=False,
                 )
             # One sequence for the whole study, hence one seed; the rest is drawn per trial.
-            return optuna.samplers.QMCSampler(
+            return _NumberedQMCSampler(
+                number + draw * QMC_STRIDE,
                 qmc_type=config.qmc_type,
                 scramble=True,
                 seed=self._seed,
@@ -210,6 +212,20 @@ class SpaceSampler(BaseSampler):
         fitting = [point for point in self._points if agrees(point, given)]
         free = (point for point in fitting if point not in taken)
         return next(free, fitting[0] if fitting and given else {})
+
+
+class _NumberedQMCSampler(optuna.samplers.QMCSampler):
+    """Gives the point of that number in the sequence.
+
+    Optuna counts points off in its database, so that a lost one would begin the sequence anew.
+    """
+
+    def __init__(self, point: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._point = point
+
+    def _find_sample_id(self, *_: Any) -> int:
+        return self._point
 
 
 def agrees(point: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from harness.errors import ConfigError
 from harness.paths import StudyPaths, Workspace
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
-SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # MLflow writes into these by itself
 PLAIN = "databricks"  # the one address that is a word
 SECRET_KEY = re.compile(r"passw|pwd|token|secret", re.IGNORECASE)
@@ -73,12 +73,7 @@ def check_uri(uri: str, place: str) -> str:
     Raises:
         ConfigError: it holds a password, or is a folder. The message does not repeat a password.
     """
-    if _has_secret(uri):
-        raise ConfigError(
-            f"{place}: an address must hold no password or token, as it is printed and logged; "
-            "for a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-            "MLFLOW_TRACKING_TOKEN; for a database its own variable, e.g. PGPASSWORD"
-        )
+    refuse_secret(uri, place)
     scheme, colon, rest = uri.partition(":")
     if uri != PLAIN and (not colon or scheme == "file"):
         raise ConfigError(
@@ -88,6 +83,16 @@ def check_uri(uri: str, place: str) -> str:
     if scheme == "sqlite":
         return f"sqlite:///{Path(rest.removeprefix('///')).absolute()}"
     return uri
+
+
+def refuse_secret(uri: str, place: str) -> None:
+    """Raise ConfigError where an address holds a password; the message does not repeat it."""
+    if _has_secret(uri):
+        raise ConfigError(
+            f"{place}: an address must hold no password or token, as it is printed and logged; "
+            "for a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN; for a database its own variable, e.g. PGPASSWORD"
+        )
 
 
 def redacted(text: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import RDBStorage
+
 from harness import files
 from harness.config import PrunerConfig, StudyConfig
 from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
@@ -16,7 +18,8 @@ from harness.search.definition import Definition
 from harness.search.disk import Room
 from harness.search.stamp import Stamp
 from harness.search.stopping import Stops
-from harness.search.study import open_storage, open_study
+from harness.search.storage import open_storage
+from harness.search.study import open_study
 from harness.search.trials import Place
 from harness.space.reading import space_from_dict
 from harness.space.schema import Legal
@@ -143,10 +146,11 @@ def controller_of(
     clock: Callable[[], float] = lambda: 0.0,
     stops: Stops | None = None,
     room: Room | None = None,
+    storage: RDBStorage | None = None,
 ) -> Controller:
     """A controller of study `s` in the workspace `root`, as launch would make it."""
     paths = StudyPaths(root / "studies" / "s")
-    storage = open_storage(root / "optuna.db")
+    storage = storage or open_storage(root / "optuna.db")
     study = open_study(storage, "s", definition.config)
     silence = silence or Silence()
     return Controller(

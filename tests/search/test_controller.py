@@ -21,7 +21,7 @@ from harness.execution.protocol import (
 )
 from harness.paths import StudyPaths
 from harness.records import Failure, read_records
-from harness.search.study import open_storage
+from harness.search.storage import open_storage
 from tests.search.fakes import FakeExecutor, Silence, controller_of, definition_of
 
 SPACE = {"parameters": {"optim.lr": {"low": 1e-5, "high": 1e-2, "log": True}}}

@@ -3,7 +3,6 @@
 import errno
 import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from harness.paths import StudyPaths
 from harness.records import Failure, read_epochs, read_records
 from harness.search.disk import Room, check_room, is_disk_full, needed_bytes
 from harness.search.stopping import Signals, Stops
+from tests.search.disks import fill, mounted
 from tests.search.fakes import FakeExecutor, Silence, controller_of, definition_of
 from tests.search.test_controller import flat, space, trials_of
 
@@ -151,32 +151,8 @@ def test_signal_ends_the_waiting(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    try:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Use up what is left, to the last byte."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as handle:
-        for size in (65536, 4096, 1):
-            try:
-                while handle.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                continue  # no room for so much at once
-    return ballast
+    with mounted(tmp_path / "disk", "3m") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("where", ["study", "database"])

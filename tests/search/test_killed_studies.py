@@ -10,7 +10,7 @@ import pytest
 
 from harness.paths import Workspace
 from harness.records import read_records
-from harness.search.study import open_storage
+from harness.search.storage import open_storage
 from tests.search.killing import EPOCHS, TRIALS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -15,7 +15,7 @@ from harness.execution.protocol import TrialTask
 from harness.paths import StudyPaths
 from harness.search.database import is_damaged
 from harness.search.rebuild import open_index
-from harness.search.study import open_storage
+from harness.search.storage import open_storage
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 from tests.search.test_controller import DyingExecutor, flat, space, trials_of
 
@@ -76,7 +76,7 @@ def run_to(root: Path, n: int, **settings: Any) -> None:
     controller_of(root, definition, FakeExecutor(curve)).run(n)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc"])
 def test_lost_database_is_rebuilt_and_draws_the_same_from_then_on(
     tmp_path: Path, sampler: str
 ) -> None:

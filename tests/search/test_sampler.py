@@ -1,14 +1,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from scipy.stats.qmc import Sobol
 
 from harness.config import SamplerConfig
 from harness.errors import ConfigError
 from harness.execution.protocol import TrialTask
 from harness.search.sampler import SpaceSampler, derive_seed, distribution_of
-from harness.search.study import open_storage
+from harness.search.storage import open_storage
 from harness.space.reading import space_from_dict
 from harness.space.schema import Between, Legal, Space, Whole
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
@@ -55,6 +57,15 @@ def test_every_sampler_keeps_to_conditions_and_rules(tmp_path: Path, name: str) 
     assert {task.config.data.height_width for task in executor.started} == {(64, 64), (64, 96)}
     assert {trial.params["data.image_size"] for trial in study.trials} == {64, "[64, 96]"}
     assert len({task.config.model.arch for task in executor.started}) == 2
+
+
+def test_qmc_takes_the_point_of_the_sequence_that_has_the_trials_number(tmp_path: Path) -> None:
+    square = {key: {"low": 0.0, "high": 1.0} for key in ("loss.dice", "loss.jaccard")}
+    space = {"parameters": square, "fixed": {"train.epochs": 1}}
+    executor = run(tmp_path, space, 8, sampler={"name": "qmc", "qmc_type": "sobol"}, seed=5)
+    drawn = [(task.config.loss.dice, task.config.loss.jaccard) for task in executor.started]
+    sequence = Sobol(2, scramble=True, seed=5).random(8)
+    np.testing.assert_allclose(drawn[1:], sequence[1:], atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))

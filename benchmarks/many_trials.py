@@ -1,0 +1,153 @@
+"""What a long study costs its controller: memory, and seconds per trial and per ask.
+
+    python benchmarks/many_trials.py [--trials 2000] [--seconds 0.05] [--epochs 1] [--workers 2]
+                                     [--sampler tpe] [--no-mlflow]
+
+Workers sleep instead of training; all else is the harness's own: database, records, MLflow. The
+last column but one is the share of the workers' time in which they slept, that is, "trained".
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.config import StudyConfig
+from harness.execution.local import LocalExecutor
+from harness.execution.slots import Slot
+from harness.paths import Workspace
+from harness.records import TrialRecord
+from harness.search.controller import Controller
+from harness.search.definition import Definition, write_definition
+from harness.search.progress import LineProgress
+from harness.search.rebuild import open_index
+from harness.search.stamp import take_stamp
+from harness.search.storage import open_storage
+from harness.search.tracker import find_tracker
+from harness.search.tracking import Mirror
+from harness.search.trials import Place, TrialDesk
+from harness.space.reading import space_from_dict
+from harness.space.schema import Legal
+
+ROWS = 8  # of the table
+SPACE = {
+    "parameters": {
+        "model.encoder_name": {"choices": ["resnet18", "resnet34", "mobilenet_v2"]},
+        "optim.lr": {"low": 1e-5, "high": 1e-2, "log": True},
+        "loss.dice": {"low": 0.1, "high": 1.0},
+        "loss.bce": {"low": 0.1, "high": 1.0},
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=0.05, help="of a trial")
+    parser.add_argument("--epochs", type=int, default=1, help="of a trial")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sampler", default="tpe")
+    parser.add_argument("--no-mlflow", action="store_true", help="without the mirror")
+    args = parser.parse_args()
+    os.environ["HARNESS_BENCH_SECONDS"] = str(args.seconds)
+    os.environ["HARNESS_BENCH_EPOCHS"] = str(args.epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder), args)
+
+
+class Table(LineProgress):
+    """A line every so many trials: what they cost on average since the line before."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__()
+        self._every, self._args = max(args.trials // ROWS, 1), args
+        self.asks: list[float] = []
+        self._since = time.perf_counter()
+        print("trials  memory MB  ms per ask  workers busy  s per trial")
+
+    def stage(self, text: str) -> None: ...
+
+    def began(self, record: TrialRecord, config: Any, *, continued: bool) -> None: ...
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+    def trials(self, finished: int, wanted: int) -> None:
+        if finished == 0 or finished % self._every:
+            return
+        each = (time.perf_counter() - self._since) / self._every
+        busy = self._args.seconds / (each * self._args.workers)
+        memory = psutil.Process().memory_info().rss / 2**20
+        ask = 1000 * statistics.median(self.asks)
+        print(f"{finished:6} {memory:10.0f} {ask:10.1f} {busy:13.2f} {each:12.4f}", flush=True)
+        self.asks, self._since = [], time.perf_counter()
+
+
+def run(root: Path, args: argparse.Namespace) -> None:
+    """Run a study of that many trials in an empty folder, and print what it costs."""
+    workspace, table = Workspace(root), Table(args)
+    paths = workspace.study("many")
+    definition = definition_of(args)
+    write_definition(paths, definition, [], [], None)
+    _time_asks(table)
+    storage = open_storage(workspace.optuna_db)
+    study = open_index(storage, paths, definition, table.stage)
+    tracker = find_tracker(workspace, paths, str(definition.config.id))
+    mirror = Mirror(tracker, paths, definition.config, print)
+    executor = LocalExecutor(
+        paths.worker_log, slots=[Slot("cpu")] * args.workers, module="benchmarks.sleeping_worker"
+    )
+    controller = Controller(
+        study,
+        storage,
+        definition,
+        Place(paths, root, workspace.cache, "cpu"),
+        executor,
+        progress=table,
+        notes=_Nobody() if args.no_mlflow else mirror,
+        stamp=take_stamp(root),
+    )
+    controller.run(args.trials)
+    executor.close()
+    if not args.no_mlflow:
+        begun = time.perf_counter()
+        mirror.finish(600)
+        print(f"MLflow had caught up {time.perf_counter() - begun:.1f} s after the last trial")
+
+
+def definition_of(args: argparse.Namespace) -> Definition:
+    """A study over SPACE, as `harness run` would settle it."""
+    space = space_from_dict(SPACE, place="space", legal=Legal())
+    settings = {
+        "id": "0" * 32,
+        "sampler": {"name": args.sampler},
+        "fixed": {"train.epochs": args.epochs},
+    }
+    return Definition(StudyConfig.from_mapping(settings), space, begun=False)
+
+
+class _Nobody:
+    def note(self, number: int) -> None: ...
+
+
+def _time_asks(table: Table) -> None:
+    draw = TrialDesk.draw
+
+    def timed(desk: TrialDesk) -> Any:
+        begun = time.perf_counter()
+        try:
+            return draw(desk)
+        finally:
+            table.asks.append(time.perf_counter() - begun)
+
+    TrialDesk.draw = timed  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()

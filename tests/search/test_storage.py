@@ -1,0 +1,167 @@
+"""Optuna's index in a file, or in PostgreSQL, where that is installed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+
+from harness.errors import ConfigError, StudyStoppedError, UserError
+from harness.execution.protocol import TrialTask
+from harness.paths import Workspace
+from harness.records import read_records
+from harness.search.rebuild import open_index
+from harness.search.storage import find_storage, losing_none, open_storage
+from tests.search.fakes import FakeExecutor, controller_of, definition_of
+
+SPACE: dict[str, Any] = {
+    "parameters": {"optim.lr": {"low": 1e-5, "high": 1e-2, "log": True}},
+    "fixed": {"train.epochs": 2},
+}
+
+
+def curve(task: TrialTask) -> list[float]:
+    return [0.9, task.config.optim.lr]
+
+
+def test_storage_is_the_workspaces_own_unless_another_is_named(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    assert find_storage(place, None) == tmp_path / "optuna.db"
+    assert find_storage(place, "sqlite:////big/disk/o.db") == Path("/big/disk/o.db")
+    assert find_storage(place, "sqlite:///o.db") == Path.cwd() / "o.db"
+    server = "postgresql+psycopg://ann@host:5433/optuna"
+    assert find_storage(place, f" {server} ") == server
+
+
+@pytest.mark.parametrize(
+    "url", ["", "optuna.db", "sqlite:///", "postgresql://", "oracle://h/d", "redis://h", "http://h"]
+)
+def test_what_is_no_database_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"--storage .*: use postgresql\+psycopg://"):
+        find_storage(Workspace(tmp_path), url)
+
+
+def test_password_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    for url in ("postgresql://ann:s3cret@h/d", "mysql://h/d?password=s3cret"):
+        with pytest.raises(ConfigError, match="must hold no password") as refused:
+            find_storage(Workspace(tmp_path), url)
+        assert "s3cret" not in str(refused.value)
+
+
+def test_driver_that_is_not_installed_is_one_line_with_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"driver is not installed; pip install 'pymysql'"):
+        open_storage("mysql+mysqldb://ann@127.0.0.1/optuna")
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_storage("postgresql+nonsense://ann@127.0.0.1/optuna")
+
+
+@dataclass
+class Postgres:
+    """A server of our own, on a socket in a folder; it cannot be run by root."""
+
+    programs: Path
+    root: Path
+    user: str | None
+
+    @property
+    def uri(self) -> str:
+        return f"postgresql+psycopg://harness@/postgres?host={self.root}"
+
+    def control(self, *words: str) -> None:
+        log = self.root / "log"
+        options = f"-k {self.root} -c listen_addresses="
+        command = [self.programs / "pg_ctl", "-D", self.root / "d", "-w", "-l", log, "-o", options]
+        subprocess.run([*command, *words], check=True, user=self.user, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    pytest.importorskip("psycopg")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    programs = shutil.which("initdb")
+    if not (programs or found):
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path("/tmp") / f"harness-postgres-{os.getpid()}"  # sockets need short paths
+    folder.mkdir()
+    user = None
+    if os.getuid() == 0:
+        user = "postgres"
+        shutil.chown(folder, user)
+    server = Postgres(Path(programs).parent if programs else found[-1], folder, user)
+    make = [server.programs / "initdb", "-D", folder / "d", "-U", "harness", "-A", "trust"]
+    subprocess.run(make, check=True, user=user, stdout=subprocess.DEVNULL)
+    server.control("start")
+    yield server
+    server.control("stop", "-m", "immediate")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def opened(postgres: Postgres) -> Iterator[Callable[[], RDBStorage]]:
+    """Opens the server's database; its connections are closed in the end."""
+    storages = []
+
+    def anew() -> RDBStorage:
+        storages.append(open_storage(postgres.uri))
+        return storages[-1]
+
+    yield anew
+    for storage in storages:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+@pytest.mark.slow
+def test_study_in_postgresql_is_the_one_in_a_file(
+    tmp_path: Path, postgres: Postgres, opened: Callable[[], RDBStorage]
+) -> None:
+    """And a server that goes away ends it in one line; afterwards it continues."""
+    definition = definition_of(SPACE, pruner={"name": "none"})
+    plain = tmp_path / "file"
+    controller_of(plain, definition, FakeExecutor(curve)).run(14)
+    paths = Workspace(tmp_path / "server").study("s")
+
+    def until_it_goes_away(task: TrialTask) -> list[float]:
+        if task.number == 5:
+            postgres.control("stop", "-m", "immediate")
+        return curve(task)
+
+    storage = opened()
+    executor = FakeExecutor(until_it_goes_away)
+    with (
+        pytest.raises(StudyStoppedError, match="nothing is lost"),
+        losing_none(postgres.uri),
+    ):
+        controller_of(tmp_path / "server", definition, executor, storage=storage).run(14)
+    with pytest.raises(UserError, match="cannot be opened"):
+        opened()
+    postgres.control("start")
+    storage = opened()
+    open_index(storage, paths, definition, lambda _: None)
+    controller_of(tmp_path / "server", definition, FakeExecutor(curve), storage=storage).run(14)
+    there, here = read_records(paths), read_records(Workspace(plain).study("s"))
+    assert [r.params for r in there] == [r.params for r in here]
+    assert [r.value for r in there] == [r.value for r in here]
+    study = optuna.load_study(study_name="s", storage=storage)
+    assert [t.value for t in study.trials] == [r.value for r in here]
+
+
+@pytest.mark.slow
+def test_study_goes_on_in_another_database(
+    tmp_path: Path, opened: Callable[[], RDBStorage]
+) -> None:
+    """Both are indexes of the same folders."""
+    definition = definition_of(SPACE, pruner={"name": "none"})
+    controller_of(tmp_path, definition, FakeExecutor(curve)).run(6)
+    paths, said = Workspace(tmp_path).study("s"), []
+    storage = opened()
+    open_index(storage, paths, definition, said.append)
+    assert said == ["Optuna's database lacked 6 trials: entered again from their folders"]
+    controller_of(tmp_path, definition, FakeExecutor(curve), storage=storage).run(8)
+    assert [r.number for r in read_records(paths)] == [*range(8)]
