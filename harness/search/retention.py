@@ -20,7 +20,7 @@ class Keeper:
         self._paths = paths
         self._keep = config.budget.keep
         self._sign = 1.0 if config.objective.direction == "minimize" else -1.0
-        self._ranked: list[TrialRecord] = []  # our own
+        self._ranked: list[TrialRecord] = []  # our own, the best first, no more than are kept
         self._imported: list[TrialRecord] = []
         for record in read_records(paths):
             if record.state != "running":
@@ -41,10 +41,9 @@ class Keeper:
             self._imported.append(record)
             return None
         bisect.insort(self._ranked, record, key=self._order)
-        for displaced in self._ranked[self._keep : self._keep + 1]:
+        for displaced in self._ranked[self._keep :]:
             self._thin(displaced)
-        if record in self._ranked[self._keep :]:
-            self._thin(record)
+        del self._ranked[self._keep :]  # they are asked for no more
         return None
 
     def _order(self, record: TrialRecord) -> tuple[float, int]:
