@@ -15,6 +15,7 @@ from harness.paths import StudyPaths
 from harness.report.embedding import as_json, figure_data, page_data, policy
 from harness.report.figures.charts import Section, sections
 from harness.report.gallery import Gallery, build_gallery
+from harness.report.panels import probability_scale
 from harness.report.reproduction import again, beside_command, command, stamps
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
@@ -25,6 +26,8 @@ from harness.report.tables import (
     ranked_records,
     write_trials_csv,
 )
+
+SCRIPTS = ("page.js", "zoom.js")
 
 
 def write_report(paths: StudyPaths, data_root: Path | None, *, images: bool = True) -> Path:
@@ -92,7 +95,8 @@ def _pictures(tables: StudyTables, gallery: Gallery) -> dict[str, Any]:
     return {
         "gallery": gallery,
         "overlay_text": _overlay_text(tables.config.data),
-        "legend": {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in _legend(tables)},
+        "legend": {name: _hex(rgb) for name, rgb in _legend(tables)},
+        "scale": [_hex(rgb) for rgb in probability_scale()],
     }
 
 
@@ -111,7 +115,7 @@ def _study(tables: StudyTables, split: list[SplitRow]) -> dict[str, Any]:
 
 def _embedded(tables: StudyTables, figures: list[Section]) -> dict[str, Any]:
     """The scripts of the page and their data."""
-    scripts = [get_plotlyjs(), html.part("harness.report", "page.js")]
+    scripts = [get_plotlyjs(), *(html.part("harness.report", name) for name in SCRIPTS)]
     return {
         "policy": policy(scripts),
         "scripts": scripts,
@@ -133,10 +137,14 @@ def _legend(tables: StudyTables) -> list[tuple[str, Colour]]:
     return [*meanings, ("does not count", VOID_COLOUR)] if data.has_void else meanings
 
 
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def _overlay_text(data: StudyDataConfig) -> str:
     if data.task == "binary":
-        return "Hits, misses and false alarms"
-    return "Classes, wrong pixels hatched,"
+        return "hits, misses and false alarms"
+    return "classes, wrong pixels hatched,"
 
 
 def _headline(tables: StudyTables) -> list[tuple[str, str]]:
