@@ -4,8 +4,8 @@ Drawn from the kept probabilities and the data folder. Only images of the valida
 opened; a picture that cannot be had costs a note, never the report.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +93,15 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images, and a sentence for everything that could not be shown."""
+    """The images, and a sentence for everything that could not be shown.
+
+    Attributes:
+        shapes: `describe` of the truths that were read, by row; of two-class tasks.
+    """
 
     images: tuple[GalleryImage, ...]
     notes: tuple[str, ...]
+    shapes: Mapping[int, Floats] = field(default_factory=dict)
 
 
 def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
@@ -116,22 +121,24 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
     rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
     drawn = models[:N_TRIALS]
     shared = [row for row in rows.values() if all(model.has(row.row) for model in drawn)]
+    shapes = dict(_shapes(tables, data_root, shared))
     images = []
-    for number, reasons in _choose(tables, data_root, shared, models):
+    for number, reasons in _choose(shared, shapes, models):
         try:
             images.append(_draw(tables, data_root, rows[number], reasons, models))
         except (DataError, OSError) as error:
             notes.append(f"Not shown: {error}")
-    return Gallery(tuple(images), tuple(notes))
+    two = tables.config.data.task == "binary"
+    return Gallery(tuple(images), tuple(notes), shapes if two else {})
 
 
 def _choose(
-    tables: StudyTables, data_root: Path, rows: Sequence[SplitRow], models: Sequence[Model]
+    rows: Sequence[SplitRow], shapes: Mapping[int, Floats], models: Sequence[Model]
 ) -> list[tuple[int, tuple[str, ...]]]:
     """By the leader's Dice and the shapes of truths; then by what all leading models say."""
     leader, groups = models[0], []
     dice = {row.row: value for row in rows if (value := leader.dice[row.row]) is not None}
-    groups.append(choose_images(dice, dict(_shapes(tables, data_root, rows))))
+    groups.append(choose_images(dice, shapes))
     alarms = {row.row: leader.false_pixels[row.row] for row in rows if row.row not in dice}
     worst = max(alarms, key=lambda row: (alarms[row], -row), default=None)
     if worst is not None and alarms[worst] > 0:

@@ -47,7 +47,7 @@ class Model:
 
         Of several classes the highest in each pixel.
         """
-        paths = [self.paths.probability(row, k) for k in _sought(self.data)]
+        paths = [self.paths.probability(row, k) for k in sought_classes(self.data)]
         if not all(path.is_file() for path in paths):
             return None
         greys = read_greys(paths, self.data.eval_size)
@@ -59,8 +59,8 @@ class Model:
         if self.data.task == "binary":
             return np.asarray(decision[None] == 1)
         if self.data.task == "multiclass":
-            return np.stack([decision == k for k in _sought(self.data)])
-        return np.stack([decision[..., k] == 1 for k in _sought(self.data)])
+            return np.stack([decision == k for k in sought_classes(self.data)])
+        return np.stack([decision[..., k] == 1 for k in sought_classes(self.data)])
 
     def _decided(self, row: int) -> list[Path]:
         if self.data.task == "multiclass":
@@ -107,7 +107,7 @@ def _by_row(scores: ImageScores, values: Floats) -> dict[int, float | None]:
     return {row: sum(each) / len(each) if each else None for row, each in found.items()}
 
 
-def _sought(data: StudyDataConfig) -> list[int]:
+def sought_classes(data: StudyDataConfig) -> list[int]:
     """The classes to be found: those that are scored, without a background."""
     plain = () if data.task == "binary" else unpainted(data.classes)
     return [k for k in data.scored_classes if k not in plain] or list(data.scored_classes)

@@ -75,6 +75,7 @@ def test_the_page_has_every_part(page: Page) -> None:
     anchors = [attributes["id"] for attributes in page.of("section")]
     assert anchors == [
         "leaderboard",
+        "failures",
         "configuration",
         "history",
         "curves",
@@ -83,11 +84,14 @@ def test_the_page_has_every_part(page: Page) -> None:
         "slices",
         "cost",
         "gallery",
+        "data",
         "study",
+        "methods",
+        "reproduction",
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]
     assert links == [f"#{anchor}" for anchor in anchors]
-    assert len(page.of("table")) == 3  # complete, pruned, failed
+    assert len(page.of("table")) == 5  # complete, pruned, causes, failed, roles
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
     assert places == [str(i) for i in range(n_figures)] and n_figures == 15
@@ -178,7 +182,7 @@ def test_the_command_repeats_the_study(tmp_path: Path) -> None:
     match = re.search(r'<pre id="command"[^>]*>(.*?)</pre>', text)
     assert match is not None and html.unescape(match[1]) == (
         "harness run --study tiny-again --space studies/tiny/space.yaml --data 'my data' "
-        "--trials 8 --sampler tpe --pruner median --seed 7 "
+        "--trials 8 --sampler tpe --pruner median --seed 7 --device cpu "
         "--set 'data.image_size=[32, 48]' --set model.encoder_weights=null"
     )
 
