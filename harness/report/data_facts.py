@@ -146,7 +146,7 @@ def _share_facts(shares: Floats) -> list[tuple[str, str]]:
     return [
         (
             "share to be found (validation)",
-            f"median {middle}; half of them {quarter} to {three}; {low} to {high}",
+            f"median {middle}; half of them {quarter} to {three}, all {low} to {high}",
         )
     ]
 
@@ -155,10 +155,11 @@ def _object_facts(shapes: Mapping[int, Floats]) -> list[tuple[str, str]]:
     numbers = [round(2 ** float(shape[1])) for shape in shapes.values() if len(shape) == 5]
     if not numbers:
         return []
+    more = sum(n > 2 for n in numbers)
     texts = [
         f"{sum(n == 1 for n in numbers)} with one",
         f"{sum(n == 2 for n in numbers)} with two",
-        f"{sum(n > 2 for n in numbers)} with more (at most {max(numbers)})",
+        *([f"{more} with more (at most {max(numbers)})"] if more else []),
     ]
     return [(f"objects ({count(len(numbers), 'validation image')})", ", ".join(texts))]
 

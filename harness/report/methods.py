@@ -1,5 +1,6 @@
 """The methods paragraph: what ran, in sentences with references, ready for a paper's appendix."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class _Ran:
     def values(self, key: str) -> list[Any]:
         """The different values of a setting, in order of trial; what no trial varied, once."""
         given = [record.params.get(key, self.base.get(key)) for record in self.records]
-        return [value for i, value in enumerate(given) if value not in given[:i]]
+        return list({json.dumps(value): value for value in given}.values())
 
     def texts(self, key: str) -> list[str]:
         return [str(value) for value in self.values(key) if value is not None]

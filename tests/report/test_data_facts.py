@@ -27,8 +27,22 @@ def test_roles_sizes_and_objects(shared: Builder) -> None:
     ]
     facts = dict(found.facts)
     assert facts["height × width"] == "40 × 50 pixels, 1 size in 9 images"
+    assert facts["objects (8 validation images)"] == ("8 with one, 0 with two")
+
+
+def test_objects_are_counted_as_touching_pixels(study: Builder) -> None:
+    """Image 1 gets a second object far from its first, image 2 two more."""
+    for number, squares in ((1, [(0, 44)]), (2, [(0, 44), (34, 44)])):
+        row = study.rows[number]
+        mask = cv2.imread(str(study.data_root / row.mask), cv2.IMREAD_GRAYSCALE)
+        assert mask is not None
+        for top, left in squares:
+            mask[top : top + 5, left : left + 5] = 255
+        cv2.imwrite(str(study.data_root / row.mask), mask)
+    study.trial(0, [0.5], skill=0.8)
+    facts = dict(of(study, study.data_root).facts)
     assert facts["objects (8 validation images)"] == (
-        "8 with one, 0 with two, 0 with more (at most 1)"
+        "6 with one, 1 with two, 1 with more (at most 3)"
     )
 
 
@@ -48,7 +62,7 @@ def test_shares_are_those_of_the_truths(study: Builder) -> None:
     write_scores(study.paths.trial(0).scores_csv, from_entries(entries))
     facts = dict(of(study, None).facts)
     assert facts["share to be found (validation)"] == (
-        "median 50 %; half of them 40.6 % to 50 %; 12.5 % to 50 %"
+        "median 50 %; half of them 40.6 % to 50 %, all 12.5 % to 50 %"
     )
     assert "height × width" not in facts
 
