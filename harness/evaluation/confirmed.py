@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from harness.evaluation.configurations import Cost, Decision, decide, optimism
-from harness.evaluation.intervals import Interval
-from harness.evaluation.values import per_image
 
 from harness import files
 from harness.config import StudyConfig
 from harness.errors import UserError
+from harness.evaluation.configurations import Cost, Decision, decide, optimism
 from harness.evaluation.confirm_plan import CONFIRMS, Plan, read_plan
+from harness.evaluation.intervals import Interval
+from harness.evaluation.values import per_image
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_records
 from harness.search.earlier import read_config
