@@ -4,6 +4,10 @@ from typing import Annotated
 
 import typer
 
+Storage = Annotated[
+    str | None,
+    typer.Option(help="Database of the index, e.g. postgresql+psycopg://me@host/optuna."),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),

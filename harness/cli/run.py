@@ -11,7 +11,7 @@ import typer
 from harness import api, strict_yaml
 from harness.cli.data import download_known
 from harness.cli.display import open_progress
-from harness.cli.options import Experiment, TrackingUri
+from harness.cli.options import Experiment, Storage, TrackingUri
 from harness.config import PrunerConfig, SamplerConfig
 from harness.data.known import NeedsDownloadError
 from harness.errors import ConfigError, nearest
@@ -85,10 +85,7 @@ def run(
     timeout: Annotated[
         str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
     ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(help="Database of the index, e.g. postgresql+psycopg://me@host/optuna."),
-    ] = None,
+    storage: Storage = None,
     tracking_uri: TrackingUri = None,
     experiment: Experiment = None,
     workspace: Annotated[

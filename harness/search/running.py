@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ class Begun:
         stops: what may end it early.
         storage: the database of Optuna's index.
         tracker: the MLflow store that mirrors it.
+        more_splits: further ones that its trials are trained on, where it has folds.
     """
 
     workspace: Workspace
@@ -55,6 +57,7 @@ class Begun:
     stops: Stops
     storage: Where
     tracker: Tracker
+    more_splits: Sequence[Sequence[SplitRow]] = ()
 
 
 def run_trials(begun: Begun, progress: Progress) -> None:
@@ -98,9 +101,10 @@ def run_trials(begun: Begun, progress: Progress) -> None:
             mirror.check()
         if done < begun.trials:
             root = begun.place.data_root
-            room.patiently(
-                lambda: fill_caches(begun.definition, begun.workspace, root, begun.split, progress)
-            )
+            for split in (begun.split, *begun.more_splits):
+                room.patiently(
+                    partial(fill_caches, begun.definition, begun.workspace, root, split, progress)
+                )
         stop = _until_stopped(begun, controller, executor, mirror, progress)
     if stop is not None:
         progress.stage(f"{controller.finished()} of {begun.trials} trials are finished")

@@ -74,6 +74,17 @@ def address(where: Where) -> str:
     return where if isinstance(where, str) else f"{_FILE}{where}"
 
 
+def forget_study(where: Where, name: str) -> bool:
+    """Remove the Optuna study of that name, whose folder is gone; whether there was one."""
+    if isinstance(where, Path) and not where.exists():
+        return False
+    storage = open_storage(where)
+    if name not in optuna.get_all_study_names(storage):
+        return False
+    optuna.delete_study(study_name=name, storage=storage)
+    return True
+
+
 @contextmanager
 def losing_none(where: Where) -> Iterator[None]:
     """While this lasts a database that fails ends the study with a clear word.
