@@ -17,7 +17,8 @@ from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
 from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
-from harness.report.figures.charts import Section, sections
+from harness.report.figures.chart import Section
+from harness.report.figures.charts import sections
 from harness.report.gallery import Gallery, build_gallery
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines

@@ -77,6 +77,7 @@ def test_the_page_has_every_part(page: Page) -> None:
         "leaderboard",
         "configuration",
         "history",
+        "effort",
         "curves",
         "importances",
         "parallel",

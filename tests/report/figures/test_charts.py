@@ -2,13 +2,13 @@ from harness.report.figures.charts import sections
 from harness.report.tables import StudyTables, load_study
 from tests.report.studies import Builder
 
-ANCHORS = ["history", "curves", "importances", "parallel", "slices", "cost"]
+ANCHORS = ["history", "effort", "curves", "importances", "parallel", "slices", "cost"]
 
 
 def test_all_figures_of_a_study(tables: StudyTables) -> None:
     found = {section.anchor: section for section in sections(tables)}
     assert list(found) == ANCHORS
-    assert [len(section.charts) for section in found.values()] == [1, 2, 1, 1, 5, 5]
+    assert [len(section.charts) for section in found.values()] == [1, 2, 2, 1, 1, 5, 5]
     assert not any(section.empty for section in found.values())
     assert "With 5 complete trials this is a hint at most." in found["importances"].caption
     assert "Failed trials: 1." in found["history"].caption
