@@ -80,9 +80,12 @@ def test_the_page_has_every_part(page: Page) -> None:
         "effort",
         "curves",
         "importances",
+        "budget",
         "parallel",
         "slices",
+        "contour",
         "cost",
+        "strata",
         "gallery",
         "study",
     ]
@@ -91,7 +94,7 @@ def test_the_page_has_every_part(page: Page) -> None:
     assert len(page.of("table")) == 3  # complete, pruned, failed
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
-    assert places == [str(i) for i in range(n_figures)] and n_figures == 15
+    assert places == [str(i) for i in range(n_figures)] and n_figures == 20
     assert len(page.of("img")) == 8 * (2 + 3 * 2)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.report.figures.budget import budget_section
 from harness.report.figures.chart import Chart, Mark, Section, section
+from harness.report.figures.contour import contour_section
 from harness.report.figures.cost import (
     NAMED,
     SYMBOLS,
@@ -16,14 +18,13 @@ from harness.report.figures.cost import (
 )
 from harness.report.figures.curves import curve_rows, draw_curves
 from harness.report.figures.history import draw_history, history_rows
-from harness.report.figures.importances import draw_importances, importance_rows
+from harness.report.figures.importances import importance_section
 from harness.report.figures.parallel import AXIS_PX, draw_parallel, parallel_rows
 from harness.report.figures.savings import effort_section
 from harness.report.figures.slices import draw_slice, slice_rows
+from harness.report.figures.strata import strata_section
 from harness.report.figures.style import Objective
-from harness.report.tables import MIN_IMPORTANCE_TRIALS, StudyTables, of_state, ranked_records
-
-FEW = 20  # complete trials below which importances are a hint at most
+from harness.report.tables import StudyTables, of_state
 
 
 def sections(tables: StudyTables) -> list[Section]:
@@ -34,10 +35,13 @@ def sections(tables: StudyTables) -> list[Section]:
         _history(tables, objective),
         effort_section(tables, objective),
         _curves(tables, objective),
-        _importances(tables),
+        importance_section(tables),
+        budget_section(tables, objective),
         _parallel(tables, objective),
         _slices(tables, objective),
+        contour_section(tables, objective),
         _costs(tables, objective),
+        strata_section(tables),
     ]
 
 
@@ -72,25 +76,6 @@ def _curves(tables: StudyTables, objective: Objective) -> Section:
         "compare only between trials with the same loss weights.",
         charts,
         "No trial has finished an epoch yet.",
-    )
-
-
-def _importances(tables: StudyTables) -> Section:
-    rows = importance_rows(tables)
-    n = len(ranked_records(tables))
-    quality = f"With {n} complete trials this is a hint at most." if n < FEW else ""
-    branches = any(row.in_force < row.complete for row in rows)
-    label = "Share of each parameter: " + ", ".join(f"{r.key} {r.share:.2f}" for r in rows)
-    return section(
-        "importances",
-        "Parameter importances",
-        "How much each parameter's value tells about being among the best trials (PED-ANOVA). "
-        + ("Lighter bars: in force in some trials only. " if branches else "")
-        + quality,
-        [Chart(label, draw_importances(rows))] if rows else [],
-        f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; this study has {n}."
-        if tables.parameters
-        else "No parameter was searched.",
     )
 
 

@@ -1,5 +1,6 @@
 from harness.report.figures.importances import ImportanceRow, draw_importances, importance_rows
-from harness.report.tables import StudyTables, importances
+from harness.report.importance import importances
+from harness.report.tables import StudyTables
 
 
 def test_rows_say_in_how_many_trials_a_parameter_was_in_force(tables: StudyTables) -> None:
