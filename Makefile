@@ -50,6 +50,7 @@ test-all: check test test-slow
 
 bench: install
 	$(BIN)/python benchmarks/cache_reading.py
+	$(BIN)/python benchmarks/big_report.py
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

@@ -90,11 +90,12 @@ def generate(root: Path, n_trials: int, n_epochs: int, seed: int = 0) -> StudyPa
 
 def write_trial(paths: TrialPaths, number: int, n_epochs: int, rng: np.random.Generator) -> None:
     params = draw(rng)
+    seconds = 5.0 + 3.0 * list(ENCODERS).index(params["model.encoder_name"]) + rng.uniform()
     values = curve(params, n_epochs, rng)
     state = str(rng.choice(["complete", "pruned", "failed"], p=[0.62, 0.35, 0.03]))
     done = n_epochs if state == "complete" else int(rng.integers(1, max(n_epochs // 2, 2)))
     lines = [
-        {"epoch": e, "time_ms": 1_790_000_000_000 + 1000 * e, "seconds": 10.0}
+        {"epoch": e, "time_ms": 1_790_000_000_000 + 1000 * e, "seconds": seconds}
         | {"train/loss": value + 0.1, "val/dice_loss": value, "val/dice": 1 - value}
         for e, value in enumerate(values[:done], start=1)
     ]
@@ -108,7 +109,7 @@ def write_trial(paths: TrialPaths, number: int, n_epochs: int, rng: np.random.Ge
         | {"distributions": {key: SHAPES[key] for key in params}, "epochs": n_epochs}
         | {"seed": number, "value": values[best], "best_epoch": best + 1, "failure": failure}
         | {"best": {"best/dice_loss": values[best], "best/dice": 1 - values[best]}}
-        | {"costs": costs(size, params, done, rng), "device": "cpu", "precision": "fp32"}
+        | {"costs": costs(size, params, seconds * done, rng), "device": "cpu", "precision": "fp32"}
     )
     paths.trial_json.write_text(json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
 
@@ -138,13 +139,13 @@ def curve(params: dict[str, Any], n_epochs: int, rng: np.random.Generator) -> li
 
 
 def costs(
-    size: float, params: dict[str, Any], done: int, rng: np.random.Generator
+    size: float, params: dict[str, Any], seconds: float, rng: np.random.Generator
 ) -> dict[str, float]:
     noise = float(rng.uniform(0.9, 1.1))
     return {
         "cost/parameters": size * (1 + 0.2 * params["model.encoder_depth"]),
         "cost/gflops": size / 1e6 * noise,
-        "cost/seconds": 10.0 * done,
+        "cost/seconds": seconds,
         "cost/peak_mb": 500 + size / 1e5 * noise,
         "cost/ms_per_image": size / 2e6 * noise,
     }

@@ -21,6 +21,7 @@ from harness.report.figures.chart import Section
 from harness.report.figures.charts import sections
 from harness.report.gallery import Gallery, build_gallery
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
+from harness.report.shown import shown_trials
 from harness.report.summary import summary_lines
 from harness.report.tables import (
     StudyTables,
@@ -95,10 +96,15 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
 
 
 def page_data(tables: StudyTables) -> dict[str, Any]:
-    """What the page carries for other programs: every number as the float64 that was recorded."""
+    """What the page carries for other programs: every number as the float64 that was recorded.
+
+    Of a large study the trials that figures draw; `n_trials` counts all.
+    """
+    shown = shown_trials(tables).numbers
     return {
         "study": tables.paths.name,
         "objective": tables.config.objective.model_dump(mode="json"),
+        "n_trials": len(tables.records),
         "ranking": [record.number for record in ranked_records(tables)],
         "trials": [
             record.model_dump(
@@ -118,6 +124,7 @@ def page_data(tables: StudyTables) -> dict[str, Any]:
                 },
             )
             for record in tables.records
+            if record.number in shown
         ],
     }
 

@@ -73,7 +73,9 @@ def _left_out(drawn: list[Comparison]) -> list[str]:
 def draw_budget(found: Comparison, objective: Objective) -> go.Figure:
     """A curve over n for each choice, with its band."""
     figure = empty_figure(
-        "n, complete or pruned trials", f"expected best of n<br>{objective.title}", height=400
+        f"n, complete or pruned trials<br>of each {safe(found.key)}",
+        f"expected best of n<br>{objective.title}",
+        height=400,
     )
     curves = found.curves[:MOST_GROUPS]
     names = sorted(curve.group for curve in curves)
@@ -106,7 +108,5 @@ def draw_budget(found: Comparison, objective: Objective) -> go.Figure:
             ],
             hoverinfo="text",
         )
-    figure.update_layout(title={"text": safe(found.key), "font": {"size": 13}, "x": 0})
-    figure.update_layout(margin={"t": 70})
     figure.update_xaxes(tickformat="d", dtick=1 if found.budget <= 20 else None)
     return figure

@@ -46,4 +46,4 @@ def section(
     anchor: str, title: str, caption: str, charts: Sequence[Chart], empty: str, layout: str = "one"
 ) -> Section:
     """A section; `empty` is kept only where there is no figure."""
-    return Section(anchor, title, caption, tuple(charts), layout, "" if charts else empty)
+    return Section(anchor, title, caption.strip(), tuple(charts), layout, "" if charts else empty)

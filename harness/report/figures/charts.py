@@ -24,6 +24,8 @@ from harness.report.figures.savings import effort_section
 from harness.report.figures.slices import draw_slice, slice_rows
 from harness.report.figures.strata import strata_section
 from harness.report.figures.style import Objective
+from harness.report.importance import importances
+from harness.report.shown import Shown, only, shown_curves, shown_trials
 from harness.report.tables import StudyTables, of_state
 
 
@@ -31,21 +33,22 @@ def sections(tables: StudyTables) -> list[Section]:
     """Every section in the order of the page."""
     settings = tables.config.objective
     objective = Objective(settings.metric, settings.direction == "minimize", settings.is_ours)
+    shown, overall = shown_trials(tables), importances(tables)
     return [
-        _history(tables, objective),
-        effort_section(tables, objective),
+        _history(tables, objective, shown),
+        effort_section(tables, objective, shown),
         _curves(tables, objective),
-        importance_section(tables),
+        importance_section(tables, overall),
         budget_section(tables, objective),
-        _parallel(tables, objective),
-        _slices(tables, objective),
-        contour_section(tables, objective),
-        _costs(tables, objective),
+        _parallel(tables, objective, shown),
+        _slices(tables, objective, shown),
+        contour_section(tables, objective, shown, overall),
+        _costs(tables, objective, shown),
         strata_section(tables),
     ]
 
 
-def _history(tables: StudyTables, objective: Objective) -> Section:
+def _history(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     rows = history_rows(tables)
     drawn = any(row.value is not None for row in rows)
     label = f"{objective.metric} of {len(rows)} trials in order, with the best so far"
@@ -55,65 +58,72 @@ def _history(tables: StudyTables, objective: Objective) -> Section:
         "Optimisation history",
         "Each point is a trial at its best epoch, the line the best complete trial so far. Crosses "
         "are pruned trials: they were stopped early and are not comparable."
-        + (f" Failed trials: {n_failed}." if n_failed else ""),
-        [Chart(label, draw_history(rows, objective))] if drawn else [],
+        + (f" Failed trials: {n_failed}. " if n_failed else " ")
+        + shown.note,
+        [Chart(label, draw_history(rows, objective, shown.numbers))] if drawn else [],
         "No trial has finished an epoch yet.",
     )
 
 
 def _curves(tables: StudyTables, objective: Objective) -> Section:
+    shown = shown_curves(tables)
+    some = only(tables, shown)
     charts = []
     titles = {objective.metric: objective.title, "train/loss": "train/loss (weighted parts)"}
     for metric, title in titles.items():
-        curves = curve_rows(tables, metric)
+        curves = curve_rows(some, metric)
         if curves:
             label = f"{metric} by epoch of {len(curves)} trials"
             charts.append(Chart(label, draw_curves(curves, metric, title)))
     return section(
         "curves",
         "Learning curves",
-        "All trials. The leading ones are in colour; a cross ends a pruned one. Training losses "
-        "compare only between trials with the same loss weights.",
+        f"{shown.note or 'All trials.'} The leading ones are in colour; a cross ends a pruned one. "
+        "Training losses compare only between trials with the same loss weights.",
         charts,
         "No trial has finished an epoch yet.",
     )
 
 
-def _parallel(tables: StudyTables, objective: Objective) -> Section:
-    axes, lines = parallel_rows(tables)
+def _parallel(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
+    axes, every = parallel_rows(tables)
+    lines = [line for line in every if line.number in shown.numbers]
     label = f"{len(lines)} complete trials across " + ", ".join(axis.key for axis in axes)
     return section(
         "parallel",
         "Parallel coordinates",
         "One line per complete trial, from orange (best) over blue to grey (worst). A gap: the "
-        "parameter was not in force.",
+        "parameter was not in force. " + shown.note,
         [Chart(label, draw_parallel(axes, lines, objective), AXIS_PX * len(axes))] if lines else [],
         "Needs two complete trials that differ in a parameter.",
         "wide",
     )
 
 
-def _slices(tables: StudyTables, objective: Objective) -> Section:
+def _slices(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     charts = [
         Chart(f"{objective.metric} against {piece.axis.key}", draw_slice(piece, objective))
-        for piece in slice_rows(tables)
+        for piece in slice_rows(only(tables, shown))
     ]
     return section(
         "slices",
         "Slices",
         "The objective against one parameter at a time; later trials are darker. Crosses are "
-        "pruned trials at the best they had reached.",
+        "pruned trials at the best they had reached. " + shown.note,
         charts,
         "Needs a complete trial and a searched parameter.",
         "small",
     )
 
 
-def _costs(tables: StudyTables, objective: Objective) -> Section:
+def _costs(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     found = cost_rows(tables)
     groups = groups_of(found)
     charts = [
-        Chart(_cost_label(rows, cost, objective), draw_cost(rows, cost, groups, objective))
+        Chart(
+            _cost_label(rows, cost, objective),
+            draw_cost(rows, cost, groups, objective, shown.numbers),
+        )
         for cost, rows in found.items()
     ]
     looks = [(group, *look_of(group, groups)) for group in groups]
@@ -121,7 +131,8 @@ def _costs(tables: StudyTables, objective: Objective) -> Section:
         "cost",
         "Cost against quality",
         "Complete trials. The dotted line is the Pareto front: trials that no other one betters "
-        "without costing more; #n is trial n. Times and memory hold for the device each ran on.",
+        "without costing more; #n is trial n. Times and memory hold for the device each ran on. "
+        + shown.note,
         charts,
         "No complete trial has recorded its costs.",
         "small",

@@ -1,6 +1,7 @@
 """The objective over the two most important numeric parameters, between the trials that ran."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from scipy.spatial import QhullError
 
 from harness.report.figures.axes import Axis, log_ticks, parameter_axis
 from harness.report.figures.chart import Chart, Section, section
-from harness.report.figures.style import GREY, Objective, empty_figure, hover, safe
-from harness.report.importance import importances
+from harness.report.figures.style import Objective, empty_figure, hover, safe
+from harness.report.shown import Shown, only
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import text_of
 
@@ -43,10 +44,14 @@ class Surface:
     grid: NDArray[np.float64]
 
 
-def numeric_parameters(tables: StudyTables) -> list[Axis]:
-    """Axes of the numeric parameters that varied among complete trials, most important first."""
+def numeric_parameters(tables: StudyTables, overall: Mapping[str, float]) -> list[Axis]:
+    """Axes of the numeric parameters that varied among complete trials, most important first.
+
+    Args:
+        overall: `importances` of all complete trials.
+    """
     complete = ranked_records(tables)
-    axes = [parameter_axis(key, complete) for key in importances(tables)]
+    axes = [parameter_axis(key, complete) for key in overall]
     return [axis for axis in axes if axis and axis.scale != "choice" and axis.varies]
 
 
@@ -81,10 +86,12 @@ def surface(tables: StudyTables, x_axis: Axis, y_axis: Axis) -> Surface | None:
     )
 
 
-def contour_section(tables: StudyTables, objective: Objective) -> Section:
+def contour_section(
+    tables: StudyTables, objective: Objective, shown: Shown, overall: Mapping[str, float]
+) -> Section:
     """The contour plot, or what is missing for one."""
-    axes = numeric_parameters(tables)
-    found = surface(tables, *axes[:2]) if len(axes) >= 2 else None
+    axes = numeric_parameters(tables, overall)
+    found = surface(only(tables, shown), *axes[:2]) if len(axes) >= 2 else None
     charts = []
     if found is not None:
         label = f"{objective.metric} over {axes[0].key} and {axes[1].key}"
@@ -94,7 +101,7 @@ def contour_section(tables: StudyTables, objective: Objective) -> Section:
         "Contour",
         "The two numeric parameters of most importance. Between complete trials (points) the "
         "objective is interpolated linearly, which smooths no noise; where no trial lies around, "
-        "nothing is drawn.",
+        "nothing is drawn. " + shown.note,
         charts,
         _missing(tables, axes),
     )
@@ -141,7 +148,7 @@ def draw_contour(found: Surface, objective: Objective) -> go.Figure:
         x=found.xs,
         y=found.ys,
         mode="markers",
-        marker=marker | {"line": {"width": 1, "color": GREY}},
+        marker=marker | {"line": {"width": 1.5, "color": "#ffffff"}},
         cliponaxis=False,
         hovertext=[
             f"{hover(number, objective, value, 'complete')}"

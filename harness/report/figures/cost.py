@@ -1,6 +1,6 @@
 """What quality costs: the objective against weights, time and memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -116,13 +116,25 @@ def look_of(group: str, groups: Sequence[str]) -> tuple[str, str]:
 
 
 def draw_cost(
-    rows: Sequence[CostRow], cost: str, groups: Sequence[str], objective: Objective
+    rows: Sequence[CostRow],
+    cost: str,
+    groups: Sequence[str],
+    objective: Objective,
+    shown: Collection[int] | None = None,
 ) -> go.Figure:
-    """One point per trial, a look for each architecture or encoder; the Pareto front is named."""
+    """One point per trial, a look for each architecture or encoder; the Pareto front is named.
+
+    Args:
+        shown: numbers of the trials that are drawn beside the front; None: all.
+    """
     name, unit = COSTS[cost]
     title = f"{name}<br>({unit}, lower is cheaper)"
     figure = empty_figure(title, objective.title, height=330)
-    _add_front(figure, front(rows, minimized=objective.minimized))
+    best = front(rows, minimized=objective.minimized)
+    _add_front(figure, best)
+    if shown is not None:
+        kept = {row.number for row in best}.union(shown)
+        rows = [row for row in rows if row.number in kept]
     looks = [look_of(row.group, groups) for row in rows]
     figure.add_scatter(
         x=[row.cost for row in rows],

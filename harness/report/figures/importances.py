@@ -1,6 +1,6 @@
 """Which parameters decided whether a trial was among the best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -32,23 +32,27 @@ class ImportanceRow:
 
 
 def importance_rows(
-    tables: StudyTables, records: Sequence[TrialRecord] | None = None
+    complete: Sequence[TrialRecord], shares: Mapping[str, float]
 ) -> list[ImportanceRow]:
-    """Of these complete trials (None: all), largest share first; [] where too few can tell."""
-    complete = ranked_records(tables) if records is None else records
+    """The shares that `importances` found for these trials, with the trials they hold in."""
     return [
         ImportanceRow(key, share, sum(key in record.params for record in complete), len(complete))
-        for key, share in importances(tables, complete).items()
+        for key, share in shares.items()
     ]
 
 
-def importance_section(tables: StudyTables) -> Section:
-    """All complete trials, then each branch of the space that has enough of them."""
-    rows, n = importance_rows(tables), len(ranked_records(tables))
+def importance_section(tables: StudyTables, overall: Mapping[str, float]) -> Section:
+    """All complete trials, then each branch of the space that has enough of them.
+
+    Args:
+        overall: `importances` of all complete trials.
+    """
+    complete = ranked_records(tables)
+    rows, n = importance_rows(complete, overall), len(complete)
     charts = [Chart(_label("", rows), draw_importances(rows))] if rows else []
     told, missing = [], []
     for branch in branches(tables) if rows else []:
-        shares = importance_rows(tables, branch.records)
+        shares = importance_rows(branch.records, importances(tables, branch.records))
         name = f"{branch.key} {short(branch.value)}"
         if shares:
             figure = draw_importances(shares, f"{name}, {len(branch.records)} trials")
@@ -60,7 +64,9 @@ def importance_section(tables: StudyTables) -> Section:
     words = [
         "How much each parameter's value tells about being among the best trials (PED-ANOVA).",
         "Lighter bars: in force in some trials only." if partial else "",
-        "Below, the same within each branch of the space." if told else "",
+        f"Below, the same within each branch of the space; below {FEW} trials a hint at most."
+        if told
+        else "",
         _too_small(missing),
         f"With {n} complete trials this is a hint at most." if n < FEW else "",
         f"Of {n} complete trials {MOST_IMPORTANCE_TRIALS}, evenly by rank, were used."

@@ -1,10 +1,11 @@
 """What the pruner saved, and the best value so far against device time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import plotly.graph_objects as go
 
 from harness.report.figures.chart import Chart, Section, section
+from harness.report.figures.history import corners
 from harness.report.figures.style import (
     BLUE,
     GREEN,
@@ -18,6 +19,7 @@ from harness.report.figures.style import (
     hover,
 )
 from harness.report.savings import Savings, Spent, last_trials, savings, spending
+from harness.report.shown import Shown
 from harness.report.tables import StudyTables
 from harness.report.wording import duration
 
@@ -25,7 +27,7 @@ PARTS = {"complete": BLUE, "pruned": ORANGE, "failed": PURPLE, "running": SKY}
 UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
-def effort_section(tables: StudyTables, objective: Objective) -> Section:
+def effort_section(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     """What the device time went into."""
     found, rows = savings(tables), spending(tables)
     charts = []
@@ -33,13 +35,14 @@ def effort_section(tables: StudyTables, objective: Objective) -> Section:
         charts.append(Chart(found.sentence, draw_savings(found)))
     if any(row.best is not None for row in rows):
         label = f"Best {objective.metric} so far against device time, {len(rows)} trials"
-        charts.append(Chart(label, draw_spending(rows, objective)))
+        charts.append(Chart(label, draw_spending(rows, objective, shown.numbers)))
     words = "" if found is None else f"{found.sentence} {last_trials(rows)} "
     return section(
         "effort",
         "Effort",
         words + "Device time is that of the recorded epochs, training and validation, summed over "
-        "all devices. Epochs spared count at the median seconds of their trial's own epochs.",
+        "all devices. Epochs spared count at the median seconds of their trial's own epochs. "
+        + shown.note,
         charts,
         "No complete or pruned trial has recorded the seconds of its epochs.",
     )
@@ -74,17 +77,18 @@ def draw_savings(found: Savings) -> go.Figure:
             hovertext=[f"{name}<br>{epochs} epochs", f"{name}<br>{duration(seconds)}"],
             hoverinfo="text",
         )
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
+    figure.update_layout(uniformtext={"minsize": 10, "mode": "hide"})
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(autorange="reversed")
     return figure
 
 
-def draw_spending(rows: Sequence[Spent], objective: Objective) -> go.Figure:
-    """Each trial where it ended on the clock of all devices, and the best so far as steps."""
+def draw_spending(rows: Sequence[Spent], objective: Objective, shown: Collection[int]) -> go.Figure:
+    """Each shown trial where it ended on the clock of all devices, and the best so far of all."""
     unit, size = next(((u, s) for u, s in UNITS if rows[-1].total >= s), UNITS[-1])
     figure = empty_figure(f"device time, summed over trials ({unit})", objective.title)
-    best = [row for row in rows if row.best is not None]
+    best = corners([row for row in rows if row.best is not None])
     figure.add_scatter(
         x=[row.total / size for row in best],
         y=[row.best for row in best],
@@ -95,7 +99,7 @@ def draw_spending(rows: Sequence[Spent], objective: Objective) -> go.Figure:
     )
     looks = {"complete": (BLUE, "circle"), "pruned": (GREY, "x"), "failed": (GREEN, "diamond-open")}
     for state, (colour, symbol) in looks.items():
-        some = [row for row in rows if row.state == state and finite(row.value)]
+        some = [r for r in rows if r.state == state and finite(r.value) and r.number in shown]
         if some:
             figure.add_scatter(
                 x=[row.total / size for row in some],

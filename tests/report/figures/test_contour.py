@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from harness.report.figures.chart import Section
 from harness.report.figures.contour import (
     contour_section,
     draw_contour,
@@ -8,9 +9,12 @@ from harness.report.figures.contour import (
     surface,
 )
 from harness.report.figures.style import Objective
+from harness.report.importance import importances
+from harness.report.shown import Shown
 from harness.report.tables import StudyTables, load_study
 from tests.report.studies import Builder
 
+ALL = Shown(range(99), "")
 LOSS = Objective("val/dice_loss", minimized=True)
 
 
@@ -23,9 +27,13 @@ def plane(study: Builder, n: int = 24) -> StudyTables:
     return load_study(study.paths)
 
 
+def section_of(tables: StudyTables) -> Section:
+    return contour_section(tables, LOSS, ALL, importances(tables))
+
+
 def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
     tables = plane(study)
-    axes = numeric_parameters(tables)
+    axes = numeric_parameters(tables, importances(tables))
     assert {axis.key for axis in axes} == {"optim.lr", "loss.dice"}
     rate, weight = sorted(axes, key=lambda axis: axis.key, reverse=True)
     found = surface(tables, rate, weight)
@@ -39,7 +47,9 @@ def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
 
 def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> None:
     tables = plane(study)
-    rate, weight = sorted(numeric_parameters(tables), key=lambda axis: axis.key, reverse=True)
+    rate, weight = sorted(
+        numeric_parameters(tables, importances(tables)), key=lambda axis: axis.key, reverse=True
+    )
     found = surface(tables, rate, weight)
     assert found is not None
     figure = draw_contour(found, LOSS)
@@ -50,7 +60,7 @@ def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> 
 
 
 def test_too_few_trials_say_how_many(study: Builder) -> None:
-    found = contour_section(plane(study, 8), LOSS)
+    found = section_of(plane(study, 8))
     assert found.empty.startswith("Needs 10 complete trials with ")
     assert found.empty.endswith("; this study has 8.")
 
@@ -58,7 +68,7 @@ def test_too_few_trials_say_how_many(study: Builder) -> None:
 def test_one_numeric_parameter_is_not_enough(study: Builder) -> None:
     for number in range(12):
         study.trial(number, [0.5 - 0.01 * number], {"optim.lr": 1e-5 * (number + 1)})
-    assert contour_section(load_study(study.paths), LOSS).empty == (
+    assert section_of(load_study(study.paths)).empty == (
         "Needs two numeric parameters with an importance; this study has 1 from 12 complete trials."
     )
 
@@ -67,5 +77,5 @@ def test_trials_on_one_line_have_no_area(study: Builder) -> None:
     for number in range(12):
         share = (number + 1) / 12
         study.trial(number, [0.5 - 0.1 * share], {"loss.dice": share, "loss.bce": share})
-    found = contour_section(load_study(study.paths), LOSS)
+    found = section_of(load_study(study.paths))
     assert found.empty.endswith("lie on one line, with no area between them.")
