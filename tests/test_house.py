@@ -39,6 +39,7 @@ FLOOR = {
     "harness.search": 5,
     "harness.evaluation": 6,
     "harness.report": 7,
+    "harness.confirming": 8,
     "harness.rates": 8,
     "harness.api": 9,
     "harness.cli": 10,
