@@ -139,7 +139,12 @@ def best_configuration(tables: StudyTables) -> str:
 
 
 def write_trials_csv(tables: StudyTables, path: Path) -> None:
-    """Write `trials.csv`: the columns of `trials`, one row per trial.
+    """Write `trials.csv`, as `trials_csv` gives it."""
+    files.write_text(path, trials_csv(tables))
+
+
+def trials_csv(tables: StudyTables) -> str:
+    """The columns of `trials`, one row per trial.
 
     Floats are written so that reading them gives the same float64. A parameter that is null is
     `None`, one that was not in force is empty. Text that a spreadsheet would run as a formula gets
@@ -150,7 +155,7 @@ def write_trials_csv(tables: StudyTables, path: Path) -> None:
     writer.writerow([_cell(column) for column in tables.trials.columns])
     for row in tables.trials.astype(object).itertuples(index=False, name=None):
         writer.writerow([_cell(value) for value in row])
-    files.write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def _cell(value: Any) -> str:

@@ -31,8 +31,7 @@ from harness.report.tables import StudyTables, of_state
 
 def sections(tables: StudyTables) -> list[Section]:
     """Every section in the order of the page."""
-    settings = tables.config.objective
-    objective = Objective(settings.metric, settings.direction == "minimize", settings.is_ours)
+    objective = Objective.of(tables.config)
     shown, overall = shown_trials(tables), importances(tables)
     return [
         _history(tables, objective, shown),
