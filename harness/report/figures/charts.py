@@ -7,7 +7,6 @@ from harness.report.figures.budget import budget_section
 from harness.report.figures.chart import Chart, Mark, Section, section
 from harness.report.figures.contour import contour_section
 from harness.report.figures.cost import (
-    NAMED,
     SYMBOLS,
     CostRow,
     cost_rows,
@@ -15,6 +14,7 @@ from harness.report.figures.cost import (
     front,
     groups_of,
     look_of,
+    named,
 )
 from harness.report.figures.curves import curve_rows, draw_curves
 from harness.report.figures.history import draw_history, history_rows
@@ -141,6 +141,6 @@ def _costs(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
 
 
 def _cost_label(rows: Sequence[CostRow], cost: str, objective: Objective) -> str:
-    best = front(rows, minimized=objective.minimized)
-    names = ", ".join(str(row.number) for row in best[:NAMED])
+    best = named(front(rows, minimized=objective.minimized))
+    names = ", ".join(str(row.number) for row in best)
     return f"{objective.metric} against {cost}; on the Pareto front: trials {names}"

@@ -42,7 +42,7 @@ SYMBOLS = {  # plotly's name: the character of a legend
 }
 
 
-NAMED = 12  # trials of a front that can be named without their names running into each other
+NAMED = 8  # trials of a front that can be named without their names running into each other
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,14 @@ def front(rows: Sequence[CostRow], *, minimized: bool) -> list[CostRow]:
         if last is None or equal or sign * row.value < sign * last.value:
             kept.append(row)
     return kept
+
+
+def named(best: Sequence[CostRow]) -> list[CostRow]:
+    """The trials of a front that are named: all, or NAMED of them from its cheapest to its best."""
+    n = len(best)
+    if n <= NAMED:
+        return list(best)
+    return [best[i * (n - 1) // (NAMED - 1)] for i in range(NAMED)]
 
 
 def _settings(record: TrialRecord) -> tuple[str, ...]:
@@ -155,9 +163,9 @@ def _add_front(figure: go.Figure, best: Sequence[CostRow]) -> None:
     figure.add_scatter(
         x=[row.cost for row in best],
         y=[row.value for row in best],
-        mode="lines+text" if len(best) <= NAMED else "lines",
+        mode="lines+text",
         line={"shape": "hv", "color": GREY, "width": 1.5, "dash": "dot"},
-        text=[f"#{row.number}" for row in best],
+        text=[f"#{row.number}" if row in named(best) else "" for row in best],
         textposition="top right",
         textfont={"size": 11},
         cliponaxis=False,

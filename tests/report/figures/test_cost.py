@@ -8,6 +8,7 @@ from harness.report.figures.cost import (
     front,
     groups_of,
     look_of,
+    named,
 )
 from harness.report.figures.style import Objective
 from harness.report.tables import StudyTables, load_study
@@ -92,3 +93,10 @@ def test_trials_of_the_front_are_named_and_hovering_shows_settings(tables: Study
     line, points = figure.data
     assert tuple(line.text) == ("#0", "#3")  # 1 is worse than 0, 4 and 6 worse than 3
     assert "<br>optim.lr 0.002<br>" in points.hovertext[0]
+
+
+def test_of_a_long_front_some_are_named_with_both_ends() -> None:
+    rows = _points(*((float(i), 1.0 - 0.01 * i) for i in range(30)))
+    best = front(rows, minimized=True)
+    assert len(best) == 30
+    assert [row.number for row in named(best)] == [0, 4, 8, 12, 16, 20, 24, 29]
