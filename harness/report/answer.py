@@ -17,10 +17,11 @@ _NAMED = 6  # parameters
 
 @dataclass(frozen=True)
 class Line:
-    """One fact under a title of a word or two."""
+    """One fact under a title of a word or two; `command`: what to type, shown before the text."""
 
     title: str
     text: str
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def answer_lines(
         Line("Searched", _searched(tables)),
         Line(title, _answered(tables, ranked, confirmed)),
         Line("How sure", _sure(ranked, confirmed)),
-        Line("Next", _next(tables, split, ranked, confirmed)),
+        _next(tables, split, ranked, confirmed),
     ]
 
 
@@ -141,23 +142,27 @@ def _next(
     split: list[SplitRow],
     ranked: list[TrialRecord],
     confirmed: Confirmed | None,
-) -> str:
+) -> Line:
     name = shlex.quote(tables.paths.name)
     own = [record for record in tables.records if record.imported is None]
-    finished = sum(record.state in FINISHED for record in own)
-    failed = Counter(record.failure.cause for record in own if record.failure)
-    if finished < (tables.config.budget.trials or 0):
-        left = tables.config.budget.trials or 0
-        return f"harness run --study {name} goes on: {left - finished} of {left} trials are left."
+    wanted = tables.config.budget.trials or 0
+    left = wanted - sum(record.state in FINISHED for record in own)
+    if left > 0:
+        text = f"goes on: {left} of {wanted} trials are left."
+        return Line("Next", text, f"harness run --study {name}")
     if not ranked:
-        cause = failed.most_common(1)[0][0] if failed else ""
-        remedy = REMEDIES.get(cause, "Let trials train to the end: the pruner stopped them all.")
-        return f"Every trial failed or was stopped. {remedy}" if own else "Run it."
+        return Line("Next", _nothing_complete(own))
     if confirmed is None:
-        return (
-            f"harness confirm --study {name} --top 5 --seeds 3 trains the leading configurations "
-            "again on fresh seeds and says which is better."
-        )
+        text = "trains the leading configurations again on fresh seeds and says which is better."
+        return Line("Next", text, f"harness confirm --study {name} --top 5 --seeds 3")
     if confirmed.looks == 0 and any(row.role == "test" for row in split):
-        return f"harness test --study {name} opens the test images, which nobody has looked at."
-    return "Use it on images from elsewhere before you rely on it."
+        text = "opens the test images, which nobody has looked at."
+        return Line("Next", text, f"harness test --study {name}")
+    return Line("Next", "Use it on images from elsewhere before you rely on it.")
+
+
+def _nothing_complete(own: list[TrialRecord]) -> str:
+    failed = Counter(record.failure.cause for record in own if record.failure)
+    cause = failed.most_common(1)[0][0] if failed else ""
+    stopped = "The pruner stopped them: let trials train to the end (pruner: none)."
+    return f"No trial was completed. {REMEDIES.get(cause, stopped)}"

@@ -11,9 +11,8 @@ from tests.report.studies import Builder
 
 def answers(study: Builder, confirmed: Confirmed | None = None) -> dict[str, str]:
     split = read_split(study.paths.split_csv)
-    return {
-        line.title: line.text for line in answer_lines(load_study(study.paths), split, confirmed)
-    }
+    lines = answer_lines(load_study(study.paths), split, confirmed)
+    return {line.title: f"{line.command} {line.text}".strip() for line in lines}
 
 
 def test_five_lines_of_a_study(shared: Builder) -> None:
@@ -55,8 +54,7 @@ def test_a_study_that_only_failed_says_what_helps(tmp_path: Path) -> None:
         failure = Failure(cause="diverged", message="train/loss is nan")
         study.trial(number, [], state="failed", failure=failure)
     assert answers(study)["Next"] == (
-        "Every trial failed or was stopped. Lower the upper end of optim.lr, or set "
-        "optim.grad_clip."
+        "No trial was completed. Lower the upper end of optim.lr, or set optim.grad_clip."
     )
 
 

@@ -94,7 +94,7 @@ def test_the_page_has_every_part(page: Page) -> None:
         "reproduction",
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]
-    assert links == [f"#{anchor}" for anchor in anchors]
+    assert links == ["#main", *(f"#{anchor}" for anchor in anchors)]
     assert len(page.of("table")) == 5  # complete, pruned, causes, failed, roles
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
