@@ -54,13 +54,22 @@ class Study:
         board = leaderboard(tables)
         return None if board.empty else tables.record(int(board["number"].iloc[0]))
 
-    def report(self, *, images: bool = True) -> Path:
+    def report(self, *, images: bool = True, baseline: str | None = None) -> Path:
         """Write report.html and trials.csv, and put them into MLflow unless the study is running.
+
+        Args:
+            images: whether to show sample predictions.
+            baseline: a study whose leading trial the leading trial of this one is compared with.
 
         Returns:
             The path of report.html.
+
+        Raises:
+            ConfigError: the baseline cannot be compared with this study; every reason.
         """
-        path = write_report(self.paths, self._data_root() if images else None, images=images)
+        other = None if baseline is None else self.workspace.study(baseline)
+        root = self._data_root() if images else None
+        path = write_report(self.paths, root, images=images, baseline=other)
         _mirror_report(self)
         return path
 

@@ -46,7 +46,7 @@ FLOOR = {
     "harness.__main__": 11,
 }
 OWNERS = {
-    "optuna": {"harness.search", "harness.report.tables"},
+    "optuna": {"harness.search", "harness.report.importance"},
     "mlflow": {"harness.search.tracking"},
     "segmentation_models_pytorch": {"harness.models", "harness.training.loss_parts"},
     "timm": {"harness.models"},

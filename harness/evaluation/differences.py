@@ -100,7 +100,7 @@ def _left_over(table: Floats) -> float:
     if n < 2:
         return 0.0
     rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    return float((rest**2).sum()) / ((n - 1) * (k - 1))
+    return float((rest**2).sum() / ((n - 1) * (k - 1)))
 
 
 def _freedom(variance: float, parts: Sequence[tuple[float, int]]) -> float:

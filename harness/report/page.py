@@ -12,12 +12,14 @@ from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
 from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
-from harness.report.answer import Confirmed, answer_lines
+from harness.report.answer import Confirmed, Line, answer_lines
+from harness.report.baseline import Against, against
 from harness.report.confirmation import ConfirmationPart, confirmation_part
 from harness.report.data_facts import data_facts
 from harness.report.embedding import as_json, figure_data, page_data, policy
 from harness.report.failures import failures_sheet
-from harness.report.figures.charts import Section, sections
+from harness.report.figures.chart import Section
+from harness.report.figures.charts import sections
 from harness.report.gallery import Gallery, build_gallery
 from harness.report.methods import methods
 from harness.report.panels import probability_scale
@@ -35,31 +37,45 @@ from harness.report.tables import (
 SCRIPTS = ("page.js", "zoom.js")
 
 
-def write_report(paths: StudyPaths, data_root: Path | None, *, images: bool = True) -> Path:
+def write_report(
+    paths: StudyPaths,
+    data_root: Path | None,
+    *,
+    images: bool = True,
+    baseline: StudyPaths | None = None,
+) -> Path:
     """Write `report.html` and `trials.csv`, each whole or not at all.
 
     Args:
         data_root: where the images of split.csv lie; None: not found, and the page says so.
         images: whether to show sample predictions.
+        baseline: a study whose leading trial the leading trial of this one is compared with.
 
     Returns:
         The path of report.html.
 
     Raises:
-        ConfigError, DataError: a file of the study is not what it should be.
+        ConfigError, DataError: a file of the study is not what it should be, or the baseline
+            cannot be compared with it; nothing is written then.
     """
     tables = load_study(paths)
+    compared = against(tables, load_study(baseline)) if baseline is not None else None
     if images:
         gallery = build_gallery(tables, data_root)
     else:
         gallery = Gallery((), ("Sample predictions were left out of this report.",))
-    page = render_page(tables, gallery, data_root)
+    page = render_page(tables, gallery, data_root, compared)
     write_trials_csv(tables, paths.trials_csv)
     files.write_text(paths.report_html, page)
     return paths.report_html
 
 
-def render_page(tables: StudyTables, gallery: Gallery, data_root: Path | None = None) -> str:
+def render_page(
+    tables: StudyTables,
+    gallery: Gallery,
+    data_root: Path | None = None,
+    compared: Against | None = None,
+) -> str:
     """The whole page as text; arguments as in `write_report`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = sections(tables)
@@ -72,7 +88,7 @@ def render_page(tables: StudyTables, gallery: Gallery, data_root: Path | None = 
         task=tables.config.data.task,
         sections=figures,
         confirmation=confirmation,
-        **_header(tables, split, confirmation),
+        **_header(tables, split, confirmation, compared),
         **_trials(tables),
         **_pictures(tables, gallery),
         **_study(tables, split),
@@ -83,13 +99,17 @@ def render_page(tables: StudyTables, gallery: Gallery, data_root: Path | None = 
 
 
 def _header(
-    tables: StudyTables, split: list[SplitRow], confirmation: ConfirmationPart
+    tables: StudyTables,
+    split: list[SplitRow],
+    confirmation: ConfirmationPart,
+    compared: Against | None,
 ) -> dict[str, Any]:
     confirmed = Confirmed(confirmation.sentence) if confirmation.decided else None
+    beside = [] if compared is None else [Line("Baseline", compared.sentence)]
     return {
         "headline": _headline(tables),
         "answer": answer_lines(tables, split, confirmed),
-        "lines": summary_lines(tables, split),
+        "lines": [*summary_lines(tables, split), *beside],
     }
 
 

@@ -78,11 +78,15 @@ def test_the_page_has_every_part(page: Page) -> None:
         "failures",
         "configuration",
         "history",
+        "effort",
         "curves",
         "importances",
+        "budget",
         "parallel",
         "slices",
+        "contour",
         "cost",
+        "strata",
         "gallery",
         "data",
         "study",
@@ -94,7 +98,7 @@ def test_the_page_has_every_part(page: Page) -> None:
     assert len(page.of("table")) == 5  # complete, pruned, causes, failed, roles
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
-    assert places == [str(i) for i in range(n_figures)] and n_figures == 15
+    assert places == [str(i) for i in range(n_figures)] and n_figures == 20
     assert len(page.of("img")) == 8 * (2 + 3 * 3)
 
 
