@@ -1,0 +1,1 @@
+"""What the numbers bear: intervals, paired tests, and which configurations are really better."""

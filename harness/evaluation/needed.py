@@ -1,0 +1,112 @@
+"""How many images or seeds a difference would need before a test can be expected to find it."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+ONE_POINT = 0.01
+MOST_SEEDS = 1000
+MOST_IMAGES = 1_000_000
+
+
+def needed_seeds(
+    sd_runs: float,
+    difference: float = ONE_POINT,
+    *,
+    power: float = 0.8,
+    level: float = 0.05,
+    n_configurations: int = 2,
+    images_error: float = 0.0,
+) -> int | None:
+    """Seeds for each configuration so that the better one is found better than all others.
+
+    The smallest k with P(t' > t) ≥ 1 - (1 - power) / (n_configurations - 1), where t' is
+    noncentral with δ = difference / sqrt(2 sd²/k + images_error²), and t is the two-sided quantile,
+    both with Satterthwaite's degrees of freedom. By Boole's inequality all comparisons together
+    succeed with at least `power`.
+
+    Args:
+        sd_runs: standard deviation of a run's mean within a configuration.
+        difference: true lead over each other configuration, above 0.
+        power: the chance to find it.
+        level: of the two-sided test.
+        n_configurations: how many are compared.
+        images_error: the standard error that stays however many seeds there are.
+
+    Returns:
+        At least 2; None where MOST_SEEDS would not do: then more images are needed.
+
+    Source:
+        Cohen 1988, "Statistical power analysis", chapter 2.
+    """
+    k = np.arange(2, MOST_SEEDS + 1)
+    of_runs = 2 * sd_runs**2 / k
+    variance = of_runs + images_error**2
+    if not variance[0] > 0:
+        return 2
+    # the images' own part has so many degrees of freedom that it adds nothing below
+    freedom = variance**2 / np.maximum(of_runs**2 / (2 * (k - 1)), 1e-300)
+    wanted = 1 - (1 - power) / max(1, n_configurations - 1)
+    enough = _power(difference / np.sqrt(variance), np.minimum(freedom, 1e6), level) >= wanted
+    return int(k[enough.argmax()]) if enough.any() else None
+
+
+def needed_images(
+    sd_differences: float,
+    difference: float = ONE_POINT,
+    *,
+    power: float = 0.8,
+    level: float = 0.05,
+) -> int | None:
+    """Images so that a paired comparison of two sets of weights finds a true difference.
+
+    The smallest n for which the paired t-test has that power; the permutation test of
+    `paired_test` has nearly the same.
+
+    Args:
+        sd_differences: standard deviation over images of the difference.
+        difference: true mean of it, above 0.
+
+    Returns:
+        At least 3; None above a million.
+    """
+    if not sd_differences > 0:
+        return 3
+    low, high = 2, MOST_IMAGES  # too few, and not known to be too few
+    if not _enough_images(high, difference / sd_differences, power, level):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _enough_images(middle, difference / sd_differences, power, level):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def needed_images_for_interval(
+    sd_values: float, half_width: float = ONE_POINT, *, level: float = 0.95
+) -> int:
+    """Images so that the interval of one mean reaches no farther than `half_width` to each side.
+
+    (z · sd / half_width)², rounded up; the normal approximation.
+    """
+    z = float(stats.norm.isf((1 - level) / 2))
+    return max(2, int(np.ceil((z * sd_values / half_width) ** 2)))
+
+
+def _enough_images(n: int, effect: float, power: float, level: float) -> bool:
+    freedom = np.array([n - 1.0])
+    return bool(_power(np.array([effect * np.sqrt(n)]), freedom, level)[0] >= power)
+
+
+def _power(shift: Floats, freedom: Floats, level: float) -> Floats:
+    """The chance that t exceeds its two-sided quantile when its mean is shifted upwards.
+
+    The other tail is left out: a finding of the wrong sign is none. Beyond a shift of 30 scipy's
+    noncentral t gives nan, and at two degrees of freedom or more the chance is 1.
+    """
+    quantile = stats.t.isf(level / 2, freedom)
+    return np.asarray(stats.nct.sf(quantile, freedom, np.minimum(shift, 30.0)))
