@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.data.sources import find_data, source_folder
 from harness.errors import HarnessError, UserError, nearest
+from harness.evaluation.sealed_ledger import Ledger, Look, read_ledger
 from harness.paths import StudyPaths, Workspace
 from harness.rates import LearningRates, find_lr
 from harness.records import TrialRecord
@@ -61,6 +62,35 @@ class Study:
         path = write_report(self.paths, self._data_root() if images else None, images=images)
         _mirror_report(self)
         return path
+
+    @property
+    def looks(self) -> Ledger:
+        """The ledger of looks at sealed images."""
+        return read_ledger(self.paths)
+
+    def test(
+        self,
+        *,
+        trial: int | None = None,
+        ensemble: bool = False,
+        tta: bool = False,
+        on: Mapping[str, str | Path] | None = None,
+        device: str = "auto",
+        progress: Progress | None = None,
+    ) -> list[Look]:
+        """Open the sealed test images and enter that in the ledger: `harness.evaluation.sealed`.
+
+        Args:
+            on: folders of further data sets by name; with any, the test images stay closed.
+
+        Returns:
+            One look for each data set. Raises UserError when something must be changed first.
+        """
+        from harness.evaluation.sealed import Request, test_study  # noqa: PLC0415
+
+        others = {name: str(folder) for name, folder in (on or {}).items()}
+        request = Request(trial=trial, ensemble=ensemble, tta=tta, on=others, device=device)
+        return test_study(self.workspace, self.paths, request, progress or LineProgress())
 
     def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
         """Bring MLflow up to the study's folder; whatever is there already stays as it is.

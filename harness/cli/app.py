@@ -10,7 +10,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import check, config, data, lr_find, report, run, sync, trials, ui
+from harness.cli import check, config, data, lr_find, report, run, sync, test, trials, ui
 from harness.errors import HarnessError, StudyInterrupted, UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(check.check)
 app.command()(report.report)
+app.command("test")(test.open_sealed)
 app.command()(trials.trials)
 app.command()(config.config)
 app.add_typer(data.app, name="data")

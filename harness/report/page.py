@@ -15,6 +15,7 @@ from harness.paths import StudyPaths
 from harness.report.embedding import as_json, figure_data, page_data, policy
 from harness.report.figures.charts import Section, sections
 from harness.report.gallery import Gallery, build_gallery
+from harness.report.looks import looks_section
 from harness.report.reproduction import again, beside_command, command, stamps
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
@@ -62,6 +63,7 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
         objective=tables.config.objective,
         task=tables.config.data.task,
         sections=figures,
+        test=looks_section(tables.paths, split, images=bool(gallery.images)),
         **_header(tables, split),
         **_trials(tables),
         **_pictures(tables, gallery),

@@ -21,6 +21,16 @@ class Best:
     own: bool = True
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number of the study as a whole; `time_ms` is since 1970."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
+
+
 def label_tags(labels: dict[str, str]) -> dict[str, str]:
     """Labels as tags of MLflow, whose keys have few signs and some 250 letters."""
     return {

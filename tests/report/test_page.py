@@ -83,6 +83,7 @@ def test_the_page_has_every_part(page: Page) -> None:
         "slices",
         "cost",
         "gallery",
+        "test",
         "study",
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]

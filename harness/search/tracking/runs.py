@@ -4,6 +4,7 @@ Nothing is doubled by writing it twice: a metric is one with the same time, step
 have names that do not change, and runs are looked up by tag before and after they are made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlflow
@@ -16,6 +17,7 @@ from harness.paths import StudyPaths, TrialPaths
 from harness.records import TrialRecord, read_epochs, read_record, read_records
 from harness.search.mirrored import (
     Best,
+    Number,
     best_so_far,
     closing_numbers,
     closing_tags,
@@ -101,10 +103,17 @@ class StudyWriter:
             self._paths.split_csv,
             self._paths.trials_csv,
             self._paths.report_html,
+            self._paths.test_looks,
         ):
             if path.exists():
                 self._client.log_artifact(self._parent, str(path))
         self._client.set_terminated(self._parent, "FINISHED")
+
+    def copy_numbers(self, numbers: Sequence[Number]) -> None:
+        """Numbers of the study as a whole, on its own run; sent again, nothing is added."""
+        metrics = [Metric(n.key, n.value, n.time_ms, n.step) for n in numbers]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(self._parent, metrics=metrics[start : start + BATCH])
 
     def _study_run(self) -> str:
         tags = {ROLE_TAG: "study", "mlflow.note.content": self._config.question or ""}
