@@ -10,7 +10,13 @@ from harness.data.sources import find_data, source_folder
 from harness.data.split_file import SplitRow, read_split
 from harness.errors import UserError
 from harness.evaluation.sealed_choice import Weights, chosen_trial
-from harness.evaluation.sealed_data import Images, check_name, check_unchanged, other_images
+from harness.evaluation.sealed_data import (
+    Images,
+    check_name,
+    check_present,
+    check_unchanged,
+    other_images,
+)
 from harness.evaluation.sealed_ledger import (
     OWN,
     Chosen,
@@ -125,7 +131,7 @@ class _Test:
             raise UserError(
                 f"{self._paths.split_csv}: has no test images; name others with --on NAME=FOLDER"
             )
-        check_unchanged(images)
+        check_present(images)  # not opened before that is entered
         return [images]
 
     def _validation(self) -> list[tuple[tuple[int, ...], Images]]:

@@ -72,6 +72,19 @@ class Images:
         return pair
 
 
+def check_present(images: Images) -> None:
+    """Check that every file is there, without opening one.
+
+    Raises:
+        DataError: every file that is missing.
+    """
+    names = [name for row in images.rows for name in (row.image, *row.masks)]
+    missing = [name for name in names if not inside(images.root, name).is_file()]
+    if missing:
+        problems = [f"{name}: is missing, but the split names it" for name in missing]
+        raise list_problems(problems, f"{images.root}: ")
+
+
 def check_unchanged(images: Images) -> None:
     """Check that every file is there and has the content that its row names; decodes nothing.
 
