@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
+from harness.confirming import ConfirmOptions, confirm_study, mirror_confirmation
 from harness.data.sources import find_data, source_folder
 from harness.errors import HarnessError, UserError, nearest
+from harness.evaluation.confirmed import Confirmation, load_confirmation
 from harness.evaluation.sealed_ledger import Ledger, Look, read_ledger
 from harness.paths import StudyPaths, Workspace
 from harness.rates import LearningRates, find_lr
@@ -17,6 +19,7 @@ from harness.report.page import write_report
 from harness.report.tables import StudyTables, leaderboard, load_study, write_trials_csv
 from harness.search.progress import LineProgress, Progress
 from harness.search.tracker import find_tracker
+from harness.testing import LookOptions, test_sealed
 
 if TYPE_CHECKING:
     from harness.search.checking import Checked
@@ -68,29 +71,28 @@ class Study:
         """The ledger of looks at sealed images."""
         return read_ledger(self.paths)
 
-    def test(
-        self,
-        *,
-        trial: int | None = None,
-        ensemble: bool = False,
-        tta: bool = False,
-        on: Mapping[str, str | Path] | None = None,
-        device: str = "auto",
-        progress: Progress | None = None,
-    ) -> list[Look]:
-        """Open the sealed test images and enter that in the ledger: `harness.evaluation.sealed`.
+    def test(self, **options: Unpack[LookOptions]) -> list[Look]:
+        """Open the sealed images of one data set or several, and enter that in the ledger."""
+        return test_sealed(self.paths, self.workspace, **options)
 
-        Args:
-            on: folders of further data sets by name; with any, the test images stay closed.
+    def confirm(self, **options: Unpack[ConfirmOptions]) -> Confirmation:
+        """Train the best configurations again, on fresh seeds or folds, and compare them.
 
-        Returns:
-            One look for each data set. Raises UserError when something must be changed first.
+        Call it again to continue, or with larger numbers to add to what is there. The options are
+        `top`, `seeds` or `folds`, and those of `run_study` that say where to train.
+
+        Raises:
+            UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
+
+        Example:
+            print(harness.open_study("encoders").confirm(top=3).sentence)
         """
-        from harness.evaluation.sealed import Request, test_study  # noqa: PLC0415
+        return confirm_study(self.paths, self.workspace, **options)
 
-        others = {name: str(folder) for name, folder in (on or {}).items()}
-        request = Request(trial=trial, ensemble=ensemble, tta=tta, on=others, device=device)
-        return test_study(self.workspace, self.paths, request, progress or LineProgress())
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What `confirm` has found so far; None before it was begun."""
+        return load_confirmation(self.paths)
 
     def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
         """Bring MLflow up to the study's folder; whatever is there already stays as it is.
@@ -112,7 +114,9 @@ class Study:
         tracker = find_tracker(
             self.workspace, self.paths, str(config.id), uri=tracking_uri, experiment=experiment
         )
-        return sync(tracker, self.paths, config, LineProgress().stage)
+        n_trials = sync(tracker, self.paths, config, LineProgress().stage)
+        mirror_confirmation(self.paths, self.workspace, uri=tracking_uri, experiment=experiment)
+        return n_trials
 
     def _data_root(self) -> Path | None:
         try:

@@ -10,8 +10,22 @@ from types import FrameType
 
 import typer
 
-from harness.cli import check, config, data, lr_find, report, run, sync, test, trials, ui
+from harness.cli import (
+    check,
+    config,
+    confirm,
+    data,
+    lr_find,
+    report,
+    run,
+    sync,
+    test,
+    trials,
+    ui,
+)
 from harness.errors import HarnessError, StudyInterrupted, UserError
+
+CONTINUE = (["run"], ["confirm"])
 
 app = typer.Typer(
     name="harness",
@@ -23,6 +37,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(check.check)
 app.command()(report.report)
+app.command()(confirm.confirm)
 app.command("test")(test.open_sealed)
 app.command()(trials.trials)
 app.command()(config.config)
@@ -76,7 +91,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
 def _onwards(arguments: list[str]) -> str:
     """What the same command does next: only a study is resumed, all else begins anew."""
-    return "; the same command continues where it stopped" if arguments[:1] == ["run"] else ""
+    return "; the same command continues where it stopped" if arguments[:1] in CONTINUE else ""
 
 
 def _again(arguments: list[str]) -> str:

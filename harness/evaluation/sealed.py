@@ -4,8 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness import files, strict_yaml
-from harness.config import StudyConfig
+from harness import files
 from harness.data.sources import find_data, source_folder
 from harness.data.split_file import SplitRow, read_split
 from harness.errors import UserError
@@ -31,10 +30,10 @@ from harness.evaluation.sealed_ledger import (
     warning,
 )
 from harness.evaluation.sealed_measure import Measure
-from harness.evaluation.sealed_mirror import mirror_looks
 from harness.evaluation.sealed_results import results_of
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths, Workspace
+from harness.search.earlier import read_config
 from harness.search.lock import leading
 from harness.search.parts import take_parts
 from harness.search.progress import Progress
@@ -58,15 +57,6 @@ class Request:
     tta: bool = False
     on: Mapping[str, str] = field(default_factory=dict)
     device: str = "auto"
-
-
-def test_study(
-    workspace: Workspace, paths: StudyPaths, request: Request, progress: Progress
-) -> list[Look]:
-    """`take_looks`, and then the numbers in MLflow too, as far as it takes them."""
-    looks = take_looks(workspace, paths, request, progress)
-    mirror_looks(workspace, paths, _definition(paths), progress)
-    return looks
 
 
 def take_looks(
@@ -101,7 +91,7 @@ class _Test:
         take_parts(paths, None)
         self._workspace, self._paths = workspace, paths
         self._request, self._progress = request, progress
-        self._config = _definition(paths)
+        self._config = read_config(paths)
         self._weights = chosen_trial(
             paths, request.trial, ensemble=request.ensemble, keep=self._config.budget.keep
         )
@@ -225,12 +215,6 @@ def held_out(weights: Sequence[Weights]) -> list[tuple[tuple[int, ...], list[Spl
     for number in sorted(rows):
         groups.setdefault(tuple(places[number]), []).append(rows[number])
     return list(groups.items())
-
-
-def _definition(paths: StudyPaths) -> StudyConfig:
-    place = str(paths.study_yaml)
-    value = strict_yaml.load(paths.study_yaml.read_text(encoding="utf-8"), place=place).value
-    return StudyConfig.from_mapping(value, place=place)
 
 
 def _now() -> str:

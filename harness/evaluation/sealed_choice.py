@@ -7,8 +7,9 @@ from pathlib import Path
 from harness import files, strict_yaml
 from harness.config import TrialConfig
 from harness.errors import UserError
+from harness.evaluation.confirmed import load_confirmation
 from harness.paths import StudyPaths, TrialPaths
-from harness.records import TrialRecord, read_records
+from harness.records import TrialRecord, read_record, read_records
 from harness.settings import flatten
 
 
@@ -59,7 +60,7 @@ def chosen_trial(
                 "--ensemble averages the confirmed seeds of the choice; leave out --trial"
             )
         return (_searched(paths, trial, keep),)
-    raise unconfirmed(paths)
+    return _confirmed(paths, ensemble=ensemble)
 
 
 def _searched(paths: StudyPaths, number: int, keep: int) -> Weights:
@@ -89,7 +90,29 @@ def _with_models(paths: StudyPaths) -> str:
     return f"; weights are there of trial {', '.join(there)}" if there else ""
 
 
-def unconfirmed(paths: StudyPaths, why: str = "has no confirmed choice") -> UserError:
+def _confirmed(paths: StudyPaths, *, ensemble: bool) -> tuple[Weights, ...]:
+    """The weights that the confirmation offers, or those of all complete runs of its choice."""
+    confirmation = load_confirmation(paths)
+    if confirmation is None:
+        raise _unconfirmed(paths, "is not confirmed")
+    choice, offered = confirmation.choice, confirmation.weights
+    if choice is None or offered is None:
+        raise _unconfirmed(paths, f"has no confirmed choice ({confirmation.sentence})")
+    complete = [run for run in choice.runs if run.state == "complete"]
+    found = []
+    for run in complete if ensemble else [offered]:
+        trial = paths.confirm.trial(run.number)
+        if not trial.model.is_dir():
+            raise UserError(
+                f"{trial.model}: the weights of confirming trial {run.number} are gone; name a "
+                f"trial of the search with --trial N{_with_models(paths)}"
+            )
+        labels = read_record(trial.trial_json).labels
+        found.append(Weights(f"confirm/{run.number}", trial, paths.confirm.split_of(labels)))
+    return tuple(found)
+
+
+def _unconfirmed(paths: StudyPaths, why: str) -> UserError:
     """The error of a test without a choice, with both ways out."""
     return UserError(
         f"study {paths.name} {why}; confirm first: harness confirm --study {paths.name} --top 5 "

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 
-from harness.config import StudyConfig
 from harness.errors import HarnessError
 from harness.evaluation.sealed_ledger import OWN, Ledger, Look, Result, read_ledger
 from harness.paths import StudyPaths, Workspace
+from harness.search.earlier import read_config
 from harness.search.mirrored import Number, milliseconds
 from harness.search.progress import Progress
 from harness.search.tracker import find_tracker
 
 
-def mirror_looks(
-    workspace: Workspace, paths: StudyPaths, config: StudyConfig, progress: Progress
-) -> None:
+def mirror_looks(workspace: Workspace, paths: StudyPaths, progress: Progress) -> None:
     """Copy the numbers of all looks, and the ledger, where the study is in MLflow at all.
 
     A failure is told, and nothing else: the ledger has everything.
@@ -21,6 +19,7 @@ def mirror_looks(
     from harness.search.tracking import log_numbers  # noqa: PLC0415  # brings mlflow
 
     try:
+        config = read_config(paths)
         tracker = find_tracker(workspace, paths, str(config.id))
         if tracker.database is None or tracker.database.exists():
             log_numbers(tracker, paths, config, list(numbers_of(read_ledger(paths))))

@@ -93,7 +93,7 @@ def test_images_of_the_study_are_refused_under_any_name(study: Builder) -> None:
 
 
 def test_what_is_no_folder_is_named(study: Builder) -> None:
-    with pytest.raises(DataError, match="--on colon: .*nowhere: neither a folder"):
+    with pytest.raises(DataError, match=r"--on colon: .*nowhere: neither a folder"):
         other(study, "nowhere")
 
 

@@ -93,7 +93,7 @@ def test_the_report_asks_for_nothing_and_draws_everything(driver: Any, report: P
     pictures = driver.execute_script(
         "return [...document.images].map((i) => [i.complete, i.naturalWidth, i.clientWidth])"
     )
-    assert len(pictures) == 64
+    assert len(pictures) == 88
     assert all(done and width >= 320 and shown > 50 for done, width, shown in pictures)
 
 
