@@ -11,6 +11,7 @@ from harness.confirming import ConfirmOptions, confirm_study, mirror_confirmatio
 from harness.data.sources import find_data, source_folder
 from harness.errors import HarnessError, UserError, nearest
 from harness.evaluation.confirmed import Confirmation, load_confirmation
+from harness.evaluation.sealed_ledger import Ledger, Look, read_ledger
 from harness.paths import StudyPaths, Workspace
 from harness.rates import LearningRates, find_lr
 from harness.records import TrialRecord
@@ -18,6 +19,7 @@ from harness.report.page import write_report
 from harness.report.tables import StudyTables, leaderboard, load_study, write_trials_csv
 from harness.search.progress import LineProgress, Progress
 from harness.search.tracker import find_tracker
+from harness.testing import LookOptions, test_sealed
 
 if TYPE_CHECKING:
     from harness.search.checking import Checked
@@ -72,6 +74,15 @@ class Study:
         path = write_report(self.paths, root, images=images, baseline=other)
         _mirror_report(self)
         return path
+
+    @property
+    def looks(self) -> Ledger:
+        """The ledger of looks at sealed images."""
+        return read_ledger(self.paths)
+
+    def test(self, **options: Unpack[LookOptions]) -> list[Look]:
+        """Open the sealed images of one data set or several, and enter that in the ledger."""
+        return test_sealed(self.paths, self.workspace, **options)
 
     def confirm(self, **options: Unpack[ConfirmOptions]) -> Confirmation:
         """Train the best configurations again, on fresh seeds or folds, and compare them.

@@ -156,6 +156,14 @@ class StudyPaths:
         return self.root / "report.html"
 
     @property
+    def test_looks(self) -> Path:
+        """The ledger of looks at sealed images."""
+        return self.root / "test-looks.jsonl"
+
+    def look(self, number: int) -> "LookPaths":
+        return LookPaths(self.root / "test" / str(number))
+
+    @property
     def lock(self) -> Path:
         return self.study.root / ".lock"
 
@@ -178,6 +186,20 @@ class StudyPaths:
         """The folders of all trials that have a trial.json, in order of number."""
         folders = [TrialPaths(p.parent) for p in self.trials.glob("*/trial.json")]
         return sorted((f for f in folders if f.root.name.isdigit()), key=lambda f: f.number)
+
+
+@dataclass(frozen=True)
+class LookPaths:
+    """`studies/<name>/test/<look>/`: what one look at sealed images leaves beside the ledger."""
+
+    root: Path
+
+    @property
+    def scores_csv(self) -> Path:
+        return self.root / "scores.csv"
+
+    def picture(self, name: str) -> Path:
+        return self.root / f"{name}.png"
 
 
 @dataclass(frozen=True)

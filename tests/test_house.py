@@ -41,6 +41,7 @@ FLOOR = {
     "harness.report": 7,
     "harness.confirming": 8,
     "harness.rates": 8,
+    "harness.testing": 8,
     "harness.api": 9,
     "harness.cli": 10,
     "harness.__main__": 11,

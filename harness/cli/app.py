@@ -10,7 +10,19 @@ from types import FrameType
 
 import typer
 
-from harness.cli import check, config, confirm, data, lr_find, report, run, sync, trials, ui
+from harness.cli import (
+    check,
+    config,
+    confirm,
+    data,
+    lr_find,
+    report,
+    run,
+    sync,
+    test,
+    trials,
+    ui,
+)
 from harness.errors import HarnessError, StudyInterrupted, UserError
 
 CONTINUE = (["run"], ["confirm"])
@@ -26,6 +38,7 @@ app.command()(run.run)
 app.command()(check.check)
 app.command()(report.report)
 app.command()(confirm.confirm)
+app.command("test")(test.open_sealed)
 app.command()(trials.trials)
 app.command()(config.config)
 app.add_typer(data.app, name="data")

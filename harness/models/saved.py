@@ -4,6 +4,8 @@ Networks of segmentation-models-pytorch are written by its own `save_pretrained`
 `smp.from_pretrained` reads them too; registered ones in the same two files.
 """
 
+import contextlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +54,8 @@ def load_network(folder: Path) -> nn.Module:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder}: no saved network ({error})") from error
     if not isinstance(about, dict) or "network" not in about:
-        network: nn.Module = smp.from_pretrained(folder)
+        with contextlib.redirect_stdout(io.StringIO()):  # the hub's library says where it reads
+            network: nn.Module = smp.from_pretrained(folder)
         return network.eval()
     if about.get("format") != 1:
         raise ConfigError(f"{folder}: format {about.get('format')!r}; this harness reads format 1")

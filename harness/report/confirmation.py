@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.evaluation.confirmed import Confirmation, Confirmed, load_confirmation
-from harness.report.figures.charts import Chart, Section
+from harness.report.figures.chart import Chart, Section
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.style import Objective
 from harness.report.sheets import Cell, Column, Sheet

@@ -21,6 +21,7 @@ from harness.report.failures import failures_sheet
 from harness.report.figures.chart import Section
 from harness.report.figures.charts import sections
 from harness.report.gallery import Gallery, build_gallery
+from harness.report.looks import looks_section
 from harness.report.methods import methods
 from harness.report.panels import probability_scale
 from harness.report.reproduction import again, beside_command, command, requirements, stamps
@@ -88,6 +89,7 @@ def render_page(
         task=tables.config.data.task,
         sections=figures,
         confirmation=confirmation,
+        test=looks_section(tables.paths, split, images=bool(gallery.images)),
         **_header(tables, split, confirmation, compared),
         **_trials(tables),
         **_pictures(tables, gallery),

@@ -5,6 +5,7 @@ from collections import Counter
 from harness.data.splits import SplitRow
 from harness.records import TrialRecord
 from harness.report.answer import Line
+from harness.report.looks import untouched
 from harness.report.noise import noise_sentence, pooled_noise
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count
@@ -42,8 +43,8 @@ def _measured(tables: StudyTables, split: list[SplitRow]) -> str:
     roles = Counter(row.role for row in split)
     size = tables.config.data.eval_size
     images = count(roles["val"], "validation image") if split else "The validation images"
-    untouched = f"; {count(roles['test'], 'test image')} left untouched" if roles["test"] else ""
     return (
-        f"{images} at {size} × {size} pixels{untouched}. The validation images chose each trial's "
-        "best epoch and the order of the trials, so on new images expect somewhat less."
+        f"{images} at {size} × {size} pixels{untouched(tables.paths, split)}. The validation "
+        "images chose each trial's best epoch and the order of the trials, so on new images expect "
+        "somewhat less."
     )

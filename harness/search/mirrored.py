@@ -22,6 +22,16 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A number of the study as a whole; `time_ms` is since 1970."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
 class Champion:
     """The confirming trial whose weights are offered, and what was found.
 

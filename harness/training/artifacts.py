@@ -87,17 +87,23 @@ def write_overlays(
         truth = np.asarray(cache.truths[index])
         image = resize_image(as_rgb(stored, cache.data.range), (truth.shape[0], truth.shape[1]))
         decided = decisions[row] if row in decisions else (probability >= 128).astype(np.uint8)
-        picture = _drawn(image, truth, decided, cache.data)
+        picture = drawn(image, truth, decided, cache.data)
         files.write_bytes(paths.overlay(epoch, row), png(picture))
 
 
-def _drawn(
+def drawn(
     image: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     decided: NDArray[np.uint8],
     data: StudyDataConfig,
 ) -> NDArray[np.uint8]:
-    """Hits, misses and false alarms; of several classes the truth, and right of it the decision."""
+    """Hits, misses and false alarms; of several classes the truth, and right of it the decision.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        truth: (H, W), or (H, W, K) in multilabel tasks; values as `read_mask` says.
+        decided: (H, W), or (K, H, W) in multilabel tasks.
+    """
     if data.task == "binary":
         return overlay(image, truth, decided)
     plain = unpainted(data.classes)

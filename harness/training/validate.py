@@ -107,7 +107,7 @@ def validate(
 def probabilities(
     logits: Tensor,
     boxes: NDArray[np.int64],
-    eval_size: int,
+    eval_size: int | tuple[int, int],
     task: Literal["binary", "multiclass", "multilabel"] = "binary",
 ) -> Tensor:
     """Probabilities from logits (N, K, h, w), fp32: two-class (N, E, E), others (N, K, E, E).
@@ -115,10 +115,10 @@ def probabilities(
     Args:
         logits: of padded or stretched images.
         boxes: (N, 4), top, left, height, width of each image inside (h, w).
-        eval_size: E, in pixels.
+        eval_size: E, in pixels; or (height, width).
         task: softmax in multiclass tasks, else sigmoid.
     """
-    size = (eval_size, eval_size)
+    size = (eval_size, eval_size) if isinstance(eval_size, int) else eval_size
     if (boxes == [0, 0, *logits.shape[-2:]]).all():
         resized = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     else:

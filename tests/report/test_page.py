@@ -88,6 +88,7 @@ def test_the_page_has_every_part(page: Page) -> None:
         "cost",
         "strata",
         "gallery",
+        "test",
         "data",
         "study",
         "methods",

@@ -13,6 +13,6 @@ pictures.py  overlays under names that do not change     champion.py  the confir
 """
 
 from harness.search.tracking.mirror import Mirror
-from harness.search.tracking.shipper import log_champion, log_report, sync
+from harness.search.tracking.shipper import log_champion, log_numbers, log_report, sync
 
-__all__ = ["Mirror", "log_champion", "log_report", "sync"]
+__all__ = ["Mirror", "log_champion", "log_numbers", "log_report", "sync"]

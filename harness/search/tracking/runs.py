@@ -4,6 +4,7 @@ Nothing is doubled by writing it twice: a metric is one with the same time, step
 have names that do not change, and runs are looked up by tag before and after they are made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlflow
@@ -18,6 +19,7 @@ from harness.search.earlier import read_config
 from harness.search.mirrored import (
     Best,
     Champion,
+    Number,
     best_so_far,
     closing_numbers,
     closing_tags,
@@ -114,12 +116,18 @@ class StudyWriter:
             named += [paths.confirm_yaml, paths.ranking_csv, *paths.root.glob("split-*.csv")]
         else:
             self._send_best()
-            named += [paths.split_csv, paths.report_html]
+            named += [paths.split_csv, paths.report_html, paths.test_looks]
         for path in named:
             if path.exists():
                 folder = paths.root.name if paths.confirms else None
                 self._client.log_artifact(self._parent, str(path), folder)
         self._client.set_terminated(self._parent, "FINISHED")
+
+    def copy_numbers(self, numbers: Sequence[Number]) -> None:
+        """Numbers of the study as a whole, on its own run; sent again, nothing is added."""
+        metrics = [Metric(n.key, n.value, n.time_ms, n.step) for n in numbers]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(self._parent, metrics=metrics[start : start + BATCH])
 
     def log_champion(self, champion: Champion) -> None:
         """Register the weights of a confirming trial, and note the numbers on the study's run."""

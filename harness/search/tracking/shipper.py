@@ -1,6 +1,6 @@
 """Sends what MLflow lacks, trial by trial; what fails is remembered, and stops nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.config import StudyConfig
@@ -8,7 +8,7 @@ from harness.errors import HarnessError, TrackingError
 from harness.paths import StudyPaths
 from harness.search.earlier import read_config
 from harness.search.lock import leading
-from harness.search.mirrored import Champion
+from harness.search.mirrored import Champion, Number
 from harness.search.tracker import Tracker, redacted
 from harness.search.tracking.runs import StudyWriter
 from harness.search.tracking.store import explained, find_experiment, open_client
@@ -157,6 +157,24 @@ def log_report(tracker: Tracker, paths: StudyPaths, config: StudyConfig) -> None
         client = open_client(tracker, lambda _: None)
         if find_experiment(client, tracker, str(config.id)) is not None:
             StudyWriter(client, tracker, paths, config).copy_study()
+    except Exception as error:
+        raise _plain(explained(error, tracker)) from error
+
+
+def log_numbers(
+    tracker: Tracker, paths: StudyPaths, config: StudyConfig, numbers: Sequence[Number]
+) -> None:
+    """Put numbers onto the study's own run, and its files beside, where it is there at all.
+
+    Raises:
+        UserError, TrackingError: as `sync`.
+    """
+    try:
+        client = open_client(tracker, lambda _: None)
+        if find_experiment(client, tracker, str(config.id)) is not None:
+            writer = StudyWriter(client, tracker, paths, config)
+            writer.copy_numbers(numbers)
+            writer.copy_study()
     except Exception as error:
         raise _plain(explained(error, tracker)) from error
 

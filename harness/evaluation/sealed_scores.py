@@ -1,0 +1,124 @@
+"""What one prediction scores on one image at its own size: sums per class, numpy only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data_config import VOID, StudyDataConfig
+from harness.training.metrics import Entry, ImageScores, from_entries
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+THRESHOLD = 0.5
+OTHERS: Final = ("height", "width", "objects", "dice_256", "iou_256")
+CHOSEN: Final = ("tp_chosen", "fp_chosen", "fn_chosen", "tn_chosen")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One scored class of one image, as flat arrays of the pixels that count.
+
+    Attributes:
+        index: of the class.
+        p: float32 probabilities.
+        y: whether the truth has the class.
+        said: whether it was decided: p >= 0.5, in multiclass tasks where it is the most probable.
+        n_objects: connected objects of the truth (8 neighbours).
+    """
+
+    index: int
+    p: NDArray[np.float32]
+    y: Bools
+    said: Bools
+    n_objects: int
+
+
+def planes(
+    p: NDArray[np.float32], mask: NDArray[np.uint8], data: StudyDataConfig
+) -> Iterator[Plane]:
+    """The scored classes of an image.
+
+    Args:
+        p: (K, H, W); K = 1 in two-class tasks.
+        mask: (H, W) with VOID, or (H, W, K) in multilabel tasks.
+    """
+    decided = p.argmax(axis=0) if data.task == "multiclass" else None
+    counts = np.ones(mask.shape[:2], np.bool_) if mask.ndim == 3 else mask != VOID
+    for index in data.scored_classes:
+        of_class = p[0] if data.task == "binary" else p[index]
+        y = (mask[..., index] == 1) if mask.ndim == 3 else mask == index
+        said = of_class >= THRESHOLD if decided is None else decided == index
+        n, _ = cv2.connectedComponents(y.astype(np.uint8), connectivity=8)
+        yield Plane(index, of_class[counts], y[counts], said[counts], n - 1)
+
+
+def entry(row: int, image: str, plane: Plane) -> Entry:
+    """The columns that every scores.csv has, at the image's own size."""
+    p = plane.p.astype(np.float64)
+    sums = float(p[plane.y].sum()), float(p.sum()), float(plane.y.sum())
+    return (row, image, plane.index, *sums, *_counts(plane.said, plane.y))
+
+
+def extras(
+    plane: Plane, size: tuple[int, int], thresholds: Mapping[int, float] | None
+) -> dict[str, float]:
+    """The further columns of a look's scores.csv.
+
+    Args:
+        size: height and width of the image.
+        thresholds: by class; None in multiclass tasks, which have no `CHOSEN`.
+    """
+    dice, iou = over_thresholds(plane.p, plane.y)
+    values = (float(size[0]), float(size[1]), float(plane.n_objects), dice, iou)
+    found = dict(zip(OTHERS, values, strict=True))
+    if thresholds is not None:
+        counts = _counts(plane.p >= thresholds[plane.index], plane.y)
+        found |= dict(zip(CHOSEN, map(float, counts), strict=True))
+    return found
+
+
+def collect(entries: Sequence[Entry], more: Sequence[Mapping[str, float]]) -> ImageScores:
+    """Scores of all images and classes; what is no column of every scores.csv is in `others`."""
+    names = list(more[0]) if more else []
+    return from_entries(list(entries), {name: [row[name] for row in more] for name in names})
+
+
+def over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float]:
+    """Dice and IoU of one image, each the mean over the 256 thresholds of an 8-bit map.
+
+    The map is stretched to its full range first: b = floor(255 (p - min) / (max - min) + 1/2) with
+    the least and the largest p, and 0 throughout where p is constant. With tp_t the pixels of the
+    truth where b >= t, n_t all pixels where b >= t and m those of the truth, it is the mean over
+    t = 0..255 of 2 tp_t / (n_t + m), and of tp_t / (n_t + m - tp_t). NaN where m is 0.
+
+    Source:
+        PraNet (Fan et al. 2020): MyTest.py writes the stretched map, and the evaluation takes
+        the mean over Thresholds = 1:-1/255:0.
+    """
+    n_true = int(y.sum())
+    if not n_true:
+        return float("nan"), float("nan")
+    values = p.astype(np.float64)
+    low, high = values.min(), values.max()
+    span = high - low if high > low else 1.0
+    stretched = np.floor(255 * (values - low) / span + 0.5).astype(np.int64)
+    said = _at_least(np.bincount(stretched, minlength=256))
+    hits = _at_least(np.bincount(stretched[y], minlength=256))
+    dice = 2 * hits / (said + n_true)
+    iou = hits / (said + n_true - hits)
+    return float(dice.mean()), float(iou.mean())
+
+
+def _at_least(counts: NDArray[np.int64]) -> Floats:
+    """How many lie at or above each value."""
+    return counts[::-1].cumsum()[::-1].astype(np.float64)
+
+
+def _counts(said: Bools, y: Bools) -> tuple[int, int, int, int]:
+    """tp, fp, fn, tn."""
+    tp, n_said, n_true = int((said & y).sum()), int(said.sum()), int(y.sum())
+    return tp, n_said - tp, n_true - tp, int(y.size) - n_said - n_true + tp
