@@ -76,6 +76,7 @@ def test_the_page_has_every_part(page: Page) -> None:
     assert anchors == [
         "leaderboard",
         "failures",
+        "confirmation",
         "configuration",
         "history",
         "effort",
