@@ -12,7 +12,8 @@ from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
 from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
-from harness.report.answer import answer_lines
+from harness.report.answer import Confirmed, answer_lines
+from harness.report.confirmation import ConfirmationPart, confirmation_part
 from harness.report.data_facts import data_facts
 from harness.report.embedding import as_json, figure_data, page_data, policy
 from harness.report.failures import failures_sheet
@@ -63,6 +64,8 @@ def render_page(tables: StudyTables, gallery: Gallery, data_root: Path | None = 
     """The whole page as text; arguments as in `write_report`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = sections(tables)
+    confirmation = confirmation_part(tables, figures)
+    test = looks_section(tables.paths, split, images=bool(gallery.images))
     return html.render(
         "harness.report",
         {"data_uri": data_uri},
@@ -70,21 +73,25 @@ def render_page(tables: StudyTables, gallery: Gallery, data_root: Path | None = 
         objective=tables.config.objective,
         task=tables.config.data.task,
         sections=figures,
-        test=looks_section(tables.paths, split, images=bool(gallery.images)),
-        **_header(tables, split),
+        test=test,
+        confirmation=confirmation,
+        **_header(tables, split, confirmation, test.n_looks),
         **_trials(tables),
         **_pictures(tables, gallery),
         **_study(tables, split),
         data_facts=data_facts(tables, split, data_root, gallery.shapes),
         methods=methods(tables, split),
-        **_embedded(tables, figures),
+        **_embedded(tables, [*figures, confirmation.section]),
     )
 
 
-def _header(tables: StudyTables, split: list[SplitRow]) -> dict[str, Any]:
+def _header(
+    tables: StudyTables, split: list[SplitRow], confirmation: ConfirmationPart, n_looks: int
+) -> dict[str, Any]:
+    confirmed = Confirmed(confirmation.sentence, n_looks) if confirmation.decided else None
     return {
         "headline": _headline(tables),
-        "answer": answer_lines(tables, split),
+        "answer": answer_lines(tables, split, confirmed),
         "lines": summary_lines(tables, split),
     }
 
