@@ -49,8 +49,13 @@ class ShownLook:
 
 @dataclass(frozen=True)
 class LooksSection:
-    """The section, the latest look first; `empty` stands where no look was taken."""
+    """The section, the latest look first; `empty` stands where no look was taken.
 
+    Attributes:
+        n_looks: at the study's own test images.
+    """
+
+    n_looks: int
     sentence: str
     notes: tuple[str, ...]
     looks: tuple[ShownLook, ...]
@@ -76,7 +81,11 @@ def looks_section(paths: StudyPaths, split: Sequence[SplitRow], *, images: bool)
         )
     looks = [_with_pictures(paths, look) if images else shown(look) for look in ledger.looks]
     return LooksSection(
-        ledger.sentence(), tuple(notes), tuple(reversed(looks)), _empty(paths, _n_test(split))
+        ledger.n_looks(),
+        ledger.sentence(),
+        tuple(notes),
+        tuple(reversed(looks)),
+        _empty(paths, _n_test(split)),
     )
 
 

@@ -81,6 +81,7 @@ def render_page(
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = sections(tables)
     confirmation = confirmation_part(tables, figures)
+    test = looks_section(tables.paths, split, images=bool(gallery.images))
     return html.render(
         "harness.report",
         {"data_uri": data_uri},
@@ -89,8 +90,8 @@ def render_page(
         task=tables.config.data.task,
         sections=figures,
         confirmation=confirmation,
-        test=looks_section(tables.paths, split, images=bool(gallery.images)),
-        **_header(tables, split, confirmation, compared),
+        test=test,
+        **_header(tables, split, confirmation, test.n_looks, compared),
         **_trials(tables),
         **_pictures(tables, gallery),
         **_study(tables, split),
@@ -104,9 +105,10 @@ def _header(
     tables: StudyTables,
     split: list[SplitRow],
     confirmation: ConfirmationPart,
+    n_looks: int,
     compared: Against | None,
 ) -> dict[str, Any]:
-    confirmed = Confirmed(confirmation.sentence) if confirmation.decided else None
+    confirmed = Confirmed(confirmation.sentence, n_looks) if confirmation.decided else None
     beside = [] if compared is None else [Line("Baseline", compared.sentence)]
     return {
         "headline": _headline(tables),
