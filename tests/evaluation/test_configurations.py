@@ -70,7 +70,7 @@ def test_without_image_effects_the_test_is_welchs_on_run_means() -> None:
 def test_folds_are_compared_within_folds_with_the_corrected_t() -> None:
     """Folds differ by 20 points, configurations by 2 within each: Nadeau and Bengio's p."""
     fold = np.array([0.1, 0.3, 0.2, 0.15, 0.25])
-    means = np.array([fold, fold + [0.020, 0.023, 0.017, 0.021, 0.019]])
+    means = np.array([fold, np.add(fold, [0.020, 0.023, 0.017, 0.021, 0.019])])
     found = decide(
         frame(np.repeat(means[:, :, None], 20, axis=2), folds=True), minimized=True, costs={}
     )
