@@ -13,14 +13,20 @@ def render(package: str, filters: Mapping[str, Callable[..., str]], **values: An
     """The page that `page.html.j2` of a package makes of `values`.
 
     `style` is set to the rules that all pages share and the package's `page.css` after them. Text
-    is escaped unless the template says otherwise; a value that is missing is an error.
+    is escaped unless the template says otherwise; a value that is missing is an error. What it
+    includes or imports is a file of the package too, by its path from there.
     """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(lambda name: part(package, name)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(filters)
     style = part("harness", "html.css") + part(package, "page.css")
-    return environment.from_string(part(package, "page.html.j2")).render(style=style, **values)
+    return environment.get_template("page.html.j2").render(style=style, **values)
 
 
 def part(package: str, name: str) -> str:
