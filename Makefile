@@ -16,7 +16,7 @@ help:
 	@echo "make test       install, run the tests (7 minutes)"
 	@echo "make check      ruff, mypy --strict, floors (1 minute)"
 	@echo "make test-slow  whole studies through the command line (10 minutes)"
-	@echo "make bench      ratios of two ways to do the same (benchmarks/RESULTS.md)"
+	@echo "make bench      ratios of two ways to do the same, a report over 10,000 trials (benchmarks/RESULTS.md)"
 
 install: $(VENV)/.installed
 
@@ -50,6 +50,7 @@ test-all: check test test-slow
 
 bench: install
 	$(BIN)/python benchmarks/cache_reading.py
+	$(BIN)/python benchmarks/big_report.py
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

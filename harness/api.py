@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
+from harness.confirming import ConfirmOptions, confirm_study, mirror_confirmation
 from harness.data.sources import find_data, source_folder
 from harness.errors import HarnessError, UserError, nearest
+from harness.evaluation.confirmed import Confirmation, load_confirmation
 from harness.paths import StudyPaths, Workspace
 from harness.rates import LearningRates, find_lr
 from harness.records import TrialRecord
@@ -52,15 +54,43 @@ class Study:
         board = leaderboard(tables)
         return None if board.empty else tables.record(int(board["number"].iloc[0]))
 
-    def report(self, *, images: bool = True) -> Path:
+    def report(self, *, images: bool = True, baseline: str | None = None) -> Path:
         """Write report.html and trials.csv, and put them into MLflow unless the study is running.
+
+        Args:
+            images: whether to show sample predictions.
+            baseline: a study whose leading trial the leading trial of this one is compared with.
 
         Returns:
             The path of report.html.
+
+        Raises:
+            ConfigError: the baseline cannot be compared with this study; every reason.
         """
-        path = write_report(self.paths, self._data_root() if images else None, images=images)
+        other = None if baseline is None else self.workspace.study(baseline)
+        root = self._data_root() if images else None
+        path = write_report(self.paths, root, images=images, baseline=other)
         _mirror_report(self)
         return path
+
+    def confirm(self, **options: Unpack[ConfirmOptions]) -> Confirmation:
+        """Train the best configurations again, on fresh seeds or folds, and compare them.
+
+        Call it again to continue, or with larger numbers to add to what is there. The options are
+        `top`, `seeds` or `folds`, and those of `run_study` that say where to train.
+
+        Raises:
+            UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
+
+        Example:
+            print(harness.open_study("encoders").confirm(top=3).sentence)
+        """
+        return confirm_study(self.paths, self.workspace, **options)
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What `confirm` has found so far; None before it was begun."""
+        return load_confirmation(self.paths)
 
     def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
         """Bring MLflow up to the study's folder; whatever is there already stays as it is.
@@ -82,7 +112,9 @@ class Study:
         tracker = find_tracker(
             self.workspace, self.paths, str(config.id), uri=tracking_uri, experiment=experiment
         )
-        return sync(tracker, self.paths, config, LineProgress().stage)
+        n_trials = sync(tracker, self.paths, config, LineProgress().stage)
+        mirror_confirmation(self.paths, self.workspace, uri=tracking_uri, experiment=experiment)
+        return n_trials
 
     def _data_root(self) -> Path | None:
         try:

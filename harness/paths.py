@@ -1,12 +1,14 @@
 """Every path of a workspace is spelt here and nowhere else."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CONFIRM = ".confirm"  # ends the name of the study that confirms another
 
 
 def check_study_name(name: str) -> str:
@@ -15,7 +17,7 @@ def check_study_name(name: str) -> str:
     Raises:
         ConfigError: when it is not; the message says what a name may look like.
     """
-    if not STUDY_NAME.fullmatch(name) or name.endswith(".confirm"):
+    if not STUDY_NAME.fullmatch(name) or name.endswith(CONFIRM):
         raise ConfigError(
             f"study name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ - beginning with a letter or "
             "digit, and not ending in .confirm"
@@ -89,13 +91,34 @@ class RatesPaths:
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """`studies/<name>/`."""
+    """`studies/<name>/`; `confirms`: `studies/<name>/confirm/`, which is laid out alike."""
 
     root: Path
+    confirms: bool = False
 
     @property
     def name(self) -> str:
-        return self.root.name
+        return f"{self.study.root.name}{CONFIRM}" if self.confirms else self.root.name
+
+    @property
+    def study(self) -> "StudyPaths":
+        """The study itself; of a confirmation the one that is confirmed."""
+        return StudyPaths(self.root.parent) if self.confirms else self
+
+    @property
+    def confirm(self) -> "StudyPaths":
+        """Where the confirming trials of this study are."""
+        return StudyPaths(self.study.root / "confirm", confirms=True)
+
+    @property
+    def confirm_yaml(self) -> Path:
+        """Of a confirmation: which trials it confirms, and how often."""
+        return self.root / "confirm.yaml"
+
+    @property
+    def ranking_csv(self) -> Path:
+        """Of a confirmation: what came of it."""
+        return self.root / "ranking.csv"
 
     @property
     def study_yaml(self) -> Path:
@@ -107,16 +130,22 @@ class StudyPaths:
 
     @property
     def split_csv(self) -> Path:
-        return self.root / "split.csv"
+        return self.study.root / "split.csv"
+
+    def split_of(self, labels: Mapping[str, str]) -> Path:
+        """The split that a trial of these labels is trained on: in a confirmation, its fold's."""
+        if self.confirms and "fold" in labels:
+            return self.root / f"split-{labels['fold']}.csv"
+        return self.split_csv
 
     @property
     def augments(self) -> Path:
         """Files of augmentation steps that the study names."""
-        return self.root / "augment"
+        return self.study.root / "augment"
 
     def parts(self, name: str) -> Path:
         """The file of the study's own networks, losses and metrics."""
-        return self.root / name
+        return self.study.root / name
 
     @property
     def trials_csv(self) -> Path:
@@ -128,7 +157,7 @@ class StudyPaths:
 
     @property
     def lock(self) -> Path:
-        return self.root / ".lock"
+        return self.study.root / ".lock"
 
     @property
     def outbox(self) -> Path:

@@ -39,13 +39,14 @@ FLOOR = {
     "harness.search": 5,
     "harness.evaluation": 6,
     "harness.report": 7,
+    "harness.confirming": 8,
     "harness.rates": 8,
     "harness.api": 9,
     "harness.cli": 10,
     "harness.__main__": 11,
 }
 OWNERS = {
-    "optuna": {"harness.search", "harness.report.tables"},
+    "optuna": {"harness.search", "harness.report.importance"},
     "mlflow": {"harness.search.tracking"},
     "segmentation_models_pytorch": {"harness.models", "harness.training.loss_parts"},
     "timm": {"harness.models"},

@@ -10,8 +10,10 @@ from types import FrameType
 
 import typer
 
-from harness.cli import check, config, data, lr_find, report, run, sync, trials, ui
+from harness.cli import check, config, confirm, data, lr_find, report, run, sync, trials, ui
 from harness.errors import HarnessError, StudyInterrupted, UserError
+
+CONTINUE = (["run"], ["confirm"])
 
 app = typer.Typer(
     name="harness",
@@ -23,6 +25,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(check.check)
 app.command()(report.report)
+app.command()(confirm.confirm)
 app.command()(trials.trials)
 app.command()(config.config)
 app.add_typer(data.app, name="data")
@@ -75,7 +78,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
 def _onwards(arguments: list[str]) -> str:
     """What the same command does next: only a study is resumed, all else begins anew."""
-    return "; the same command continues where it stopped" if arguments[:1] == ["run"] else ""
+    return "; the same command continues where it stopped" if arguments[:1] in CONTINUE else ""
 
 
 def _again(arguments: list[str]) -> str:

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from harness import api
 from harness.records import TrialRecord
+from harness.report.baseline import against
+from harness.report.export import Format, export
 from harness.report.noise import noise_sentence, pooled_noise
 from harness.report.tables import StudyTables, leaderboard, of_state, ranked_records
 from harness.search.progress import configuration
@@ -23,6 +25,12 @@ WIDTH = 140  # characters, where standard output is no terminal
 def report(
     study: Annotated[str, typer.Option(help="Name of the study.")],
     images: Annotated[bool, typer.Option(help="Draw what the best trials predict.")] = True,
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare the leading trial with that of this study.")
+    ] = None,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Print the leaderboard as this instead.")
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
@@ -30,11 +38,20 @@ def report(
 ) -> None:
     """Write report.html and trials.csv, and print the leaderboard.
 
-    Example: harness report --study encoders
+    Example: harness report --study encoders --baseline earlier
     """
     opened = api.open_study(study, workspace=workspace)
-    path = opened.report(images=images)
-    print_leaderboard(opened)
+    path = opened.report(images=images, baseline=baseline)
+    tables = opened.tables
+    compared = None
+    if baseline is not None:
+        compared = against(tables, api.open_study(baseline, workspace=workspace).tables)
+    if format_ is not None:
+        sys.stdout.write(export(tables, format_, compared))
+    else:
+        print_leaderboard(opened)
+        if compared is not None:
+            Console(highlight=False, soft_wrap=True).print(compared.sentence, markup=False)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {path}", markup=False)
     if open_:
         webbrowser.open(path.as_uri())

@@ -22,6 +22,14 @@ class Chosen:
     why: str
 
 
+def gather(*groups: Sequence[Chosen]) -> list[tuple[int, tuple[str, ...]]]:
+    """Each row once, in order of its first reason, with all its reasons."""
+    reasons: dict[int, list[str]] = {}
+    for chosen in (one for group in groups for one in group):
+        reasons.setdefault(chosen.row, []).append(chosen.why)
+    return [(row, tuple(whys)) for row, whys in reasons.items()]
+
+
 def choose_images(
     dice: Mapping[int, float],
     shapes: Mapping[int, Floats],

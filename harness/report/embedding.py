@@ -6,15 +6,21 @@ import json
 from typing import Any
 
 from harness import html
-from harness.report.figures.charts import Section
+from harness.report.figures.chart import Section
+from harness.report.shown import shown_trials
 from harness.report.tables import StudyTables, ranked_records
 
 
 def page_data(tables: StudyTables) -> dict[str, Any]:
-    """What the page carries for other programs: every number as the float64 that was recorded."""
+    """What the page carries for other programs: every number as the float64 that was recorded.
+
+    Of a large study the trials that its figures draw; `n_trials` counts all.
+    """
+    shown = shown_trials(tables).numbers
     return {
         "study": tables.paths.name,
         "objective": tables.config.objective.model_dump(mode="json"),
+        "n_trials": len(tables.records),
         "ranking": [record.number for record in ranked_records(tables)],
         "trials": [
             record.model_dump(
@@ -34,6 +40,7 @@ def page_data(tables: StudyTables) -> dict[str, Any]:
                 },
             )
             for record in tables.records
+            if record.number in shown
         ],
     }
 

@@ -4,12 +4,11 @@ Drawn from the kept probabilities and the data folder. Only images of the valida
 opened; a picture that cannot be had costs a note, never the report.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.overlay import as_rgb
 from harness.data.pictures import LoadedPair, read_mask, read_pair
@@ -17,30 +16,25 @@ from harness.data.resize import resize_image, resize_truth
 from harness.data.splits import SplitRow, inside, read_split
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
-from harness.paths import TrialPaths
-from harness.records import TrialRecord
-from harness.report.choosing import Chosen, Floats, choose_images, describe
-from harness.report.panels import flat, overlaid, read_decision, shown_at
-from harness.report.tables import StudyTables, ranked_records
-from harness.training.metrics import ImageScores, per_image, read_scores
-
-Array8 = NDArray[np.uint8]
+from harness.report.agreement import disagreement, disputed, suspects
+from harness.report.choosing import Chosen, Floats, choose_images, describe, gather
+from harness.report.kept import Model, leading_models
+from harness.report.panels import Array8, flat, overlaid, probable, shown_at
+from harness.report.tables import StudyTables
+from harness.report.wording import count
 
 N_TRIALS = 3
 _PIXELS = (320, 384)  # least and most a panel is stored with
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What one trial makes of an image.
+@dataclass(frozen=True)
+class Score:
+    """How well one trial did on an image.
 
     Attributes:
         dice: of the decisions at eval_size, in [0, 1]; the mean over the classes to be found,
             None (as iou) where there is none.
         false_pixels: how many pixels were decided wrongly to be something, at eval_size.
-        mask: the decision, drawn as the truth, as large as the image.
-        overlay: RGB, hits, misses and false alarms in their colours; of several classes the
-            decided ones, wrong pixels hatched.
     """
 
     number: int
@@ -48,7 +42,29 @@ class Prediction:
     dice: float | None
     iou: float | None
     false_pixels: int
+
+    @property
+    def text(self) -> str:
+        """The scores as they stand beside the pictures."""
+        if self.dice is None or self.iou is None:
+            return count(self.false_pixels, "false pixel")
+        return f"Dice {self.dice:.3f} · IoU {self.iou:.3f}"
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one trial makes of an image.
+
+    Attributes:
+        mask: the decision, drawn as the truth, as large as the image.
+        probability: RGB, dark blue (0) to yellow (1); None where only decisions were kept.
+        overlay: RGB, hits, misses and false alarms in their colours; of several classes the
+            decided ones, wrong pixels hatched.
+    """
+
+    score: Score
     mask: Array8
+    probability: Array8 | None
     overlay: Array8
 
 
@@ -57,52 +73,45 @@ class GalleryImage:
     """One validation image with its truth and what the leading trials made of it.
 
     Attributes:
-        why: the reason for which it was chosen.
+        why: the first reason for which it was chosen; `also`: the others.
         aspect: width over height of the original; all pictures here are squares.
         image: RGB, uint8 (side, side, 3).
         truth: 0 or 255, uint8 (side, side); of several classes their colours, RGB.
+        others: scores of the leading models that are not drawn.
     """
 
     row: int
     name: str
     why: str
+    also: tuple[str, ...]
     aspect: float
     image: Array8
     truth: Array8
     predictions: tuple[Prediction, ...]
+    others: tuple[Score, ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images, and a sentence for everything that could not be shown."""
+    """The images, and a sentence for everything that could not be shown.
+
+    Attributes:
+        shapes: `describe` of the truths that were read, by row; of two-class tasks.
+    """
 
     images: tuple[GalleryImage, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """A leading trial whose predictions are kept, with what it scored on each row."""
-
-    record: TrialRecord
-    rank: int
-    paths: TrialPaths
-    dice: dict[int, float | None]
-    iou: dict[int, float | None]
-    false_pixels: dict[int, int]
-
-    def has(self, row: int, data: StudyDataConfig) -> bool:
-        return row in self.dice and all(path.is_file() for path in _kept(self.paths, row, data))
+    shapes: Mapping[int, Floats] = field(default_factory=dict)
 
 
 def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
-    """Choose and draw images for the best N_TRIALS trials.
+    """Choose images by what the leading models make of them, and draw the best N_TRIALS of those.
 
     Args:
         data_root: the folder that split.csv's paths start from; None: it was not found.
     """
-    trials, notes = _leading(tables)
-    if not trials:
+    models, notes = leading_models(tables)
+    if not models:
         return Gallery((), (*notes, "No complete trial has kept its predictions."))
     if data_root is None or not data_root.is_dir():
         missing = f"The images of {tables.config.data.root} were not found, so none are shown."
@@ -110,70 +119,46 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
     if not tables.paths.split_csv.is_file():
         return Gallery((), (*notes, "split.csv is missing, so no images are shown."))
     rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
-    shared = [
-        row for row in rows.values() if all(t.has(row.row, tables.config.data) for t in trials)
-    ]
+    drawn = models[:N_TRIALS]
+    shared = [row for row in rows.values() if all(model.has(row.row) for model in drawn)]
+    shapes = dict(_shapes(tables, data_root, shared))
     images = []
-    for chosen in _choose(tables, data_root, shared, trials[0]):
+    for number, reasons in _choose(shared, shapes, models):
         try:
-            images.append(_draw(tables, data_root, rows[chosen.row], chosen, trials))
+            images.append(_draw(tables, data_root, rows[number], reasons, models))
         except (DataError, OSError) as error:
             notes.append(f"Not shown: {error}")
-    return Gallery(tuple(images), tuple(notes))
-
-
-def _leading(tables: StudyTables) -> tuple[list[_Trial], list[str]]:
-    trials: list[_Trial] = []
-    notes: list[str] = []
-    ranked = list(enumerate(ranked_records(tables), start=1))
-    own = [(rank, record) for rank, record in ranked if record.imported is None][:N_TRIALS]
-    if any(record.imported is not None for _, record in ranked[:N_TRIALS]):
-        notes.append("Imported trials came without their predictions, so the next ones are shown.")
-    for rank, record in own:
-        paths = tables.paths.trial(record.number)
-        if not paths.scores_csv.is_file() or not paths.probabilities.is_dir():
-            notes.append(f"Trial {record.number} has not kept its predictions.")
-            continue
-        scores = read_scores(paths.scores_csv)
-        metrics = per_image(scores)
-        values = {name: _by_row(scores, metrics[name]) for name in ("dice", "iou")}
-        false_pixels = dict.fromkeys(values["dice"], 0)
-        for row, fp in zip(scores.row.tolist(), scores.fp.tolist(), strict=True):
-            false_pixels[row] += fp
-        trials.append(_Trial(record, rank, paths, values["dice"], values["iou"], false_pixels))
-    return trials, notes
-
-
-def _by_row(scores: ImageScores, values: Floats) -> dict[int, float | None]:
-    """A metric of each image: the mean over the classes that its truth has, None without any."""
-    found: dict[int, list[float]] = {row: [] for row in scores.row.tolist()}
-    for row, has, value in zip(
-        scores.row.tolist(), scores.has_truth.tolist(), values.tolist(), strict=True
-    ):
-        if has:
-            found[row].append(value)
-    return {row: sum(each) / len(each) if each else None for row, each in found.items()}
-
-
-def _kept(paths: TrialPaths, row: int, data: StudyDataConfig) -> list[Path]:
-    """The pictures that the decisions of an image are read from."""
-    if data.task == "multiclass":
-        return [paths.decision(row)]
-    return [paths.probability(row, index) for index in data.scored_classes]
+    two = tables.config.data.task == "binary"
+    return Gallery(tuple(images), tuple(notes), shapes if two else {})
 
 
 def _choose(
-    tables: StudyTables, data_root: Path, rows: Sequence[SplitRow], leader: _Trial
-) -> list[Chosen]:
-    """By the leading trial's Dice; then the largest false alarm where there is nothing to find."""
-    scored = {row.row: leader.dice[row.row] for row in rows}
-    dice = {row: value for row, value in scored.items() if value is not None}
-    chosen = choose_images(dice, dict(_shapes(tables, data_root, rows)))
-    alarms = {r: leader.false_pixels[r] for r, value in scored.items() if value is None}
+    rows: Sequence[SplitRow], shapes: Mapping[int, Floats], models: Sequence[Model]
+) -> list[tuple[int, tuple[str, ...]]]:
+    """By the leader's Dice and the shapes of truths; then by what all leading models say."""
+    leader, groups = models[0], []
+    dice = {row.row: value for row in rows if (value := leader.dice[row.row]) is not None}
+    groups.append(choose_images(dice, shapes))
+    alarms = {row.row: leader.false_pixels[row.row] for row in rows if row.row not in dice}
     worst = max(alarms, key=lambda row: (alarms[row], -row), default=None)
     if worst is not None and alarms[worst] > 0:
-        chosen.append(Chosen(worst, "nothing to find: the largest false alarm"))
-    return chosen
+        groups.append([Chosen(worst, "nothing to find: the largest false alarm")])
+    if len(models) > 1:
+        common = [row.row for row in rows if all(model.has(row.row) for model in models)]
+        groups.append(disputed(dict(_disagreements(models, common)), len(models)))
+        scores = {row: [model.dice[row] for model in models] for row in common}
+        alarm = {row: [model.false_pixels[row] for model in models] for row in common}
+        groups.append(suspects(scores, alarm))
+    return gather(*groups)
+
+
+def _disagreements(models: Sequence[Model], rows: Iterable[int]) -> Iterable[tuple[int, float]]:
+    """Of each row whose pictures can be read; those that cannot are noted if they are chosen."""
+    for row in rows:
+        try:
+            yield row, disagreement([model.planes(row) for model in models])
+        except (DataError, OSError):
+            continue
 
 
 def _shapes(
@@ -202,35 +187,55 @@ def _described(truth: Array8, data: StudyDataConfig) -> Floats | None:
 
 
 def _draw(
-    tables: StudyTables, data_root: Path, row: SplitRow, chosen: Chosen, trials: Sequence[_Trial]
+    tables: StudyTables,
+    data_root: Path,
+    row: SplitRow,
+    reasons: tuple[str, ...],
+    models: Sequence[Model],
 ) -> GalleryImage:
     pair = _read_unchanged(tables, data_root, row)
     data = tables.config.data
     side = min(max(data.eval_size, _PIXELS[0]), _PIXELS[1])
     image = resize_image(as_rgb(pair.image, data.range), (side, side))
     truth = shown_at(resize_truth(pair.mask, data.eval_size, nearest=data.indexed), side, data)
-    predictions = []
-    for trial in trials:
-        shown = shown_at(read_decision(_kept(trial.paths, row.row, data), data), side, data)
-        predictions.append(
-            Prediction(
-                number=trial.record.number,
-                rank=trial.rank,
-                dice=trial.dice[row.row],
-                iou=trial.iou[row.row],
-                false_pixels=trial.false_pixels[row.row],
-                mask=flat(shown, data),
-                overlay=overlaid(image, truth, shown, data),
-            )
-        )
     return GalleryImage(
         row=row.row,
         name=row.image,
-        why=chosen.why,
+        why=reasons[0],
+        also=reasons[1:],
         aspect=pair.image.shape[1] / pair.image.shape[0],
         image=image,
         truth=flat(truth, data),
-        predictions=tuple(predictions),
+        predictions=tuple(
+            _predicted(model, row.row, image, truth, data) for model in models[:N_TRIALS]
+        ),
+        others=tuple(
+            _score(model, row.row) for model in models[N_TRIALS:] if row.row in model.dice
+        ),
+    )
+
+
+def _predicted(
+    model: Model, row: int, image: Array8, truth: Array8, data: StudyDataConfig
+) -> Prediction:
+    side = image.shape[0]
+    shown = shown_at(model.decision(row), side, data)
+    certainty = model.certainty(row)
+    return Prediction(
+        score=_score(model, row),
+        mask=flat(shown, data),
+        probability=None if certainty is None else probable(certainty, side),
+        overlay=overlaid(image, truth, shown, data),
+    )
+
+
+def _score(model: Model, row: int) -> Score:
+    return Score(
+        number=model.record.number,
+        rank=model.rank,
+        dice=model.dice[row],
+        iou=model.iou[row],
+        false_pixels=model.false_pixels[row],
     )
 
 

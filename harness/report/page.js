@@ -96,5 +96,22 @@
     button.addEventListener("click", () => copy(button));
   }
 
+  /* On paper everything is open, and figures shrink to the page: their drawings get a shape. */
+  const drawings = () => divs.flatMap((div) => [...div.querySelectorAll(".main-svg")]);
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const one of opened) one.open = true;
+    for (const svg of drawings()) {
+      const [width, height] = [svg.getAttribute("width"), svg.getAttribute("height")];
+      svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      svg.parentElement.style.setProperty("--shape", `${width} / ${height}`);
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+    for (const svg of drawings()) svg.removeAttribute("viewBox");
+  });
+
   draw();
 })();

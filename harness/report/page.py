@@ -12,10 +12,17 @@ from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
 from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
+from harness.report.answer import Line, answer_lines
+from harness.report.baseline import Against, against
+from harness.report.data_facts import data_facts
 from harness.report.embedding import as_json, figure_data, page_data, policy
-from harness.report.figures.charts import Section, sections
+from harness.report.failures import failures_sheet
+from harness.report.figures.chart import Section
+from harness.report.figures.charts import sections
 from harness.report.gallery import Gallery, build_gallery
-from harness.report.reproduction import again, beside_command, command, stamps
+from harness.report.methods import methods
+from harness.report.panels import probability_scale
+from harness.report.reproduction import again, beside_command, command, requirements, stamps
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.summary import summary_lines
 from harness.report.tables import (
@@ -26,33 +33,49 @@ from harness.report.tables import (
     write_trials_csv,
 )
 
+SCRIPTS = ("page.js", "zoom.js")
 
-def write_report(paths: StudyPaths, data_root: Path | None, *, images: bool = True) -> Path:
+
+def write_report(
+    paths: StudyPaths,
+    data_root: Path | None,
+    *,
+    images: bool = True,
+    baseline: StudyPaths | None = None,
+) -> Path:
     """Write `report.html` and `trials.csv`, each whole or not at all.
 
     Args:
         data_root: where the images of split.csv lie; None: not found, and the page says so.
         images: whether to show sample predictions.
+        baseline: a study whose leading trial the leading trial of this one is compared with.
 
     Returns:
         The path of report.html.
 
     Raises:
-        ConfigError, DataError: a file of the study is not what it should be.
+        ConfigError, DataError: a file of the study is not what it should be, or the baseline
+            cannot be compared with it; nothing is written then.
     """
     tables = load_study(paths)
+    compared = against(tables, load_study(baseline)) if baseline is not None else None
     if images:
         gallery = build_gallery(tables, data_root)
     else:
         gallery = Gallery((), ("Sample predictions were left out of this report.",))
-    page = render_page(tables, gallery)
+    page = render_page(tables, gallery, data_root, compared)
     write_trials_csv(tables, paths.trials_csv)
     files.write_text(paths.report_html, page)
     return paths.report_html
 
 
-def render_page(tables: StudyTables, gallery: Gallery) -> str:
-    """The whole page as text."""
+def render_page(
+    tables: StudyTables,
+    gallery: Gallery,
+    data_root: Path | None = None,
+    compared: Against | None = None,
+) -> str:
+    """The whole page as text; arguments as in `write_report`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = sections(tables)
     return html.render(
@@ -62,16 +85,23 @@ def render_page(tables: StudyTables, gallery: Gallery) -> str:
         objective=tables.config.objective,
         task=tables.config.data.task,
         sections=figures,
-        **_header(tables, split),
+        **_header(tables, split, compared),
         **_trials(tables),
         **_pictures(tables, gallery),
         **_study(tables, split),
+        data_facts=data_facts(tables, split, data_root, gallery.shapes),
+        methods=methods(tables, split),
         **_embedded(tables, figures),
     )
 
 
-def _header(tables: StudyTables, split: list[SplitRow]) -> dict[str, Any]:
-    return {"lines": summary_lines(tables, split), "headline": _headline(tables)}
+def _header(tables: StudyTables, split: list[SplitRow], compared: Against | None) -> dict[str, Any]:
+    beside = [] if compared is None else [Line("Baseline", compared.sentence)]
+    return {
+        "headline": _headline(tables),
+        "answer": answer_lines(tables, split),
+        "lines": [*summary_lines(tables, split), *beside],
+    }
 
 
 def _trials(tables: StudyTables) -> dict[str, Any]:
@@ -82,6 +112,7 @@ def _trials(tables: StudyTables) -> dict[str, Any]:
         "pruned": unranked_sheet(tables, "pruned"),
         "running": unranked_sheet(tables, "running"),
         "failed": failed_sheet(tables),
+        "failures": failures_sheet(tables),
         "classes": class_sheet(tables),
         "best": best_configuration(tables),
         "best_number": ranked[0].number if ranked else None,
@@ -92,7 +123,8 @@ def _pictures(tables: StudyTables, gallery: Gallery) -> dict[str, Any]:
     return {
         "gallery": gallery,
         "overlay_text": _overlay_text(tables.config.data),
-        "legend": {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in _legend(tables)},
+        "legend": {name: _hex(rgb) for name, rgb in _legend(tables)},
+        "scale": [_hex(rgb) for rgb in probability_scale()],
     }
 
 
@@ -101,6 +133,7 @@ def _study(tables: StudyTables, split: list[SplitRow]) -> dict[str, Any]:
     return {
         "definition": _definition(tables, split),
         "stamps": stamps(tables),
+        "requirements": requirements(tables),
         "study_yaml": tables.paths.study_yaml.read_text(encoding="utf-8"),
         "space_yaml": _text(tables.paths.space_yaml),
         "command": command(tables),
@@ -111,7 +144,7 @@ def _study(tables: StudyTables, split: list[SplitRow]) -> dict[str, Any]:
 
 def _embedded(tables: StudyTables, figures: list[Section]) -> dict[str, Any]:
     """The scripts of the page and their data."""
-    scripts = [get_plotlyjs(), html.part("harness.report", "page.js")]
+    scripts = [get_plotlyjs(), *(html.part("harness.report", name) for name in SCRIPTS)]
     return {
         "policy": policy(scripts),
         "scripts": scripts,
@@ -133,10 +166,14 @@ def _legend(tables: StudyTables) -> list[tuple[str, Colour]]:
     return [*meanings, ("does not count", VOID_COLOUR)] if data.has_void else meanings
 
 
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def _overlay_text(data: StudyDataConfig) -> str:
     if data.task == "binary":
-        return "Hits, misses and false alarms"
-    return "Classes, wrong pixels hatched,"
+        return "hits, misses and false alarms"
+    return "classes, wrong pixels hatched,"
 
 
 def _headline(tables: StudyTables) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from harness import files, strict_yaml
 from harness.paths import RatesPaths
-from harness.report.figures.rates import Point, draw_rates, rates_page
+from harness.report.figures.alone import figure_page
+from harness.report.figures.rates import Point, draw_rates
 
 COLUMNS = ("step", "lr", "loss", "smoothed")
 
@@ -27,7 +28,7 @@ def write_rates(
     """
     files.write_text(paths.config_yaml, strict_yaml.dump(dict(settings)))
     files.write_text(paths.points_csv, points_csv(points))
-    page = rates_page("Learning-rate range test", facts, draw_rates(points, marks))
+    page = figure_page("Learning-rate range test", facts, draw_rates(points, marks))
     files.write_text(paths.page, page)
 
 

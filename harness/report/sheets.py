@@ -1,5 +1,6 @@
 """The tables of the page: cells know what to show, what to sort by, what is exact."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from harness.records import TrialRecord
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import duration, short, text_of
 from harness.training.metrics import read_scores
+
+MOST_ROWS = 100  # of a table: more are in trials.csv
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of trials."""
+    """A table of trials; `note` says which of them it shows where it does not show all.
+
+    Attributes:
+        total: how many there are.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    total: int = 0
+    note: str = ""
 
 
 _ABSENT = Cell("–", "", "not in force")
@@ -43,8 +52,9 @@ _UNKNOWN = Cell("", "", "not recorded")
 
 
 def ranking_sheet(tables: StudyTables) -> Sheet:
-    """Complete trials, best first."""
-    ranked = ranked_records(tables)
+    """Complete trials, best first, the first MOST_ROWS of them."""
+    every = ranked_records(tables)
+    ranked = every[:MOST_ROWS]
     quality = _quality_keys(tables, ranked)
     costs = [key for key in _COSTS if any(key in record.costs for record in ranked)]
     columns = [
@@ -72,12 +82,18 @@ def ranking_sheet(tables: StudyTables) -> Sheet:
         )
         for rank, record in enumerate(ranked, start=1)
     ]
-    return Sheet(tuple(columns), tuple(rows))
+    return _sheet(columns, rows, "best", len(every))
 
 
 def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
-    """Trials that are pruned or running, in order of number, with how far they came."""
-    some = [record for record in tables.records if record.state == state]
+    """Trials that are pruned or running, in order of number, with how far they came.
+
+    Of more than MOST_ROWS those with the best values.
+    """
+    every = [record for record in tables.records if record.state == state]
+    sign = 1.0 if tables.minimized else -1.0
+    best = sorted(every, key=lambda one: math.inf if one.value is None else sign * one.value)
+    some = sorted(best[:MOST_ROWS], key=lambda one: one.number)
     done = tables.trials.set_index("number")["epochs_done"].to_dict()
     columns = [
         _TRIAL,
@@ -98,12 +114,13 @@ def unranked_sheet(tables: StudyTables, state: str) -> Sheet:
         )
         for record in some
     ]
-    return Sheet(tuple(columns), tuple(rows))
+    return _sheet(columns, rows, "best", len(every))
 
 
 def failed_sheet(tables: StudyTables) -> Sheet:
-    """Failed trials with cause and message."""
-    failed = [record for record in tables.records if record.state == "failed"]
+    """Failed trials with cause and message, the last MOST_ROWS of them."""
+    every = [record for record in tables.records if record.state == "failed"]
+    failed = every[-MOST_ROWS:]
     columns = [
         _TRIAL,
         Column("cause", "sorted by what has to change", ""),
@@ -117,7 +134,7 @@ def failed_sheet(tables: StudyTables) -> Sheet:
             cause, message = record.failure.cause, record.failure.message
         texts = (Cell(cause, cause), Cell(short(message, 300), message, short(message, 2000)))
         rows.append((_whole(record.number), *texts, *_parameter_cells(tables, record)))
-    return Sheet(tuple(columns), tuple(rows))
+    return _sheet(columns, rows, "last", len(every))
 
 
 def class_sheet(tables: StudyTables, n_trials: int = 3) -> Sheet:
@@ -158,6 +175,15 @@ def _images_having(tables: StudyTables, record: TrialRecord) -> dict[int, int] |
         return None
     scores = read_scores(path)
     return Counter(scores.class_index[scores.has_truth].tolist())
+
+
+def _sheet(
+    columns: Sequence[Column], rows: Sequence[tuple[Cell, ...]], which: str, total: int
+) -> Sheet:
+    note = ""
+    if total > len(rows):
+        note = f"The {which} {len(rows)} of {total} are shown; all are in trials.csv."
+    return Sheet(tuple(columns), tuple(rows), total, note)
 
 
 _TRIAL = Column("trial", "number of the trial: studies/<name>/trials/<number>")

@@ -2,15 +2,12 @@
 
 import csv
 import io
-import json
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 
 from harness import files, strict_yaml
@@ -21,7 +18,6 @@ from harness.records import TrialRecord, read_records
 from harness.report.frames import epochs_frame, trials_frame
 from harness.settings import flatten
 
-MIN_IMPORTANCE_TRIALS = 5
 # A spreadsheet runs cells that begin so as formulas; tab and return are stripped before it looks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -116,36 +112,6 @@ def of_state(tables: StudyTables, state: str) -> pd.DataFrame:
     return tables.trials[tables.trials["state"] == state].reset_index(drop=True)
 
 
-def importances(tables: StudyTables) -> dict[str, float]:
-    """The share of each parameter in reaching the best trials, largest first; shares add up to 1.
-
-    Returns:
-        {} with fewer than MIN_IMPORTANCE_TRIALS complete trials, and where nothing can be told.
-    Source:
-        PED-ANOVA: Watanabe et al. 2023, arXiv:2304.10255; conditional parameters: arXiv:2601.20800.
-    """
-    complete = ranked_records(tables)
-    # to a parameter that never varied the method still gives a share, from its smoothing alone
-    varied = [key for key in tables.parameters if _varied(key, complete)]
-    if len(complete) < MIN_IMPORTANCE_TRIALS or not varied:
-        return {}
-    # The method wants five trials among "the best" (Optuna's documentation); a tenth of a small
-    # study has fewer, and above a half "the best" would mean little.
-    quantile = min(0.5, max(0.1, 5 / len(complete)))
-    study = _in_memory(tables, complete)
-    with warnings.catch_warnings():
-        # it warns of small branches and of its own normalize=False: both are dealt with here
-        warnings.simplefilter("ignore")
-        raw = optuna.importance.get_param_importances(
-            study,
-            evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile),
-            params=varied,
-            normalize=False,  # Optuna turns "all zero" into equal shares, which says what is not so
-        )
-    total = math.fsum(raw.values())
-    return {key: share / total for key, share in raw.items()} if total > 0 else {}
-
-
 def best_configuration(tables: StudyTables) -> str:
     """The leading trial's whole configuration as `fixed:` of a search space; "" if there is none.
 
@@ -173,7 +139,12 @@ def best_configuration(tables: StudyTables) -> str:
 
 
 def write_trials_csv(tables: StudyTables, path: Path) -> None:
-    """Write `trials.csv`: the columns of `trials`, one row per trial.
+    """Write `trials.csv`, as `trials_csv` gives it."""
+    files.write_text(path, trials_csv(tables))
+
+
+def trials_csv(tables: StudyTables) -> str:
+    """The columns of `trials`, one row per trial.
 
     Floats are written so that reading them gives the same float64. A parameter that is null is
     `None`, one that was not in force is empty. Text that a spreadsheet would run as a formula gets
@@ -184,7 +155,7 @@ def write_trials_csv(tables: StudyTables, path: Path) -> None:
     writer.writerow([_cell(column) for column in tables.trials.columns])
     for row in tables.trials.astype(object).itertuples(index=False, name=None):
         writer.writerow([_cell(value) for value in row])
-    files.write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def _cell(value: Any) -> str:
@@ -196,35 +167,6 @@ def _cell(value: Any) -> str:
         return repr(float(value))
     text = str(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
-
-
-def _varied(key: str, records: list[TrialRecord]) -> bool:
-    return len({json.dumps(record.params[key]) for record in records if key in record.params}) > 1
-
-
-def _in_memory(tables: StudyTables, records: list[TrialRecord]) -> optuna.Study:
-    """An Optuna study with these complete trials, rebuilt without any database."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the study on stderr
-    try:
-        study = optuna.create_study(direction=tables.config.objective.direction)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    for record in records:
-        try:
-            trial = optuna.trial.create_trial(
-                value=record.value,
-                params=dict(record.params),
-                distributions={
-                    key: optuna.distributions.json_to_distribution(json.dumps(value))
-                    for key, value in record.distributions.items()
-                },
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            place = tables.paths.trial(record.number).trial_json
-            raise ConfigError(f"{place}: parameters and distributions disagree: {error}") from error
-        study.add_trial(trial)
-    return study
 
 
 def trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Values as people read them, the same in tables, figures and sentences."""
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -30,3 +31,18 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def among(texts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    every = list(texts)
+    return " and ".join(part for part in (", ".join(every[:-1]), *every[-1:]) if part)
+
+
+def span(values: Iterable[Any]) -> str:
+    """The range of numbers, `3 to 5`, or the one value; other values are listed; "" of none."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
+        ends = dict.fromkeys([text_of(min(known)), text_of(max(known))])
+        return " to ".join(ends)
+    return among(dict.fromkeys(text_of(value) for value in known))

@@ -121,6 +121,9 @@ def check_augments(definition: Definition, workspace: Workspace, paths: StudyPat
 
 def values_of(definition: Definition, key: str) -> list[Any]:
     """Every value a key can take in this study."""
+    listed = [row[key] for row in definition.space.rows if key in row]
+    if listed:
+        return [value for i, value in enumerate(listed) if value not in listed[:i]]
     for parameter in definition.space.parameters:
         if parameter.key == key:
             if isinstance(parameter, Choice):

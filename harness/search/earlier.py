@@ -29,6 +29,15 @@ def open_earlier(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyConfig]
     return earlier, StudyConfig.from_mapping(value, place=place, any_part=True)
 
 
+def read_config(paths: StudyPaths) -> StudyConfig:
+    """The recorded definition of a study. Raises ConfigError where it is not one."""
+    place = str(paths.study_yaml)
+    value = strict_yaml.load(paths.study_yaml.read_text(encoding="utf-8"), place=place).value
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: must be a mapping")
+    return StudyConfig.from_mapping(value, place=place, any_part=True)
+
+
 def check_begun_or_written(paths: StudyPaths) -> None:
     """Raises ConfigError where a study that was named has no study.yaml; it tells the nearest."""
     if not paths.study_yaml.is_file():

@@ -45,5 +45,10 @@ def _facts(paths: StudyPaths, definition: Definition) -> dict[str, Any]:
     facts = definition.config.definition()
     del facts["data"]["root"]
     named = [paths.split_csv, *sorted(paths.augments.glob("*"))]
+    if paths.confirms:  # its rows may become more; those that are trained are compared elsewhere
+        named += sorted(paths.root.glob("split-*.csv"))
+        space: dict[str, Any] = {}
+    else:
+        space = definition.recorded.as_dict()
     hashes = {path.name: files.sha256(path) for path in named if path.is_file()}
-    return facts | {"space_yaml": definition.recorded.as_dict(), "files": hashes}
+    return facts | {"space_yaml": space, "files": hashes}

@@ -103,7 +103,7 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     listed = len(definition.space.rows)
     trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
     tracker = _tracker(request, paths, definition)
-    slots = _slots(request)
+    slots = slots_of(request)
     device = pick_device(slots[0].device)
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
@@ -111,14 +111,14 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     augments = check_augments(definition, request.workspace, paths)
     precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
     progress.stage(
-        f"study {paths.name} · data {source} · device {_device_line(device)}, "
-        f"{' or '.join(precisions)}{_slots_line(slots)} · workspace {request.workspace.root}"
+        f"study {paths.name} · data {source} · device {device_line(device)}, "
+        f"{' or '.join(precisions)}{slots_line(slots)} · workspace {request.workspace.root}"
     )
     split = take_split(
         request.workspace, paths, definition, source, progress, skip_bad=request.skip_bad
     )
-    progress.stage(_split_line(split))
-    refuse = _preflight(definition, split, paths, trials, len(slots), progress, request.space)
+    progress.stage(split_line(split))
+    refuse = preflighted(definition, split, paths, trials, len(slots), progress, request.space)
     definition = _with_imports(request, paths, definition, split, augments, progress)
     with leading(paths):
         if not definition.begun:
@@ -141,7 +141,7 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
     return paths
 
 
-def _preflight(
+def preflighted(
     definition: Definition,
     split: Sequence[SplitRow],
     paths: StudyPaths,
@@ -159,7 +159,7 @@ def _preflight(
     most = max((entry.verdict.parameters or 0 for entry in table.possible), default=0)
     n_val = sum(row.role == "val" for row in split)
     check_room(paths, needed_bytes(definition.config, most, n_val, n_slots))
-    where = f"--space {space}" if isinstance(space, str) else f"--study {paths.name}"
+    where = f"--space {space}" if isinstance(space, str) else f"--study {paths.study.name}"
     shown = f": harness check {where} shows them" if table.impossible else ""
     progress.stage(f"{table.line()}{shown}")
     ensure_weights(wanted_weights(table))
@@ -224,17 +224,20 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _split_line(split: Sequence[SplitRow]) -> str:
+def split_line(split: Sequence[SplitRow]) -> str:
+    """How many images each role has."""
     count = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
     return f"split {', '.join(f'{n} {role}' for role, n in count.items())} images"
 
 
-def _device_line(device: torch.device) -> str:
+def device_line(device: torch.device) -> str:
+    """The device, and on a CPU its threads."""
     threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
     return f"{describe(device)}{threads}"
 
 
-def _slots(request: Request) -> tuple[Slot, ...]:
+def slots_of(request: Request) -> tuple[Slot, ...]:
+    """Where trials are to run at once."""
     return plan_slots(
         device=request.device,
         gpus=request.gpus,
@@ -245,7 +248,8 @@ def _slots(request: Request) -> tuple[Slot, ...]:
     )
 
 
-def _slots_line(slots: Sequence[Slot]) -> str:
+def slots_line(slots: Sequence[Slot]) -> str:
+    """How many workers there are, and where; "" for one."""
     if len(slots) == 1:
         return ""
     gpus = dict.fromkeys(slot.environment[VISIBLE] for slot in slots if VISIBLE in slot.environment)

@@ -21,6 +21,25 @@ class Best:
     own: bool = True
 
 
+@dataclass(frozen=True)
+class Champion:
+    """The confirming trial whose weights are offered, and what was found.
+
+    Attributes:
+        number: of the trial in the confirmation.
+        confirms: of the trial in the search that has its configuration.
+        sentence: what the comparison says.
+        numbers: by metric, e.g. `confirm/mean`.
+        moment: UTC, ISO 8601: when the last of the confirming trials ended.
+    """
+
+    number: int
+    confirms: int
+    sentence: str
+    numbers: dict[str, float]
+    moment: str | None
+
+
 def label_tags(labels: dict[str, str]) -> dict[str, str]:
     """Labels as tags of MLflow, whose keys have few signs and some 250 letters."""
     return {

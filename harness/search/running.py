@@ -42,6 +42,7 @@ class Begun:
         refuse: why a combination must not be drawn although the space allows it, or None.
         stops: what may end it early.
         tracker: the MLflow store that mirrors it.
+        more_splits: further ones that its trials are trained on, where it has folds.
     """
 
     workspace: Workspace
@@ -53,6 +54,7 @@ class Begun:
     refuse: Refuse
     stops: Stops
     tracker: Tracker
+    more_splits: Sequence[Sequence[SplitRow]] = ()
 
 
 def run_trials(begun: Begun, progress: Progress) -> None:
@@ -94,7 +96,8 @@ def run_trials(begun: Begun, progress: Progress) -> None:
             mirror.check()
         if done < begun.trials:
             root = begun.place.data_root
-            fill_caches(begun.definition, begun.workspace, root, begun.split, progress)
+            for split in (begun.split, *begun.more_splits):
+                fill_caches(begun.definition, begun.workspace, root, split, progress)
         stop = _until_stopped(begun, controller, executor, mirror, progress)
     if stop is not None:
         progress.stage(f"{controller.finished()} of {begun.trials} trials are finished")

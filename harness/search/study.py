@@ -68,6 +68,17 @@ def open_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.St
     return study
 
 
+def forget_study(database: Path, name: str) -> bool:
+    """Remove the Optuna study of that name, whose folder is gone; whether there was one."""
+    if not database.exists():
+        return False
+    storage = open_storage(database)
+    if name not in optuna.get_all_study_names(storage):
+        return False
+    optuna.delete_study(study_name=name, storage=storage)
+    return True
+
+
 def own_trials(
     study: optuna.Study, states: tuple[TrialState, ...] | None = None
 ) -> list[FrozenTrial]:

@@ -109,7 +109,7 @@ class TrialDesk:
             objective=study.objective,
             trial_dir=self.place.paths.trial(running.record.number).root,
             data_root=self.place.data_root,
-            split_csv=self.place.paths.split_csv,
+            split_csv=self.place.paths.split_of(running.record.labels),
             cache=self.place.cache,
             augments=self.place.paths.augments,
             parts=None if study.parts is None else self.place.paths.parts(study.parts.file),

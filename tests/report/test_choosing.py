@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.report.choosing import Chosen, choose_images, describe, farthest
+from harness.report.choosing import Chosen, choose_images, describe, farthest, gather
 
 
 def test_worst_median_and_best_by_dice() -> None:
@@ -74,3 +74,8 @@ def test_describe_tells_corner_from_centre() -> None:
 
 def test_describe_an_empty_mask_is_nothing() -> None:
     assert describe(np.zeros((8, 8), np.uint8)) is None
+
+
+def test_an_image_chosen_twice_is_shown_once_with_both_reasons() -> None:
+    first, second = [Chosen(3, "worst"), Chosen(5, "best")], [Chosen(3, "suspect")]
+    assert gather(first, second) == [(3, ("worst", "suspect")), (5, ("best",))]

@@ -6,6 +6,7 @@ import pytest
 
 from harness import files
 from harness.data.overlay import COLOURS
+from harness.data.resize import resize_truth
 from harness.data.splits import SplitRow, write_split
 from harness.errors import DataError
 from harness.report.gallery import build_gallery
@@ -20,8 +21,9 @@ def test_the_same_images_for_the_best_three_trials(tables: StudyTables, shared: 
     whys = [item.why for item in gallery.images]
     assert whys == ["worst", "worst", "median", "best", *["for variety of shape and size"] * 4]
     for item in gallery.images:
-        assert [p.number for p in item.predictions] == [3, 4, 6]
-        assert [p.rank for p in item.predictions] == [1, 2, 3]
+        assert [p.score.number for p in item.predictions] == [3, 4, 6]
+        assert [p.score.rank for p in item.predictions] == [1, 2, 3]
+        assert [score.number for score in item.others] == [0, 1]
     assert len({item.row for item in gallery.images}) == 8
 
 
@@ -29,7 +31,7 @@ def test_scores_are_those_of_scores_csv(tables: StudyTables, shared: Builder) ->
     scores = read_scores(shared.paths.trial(4).scores_csv)
     dice = dict(zip(scores.row.tolist(), per_image(scores)["dice"].tolist(), strict=True))
     for item in build_gallery(tables, shared.data_root).images:
-        assert item.predictions[1].dice == dice[item.row]
+        assert item.predictions[1].score.dice == dice[item.row]
 
 
 def test_images_are_ordered_by_the_dice_of_the_leading_trial(
@@ -63,6 +65,60 @@ def test_overlay_and_masks_show_what_was_decided(study: Builder) -> None:
     for name, region in {"miss": truth & ~said, "false alarm": said & ~truth}.items():
         found = {tuple(int(v) for v in colour) for colour in prediction.overlay[region]}
         assert COLOURS[name] in found
+
+
+def test_probabilities_are_shown_from_dark_blue_to_yellow(study: Builder) -> None:
+    """Left half 0, right half 255: the ends of Cividis as matplotlib publishes it."""
+    study.trial(0, [0.5], skill=1.0)
+    half = np.zeros((study.eval_size, study.eval_size), np.uint8)
+    half[:, 16:] = 255
+    for row in study.rows[1:-1]:
+        cv2.imwrite(str(study.paths.trial(0).probability(row.row, 1)), half)
+    probability = (
+        build_gallery(load_study(study.paths), study.data_root).images[0].predictions[0].probability
+    )
+    assert probability is not None and probability.shape == (320, 320, 3)
+    np.testing.assert_allclose(probability[0, 0], [0, 34, 78], atol=3)
+    np.testing.assert_allclose(probability[0, -1], [254, 232, 56], atol=3)
+
+
+def two_halves(study: Builder, number: int, columns: slice) -> None:
+    """A trial that decides for these columns of every validation image, with its true sums."""
+    study.trial(number, [0.5 + 0.01 * number], skill=0.5)
+    paths, entries = study.paths.trial(number), []
+    said = np.zeros((study.eval_size, study.eval_size), bool)
+    said[:, columns] = True
+    for row in study.rows[1:-1]:
+        grey = cv2.imread(str(study.data_root / row.mask), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None
+        y = resize_truth((grey > 127).astype(np.uint8), study.eval_size).astype(bool)
+        cv2.imwrite(str(paths.probability(row.row, 1)), 255 * said.astype(np.uint8))
+        counts = [int(both.sum()) for both in (said & y, said & ~y, ~said & y, ~said & ~y)]
+        sums = (float(counts[0]), float(said.sum()), float(y.sum()))
+        entries.append((row.row, row.image, 1, *sums, *counts))
+    write_scores(paths.scores_csv, from_entries(entries))
+
+
+def test_images_that_models_dispute_and_that_all_get_wrong_are_shown(study: Builder) -> None:
+    """Left half against all: IoU 1/2 everywhere; against the two last columns all is wrong."""
+    two_halves(study, 0, slice(0, 16))
+    two_halves(study, 1, slice(0, 32))
+    reasons = [
+        why
+        for item in build_gallery(load_study(study.paths), study.data_root).images
+        for why in (item.why, *item.also)
+    ]
+    disputed = [why for why in reasons if "disagree" in why]
+    assert disputed == ["the 2 leading models disagree: mean 1 − IoU between them 0.50"] * 2
+    two_halves(study, 0, slice(30, 32))
+    two_halves(study, 1, slice(31, 32))
+    images = build_gallery(load_study(study.paths), study.data_root).images
+    wrong = [item for item in images if "all 2 models get it wrong" in (item.why, *item.also)[-1]]
+    assert len(wrong) == 3
+    best = max(p.score.dice or 0 for p in wrong[0].predictions)
+    assert (wrong[0].why, *wrong[0].also)[-1] == (
+        f"suspect label: all 2 models get it wrong, the best with Dice {best:.2f}"
+    )
 
 
 def test_test_images_are_never_opened(study: Builder) -> None:
@@ -111,7 +167,7 @@ def test_trials_that_kept_nothing_are_said(study: Builder) -> None:
     study.trial(1, [0.4])
     gallery = build_gallery(load_study(study.paths), study.data_root)
     assert gallery.notes == ("Trial 1 has not kept its predictions.",)
-    assert [p.number for p in gallery.images[0].predictions] == [0]
+    assert [p.score.number for p in gallery.images[0].predictions] == [0]
 
 
 def test_a_study_without_a_complete_trial_says_so(study: Builder) -> None:
@@ -145,7 +201,8 @@ def test_the_largest_false_alarm_is_shown_where_nothing_is_to_be_found(study: Bu
         item.row: item for item in build_gallery(load_study(study.paths), study.data_root).images
     }
     assert shown[4].why == "nothing to find: the largest false alarm"
-    assert shown[4].predictions[0].dice is None and shown[4].predictions[0].false_pixels == 9
+    score = shown[4].predictions[0].score
+    assert score.dice is None and score.false_pixels == 9 and score.text == "9 false pixels"
     assert 2 not in shown
 
 

@@ -75,23 +75,31 @@ def test_the_page_has_every_part(page: Page) -> None:
     anchors = [attributes["id"] for attributes in page.of("section")]
     assert anchors == [
         "leaderboard",
+        "failures",
         "configuration",
         "history",
+        "effort",
         "curves",
         "importances",
+        "budget",
         "parallel",
         "slices",
+        "contour",
         "cost",
+        "strata",
         "gallery",
+        "data",
         "study",
+        "methods",
+        "reproduction",
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]
-    assert links == [f"#{anchor}" for anchor in anchors]
-    assert len(page.of("table")) == 3  # complete, pruned, failed
+    assert links == ["#main", *(f"#{anchor}" for anchor in anchors)]
+    assert len(page.of("table")) == 5  # complete, pruned, causes, failed, roles
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
-    assert places == [str(i) for i in range(n_figures)] and n_figures == 15
-    assert len(page.of("img")) == 8 * (2 + 3 * 2)
+    assert places == [str(i) for i in range(n_figures)] and n_figures == 20
+    assert len(page.of("img")) == 8 * (2 + 3 * 3)
 
 
 def test_nothing_is_fetched_and_only_known_scripts_run(page: Page) -> None:
@@ -103,7 +111,7 @@ def test_nothing_is_fetched_and_only_known_scripts_run(page: Page) -> None:
         for text, attributes in zip(page.scripts, page.of("script"), strict=True)
         if attributes.get("type") != "application/json"
     ]
-    assert len(run) == 2
+    assert len(run) == 3
     for text in run:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
@@ -136,7 +144,7 @@ def test_hostile_texts_stay_text(tmp_path: Path) -> None:
         )
     study.trial(5, [], state="failed", failure=Failure(cause=HOSTILE, message=HOSTILE))
     page = Page(write_report(study.paths, None))
-    assert len(page.of("script")) == 4 and page.of("img") == []
+    assert len(page.of("script")) == 5 and page.of("img") == []
     assert page.text.count("alert(1)") > 8 and "{{ 7 * 7 }}" in page.text
     drawn = json.dumps(page.json("harness-figures"))
     assert "<script" not in drawn and "<img" not in drawn and "&lt;script&gt;" in drawn
@@ -178,7 +186,7 @@ def test_the_command_repeats_the_study(tmp_path: Path) -> None:
     match = re.search(r'<pre id="command"[^>]*>(.*?)</pre>', text)
     assert match is not None and html.unescape(match[1]) == (
         "harness run --study tiny-again --space studies/tiny/space.yaml --data 'my data' "
-        "--trials 8 --sampler tpe --pruner median --seed 7 "
+        "--trials 8 --sampler tpe --pruner median --seed 7 --device cpu "
         "--set 'data.image_size=[32, 48]' --set model.encoder_weights=null"
     )
 

@@ -1,9 +1,7 @@
 import csv
-import json
 import math
 from pathlib import Path
 
-import optuna
 import pytest
 
 from harness import strict_yaml
@@ -14,7 +12,6 @@ from harness.records import Failure
 from harness.report.tables import (
     StudyTables,
     best_configuration,
-    importances,
     leaderboard,
     load_study,
     of_state,
@@ -72,7 +69,7 @@ def test_load_study_names_a_damaged_epoch_log(study: Builder, line: str) -> None
 def test_load_study_without_trials_has_the_columns_and_no_rows(study: Builder) -> None:
     tables = load_study(study.paths)
     assert tables.trials.empty and {"number", "state", "value"} <= set(tables.trials.columns)
-    assert leaderboard(tables).empty and importances(tables) == {}
+    assert leaderboard(tables).empty
     assert best_configuration(tables) == ""
 
 
@@ -104,55 +101,6 @@ def test_leaderboard_leaves_out_values_that_are_no_numbers(study: Builder) -> No
     path = study.paths.trial(1).trial_json
     path.write_text(path.read_text().replace('"value": 0.4', '"value": -Infinity'))
     assert list(leaderboard(load_study(study.paths))["number"]) == [0]
-
-
-def many(study: Builder, n: int, sign: float = 1.0) -> StudyTables:
-    """n trials whose value follows the learning rate alone."""
-    for i in range(n):
-        rate, share = 10 ** (-5 + 3 * i / (n - 1)), (i * 7 % n) / n
-        loss = 0.5 + sign * (0.4 * i / (n - 1) - 0.2)
-        study.trial(i, [loss], {"optim.lr": rate, "loss.dice": share})
-    return load_study(study.paths)
-
-
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_importances_name_the_parameter_that_decides(study: Builder, sign: float) -> None:
-    shares = importances(many(study, 24, sign))
-    assert list(shares) == ["optim.lr", "loss.dice"]
-    assert shares["optim.lr"] > 0.8 and math.fsum(shares.values()) == pytest.approx(1.0)
-
-
-def test_importances_equal_those_of_an_optuna_study_with_the_same_trials(study: Builder) -> None:
-    tables = many(study, 60)  # from 50 trials on, the best tenth is Optuna's own choice
-    other = optuna.create_study()
-    for record in tables.records:
-        other.enqueue_trial(record.params)
-        trial = other.ask()
-        trial.suggest_float("optim.lr", 1e-5, 1e-2, log=True)
-        trial.suggest_float("loss.dice", 0, 1)
-        other.tell(trial, record.value)
-    expected = optuna.importance.get_param_importances(other)
-    assert importances(tables) == pytest.approx(expected)
-
-
-def test_importances_say_nothing_about_too_few_trials(study: Builder) -> None:
-    assert importances(many(study, 4)) == {}
-
-
-def test_importances_say_nothing_where_all_trials_are_alike(study: Builder) -> None:
-    for number in range(8):
-        study.trial(number, [0.1 * number], {"model.encoder_depth": 4, "optim.lr": 1e-3})
-    assert importances(load_study(study.paths)) == {}
-
-
-def test_importances_name_the_trial_whose_record_disagrees_with_itself(study: Builder) -> None:
-    many(study, 6)
-    path = study.paths.trial(2).trial_json
-    record = json.loads(path.read_text())
-    record["params"]["optim.lr"] = "fast"
-    path.write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match=r"0002.trial\.json: parameters and distributions"):
-        importances(load_study(study.paths))
 
 
 def test_best_configuration_can_be_pasted_into_a_space(tables: StudyTables) -> None:

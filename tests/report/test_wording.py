@@ -1,6 +1,6 @@
 import pytest
 
-from harness.report.wording import count, duration, short, text_of
+from harness.report.wording import among, count, duration, short, span, text_of
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,26 @@ def test_short_keeps_what_fits_and_marks_the_cut() -> None:
 
 def test_count_knows_one() -> None:
     assert (count(1, "image"), count(0, "image")) == ("1 image", "0 images")
+
+
+@pytest.mark.parametrize(
+    ("texts", "text"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_among(texts: list[str], text: str) -> None:
+    assert among(texts) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([5, 3, 4], "3 to 5"),
+        ([1e-3, 1e-5], "1e-05 to 0.001"),
+        ([8, 8, None], "8"),
+        (["b", "a", "b"], "b and a"),
+        ([True, False], "true and false"),
+        ([None], ""),
+    ],
+)
+def test_span(values: list[object], text: str) -> None:
+    assert span(values) == text

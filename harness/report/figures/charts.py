@@ -1,176 +1,146 @@
 """All figures of a report, by section, each with the sentence that stands where one is empty."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import plotly.graph_objects as go
-
-from harness.report.figures.cost import SYMBOLS, cost_rows, draw_cost, groups_of, look_of
+from harness.report.figures.budget import budget_section
+from harness.report.figures.chart import Chart, Mark, Section, section
+from harness.report.figures.contour import contour_section
+from harness.report.figures.cost import (
+    SYMBOLS,
+    CostRow,
+    cost_rows,
+    draw_cost,
+    front,
+    groups_of,
+    look_of,
+    named,
+)
 from harness.report.figures.curves import curve_rows, draw_curves
 from harness.report.figures.history import draw_history, history_rows
-from harness.report.figures.importances import draw_importances, importance_rows
+from harness.report.figures.importances import importance_section
 from harness.report.figures.parallel import AXIS_PX, draw_parallel, parallel_rows
+from harness.report.figures.savings import effort_section
 from harness.report.figures.slices import draw_slice, slice_rows
+from harness.report.figures.strata import strata_section
 from harness.report.figures.style import Objective
-from harness.report.tables import MIN_IMPORTANCE_TRIALS, StudyTables, of_state, ranked_records
-
-FEW = 20  # complete trials below which importances are a hint at most
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure and what it shows in words, for those who cannot see it."""
-
-    label: str
-    figure: go.Figure
-    min_width_px: int | None = None
-
-
-@dataclass(frozen=True)
-class Mark:
-    """An entry of a legend that several figures share."""
-
-    name: str
-    symbol: str
-    colour: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """Figures that belong together.
-
-    Attributes:
-        layout: `one` below the other, `small` ones side by side, `wide` scrolls on a phone.
-        empty: why there is no figure; "" where there is one.
-    """
-
-    anchor: str
-    title: str
-    caption: str
-    charts: tuple[Chart, ...]
-    layout: str
-    empty: str
-    legend: tuple[Mark, ...] = ()
+from harness.report.importance import importances
+from harness.report.shown import Shown, only, shown_curves, shown_trials
+from harness.report.tables import StudyTables, of_state
 
 
 def sections(tables: StudyTables) -> list[Section]:
     """Every section in the order of the page."""
-    settings = tables.config.objective
-    objective = Objective(settings.metric, settings.direction == "minimize", settings.is_ours)
+    objective = Objective.of(tables.config)
+    shown, overall = shown_trials(tables), importances(tables)
     return [
-        _history(tables, objective),
+        _history(tables, objective, shown),
+        effort_section(tables, objective, shown),
         _curves(tables, objective),
-        _importances(tables),
-        _parallel(tables, objective),
-        _slices(tables, objective),
-        _costs(tables, objective),
+        importance_section(tables, overall),
+        budget_section(tables, objective),
+        _parallel(tables, objective, shown),
+        _slices(tables, objective, shown),
+        contour_section(tables, objective, shown, overall),
+        _costs(tables, objective, shown),
+        strata_section(tables),
     ]
 
 
-def _section(
-    anchor: str, title: str, caption: str, charts: Sequence[Chart], empty: str, layout: str = "one"
-) -> Section:
-    return Section(anchor, title, caption, tuple(charts), layout, "" if charts else empty)
-
-
-def _history(tables: StudyTables, objective: Objective) -> Section:
+def _history(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     rows = history_rows(tables)
     drawn = any(row.value is not None for row in rows)
     label = f"{objective.metric} of {len(rows)} trials in order, with the best so far"
     n_failed = len(of_state(tables, "failed"))
-    return _section(
+    return section(
         "history",
         "Optimisation history",
         "Each point is a trial at its best epoch, the line the best complete trial so far. Crosses "
         "are pruned trials: they were stopped early and are not comparable."
-        + (f" Failed trials: {n_failed}." if n_failed else ""),
-        [Chart(label, draw_history(rows, objective))] if drawn else [],
+        + (f" Failed trials: {n_failed}. " if n_failed else " ")
+        + shown.note,
+        [Chart(label, draw_history(rows, objective, shown.numbers))] if drawn else [],
         "No trial has finished an epoch yet.",
     )
 
 
 def _curves(tables: StudyTables, objective: Objective) -> Section:
+    shown = shown_curves(tables)
+    some = only(tables, shown)
     charts = []
     titles = {objective.metric: objective.title, "train/loss": "train/loss (weighted parts)"}
     for metric, title in titles.items():
-        curves = curve_rows(tables, metric)
+        curves = curve_rows(some, metric)
         if curves:
             label = f"{metric} by epoch of {len(curves)} trials"
             charts.append(Chart(label, draw_curves(curves, metric, title)))
-    return _section(
+    return section(
         "curves",
         "Learning curves",
-        "All trials. The leading ones are in colour; a cross ends a pruned one. Training losses "
-        "compare only between trials with the same loss weights.",
+        f"{shown.note or 'All trials.'} The leading ones are in colour; a cross ends a pruned one. "
+        "Training losses compare only between trials with the same loss weights.",
         charts,
         "No trial has finished an epoch yet.",
     )
 
 
-def _importances(tables: StudyTables) -> Section:
-    rows = importance_rows(tables)
-    n = len(ranked_records(tables))
-    quality = f"With {n} complete trials this is a hint at most." if n < FEW else ""
-    branches = any(row.in_force < row.complete for row in rows)
-    label = "Share of each parameter: " + ", ".join(f"{r.key} {r.share:.2f}" for r in rows)
-    return _section(
-        "importances",
-        "Parameter importances",
-        "How much each parameter's value tells about being among the best trials (PED-ANOVA). "
-        + ("Lighter bars: in force in some trials only. " if branches else "")
-        + quality,
-        [Chart(label, draw_importances(rows))] if rows else [],
-        f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; this study has {n}."
-        if tables.parameters
-        else "No parameter was searched.",
-    )
-
-
-def _parallel(tables: StudyTables, objective: Objective) -> Section:
-    axes, lines = parallel_rows(tables)
+def _parallel(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
+    axes, every = parallel_rows(tables)
+    lines = [line for line in every if line.number in shown.numbers]
     label = f"{len(lines)} complete trials across " + ", ".join(axis.key for axis in axes)
-    return _section(
+    return section(
         "parallel",
         "Parallel coordinates",
         "One line per complete trial, from orange (best) over blue to grey (worst). A gap: the "
-        "parameter was not in force.",
+        "parameter was not in force. " + shown.note,
         [Chart(label, draw_parallel(axes, lines, objective), AXIS_PX * len(axes))] if lines else [],
         "Needs two complete trials that differ in a parameter.",
         "wide",
     )
 
 
-def _slices(tables: StudyTables, objective: Objective) -> Section:
+def _slices(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     charts = [
         Chart(f"{objective.metric} against {piece.axis.key}", draw_slice(piece, objective))
-        for piece in slice_rows(tables)
+        for piece in slice_rows(only(tables, shown))
     ]
-    return _section(
+    return section(
         "slices",
         "Slices",
         "The objective against one parameter at a time; later trials are darker. Crosses are "
-        "pruned trials at the best they had reached.",
+        "pruned trials at the best they had reached. " + shown.note,
         charts,
         "Needs a complete trial and a searched parameter.",
         "small",
     )
 
 
-def _costs(tables: StudyTables, objective: Objective) -> Section:
+def _costs(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     found = cost_rows(tables)
     groups = groups_of(found)
     charts = [
-        Chart(f"{objective.metric} against {cost}", draw_cost(rows, cost, groups, objective))
+        Chart(
+            _cost_label(rows, cost, objective),
+            draw_cost(rows, cost, groups, objective, shown.numbers),
+        )
         for cost, rows in found.items()
     ]
     looks = [(group, *look_of(group, groups)) for group in groups]
-    section = _section(
+    drawn = section(
         "cost",
         "Cost against quality",
-        "Complete trials. Times and memory hold for the device each trial ran on.",
+        "Complete trials. The dotted line is the Pareto front: trials that no other one betters "
+        "without costing more; #n is trial n. Times and memory hold for the device each ran on. "
+        + shown.note,
         charts,
         "No complete trial has recorded its costs.",
         "small",
     )
     legend = tuple(Mark(group, SYMBOLS[symbol], colour) for group, colour, symbol in looks)
-    return replace(section, legend=legend)
+    return replace(drawn, legend=legend)
+
+
+def _cost_label(rows: Sequence[CostRow], cost: str, objective: Objective) -> str:
+    best = named(front(rows, minimized=objective.minimized))
+    names = ", ".join(str(row.number) for row in best)
+    return f"{objective.metric} against {cost}; on the Pareto front: trials {names}"

@@ -1,7 +1,8 @@
 """Optimisation history: what each trial reached, and the best so far."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import plotly.graph_objects as go
 
@@ -42,10 +43,32 @@ def history_rows(tables: StudyTables) -> list[HistoryRow]:
     return rows
 
 
-def draw_history(rows: Sequence[HistoryRow], objective: Objective) -> go.Figure:
-    """Value of each trial, the best complete one so far as steps, pruned ones as crosses."""
+class Step(Protocol):
+    """A place on the line of the best so far."""
+
+    @property
+    def best(self) -> float | None: ...
+
+
+_Row = TypeVar("_Row", bound=Step)
+
+
+def corners(rows: Sequence[_Row]) -> list[_Row]:
+    """The rows at which a line of steps through the best so far has a corner or an end."""
+    last = len(rows) - 1
+    return [row for i, row in enumerate(rows) if i in (0, last) or row.best != rows[i - 1].best]
+
+
+def draw_history(
+    rows: Sequence[HistoryRow], objective: Objective, shown: Collection[int] | None = None
+) -> go.Figure:
+    """Value of each trial, the best complete one so far as steps, pruned ones as crosses.
+
+    Args:
+        shown: numbers of the trials whose points are drawn; None: all. The best is of all.
+    """
     figure = empty_figure("trial", objective.title)
-    best = [row for row in rows if row.best is not None]
+    best = corners([row for row in rows if row.best is not None])
     figure.add_scatter(
         x=[row.number for row in best],
         y=[row.best for row in best],
@@ -61,7 +84,13 @@ def draw_history(rows: Sequence[HistoryRow], objective: Objective) -> go.Figure:
         "running": (SKY, "circle-open"),
     }
     for state, (colour, symbol) in looks.items():
-        points = [(r.number, r.value) for r in rows if r.state == state and r.value is not None]
+        points = [
+            (row.number, row.value)
+            for row in rows
+            if row.state == state
+            and row.value is not None
+            and (shown is None or row.number in shown)
+        ]
         if points:
             figure.add_scatter(
                 x=[number for number, _ in points],

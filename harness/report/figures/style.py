@@ -7,6 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from harness.config import StudyConfig
+
 # After Okabe and Ito, readable for colour-blind people; tones that hold on a light and a dark page.
 BLUE, ORANGE, GREEN = "#2b83c9", "#e08e00", "#0f9b74"
 PURPLE, SKY, RED = "#c46a9b", "#4aa8dd", "#d6602a"
@@ -26,6 +28,12 @@ class Objective:
     metric: str
     minimized: bool
     bounded: bool = True
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> "Objective":
+        """That of a study."""
+        settings = config.objective
+        return cls(settings.metric, settings.direction == "minimize", settings.is_ours)
 
     @property
     def better(self) -> str:

@@ -4,6 +4,7 @@ import mlflow
 from mlflow.entities import Run
 
 TRIAL_TAG, ROLE_TAG = "harness.trial", "harness.role"
+CONFIRMATION_TAG = "harness.confirmation"  # the id of the confirming study
 COPIED_TAG = "harness.copied"  # set last, to the end of the trial: all of it is there
 PAGE = 200  # runs a call
 
@@ -42,20 +43,25 @@ class Runs:
         history = self._client.get_metric_history(run_id, metric)
         return {one.step: one.timestamp for one in history}
 
-    def copied(self) -> dict[int, str]:
-        """The trials whose runs are whole, with the times of their ends."""
+    def copied(self, study: str, beside: str = "") -> dict[int, str]:
+        """The trials of a study whose runs are whole, with the times of their ends.
+
+        Args:
+            study: as Optuna knows it.
+            beside: a further condition, beginning with AND.
+        """
         copied: dict[int, str] = {}
         token = None
         while True:
             page = self._client.search_runs(
                 [self._experiment],
-                f"tags.`{COPIED_TAG}` LIKE '%'",
+                f"tags.`{COPIED_TAG}` LIKE '%'{beside}",
                 max_results=PAGE,
                 page_token=token,
             )
             for run in page:
-                number = run.data.tags.get(TRIAL_TAG, "").rpartition("/")[2]
-                if number.isdecimal():
+                of, _, number = run.data.tags.get(TRIAL_TAG, "").rpartition("/")
+                if of == study and number.isdecimal():
                     copied[int(number)] = run.data.tags[COPIED_TAG]
             token = page.token
             if not token:

@@ -14,8 +14,10 @@ from harness.config import StudyConfig
 from harness.errors import ConfigError
 from harness.paths import StudyPaths, TrialPaths
 from harness.records import TrialRecord, read_epochs, read_record, read_records
+from harness.search.earlier import read_config
 from harness.search.mirrored import (
     Best,
+    Champion,
     best_so_far,
     closing_numbers,
     closing_tags,
@@ -25,7 +27,14 @@ from harness.search.mirrored import (
 )
 from harness.search.tracker import Tracker
 from harness.search.tracking import pictures
-from harness.search.tracking.lookup import COPIED_TAG, ROLE_TAG, TRIAL_TAG, Runs
+from harness.search.tracking.champion import LONGEST_TAG, register
+from harness.search.tracking.lookup import (
+    CONFIRMATION_TAG,
+    COPIED_TAG,
+    ROLE_TAG,
+    TRIAL_TAG,
+    Runs,
+)
 from harness.search.tracking.store import find_experiment, make_experiment
 from harness.search.tracking.values import BATCH, batches, flat_definition, params, split_input
 from harness.settings import flatten
@@ -53,13 +62,16 @@ class StudyWriter:
         tracker: the store.
         paths: the study's folder.
         config: its definition.
+
+    The runs of a confirmation lie beside those of the study, below the same run.
     """
 
     def __init__(
         self, client: mlflow.MlflowClient, tracker: Tracker, paths: StudyPaths, config: StudyConfig
     ) -> None:
         self._client, self._paths, self._config = client, paths, config
-        study_id = str(config.id)
+        self._of_study = read_config(paths.study) if paths.confirms else config
+        study_id = str(self._of_study.id)
         found = find_experiment(client, tracker, study_id)
         self._runs = Runs(
             client,
@@ -68,7 +80,9 @@ class StudyWriter:
             else str(found.experiment_id),
         )
         self._parent = self._study_run()
-        self._copied = self._runs.copied()
+        mark = f" AND tags.`{CONFIRMATION_TAG}` = '{config.id}'"
+        self._beside = mark if paths.confirms else ""
+        self._copied = self._runs.copied(paths.name, self._beside)
         self._open: dict[int, OpenRun] = {}
         self._best: Best | None = None
 
@@ -94,23 +108,36 @@ class StudyWriter:
     def copy_study(self) -> None:
         """Definition, split, tables and report, as artifacts of the study's own run."""
         self._runs.remove_others(STUDY_RUN, self._parent)
-        self._send_best()
-        for path in (
-            self._paths.study_yaml,
-            self._paths.space_yaml,
-            self._paths.split_csv,
-            self._paths.trials_csv,
-            self._paths.report_html,
-        ):
+        paths = self._paths
+        named = [paths.study_yaml, paths.space_yaml, paths.trials_csv]
+        if paths.confirms:
+            named += [paths.confirm_yaml, paths.ranking_csv, *paths.root.glob("split-*.csv")]
+        else:
+            self._send_best()
+            named += [paths.split_csv, paths.report_html]
+        for path in named:
             if path.exists():
-                self._client.log_artifact(self._parent, str(path))
+                folder = paths.root.name if paths.confirms else None
+                self._client.log_artifact(self._parent, str(path), folder)
         self._client.set_terminated(self._parent, "FINISHED")
 
+    def log_champion(self, champion: Champion) -> None:
+        """Register the weights of a confirming trial, and note the numbers on the study's run."""
+        self.copy_trial(champion.number)
+        run = self._runs.find(self._label(champion.number))
+        if run is not None:
+            register(self._client, run, self._paths, str(self._of_study.id), champion)
+        moment = milliseconds(champion.moment) or 0
+        metrics = [Metric(key, value, moment, 0) for key, value in champion.numbers.items()]
+        tags = [RunTag("harness.confirmed", champion.sentence[:LONGEST_TAG])]
+        self._client.log_batch(self._parent, metrics=metrics, tags=tags)
+
     def _study_run(self) -> str:
-        tags = {ROLE_TAG: "study", "mlflow.note.content": self._config.question or ""}
-        run = self._runs.find(STUDY_RUN) or self._runs.make(STUDY_RUN, tags, self._paths.name)
+        config, name = self._of_study, self._paths.study.name
+        tags = {ROLE_TAG: "study", "mlflow.note.content": config.question or ""}
+        run = self._runs.find(STUDY_RUN) or self._runs.make(STUDY_RUN, tags, name)
         if not run.data.params:
-            self._client.log_batch(run.info.run_id, params=params(flat_definition(self._config)))
+            self._client.log_batch(run.info.run_id, params=params(flat_definition(config)))
         return str(run.info.run_id)
 
     def _copy(self, record: TrialRecord, trial: TrialPaths) -> None:
@@ -129,7 +156,7 @@ class StudyWriter:
             self._client.set_tag(run.run_id, COPIED_TAG, record.ended or "")
 
     def _label(self, number: int) -> str:
-        return f"tags.`{TRIAL_TAG}` = '{self._paths.name}/{number}'"
+        return f"tags.`{TRIAL_TAG}` = '{self._paths.name}/{number}'{self._beside}"
 
     def _open_run(self, record: TrialRecord, trial: TrialPaths) -> OpenRun:
         wanted = self._label(record.number)
@@ -138,9 +165,11 @@ class StudyWriter:
         if run is not None:
             known = self._runs.steps(run.info.run_id, self._config.objective.metric)
         else:
-            tags = {TRIAL_TAG: f"{self._paths.name}/{record.number}", ROLE_TAG: "trial"}
+            role = "confirm" if self._paths.confirms else "trial"
+            tags = {TRIAL_TAG: f"{self._paths.name}/{record.number}", ROLE_TAG: role}
             tags |= {"mlflow.parentRunId": self._parent} | label_tags(record.labels)
-            name = f"trial {record.number:04d}"
+            tags |= {CONFIRMATION_TAG: str(self._config.id)} if self._paths.confirms else {}
+            name = f"{role} {record.number:04d}"
             run = self._runs.make(wanted, tags, name, milliseconds(record.started))
         run_id = str(run.info.run_id)
         if not run.data.params:
@@ -148,7 +177,8 @@ class StudyWriter:
             config = strict_yaml.load(text, place=str(trial.config_yaml)).value
             self._client.log_batch(run_id, params=params(flatten(config)))
         if run.inputs is None or not run.inputs.dataset_inputs:
-            self._client.log_inputs(run_id, datasets=[split_input(self._paths, self._config)])
+            split = split_input(self._paths.split_of(record.labels), self._config)
+            self._client.log_inputs(run_id, datasets=[split])
         return OpenRun(run_id, known)
 
     def _copy_metrics(
@@ -202,7 +232,7 @@ class StudyWriter:
         tags = [RunTag(key, text) for key, text in closing_tags(record).items() if text]
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
         self._client.set_terminated(run_id, STATUS[record.state], end_time=ended or None)
-        if record.state == "complete":
+        if record.state == "complete" and not self._paths.confirms:
             self._send_best(record)
 
     def _send_best(self, record: TrialRecord | None = None) -> None:

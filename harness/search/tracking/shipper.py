@@ -6,7 +6,9 @@ from pathlib import Path
 from harness.config import StudyConfig
 from harness.errors import HarnessError, TrackingError
 from harness.paths import StudyPaths
+from harness.search.earlier import read_config
 from harness.search.lock import leading
+from harness.search.mirrored import Champion
 from harness.search.tracker import Tracker, redacted
 from harness.search.tracking.runs import StudyWriter
 from harness.search.tracking.store import explained, find_experiment, open_client
@@ -59,7 +61,7 @@ class Shipper:
 
     def command(self) -> str:
         """What the user types to catch up."""
-        return f"harness sync --study {self._paths.name}{self._tracker.option}"
+        return f"harness sync --study {self._paths.study.name}{self._tracker.option}"
 
     def _copy(self, number: int) -> None:
         writer = self._opened()
@@ -99,19 +101,47 @@ def sync(
     """Bring MLflow up to the study's folder.
 
     Returns:
-        How many trials the folder holds.
+        How many trials the folder holds, confirming ones among them.
 
     Raises:
         UserError: another process leads the study, or the user must mend something in MLflow.
         TrackingError: MLflow cannot be reached, or did not take everything.
     """
     with leading(paths):
-        shipper = Shipper(tracker, paths, config, tell)
-        numbers = [trial.number for trial in paths.all_trials()]
-        for number in (*numbers, STUDY):
-            shipper.copy(number)
-            if shipper.failures >= FAILURES_IN_A_ROW:
-                break
+        n_trials = _send_all(Shipper(tracker, paths, config, tell), paths)
+        if paths.confirm.confirm_yaml.exists():
+            confirming = Shipper(tracker, paths.confirm, read_config(paths.confirm), tell)
+            n_trials += _send_all(confirming, paths.confirm)
+    return n_trials
+
+
+def log_champion(
+    tracker: Tracker, paths: StudyPaths, config: StudyConfig, champion: Champion
+) -> None:
+    """Register the winner of a confirmation, and put its tables into MLflow.
+
+    Args:
+        paths: of the confirmation.
+        config: its definition.
+
+    Raises:
+        UserError, TrackingError: as `sync`.
+    """
+    try:
+        client = open_client(tracker, lambda _: None)
+        writer = StudyWriter(client, tracker, paths, config)
+        writer.log_champion(champion)
+        writer.copy_study()
+    except Exception as error:
+        raise _plain(explained(error, tracker)) from error
+
+
+def _send_all(shipper: Shipper, paths: StudyPaths) -> int:
+    numbers = [trial.number for trial in paths.all_trials()]
+    for number in (*numbers, STUDY):
+        shipper.copy(number)
+        if shipper.failures >= FAILURES_IN_A_ROW:
+            break
     if shipper.error is not None:
         raise shipper.error
     return len(numbers)

@@ -9,22 +9,21 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from harness import files
 from harness.config import StudyConfig
-from harness.paths import StudyPaths
 from harness.settings import flatten
 
 BATCH = 900  # metrics a call; MLflow takes 1000
 LONGEST_PARAM = 6000  # MLflow refuses more; the names of 255 classes may be
 
 
-def split_input(paths: StudyPaths, config: StudyConfig) -> DatasetInput:
+def split_input(split_csv: Path, config: StudyConfig) -> DatasetInput:
     """The split: its digest changes when any image or role does."""
-    rows = paths.split_csv.read_text(encoding="utf-8").splitlines()[1:]
-    digest = files.sha256(paths.split_csv)
+    rows = split_csv.read_text(encoding="utf-8").splitlines()[1:]
+    digest = files.sha256(split_csv)
     dataset = Dataset(
         name=Path(config.data.root).name or "data",
         digest=digest[:16],
         source_type="local",
-        source=json.dumps({"root": config.data.root, "split": "split.csv"}),
+        source=json.dumps({"root": config.data.root, "split": split_csv.name}),
         profile=json.dumps({"images": len(rows), "split_sha256": digest}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "train and val")])

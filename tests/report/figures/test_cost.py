@@ -1,4 +1,15 @@
-from harness.report.figures.cost import COSTS, cost_rows, draw_cost, groups_of, look_of
+import numpy as np
+
+from harness.report.figures.cost import (
+    COSTS,
+    CostRow,
+    cost_rows,
+    draw_cost,
+    front,
+    groups_of,
+    look_of,
+    named,
+)
 from harness.report.figures.style import Objective
 from harness.report.tables import StudyTables, load_study
 from tests.report.studies import Builder
@@ -39,7 +50,7 @@ def test_groups_keep_colour_and_symbol_in_every_figure(tables: StudyTables) -> N
     for cost, rows in found.items():
         figure = draw_cost(rows, cost, groups, LOSS)
         colours = [look_of(row.group, groups)[0] for row in rows]
-        assert list(figure.data[0].marker.color) == colours
+        assert list(figure.data[1].marker.color) == colours
     title = draw_cost(found["cost/peak_mb"], "cost/peak_mb", groups, LOSS).layout.xaxis.title.text
     assert title == "peak memory<br>(MB, lower is cheaper)"
 
@@ -47,3 +58,45 @@ def test_groups_keep_colour_and_symbol_in_every_figure(tables: StudyTables) -> N
 def test_more_groups_than_colours_still_differ() -> None:
     groups = [str(i) for i in range(40)]
     assert len({look_of(group, groups) for group in groups}) == 40
+
+
+def _points(*points: tuple[float, float]) -> list[CostRow]:
+    return [CostRow(i, cost, value, "") for i, (cost, value) in enumerate(points)]
+
+
+def test_the_front_holds_what_nothing_betters() -> None:
+    """Of five, 1 is dearer and worse than 0, 3 as dear as 2 and worse, 5 worse than all before."""
+    rows = _points((1, 0.5), (2, 0.6), (3, 0.3), (3, 0.4), (4, 0.2), (9, 0.21), (4, 0.2))
+    assert [row.number for row in front(rows, minimized=True)] == [0, 2, 4, 6]
+    assert [row.number for row in front(rows, minimized=False)] == [0, 1]
+
+
+def test_a_front_is_that_of_the_obvious_comparison() -> None:
+    rng = np.random.default_rng(0)
+    rows = _points(*rng.integers(0, 12, (60, 2)).astype(float).tolist())
+
+    def bettered(row: CostRow) -> bool:
+        return any(
+            other.cost <= row.cost
+            and other.value <= row.value
+            and (other.cost, other.value) != (row.cost, row.value)
+            for other in rows
+        )
+
+    wanted = {row.number for row in rows if not bettered(row)}
+    assert {row.number for row in front(rows, minimized=True)} == wanted
+
+
+def test_trials_of_the_front_are_named_and_hovering_shows_settings(tables: StudyTables) -> None:
+    rows = cost_rows(tables)["cost/parameters"]
+    figure = draw_cost(rows, "cost/parameters", groups_of({"c": rows}), LOSS)
+    line, points = figure.data
+    assert tuple(line.text) == ("#0", "#3")  # 1 is worse than 0, 4 and 6 worse than 3
+    assert "<br>optim.lr 0.002<br>" in points.hovertext[0]
+
+
+def test_of_a_long_front_some_are_named_with_both_ends() -> None:
+    rows = _points(*((float(i), 1.0 - 0.01 * i) for i in range(30)))
+    best = front(rows, minimized=True)
+    assert len(best) == 30
+    assert [row.number for row in named(best)] == [0, 4, 8, 12, 16, 20, 24, 29]

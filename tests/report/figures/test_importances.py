@@ -1,10 +1,19 @@
-from harness.report.figures.importances import ImportanceRow, draw_importances, importance_rows
-from harness.report.tables import StudyTables, importances
+from harness import files
+from harness.report.figures.importances import (
+    ImportanceRow,
+    draw_importances,
+    importance_rows,
+    importance_section,
+)
+from harness.report.importance import importances
+from harness.report.tables import StudyTables, load_study, ranked_records
+from tests.report.studies import Builder
 
 
 def test_rows_say_in_how_many_trials_a_parameter_was_in_force(tables: StudyTables) -> None:
-    rows = {row.key: row for row in importance_rows(tables)}
-    assert {key: row.share for key, row in rows.items()} == importances(tables)
+    shares = importances(tables)
+    rows = {row.key: row for row in importance_rows(ranked_records(tables), shares)}
+    assert {key: row.share for key, row in rows.items()} == shares
     assert rows["optim.lr"].in_force == rows["optim.lr"].complete == 5
     assert rows["model.options.decoder_attention_type"].in_force == 3
 
@@ -16,3 +25,21 @@ def test_bars_are_labelled_and_the_largest_is_on_top() -> None:
     assert tuple(figure.layout.yaxis.ticktext) == ("optim.lr", "model.&lt;b&gt; (4 of 9)")
     assert figure.layout.yaxis.autorange == "reversed"
     assert figure.layout.xaxis.title.text == "share (no unit; all add up to 1)"
+
+
+def test_each_branch_with_enough_trials_is_drawn_and_the_others_are_named(study: Builder) -> None:
+    files.write_text(
+        study.paths.space_yaml,
+        "parameters:\n  loss.bce: {low: 0, high: 1, when: {model.arch: [Unet]}}\n",
+    )
+    for number in range(9):
+        params = {"model.arch": "Unet" if number < 6 else "FPN", "optim.lr": 1e-4 * (number + 1)}
+        study.trial(number, [0.5 - 0.01 * number], params)
+    tables = load_study(study.paths)
+    found = importance_section(tables, importances(tables))
+    assert [chart.label.split(":")[0] for chart in found.charts] == [
+        "Share of each parameter",
+        "Share of each parameter where model.arch Unet",
+    ]
+    assert found.charts[1].figure.layout.title.text == "model.arch Unet, 6 trials"
+    assert "left out, with the trials they have: model.arch FPN (3)." in found.caption

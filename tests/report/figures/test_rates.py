@@ -1,6 +1,7 @@
 import pytest
 
-from harness.report.figures.rates import draw_rates, rates_page
+from harness.report.figures.alone import figure_page
+from harness.report.figures.rates import draw_rates
 from harness.report.rates import points_csv
 
 POINTS = [(1, 1e-3, 0.9, 0.85), (2, 1e-2, 0.8, 0.85)]
@@ -25,7 +26,7 @@ def test_fall_fills_the_figure_whatever_comes_after_it() -> None:
 
 
 def test_page_shows_text_as_text() -> None:
-    page = rates_page("a <b>", ["x </p><script>alert(1)</script>"], draw_rates(POINTS, {}))
+    page = figure_page("a <b>", ["x </p><script>alert(1)</script>"], draw_rates(POINTS, {}))
     assert "<script>alert" not in page and "a &lt;b&gt;" in page
 
 

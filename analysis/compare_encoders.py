@@ -1,0 +1,33 @@
+"""Which encoder pays off, when each is given the same number of trials?
+
+Example: python analysis/compare_encoders.py --study encoders --by model.arch
+"""
+
+from harness.report.budget import MIN_GROUP, compare
+from harness.report.figures.budget import draw_budget
+from harness.report.figures.scripts import Answer, answer
+from harness.report.figures.style import Objective
+from harness.report.tables import StudyTables
+
+
+def main(words: list[str] | None = None) -> int:
+    key = {"default": "model.encoder_name", "help": "the parameter to compare by"}
+    return answer("compare_encoders", __doc__, compared, words, by=key)
+
+
+def compared(tables: StudyTables, by: str) -> Answer:
+    found = compare(tables, by)
+    lines = [found.sentence]
+    lines += [
+        f"{curve.group}: expected best of {found.budget} {curve.expected[-1]:.4f} "
+        f"({curve.low[-1]:.4f} to {curve.high[-1]:.4f}), {curve.n_complete} complete and "
+        f"{curve.n_pruned} pruned trials"
+        for curve in found.curves
+    ]
+    lines += [f"{group}: left out, {n} of {MIN_GROUP} trials" for group, n in found.left_out]
+    drawn = len(found.curves) > 1
+    return Answer(lines, draw_budget(found, Objective.of(tables.config)) if drawn else None)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

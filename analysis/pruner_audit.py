@@ -1,0 +1,98 @@
+"""What did the pruner cut, when, and how near to the best was it?
+
+Example: python analysis/pruner_audit.py --study encoders --control encoders-unpruned
+
+The control is a study of the same space whose trials were not pruned (`--pruner none`): it tells
+how many of its best tenth lay below the median at the epoch at which this study cut.
+"""
+
+import statistics
+
+import plotly.graph_objects as go
+
+from harness.errors import ConfigError
+from harness.paths import Workspace
+from harness.report.cuts import Cut, best_at, cuts
+from harness.report.figures.scripts import Answer, answer
+from harness.report.figures.style import BLUE, ORANGE, Objective, empty_figure
+from harness.report.noise import pooled_noise
+from harness.report.tables import StudyTables, load_study, ranked_records
+from harness.report.wording import count
+
+
+def main(words: list[str] | None = None) -> int:
+    control = {"default": None, "help": "a study of the same space without pruning"}
+    return answer("pruner_audit", __doc__, audit, words, control=control)
+
+
+def audit(tables: StudyTables, control: str | None) -> Answer:
+    found = cuts(tables)
+    if not found:
+        return Answer([f"No trial of {tables.paths.name} was pruned against complete ones."], None)
+    epoch = round(statistics.median(cut.epoch for cut in found))
+    gap = statistics.median(cut.gap for cut in found)
+    metric = tables.config.objective.metric
+    lines = [
+        f"{tables.config.pruner.name} cut {count(len(found), 'trial')}, half of them by epoch "
+        f"{epoch}, in the median {gap:.4f} of {metric} behind the best complete trial at the same "
+        f"epoch; {sum(cut.gap <= 0 for cut in found)} were ahead of it.",
+        _of_noise(tables, found),
+    ]
+    if control is not None:
+        root = Workspace(tables.paths.root.parent.parent)
+        lines.append(_of_control(load_study(root.study(control)), tables, epoch))
+    lines += [
+        f"trial {cut.number}: cut after epoch {cut.epoch} at {cut.value:.4f}, {cut.gap:.4f} "
+        f"behind; better than {cut.beaten:.0%} of the complete trials at that epoch"
+        for cut in sorted(found, key=lambda cut: cut.gap)[:10]
+    ]
+    return Answer(lines, draw(found, Objective.of(tables.config)))
+
+
+def _of_noise(tables: StudyTables, found: list[Cut]) -> str:
+    noise = pooled_noise(tables.records, ranked_records(tables))
+    if noise is None:
+        return "How many cuts lie within noise is not known: no configuration has two trials."
+    within = sum(cut.gap < noise.smallest_lead for cut in found)
+    return (
+        f"{within} of {len(found)} cuts ({within / len(found):.0%}) were nearer to the best than "
+        f"{noise.smallest_lead:.4f}, by which two trials of one configuration differ in 5 of 100."
+    )
+
+
+def _of_control(control: StudyTables, tables: StudyTables, epoch: int) -> str:
+    if control.config.objective.metric != tables.config.objective.metric:
+        raise ConfigError(f"--control {control.paths.name}: its objective is another one")
+    ranked = ranked_records(control)
+    reached = best_at(control, epoch)
+    some = [record.number for record in ranked if record.number in reached]
+    if len(some) < 10:
+        return f"Control {control.paths.name}: {len(some)} complete trials; 10 are needed."
+    median = statistics.median(reached[number] for number in some)
+    top = some[: max(len(some) // 10, 1)]
+    sign = 1 if tables.minimized else -1
+    below = sum(sign * (reached[number] - median) > 0 for number in top)
+    return (
+        f"Control {control.paths.name}: of the best tenth of {len(some)} trials that ran to the "
+        f"end, {below} of {len(top)} were worse than the median at epoch {epoch}."
+    )
+
+
+def draw(found: list[Cut], objective: Objective) -> go.Figure:
+    behind = f"behind the best complete trial<br>at that epoch, in {objective.metric}"
+    figure = empty_figure("epoch after which the trial was cut", behind)
+    figure.add_scatter(
+        x=[cut.epoch for cut in found],
+        y=[cut.gap for cut in found],
+        mode="markers",
+        marker={"size": 9, "color": [ORANGE if cut.gap <= 0 else BLUE for cut in found]},
+        hovertext=[f"trial {c.number}<br>{c.value:.5f}, {c.gap:.5f} behind" for c in found],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    figure.update_xaxes(tickformat="d")
+    return figure
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

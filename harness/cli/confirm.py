@@ -1,0 +1,121 @@
+"""`harness confirm`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness import api
+from harness.cli.display import open_progress
+from harness.cli.options import Experiment, TrackingUri
+from harness.cli.report import WIDTH
+from harness.cli.run import parse_duration
+from harness.evaluation.confirmed import Confirmation, Confirmed
+
+
+def confirm(
+    study: Annotated[str, typer.Option(help="Name of the study.")],
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="How many configurations; as begun, else 5."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Fresh seeds of each; as begun, else 3."),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Cross-validation over train and val, not seeds."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    gpus: Annotated[
+        str | None, typer.Option(help="Train on several GPUs: all, or some, e.g. 0,2.")
+    ] = None,
+    per_gpu: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Trials at once on each GPU.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Trials at once on the CPU.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    experiment: Experiment = None,
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of studies, data and databases.")
+    ] = Path(),
+) -> None:
+    """Train the best configurations again, on fresh seeds or folds, and rank them by that.
+
+    Example: harness confirm --study encoders --top 5 --seeds 3
+    """
+    opened = api.open_study(study, workspace=workspace)
+    timeout_s = None if timeout is None else parse_duration(timeout)
+    progress = open_progress()
+    try:
+        found = opened.confirm(
+            top=top,
+            seeds=seeds,
+            folds=folds,
+            device=device,
+            gpus=gpus,
+            per_gpu=per_gpu,
+            workers=workers,
+            timeout_s=timeout_s,
+            tracking_uri=tracking_uri,
+            experiment=experiment,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    print_confirmation(found, opened.tables.config.objective.metric)
+    then = "report" if found.decision is not None else "confirm"
+    progress.stage(f"next: harness {then} --study {study}")
+
+
+def print_confirmation(found: Confirmation, metric: str) -> None:
+    """The configurations, best first, and what may be said of them, on standard output."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    table = Table(title=f"{found.study}: {metric}, best first", title_style="")
+    for name in ("rank", "trial", f"{found.kind}s", "searched", "confirmed", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("optimism", f"sd over {found.kind}s", "verdict"):
+        table.add_column(name, justify="right")
+    for rank, row in enumerate(found.rows, start=1):
+        table.add_row(str(rank), str(row.trial), *_cells(row, found.parts))
+    console.print(table)
+    console.print(found.sentence, markup=False, soft_wrap=True)
+    needed = needed_line(found)
+    if needed:
+        console.print(needed, markup=False, soft_wrap=True)
+
+
+def needed_line(found: Confirmation) -> str:
+    """How much more a difference of one point would take; "" where that cannot be told."""
+    if found.decision is None:
+        return ""
+    seeds, images = found.decision.needed_seeds, found.decision.needed_images
+    parts = [] if seeds is None else [f"{seeds} {found.kind}s of each"]
+    parts += [] if images is None else [f"{images} validation images"]
+    return f"To tell a difference of one point (0.01): {', or '.join(parts)}." if parts else ""
+
+
+def _cells(row: Confirmed, parts: int) -> list[str]:
+    interval = "" if row.interval is None else f"{row.interval.low:.4f} to {row.interval.high:.4f}"
+    return [
+        f"{len(row.values)} of {parts}",
+        _number(row.searched),
+        _number(row.mean),
+        interval,
+        _number(row.optimism, "+.4f"),
+        _number(row.deviation),
+        row.verdict,
+    ]
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "–" if value is None else format(value, form)

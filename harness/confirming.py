@@ -1,0 +1,95 @@
+"""Confirming a study: what `Study.confirm` does."""
+
+from typing import TypedDict, Unpack
+
+from harness.errors import HarnessError
+from harness.evaluation.confirmed import Confirmation, champion_of, load_confirmation, write_ranking
+from harness.paths import StudyPaths, Workspace
+from harness.report.tables import load_study, write_trials_csv
+from harness.search.earlier import read_config
+from harness.search.progress import LineProgress, Progress
+from harness.search.tracker import find_tracker
+
+
+class ConfirmOptions(TypedDict, total=False):
+    """What `Study.confirm` may be asked.
+
+    Attributes:
+        top: how many different configurations; None: as begun, else 5.
+        seeds: fresh seeds of each, at least 2; None: as begun, else 3.
+        folds: instead of seeds: cross-validation over train and val images.
+        device, gpus, per_gpu, workers, timeout_s, tracking_uri, experiment, progress: as in
+            `run_study`.
+    """
+
+    top: int | None
+    seeds: int | None
+    folds: int | None
+    device: str
+    gpus: str | None
+    per_gpu: int | None
+    workers: int | None
+    timeout_s: float | None
+    tracking_uri: str | None
+    experiment: str | None
+    progress: Progress | None
+
+
+def confirm_study(
+    paths: StudyPaths, workspace: Workspace, **options: Unpack[ConfirmOptions]
+) -> Confirmation:
+    """Train the best configurations again, compare them, register the winner in MLflow.
+
+    Raises:
+        UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
+    """
+    from harness.evaluation.confirm import Wanted, confirm  # noqa: PLC0415  # brings torch
+    from harness.search.launch import Request  # noqa: PLC0415
+
+    progress = options.get("progress") or LineProgress()
+    request = Request(
+        workspace=workspace,
+        study=paths.name,
+        device=options.get("device", "auto"),
+        gpus=options.get("gpus"),
+        per_gpu=options.get("per_gpu"),
+        workers=options.get("workers"),
+        timeout_s=options.get("timeout_s"),
+        tracking_uri=options.get("tracking_uri"),
+        experiment=options.get("experiment"),
+    )
+    wanted = Wanted(options.get("top"), options.get("seeds"), options.get("folds"))
+    confirm(request, wanted, progress)
+    write_trials_csv(load_study(paths.confirm), paths.confirm.trials_csv)
+    confirmation = load_confirmation(paths)
+    assert confirmation is not None, "it was just begun"
+    write_ranking(paths, confirmation)
+    try:
+        mirror_confirmation(
+            paths, workspace, uri=request.tracking_uri, experiment=request.experiment
+        )
+    except HarnessError as error:
+        progress.stage(
+            f"the confirmed winner is not in MLflow ({error}); harness sync --study {paths.name} "
+            "puts it there"
+        )
+    return confirmation
+
+
+def mirror_confirmation(
+    paths: StudyPaths, workspace: Workspace, *, uri: str | None, experiment: str | None
+) -> None:
+    """Put what a confirmation has found into MLflow; nothing, where there is none yet.
+
+    Raises:
+        UserError, TrackingError: MLflow cannot be reached, or did not take everything.
+    """
+    from harness.search.tracking import log_champion  # noqa: PLC0415  # brings mlflow
+
+    confirmation = load_confirmation(paths)
+    champion = None if confirmation is None else champion_of(paths, confirmation)
+    if champion is None:
+        return
+    study_id = str(read_config(paths).id)
+    tracker = find_tracker(workspace, paths, study_id, uri=uri, experiment=experiment)
+    log_champion(tracker, paths.confirm, read_config(paths.confirm), champion)

@@ -1,0 +1,298 @@
+"""What a confirmation has found so far, read from its folders; without torch or a database."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from harness import files
+from harness.config import StudyConfig
+from harness.errors import UserError
+from harness.evaluation.configurations import Cost, Decision, decide, optimism
+from harness.evaluation.confirm_plan import CONFIRMS, Plan, read_plan
+from harness.evaluation.intervals import Interval
+from harness.evaluation.values import per_image
+from harness.paths import StudyPaths
+from harness.records import TrialRecord, read_records
+from harness.search.earlier import read_config
+from harness.search.mirrored import Champion
+from harness.training.metrics import read_scores
+
+RANKING = (
+    *("rank", "trial", "runs", "searched", "confirmed", "low", "high", "optimism", "deviation"),
+    *("verdict", "choice", "parameters", "seconds"),
+)
+LEAST_RUNS = 2  # complete ones that a configuration needs to be compared
+
+
+@dataclass(frozen=True)
+class ConfirmingTrial:
+    """One training: `number` in the confirmation, `part` which seed or fold, its value if any."""
+
+    number: int
+    part: int
+    state: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One configuration of the search, and how it did again.
+
+    Attributes:
+        trial: its number in the search.
+        searched: the objective that it had there.
+        runs: its confirming trials so far, in order of seed or fold.
+        cost: parameters, and the mean seconds of its complete runs.
+        interval: of the mean, over runs and images; None: no comparison yet, or too few images.
+        verdict: better, tied or worse than the others; "" before there is a comparison.
+        minimized: whether a lower objective is better.
+    """
+
+    trial: int
+    searched: float
+    runs: tuple[ConfirmingTrial, ...]
+    cost: Cost
+    interval: Interval | None
+    verdict: str
+    minimized: bool
+
+    @property
+    def values(self) -> list[float]:
+        """The objective of each complete run."""
+        return [r.value for r in self.runs if r.state == "complete" and r.value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """The confirmed objective: the mean over complete runs."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation over runs (divided by n - 1); None for fewer than two."""
+        mean, n = self.mean, len(self.values)
+        if mean is None or n < 2:
+            return None
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values) / (n - 1))
+
+    @property
+    def optimism(self) -> float | None:
+        """By how much the search flattered it; positive: it did worse when trained again."""
+        if self.mean is None:
+            return None
+        return optimism(self.searched, self.mean, minimized=self.minimized)
+
+    @property
+    def name(self) -> str:
+        """What sentences call it."""
+        return f"trial {self.trial}"
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """All that a confirmation has found.
+
+    Attributes:
+        study: its name, `<study>.confirm`.
+        kind: seed or fold.
+        parts: how many runs each configuration is to have.
+        wanted: how many runs in all.
+        rows: the configurations, best first.
+        decision: what may be said of them; None: see `reason`.
+        reason: why there is no decision; "" where there is one.
+    """
+
+    study: str
+    kind: str
+    parts: int
+    wanted: int
+    rows: tuple[Confirmed, ...]
+    decision: Decision | None
+    reason: str
+
+    @property
+    def ended(self) -> int:
+        """Runs that are complete or failed."""
+        return sum(run.state != "running" for row in self.rows for run in row.runs)
+
+    @property
+    def sentence(self) -> str:
+        """What may be said, in one sentence, or why nothing may."""
+        return self.reason if self.decision is None else self.decision.sentence
+
+    @property
+    def choice(self) -> Confirmed | None:
+        """The configuration to take: the winner, or the cheapest of those that are tied."""
+        if self.decision is None:
+            return None
+        return next(row for row in self.rows if row.name == self.decision.choice)
+
+    @property
+    def weights(self) -> ConfirmingTrial | None:
+        """The run of the choice whose weights are offered.
+
+        Of several seeds the one that is best on the validation images, which all of them share. Of
+        folds the first: their images differ, so the best one is the one with the easiest.
+        """
+        if self.choice is None:
+            return None
+        complete = [run for run in self.choice.runs if run.state == "complete"]
+        if self.kind == "fold":
+            return complete[0]
+        sign = 1 if self.choice.minimized else -1
+        return min(complete, key=lambda run: (sign * (run.value or 0.0), run.part))
+
+
+def load_confirmation(paths: StudyPaths) -> Confirmation | None:
+    """Read what the confirming trials of a study have come to.
+
+    Args:
+        paths: of the study.
+
+    Returns:
+        None where nothing is confirmed and nothing was begun.
+
+    Raises:
+        ConfigError, DataError: a file is not what it should be.
+    """
+    plan = read_plan(paths)
+    if plan is None:
+        return None
+    config = read_config(paths)
+    minimized = config.objective.direction == "minimize"
+    searched = {record.number: record.value for record in read_records(paths)}
+    records = read_records(paths.confirm)
+    rows = [
+        _confirmed(trial, searched.get(trial), plan, records, minimized=minimized)
+        for trial in plan.trials
+    ]
+    decision, reason = _decision(rows, plan, paths, config)
+    ranked = {} if decision is None else {one.configuration: one for one in decision.ranked}
+    places = {name: place for place, name in enumerate(ranked)}
+    judged = [
+        replace(row, interval=ranked[row.name].interval, verdict=ranked[row.name].verdict)
+        if row.name in ranked
+        else row
+        for row in rows
+    ]
+    judged.sort(key=lambda row: (places.get(row.name, len(places)), *_order(row)))
+    return Confirmation(
+        study=paths.confirm.name,
+        kind=plan.kind,
+        parts=plan.parts,
+        wanted=len(plan.runs),
+        rows=tuple(judged),
+        decision=decision,
+        reason=reason,
+    )
+
+
+def write_ranking(paths: StudyPaths, confirmation: Confirmation) -> None:
+    """Write `confirm/ranking.csv`: one row per configuration, best first; floats exactly."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(RANKING)
+    choice = confirmation.choice
+    for rank, row in enumerate(confirmation.rows, start=1):
+        low, high = (row.interval.low, row.interval.high) if row.interval else (None, None)
+        numbers = [row.searched, row.mean, low, high, row.optimism, row.deviation]
+        chosen = "yes" if choice is not None and choice.trial == row.trial else "no"
+        writer.writerow(
+            [rank, row.trial, len(row.values)]
+            + ["" if number is None else repr(float(number)) for number in numbers]
+            + [row.verdict, chosen, row.cost.parameters, repr(float(row.cost.seconds))]
+        )
+    files.write_text(paths.confirm.ranking_csv, text.getvalue())
+
+
+def champion_of(paths: StudyPaths, confirmation: Confirmation) -> Champion | None:
+    """What goes into MLflow of the choice; None before there is one."""
+    choice, weights = confirmation.choice, confirmation.weights
+    if choice is None or weights is None or confirmation.decision is None:
+        return None
+    numbers = {
+        "confirm/mean": choice.mean,
+        "confirm/optimism": choice.optimism,
+        "confirm/deviation": choice.deviation,
+        "confirm/low": choice.interval.low if choice.interval else None,
+        "confirm/high": choice.interval.high if choice.interval else None,
+    }
+    ended = [record.ended for record in read_records(paths.confirm) if record.ended]
+    return Champion(
+        number=weights.number,
+        confirms=choice.trial,
+        sentence=confirmation.decision.sentence,
+        numbers={key: value for key, value in numbers.items() if value is not None},
+        moment=max(ended, default=None),
+    )
+
+
+def _confirmed(
+    trial: int,
+    searched: float | None,
+    plan: Plan,
+    records: Sequence[TrialRecord],
+    *,
+    minimized: bool,
+) -> Confirmed:
+    own = [record for record in records if record.labels.get(CONFIRMS) == str(trial)]
+    runs = [
+        ConfirmingTrial(r.number, int(r.labels.get(plan.kind, "0")), r.state, r.value) for r in own
+    ]
+    complete = [record for record in own if record.state == "complete"]
+    seconds = [record.costs.get("cost/seconds", 0.0) for record in complete]
+    parameters = [int(record.costs.get("cost/parameters", 0)) for record in complete]
+    cost = Cost(max(parameters, default=0), math.fsum(seconds) / max(1, len(seconds)))
+    return Confirmed(
+        trial=trial,
+        searched=math.nan if searched is None else searched,
+        runs=tuple(sorted(runs, key=lambda run: run.part)),
+        cost=cost,
+        interval=None,
+        verdict="",
+        minimized=minimized,
+    )
+
+
+def _order(row: Confirmed) -> tuple[float, int]:
+    """By mean, those without one last."""
+    sign = 1 if row.minimized else -1
+    return (math.inf if row.mean is None else sign * row.mean, row.trial)
+
+
+def _decision(
+    rows: Sequence[Confirmed], plan: Plan, paths: StudyPaths, config: StudyConfig
+) -> tuple[Decision | None, str]:
+    """What may be said; or None and why nothing may."""
+    n_ended = sum(run.state != "running" for row in rows for run in row.runs)
+    if n_ended < len(plan.runs):
+        return None, (
+            f"{n_ended} of {len(plan.runs)} confirming trials have ended; "
+            f"harness confirm --study {paths.name} goes on"
+        )
+    able = [row for row in rows if len(row.values) >= LEAST_RUNS]
+    if not able:
+        return None, f"no configuration has {LEAST_RUNS} complete {plan.kind}s"
+    costs = {row.name: row.cost for row in able}
+    try:
+        scores = _scores(able, paths, config.objective.metric)
+        return decide(scores, minimized=rows[0].minimized, costs=costs), ""
+    except (UserError, ValueError) as error:  # a metric of no single image, or too many failures
+        return None, str(error)
+
+
+def _scores(rows: Sequence[Confirmed], paths: StudyPaths, metric: str) -> pd.DataFrame:
+    """The objective per configuration, run and image, as `decide` takes it."""
+    found = []
+    for row in rows:
+        for run in row.runs:
+            if run.state != "complete":
+                continue
+            path = paths.confirm.trial(run.number).scores_csv
+            values = per_image(read_scores(path), metric)
+            columns = {"image": values.index, "value": values.to_numpy()}
+            found.append(pd.DataFrame(columns).assign(configuration=row.name, run=run.part))
+    return pd.concat(found, ignore_index=True)[["configuration", "run", "image", "value"]]

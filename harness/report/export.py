@@ -1,0 +1,140 @@
+"""The leaderboard for other programs and for papers: JSON, CSV and LaTeX."""
+
+import dataclasses
+import json
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from harness import files
+from harness.errors import UserError
+from harness.evaluation.confirmed import load_confirmation
+from harness.evaluation.intervals import Interval, mean_interval
+from harness.evaluation.values import per_image
+from harness.records import TrialRecord
+from harness.report.baseline import Against
+from harness.report.listing import trials_as_plain
+from harness.report.tables import StudyTables, ranked_records, trials_csv
+from harness.report.wording import text_of
+from harness.training.metrics import read_scores
+
+Format = Literal["json", "csv", "latex"]
+BEST = 100  # trials with an interval
+ROWS = 10  # of a table for a paper
+QUALITY = ("best/dice", "best/iou")
+_LATEX = {
+    **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"},
+    **{"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    **{character: f"\\{character}" for character in "&%$#_"},
+}
+
+
+def export(tables: StudyTables, form: Format, baseline: Against | None = None) -> str:
+    """The leaderboard as text.
+
+    json: definition, every trial, the ranking, intervals of the best BEST, and, where there are
+    any, comparison, confirmation and looks at the test images. csv: as trials.csv. latex: the best
+    ROWS as a table for the package booktabs.
+    """
+    if form == "csv":
+        return trials_csv(tables)
+    if form == "latex":
+        return _latex(tables)
+    return json.dumps(as_plain(tables, baseline), indent=1, allow_nan=False) + "\n"
+
+
+def as_plain(tables: StudyTables, baseline: Against | None = None) -> dict[str, Any]:
+    """What the JSON holds; numbers that are not finite are null."""
+    ranked = ranked_records(tables)
+    confirmation = load_confirmation(tables.paths)
+    value = {
+        "format": 1,
+        "study": tables.paths.name,
+        "definition": tables.config.model_dump(mode="json"),
+        "space": tables.space,
+        "ranking": [record.number for record in ranked],
+        "intervals": {
+            str(record.number): dataclasses.asdict(found)
+            for record in ranked[:BEST]
+            if (found := interval(tables, record)) is not None
+        },
+        "trials": trials_as_plain(tables),
+        "baseline": None
+        if baseline is None
+        else dataclasses.asdict(baseline) | {"sentence": baseline.sentence},
+        "confirmation": None
+        if confirmation is None
+        else dataclasses.asdict(confirmation) | {"sentence": confirmation.sentence},
+        "test_looks": files.read_lines(tables.paths.root / "test-looks.jsonl"),
+    }
+    plain: dict[str, Any] = _finite(value)
+    return plain
+
+
+def interval(tables: StudyTables, record: TrialRecord) -> Interval | None:
+    """Of the objective's mean over validation images; None where it cannot be told."""
+    path = tables.paths.trial(record.number).scores_csv
+    if not path.is_file():
+        return None
+    try:
+        values = per_image(read_scores(path), tables.config.objective.metric)
+    except UserError:  # an objective without a value for a single image
+        return None
+    return mean_interval(np.asarray(values, np.float64))
+
+
+def _latex(tables: StudyTables) -> str:
+    """A table with the rules of booktabs: rank, trial, objective, Dice, IoU, parameters, size."""
+    ranked = ranked_records(tables)[:ROWS]
+    quality = [key for key in QUALITY if any(key in record.best for record in ranked)]
+    metric = tables.config.objective.metric
+    names = ["rank", "trial", metric, *(key.replace("best/", "val/") for key in quality)]
+    keys = list(dict.fromkeys(key for record in ranked for key in record.params))
+    rows = [
+        [
+            *(str(rank), str(record.number), _number(record.value)),
+            *(_number(record.best.get(key)) for key in quality),
+            *(text_of(record.params[key]) if key in record.params else "--" for key in keys),
+        ]
+        for rank, record in enumerate(ranked, start=1)
+    ]
+    n = len(ranked_records(tables))
+    title = f"Study {tables.paths.name}: the best {len(rows)} of {n} complete trials by {metric}"
+    title += ", leading, not confirmed."
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        rf"\caption{{{escaped(title)}}}",
+        rf"\begin{{tabular}}{{{'r' * len(names)}{'l' * len(keys)}}}",
+        r"\toprule",
+        _row([*names, *keys]),
+        r"\midrule",
+        *(_row(row) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX sets as it stands: none of it is a command, a comment or a new line."""
+    plain = "".join(" " if character.isspace() else character for character in text)
+    return "".join(_LATEX.get(c, c) for c in plain if c.isprintable())
+
+
+def _row(cells: list[str]) -> str:
+    return " & ".join(escaped(cell) for cell in cells) + r" \\"
+
+
+def _number(value: float | None) -> str:
+    return "--" if value is None else f"{value:.4f}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value

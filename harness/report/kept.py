@@ -1,0 +1,113 @@
+"""What the leading trials kept of each validation image: scores, decisions, probabilities."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.overlay import unpainted
+from harness.data_config import StudyDataConfig
+from harness.paths import TrialPaths
+from harness.records import TrialRecord
+from harness.report.agreement import Bools
+from harness.report.choosing import Floats
+from harness.report.panels import Array8, read_decision, read_greys
+from harness.report.tables import StudyTables, ranked_records
+from harness.training.metrics import ImageScores, per_image, read_scores
+
+
+@dataclass(frozen=True)
+class Model:
+    """A leading trial whose predictions are kept, with what it scored on each row.
+
+    Attributes:
+        dice: of the decisions at eval_size, in [0, 1], by row of split.csv; None (as iou) where
+            there is nothing to find.
+        false_pixels: how many pixels were decided wrongly to be something.
+    """
+
+    record: TrialRecord
+    rank: int
+    paths: TrialPaths
+    data: StudyDataConfig
+    dice: dict[int, float | None]
+    iou: dict[int, float | None]
+    false_pixels: dict[int, int]
+
+    def has(self, row: int) -> bool:
+        """Whether an image was scored and its decisions are there."""
+        return row in self.dice and all(path.is_file() for path in self._decided(row))
+
+    def decision(self, row: int) -> Array8:
+        """What was decided, as `read_decision` gives it. Raises DataError, OSError."""
+        return read_decision(self._decided(row), self.data)
+
+    def certainty(self, row: int) -> Array8 | None:
+        """The probability of what is to be found, 255 times, uint8 (E, E); None: not kept.
+
+        Of several classes the highest in each pixel.
+        """
+        paths = [self.paths.probability(row, k) for k in sought_classes(self.data)]
+        if not all(path.is_file() for path in paths):
+            return None
+        greys = read_greys(paths, self.data.eval_size)
+        return np.asarray(greys.max(axis=0), np.uint8)
+
+    def planes(self, row: int) -> Bools:
+        """The decision as planes, bool (K, E, E), one for each class that is to be found."""
+        decision = self.decision(row)
+        if self.data.task == "binary":
+            return np.asarray(decision[None] == 1)
+        if self.data.task == "multiclass":
+            return np.stack([decision == k for k in sought_classes(self.data)])
+        return np.stack([decision[..., k] == 1 for k in sought_classes(self.data)])
+
+    def _decided(self, row: int) -> list[Path]:
+        if self.data.task == "multiclass":
+            return [self.paths.decision(row)]
+        return [self.paths.probability(row, index) for index in self.data.scored_classes]
+
+
+def leading_models(tables: StudyTables) -> tuple[list[Model], list[str]]:
+    """The best `budget.keep` trials of this study, best first, and who of them kept nothing."""
+    models: list[Model] = []
+    notes: list[str] = []
+    n = tables.config.budget.keep
+    ranked = list(enumerate(ranked_records(tables), start=1))
+    own = [(rank, record) for rank, record in ranked if record.imported is None][:n]
+    if any(record.imported is not None for _, record in ranked[:n]):
+        notes.append("Imported trials came without their predictions, so the next ones are shown.")
+    for rank, record in own:
+        paths = tables.paths.trial(record.number)
+        if paths.scores_csv.is_file() and paths.probabilities.is_dir():
+            models.append(_model(tables, rank, record, paths))
+        else:
+            notes.append(f"Trial {record.number} has not kept its predictions.")
+    return models, notes
+
+
+def _model(tables: StudyTables, rank: int, record: TrialRecord, paths: TrialPaths) -> Model:
+    scores = read_scores(paths.scores_csv)
+    metrics = per_image(scores)
+    values = {name: _by_row(scores, metrics[name]) for name in ("dice", "iou")}
+    false_pixels = dict.fromkeys(values["dice"], 0)
+    for row, fp in zip(scores.row.tolist(), scores.fp.tolist(), strict=True):
+        false_pixels[row] += fp
+    data = tables.config.data
+    return Model(record, rank, paths, data, values["dice"], values["iou"], false_pixels)
+
+
+def _by_row(scores: ImageScores, values: Floats) -> dict[int, float | None]:
+    """A metric of each image: the mean over the classes that its truth has, None without any."""
+    found: dict[int, list[float]] = {row: [] for row in scores.row.tolist()}
+    columns = (scores.row.tolist(), scores.has_truth.tolist(), values.tolist())
+    for row, has, value in zip(*columns, strict=True):
+        if has:
+            found[row].append(value)
+    return {row: sum(each) / len(each) if each else None for row, each in found.items()}
+
+
+def sought_classes(data: StudyDataConfig) -> list[int]:
+    """The classes to be found: those that are scored, without a background."""
+    plain = () if data.task == "binary" else unpainted(data.classes)
+    return [k for k in data.scored_classes if k not in plain] or list(data.scored_classes)

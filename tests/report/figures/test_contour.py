@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from harness.report.figures.chart import Section
+from harness.report.figures.contour import (
+    contour_section,
+    draw_contour,
+    numeric_parameters,
+    surface,
+)
+from harness.report.figures.style import Objective
+from harness.report.importance import importances
+from harness.report.shown import Shown
+from harness.report.tables import StudyTables, load_study
+from tests.report.studies import Builder
+
+ALL = Shown(range(99), "")
+LOSS = Objective("val/dice_loss", minimized=True)
+
+
+def plane(study: Builder, n: int = 24) -> StudyTables:
+    """A loss that is linear in log10 of the rate and in the weight: 0.2 + 0.1 a + 0.05 b."""
+    rng = np.random.default_rng(0)
+    for number, (a, b) in enumerate(rng.uniform(size=(n, 2)).tolist()):
+        params = {"optim.lr": 10 ** (-5 + 3 * a), "loss.dice": b, "model.arch": "Unet"}
+        study.trial(number, [0.2 + 0.1 * a + 0.05 * b], params)
+    return load_study(study.paths)
+
+
+def section_of(tables: StudyTables) -> Section:
+    return contour_section(tables, LOSS, ALL, importances(tables))
+
+
+def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
+    tables = plane(study)
+    axes = numeric_parameters(tables, importances(tables))
+    assert {axis.key for axis in axes} == {"optim.lr", "loss.dice"}
+    rate, weight = sorted(axes, key=lambda axis: axis.key, reverse=True)
+    found = surface(tables, rate, weight)
+    assert found is not None
+    a = (np.log10(found.grid_x) + 5) / 3
+    wanted = 0.2 + 0.1 * a[None, :] + 0.05 * found.grid_y[:, None]
+    inside = ~np.isnan(found.grid)
+    assert 0.3 < inside.mean() < 1.0  # outside the hull of the trials nothing is claimed
+    assert found.grid[inside] == pytest.approx(wanted[inside])
+
+
+def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> None:
+    tables = plane(study)
+    rate, weight = sorted(
+        numeric_parameters(tables, importances(tables)), key=lambda axis: axis.key, reverse=True
+    )
+    found = surface(tables, rate, weight)
+    assert found is not None
+    figure = draw_contour(found, LOSS)
+    assert [trace.type for trace in figure.data] == ["contour", "scatter"]
+    assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("log", None)
+    assert figure.layout.xaxis.title.text == "optim.lr"
+    assert "trial" in figure.data[1].hovertext[0] and "loss.dice" in figure.data[1].hovertext[0]
+
+
+def test_too_few_trials_say_how_many(study: Builder) -> None:
+    found = section_of(plane(study, 8))
+    assert found.empty.startswith("Needs 10 complete trials with ")
+    assert found.empty.endswith("; this study has 8.")
+
+
+def test_one_numeric_parameter_is_not_enough(study: Builder) -> None:
+    for number in range(12):
+        study.trial(number, [0.5 - 0.01 * number], {"optim.lr": 1e-5 * (number + 1)})
+    assert section_of(load_study(study.paths)).empty == (
+        "Needs two numeric parameters with an importance; this study has 1 from 12 complete trials."
+    )
+
+
+def test_trials_on_one_line_have_no_area(study: Builder) -> None:
+    for number in range(12):
+        share = (number + 1) / 12
+        study.trial(number, [0.5 - 0.1 * share], {"loss.dice": share, "loss.bce": share})
+    found = section_of(load_study(study.paths))
+    assert found.empty.endswith("lie on one line, with no area between them.")

@@ -1,0 +1,38 @@
+from harness.report.figures.savings import draw_savings, draw_spending, effort_section
+from harness.report.figures.style import Objective
+from harness.report.savings import savings, spending
+from harness.report.shown import Shown
+from harness.report.tables import StudyTables, load_study
+from tests.report.studies import Builder
+
+ALL = Shown(range(99), "")
+LOSS = Objective("val/dice_loss", minimized=True)
+
+
+def test_bars_add_up_to_all_that_was_planned(tables: StudyTables) -> None:
+    found = savings(tables)
+    assert found is not None
+    figure = draw_savings(found)
+    assert [trace.name for trace in figure.data] == [
+        "trained, complete",
+        "trained, pruned",
+        "trained, failed",
+        "spared by pruning",
+    ]
+    # 20 + 3 + 1 epochs trained; the pruned ones stopped after 2 and 1 of 4
+    assert [round(trace.x[0] * 29 / 100) for trace in figure.data] == [20, 3, 1, 5]
+    assert figure.layout.xaxis.title.text == "share of all planned (%)"
+
+
+def test_time_has_a_unit_that_suits_it(tables: StudyTables) -> None:
+    figure = draw_spending(spending(tables), LOSS, range(8))
+    assert figure.layout.xaxis.title.text == "device time, summed over trials (s)"
+    line = figure.data[0]
+    assert (tuple(line.x)[-1], tuple(line.y)[-1]) == (12.0, 0.1234567890123456)
+
+
+def test_without_pruning_only_the_line_is_drawn(study: Builder) -> None:
+    study.trial(0, [0.5])
+    found = effort_section(load_study(study.paths), LOSS, ALL)
+    assert len(found.charts) == 1
+    assert found.caption.startswith("No trial was pruned, so pruning saved nothing.")

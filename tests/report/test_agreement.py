@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from harness.report.agreement import disagreement, disputed, suspects
+
+
+def columns(*spans: tuple[int, int], width: int = 8) -> np.ndarray:
+    """One plane (4, width) for each span of columns that is decided."""
+    planes = np.zeros((len(spans), 4, width), bool)
+    for plane, (start, stop) in zip(planes, spans, strict=True):
+        plane[:, start:stop] = True
+    return planes
+
+
+def test_disagreement_is_the_mean_over_pairs() -> None:
+    """Halves and the whole: 1 - IoU is 1 between the halves, 1/2 between each and the whole."""
+    models = [columns((0, 4)), columns((4, 8)), columns((0, 8))]
+    assert disagreement(models) == pytest.approx((1 + 0.5 + 0.5) / 3)
+
+
+def test_models_that_find_nothing_agree_and_one_that_finds_something_does_not() -> None:
+    nothing = columns((0, 0))
+    assert disagreement([nothing, nothing]) == 0.0
+    assert disagreement([nothing, columns((0, 1))]) == 1.0
+
+
+def test_a_class_that_neither_finds_does_not_count() -> None:
+    """Two classes: 1 - IoU of the first is 3/4, nobody finds the second."""
+    assert disagreement([columns((0, 8), (0, 0)), columns((0, 2), (0, 0))]) == 0.75
+
+
+def test_the_most_disputed_come_first_and_agreed_ones_not_at_all() -> None:
+    chosen = disputed({4: 0.0, 5: 0.25, 6: 0.5, 7: 0.25}, 3, n=3)
+    assert [one.row for one in chosen] == [6, 5, 7]
+    assert chosen[0].why == "the 3 leading models disagree: mean 1 − IoU between them 0.50"
+    assert disputed({4: 0.0}, 3) == []
+
+
+def test_suspects_are_wrong_in_every_model_the_worst_first() -> None:
+    dice = {1: [0.2, 0.49], 2: [0.2, 0.5], 3: [0.0, 0.1], 4: [None, None], 5: [None, None]}
+    alarms = {1: [0, 0], 2: [0, 0], 3: [0, 0], 4: [3, 7], 5: [0, 7]}
+    chosen = suspects(dice, alarms)
+    assert [one.row for one in chosen] == [3, 1, 4]
+    assert chosen[0].why == "suspect label: all 2 models get it wrong, the best with Dice 0.10"
+    assert chosen[2].why == "suspect label: nothing to find, yet all 2 models find something"
+    assert [one.row for one in suspects(dice, alarms, n=1)] == [3]
