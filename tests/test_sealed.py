@@ -67,3 +67,31 @@ def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps:
     command(workspace, *run, "--trials", "3")
     command(workspace, "report", "--study", "tiny")
     assert [record.state for record in read_records(paths)] == ["complete"] * 3
+
+
+@pytest.mark.parametrize("parts", [("--seeds", "2"), ("--folds", "2")])
+def test_confirm_needs_no_test_file_and_opens_none(
+    workspace: Path, polyps: Path, parts: tuple[str, str]
+) -> None:
+    data = workspace / "data" / "mine"
+    shutil.copytree(polyps, data)
+    tiny = TINY | {"fixed": {**TINY["fixed"], "train.epochs": 1}}
+    (workspace / "tiny.yaml").write_text(strict_yaml.dump(tiny), encoding="utf-8")
+    command(workspace, "run", "--space", "tiny.yaml", "--data", "mine", "--trials", "1")
+    paths = StudyPaths(workspace / "studies" / "tiny")
+    rows = read_split(paths.split_csv)
+    sealed = [data / name for row in rows if row.role == "test" for name in (row.image, row.mask)]
+    shutil.rmtree(workspace / "data" / "cache")
+    for path in sealed:
+        path.unlink()
+
+    log = workspace / "opened.log"
+    env = in_every_process(workspace / "watch", WATCH) | {"OPEN_LOG": str(log)}
+    command(workspace, "confirm", "--study", "tiny", "--top", "1", *parts, **env)
+    names = {Path(line).name for line in log.read_text(encoding="utf-8").splitlines()}
+    used = {Path(row.image).name for row in rows if row.role != "test"}
+    assert used <= names, "the watch sees what is read"
+    assert not {path.name for path in sealed} & names
+    records = read_records(paths.confirm)
+    assert [record.state for record in records] == ["complete"] * 2
+    assert all(paths.confirm.trial(record.number).model.is_dir() for record in records)

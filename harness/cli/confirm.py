@@ -14,6 +14,7 @@ from harness.cli.options import Experiment, TrackingUri
 from harness.cli.report import WIDTH
 from harness.cli.run import parse_duration
 from harness.evaluation.confirmed import Confirmation, Confirmed
+from harness.report.confirmation import needed_line
 
 
 def confirm(
@@ -92,16 +93,6 @@ def print_confirmation(found: Confirmation, metric: str) -> None:
     needed = needed_line(found)
     if needed:
         console.print(needed, markup=False, soft_wrap=True)
-
-
-def needed_line(found: Confirmation) -> str:
-    """How much more a difference of one point would take; "" where that cannot be told."""
-    if found.decision is None:
-        return ""
-    seeds, images = found.decision.needed_seeds, found.decision.needed_images
-    parts = [] if seeds is None else [f"{seeds} {found.kind}s of each"]
-    parts += [] if images is None else [f"{images} validation images"]
-    return f"To tell a difference of one point (0.01): {', or '.join(parts)}." if parts else ""
 
 
 def _cells(row: Confirmed, parts: int) -> list[str]:

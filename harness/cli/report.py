@@ -81,12 +81,21 @@ def print_leaderboard(study: api.Study) -> None:
     shown = f", the best {SHOWN} shown" if counts["complete"] > SHOWN else ""
     console.print(
         f"{counts['complete']} complete{shown}, {counts['pruned']} pruned, "
-        f"{counts['failed']} failed{_imported(tables)}. The first is leading, not confirmed."
+        f"{counts['failed']} failed{_imported(tables)}. {_standing(study)}",
+        markup=False,
     )
     ranked = ranked_records(tables)
     noise = pooled_noise(tables.records, ranked)
     if noise is not None:
         console.print(noise_sentence(noise, ranked))
+
+
+def _standing(study: api.Study) -> str:
+    """What the first place is worth."""
+    confirmed = study.confirmation
+    if confirmed is None or confirmed.decision is None:
+        return "The first is leading, not confirmed."
+    return f"Confirmed: {confirmed.sentence}"
 
 
 def _marks(record: TrialRecord) -> str:

@@ -12,8 +12,9 @@ from harness.data.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits import SplitRow, read_split
 from harness.data_config import StudyDataConfig
 from harness.paths import StudyPaths
-from harness.report.answer import Line, answer_lines
+from harness.report.answer import Confirmed, Line, answer_lines
 from harness.report.baseline import Against, against
+from harness.report.confirmation import ConfirmationPart, confirmation_part
 from harness.report.data_facts import data_facts
 from harness.report.embedding import as_json, figure_data, page_data, policy
 from harness.report.failures import failures_sheet
@@ -78,6 +79,7 @@ def render_page(
     """The whole page as text; arguments as in `write_report`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = sections(tables)
+    confirmation = confirmation_part(tables, figures)
     return html.render(
         "harness.report",
         {"data_uri": data_uri},
@@ -85,21 +87,28 @@ def render_page(
         objective=tables.config.objective,
         task=tables.config.data.task,
         sections=figures,
-        **_header(tables, split, compared),
+        confirmation=confirmation,
+        **_header(tables, split, compared, confirmation),
         **_trials(tables),
         **_pictures(tables, gallery),
         **_study(tables, split),
         data_facts=data_facts(tables, split, data_root, gallery.shapes),
         methods=methods(tables, split),
-        **_embedded(tables, figures),
+        **_embedded(tables, [*figures, confirmation.section]),
     )
 
 
-def _header(tables: StudyTables, split: list[SplitRow], compared: Against | None) -> dict[str, Any]:
+def _header(
+    tables: StudyTables,
+    split: list[SplitRow],
+    compared: Against | None,
+    confirmation: ConfirmationPart,
+) -> dict[str, Any]:
     beside = [] if compared is None else [Line("Baseline", compared.sentence)]
+    confirmed = Confirmed(confirmation.sentence) if confirmation.decided else None
     return {
         "headline": _headline(tables),
-        "answer": answer_lines(tables, split),
+        "answer": answer_lines(tables, split, confirmed),
         "lines": [*summary_lines(tables, split), *beside],
     }
 

@@ -1,0 +1,108 @@
+"""What each configuration reached when it was trained again, beside what the search saw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from harness.evaluation.confirmed import Confirmation
+from harness.report.figures.style import (
+    BLUE,
+    ORANGE,
+    RED,
+    Objective,
+    empty_figure,
+    finite,
+)
+
+
+@dataclass(frozen=True)
+class ConfirmedRow:
+    """One configuration: `values` with the seed or fold of each, best configuration first.
+
+    `searched`, `mean` and the limits of the interval are None where they are not known.
+    """
+
+    trial: int
+    searched: float | None
+    values: tuple[tuple[int, float], ...]
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+def confirmed_rows(confirmation: Confirmation) -> list[ConfirmedRow]:
+    """The configurations that have a complete run, best first."""
+    return [
+        ConfirmedRow(
+            trial=row.trial,
+            searched=row.searched if finite(row.searched) else None,
+            values=tuple(
+                (run.part, run.value)
+                for run in row.runs
+                if run.state == "complete" and run.value is not None
+            ),
+            mean=row.mean,
+            low=None if row.interval is None else row.interval.low,
+            high=None if row.interval is None else row.interval.high,
+        )
+        for row in confirmation.rows
+        if row.values
+    ]
+
+
+def draw_confirmation(rows: Sequence[ConfirmedRow], kind: str, objective: Objective) -> go.Figure:
+    """A dot for each seed or fold, a cross for the search, a diamond for the mean.
+
+    Args:
+        kind: seed or fold.
+    """
+    figure = empty_figure("configuration, best confirmed mean first", objective.title)
+    dots = [(row.trial, part, value) for row in rows for part, value in row.values]
+    figure.add_scatter(
+        x=[_name(trial) for trial, _, _ in dots],
+        y=[value for _, _, value in dots],
+        mode="markers",
+        marker={"color": BLUE, "size": 8, "opacity": 0.75},
+        name=f"one {kind}",
+        hovertext=[_hover(t, f"{kind} {part}", value, objective) for t, part, value in dots],
+        hoverinfo="text",
+    )
+    means = [(row, row.mean) for row in rows if row.mean is not None]
+    figure.add_scatter(
+        x=[_name(row.trial) for row, _ in means],
+        y=[mean for _, mean in means],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [0.0 if row.high is None else row.high - mean for row, mean in means],
+            "arrayminus": [0.0 if row.low is None else mean - row.low for row, mean in means],
+            "thickness": 1.5,
+        },
+        mode="markers",
+        marker={"color": ORANGE, "size": 11, "symbol": "diamond"},
+        name="confirmed mean",
+        hovertext=[_hover(row.trial, "mean", mean, objective) for row, mean in means],
+        hoverinfo="text",
+    )
+    crosses = [(row.trial, row.searched) for row in rows if row.searched is not None]
+    figure.add_scatter(
+        x=[_name(trial) for trial, _ in crosses],
+        y=[value for _, value in crosses],
+        mode="markers",
+        marker={"color": RED, "size": 11, "symbol": "x-thin", "line": {"color": RED, "width": 2.5}},
+        name="in the search",
+        hovertext=[_hover(trial, "in the search", value, objective) for trial, value in crosses],
+        hoverinfo="text",
+    )
+    figure.update_xaxes(type="category", categoryorder="array")
+    figure.update_xaxes(categoryarray=[_name(row.trial) for row in rows])
+    return figure
+
+
+def _name(trial: int) -> str:
+    return f"trial {trial}"
+
+
+def _hover(trial: int, what: str, value: float, objective: Objective) -> str:
+    return f"trial {trial}, {what}<br>{objective.metric} {value:.5f}"

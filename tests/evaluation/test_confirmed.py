@@ -1,0 +1,199 @@
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.evaluation.confirm_plan import Plan, Run
+from harness.evaluation.confirmed import (
+    Confirmation,
+    champion_of,
+    load_confirmation,
+    write_ranking,
+)
+from harness.paths import StudyPaths
+from tests.evaluation.confirming import N_IMAGES, a_search, begun, failed, trained
+
+
+def plan_of(trials: list[int], parts: int, **more: int | None) -> Plan:
+    order = [(trial, part) for part in range(parts) for trial in trials]
+    runs = tuple(Run(trial=t, part=p, seed=1000 + i) for i, (t, p) in enumerate(order))
+    kind: dict[str, int | None] = {"seeds": parts} | more
+    return Plan(top=len(trials), runs=runs, **kind)  # type: ignore[arg-type]
+
+
+def spread(mean: float, seed: int = 0) -> list[float]:
+    """Losses of N_IMAGES images with exactly that mean."""
+    noise = np.random.default_rng(seed).uniform(-0.05, 0.05, N_IMAGES)
+    return list(mean + noise - noise.mean())
+
+
+def found(paths: StudyPaths) -> Confirmation:
+    confirmation = load_confirmation(paths)
+    assert confirmation is not None
+    return confirmation
+
+
+def test_no_confirmation_is_none(tmp_path: Path) -> None:
+    assert load_confirmation(a_search(tmp_path).paths) is None
+
+
+def test_means_optimism_and_deviation_by_hand(tmp_path: Path) -> None:
+    """Trial 1: 0.20 in the search, 0.26, 0.28 and 0.30 again: mean 0.28, s = 0.02."""
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 3)
+    begun(paths, plan)
+    for number, loss in enumerate([0.26, 0.40, 0.28, 0.41, 0.30, 0.42]):
+        trained(paths, plan, number, spread(loss), seconds=2.0 + number)
+    confirmation = found(paths)
+    first, second = confirmation.rows
+    assert (first.trial, first.searched) == (1, 0.20)
+    assert first.values == pytest.approx([0.26, 0.28, 0.30])
+    assert first.mean == pytest.approx(0.28)
+    assert first.deviation == pytest.approx(0.02)
+    assert first.optimism == pytest.approx(0.08)
+    assert second.optimism == pytest.approx(0.41 - 0.25)
+    assert (first.cost.parameters, first.cost.seconds) == (2_000_000, pytest.approx(4.0))
+    assert (first.verdict, second.verdict) == ("better", "worse")
+    assert first.interval is not None
+    assert first.interval.low < 0.28 < first.interval.high
+    assert confirmation.sentence.startswith("trial 1 is better than every other")
+    assert confirmation.choice == first
+
+
+def test_optimism_where_more_is_better(tmp_path: Path) -> None:
+    """Dice 0.20 in the search (the builder's values), 0.15 again: 0.05 too optimistic."""
+    objective = {"metric": "val/dice", "direction": "maximize"}
+    paths = a_search(tmp_path, objective=objective).paths
+    plan = plan_of([1], 2)
+    begun(paths, plan)
+    for number in range(2):
+        trained(paths, plan, number, [0.15] * N_IMAGES)
+    (row,) = found(paths).rows
+    assert row.optimism == pytest.approx(0.05)
+
+
+def test_of_the_tied_the_cheapest_is_the_choice(tmp_path: Path) -> None:
+    """Trial 2 has the better mean and more parameters than trial 1; seeds differ by much more."""
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.21, 0.20, 0.31, 0.30]):
+        trained(paths, plan, number, spread(loss))
+    confirmation = found(paths)
+    assert [row.trial for row in confirmation.rows] == [2, 1]
+    assert {row.verdict for row in confirmation.rows} == {"tied"}
+    assert confirmation.choice is not None and confirmation.choice.trial == 1
+    assert "tied" in confirmation.sentence and "trial 1 (2.00 M" in confirmation.sentence
+
+
+def test_weights_are_the_best_seed_but_the_first_fold(tmp_path: Path) -> None:
+    for name, plan in (("a", plan_of([1], 3)), ("b", plan_of([1], 3, seeds=None, folds=3))):
+        paths = a_search(tmp_path / name).paths
+        begun(paths, plan)
+        for number, loss in enumerate([0.3, 0.2, 0.4]):
+            trained(paths, plan, number, spread(loss))
+        weights = found(paths).weights
+        assert weights is not None
+        assert weights.number == {"a": 1, "b": 0}[name]
+
+
+def test_unfinished_is_told_and_not_ranked(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number in range(3):
+        trained(paths, plan, number, spread(0.3))
+    confirmation = found(paths)
+    assert (confirmation.ended, confirmation.wanted) == (3, 4)
+    assert confirmation.decision is None and confirmation.choice is None
+    assert confirmation.sentence == (
+        "3 of 4 confirming trials have ended; harness confirm --study tiny goes on"
+    )
+    assert champion_of(paths, confirmation) is None
+
+
+def test_a_failed_run_is_left_out_and_counted(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 3)
+    begun(paths, plan)
+    for number, loss in enumerate([0.2, 0.5, 0.22, 0.52]):
+        trained(paths, plan, number, spread(loss))
+    failed(paths, plan, 4)
+    trained(paths, plan, 5, spread(0.51))
+    first, second = found(paths).rows
+    assert (first.trial, len(first.values), first.mean) == (1, 2, pytest.approx(0.21))
+    assert (second.verdict, len(second.values)) == ("worse", 3)
+
+
+def test_a_configuration_that_failed_but_once_is_not_compared(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2, 0], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.1, 0.5, 0.3]):
+        trained(paths, plan, number, spread(loss))
+    failed(paths, plan, 3)
+    for number, loss in ((4, 0.52), (5, 0.31)):
+        trained(paths, plan, number, spread(loss))
+    confirmation = found(paths)
+    assert [(row.trial, row.verdict) for row in confirmation.rows][-1] == (1, "")
+    assert confirmation.choice is not None and confirmation.choice.trial != 1
+
+
+def test_folds_have_images_of_their_own(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 3, seeds=None, folds=3)
+    begun(paths, plan)
+    for number, loss in enumerate([0.2, 0.5, 0.22, 0.52, 0.21, 0.51]):
+        trained(paths, plan, number, spread(loss, seed=number // 2))
+    confirmation = found(paths)
+    assert confirmation.kind == "fold"
+    assert [row.verdict for row in confirmation.rows] == ["better", "worse"]
+
+
+def test_an_objective_without_values_per_image_is_ranked_but_not_decided(tmp_path: Path) -> None:
+    objective = {"metric": "val/dice_micro", "direction": "maximize"}
+    paths = a_search(tmp_path, objective=objective).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, value in enumerate([0.7, 0.8, 0.7, 0.8]):
+        trained(paths, plan, number, [value] * N_IMAGES)
+    confirmation = found(paths)
+    assert [row.trial for row in confirmation.rows] == [2, 1]
+    assert confirmation.decision is None
+    assert "val/dice_micro: has no value for a single image" in confirmation.reason
+
+
+def test_ranking_csv_holds_every_number_exactly(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.21, 0.45, 0.23, 0.47]):
+        trained(paths, plan, number, spread(loss))
+    confirmation = found(paths)
+    write_ranking(paths, confirmation)
+    with paths.confirm.ranking_csv.open(encoding="utf-8", newline="") as handle:
+        first, second = csv.DictReader(handle)
+    row = confirmation.rows[0]
+    assert row.interval is not None
+    assert (first["rank"], first["trial"], first["choice"]) == ("1", "1", "yes")
+    assert float(first["confirmed"]) == row.mean
+    assert float(first["optimism"]) == row.optimism
+    assert float(first["low"]) == row.interval.low
+    assert second["choice"] == "no"
+
+
+def test_champion_says_what_goes_into_mlflow(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.23, 0.45, 0.21, 0.47]):
+        trained(paths, plan, number, spread(loss))
+    champion = champion_of(paths, found(paths))
+    assert champion is not None
+    assert (champion.number, champion.confirms) == (2, 1)
+    assert champion.numbers["confirm/mean"] == pytest.approx(0.22)
+    assert champion.numbers["confirm/optimism"] == pytest.approx(0.02)
+    assert champion.numbers["confirm/deviation"] == pytest.approx(0.02 / math.sqrt(2))
+    assert champion.moment == "2026-11-20T10:03:00.000+00:00"

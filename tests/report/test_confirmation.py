@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from harness.report.confirmation import confirmation_part
+from harness.report.figures.confirmation import ConfirmedRow, confirmed_rows, draw_confirmation
+from harness.report.figures.style import Objective
+from harness.report.gallery import Gallery
+from harness.report.page import render_page
+from harness.report.tables import load_study
+from tests.evaluation.confirming import a_search, begun, failed, trained
+from tests.evaluation.test_confirmed import found, plan_of, spread
+
+
+def test_without_one_it_says_what_to_type(tmp_path: Path) -> None:
+    tables = load_study(a_search(tmp_path).paths)
+    part = confirmation_part(tables)
+    assert part.command == "harness confirm --study tiny --top 5 --seeds 3"
+    assert part.section.charts == () and not part.decided
+    page = render_page(tables, Gallery((), ()))
+    assert "Nothing is confirmed" in page and part.command in page
+
+
+def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 3)
+    begun(paths, plan)
+    for number, loss in enumerate([0.26, 0.40, 0.28, 0.41, 0.30]):
+        trained(paths, plan, number, spread(loss))
+    tables = load_study(paths)
+    part = confirmation_part(tables)
+    assert not part.decided and part.command == "harness confirm --study tiny"
+    assert part.sentence not in render_page(tables, Gallery((), ())).split('id="confirmation"')[0]
+    failed(paths, plan, 5)
+
+    part = confirmation_part(tables)
+    assert part.decided and part.command == ""
+    texts = [[cell.text for cell in row] for row in part.sheet.rows]
+    first, second = texts
+    assert first[:5] == ["1", "1", "3 of 3", "0.2000", "0.2800"]
+    assert first[6:8] == ["+0.0800", "0.0200"]
+    assert second[2:5] == ["2 of 3", "0.2500", "0.4050"]
+    assert "1 confirming trial failed" in part.notes[0]
+    page = render_page(tables, Gallery((), ()))
+    top = page.split("<main>")[0]
+    assert "<dt>Confirmed</dt>" in top and "is better than every other" in top
+
+
+def test_figure_has_a_dot_for_each_run_and_a_cross_for_the_search(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.21, 0.45, 0.23, 0.47]):
+        trained(paths, plan, number, spread(loss))
+    rows = confirmed_rows(found(paths))
+    assert [(row.trial, row.searched) for row in rows] == [(1, 0.2), (2, 0.25)]
+    assert rows[0].values == ((0, pytest.approx(0.21)), (1, pytest.approx(0.23)))
+    figure = draw_confirmation(rows, "seed", Objective("val/dice_loss", True))
+    dots, means, crosses = figure.data
+    assert list(dots.x) == ["trial 1", "trial 1", "trial 2", "trial 2"]
+    assert list(dots.y) == pytest.approx([0.21, 0.23, 0.45, 0.47])
+    assert list(means.y) == pytest.approx([0.22, 0.46])
+    assert list(crosses.y) == [0.2, 0.25]
+    assert figure.layout.yaxis.title.text == "val/dice_loss<br>(0 to 1, lower is better)"
+
+
+def test_a_mean_without_interval_has_no_bar() -> None:
+    row = ConfirmedRow(3, None, ((0, 0.5),), 0.5, None, None)
+    _, means, crosses = draw_confirmation([row], "fold", Objective("val/dice", False)).data
+    assert list(means.error_y.array) == [0.0] and list(crosses.y) == []
