@@ -1,18 +1,18 @@
 """Which configurations are really better: statements from several runs of each, seeds or folds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from harness.evaluation.arranged import Arranged, arrange
-from harness.evaluation.differences import Estimate, Runs, estimate
+from harness.evaluation.differences import Estimate, estimate, pooled
 from harness.evaluation.intervals import MIN_IMAGES, Interval
 from harness.evaluation.needed import ONE_POINT, needed_images, needed_seeds
 from harness.evaluation.sentences import sentence
-from harness.evaluation.two_level import two_level_interval
+from harness.evaluation.two_level import RESAMPLES, two_level_interval
 from harness.evaluation.verdicts import Cost, Decision, Ranked, Verdict
 
 __all__ = ["Cost", "Decision", "Ranked", "decide", "optimism"]
@@ -21,7 +21,12 @@ LEVEL = 0.05
 
 
 def decide(
-    scores: pd.DataFrame, *, minimized: bool, costs: Mapping[str, Cost], seed: int = 0
+    scores: pd.DataFrame,
+    *,
+    minimized: bool,
+    costs: Mapping[str, Cost],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Decision:
     """Rank configurations by their confirmed means, and say which of the differences are real.
 
@@ -38,6 +43,7 @@ def decide(
             own, the same in every configuration (folds).
         minimized: whether lower values are better.
         costs: of each configuration; one that is missing is taken for the dearest.
+        resamples: how many of the bootstrap, which draws the intervals and decides nothing.
         seed: of the bootstrap.
 
     Raises:
@@ -49,11 +55,14 @@ def decide(
         1976 (worse).
     """
     arranged = arrange(scores)
+    spread = pooled(arranged.runs.values())
     single = {name: estimate(runs, folds=arranged.folds) for name, runs in arranged.runs.items()}
     sign = 1.0 if minimized else -1.0
     order = sorted(single, key=lambda name: (sign * single[name].value, name))
     against = {
-        name: estimate(arranged.runs[name], arranged.runs[order[0]], folds=arranged.folds)
+        name: estimate(
+            arranged.runs[name], arranged.runs[order[0]], folds=arranged.folds, others=spread
+        )
         for name in order[1:]
     }
     winner = order[0] if against and all(e.p <= LEVEL for e in against.values()) else None
@@ -61,18 +70,19 @@ def decide(
     tied = tuple(name for name in order if name not in worse)
     choice = min(tied, key=lambda name: (*_cost(costs, name), order.index(name)))
     ranked = tuple(
-        _ranked(arranged, name, single[name], _verdict(name, winner, worse), seed) for name in order
+        _ranked(arranged, name, single[name], _verdict(name, winner, worse), resamples, seed)
+        for name in order
     )
-    pooled = _pooled(arranged.runs.values())
+    sd_runs = None if spread is None else math.sqrt(spread.variance)
     return Decision(
         ranked=ranked,
         winner=winner,
         tied=tied,
         choice=choice,
         sentence=sentence(ranked, against, tied, choice, costs, arranged.folds),
-        needed_seeds=_needed_seeds(pooled, against, arranged.folds),
+        needed_seeds=_needed_seeds(sd_runs, against, arranged.folds),
         needed_images=_needed_images(arranged, order),
-        sd_runs=pooled,
+        sd_runs=sd_runs,
         images_error=max((e.images_error for e in against.values()), default=0.0),
     )
 
@@ -108,22 +118,23 @@ def _cost(costs: Mapping[str, Cost], name: str) -> tuple[float, float]:
     return (math.inf, math.inf) if cost is None else (cost.parameters, cost.seconds)
 
 
-def _ranked(arranged: Arranged, name: str, found: Estimate, verdict: Verdict, seed: int) -> Ranked:
+def _ranked(
+    arranged: Arranged,
+    name: str,
+    found: Estimate,
+    verdict: Verdict,
+    resamples: int,
+    seed: int,
+) -> Ranked:
     runs = arranged.runs[name]
     interval: Interval | None = None
     if arranged.n_images >= MIN_IMAGES:
-        interval = two_level_interval(runs, found, folds=arranged.folds, seed=seed)
+        interval = two_level_interval(
+            runs, found, folds=arranged.folds, resamples=resamples, seed=seed
+        )
     means = [float(run.mean()) for run in runs]
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
     return Ranked(name, found.value, interval, deviation, verdict)
-
-
-def _pooled(runs: Iterable[Runs]) -> float | None:
-    """The standard deviation of run means within configurations."""
-    means = [np.array([run.mean() for run in each]) for each in runs]
-    freedom = sum(len(each) - 1 for each in means)
-    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in means)
-    return math.sqrt(squares / freedom) if freedom else None
 
 
 def _needed_seeds(

@@ -1,10 +1,10 @@
 """How many images or seeds a difference would need before a test can be expected to find it."""
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+import math
+from bisect import bisect_left
+from collections.abc import Callable
 
-Floats = NDArray[np.float64]
+from scipy import stats
 
 ONE_POINT = 0.01
 MOST_SEEDS = 1000
@@ -41,16 +41,18 @@ def needed_seeds(
     Source:
         Cohen 1988, "Statistical power analysis", chapter 2.
     """
-    k = np.arange(2, MOST_SEEDS + 1)
-    of_runs = 2 * sd_runs**2 / k
-    variance = of_runs + images_error**2
-    if not variance[0] > 0:
-        return 2
-    # the images' own part has so many degrees of freedom that it adds nothing below
-    freedom = variance**2 / np.maximum(of_runs**2 / (2 * (k - 1)), 1e-300)
     wanted = 1 - (1 - power) / max(1, n_configurations - 1)
-    enough = _power(difference / np.sqrt(variance), np.minimum(freedom, 1e6), level) >= wanted
-    return int(k[enough.argmax()]) if enough.any() else None
+
+    def enough(k: int) -> bool:
+        of_runs = 2 * sd_runs**2 / k
+        variance = of_runs + images_error**2
+        if not of_runs > 0:
+            return variance == 0 or _power(difference / variance**0.5, 1e6, level) >= wanted
+        # the images' own part has so many degrees of freedom that it adds nothing below
+        freedom = 2 * (k - 1) * (variance / of_runs) ** 2
+        return _power(difference / variance**0.5, min(freedom, 1e6), level) >= wanted
+
+    return _smallest(enough, 2, MOST_SEEDS)
 
 
 def needed_images(
@@ -74,16 +76,8 @@ def needed_images(
     """
     if not sd_differences > 0:
         return 3
-    low, high = 2, MOST_IMAGES  # too few, and not known to be too few
-    if not _enough_images(high, difference / sd_differences, power, level):
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _enough_images(middle, difference / sd_differences, power, level):
-            high = middle
-        else:
-            low = middle
-    return high
+    effect = difference / sd_differences
+    return _smallest(lambda n: _power(effect * n**0.5, n - 1, level) >= power, 3, MOST_IMAGES)
 
 
 def needed_images_for_interval(
@@ -94,19 +88,21 @@ def needed_images_for_interval(
     (z · sd / half_width)², rounded up; the normal approximation.
     """
     z = float(stats.norm.isf((1 - level) / 2))
-    return max(2, int(np.ceil((z * sd_values / half_width) ** 2)))
+    return max(2, math.ceil((z * sd_values / half_width) ** 2))
 
 
-def _enough_images(n: int, effect: float, power: float, level: float) -> bool:
-    freedom = np.array([n - 1.0])
-    return bool(_power(np.array([effect * np.sqrt(n)]), freedom, level)[0] >= power)
+def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The least number from `low` to `high` that is enough; None if not even `high` is."""
+    if not enough(high):
+        return None
+    return low + bisect_left(range(low, high), True, key=enough)
 
 
-def _power(shift: Floats, freedom: Floats, level: float) -> Floats:
+def _power(shift: float, freedom: float, level: float) -> float:
     """The chance that t exceeds its two-sided quantile when its mean is shifted upwards.
 
     The other tail is left out: a finding of the wrong sign is none. Beyond a shift of 30 scipy's
     noncentral t gives nan, and at two degrees of freedom or more the chance is 1.
     """
     quantile = stats.t.isf(level / 2, freedom)
-    return np.asarray(stats.nct.sf(quantile, freedom, np.minimum(shift, 30.0)))
+    return float(stats.nct.sf(quantile, freedom, min(shift, 30.0)))

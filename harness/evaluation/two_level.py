@@ -15,7 +15,13 @@ RESAMPLES = 2000
 
 
 def two_level_interval(
-    runs: Runs, found: Estimate, *, folds: bool, level: float = 0.95, seed: int = 0
+    runs: Runs,
+    found: Estimate,
+    *,
+    folds: bool,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval | None:
     """Percentiles of the two-level bootstrap, stretched about the mean to the width of Student's t.
 
@@ -29,7 +35,8 @@ def two_level_interval(
         found: `estimate(runs)`.
         folds: whether the images differ between runs; else all runs get the same drawn images.
         level: of confidence.
-        seed: of 2,000 resamples.
+        resamples: how many means are drawn.
+        seed: of the draws.
 
     Returns:
         None for fewer than two runs.
@@ -40,7 +47,7 @@ def two_level_interval(
     if not math.isfinite(found.error):
         return None
     n = sum(len(run) for run in runs) if folds else len(runs[0])
-    draws = _draws(runs, folds, np.random.default_rng(seed))
+    draws = _draws(runs, folds, resamples, np.random.default_rng(seed))
     spread = float(draws.std(ddof=1))
     tail = (1 - level) / 2
     half = float(stats.t.isf(tail, found.freedom)) * found.error
@@ -54,16 +61,16 @@ def two_level_interval(
     return Interval(found.value, low, high, n)
 
 
-def _draws(runs: Runs, folds: bool, rng: np.random.Generator) -> Floats:
-    """RESAMPLES means, each of runs and images drawn with replacement."""
+def _draws(runs: Runs, folds: bool, n_draws: int, rng: np.random.Generator) -> Floats:
+    """`n_draws` means, each of runs and images drawn with replacement."""
     k = len(runs)
-    which = rng.integers(0, k, (RESAMPLES, k))
+    which = rng.integers(0, k, (n_draws, k))
     if folds:
-        each = np.stack([_image_means(run, (RESAMPLES, k), rng) for run in runs])
+        each = np.stack([_image_means(run, (n_draws, k), rng) for run in runs])
         row, place = np.indices(which.shape)
         return np.asarray(each[which, row, place].mean(axis=1))
     n = len(runs[0])
-    images = rng.integers(0, n, (RESAMPLES, n))
+    images = rng.integers(0, n, (n_draws, n))
     of_runs = np.stack([run[images].mean(axis=1) for run in runs], axis=1)
     return np.asarray(np.take_along_axis(of_runs, which, axis=1).mean(axis=1))
 
