@@ -55,7 +55,7 @@ OWNERS = {
     "tifffile": {"harness.data.tiff"},
     "plotly": {"harness.report.figures", "harness.report.page"},
     "jinja2": {"harness.html"},
-    "scipy": {"harness.evaluation"},
+    "scipy": {"harness.evaluation", "harness.report.effects", "harness.report.figures.contour"},
     "yaml": {"harness.strict_yaml"},
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},
