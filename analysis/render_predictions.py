@@ -41,8 +41,8 @@ def main(words: list[str] | None = None) -> int:
         _, data = cv2.imencode(".png", sheet(item)[..., ::-1])
         files.write_bytes(path, data.tobytes())
         scores = [
-            f"trial {p.number} " + ("–" if p.dice is None else f"{p.dice:.3f}")
-            for p in item.predictions
+            f"trial {s.number} " + ("–" if s.dice is None else f"{s.dice:.3f}")
+            for s in (prediction.score for prediction in item.predictions)
         ]
         print(f"{path}  {item.why}  {item.name}  Dice: {', '.join(scores)}")
     for note in gallery.notes:
