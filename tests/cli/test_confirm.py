@@ -10,23 +10,25 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from harness import strict_yaml
+import harness
+from harness.cli.report import print_leaderboard
 from harness.paths import StudyPaths
 from harness.records import read_epochs, read_records
 from tests.conftest import TINY, harness_command
+from tests.evaluation.confirming import a_search, begun, trained
+from tests.evaluation.test_confirmed import plan_of, spread
 
-CONFIRM = ("confirm", "--study", "tiny", "--top", "2", "--seeds", "2")
+CONFIRM = ("confirm", "--study", "tiny", "--top", "1", "--seeds", "2")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, polyps: Path) -> None:
     workspace, whole = tmp_path / "killed", tmp_path / "whole"
-    workspace.mkdir()
-    space = TINY | {"fixed": {**TINY["fixed"], "train.epochs": 4, "train.checkpoint_s": 0.0}}
-    (workspace / "tiny.yaml").write_text(strict_yaml.dump(space), encoding="utf-8")
-    run = ["run", "--space", "tiny.yaml", "--data", str(polyps), "--trials", "2"]
-    done = harness_command(workspace, *run, "--pruner", "none")
-    assert done.returncode == 0, done.stderr
+    fixed = {"train.epochs": 4, "train.checkpoint_s": 0.0}
+    harness.run_study(
+        "tiny", space=TINY, data=polyps, trials=1, fixed=fixed, device="cpu", workspace=workspace
+    )
     shutil.copytree(workspace, whole)
 
     controller = subprocess.Popen(
@@ -36,33 +38,43 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, poly
         start_new_session=True,
     )
     place = StudyPaths(workspace / "studies" / "tiny").confirm
-    end = time.monotonic() + 200
-    while len(read_epochs(place.trial(1))) < 2:
+    end = time.monotonic() + 280
+    while len(read_epochs(place.trial(0))) < 2:
         assert controller.poll() is None and time.monotonic() < end, "it ended, or hung"
         time.sleep(0.02)  # a poll for the event
     controller.send_signal(signal.SIGKILL)
     controller.wait(timeout=60)
     continued = harness_command(workspace, *CONFIRM)
     assert continued.returncode == 0, continued.stderr
-    assert "trial 1  continues (attempt 2)" in continued.stderr
+    assert "trial 0  continues (attempt 2)" in continued.stderr
     assert continued.stderr.splitlines()[-1] == "next: harness report --study tiny"
-
-    undisturbed = harness_command(whole, *CONFIRM)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    other = StudyPaths(whole / "studies" / "tiny").confirm
-    values = [record.value for record in read_records(place)]
-    assert values == [record.value for record in read_records(other)]
-    assert len(set(values)) == 4, "each run had a seed of its own"
     for word in ("optimism", "sd over seeds", "2 of 2", "tiny.confirm: val/dice_loss"):
         assert word in continued.stdout
-    sentence = undisturbed.stdout.split("┘\n")[1].splitlines()[0]
-    assert sentence.startswith("trial ")
+
+    undisturbed = harness.open_study("tiny", workspace=whole).confirm(top=1, seeds=2, device="cpu")
+    values = [record.value for record in read_records(place)]
+    assert values == undisturbed.rows[0].values
+    assert len(set(values)) == 2, "each run had a seed of its own"
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     version = client.get_model_version_by_alias("tiny", "champion")
     held = Path(str(version.source).removeprefix("file://"))
     assert {path.name for path in held.iterdir()} == {"config.json", "model.safetensors"}
-    report = harness_command(workspace, "report", "--study", "tiny", "--no-images")
-    assert "Confirmed: trial " in report.stdout
+
+
+def test_leaderboard_says_what_was_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = a_search(tmp_path).paths
+    study = harness.open_study("tiny", workspace=tmp_path)
+    print_leaderboard(study)
+    assert "The first is leading, not confirmed." in capsys.readouterr().out
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.21, 0.45, 0.23, 0.47]):
+        trained(paths, plan, number, spread(loss))
+    print_leaderboard(study)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Confirmed: trial 1 is better than every other configuration" in said
 
 
 def test_help_has_an_example(workspace: Path) -> None:
