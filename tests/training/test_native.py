@@ -148,3 +148,13 @@ def test_a_picture_of_decisions_is_small_and_a_png() -> None:
     data = picture(image, mask, p, StudyDataConfig())
     drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert drawn is not None and drawn.shape == (480, 192, 3)
+
+
+def test_pictures_of_several_classes_show_truth_and_decision_side_by_side() -> None:
+    image, p = np.zeros((20, 30, 3), np.uint8), np.full((2, 20, 30), 0.6, np.float32)
+    classes = StudyDataConfig(task="multiclass", classes=("a", "b"))
+    labels = StudyDataConfig(task="multilabel", classes=("a", "b"))
+    for mask, data in ((np.zeros((20, 30), np.uint8), classes), (np.zeros((20, 30, 2)), labels)):
+        drawn = picture(image, mask.astype(np.uint8), p, data)
+        decoded = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded is not None and decoded.shape == (20, 30 + 4 + 30, 3)
