@@ -66,7 +66,7 @@ def as_plain(tables: StudyTables, baseline: Against | None = None) -> dict[str, 
         "confirmation": None
         if confirmation is None
         else dataclasses.asdict(confirmation) | {"sentence": confirmation.sentence},
-        "test_looks": files.read_lines(tables.paths.root / "test-looks.jsonl"),
+        "test_looks": files.read_lines(tables.paths.test_looks),
     }
     plain: dict[str, Any] = _finite(value)
     return plain
