@@ -38,7 +38,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, poly
         start_new_session=True,
     )
     place = StudyPaths(workspace / "studies" / "tiny").confirm
-    end = time.monotonic() + 280
+    end = time.monotonic() + 600
     while len(read_epochs(place.trial(0))) < 2:
         assert controller.poll() is None and time.monotonic() < end, "it ended, or hung"
         time.sleep(0.02)  # a poll for the event
