@@ -13,6 +13,7 @@ from harness.evaluation.confirmed import Confirmation, load_confirmation
 from harness.evaluation.sealed_ledger import Ledger, Look, read_ledger
 from harness.paths import StudyPaths, Workspace
 from harness.records import TrialRecord
+from harness.report.image_values import interval_metrics
 from harness.report.page import write_report
 from harness.report.tables import StudyTables, leaderboard, load_study
 from harness.search.progress import LineProgress
@@ -143,12 +144,13 @@ def _mirror_report(study: Study) -> None:
     from harness.search.lock import is_led  # noqa: PLC0415
     from harness.search.tracking import log_report  # noqa: PLC0415  # brings mlflow
 
-    config = study.tables.config
+    tables = study.tables
+    config = tables.config
     tracker = find_tracker(study.workspace, study.paths, str(config.id))
     absent = tracker.database is not None and not tracker.database.exists()
     if absent or is_led(study.paths):
         return
     try:
-        log_report(tracker, study.paths, config)
+        log_report(tracker, study.paths, config, interval_metrics(tables))
     except HarnessError as error:
         LineProgress().stage(f"the report is not in MLflow: {error}")

@@ -16,6 +16,7 @@ from harness.report.baseline import against
 from harness.report.export import Format, export
 from harness.report.noise import noise_sentence, pooled_noise
 from harness.report.tables import StudyTables, leaderboard, of_state, ranked_records
+from harness.report.traps import traps
 from harness.search.progress import configuration
 
 SHOWN = 10
@@ -88,6 +89,11 @@ def print_leaderboard(study: api.Study) -> None:
     noise = pooled_noise(tables.records, ranked)
     if noise is not None:
         console.print(noise_sentence(noise, ranked))
+    found = traps(tables)
+    if found:
+        console.print("Before you believe this:")
+    for sentence in found:
+        console.print(f"- {sentence}", markup=False)
 
 
 def _standing(study: api.Study) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from scipy import stats
 from harness.evaluation.arranged import Arranged, arrange
 from harness.evaluation.differences import Estimate, estimate, pooled
 from harness.evaluation.intervals import MIN_IMAGES, Interval
-from harness.evaluation.needed import ONE_POINT, needed_images, needed_seeds
+from harness.evaluation.needed import ONE_POINT, needed_images
 from harness.evaluation.sentences import sentence
 from harness.evaluation.two_level import RESAMPLES, two_level_interval
 from harness.evaluation.verdicts import Cost, Decision, Ranked, Verdict
@@ -74,17 +75,19 @@ def decide(
         for name in order
     )
     sd_runs = None if spread is None else math.sqrt(spread.variance)
-    return Decision(
+    found = Decision(
         ranked=ranked,
         winner=winner,
         tied=tied,
         choice=choice,
         sentence=sentence(ranked, against, tied, choice, costs, arranged.folds),
-        needed_seeds=_needed_seeds(sd_runs, against, arranged.folds),
+        needed_seeds=None,
         needed_images=_needed_images(arranged, order),
         sd_runs=sd_runs,
+        sd_freedom=0 if spread is None else spread.freedom,
         images_error=max((e.images_error for e in against.values()), default=0.0),
     )
+    return found if arranged.folds else replace(found, needed_seeds=found.seeds_for(ONE_POINT))
 
 
 def optimism(searched: float, confirmed: float, *, minimized: bool) -> float:
@@ -135,15 +138,6 @@ def _ranked(
     means = [float(run.mean()) for run in runs]
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
     return Ranked(name, found.value, interval, deviation, verdict)
-
-
-def _needed_seeds(
-    sd_runs: float | None, against: Mapping[str, Estimate], folds: bool
-) -> int | None:
-    if sd_runs is None or folds:
-        return None
-    error = max((e.images_error for e in against.values()), default=0.0)
-    return needed_seeds(sd_runs, ONE_POINT, n_configurations=len(against) + 1, images_error=error)
 
 
 def _needed_images(arranged: Arranged, order: Sequence[str]) -> int | None:

@@ -4,11 +4,16 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
+
+Floats = NDArray[np.float64]
 
 ONE_POINT = 0.01
 MOST_SEEDS = 1000
 MOST_IMAGES = 1_000_000
+_QUANTILES = (np.arange(40) + 0.5) / 40
 
 
 def needed_seeds(
@@ -19,13 +24,15 @@ def needed_seeds(
     level: float = 0.05,
     n_configurations: int = 2,
     images_error: float = 0.0,
+    freedom: int | None = None,
 ) -> int | None:
     """Seeds for each configuration so that the better one is found better than all others.
 
     The smallest k with P(t' > t) ≥ 1 - (1 - power) / (n_configurations - 1), where t' is
     noncentral with δ = difference / sqrt(2 sd²/k + images_error²), and t is the two-sided quantile,
     both with Satterthwaite's degrees of freedom. By Boole's inequality all comparisons together
-    succeed with at least `power`.
+    succeed with at least `power`. A standard deviation that is itself an estimate may be too small:
+    with `freedom`, P is the mean over what it may be, sd² · freedom / χ².
 
     Args:
         sd_runs: standard deviation of a run's mean within a configuration.
@@ -34,23 +41,28 @@ def needed_seeds(
         level: of the two-sided test.
         n_configurations: how many are compared.
         images_error: the standard error that stays however many seeds there are.
+        freedom: degrees of freedom of sd_runs; None: it is known.
 
     Returns:
         At least 2; None where MOST_SEEDS would not do: then more images are needed.
 
     Source:
-        Cohen 1988, "Statistical power analysis", chapter 2.
+        Cohen 1988, "Statistical power analysis", chapter 2; O'Hagan, Stevens & Campbell 2005,
+        "Assurance in clinical trial design" (the mean over what the deviation may be).
     """
     wanted = 1 - (1 - power) / max(1, n_configurations - 1)
+    variances = np.array([sd_runs**2])
+    if freedom is not None:
+        variances = variances * freedom / stats.chi2.ppf(_QUANTILES, freedom)
 
     def enough(k: int) -> bool:
-        of_runs = 2 * sd_runs**2 / k
+        of_runs = 2 * variances / k
         variance = of_runs + images_error**2
-        if not of_runs > 0:
-            return variance == 0 or _power(difference / variance**0.5, 1e6, level) >= wanted
+        if not variance.min() > 0:
+            return True
         # the images' own part has so many degrees of freedom that it adds nothing below
-        freedom = 2 * (k - 1) * (variance / of_runs) ** 2
-        return _power(difference / variance**0.5, min(freedom, 1e6), level) >= wanted
+        below = np.maximum(of_runs**2 / (2 * (k - 1)), 1e-6 * variance**2)
+        return bool(_power(difference / variance**0.5, variance**2 / below, level) >= wanted)
 
     return _smallest(enough, 2, MOST_SEEDS)
 
@@ -77,7 +89,11 @@ def needed_images(
     if not sd_differences > 0:
         return 3
     effect = difference / sd_differences
-    return _smallest(lambda n: _power(effect * n**0.5, n - 1, level) >= power, 3, MOST_IMAGES)
+    return _smallest(
+        lambda n: _power(np.array([effect * n**0.5]), np.array([n - 1.0]), level) >= power,
+        3,
+        MOST_IMAGES,
+    )
 
 
 def needed_images_for_interval(
@@ -98,11 +114,11 @@ def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int | None:
     return low + bisect_left(range(low, high), True, key=enough)
 
 
-def _power(shift: float, freedom: float, level: float) -> float:
-    """The chance that t exceeds its two-sided quantile when its mean is shifted upwards.
+def _power(shift: Floats, freedom: Floats, level: float) -> float:
+    """The mean chance that t exceeds its two-sided quantile when its mean is shifted upwards.
 
     The other tail is left out: a finding of the wrong sign is none. Beyond a shift of 30 scipy's
     noncentral t gives nan, and at two degrees of freedom or more the chance is 1.
     """
     quantile = stats.t.isf(level / 2, freedom)
-    return float(stats.nct.sf(quantile, freedom, min(shift, 30.0)))
+    return float(np.mean(stats.nct.sf(quantile, freedom, np.minimum(shift, 30.0))))

@@ -14,6 +14,7 @@ from harness.training.metrics import Entry, ImageScores, from_entries
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 THRESHOLD = 0.5
+SPECK: Final = 5  # pixels: a smaller object counts only where there is no larger one
 OTHERS: Final = ("height", "width", "objects", "dice_256", "iou_256")
 CHOSEN: Final = ("tp_chosen", "fp_chosen", "fn_chosen", "tn_chosen")
 
@@ -27,7 +28,7 @@ class Plane:
         p: float32 probabilities.
         y: whether the truth has the class.
         said: whether it was decided: p >= 0.5, in multiclass tasks where it is the most probable.
-        n_objects: connected objects of the truth (8 neighbours).
+        n_objects: connected objects of the truth.
     """
 
     index: int
@@ -52,8 +53,18 @@ def planes(
         of_class = p[0] if data.task == "binary" else p[index]
         y = (mask[..., index] == 1) if mask.ndim == 3 else mask == index
         said = of_class >= THRESHOLD if decided is None else decided == index
-        n, _ = cv2.connectedComponents(y.astype(np.uint8), connectivity=8)
-        yield Plane(index, of_class[counts], y[counts], said[counts], n - 1)
+        yield Plane(index, of_class[counts], y[counts], said[counts], count_objects(y))
+
+
+def count_objects(y: Bools) -> int:
+    """Connected objects (8 neighbours) of a truth (H, W), specks aside.
+
+    Masks that were saved as JPEG have single pixels far from any object.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(y.astype(np.uint8), connectivity=8)
+    areas = np.asarray(stats)[1:, cv2.CC_STAT_AREA]
+    large = int((areas >= SPECK).sum())
+    return large or len(areas)
 
 
 def entry(row: int, image: str, plane: Plane) -> Entry:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.evaluation.intervals import Interval
+from harness.evaluation.needed import needed_seeds
 
 Verdict = Literal["better", "tied", "worse"]
 
@@ -52,6 +53,7 @@ class Decision:
             the chance of the images, with the same power; None where it cannot be told.
         sd_runs: root of the mean variance of the run means within configurations; None where no
             configuration has two.
+        sd_freedom: degrees of freedom of that.
         images_error: the largest part, over comparisons with the leader, of the standard error
             that more seeds would not remove.
     """
@@ -64,4 +66,21 @@ class Decision:
     needed_seeds: int | None
     needed_images: int | None
     sd_runs: float | None = None
+    sd_freedom: int = 0
     images_error: float = 0.0
+
+    def seeds_for(self, difference: float, power: float = 0.8) -> int | None:
+        """Seeds for each configuration to find a lead of `difference` over all others.
+
+        None with one run each, and where no number of seeds would do.
+        """
+        if self.sd_runs is None:
+            return None
+        return needed_seeds(
+            self.sd_runs,
+            difference,
+            power=power,
+            n_configurations=len(self.ranked),
+            images_error=self.images_error,
+            freedom=self.sd_freedom,
+        )

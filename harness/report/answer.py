@@ -119,7 +119,7 @@ def _sure(ranked: list[TrialRecord], confirmed: Confirmed | None) -> str:
             "Configurations were trained again on fresh seeds or folds, and compared by them; the "
             "interval and the optimism of the search are under Confirmation."
         )
-    return f"Not confirmed. {_caution(ranked)}" if ranked else "Not at all yet."
+    return f"Leading, not confirmed. {_caution(ranked)}" if ranked else "Not at all yet."
 
 
 def _caution(ranked: list[TrialRecord]) -> str:

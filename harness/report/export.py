@@ -5,19 +5,15 @@ import json
 import math
 from typing import Any, Literal
 
-import numpy as np
-
 from harness import files
-from harness.errors import UserError
 from harness.evaluation.confirmed import load_confirmation
-from harness.evaluation.intervals import Interval, mean_interval
-from harness.evaluation.values import per_image
+from harness.evaluation.intervals import Interval
 from harness.records import TrialRecord
 from harness.report.baseline import Against
+from harness.report.image_values import own_interval
 from harness.report.listing import trials_as_plain
 from harness.report.tables import StudyTables, ranked_records, trials_csv
 from harness.report.wording import text_of
-from harness.training.metrics import read_scores
 
 Format = Literal["json", "csv", "latex"]
 BEST = 100  # trials with an interval
@@ -74,14 +70,7 @@ def as_plain(tables: StudyTables, baseline: Against | None = None) -> dict[str, 
 
 def interval(tables: StudyTables, record: TrialRecord) -> Interval | None:
     """Of the objective's mean over validation images; None where it cannot be told."""
-    path = tables.paths.trial(record.number).scores_csv
-    if not path.is_file():
-        return None
-    try:
-        values = per_image(read_scores(path), tables.config.objective.metric)
-    except UserError:  # an objective without a value for a single image
-        return None
-    return mean_interval(np.asarray(values, np.float64))
+    return own_interval(tables, record, tables.config.objective.metric)
 
 
 def _latex(tables: StudyTables) -> str:

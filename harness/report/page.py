@@ -34,6 +34,8 @@ from harness.report.tables import (
     ranked_records,
     write_trials_csv,
 )
+from harness.report.traps import traps
+from harness.report.weights import weights_part
 
 SCRIPTS = ("page.js", "zoom.js")
 
@@ -113,6 +115,7 @@ def _header(
     return {
         "headline": _headline(tables),
         "answer": answer_lines(tables, split, confirmed),
+        "traps": traps(tables),
         "lines": [*summary_lines(tables, split), *beside],
     }
 
@@ -121,7 +124,7 @@ def _trials(tables: StudyTables) -> dict[str, Any]:
     """The tables and the leading configuration."""
     ranked = ranked_records(tables)
     return {
-        "ranking": ranking_sheet(tables),
+        "weights": weights_part(tables, ranking_sheet(tables)),
         "pruned": unranked_sheet(tables, "pruned"),
         "running": unranked_sheet(tables, "running"),
         "failed": failed_sheet(tables),

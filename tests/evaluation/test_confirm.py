@@ -228,7 +228,7 @@ def test_moved_away_it_begins_anew(
     study.paths.confirm.root.rename(study.paths.root / "confirm-old")
     found = study.confirm(top=1, folds=2)
     assert (found.kind, found.ended) == ("fold", 2)
-    assert "s.confirm, whose folder is gone, was taken out of optuna.db" in capsys.readouterr().err
+    assert "s.confirm, whose folder is gone, was taken out of the index" in capsys.readouterr().err
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("s")
     assert experiment is not None

@@ -7,7 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.data_config import VOID, StudyDataConfig
-from harness.evaluation.sealed_scores import CHOSEN, OTHERS, entry, extras, over_thresholds, planes
+from harness.evaluation.sealed_scores import (
+    CHOSEN,
+    OTHERS,
+    count_objects,
+    entry,
+    extras,
+    over_thresholds,
+    planes,
+)
 from harness.evaluation.sealed_threshold import THRESHOLDS, ThresholdSearch, dice_by_threshold
 
 BINARY = StudyDataConfig()
@@ -135,3 +143,13 @@ def test_of_two_as_near_the_lower_is_chosen() -> None:
 def test_images_with_nothing_to_find_choose_nothing() -> None:
     assert best(([0.9, 0.9], [0, 0])) == 0.5
     assert best(([0.9, 0.9], [0, 0]), ([0.3, 0.2], [1, 0])) == 0.3
+
+
+def test_specks_of_compression_are_no_objects() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[0:2, 0:3] = 1
+    mask[7, 7] = mask[5, 0] = 1
+    assert count_objects(mask == 1) == 1
+    mask[0:2, 0:3] = 0
+    assert count_objects(mask == 1) == 2, "small objects count where there is nothing else"
+    assert count_objects(mask == 2) == 0

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from harness.evaluation.configurations import Decision, decide, optimism
-from harness.evaluation.needed import needed_seeds
 from tests.evaluation.simulated import SEED, Floats, frame, losses
 
 pytestmark = pytest.mark.slow
@@ -62,10 +61,7 @@ def test_three_points_are_found_with_the_seeds_the_report_asks_for() -> None:
     for seed in range(n):
         rng = np.random.default_rng(10_000 + seed)
         pilot = decided(losses(rng, means, SEEDS))
-        assert pilot.sd_runs is not None
-        asked = needed_seeds(
-            pilot.sd_runs, 0.03, n_configurations=TOP, images_error=pilot.images_error
-        )
+        asked = pilot.seeds_for(0.03)
         if asked is not None:
             right += decided(losses(rng, means, asked)).winner == "c2"
     assert right >= 0.8 * n

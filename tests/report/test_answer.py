@@ -27,7 +27,9 @@ def test_five_lines_of_a_study(shared: Builder) -> None:
         "Trial 3: val/dice_loss 0.1235 (val/dice 0.8765, val/iou 0.4383) at epoch 4 of 4, with "
         "model.arch Unet, "
     )
-    assert lines["How sure"].startswith("Not confirmed. Every configuration was trained once")
+    assert lines["How sure"].startswith(
+        "Leading, not confirmed. Every configuration was trained once"
+    )
     assert "trial 4 is second, 0.1265 behind" in lines["How sure"]
     assert lines["Next"].startswith("harness confirm --study tiny --top 5 --seeds 3 trains")
 

@@ -117,3 +117,16 @@ def test_best_so_far_is_a_curve_of_the_study(study: MirrorStudy) -> None:
     run = mirrored(study)["s"]
     history = study.client().get_metric_history(run.info.run_id, "best/dice_loss")
     assert [(m.step, m.value) for m in history] == [(0, 0.125), (1, 0.125)]  # the third failed
+
+
+def test_numbers_worked_out_later_join_the_runs_of_their_trials(study: MirrorStudy) -> None:
+    mirrored(study)
+    numbers = {0: {"best/dice_low": 0.25, "best/dice_high": 0.75}, 99: {"best/dice_low": 0.5}}
+    for _ in range(2):
+        log_report(study.tracker(), study.paths, study.definition.config, numbers)
+    runs = mirrored(study)
+    run = runs["trial 0000"]
+    assert run.data.metrics["best/dice_low"] == 0.25
+    assert run.data.metrics["best/dice_high"] == 0.75
+    assert len(study.client().get_metric_history(run.info.run_id, "best/dice_low")) == 1
+    assert all("best/dice_low" not in other.data.metrics for n, other in runs.items() if "1" in n)

@@ -4,7 +4,7 @@ Nothing is doubled by writing it twice: a metric is one with the same time, step
 have names that do not change, and runs are looked up by tag before and after they are made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mlflow
@@ -106,6 +106,21 @@ class StudyWriter:
         if record.state != "running":
             del self._open[number]
             self._copied[number] = record.ended or ""
+
+    def log_numbers(self, numbers: Mapping[int, Mapping[str, float]]) -> None:
+        """Metrics of trials that were worked out later; those that are there already stay."""
+        for number, metrics in numbers.items():
+            run = self._runs.find(self._label(number)) if metrics else None
+            if run is None:
+                continue
+            now = milliseconds(read_record(self._paths.trial(number).trial_json).ended) or 0
+            new = [
+                Metric(key, value, now, 0)
+                for key, value in metrics.items()
+                if run.data.metrics.get(key) != value
+            ]
+            if new:
+                self._client.log_batch(run.info.run_id, metrics=new)
 
     def copy_study(self) -> None:
         """Definition, split, tables and report, as artifacts of the study's own run."""

@@ -1,7 +1,8 @@
 """Sends what MLflow lacks, trial by trial; what fails is remembered, and stops nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.config import StudyConfig
 from harness.errors import HarnessError, TrackingError
@@ -147,8 +148,16 @@ def _send_all(shipper: Shipper, paths: StudyPaths) -> int:
     return len(numbers)
 
 
-def log_report(tracker: Tracker, paths: StudyPaths, config: StudyConfig) -> None:
+def log_report(
+    tracker: Tracker,
+    paths: StudyPaths,
+    config: StudyConfig,
+    numbers: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+) -> None:
     """Put the study's report and tables into MLflow, where the study is there at all.
+
+    Args:
+        numbers: further metrics of trials, by number.
 
     Raises:
         UserError, TrackingError: as `sync`.
@@ -156,7 +165,9 @@ def log_report(tracker: Tracker, paths: StudyPaths, config: StudyConfig) -> None
     try:
         client = open_client(tracker, lambda _: None)
         if find_experiment(client, tracker, str(config.id)) is not None:
-            StudyWriter(client, tracker, paths, config).copy_study()
+            writer = StudyWriter(client, tracker, paths, config)
+            writer.log_numbers(numbers)
+            writer.copy_study()
     except Exception as error:
         raise _plain(explained(error, tracker)) from error
 

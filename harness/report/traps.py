@@ -1,0 +1,137 @@
+"""What to know before a study is believed: each trap a sentence, or None where it does not lie."""
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+
+from harness.evaluation.needed import ONE_POINT, needed_images
+from harness.evaluation.pairs import holm, paired_test
+from harness.evaluation.spread import spread_p
+from harness.report.cuts import cuts
+from harness.report.edges import edges
+from harness.report.image_values import paired, values_of
+from harness.report.seed_noise import seed_noise
+from harness.report.tables import StudyTables, of_state, ranked_records
+from harness.report.wording import among, count
+
+LEVEL = 0.05
+FEWEST = 4  # complete trials that say something of a habit
+NEARLY_ALWAYS = 0.8
+NAMED = 5  # trials
+
+
+def traps(tables: StudyTables) -> list[str]:
+    """Every trap that lies in this study, the one that costs most first."""
+    found = [trap(tables) for trap in TRAPS]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def all_is_noise(tables: StudyTables) -> str | None:
+    """All complete trials lie no farther apart than equal configurations on other seeds would."""
+    noise = seed_noise(tables)
+    values = [record.value for record in ranked_records(tables) if record.repeats is None]
+    known = [value for value in values if value is not None]
+    if noise is None or len(known) < 2:
+        return None
+    span = max(known) - min(known)
+    if noise.deviation == 0:
+        chance = 0.0 if span > 0 else 1.0
+    else:
+        chance = spread_p(span, noise.deviation, noise.freedom, len(known))
+    if chance <= LEVEL:
+        return None
+    return (
+        f"All {len(known)} complete configurations lie within {span:.4f} of each other, as equal "
+        f"ones would by their seeds alone (standard deviation {noise.deviation:.4f}, from "
+        f"{noise.source}; p = {chance:.2g}): their order says nothing."
+    )
+
+
+def too_few_images(tables: StudyTables) -> str | None:
+    """The validation images cannot tell the top three apart; how many could."""
+    metric = tables.config.objective.metric
+    top = [record.number for record in ranked_records(tables)[:3]]
+    values = {number: values_of(tables, number, metric) for number in top}
+    known = {number: each for number, each in values.items() if each is not None}
+    if len(known) < 2:
+        return None
+    pairs = list(combinations(known, 2))
+    tests = []
+    spreads = []
+    for a, b in pairs:
+        first, second = paired(known[a], known[b])
+        tests.append(paired_test(first, second))
+        spreads.append(float(np.nanstd(first - second, ddof=1)) if tests[-1].n > 1 else 0.0)
+    corrected = holm([test.p for test in tests])
+    alike = [k for k, p in enumerate(corrected) if p > LEVEL and tests[k].n > 1]
+    if not alike:
+        return None
+    k = max(alike, key=lambda place: spreads[place] / max(abs(tests[place].difference), 1e-12))
+    small = abs(tests[k].difference)
+    own = needed_images(spreads[k], small) if small > 0 else None
+    point = needed_images(max(spreads[place] for place in alike), ONE_POINT)
+    one, other = pairs[k]
+    return (
+        f"{count(tests[k].n, 'validation image')} cannot tell the top {len(known)} trials apart: "
+        f"between trials {one} and {other} the difference is {small:.4f} "
+        f"(p = {corrected[k]:.2g}, Holm). For one as small as that about "
+        f"{'more than a million' if own is None else own} images would be needed, for one of one "
+        f"point (0.01) {'more than a million' if point is None else point}."
+    )
+
+
+def still_learning(tables: StudyTables) -> str | None:
+    """The best epoch is nearly always the last one."""
+    complete = of_state(tables, "complete")
+    complete = complete[complete["epochs_done"] >= complete["epochs_planned"]]
+    complete = complete[complete["epochs_done"] > 1]
+    if len(complete) < FEWEST:
+        return None
+    n = int((complete["best_epoch"] == complete["epochs_done"]).sum())
+    if n < NEARLY_ALWAYS * len(complete):
+        return None
+    return (
+        f"The best epoch was the last one in {n} of {count(len(complete), 'complete trial')}: they "
+        "had not finished learning, and what is compared is speed. Train longer (train.epochs)."
+    )
+
+
+def at_the_edge(tables: StudyTables) -> str | None:
+    """The best trials lie at an edge of a parameter's range."""
+    found = edges(tables)
+    if not found:
+        return None
+    where = among(
+        [f"{edge.key} ({edge.side} end {edge.bound:.4g}; best {edge.value:.4g})" for edge in found]
+    )
+    return (
+        f"The best trials lie at the edge of the range of {where}: better values may lie beyond "
+        "it. Widen it in a new study (--from takes these trials along)."
+    )
+
+
+def cut_within_noise(tables: StudyTables) -> str | None:
+    """The pruner stopped trials that were no farther behind than seeds differ."""
+    noise, every = seed_noise(tables), cuts(tables)
+    if noise is None or not every:
+        return None
+    close = [cut.number for cut in every if cut.gap < noise.smallest_lead]
+    if not close:
+        return None
+    more = [f"{len(close) - NAMED} more"] if len(close) > NAMED else []
+    return (
+        f"The pruner cut {len(close)} of {count(len(every), 'pruned trial')} while they were less "
+        f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
+        f"(from {noise.source}): trials {among([*map(str, close[:NAMED]), *more])}. Give it more "
+        "patience (pruner.warmup, or pruner: patient)."
+    )
+
+
+TRAPS: tuple[Callable[[StudyTables], str | None], ...] = (
+    all_is_noise,
+    too_few_images,
+    still_learning,
+    at_the_edge,
+    cut_within_noise,
+)

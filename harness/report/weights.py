@@ -1,0 +1,128 @@
+"""Statements about the weights of single trials, on images like these: intervals, paired tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from harness.evaluation.intervals import MIN_IMAGES, Interval
+from harness.evaluation.pairs import PairedTest, holm, paired_test
+from harness.report.image_values import QUALITY, paired, quality_intervals, values_of
+from harness.report.sheets import Cell, Column, Sheet
+from harness.report.tables import StudyTables, ranked_records
+
+TOP = 5  # trials that are compared with the leading one
+
+
+@dataclass(frozen=True)
+class WeightsPart:
+    """What the template needs.
+
+    Attributes:
+        ranking: the leaderboard with its intervals.
+        note: why it has none; "" where it has.
+        sheet: the leading trial against the next ones; without rows where there are none.
+    """
+
+    ranking: Sheet
+    note: str
+    sheet: Sheet
+
+
+@dataclass(frozen=True)
+class Versus:
+    """The leading trial against another; `p` is corrected by Holm for all that are compared."""
+
+    number: int
+    test: PairedTest
+    p: float
+
+
+def weights_part(tables: StudyTables, ranking: Sheet) -> WeightsPart:
+    """Add intervals to the leaderboard, and compare the leading trial with the next ones."""
+    intervals = quality_intervals(tables)
+    note = ""
+    if ranking.rows and not intervals:
+        note = (
+            f"Dice and IoU stand without intervals: below {MIN_IMAGES} scored validation images "
+            "are too few for an interval."
+        )
+    return WeightsPart(with_intervals(ranking, intervals), note, weights_sheet(tables))
+
+
+def with_intervals(ranking: Sheet, intervals: Mapping[int, Mapping[str, Interval]]) -> Sheet:
+    """The leaderboard with a column of intervals behind each of Dice and IoU, where there are."""
+    for metric in QUALITY:
+        if not any(metric in each for each in intervals.values()):
+            continue
+        titles = [column.title for column in ranking.columns]
+        name = f"val/{metric}"
+        place = titles.index(name) + 1 if name in titles else titles.index("trial") + 2
+        hint = (
+            f"{name} of these weights: 95 % of such intervals hold its mean over all images like "
+            "these (BCa bootstrap over images; of each image the mean over its classes)"
+        )
+        column = Column(f"{metric}, 95 %", hint)
+        number = titles.index("trial")
+        rows = tuple(
+            (*row[:place], _interval(intervals.get(int(row[number].text), {}).get(metric)),
+             *row[place:])
+            for row in ranking.rows
+        )  # fmt: skip
+        columns = (*ranking.columns[:place], column, *ranking.columns[place:])
+        ranking = replace(ranking, columns=columns, rows=rows)
+    return ranking
+
+
+def compared(tables: StudyTables) -> list[Versus]:
+    """The leading trial against each of the next, up to TOP trials in all, image by image."""
+    metric = tables.config.objective.metric
+    values = {
+        record.number: found
+        for record in ranked_records(tables)[:TOP]
+        if (found := values_of(tables, record.number, metric)) is not None
+    }
+    if len(values) < 2:
+        return []
+    (_, leading), *others = values.items()
+    tests = {number: paired_test(*paired(leading, other)) for number, other in others}
+    corrected = holm([test.p for test in tests.values()])
+    return [Versus(n, test, p) for (n, test), p in zip(tests.items(), corrected, strict=True)]
+
+
+def weights_sheet(tables: StudyTables) -> Sheet:
+    """The comparisons as a table; no columns where there is nothing to compare."""
+    found = compared(tables)
+    if not found:
+        return Sheet((), ())
+    metric = tables.config.objective.metric
+    better = "below" if tables.minimized else "above"
+    columns = (
+        Column("leading trial against", "number of the other trial"),
+        Column("difference", f"mean over images of {metric}; {better} 0: the leading is better"),
+        Column("95 %", "BCa bootstrap interval of that difference over images"),
+        Column("images", "with a value of both"),
+        Column("p", "two-sided, signs of the differences flipped, not corrected"),
+        Column("p, Holm", f"corrected for the {len(found)} comparisons"),
+    )
+    rows = tuple(
+        (
+            Cell(str(one.number), str(one.number)),
+            _number(one.test.difference, "+.4f"),
+            _interval(one.test.interval, "+.4f"),
+            Cell(str(one.test.n), str(one.test.n)),
+            _number(one.test.p, ".2g"),
+            _number(one.p, ".2g"),
+        )
+        for one in found
+    )
+    return Sheet(columns, rows, len(rows))
+
+
+def _interval(found: Interval | None, form: str = ".4f") -> Cell:
+    if found is None:
+        return Cell("–", "", "none: too few images, or no scores")
+    text = f"{format(found.low, form)} to {format(found.high, form)}"
+    return Cell(text, repr(found.low), f"{found.low!r} to {found.high!r}, n = {found.n}")
+
+
+def _number(value: float, form: str) -> Cell:
+    return Cell(format(value, form), repr(value), repr(value))
