@@ -74,6 +74,7 @@ def test_the_embedded_numbers_are_the_recorded_float64(written: Builder, page: P
 def test_the_page_has_every_part(page: Page) -> None:
     anchors = [attributes["id"] for attributes in page.of("section")]
     assert anchors == [
+        "traps",
         "leaderboard",
         "failures",
         "confirmation",
@@ -97,7 +98,7 @@ def test_the_page_has_every_part(page: Page) -> None:
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]
     assert links == ["#main", *(f"#{anchor}" for anchor in anchors)]
-    assert len(page.of("table")) == 5  # complete, pruned, causes, failed, roles
+    assert len(page.of("table")) == 6  # complete, paired tests, pruned, causes, failed, roles
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
     assert places == [str(i) for i in range(n_figures)] and n_figures == 20
