@@ -3,14 +3,10 @@
 import shutil
 from pathlib import Path
 
-import mlflow
 import pytest
 
-import harness
 from harness import strict_yaml
-from harness.cli import main
 from harness.data.splits import read_split
-from harness.evaluation.sealed_ledger import read_ledger
 from harness.paths import StudyPaths
 from harness.records import read_records
 from tests.conftest import TINY, harness_command, in_every_process
@@ -99,64 +95,3 @@ def test_confirm_needs_no_test_file_and_opens_none(
     records = read_records(paths.confirm)
     assert [record.state for record in records] == ["complete"] * 2
     assert all(paths.confirm.trial(record.number).model.is_dir() for record in records)
-
-
-def say(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """A command in this process: code, standard output, standard error."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(list(words))
-    said = capsys.readouterr()
-    assert isinstance(left.value.code, int)
-    return left.value.code, said.out, said.err
-
-
-def test_the_one_command_that_opens_them_counts_its_looks(
-    workspace: Path, polyps: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = workspace / "data" / "mine"
-    shutil.copytree(polyps, data)
-    tiny = TINY | {"fixed": {**TINY["fixed"], "train.epochs": 1}}
-    harness.run_study("tiny", space=tiny, data="mine", trials=1)
-    paths = StudyPaths(workspace / "studies" / "tiny")
-    sealed = [data / row.image for row in read_split(paths.split_csv) if row.role == "test"]
-    code, _, err = say(capsys, "test", "--study", "tiny")
-    assert code == 2 and "harness confirm --study tiny" in err and "--trial N" in err
-    assert not paths.test_looks.exists()
-
-    log = workspace / "opened.log"
-    env = in_every_process(workspace / "watch", WATCH) | {"OPEN_LOG": str(log)}
-    first = harness_command(workspace, "test", "--study", "tiny", "--trial", "0", **env)
-    assert first.returncode == 0, first.stderr
-    opened = log.read_text(encoding="utf-8").splitlines()
-    entered = opened.index(str(paths.test_looks))
-    assert all(str(path) in opened[entered:] for path in sealed)
-    assert not {str(path) for path in sealed} & set(opened[:entered])
-    assert first.stdout.endswith("test looks: 1\n")
-    assert "this is look" not in first.stdout
-
-    code, out, _ = say(capsys, "test", "--study", "tiny", "--trial", "0")
-    assert code == 0
-    assert out.endswith("test looks: 2\nthis is look 2: choose nothing by it\n")
-    harness.open_study("tiny").report()
-    page = paths.report_html.read_text(encoding="utf-8")
-    assert f"{len(sealed)} test images opened (test looks: 2)" in page
-    check_mlflow(workspace, paths)
-
-
-def check_mlflow(workspace: Path, paths: StudyPaths) -> None:
-    """Both looks are on the run of the study, by their numbers, with the ledger."""
-    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("tiny")
-    assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id], "tags.`harness.role` = 'study'")
-    looks = {
-        look.number: result.value
-        for look in read_ledger(paths).looks
-        for result in look.results
-        if (result.metric, result.meaning, result.stratum) == ("dice", "256", "")
-    }
-    history = client.get_metric_history(run.info.run_id, "test/dice_256")
-    assert sorted((one.step, one.value) for one in history) == sorted(looks.items())
-    names = [one.path for one in client.list_artifacts(run.info.run_id)]
-    assert "test-looks.jsonl" in names

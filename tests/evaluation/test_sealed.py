@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import mlflow
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
@@ -14,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 
 import harness
 from harness import files
+from harness.cli import main
 from harness.config import TrialConfig
 from harness.data.splits import read_split
 from harness.errors import DataError, UserError
@@ -22,11 +24,13 @@ from harness.evaluation.confirm_plan import Plan, Run
 from harness.evaluation.sealed_ledger import Done, Failed, Look, Result, read_ledger
 from harness.models.build import build_network
 from harness.models.saved import save_network
-from harness.paths import TrialPaths
+from harness.paths import StudyPaths, TrialPaths
 from harness.report.page import write_report
 from harness.training.metrics import read_scores
+from tests.conftest import harness_command, in_every_process
 from tests.evaluation.confirming import N_IMAGES, begun, trained
 from tests.report.studies import Builder
+from tests.test_sealed import WATCH
 
 pytestmark = pytest.mark.slow  # a second or two each
 
@@ -313,3 +317,59 @@ def test_report_tells_of_looks_and_opens_no_test_image(study: Builder) -> None:
     assert "weights of trial 1, averaged over four flips" in page
     first = value(read_ledger(study.paths).looks[0], "dice", "256", "256").value
     assert f'data-order="{first!r}"' in page
+
+
+def say(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """A command in this process: code, standard output, standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(list(words))
+    said = capsys.readouterr()
+    assert isinstance(left.value.code, int)
+    return left.value.code, said.out, said.err
+
+
+def test_the_one_command_that_opens_them_counts_its_looks(
+    study: Builder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study.root)
+    harness.open_study("tiny").sync()
+    words = ["test", "--study", "tiny", "--device", "cpu"]
+    code, _, err = say(capsys, *words)
+    assert code == 2 and "harness confirm --study tiny" in err and "--trial N" in err
+    assert not study.paths.test_looks.exists()
+
+    log = study.root / "opened.log"
+    env = in_every_process(study.root / "watch", WATCH) | {"OPEN_LOG": str(log)}
+    first = harness_command(study.root, *words, "--trial", "1", **env)
+    assert first.returncode == 0, first.stderr
+    opened = log.read_text(encoding="utf-8").splitlines()
+    entered = opened.index(str(study.paths.test_looks))
+    for name in ("images/p08.png", "masks/p08.png"):
+        assert str(study.data_root / name) in opened[entered:]
+        assert str(study.data_root / name) not in opened[:entered]
+    assert first.stdout.endswith("test looks: 1\n")
+    assert "this is look" not in first.stdout
+
+    code, out, _ = say(capsys, *words, "--trial", "1")
+    assert code == 0
+    assert out.endswith("test looks: 2\nthis is look 2: choose nothing by it\n")
+    check_mlflow(study.root, study.paths)
+
+
+def check_mlflow(workspace: Path, paths: StudyPaths) -> None:
+    """Both looks are on the run of the study, by their numbers, with the ledger."""
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`harness.role` = 'study'")
+    looks = {
+        look.number: result.value
+        for look in read_ledger(paths).looks
+        for result in look.results
+        if (result.metric, result.meaning, result.stratum) == ("dice", "256", "")
+    }
+    history = client.get_metric_history(run.info.run_id, "test/dice_256")
+    assert sorted((one.step, one.value) for one in history) == sorted(looks.items())
+    names = [one.path for one in client.list_artifacts(run.info.run_id)]
+    assert "test-looks.jsonl" in names
