@@ -50,6 +50,7 @@ test-all: check test test-slow
 
 bench: install
 	$(BIN)/python benchmarks/cache_reading.py
+	@echo "more: benchmarks/search_replay.py --curves studies/NAME (samplers and pruners on your own curves)"
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

@@ -28,6 +28,7 @@ from harness.report.tables import (
     ranked_records,
     write_trials_csv,
 )
+from harness.search.curve_control import control_line
 
 
 def write_report(paths: StudyPaths, data_root: Path | None, *, images: bool = True) -> Path:
@@ -164,7 +165,7 @@ def _definition(tables: StudyTables, split: list[SplitRow]) -> list[tuple[str, s
         ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
         ("objective", f"{config.objective.metric}, {config.objective.direction}"),
         ("sampler", config.sampler.name),
-        ("pruner", config.pruner.name),
+        ("pruner", control_line(tables.paths, config) or config.pruner.name),
         ("trials wanted", str(config.budget.trials or "not limited")),
         ("seed", str(config.seed)),
     ]
