@@ -120,8 +120,8 @@ class PrunerConfig(Settings):
         None,
         ge=0,
         le=1,
-        description="curve: of becoming the best, below which a trial is pruned; null: 0.05, and "
-        "0.2 where budget.gpu_hours is set",
+        description="curve: of ending among the best tenth, below which a trial is pruned; null: "
+        "0.3, and 0.5 where budget.gpu_hours is set",
     )
     n_min_curves: int = Field(3, ge=1, description="curve: complete trials before any is pruned")
     control: int = Field(

@@ -1,16 +1,14 @@
 """How often the pruner `curve` is wrong: its verdicts on the trials that it never prunes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optuna.distributions import json_to_distribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from harness.config import StudyConfig
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_epochs, read_records
-from harness.search.curve_pruner import CurvePruner, value_of
+from harness.search.curve_pruner import CurvePruner, bar, value_of
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -27,7 +25,7 @@ class Control:
     Attributes:
         n: complete ones that had something to be compared with.
         n_stopped: of these, would have been stopped.
-        n_wrong: of those, ended better than every trial before them.
+        n_wrong: of those, ended among the best tenth, beside the trials before them.
     """
 
     n: int
@@ -39,7 +37,7 @@ class Control:
         trials = "trial" if self.n == 1 else "trials"
         return (
             f"pruner curve: of {self.n} {trials} never pruned it would have stopped "
-            f"{self.n_stopped}, wrongly {self.n_wrong} (ended better than all before)"
+            f"{self.n_stopped}, wrongly {self.n_wrong} (ended among the best tenth)"
         )
 
 
@@ -69,7 +67,8 @@ def control_of(pruner: CurvePruner, trials: Sequence[FrozenTrial], *, maximised:
         if not pruner.is_control(trial.number) or value is None or not before:
             continue
         stopped = _would_stop(pruner, trial, trials[:at], maximised=maximised)
-        wrong = stopped and (value > max(before) if maximised else value < min(before))
+        needed = bar(before, at + 1, maximised=maximised)
+        wrong = stopped and (value > needed if maximised else value < needed)
         n, n_stopped, n_wrong = n + 1, n_stopped + stopped, n_wrong + wrong
     return Control(n, n_stopped, n_wrong)
 
@@ -92,17 +91,18 @@ def _would_stop(
 def _trial(record: TrialRecord, paths: StudyPaths, config: StudyConfig) -> FrozenTrial:
     metric = config.objective.metric
     lines = read_epochs(paths.trial(record.number))
-    trial = create_trial(
+    return FrozenTrial(
+        number=record.number,
+        trial_id=record.number,
         state=STATES[record.state],
         value=record.value if record.state == "complete" else None,
+        datetime_start=None,
+        datetime_complete=None,
         params=dict(record.params),
-        distributions={
-            key: json_to_distribution(json.dumps(stored))
-            for key, stored in record.distributions.items()
-        },
+        distributions={},  # the pruner needs none
+        user_attrs={},
+        system_attrs={},
         intermediate_values={
             int(line["epoch"]) - 1: line[metric] for line in lines if metric in line
         },
     )
-    trial.number = record.number
-    return trial

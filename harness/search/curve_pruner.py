@@ -1,4 +1,4 @@
-"""The pruner `curve`: stops a trial that will hardly become the best, by its forecast."""
+"""The pruner `curve`: stops a trial that will hardly end among the best, by its forecast."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,16 @@ from harness.config import BudgetConfig, PrunerConfig
 from harness.search.curve_model import Curve, chance_below
 
 # Where trials are scarce a lost one is dear, where hours are scarce so is each epoch.
-CHANCE_TRIALS, CHANCE_HOURS = 0.05, 0.2
+CHANCE_TRIALS, CHANCE_HOURS = 0.3, 0.5
+# Not the best alone, and not before a tenth of the epochs: a good trial that is cut off early ranks
+# last with TPE, which then leaves its neighbourhood.
+AMONG, FIRST = 0.1, 0.1
 MOST_CURVES = 120  # the newest are learnt from; older ones cost time and tell of other places
 TINY = 1e-4  # a loss of 0 counts as this share of the middle one: it has no logarithm
 
 
 class CurvePruner(BasePruner):
-    """Prunes a trial whose chance of becoming the best is small.
+    """Prunes a trial whose chance of ending among the best tenth of all trials is small.
 
     It compares with complete trials of either kind, own and imported. Every `control`-th trial is
     never pruned. It waits until `n_min_curves` trials are complete and as many have come further
@@ -63,15 +66,20 @@ class CurvePruner(BasePruner):
         planned = self._planned(trial)
         complete = [value for one in others if (value := value_of(one)) is not None]
         points = _finite(trial.intermediate_values if seen is None else seen)
-        if len(complete) < self._least or not points or max(points) + 1 >= planned:
+        if len(complete) < self._least or not points or self._is_no_time(points, planned):
             return False
         losses = _Losses([*complete, *points.values()], maximised=maximised)
         curve = _curve(points, planned, trial.params, losses)
         learnt = self._further(curve, others, losses)
         if len(learnt) < self._least:
             return False
-        target = min(losses.of(value) for value in complete)
+        target = losses.of(bar(complete, len(others) + 1, maximised=maximised))
         return chance_below(target, curve, learnt) < self._chance
+
+    def _is_no_time(self, points: Mapping[int, float], planned: int) -> bool:
+        """Whether it is too early for a verdict, or too late to save anything."""
+        done = max(points) + 1
+        return done < FIRST * planned or done >= planned
 
     def is_control(self, number: int) -> bool:
         """Whether that trial is never pruned."""
@@ -131,6 +139,17 @@ def _curve(
 
 def _finite(values: Mapping[int, float]) -> dict[int, float]:
     return {step: value for step, value in values.items() if math.isfinite(value)}
+
+
+def bar(complete: Sequence[float], n_trials: int, *, maximised: bool) -> float:
+    """The value below (maximised: above) which a trial is among the best tenth.
+
+    Args:
+        complete: values of complete trials, at least one.
+        n_trials: all there are, pruned ones too: they count as worse.
+    """
+    rank = min(math.ceil(AMONG * n_trials), len(complete))
+    return sorted(complete, reverse=maximised)[rank - 1]
 
 
 def value_of(trial: FrozenTrial) -> float | None:

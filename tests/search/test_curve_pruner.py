@@ -197,7 +197,7 @@ def test_scarce_hours_make_it_bolder() -> None:
     rng = np.random.default_rng(0)
     trials = [trial_of(power(s, float(rng.uniform(0, 0.3)))) for s in np.linspace(0.5, 0.8, 20)]
     hours = curve(BudgetConfig(gpu_hours=1.0), control=0)
-    target = min(one.value or 1.0 for one in trials)
+    target = sorted(one.value or 1.0 for one in trials)[2]  # the best tenth of 21
     others = [Curve(tuple(range(1, 17)), tuple(t.intermediate_values.values()), 16, t.params)
               for t in reversed(trials)]  # fmt: skip
     for start in np.linspace(0.25, 1.0, 200):
