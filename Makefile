@@ -51,6 +51,7 @@ test-all: check test test-slow
 bench: install
 	$(BIN)/python benchmarks/cache_reading.py
 	$(BIN)/python benchmarks/big_report.py
+	@echo "more: benchmarks/search_replay.py --curves studies/NAME (samplers and pruners on your own curves)"
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

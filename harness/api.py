@@ -55,7 +55,7 @@ def run_study(
             `{"model.encoder_name": {"from": "encoders"}}` takes that of another study's best trial.
         import_from: names of earlier studies whose finished trials are taken over where they fit.
         sampler: tpe, random, gp, qmc or grid.
-        pruner: none, median, percentile, halving, hyperband or patient.
+        pruner: none, median, percentile, halving, hyperband, patient or curve.
         seed: of the study; each trial's own seed follows from it.
         skip_bad: leave out the pairs that cannot be used when the split is made.
         parts: a Python file that registers networks, losses or metrics; copied into the study.

@@ -103,9 +103,11 @@ class SamplerConfig(Settings):
 
 
 class PrunerConfig(Settings):
-    """Optuna's pruner."""
+    """Optuna's pruner, or our own, `curve`."""
 
-    name: Literal["none", "median", "percentile", "halving", "hyperband", "patient"] = "median"
+    name: Literal["none", "median", "percentile", "halving", "hyperband", "patient", "curve"] = (
+        "median"
+    )
     n_startup_trials: int = Field(5, ge=0, description="complete trials before any is pruned")
     warmup: float = Field(0.3, ge=0, lt=1, description="share of train.epochs, rounded up")
     n_min_trials: int = Field(5, ge=1, description="values at the same epoch to compare with")
@@ -114,6 +116,17 @@ class PrunerConfig(Settings):
     reduction_factor: int = Field(3, ge=2, description="halving, hyperband")
     patience: int = Field(3, ge=1, description="patient: epochs without improvement")
     min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
+    chance: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="curve: of ending among the best tenth, below which a trial is pruned; null: "
+        "0.3, and 0.5 where budget.gpu_hours is set",
+    )
+    n_min_curves: int = Field(3, ge=1, description="curve: complete trials before any is pruned")
+    control: int = Field(
+        10, ge=0, description="curve: each so-manyth trial is never pruned; 0: none"
+    )
 
 
 class BudgetConfig(Settings):

@@ -157,7 +157,7 @@ def test_study_reads_back_from_its_dump() -> None:
          "study.yaml: sampler.names: no such setting; did you mean sampler.name?"),
         ({"pruner": {"name": "medain"}},
          "study.yaml: pruner.name: input should be 'none', 'median', 'percentile', 'halving', "
-         "'hyperband' or 'patient' (got 'medain')"),
+         "'hyperband', 'patient' or 'curve' (got 'medain')"),
         ({"objective": {"metric": "val/dice", "direction": "minimize"}},
          "study.yaml: objective: direction of val/dice must be maximize"),
         ({"objective": {"direction": "maximize"}},

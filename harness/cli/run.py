@@ -54,7 +54,7 @@ def run(
     sampler: Annotated[str | None, typer.Option(help="tpe, random, gp, qmc or grid.")] = None,
     pruner: Annotated[
         str | None,
-        typer.Option(help="none, median, percentile, halving, hyperband or patient."),
+        typer.Option(help="none, median, percentile, halving, hyperband, patient or curve."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
     skip_bad: Annotated[

@@ -36,6 +36,7 @@ from harness.report.tables import (
 )
 from harness.report.traps import traps
 from harness.report.weights import weights_part
+from harness.search.curve_control import control_line
 
 SCRIPTS = ("page.js", "zoom.js")
 
@@ -216,7 +217,7 @@ def _definition(tables: StudyTables, split: list[SplitRow]) -> list[tuple[str, s
         ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
         ("objective", f"{config.objective.metric}, {config.objective.direction}"),
         ("sampler", config.sampler.name),
-        ("pruner", config.pruner.name),
+        ("pruner", control_line(tables.paths, config) or config.pruner.name),
         ("trials wanted", str(config.budget.trials or "not limited")),
         ("seed", str(config.seed)),
     ]

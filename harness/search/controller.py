@@ -296,4 +296,5 @@ class Controller:
         running.record = self._ledger.changed(running.record, update)
 
     def _set_pruner(self, epochs: int) -> None:
-        self._study.pruner = build_pruner(self._definition.config.pruner, epochs)
+        config = self._definition.config
+        self._study.pruner = build_pruner(config.pruner, epochs, config.budget)

@@ -6,15 +6,21 @@ import warnings
 import optuna
 from optuna.pruners import BasePruner
 
-from harness.config import PrunerConfig
+from harness.config import BudgetConfig, PrunerConfig
+from harness.search.curve_pruner import CurvePruner
 from harness.space.schema import Choice, Space
 
 
-def build_pruner(config: PrunerConfig, epochs: int) -> BasePruner:
+def build_pruner(
+    config: PrunerConfig, epochs: int, budget: BudgetConfig | None = None
+) -> BasePruner:
     """The pruner for a trial of `epochs` epochs.
 
     Optuna counts steps from 0: epoch e is step e - 1, so a warm-up of w epochs, w being
     ceil(warmup * epochs), first allows pruning after epoch w + 1.
+
+    Args:
+        budget: of the study; `curve` is bolder where hours are limited.
 
     Sources:
         median, percentile: Golovin et al. 2017 (Google Vizier), the median stopping rule.
@@ -46,6 +52,8 @@ def build_pruner(config: PrunerConfig, epochs: int) -> BasePruner:
                     patience=config.patience,
                     min_delta=config.min_delta,
                 )
+        case "curve":
+            return CurvePruner(config, epochs, budget)
 
 
 def _percentile(config: PrunerConfig, percentile: float, warmup: int) -> BasePruner:

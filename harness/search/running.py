@@ -15,6 +15,7 @@ from harness.execution.slots import Slot
 from harness.paths import Workspace
 from harness.search.budget import Spending
 from harness.search.controller import Controller
+from harness.search.curve_control import control_line
 from harness.search.definition import Definition, with_budget
 from harness.search.disk import LEAST_BYTES, Room
 from harness.search.images import fill_caches
@@ -106,6 +107,8 @@ def run_trials(begun: Begun, progress: Progress) -> None:
                     partial(fill_caches, begun.definition, begun.workspace, root, split, progress)
                 )
         stop = _until_stopped(begun, controller, executor, mirror, progress)
+    if (line := control_line(paths, config)) is not None:
+        progress.stage(line)
     if stop is not None:
         progress.stage(f"{controller.finished()} of {begun.trials} trials are finished")
         if stop.signal is not None:

@@ -1,0 +1,207 @@
+"""A study whose trials are not trained: recorded curves are played to the harness's controller."""
+
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import InMemoryStorage
+
+from benchmarks.recorded import Table
+from harness.config import StudyConfig, TrialConfig
+from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
+from harness.paths import StudyPaths
+from harness.records import TrialRecord
+from harness.search.controller import Controller
+from harness.search.definition import Definition
+from harness.search.stamp import Stamp
+from harness.search.stopping import Stop, Stops
+from harness.search.trials import Place
+from harness.space.reading import space_from_dict
+from harness.space.schema import Legal
+
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Played:
+    """One trial of a replay: which network it was mapped to, the epochs it was charged, its end."""
+
+    network: int
+    epochs: int
+    complete: bool
+
+
+def replay(
+    table: Table,
+    settings: dict[str, Any],
+    *,
+    seed: int,
+    trials: int,
+    epochs: int | None = None,
+    pruner: BasePruner | None = None,
+) -> list[Played]:
+    """Run one study on the table through the real controller.
+
+    Args:
+        settings: keys of study.yaml: sampler, pruner, budget.
+        seed: the study's.
+        trials: after so many it ends, or when the table has no unused network.
+        epochs: after so many in all it ends too; the trial that runs then counts as not complete.
+        pruner: one that study.yaml does not know, in place of its own.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = space_from_dict(table.space(), place="the recorded space", legal=Legal())
+    direction = "minimize" if table.minimized else "maximize"
+    objective = {"metric": table.metric, "direction": direction}
+    given = {"id": "0" * 32, "fixed": dict(space.fixed), "seed": seed, "objective": objective}
+    definition = Definition(StudyConfig.from_mapping(given | settings), space, begun=False)
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="replay", direction=direction)
+    executor = Player(table)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        root, silence = Path(folder), _Silence()
+        controller = _Replaying(
+            study,
+            storage,
+            definition,
+            Place(StudyPaths(root / "replay"), root, root, "cpu"),
+            executor,
+            progress=silence,
+            notes=silence,
+            stamp=Stamp({}, None),
+            clock=lambda: 0.0,
+            stops=_Spent(executor, epochs),
+        )
+        controller.pruner = pruner
+        controller.run(min(trials, len(table.ids)))
+    return executor.played
+
+
+class _Replaying(Controller):
+    pruner: BasePruner | None = None
+
+    def _set_pruner(self, epochs: int) -> None:
+        super()._set_pruner(epochs)
+        if self.pruner is not None:
+            self._study.pruner = self.pruner
+
+
+class Player:
+    """An executor with one slot: gives each trial the nearest unused network's curve.
+
+    Attributes:
+        played: the trials that have ended, in order.
+        spent: epochs charged so far.
+    """
+
+    slots = 1
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._used: set[int] = set()
+        self._events: deque[Event] = deque()
+        self._task: TrialTask | None = None
+        self._network = self._epoch = 0
+        self.played: list[Played] = []
+        self.spent = 0
+
+    @property
+    def is_between(self) -> bool:
+        """Whether what comes next is an epoch, or nothing at all."""
+        return not self._events or isinstance(self._events[0], EpochDone)
+
+    def start(self, task: TrialTask) -> None:
+        self._task, self._epoch = task, 0
+        self._network = self._table.nearest(task.config.flat(), self._used)
+        self._used.add(self._network)
+        same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
+        self._events.append(Started(device="recorded", precision="fp32", **same))
+        self._train()
+
+    def next_event(self, timeout_s: float | None = None) -> Event | None:
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self.spent += isinstance(event, EpochDone)
+        return event
+
+    def answer(self, number: int, decision: Decision) -> None:
+        self._epoch += 1
+        if decision == "continue" and self._epoch < self._table.epochs:
+            self._train()
+        else:
+            self._end("pruned" if decision == "prune" else "complete")
+
+    def wind_up(self) -> None:
+        self._events.clear()
+        if self._task is not None:
+            self._end("stopped")
+
+    def abandon(self, number: int) -> str:
+        raise AssertionError(f"trial {number} cannot be silent: it is played")
+
+    def close(self) -> None:
+        self._task = None
+
+    def _train(self) -> None:
+        assert self._task is not None
+        value = float(self._table.curves[self._network, self._epoch])
+        metrics = {"epoch": self._epoch + 1, self._task.objective.metric: value}
+        self._events.append(
+            EpochDone(number=self._task.number, attempt=self._task.attempt, metrics=metrics)
+        )
+
+    def _end(self, outcome: Any) -> None:
+        assert self._task is not None
+        seen = self._table.losses[self._network, : self._epoch]
+        best = int(seen.argmin()) if len(seen) else None
+        value = None if best is None else float(self._table.curves[self._network, best])
+        ended = Ended(
+            number=self._task.number,
+            attempt=self._task.attempt,
+            outcome=outcome,
+            value=value,
+            best_epoch=None if best is None else best + 1,
+            best={},
+            costs={},
+        )
+        self._events.append(ended)
+        self.played.append(Played(self._network, self._epoch, outcome == "complete"))
+        self._task = None
+
+
+class _Spent(Stops):
+    """Stops once so many epochs are spent."""
+
+    def __init__(self, player: Player, epochs: int | None) -> None:
+        super().__init__()
+        self._player, self._epochs = player, epochs
+
+    def look(self) -> Stop | None:
+        spent = self._epochs is not None and self._player.spent >= self._epochs
+        return Stop("all epochs are spent") if spent and self._player.is_between else None
+
+
+class _Silence:
+    """Progress and notes that nobody wants."""
+
+    def stage(self, text: str) -> None: ...
+
+    def bar(self, text: str) -> Any:
+        return lambda done, total: None
+
+    def trials(self, finished: int, wanted: int) -> None: ...
+
+    def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+    def close(self) -> None: ...
+
+    def note(self, number: int) -> None: ...

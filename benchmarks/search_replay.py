@@ -1,0 +1,170 @@
+"""How few epochs a search needs: samplers and pruners on recorded learning curves.
+
+    python benchmarks/search_replay.py --curves FILE.jsonl|studies/NAME [--part report]
+        [--seeds 40] [--trials 40] [--epochs 640] [--arms 'TPE*'] [--keep replays.jsonl]
+
+Every arm runs through the harness's own controller; a draw is mapped to the nearest unused network
+of the table and charged its epochs. Where each trial counts the study ends after `--trials`, where
+each epoch counts after `--epochs`, or when the table has no unused network.
+"""
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+
+from benchmarks.recorded import Table, read_table
+from benchmarks.replay_scores import print_table
+from benchmarks.replaying import Played, replay
+
+REFERENCE = "TPE, no pruner"
+
+
+class KeepBest(BasePruner):
+    """Trains on, after so many epochs, only what is then better than all before."""
+
+    def __init__(self, epochs: int) -> None:
+        self._step = epochs - 1
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        if trial.last_step != self._step:
+            return False
+        sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
+        best = [
+            min(sign * v for step, v in one.intermediate_values.items() if step <= self._step)
+            for one in study.get_trials(deepcopy=False)
+            if self._step in one.intermediate_values
+        ]
+        own = min(sign * value for value in trial.intermediate_values.values())
+        return own > min(best)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to search: keys of study.yaml, or a pruner of the benchmark's own."""
+
+    pruner: dict[str, Any]
+    sampler: str = "tpe"
+    keep_best: int | None = None
+
+    @property
+    def knows_budget(self) -> bool:
+        return self.pruner["name"] == "curve"
+
+
+def _halving(least: int) -> Arm:
+    return Arm({"name": "halving", "min_resource": least, "reduction_factor": 3})
+
+
+NONE = {"name": "none"}
+ARMS = {
+    "random, no pruner": Arm(NONE, "random"),
+    REFERENCE: Arm(NONE),
+    "TPE + median, Optuna's defaults": Arm({"name": "median", "warmup": 0.0, "n_min_trials": 1}),
+    "TPE + median, ours": Arm({"name": "median"}),
+    "TPE + halving from 1": _halving(1),
+    "TPE + halving from 2": _halving(2),
+    "TPE + halving from 4": _halving(4),
+    "TPE + Hyperband": Arm({"name": "hyperband"}),
+    "TPE + best after 4 epochs": Arm(NONE, keep_best=4),
+    "TPE + curve": Arm({"name": "curve"}),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One replay; `by_hours`: epochs are what is scarce, and the arm knows it."""
+
+    table: Table
+    arm: str
+    seed: int
+    by_hours: bool
+    epochs: int
+
+    @property
+    def key(self) -> str:
+        ids = ",".join(map(str, self.table.ids))
+        table = hashlib.sha256(ids.encode()).hexdigest()[:8]
+        return f"{table}/{self.arm}/{self.seed}/{self.by_hours}"
+
+    def run(self) -> list[Played]:
+        arm = ARMS[self.arm]
+        budget = {"gpu_hours": 1e9} if self.by_hours and arm.knows_budget else {}
+        return replay(
+            self.table,
+            {"sampler": {"name": arm.sampler}, "pruner": arm.pruner, "budget": budget},
+            seed=self.seed,
+            trials=len(self.table.ids),
+            epochs=self.epochs,
+            pruner=None if arm.keep_best is None else KeepBest(arm.keep_best),
+        )
+
+
+def main() -> None:
+    args = _arguments()
+    table = read_table(args.curves)
+    if args.part != "all":
+        table = table.part([number % 2 == (args.part == "report") for number in table.ids])
+    arms = [arm for arm in ARMS if fnmatch.fnmatch(arm, args.arms) or arm == REFERENCE]
+    # What does not know its budget does the same under either: one replay serves both.
+    jobs = [
+        Job(table, arm, seed, by_hours, args.epochs)
+        for seed in range(args.seeds)
+        for arm in arms
+        for by_hours in ((False, True) if ARMS[arm].knows_budget else (False,))
+    ]
+    done = {job.key: played for job, played in _played(jobs, args)}
+    results = {}
+    for arm in arms:
+        of_arm = [job for job in jobs if job.arm == arm]
+        by_trials = [done[job.key] for job in of_arm if not job.by_hours]
+        by_hours = [done[job.key] for job in of_arm if job.by_hours]
+        results[arm] = (by_trials, by_hours or by_trials)
+    print_table(table, results, REFERENCE, trials=args.trials, epochs=args.epochs)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--curves", type=Path, required=True, help="a JSONL, or a study's folder")
+    parser.add_argument(
+        "--part", choices=["all", "fit", "report"], default="all", help="even ids, odd ids"
+    )
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=640, help="of all trials together")
+    parser.add_argument("--arms", default="*", help="a pattern of their names")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a JSONL of replays, which are not played again")
+    return parser.parse_args()
+
+
+def _played(jobs: list[Job], args: argparse.Namespace) -> Iterator[tuple[Job, list[Played]]]:
+    """Each job with its trials: those that are kept, then the rest as they are played."""
+    kept: dict[str, list[Played]] = {}
+    if args.keep is not None and args.keep.exists():
+        for line in args.keep.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row["epochs"] >= args.epochs:
+                kept[row["key"]] = [Played(**one) for one in row["played"]]
+    yield from ((job, kept[job.key]) for job in jobs if job.key in kept)
+    left = [job for job in jobs if job.key not in kept]
+    with multiprocessing.Pool(args.processes) as pool:
+        for job, played in zip(left, pool.imap(Job.run, left), strict=True):
+            if args.keep is not None:
+                with args.keep.open("a", encoding="utf-8") as handle:
+                    trials = [asdict(one) for one in played]
+                    row = {"key": job.key, "epochs": job.epochs, "played": trials}
+                    handle.write(json.dumps(row) + "\n")
+            yield job, played
+
+
+if __name__ == "__main__":
+    main()

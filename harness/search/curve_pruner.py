@@ -1,0 +1,159 @@
+"""The pruner `curve`: stops a trial that will hardly end among the best, by its forecast."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.config import BudgetConfig, PrunerConfig
+from harness.search.curve_model import Curve, chance_below
+
+# Where trials are scarce a lost one is dear, where hours are scarce so is each epoch.
+CHANCE_TRIALS, CHANCE_HOURS = 0.3, 0.5
+# Not the best alone, and not before a tenth of the epochs: a good trial that is cut off early ranks
+# last with TPE, which then leaves its neighbourhood.
+AMONG, FIRST = 0.1, 0.1
+MOST_CURVES = 120  # the newest are learnt from; older ones cost time and tell of other places
+TINY = 1e-4  # a loss of 0 counts as this share of the middle one: it has no logarithm
+
+
+class CurvePruner(BasePruner):
+    """Prunes a trial whose chance of ending among the best tenth of all trials is small.
+
+    It compares with complete trials of either kind, own and imported. Every `control`-th trial is
+    never pruned. It waits until `n_min_curves` trials are complete and as many have come further
+    than this one. The same study gives the same answer, in this process and in the next.
+
+    Args:
+        config: its settings.
+        epochs: planned for the trial, and for all whose `train.epochs` is not searched.
+        budget: what is scarce: hours if they are limited, else trials.
+    """
+
+    def __init__(
+        self, config: PrunerConfig, epochs: int, budget: BudgetConfig | None = None
+    ) -> None:
+        hours = budget is not None and budget.gpu_hours is not None
+        default = CHANCE_HOURS if hours else CHANCE_TRIALS
+        self._chance = default if config.chance is None else config.chance
+        self._control, self._least = config.control, config.n_min_curves
+        self._epochs = epochs
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        if self.is_control(trial.number):
+            return False
+        trials = study.get_trials(deepcopy=False)
+        others = [one for one in trials if one.number != trial.number]
+        return self.stops(trial, others, maximised=study.direction == StudyDirection.MAXIMIZE)
+
+    def stops(
+        self,
+        trial: FrozenTrial,
+        others: Sequence[FrozenTrial],
+        *,
+        maximised: bool,
+        seen: Mapping[int, float] | None = None,
+    ) -> bool:
+        """The verdict on a trial, control arm or not, beside the others.
+
+        Args:
+            seen: what to judge it by; None: all that it has reported.
+        """
+        planned = self._planned(trial)
+        complete = [value for one in others if (value := value_of(one)) is not None]
+        points = _finite(trial.intermediate_values if seen is None else seen)
+        if len(complete) < self._least or not points or self._is_no_time(points, planned):
+            return False
+        losses = _Losses([*complete, *points.values()], maximised=maximised)
+        curve = _curve(points, planned, trial.params, losses)
+        learnt = self._further(curve, others, losses)
+        if len(learnt) < self._least:
+            return False
+        target = losses.of(bar(complete, len(others) + 1, maximised=maximised))
+        return chance_below(target, curve, learnt) < self._chance
+
+    def _is_no_time(self, points: Mapping[int, float], planned: int) -> bool:
+        """Whether it is too early for a verdict, or too late to save anything."""
+        done = max(points) + 1
+        return done < FIRST * planned or done >= planned
+
+    def is_control(self, number: int) -> bool:
+        """Whether that trial is never pruned."""
+        return self._control > 0 and number % self._control == 0
+
+    def _further(
+        self, curve: Curve, others: Sequence[FrozenTrial], losses: "_Losses"
+    ) -> list[Curve]:
+        """The newest curves that have come further than this one, as shares of their length."""
+        done = curve.epochs[-1] / curve.planned
+        found: list[Curve] = []
+        for trial in reversed(others):
+            points = _finite(trial.intermediate_values)
+            planned = self._planned(trial)
+            if 0 not in points or (max(points) + 1) / planned <= done:
+                continue
+            if trial.state == TrialState.COMPLETE and max(points) + 1 < planned:
+                # It stopped by itself, out of patience: what it has is what it would have got.
+                points |= {planned - 1: points[max(points)]}
+            found.append(_curve(points, planned, trial.params, losses))
+            if len(found) == MOST_CURVES:
+                break
+        return found
+
+    def _planned(self, trial: FrozenTrial) -> int:
+        return int(trial.params.get("train.epochs", self._epochs))
+
+
+class _Losses:
+    """Positive losses of an objective: lower is better, and ratios mean something.
+
+    Args:
+        values: of the objective, by which the scale is set.
+        maximised: of scores, whose distance from 1 counts if none is above.
+    """
+
+    def __init__(self, values: Sequence[float], *, maximised: bool) -> None:
+        self._sign = -1.0 if maximised else 1.0
+        raw = [self._sign * value for value in values]
+        self._shift = 1.0 if maximised and max(values) <= 1 else 0.0
+        if min(raw) + self._shift < 0:
+            self._shift = 0.1 * (max(raw) - min(raw)) - min(raw)
+        middle = sorted(raw)[len(raw) // 2] + self._shift
+        self._least = TINY * (middle or 1.0)
+
+    def of(self, value: float) -> float:
+        return max(self._sign * value + self._shift, self._least)
+
+
+def _curve(
+    points: Mapping[int, float], planned: int, params: Mapping[str, Any], losses: _Losses
+) -> Curve:
+    steps = sorted(points)
+    epochs = tuple(step + 1 for step in steps)
+    return Curve(epochs, tuple(losses.of(points[s]) for s in steps), planned, params)
+
+
+def _finite(values: Mapping[int, float]) -> dict[int, float]:
+    return {step: value for step, value in values.items() if math.isfinite(value)}
+
+
+def bar(complete: Sequence[float], n_trials: int, *, maximised: bool) -> float:
+    """The value below (maximised: above) which a trial is among the best tenth.
+
+    Args:
+        complete: values of complete trials, at least one.
+        n_trials: all there are, pruned ones too: they count as worse.
+    """
+    rank = min(math.ceil(AMONG * n_trials), len(complete))
+    return sorted(complete, reverse=maximised)[rank - 1]
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """The value of a complete trial, if it is a number."""
+    if trial.state != TrialState.COMPLETE or trial.value is None:
+        return None
+    return trial.value if math.isfinite(trial.value) else None
