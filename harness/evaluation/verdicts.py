@@ -6,6 +6,7 @@ from typing import Literal
 from harness.evaluation.intervals import Interval
 from harness.evaluation.needed import needed_seeds
 
+PLANNED_POWER = 0.85
 Verdict = Literal["better", "tied", "worse"]
 
 
@@ -69,10 +70,10 @@ class Decision:
     sd_freedom: int = 0
     images_error: float = 0.0
 
-    def seeds_for(self, difference: float, power: float = 0.8) -> int | None:
+    def seeds_for(self, difference: float, power: float = PLANNED_POWER) -> int | None:
         """Seeds for each configuration to find a lead of `difference` over all others.
 
-        None with one run each, and where no number of seeds would do.
+        Planned for a little more than the promised 80 %, as images_error is an estimate too. None with one run each, and where no number of seeds would do.
         """
         if self.sd_runs is None:
             return None

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from harness.evaluation.configurations import Decision, decide, optimism
+from harness.evaluation.differences import estimate
+from harness.evaluation.two_level import two_level_interval
 from tests.evaluation.simulated import SEED, Floats, frame, losses
 
 pytestmark = pytest.mark.slow
@@ -75,3 +77,15 @@ def test_optimism_of_the_searched_leader_has_the_right_sign() -> None:
         searched, confirmed = searched_and_confirmed(seed, means, top=1)
         right += optimism(searched[0], float(confirmed[0].mean()), minimized=True) > 0
     assert right >= 360
+
+
+def test_intervals_of_confirmed_means_hold_the_true_mean() -> None:
+    """600 configurations on three seeds each, other images every time."""
+    held = 0
+    for seed in range(600):
+        drawn = losses(np.random.default_rng(30_000 + seed), np.array([0.15]), SEEDS)[0]
+        runs = tuple(drawn)
+        found = two_level_interval(runs, estimate(runs, folds=False), folds=False, seed=seed)
+        assert found is not None
+        held += found.low <= 0.15 <= found.high
+    assert 0.93 * 600 <= held <= 0.97 * 600
