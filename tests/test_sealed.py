@@ -69,10 +69,7 @@ def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps:
     assert [record.state for record in read_records(paths)] == ["complete"] * 3
 
 
-@pytest.mark.parametrize("parts", [("--seeds", "2"), ("--folds", "2")])
-def test_confirm_needs_no_test_file_and_opens_none(
-    workspace: Path, polyps: Path, parts: tuple[str, str]
-) -> None:
+def test_confirm_needs_no_test_file_and_opens_none(workspace: Path, polyps: Path) -> None:
     data = workspace / "data" / "mine"
     shutil.copytree(polyps, data)
     tiny = TINY | {"fixed": {**TINY["fixed"], "train.epochs": 1}}
@@ -87,7 +84,7 @@ def test_confirm_needs_no_test_file_and_opens_none(
 
     log = workspace / "opened.log"
     env = in_every_process(workspace / "watch", WATCH) | {"OPEN_LOG": str(log)}
-    command(workspace, "confirm", "--study", "tiny", "--top", "1", *parts, **env)
+    command(workspace, "confirm", "--study", "tiny", "--top", "1", "--folds", "2", **env)
     names = {Path(line).name for line in log.read_text(encoding="utf-8").splitlines()}
     used = {Path(row.image).name for row in rows if row.role != "test"}
     assert used <= names, "the watch sees what is read"

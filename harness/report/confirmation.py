@@ -27,6 +27,7 @@ class ConfirmationPart:
         command: begins a confirmation, or goes on with it; "" where all is done.
         figure: the place of the figure among those of the page.
         decided: whether the sentence is what the comparison says.
+        choice: the trial of the search whose configuration is offered; None before that.
     """
 
     sheet: Sheet
@@ -36,6 +37,7 @@ class ConfirmationPart:
     command: str
     figure: int
     decided: bool = False
+    choice: int | None = None
 
 
 def confirmation_part(tables: StudyTables, before: Sequence[Section] = ()) -> ConfirmationPart:
@@ -62,6 +64,7 @@ def confirmation_part(tables: StudyTables, before: Sequence[Section] = ()) -> Co
         command="" if found.ended == found.wanted else command,
         figure=place,
         decided=found.decision is not None,
+        choice=None if found.choice is None else found.choice.trial,
     )
 
 

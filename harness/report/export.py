@@ -90,7 +90,9 @@ def _latex(tables: StudyTables) -> str:
     ]
     n = len(ranked_records(tables))
     title = f"Study {tables.paths.name}: the best {len(rows)} of {n} complete trials by {metric}"
-    title += ", leading, not confirmed."
+    confirmed = load_confirmation(tables.paths)
+    decided = confirmed is not None and confirmed.decision is not None
+    title += ", as searched; see its confirmation." if decided else ", leading, not confirmed."
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",

@@ -95,7 +95,7 @@ def render_page(
         confirmation=confirmation,
         test=test,
         **_header(tables, split, confirmation, test.n_looks, compared),
-        **_trials(tables),
+        **_trials(tables, confirmation.choice),
         **_pictures(tables, gallery),
         **_study(tables, split),
         data_facts=data_facts(tables, split, data_root, gallery.shapes),
@@ -121,7 +121,7 @@ def _header(
     }
 
 
-def _trials(tables: StudyTables) -> dict[str, Any]:
+def _trials(tables: StudyTables, choice: int | None) -> dict[str, Any]:
     """The tables and the leading configuration."""
     ranked = ranked_records(tables)
     return {
@@ -131,8 +131,8 @@ def _trials(tables: StudyTables) -> dict[str, Any]:
         "failed": failed_sheet(tables),
         "failures": failures_sheet(tables),
         "classes": class_sheet(tables),
-        "best": best_configuration(tables),
-        "best_number": ranked[0].number if ranked else None,
+        "best": best_configuration(tables, choice),
+        "best_number": choice if choice is not None else ranked[0].number if ranked else None,
     }
 
 

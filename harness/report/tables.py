@@ -113,8 +113,10 @@ def of_state(tables: StudyTables, state: str) -> pd.DataFrame:
     return tables.trials[tables.trials["state"] == state].reset_index(drop=True)
 
 
-def best_configuration(tables: StudyTables) -> str:
-    """The leading trial's whole configuration as `fixed:` of a search space; "" if there is none.
+def best_configuration(tables: StudyTables, choice: int | None = None) -> str:
+    """A trial's whole configuration as `fixed:` of a search space; "" if there is no trial.
+
+    It is that of the confirmed choice, else of the leading trial.
 
     Searched parameters come first. Read from the trial's config.yaml; where that is missing, only
     the searched parameters are known and given.
@@ -122,12 +124,13 @@ def best_configuration(tables: StudyTables) -> str:
     ranked = ranked_records(tables)
     if not ranked:
         return ""
-    record = ranked[0]
+    record = ranked[0] if choice is None else tables.record(choice)
+    standing = "leading, not confirmed" if choice is None else "the choice after confirmation"
     flat = trial_settings(tables, record)
     searched = {key: flat.get(key, value) for key, value in record.params.items()}
     rest = {key: value for key, value in flat.items() if key not in searched}
     lines = [
-        f"# study {tables.paths.name}, trial {record.number}: leading, not confirmed",
+        f"# study {tables.paths.name}, trial {record.number}: {standing}",
         "fixed:",
     ]
     if not searched and not rest:

@@ -115,6 +115,13 @@ def test_best_configuration_can_be_pasted_into_a_space(tables: StudyTables) -> N
     assert space.fixed == fixed
 
 
+def test_best_configuration_is_that_of_the_choice_once_there_is_one(tables: StudyTables) -> None:
+    choice = int(tables.trials["number"].iloc[0])
+    text = best_configuration(tables, choice)
+    assert text.startswith(f"# study {tables.paths.name}, trial {choice}: the choice after confirm")
+    assert text.splitlines()[1:] != best_configuration(tables).splitlines()[1:]
+
+
 def test_best_configuration_without_config_yaml_gives_the_searched_values(study: Builder) -> None:
     record = study.trial(0, [0.5], {"optim.lr": 1e-4, "model.arch": "FPN"})
     study.paths.trial(0).config_yaml.unlink()

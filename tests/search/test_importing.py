@@ -222,15 +222,15 @@ def test_a_study_that_has_begun_imports_nothing_new(old: Builder) -> None:
 
 
 def test_a_report_tells_imported_trials_apart(old: Builder) -> None:
+    from harness.report.answer import answer_lines
     from harness.report.sheets import ranking_sheet
-    from harness.report.summary import summary_lines
 
     paths, definition = begin(old.root, [old])
     bring_in(paths, definition)
     tables = load_study(paths)
-    lines = {line.title: line.text for line in summary_lines(tables, [])}
-    assert lines["Trials"] == (
-        "0 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained. "
+    lines = {line.title: line.text for line in answer_lines(tables, [])}
+    assert lines["Searched"] == (
+        "1 parameter: loss.dice. 0 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained. "
         "3 trials imported from old beside them."
     )
     sheet = ranking_sheet(tables)
