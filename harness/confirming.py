@@ -3,7 +3,9 @@
 from typing import TypedDict, Unpack
 
 from harness.errors import HarnessError
-from harness.evaluation.confirmed import Confirmation, champion_of, load_confirmation, write_ranking
+from harness.evaluation.confirmed import Confirmation, champion_of, load_confirmation
+from harness.evaluation.own_sizes import measure_own_sizes
+from harness.evaluation.ranking import write_ranking
 from harness.paths import StudyPaths, Workspace
 from harness.report.tables import load_study, write_trials_csv
 from harness.search.earlier import read_config
@@ -63,6 +65,10 @@ def confirm_study(
     wanted = Wanted(options.get("top"), options.get("seeds"), options.get("folds"))
     confirm(request, wanted, progress)
     write_trials_csv(load_study(paths.confirm), paths.confirm.trials_csv)
+    try:
+        measure_own_sizes(workspace, paths, request.device, progress)
+    except HarnessError as error:
+        progress.stage(f"not measured at the images' own sizes: {error}")
     confirmation = load_confirmation(paths)
     assert confirmation is not None, "it was just begun"
     write_ranking(paths, confirmation)

@@ -248,6 +248,11 @@ class TrialPaths:
         return self.root / "best" / "scores.csv"
 
     @property
+    def own_sizes_csv(self) -> Path:
+        """Of a confirming trial: the same at the images' own sizes."""
+        return self.root / "best" / "own-sizes.csv"
+
+    @property
     def probabilities(self) -> Path:
         return self.root / "best" / "probabilities"
 

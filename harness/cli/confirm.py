@@ -86,7 +86,7 @@ def print_confirmation(found: Confirmation, metric: str) -> None:
     table = Table(title=f"{found.study}: {metric}, best first", title_style="")
     for name in ("rank", "trial", f"{found.kind}s", "searched", "confirmed", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("optimism", f"sd over {found.kind}s", "verdict"):
+    for name in ("optimism", f"sd over {found.kind}s", "own Dice", "verdict"):
         table.add_column(name, justify="right")
     for rank, row in enumerate(found.rows, start=1):
         table.add_row(str(rank), str(row.trial), *_cells(row, found.parts))
@@ -106,6 +106,7 @@ def _cells(row: Confirmed, parts: int) -> list[str]:
         interval,
         _number(row.optimism, "+.4f"),
         _number(row.deviation),
+        _number(row.own.get("dice")),
         row.verdict,
     ]
 

@@ -1,30 +1,23 @@
 """What a confirmation has found so far, read from its folders; without torch or a database."""
 
-import csv
-import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from harness import files
 from harness.config import StudyConfig
 from harness.errors import UserError
 from harness.evaluation.configurations import Cost, Decision, decide, optimism
 from harness.evaluation.confirm_plan import CONFIRMS, Plan, read_plan
 from harness.evaluation.intervals import Interval
-from harness.evaluation.values import per_image
+from harness.evaluation.values import own_sizes, per_image
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_records
 from harness.search.earlier import read_config
 from harness.search.mirrored import Champion
 from harness.training.metrics import read_scores
 
-RANKING = (
-    *("rank", "trial", "runs", "searched", "confirmed", "low", "high", "optimism", "deviation"),
-    *("verdict", "choice", "parameters", "seconds"),
-)
 LEAST_RUNS = 2  # complete ones that a configuration needs to be compared
 
 
@@ -50,6 +43,7 @@ class Confirmed:
         interval: of the mean, over runs and images; None: no comparison yet, or too few images.
         verdict: better, tied or worse than the others; "" before there is a comparison.
         minimized: whether a lower objective is better.
+        own: mean Dice and IoU at the images' own sizes, over the complete runs that have them.
     """
 
     trial: int
@@ -59,6 +53,7 @@ class Confirmed:
     interval: Interval | None
     verdict: str
     minimized: bool
+    own: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def values(self) -> list[float]:
@@ -166,7 +161,7 @@ def load_confirmation(paths: StudyPaths) -> Confirmation | None:
     searched = {record.number: record.value for record in read_records(paths)}
     records = read_records(paths.confirm)
     rows = [
-        _confirmed(trial, searched.get(trial), plan, records, minimized=minimized)
+        _confirmed(trial, searched.get(trial), plan, records, paths.confirm, minimized=minimized)
         for trial in plan.trials
     ]
     decision, reason = _decision(rows, plan, paths, config)
@@ -188,24 +183,6 @@ def load_confirmation(paths: StudyPaths) -> Confirmation | None:
         decision=decision,
         reason=reason,
     )
-
-
-def write_ranking(paths: StudyPaths, confirmation: Confirmation) -> None:
-    """Write `confirm/ranking.csv`: one row per configuration, best first; floats exactly."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RANKING)
-    choice = confirmation.choice
-    for rank, row in enumerate(confirmation.rows, start=1):
-        low, high = (row.interval.low, row.interval.high) if row.interval else (None, None)
-        numbers = [row.searched, row.mean, low, high, row.optimism, row.deviation]
-        chosen = "yes" if choice is not None and choice.trial == row.trial else "no"
-        writer.writerow(
-            [rank, row.trial, len(row.values)]
-            + ["" if number is None else repr(float(number)) for number in numbers]
-            + [row.verdict, chosen, row.cost.parameters, repr(float(row.cost.seconds))]
-        )
-    files.write_text(paths.confirm.ranking_csv, text.getvalue())
 
 
 def champion_of(paths: StudyPaths, confirmation: Confirmation) -> Champion | None:
@@ -235,6 +212,7 @@ def _confirmed(
     searched: float | None,
     plan: Plan,
     records: Sequence[TrialRecord],
+    paths: StudyPaths,
     *,
     minimized: bool,
 ) -> Confirmed:
@@ -254,7 +232,14 @@ def _confirmed(
         interval=None,
         verdict="",
         minimized=minimized,
+        own=_own([own_sizes(paths.trial(record.number)) for record in complete]),
     )
+
+
+def _own(runs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """The means over the runs that were measured."""
+    seen = [run for run in runs if run]
+    return {key: math.fsum(run[key] for run in seen) / len(seen) for key in seen[0]} if seen else {}
 
 
 def _order(row: Confirmed) -> tuple[float, int]:

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UserError, nearest
-from harness.training.metrics import ImageScores
+from harness.paths import TrialPaths
+from harness.training.metrics import ImageScores, read_scores
 from harness.training.metrics import per_image as per_entry
+
+OWN_METRICS = ("dice", "iou")
 
 
 def per_image(scores: ImageScores, metric: str) -> "pd.Series[float]":
@@ -37,3 +40,11 @@ def per_image(scores: ImageScores, metric: str) -> "pd.Series[float]":
     frame = frame[np.isfinite(frame["value"].to_numpy())]
     means = frame.groupby(["row", "image"], sort=True)["value"].mean().reset_index("row", drop=True)
     return pd.Series(means, dtype=np.float64, name=name)
+
+
+def own_sizes(trial: TrialPaths) -> dict[str, float]:
+    """Mean Dice and IoU over images at their own sizes, at p >= 0.5; {} before they are there."""
+    if not trial.own_sizes_csv.exists():
+        return {}
+    scores = read_scores(trial.own_sizes_csv)
+    return {metric: float(np.mean(per_image(scores, metric).to_numpy())) for metric in OWN_METRICS}

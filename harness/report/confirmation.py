@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.evaluation.confirmed import Confirmation, Confirmed, load_confirmation
+from harness.evaluation.values import OWN_METRICS
 from harness.report.figures.chart import Chart, Section
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.style import Objective
@@ -79,6 +80,10 @@ def confirmation_sheet(found: Confirmation) -> Sheet:
         Column("95 % interval", f"of that mean, over {found.kind}s and images"),
         Column("optimism", "by how much the search flattered it; above 0: it did worse again"),
         Column("deviation", f"standard deviation of the objective over {found.kind}s"),
+        *(
+            Column(f"own {metric}", f"mean {metric} over images at their own sizes, not ranked by")
+            for metric in OWN_METRICS
+        ),
         Column("parameters", "of the network"),
         Column("time", "mean seconds of a complete run"),
         Column("verdict", "better than every other, tied with the leader, or worse", ""),
@@ -105,6 +110,7 @@ def _row(rank: int, row: Confirmed, found: Confirmation) -> tuple[Cell, ...]:
         interval,
         _number(row.optimism, "+.4f"),
         _number(row.deviation),
+        *(_number(row.own.get(metric)) for metric in OWN_METRICS),
         Cell(f"{row.cost.parameters / 1e6:.2f} M", str(row.cost.parameters)),
         Cell(duration(row.cost.seconds), repr(row.cost.seconds)),
         Cell(f"{verdict}, the choice" if chosen else verdict, verdict),

@@ -10,8 +10,8 @@ from harness.evaluation.confirmed import (
     Confirmation,
     champion_of,
     load_confirmation,
-    write_ranking,
 )
+from harness.evaluation.ranking import write_ranking
 from harness.paths import StudyPaths
 from tests.evaluation.confirming import N_IMAGES, a_search, begun, failed, trained
 
@@ -182,6 +182,26 @@ def test_ranking_csv_holds_every_number_exactly(tmp_path: Path) -> None:
     assert float(first["optimism"]) == row.optimism
     assert float(first["low"]) == row.interval.low
     assert second["choice"] == "no"
+
+
+def test_own_sizes_stand_beside_the_ranking(tmp_path: Path) -> None:
+    """Of the two runs of trial 1 only one has been measured; of trial 2 none."""
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.21, 0.45, 0.23, 0.47]):
+        trained(paths, plan, number, spread(loss))
+    measured = paths.confirm.trial(2)
+    lines = ["row,image,class,sum_py,sum_p,sum_y,tp,fp,fn,tn"]
+    lines += ["0,a.png,1,1,1,1,3,1,1,5", "1,b.png,1,1,1,1,2,0,0,8"]
+    measured.own_sizes_csv.write_text("\n".join(lines) + "\n")
+    first, second = found(paths).rows
+    assert first.own == {"dice": (6 / 8 + 1) / 2, "iou": (3 / 5 + 1) / 2}
+    assert second.own == {}
+    write_ranking(paths, found(paths))
+    with paths.confirm.ranking_csv.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["own_dice"], row["own_iou"]) for row in rows] == [("0.875", "0.8"), ("", "")]
 
 
 def test_champion_says_what_goes_into_mlflow(tmp_path: Path) -> None:
