@@ -73,8 +73,10 @@ class Decision:
     def seeds_for(self, difference: float, power: float = PLANNED_POWER) -> int | None:
         """Seeds for each configuration to find a lead of `difference` over all others.
 
-        Planned for a little more than the promised 80 %, as images_error is an estimate too. None
-        with one run each, and where no number of seeds would do.
+        Planned for a little more than the promised 80 %, as images_error is an estimate too.
+
+        Returns:
+            None with one run each, and where no number of seeds would do.
         """
         if self.sd_runs is None:
             return None
