@@ -11,7 +11,6 @@ import mlflow
 import pytest
 
 import harness
-from harness import strict_yaml
 from harness.cli.report import print_leaderboard
 from harness.paths import StudyPaths
 from harness.records import read_epochs, read_records
@@ -25,15 +24,14 @@ CONFIRM = ("confirm", "--study", "tiny", "--top", "1", "--seeds", "2")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, polyps: Path) -> None:
-    workspace, whole = tmp_path / "killed", tmp_path / "whole"
-    workspace.mkdir()
-    fixed = {**TINY["fixed"], "train.epochs": 4, "train.checkpoint_s": 0.0}
-    (workspace / "tiny.yaml").write_text(strict_yaml.dump(TINY | {"fixed": fixed}), "utf-8")
-    words = ("run", "--space", "tiny.yaml", "--data", str(polyps), "--trials", "1")
-    searched = harness_command(workspace, *words, "--device", "cpu")
-    assert searched.returncode == 0, searched.stderr
-    # No process of ours has the databases open: a copy would take its locks away.
-    shutil.copytree(workspace, whole)
+    searched, workspace, whole = (tmp_path / name for name in ("searched", "killed", "whole"))
+    fixed = {"train.epochs": 4, "train.checkpoint_s": 0.0}
+    harness.run_study(
+        "tiny", space=TINY, data=polyps, trials=1, fixed=fixed, device="cpu", workspace=searched
+    )
+    # This process holds databases there: reading their files would drop its locks on them.
+    for place in (workspace, whole):
+        shutil.copytree(searched, place)
 
     controller = subprocess.Popen(
         [sys.executable, "-m", "harness", *CONFIRM],
@@ -41,9 +39,9 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, poly
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    place = StudyPaths(workspace / "studies" / "tiny").confirm
+    paths = StudyPaths(workspace / "studies" / "tiny").confirm
     end = time.monotonic() + 600
-    while len(read_epochs(place.trial(0))) < 2:
+    while len(read_epochs(paths.trial(0))) < 2:
         assert controller.poll() is None and time.monotonic() < end, "it ended, or hung"
         time.sleep(0.02)  # a poll for the event
     controller.send_signal(signal.SIGKILL)
@@ -56,7 +54,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, poly
         assert word in continued.stdout
 
     undisturbed = harness.open_study("tiny", workspace=whole).confirm(top=1, seeds=2, device="cpu")
-    values = [record.value for record in read_records(place)]
+    values = [record.value for record in read_records(paths)]
     assert values == undisturbed.rows[0].values
     assert len(set(values)) == 2, "each run had a seed of its own"
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
