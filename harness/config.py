@@ -120,10 +120,15 @@ class PrunerConfig(Settings):
         None,
         ge=0,
         le=1,
-        description="curve: of ending among the best tenth, below which a trial is pruned; null: "
-        "0.3, and 0.5 where budget.gpu_hours is set",
+        description="curve: of ending among the best, below which a trial is pruned; null: 0.3, "
+        "and 0.5 where budget.gpu_hours is set",
     )
-    n_min_curves: int = Field(3, ge=1, description="curve: complete trials before any is pruned")
+    n_min_curves: int | None = Field(
+        None,
+        ge=1,
+        description="curve: complete trials before any is pruned; null: 3, and 1 where "
+        "budget.gpu_hours is set",
+    )
     control: int = Field(
         10, ge=0, description="curve: each so-manyth trial is never pruned; 0: none"
     )

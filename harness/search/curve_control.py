@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.config import StudyConfig
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_epochs, read_records
-from harness.search.curve_pruner import CurvePruner, bar, value_of
+from harness.search.curve_pruner import CurvePruner, value_of
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -25,7 +25,7 @@ class Control:
     Attributes:
         n: complete ones that had something to be compared with.
         n_stopped: of these, would have been stopped.
-        n_wrong: of those, ended among the best tenth, beside the trials before them.
+        n_wrong: of those, ended among the best, beside the trials before them.
     """
 
     n: int
@@ -37,7 +37,7 @@ class Control:
         trials = "trial" if self.n == 1 else "trials"
         return (
             f"pruner curve: of {self.n} {trials} never pruned it would have stopped "
-            f"{self.n_stopped}, wrongly {self.n_wrong} (ended among the best tenth)"
+            f"{self.n_stopped}, wrongly {self.n_wrong} (ended among the best)"
         )
 
 
@@ -67,7 +67,7 @@ def control_of(pruner: CurvePruner, trials: Sequence[FrozenTrial], *, maximised:
         if not pruner.is_control(trial.number) or value is None or not before:
             continue
         stopped = _would_stop(pruner, trial, trials[:at], maximised=maximised)
-        needed = bar(before, at + 1, maximised=maximised)
+        needed = pruner.bar(before, at + 1, maximised=maximised)
         wrong = stopped and (value > needed if maximised else value < needed)
         n, n_stopped, n_wrong = n + 1, n_stopped + stopped, n_wrong + wrong
     return Control(n, n_stopped, n_wrong)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -12,21 +13,40 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.config import BudgetConfig, PrunerConfig
 from harness.search.curve_model import Curve, chance_below
 
-# Where trials are scarce a lost one is dear, where hours are scarce so is each epoch.
-CHANCE_TRIALS, CHANCE_HOURS = 0.3, 0.5
-# Not the best alone, and not before a tenth of the epochs: a good trial that is cut off early ranks
-# last with TPE, which then leaves its neighbourhood.
-AMONG, FIRST = 0.1, 0.1
 MOST_CURVES = 120  # the newest are learnt from; older ones cost time and tell of other places
 TINY = 1e-4  # a loss of 0 counts as this share of the middle one: it has no logarithm
 
 
+@dataclass(frozen=True)
+class Boldness:
+    """How much is risked to save epochs.
+
+    Attributes:
+        chance: of ending among the best, below which a trial is pruned.
+        among: the best as a share of all trials; of the first few trials the best one.
+        first: share of its epochs before which no trial is pruned.
+        least: complete trials, and curves that have come further, without which it waits.
+    """
+
+    chance: float
+    among: float
+    first: float
+    least: int
+
+
+# Chosen on the even-numbered curves of benchmarks/RESULTS.md, section "Replay". Where trials are
+# scarce a lost one is dear, and a good one that is cut at its first epoch ranks last with TPE,
+# which then leaves its neighbourhood; where hours are scarce so is each epoch.
+SCARCE_TRIALS = Boldness(chance=0.3, among=0.1, first=0.1, least=3)
+SCARCE_HOURS = Boldness(chance=0.5, among=0.05, first=0.0, least=1)
+
+
 class CurvePruner(BasePruner):
-    """Prunes a trial whose chance of ending among the best tenth of all trials is small.
+    """Prunes a trial whose chance of ending among the best is small.
 
     It compares with complete trials of either kind, own and imported. Every `control`-th trial is
-    never pruned. It waits until `n_min_curves` trials are complete and as many have come further
-    than this one. The same study gives the same answer, in this process and in the next.
+    never pruned. It waits until some trials are complete and as many have come further than
+    this one. The same study gives the same answer, in this process and in the next.
 
     Args:
         config: its settings.
@@ -38,10 +58,13 @@ class CurvePruner(BasePruner):
         self, config: PrunerConfig, epochs: int, budget: BudgetConfig | None = None
     ) -> None:
         hours = budget is not None and budget.gpu_hours is not None
-        default = CHANCE_HOURS if hours else CHANCE_TRIALS
-        self._chance = default if config.chance is None else config.chance
-        self._control, self._least = config.control, config.n_min_curves
-        self._epochs = epochs
+        default = SCARCE_HOURS if hours else SCARCE_TRIALS
+        self._bold = replace(
+            default,
+            chance=default.chance if config.chance is None else config.chance,
+            least=default.least if config.n_min_curves is None else config.n_min_curves,
+        )
+        self._control, self._epochs = config.control, epochs
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         if self.is_control(trial.number):
@@ -66,20 +89,30 @@ class CurvePruner(BasePruner):
         planned = self._planned(trial)
         complete = [value for one in others if (value := value_of(one)) is not None]
         points = _finite(trial.intermediate_values if seen is None else seen)
-        if len(complete) < self._least or not points or self._is_no_time(points, planned):
+        if len(complete) < self._bold.least or not points or self._is_no_time(points, planned):
             return False
         losses = _Losses([*complete, *points.values()], maximised=maximised)
         curve = _curve(points, planned, trial.params, losses)
         learnt = self._further(curve, others, losses)
-        if len(learnt) < self._least:
+        if len(learnt) < self._bold.least:
             return False
-        target = losses.of(bar(complete, len(others) + 1, maximised=maximised))
-        return chance_below(target, curve, learnt) < self._chance
+        target = losses.of(self.bar(complete, len(others) + 1, maximised=maximised))
+        return chance_below(target, curve, learnt) < self._bold.chance
+
+    def bar(self, complete: Sequence[float], n_trials: int, *, maximised: bool) -> float:
+        """The value below (maximised: above) which a trial is among the best.
+
+        Args:
+            complete: values of complete trials, at least one.
+            n_trials: all there are, pruned ones too: they count as worse.
+        """
+        rank = min(math.ceil(self._bold.among * n_trials), len(complete))
+        return sorted(complete, reverse=maximised)[rank - 1]
 
     def _is_no_time(self, points: Mapping[int, float], planned: int) -> bool:
         """Whether it is too early for a verdict, or too late to save anything."""
         done = max(points) + 1
-        return done < FIRST * planned or done >= planned
+        return done < self._bold.first * planned or done >= planned
 
     def is_control(self, number: int) -> bool:
         """Whether that trial is never pruned."""
@@ -123,10 +156,10 @@ class _Losses:
         if min(raw) + self._shift < 0:
             self._shift = 0.1 * (max(raw) - min(raw)) - min(raw)
         middle = sorted(raw)[len(raw) // 2] + self._shift
-        self._least = TINY * (middle or 1.0)
+        self._floor = TINY * (middle or 1.0)
 
     def of(self, value: float) -> float:
-        return max(self._sign * value + self._shift, self._least)
+        return max(self._sign * value + self._shift, self._floor)
 
 
 def _curve(
@@ -139,17 +172,6 @@ def _curve(
 
 def _finite(values: Mapping[int, float]) -> dict[int, float]:
     return {step: value for step, value in values.items() if math.isfinite(value)}
-
-
-def bar(complete: Sequence[float], n_trials: int, *, maximised: bool) -> float:
-    """The value below (maximised: above) which a trial is among the best tenth.
-
-    Args:
-        complete: values of complete trials, at least one.
-        n_trials: all there are, pruned ones too: they count as worse.
-    """
-    rank = min(math.ceil(AMONG * n_trials), len(complete))
-    return sorted(complete, reverse=maximised)[rank - 1]
 
 
 def value_of(trial: FrozenTrial) -> float | None:

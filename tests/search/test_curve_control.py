@@ -39,7 +39,7 @@ def test_a_surprise_in_the_control_arm_is_trained_to_its_end_and_counted(tmp_pat
     assert (states[10], states[9]) == ("complete", "pruned")
     assert control_line(paths, config()) == (
         "pruner curve: of 1 trial never pruned it would have stopped 1, wrongly 1 "
-        "(ended among the best tenth)"
+        "(ended among the best)"
     )
 
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.config import BudgetConfig, PrunerConfig
 from harness.search.curve_control import control_of
 from harness.search.curve_model import Curve, chance_below
-from harness.search.curve_pruner import CHANCE_HOURS, CHANCE_TRIALS, CurvePruner
+from harness.search.curve_pruner import SCARCE_HOURS, SCARCE_TRIALS, CurvePruner
 from harness.search.pruners import build_pruner
 
 EPOCHS = 16
@@ -203,7 +203,7 @@ def test_scarce_hours_make_it_bolder() -> None:
     for start in np.linspace(0.25, 1.0, 200):
         values = power(float(start), 0.1)[:3]
         chance = chance_below(target, Curve((1, 2, 3), tuple(values), 16, trials[0].params), others)
-        if CHANCE_TRIALS < chance < CHANCE_HOURS:
+        if SCARCE_TRIALS.chance < chance < SCARCE_HOURS.chance:
             study = study_of([*trials, running(values)])
             assert not pruned(study, curve(control=0))
             assert pruned(study, hours)
