@@ -53,13 +53,23 @@ def load_network(folder: Path) -> nn.Module:
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder}: no saved network ({error})") from error
+    try:
+        return _loaded(folder, about).eval()
+    except ConfigError:
+        raise
+    except Exception as error:  # a damaged file makes its readers fail in any way
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ConfigError(f"{folder}: no saved network that can be read ({what})") from error
+
+
+def _loaded(folder: Path, about: Any) -> nn.Module:
     if not isinstance(about, dict) or "network" not in about:
         with contextlib.redirect_stdout(io.StringIO()):  # the hub's library says where it reads
-            network: nn.Module = smp.from_pretrained(folder)
-        return network.eval()
+            plain: nn.Module = smp.from_pretrained(folder)
+        return plain
     if about.get("format") != 1:
         raise ConfigError(f"{folder}: format {about.get('format')!r}; this harness reads format 1")
     network = network_class(str(about["network"]))(**about["arguments"])
     load_model(network, str(folder / WEIGHTS))
     remember(network, about["network"], about["arguments"])
-    return network.eval()
+    return network
