@@ -69,7 +69,7 @@ def _loaded(folder: Path, about: Any) -> nn.Module:
         return plain
     if about.get("format") != 1:
         raise ConfigError(f"{folder}: format {about.get('format')!r}; this harness reads format 1")
-    network = network_class(str(about["network"]))(**about["arguments"])
+    network: nn.Module = network_class(str(about["network"]))(**about["arguments"])
     load_model(network, str(folder / WEIGHTS))
     remember(network, about["network"], about["arguments"])
     return network
