@@ -24,7 +24,7 @@ NAMES = (
 )
 STARTS = (1 / math.sqrt(2), 1.0, math.sqrt(2))  # points learnt from, as multiples of this one
 
-# Chosen on the even-numbered curves of benchmarks/RESULTS.md, section "Replay".
+# Chosen on the curves of benchmarks/RESULTS.md, section "Replay".
 EXPONENT, SPREAD = 0.10, 0.08  # of a curve about which nothing is known: mean and residual
 WORTH = 4.0  # curves that this is worth, against those that were seen
 N_SHAPE, RIDGE_NUMBER, RIDGE_NAME = 3, 4.0, 8.0  # curves it takes to half believe an effect
