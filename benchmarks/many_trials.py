@@ -24,12 +24,12 @@ from harness.paths import Workspace
 from harness.records import TrialRecord
 from harness.search.controller import Controller
 from harness.search.definition import Definition, write_definition
+from harness.search.mirror import Mirror
 from harness.search.progress import LineProgress
 from harness.search.rebuild import open_index
 from harness.search.stamp import take_stamp
 from harness.search.storage import open_storage
 from harness.search.tracker import find_tracker
-from harness.search.tracking import Mirror
 from harness.search.trials import Place, TrialDesk
 from harness.space.reading import space_from_dict
 from harness.space.schema import Legal

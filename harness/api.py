@@ -1,20 +1,35 @@
 """What `import harness` offers: check and run a study, open one, read it, write its report."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.opened import Study, open_study
+from harness.execution.early import early_worker
 from harness.paths import Workspace
-from harness.rates import LearningRates, find_lr
-from harness.report.tables import write_trials_csv
-from harness.search.progress import LineProgress, Progress
 
 if TYPE_CHECKING:
+    from harness.opened import Study, open_study
+    from harness.rates import LearningRates, find_lr
     from harness.search.checking import Checked
+    from harness.search.progress import Progress
 
 
 __all__ = ["LearningRates", "Study", "check", "find_lr", "open_study", "run_study"]
+
+_ELSEWHERE = {
+    "LearningRates": "harness.rates",
+    "Study": "harness.opened",
+    "find_lr": "harness.rates",
+    "open_study": "harness.opened",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is used: those that need pandas or torch take seconds."""
+    if name in _ELSEWHERE:
+        return getattr(import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run_study(
@@ -41,8 +56,8 @@ def run_study(
     tracking_uri: str | None = None,
     experiment: str | None = None,
     workspace: str | Path = ".",
-    progress: Progress | None = None,
-) -> Study:
+    progress: "Progress | None" = None,
+) -> "Study":
     """Run a study, or continue it, until it has `trials` finished trials in all.
 
     Args:
@@ -82,8 +97,6 @@ def run_study(
     Example:
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
     """
-    from harness.search.launch import Request, launch  # noqa: PLC0415  # brings torch
-
     place = Workspace(Path(workspace).resolve())
     settings = {
         "data.root": None if data is None else str(data),
@@ -91,28 +104,37 @@ def run_study(
         "pruner.name": pruner,
         "seed": seed,
     }
-    request = Request(
-        workspace=place,
-        study=study,
-        space=str(space) if isinstance(space, Path) else space,
-        trials=trials,
-        skip_bad=skip_bad,
-        parts=None if parts is None else Path(parts),
-        label=tuple(label),
-        ignore=tuple(ignore),
-        device=device,
-        gpus=gpus,
-        per_gpu=per_gpu,
-        workers=workers,
-        asked={key: value for key, value in settings.items() if value is not None},
-        fixed=dict(fixed or {}),
-        import_from=tuple(import_from),
-        timeout_s=timeout_s,
-        storage=storage,
-        tracking_uri=tracking_uri,
-        experiment=experiment,
-    )
-    paths = launch(request, progress or LineProgress())
+    # A worker of several has an environment of its own, which is not known yet.
+    alone = gpus is None and per_gpu is None and workers in (None, 1)
+    with early_worker(alone) as early:
+        from harness.search.launch import Request, launch  # noqa: PLC0415  # brings torch
+        from harness.search.progress import LineProgress  # noqa: PLC0415
+
+        request = Request(
+            workspace=place,
+            study=study,
+            space=str(space) if isinstance(space, Path) else space,
+            trials=trials,
+            skip_bad=skip_bad,
+            parts=None if parts is None else Path(parts),
+            label=tuple(label),
+            ignore=tuple(ignore),
+            device=device,
+            gpus=gpus,
+            per_gpu=per_gpu,
+            workers=workers,
+            asked={key: value for key, value in settings.items() if value is not None},
+            fixed=dict(fixed or {}),
+            import_from=tuple(import_from),
+            timeout_s=timeout_s,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            experiment=experiment,
+        )
+        paths = launch(request, progress or LineProgress(), early)
+    from harness.opened import Study  # noqa: PLC0415  # brings pandas and scipy
+    from harness.report.tables import write_trials_csv  # noqa: PLC0415
+
     done = Study(paths, place)
     write_trials_csv(done.tables, paths.trials_csv)
     return done
@@ -129,7 +151,7 @@ def check(
     label: Sequence[str] = (),
     ignore: Sequence[str] = (),
     workspace: str | Path = ".",
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> "Checked":
     """Everything that can be known before training: the space, every network in it, the data.
 
@@ -153,6 +175,7 @@ def check(
     """
     from harness.search import checking  # noqa: PLC0415  # brings torch
     from harness.search.launch import Request  # noqa: PLC0415
+    from harness.search.progress import LineProgress  # noqa: PLC0415
 
     request = Request(
         workspace=Workspace(Path(workspace).resolve()),

@@ -1,5 +1,5 @@
 """The command line: parse, call, print. `harness --help` imports neither torch nor mlflow."""
 
-from harness.cli.app import main
+from harness.cli.app import entry, main
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]

@@ -3,48 +3,94 @@
 0 done · 1 failed · 2 the user must change something · 130 or 143 interrupted, to be continued.
 """
 
+import atexit
+import contextlib
+import os
 import shlex
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 
 import typer
 
-from harness.cli import (
-    check,
-    config,
-    confirm,
-    data,
-    lr_find,
-    report,
-    run,
-    sync,
-    test,
-    trials,
-    ui,
-)
 from harness.errors import HarnessError, StudyInterrupted, UserError
 
 CONTINUE = (["run"], ["confirm"])
 
-app = typer.Typer(
-    name="harness",
-    help="Hyperparameter studies of segmentation networks: run, rank honestly, see.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command()(run.run)
-app.command()(check.check)
-app.command()(report.report)
-app.command()(confirm.confirm)
-app.command("test")(test.open_sealed)
-app.command()(trials.trials)
-app.command()(config.config)
-app.add_typer(data.app, name="data")
-app.command("lr-find")(lr_find.lr_find)
-app.command()(sync.sync)
-app.command()(ui.ui)
+# name: module and function in it (none: the module's own group of commands), and its first line.
+# What a command needs is imported when that command is given: no other has to wait for torch.
+COMMANDS: dict[str, tuple[str, str | None, str]] = {
+    "run": ("run", "run", "Run a study, or continue it, until it has --trials finished trials."),
+    "check": (
+        "check",
+        "check",
+        "Find out before training: the space's mistakes, every network in it, weights, the data.",
+    ),
+    "report": (
+        "report",
+        "report",
+        "Write report.html and trials.csv, and print the leaderboard.",
+    ),
+    "confirm": (
+        "confirm",
+        "confirm",
+        "Train the best configurations again, on fresh seeds or folds, and rank them by that.",
+    ),
+    "test": (
+        "test",
+        "open_sealed",
+        "Open the sealed test images, once: what the chosen weights do on them. Every look is "
+        "entered.",
+    ),
+    "trials": (
+        "trials",
+        "trials",
+        "List the trials of a study: what was tried, and what came of it.",
+    ),
+    "config": (
+        "config",
+        "config",
+        "Show what can be set: key, what it takes, its default, what it means and when it acts.",
+    ),
+    "lr-find": (
+        "lr_find",
+        "lr_find",
+        "Train while the learning rate rises: where the loss falls is where to search.",
+    ),
+    "sync": (
+        "sync",
+        "sync",
+        "Bring MLflow up to a study's folder: what is missing there is sent, nothing twice.",
+    ),
+    "ui": ("ui", "ui", "Start MLflow's own pages on this workspace, for this machine only."),
+    "data": ("data", None, "Data sets: inspect, clean, download, synthesize."),
+}
+
+
+def build(named: str | None) -> typer.Typer:
+    """The command line, with the command `named` ready to run; the others can be listed."""
+    app = typer.Typer(
+        name="harness",
+        help="Hyperparameter studies of segmentation networks: run, rank honestly, see.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for name, (module, function, line) in COMMANDS.items():
+        if name != named:
+            app.command(name, help=line)(_not_named)
+            continue
+        loaded = import_module(f"harness.cli.{module}")
+        if function is None:
+            app.add_typer(loaded.app, name=name)
+        else:
+            app.command(name)(getattr(loaded, function))
+    return app
+
+
+def _not_named() -> None:
+    raise AssertionError("a command that was not named runs")
 
 
 class Terminated(BaseException):
@@ -60,9 +106,23 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_run(arguments, debug=debug))
 
 
+def entry() -> None:
+    """`main`, without the interpreter's farewell: to take torch apart lasts two seconds or more."""
+    code: object = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # whoever read it has left
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
-        code = app(arguments, standalone_mode=False)
+        code = build(next(iter(arguments), None))(arguments, standalone_mode=False)
     except typer.Abort:
         return _say("stopped", 130)
     except StudyInterrupted as stopped:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from harness import api, strict_yaml
-from harness.cli.data import download_known
 from harness.cli.display import open_progress
 from harness.cli.options import Experiment, Storage, TrackingUri
 from harness.config import PrunerConfig, SamplerConfig
@@ -102,7 +101,7 @@ def run(
     timeout_s = None if timeout is None else parse_duration(timeout)
     progress = open_progress()
 
-    def start() -> api.Study:
+    def start() -> "api.Study":
         return api.run_study(
             study,
             space=space,
@@ -134,6 +133,8 @@ def run(
     except NeedsDownloadError as missing:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
+        from harness.cli.data import download_known  # noqa: PLC0415  # brings OpenCV
+
         download_known(missing.archive, Workspace(workspace.resolve()))
         done = start()
     finally:

@@ -18,12 +18,14 @@ class Channel:
         self._events = events
         self._tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._sending = threading.Lock()
         self.leaving = Leaving()
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, message: _Message) -> None:
-        self._events.write(to_line(message))
-        self._events.flush()
+        with self._sending:
+            self._events.write(to_line(message))
+            self._events.flush()
 
     def next_order(self) -> bytes:
         """The line of the next task; `read_task` reads it."""

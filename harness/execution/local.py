@@ -5,13 +5,13 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness.execution.early import MODULE, Early, start_process
 from harness.execution.memory import oom_kills
 from harness.execution.protocol import (
     EVENT,
@@ -27,10 +27,10 @@ from harness.execution.protocol import (
 )
 from harness.execution.slots import Slot
 
-MODULE = "harness.execution.worker"
 LAST_WORDS = 8000  # characters of a vanished worker's log; torch's list of modules takes half
 # Causes after which a process is not used again: what they leave behind may spoil the next trial.
 SPOILT = ("out_of_memory", "host_out_of_memory", "shared_memory", "crashed")
+LAST_WORDS_S = 1.0  # for those of an early worker, which come through a pipe
 ABORT_S = 3.0  # for a worker that is to write its stacks and end
 
 
@@ -41,6 +41,7 @@ class LocalExecutor:
         slots: how many trials run at once, and on what.
         log: where the worker of a slot writes what it prints.
         module: what a worker process runs.
+        early: a worker that was started already, for a slot that needs no environment of its own.
     """
 
     def __init__(
@@ -49,11 +50,14 @@ class LocalExecutor:
         *,
         slots: Sequence[Slot] = (Slot("auto"),),
         module: str = MODULE,
+        early: Early | None = None,
     ) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers = [
             _Worker(log(index), slot, module, self._events) for index, slot in enumerate(slots)
         ]
+        if not slots[0].environment:
+            self._workers[0].early = early
 
     @property
     def slots(self) -> int:
@@ -99,6 +103,8 @@ class _Worker:
         self._spoilt = False  # by what went wrong in it: the next trial gets a fresh one
         self._lock = threading.Lock()  # between a new task and a process that ends just then
         self._reading = False
+        self.early: Early | None = None
+        self._copier: threading.Thread | None = None
         self._log_begin = 0  # bytes of the log that are of earlier processes
         self._oom_kills: int | None = None
         self.task: TrialTask | None = None
@@ -133,7 +139,7 @@ class _Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(ABORT_S)
         self.end()
-        return _tail(self._log, self._log_begin)
+        return self._last_words()
 
     def end(self) -> None:
         """Kill the process and what it has started; afterwards it writes nothing any more."""
@@ -156,13 +162,11 @@ class _Worker:
         self._oom_kills = oom_kills()
         with self._log.open("ab") as log:
             self._log_begin = log.tell()
-            process = subprocess.Popen(
-                [sys.executable, "-m", self._module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(self._slot.environment),
-                start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
+            early, self.early = self.early, None
+            taken = None if early is None else early.take(self._log)
+            process, self._copier = taken or (
+                start_process(self._module, self._slot.environment, log),
+                None,
             )
         self._process, self._reading = process, True
         self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
@@ -193,9 +197,14 @@ class _Worker:
             number=task.number,
             attempt=task.attempt,
             exit_code=exit_code,
-            last_words=_tail(self._log, self._log_begin),
+            last_words=self._last_words(),
             out_of_memory=None not in (kills, self._oom_kills) and kills != self._oom_kills,
         )
+
+    def _last_words(self) -> str:
+        if self._copier is not None:
+            self._copier.join(LAST_WORDS_S)
+        return _tail(self._log, self._log_begin)
 
 
 def _tail(log: Path, begin: int) -> str:

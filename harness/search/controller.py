@@ -35,7 +35,6 @@ from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
 from harness.search.stopping import Stop, Stops, is_put_by
-from harness.search.study import own_trials
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.search.watch import HangWatch
 
@@ -89,7 +88,7 @@ class Controller:
         self._running: dict[int, Running] = {}
         self._watch = HangWatch(definition.config.limits.hang_floor_s, clock)
         self._streak = Streak()
-        self._wanted = 0
+        self._wanted, self._half_drawn = 0, False
         self._stops = stops or Stops()
         room = room or Room([place.paths.root], LEAST_BYTES, progress, self._stops)
         self._ledger = Ledger(study, storage, place.paths, room, self._watch.all_heard)
@@ -150,17 +149,19 @@ class Controller:
 
     def finished(self) -> int:
         """Trials that are complete, pruned or failed; imported ones do not count."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return len(own_trials(self._study, states))
+        return self._ledger.n_finished
 
     def _begin(self) -> None:
         self._set_pruner(most_epochs(self._definition.space))
         self._hand_out(self._ledger.patiently(self._draw))
 
     def _draw(self) -> Running:
-        """A new trial; before that the one, if any, whose drawing a full disk has interrupted."""
-        half = self._left_running()
-        return self._desk.adopt(half[0]) if half else self._desk.draw()
+        """A new trial, or the one whose drawing a full disk has interrupted."""
+        half = self._left_running() if self._half_drawn else []
+        self._half_drawn = True
+        running = self._desk.adopt(half[0]) if half else self._desk.draw()
+        self._half_drawn = False
+        return running
 
     def _left_running(self) -> list[int]:
         rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -215,8 +216,7 @@ class Controller:
             return self._executor.answer(event.number, "stop")
         trial_id = self._desk.trial_id(event.number)
         self._ledger.report(trial_id, event.epoch, value)
-        # After its last epoch a trial has cost all it can cost: it is complete, not pruned.
-        last = event.epoch >= running.record.epochs
+        last = event.epoch >= running.record.epochs  # nothing is left to be saved by pruning
         self._set_pruner(running.record.epochs)
         prune = not last and optuna.Trial(self._study, trial_id).should_prune()
         on: Decision = "stop" if self._winds_up and not last else "continue"

@@ -13,6 +13,7 @@ import torch
 from harness.data.sources import find_data, source_folder
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
+from harness.execution.early import Early
 from harness.execution.slots import VISIBLE, Slot, plan_slots, visible_gpus
 from harness.models.weights import ensure_weights
 from harness.parts_files import load_packages
@@ -72,8 +73,11 @@ class Request:
     experiment: str | None = None  # name of the study's experiment there
 
 
-def launch(request: Request, progress: Progress) -> StudyPaths:
+def launch(request: Request, progress: Progress, early: Early | None = None) -> StudyPaths:
     """Run or continue a study until it has as many finished trials as were asked for.
+
+    Args:
+        early: a worker that was started already.
 
     Raises:
         UserError: something must be changed first; nothing was written.
@@ -82,10 +86,11 @@ def launch(request: Request, progress: Progress) -> StudyPaths:
     """
     signals = Signals()
     with signals.caught():
-        return _launch(request, progress, Stops(signals=signals, timeout_s=request.timeout_s))
+        stops = Stops(signals=signals, timeout_s=request.timeout_s)
+        return _launch(request, progress, stops, early)
 
 
-def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
+def _launch(request: Request, progress: Progress, stops: Stops, early: Early | None) -> StudyPaths:
     space = space_of(request)
     paths = request.workspace.study(_name(request, space))
     refuse_if_led(paths)
@@ -141,7 +146,7 @@ def _launch(request: Request, progress: Progress, stops: Stops) -> StudyPaths:
             storage=storage,
             tracker=tracker,
         )
-        run_trials(begun, progress)
+        run_trials(begun, progress, early)
     return paths
 
 

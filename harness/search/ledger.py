@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, write_record
 from harness.search.disk import Room
+from harness.search.study import n_finished
 
 T = TypeVar("T")
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -21,6 +22,9 @@ class Ledger:
     Args:
         room: which waits.
         waited: called after a wait.
+
+    Attributes:
+        n_finished: trials that are complete, pruned or failed; imported ones do not count.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Ledger:
     ) -> None:
         self._study, self._storage, self._paths = study, storage, paths
         self._room, self._waited = room, waited
+        self.n_finished = n_finished(study)  # asking Optuna takes longer with every trial
 
     def changed(self, record: TrialRecord, update: dict[str, Any]) -> TrialRecord:
         """The record with these fields, written to its trial's folder."""
@@ -54,6 +59,7 @@ class Ledger:
         state = _STATES.get(record.state, TrialState.FAIL)
         value = record.value if state == TrialState.COMPLETE else None
         self.patiently(lambda: self._study.tell(record.number, value, state=state))
+        self.n_finished += 1
 
     def patiently(self, do: Callable[[], T]) -> T:
         """What `do` gives, once there is room for what it writes; it must bear repeating."""

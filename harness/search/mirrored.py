@@ -10,6 +10,8 @@ from pathlib import Path
 from harness.objective_config import ObjectiveConfig
 from harness.records import TrialRecord
 
+FAILURES_IN_A_ROW = 2  # after so many the store is taken for dead
+
 
 @dataclass(frozen=True)
 class Best:

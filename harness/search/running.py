@@ -10,6 +10,7 @@ import torch
 
 from harness.data.splits import SplitRow
 from harness.errors import StudyInterrupted
+from harness.execution.early import Early
 from harness.execution.local import LocalExecutor
 from harness.execution.slots import Slot
 from harness.paths import Workspace
@@ -19,13 +20,13 @@ from harness.search.curve_control import control_line
 from harness.search.definition import Definition, with_budget
 from harness.search.disk import LEAST_BYTES, Room
 from harness.search.images import fill_caches
+from harness.search.mirror import Mirror
 from harness.search.progress import Progress
 from harness.search.rebuild import open_index
 from harness.search.stamp import last_own, take_stamp
 from harness.search.stopping import Stop, Stops
 from harness.search.storage import Where, losing_none, open_storage
 from harness.search.tracker import Tracker
-from harness.search.tracking import Mirror
 from harness.search.trials import Place
 from harness.space.schema import Space
 from harness.training.device import describe
@@ -61,8 +62,11 @@ class Begun:
     more_splits: Sequence[Sequence[SplitRow]] = ()
 
 
-def run_trials(begun: Begun, progress: Progress) -> None:
+def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> None:
     """Train until so many trials are finished, or something stops the study.
+
+    Args:
+        early: a worker that was started while the study was still being settled.
 
     Raises:
         StudyStoppedError: the same cause failed three trials in a row.
@@ -79,7 +83,7 @@ def run_trials(begun: Begun, progress: Progress) -> None:
     if (changed := stamp.changes(last_own(paths), device)) is not None:
         progress.stage(changed)
     mirror = Mirror(begun.tracker, paths, config, progress.stage)
-    executor = LocalExecutor(paths.worker_log, slots=begun.slots)
+    executor = LocalExecutor(paths.worker_log, slots=begun.slots, early=early)
     folders = [paths.root, begun.workspace.root]
     room = Room(folders, LEAST_BYTES, progress, begun.stops)
     with _closing(executor.close):
@@ -99,7 +103,7 @@ def run_trials(begun: Begun, progress: Progress) -> None:
         done = controller.finished()
         progress.stage(_plan_line(done, begun.trials, begun.definition.space))
         if not done:  # later nothing that MLflow says is worth stopping for
-            mirror.check()
+            begun.stops.checks.append(mirror.check)
         if done < begun.trials:
             root = begun.place.data_root
             for split in (begun.split, *begun.more_splits):

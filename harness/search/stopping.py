@@ -90,6 +90,7 @@ class Stops:
 
     Attributes:
         spending: what of the budget is used; None: there is no limit.
+        checks: called with each look; they raise what must end the study.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Stops:
     ) -> None:
         self._signals = signals
         self.spending: Spending | None = None
+        self.checks: list[Callable[[], None]] = []
         self._clock, self._timeout_s = clock, timeout_s
         self._end = None if timeout_s is None else clock() + timeout_s
 
@@ -110,6 +112,8 @@ class Stops:
 
     def look(self) -> Stop | None:
         """The most pressing reason to stop now."""
+        for check in self.checks:
+            check()
         if self._signals is not None and self._signals.first is not None:
             number = self._signals.first
             name = signal.Signals(number).name

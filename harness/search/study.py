@@ -42,3 +42,8 @@ def own_trials(
     """
     trials = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in trials if IMPORTED not in trial.user_attrs]
+
+
+def n_finished(study: optuna.Study) -> int:
+    """How many of a study's own trials are complete, pruned or failed."""
+    return len(own_trials(study, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)))

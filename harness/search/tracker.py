@@ -39,6 +39,10 @@ class Tracker:
         """What a command needs to find the store again."""
         return "" if self.database is not None else f" --tracking-uri {self.uri}"
 
+    def sync_command(self, paths: StudyPaths) -> str:
+        """What the user types to bring the store up to a study."""
+        return f"harness sync --study {paths.study.name}{self.option}"
+
 
 def find_tracker(
     workspace: Workspace,

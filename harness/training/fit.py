@@ -15,6 +15,7 @@ from harness.config import ObjectiveConfig, TrialConfig
 from harness.data.cache import ImageCache
 from harness.paths import TrialPaths
 from harness.training import artifacts
+from harness.training.clerk import Clerk, Decision
 from harness.training.cost import peak_memory_mb, reset_peak_memory
 from harness.training.device import Precision
 from harness.training.errors import DivergedError
@@ -28,8 +29,8 @@ from harness.training.setup import Setup, prepare
 
 __all__ = ["Decision", "DivergedError", "FitResult", "Outcome", "fit"]
 
-Decision = Literal["continue", "prune", "stop"]
 Outcome = Literal["complete", "pruned", "stopped"]
+_OUTCOMES: dict[Decision, Outcome] = {"prune": "pruned", "stop": "stopped"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def fit(
         names: image names by row of split.csv.
         augments: the folder of the files that `data.augment` may name.
         halt: asked after each step whether to stop there, to be continued.
-        on_epoch: gets each epoch's line of epochs.jsonl; its answer ends the training or not.
+        on_epoch: gets each epoch's line of epochs.jsonl, on a thread of its own while the next
+            epoch is begun; its answer ends the training or not.
         attempt: nothing is written once trial.json names another; None: whatever it says.
         micro_batch: images at once that an earlier attempt came down to; None: whole batches.
         on_micro_batch: told each smaller number that it comes down to.
@@ -114,8 +116,11 @@ def fit(
         augments=augments,
         memory=Memory(config.train.batch_size, micro_batch, on_micro_batch),
     )
-    with Session(setup, config, objective, paths, resumed, fence) as session:
-        outcome = _train(session, on_epoch, halt)
+    with (
+        Clerk(on_epoch) as clerk,
+        Session(setup, config, objective, paths, resumed, fence, clerk) as session,
+    ):
+        outcome = _reported(session, on_epoch) or _train(session, clerk, halt)
         if outcome == "stopped":
             session.save()
     fence.check()
@@ -124,22 +129,21 @@ def fit(
     return _result(outcome, session, setup, peak_is_ours)
 
 
-def _train(
-    session: Session, on_epoch: Callable[[Line], Decision], halt: Callable[[], bool]
-) -> Outcome:
-    """Report the epochs that were done before, then train those that are left."""
-    known = list(session.log)
-    while True:
-        if not known and session.is_over:
-            return "complete"
-        line = known.pop(0) if known else session.next_epoch(halt)
-        if line is None:
-            return "stopped"
-        match on_epoch(line):
-            case "prune":
-                return "pruned"
-            case "stop":
-                return "stopped"
+def _reported(session: Session, on_epoch: Callable[[Line], Decision]) -> Outcome | None:
+    """Report the epochs that were done before, until one of them ends the training."""
+    for line in session.log:
+        if (decision := on_epoch(line)) != "continue":
+            return _OUTCOMES[decision]
+    return None
+
+
+def _train(session: Session, clerk: Clerk, halt: Callable[[], bool]) -> Outcome:
+    """Train the epochs that are left."""
+    while not session.is_over and session.next_epoch(lambda: halt() or clerk.has_ended_it()):
+        pass
+    if (decision := clerk.answer()) != "continue":
+        return _OUTCOMES[decision]
+    return "complete" if session.is_over else "stopped"
 
 
 def _write_best(session: Session, setup: Setup, paths: TrialPaths, *, with_model: bool) -> None:

@@ -13,11 +13,13 @@ from harness.config import ObjectiveConfig, TrialConfig
 from harness.errors import ConfigError
 from harness.paths import TrialPaths
 from harness.training.checkpoint import Checkpoints
+from harness.training.clerk import Clerk
 from harness.training.errors import HaltedError
 from harness.training.fence import Fence
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
 from harness.training.resume import Line, Resumed, cut_log, identity, remove_torn
 from harness.training.setup import Setup
+from harness.training.validate import Validation
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ class Session:
         paths: TrialPaths,
         resumed: Resumed | None,
         fence: Fence,
+        clerk: Clerk,
     ) -> None:
         self._setup, self._trainer, self._paths = setup, setup.trainer, paths
         self._config, self._objective = config, objective
-        self._fence = fence
-        self._checkpoints = Checkpoints(paths, fence.check)
+        self._fence, self._clerk = fence, clerk
+        self._checkpoints = Checkpoints(paths, self._may_save)
         self._saved_epoch, self._saved_at = 0, time.monotonic()
+        self._saved_part: dict[str, Any] | None = None
         self._part_s = 0.0  # seconds in the epoch that is not finished, before this process
         self.log: list[Line] = []
         self.best: Best | None = None
@@ -78,14 +82,14 @@ class Session:
             patience is not None and waited >= patience
         )
 
-    def next_epoch(self, halt: Callable[[], bool]) -> Line | None:
-        """Train and validate one epoch, log it, and begin to save it if the last save is old.
+    def next_epoch(self, halt: Callable[[], bool]) -> bool:
+        """Train and validate one epoch, have it logged, and save it if the last save is old.
 
         Args:
             halt: asked after each step whether to stop.
 
         Returns:
-            Its line; None if it was stopped on the way, which `save` then keeps.
+            False if it was stopped on the way, which `save` then keeps.
 
         Raises:
             DivergedError: loss or metrics are not finite.
@@ -98,7 +102,10 @@ class Session:
             validation = self._setup.validate_epoch(epoch, halt)
         except HaltedError:
             self._part_s += time.monotonic() - begun
-            return None
+            return False
+        if self._clerk.answer() != "continue":  # about the epoch before
+            self._part_s += time.monotonic() - begun
+            return False
         self._trainer.part = None
         metrics = summarise(validation.scores, self._setup.images.data)
         self.ms_per_image = validation.ms_per_image
@@ -106,19 +113,21 @@ class Session:
         line |= {"seconds": self._part_s + time.monotonic() - begun, **trained, **metrics}
         self._part_s = 0.0
         self._remember(line, validation.scores)
-        self._fence.check()
-        files.append_line(self._paths.epochs_jsonl, line)
+        self._clerk.write(lambda: self._write(line, validation))
         if time.monotonic() - self._saved_at >= self._config.train.checkpoint_s:
             self.save()
         if self._config.train.checkpoint_s == 0:
             self._checkpoints.wait()  # whoever asks for every epoch is told of none that may go
-        return line
+        self._clerk.ask(line)
+        return True
 
     def save(self) -> None:
         """Begin to write a checkpoint as things stand, in the background, if there is none."""
-        if self._saved_epoch < self.epochs_done or self._trainer.part is not None:
+        part = self._trainer.part
+        if self._saved_epoch < self.epochs_done or part is not self._saved_part:
             self._checkpoints.save(self._state())
-            self._saved_epoch, self._saved_at = self.epochs_done, time.monotonic()
+            self._saved_epoch, self._saved_part = self.epochs_done, part
+            self._saved_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +146,15 @@ class Session:
         if metric not in line:
             raise ConfigError(f"objective.metric: {metric} counts in no validation image")
         return line[metric]
+
+    def _write(self, line: Line, validation: Validation) -> None:
+        self._setup.draw(int(line["epoch"]), validation)
+        self._fence.check()
+        files.append_line(self._paths.epochs_jsonl, line)
+
+    def _may_save(self) -> None:
+        self._clerk.written()  # a checkpoint that reaches further than the log cannot be used
+        self._fence.check()
 
     def _remember(self, line: Line, scores: ImageScores) -> None:
         self.log.append(line)
@@ -168,7 +186,7 @@ class Session:
             self.best = Best(best["line"], scores, best["weights"])
         self.ms_per_image = resumed.state["ms_per_image"]
         self.log = list(resumed.log)
-        self._saved_epoch = self.epochs_done
+        self._saved_epoch, self._saved_part = self.epochs_done, self._trainer.part
 
 
 def _stored(best: Best) -> dict[str, Any]:

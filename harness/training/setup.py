@@ -77,15 +77,19 @@ class Setup:
         )
 
     def validate_epoch(self, epoch: int, halt: Callable[[], bool]) -> Validation:
-        """Score all validation images, and draw two of them in four of the epochs."""
-        drawn = epoch in artifacts.overlay_epochs(self.epochs)
-        shown = artifacts.overlay_indices(self.images) if drawn else ()
-        validation = self.validate(self.images.val, keep=shown, metrics=self.metrics, halt=halt)
-        if drawn:
+        """Score all validation images; what `draw` needs is kept."""
+        shown = artifacts.overlay_indices(self.images) if self._is_drawn(epoch) else ()
+        return self.validate(self.images.val, keep=shown, metrics=self.metrics, halt=halt)
+
+    def draw(self, epoch: int, validation: Validation) -> None:
+        """Draw two of the validation images, in four of the epochs."""
+        if self._is_drawn(epoch):
             artifacts.write_overlays(
                 self.paths, epoch, self.images, validation.probabilities, validation.decisions
             )
-        return validation
+
+    def _is_drawn(self, epoch: int) -> bool:
+        return epoch in artifacts.overlay_epochs(self.epochs)
 
 
 def prepare(

@@ -217,7 +217,7 @@ def test_only_a_study_is_said_to_continue(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.cli.app.app", interrupted)
+    monkeypatch.setattr("harness.cli.app.build", lambda _: interrupted)
     with pytest.raises(SystemExit, match="130"):
         main([command])
     assert capsys.readouterr().err == said

@@ -22,9 +22,9 @@ from harness.execution.protocol import TrialTask
 from harness.paths import StudyPaths, TrialPaths, Workspace
 from harness.records import read_epochs, read_records
 from harness.search.definition import Definition, write_definition
+from harness.search.mirror import Mirror
 from harness.search.mirrored import closing_numbers
 from harness.search.tracker import Tracker, find_tracker
-from harness.search.tracking import Mirror
 from tests.search.fakes import STUDY_ID, FakeExecutor, Silence, controller_of, definition_of
 
 SPACE = {

@@ -232,8 +232,11 @@ def test_deleted_experiment_is_an_error_with_the_way_out(study: MirrorStudy) -> 
     client = study.client()
     client.delete_experiment("1")
     way_out = r"experiment s \(id 1\) was deleted; restore it: .* --experiment-id 1, or choose"
+    mirror = study.mirror()
+    mirror.check()  # nothing was asked yet
+    mirror.note(0)
     with pytest.raises(UserError, match=way_out):
-        study.mirror().check()
+        mirror.check(15)
     with pytest.raises(UserError, match=way_out):
         sync(study.tracker(), study.paths, config)
     client.restore_experiment("1")

@@ -6,13 +6,12 @@ missing, so that it may be repeated at any time and never doubles anything.
 Tree: experiment = study (tag harness.study_id) > run of the study (tag harness.role = study)
 > one run per trial (tag harness.trial = <study>/<number>; harness.role is trial, or confirm).
 
-shipper.py   tries, remembers what is behind         mirror.py    the same on a thread of its own
+shipper.py   tries, remembers what is behind         ../mirror.py the same on a thread of its own
 store.py     opens MLflow, finds the experiment      runs.py      what is written into a run
 lookup.py    what is there already                   values.py    in MLflow's own objects
 pictures.py  overlays under names that do not change     champion.py  the confirmed winner
 """
 
-from harness.search.tracking.mirror import Mirror
 from harness.search.tracking.shipper import log_champion, log_numbers, log_report, sync
 
-__all__ = ["Mirror", "log_champion", "log_numbers", "log_report", "sync"]
+__all__ = ["log_champion", "log_numbers", "log_report", "sync"]

@@ -9,12 +9,11 @@ from harness.errors import HarnessError, TrackingError
 from harness.paths import StudyPaths
 from harness.search.earlier import read_config
 from harness.search.lock import leading
-from harness.search.mirrored import Champion, Number
+from harness.search.mirrored import FAILURES_IN_A_ROW, Champion, Number
 from harness.search.tracker import Tracker, redacted
 from harness.search.tracking.runs import StudyWriter
 from harness.search.tracking.store import explained, find_experiment, open_client
 
-FAILURES_IN_A_ROW = 2  # after so many the store is taken for dead
 STUDY = -1  # stands for the study's own run among the numbers of trials
 
 
@@ -58,11 +57,8 @@ class Shipper:
         """What is behind and how to bring it up, in one line; empty if nothing is."""
         if not self.behind and self.error is None:
             return ""
-        return f"MLflow is behind ({self.error}); {self.command()} brings it up"
-
-    def command(self) -> str:
-        """What the user types to catch up."""
-        return f"harness sync --study {self._paths.study.name}{self._tracker.option}"
+        command = self._tracker.sync_command(self._paths)
+        return f"MLflow is behind ({self.error}); {command} brings it up"
 
     def _copy(self, number: int) -> None:
         writer = self._opened()

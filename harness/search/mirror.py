@@ -1,13 +1,17 @@
-"""A shipper on a thread of its own, which nobody has to wait for."""
+"""A shipper on a thread of its own, which nobody has to wait for; not for its imports either."""
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from harness.config import StudyConfig
 from harness.errors import UserError
 from harness.paths import StudyPaths
+from harness.search.mirrored import FAILURES_IN_A_ROW
 from harness.search.tracker import Tracker
-from harness.search.tracking.shipper import FAILURES_IN_A_ROW, STUDY, Shipper
+
+if TYPE_CHECKING:
+    from harness.search.tracking.shipper import Shipper
 
 LONGEST_PAUSE_S = 60.0
 
@@ -32,8 +36,10 @@ class Mirror:
         *,
         pause_s: float = 5.0,
     ) -> None:
-        self._paths, self._tell, self._pause_s = paths, tell, pause_s
-        self._shipper = Shipper(tracker, paths, config, tell)
+        self._tracker, self._paths, self._config = tracker, paths, config
+        self._tell, self._pause_s = tell, pause_s
+        self._shipper: Shipper | None = None  # made on the thread: it brings mlflow
+        self._refusal: UserError | None = None  # what MLflow's first answer was
         self._thread = threading.Thread(target=self._serve, name="mlflow", daemon=True)
         self._changed = threading.Condition()  # never held while MLflow is called
         self._pending: dict[int, None] = {}  # numbers in order of arrival, each once
@@ -44,7 +50,7 @@ class Mirror:
     @property
     def error(self) -> Exception | None:
         """Why MLflow is behind; None while it is not."""
-        return self._shipper.error
+        return None if self._shipper is None else self._shipper.error
 
     def note(self, number: int) -> None:
         """Trial `number` has something new; returns at once."""
@@ -53,17 +59,18 @@ class Mirror:
             self._start()
             self._changed.notify()
 
-    def check(self, timeout_s: float = 15.0) -> None:
-        """Wait for the first answer of MLflow, so that the user hears in time what is wrong.
+    def check(self, timeout_s: float = 0.0) -> None:
+        """Whether MLflow's first answer, if it is there, was that the user must mend something.
+
+        Args:
+            timeout_s: how long to wait for that answer; it is asked for when a trial is noted.
 
         Raises:
-            UserError: what the user must mend: credentials, a deleted experiment, a taken name.
+            UserError: what must be mended: credentials, a deleted experiment, a taken name.
         """
-        with self._changed:
-            self._start()
-        if self._opened.wait(timeout_s) and isinstance(self.error, UserError):
+        if self._opened.wait(timeout_s) and self._refusal is not None:
             self._leave()
-            raise self.error
+            raise self._refusal
 
     def finish(self, timeout_s: float = 60.0) -> str:
         """Copy whatever is missing of the whole study, then end the thread.
@@ -84,49 +91,54 @@ class Mirror:
             self._leave()
             return (
                 f"MLflow is behind (no end after {timeout_s:.0f} s); "
-                f"{self._shipper.command()} brings it up"
+                f"{self._tracker.sync_command(self._paths)} brings it up"
             )
-        return self._shipper.way_out()
+        return "" if self._shipper is None else self._shipper.way_out()
 
     def _start(self) -> None:
         if self._thread.ident is None:
             self._thread.start()
 
     def _serve(self) -> None:
-        self._say(self._shipper.open())
+        from harness.search.tracking.shipper import STUDY, Shipper  # noqa: PLC0415  # brings mlflow
+
+        shipper = self._shipper = Shipper(self._tracker, self._paths, self._config, self._tell)
+        self._say(shipper, shipper.open())
+        self._refusal = shipper.error if isinstance(shipper.error, UserError) else None
         self._opened.set()
         while not self._left:
-            number = self._next()
-            worked = self._shipper.copy(number)
-            if number == STUDY or (self._last and self._shipper.failures >= FAILURES_IN_A_ROW):
+            number = self._next(shipper)
+            number = STUDY if number is None else number
+            worked = shipper.copy(number)
+            if number == STUDY or (self._last and shipper.failures >= FAILURES_IN_A_ROW):
                 return
             if not worked and not self._last:
                 with self._changed:
                     self._pending[number] = None  # again later, behind the others
-            self._say(worked)
+            self._say(shipper, worked)
 
-    def _next(self) -> int:
-        """The next trial to copy; the STUDY when all are done. Pauses while MLflow fails."""
-        failures = self._shipper.failures
+    def _next(self, shipper: "Shipper") -> int | None:
+        """The next trial to copy; None when all are done. Pauses while MLflow fails."""
+        failures = shipper.failures
         with self._changed:
             if failures:
                 pause_s = min(self._pause_s * 2 ** min(failures - 1, 10), LONGEST_PAUSE_S)
                 self._changed.wait_for(lambda: self._last, pause_s)
             self._changed.wait_for(lambda: self._pending or self._last)
             if not self._pending:
-                return STUDY
+                return None
             number = next(iter(self._pending))
             del self._pending[number]
             return number
 
-    def _say(self, worked: bool) -> None:
+    def _say(self, shipper: "Shipper", worked: bool) -> None:
         """One line when MLflow begins to fail, or in another way; one when all is well again."""
-        error = self._shipper.error
+        error = shipper.error
         kind = type(error).__name__  # the text may differ each time
         if not worked and kind != self._said:
             self._tell(f"{error}; training goes on, and what is missing is sent later")
             self._said = kind
-        elif worked and self._said and not self._shipper.behind:
+        elif worked and self._said and not shipper.behind:
             self._tell("MLflow has caught up")
             self._said = ""
 

@@ -1,0 +1,72 @@
+"""A worker process that is started before anybody knows what it will train."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+MODULE = "harness.execution.worker"
+
+
+def start_process(
+    module: str, environment: Mapping[str, str], stderr: IO[bytes] | int
+) -> "subprocess.Popen[bytes]":
+    """A worker process with pipes for orders and events; `environment` is laid over ours."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
+        start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
+    )
+
+
+class Early:
+    """A worker that imports torch while its controller still does so itself.
+
+    The imports take seconds, and two processes do them as fast as one. It is taken once; from then
+    on whoever took it ends it.
+    """
+
+    def __init__(self, module: str = MODULE) -> None:
+        self._process: subprocess.Popen[bytes] | None = start_process(module, {}, subprocess.PIPE)
+
+    def take(self, log: Path) -> "tuple[subprocess.Popen[bytes], threading.Thread] | None":
+        """The process, and the thread that appends to `log` what it prints and has printed."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        copier = threading.Thread(target=_copy, args=(process.stderr, log), daemon=True)
+        copier.start()
+        return process, copier
+
+    def close(self) -> None:
+        """End the process, unless it was taken."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def early_worker(wanted: bool) -> Iterator[Early | None]:
+    """A worker that is there while this lasts, and is ended if nobody took it."""
+    early = Early() if wanted else None
+    try:
+        yield early
+    finally:
+        if early is not None:
+            early.close()
+
+
+def _copy(printed: IO[bytes], log: Path) -> None:
+    with printed, contextlib.suppress(OSError), log.open("ab", buffering=0) as handle:
+        while chunk := os.read(printed.fileno(), 65536):
+            with contextlib.suppress(OSError):  # a full disk must not stop the worker's prints
+                handle.write(chunk)
