@@ -51,7 +51,13 @@ test-all: check test test-slow
 bench: install
 	$(BIN)/python benchmarks/cache_reading.py
 	$(BIN)/python benchmarks/big_report.py
-	@echo "more: benchmarks/search_replay.py --curves studies/NAME (samplers and pruners on your own curves)"
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m benchmarks.bookkeeping
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.trial_overhead
+	$(BIN)/python benchmarks/two_workers.py
+	$(BIN)/python -m benchmarks.many_trials --workers 8 --seconds 10 --epochs 20 --trials 48
+	@echo "more: benchmarks.search_replay --curves studies/NAME (python -m; samplers and pruners on your own curves)"
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,6 @@
 """What a long study costs its controller: memory, and seconds per trial and per ask.
 
-    python benchmarks/many_trials.py [--trials 2000] [--seconds 0.05] [--epochs 1] [--workers 2]
+    python -m benchmarks.many_trials [--trials 2000] [--seconds 0.05] [--epochs 1] [--workers 2]
                                      [--sampler tpe] [--no-mlflow]
 
 Workers sleep instead of training; all else is the harness's own: database, records, MLflow. The

@@ -1,6 +1,6 @@
 """How few epochs a search needs: samplers and pruners on recorded learning curves.
 
-    python benchmarks/search_replay.py --curves FILE.jsonl|studies/NAME [--part report]
+    python -m benchmarks.search_replay --curves FILE.jsonl|studies/NAME [--part report]
         [--seeds 40] [--trials 40] [--epochs 640] [--arms 'TPE*'] [--keep replays.jsonl]
 
 Every arm runs through the harness's own controller; a draw is mapped to the nearest unused network

@@ -1,14 +1,16 @@
 """Training batches: in an order and with augmentations that follow from seed and epoch alone."""
 
+import copy
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.ahead import Ahead, cores
 from harness.data.augment import Augment, augmentable
 
 Array8 = NDArray[np.uint8]
@@ -44,6 +46,8 @@ class TrainBatches:
             raise ValueError("needs at least one image and a batch size of at least 1")
         self._batch_size, self._seed = batch_size, seed
         self._augment, self._range = augment, value_range
+        self._augments: SimpleQueue[Augment] = SimpleQueue()  # one for each thread that makes
+        self._ahead = Ahead(cores())
 
     def __len__(self) -> int:
         """Steps per epoch. A last batch of one image is dropped, unless there is no other.
@@ -61,29 +65,27 @@ class TrainBatches:
 
         Images are uint8 as stored, or float32 in [0, 1] made from uint16.
 
-        The same whichever epochs came before. One batch is prepared ahead, on another thread.
+        The same whichever epochs came before. Batches are prepared ahead, on other threads.
         """
         order = np.random.default_rng([self._seed, n]).permutation(self._indices)
         chunks = [order[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
         chunks = chunks[first:]
-        if not chunks:
-            return
-        with ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(self._batch, chunks[0], n)
-            for chunk in chunks[1:]:
-                batch, waiting = waiting.result(), ahead.submit(self._batch, chunk, n)
-                yield batch
-            yield waiting.result()
+        yield from self._ahead.items(lambda k: self._batch(chunks[k], n), len(chunks))
 
     def _batch(self, chunk: NDArray[np.int64], epoch: int) -> Batch:
+        try:
+            augment = self._augments.get_nowait()
+        except Empty:
+            augment = copy.deepcopy(self._augment)  # it keeps its random state in itself
         pairs = [
-            self._augment(
+            augment(
                 augmentable(self._images[i], self._range),
                 self._masks[i],
                 _seed(self._seed, epoch, int(i)),
             )
             for i in chunk
         ]
+        self._augments.put(augment)
         return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
 
 

@@ -43,7 +43,7 @@ class Mirror:
         self._thread = threading.Thread(target=self._serve, name="mlflow", daemon=True)
         self._changed = threading.Condition()  # never held while MLflow is called
         self._pending: dict[int, None] = {}  # numbers in order of arrival, each once
-        self._last = self._left = False
+        self._last = self._left = self._waits = False
         self._opened = threading.Event()
         self._said = ""  # the kind of failure that was told of and is not over
 
@@ -51,6 +51,12 @@ class Mirror:
     def error(self) -> Exception | None:
         """Why MLflow is behind; None while it is not."""
         return None if self._shipper is None else self._shipper.error
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was noted has been copied."""
+        with self._changed:
+            return self._waits and not self._pending
 
     def note(self, number: int) -> None:
         """Trial `number` has something new; returns at once."""
@@ -124,7 +130,9 @@ class Mirror:
             if failures:
                 pause_s = min(self._pause_s * 2 ** min(failures - 1, 10), LONGEST_PAUSE_S)
                 self._changed.wait_for(lambda: self._last, pause_s)
+            self._waits = True
             self._changed.wait_for(lambda: self._pending or self._last)
+            self._waits = False
             if not self._pending:
                 return None
             number = next(iter(self._pending))

@@ -1,0 +1,85 @@
+"""Items come in order whatever the number of threads, and that number follows what it brings."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harness.data.ahead import PROBE, Ahead, cores
+from harness.data.augment import build_augment
+from harness.data.batches import TrainBatches
+
+SLOW_S = 0.02
+
+
+def slowly(at_once: int) -> Callable[[int], int]:
+    """Takes a while for each item; so many of them at a time, as what needs a core each."""
+    places = threading.Semaphore(at_once)
+
+    def make(k: int) -> int:
+        with places:
+            time.sleep(SLOW_S)
+        return k
+
+    return make
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5 * PROBE])
+def test_items_come_in_order_each_once(count: int) -> None:
+    assert list(Ahead(4).items(lambda k: k, count)) == list(range(count))
+
+
+def test_threads_are_added_while_the_taker_waits() -> None:
+    ahead = Ahead(3)
+    assert list(ahead.items(slowly(9), 1 + 6 * PROBE)) == list(range(1 + 6 * PROBE))
+    assert ahead.threads == 3
+
+
+def test_thread_that_brings_nothing_is_taken_away_again() -> None:
+    ahead = Ahead(3)
+    list(ahead.items(slowly(1), 1 + 4 * PROBE))
+    assert ahead.threads == 1
+
+
+def test_one_thread_stays_where_nobody_waits() -> None:
+    ahead = Ahead(3)
+    for _ in ahead.items(lambda k: k, 1 + 3 * PROBE):
+        time.sleep(SLOW_S)
+    assert ahead.threads == 1
+
+
+def test_what_goes_wrong_is_raised_where_the_item_is_taken() -> None:
+    def make(k: int) -> int:
+        return 1 // (2 - k)
+
+    taken = []
+    with pytest.raises(ZeroDivisionError):
+        taken += [*Ahead(2).items(make, 4)]
+    items = Ahead(2).items(make, 4)
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(items)
+
+
+def test_batches_are_the_same_on_any_number_of_threads() -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    masks = generator.integers(0, 2, (40, 32, 32), dtype=np.uint8)
+
+    def epoch(threads: int) -> list[bytes]:
+        batches = TrainBatches(images, masks, np.arange(40), 4, build_augment("strong"), seed=1)
+        batches._ahead = Ahead(threads)
+        batches._ahead.threads = threads
+        return [part.tobytes() for batch in batches.epoch(2) for part in batch]
+
+    assert epoch(1) == epoch(4)
+
+
+def test_workers_that_share_cores_share_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert cores() == 3
+    for nothing in ("", "0", "four"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
+        assert cores() >= 1

@@ -1,0 +1,89 @@
+"""Epochs are written down and asked about while the next one is trained."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.paths import TrialPaths
+from harness.records import read_epochs
+from harness.training.checkpoint import checkpoint_epoch
+from harness.training.clerk import Clerk, Decision
+from harness.training.resume import Line
+from harness.training.trainer import Trainer
+from tests.training.conftest import Pictures
+from tests.training.test_fit import run
+
+WAIT_S = 30.0
+
+
+def test_nobody_waits_for_the_answer() -> None:
+    may_answer = threading.Event()
+
+    def asked(line: Line) -> Decision:
+        assert may_answer.wait(WAIT_S)
+        return "prune"
+
+    with Clerk(asked) as clerk:
+        assert clerk.answer() == "continue"  # nothing was asked
+        written: list[int] = []
+        clerk.write(lambda: written.append(1))
+        clerk.ask({"epoch": 1})
+        clerk.written()
+        assert written == [1] and not clerk.has_ended_it()
+        may_answer.set()
+        assert clerk.answer() == "prune" and clerk.has_ended_it()
+
+
+def test_what_could_not_be_written_is_not_asked_about() -> None:
+    asked: list[Line] = []
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with Clerk(lambda line: "stop" if asked.append(line) else "continue") as clerk:
+        clerk.write(full)
+        clerk.ask({"epoch": 1})
+        for looked in (clerk.written, clerk.answer):
+            with pytest.raises(OSError, match="No space left"):
+                looked()
+        with pytest.raises(OSError, match="No space left"):
+            clerk.has_ended_it()
+    assert asked == []
+
+
+def test_training_goes_on_until_the_answer_is_there(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to epoch 1 comes when epoch 2 has begun; nothing of epoch 2 is left."""
+    begun = threading.Event()
+    steps = Trainer.epoch
+
+    def noticed(self: Trainer, n: int, *args: object) -> dict[str, float]:
+        if n == 2:
+            begun.set()
+        return steps(self, n, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "epoch", noticed)
+
+    def asked(line: Line) -> Decision:
+        assert begun.wait(WAIT_S), "epoch 2 waited for the answer to epoch 1"
+        return "prune"
+
+    result = run(pictures, tmp_path, asked)
+    assert result.outcome == "pruned" and result.best_epoch == 1
+    assert [line["epoch"] for line in read_epochs(TrialPaths(tmp_path))] == [1]
+
+
+def test_epoch_is_asked_about_once_its_checkpoint_is_there(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    """With `checkpoint_s: 0` no epoch that was reported is trained again."""
+    paths, seen = TrialPaths(tmp_path), []
+
+    def asked(line: Line) -> Decision:
+        seen.append((line["epoch"], checkpoint_epoch(paths), len(read_epochs(paths))))
+        return "continue"
+
+    run(pictures, tmp_path, asked, train__checkpoint_s=0.0)
+    assert seen and all(epoch == saved == logged for epoch, saved, logged in seen)
