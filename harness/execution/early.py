@@ -32,9 +32,13 @@ class Early:
 
     The imports take seconds, and two processes do them as fast as one. It is taken once; from then
     on whoever took it ends it.
+
+    Attributes:
+        module: what it runs.
     """
 
     def __init__(self, module: str = MODULE) -> None:
+        self.module = module
         self._process: subprocess.Popen[bytes] | None = start_process(module, {}, subprocess.PIPE)
 
     def take(self, log: Path) -> "tuple[subprocess.Popen[bytes], threading.Thread] | None":

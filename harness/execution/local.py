@@ -41,7 +41,8 @@ class LocalExecutor:
         slots: how many trials run at once, and on what.
         log: where the worker of a slot writes what it prints.
         module: what a worker process runs.
-        early: a worker that was started already, for a slot that needs no environment of its own.
+        early: a worker that was started already: of the first slot, if it runs the same module and
+            the slot needs no environment of its own.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class LocalExecutor:
         self._workers = [
             _Worker(log(index), slot, module, self._events) for index, slot in enumerate(slots)
         ]
-        if not slots[0].environment:
+        if early is not None and early.module == module and not slots[0].environment:
             self._workers[0].early = early
 
     @property

@@ -72,6 +72,11 @@ def test_slot_with_an_environment_of_its_own_takes_none(early: Early, tmp_path: 
     copier.join()
 
 
+def test_executor_of_another_kind_of_worker_takes_none(early: Early, tmp_path: Path) -> None:
+    executor = LocalExecutor(lambda _: tmp_path / "log", module="another", early=early)
+    assert executor._workers[0].early is None
+
+
 def test_worker_that_nobody_took_is_ended() -> None:
     with early_worker(wanted=False) as none:
         assert none is None
