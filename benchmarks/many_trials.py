@@ -8,6 +8,7 @@ last column but one is the share of the workers' time in which they slept, that 
 """
 
 import argparse
+import math
 import os
 import statistics
 import tempfile
@@ -84,7 +85,7 @@ class Table(LineProgress):
         each = (time.perf_counter() - self._since) / self._every
         busy = self._args.seconds / (each * self._args.workers)
         memory = psutil.Process().memory_info().rss / 2**20
-        ask = 1000 * statistics.median(self.asks)
+        ask = 1000 * statistics.median(self.asks or [math.nan])
         print(f"{finished:6} {memory:10.0f} {ask:10.1f} {busy:13.2f} {each:12.4f}", flush=True)
         self.asks, self._since = [], time.perf_counter()
 
@@ -127,6 +128,7 @@ def definition_of(args: argparse.Namespace) -> Definition:
     settings = {
         "id": "0" * 32,
         "sampler": {"name": args.sampler},
+        "pruner": {"name": "none"},  # each trial sleeps its whole time
         "fixed": {"train.epochs": args.epochs},
     }
     return Definition(StudyConfig.from_mapping(settings), space, begun=False)
