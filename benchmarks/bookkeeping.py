@@ -19,7 +19,8 @@ from typing import Any
 import optuna
 import torch
 
-from benchmarks.many_trials import _Nobody, definition_of
+from benchmarks.many_trials import definition_of
+from benchmarks.replaying import Silence
 from harness.config import ObjectiveConfig, TrialConfig
 from harness.data.cache import open_cache
 from harness.data.look import look_at_all
@@ -29,10 +30,8 @@ from harness.data.synthetic import generate
 from harness.data_config import SplitConfig, StudyDataConfig
 from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
 from harness.paths import TrialPaths, Workspace
-from harness.records import TrialRecord
 from harness.search.controller import Controller
 from harness.search.definition import write_definition
-from harness.search.progress import LineProgress
 from harness.search.rebuild import open_index
 from harness.search.sampler import distribution_of
 from harness.search.stamp import take_stamp
@@ -145,8 +144,8 @@ def of_controller(root: Path, n_trials: int, epochs: int) -> None:
         definition,
         Place(paths, root, workspace.cache, "cpu"),
         executor,
-        progress=Silent(),
-        notes=_Nobody(),
+        progress=Silence(),
+        notes=Silence(),
         stamp=take_stamp(root),
     )
     begun = time.perf_counter()
@@ -171,20 +170,6 @@ def _finished(definition: Any, number: int, epochs: int) -> optuna.trial.FrozenT
         value=min(curve.values()),
         intermediate_values=curve,
     )
-
-
-class Silent(LineProgress):
-    """Says nothing, which costs nothing."""
-
-    def stage(self, text: str) -> None: ...
-
-    def trials(self, finished: int, wanted: int) -> None: ...
-
-    def began(self, record: TrialRecord, config: Any, *, continued: bool) -> None: ...
-
-    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
-
-    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
 
 class Instant:

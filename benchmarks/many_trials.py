@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.replaying import Silence
 from harness.config import StudyConfig
 from harness.execution.local import LocalExecutor
 from harness.execution.slots import Slot
@@ -111,7 +112,7 @@ def run(root: Path, args: argparse.Namespace) -> None:
         Place(paths, root, workspace.cache, "cpu"),
         executor,
         progress=table,
-        notes=_Nobody() if args.no_mlflow else mirror,
+        notes=Silence() if args.no_mlflow else mirror,
         stamp=take_stamp(root),
     )
     controller.run(args.trials)
@@ -132,10 +133,6 @@ def definition_of(args: argparse.Namespace) -> Definition:
         "fixed": {"train.epochs": args.epochs},
     }
     return Definition(StudyConfig.from_mapping(settings), space, begun=False)
-
-
-class _Nobody:
-    def note(self, number: int) -> None: ...
 
 
 def _time_asks(table: Table) -> None:

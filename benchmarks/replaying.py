@@ -63,7 +63,7 @@ def replay(
     study = optuna.create_study(storage=storage, study_name="replay", direction=direction)
     executor = Player(table)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        root, silence = Path(folder), _Silence()
+        root, silence = Path(folder), Silence()
         controller = _Replaying(
             study,
             storage,
@@ -186,7 +186,7 @@ class _Spent(Stops):
         return Stop("all epochs are spent") if spent and self._player.is_between else None
 
 
-class _Silence:
+class Silence:
     """Progress and notes that nobody wants."""
 
     def stage(self, text: str) -> None: ...

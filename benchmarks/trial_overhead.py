@@ -105,6 +105,22 @@ class Turns(LineProgress):
         self._ended, self._begun = False, time.perf_counter()
 
 
+class Watched(Mirror):
+    """Knows when everything that was noted has been copied."""
+
+    _waits = False
+
+    @property
+    def is_idle(self) -> bool:
+        return self._waits and not self._pending
+
+    def _next(self, shipper: Any) -> int:
+        self._waits = True
+        number = super()._next(shipper)
+        self._waits = False
+        return number
+
+
 class Bare:
     """The bare loop in a process of its own, which stays."""
 
@@ -142,7 +158,7 @@ def compare(root: Path, args: argparse.Namespace) -> None:
     bare = Bare(order | {"batch_size": BATCH, "n_train": n_train, "seed": 0})
     bare()  # warms it
     tracker = find_tracker(workspace, paths, str(definition.config.id))
-    mirror = Mirror(tracker, paths, definition.config, print)
+    mirror = Watched(tracker, paths, definition.config, print)
     turns = Turns(lambda: mirror.is_idle, bare)
     stops = Stops()
     stops.checks.append(turns.between)

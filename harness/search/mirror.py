@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.config import StudyConfig
 from harness.errors import UserError
 from harness.paths import StudyPaths
-from harness.search.mirrored import FAILURES_IN_A_ROW
+from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY
 from harness.search.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Mirror:
         self._thread = threading.Thread(target=self._serve, name="mlflow", daemon=True)
         self._changed = threading.Condition()  # never held while MLflow is called
         self._pending: dict[int, None] = {}  # numbers in order of arrival, each once
-        self._last = self._left = self._waits = False
+        self._last = self._left = False
         self._opened = threading.Event()
         self._said = ""  # the kind of failure that was told of and is not over
 
@@ -51,12 +51,6 @@ class Mirror:
     def error(self) -> Exception | None:
         """Why MLflow is behind; None while it is not."""
         return None if self._shipper is None else self._shipper.error
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether everything that was noted has been copied."""
-        with self._changed:
-            return self._waits and not self._pending
 
     def note(self, number: int) -> None:
         """Trial `number` has something new; returns at once."""
@@ -106,7 +100,7 @@ class Mirror:
             self._thread.start()
 
     def _serve(self) -> None:
-        from harness.search.tracking.shipper import STUDY, Shipper  # noqa: PLC0415  # brings mlflow
+        from harness.search.tracking.shipper import Shipper  # noqa: PLC0415  # brings mlflow
 
         shipper = self._shipper = Shipper(self._tracker, self._paths, self._config, self._tell)
         self._say(shipper, shipper.open())
@@ -114,7 +108,6 @@ class Mirror:
         self._opened.set()
         while not self._left:
             number = self._next(shipper)
-            number = STUDY if number is None else number
             worked = shipper.copy(number)
             if number == STUDY or (self._last and shipper.failures >= FAILURES_IN_A_ROW):
                 return
@@ -123,18 +116,16 @@ class Mirror:
                     self._pending[number] = None  # again later, behind the others
             self._say(shipper, worked)
 
-    def _next(self, shipper: "Shipper") -> int | None:
-        """The next trial to copy; None when all are done. Pauses while MLflow fails."""
+    def _next(self, shipper: "Shipper") -> int:
+        """The next trial to copy; the STUDY when all are done. Pauses while MLflow fails."""
         failures = shipper.failures
         with self._changed:
             if failures:
                 pause_s = min(self._pause_s * 2 ** min(failures - 1, 10), LONGEST_PAUSE_S)
                 self._changed.wait_for(lambda: self._last, pause_s)
-            self._waits = True
             self._changed.wait_for(lambda: self._pending or self._last)
-            self._waits = False
             if not self._pending:
-                return None
+                return STUDY
             number = next(iter(self._pending))
             del self._pending[number]
             return number

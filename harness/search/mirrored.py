@@ -11,6 +11,7 @@ from harness.objective_config import ObjectiveConfig
 from harness.records import TrialRecord
 
 FAILURES_IN_A_ROW = 2  # after so many the store is taken for dead
+STUDY = -1  # stands for the study's own run among the numbers of trials
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,10 @@ from harness.errors import HarnessError, TrackingError
 from harness.paths import StudyPaths
 from harness.search.earlier import read_config
 from harness.search.lock import leading
-from harness.search.mirrored import FAILURES_IN_A_ROW, Champion, Number
+from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY, Champion, Number
 from harness.search.tracker import Tracker, redacted
 from harness.search.tracking.runs import StudyWriter
 from harness.search.tracking.store import explained, find_experiment, open_client
-
-STUDY = -1  # stands for the study's own run among the numbers of trials
 
 
 class Shipper:
