@@ -214,11 +214,10 @@ class Controller:
             message = f"epoch {event.epoch}: the objective metric was {value}"
             running.verdict = Failure(cause="diverged", message=message)
             return self._executor.answer(event.number, "stop")
-        trial_id = self._desk.trial_id(event.number)
-        self._ledger.report(trial_id, event.epoch, value)
+        self._ledger.report(running.trial, event.epoch, value)
         last = event.epoch >= running.record.epochs  # nothing is left to be saved by pruning
         self._set_pruner(running.record.epochs)
-        prune = not last and optuna.Trial(self._study, trial_id).should_prune()
+        prune = not last and running.trial.should_prune()
         on: Decision = "stop" if self._winds_up and not last else "continue"
         self._executor.answer(event.number, "prune" if prune else on)
         running.attempts.finished(event.epoch)

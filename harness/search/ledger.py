@@ -45,14 +45,16 @@ class Ledger:
         self.patiently(lambda: write_record(self._paths.trial(record.number), record))
         return record
 
-    def report(self, trial_id: int, epoch: int, value: float) -> None:
+    def report(self, trial: optuna.Trial, epoch: int, value: float) -> None:
         """Report an epoch, from 1, to Optuna.
 
-        Through the storage a repeated epoch overwrites; Trial.report would keep the first.
+        Through the storage a repeated epoch overwrites; Trial.report would keep the first. `trial`
+        knows it too then, so that whoever asks it whether to prune reads nothing from a database.
         """
         self.patiently(
-            lambda: self._storage.set_trial_intermediate_value(trial_id, epoch - 1, value)
+            lambda: self._storage.set_trial_intermediate_value(trial._trial_id, epoch - 1, value)
         )
+        trial._cached_frozen_trial.intermediate_values[epoch - 1] = value
 
     def tell(self, record: TrialRecord) -> None:
         """Tell Optuna how a trial has ended."""
