@@ -1,6 +1,7 @@
 """From cached pictures to what the network sees."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,7 @@ class Normalise:
             std, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
             least = min(1 / 255, 1 / (self.range[1] - self.range[0]))
             return (pixels - mean) / std.clamp_min(least)  # a picture of one colour becomes 0
-        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1)
-        return (pixels - mean) / std
+        return (pixels - _per_channel(self.mean, device)) / _per_channel(self.std, device)
 
     def _scaled(self, images: Images, device: torch.device) -> Tensor:
         # Integers travel, floats are made where they are needed: a quarter of the traffic.
@@ -73,6 +72,12 @@ def build_normalise(config: TrialConfig, data: StudyDataConfig) -> Normalise:
 
 def _for_channels(of_colours: tuple[float, float, float], n: int) -> tuple[float, ...]:
     return of_colours if n == 3 else (sum(of_colours) / 3,) * n
+
+
+@lru_cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number for each channel, (1, C, 1, 1), sent to the device once and not with every batch."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -27,12 +27,16 @@ from harness.training.normalise import Normalise, build_normalise
 from harness.training.trainer import Trainer, epoch_seed
 from harness.training.validate import Validation, validate
 
+# Without gradients four times as many images take less memory than a training batch.
+VALIDATED_AT_ONCE = {"cuda": 4}  # batches; on the CPU more at once gains nothing
+
 
 @dataclass(frozen=True)
 class Setup:
     """A trainer with its data, and what is known before the first step.
 
     Attributes:
+        memory: how many images are validated at once.
         gflops: 10^9 operations of one image's forward pass.
         metrics: of the user's own, computed in every epoch.
         class_weights: by class, where they were worked out from the training masks.
@@ -112,13 +116,12 @@ def prepare(
         augments: where files of augmentation steps lie.
         pretrained: False where weights will be loaded afterwards: then none need be cached.
         metrics: of the user's own, to be computed in every epoch.
-        memory: how many images go through the network at once; None: whole batches.
+        memory: how many images are trained on at once; None: whole batches.
 
     Raises:
         ConfigError, WeightsError, DataError: see `harness.training.fit.fit`.
     """
     _require_images(images)
-    memory = memory or Memory(config.train.batch_size)
     data = images.data
     config, class_weights = with_numbers(config, images)
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
@@ -154,7 +157,7 @@ def prepare(
         paths=paths,
         normalise=normalise,
         device=device,
-        memory=memory,
+        memory=Memory(config.train.batch_size * VALIDATED_AT_ONCE.get(device.type, 1)),
         epochs=config.train.epochs,
         seed=seed,
         n_parameters=count_parameters(network),

@@ -1,5 +1,6 @@
 """One network being trained: everything that changes from step to step."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,13 +15,14 @@ from harness.data_config import StudyDataConfig
 from harness.training.device import Precision
 from harness.training.errors import DivergedError, HaltedError
 from harness.training.gradients import Gradients
+from harness.training.later import Glance
 from harness.training.losses import build_loss
 from harness.training.memory import Memory
 from harness.training.normalise import Images, Normalise, to_device
 from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
 from harness.training.schedule import Rates, build_schedule
 
-_CHECK_EVERY = 16  # steps between looks at the loss: each look waits for the device
+_CHECK_EVERY = 16  # steps between looks at the loss
 
 
 class Trainer:
@@ -93,16 +95,20 @@ class Trainer:
         begun = self.part if self.part is not None and self.part["epoch"] == n else None
         done = 0 if begun is None else begun["steps"]
         totals: dict[str, Tensor] = {} if begun is None else begun["totals"]
+        glance: Glance | None = None  # at the last look: by now it is there, and nothing waits
         for k, values in enumerate(self.steps(n, done), start=done):
             totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
             if k % _CHECK_EVERY == 0:
-                _check_finite(values, n, self._loss.weights)
+                if glance is not None and not math.isfinite(glance.read()):
+                    break
+                glance = Glance(values["loss"])
             if halt():
                 self.part = self._part(n, k + 1, totals)
                 raise HaltedError(f"stopped after step {k + 1} of epoch {n}")
         self.part = self._part(n, len(self._batches), totals)
-        _check_finite(totals, n, self._loss.weights)
-        means = {f"train/{name}": float(v) / len(self._batches) for name, v in totals.items()}
+        sums = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
+        _check_finite(sums, n, self._loss.weights)
+        means = {f"train/{name}": total / len(self._batches) for name, total in sums.items()}
         return means | self._rates(n)
 
     def steps(self, n: int, done: int = 0) -> Iterator[dict[str, Tensor]]:
@@ -202,11 +208,11 @@ def set_random_states(states: list[Tensor], device: torch.device) -> None:
         torch.mps.set_rng_state(states[1])
 
 
-def _check_finite(values: dict[str, Tensor], epoch: int, parts: Iterable[str]) -> None:
-    total = float(values["loss"])
-    if np.isfinite(total):
+def _check_finite(sums: dict[str, float], epoch: int, parts: Iterable[str]) -> None:
+    total = sums["loss"]
+    if math.isfinite(total):
         return
-    each = {part: float(values.get(f"loss_{part}", values["loss"])) for part in parts}
-    which = [f"loss.{part}" for part, value in each.items() if not np.isfinite(value)]
+    each = {part: sums.get(f"loss_{part}", total) for part in parts}
+    which = [f"loss.{part}" for part, value in each.items() if not math.isfinite(value)]
     shown = f" ({', '.join(which)})" if which else ""
     raise DivergedError(f"the training loss is {total} in epoch {epoch}{shown}")

@@ -1,6 +1,5 @@
 """Validation: one network, the validation images, the sums behind every metric."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from harness.data_config import VOID, StudyDataConfig
 from harness.parts import Part
 from harness.training.checks import may_be_void
 from harness.training.errors import DivergedError, HaltedError
+from harness.training.later import timed
 from harness.training.metrics import Entry, ImageScores, from_entries
 from harness.training.normalise import Normalise, to_device
 from harness.training.part_metrics import measure
@@ -75,7 +75,9 @@ def validate(
         ConfigError: one of `metrics` failed.
     """
     network.eval()
-    wanted, entries, times = set(np.asarray(keep).tolist()), [], []
+    wanted, times = set(np.asarray(keep).tolist()), []
+    rows: list[int] = []
+    sums: list[Tensor] = []  # of each piece, on the device
     measured: list[list[float]] = []
     kept: dict[int, NDArray[np.uint8]] = {}
     decisions: dict[int, NDArray[np.uint8]] = {}
@@ -84,24 +86,30 @@ def validate(
             if halt():
                 raise HaltedError("stopped during the validation")
             batch = np.asarray(indices[start : start + batch_size], np.int64)
-            logits, seconds = _timed(network, normalise(cache.images[batch], device))
-            times.append(1000 * seconds / len(batch))
+            logits, milliseconds = timed(network, normalise(cache.images[batch], device))
+            times.append((milliseconds, len(batch)))
             for piece, p in _pieces(logits, cache, batch):
                 decided = _decided(p, cache.data)
-                entries += _entries(p, decided, cache, piece, names)
+                rows += cache.row_of[piece].tolist()
+                sums.append(_sums_of_classes(p, decided, cache, piece))
+                shown = [n for n, i in enumerate(piece.tolist()) if i in wanted]
+                if metrics or shown:
+                    _require_finite(sums[-1])
                 if metrics:
                     of_piece = [names[row] for row in cache.row_of[piece].tolist()]
                     truths = np.asarray(cache.truths[piece])
                     measured += measure(metrics, p.cpu().numpy(), truths, cache.data, of_piece)
-                for position in [n for n, i in enumerate(piece.tolist()) if i in wanted]:
+                for position in shown:
                     row = int(cache.row_of[piece[position]])
                     kept[row] = to_bytes(p[position])
                     if cache.data.task == "multiclass":
                         decisions[row] = decided[position].to(torch.uint8).cpu().numpy()
+        entries = _entries(_require_finite(torch.cat(sums)), rows, cache.data, names)
     columns = zip(*measured, strict=True) if measured else [()] * len(metrics)
     others = {part.name: column for part, column in zip(metrics, columns, strict=True)}
     scores = from_entries(entries, others)
-    return Validation(scores, kept, float(np.median(times)), decisions)
+    per_image = float(np.median([milliseconds() / n for milliseconds, n in times]))
+    return Validation(scores, kept, per_image, decisions)
 
 
 def probabilities(
@@ -157,22 +165,6 @@ def exact_fp32() -> Iterator[None]:
             place.fp32_precision = value
 
 
-def _timed(network: nn.Module, images: Tensor) -> tuple[Tensor, float]:
-    _wait(images.device)
-    begin = time.perf_counter()
-    logits: Tensor = network(images)
-    _wait(images.device)
-    return logits, time.perf_counter() - begin
-
-
-def _wait(device: torch.device) -> None:
-    """Wait until an asynchronous device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 def _pieces(
     logits: Tensor, cache: ImageCache, batch: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
@@ -182,8 +174,6 @@ def _pieces(
     for start in range(0, len(batch), step):
         piece = batch[start : start + step]
         p = probabilities(logits[start : start + step], cache.boxes[piece], size, cache.data.task)
-        if not torch.isfinite(p).all():
-            raise DivergedError("the network's answers are not finite numbers")
         yield piece, p.cpu() if p.device.type == "mps" else p  # MPS has no float64
 
 
@@ -192,14 +182,10 @@ def _decided(p: Tensor, data: StudyDataConfig) -> Tensor:
     return p.argmax(dim=1) if data.task == "multiclass" else p >= THRESHOLD
 
 
-def _entries(
-    p: Tensor,
-    decided: Tensor,
-    cache: ImageCache,
-    batch: NDArray[np.int64],
-    names: Mapping[int, str],
-) -> list[Entry]:
-    """One entry per image and scored class, image by image."""
+def _sums_of_classes(
+    p: Tensor, decided: Tensor, cache: ImageCache, batch: NDArray[np.int64]
+) -> Tensor:
+    """The sums of each image and scored class, float64 (N, classes, 7), on the device of `p`."""
     truth, data = to_device(cache.truths[batch], p.device), cache.data
     sums = []
     for index in data.scored_classes:
@@ -213,10 +199,24 @@ def _entries(
                 planes = p[:, index], of_class == 1, decided[:, index], of_class
         void = planes[3] == VOID if may_be_void(data) else None
         sums.append(_sums(*planes[:3], void))
-    numbers = torch.stack(sums).permute(2, 0, 1).tolist()  # image, class, sum
+    return torch.stack(sums).permute(2, 0, 1)
+
+
+def _require_finite(sums: Tensor) -> Tensor:
+    """The sums on the host, waited for; a probability that is no number makes its sum none."""
+    sums = sums.cpu()
+    if not torch.isfinite(sums).all():
+        raise DivergedError("the network's answers are not finite numbers")
+    return sums
+
+
+def _entries(
+    sums: Tensor, rows: Sequence[int], data: StudyDataConfig, names: Mapping[int, str]
+) -> list[Entry]:
+    """One entry per image and scored class, image by image."""
     return [
         (row, names[row], index, *of_class[:3], *map(int, of_class[3:]))
-        for row, of_image in zip(cache.row_of[batch].tolist(), numbers, strict=True)
+        for row, of_image in zip(rows, sums.tolist(), strict=True)
         for index, of_class in zip(data.scored_classes, of_image, strict=True)
     ]
 

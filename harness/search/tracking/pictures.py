@@ -16,7 +16,10 @@ FOLDER = "images"
 TAG = "mlflow.loggedImages"  # tells MLflow's pages that there are any
 KEY = "val/overlay"
 THUMBNAIL_PX = 256
-_LOSSY = [cv2.IMWRITE_WEBP_QUALITY, 80]  # unless told, OpenCV writes lossless WebP: 15 times as long
+_LOSSY = [
+    cv2.IMWRITE_WEBP_QUALITY,
+    80,
+]  # unless told, OpenCV writes lossless WebP: 15 times as long
 
 
 @contextmanager
