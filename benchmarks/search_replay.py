@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 
 from benchmarks.recorded import Table, read_table
 from benchmarks.replay_scores import print_table
 from benchmarks.replaying import Played, replay
+from harness.config import PrunerConfig
 
 REFERENCE = "TPE, no pruner"
 
@@ -49,22 +50,25 @@ class KeepBest(BasePruner):
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to search: keys of study.yaml, or a pruner of the benchmark's own."""
+    """A way to search: keys of study.yaml, or a pruner that the harness does not offer."""
 
     pruner: dict[str, Any]
     sampler: str = "tpe"
-    keep_best: int | None = None
+    other: BasePruner | None = None
 
     @property
     def knows_budget(self) -> bool:
         return self.pruner["name"] == "curve"
 
 
-def _halving(least: int) -> Arm:
-    return Arm({"name": "halving", "min_resource": least, "reduction_factor": 3})
-
-
 NONE = {"name": "none"}
+
+
+def _halving(least: int) -> Arm:
+    """Optuna's own, which counts steps from 0: from 2 means after 3 epochs, and after 7."""
+    return Arm(NONE, other=SuccessiveHalvingPruner(min_resource=least, reduction_factor=3))
+
+
 ARMS = {
     "random, no pruner": Arm(NONE, "random"),
     REFERENCE: Arm(NONE),
@@ -74,7 +78,8 @@ ARMS = {
     "TPE + halving from 2": _halving(2),
     "TPE + halving from 4": _halving(4),
     "TPE + Hyperband": Arm({"name": "hyperband"}),
-    "TPE + best after 4 epochs": Arm(NONE, keep_best=4),
+    "TPE + best after 4 epochs": Arm(NONE, other=KeepBest(4)),
+    "TPE + our halving, the default": Arm({"name": PrunerConfig().name}),
     "TPE + curve": Arm({"name": "curve"}),
 }
 
@@ -104,7 +109,7 @@ class Job:
             seed=self.seed,
             trials=len(self.table.ids),
             epochs=self.epochs,
-            pruner=None if arm.keep_best is None else KeepBest(arm.keep_best),
+            pruner=arm.other,
         )
 
 

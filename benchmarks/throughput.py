@@ -6,7 +6,9 @@
 One process, epoch by epoch in turn, each arm with a network of its own; median over epochs. `plain`
 decodes each image in each epoch, in fp32 and torch's default layout, with the number of loader
 workers that is fastest here. `resident` trains the harness's network on one batch that was made
-before: what the machine can do at most. The validation Dice of both, after all epochs, stand below.
+before: what the machine can do at most. Beside the rates stand the validation Dice after all
+epochs, and which share of the speed of a plain matrix product the network's arithmetic reaches (a
+step counted as three forward passes).
 """
 
 import argparse
@@ -89,23 +91,33 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
                 rates[name].append(n_images / (time.perf_counter() - begun))
         for name, arm in arms.items():
             dice[name].append(validated(setup, cache, arm.network))
-    tell(args, workers, rates, dice)
+    print(f"{args.encoder} at {args.size} px, batches of {args.batch_size}", flush=True)
+    tell(3 * setup.gflops / matrix_gflops(), workers, rates, dice)
 
 
 def tell(
-    args: argparse.Namespace,
-    workers: int,
-    rates: dict[str, list[float]],
-    dice: dict[str, list[float]],
+    seconds: float, workers: int, rates: dict[str, list[float]], dice: dict[str, list[float]]
 ) -> None:
-    print(f"{args.encoder} at {args.size} px, batches of {args.batch_size}", flush=True)
+    """Print rates and ratios; `seconds` is what an image takes at the speed of a matrix product."""
     for name, values in rates.items():
         shown = f" ({workers} loader workers)" if name == "plain" else ""
         each = ", ".join(f"{value:.3f}" for value in dice[name])
-        print(f"{name}{shown}: {statistics.median(values):.1f} images/s; val/dice {each}")
+        rate = statistics.median(values)
+        print(f"{name}{shown}: {rate:.1f} images/s, {rate * seconds:.0%}; val/dice {each}")
     for other in set(rates) - {"harness"}:
         pairs = zip(rates["harness"], rates[other], strict=True)
         print(f"harness / {other}: {statistics.median(a / b for a, b in pairs):.2f}")
+
+
+def matrix_gflops(size: int = 1536) -> float:
+    """10^9 operations a second of a product of fp32 matrices: the best of ten."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    seconds = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - begun)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def set_up(

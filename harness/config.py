@@ -106,14 +106,32 @@ class PrunerConfig(Settings):
     """Optuna's pruner, or our own, `curve`."""
 
     name: Literal["none", "median", "percentile", "halving", "hyperband", "patient", "curve"] = (
-        "median"
+        "halving"
     )
-    n_startup_trials: int = Field(5, ge=0, description="complete trials before any is pruned")
-    warmup: float = Field(0.3, ge=0, lt=1, description="share of train.epochs, rounded up")
-    n_min_trials: int = Field(5, ge=1, description="values at the same epoch to compare with")
+    n_startup_trials: int = Field(
+        5, ge=0, description="median, percentile, patient: complete trials before any is pruned"
+    )
+    warmup: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="median, percentile, patient: share of train.epochs, rounded up",
+    )
+    n_min_trials: int = Field(
+        5, ge=1, description="median, percentile, patient: values at the same epoch to compare with"
+    )
     percentile: float = Field(25.0, gt=0, lt=100, description="percentile: keep the best so many %")
-    min_resource: int = Field(1, ge=1, description="halving, hyperband: first epochs")
-    reduction_factor: int = Field(3, ge=2, description="halving, hyperband")
+    min_resource: int | None = Field(
+        None,
+        ge=1,
+        description="halving, hyperband: epochs after which a trial is judged first; null: an "
+        "eighth of train.epochs, rounded up, and 1 for hyperband",
+    )
+    reduction_factor: int | None = Field(
+        None,
+        ge=2,
+        description="halving, hyperband: one of so many goes on; null: 2, and 3 for hyperband",
+    )
     patience: int = Field(3, ge=1, description="patient: epochs without improvement")
     min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
     chance: float | None = Field(

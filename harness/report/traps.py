@@ -124,7 +124,7 @@ def cut_within_noise(tables: StudyTables) -> str | None:
         f"The pruner cut {len(close)} of {count(len(every), 'pruned trial')} while they were less "
         f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
         f"(from {noise.source}): trials {among([*map(str, close[:NAMED]), *more])}. Give it more "
-        "patience (pruner.warmup, or pruner: patient)."
+        "patience (a larger pruner.min_resource or pruner.warmup, or pruner: none)."
     )
 
 

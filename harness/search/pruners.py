@@ -8,7 +8,10 @@ from optuna.pruners import BasePruner
 
 from harness.config import BudgetConfig, PrunerConfig
 from harness.search.curve_pruner import CurvePruner
+from harness.search.halving import Halving
 from harness.space.schema import Choice, Space
+
+FIRST_SHARE = 1 / 8  # of the epochs of a trial, after which halving judges it first
 
 
 def build_pruner(
@@ -35,14 +38,13 @@ def build_pruner(
         case "percentile":
             return _percentile(config, config.percentile, warmup)
         case "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=config.min_resource, reduction_factor=config.reduction_factor
-            )
+            first = config.min_resource or math.ceil(epochs * FIRST_SHARE)
+            return Halving(first, config.reduction_factor or 2)
         case "hyperband":
             return optuna.pruners.HyperbandPruner(
-                min_resource=min(config.min_resource, epochs),
+                min_resource=min(config.min_resource or 1, epochs),
                 max_resource=epochs,
-                reduction_factor=config.reduction_factor,
+                reduction_factor=config.reduction_factor or 3,
             )
         case "patient":
             with warnings.catch_warnings():

@@ -31,7 +31,7 @@ def test_the_paragraph_says_what_ran(shared: Builder) -> None:
         "The loss was dice and binary cross-entropy (weights, divided by their sum: dice 1, "
         "bce 1).",
         "Optuna drew 8 trials (TPE sampler, seed 0), varying model.arch, model.encoder_name, ",
-        "; the median pruner stopped trials early.",
+        "; the halving pruner stopped trials early.",
         "Software: torch 2.15.0, harness 0.1.0 on cpu.",
     ):
         assert sentence in plain
@@ -48,7 +48,7 @@ def test_only_what_ran_is_referred_to_and_numbers_fit(shared: Builder) -> None:
         assert references.ARCHITECTURES[name] in known
     for reference in (
         references.SAMPLERS["tpe"],
-        references.PRUNERS["median"],
+        references.PRUNERS["halving"],
         references.LOSSES["dice"],
         references.OPTIMISERS["adamw"],
         references.LIBRARIES["torch"],

@@ -189,7 +189,7 @@ def test_the_command_repeats_the_study(tmp_path: Path) -> None:
     match = re.search(r'<pre id="command"[^>]*>(.*?)</pre>', text)
     assert match is not None and html.unescape(match[1]) == (
         "harness run --study tiny-again --space studies/tiny/space.yaml --data 'my data' "
-        "--trials 8 --sampler tpe --pruner median --seed 7 --device cpu "
+        "--trials 8 --sampler tpe --pruner halving --seed 7 --device cpu "
         "--set 'data.image_size=[32, 48]' --set model.encoder_weights=null"
     )
 

@@ -39,7 +39,7 @@ def test_same_definition_goes_on(study: optuna.Study, paths: StudyPaths) -> None
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"pruner": {"name": "none"}}, "pruner.name: 'median' -> 'none'"),
+        ({"pruner": {"name": "none"}}, "pruner.name: 'halving' -> 'none'"),
         ({"seed": 3}, "seed: 0 -> 3"),
         ({"fixed": {"train.epochs": 10, "optim.momentum": 0.5}}, "fixed.optim.momentum: 'absent'"),
     ],
