@@ -125,7 +125,7 @@ class PrunerConfig(Settings):
         None,
         ge=1,
         description="halving, hyperband: epochs after which a trial is judged first; null: an "
-        "eighth of train.epochs, rounded up, and 1 for hyperband",
+        "eighth of train.epochs, rounded up, at least 2; for hyperband 1",
     )
     reduction_factor: int | None = Field(
         None,

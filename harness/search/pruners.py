@@ -11,7 +11,8 @@ from harness.search.curve_pruner import CurvePruner
 from harness.search.halving import Halving
 from harness.space.schema import Choice, Space
 
-FIRST_SHARE = 1 / 8  # of the epochs of a trial, after which halving judges it first
+# Of the epochs of a trial, after which halving judges it first; what the first epoch says is luck.
+FIRST_SHARE = 1 / 8
 
 
 def build_pruner(
@@ -38,7 +39,7 @@ def build_pruner(
         case "percentile":
             return _percentile(config, config.percentile, warmup)
         case "halving":
-            first = config.min_resource or math.ceil(epochs * FIRST_SHARE)
+            first = config.min_resource or max(2, math.ceil(epochs * FIRST_SHARE))
             return Halving(first, config.reduction_factor or 2)
         case "hyperband":
             return optuna.pruners.HyperbandPruner(

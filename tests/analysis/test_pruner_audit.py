@@ -13,7 +13,7 @@ def test_says_when_and_how_far_behind(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["--workspace", str(tmp_path), "--study", "tiny", "--out", str(out)]) == 0
     first, noise, nearest, _ = capsys.readouterr().out.splitlines()
     assert first == (
-        "median cut 2 trials, half of them by epoch 2, in the median 0.5050 of val/dice_loss "
+        "halving cut 2 trials, half of them by epoch 2, in the median 0.5050 of val/dice_loss "
         "behind the best complete trial at the same epoch; 0 were ahead of it."
     )
     assert noise.endswith("no configuration has two trials.")

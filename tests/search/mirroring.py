@@ -83,7 +83,7 @@ def new_study(root: Path) -> MirrorStudy:
     """A study that has begun and has no trials."""
     workspace = Workspace(root)
     paths = workspace.study("s")
-    definition = definition_of(SPACE, question="Which rate?")
+    definition = definition_of(SPACE, question="Which rate?", pruner={"name": "none"})
     write_definition(paths, definition, ROWS)
     return MirrorStudy(workspace, paths, definition)
 

@@ -97,7 +97,7 @@ def test_asked_again_it_says_the_same() -> None:
     assert [pruner.prune(study, study.trials[1]) for _ in range(3)] == [True] * 3
 
 
-@pytest.mark.parametrize(("epochs", "first"), [(1, 1), (8, 1), (9, 2), (16, 2), (100, 13)])
+@pytest.mark.parametrize(("epochs", "first"), [(2, 2), (16, 2), (17, 3), (100, 13)])
 def test_default_judges_first_after_an_eighth_of_the_epochs(epochs: int, first: int) -> None:
     pruner = build_pruner(PrunerConfig(), epochs)
     good, bad = [0.1] * epochs, [0.9] * epochs
