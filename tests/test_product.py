@@ -183,6 +183,7 @@ def test_killed_study_continues_with_the_same_trials(
     fixed = {"train.epochs": 6, "train.checkpoint_s": 0.0}
     space_file(workspace, **fixed)
     command = ["--space", "tiny.yaml", "--data", str(polyps), "--trials", "2"]
+    command += ["--pruner", "none"]
     # What a shell starts in the background ignores SIGINT, and so would all that these tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     controller = subprocess.Popen(
