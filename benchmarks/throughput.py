@@ -1,7 +1,7 @@
 """Images per second: the harness, a plain loop, and a batch that is there already.
 
     python -m benchmarks.throughput [--data FOLDER] [--frame 540] [--encoder mobilenet_v2]
-        [--size 96] [--epochs 5] [--seeds 3] [--arms plain,harness,resident]
+        [--weights imagenet] [--size 96] [--epochs 5] [--seeds 3] [--arms plain,harness,resident]
 
 One process, epoch by epoch in turn, each arm with a network of its own; median over epochs. `plain`
 decodes each image in each epoch, in fp32 and torch's default layout, with the number of loader
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--frame", type=int, default=540, help="pixels of generated images")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--encoder", default="mobilenet_v2")
+    parser.add_argument("--weights", help="of the encoder, e.g. imagenet; random without")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=5)
@@ -73,7 +74,7 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
     names = args.arms.split(",")
     workers = Plain(root, rows, args, 0).best_workers() if "plain" in names else 0
     rates: dict[str, list[float]] = {name: [] for name in names}
-    dice: dict[str, list[float]] = {name: [] for name in names}
+    dice: dict[str, list[float]] = {name: [] for name in names if name != "resident"}
     for seed in range(args.seeds):
         setup = set_up(folder / str(seed), cache, rows, args, seed)
         making = {
@@ -89,8 +90,8 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
                 begun = time.perf_counter()
                 n_images = arm.epoch(epoch)
                 rates[name].append(n_images / (time.perf_counter() - begun))
-        for name, arm in arms.items():
-            dice[name].append(validated(setup, cache, arm.network))
+        for name in dice:
+            dice[name].append(validated(setup, cache, arms[name].network))
     print(f"{args.encoder} at {args.size} px, batches of {args.batch_size}", flush=True)
     tell(3 * setup.gflops / matrix_gflops(), workers, rates, dice)
 
@@ -101,9 +102,10 @@ def tell(
     """Print rates and ratios; `seconds` is what an image takes at the speed of a matrix product."""
     for name, values in rates.items():
         shown = f" ({workers} loader workers)" if name == "plain" else ""
-        each = ", ".join(f"{value:.3f}" for value in dice[name])
+        each = ", ".join(f"{value:.3f}" for value in dice.get(name, ()))
+        learnt = f"; val/dice {each}" if each else ""
         rate = statistics.median(values)
-        print(f"{name}{shown}: {rate:.1f} images/s, {rate * seconds:.0%}; val/dice {each}")
+        print(f"{name}{shown}: {rate:.1f} images/s, {rate * seconds:.0%}{learnt}")
     for other in set(rates) - {"harness"}:
         pairs = zip(rates["harness"], rates[other], strict=True)
         print(f"harness / {other}: {statistics.median(a / b for a, b in pairs):.2f}")
@@ -126,7 +128,7 @@ def set_up(
     config = TrialConfig.from_flat(
         {
             "model.encoder_name": args.encoder,
-            "model.encoder_weights": None,
+            "model.encoder_weights": args.weights,
             "data.image_size": args.size,
             "data.augment": AUGMENT,
             "train.epochs": args.epochs,
@@ -243,7 +245,7 @@ class Plain:
         torch.manual_seed(seed)
         self._files = Files(root, [row for row in rows if row.role == "train"], args.size)
         self._batch_size = args.batch_size
-        self.network = smp.Unet(args.encoder, encoder_weights=None, classes=1)
+        self.network = smp.Unet(args.encoder, encoder_weights=args.weights, classes=1)
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=LR)
         self._loader = self._loading(workers)
 

@@ -114,10 +114,12 @@ class Session:
         self._part_s = 0.0
         self._remember(line, validation.scores)
         self._clerk.write(lambda: self._write(line, validation))
-        if time.monotonic() - self._saved_at >= self._config.train.checkpoint_s:
+        every = self._config.train.checkpoint_s
+        if every == 0:
             self.save()
-        if self._config.train.checkpoint_s == 0:
             self._checkpoints.wait()  # whoever asks for every epoch is told of none that may go
+        elif time.monotonic() - self._saved_at >= every and not self.is_over:
+            self.save()  # of a training that is over the model is kept, in a moment
         self._clerk.ask(line)
         return True
 

@@ -14,6 +14,7 @@ from harness.errors import ConfigError, DataError
 from harness.paths import TrialPaths
 from harness.records import read_epochs
 from harness.training.artifacts import overlay_indices
+from harness.training.checkpoint import Checkpoints
 from harness.training.fit import Decision, DivergedError, FitResult, fit
 from harness.training.metrics import read_scores, summarise
 from harness.training.trainer import Trainer
@@ -282,3 +283,19 @@ def test_weights_that_are_not_finite_are_found_by_the_validation_and_not_logged(
     with pytest.raises(DivergedError, match="answers are not finite numbers"):
         run(pictures, tmp_path)
     assert [line["epoch"] for line in read_epochs(TrialPaths(tmp_path))] == [1]
+
+
+def test_a_training_that_is_over_is_not_saved_to_be_continued(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model is written in a moment; a checkpoint, three times as large, would be waited for."""
+    epochs: list[int] = []
+    save = Checkpoints.save
+
+    def noted(self: Checkpoints, state: dict[str, Any]) -> None:
+        epochs.append(state["epoch"])
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoints, "save", noted)
+    run(pictures, tmp_path, train__epochs=3, train__checkpoint_s=1e-6)
+    assert epochs == [1, 2]
