@@ -1,7 +1,7 @@
 """One network being trained: everything that changes from step to step."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from harness.training.device import Precision
 from harness.training.errors import DivergedError, HaltedError
 from harness.training.gradients import Gradients
 from harness.training.later import Glance
-from harness.training.losses import build_loss
+from harness.training.losses import Loss, build_loss
 from harness.training.memory import Memory
 from harness.training.normalise import Images, Normalise, to_device
 from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
@@ -96,18 +96,22 @@ class Trainer:
         done = 0 if begun is None else begun["steps"]
         totals: dict[str, Tensor] = {} if begun is None else begun["totals"]
         glance: Glance | None = None  # at the last look: by now it is there, and nothing waits
+        seen: dict[str, Tensor] = {}  # all values of that look
         for k, values in enumerate(self.steps(n, done), start=done):
             totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
             if k % _CHECK_EVERY == 0:
                 if glance is not None and not math.isfinite(glance.read()):
                     break
-                glance = Glance(values["loss"])
+                glance, seen = Glance(values["loss"]), values
             if halt():
                 self.part = self._part(n, k + 1, totals)
                 raise HaltedError(f"stopped after step {k + 1} of epoch {n}")
         self.part = self._part(n, len(self._batches), totals)
-        sums = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
-        _check_finite(sums, n, self._loss.weights)
+        sums = _on_host(totals)
+        if not math.isfinite(sums["loss"]):
+            # What was seen first: with broken weights every part is soon broken.
+            earlier = _on_host(seen) if seen else sums
+            raise _diverged(sums if math.isfinite(earlier["loss"]) else earlier, n, self._loss)
         means = {f"train/{name}": total / len(self._batches) for name, total in sums.items()}
         return means | self._rates(n)
 
@@ -208,11 +212,14 @@ def set_random_states(states: list[Tensor], device: torch.device) -> None:
         torch.mps.set_rng_state(states[1])
 
 
-def _check_finite(sums: dict[str, float], epoch: int, parts: Iterable[str]) -> None:
-    total = sums["loss"]
-    if math.isfinite(total):
-        return
-    each = {part: sums.get(f"loss_{part}", total) for part in parts}
+def _on_host(values: dict[str, Tensor]) -> dict[str, float]:
+    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+
+
+def _diverged(values: dict[str, float], epoch: int, loss: Loss) -> DivergedError:
+    """The error that names the parts of the loss which are not finite."""
+    total = values["loss"]
+    each = {part: values.get(f"loss_{part}", total) for part in loss.weights}
     which = [f"loss.{part}" for part, value in each.items() if not math.isfinite(value)]
     shown = f" ({', '.join(which)})" if which else ""
-    raise DivergedError(f"the training loss is {total} in epoch {epoch}{shown}")
+    return DivergedError(f"the training loss is {total} in epoch {epoch}{shown}")
