@@ -103,7 +103,7 @@ class SamplerConfig(Settings):
 
 
 class PrunerConfig(Settings):
-    """Optuna's pruner, or our own, `curve`."""
+    """Optuna's pruner, or one of our own, `halving` and `curve`."""
 
     name: Literal["none", "median", "percentile", "halving", "hyperband", "patient", "curve"] = (
         "halving"

@@ -1,4 +1,4 @@
-"""From `pruner:` in study.yaml to Optuna's pruner."""
+"""From `pruner:` in study.yaml to the pruner that Optuna asks."""
 
 import math
 import warnings
