@@ -54,7 +54,10 @@ class Ledger:
         self.patiently(
             lambda: self._storage.set_trial_intermediate_value(trial._trial_id, epoch - 1, value)
         )
-        trial._cached_frozen_trial.intermediate_values[epoch - 1] = value
+        known = trial._cached_frozen_trial.intermediate_values
+        for step in [step for step in known if step >= epoch]:
+            del known[step]  # of an attempt that came further: this one is judged where it is
+        known[epoch - 1] = value
 
     def tell(self, record: TrialRecord) -> None:
         """Tell Optuna how a trial has ended."""

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -7,7 +8,9 @@ from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
 from harness.config import PrunerConfig
+from harness.paths import StudyPaths
 from harness.search.halving import Halving
+from harness.search.ledger import Ledger
 from harness.search.pruners import build_pruner
 
 Curves = Sequence[Sequence[float]]
@@ -104,3 +107,25 @@ def test_default_judges_first_after_an_eighth_of_the_epochs(epochs: int, first: 
     assert isinstance(pruner, Halving)
     at = [n for n in range(1, epochs + 1) if is_pruned(pruner, good, bad[:n])]
     assert at[0] == first
+
+
+def test_a_continued_trial_is_judged_where_it_is_and_not_where_it_once_was() -> None:
+    """Its epochs are reported again; in the database are those after its checkpoint, too."""
+    study = study_of([[0.1] * 5, [0.9] * 5])
+    trial = optuna.Trial(study, study.trials[1]._trial_id)
+    study.pruner = Halving(2, 2)
+    ledger = Ledger(study, study._storage, StudyPaths(Path("s")), Roomy(), lambda: None)  # type: ignore[arg-type]
+    answers = []
+    for epoch in (1, 2):
+        ledger.report(trial, epoch, 0.9)
+        answers.append(trial.should_prune())
+    assert answers == [False, True]
+
+
+class Roomy:
+    """A disk that is never full."""
+
+    n_waits = 0
+
+    def patiently(self, do: Callable[[], None]) -> None:
+        do()
