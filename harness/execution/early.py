@@ -12,17 +12,27 @@ from typing import IO
 
 MODULE = "harness.execution.worker"
 
+# A training step on the CPU hands its large blocks back to the system, and gets them anew, zeroed
+# page by page. The C library is told to keep them (blocks of up to so many bytes, and so many that
+# are free), torch to use large pages. Where users have set these, theirs count.
+MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31),
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+
 
 def start_process(
     module: str, environment: Mapping[str, str], stderr: IO[bytes] | int
 ) -> "subprocess.Popen[bytes]":
     """A worker process with pipes for orders and events; `environment` is laid over ours."""
+    ours = MEMORY | dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
+        env=ours | dict(environment),
         start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
     )
 
