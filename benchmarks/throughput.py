@@ -1,7 +1,8 @@
 """Images per second: the harness, a plain loop, and a batch that is there already.
 
-    python -m benchmarks.throughput [--data FOLDER] [--frame 540] [--encoder mobilenet_v2]
-        [--weights imagenet] [--size 96] [--epochs 5] [--seeds 3] [--arms plain,harness,resident]
+    python -m benchmarks.throughput [--data FOLDER] [--frame 540] [--png]
+        [--encoder mobilenet_v2] [--weights imagenet] [--size 96] [--epochs 5] [--seeds 3]
+        [--arms plain,harness,resident]
 
 Epoch by epoch in turn, each arm with a network and a process of its own; median over epochs, of
 each seed all but the first. `plain` decodes each image in each epoch, in fp32 and torch's default
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import cv2
 import torch
 
 from benchmarks.throughput_arms import serve
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with images/ and masks/")
     parser.add_argument("--frame", type=int, default=540, help="pixels of generated images")
+    parser.add_argument("--png", action="store_true", help="generated images as PNG, not as JPEG")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--encoder", default="mobilenet_v2")
     parser.add_argument("--weights", help="of the encoder, e.g. imagenet; random without")
@@ -50,6 +53,8 @@ def main() -> None:
 
 def compare(folder: Path, args: argparse.Namespace) -> None:
     root = args.data or generate(folder / "polyps", count=args.images, size=args.frame)
+    if args.png and not args.data:
+        as_png(root / "images")
     dataset = open_folder(root, StudyDataConfig(root=str(root)), max_pixels=100e6)
     split = SplitConfig(fractions=(0.8, 0.2, 0.0))
     rows = make_split(dataset, look_at_all(dataset), split)[: args.images]
@@ -72,6 +77,13 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
         arm.close()
     print(f"{args.encoder} at {args.size} px, batches of {args.batch_size}", flush=True)
     tell(3 * gflops / matrix_gflops(), workers, rates, dice)
+
+
+def as_png(folder: Path) -> None:
+    """Write a folder's JPEG images as PNG, without loss, in their place."""
+    for path in list(folder.glob("*.jpg")):
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)))
+        path.unlink()
 
 
 class Remote:
