@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.execution.early import Early, early_worker
+from harness.execution.early import MEMORY, MODULE, Early, early_worker
 from harness.execution.local import LocalExecutor
 from harness.execution.protocol import Ended, EpochDone, Vanished
 from harness.execution.slots import Slot
@@ -38,6 +38,18 @@ def test_early_worker_trains_the_first_trial_and_those_after(early: Early, tmp_p
     assert process.is_running()
     executor.close()
     assert not process.is_running()
+
+
+def test_worker_keeps_its_memory_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    with early_worker(True):
+        (process,) = [p for p in psutil.Process().children() if MODULE in p.cmdline()]
+        found = process.environ()
+    told = {name: found[name] for name in MEMORY}
+    assert told == MEMORY | {"MALLOC_TRIM_THRESHOLD_": "1000000"}
 
 
 def test_what_an_early_worker_printed_is_in_its_log(early: Early, tmp_path: Path) -> None:
