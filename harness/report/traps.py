@@ -75,10 +75,13 @@ def too_few_images(tables: StudyTables) -> str | None:
     return (
         f"{count(tests[k].n, 'validation image')} cannot tell the top {len(known)} trials apart: "
         f"between trials {one} and {other} the difference is {small:.4f} "
-        f"(p = {corrected[k]:.2g}, Holm). For one as small as that about "
-        f"{'more than a million' if own is None else own} images would be needed, for one of one "
-        f"point (0.01) {'more than a million' if point is None else point}."
+        f"(p = {corrected[k]:.2g}, Holm). For one as small as that "
+        f"{_images(own)} images would be needed, for one of one point (0.01) {_images(point)}."
     )
+
+
+def _images(needed: int | None) -> str:
+    return "more than a million" if needed is None else f"about {needed}"
 
 
 def still_learning(tables: StudyTables) -> str | None:

@@ -97,7 +97,7 @@ def test_too_few_images_say_how_many_would_do(study: Builder) -> None:
     assert sentence.startswith("60 validation images cannot tell the top 3 trials apart: between")
     assert "trials 0 and 1 the difference is 0.0050" in sentence
     # the paired t-test by the normal approximation, (1.96 + 0.8416)² = 7.849, times (sd / d)²
-    own, point = map(int, re.findall(r"about (\d+) images .* \(0\.01\) (\d+)\.", sentence)[0])
+    own, point = map(int, re.findall(r"about (\d+) images .* \(0\.01\) about (\d+)\.", sentence)[0])
     assert own == pytest.approx(7.849 * (0.1 / 0.005) ** 2, rel=0.01)
     assert point == pytest.approx(7.849 * (0.1 / 0.01) ** 2, rel=0.01)
 
