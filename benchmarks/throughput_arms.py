@@ -47,14 +47,9 @@ class Arm:
     def __init__(
         self, name: str, folder: Path, root: Path, rows: list[SplitRow], args: argparse.Namespace
     ) -> None:
-        self._name, self._folder, self._root, self._rows, self._args = (
-            name,
-            folder,
-            root,
-            rows,
-            args,
-        )
-        self._size, self._workers = (args.size, args.size), 0
+        self._name, self._folder, self._args = name, folder, args
+        self._root, self._rows = root, rows
+        self._workers = 0
         self._cache = open_cache(
             root,
             rows,
