@@ -1,14 +1,15 @@
 """What the thread that trains spends on anything else, per trial; and what the controller spends.
 
-    python -m benchmarks.bookkeeping [--epochs 20] [--trials 100 5000]
+    python -m benchmarks.bookkeeping [--epochs 20] [--trials 100 5000] [--repeats 5]
 
-First part: a real training of that many epochs, with an answer to each epoch that takes 20 ms, as
-a busy controller's may. All that is not an epoch's training or validation, and not the copy of the
-best weights, is bookkeeping. Second part: the controller's own time per trial of that many epochs,
-in studies that hold so many finished trials already; workers train on meanwhile.
+For each number of trials a study that holds so many finished ones. In it a worker really trains a
+few more, and measures what its thread does besides training and validation; the controller
+draws, judges every epoch and writes to its database meanwhile. Then trials that take no time at all
+show the controller's own time, in a process of its own while workers train.
 """
 
 import argparse
+import json
 import random
 import statistics
 import tempfile
@@ -17,128 +18,115 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 
-from benchmarks.many_trials import definition_of
 from benchmarks.replaying import Silence
-from harness.config import ObjectiveConfig, TrialConfig
-from harness.data.cache import open_cache
-from harness.data.look import look_at_all
-from harness.data.sources import open_folder
-from harness.data.splits import make_split
+from harness.config import StudyConfig
 from harness.data.synthetic import generate
-from harness.data_config import SplitConfig, StudyDataConfig
+from harness.execution.local import LocalExecutor
 from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
-from harness.paths import TrialPaths, Workspace
+from harness.execution.slots import Slot
+from harness.paths import Workspace
 from harness.search.controller import Controller
-from harness.search.definition import write_definition
+from harness.search.definition import Definition, write_definition
+from harness.search.images import fill_caches, take_split
 from harness.search.rebuild import open_index
 from harness.search.sampler import distribution_of
 from harness.search.stamp import take_stamp
 from harness.search.storage import open_storage
 from harness.search.trials import Place
-from harness.training.fit import fit
-from harness.training.session import Session
-from harness.training.setup import Setup
-from harness.training.trainer import Trainer
+from harness.space.reading import space_from_dict
+from harness.space.schema import Legal
 
-ANSWER_S = 0.02
-REPEATS = 5
+SPACE = {
+    "parameters": {
+        "optim.name": {"choices": ["adamw", "adam", "sgd"]},
+        "optim.lr": {"low": 1e-5, "high": 1e-2, "log": True},
+        "loss.dice": {"low": 0.1, "high": 1.0},
+        "loss.bce": {"low": 0.1, "high": 1.0},
+    },
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--trials", type=int, nargs="*", default=[100, 5000])
+    parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        on_training_thread(Path(folder), args.epochs)
     for n_trials in args.trials:
         with tempfile.TemporaryDirectory() as folder:
-            of_controller(Path(folder), n_trials, args.epochs)
+            of_training_thread(Path(folder), n_trials, args)
+    for n_trials in args.trials:
+        with tempfile.TemporaryDirectory() as folder:
+            of_controller(Path(folder), n_trials, args)
 
 
-class Watch:
-    """Seconds spent in some methods, on whichever thread; nested ones count once."""
-
-    def __init__(self, *methods: tuple[type, str]) -> None:
-        self.seconds, self._inside = 0.0, False
-        for owner, name in methods:
-            setattr(owner, name, self._timed(getattr(owner, name)))
-
-    def _timed(self, method: Any) -> Any:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            if self._inside:
-                return method(*args, **kwargs)
-            begun, self._inside = time.perf_counter(), True
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - begun
-                self._inside = False
-
-        return timed
-
-
-def on_training_thread(folder: Path, epochs: int) -> None:
-    whole = Watch((Session, "next_epoch"))
-    training = Watch((Trainer, "epoch"), (Setup, "validate_epoch"))
-    copies = Watch((Session, "_remember"))
-    root = generate(folder / "polyps", count=40, size=128)
-    meaning = StudyDataConfig(root=str(root))
-    dataset = open_folder(root, meaning, max_pixels=100e6)
-    rows = make_split(dataset, look_at_all(dataset), SplitConfig(fractions=(0.5, 0.5, 0.0)))
-    cache = open_cache(
-        root, rows, meaning, size=(64, 64), fit="stretch", folder=folder, max_pixels=100e6
+def of_training_thread(root: Path, n_trials: int, args: argparse.Namespace) -> None:
+    data = generate(root / "polyps", count=40, size=128)
+    workspace, quiet = Workspace(root), Silence()
+    paths, definition = workspace.study("many"), definition_of(args, data)
+    split = take_split(workspace, paths, definition, data, quiet, skip_bad=False)  # type: ignore[arg-type]
+    write_definition(paths, definition, split, [], None)
+    fill_caches(definition, workspace, data, split, quiet)  # type: ignore[arg-type]
+    executor = LocalExecutor(
+        paths.worker_log, slots=[Slot("cpu")], module="benchmarks.watched_worker"
     )
-    config = TrialConfig.from_flat(
-        {
-            "model.encoder_name": "mobilenet_v2",
-            "model.encoder_weights": None,
-            "data.image_size": 64,
-            "train.epochs": epochs,
-            "train.batch_size": 4,
-        }
+    controller = controller_of(workspace, definition, n_trials, executor)
+    controller.run(n_trials + args.repeats + 1)
+    executor.close()
+    found = [line for line in paths.worker_log(0).read_text().splitlines() if line[:1] == "{"]
+    lines = [json.loads(line) for line in found][1:]  # the first starts the process
+    each = sorted(1000 * line["bookkeeping"] for line in lines)
+    copies, training = (
+        statistics.median(line[name] for line in lines) for name in ("copies", "training")
     )
-
-    def answer(_: Any) -> Decision:
-        time.sleep(ANSWER_S)
-        return "continue"
-
-    spent = []
-    for n in range(REPEATS):
-        whole.seconds = training.seconds = copies.seconds = 0.0
-        fit(
-            config,
-            cache,
-            names={number: row.image for number, row in enumerate(rows)},
-            paths=TrialPaths(folder / str(n)),
-            seed=n,
-            device=torch.device("cpu"),
-            precision="fp32",
-            objective=ObjectiveConfig(),
-            on_epoch=answer,
-        )
-        spent.append(1000 * (whole.seconds - training.seconds - copies.seconds))
     print(
-        f"training thread: {statistics.median(spent):.1f} ms of bookkeeping per trial of {epochs} "
-        f"epochs; {1000 * copies.seconds:.0f} ms to copy the best weights, "
-        f"{training.seconds:.1f} s of training and validation",
+        f"after {n_trials}: {statistics.median(each):.1f} ms of bookkeeping on the training thread "
+        f"per trial of {args.epochs} epochs ({each[0]:.1f} to {each[-1]:.1f}); "
+        f"{1000 * copies:.0f} ms to copy weights, {training:.1f} s of training and validation",
         flush=True,
     )
 
 
-def of_controller(root: Path, n_trials: int, epochs: int) -> None:
-    args = argparse.Namespace(epochs=epochs, sampler="tpe", trials=REPEATS, seconds=1, workers=1)
-    workspace = Workspace(root)
-    paths = workspace.study("many")
-    definition = definition_of(args)
-    write_definition(paths, definition, [], [], None)
+def of_controller(root: Path, n_trials: int, args: argparse.Namespace) -> None:
+    workspace, definition = Workspace(root), definition_of(args, root)
+    write_definition(workspace.study("many"), definition, [], [], None)
+    controller = controller_of(workspace, definition, n_trials, Instant(args.epochs))
+    begun = time.perf_counter()
+    controller.run(n_trials + args.repeats)
+    each = (time.perf_counter() - begun) / args.repeats
+    print(f"after {n_trials}: {each:.3f} s of the controller's own per trial", flush=True)
+
+
+def definition_of(args: argparse.Namespace, data: Path) -> Definition:
+    """A study over SPACE, as `harness run` would settle it."""
+    settings = {
+        "id": "0" * 32,
+        "data": {"root": str(data)},
+        "split": {"fractions": [0.5, 0.5, 0.0]},
+        "pruner": {"name": "none"},  # each trial trains its whole time
+        "fixed": {
+            "model.encoder_name": "mobilenet_v2",
+            "model.encoder_weights": None,
+            "data.image_size": 64,
+            "train.epochs": args.epochs,
+            "train.batch_size": 4,
+        },
+    }
+    space = space_from_dict(SPACE, place="space", legal=Legal())
+    return Definition(StudyConfig.from_mapping(settings), space, begun=False)
+
+
+def controller_of(
+    workspace: Workspace, definition: Definition, n_trials: int, executor: Any
+) -> Controller:
+    """The controller of the study `many`, which holds so many finished trials."""
+    paths, root = workspace.study("many"), Path(definition.config.data.root)
     storage = open_storage(workspace.optuna_db)
     study = open_index(storage, paths, definition, print)
+    epochs = definition.config.fixed["train.epochs"]
     study.add_trials([_finished(definition, n, epochs) for n in range(n_trials)])
-    executor = Instant(epochs)
-    controller = Controller(
+    return Controller(
         study,
         storage,
         definition,
@@ -146,15 +134,11 @@ def of_controller(root: Path, n_trials: int, epochs: int) -> None:
         executor,
         progress=Silence(),
         notes=Silence(),
-        stamp=take_stamp(root),
+        stamp=take_stamp(workspace.root),
     )
-    begun = time.perf_counter()
-    controller.run(n_trials + REPEATS)
-    each = (time.perf_counter() - begun) / REPEATS
-    print(f"controller: {each:.2f} s per trial of {epochs} epochs after {n_trials}", flush=True)
 
 
-def _finished(definition: Any, number: int, epochs: int) -> optuna.trial.FrozenTrial:
+def _finished(definition: Definition, number: int, epochs: int) -> optuna.trial.FrozenTrial:
     generator = random.Random(number)
     distributions = {p.key: distribution_of(p) for p in definition.space.parameters}
     values = {

@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput [--data FOLDER] [--frame 540] [--png]
         [--encoder mobilenet_v2] [--weights imagenet] [--size 96] [--epochs 5] [--seeds 3]
-        [--arms plain,harness,resident]
+        [--precision auto] [--arms plain,harness,resident]
 
 Epoch by epoch in turn, each arm with a network and a process of its own; median over epochs, of
 each seed all but the first. `plain` decodes each image in each epoch, in fp32 and torch's default
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", default="auto", help="of the harness; plain has fp32")
     parser.add_argument("--arms", default="plain,harness,resident")
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), parser.parse_args())

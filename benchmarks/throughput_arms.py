@@ -22,6 +22,7 @@ from harness.data.cache import ImageCache, open_cache
 from harness.data.splits import SplitRow
 from harness.data_config import StudyDataConfig
 from harness.paths import TrialPaths
+from harness.training.device import pick_precision
 from harness.training.metrics import summarise
 from harness.training.setup import Setup, prepare
 from harness.training.validate import validate
@@ -113,7 +114,7 @@ def set_up(
         TrialPaths(trial),
         seed=seed,
         device=CPU,
-        precision="fp32",
+        precision=pick_precision(args.precision, CPU),
         pretrained=True,
         augments=None,
     )

@@ -64,6 +64,7 @@ def definition_of(args: argparse.Namespace, root: Path) -> Definition:
         "optim.lr": 3e-4,
         "optim.schedule": "onecycle",
         "optim.grad_clip": 1.0,
+        "train.precision": "fp32",  # as the bare loop has it
     }
     settings = {
         "id": "0" * 32,

@@ -231,7 +231,9 @@ class TrainConfig(Settings):
     )
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         "auto",
-        json_schema_extra=acting("in training; auto: bf16 or fp16 on CUDA, else fp32", "bf16"),
+        json_schema_extra=acting(
+            "in training; auto: bf16 where the device has it, fp16 on other CUDA, else fp32", "bf16"
+        ),
     )
     compile: bool = Field(
         False,

@@ -47,15 +47,15 @@ def describe(device: torch.device) -> str:
 def pick_precision(wanted: Literal["auto"] | Precision, device: torch.device) -> Precision:
     """The arithmetic of training on `device`; validation is always fp32.
 
-    auto is bf16 on CUDA hardware that has it, fp16 with loss scaling on other CUDA, else fp32.
+    auto is bf16 on hardware that has it, fp16 with loss scaling on other CUDA, else fp32.
 
     Raises:
         UserError: the device does not have what is asked for.
     """
     if wanted == "auto":
-        if device.type != "cuda":
-            return "fp32"
-        return "bf16" if _has_bf16(device) else "fp16"
+        if _has_bf16(device):
+            return "bf16"
+        return "fp16" if device.type == "cuda" else "fp32"
     if wanted == "bf16" and not _has_bf16(device):
         raise UserError(f"train.precision: {describe(device)} has no bf16; use auto or fp32")
     if wanted == "fp16" and device.type != "cuda":

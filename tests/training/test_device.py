@@ -54,8 +54,7 @@ def test_unknown_device_is_refused_with_the_names(wanted: str) -> None:
         pick_device(wanted)
 
 
-def test_auto_precision_is_fp32_off_the_gpu() -> None:
-    assert pick_precision("auto", torch.device("cpu")) == "fp32"
+def test_auto_precision_is_fp32_on_mps() -> None:
     assert pick_precision("auto", torch.device("mps")) == "fp32"
 
 
@@ -93,7 +92,8 @@ def test_cpu_gives_bf16_only_with_the_instructions(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     cpu = torch.device("cpu")
-    assert pick_precision("auto", cpu) == "fp32"
+    assert pick_precision("auto", cpu) == ("bf16" if has else "fp32")
+    assert pick_precision("fp32", cpu) == "fp32"
     if has:
         assert pick_precision("bf16", cpu) == "bf16"
     else:

@@ -88,7 +88,7 @@ def train(
 def trained(config: TrialConfig, task: str, pictures: Pictures, folder: Path) -> object:
     several = task == "multiclass"
     size, how = config.data.height_width, config.data.fit
-    cpu = torch.device("cpu")
+    cpu, wanted = torch.device("cpu"), config.train.precision
     fit(
         config,
         cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how),
@@ -96,7 +96,8 @@ def trained(config: TrialConfig, task: str, pictures: Pictures, folder: Path) ->
         paths=TrialPaths(folder),
         seed=seed_of(config, 0, 0),
         device=cpu,
-        precision=device.pick_precision(config.train.precision, cpu),
+        # fp32 on every machine, beside which the setting can be seen to act
+        precision="fp32" if wanted == "auto" else device.pick_precision(wanted, cpu),
         objective=ObjectiveConfig(),
         on_epoch=lambda _: "continue",
     )

@@ -1,0 +1,62 @@
+"""A worker that says after each training, in its log, what its thread did besides training.
+
+Run by `benchmarks/bookkeeping.py`. All that `Session.next_epoch` does beyond an epoch's training
+and validation is bookkeeping; copies of weights, of the best epoch and for checkpoints, count
+apart.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+from harness.execution import worker
+from harness.execution.lifeline import prepare_process
+from harness.training.session import Session
+from harness.training.setup import Setup
+from harness.training.trainer import Trainer
+
+
+class Watch:
+    """Seconds spent in some methods; nested ones count once."""
+
+    def __init__(self, *methods: tuple[type, str]) -> None:
+        self.seconds, self._inside = 0.0, False
+        for owner, name in methods:
+            setattr(owner, name, self._timed(getattr(owner, name)))
+
+    def _timed(self, method: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:
+                return method(*args, **kwargs)
+            begun, self._inside = time.perf_counter(), True
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - begun
+                self._inside = False
+
+        return timed
+
+
+def main() -> None:
+    prepare_process()
+    whole = Watch((Session, "next_epoch"))
+    training = Watch((Trainer, "epoch"), (Setup, "validate_epoch"))
+    copies = Watch((Session, "_remember"), (Session, "save"))
+    fit = worker.fit
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        whole.seconds = training.seconds = copies.seconds = 0.0
+        result = fit(*args, **kwargs)
+        rest = whole.seconds - training.seconds - copies.seconds
+        line = {"bookkeeping": rest, "copies": copies.seconds, "training": training.seconds}
+        print(json.dumps(line), file=sys.stderr, flush=True)
+        return result
+
+    worker.fit = told
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()
