@@ -1,0 +1,96 @@
+"""How many times as fast a training step is in bf16, on this CPU, as in fp32.
+
+    python -m benchmarks.precision [--batch-size 8] [--repeats 5]
+
+Two columns: with autocast alone, and as the harness trains, which leaves some convolutions in fp32
+(`harness/training/arithmetic.py`). The arms take turns; medians of the ratios.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from harness.execution.early import MEMORY
+from harness.training.arithmetic import computed_in
+from harness.training.device import pick_precision
+
+CPU = torch.device("cpu")
+NETWORKS = (
+    ("Unet", "mobilenet_v2", 96),
+    ("Unet", "resnet34", 256),
+    ("Unet", "resnext50_32x4d", 96),
+    ("UnetPlusPlus", "mobilenet_v2", 96),
+    ("Linknet", "efficientnet-b0", 96),
+    ("FPN", "resnet18", 96),
+    ("FPN", "tu-convnext_atto", 96),
+    ("MAnet", "resnet34", 96),
+    ("DeepLabV3Plus", "tu-mobilenetv3_large_100", 96),
+    ("Segformer", "mit_b0", 128),
+    ("DPT", "tu-vit_tiny_patch16_224", 224),
+)
+ARMS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "fp32": lambda: computed_in(None, CPU),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "harness": lambda: computed_in(torch.bfloat16, CPU),
+}
+TURN_S = 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    if pick_precision("auto", CPU) != "bf16":
+        sys.exit("this CPU has no bf16: the harness trains in fp32 here")
+    if not MEMORY.items() <= os.environ.items():  # read when a process begins
+        again = [sys.executable, "-m", "benchmarks.precision", *sys.argv[1:]]
+        os.execvpe(sys.executable, again, os.environ | MEMORY)
+    print("network, pixels                                autocast  harness")
+    for arch, encoder, size in NETWORKS:
+        name = f"{arch}/{encoder}, {size}"
+        plain, ours = compare(arch, encoder, size, args)
+        print(f"{name:47}{plain:7.2f}{ours:9.2f}", flush=True)
+
+
+def compare(arch: str, encoder: str, size: int, args: argparse.Namespace) -> tuple[float, float]:
+    torch.manual_seed(0)
+    depth = {"encoder_depth": 4} if arch == "DPT" else {}
+    network = smp.create_model(arch, encoder, encoder_weights=None, **depth)
+    network = network.to(memory_format=torch.channels_last)
+    inputs = torch.randn(args.batch_size, 3, size, size).contiguous(
+        memory_format=torch.channels_last
+    )
+    target = (torch.rand(args.batch_size, 1, size, size) > 0.5).float()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+
+    def seconds(arm: str) -> float:
+        """Of a step, over steps of a second in all."""
+        begun, steps = time.perf_counter(), 0
+        while steps < 2 or time.perf_counter() - begun < TURN_S:
+            optimizer.zero_grad()
+            with ARMS[arm]():
+                logits = network(inputs)
+            F.binary_cross_entropy_with_logits(logits.float(), target).backward()
+            optimizer.step()
+            steps += 1
+        return (time.perf_counter() - begun) / steps
+
+    turns = [{arm: seconds(arm) for arm in ARMS} for _ in range(args.repeats + 1)][1:]
+    plain, ours = (
+        statistics.median(turn["fp32"] / turn[arm] for turn in turns)
+        for arm in ("autocast", "harness")
+    )
+    return plain, ours
+
+
+if __name__ == "__main__":
+    main()
