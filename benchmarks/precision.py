@@ -7,19 +7,18 @@ Two columns: with autocast alone, and as the harness trains, which leaves some c
 """
 
 import argparse
+import copy
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from harness.execution.early import MEMORY
-from harness.training.arithmetic import computed_in
+from harness.training.arithmetic import keep_fast
 from harness.training.device import pick_precision
 
 CPU = torch.device("cpu")
@@ -36,11 +35,7 @@ NETWORKS = (
     ("Segformer", "mit_b0", 128),
     ("DPT", "tu-vit_tiny_patch16_224", 224),
 )
-ARMS: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "fp32": lambda: computed_in(None, CPU),
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
-    "harness": lambda: computed_in(torch.bfloat16, CPU),
-}
+ARMS = ("fp32", "autocast", "harness")
 TURN_S = 1.0
 
 
@@ -66,19 +61,23 @@ def compare(arch: str, encoder: str, size: int, args: argparse.Namespace) -> tup
     depth = {"encoder_depth": 4} if arch == "DPT" else {}
     network = smp.create_model(arch, encoder, encoder_weights=None, **depth)
     network = network.to(memory_format=torch.channels_last)
+    networks = {arm: copy.deepcopy(network) for arm in ARMS}
+    keep_fast(networks["harness"])
     inputs = torch.randn(args.batch_size, 3, size, size).contiguous(
         memory_format=torch.channels_last
     )
     target = (torch.rand(args.batch_size, 1, size, size) > 0.5).float()
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    optimizers = {
+        arm: torch.optim.AdamW(of_arm.parameters(), fused=True) for arm, of_arm in networks.items()
+    }
 
     def seconds(arm: str) -> float:
         """Of a step, over steps of a second in all."""
-        begun, steps = time.perf_counter(), 0
+        optimizer, begun, steps = optimizers[arm], time.perf_counter(), 0
         while steps < 2 or time.perf_counter() - begun < TURN_S:
             optimizer.zero_grad()
-            with ARMS[arm]():
-                logits = network(inputs)
+            with torch.autocast("cpu", torch.bfloat16, enabled=arm != "fp32"):
+                logits = networks[arm](inputs)
             F.binary_cross_entropy_with_logits(logits.float(), target).backward()
             optimizer.step()
             steps += 1

@@ -1,49 +1,33 @@
-"""The arithmetic of a forward pass: autocast, but for what is slower in it."""
+"""What autocast should leave in fp32 on the CPU, because in bf16 it is slower."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
 
 
-@contextmanager
-def computed_in(half: torch.dtype | None, device: torch.device) -> Iterator[None]:
-    """Compute in `half` what autocast computes so on `device`; None: in the type of the weights.
+def keep_fast(network: nn.Module) -> None:
+    """Have a network that is trained in bf16 on the CPU keep some convolutions in fp32.
 
-    On the CPU depthwise convolutions that stride or are larger than 3 x 3 stay in fp32: in bf16
-    they and their gradients take 1.03 to 16 times as long (oneDNN in torch 2.15, AVX512-BF16).
+    Those that are depthwise, and stride or are larger than 3 x 3: in bf16 they and their gradients
+    take up to 16 times as long (oneDNN in torch 2.15, AVX512-BF16). Outside of autocast nothing
+    changes; parameters and their names stay.
     """
-    with torch.autocast(device.type, dtype=half, enabled=half is not None):
-        if half is None or device.type != "cpu":
-            yield
-        else:
-            with _DepthwiseInFp32(half):
-                yield
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and _is_slow(module):
+            module.forward = MethodType(_in_fp32, module)  # type: ignore[method-assign]
 
 
-_GIVEN = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # torch.conv2d's
+def _is_slow(convolution: nn.Conv2d) -> bool:
+    depthwise = convolution.groups > 1 == convolution.in_channels // convolution.groups
+    return depthwise and (max(convolution.stride) > 1 or max(convolution.kernel_size) > 3)
 
 
-class _DepthwiseInFp32(TorchFunctionMode):
-    def __init__(self, half: torch.dtype) -> None:
-        super().__init__()
-        self._half = half
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.conv2d:
-            given = dict(zip(_GIVEN, args, strict=False)) | (kwargs or {})
-            if _is_slow(given):
-                with torch.autocast("cpu", enabled=False):
-                    return func(**given | {"input": given["input"].float()}).to(self._half)
-        return func(*args, **(kwargs or {}))
-
-
-def _is_slow(given: dict[str, Any]) -> bool:
-    """Whether a convolution of these arguments is depthwise, and strides or is large."""
-    (_, per_group, *size), stride = given["weight"].shape, given.get("stride", 1)
-    strides = stride != 1 if isinstance(stride, int) else max(stride) > 1
-    return given["input"].shape[-3] > 1 == per_group and (strides or max(size) > 3)
+def _in_fp32(self: nn.Conv2d, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+    forward = type(self).forward  # of its own class, which may pad in its own way
+    if not torch.is_autocast_enabled("cpu") or self.weight.dtype != torch.float32:
+        return forward(self, inputs, *args, **kwargs)
+    half = torch.get_autocast_dtype("cpu")
+    with torch.autocast("cpu", enabled=False):
+        return forward(self, inputs.float(), *args, **kwargs).to(half)

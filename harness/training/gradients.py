@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import ConfigError
-from harness.training.arithmetic import computed_in
 from harness.training.errors import TooLargeError
 from harness.training.losses import Loss, LossValue
 from harness.training.memory import Memory
@@ -76,8 +75,9 @@ class Gradients:
         return LossValue(value.total.detach(), value.parts)
 
     def _logits(self, inputs: Tensor) -> Tensor:
+        device = inputs.device.type
         try:
-            with computed_in(self._half, inputs.device):
+            with torch.autocast(device, dtype=self._half, enabled=self._half is not None):
                 return self._forward(inputs)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):

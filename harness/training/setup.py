@@ -18,6 +18,7 @@ from harness.models.build import build_network
 from harness.parts import Part, registered
 from harness.paths import TrialPaths
 from harness.training import artifacts
+from harness.training.arithmetic import keep_fast
 from harness.training.class_weights import with_numbers
 from harness.training.cost import count_parameters, forward_gflops
 from harness.training.device import Precision
@@ -134,6 +135,8 @@ def prepare(
         image_size=config.data.height_width,
     ).to(device)
     network = laid_out(network, config.model.encoder_name)
+    if device.type == "cpu" and precision == "bf16":
+        keep_fast(network)
     part = registered("network").get(config.model.arch)
     if part is not None and not part.is_ours:
         check_logits(network, part.name, data.channels, config.data.height_width)
