@@ -19,6 +19,7 @@ from harness import strict_yaml
 from harness.paths import StudyPaths, Workspace
 from harness.records import read_epochs, read_records
 from harness.search.storage import open_storage
+from harness.training.device import pick_device, pick_precision
 from tests.conftest import TINY, harness_command, in_every_process
 
 pytestmark = pytest.mark.slow
@@ -78,7 +79,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> Path:
 
 def test_first_line_names_everything_and_last_the_next_command(finished: Path) -> None:
     lines = (finished / "stderr.txt").read_text(encoding="utf-8").splitlines()
-    for word in ("study tiny", "polyps", "device", "fp32", f"workspace {finished}"):
+    precision = pick_precision("auto", pick_device())
+    for word in ("study tiny", "polyps", "device", f", {precision} ·", f"workspace {finished}"):
         assert word in lines[0]
     assert lines[-1] == "next: harness report --study tiny"
     assert sum(line.startswith("trial ") for line in lines) == 7
