@@ -54,7 +54,7 @@ bench: install
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python -m benchmarks.bookkeeping
 	$(BIN)/python -m benchmarks.throughput
-	-$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.trial_overhead
 	$(BIN)/python benchmarks/two_workers.py
 	$(BIN)/python -m benchmarks.many_trials --workers 8 --seconds 10 --epochs 20 --trials 48

@@ -45,7 +45,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     if pick_precision("auto", CPU) != "bf16":
-        sys.exit("this CPU has no bf16: the harness trains in fp32 here")
+        print("this CPU has no bf16: the harness trains in fp32 here")
+        sys.exit()
     if not MEMORY.items() <= os.environ.items():  # read when a process begins
         again = [sys.executable, "-m", "benchmarks.precision", *sys.argv[1:]]
         os.execvpe(sys.executable, again, os.environ | MEMORY)

@@ -12,10 +12,10 @@ def keep_fast(network: nn.Module) -> None:
 
     Those that are depthwise, and stride or are larger than 3 x 3: in bf16 they and their gradients
     take up to 16 times as long (oneDNN in torch 2.15, AVX512-BF16). Outside of autocast nothing
-    changes; parameters and their names stay.
+    changes; parameters and their names stay. A `forward` that somebody has replaced is left alone.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and _is_slow(module):
+        if isinstance(module, nn.Conv2d) and _is_slow(module) and "forward" not in vars(module):
             module.forward = MethodType(_in_fp32, module)  # type: ignore[method-assign]
 
 

@@ -122,6 +122,14 @@ def test_weights_in_bf16_and_what_a_network_takes_out_of_autocast_are_left_alone
             assert exact(inputs).dtype == torch.float32
 
 
+def test_a_forward_that_somebody_has_replaced_is_left_alone() -> None:
+    convolution = nn.Conv2d(8, 8, 5, groups=8)
+    convolution.forward = lambda inputs: inputs + 1  # type: ignore[method-assign]
+    keep_fast(convolution)
+    with bf16():
+        assert torch.equal(convolution(torch.zeros(2)), torch.ones(2))
+
+
 def test_a_copy_computes_with_its_own_weights() -> None:
     """As the moving average is one, and what it holds is saved under the usual names."""
     network = nn.Sequential(nn.Conv2d(8, 8, 5, groups=8))
