@@ -16,6 +16,9 @@ COLOUR = re.compile(r"#[0-9a-f]{6}")
 GREY = re.compile(r"0|[1-9][0-9]{0,4}")
 IGNORE = "ignore"
 VOID = 255  # in decoded masks: a pixel that counts nowhere
+# Fewer validation images than this do not rank trials: of Dice values whose differences between two
+# networks have a standard deviation of 0.1 over images, 20 leave a standard error of 0.022.
+MIN_RANKING_IMAGES = 20
 
 
 def _pair(value: Any) -> Any:
