@@ -63,10 +63,9 @@ class LossConfig(Settings):
         0.0,
         ge=0,
         le=1e6,
-        description="multiclass tasks",
-        json_schema_extra=acting(
-            "multiclass tasks, where above 0", 1.0, task="multiclass", needs={"loss.bce": 0.0}
-        ),
+        description="cross-entropy of the task: softmax in multiclass tasks, else as bce; a space "
+        "that names it alone has no bce beside it",
+        json_schema_extra=acting("where above 0", 1.0, needs={"loss.bce": 0.0}),
     )
     focal: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))
     jaccard: float = Field(0.0, ge=0, le=1e6, json_schema_extra=acting("where above 0", 1.0))

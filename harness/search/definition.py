@@ -128,12 +128,19 @@ def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyCon
 
 
 def loss_of_task(study: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """Multiclass tasks have cross-entropy where two-class ones have the binary kind by default."""
-    data = study.get("data") or {}
+    """Weights of the two cross-entropies where the space leaves them open.
+
+    `loss.ce` fits every task; `loss.bce`, the default, fits all but multiclass ones. A space that
+    names `loss.ce` alone has no `loss.bce`; a multiclass task has `loss.ce` in its place.
+    """
+    multiclass = (study.get("data") or {}).get("task") == "multiclass"
     mentioned = {*space.fixed, *(parameter.key for parameter in space.parameters)}
-    if data.get("task") != "multiclass" or "loss.bce" in mentioned:
+    if "loss.bce" in mentioned:
         return {}
-    return {"loss.bce": 0.0} | ({} if "loss.ce" in mentioned else {"loss.ce": 1.0})
+    if "loss.ce" in mentioned:
+        unused = not multiclass and space.fixed.get("loss.ce") == 0
+        return {} if unused else {"loss.bce": 0.0}
+    return {"loss.bce": 0.0, "loss.ce": 1.0} if multiclass else {}
 
 
 def _stored(paths: StudyPaths) -> dict[str, Any]:

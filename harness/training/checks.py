@@ -23,8 +23,6 @@ def check_loss(config: LossConfig, data: StudyDataConfig, *, one_draw: bool = Fa
         problems += _idle_weights(config, data)
     if data.task == "multiclass" and config.bce > 0:
         problems.append("loss.bce: acts in two-class and multilabel tasks; use loss.ce")
-    if data.task != "multiclass" and config.ce > 0:
-        problems.append("loss.ce: acts in multiclass tasks; use loss.bce")
     for name in config.weights:
         found = loss_setting(name)
         if found is not None and data.task not in found[0].tasks:
@@ -63,8 +61,8 @@ def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
 def _idle_weights(config: LossConfig, data: StudyDataConfig) -> list[str]:
     if data.task == "binary":
         return []  # said already
-    other = "bce" if data.task == "multiclass" else "ce"
-    names = [name for name in pixel_losses("class_weights") if name != other]
+    idle = {"bce"} if data.task == "multiclass" else set()
+    names = [name for name in pixel_losses("class_weights") if name not in idle]
     if any(getattr(config, name) > 0 for name in names):
         return []
     keys = " and ".join(f"loss.{name}" for name in names)

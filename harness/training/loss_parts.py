@@ -37,12 +37,26 @@ def bce(
     return _mean(*_sigmoid_entropy(logits, target, label_smoothing, class_weights))
 
 
-@parts.loss("ce", tasks=("multiclass",))
+@parts.loss("ce")
 def ce(
-    logits: Tensor, target: Tensor, *, label_smoothing: float, class_weights: Tensor | None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    task: str,
+    void: bool,
+    label_smoothing: float,
+    class_weights: Tensor | None,
 ) -> Tensor:
-    """Cross-entropy, the weighted mean over pixels; the weight is that of the right class."""
-    return _mean(*_softmax_entropy(logits, target, label_smoothing, class_weights))
+    """Cross-entropy of the task, so that one space serves every task.
+
+    Multiclass tasks: the weighted mean over pixels; the weight is that of the right class.
+    Two-class and multilabel tasks: `bce`.
+    """
+    if task == "multiclass":
+        return _mean(*_softmax_entropy(logits, target, label_smoothing, class_weights))
+    return bce(
+        logits, target, void=void, label_smoothing=label_smoothing, class_weights=class_weights
+    )
 
 
 @parts.loss("focal")

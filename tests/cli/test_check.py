@@ -76,12 +76,13 @@ def test_json_has_every_network(
 def test_what_run_would_refuse_is_exit_2_and_all_is_said_at_once(
     space: Path, polyps: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ["model.encoder_weights=imagenet", "loss.ce=1", "data.augment=strong.yaml"]
+    settings = ["model.encoder_weights=imagenet", "loss.class_weights=[1]"]
+    settings += ["data.augment=strong.yaml"]
     options = [word for setting in settings for word in ("--set", setting)]
     code, said = run(["--space", str(space), "--data", "nowhere", *options], capsys)
     flat = " ".join(said.split())
     assert code == 2
-    assert "error: loss.ce: acts in multiclass tasks" in flat
+    assert "error: loss.class_weights: act in multiclass and multilabel tasks" in flat
     assert "error: data.augment: no file 'strong.yaml'" in flat
     assert "error: --data nowhere: neither a folder nor a dataset" in flat
     assert "error: no imagenet weights for resnet18" in flat and "HF_HUB_OFFLINE" in flat

@@ -70,7 +70,7 @@ def test_curve_suggestion_and_a_line_that_a_space_takes(
         (["--high", "20", "--steps", "3"], ["up to 10", "--steps 3: must be 20 to"]),
         (["--set", "optim.lrr=1"], ["--set: optim.lrr: no such setting; did you mean optim.lr?"]),
         (["--set", "optim.lr=fast"], ["optim.lr", "fast"]),
-        (["--set", "loss.ce=1"], ["loss.ce: acts in multiclass tasks"]),
+        (["--set", "loss.class_weights=balanced"], ["loss.class_weights: act in multiclass and"]),
         (["--name", "../x"], ["--name '../x'"]),
         (["--study", "none"], ["--study none: no study.yaml in"]),
         (["--data", "nowhere"], ["--data nowhere"]),

@@ -48,6 +48,6 @@ def test_class_weights_act_where_some_draw_has_their_loss(ce: dict[str, Any]) ->
 
 
 def test_searched_weight_that_the_task_has_no_use_for_is_named() -> None:
-    searched = {"loss.ce": {"low": 0.0, "high": 1.0}, "loss.dice": {"low": 0.0, "high": 1.0}}
-    with pytest.raises(ConfigError, match=r"loss\.ce: acts in multiclass tasks; use loss\.bce"):
-        check_losses(definition_of({"parameters": searched}))
+    searched = {"loss.bce": {"low": 0.0, "high": 1.0}, "loss.dice": {"low": 0.0, "high": 1.0}}
+    with pytest.raises(ConfigError, match=r"loss\.bce: acts in two-class and .*; use loss\.ce"):
+        check_losses(definition_of({"parameters": searched}, data=MULTICLASS))

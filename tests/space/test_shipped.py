@@ -3,14 +3,22 @@
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import tifffile
 import torch
 
+import harness
+from harness import strict_yaml
 from harness.config import ModelConfig
 from harness.models.build import build_network
 from harness.models.registry import ARCHS, check_model
+from harness.paths import StudyPaths, Workspace
 from harness.search.checks import legal_names
+from harness.search.definition import settle
 from harness.space.reading import read_space
 from harness.space.schema import Space
 
@@ -92,3 +100,86 @@ def test_every_network_gives_logits_of_the_size_of_its_input(name: str) -> None:
             network = build_network(model, pretrained=False).eval()
             logits = network(torch.zeros(2, 3, height, width))
         assert logits.shape == (2, 1, height, width), model
+
+
+GRID = {"label": ["experiment_num"], "ignore": ["tested_yet"]}
+KINDS_OF_DATA: dict[str, dict[str, Any]] = {
+    "binary": {},
+    "multiclass": {"task": "multiclass", "classes": ["ground", "disc", "bar"]},
+    "multilabel": {"task": "multilabel", "classes": ["disc", "any"]},
+    "grey of 16 bits": {"channels": 1, "range": [0, 65535]},
+    "four channels": {"channels": 4},
+}
+
+
+def images_of(root: Path, about: dict[str, Any], n: int = 12) -> Path:
+    """Pairs of 32 x 40 pixels: noise, and masks with a disc that moves and a bar."""
+    rng = np.random.default_rng(0)
+    kind = np.uint16 if "range" in about else np.uint8
+    for k in range(n):
+        mask = np.zeros((32, 40), np.uint8)
+        cv2.circle(mask, (8 + 2 * k, 10), 6, 1, -1)
+        mask[24:] = 2
+        shape = (32, 40, about.get("channels", 3))
+        save(root / "images" / f"{k}.tif", rng.integers(0, np.iinfo(kind).max, shape, kind))
+        if about.get("task") == "multiclass":
+            save(root / "masks" / f"{k}.png", mask)
+        elif about.get("task") == "multilabel":
+            save(root / "masks" / "disc" / f"{k}.png", 255 * np.uint8(mask == 1))
+            save(root / "masks" / "any" / f"{k}.png", 255 * np.uint8(mask > 0))
+        else:
+            save(root / "masks" / f"{k}.png", 255 * np.uint8(mask == 1))
+    return root
+
+
+def save(path: Path, picture: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, picture.squeeze(), planarconfig="contig")
+    else:
+        assert cv2.imwrite(str(path), picture)
+
+
+@pytest.mark.parametrize("about", KINDS_OF_DATA.values(), ids=KINDS_OF_DATA)
+def test_every_shipped_space_serves_every_kind_of_data(
+    about: dict[str, Any], workspace: Path
+) -> None:
+    data = images_of(workspace / "pictures", about)
+    for name in (*(f"{name}.yaml" for name in NAMES), "unetpp_grid.csv"):
+        paths = Workspace(workspace).study(f"of-{Path(name).stem}")
+        paths.root.mkdir(parents=True)
+        paths.study_yaml.write_text(strict_yaml.dump({"data": about}), encoding="utf-8")
+        options: dict[str, Any] = GRID if name.endswith(".csv") else {}
+        found = harness.check(
+            paths.name, space=name, data=data, fixed={"model.encoder_weights": None}, **options
+        )
+        assert found.good and found.problems == (), name
+        assert found.table.impossible == [], name
+
+
+@pytest.mark.parametrize(
+    ("task", "fixed", "expected"),
+    [
+        ("binary", {}, {"dice": 0.5, "bce": 0.5}),
+        ("multiclass", {}, {"dice": 0.5, "ce": 0.5}),
+        ("binary", {"loss.ce": 3}, {"dice": 0.25, "ce": 0.75}),
+        ("multiclass", {"loss.ce": 3}, {"dice": 0.25, "ce": 0.75}),
+        ("binary", {"loss.ce": 0}, {"dice": 0.5, "bce": 0.5}),
+        ("multiclass", {"loss.ce": 0}, {"dice": 1.0}),
+        ("binary", {"loss.bce": 3}, {"dice": 0.25, "bce": 0.75}),
+        ("binary", {"loss.bce": 2, "loss.ce": 1}, {"dice": 0.25, "bce": 0.5, "ce": 0.25}),
+        ("multiclass", {"loss.bce": 0}, {"dice": 1.0}),
+    ],
+)
+def test_a_space_that_names_one_cross_entropy_has_no_other_beside_it(
+    task: str, fixed: dict[str, Any], expected: dict[str, float], tmp_path: Path
+) -> None:
+    classes = ["ground", "disc", "bar"] if task == "multiclass" else ["ground", "disc"]
+    definition = settle(
+        StudyPaths(tmp_path / "studies" / "s"),
+        space={"fixed": fixed},
+        asked={"data.task": task, "data.classes": classes},
+        fixed={},
+        legal=legal_names(),
+    )
+    assert definition.trial_config({}).loss.weights == pytest.approx(expected)

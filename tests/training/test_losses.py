@@ -273,12 +273,7 @@ TASKS = {
     "multilabel": (LABELS.model_copy(update={"ignore_index": 7}), 2, (2, 8, 8, 2), 2),
 }
 ALL = ["dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz"]
-CASES = [
-    (task, part)
-    for task in TASKS
-    for part in ALL
-    if part != ("bce" if task == "multiclass" else "ce")
-]
+CASES = [(task, part) for task in TASKS for part in ALL if (task, part) != ("multiclass", "bce")]
 
 
 def drawn(task: str) -> tuple[StudyDataConfig, Tensor, Tensor, Tensor]:
@@ -338,8 +333,6 @@ def test_declaring_void_changes_nothing_where_there_is_none(part: str) -> None:
     ("data", "changes", "message"),
     [
         (THREE, {"bce": 1.0}, "loss.bce: acts in two-class and multilabel tasks; use loss.ce"),
-        (BINARY, {"ce": 1.0}, "loss.ce: acts in multiclass tasks; use loss.bce"),
-        (LABELS, {"ce": 1.0}, "loss.ce: acts in multiclass tasks; use loss.bce"),
         (BINARY, {"bce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: act in multi"),
         (THREE, {"ce": 1.0, "class_weights": (1.0, 2.0)}, "loss.class_weights: 2 for 3 classes"),
     ],
@@ -358,7 +351,7 @@ def test_parts_that_cannot_act_are_refused(
     ("data", "weights", "message"),
     [
         (THREE, (1.0, 2.0, 3.0), "act in loss.ce and loss.focal, both 0"),
-        (LABELS, (1.0, 2.0), "act in loss.bce and loss.focal, both 0"),
+        (LABELS, (1.0, 2.0), "act in loss.bce and loss.ce and loss.focal, all 0"),
     ],
 )
 def test_class_weights_without_effect_are_refused_in_a_study_and_taken_in_one_draw_of_it(
@@ -368,6 +361,21 @@ def test_class_weights_without_effect_are_refused_in_a_study_and_taken_in_one_dr
     with pytest.raises(ConfigError, match=message):
         check_loss(config, data)
     build_loss(config, data)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_a_yes_or_no_task_is_the_binary_one(task: str, smoothing: float) -> None:
+    """-log sigmoid of the right answer, written out, over the pixels that are not void."""
+    data, logits, target, void = drawn(task)
+    yes = (target.unsqueeze(1) if task == "binary" else target.permute(0, 3, 1, 2)).double()
+    soft = yes * (1 - 2 * smoothing) + smoothing
+    q = torch.sigmoid(logits.double())
+    pixels = -(soft * q.log() + (1 - soft) * (1 - q).log())
+    config = LossConfig(**{**NONE, "ce": 1.0, "label_smoothing": smoothing})
+    assert float(build_loss(config, data)(logits, target).total) == pytest.approx(
+        float(pixels[~void].mean()), rel=1e-5
+    )
 
 
 def test_class_weights_of_zero_only_are_refused() -> None:
