@@ -12,13 +12,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.copies import Copy, find_copies, thumbnail
+from harness.data.copies import Copy, Thumbnail, find_copies, thumbnail
 from harness.data.decode import load, mask_samples
 from harness.data.looks import Key, Look, Seen, looks_path, read_looks, write_looks
 from harness.data.mask_values import MaskValues, describe_values, joined
 from harness.data.objects import count_objects
 from harness.data.overlay import as_rgb
-from harness.data.pictures import LoadedPair, decode_pair, load_pair
+from harness.data.pictures import (
+    EIGHT_BITS,
+    LoadedPair,
+    decode_image,
+    decode_pair,
+    load_pair,
+)
 from harness.data.sources import Dataset, Pair, list_problems
 from harness.data.stored import Stored, describe_image
 from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text
@@ -27,12 +33,14 @@ from harness.errors import DataError
 
 __all__ = [
     "BadPair",
+    "Fingerprint",
     "Look",
     "Overview",
     "Progress",
     "Seen",
     "class_shares",
     "copies_among",
+    "fingerprint",
     "look_at",
     "look_at_all",
     "look_over",
@@ -148,12 +156,40 @@ def _look(loaded: LoadedPair, data: StudyDataConfig, stored: Stored, values: Mas
     return Look(
         image_sha256=loaded.image_sha256,
         mask_sha256=loaded.mask_sha256,
-        pixels=hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest(),
+        pixels=_pixel_hash(image),
         thumbnail=thumbnail(shown),
         size=(image.shape[0], image.shape[1]),
         shares=class_shares(loaded.mask, data),
         seen=_seen(loaded, data, shown, stored, values),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What tells whether two images show the same; each field as in `Look`."""
+
+    image_sha256: str
+    pixels: str
+    thumbnail: Thumbnail
+
+
+def fingerprint(path: Path, data: StudyDataConfig, max_pixels: float) -> Fingerprint:
+    """Decode one image, and no mask, for a comparison with others.
+
+    Raises:
+        DataError: as `harness.data.pictures.read_image`.
+    """
+    file = load(path, max_pixels)
+    image = decode_image(file, data.channels, data.range)
+    # A copy of 8 bits of an image of 16 has the same picture, in values of another range.
+    span = EIGHT_BITS if file.header.bits == 8 else data.range
+    return Fingerprint(
+        hashlib.sha256(file.data).hexdigest(), _pixel_hash(image), thumbnail(as_rgb(image, span))
+    )
+
+
+def _pixel_hash(image: NDArray[np.integer]) -> str:
+    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 def copies_among(looks: Sequence[Look]) -> list[Copy]:

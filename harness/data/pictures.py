@@ -18,7 +18,7 @@ from harness.files import joined_sha256
 
 Array8 = NDArray[np.uint8]
 
-_EIGHT_BITS = (0.0, 255.0)
+EIGHT_BITS = (0.0, 255.0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_image(
     path: Path,
     max_pixels: float,
     channels: int = 3,
-    value_range: tuple[float, float] = _EIGHT_BITS,
+    value_range: tuple[float, float] = EIGHT_BITS,
 ) -> Samples:
     """An image (H, W, channels) as stored, upright, in RGB order; grey is repeated for three.
 
@@ -67,7 +67,7 @@ def read_image(
         DataError: absent, undecodable, truncated, above `max_pixels`, of another number of
             channels, or of 16 bits where `value_range` ends at 255.
     """
-    return _image(load(path, max_pixels), channels, value_range)
+    return decode_image(load(path, max_pixels), channels, value_range)
 
 
 def read_mask(paths: Sequence[Path], data: StudyDataConfig, max_pixels: float) -> Array8:
@@ -109,13 +109,14 @@ def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) 
     for mask in pair.masks:
         _check_match(image, mask)
     return LoadedPair(
-        _image(image, data.channels, data.range),
+        decode_image(image, data.channels, data.range),
         cast(Array8, upright(_mask(pair.masks, raw, data), image.header.orientation)),
         *pair.hashes,
     )
 
 
-def _image(file: File, channels: int, value_range: tuple[float, float]) -> Samples:
+def decode_image(file: File, channels: int, value_range: tuple[float, float]) -> Samples:
+    """An image as `read_image` gives it, from a file that was loaded; raises DataError alike."""
     deep = value_range[1] > 255
     if file.header.bits > 8 and not deep:
         raise DataError(

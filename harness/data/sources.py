@@ -26,6 +26,7 @@ __all__ = [
     "read_mask",
     "read_pair",
     "source_folder",
+    "source_name",
 ]
 
 DATA_VARIABLE = "HARNESS_DATA_DIR"
@@ -73,6 +74,11 @@ def source_folder(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+def source_name(source: Path) -> str:
+    """The name of a data set: its folder's, or its CSV file's without the ending."""
+    return source.resolve().name if source.is_dir() else source.stem
+
+
 def open_folder(root: Path, data: StudyDataConfig, *, max_pixels: float) -> Dataset:
     """The pairs of a folder in any layout that is understood, or of a CSV file.
 
@@ -84,13 +90,13 @@ def open_folder(root: Path, data: StudyDataConfig, *, max_pixels: float) -> Data
             kinds, links that leave the folder, names that are no text.
     """
     if root.is_dir():
-        name, pairs = root.resolve().name, read_layout(root, data)
+        pairs = read_layout(root, data)
     elif _is_source(root):
-        name, pairs = root.stem, read_csv_pairs(root, data)
+        pairs = read_csv_pairs(root, data)
     else:
         raise DataError(f"{root}: no such folder; it should hold images/ and masks/")
     pairs.sort(key=lambda pair: (pair.stem, pair.image.as_posix()))
-    return Dataset(name, source_folder(root), tuple(pairs), data, max_pixels)
+    return Dataset(source_name(root), source_folder(root), tuple(pairs), data, max_pixels)
 
 
 def _is_source(path: Path) -> bool:

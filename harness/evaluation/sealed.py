@@ -113,7 +113,9 @@ class _Test:
         data, most = self._config.data, self._config.limits.max_pixels
         if self._request.on:
             return [
-                other_images(name, folder, self._workspace, split, data, most)
+                other_images(
+                    name, folder, self._workspace, split, data, most, said=self._progress.stage
+                )
                 for name, folder in self._request.on.items()
             ]
         images = self._images(OWN, [row for row in split if row.role == "test"])

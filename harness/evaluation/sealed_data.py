@@ -9,12 +9,14 @@ from pathlib import Path
 from harness import files
 from harness.data.pairs import list_problems
 from harness.data.pictures import LoadedPair, read_pair
-from harness.data.sources import find_data, open_folder, source_folder
+from harness.data.sources import find_data, open_folder, source_folder, source_name
 from harness.data.split_file import SplitRow, inside
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError, DataError
+from harness.evaluation.sealed_copies import Said, StudyImages, check_unseen
 from harness.evaluation.sealed_ledger import OWN
 from harness.paths import STUDY_NAME, Workspace
+from harness.search.images import LOOKS
 
 _THREADS = 4
 
@@ -145,12 +147,14 @@ def other_images(
     split: Sequence[SplitRow],
     data: StudyDataConfig,
     max_pixels: float,
+    said: Said | None = None,
 ) -> Images:
-    """A further data set. Its files are hashed, not decoded.
+    """A further data set. Its files are hashed, and its images compared with those of the study.
 
     Args:
         folder: as `--data`: a path, a name below the data folders, or a CSV file.
-        split: of the study; no image in it may come again.
+        split: of the study; no image in it may come again, in whatever form.
+        said: called with each warning; see `check_unseen`.
 
     Raises:
         DataError: no such folder; what is wrong with its files; images of the study among them.
@@ -169,20 +173,19 @@ def other_images(
         except OSError as error:
             raise DataError(f"{root / image}: cannot be read: {error.strerror}") from None
         rows.append(SplitRow(number, image, "|".join(masks), "test", image, *hashes))
-    _refuse_known(name, rows, split)
+    check_unseen(name, root, rows, _study_images(split, data, workspace), data, max_pixels, said)
     return Images(name, root, tuple(rows), data, max_pixels)
 
 
-def _refuse_known(name: str, rows: Sequence[SplitRow], split: Sequence[SplitRow]) -> None:
-    """A number on images that the study has trained on, or keeps sealed, would be no test."""
-    roles = {row.image_sha256: row.role for row in split}
-    known = [(row.image, roles[row.image_sha256]) for row in rows if row.image_sha256 in roles]
-    if known:
-        image, role = known[0]
-        raise DataError(
-            f"--on {name}: {len(known)} of its {len(rows)} images are in the study's split.csv, "
-            f"the first {image!r} as {role}; leave them out"
-        )
+def _study_images(
+    split: Sequence[SplitRow], data: StudyDataConfig, workspace: Workspace
+) -> StudyImages:
+    rows, looks = tuple(split), workspace.cache / LOOKS
+    try:
+        source = find_data(data.root, workspace)
+    except DataError:
+        return StudyImages(rows, None, Path(data.root).stem, looks)
+    return StudyImages(rows, source_folder(source), source_name(source), looks)
 
 
 def _hash(root: Path, names: Sequence[str]) -> str:

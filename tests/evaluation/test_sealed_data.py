@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 
 from harness.data.splits import read_split
@@ -60,10 +61,14 @@ def test_names_and_folders_are_parted_at_the_first_equals_sign() -> None:
         parse_others(["a=x", "a=y"])
 
 
-def test_a_folder_of_other_images_is_hashed_and_not_decoded(study: Builder) -> None:
+def test_a_folder_of_other_images_is_hashed_and_its_masks_stay_closed(study: Builder) -> None:
     folder = Builder(study.root / "elsewhere", n_images=3).data_root
-    for path in folder.rglob("*.png"):
-        path.write_bytes(path.name.encode())  # no images, and nothing that the study has
+    for path in folder.glob("masks/*.png"):
+        path.write_bytes(path.name.encode())  # no image
+    for path in folder.glob("images/*.png"):  # nothing that the study has
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        cv2.imwrite(str(path), 255 - picture)
     images = other(study, str(folder))
     assert [row.image for row in images.rows] == [f"images/p0{k}.png" for k in range(3)]
     pairs = sorted(
