@@ -43,6 +43,7 @@ def run_study(
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
+    objective: str | None = None,
     skip_bad: bool = False,
     parts: str | Path | None = None,
     label: Sequence[str] = (),
@@ -72,6 +73,8 @@ def run_study(
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband, patient or curve.
         seed: of the study; each trial's own seed follows from it.
+        objective: the metric that the study optimises, e.g. "val/miou"; the better direction
+            follows from it; None: as recorded, else val/dice_loss.
         skip_bad: leave out the pairs that cannot be used when the split is made.
         parts: a Python file that registers networks, losses or metrics; copied into the study.
         label: columns of a CSV space that are kept as tags of the trials.
@@ -117,6 +120,7 @@ def run_study(
             trials=trials,
             skip_bad=skip_bad,
             parts=None if parts is None else Path(parts),
+            objective=objective,
             label=tuple(label),
             ignore=tuple(ignore),
             device=device,
@@ -146,6 +150,7 @@ def check(
     space: str | Path | Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     fixed: Mapping[str, Any] | None = None,
+    objective: str | None = None,
     skip_bad: bool = False,
     parts: str | Path | None = None,
     label: Sequence[str] = (),
@@ -162,6 +167,7 @@ def check(
         space: as in `run_study`.
         data: as in `run_study`; None and none found: the space alone is checked.
         fixed: values by full key laid over the space's.
+        objective: as in `run_study`.
         skip_bad: pairs that cannot be used would be left out.
         parts, label, ignore: as in `run_study`.
         workspace: the folder with studies/ and data/.
@@ -183,6 +189,7 @@ def check(
         space=str(space) if isinstance(space, Path) else space,
         skip_bad=skip_bad,
         parts=None if parts is None else Path(parts),
+        objective=objective,
         label=tuple(label),
         ignore=tuple(ignore),
         asked={} if data is None else {"data.root": str(data)},

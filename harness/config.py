@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from harness.data_config import SplitConfig, StudyDataConfig
 from harness.earlier_config import ImportConfig, TakenConfig
 from harness.loss_config import LOSS_PARTS, LossConfig, loss_names
-from harness.objective_config import METRICS, ObjectiveConfig
+from harness.objective_config import METRICS, ObjectiveConfig, asked_objective
 from harness.parts_files import PartsConfig, parts_config
 from harness.settings import ANY_PART, Settings, flatten, nest, validate
 from harness.trial_groups import (
@@ -45,6 +45,7 @@ __all__ = [
     "StudyConfig",
     "TrainConfig",
     "TrialConfig",
+    "asked_objective",
     "loss_names",
     "trial_keys",
 ]

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from harness.errors import nearest
+from harness.errors import ConfigError, nearest
 from harness.parts import registered
 from harness.settings import ANY_PART, Settings
 
@@ -43,7 +43,7 @@ class ObjectiveConfig(Settings):
     @field_validator("metric")
     @classmethod
     def _known(cls, metric: str, info: ValidationInfo) -> str:
-        known = [*METRICS, *(f"val/{name}" for name in registered("metric"))]
+        known = metric_names()
         if metric not in known and not (info.context or {}).get(ANY_PART):
             raise ValueError(f"no such metric {metric!r}{nearest(metric, known)}")
         return metric
@@ -62,6 +62,26 @@ class ObjectiveConfig(Settings):
         if right is not None and self.direction != right:
             raise ValueError(f"direction of {self.metric} must be {right}")
         return self
+
+
+def metric_names() -> tuple[str, ...]:
+    """Every metric that can be an objective: ours, then those that others have registered."""
+    return (*METRICS, *(f"val/{name}" for name in registered("metric")))
+
+
+def asked_objective(metric: str | None) -> dict[str, dict[str, str]]:
+    """The group `objective` of study.yaml for `--objective`; the direction follows from the metric.
+
+    Raises:
+        ConfigError: no such metric; the message names those that there are.
+    """
+    if metric is None:
+        return {}
+    if metric not in metric_names():
+        known = ", ".join(metric_names())
+        hint = nearest(metric, metric_names(), most=0)
+        raise ConfigError(f"--objective {metric}: no such metric{hint}; the metrics are {known}")
+    return {"objective": {"metric": metric, "direction": _direction(metric) or "minimize"}}
 
 
 def _direction(metric: Any) -> str | None:

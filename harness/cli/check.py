@@ -14,6 +14,7 @@ from rich.table import Table
 
 from harness import api
 from harness.cli.display import open_progress
+from harness.cli.options import Objective
 from harness.cli.run import parse_settings
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def check(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for every trial; may be repeated."),
     ] = None,
+    objective: Objective = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Pairs that cannot be used would be left out.")
     ] = False,
@@ -68,6 +70,7 @@ def check(
             space=space,
             data=data,
             fixed=parse_settings(set_ or []),
+            objective=objective,
             skip_bad=skip_bad,
             parts=parts,
             label=label or (),

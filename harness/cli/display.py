@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 
 from harness.config import TrialConfig
 from harness.records import TrialRecord
-from harness.search.progress import LineProgress, Progress, trial_line
+from harness.search.progress import DEFAULT_METRIC, LineProgress, Progress, trial_line
 
 
 def open_progress() -> Progress:
@@ -40,6 +40,7 @@ class LiveProgress:
         self._bars.start()
         self._study: TaskID | None = None
         self._trials: dict[int, TaskID] = {}
+        self._metric = DEFAULT_METRIC
 
     def stage(self, text: str) -> None:
         # Names in it come from files: they are text, never markup.
@@ -54,6 +55,9 @@ class LiveProgress:
 
         return show
 
+    def objective(self, metric: str) -> None:
+        self._metric = metric
+
     def trials(self, finished: int, wanted: int) -> None:
         if self._study is None:
             self._study = self._bars.add_task("study", total=wanted, completed=finished)
@@ -64,9 +68,8 @@ class LiveProgress:
         self._trials[record.number] = self._bars.add_task(what, total=record.epochs)
 
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None:
-        shown = "  ".join(
-            f"{key} {metrics[key]:.4f}" for key in ("val/dice_loss", "val/dice") if key in metrics
-        )
+        keys = dict.fromkeys((self._metric, "val/dice"))
+        shown = "  ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
         self._bars.update(
             self._trials[record.number],
             completed=int(metrics["epoch"]),
@@ -77,7 +80,10 @@ class LiveProgress:
         task = self._trials.pop(record.number, None)
         if task is not None:
             self._bars.remove_task(task)
-        self.stage(trial_line(record, best))
+        if self._study is not None and best is not None and best.value is not None:
+            shown = f"study  best {self._metric} {best.value:.4f} (#{best.number})"
+            self._bars.update(self._study, description=shown)
+        self.stage(trial_line(record, best, self._metric))
 
     def close(self) -> None:
         self._bars.stop()

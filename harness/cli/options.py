@@ -4,6 +4,10 @@ from typing import Annotated
 
 import typer
 
+Objective = Annotated[
+    str | None,
+    typer.Option(help="Metric that the study optimises, e.g. val/miou; else val/dice_loss."),
+]
 Storage = Annotated[
     str | None,
     typer.Option(help="Database of the index, e.g. postgresql+psycopg://me@host/optuna."),

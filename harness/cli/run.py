@@ -10,7 +10,7 @@ import typer
 
 from harness import api, strict_yaml
 from harness.cli.display import open_progress
-from harness.cli.options import Experiment, Storage, TrackingUri
+from harness.cli.options import Experiment, Objective, Storage, TrackingUri
 from harness.config import PrunerConfig, SamplerConfig
 from harness.data.known import NeedsDownloadError
 from harness.errors import ConfigError, nearest
@@ -56,6 +56,7 @@ def run(
         typer.Option(help="none, median, percentile, halving, hyperband, patient or curve."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
+    objective: Objective = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
     ] = False,
@@ -112,6 +113,7 @@ def run(
             sampler=sampler,
             pruner=pruner,
             seed=seed,
+            objective=objective,
             skip_bad=skip_bad,
             parts=parts,
             label=label or (),
@@ -139,6 +141,10 @@ def run(
         done = start()
     finally:
         progress.close()
+    best = done.best
+    if best is not None and best.value is not None:
+        metric = done.tables.config.objective.metric
+        progress.stage(f"best {metric} {best.value:.4f}: trial {best.number}, not confirmed")
     progress.stage(f"next: harness report --study {done.name}")
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config import asked_objective
 from harness.data.look import copies_among, look_over
 from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import make_split, read_split, verify_split
@@ -131,7 +132,7 @@ def _settled(request: Request, progress: Progress) -> tuple[Definition, StudyPat
     definition = settle(
         paths,
         space=space,
-        asked=dict(request.asked) | as_asked(parts),
+        asked=dict(request.asked) | as_asked(parts) | asked_objective(request.objective),
         fixed=request.fixed,
         legal=legal_names(),
         label=request.label,

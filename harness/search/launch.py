@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harness.config import asked_objective
 from harness.data.sources import find_data, source_folder
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
@@ -62,6 +63,7 @@ class Request:
     workers: int | None = None
     skip_bad: bool = False
     parts: Path | None = None
+    objective: str | None = None  # the metric
     label: Sequence[str] = ()  # columns of a CSV space
     ignore: Sequence[str] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)  # full keys of study.yaml
@@ -100,7 +102,7 @@ def _launch(request: Request, progress: Progress, stops: Stops, early: Early | N
     definition = settle(
         paths,
         space=space,
-        asked=dict(request.asked) | as_asked(parts),
+        asked=dict(request.asked) | as_asked(parts) | asked_objective(request.objective),
         fixed=request.fixed,
         legal=legal_names(),
         label=request.label,

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, TextIO
 
-from harness.config import TrialConfig
+from harness.config import ObjectiveConfig, TrialConfig
 from harness.records import ParameterValue, TrialRecord
 
+DEFAULT_METRIC = ObjectiveConfig().metric
 SPEAKING = ("model.arch", "model.encoder_name", "optim.name")  # values that need no key
 
 
@@ -20,6 +21,10 @@ class Progress(Protocol):
 
     def bar(self, text: str) -> Callable[[int, int | None], None]:
         """Something long begins; call the result with (done, total)."""
+        ...
+
+    def objective(self, metric: str) -> None:
+        """The metric that the trials to come are ranked by, e.g. `val/miou`."""
         ...
 
     def trials(self, finished: int, wanted: int) -> None:
@@ -49,6 +54,7 @@ class LineProgress:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
         self._finished = self._wanted = 0
+        self._metric = DEFAULT_METRIC
         self._first: tuple[float, int] | None = None
 
     def stage(self, text: str) -> None:
@@ -58,6 +64,9 @@ class LineProgress:
     def bar(self, text: str) -> Callable[[int, int | None], None]:
         self.stage(text)
         return lambda done, total: None
+
+    def objective(self, metric: str) -> None:
+        self._metric = metric
 
     def trials(self, finished: int, wanted: int) -> None:
         self._finished, self._wanted = finished, wanted
@@ -72,28 +81,32 @@ class LineProgress:
 
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None:
         left = time_left(self._first, self._finished, self._wanted)
-        self.stage(f"{trial_line(record, best)}{left}")
+        self.stage(f"{trial_line(record, best, self._metric)}{left}")
 
     def close(self) -> None: ...
 
 
-def trial_line(record: TrialRecord, best: TrialRecord | None) -> str:
-    """One finished trial: value, best so far, what it was, how long it took."""
+def trial_line(record: TrialRecord, best: TrialRecord | None, metric: str) -> str:
+    """One finished trial: value, best so far, other metrics, what it was, how long it took.
+
+    Args:
+        metric: the objective's, of which the value and the best are.
+    """
     head = f"trial {record.number}  "
     if record.state == "failed":
         cause = record.failure.cause if record.failure else "unknown"
         message = record.failure.message if record.failure else ""
         return f"{head}failed: {cause}: {message.splitlines()[0] if message else ''}"
-    shown = [
-        f"{head}{record.state}",
-        *(
-            f"val/{name} {record.best[f'best/{name}']:.4f}"
-            for name in ("dice_loss", "dice", "iou")
-            if f"best/{name}" in record.best
-        ),
-    ]
+    shown = [f"{head}{record.state}"]
+    if record.value is not None:
+        shown.append(f"{metric} {record.value:.4f}")
     if best is not None and best.value is not None:
         shown.append(f"best {best.value:.4f} (#{best.number})")
+    shown += [
+        f"val/{name} {record.best[f'best/{name}']:.4f}"
+        for name in ("dice_loss", "dice", "iou")
+        if f"best/{name}" in record.best and f"val/{name}" != metric
+    ]
     if record.repeats is not None:
         shown.append(f"repeats #{record.repeats}")
     shown.append(configuration(record.params))

@@ -86,6 +86,7 @@ def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> 
     executor = LocalExecutor(paths.worker_log, slots=begun.slots, early=early)
     folders = [paths.root, begun.workspace.root]
     room = Room(folders, LEAST_BYTES, progress, begun.stops)
+    progress.objective(config.objective.metric)
     with _closing(executor.close):
         controller = Controller(
             study,

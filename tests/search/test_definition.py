@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from harness import strict_yaml
+from harness.config import ObjectiveConfig, asked_objective
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError
 from harness.paths import StudyPaths
@@ -140,3 +141,16 @@ def test_study_without_a_space_is_one_configuration(paths: StudyPaths) -> None:
     definition = begun(paths, space=None, fixed={"train.epochs": 2})
     assert definition.space.parameters == ()
     assert definition.trial_config({}).train.epochs == 2
+
+
+def test_an_objective_that_is_asked_for_brings_its_direction(paths: StudyPaths) -> None:
+    """Also over a study.yaml that says the other way, and never over a study that has begun."""
+    paths.root.mkdir(parents=True)
+    text = "objective: {metric: val/dice_loss, direction: minimize}\n"
+    paths.study_yaml.write_text(text, encoding="utf-8")
+    first = begun(paths, asked=asked_objective("val/iou"))
+    assert first.config.objective == ObjectiveConfig(metric="val/iou", direction="maximize")
+    assert settled(paths, asked=asked_objective("val/iou")).config == first.config
+    assert settled(paths).config.objective.metric == "val/iou"
+    with pytest.raises(ConfigError, match=r"objective\.metric: 'val/iou' -> 'val/dice'"):
+        settled(paths, asked=asked_objective("val/dice"))
