@@ -4,7 +4,10 @@ The other causes need somebody outside: `harness.search.failures` sorts workers 
 fell silent.
 """
 
+import errno
 import traceback
+
+import cv2
 
 from harness import files
 from harness.errors import DataError, UserError
@@ -12,6 +15,14 @@ from harness.records import Failure
 from harness.training.errors import DivergedError, is_out_of_memory
 
 _LONGEST = 8000  # characters of a traceback
+# Of torch's allocator, of a file that it maps, of C++ libraries, of OpenCV, of Intel's GPU runtime.
+_HOST_WORDS = (
+    "DefaultCPUAllocator",
+    "Cannot allocate memory",
+    "std::bad_alloc",
+    "Insufficient memory",
+    "ERROR_OUT_OF_HOST_MEMORY",
+)
 SHARED = "/dev/shm"  # noqa: S108  # where Linux keeps shared memory
 
 
@@ -27,13 +38,12 @@ def sort_failure(error: BaseException) -> Failure:
 
 def cause_of(error: BaseException) -> str:
     """The cause in one word; see `harness.records.Failure`."""
-    text = str(error)
     if is_out_of_memory(error):
         return "out_of_memory"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
-        return "host_out_of_memory"
     if isinstance(error, OSError | RuntimeError) and _is_shared_memory(error):
         return "shared_memory"
+    if _is_host_memory(error):
+        return "host_out_of_memory"
     if isinstance(error, DivergedError):
         return "diverged"
     if isinstance(error, DataError):
@@ -43,6 +53,16 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in files.FULL:
         return "disk_full"
     return "crashed"
+
+
+def _is_host_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError | cv2.error) and any(
+        words in str(error) for words in _HOST_WORDS
+    )
 
 
 def _is_shared_memory(error: OSError | RuntimeError) -> bool:

@@ -31,7 +31,7 @@ from harness.search.parts import take_parts
 from harness.search.progress import Progress
 from harness.space.schema import Space
 from harness.training.device import describe, pick_device, pick_precision
-from harness.training.errors import TooLargeError
+from harness.training.errors import is_out_of_memory
 from harness.training.lr_find import Curve, Suggestion, paste_lines, suggest, sweep
 from harness.training.setup import Setup, prepare
 
@@ -102,7 +102,9 @@ def find_rates(request: RatesRequest, progress: Progress) -> Found:
             n_steps=request.steps,
             on_step=lambda n: done(n, request.steps),
         )
-    except (torch.OutOfMemoryError, TooLargeError):
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"train.batch_size: {config.train.batch_size} images do not fit into the memory of "
             f"{describe(device)}; lower it, or data.image_size"

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
-
 from harness.errors import ConfigError, HarnessError
 from harness.parts import Part
 from harness.parts_files import last_words, place_of
+from harness.training.errors import is_out_of_memory
 
 
 def call_part(part: Part, **arguments: Any) -> Any:
@@ -20,8 +19,10 @@ def call_part(part: Part, **arguments: Any) -> Any:
         return part.build(**arguments)
     try:
         return part.build(**arguments)
-    except (torch.OutOfMemoryError, MemoryError, HarnessError):
+    except (MemoryError, HarnessError):
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         place = place_of(error, part.origin)
         raise ConfigError(f"{place}: {part.kind} {part.name!r}: {last_words(error)}") from error

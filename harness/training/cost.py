@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import ConfigError
+from harness.training.errors import is_out_of_memory
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -35,9 +36,9 @@ def forward_gflops(network: nn.Module, height_width: tuple[int, int], channels: 
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             logits = network(image)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(f"{shown}: the network refuses them: {_one_line(error)}") from error
     if tuple(logits.shape[-2:]) != tuple(height_width):
         raise ConfigError(f"{shown}: the network answers with {tuple(logits.shape[-2:])}")

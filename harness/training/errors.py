@@ -1,11 +1,31 @@
 """What can go wrong while a network trains."""
 
+import re
+
 import torch
 
 from harness.errors import HarnessError
 
-# cuBLAS and cuDNN reserve memory of their own, and tell of its lack in their own words.
-_WORDS = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "MPS backend out of memory")
+# Only the caching allocator raises OutOfMemoryError. Contexts, events, pinned memory and the
+# libraries reserve memory of their own, and report its lack in their own words.
+_WORDS = re.compile(
+    r"(CUDA|HIP|XPU|MPS|Metal|Triton Error)\b[^\n]{0,40}\bout of memory"
+    r"|CUDA_ERROR_OUT_OF_MEMORY|(cuda|hip)Error(Memory|Out)(Allocation|OfMemory)"
+    r"|failed to allocate pinned"
+    # cuDNN 9 has two texts for what was CUDNN_STATUS_ALLOC_FAILED. A handle of cuDNN or cuBLAS that
+    # cannot be created is the usual sign of a full GPU.
+    r"|CUDNN_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+    r"|CUDNN_STATUS_INTERNAL_ERROR_(DEVICE|HOST)_ALLOCATION_FAILED"
+    # With cudnn.benchmark torch drops every plan that does not fit, and then has none.
+    r"|unable to find an engine to execute this computation"
+    r"|Unable to find a valid cuDNN algorithm"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED[^\n]{0,40}cublas\w*Create"
+    r"|(CUBLAS|HIPBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
+    r"|rocblas_status_memory_error|miopenStatusAllocFailed"
+    r"|Failed to allocate \w* ?MTLBuffer|kIOGPUCommandBufferCallbackErrorOutOfMemory"
+    r"|(UR_RESULT|ZE_RESULT|PI)_ERROR_OUT_OF_(DEVICE_MEMORY|RESOURCES)",
+    re.IGNORECASE,
+)
 
 
 class HaltedError(HarnessError):
@@ -25,7 +45,9 @@ class StaleAttemptError(HarnessError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of a GPU, not of the host, has run out."""
+    """Whether the memory of a GPU, not of the host, has run out; also as the cause of `error`."""
     if isinstance(error, torch.OutOfMemoryError | TooLargeError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
+    if isinstance(error, RuntimeError) and _WORDS.search(str(error)):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)

@@ -1,7 +1,8 @@
 """The gradient of one batch, in as many parts as the device's memory asks for."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from harness.errors import ConfigError
 from harness.training.errors import TooLargeError
 from harness.training.losses import Loss, LossValue
 from harness.training.memory import Memory
+from harness.training.snapshot import Snapshot
 
 
 class Gradients:
@@ -20,7 +22,11 @@ class Gradients:
     gradient by logits follow; then part by part for the gradients of the weights, which add up. So
     every loss, also of regions (dice, jaccard) or with weights and void pixels, is that of the
     whole batch, dropout draws the same numbers both times, and clipping, schedule and moving
-    average see one step. What differs: BatchNorm normalises each part by itself.
+    average see one step. What differs: BatchNorm normalises each part by itself. No part has a
+    single image where memory holds two: see `split_evenly`.
+
+    An attempt that runs out of memory leaves nothing behind: gradients, buffers and random numbers
+    are as if it had not been made.
 
     Args:
         forward: the network, perhaps compiled.
@@ -47,17 +53,24 @@ class Gradients:
             ConfigError: the network cannot train on so small a batch.
             TooLargeError: the device's memory does not hold the smallest part of it.
         """
-        return self._memory.fit(lambda at_once: self._once(inputs, target, at_once))
+        before = Snapshot(self._network, inputs.device)
 
-    def _once(self, inputs: Tensor, target: Tensor, at_once: int) -> LossValue:
+        def undo() -> None:
+            self._network.zero_grad(set_to_none=True)
+            before.restore()
+
+        return self._memory.fit(
+            lambda at_once: self._once(inputs, target, at_once, before), undo=undo
+        )
+
+    def _once(self, inputs: Tensor, target: Tensor, at_once: int, before: Snapshot) -> LossValue:
         self._network.zero_grad(set_to_none=True)
         if len(inputs) <= at_once:
             value = self._loss(self._logits(inputs), target)
             self._scaler.scale(value.total).backward()  # type: ignore[no-untyped-call]
             return value
-        parts = inputs.tensor_split(-(-len(inputs) // at_once))
         try:
-            return self._in_parts(parts, target)
+            return self._in_parts(inputs, target, at_once, before)
         except ConfigError as error:  # a part is too small for BatchNorm, the batch is not
             raise TooLargeError(
                 f"out of memory with more than {at_once} of {len(inputs)} images at once, and with "
@@ -65,13 +78,24 @@ class Gradients:
                 "data.image_size or network"
             ) from error
 
-    def _in_parts(self, parts: tuple[Tensor, ...], target: Tensor) -> LossValue:
-        with torch.no_grad(), _replayed(self._network, parts[0].device):
-            whole = torch.cat([self._logits(part) for part in parts])
+    def _in_parts(
+        self, inputs: Tensor, target: Tensor, at_once: int, before: Snapshot
+    ) -> LossValue:
+        parts = split_evenly(len(inputs), at_once)
+
+        def logits_of(part: Part) -> Tensor:
+            return self._logits(inputs[part.first : part.end])[part.counted - part.first :]
+
+        try:
+            with torch.no_grad():
+                whole = torch.cat([logits_of(part) for part in parts])
+        finally:
+            before.restore()
         value = self._loss(whole.requires_grad_(), target)
         (by_logits,) = torch.autograd.grad(self._scaler.scale(value.total), whole)
-        for part, gradient in zip(parts, by_logits.tensor_split(len(parts)), strict=True):
-            self._logits(part).backward(gradient)  # type: ignore[no-untyped-call]
+        for part in parts:
+            gradient = by_logits[part.counted : part.end]
+            logits_of(part).backward(gradient)  # type: ignore[no-untyped-call]
         return LossValue(value.total.detach(), value.parts)
 
     def _logits(self, inputs: Tensor) -> Tensor:
@@ -89,12 +113,27 @@ class Gradients:
             ) from error
 
 
-@contextmanager
-def _replayed(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Whatever is done to running statistics and to torch's random numbers is undone."""
-    before = [buffer.clone() for buffer in network.buffers()]
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        yield
-    for buffer, old in zip(network.buffers(), before, strict=True):
-        buffer.copy_(old)
+class Part(NamedTuple):
+    """Images of a batch that go through together, `[first:end]`, and those that count of them.
+
+    Attributes:
+        counted: the first that counts; `[counted:end]` do.
+    """
+
+    first: int
+    counted: int
+    end: int
+
+
+def split_evenly(n: int, at_once: int) -> list[Part]:
+    """Parts of at most `at_once` images that count each of `n` images once, as equal as possible.
+
+    An image that would be alone, though two fit, goes through with the one before it, whose answer
+    is not counted again: over a single image BatchNorm has no statistics where features are 1 x 1.
+    """
+    size, n_larger = divmod(n, -(-n // at_once))
+    ends = [0]
+    while ends[-1] < n:
+        ends.append(ends[-1] + size + (len(ends) <= n_larger))
+    lonely = at_once > 1 == size  # then only the last part is so small
+    return [Part(first - (lonely and end == n), first, end) for first, end in pairwise(ends)]

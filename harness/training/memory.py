@@ -11,6 +11,35 @@ from harness.training.errors import TooLargeError, is_out_of_memory
 T = TypeVar("T")
 
 
+def release_memory() -> None:
+    """Give back all memory that is not in use, of a trial before or of a failed attempt.
+
+    First what only reference cycles keep alive (networks of the user and of libraries may hold
+    some), then the blocks that torch keeps for later.
+    """
+    gc.collect()
+    if torch.cuda.is_available():  # does nothing, and makes no context, where none is there yet
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def retried(action: Callable[[], T]) -> T:
+    """Do something once more, after `release_memory`, if the device's memory ran out.
+
+    Args:
+        action: may be repeated: what it did before it failed has no effect.
+    """
+    try:
+        return action()
+    except Exception as error:
+        if not is_out_of_memory(error) or isinstance(error, TooLargeError):
+            raise
+    # Only here, where the error and the tensors in its frames are gone.
+    release_memory()
+    return action()
+
+
 class Memory:
     """The number of images that go through the network together.
 
@@ -32,26 +61,35 @@ class Memory:
         self.at_once = min(batch_size, at_once or batch_size)
         self._on_less = on_less
 
-    def fit(self, attempt: Callable[[int], T]) -> T:
+    def fit(self, attempt: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
         """What `attempt` gives, called with fewer images at once until they fit into memory.
+
+        The first time that memory runs out the same number is tried once more, after
+        `release_memory`: fewer images change what BatchNorm computes, leftovers must not.
+
+        Args:
+            undo: called after each attempt that ran out of memory: takes back what it changed.
 
         Raises:
             TooLargeError: a single image does not fit.
         """
+        released = False
         while True:
             try:
                 return attempt(self.at_once)
             except Exception as error:
                 if not is_out_of_memory(error) or isinstance(error, TooLargeError):
                     raise
-                if self.at_once == 1:
-                    raise TooLargeError(f"not even one image fits into memory: {error}") from None
+                problem = str(error)
             # Only here, where the error and the tensors in its frames are gone.
-            self._halve()
+            undo()
+            release_memory()
+            if released:
+                self._halve(problem)
+            released = True
 
-    def _halve(self) -> None:
+    def _halve(self, problem: str) -> None:
+        if self.at_once == 1:
+            raise TooLargeError(f"not even one image fits into memory: {problem}")
         self.at_once = (self.at_once + 1) // 2
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         self._on_less(self.at_once)

@@ -5,6 +5,7 @@ cannot overfit, and shrinking them only fights the norm (He et al. 2019, "Bag of
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,9 +14,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from harness.config import OptimConfig
 from harness.models.build import split_parameters
+from harness.training.errors import TooLargeError, is_out_of_memory
 from harness.training.schedule import Rates
 
 ADAM_BETAS = (0.9, 0.999)
+_IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")
 ONECYCLE_BETA1 = 0.95  # torch's OneCycleLR: the momentum away from the peak
 
 
@@ -50,6 +53,42 @@ def _groups(network: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
         groups.append({"params": decayed, "weight_decay": config.weight_decay, **same})
         groups.append({"params": plain, "weight_decay": 0.0, **same})
     return [group for group in groups if group["params"]]
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load what its `state_dict` gave, perhaps on another kind of device.
+
+    A group also holds which implementation computes its steps; that one stays the optimizer's own.
+    """
+    ours = [
+        {key: group[key] for key in _IMPLEMENTATION if key in group}
+        for group in optimizer.param_groups
+    ]
+    groups = [old | own for old, own in zip(state["param_groups"], ours, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": groups})
+
+
+def take_step(optimizer: Optimizer, step: Callable[[], object]) -> None:
+    """Take a step, of which the first allocates momentum: as much as the weights, or twice that.
+
+    It cannot be repeated, as weights of one group may be changed when another one has no room; and
+    a smaller part of the batch would need as much.
+
+    Args:
+        step: steps the optimizer, perhaps through a gradient scaler.
+
+    Raises:
+        TooLargeError: there is no room for the optimizer's state.
+    """
+    try:
+        step()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TooLargeError(
+            f"weights and gradients fit into memory, but not what {type(optimizer).__name__} keeps "
+            f"for each weight; use a smaller network, or optim.name: sgd ({error})"
+        ) from error
 
 
 def set_rates(optimizer: Optimizer, schedule: Rates, step: int) -> None:

@@ -25,6 +25,7 @@ from harness.training.device import Precision
 from harness.training.logits import check_logits
 from harness.training.memory import Memory
 from harness.training.normalise import Normalise, build_normalise
+from harness.training.snapshot import Snapshot
 from harness.training.trainer import Trainer, epoch_seed
 from harness.training.validate import Validation, validate
 
@@ -66,6 +67,7 @@ class Setup:
         halt: Callable[[], bool] = lambda: False,
     ) -> Validation:
         """Score the weights as they stand; probabilities of the images `keep` are kept."""
+        before = Snapshot(self.trainer.judged, self.device)
         return self.memory.fit(
             lambda at_once: validate(
                 self.trainer.judged,
@@ -78,7 +80,8 @@ class Setup:
                 keep=keep,
                 metrics=metrics,
                 halt=halt,
-            )
+            ),
+            undo=before.restore,
         )
 
     def validate_epoch(self, epoch: int, halt: Callable[[], bool]) -> Validation:

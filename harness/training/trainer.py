@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,19 @@ from harness.training.errors import DivergedError, HaltedError
 from harness.training.gradients import Gradients
 from harness.training.later import Glance
 from harness.training.losses import Loss, build_loss
-from harness.training.memory import Memory
+from harness.training.memory import Memory, retried
 from harness.training.normalise import Images, Normalise, to_device
-from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
+from harness.training.optim import (
+    MovingAverage,
+    build_optimizer,
+    load_optimizer,
+    rates_now,
+    set_rates,
+    take_step,
+    train_mode,
+)
 from harness.training.schedule import Rates, build_schedule
+from harness.training.snapshot import random_states, set_random_states
 
 _CHECK_EVERY = 16  # steps between looks at the loss
 
@@ -102,7 +112,7 @@ class Trainer:
             if k % _CHECK_EVERY == 0:
                 if glance is not None and not math.isfinite(glance.read()):
                     break
-                glance, seen = Glance(values["loss"]), values
+                glance, seen = retried(partial(Glance, values["loss"])), values
             if halt():
                 self.part = self._part(n, k + 1, totals)
                 raise HaltedError(f"stopped after step {k + 1} of epoch {n}")
@@ -143,12 +153,13 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` gave, perhaps on another device or in another precision."""
         self.network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.network.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        load_optimizer(self._optimizer, state["optimizer"])
+        if state["scaler"]:  # else it was trained in another precision, without a scale
+            self._scaler.load_state_dict(state["scaler"])
         self.part = state.get("part")
         if self.part is not None:
             totals = {name: value.to(self._device) for name, value in self.part["totals"].items()}
@@ -172,12 +183,14 @@ class Trainer:
     def _step(self, step: int, images: Images, masks: NDArray[np.uint8]) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
         set_rates(self._optimizer, self._schedule, step)
-        inputs, target = self._normalise(images, self._device), to_device(masks, self._device)
+        inputs = retried(lambda: self._normalise(images, self._device))
+        target = retried(lambda: to_device(masks, self._device))
         value = self._gradients(inputs, target)
-        if self._config.optim.grad_clip is not None:
-            self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optim.grad_clip)
-        self._scaler.step(self._optimizer)
+        limit = self._config.optim.grad_clip
+        if limit is not None:
+            retried(lambda: self._scaler.unscale_(self._optimizer))
+            retried(lambda: nn.utils.clip_grad_norm_(self.network.parameters(), limit))
+        take_step(self._optimizer, lambda: self._scaler.step(self._optimizer))
         self._scaler.update()
         if self._average is not None:
             self._average.update(step)
@@ -191,25 +204,6 @@ class Trainer:
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of torch's random numbers (dropout, stochastic depth) in one epoch; 0: weights."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def random_states(device: torch.device) -> list[Tensor]:
-    """What torch draws from next: on the CPU, and on the device if it has numbers of its own."""
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    elif device.type == "mps":
-        states.append(torch.mps.get_rng_state())
-    return states
-
-
-def set_random_states(states: list[Tensor], device: torch.device) -> None:
-    """Go on with what `random_states` gave; on another kind of device only the CPU's."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)
-    elif device.type == "mps" and len(states) > 1:
-        torch.mps.set_rng_state(states[1])
 
 
 def _on_host(values: dict[str, Tensor]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 import errno
 
+import cv2
 import pytest
 import torch
 
@@ -12,7 +13,43 @@ CASES = [
     (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
     (TooLargeError("not even one image"), "out_of_memory"),
     (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"), "out_of_memory"),
+    *(
+        (RuntimeError(text), "out_of_memory")
+        for text in (
+            # contexts, events, pinned memory: the driver, outside of the caching allocator
+            "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+            "CUDA driver error: out of memory",
+            "CUDA ran out of memory outside PyTorch's allocator",
+            "HIP error: out of memory",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",  # cuDNN 8
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # cuDNN 9
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+            "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+            "FIND was unable to find an engine to execute this computation",  # with benchmark
+            "Unable to find a valid cuDNN algorithm to run convolution",
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasLtCreate(&handle)`",
+            "cuFFT error: CUFFT_ALLOC_FAILED",
+            "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED",
+            "Triton Error [CUDA]: out of memory",
+            "MPS backend out of memory (MPS allocated: 9.00 GB)",
+            "Failed to allocate private MTLBuffer for size 4294967296",
+            "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+            "XPU out of memory. Tried to allocate 2.00 GiB",
+            "level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+        )
+    ),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling x"), "crashed"),
+    (RuntimeError("CUDA error: an illegal memory access was encountered"), "crashed"),
+    (RuntimeError("the index is out of memory order"), "crashed"),
     (MemoryError(), "host_out_of_memory"),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), "host_out_of_memory"),
+    (
+        RuntimeError("unable to mmap 9 bytes from file <w>: Cannot allocate memory (12)"),
+        "host_out_of_memory",
+    ),
+    (cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes"), "host_out_of_memory"),
+    (RuntimeError("UR_RESULT_ERROR_OUT_OF_HOST_MEMORY"), "host_out_of_memory"),
     (RuntimeError("[enforce fail at] DefaultCPUAllocator: can't allocate"), "host_out_of_memory"),
     (RuntimeError("unable to open shared memory object </torch_1_2>"), "shared_memory"),
     (RuntimeError("DataLoader worker is killed by signal: Bus error."), "shared_memory"),
@@ -30,6 +67,13 @@ CASES = [
 @pytest.mark.parametrize(("error", "cause"), CASES, ids=lambda case: str(case)[:40])
 def test_failure_is_sorted(error: Exception, cause: str) -> None:
     assert sort_failure(error).cause == cause
+
+
+def test_cause_of_an_error_counts() -> None:
+    """As where a compiler, or a part of the user's, raises an error of its own."""
+    error = ValueError("compiling failed")
+    error.__cause__ = torch.OutOfMemoryError("CUDA out of memory")
+    assert sort_failure(error).cause == "out_of_memory"
 
 
 def test_failure_says_what_was_raised_and_where() -> None:

@@ -61,3 +61,17 @@ def test_peak_memory_sees_what_was_held_since_the_reset_only() -> None:
 def test_a_peak_that_is_not_ours_is_not_told(told: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "peak_memory_mb", lambda device: told)
     assert not reset_peak_memory(CPU)
+
+
+@pytest.mark.parametrize("text", ["CUDA error: out of memory", "cuDNN: CUDNN_STATUS_ALLOC_FAILED"])
+def test_lack_of_memory_is_not_taken_for_a_refusal_of_the_size(text: str) -> None:
+    class Full(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError, match=text.split(":")[0]):
+        forward_gflops(Full(), (32, 32))

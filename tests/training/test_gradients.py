@@ -10,7 +10,7 @@ from harness.config import TrialConfig
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import ConfigError
 from harness.training.errors import TooLargeError
-from harness.training.gradients import Gradients
+from harness.training.gradients import Gradients, split_evenly
 from harness.training.losses import Loss, build_loss
 from harness.training.memory import Memory
 
@@ -119,3 +119,112 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
         gradients(network(), Memory(4), broken)(*batch(4))
+
+
+def with_memory(most: int) -> nn.Sequential:
+    """BatchNorm, dropout and spectral norm, then a layer that holds so many images."""
+    torch.manual_seed(9)
+    last = nn.utils.parametrizations.spectral_norm(nn.Conv2d(6, 1, 1))
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Dropout2d(0.5), Full(most), last
+    )
+    return net.train()
+
+
+class Full(nn.Module):
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_attempts_that_run_out_of_memory_leave_nothing_behind(most: int) -> None:
+    """One that finds out how many images fit equals one that was told: buffers, dropout too."""
+    images, masks = batch(8)
+    nets = [with_memory(most) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    seen = []
+    for net, at_once in zip(nets, (most, None), strict=True):
+        torch.manual_seed(3)
+        value = gradients(net, Memory(8, at_once))(images, masks)
+        buffers = [buffer.clone() for buffer in net.buffers()]
+        seen.append([value.total.detach(), gradients_of(net), *buffers, torch.get_rng_state()])
+    assert all(torch.equal(told, found) for told, found in zip(*seen, strict=True))
+
+
+def test_what_is_not_even_possible_with_one_image_leaves_nothing_behind() -> None:
+    net = with_memory(0)
+    torch.manual_seed(3)
+    random, buffers = torch.get_rng_state(), [buffer.clone() for buffer in net.buffers()]
+    with pytest.raises(TooLargeError, match="not even one image fits into memory"):
+        gradients(net, Memory(8))(*batch(8))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(map(torch.equal, net.buffers(), buffers))
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_first_pass_puts_everything_back_whatever_goes_wrong_in_it() -> None:
+    net = with_memory(8)
+
+    def broken(images: Tensor) -> Tensor:
+        net(images)
+        raise RuntimeError("shapes do not match")
+
+    torch.manual_seed(3)
+    random, buffers = torch.get_rng_state(), [buffer.clone() for buffer in net.buffers()]
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        gradients(net, Memory(8, 4), broken)(*batch(8))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(map(torch.equal, net.buffers(), buffers))
+
+
+def test_leftovers_that_a_collection_frees_cost_no_images() -> None:
+    """Out of memory once, and not again: the batch stays whole, its gradient that of the batch."""
+    images, masks = batch(6)
+    whole, net = network(), network()
+    loss()(whole(images), masks).total.backward()
+    failures, told = [torch.OutOfMemoryError("CUDA out of memory")], list[int]()
+
+    def forward(images: Tensor) -> Tensor:
+        if failures:
+            raise failures.pop()
+        answer: Tensor = net(images)
+        return answer
+
+    memory = Memory(6, on_less=told.append)
+    gradients(net, memory, forward)(images, masks)
+    assert memory.at_once == 6 and told == []
+    torch.testing.assert_close(gradients_of(net), gradients_of(whole))
+
+
+@pytest.mark.parametrize("n", range(1, 20))
+@pytest.mark.parametrize("at_once", range(1, 9))
+def test_parts_count_each_image_once_and_none_is_alone_where_two_fit(n: int, at_once: int) -> None:
+    parts = split_evenly(n, at_once)
+    assert [k for part in parts for k in range(part.counted, part.end)] == [*range(n)]
+    sizes = [part.end - part.first for part in parts]
+    assert max(sizes) <= at_once and len(parts) == -(-n // at_once)
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(2, n, at_once)
+
+
+def test_last_odd_image_of_a_batch_trains_a_network_that_needs_two() -> None:
+    """3 images, 2 fit: the third goes with the second, whose answer is not counted again."""
+    net, plain = (
+        network(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(6), nn.Upsample((8, 8))))
+        for _ in range(2)
+    )
+    images, masks = batch(3)
+    logits = torch.cat([plain(images[:2]), plain(images[1:])[1:]])
+    expected = loss()(logits, masks)
+    expected.total.backward()
+    memory = Memory(8, 2)
+    value = gradients(net, memory, too_large(net, 2))(images, masks)
+    assert memory.at_once == 2
+    torch.testing.assert_close(value.total, expected.total.detach())
+    torch.testing.assert_close(gradients_of(net), gradients_of(plain), rtol=1e-4, atol=1e-7)

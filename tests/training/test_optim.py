@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -8,7 +9,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from harness.config import OptimConfig
 from harness.models.build import build_network, split_parameters
-from harness.training.optim import MovingAverage, build_optimizer, rates_now, set_rates, train_mode
+from harness.training.errors import TooLargeError
+from harness.training.optim import (
+    MovingAverage,
+    build_optimizer,
+    load_optimizer,
+    rates_now,
+    set_rates,
+    take_step,
+    train_mode,
+)
 from harness.training.schedule import Schedule, build_schedule
 from tests.training.conftest import settings
 
@@ -230,3 +240,50 @@ def test_moving_average_is_not_trained_itself(network: nn.Module) -> None:
     average = MovingAverage(network, 0.9)
     assert not any(p.requires_grad for p in average.network.parameters())
     assert all(p.requires_grad for p in network.parameters())
+
+
+class TwoParts(nn.Module):
+    """A network of two parts, with gradients from nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = nn.Linear(3, 2), nn.Linear(2, 1)
+
+    def backward(self) -> None:
+        random = torch.Generator().manual_seed(3)
+        for p in self.parameters():
+            p.grad = torch.randn(p.shape, generator=random)
+
+
+def test_no_room_for_what_the_optimiser_keeps_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    net = TwoParts()
+    optimizer = build_optimizer(net, OptimConfig())
+    net.backward()
+    monkeypatch.setattr(torch, "zeros_like", full)
+    with pytest.raises(TooLargeError, match=r"not what AdamW keeps for each weight.*\(CUDA out of"):
+        take_step(optimizer, optimizer.step)
+
+
+def test_state_of_another_device_is_loaded_into_the_implementation_of_this_one() -> None:
+    """Metal has no fused steps, and a checkpoint says which were used."""
+    plain, net = TwoParts(), TwoParts()
+    net.load_state_dict(plain.state_dict())
+    optimizers = [build_optimizer(n, OptimConfig()) for n in (plain, net)]
+    plain.backward()
+    optimizers[0].step()
+    state = copy.deepcopy(optimizers[0].state_dict())
+    net.load_state_dict(plain.state_dict())
+    for group in state["param_groups"]:
+        assert group["fused"] is True
+        group["fused"] = False
+    load_optimizer(optimizers[1], state)
+    assert all(group["fused"] is True for group in optimizers[1].param_groups)
+    for n, optimizer in zip((plain, net), optimizers, strict=True):
+        n.backward()
+        optimizer.step()
+    assert all(map(torch.equal, plain.parameters(), net.parameters()))

@@ -178,6 +178,23 @@ def test_state_carries_a_training_over(pictures: Pictures) -> None:
     assert torch.equal(weights(second.judged), weights(first.judged))
 
 
+@pytest.mark.parametrize("before", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("after", ["fp32", "bf16", "fp16"])
+def test_state_is_continued_in_another_precision(
+    pictures: Pictures, before: Precision, after: Precision
+) -> None:
+    """As `auto` is another one on another machine; only fp16 has a scale, else a new one."""
+    first = trainer(pictures, precision=before)
+    first.epoch(1)
+    second = trainer(pictures, precision=after)
+    second.load(copied(first.state()))
+    assert torch.equal(weights(second.network), weights(first.network))
+    scale = second.state()["scaler"].get("scale")
+    kept = first.state()["scaler"].get("scale") if before == after else 65536.0
+    assert scale == (kept if after == "fp16" else None)
+    assert second.epoch(2)["train/loss"] == pytest.approx(first.epoch(2)["train/loss"], abs=0.05)
+
+
 def test_epochs_have_different_seeds() -> None:
     assert len({epoch_seed(seed, epoch) for seed in range(20) for epoch in range(20)}) == 400
     assert all(0 <= epoch_seed(seed, 1) < 2**63 for seed in range(50))
