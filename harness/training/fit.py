@@ -18,7 +18,7 @@ from harness.training import artifacts
 from harness.training.clerk import Clerk, Decision
 from harness.training.cost import peak_memory_mb, reset_peak_memory
 from harness.training.device import Precision
-from harness.training.errors import DivergedError
+from harness.training.errors import DivergedError, StaleAttemptError
 from harness.training.fence import Fence
 from harness.training.memory import Memory
 from harness.training.metrics import write_scores
@@ -121,8 +121,6 @@ def fit(
         Session(setup, config, objective, paths, resumed, fence, clerk) as session,
     ):
         outcome = _reported(session, on_epoch) or _train(session, clerk, halt)
-        if outcome == "stopped":
-            session.save()
     fence.check()
     if outcome != "stopped":
         _write_best(session, setup, paths, with_model=outcome == "complete")
@@ -138,12 +136,24 @@ def _reported(session: Session, on_epoch: Callable[[Line], Decision]) -> Outcome
 
 
 def _train(session: Session, clerk: Clerk, halt: Callable[[], bool]) -> Outcome:
-    """Train the epochs that are left."""
-    while not session.is_over and session.next_epoch(lambda: halt() or clerk.has_ended_it()):
-        pass
-    if (decision := clerk.answer()) != "continue":
-        return _OUTCOMES[decision]
-    return "complete" if session.is_over else "stopped"
+    """Train the epochs that are left; save what is to be continued.
+
+    The next epoch is begun before the answer to the last one is there. What goes wrong in it counts
+    only where the answer is to go on, so that pruned or failed is no question of time.
+    """
+    try:
+        while not session.is_over and session.next_epoch(lambda: halt() or clerk.has_ended_it()):
+            pass
+    except StaleAttemptError:  # nobody answers it any more
+        raise
+    except Exception:
+        if (decision := clerk.answer()) == "continue":
+            raise
+        return _OUTCOMES[decision]  # nothing is saved: the state is that of a broken epoch
+    outcome = _OUTCOMES.get(clerk.answer(), "complete" if session.is_over else "stopped")
+    if outcome == "stopped":
+        session.save()
+    return outcome
 
 
 def _write_best(session: Session, setup: Setup, paths: TrialPaths, *, with_model: bool) -> None:

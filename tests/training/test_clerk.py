@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from harness.paths import TrialPaths
 from harness.records import read_epochs
 from harness.training.checkpoint import checkpoint_epoch
 from harness.training.clerk import Clerk, Decision
+from harness.training.errors import DivergedError
 from harness.training.resume import Line
 from harness.training.trainer import Trainer
 from tests.training.conftest import Pictures
@@ -50,6 +52,54 @@ def test_what_could_not_be_written_is_not_asked_about() -> None:
         with pytest.raises(OSError, match="No space left"):
             clerk.has_ended_it()
     assert asked == []
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [("prune", "pruned"), ("stop", "stopped")])
+@pytest.mark.parametrize("waits", [True, False])
+def test_answer_counts_before_what_goes_wrong_in_the_next_epoch(
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Decision,
+    outcome: str,
+    waits: bool,
+) -> None:
+    """Whether the answer to epoch 1 comes before or after epoch 2 has failed."""
+    failed = threading.Event()
+    epoch_of = Trainer.epoch
+
+    def epoch(self: Trainer, n: int, halt: Any) -> dict[str, float]:
+        if n == 1:
+            return epoch_of(self, n, halt)
+        failed.set()
+        raise DivergedError("the training loss is nan")
+
+    def asked(line: Line) -> Decision:
+        assert not waits or failed.wait(WAIT_S)
+        return answer
+
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    result = run(pictures, tmp_path, asked)
+    assert (result.outcome, result.best_epoch) == (outcome, 1)
+    assert [line["epoch"] for line in read_epochs(TrialPaths(tmp_path))] == [1]
+    assert TrialPaths(tmp_path).scores_csv.exists() is (outcome == "pruned")
+    if waits:
+        assert checkpoint_epoch(TrialPaths(tmp_path)) == 0, "a broken epoch is not saved"
+
+
+def test_failure_after_the_answer_to_go_on_is_one(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch_of = Trainer.epoch
+
+    def epoch(self: Trainer, n: int, halt: Any) -> dict[str, float]:
+        if n == 1:
+            return epoch_of(self, n, halt)
+        raise DivergedError("the training loss is nan")
+
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    with pytest.raises(DivergedError, match="the training loss is nan"):
+        run(pictures, tmp_path)
 
 
 def test_training_goes_on_until_the_answer_is_there(
