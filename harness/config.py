@@ -173,6 +173,13 @@ class LimitsConfig(Settings):
     hang_floor_s: float = Field(
         600, gt=0, description="seconds of silence that never count as a hang"
     )
+    stop_s: float = Field(
+        30,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that workers get to finish a step and save when the study is stopped; "
+        "more, up to ten times as many, while a checkpoint is being written",
+    )
 
 
 class StudyConfig(Settings):

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and logs that may lose only their last line."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -30,6 +31,11 @@ def replacing(path: Path) -> Iterator[Path]:
         _fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process is writing `path` under a temporary name, or was killed while it did."""
+    return any(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
 def write_text(path: Path, text: str) -> None:

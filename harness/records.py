@@ -40,6 +40,8 @@ class TrialRecord(BaseModel):
     epochs: int  # planned
     seed: int
     attempt: int = 1
+    judged: int = 0  # epochs that the pruner had judged when this attempt began
+    pruned_after: int | None = None  # the epoch at which the pruner stopped it
     micro_batch: int | None = None  # images at once, where memory ran out with a whole batch
     value: float | None = None  # objective metric of the best epoch; None until there is one
     best_epoch: int | None = None  # from 1

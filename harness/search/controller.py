@@ -6,12 +6,11 @@ trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror co
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
 from harness.execution.protocol import (
     Decision,
@@ -24,22 +23,23 @@ from harness.execution.protocol import (
     Started,
     Vanished,
 )
+from harness.paths import TrialPaths
 from harness.records import Failure
 from harness.search.definition import Definition
 from harness.search.disk import LEAST_BYTES, Room
+from harness.search.drawing import Draws
 from harness.search.failures import Streak
+from harness.search.inbox import Inbox
+from harness.search.judging import Judge
 from harness.search.ledger import Ledger
 from harness.search.progress import Notes, Progress
-from harness.search.pruners import build_pruner, most_epochs
 from harness.search.retention import Keeper
 from harness.search.sampler import SpaceSampler
 from harness.search.stamp import Stamp
 from harness.search.stopping import Stop, Stops, is_put_by
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.search.watch import HangWatch
-
-TICK_S = 0.5  # a signal that arrives while no event does is noticed after so long
-WIND_UP_S = 8.0  # for workers to finish a step and save; then they are cut off
+from harness.search.winding_up import WindingUp
 
 
 class Controller:
@@ -88,12 +88,14 @@ class Controller:
         self._running: dict[int, Running] = {}
         self._watch = HangWatch(definition.config.limits.hang_floor_s, clock)
         self._streak = Streak()
-        self._wanted, self._half_drawn = 0, False
+        self._wanted = 0
         self._stops = stops or Stops()
+        self._winding_up = WindingUp(self._stops, definition.config.limits.stop_s, clock)
+        self._inbox = Inbox(executor, self._running, self._watch)
+        self._judge = Judge(study, definition)
         room = room or Room([place.paths.root], LEAST_BYTES, progress, self._stops)
         self._ledger = Ledger(study, storage, place.paths, room, self._watch.all_heard)
-        self._stop: Stop | None = None
-        self._cut_off = 0.0  # when a study that winds up waits no longer
+        self._draws = Draws(study, self._desk, self._ledger, self._judge)
 
     def run(self, trials: int) -> Stop | None:
         """Run until `trials` trials are finished in all, counting those of earlier runs.
@@ -105,34 +107,35 @@ class Controller:
         self._wanted = trials if grid is None else min(trials, grid)
         self._progress.trials(self.finished(), self._wanted)
         self._desk.enqueue()
-        waiting = self._left_running()
+        waiting = self._draws.left_running()
         while True:
             self._look_for_stops(waiting)
-            if not self._winds_up:
+            if not self._winding_up.begun:
                 self._fill(waiting)
-            if not self._running or (self._winds_up and time.monotonic() > self._cut_off):
-                return self._stop
-            if (event := self._executor.next_event(TICK_S)) is not None:
+            if not self._running or self._winding_up.is_over(self._folders()):
+                return self._ended()
+            if (event := self._inbox.next()) is not None:
                 self._on_event(event)
-            elif not self._winds_up:
+            if not self._winding_up.begun:
                 self._end_silent()
 
-    @property
-    def _winds_up(self) -> bool:
-        return self._stop is not None and self._stop.winds_up
+    def _ended(self) -> Stop | None:
+        stop = self._winding_up.stop
+        if stop is None:  # all that were wanted are finished
+            self._keeper.forget_failed()
+        return stop
+
+    def _folders(self) -> Iterator[TrialPaths]:
+        return (self._place.paths.trial(number) for number in self._running)
 
     def _look_for_stops(self, waiting: list[int]) -> None:
         """Notice a reason to stop, once, and ask running trials to wind up if it says so."""
-        if self._winds_up or not (self._running or waiting or self._wants_more()):
+        if not (self._running or waiting or self._wants_more()):
             return
-        stop = self._stops.look()
-        if stop is None or (self._stop is not None and not stop.winds_up):
-            return
-        self._stop = stop
-        self._progress.stage(stop.line)
-        if stop.winds_up:
-            self._cut_off = time.monotonic() + WIND_UP_S
-            self._executor.wind_up()
+        if (stop := self._winding_up.look()) is not None:
+            self._progress.stage(stop.line)
+            if stop.winds_up:
+                self._executor.wind_up()
 
     def _wants_more(self) -> bool:
         return self.finished() + len(self._running) < self._wanted
@@ -141,39 +144,16 @@ class Controller:
         """Give every free slot a trial: those left running first, then new ones."""
         while len(self._running) < self._executor.slots:
             if waiting:
-                self._adopt(waiting.pop(0))
-            elif self._stop is None and self._wants_more():
-                self._begin()
+                if (running := self._draws.adopt(waiting.pop(0))) is not None:
+                    self._hand_out(running, continued=True)
+            elif self._winding_up.stop is None and self._wants_more():
+                self._hand_out(self._draws.new(self._running))
             else:
                 break
 
     def finished(self) -> int:
         """Trials that are complete, pruned or failed; imported ones do not count."""
         return self._ledger.n_finished
-
-    def _begin(self) -> None:
-        self._set_pruner(most_epochs(self._definition.space))
-        self._hand_out(self._ledger.patiently(self._draw))
-
-    def _draw(self) -> Running:
-        """A new trial, or the one whose drawing a full disk has interrupted."""
-        half = self._left_running() if self._half_drawn else []
-        self._half_drawn = True
-        running = self._desk.adopt(half[0]) if half else self._desk.draw()
-        self._half_drawn = False
-        return running
-
-    def _left_running(self) -> list[int]:
-        rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [row.number for row in rows if row.number not in self._running]
-
-    def _adopt(self, number: int) -> None:
-        self._set_pruner(most_epochs(self._definition.space))
-        running = self._ledger.patiently(lambda: self._desk.adopt(number))
-        if running.record.state != "running":  # it had ended, and Optuna was not told in time
-            self._ledger.tell(running.record)
-        else:
-            self._hand_out(running, continued=True)
 
     def _hand_out(self, running: Running, *, continued: bool = False) -> None:
         self._running[running.record.number] = running
@@ -182,11 +162,11 @@ class Controller:
         self._notes.note(running.record.number)
 
     def _on_event(self, event: Event) -> None:
-        running = self._running.get(event.number)
-        if running is None or event.attempt != running.record.attempt:
-            return  # a word from a worker of an earlier attempt
+        if not self._inbox.is_current(event):
+            return
+        running = self._running[event.number]
         self._watch.heard(event.number)
-        if self._winds_up and is_put_by(event, judged=running.verdict is not None):
+        if self._winding_up.begun and is_put_by(event, judged=running.verdict is not None):
             del self._running[event.number]
             self._notes.note(event.number)
             return
@@ -214,11 +194,14 @@ class Controller:
             message = f"epoch {event.epoch}: the objective metric was {value}"
             running.verdict = Failure(cause="diverged", message=message)
             return self._executor.answer(event.number, "stop")
+        self._ledger.remember(running.trial, event.epoch, value)
+        prune = self._judge.prunes(running, event.epoch)
+        if prune and running.record.pruned_after is None:
+            # Before Optuna holds the epoch: a trial that is killed now ends here when it continues.
+            self._change(running, {"pruned_after": event.epoch})
         self._ledger.report(running.trial, event.epoch, value)
-        last = event.epoch >= running.record.epochs  # nothing is left to be saved by pruning
-        self._set_pruner(running.record.epochs)
-        prune = not last and running.trial.should_prune()
-        on: Decision = "stop" if self._winds_up and not last else "continue"
+        last = event.epoch >= running.record.epochs
+        on: Decision = "stop" if self._winding_up.begun and not last else "continue"
         self._executor.answer(event.number, "prune" if prune else on)
         running.attempts.finished(event.epoch)
         self._watch.epoch(event.number, event.metrics.get("seconds"))
@@ -228,8 +211,10 @@ class Controller:
 
     def _on_end(self, running: Running, event: Ended) -> None:
         if event.outcome == "stopped":
-            failure = running.verdict or Failure(cause="crashed", message="stopped unasked")
-            return self._fail(running, failure)
+            if running.verdict is not None:
+                return self._fail(running, running.verdict)
+            failure = Failure(cause="crashed", message="stopped unasked")
+            return self._again_or_fail(running, running.attempts.failed(failure))
         return self._finish(
             running,
             {
@@ -253,15 +238,19 @@ class Controller:
         """After an attempt that went wrong: the next, in a fresh worker, unless that is enough."""
         if failure is not None:
             return self._fail(running, failure)
-        # Before the worker starts: from now on the record refuses what an earlier one writes.
-        self._change(running, {"attempt": running.record.attempt + 1})
-        return self._start(running)
+        return self._start_again(running)
 
     def _end_silent(self) -> None:
-        for number, seconds in self._watch.silent().items():
+        for number, seconds in self._inbox.silent().items():
             running = self._running[number]
             stacks = self._executor.abandon(number)
             self._again_or_fail(running, running.attempts.silent(seconds, stacks))
+
+    def _start_again(self, running: Running) -> None:
+        # Before the worker starts: from now on the record refuses what an earlier one writes.
+        attempt = running.record.attempt + 1
+        self._change(running, {"attempt": attempt, "judged": running.judged})
+        self._start(running)
 
     def _start(self, running: Running) -> None:
         self._watch.begin(running.record.number)
@@ -271,8 +260,7 @@ class Controller:
         """What could not be written was not reported: the trial goes on from its checkpoint."""
         number = running.record.number
         self._ledger.wait(f"trial {number}: {failure.message.splitlines()[0][:200]}")
-        self._change(running, {"attempt": running.record.attempt + 1})
-        self._start(running)
+        self._start_again(running)
 
     def _fail(self, running: Running, failure: Failure) -> None:
         self._finish(running, {"state": "failed", "failure": failure})
@@ -293,7 +281,3 @@ class Controller:
 
     def _change(self, running: Running, update: dict[str, Any]) -> None:
         running.record = self._ledger.changed(running.record, update)
-
-    def _set_pruner(self, epochs: int) -> None:
-        config = self._definition.config
-        self._study.pruner = build_pruner(config.pruner, epochs, config.budget)

@@ -63,7 +63,14 @@ class Attempts:
         return self._lose(_failure("hung", message, stacks))
 
     def failed(self, failure: Failure) -> Failure | None:
-        """The worker gave up, and said why."""
+        """The worker gave up, and said why.
+
+        An exception that nobody expected may be a moment's trouble of a disk or a driver, so it
+        gets the attempts of a worker that ended by itself. What follows from the configuration and
+        the images is final.
+        """
+        if failure.cause == "crashed":
+            return self._lose(failure)
         if failure.cause not in ONCE_MORE or failure.cause in self.retried:
             return failure
         self.retried.add(failure.cause)

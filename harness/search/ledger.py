@@ -46,14 +46,17 @@ class Ledger:
         return record
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> None:
-        """Report an epoch, from 1, to Optuna.
+        """Report an epoch, from 1, to Optuna, and to `trial` itself.
 
-        Through the storage a repeated epoch overwrites; Trial.report would keep the first. `trial`
-        knows it too then, so that whoever asks it whether to prune reads nothing from a database.
+        Through the storage a repeated epoch overwrites; Trial.report would keep the first.
         """
         self.patiently(
             lambda: self._storage.set_trial_intermediate_value(trial._trial_id, epoch - 1, value)
         )
+        self.remember(trial, epoch, value)
+
+    def remember(self, trial: optuna.Trial, epoch: int, value: float) -> None:
+        """Enter an epoch, from 1, in `trial` alone, so that its pruner reads no database."""
         known = trial._cached_frozen_trial.intermediate_values
         for step in [step for step in known if step >= epoch]:
             del known[step]  # of an attempt that came further: this one is judged where it is

@@ -33,8 +33,10 @@ class Keeper:
 
     def add(self, record: TrialRecord) -> None:
         """Take in a trial that has ended, and thin it or the one it displaces."""
-        for checkpoint in self._paths.trial(record.number).root.glob("checkpoint*"):
-            checkpoint.unlink()
+        if record.state == "failed":  # why it failed may be mended, so its work stays for a while
+            self._paths.trial(record.number).checkpoint_previous.unlink(missing_ok=True)
+            return self._thin(record)
+        _remove_checkpoints(self._paths, record)
         if record.state != "complete" or record.value is None:
             return self._thin(record)
         if record.imported is not None:  # it came without a model, and must displace none
@@ -46,6 +48,10 @@ class Keeper:
         del self._ranked[self._keep :]  # they are asked for no more
         return None
 
+    def forget_failed(self) -> None:
+        """Remove the checkpoints of failed trials, when the study is at its end."""
+        forget_failed(self._paths)
+
     def _order(self, record: TrialRecord) -> tuple[float, int]:
         return self._sign * (record.value or 0.0), record.number
 
@@ -53,3 +59,21 @@ class Keeper:
         trial = self._paths.trial(record.number)
         shutil.rmtree(trial.model, ignore_errors=True)
         shutil.rmtree(trial.probabilities, ignore_errors=True)
+
+
+def forget_failed(paths: StudyPaths) -> int:
+    """Remove the checkpoints of a study's failed trials.
+
+    Returns:
+        The bytes that became free.
+    """
+    failed = [record for record in read_records(paths) if record.state == "failed"]
+    return sum(_remove_checkpoints(paths, record) for record in failed)
+
+
+def _remove_checkpoints(paths: StudyPaths, record: TrialRecord) -> int:
+    n_bytes = 0
+    for checkpoint in paths.trial(record.number).root.glob("checkpoint*"):
+        n_bytes += checkpoint.stat().st_size
+        checkpoint.unlink()
+    return n_bytes

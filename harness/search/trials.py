@@ -1,6 +1,7 @@
 """Trials before they are trained: drawn or adopted, recorded, and made into a task."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -43,6 +44,8 @@ class Running:
     config: TrialConfig
     attempts: Attempts = field(default_factory=Attempts)
     verdict: Failure | None = None  # the controller's own, while the worker winds up
+    judged: int = 0  # the last epoch that the pruner has judged, in any attempt
+    unmarked: Sequence[int] = ()  # steps judged before, which Optuna may have no notes of
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,14 @@ class TrialDesk:
         if not path.exists():
             return self._written(trial, self._new_record(trial))
         record = read_record(path)
+        held = sorted(trial._cached_frozen_trial.intermediate_values)
+        judged = max(record.judged, held[-1] + 1 if held else 0)
         if record.state == "running":
-            record = record.model_copy(update={"attempt": record.attempt + 1})
-        return self._written(trial, record)
+            update = {"attempt": record.attempt + 1, "judged": judged}
+            record = record.model_copy(update=update)
+        running = self._written(trial, record)
+        running.judged, running.unmarked = judged, held
+        return running
 
     def task(self, running: Running) -> TrialTask:
         """All that a worker needs to train this trial."""

@@ -21,7 +21,7 @@ from harness.execution.protocol import (
     TrialTask,
     Vanished,
 )
-from harness.paths import StudyPaths
+from harness.paths import StudyPaths, TrialPaths
 from harness.records import Failure, read_records
 from harness.search.storage import open_storage
 from tests.search.fakes import FakeExecutor, Silence, controller_of, definition_of
@@ -270,6 +270,46 @@ def test_vanished_worker_is_replaced_twice(tmp_path: Path, times: int, state: Tr
     controller_of(tmp_path, definition_of(space(2)), executor).run(1)
     assert trials_of(tmp_path)[0].state is state
     assert [task.attempt for task in executor.started] == [1, 2, 3]
+
+
+class Flaky(FakeExecutor):
+    """An exception in the given epochs of trial 0, once each; trial 1 ends the controller."""
+
+    def __init__(self, epochs: list[int]) -> None:
+        super().__init__(flat)
+        self._left = list(epochs)
+
+    def start(self, task: TrialTask) -> None:
+        if task.number == 1:
+            raise KeyboardInterrupt
+        super().start(task)
+
+    def _report(self, task: TrialTask, epoch: int) -> None:
+        if self._left[:1] != [epoch] or task.number:
+            return super()._report(task, epoch)
+        del self._left[0], self._tasks[task.number]
+        TrialPaths(task.trial_dir).checkpoint.write_bytes(b"state")
+        failure = Failure(cause="crashed", message="OSError: [Errno 5] Input/output error")
+        failed = Failed(number=task.number, attempt=task.attempt, failure=failure)
+        return self._events.append(failed)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "state", "attempt"),
+    [([9], "complete", 2), ([2, 2, 9, 9], "complete", 5), ([9, 9, 9], "failed", 3)],
+)
+def test_unexpected_exception_gets_the_attempts_of_a_lost_worker(
+    tmp_path: Path, epochs: list[int], state: str, attempt: int
+) -> None:
+    definition = definition_of(space(), pruner={"name": "none"})
+    with pytest.raises(KeyboardInterrupt):
+        controller_of(tmp_path, definition, Flaky(epochs)).run(2)
+    paths = StudyPaths(tmp_path / "studies" / "s")
+    record = read_records(paths)[0]
+    assert (record.state, record.attempt) == (state, attempt)
+    assert paths.trial(0).checkpoint.exists() is (state == "failed")
+    controller_of(tmp_path, definition, FakeExecutor(flat)).run(2)
+    assert not paths.trial(0).checkpoint.exists(), "the study is at its end"
 
 
 class Preempted(FakeExecutor):

@@ -77,7 +77,27 @@ def test_third_silence_is_a_hang() -> None:
     assert "last for 612 s" in failure.message and failure.traceback == "in sleep"
 
 
-@pytest.mark.parametrize("cause", ["out_of_memory", "diverged", "bad_data", "crashed"])
+def test_third_unexpected_exception_without_a_new_epoch_is_the_last() -> None:
+    attempts = Attempts()
+    failure = Failure(cause="crashed", message="OSError: [Errno 5] Input/output error")
+    for epoch in (1, 2):
+        assert [attempts.failed(failure) for _ in range(2)] == [None, None]
+        attempts.finished(epoch)
+    assert attempts.failed(failure) is None
+    attempts.finished(2)  # reported again from the log: no progress
+    assert attempts.failed(failure) is None
+    assert attempts.failed(failure) is failure
+
+
+def test_exceptions_and_deaths_of_a_worker_count_together() -> None:
+    attempts = Attempts()
+    failure = Failure(cause="crashed", message="RuntimeError: CUDA error: unknown error")
+    assert attempts.vanished(gone(3)) is None
+    assert attempts.failed(failure) is None
+    assert attempts.silent(600.0, "") is not None
+
+
+@pytest.mark.parametrize("cause", ["out_of_memory", "diverged", "bad_data", "bad_configuration"])
 def test_what_would_happen_again_is_not_tried_again(cause: str) -> None:
     failure = Failure(cause=cause, message="no")
     assert Attempts().failed(failure) is failure

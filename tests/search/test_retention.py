@@ -5,7 +5,7 @@ import pytest
 from harness.config import StudyConfig
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, write_record
-from harness.search.retention import Keeper
+from harness.search.retention import Keeper, forget_failed
 
 VALUES = [0.5, 0.3, 0.4, 0.9, 0.2]
 
@@ -62,6 +62,32 @@ def test_pruned_and_failed_trials_keep_no_model_however_good(paths: StudyPaths) 
     keeper.add(bulky(paths, 2, "failed", None))
     assert models_left(paths) == [0]
     assert keeper.best is not None and keeper.best.number == 0
+
+
+def test_failed_trial_keeps_its_newest_checkpoint_until_the_study_ends(paths: StudyPaths) -> None:
+    keeper = Keeper(paths, StudyConfig())
+    for number, state in enumerate(("complete", "failed", "pruned", "failed")):
+        record = bulky(paths, number, state, 0.5 if state == "complete" else None)
+        paths.trial(number).checkpoint_previous.write_bytes(b"older")
+        keeper.add(record)
+    assert checkpoints_left(paths) == ["0001/checkpoint", "0003/checkpoint"]
+    assert forget_failed(StudyPaths(paths.root / "none")) == 0
+    keeper = Keeper(paths, StudyConfig())  # the next command
+    assert checkpoints_left(paths) == ["0001/checkpoint", "0003/checkpoint"]
+    keeper.forget_failed()
+    assert checkpoints_left(paths) == []
+
+
+def test_checkpoint_of_a_running_trial_is_nobody_s_to_remove(paths: StudyPaths) -> None:
+    write_record(paths.trial(0), bulky(paths, 0, "running", None))
+    bulky(paths, 1, "failed", None)
+    assert forget_failed(paths) == len(b"state")
+    assert checkpoints_left(paths) == ["0000/checkpoint"]
+
+
+def checkpoints_left(paths: StudyPaths) -> list[str]:
+    found = (trial.root.glob("checkpoint*") for trial in paths.all_trials())
+    return [f"{path.parent.name}/{path.name}" for paths in found for path in paths]
 
 
 def test_earlier_run_is_remembered(paths: StudyPaths) -> None:
