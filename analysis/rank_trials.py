@@ -21,7 +21,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=10, help="rows to print")
     options = parser.parse_args(words)
     try:
-        tables = load_study(Workspace(options.workspace).study(options.study))
+        tables = load_study(Workspace.at(options.workspace).study(options.study))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness import files
 from harness.data.sources import find_data, source_folder
 from harness.errors import UserError
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 from harness.report.gallery import GalleryImage, build_gallery
 from harness.report.tables import load_study
 
@@ -28,7 +28,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--data", help="folder of the images; left out: as study.yaml says")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder to write to")
     options = parser.parse_args(words)
-    workspace = Workspace(options.workspace)
+    workspace = Workspace.at(options.workspace)
     try:
         tables = load_study(workspace.study(options.study))
         source = find_data(options.data or tables.config.data.root, workspace)
@@ -37,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     for item in gallery.images:
-        path = options.out / f"{item.row}.png"
+        path = user_path(options.out) / f"{item.row}.png"
         _, data = cv2.imencode(".png", sheet(item)[..., ::-1])
         files.write_bytes(path, data.tobytes())
         scores = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.evaluation.confirmed import Confirmation, load_confirmation
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.style import Objective
 from harness.report.tables import StudyTables, leaderboard, load_study
@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("seed_noise.html"), help="the figure")
     options = parser.parse_args(words)
     try:
-        tables = load_study(Workspace(options.workspace).study(options.study))
+        tables = load_study(Workspace.at(options.workspace).study(options.study))
         confirmation = load_confirmation(tables.paths)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -34,8 +34,9 @@ def main(words: list[str] | None = None) -> int:
         settings = tables.config.objective
         objective = Objective(settings.metric, tables.minimized, settings.is_ours)
         figure = draw_confirmation(rows, confirmation.kind, objective)
-        figure.write_html(options.out, include_plotlyjs=True)
-        print(f"figure: {options.out}")
+        out = user_path(options.out)
+        figure.write_html(out, include_plotlyjs=True)
+        print(f"figure: {out}")
     return 0
 
 

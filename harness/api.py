@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.execution.early import early_worker
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 
 if TYPE_CHECKING:
     from harness.opened import Study, open_study
@@ -100,7 +100,7 @@ def run_study(
     Example:
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
     """
-    place = Workspace(Path(workspace).resolve())
+    place = Workspace.at(workspace)
     settings = {
         "data.root": None if data is None else str(data),
         "sampler.name": sampler,
@@ -119,7 +119,7 @@ def run_study(
             space=str(space) if isinstance(space, Path) else space,
             trials=trials,
             skip_bad=skip_bad,
-            parts=None if parts is None else Path(parts),
+            parts=None if parts is None else user_path(parts),
             objective=objective,
             label=tuple(label),
             ignore=tuple(ignore),
@@ -184,11 +184,11 @@ def check(
     from harness.search.progress import LineProgress  # noqa: PLC0415
 
     request = Request(
-        workspace=Workspace(Path(workspace).resolve()),
+        workspace=Workspace.at(workspace),
         study=study,
         space=str(space) if isinstance(space, Path) else space,
         skip_bad=skip_bad,
-        parts=None if parts is None else Path(parts),
+        parts=None if parts is None else user_path(parts),
         objective=objective,
         label=tuple(label),
         ignore=tuple(ignore),

@@ -129,7 +129,7 @@ class Study:
 
 def open_study(name: str, *, workspace: str | Path = ".") -> Study:
     """Open a study that has begun. Raises UserError with the nearest name if there is none."""
-    place = Workspace(Path(workspace).resolve())
+    place = Workspace.at(workspace)
     paths = place.study(name)
     if not paths.study_yaml.exists():
         known = [path.parent.name for path in place.studies.glob("*/study.yaml")]

@@ -25,11 +25,35 @@ def check_study_name(name: str) -> str:
     return name
 
 
+def user_path(path: str | Path) -> Path:
+    """A path that a user gave, with a leading `~` or `~name` replaced by that home folder.
+
+    No shell replaces it in `--workspace=~/ws`, in Python or in YAML.
+
+    Raises:
+        ConfigError: there is no such user and no such file.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        if Path(path).exists():
+            return Path(path)
+        raise ConfigError(
+            f"{path}: {Path(path).parts[0]} is the home folder of no user of this machine; a file "
+            f"of that name is ./{path}"
+        ) from None
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folder in which studies, databases and data live."""
 
     root: Path
+
+    @classmethod
+    def at(cls, folder: str | Path) -> "Workspace":
+        """The workspace in a folder that a user named; links and `~` are resolved."""
+        return cls(user_path(folder).resolve())
 
     @property
     def optuna_db(self) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import ConfigError
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 from harness.report.rates import COLUMNS, write_rates
 from harness.search.progress import LineProgress, Progress
 
@@ -73,7 +73,7 @@ def find_lr(
     """
     from harness.search.lr_find import RatesRequest, find_rates  # noqa: PLC0415  # brings torch
 
-    place = Workspace(Path(workspace).resolve())
+    place = Workspace.at(workspace)
     paths = place.rates(name or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
     if paths.root.exists():
         raise ConfigError(f"--name {name}: {paths.root} is there already; give another name")
@@ -87,7 +87,7 @@ def find_lr(
         steps=steps,
         seed=seed,
         skip_bad=skip_bad,
-        parts=None if parts is None else Path(parts),
+        parts=None if parts is None else user_path(parts),
         device=device,
     )
     found = find_rates(request, progress or LineProgress())

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError
-from harness.paths import Workspace, check_study_name
+from harness.paths import Workspace, check_study_name, user_path
 
 ROOT = Path("w")
 
@@ -54,3 +54,24 @@ def test_trials_are_listed_by_number_whatever_else_lies_there(tmp_path: Path) ->
         (study.trials / name).mkdir(parents=True)
         (study.trials / name / "trial.json").touch()
     assert [trial.number for trial in study.all_trials()] == [2, 10, 12345]
+
+
+def test_home_folder_is_put_for_the_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert user_path("~/ws") == tmp_path / "home" / "ws"
+    assert user_path(Path("~")) == tmp_path / "home"
+    assert user_path("a/~/b") == Path("a/~/b")
+    assert Workspace.at("~/ws").root == (tmp_path / "home" / "ws").resolve()
+    assert Workspace.at("ws/../ws").root == tmp_path.resolve() / "ws"
+
+
+def test_tilde_of_nobody_is_an_error_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"~nobody-here/x: ~nobody-here is the home folder of no"):
+        user_path("~nobody-here/x")
+    (tmp_path / "~nobody-here").mkdir()
+    (tmp_path / "~nobody-here" / "x").touch()
+    assert user_path("~nobody-here/x") == Path("~nobody-here/x")

@@ -5,11 +5,18 @@
 
 import atexit
 import contextlib
+import errno
+import logging
 import os
+import re
 import shlex
 import signal
 import sys
+import threading
+import warnings
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -17,6 +24,19 @@ import typer
 from harness.errors import HarnessError, StudyInterrupted, UserError
 
 CONTINUE = (["run"], ["confirm"])
+LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # quieter while a command runs
+TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")  # as harness.files and data.whole name them
+# Of an OSError: what the user can mend, and how.
+REMEDIES = {
+    errno.EACCES: "make it accessible, or name another place",
+    errno.EPERM: "make it accessible, or name another place",
+    errno.EROFS: "name a place that can be written, e.g. another --workspace",
+    errno.ENOSPC: "make room there, or name another place",
+    errno.EDQUOT: "make room there, or name another place",
+    errno.ENAMETOOLONG: "give it a shorter name, or name a place with a shorter path",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it, or name another place",
+    errno.EISDIR: "a folder stands where a file is needed; move it, or name another place",
+}
 
 # name: module and function in it (none: the module's own group of commands), and its first line.
 # What a command needs is imported when that command is given: no other has to wait for torch.
@@ -102,8 +122,37 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(arguments, debug=debug))
+    with _process_state_kept():
+        code = _run(arguments, debug=debug)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """Raise Terminated on SIGTERM, and give the caller's process back as it was.
+
+    A test or a notebook may call `main`. Handlers can be set on the main thread only; a signal
+    that is ignored stays so.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    catches = (
+        threading.current_thread() is threading.main_thread() and handler is not signal.SIG_IGN
+    )
+    environment = dict(os.environ)
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    if catches:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        if catches:
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def entry() -> None:
@@ -138,6 +187,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         return 1  # whoever read our output has left
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in REMEDIES and not debug:
+            return _say(f"error: {_of_system(error)}", 2)
         show = getattr(error, "show", None)  # what the parser has to say about the command line
         if show is not None:
             show()
@@ -147,6 +198,17 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         hint = "run again with --debug for the traceback, and please report it"
         return _say(f"internal error: {type(error).__name__}: {error}; {hint}", 1)
     return code if isinstance(code, int) else 0
+
+
+def _of_system(error: OSError) -> str:
+    """An error of the file system in one line: the file, what is wrong, what to do."""
+    assert error.errno is not None, "only those with a remedy come here"
+    where = ""
+    if isinstance(error.filename, str | bytes | os.PathLike):
+        path = Path(os.fsdecode(error.filename))
+        name = TEMPORARY.sub(r"\1", path.name)
+        where = f"{path.with_name(name)}: "
+    return f"{where}{error.strerror}; {REMEDIES[error.errno]}"
 
 
 def _onwards(arguments: list[str]) -> str:

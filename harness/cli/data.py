@@ -11,7 +11,7 @@ from harness.data.download import download_kvasir
 from harness.data.known import KVASIR, Archive
 from harness.data.synthetic import DIFFICULTY, generate
 from harness.errors import ConfigError, nearest
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 
 app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)
 app.command("inspect")(inspecting.inspect_data)
@@ -32,7 +32,7 @@ def download(
     """
     if name != KVASIR.name:
         raise ConfigError(f"data download {name}: not known{nearest(name, [KVASIR.name])}")
-    download_known(KVASIR, Workspace(workspace.resolve()), ask=not yes)
+    download_known(KVASIR, Workspace.at(workspace), ask=not yes)
 
 
 @app.command()
@@ -49,7 +49,7 @@ def synthesize(
 
     Example: harness data synthesize data/polyps --count 200
     """
-    path = generate(folder, count=count, size=size, seed=seed, difficulty=difficulty)
+    path = generate(user_path(folder), count=count, size=size, seed=seed, difficulty=difficulty)
     typer.echo(f"{count} images in {path}")
 
 

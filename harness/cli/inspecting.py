@@ -24,7 +24,7 @@ from harness.inspection.inspecting import Inspection, inspect
 from harness.inspection.page import write_page
 from harness.inspection.panels import Gallery, galleries
 from harness.inspection.proposal import as_yaml
-from harness.paths import STUDY_NAME, Workspace
+from harness.paths import STUDY_NAME, Workspace, user_path
 from harness.settings import validate
 
 WIDTH = 140  # characters, where standard output is no terminal
@@ -79,6 +79,7 @@ def inspect_data(
         raise ConfigError("--sheet: draws augmented pairs; add --augment medium")
     if sheet and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet}: must end in .png")
+    html, sheet = (None if path is None else user_path(path) for path in (html, sheet))
     overview = _overview(data, study, workspace, max_pixels)
     copies = copies_among(overview.looks)
     found = inspect(overview, copies, skip_bad=skip_bad)
@@ -122,7 +123,8 @@ def clean_data(
 
     Example: harness data clean data/polyps data/polyps-clean --cover-text
     """
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
+    target = user_path(target)
     check_target(find_data(source, place), target)
     overview = _overview(source, study, workspace, max_pixels)
     if not skip_bad:
@@ -145,7 +147,7 @@ def clean_data(
 
 
 def _overview(name: str, study: str | None, workspace: Path, max_pixels: float) -> Overview:
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
     root = find_data(name, place)
     data = _meaning(study, name, place)
     dataset = open_folder(root, data, max_pixels=max_pixels)
@@ -161,7 +163,7 @@ def _meaning(study: str | None, root: str, place: Workspace) -> StudyDataConfig:
     """The data: block of a study or file; the defaults where none is named."""
     if study is None:
         return StudyDataConfig(root=root)
-    path = Path(study)
+    path = user_path(study)
     if STUDY_NAME.fullmatch(study) and not path.is_file():
         path = place.study(study).study_yaml
     if not path.is_file():
@@ -181,7 +183,8 @@ def _augmented(
     from harness.data.augment import find_steps  # noqa: PLC0415  # brings albumentations
     from harness.inspection import augmented  # noqa: PLC0415  # brings albumentations
 
-    place = Workspace(workspace.resolve())
+    name = str(user_path(name))
+    place = Workspace.at(workspace)
     of_study = [place.study(study).augments] if study and STUDY_NAME.fullmatch(study) else []
     folder = find_steps(name, [*of_study, place.search_spaces, place.root])
     gallery = augmented.augmented(overview, name, folder)

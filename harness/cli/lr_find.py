@@ -74,7 +74,7 @@ def lr_find(
     except NeedsDownloadError as missing:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        download_known(missing.archive, Workspace(workspace.resolve()))
+        download_known(missing.archive, Workspace.at(workspace))
         found = start()
     finally:
         progress.close()

@@ -137,7 +137,7 @@ def run(
             raise
         from harness.cli.data import download_known  # noqa: PLC0415  # brings OpenCV
 
-        download_known(missing.archive, Workspace(workspace.resolve()))
+        download_known(missing.archive, Workspace.at(workspace))
         done = start()
     finally:
         progress.close()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from harness import api, files
 from harness.errors import ConfigError
+from harness.paths import user_path
 from harness.report.listing import trials_as_plain, trials_as_space
 from harness.report.tables import StudyTables
 from harness.search.progress import configuration
@@ -49,7 +50,7 @@ def trials(
     if out is None:
         sys.stdout.write(text)
     else:
-        files.write_text(out, text)
+        files.write_text(user_path(out), text)
 
 
 def _print_table(name: str, tables: StudyTables) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Workspace
+from harness.search.addresses import mlflow_address
 
 
 def ui(
@@ -22,13 +23,13 @@ def ui(
 
     Example: harness ui
     """
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
     if not place.mlflow_db.exists():
         raise UserError(f"no mlflow.db in {place.root}; run a study first: harness run")
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{place.mlflow_db}"),
-        *("--default-artifact-root", str(place.mlruns)),
+        *("--backend-store-uri", mlflow_address(place.mlflow_db)),
+        *("--default-artifact-root", place.mlruns.as_uri()),
     ]
     sys.stderr.write(f"http://127.0.0.1:{port} (Ctrl-C ends it)\n")
     with subprocess.Popen(command, cwd=place.root, env=dict(os.environ)) as server:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -110,7 +110,8 @@ def look_over(
         new = {_key(look): look for look in looks}
         if place is not None and new.keys() - kept.keys():
             whole = len(found) == len(dataset.pairs)
-            write_looks(place, (new if whole else {**kept, **new}).values())
+            with suppress(OSError):  # a folder that can only be read: the next look takes longer
+                write_looks(place, (new if whole else {**kept, **new}).values())
     good = [pair for pair, one in zip(dataset.pairs, found, strict=True) if isinstance(one, Look)]
     bad = tuple(one for one in found if isinstance(one, BadPair))
     return Overview(replace(dataset, pairs=tuple(good)), tuple(looks), bad)

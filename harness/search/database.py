@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BUSY_TIMEOUT_S = 60
-_CORRUPT, _NO_DATABASE = 11, 26  # SQLite's result codes
+# SQLite's result codes
+_PERM, _BUSY, _LOCKED, _READ_ONLY, _CORRUPT, _CANNOT_OPEN, _NO_DATABASE = 3, 5, 6, 8, 11, 14, 26
 _SIDES = ("", "-wal", "-shm")
 
 
@@ -30,9 +31,51 @@ def opening(database: Path) -> Iterator[None]:
 
 
 def write_ahead(database: Path) -> None:
-    """Put a database into write-ahead mode, which is kept in the file; created if absent."""
-    with contextlib.closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection:
+    """Put a database into write-ahead mode, which is kept in the file; created if absent.
+
+    Raises:
+        sqlite3.Error: it cannot be written now; `explain` says why.
+    """
+    with contextlib.closing(_connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")  # a file that can only be read is noticed here
+        connection.execute("ROLLBACK")
+
+
+def explain(database: Path, error: BaseException) -> str | None:
+    """Why a SQLite file cannot be used and what to do, in one line that names it.
+
+    Args:
+        error: what was raised; its causes are looked at, too.
+
+    Returns:
+        None where the reason is another one than a lock or a permission.
+    """
+    code = _result_code(error)
+    if code in (_BUSY, _LOCKED):
+        return (
+            f"{database}: is locked by another program, e.g. a database viewer, and stayed so for "
+            f"{BUSY_TIMEOUT_S} s; close that program and give the same command again"
+        )
+    if code in (_PERM, _READ_ONLY, _CANNOT_OPEN):
+        return (
+            f"{database}: cannot be opened for writing; make this file and its folder writable, or "
+            "name another --workspace"
+        )
+    return None
+
+
+def _result_code(error: BaseException | None) -> int | None:
+    """SQLite's result code among an error and its causes."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _connect(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
 def is_damaged(database: Path) -> bool:
@@ -40,10 +83,10 @@ def is_damaged(database: Path) -> bool:
     if not database.exists():
         return False
     try:
-        with contextlib.closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection:
+        with contextlib.closing(_connect(database)) as connection:
             return [tuple(row) for row in connection.execute("PRAGMA quick_check")] != [("ok",)]
     except sqlite3.DatabaseError as error:
-        if (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in (_CORRUPT, _NO_DATABASE):
+        if _result_code(error) in (_CORRUPT, _NO_DATABASE):
             return True
         raise
 

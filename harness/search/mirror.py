@@ -106,12 +106,16 @@ class Mirror:
         self._say(shipper, shipper.open())
         self._refusal = shipper.error if isinstance(shipper.error, UserError) else None
         self._opened.set()
+        failures = 0  # in a row, of copies that began after `finish` was called
         while not self._left:
             number = self._next(shipper)
+            is_final = self._last
             worked = shipper.copy(number)
-            if number == STUDY or (self._last and shipper.failures >= FAILURES_IN_A_ROW):
+            # What failed before, or is just failing, tells nothing of the store as it is now.
+            failures = failures + 1 if is_final and not worked else 0
+            if number == STUDY or failures >= FAILURES_IN_A_ROW:
                 return
-            if not worked and not self._last:
+            if not worked and not is_final:
                 with self._changed:
                     self._pending[number] = None  # again later, behind the others
             self._say(shipper, worked)

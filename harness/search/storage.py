@@ -1,5 +1,6 @@
 """Where Optuna keeps its index: the workspace's SQLite file, or a database of the user's own."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import ConfigError, StudyStoppedError, UserError
 from harness.paths import Workspace
+from harness.search.addresses import SQLITE, file_address, is_file_address, read_file_address
 from harness.search.database import (
     BUSY_TIMEOUT_S,
+    explain,
     is_damaged,
     move_aside,
     opening,
@@ -23,7 +26,6 @@ from harness.search.tracker import redacted, refuse_secret
 
 OPTION = "--storage"
 SERVERS = ("postgresql", "mysql")
-_FILE = "sqlite:///"
 _EXAMPLE = "postgresql+psycopg://USER@HOST/DATABASE"
 
 Where = Path | str  # a SQLite file, or the address of a server's database
@@ -39,12 +41,15 @@ def find_storage(workspace: Workspace, url: str | None) -> Where:
         return workspace.optuna_db
     url = url.strip()
     refuse_secret(url, OPTION)
-    if url.startswith(_FILE) and url != _FILE:
-        return Path(url.removeprefix(_FILE)).absolute()
+    if is_file_address(url) and url != SQLITE:
+        path, settings = read_file_address(url)
+        if settings:
+            raise ConfigError(f"{OPTION} {url!r}: a file takes no settings; leave {settings} out")
+        return path
     dialect, separator, rest = url.partition("://")
     if dialect.partition("+")[0] in SERVERS and separator and rest:
         return url
-    raise ConfigError(f"{OPTION} {url!r}: use {_EXAMPLE}, or {_FILE}FILE for a file")
+    raise ConfigError(f"{OPTION} {url!r}: use {_EXAMPLE}, or {SQLITE}FILE for a file")
 
 
 def open_storage(where: Where, say: Callable[[str], None] = lambda _: None) -> RDBStorage:
@@ -54,14 +59,14 @@ def open_storage(where: Where, say: Callable[[str], None] = lambda _: None) -> R
     when they are run again.
 
     Raises:
-        UserError: a file would lie on a network or FUSE file system; or the server's database
-            cannot be opened.
+        UserError: a file would lie on a network or FUSE file system, is locked, or can only be
+            read; or the server's database cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if isinstance(where, str):
         return _connect(where)
     refuse_remote(where)
-    with opening(where):
+    with _usable(where), opening(where):
         if is_damaged(where):
             aside = move_aside(where)
             say(f"{where} was damaged: moved to {aside.name}, and rebuilt from the trial folders")
@@ -71,7 +76,7 @@ def open_storage(where: Where, say: Callable[[str], None] = lambda _: None) -> R
 
 def address(where: Where) -> str:
     """As Optuna's own commands take it."""
-    return where if isinstance(where, str) else f"{_FILE}{where}"
+    return where if isinstance(where, str) else file_address(where)
 
 
 def forget_study(where: Where, name: str) -> bool:
@@ -95,10 +100,21 @@ def losing_none(where: Where) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = explain(where, error) if isinstance(where, Path) else None
         raise StudyStoppedError(
-            f"{address(where)}: {_first_line(error)}; nothing is lost, and the same command "
-            "continues once the database can be used again"
+            f"{reason or f'{address(where)}: {_first_line(error)}'}; nothing is lost, and the same "
+            "command continues once the database can be used again"
         ) from error
+
+
+@contextmanager
+def _usable(database: Path) -> Iterator[None]:
+    """Turn what SQLite says of a file that is locked or read-only into one line for the user."""
+    try:
+        yield
+    except (sqlite3.Error, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = explain(database, error)
+        raise UserError(reason or f"{database}: {_first_line(error)}") from error
 
 
 _PATIENT: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from harness.errors import ConfigError
 from harness.paths import StudyPaths, Workspace
+from harness.search.addresses import is_file_address, mlflow_address, read_file_address
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
@@ -26,6 +27,7 @@ class Tracker:
         named: the user chose that name.
         artifacts: folder of the experiment's artifacts, as a URI; None: the server chooses.
         database: the workspace's own mlflow.db, if that is the store; it may be made anew.
+        file: the SQLite file that is the store, the workspace's own or another; None: a server.
     """
 
     uri: str
@@ -33,6 +35,7 @@ class Tracker:
     named: bool
     artifacts: str | None
     database: Path | None
+    file: Path | None = None
 
     @property
     def option(self) -> str:
@@ -59,15 +62,17 @@ def find_tracker(
     """
     place = URI_VARIABLE if uri is None else "--tracking-uri"
     uri = os.environ.get(URI_VARIABLE, "").strip() or None if uri is None else uri.strip()
-    own = f"sqlite:///{workspace.mlflow_db}"
+    own = mlflow_address(workspace.mlflow_db)
     uri = own if uri is None else check_uri(uri, place)
     local = urlsplit(uri).scheme.partition("+")[0] in DATABASES
+    file = read_file_address(uri)[0] if is_file_address(uri) else None
     return Tracker(
         uri=uri,
         experiment=experiment or paths.name,
         named=experiment is not None,
         artifacts=(workspace.mlruns / study_id).as_uri() if local else None,
         database=workspace.mlflow_db if uri == own else None,
+        file=file,
     )
 
 
@@ -78,14 +83,15 @@ def check_uri(uri: str, place: str) -> str:
         ConfigError: it holds a password, or is a folder. The message does not repeat a password.
     """
     refuse_secret(uri, place)
-    scheme, colon, rest = uri.partition(":")
+    scheme, colon, _ = uri.partition(":")
     if uri != PLAIN and (not colon or scheme == "file"):
         raise ConfigError(
             f"{place} {uri!r}: MLflow keeps nothing in plain folders; "
             "use http://HOST:PORT, or sqlite:///FILE for a file"
         )
-    if scheme == "sqlite":
-        return f"sqlite:///{Path(rest.removeprefix('///')).absolute()}"
+    if is_file_address(uri):
+        path, settings = read_file_address(uri)
+        return mlflow_address(path) + settings
     return uri
 
 

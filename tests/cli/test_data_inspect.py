@@ -42,6 +42,24 @@ def test_a_file_of_steps_is_found_where_run_finds_it(
     assert code == 0 and "sheet: x.png" in err
 
 
+def test_a_tilde_is_the_home_folder_in_every_option(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As no shell replaces that of `--html=~/x.html`."""
+    home = workspace / "home"
+    monkeypatch.setenv("HOME", str(home))
+    folder(home / "d", 2)
+    steps = A.Compose([A.HorizontalFlip(p=1.0)])
+    A.save(steps, home / "mine.yaml", data_format="yaml")
+    drawn = ("--augment=~/mine.yaml", "--sheet=~/x.png", "--html=~/x.html")
+    assert run(capsys, "inspect", "~/d", *drawn, "--workspace=~/ws")[0] == 0
+    assert run(capsys, "clean", "~/d", "~/clean", "--workspace=~/ws")[0] == 0
+    assert run(capsys, "synthesize", "~/drawn", "--count=3", "--size=32")[0] == 0
+    written = ("x.png", "x.html", "clean/cleaned.csv", "drawn/images", "ws/data/cache/looks")
+    assert [name for name in written if not (home / name).exists()] == []
+    assert not (workspace / "~").exists()
+
+
 def test_bad_files_are_2_and_can_be_skipped(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,14 @@ def test_the_second_time_nothing_is_decoded(
     assert [as_plain(look) for look in again] == [as_plain(look) for look in first]
 
 
+def test_looks_need_no_cache(tmp_path: Path) -> None:
+    """A file where the cache's folder would be stands for a folder that can only be read."""
+    dataset = opened(folder(tmp_path / "d", 3))
+    (tmp_path / "cache").write_text("in the way", encoding="utf-8")
+    kept = look_at_all(dataset, cache=tmp_path / "cache" / "looks")
+    assert [as_plain(look) for look in kept] == [as_plain(look) for look in look_at_all(dataset)]
+
+
 def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
     dataset = opened(folder(tmp_path / "d", 2))
     look_at_all(dataset, cache=tmp_path / "looks")

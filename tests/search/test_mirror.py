@@ -14,6 +14,7 @@ from harness import files
 from harness.errors import UserError
 from harness.records import read_epochs
 from harness.search.lock import leading
+from harness.search.mirrored import FAILURES_IN_A_ROW
 from harness.search.tracking import sync
 from harness.search.tracking.shipper import Shipper
 from tests.search.fakes import STUDY_ID
@@ -87,6 +88,37 @@ def test_outage_is_said_once_and_everything_arrives_once(
     assert len(said) == 2
     assert "connection refused; training goes on" in said[0]
     assert said[1] == "MLflow has caught up"
+    assert_all_there_once(study, study.client())
+
+
+def test_store_that_answers_again_as_the_study_ends_gets_everything(
+    study: MirrorStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that fails last has begun before the end, and fails after it."""
+    ending, late = threading.Event(), threading.Event()
+    failed: list[None] = []
+
+    def call(real: Callable[[], Any]) -> Any:
+        if ending.is_set():
+            return real()
+        failed.append(None)
+        if len(failed) > FAILURES_IN_A_ROW:
+            late.set()
+            assert ending.wait(60)
+        raise MlflowException("connection refused")
+
+    around(monkeypatch, ("search_experiments",), call)
+    mirror = study.mirror(pause_s=0.0)
+    join = mirror._thread.join
+
+    def ends(timeout_s: float) -> None:
+        ending.set()
+        join(timeout_s)
+
+    monkeypatch.setattr(mirror._thread, "join", ends)
+    study.run(3, mirror)
+    assert late.wait(60)
+    assert mirror.finish() == ""
     assert_all_there_once(study, study.client())
 
 
@@ -236,7 +268,7 @@ def test_deleted_experiment_is_an_error_with_the_way_out(study: MirrorStudy) -> 
     mirror.check()  # nothing was asked yet
     mirror.note(0)
     with pytest.raises(UserError, match=way_out):
-        mirror.check(15)
+        mirror.check(60)
     with pytest.raises(UserError, match=way_out):
         sync(study.tracker(), study.paths, config)
     client.restore_experiment("1")

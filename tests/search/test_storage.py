@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import OperationalError
 
 from harness.errors import ConfigError, StudyStoppedError, UserError
 from harness.execution.protocol import TrialTask
 from harness.paths import Workspace
 from harness.records import read_records
+from harness.search.database import explain
 from harness.search.rebuild import open_index
 from harness.search.storage import find_storage, losing_none, open_storage
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
@@ -59,6 +63,51 @@ def test_driver_that_is_not_installed_is_one_line_with_the_remedy() -> None:
         open_storage("mysql+mysqldb://ann@127.0.0.1/optuna")
     with pytest.raises(UserError, match="cannot be opened"):
         open_storage("postgresql+nonsense://ann@127.0.0.1/optuna")
+
+
+def test_locked_file_is_one_line_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database viewer holds it, as a plain file or in write-ahead mode."""
+    monkeypatch.setattr("harness.search.database.BUSY_TIMEOUT_S", 0.02)
+    for prepared in ("CREATE TABLE t(a)", "PRAGMA journal_mode=WAL"):
+        database = tmp_path / prepared[:6] / "optuna.db"
+        database.parent.mkdir()
+        with closing(sqlite3.connect(database, isolation_level=None)) as viewer:
+            viewer.execute(prepared)
+            viewer.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(UserError, match=r"is locked by another program.*close") as raised:
+                open_storage(database)
+            assert str(database) in str(raised.value)
+            viewer.execute("ROLLBACK")
+        open_storage(database)
+
+
+def test_file_that_can_only_be_read_is_one_line_that_names_it(tmp_path: Path) -> None:
+    database = tmp_path / "optuna.db"
+    open_storage(database)
+    read_only = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    with closing(read_only), pytest.raises(sqlite3.OperationalError) as refused:
+        read_only.execute("CREATE TABLE t(a)")
+    with pytest.raises(sqlite3.OperationalError) as absent:
+        sqlite3.connect(tmp_path / "no" / "optuna.db")
+    for error in (refused.value, absent.value):
+        wrapped = RuntimeError("as SQLAlchemy and MLflow wrap it")
+        wrapped.__cause__ = error
+        line = explain(database, wrapped)
+        assert line is not None
+        assert line.startswith(f"{database}: cannot be opened for writing; make this file and its")
+    assert explain(database, RuntimeError("another")) is None
+
+
+def test_index_that_is_locked_later_says_which_file(tmp_path: Path) -> None:
+    locked = sqlite3.OperationalError("database is locked")
+    locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    with (
+        pytest.raises(StudyStoppedError, match=r"optuna\.db: is locked by .*; nothing is lost"),
+        losing_none(tmp_path / "optuna.db"),
+    ):
+        raise OperationalError("UPDATE", {}, locked) from locked
 
 
 @dataclass

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from harness import files
 from harness.errors import UserError
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 from harness.report.figures.alone import figure_page
 from harness.report.tables import load_study
 
@@ -53,7 +53,8 @@ def answer(
     given = vars(parser.parse_args(words))
     study, workspace, out = (given.pop(key) for key in ("study", "workspace", "out"))
     try:
-        tables = load_study(Workspace(workspace).study(study))
+        out = user_path(out)
+        tables = load_study(Workspace.at(workspace).study(study))
         found = find(tables, **given)
     except UserError as error:
         sys.stderr.write(f"{error}\n")

@@ -7,9 +7,9 @@ from mlflow.exceptions import MlflowException
 from harness.paths import StudyPaths
 from harness.records import read_record
 from harness.search.mirrored import Champion
+from harness.search.relocation import STUDY_TAG
 from harness.search.tracking.lookup import CONFIRMATION_TAG, TRIAL_TAG
 
-STUDY_TAG = "harness.study_id"
 ALIAS = "champion"
 FOLDER = "model"  # among the artifacts of the run
 LONGEST_TAG = 4000  # letters; MLflow takes a few more
@@ -42,10 +42,11 @@ def register(
     }
     versions = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
     same = [v for v in versions if v.tags.get("harness.ended") == tags["harness.ended"]]
+    if not same or not client.list_artifacts(run.info.run_id, FOLDER):
+        client.log_artifacts(run.info.run_id, str(model), FOLDER)
     if same:
         version = same[0].version
     else:
-        client.log_artifacts(run.info.run_id, str(model), FOLDER)
         version = client.create_model_version(
             name,
             f"{run.info.artifact_uri}/{FOLDER}",

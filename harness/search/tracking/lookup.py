@@ -3,6 +3,8 @@
 import mlflow
 from mlflow.entities import Run
 
+from harness.search.relocation import local_path
+
 TRIAL_TAG, ROLE_TAG = "harness.trial", "harness.role"
 CONFIRMATION_TAG = "harness.confirmation"  # the id of the confirming study
 COPIED_TAG = "harness.copied"  # set last, to the end of the trial: all of it is there
@@ -10,10 +12,16 @@ PAGE = 200  # runs a call
 
 
 class Runs:
-    """The runs of one experiment."""
+    """The runs of one experiment.
 
-    def __init__(self, client: mlflow.MlflowClient, experiment: str) -> None:
-        self._client, self._experiment = client, experiment
+    Args:
+        local: their files lie in folders of this machine, which can be looked at.
+    """
+
+    def __init__(
+        self, client: mlflow.MlflowClient, experiment: str, *, local: bool = False
+    ) -> None:
+        self._client, self._experiment, self._local = client, experiment, local
 
     def find(self, wanted: str) -> Run | None:
         """The one run that a filter finds; those that a time-out doubled are removed."""
@@ -43,6 +51,10 @@ class Runs:
         history = self._client.get_metric_history(run_id, metric)
         return {one.step: one.timestamp for one in history}
 
+    def _files_are_gone(self, run: Run) -> bool:
+        place = local_path(run.info.artifact_uri) if self._local else None
+        return place is not None and not place.is_dir()
+
     def copied(self, study: str, beside: str = "") -> dict[int, str]:
         """The trials of a study whose runs are whole, with the times of their ends.
 
@@ -61,7 +73,7 @@ class Runs:
             )
             for run in page:
                 of, _, number = run.data.tags.get(TRIAL_TAG, "").rpartition("/")
-                if of == study and number.isdecimal():
+                if of == study and number.isdecimal() and not self._files_are_gone(run):
                     copied[int(number)] = run.data.tags[COPIED_TAG]
             token = page.token
             if not token:

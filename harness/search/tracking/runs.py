@@ -80,6 +80,7 @@ class StudyWriter:
             make_experiment(client, tracker, study_id)
             if found is None
             else str(found.experiment_id),
+            local=tracker.artifacts is not None,
         )
         self._parent = self._study_run()
         mark = f" AND tags.`{CONFIRMATION_TAG}` = '{config.id}'"

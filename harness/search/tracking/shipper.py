@@ -5,14 +5,19 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.config import StudyConfig
-from harness.errors import HarnessError, TrackingError
+from harness.errors import HarnessError, TrackingError, UserError
 from harness.paths import StudyPaths
 from harness.search.earlier import read_config
 from harness.search.lock import leading
 from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY, Champion, Number
 from harness.search.tracker import Tracker, redacted
 from harness.search.tracking.runs import StudyWriter
-from harness.search.tracking.store import explained, find_experiment, open_client
+from harness.search.tracking.store import (
+    StoreFileError,
+    explained,
+    find_experiment,
+    open_client,
+)
 
 
 class Shipper:
@@ -137,6 +142,8 @@ def _send_all(shipper: Shipper, paths: StudyPaths) -> int:
         shipper.copy(number)
         if shipper.failures >= FAILURES_IN_A_ROW:
             break
+    if isinstance(shipper.error, StoreFileError):
+        raise UserError(str(shipper.error))
     if shipper.error is not None:
         raise shipper.error
     return len(numbers)

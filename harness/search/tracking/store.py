@@ -8,18 +8,20 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service import utils as tracking_utils
 
 from harness.errors import TrackingError, UserError
 from harness.search.database import (
     BUSY_TIMEOUT_S,
+    explain,
     is_damaged,
     move_aside,
     opening,
     write_ahead,
 )
+from harness.search.relocation import STUDY_TAG, follow_folder, local_path
 from harness.search.tracker import Tracker, redacted
 
-STUDY_TAG = "harness.study_id"
 KIND_TAG = "mlflow.experimentKind"
 SETTINGS = {
     # One call against a dead server takes four minutes by MLflow's own settings.
@@ -42,7 +44,10 @@ def open_client(tracker: Tracker, tell: Callable[[str], None]) -> mlflow.MlflowC
     for variable, value in SETTINGS.items():
         os.environ.setdefault(variable, value)
     if tracker.database is None:
-        return mlflow.MlflowClient(tracker.uri)
+        client = mlflow.MlflowClient(tracker.uri)
+        if tracker.artifacts is not None:
+            _follow(client, tracker, tell)
+        return client
     with opening(tracker.database):
         if is_damaged(tracker.database):
             aside = move_aside(tracker.database)
@@ -57,7 +62,30 @@ def open_client(tracker: Tracker, tell: Callable[[str], None]) -> mlflow.MlflowC
         client.search_experiments(max_results=1)  # makes the tables
         if new:
             write_ahead(tracker.database)
+        _follow(client, tracker, tell)
     return client
+
+
+def _follow(client: mlflow.MlflowClient, tracker: Tracker, tell: Callable[[str], None]) -> None:
+    """Correct the places of files where the workspace was moved, or say that they lie elsewhere."""
+    artifacts = local_path(tracker.artifacts)
+    assert artifacts is not None, "a store that MLflow writes by itself"
+    if tracker.file is not None:
+        client.search_experiments(max_results=1)  # makes the tables
+        line = follow_folder(tracker.file, artifacts, whole=tracker.database is not None)
+        if line:
+            tell(line)
+            # Of each run the place that it had is remembered as long as the process lives.
+            tracking_utils._artifact_repos_cache.clear()
+        return
+    found = find_experiment(client, tracker, artifacts.name)
+    place = None if found is None else local_path(found.artifact_location)
+    if place is not None and place != artifacts:
+        tell(
+            f"MLflow at {tracker.uri} keeps the files of this study in {place}, and this workspace "
+            f"has {artifacts}; to keep them here: ln -s {artifacts} {place}, or change "
+            "experiments.artifact_location and runs.artifact_uri in that database"
+        )
 
 
 def find_experiment(
@@ -102,8 +130,15 @@ def make_experiment(client: mlflow.MlflowClient, tracker: Tracker, study_id: str
     return str(same.experiment_id)
 
 
+class StoreFileError(TrackingError):
+    """The SQLite file of MLflow is locked or can only be read."""
+
+
 def explained(error: Exception, tracker: Tracker) -> Exception:
     """What to tell the user of a failed call: one line without secrets, with the way out."""
+    reason = None if tracker.file is None else explain(tracker.file, error)
+    if reason is not None:
+        return StoreFileError(reason)
     if not isinstance(error, MlflowException):
         return error
     text = redacted(" ".join(str(error).split()))

@@ -1,0 +1,116 @@
+"""A workspace that was moved or copied, and MLflow's tables, which hold absolute paths of files.
+
+MLflow has no call that changes where an experiment or a run keeps its files, and a path relative
+to the database is made absolute when it is stored (mlflow 3.17); hence the tables themselves.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from harness.search.database import BUSY_TIMEOUT_S
+
+STUDY_TAG = "harness.study_id"
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+_MLRUNS = "mlruns"
+
+
+def follow_folder(database: Path, artifacts: Path, *, whole: bool) -> str:
+    """Let the tables of a SQLite file name the folder in which a study's files belong now.
+
+    Files are neither moved nor removed.
+
+    Args:
+        database: MLflow's, with its tables.
+        artifacts: where the files of the study belong, `<workspace>/mlruns/<study id>`.
+        whole: the database is the workspace's own: whatever lay below its mlruns/ follows, of
+            all studies and of the user's own experiments.
+
+    Returns:
+        What was corrected, in one line; empty if nothing was.
+    """
+    with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection, connection:
+        moves = dict(_moves(connection, artifacts, whole=whole))
+        if whole:
+            moves |= _default_experiment(connection, artifacts.parent)
+        changed = sum(_follow(connection, *place, moves) for place in _PLACES) if moves else 0
+    told = [old for old in moves if old.name != "0"]
+    if not changed or not told:
+        return ""
+    return (
+        f"{database}: names {told[0]} as the place of its files, and the workspace was moved or "
+        f"copied: corrected to {moves[told[0]]}"
+    )
+
+
+def local_path(location: str | None) -> Path | None:
+    """The path of a `file:` URI, or of a plain absolute path; None for any other place."""
+    if location is None or not location.startswith(("file:", "/")):
+        return None
+    return Path(unquote(urlsplit(location).path) if location.startswith("file:") else location)
+
+
+def _moves(
+    connection: sqlite3.Connection, artifacts: Path, *, whole: bool
+) -> Iterator[tuple[Path, Path]]:
+    """Old and new folders: of mlruns/, or of the one study."""
+    studies = connection.execute(
+        "SELECT artifact_location, value FROM experiments JOIN experiment_tags"
+        " ON experiments.experiment_id = experiment_tags.experiment_id WHERE key = ?",
+        (STUDY_TAG,),
+    )
+    for location, study_id in studies.fetchall():
+        place = local_path(location)
+        if place is None or place.name != study_id or place.parent.name != _MLRUNS:
+            continue  # the user chose another place
+        if whole and place.parent != artifacts.parent:
+            yield place.parent, artifacts.parent
+        elif study_id == artifacts.name and place != artifacts:
+            yield place, artifacts
+
+
+def _default_experiment(connection: sqlite3.Connection, mlruns: Path) -> dict[Path, Path]:
+    """MLflow places its experiment 0 in the current folder of the process that made the tables."""
+    row = connection.execute(
+        "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.experiment_id = 0)"
+    ).fetchone()
+    place = None if row is None else local_path(row[0])
+    if place is None or place == mlruns / "0" or place.parts[-2:] != (_MLRUNS, "0"):
+        return {}
+    return {place: mlruns / "0"}
+
+
+def _follow(
+    connection: sqlite3.Connection, table: str, column: str, moves: dict[Path, Path]
+) -> int:
+    """Correct one column; how many rows were."""
+    known = connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column))
+    if known.fetchone() is None:  # the tables of another version
+        return 0
+    # Table and column come from _PLACES, never from a user.
+    rows = connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall()  # noqa: S608
+    changed = [(new, row) for row, old in rows if (new := _moved(old, moves)) is not None]
+    update = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608
+    connection.executemany(update, changed)
+    return len(changed)
+
+
+def _moved(location: str | None, moves: dict[Path, Path]) -> str | None:
+    """The new location in the form of the old one; None: it stays."""
+    place = local_path(location)
+    if place is None or location is None:
+        return None
+    for old, new in moves.items():
+        if place.is_relative_to(old):
+            target = new / place.relative_to(old)
+            return target.as_uri() if location.startswith("file:") else str(target)
+    return None
