@@ -80,7 +80,7 @@ def effects(
         return Effects(reference, levels.count(reference), (), tuple(others), why)
     own = [np.array([level == other for level in levels], np.float64) for other in others]
     keys = [key for key in tables.parameters if key not in apart]
-    columns = [column for key in keys for column in _columns(key, records)]
+    columns = [column for key in keys for column in model_columns(key, records)]
     model = np.column_stack([np.ones(len(records)), *own, *columns])
     freedom = len(records) - int(np.linalg.matrix_rank(model))
     if freedom < MIN_FREEDOM:
@@ -146,7 +146,7 @@ def _effect(
     return difference, difference - reach, difference + reach
 
 
-def _columns(key: str, records: Sequence[TrialRecord]) -> list[Floats]:
+def model_columns(key: str, records: Sequence[TrialRecord]) -> list[Floats]:
     """The part of the model that stands for one parameter; where it is not in force, zero."""
     axis = parameter_axis(key, records)
     if axis is None or not axis.varies:

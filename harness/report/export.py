@@ -11,6 +11,7 @@ from harness.evaluation.intervals import Interval
 from harness.records import TrialRecord
 from harness.report.baseline import Against
 from harness.report.image_values import own_interval
+from harness.report.importance import measured
 from harness.report.listing import trials_as_plain
 from harness.report.tables import StudyTables, ranked_records, trials_csv
 from harness.report.wording import text_of
@@ -29,9 +30,10 @@ _LATEX = {
 def export(tables: StudyTables, form: Format, baseline: Against | None = None) -> str:
     """The leaderboard as text.
 
-    json: definition, every trial, the ranking, intervals of the best BEST, and, where there are
-    any, comparison, confirmation and looks at the test images. csv: as trials.csv. latex: the best
-    ROWS as a table for the package booktabs.
+    json: definition, every trial, the ranking, intervals of the best BEST, importances of the
+    parameters that are told from chance, and, where there are any, comparison, confirmation and
+    looks at the test images. csv: as trials.csv. latex: the best ROWS as a table for the package
+    booktabs.
     """
     if form == "csv":
         return trials_csv(tables)
@@ -55,6 +57,7 @@ def as_plain(tables: StudyTables, baseline: Against | None = None) -> dict[str, 
             for record in ranked[:BEST]
             if (found := interval(tables, record)) is not None
         },
+        "importances": dataclasses.asdict(measured(tables)),
         "trials": trials_as_plain(tables),
         "baseline": None
         if baseline is None

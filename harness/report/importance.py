@@ -1,4 +1,7 @@
-"""How much each parameter tells about being among the best trials, overall and per branch."""
+"""How much each parameter tells about being among the best trials, overall and per branch.
+
+Only parameters that are told from chance are named (`harness.report.decisive`).
+"""
 
 import json
 import math
@@ -11,6 +14,7 @@ import optuna
 
 from harness.errors import ConfigError
 from harness.records import TrialRecord
+from harness.report.decisive import LEVEL, decisive
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import text_of
 
@@ -27,10 +31,76 @@ class Branch:
     records: tuple[TrialRecord, ...]
 
 
+@dataclass(frozen=True)
+class Importance:
+    """How much a parameter tells that is told from chance.
+
+    Attributes:
+        share: in reaching the best trials, by PED-ANOVA; those of all named parameters add up to 1.
+        explained, shuffled: as in `Decisive`.
+    """
+
+    key: str
+    share: float
+    explained: float
+    shuffled: float
+
+
+@dataclass(frozen=True)
+class Importances:
+    """The parameters that are told from chance, and what chance reaches.
+
+    Attributes:
+        named: the largest share first.
+        n_varied: parameters that vary among the trials; 0 where there are too few trials.
+        shuffled: as in `Tests`.
+    """
+
+    named: tuple[Importance, ...]
+    n_varied: int
+    shuffled: float | None
+
+
 def importances(
     tables: StudyTables, records: Sequence[TrialRecord] | None = None
 ) -> dict[str, float]:
+    """The share of each parameter that is told from chance, largest first; they add up to 1.
+
+    {} where none is; arguments as in `measured`.
+    """
+    return {one.key: one.share for one in measured(tables, records).named}
+
+
+def measured(
+    tables: StudyTables, records: Sequence[TrialRecord] | None = None, level: float = LEVEL
+) -> Importances:
+    """The parameters whose values explain more of the trials' order than shuffled values do.
+
+    Args:
+        records: complete trials, best first; None: all of them. Of more than
+            MOST_IMPORTANCE_TRIALS an even sample by rank counts.
+        level: as in `decisive`.
+    """
+    complete = sampled(ranked_records(tables) if records is None else records)
+    varied = [key for key in tables.parameters if _varied(key, complete)]
+    if len(complete) < MIN_IMPORTANCE_TRIALS or not varied:
+        return Importances((), 0, None)
+    tests = decisive(complete, varied, level)
+    every = shares(tables, complete)
+    total = math.fsum(every.get(one.key, 0.0) for one in tests.found)
+    named = [
+        Importance(one.key, every[one.key] / total, one.explained, one.shuffled)
+        for one in tests.found
+        if total > 0 and one.key in every
+    ]
+    named.sort(key=lambda one: -one.share)
+    return Importances(tuple(named), len(varied), tests.shuffled)
+
+
+def shares(tables: StudyTables, records: Sequence[TrialRecord] | None = None) -> dict[str, float]:
     """The share of each parameter in reaching the best trials, largest first; shares add up to 1.
+
+    Where nothing matters these are large as well: `measured` says which are told from chance.
 
     Args:
         records: complete trials, best first; None: all of them. Of more than

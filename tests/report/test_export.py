@@ -18,6 +18,8 @@ def test_json_holds_definition_ranking_and_every_trial(tables: StudyTables) -> N
     assert found["intervals"] == {}  # 8 images are too few for any
     assert found["baseline"] is None and found["confirmation"] is None
     assert found["test_looks"] == []
+    assert found["importances"]["named"] == []  # five trials tell nothing from chance
+    assert found["importances"]["n_varied"] == 5
 
 
 def test_csv_is_that_of_trials_csv(tables: StudyTables, shared: Builder) -> None:

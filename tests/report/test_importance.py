@@ -6,7 +6,7 @@ import pytest
 
 from harness import files
 from harness.errors import ConfigError
-from harness.report.importance import branches, importances, sampled
+from harness.report.importance import branches, importances, sampled, shares
 from harness.report.tables import StudyTables, load_study
 from tests.report.studies import Builder
 
@@ -22,12 +22,14 @@ def many(study: Builder, n: int, sign: float = 1.0) -> StudyTables:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_importances_name_the_parameter_that_decides(study: Builder, sign: float) -> None:
-    shares = importances(many(study, 24, sign))
-    assert list(shares) == ["optim.lr", "loss.dice"]
-    assert shares["optim.lr"] > 0.8 and math.fsum(shares.values()) == pytest.approx(1.0)
+    tables = many(study, 24, sign)
+    every = shares(tables)
+    assert list(every) == ["optim.lr", "loss.dice"]
+    assert every["optim.lr"] > 0.8 and math.fsum(every.values()) == pytest.approx(1.0)
+    assert importances(tables) == {"optim.lr": 1.0}  # the weight is not told from chance
 
 
-def test_importances_equal_those_of_an_optuna_study_with_the_same_trials(study: Builder) -> None:
+def test_shares_equal_those_of_an_optuna_study_with_the_same_trials(study: Builder) -> None:
     tables = many(study, 60)  # from 50 trials on, the best tenth is Optuna's own choice
     other = optuna.create_study()
     for record in tables.records:
@@ -37,7 +39,7 @@ def test_importances_equal_those_of_an_optuna_study_with_the_same_trials(study: 
         trial.suggest_float("loss.dice", 0, 1)
         other.tell(trial, record.value)
     expected = optuna.importance.get_param_importances(other)
-    assert importances(tables) == pytest.approx(expected)
+    assert shares(tables) == pytest.approx(expected)
 
 
 def test_importances_say_nothing_about_too_few_trials(study: Builder) -> None:

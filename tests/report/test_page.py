@@ -101,7 +101,7 @@ def test_the_page_has_every_part(page: Page) -> None:
     assert len(page.of("table")) == 6  # complete, paired tests, pruned, causes, failed, roles
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
-    assert places == [str(i) for i in range(n_figures)] and n_figures == 20
+    assert places == [str(i) for i in range(n_figures)] and n_figures == 19
     assert len(page.of("img")) == 8 * (2 + 3 * 3)
 
 

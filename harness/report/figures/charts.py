@@ -24,7 +24,7 @@ from harness.report.figures.savings import effort_section
 from harness.report.figures.slices import draw_slice, slice_rows
 from harness.report.figures.strata import strata_section
 from harness.report.figures.style import Objective
-from harness.report.importance import importances
+from harness.report.importance import measured
 from harness.report.shown import Shown, only, shown_curves, shown_trials
 from harness.report.tables import StudyTables, of_state
 
@@ -32,7 +32,7 @@ from harness.report.tables import StudyTables, of_state
 def sections(tables: StudyTables) -> list[Section]:
     """Every section in the order of the page."""
     objective = Objective.of(tables.config)
-    shown, overall = shown_trials(tables), importances(tables)
+    shown, overall = shown_trials(tables), measured(tables)
     return [
         _history(tables, objective, shown),
         effort_section(tables, objective, shown),
@@ -41,7 +41,7 @@ def sections(tables: StudyTables) -> list[Section]:
         budget_section(tables, objective),
         _parallel(tables, objective, shown),
         _slices(tables, objective, shown),
-        contour_section(tables, objective, shown, overall),
+        contour_section(tables, objective, shown, [one.key for one in overall.named]),
         _costs(tables, objective, shown),
         strata_section(tables),
     ]

@@ -1,7 +1,7 @@
 """The objective over the two most important numeric parameters, between the trials that ran."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +44,14 @@ class Surface:
     grid: NDArray[np.float64]
 
 
-def numeric_parameters(tables: StudyTables, overall: Mapping[str, float]) -> list[Axis]:
+def numeric_parameters(tables: StudyTables, important: Sequence[str]) -> list[Axis]:
     """Axes of the numeric parameters that varied among complete trials, most important first.
 
     Args:
-        overall: `importances` of all complete trials.
+        important: keys of the parameters that are told from chance, most important first.
     """
     complete = ranked_records(tables)
-    axes = [parameter_axis(key, complete) for key in overall]
+    axes = [parameter_axis(key, complete) for key in important]
     return [axis for axis in axes if axis and axis.scale != "choice" and axis.varies]
 
 
@@ -87,10 +87,10 @@ def surface(tables: StudyTables, x_axis: Axis, y_axis: Axis) -> Surface | None:
 
 
 def contour_section(
-    tables: StudyTables, objective: Objective, shown: Shown, overall: Mapping[str, float]
+    tables: StudyTables, objective: Objective, shown: Shown, important: Sequence[str]
 ) -> Section:
     """The contour plot, or what is missing for one."""
-    axes = numeric_parameters(tables, overall)
+    axes = numeric_parameters(tables, important)
     found = surface(only(tables, shown), *axes[:2]) if len(axes) >= 2 else None
     charts = []
     if found is not None:
@@ -110,7 +110,7 @@ def contour_section(
 def _missing(tables: StudyTables, axes: list[Axis]) -> str:
     if len(axes) < 2:
         return (
-            "Needs two numeric parameters with an importance; this study has "
+            "Needs two numeric parameters whose importance is told from chance; this study has "
             f"{len(axes)} from {len(ranked_records(tables))} complete trials."
         )
     keys = [axis.key for axis in axes[:2]]

@@ -27,10 +27,14 @@ def drawn(tables: StudyTables) -> list[Section]:
 def test_all_figures_of_a_study(drawn: list[Section]) -> None:
     found = {section.anchor: section for section in drawn}
     assert list(found) == ANCHORS
-    assert [len(section.charts) for section in found.values()] == [1, 2, 2, 1, 2, 1, 5, 0, 5, 1]
-    assert [anchor for anchor, section in found.items() if section.empty] == ["contour"]
-    assert found["contour"].empty.startswith("Needs 10 complete trials with ")
-    assert "With 5 complete trials this is a hint at most." in found["importances"].caption
+    assert [len(section.charts) for section in found.values()] == [1, 2, 2, 0, 2, 1, 5, 0, 5, 1]
+    assert [anchor for anchor, section in found.items() if section.empty] == [
+        "importances",
+        "contour",
+    ]
+    assert found["contour"].empty.startswith("Needs two numeric parameters whose importance is ")
+    assert found["importances"].empty.startswith("No parameter can be named: 5 of 5 parameters ")
+    assert "With 5 complete trials only large effects" in found["importances"].empty
     assert "Failed trials: 1." in found["history"].caption
     assert [mark.name for mark in found["cost"].legend] == ["Linknet", "Unet"]
 

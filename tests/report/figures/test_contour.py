@@ -28,12 +28,12 @@ def plane(study: Builder, n: int = 24) -> StudyTables:
 
 
 def section_of(tables: StudyTables) -> Section:
-    return contour_section(tables, LOSS, ALL, importances(tables))
+    return contour_section(tables, LOSS, ALL, list(importances(tables)))
 
 
 def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
     tables = plane(study)
-    axes = numeric_parameters(tables, importances(tables))
+    axes = numeric_parameters(tables, list(importances(tables)))
     assert {axis.key for axis in axes} == {"optim.lr", "loss.dice"}
     rate, weight = sorted(axes, key=lambda axis: axis.key, reverse=True)
     found = surface(tables, rate, weight)
@@ -48,7 +48,9 @@ def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
 def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> None:
     tables = plane(study)
     rate, weight = sorted(
-        numeric_parameters(tables, importances(tables)), key=lambda axis: axis.key, reverse=True
+        numeric_parameters(tables, list(importances(tables))),
+        key=lambda axis: axis.key,
+        reverse=True,
     )
     found = surface(tables, rate, weight)
     assert found is not None
@@ -60,7 +62,7 @@ def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> 
 
 
 def test_too_few_trials_say_how_many(study: Builder) -> None:
-    found = section_of(plane(study, 8))
+    found = contour_section(plane(study, 8), LOSS, ALL, ["optim.lr", "loss.dice"])
     assert found.empty.startswith("Needs 10 complete trials with ")
     assert found.empty.endswith("; this study has 8.")
 
@@ -69,7 +71,8 @@ def test_one_numeric_parameter_is_not_enough(study: Builder) -> None:
     for number in range(12):
         study.trial(number, [0.5 - 0.01 * number], {"optim.lr": 1e-5 * (number + 1)})
     assert section_of(load_study(study.paths)).empty == (
-        "Needs two numeric parameters with an importance; this study has 1 from 12 complete trials."
+        "Needs two numeric parameters whose importance is told from chance; this study has 1 "
+        "from 12 complete trials."
     )
 
 
@@ -77,5 +80,5 @@ def test_trials_on_one_line_have_no_area(study: Builder) -> None:
     for number in range(12):
         share = (number + 1) / 12
         study.trial(number, [0.5 - 0.1 * share], {"loss.dice": share, "loss.bce": share})
-    found = section_of(load_study(study.paths))
+    found = contour_section(load_study(study.paths), LOSS, ALL, ["loss.dice", "loss.bce"])
     assert found.empty.endswith("lie on one line, with no area between them.")

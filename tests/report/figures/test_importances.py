@@ -1,3 +1,5 @@
+import re
+
 from harness import files
 from harness.report.figures.importances import (
     ImportanceRow,
@@ -5,21 +7,24 @@ from harness.report.figures.importances import (
     importance_rows,
     importance_section,
 )
-from harness.report.importance import importances
+from harness.report.importance import Importance, measured, shares
 from harness.report.tables import StudyTables, load_study, ranked_records
 from tests.report.studies import Builder
 
 
 def test_rows_say_in_how_many_trials_a_parameter_was_in_force(tables: StudyTables) -> None:
-    shares = importances(tables)
-    rows = {row.key: row for row in importance_rows(ranked_records(tables), shares)}
-    assert {key: row.share for key, row in rows.items()} == shares
+    named = [Importance(key, share, 0.5, 0.2) for key, share in shares(tables).items()]
+    rows = {row.key: row for row in importance_rows(ranked_records(tables), named)}
+    assert {key: row.share for key, row in rows.items()} == shares(tables)
     assert rows["optim.lr"].in_force == rows["optim.lr"].complete == 5
     assert rows["model.options.decoder_attention_type"].in_force == 3
 
 
 def test_bars_are_labelled_and_the_largest_is_on_top() -> None:
-    rows = [ImportanceRow("optim.lr", 0.75, 9, 9), ImportanceRow("model.<b>", 0.25, 4, 9)]
+    rows = [
+        ImportanceRow("optim.lr", 0.75, 9, 9, 0.9, 0.3),
+        ImportanceRow("model.<b>", 0.25, 4, 9, 0.5, 0.3),
+    ]
     figure = draw_importances(rows)
     assert tuple(figure.data[0].x) == (0.75, 0.25)
     assert tuple(figure.layout.yaxis.ticktext) == ("optim.lr", "model.&lt;b&gt; (4 of 9)")
@@ -36,10 +41,37 @@ def test_each_branch_with_enough_trials_is_drawn_and_the_others_are_named(study:
         params = {"model.arch": "Unet" if number < 6 else "FPN", "optim.lr": 1e-4 * (number + 1)}
         study.trial(number, [0.5 - 0.01 * number], params)
     tables = load_study(study.paths)
-    found = importance_section(tables, importances(tables))
+    found = importance_section(tables, measured(tables))
     assert [chart.label.split(":")[0] for chart in found.charts] == [
         "Share of each parameter",
         "Share of each parameter where model.arch Unet",
     ]
     assert found.charts[1].figure.layout.title.text == "model.arch Unet, 6 trials"
     assert "left out, with the trials they have: model.arch FPN (3)." in found.caption
+
+
+def test_what_shuffled_values_reach_is_said_and_nothing_below_it_is_named(study: Builder) -> None:
+    """The loss follows the rate; the weight follows neither."""
+    for number in range(24):
+        params = {"optim.lr": 10 ** (-5 + number / 8), "loss.dice": number * 7 % 24 / 24}
+        study.trial(number, [0.2 + 0.01 * number], params)
+    tables = load_study(study.paths)
+    found = importance_section(tables, measured(tables))
+    assert [chart.label for chart in found.charts] == ["Share of each parameter: optim.lr 1.00"]
+    assert re.search(r"optim\.lr 100% \(\d\d%\), each of", found.caption)
+    assert re.search(r"1 of 2 parameters explains no more than shuffled values do", found.caption)
+    assert "loss.dice" not in found.caption
+
+
+def test_nothing_is_named_where_nothing_matters(study: Builder) -> None:
+    for number in range(24):
+        params = {"optim.lr": 10 ** (-5 + number / 8), "loss.dice": number * 7 % 24 / 24}
+        study.trial(number, [0.2 + 0.01 * (number * 11 % 24)], params)
+    tables = load_study(study.paths)
+    found = importance_section(tables, measured(tables))
+    assert found.charts == ()
+    assert re.fullmatch(
+        r"No parameter can be named: 2 of 2 parameters explain no more than shuffled values do "
+        r"\(\d\d%\)\.",
+        found.empty,
+    )
