@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from harness.data_config import MIN_RANKING_IMAGES
 from harness.evaluation.arranged import Arranged, arrange
 from harness.evaluation.differences import Estimate, estimate, pooled
 from harness.evaluation.intervals import MIN_IMAGES, Interval
 from harness.evaluation.needed import ONE_POINT, needed_images
 from harness.evaluation.sentences import sentence
 from harness.evaluation.two_level import RESAMPLES, two_level_interval
-from harness.evaluation.verdicts import Cost, Decision, Ranked, Verdict
+from harness.evaluation.verdicts import Cost, Decision, Ranked, Verdict, smallest
 
 __all__ = ["Cost", "Decision", "Ranked", "decide", "optimism"]
 
@@ -40,10 +41,10 @@ def decide(
 
     Args:
         scores: columns configuration (str), run (int: seed or fold), image (str) and value (float,
-            one per image: the objective). Runs have the same images (seeds), or each its
-            own, the same in every configuration (folds).
+            one per image, whose mean is the objective: `values.per_image`). Runs have the same
+            images (seeds), or each its own, the same in every configuration (folds).
         minimized: whether lower values are better.
-        costs: of each configuration; one that is missing is taken for the dearest.
+        costs: of each configuration; one that is missing is taken for the largest.
         resamples: how many of the bootstrap, which draws the intervals and decides nothing.
         seed: of the bootstrap.
 
@@ -69,7 +70,7 @@ def decide(
     winner = order[0] if against and all(e.p <= LEVEL for e in against.values()) else None
     worse = {name for name in against if winner or _worse(against[name], len(order))}
     tied = tuple(name for name in order if name not in worse)
-    choice = min(tied, key=lambda name: (*_cost(costs, name), order.index(name)))
+    choice = smallest(tied, costs)[0]  # in order of their means
     ranked = tuple(
         _ranked(arranged, name, single[name], _verdict(name, winner, worse), resamples, seed)
         for name in order
@@ -80,12 +81,21 @@ def decide(
         winner=winner,
         tied=tied,
         choice=choice,
-        sentence=sentence(ranked, against, tied, choice, costs, arranged.folds),
+        sentence=sentence(
+            ranked,
+            against,
+            tied,
+            choice,
+            costs,
+            folds=arranged.folds,
+            n_images=arranged.n_images,
+        ),
         needed_seeds=None,
         needed_images=_needed_images(arranged, order),
         sd_runs=sd_runs,
         sd_freedom=0 if spread is None else spread.freedom,
         images_error=max((e.images_error for e in against.values()), default=0.0),
+        n_images=arranged.n_images,
     )
     return found if arranged.folds else replace(found, needed_seeds=found.seeds_for(ONE_POINT))
 
@@ -116,11 +126,6 @@ def _verdict(name: str, winner: str | None, worse: set[str]) -> Verdict:
     return "worse" if name in worse else "tied"
 
 
-def _cost(costs: Mapping[str, Cost], name: str) -> tuple[float, float]:
-    cost = costs.get(name)
-    return (math.inf, math.inf) if cost is None else (cost.parameters, cost.seconds)
-
-
 def _ranked(
     arranged: Arranged,
     name: str,
@@ -142,9 +147,7 @@ def _ranked(
 
 def _needed_images(arranged: Arranged, order: Sequence[str]) -> int | None:
     """For the two that lead: by the spread over images of the difference of their means."""
-    if len(order) < 2:
+    if len(order) < 2 or arranged.n_images < MIN_RANKING_IMAGES:
         return None
     first, second = (arranged.image_means(name) for name in order[:2])
-    if len(first) < 2:
-        return None
     return needed_images(float(np.std(first - second, ddof=1)), ONE_POINT)

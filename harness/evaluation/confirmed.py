@@ -4,19 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import pandas as pd
-
 from harness.config import StudyConfig
 from harness.errors import UserError
 from harness.evaluation.configurations import Cost, Decision, decide, optimism
 from harness.evaluation.confirm_plan import CONFIRMS, Plan, read_plan
+from harness.evaluation.confirmed_scores import read_values
 from harness.evaluation.intervals import Interval
-from harness.evaluation.values import own_sizes, per_image
+from harness.evaluation.values import own_sizes
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_records
 from harness.search.earlier import read_config
 from harness.search.mirrored import Champion
-from harness.training.metrics import read_scores
 
 LEAST_RUNS = 2  # complete ones that a configuration needs to be compared
 
@@ -39,7 +37,8 @@ class Confirmed:
         trial: its number in the search.
         searched: the objective that it had there.
         runs: its confirming trials so far, in order of seed or fold.
-        cost: parameters, and the mean seconds of its complete runs.
+        cost: parameters and GFLOPs, and the mean seconds of its complete runs; 0 parameters: they
+            are not recorded.
         interval: of the mean, over runs and images; None: no comparison yet, or too few images.
         verdict: better, tied or worse than the others; "" before there is a comparison.
         minimized: whether a lower objective is better.
@@ -120,7 +119,7 @@ class Confirmation:
 
     @property
     def choice(self) -> Confirmed | None:
-        """The configuration to take: the winner, or the cheapest of those that are tied."""
+        """The configuration to take: the winner, or the smallest of those that are tied."""
         if self.decision is None:
             return None
         return next(row for row in self.rows if row.name == self.decision.choice)
@@ -223,7 +222,12 @@ def _confirmed(
     complete = [record for record in own if record.state == "complete"]
     seconds = [record.costs.get("cost/seconds", 0.0) for record in complete]
     parameters = [int(record.costs.get("cost/parameters", 0)) for record in complete]
-    cost = Cost(max(parameters, default=0), math.fsum(seconds) / max(1, len(seconds)))
+    work = [record.costs["cost/gflops"] for record in complete if "cost/gflops" in record.costs]
+    cost = Cost(
+        max(parameters, default=0),
+        math.fsum(seconds) / max(1, len(seconds)),
+        max(work) if work and len(work) == len(complete) else None,
+    )
     return Confirmed(
         trial=trial,
         searched=math.nan if searched is None else searched,
@@ -261,23 +265,15 @@ def _decision(
     able = [row for row in rows if len(row.values) >= LEAST_RUNS]
     if not able:
         return None, f"no configuration has {LEAST_RUNS} complete {plan.kind}s"
-    costs = {row.name: row.cost for row in able}
+    costs = {row.name: row.cost for row in able if row.cost.parameters}
     try:
-        scores = _scores(able, paths, config.objective.metric)
+        runs = [
+            (row.name, run.part, paths.confirm.trial(run.number).scores_csv)
+            for row in able
+            for run in row.runs
+            if run.state == "complete"
+        ]
+        scores = read_values(runs, config.objective.metric, folds=plan.kind == "fold")
         return decide(scores, minimized=rows[0].minimized, costs=costs), ""
-    except (UserError, ValueError) as error:  # a metric of no single image, or too many failures
+    except (UserError, ValueError) as error:  # scores that are missing, or of different images
         return None, str(error)
-
-
-def _scores(rows: Sequence[Confirmed], paths: StudyPaths, metric: str) -> pd.DataFrame:
-    """The objective per configuration, run and image, as `decide` takes it."""
-    found = []
-    for row in rows:
-        for run in row.runs:
-            if run.state != "complete":
-                continue
-            path = paths.confirm.trial(run.number).scores_csv
-            values = per_image(read_scores(path), metric)
-            columns = {"image": values.index, "value": values.to_numpy()}
-            found.append(pd.DataFrame(columns).assign(configuration=row.name, run=run.part))
-    return pd.concat(found, ignore_index=True)[["configuration", "run", "image", "value"]]

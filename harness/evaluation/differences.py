@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness.evaluation.intervals import ROUNDING
+
 Floats = NDArray[np.float64]
 Runs = tuple[Floats, ...]  # of one configuration: the values of the images of each run
 
@@ -96,7 +98,7 @@ def _over_seeds(sides: Sides, others: Pooled | None) -> Estimate:
         Clark 1973, "The language-as-fixed-effect fallacy" (quasi-F); Satterthwaite 1946.
     """
     tables = [(sign, np.column_stack(runs)) for sign, runs in sides]
-    value = sum(sign * float(table.mean()) for sign, table in tables)
+    value = _value([sign * float(table.mean()) for sign, table in tables])
     if min(table.shape[1] for _, table in tables) < 2:
         return Estimate(value, math.inf, 1.0)
     n = len(tables[0][1])
@@ -153,7 +155,14 @@ def _over_folds(sides: Sides) -> Estimate:
     means = [sign * np.array([run.mean() for run in runs]) for sign, runs in sides]
     each = np.sum(means, axis=0)
     k = len(each)
+    value = _value([float(of_one.mean()) for of_one in means])
     if k < 2:
-        return Estimate(float(each.mean()), math.inf, 1.0)
+        return Estimate(value, math.inf, 1.0)
     variance = float(each.var(ddof=1)) * (1 / k + 1 / (k - 1))
-    return Estimate(float(each.mean()), math.sqrt(variance), float(k - 1))
+    return Estimate(value, math.sqrt(variance), float(k - 1))
+
+
+def _value(terms: Sequence[float]) -> float:
+    """The sum; 0 where it is what rounding leaves of a difference of equal means."""
+    value = math.fsum(terms)
+    return 0.0 if abs(value) <= ROUNDING * max(map(abs, terms)) else value

@@ -2,7 +2,8 @@
 
 Every number here is a mean over classes of ratios of sums over images, sum(above) / sum(below): for
 a mean over images `above` is each image's value and `below` is 1 where the image counts, for pooled
-pixels they are counts of pixels. So one bootstrap, over images, serves them all.
+pixels they are counts of pixels. So one bootstrap, over images, serves them all. Of several classes
+it is one of pseudo-values, as resampling images would lose the classes that few images have.
 """
 
 import warnings
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.data_config import StudyDataConfig
-from harness.evaluation.intervals import MIN_IMAGES, RESAMPLES, Interval
+from harness.evaluation.intervals import MIN_IMAGES, RESAMPLES, Interval, mean_interval
+from harness.evaluation.pseudo_values import mean_of_ratios, pseudo_values
 from harness.evaluation.sealed_ledger import Result
 from harness.evaluation.sealed_scores import CHOSEN
-from harness.training.metrics import ImageScores, per_image
+from harness.training.metrics import ImageScores, per_image, pooled_parts
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -84,10 +86,11 @@ def tabulate(scores: ImageScores, data: StudyDataConfig) -> Table:
     has, counts = scores.has_truth, scores.has_truth.astype(np.float64)
     values: dict[tuple[str, str, str], tuple[Floats, Floats]] = {}
     for place, one in decided.items():
-        columns, pooled = per_image(one), _pooled(one)
+        columns, pooled = per_image(one), pooled_parts(one)
         for metric in METRICS:
             values[metric, "image", place] = np.where(has, columns[metric], 0.0), counts
-        for metric, (above, below) in pooled.items():
+        for metric in IN_STRATA:
+            above, below = pooled[metric]
             values[metric, "pixels", place] = above * counts, below * counts
     for metric in IN_STRATA:
         column = scores.others[f"{metric}_256"]
@@ -105,48 +108,40 @@ def tabulate(scores: ImageScores, data: StudyDataConfig) -> Table:
     )
 
 
-def ratio(above: Floats, below: Floats) -> float | None:
-    """The mean over classes of sum(above) / sum(below), of shape (images, classes).
-
-    A class whose `below` is 0 throughout stays out; None where all are.
-    """
-    sums = below.sum(axis=0)
-    seen = sums > 0
-    return float((above.sum(axis=0)[seen] / sums[seen]).mean()) if seen.any() else None
-
-
 def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> Interval | None:
-    """The 95 % BCa bootstrap interval of `ratio` over images.
+    """The 95 % BCa bootstrap interval of `mean_of_ratios` over images.
 
     Returns:
         None where fewer than MIN_IMAGES images count. Of zero width where no resample differs.
     Source:
         Efron 1987; `scipy.stats.bootstrap`, as `harness.evaluation.intervals`.
     """
-    kept = (below > 0).any(axis=1)
-    above, below = above[kept], below[kept]
-    value = ratio(above, below)
+    kept, seen = (below > 0).any(axis=1), (below > 0).any(axis=0)
+    above, below = above[kept][:, seen], below[kept][:, seen]
+    value = mean_of_ratios(above, below)
     if len(above) < MIN_IMAGES or value is None:
         return None
+    if above.shape[1] > 1:
+        return mean_interval(pseudo_values(above, below), seed=seed)
+    numbers, sizes = above[:, 0], below[:, 0]
 
-    def statistic(index: NDArray[np.int64], axis: int = -1) -> Floats:  # noqa: ARG001  # scipy's
-        each = above[index].sum(axis=-2) / below[index].sum(axis=-2)
-        return np.asarray(np.nanmean(each, axis=-1))
+    def statistic(index: NDArray[np.int64], axis: int = -1) -> Floats:
+        return np.asarray(numbers[index].sum(axis=axis) / sizes[index].sum(axis=axis))
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # dealt with below
         found: Any = stats.bootstrap(
-            (np.arange(len(above)),),
+            (np.arange(len(numbers)),),
             statistic,
             n_resamples=RESAMPLES,
-            batch=max(1, _AT_ONCE // above.size),
+            batch=max(1, _AT_ONCE // numbers.size),
             rng=np.random.default_rng(seed),
             method="BCa",
         )
     low, high = map(float, found.confidence_interval)
     if not (np.isfinite(low) and np.isfinite(high)):
         low = high = value
-    return Interval(value, low, high, len(above))
+    return Interval(value, low, high, len(numbers))
 
 
 def _overall(table: Table, chosen: Bools | None = None, stratum: str = "") -> Iterator[Result]:
@@ -168,7 +163,7 @@ def _result(
         meaning=meaning,
         at=at,
         stratum=stratum,
-        value=ratio(above, below),
+        value=mean_of_ratios(above, below),
         low=None if found is None else found.low,
         high=None if found is None else found.high,
         n=int((below > 0).any(axis=1).sum()),
@@ -195,12 +190,3 @@ def _false_alarms(scores: ImageScores, data: StudyDataConfig) -> Iterator[Result
         above = (alarmed.reshape(shape).any(axis=1) & empty).astype(np.float64)[:, None]
         below = empty.astype(np.float64)[:, None]
         yield _result((above, below), "false_alarm_share", "image", place)
-
-
-def _pooled(scores: ImageScores) -> dict[str, tuple[Floats, Floats]]:
-    """What is above and below the line of each metric of pooled pixels."""
-    tp, fp, fn = (part.astype(np.float64) for part in (scores.tp, scores.fp, scores.fn))
-    return {
-        "dice": (2 * tp, 2 * tp + fp + fn),
-        "iou": (tp, tp + fp + fn),
-    }

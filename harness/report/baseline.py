@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
-
 from harness.data.split_file import read_split
 from harness.errors import ConfigError
 from harness.evaluation.pairs import PairedTest, paired_test
-from harness.evaluation.values import per_image
+from harness.evaluation.values import only_images, per_image_of_all
 from harness.records import TrialRecord
+from harness.report.image_values import paired
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count
-from harness.training.metrics import read_scores
+from harness.training.metrics import ImageScores, read_scores
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Against:
     Attributes:
         study, other: names of the studies.
         number, other_number: of their leading trials.
-        mean, other_mean: of the objective per image, over the images that both have.
+        mean, other_mean: the objective over the images that both have.
         test: this study's values minus the other's.
     """
 
@@ -63,21 +61,21 @@ def against(tables: StudyTables, other: StudyTables) -> Against:
 
     Raises:
         ConfigError: the studies cannot be compared; every reason.
-        UserError: the objective has no value for a single image.
+        UserError: the objective is no mean over images.
     """
     problems = _unlike(tables, other)
     if problems:
         raise ConfigError([f"--baseline {other.paths.name}: {problem}" for problem in problems])
     first, second = _leading(tables), _leading(other)
     shared = _validation(tables) & _validation(other)
-    names = sorted(name for name, *_ in shared)
+    names = frozenset(name for name, *_ in shared)
     metric = tables.config.objective.metric
-    ours, theirs = (
-        np.asarray(_values(study, record, metric).reindex(names), np.float64)
+    scores = [
+        only_images(_scores(study, record), names)
         for study, record in ((tables, first), (other, second))
-    )
-    both = np.isfinite(ours) & np.isfinite(theirs)
-    if not both.any():
+    ]
+    ours, theirs = per_image_of_all(scores, metric)
+    if ours.empty:
         raise ConfigError(
             f"--baseline {other.paths.name}: {count(len(names), 'validation image')} of "
             f"{tables.paths.name} with the same name and content, and no value of both trials for "
@@ -90,9 +88,9 @@ def against(tables: StudyTables, other: StudyTables) -> Against:
         second.number,
         metric,
         tables.minimized,
-        float(ours[both].mean()),
-        float(theirs[both].mean()),
-        paired_test(ours[both], theirs[both]),
+        float(ours.mean()),
+        float(theirs.mean()),
+        paired_test(*paired(ours, theirs)),
     )
 
 
@@ -129,8 +127,8 @@ def _validation(tables: StudyTables) -> set[tuple[str, str, str]]:
     return {(row.image, row.image_sha256, row.mask_sha256) for row in rows if row.role == "val"}
 
 
-def _values(tables: StudyTables, record: TrialRecord, metric: str) -> "pd.Series[float]":
+def _scores(tables: StudyTables, record: TrialRecord) -> ImageScores:
     path = tables.paths.trial(record.number).scores_csv
     if not path.is_file():
         raise ConfigError(f"{path}: is missing; only trials with it can be compared by image")
-    return per_image(read_scores(path), metric)
+    return read_scores(path)

@@ -1,12 +1,14 @@
 """What trials scored on each validation image, and how sure their means over images are."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.evaluation.intervals import Interval, mean_interval
-from harness.evaluation.values import per_image
+from harness.evaluation.values import per_image, per_image_of_all
 from harness.records import TrialRecord
 from harness.report.tables import StudyTables, ranked_records
 from harness.training.metrics import read_scores
@@ -17,11 +19,27 @@ BEST = 100  # trials with intervals
 QUALITY = ("dice", "iou")
 
 
+def common_values(
+    tables: StudyTables, numbers: Sequence[int], metric: str
+) -> "dict[int, pd.Series[float]]":
+    """The values of those of these trials that have them, over the same images and classes.
+
+    Raises:
+        DataError: a `scores.csv` is not one.
+    """
+    paths = {number: tables.paths.trial(number).scores_csv for number in numbers}
+    scores = {number: read_scores(path) for number, path in paths.items() if path.is_file()}
+    try:
+        return dict(zip(scores, per_image_of_all(list(scores.values()), metric), strict=True))
+    except UserError:  # a metric that is no mean over images
+        return {}
+
+
 def values_of(tables: StudyTables, number: int, metric: str) -> "pd.Series[float] | None":
     """One value per validation image of a trial at its best epoch, indexed by image.
 
     Returns:
-        None where `scores.csv` is missing or the metric has no value for a single image.
+        None where `scores.csv` is missing or the metric is no mean over images.
 
     Raises:
         DataError: `scores.csv` is not one.
@@ -53,8 +71,7 @@ def own_interval(tables: StudyTables, record: TrialRecord, metric: str) -> Inter
 def quality_intervals(tables: StudyTables) -> dict[int, dict[str, Interval]]:
     """Intervals of mean Dice and IoU over images, of the best BEST trials, by number.
 
-    Only those that there are. Of several classes an image's value is the mean over the classes
-    that its truth has.
+    Only those that there are.
     """
     found: dict[int, dict[str, Interval]] = {}
     for record in ranked_records(tables)[:BEST]:

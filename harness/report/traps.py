@@ -5,12 +5,14 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.data.split_file import read_split
+from harness.data_config import MIN_RANKING_IMAGES
 from harness.evaluation.needed import ONE_POINT, needed_images
 from harness.evaluation.pairs import holm, paired_test
 from harness.evaluation.spread import spread_p
 from harness.report.cuts import cuts
 from harness.report.edges import edges
-from harness.report.image_values import paired, values_of
+from harness.report.image_values import common_values, paired
 from harness.report.seed_noise import seed_noise
 from harness.report.tables import StudyTables, of_state, ranked_records
 from harness.report.wording import among, count
@@ -48,12 +50,26 @@ def all_is_noise(tables: StudyTables) -> str | None:
     )
 
 
+def too_few_to_rank(tables: StudyTables) -> str | None:
+    """So few validation images that their chance decides the order."""
+    ranked = ranked_records(tables)
+    path = tables.paths.split_csv
+    if len(ranked) < 2 or not path.is_file():
+        return None
+    n = sum(row.role == "val" for row in read_split(path))
+    if n >= MIN_RANKING_IMAGES:
+        return None
+    return (
+        f"{count(n, 'validation image')} {'ranks' if n == 1 else 'rank'} {len(ranked)} trials; "
+        f"below {MIN_RANKING_IMAGES} the order is mostly the chance of the images. Validate on "
+        "more of them, e.g. with split: {folds: 5} in a new study."
+    )
+
+
 def too_few_images(tables: StudyTables) -> str | None:
     """The validation images cannot tell the top three apart; how many could."""
-    metric = tables.config.objective.metric
     top = [record.number for record in ranked_records(tables)[:3]]
-    values = {number: values_of(tables, number, metric) for number in top}
-    known = {number: each for number, each in values.items() if each is not None}
+    known = common_values(tables, top, tables.config.objective.metric)
     if len(known) < 2:
         return None
     pairs = list(combinations(known, 2))
@@ -69,13 +85,18 @@ def too_few_images(tables: StudyTables) -> str | None:
         return None
     k = max(alike, key=lambda place: spreads[place] / max(abs(tests[place].difference), 1e-12))
     small = abs(tests[k].difference)
-    own = needed_images(spreads[k], small) if small > 0 else None
-    point = needed_images(max(spreads[place] for place in alike), ONE_POINT)
     one, other = pairs[k]
-    return (
+    said = (
         f"{count(tests[k].n, 'validation image')} cannot tell the top {len(known)} trials apart: "
         f"between trials {one} and {other} the difference is {small:.4f} "
-        f"(p = {corrected[k]:.2g}, Holm). For one as small as that "
+        f"(p = {corrected[k]:.2g}, Holm)."
+    )
+    if tests[k].n < MIN_RANKING_IMAGES:  # a spread of so few is no ground for a forecast
+        return said
+    own = needed_images(spreads[k], small) if small > 0 else None
+    point = needed_images(max(spreads[place] for place in alike), ONE_POINT)
+    return (
+        f"{said} For one as small as that "
         f"{_images(own)} images would be needed, for one of one point (0.01) {_images(point)}."
     )
 
@@ -133,6 +154,7 @@ def cut_within_noise(tables: StudyTables) -> str | None:
 
 TRAPS: tuple[Callable[[StudyTables], str | None], ...] = (
     all_is_noise,
+    too_few_to_rank,
     too_few_images,
     still_learning,
     at_the_edge,

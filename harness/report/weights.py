@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.evaluation.intervals import MIN_IMAGES, Interval
-from harness.evaluation.pairs import PairedTest, holm, paired_test
-from harness.report.image_values import QUALITY, paired, quality_intervals, values_of
+from harness.evaluation.pairs import PairedTest, holm, least_p, paired_test
+from harness.report.image_values import QUALITY, common_values, paired, quality_intervals
 from harness.report.sheets import Cell, Column, Sheet
 from harness.report.tables import StudyTables, ranked_records
+from harness.report.wording import among
 
 TOP = 5  # trials that are compared with the leading one
 
@@ -58,7 +59,7 @@ def with_intervals(ranking: Sheet, intervals: Mapping[int, Mapping[str, Interval
         place = titles.index(name) + 1 if name in titles else titles.index("trial") + 2
         hint = (
             f"{name} of these weights: 95 % of such intervals hold its mean over all images like "
-            "these (BCa bootstrap over images; of each image the mean over its classes)"
+            "these (BCa bootstrap over images)"
         )
         column = Column(f"{metric}, 95 %", hint)
         number = titles.index("trial")
@@ -75,11 +76,8 @@ def with_intervals(ranking: Sheet, intervals: Mapping[int, Mapping[str, Interval
 def compared(tables: StudyTables) -> list[Versus]:
     """The leading trial against each of the next, up to TOP trials in all, image by image."""
     metric = tables.config.objective.metric
-    values = {
-        record.number: found
-        for record in ranked_records(tables)[:TOP]
-        if (found := values_of(tables, record.number, metric)) is not None
-    }
+    numbers = [record.number for record in ranked_records(tables)[:TOP]]
+    values = common_values(tables, numbers, metric)
     if len(values) < 2:
         return []
     (_, leading), *others = values.items()
@@ -94,13 +92,15 @@ def weights_sheet(tables: StudyTables) -> Sheet:
     if not found:
         return Sheet((), ())
     metric = tables.config.objective.metric
+    sizes = dict.fromkeys(one.test.n for one in found)
+    least = among(f"at least {least_p(n):.2g} for {n} images" for n in sizes)
     better = "below" if tables.minimized else "above"
     columns = (
         Column("leading trial against", "number of the other trial"),
         Column("difference", f"mean over images of {metric}; {better} 0: the leading is better"),
         Column("95 %", "BCa bootstrap interval of that difference over images"),
         Column("images", "with a value of both"),
-        Column("p", "two-sided, signs of the differences flipped, not corrected"),
+        Column("p", f"two-sided, signs of the differences flipped, not corrected; {least}"),
         Column("p, Holm", f"corrected for the {len(found)} comparisons"),
     )
     rows = tuple(

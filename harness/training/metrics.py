@@ -65,17 +65,25 @@ def per_image(scores: ImageScores) -> dict[str, Floats]:
     NaN where the truth does not have the class. An object of which nothing was found has
     precision 0.
     """
-    tp, fp, fn, tn = (part.astype(np.float64) for part in _counts(scores))
     soft = (2 * scores.sum_py + SMOOTH) / (scores.sum_p + scores.sum_y + SMOOTH)
-    columns = {
-        "dice_loss": 1.0 - soft,
-        "dice": _ratio(2 * tp, 2 * tp + fp + fn),
-        "iou": _ratio(tp, tp + fp + fn),
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
-    }
+    columns = {"dice_loss": 1.0 - soft}
+    columns |= {name: _ratio(*parts) for name, parts in pooled_parts(scores).items()}
     return {name: np.where(scores.has_truth, value, np.nan) for name, value in columns.items()}
+
+
+def pooled_parts(scores: ImageScores) -> dict[str, tuple[Floats, Floats]]:
+    """What is above and below the line of each metric of pooled pixels, for each entry.
+
+    The metric of a class is the sum of the first over the sum of the second, 0 where both are 0.
+    """
+    tp, fp, fn, tn = (part.astype(np.float64) for part in _counts(scores))
+    return {
+        "dice": (2 * tp, 2 * tp + fp + fn),
+        "iou": (tp, tp + fp + fn),
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "accuracy": (tp + tn, tp + fp + fn + tn),
+    }
 
 
 def summarise(scores: ImageScores, data: StudyDataConfig = TWO_CLASSES) -> dict[str, float]:
@@ -207,14 +215,11 @@ def _counts(scores: ImageScores) -> tuple[Whole, Whole, Whole, Whole]:
 
 def _pooled(scores: ImageScores, chosen: NDArray[np.bool_]) -> dict[str, float]:
     """Metrics of the decisions over the pixels of all chosen entries together."""
-    tp, fp, fn, tn = (int(part[chosen].sum()) for part in _counts(scores))
-    return {
-        "dice": 2 * tp / (2 * tp + fp + fn),
-        "iou": tp / (tp + fp + fn),
-        "precision": tp / (tp + fp) if tp + fp else 0.0,
-        "recall": tp / (tp + fn),
-        "accuracy": (tp + tn) / (tp + fp + fn + tn),
+    sums = {
+        name: (float(above[chosen].sum()), float(below[chosen].sum()))
+        for name, (above, below) in pooled_parts(scores).items()
     }
+    return {name: above / below if below else 0.0 for name, (above, below) in sums.items()}
 
 
 def _miou(scores: ImageScores) -> float:

@@ -1,4 +1,5 @@
 import math
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,7 @@ import pytest
 from scipy import stats
 
 from harness.evaluation.configurations import Cost, decide, optimism
+from harness.evaluation.verdicts import smallest
 from tests.evaluation.simulated import frame, losses
 
 COSTS = {f"c{k}": Cost(1_000_000 * (5 - k), 10.0 + k) for k in range(5)}
@@ -24,18 +26,67 @@ def test_a_clear_lead_wins_and_the_winner_is_chosen_whatever_it_costs() -> None:
     assert "ahead of c2, the next (p = " in found.sentence
 
 
-def test_equal_configurations_are_tied_and_the_cheapest_is_chosen() -> None:
+def test_equal_configurations_are_tied_and_the_smallest_is_chosen() -> None:
     found = decide(lossy(1, [0.15, 0.15, 0.15]), minimized=True, costs=COSTS)
     assert found.winner is None
     assert sorted(found.tied) == ["c0", "c1", "c2"] and found.choice == "c2"
     assert {row.verdict for row in found.ranked} == {"tied"}
-    assert "The cheapest of the tied is c2 (3.00 M parameters, 12 s of training)." in found.sentence
+    assert found.sentence.endswith("The smallest of the tied is c2 (3.00 M parameters).")
 
 
-def test_cheap_means_parameters_then_seconds() -> None:
-    costs = {"c0": Cost(5, 9.0), "c1": Cost(5, 8.0), "c2": Cost(6, 1.0)}
-    assert decide(lossy(1, [0.15] * 3), minimized=True, costs=costs).choice == "c1"
-    assert decide(lossy(1, [0.15] * 3), minimized=True, costs={"c0": Cost(9, 9)}).choice == "c0"
+def test_of_tied_ones_of_one_size_the_best_mean_is_chosen_whatever_its_seconds() -> None:
+    scores = lossy(1, [0.15] * 3)
+    leader = decide(scores, minimized=True, costs={}).ranked[0].configuration
+    slow = {f"c{k}": Cost(2_350_000, 900.0 if f"c{k}" == leader else 1.0, 1.5) for k in range(3)}
+    found = decide(scores, minimized=True, costs=slow)
+    assert found.choice == leader and len(found.tied) == 3
+    assert found.sentence.endswith(
+        f"Of the tied, all are of one size, and {leader} (2.35 M parameters, 1.5 GFLOPs) has the "
+        "best mean of these."
+    )
+    turned = scores.assign(value=-scores["value"])
+    assert decide(turned, minimized=False, costs=slow).choice == leader
+
+
+def test_the_smallest_are_named_where_not_all_tied_ones_are_of_one_size() -> None:
+    scores = lossy(1, [0.15] * 3)
+    order = [row.configuration for row in decide(scores, minimized=True, costs={}).ranked]
+    costs = dict(zip(order, [Cost(9, 1.0), Cost(5, 9.0), Cost(5, 1.0)], strict=True))
+    found = decide(scores, minimized=True, costs=costs)
+    assert found.choice == order[1]
+    assert f"{order[1]} and {order[2]} are the smallest, and {order[1]} (0.00 M" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ({"a": Cost(100, 1.0, 1.0), "b": Cost(105, 2.0, 1.05), "c": Cost(106, 0.1, 1.0)}, "ab"),
+        ({"a": Cost(105, 1.0, 2.0), "b": Cost(100, 2.0, 3.0), "c": Cost(103, 0.1, 2.1)}, "ac"),
+        ({"a": Cost(105, 1.0, 2.0), "b": Cost(100, 2.0), "c": Cost(103, 0.1, 2.1)}, "abc"),
+        # 100 and 109 are not alike although 104.5 is within 5 % of both: the smallest decides
+        ({"a": Cost(1090, 1.0), "b": Cost(1045, 2.0), "c": Cost(1000, 0.1)}, "bc"),
+        ({"b": Cost(9, 9.0)}, "b"),
+        ({}, "abc"),
+    ],
+)
+def test_as_small_as_the_smallest_by_hand(costs: dict[str, Cost], expected: str) -> None:
+    for names in permutations("abc"):
+        assert sorted(smallest(names, costs)) == list(expected)
+
+
+def test_too_few_images_to_rank_by_are_said_and_forecast_nothing() -> None:
+    found = decide(lossy(7, [0.05, 0.45], n_images=19), minimized=True, costs={})
+    assert "rests on 19 validation images; below 20 their chance" in found.sentence
+    assert (found.needed_seeds, found.needed_images, found.seeds_for(0.1)) == (None, None, None)
+    enough = decide(lossy(7, [0.15, 0.15], n_images=20), minimized=True, costs={})
+    assert "rests on" not in enough.sentence and enough.needed_images is not None
+
+
+def test_what_rounding_leaves_of_equal_means_is_no_lead() -> None:
+    """0.1 + 0.2 + 0.3 in another order: the means differ by 1e-17, and the runs not at all."""
+    one = np.array([[0.1, 0.2, 0.3]] * 3)
+    found = decide(frame(np.stack([one, one[:, ::-1]])), minimized=True, costs={})
+    assert found.winner is None and found.tied == ("c0", "c1")
 
 
 def test_two_that_lead_together_leave_the_third_behind() -> None:

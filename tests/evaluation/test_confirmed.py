@@ -13,6 +13,7 @@ from harness.evaluation.confirmed import (
 )
 from harness.evaluation.ranking import write_ranking
 from harness.paths import StudyPaths
+from harness.records import read_record, write_record
 from tests.evaluation.confirming import N_IMAGES, a_search, begun, failed, trained
 
 
@@ -74,7 +75,7 @@ def test_optimism_where_more_is_better(tmp_path: Path) -> None:
     assert row.optimism == pytest.approx(0.05)
 
 
-def test_of_the_tied_the_cheapest_is_the_choice(tmp_path: Path) -> None:
+def test_of_the_tied_the_smallest_is_the_choice(tmp_path: Path) -> None:
     """Trial 2 has the better mean and more parameters than trial 1; seeds differ by much more."""
     paths = a_search(tmp_path).paths
     plan = plan_of([1, 2], 2)
@@ -152,17 +153,21 @@ def test_folds_have_images_of_their_own(tmp_path: Path) -> None:
     assert [row.verdict for row in confirmation.rows] == ["better", "worse"]
 
 
-def test_an_objective_without_values_per_image_is_ranked_but_not_decided(tmp_path: Path) -> None:
-    objective = {"metric": "val/dice_micro", "direction": "maximize"}
-    paths = a_search(tmp_path, objective=objective).paths
+def test_of_tied_ones_of_one_size_the_best_mean_is_the_champion(tmp_path: Path) -> None:
+    """All of one network; the leader trained for the longest time."""
+    paths = a_search(tmp_path).paths
     plan = plan_of([1, 2], 2)
     begun(paths, plan)
-    for number, value in enumerate([0.7, 0.8, 0.7, 0.8]):
-        trained(paths, plan, number, [value] * N_IMAGES)
+    for number, loss in enumerate([0.21, 0.20, 0.31, 0.30]):
+        trained(paths, plan, number, spread(loss), seconds=147 if number % 2 else 144)
+        record = read_record(paths.confirm.trial(number).trial_json)
+        costs = dict(record.costs) | {"cost/parameters": 2.35e6, "cost/gflops": 1.5}
+        write_record(paths.confirm.trial(number), record.model_copy(update={"costs": costs}))
     confirmation = found(paths)
-    assert [row.trial for row in confirmation.rows] == [2, 1]
-    assert confirmation.decision is None
-    assert "val/dice_micro: has no value for a single image" in confirmation.reason
+    assert {row.verdict for row in confirmation.rows} == {"tied"}
+    champion = champion_of(paths, confirmation)
+    assert champion is not None and champion.confirms == 2
+    assert "trial 2 (2.35 M parameters, 1.5 GFLOPs) has the best mean" in champion.sentence
 
 
 def test_ranking_csv_holds_every_number_exactly(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from harness.evaluation.intervals import mean_interval
-from harness.evaluation.pairs import holm, paired_test
+from harness.evaluation.pairs import holm, least_p, paired_test
 
 
 def test_few_pairs_are_tested_exactly() -> None:
@@ -51,6 +51,26 @@ def test_equal_weights_differ_in_nothing() -> None:
     values = np.random.default_rng(0).random(70)
     found = paired_test(values, values)
     assert (found.difference, found.p, found.n) == (0.0, 1.0, 70)
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 1.0), (2, 0.5), (3, 0.25), (6, 2 / 64), (13, 2 / 8192)])
+def test_least_p_of_few_pairs_is_that_of_both_extreme_signs(n: int, p: float) -> None:
+    """All differences of one sign: of the 2^n signs two are as extreme."""
+    assert least_p(n) == p
+    assert paired_test(np.linspace(0.5, 0.9, n), np.zeros(n)).p == pytest.approx(p)
+
+
+@pytest.mark.parametrize("n", [14, 60])
+def test_least_p_of_many_pairs_is_that_of_the_draws(n: int) -> None:
+    """No drawn sign is as extreme: (0 + 1) / (9999 + 1), twice."""
+    found = paired_test(np.linspace(0.5, 0.9, n) + 5, np.zeros(n)).p
+    assert least_p(n) == 2 / 10_000 <= found <= 8 / 10_000
+
+
+def test_one_pair_says_nothing() -> None:
+    """Both signs are as likely."""
+    found = paired_test(np.array([0.5, np.nan]), np.array([0.4, 0.2]))
+    assert (found.difference, found.interval, found.p, found.n) == (pytest.approx(0.1), None, 1, 1)
 
 
 def test_no_image_in_common_says_nothing() -> None:

@@ -1,6 +1,7 @@
 """Made-up studies with and without each trap."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def scored(study: Builder, number: int, losses: np.ndarray) -> None:
     write_scores(study.paths.trial(number).scores_csv, from_entries(entries))
 
 
-def test_a_quiet_study_has_no_trap(study: Builder) -> None:
+def test_a_quiet_study_has_no_trap(tmp_path: Path) -> None:
+    study = Builder(tmp_path, n_images=22)
     for number, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]):
         study.trial(number, [0.9, value, value + 0.1], {"optim.lr": 3e-4 * (1 + number)})
     assert traps.traps(load_study(study.paths)) == []
@@ -100,6 +102,37 @@ def test_too_few_images_say_how_many_would_do(study: Builder) -> None:
     own, point = map(int, re.findall(r"about (\d+) images .* \(0\.01\) about (\d+)\.", sentence)[0])
     assert own == pytest.approx(7.849 * (0.1 / 0.005) ** 2, rel=0.01)
     assert point == pytest.approx(7.849 * (0.1 / 0.01) ** 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("n", "forecast"), [(19, False), (20, True)])
+def test_fewer_than_20_values_forecast_nothing(study: Builder, n: int, forecast: bool) -> None:
+    tables = with_values(study, [0.1, 0.105])
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, n))
+    for number in (0, 1):
+        scored(study, number, 0.3 + noise[number])
+    sentence = traps.too_few_images(tables)
+    assert sentence is not None and f"{n} validation images cannot tell" in sentence
+    assert ("images would be needed" in sentence) == forecast
+
+
+@pytest.mark.parametrize(("n_val", "said"), [(1, True), (19, True), (20, False)])
+def test_below_20_validation_images_no_order_is_believed(
+    tmp_path: Path, n_val: int, said: bool
+) -> None:
+    """One image of the builder trains, one is test."""
+    study = Builder(tmp_path, n_images=n_val + 2)
+    assert traps.too_few_to_rank(with_values(study, [0.1])) is None
+    sentence = traps.too_few_to_rank(with_values(study, [0.1, 0.2]))
+    assert (sentence is not None) == said
+    verb = "image ranks" if n_val == 1 else "images rank"
+    assert not said or f"{n_val} validation {verb} 2 trials; below 20" in str(sentence)
+
+
+def test_one_validation_image_has_no_test_and_no_exception(study: Builder) -> None:
+    tables = with_values(study, [0.1, 0.105])
+    for number in (0, 1):
+        scored(study, number, np.array([0.3 + number / 10]))
+    assert traps.too_few_images(tables) is None
 
 
 def test_trials_without_scores_cannot_be_compared(study: Builder) -> None:
