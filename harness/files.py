@@ -6,12 +6,53 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: the disk, or what a user may take of it
+# Of a disk that may answer again in a while; the last two are those of network disks.
+PASSING = (errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, then what it was raised from, or while handling what, and so on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def disk_error(error: BaseException, numbers: Collection[int] = FULL) -> OSError | None:
+    """The OSError with one of these numbers among the causes of an exception; None: none has."""
+    found = (one for one in causes(error) if isinstance(one, OSError) and one.errno in numbers)
+    return next(found, None)
+
+
+def folder_of(error: OSError) -> Path | None:
+    """The folder in which something could not be read or written, if the error names a file.
+
+    The nearest one that exists: what was to be written may be gone already.
+    """
+    name = error.filename
+    if not isinstance(name, str | bytes) or not name:
+        return None
+    folder = Path(os.fsdecode(name)).absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Enter `path` into an OSError that names no file: a write to an open file names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -24,11 +65,12 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _fsync_folder(path.parent)
+        with naming(path):
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            _fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,7 +100,7 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
     """Append one JSON line and fsync it."""
     line = json.dumps(value, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as handle:
+    with naming(path), path.open("ab") as handle:
         handle.write(line.encode("utf-8"))
         handle.flush()
         os.fsync(handle.fileno())

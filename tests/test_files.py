@@ -1,4 +1,6 @@
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,42 @@ def test_hashes_of_several_files_are_joined_as_text() -> None:
     assert files.joined_sha256([one, other]) == (
         "62af5c3cb8da3e4f25061e829ebeea5c7513c54949115b1acc225930a90154da"
     )
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: files.write_text(path, "x"), lambda path: files.append_line(path, {"x": 1})],
+    ids=["text", "line"],
+)
+def test_error_of_a_full_disk_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    """The system's error on a write to an open file names none."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a/b'"):
+        write(tmp_path / "a" / "b")
+
+
+def test_cause_of_an_error_is_found_below_others(tmp_path: Path) -> None:
+    inner = OSError(errno.ENOSPC, "No space left on device", tmp_path / "a" / "b")
+    outer = ValueError("a library's")
+    outer.__cause__ = RuntimeError("another")
+    outer.__cause__.__context__ = inner
+    assert files.disk_error(outer) is inner
+    assert files.disk_error(outer, files.PASSING) is None
+    assert files.disk_error(OSError("no number")) is None
+    assert files.folder_of(OSError(errno.ENOSPC, "No space left")) is None
+
+
+def test_file_that_is_being_written_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "[a]*.json"
+    assert not files.is_being_written(path)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        assert files.is_being_written(path)
+        assert not files.is_being_written(tmp_path / "b")
+    assert not files.is_being_written(path)

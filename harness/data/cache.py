@@ -1,5 +1,6 @@
 """Decoded, resized images on disk, memory-mapped: every trial of one size shares them."""
 
+import errno
 import hashlib
 import json
 import math
@@ -25,6 +26,7 @@ from harness.data.splits import SplitRow, inside
 from harness.data.whole import building
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
+from harness.files import PASSING, disk_error
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -163,7 +165,7 @@ def _check_room(folder: Path, needed: int) -> None:
         raise DataError(
             f"{folder}: the decoded images need {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
             "free; make room there or lower data.image_size"
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _prepared(
@@ -176,23 +178,24 @@ def _prepared(
 ) -> Iterator[_Entry]:
     """The entries in order, decoded by threads, a bounded number at a time."""
 
-    def prepare(row: SplitRow) -> _Entry | str:
+    def prepare(row: SplitRow) -> _Entry | DataError:
         try:
             return _prepare(root, row, data, size, fit, max_pixels)
         except DataError as error:
-            return str(error)
+            return error
 
-    problems: list[str] = []
+    problems: list[DataError] = []
     waiting = iter(rows)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while chunk := list(islice(waiting, _AT_ONCE)):
             for result in pool.map(prepare, chunk):
-                if isinstance(result, str):
+                if isinstance(result, DataError):
                     problems.append(result)
                 elif not problems:
                     yield result
     if problems:
-        raise list_problems(problems)
+        passing = (error for error in problems if disk_error(error, PASSING) is not None)
+        raise list_problems([str(error) for error in problems]) from next(passing, problems[0])
 
 
 def _prepare(
@@ -241,7 +244,8 @@ def _write(
             if progress is not None:
                 progress(done, n)
         truths.truncate(truths.tell())
-    np.save(folder / "boxes.npy", np.array(boxes, np.int64).reshape(n, 4))
+    with _npy(folder / "boxes.npy", (n, 4), "<i8") as handle:  # np.save hides that a disk is full
+        handle.write(np.array(boxes, "<i8").tobytes())
 
 
 @contextmanager

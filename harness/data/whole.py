@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harness.files import naming
+
 _STALE_S = 24 * 3600
 
 
@@ -25,7 +27,8 @@ def building(place: Path) -> Iterator[Path]:
     temporary = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
+        with naming(place):
+            yield temporary
         try:
             temporary.rename(place)
         except OSError:

@@ -6,6 +6,7 @@ fell silent.
 
 import errno
 import traceback
+from pathlib import Path
 
 import cv2
 
@@ -36,22 +37,34 @@ def sort_failure(error: BaseException) -> Failure:
     )
 
 
+def full_folder(error: BaseException) -> Path | None:
+    """The folder whose disk is full, where an exception tells of one."""
+    full = files.disk_error(error)
+    return None if full is None else files.folder_of(full)
+
+
 def cause_of(error: BaseException) -> str:
-    """The cause in one word; see `harness.records.Failure`."""
+    """The cause in one word; see `harness.records.Failure`.
+
+    What an error was raised from counts, too: libraries wrap those of the system, and an image that
+    cannot be read for a moment is no bad image.
+    """
     if is_out_of_memory(error):
         return "out_of_memory"
     if isinstance(error, OSError | RuntimeError) and _is_shared_memory(error):
         return "shared_memory"
     if _is_host_memory(error):
         return "host_out_of_memory"
+    if files.disk_error(error) is not None:
+        return "disk_full"
+    if files.disk_error(error, files.PASSING) is not None:
+        return "crashed"
     if isinstance(error, DivergedError):
         return "diverged"
     if isinstance(error, DataError):
         return "bad_data"
     if isinstance(error, UserError):
         return "bad_configuration"
-    if isinstance(error, OSError) and error.errno in files.FULL:
-        return "disk_full"
     return "crashed"
 
 

@@ -105,12 +105,16 @@ class Ended(_Message):
 
 
 class Failed(_Message):
-    """The trial could not be trained; the worker lives on."""
+    """The trial could not be trained; the worker lives on.
+
+    `full`: the folder whose disk is full, where that is the cause and known.
+    """
 
     kind: Literal["failed"] = "failed"
     number: int
     attempt: int
     failure: Failure
+    full: Path | None = None
 
 
 class Vanished(_Message):

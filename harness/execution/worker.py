@@ -28,7 +28,7 @@ from harness.data.resize import Fit
 from harness.data.splits import read_split
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
-from harness.execution.causes import sort_failure
+from harness.execution.causes import full_folder, sort_failure
 from harness.execution.channel import Channel, private_stdout
 from harness.execution.protocol import (
     Ended,
@@ -66,7 +66,8 @@ def serve(order: bytes, channel: Channel) -> None:
         channel.send(ended)
     except Exception as error:
         failure, task = sort_failure(error), json.loads(order)
-        channel.send(Failed(number=task["number"], attempt=task["attempt"], failure=failure))
+        same = {"number": task["number"], "attempt": task["attempt"]}
+        channel.send(Failed(failure=failure, full=full_folder(error), **same))
     finally:
         leaving.busy = False
         leaving.leave_if_noticed()

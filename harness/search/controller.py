@@ -180,7 +180,7 @@ class Controller:
             case Ended():
                 self._on_end(running, event)
             case Failed() if event.failure.cause == "disk_full":
-                self._continue_when_there_is_room(running, event.failure)
+                self._continue_when_there_is_room(running, event)
             case Failed():
                 self._again_or_fail(running, running.attempts.failed(event.failure))
             case Vanished():
@@ -203,7 +203,8 @@ class Controller:
         last = event.epoch >= running.record.epochs
         on: Decision = "stop" if self._winding_up.begun and not last else "continue"
         self._executor.answer(event.number, "prune" if prune else on)
-        running.attempts.finished(event.epoch)
+        if running.attempts.finished(event.epoch):
+            self._ledger.advanced()
         self._watch.epoch(event.number, event.metrics.get("seconds"))
         self._stops.epoch(event.number, event.metrics)
         self._progress.epoch(running.record, event.metrics)
@@ -256,10 +257,10 @@ class Controller:
         self._watch.begin(running.record.number)
         self._executor.start(self._desk.task(running))
 
-    def _continue_when_there_is_room(self, running: Running, failure: Failure) -> None:
+    def _continue_when_there_is_room(self, running: Running, event: Failed) -> None:
         """What could not be written was not reported: the trial goes on from its checkpoint."""
-        number = running.record.number
-        self._ledger.wait(f"trial {number}: {failure.message.splitlines()[0][:200]}")
+        said = event.failure.message.splitlines()[0][:200]
+        self._ledger.wait(f"trial {event.number}: {said}", event.full)
         self._start_again(running)
 
     def _fail(self, running: Running, failure: Failure) -> None:

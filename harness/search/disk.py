@@ -1,9 +1,11 @@
 """Room on disk: what a study will need, and waiting where it has run out."""
 
+import os
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +18,12 @@ from harness.search.stopping import Stops
 
 T = TypeVar("T")
 
-POLL_S = 5.0
+POLL_S = 5.0  # one pause
+MOST_PAUSES = 60  # before it is tried again whether there is room
+MOST_WAITS = 20  # without an epoch between: then the study ends, to be continued
 LEAST_BYTES = 20_000_000  # records, logs, databases
-_SQLITE_FULL = 13
+_SQLITE_IOERR, _SQLITE_FULL = 10, 13
+_CHUNK = 1_000_000
 # For each parameter: weights, the best ones, their moving average, two moments of the optimiser.
 _COPIES = 5
 _FILES = 3  # a checkpoint, the one before, the one being written
@@ -27,14 +32,7 @@ _MOST_KEPT = 200  # validation images whose probabilities are kept of a trial
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether room on disk, or what a user may take of it, has run out; causes are looked at."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in files.FULL:
-            return True
-        if isinstance(seen, sqlite3.Error):
-            return (getattr(seen, "sqlite_errorcode", 0) or 0) & 0xFF == _SQLITE_FULL
-        seen = seen.__cause__ or seen.__context__
-    return False
+    return files.disk_error(error) is not None or _sqlite_says(error, _SQLITE_FULL)
 
 
 def checkpoint_bytes(n_parameters: int) -> int:
@@ -76,13 +74,17 @@ def free_bytes(folder: Path) -> int:
 class Room:
     """Waits where a disk is full, and goes on when there is room.
 
+    Whether there is room is found out by writing: a quota leaves a disk as free as it was. A wait
+    that no finished epoch follows is longer, up to five minutes.
+
     Args:
         folders: where the study writes.
         needed: bytes that must be free in each.
         progress: who is told.
         stops: what ends the waiting.
         free: bytes free in a folder.
-        pause: waits between two looks.
+        pause: waits for a moment, after which it is looked for a reason to stop.
+        spare: removes what can be done without; the bytes that became free.
 
     Attributes:
         n_waits: how often it has waited.
@@ -97,47 +99,118 @@ class Room:
         *,
         free: Callable[[Path], int] = free_bytes,
         pause: Callable[[], None] = lambda: time.sleep(POLL_S),
+        spare: Callable[[], int] = lambda: 0,
     ) -> None:
         self._folders, self._needed = folders, needed
         self._progress, self._stops = progress, stops
-        self._free, self._pause = free, pause
+        self._free, self._pause, self._spare = free, pause, spare
+        self._in_vain = 0  # waits since the last finished epoch
         self.n_waits = 0
 
-    def wait(self, what: str) -> None:
+    def advanced(self) -> None:
+        """An epoch was finished and written."""
+        self._in_vain = 0
+
+    def wait(self, what: str, folder: Path | None = None, *, full: bool = True) -> None:
         """Say that the disk is full and wait, for one pause at least, until there is room.
 
         Args:
             what: happened, in few words.
+            folder: the one that is full, where it is known; None: any of the study's.
+            full: it is; else it could not be written for another reason, which may pass.
 
         Raises:
             StudyInterrupted: a signal arrived.
-            StudyStoppedError: the time or the budget ran out.
+            StudyStoppedError: the time or the budget ran out, or each of the last 20 waits was in
+                vain: there was room for the little that is tried, and not for what is written.
         """
+        folders = self._folders if folder is None else [folder]
         self.n_waits += 1
-        shown = " and ".join(f"{f} ({_mb(self._free(f))} free)" for f in self._folders)
+        self._in_vain += 1
+        shown = " and ".join(f"{f} ({_mb(self._free(f))} free)" for f in folders)
+        if self._in_vain > MOST_WAITS:
+            raise StudyStoppedError(
+                f"{what}; {MOST_WAITS} waits were in vain, though {_mb(self._needed)} could be "
+                f"written each time in {shown}; make room there or raise the quota, then the same "
+                "command continues the study"
+            )
+        again = f" (wait {self._in_vain} since the last finished epoch)" * (self._in_vain > 1)
+        head = "disk full" if full else "cannot write"
         self._progress.stage(
-            f"disk full: {what}; waiting until {_mb(self._needed)} are free in {shown}"
+            f"{head}: {what}; waiting until {_mb(self._needed)} are free in {shown}{again}"
         )
-        while True:
-            self._pause()
-            stop = self._stops.look()
-            if stop is not None and stop.signal is not None:
-                raise StudyInterrupted(stop.signal)
-            if stop is not None and stop.winds_up:
-                raise StudyStoppedError(f"{stop.line}, while the disk was full")
-            if all(self._free(folder) >= self._needed for folder in self._folders):
-                self._progress.stage("there is room again: going on")
-                return
+        if freed := self._spare():
+            self._progress.stage(f"removed the checkpoints of failed trials ({_mb(freed)})")
+        self._until_there_is_room(folders)
+        self._progress.stage("there is room again: going on")
 
     def patiently(self, do: Callable[[], T]) -> T:
         """What `do` gives; after a disk that was full, once more. `do` must bear repeating."""
         while True:
             try:
                 return do()
+            except UserError:  # who began the study is there to mend it
+                raise
             except Exception as error:
-                if not is_disk_full(error):
+                full = is_disk_full(error)
+                if not full and not _may_pass(error):
                     raise
-                self.wait(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+                said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                self.wait(said, _folder_of(error), full=full)
+
+    def _until_there_is_room(self, folders: Sequence[Path]) -> None:
+        n_pauses = 2 ** (self._in_vain - 1)
+        while True:
+            for _ in range(min(n_pauses, MOST_PAUSES)):
+                self._pause()
+                self._look_for_stops()
+            if all(self._has_room(folder) for folder in folders):
+                return
+            n_pauses *= 2
+
+    def _look_for_stops(self) -> None:
+        stop = self._stops.look()
+        if stop is not None and stop.signal is not None:
+            raise StudyInterrupted(stop.signal)
+        if stop is not None and stop.winds_up:
+            raise StudyStoppedError(f"{stop.line}, while the disk was full")
+
+    def _has_room(self, folder: Path) -> bool:
+        return self._free(folder) >= self._needed and can_write(folder, self._needed)
+
+
+def can_write(folder: Path, n_bytes: int) -> bool:
+    """Whether so many bytes can be written in a folder, or where it will be made."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    probe = folder / f".room-{os.getpid()}.tmp"
+    try:
+        with probe.open("wb") as handle:
+            for begin in range(0, n_bytes, _CHUNK):  # random: a file system may compress
+                handle.write(os.urandom(min(_CHUNK, n_bytes - begin)))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return True
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a disk did not do as it was told, for a reason that may pass."""
+    return files.disk_error(error, files.PASSING) is not None or _sqlite_says(error, _SQLITE_IOERR)
+
+
+def _folder_of(error: BaseException) -> Path | None:
+    found = files.disk_error(error, (*files.FULL, *files.PASSING))
+    return None if found is None else files.folder_of(found)
+
+
+def _sqlite_says(error: BaseException, code: int) -> bool:
+    of_sqlite = (one for one in files.causes(error) if isinstance(one, sqlite3.Error))
+    return any((getattr(one, "sqlite_errorcode", 0) or 0) & 0xFF == code for one in of_sqlite)
 
 
 def _mb(n_bytes: int) -> str:

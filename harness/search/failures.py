@@ -33,11 +33,13 @@ class Attempts:
     preempted: int = 0
     retried: set[str] = field(default_factory=set)
 
-    def finished(self, epoch: int) -> None:
-        """An epoch was reported. One that an earlier attempt had reported is no progress."""
-        if epoch > self.epoch:
-            self.epoch, self.lost, self.preempted = epoch, 0, 0
-            self.retried.clear()
+    def finished(self, epoch: int) -> bool:
+        """An epoch was reported; whether that is progress: no earlier attempt had reported it."""
+        if epoch <= self.epoch:
+            return False
+        self.epoch, self.lost, self.preempted = epoch, 0, 0
+        self.retried.clear()
+        return True
 
     def vanished(self, event: Vanished) -> Failure | None:
         """The worker process ended without a word."""

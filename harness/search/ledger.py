@@ -1,6 +1,7 @@
 """What a study's trials leave in writing: their records, and Optuna's rows."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
@@ -77,7 +78,11 @@ class Ledger:
             self._waited()
         return result
 
-    def wait(self, what: str) -> None:
+    def wait(self, what: str, folder: Path | None) -> None:
         """Wait until there is room. Arguments and errors as `Room.wait`."""
-        self._room.wait(what)
+        self._room.wait(what, folder)
         self._waited()
+
+    def advanced(self) -> None:
+        """An epoch was finished that no attempt had finished before."""
+        self._room.advanced()

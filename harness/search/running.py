@@ -23,6 +23,7 @@ from harness.search.images import fill_caches
 from harness.search.mirror import Mirror
 from harness.search.progress import Progress
 from harness.search.rebuild import open_index
+from harness.search.retention import forget_failed
 from harness.search.stamp import last_own, take_stamp
 from harness.search.stopping import Stop, Stops
 from harness.search.storage import Where, losing_none, open_storage
@@ -85,7 +86,7 @@ def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> 
     mirror = Mirror(begun.tracker, paths, config, progress.stage)
     executor = LocalExecutor(paths.worker_log, slots=begun.slots, early=early)
     folders = [paths.root, begun.workspace.root]
-    room = Room(folders, LEAST_BYTES, progress, begun.stops)
+    room = Room(folders, LEAST_BYTES, progress, begun.stops, spare=partial(forget_failed, paths))
     progress.objective(config.objective.metric)
     with _closing(executor.close):
         controller = Controller(

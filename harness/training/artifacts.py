@@ -155,10 +155,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
-        for path in temporary.iterdir():
-            with path.open("rb+") as handle:
-                os.fsync(handle.fileno())
+        with files.naming(folder):
+            yield temporary
+            for path in temporary.iterdir():
+                with path.open("rb+") as handle:
+                    os.fsync(handle.fileno())
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     finally:

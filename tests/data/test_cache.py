@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import multiprocessing
 import shutil
@@ -227,6 +228,49 @@ def test_too_little_room_is_said_before_building(
         opened(tmp_path, rows)
     usage.free = 8328  # type: ignore[attr-defined]
     assert len(opened(tmp_path, rows).images) == 6
+
+
+def test_lack_of_room_is_known_as_such_by_a_worker(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
+    with pytest.raises(DataError, match="make room there") as raised:
+        opened(tmp_path, rows)
+    full = files.disk_error(raised.value)
+    assert full is not None and files.folder_of(full) == tmp_path / "cache"
+
+
+def test_disk_that_fills_up_while_a_cache_is_built_is_named(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write to an open file names no file in its error."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        opened(tmp_path, rows)
+    assert files.folder_of(raised.value) == tmp_path / "cache"
+    assert built(tmp_path) == []
+
+
+def test_image_that_cannot_be_read_for_a_moment_is_told_from_a_bad_one(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def flaky(self: Path) -> bytes:
+        if self == tmp_path / "data" / used[2].image:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return read(self)
+
+    used = [row for row in rows if row.role != "test"]
+    (tmp_path / "data" / used[0].image).write_bytes(b"no image")
+    monkeypatch.setattr(Path, "read_bytes", flaky)
+    with pytest.raises(DataError, match="Input/output error") as raised:
+        opened(tmp_path, rows)
+    assert files.disk_error(raised.value, files.PASSING) is not None
 
 
 def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) -> None:

@@ -1,13 +1,26 @@
 import errno
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
 from harness.errors import ConfigError, DataError
-from harness.execution.causes import sort_failure
+from harness.execution.causes import full_folder, sort_failure
 from harness.execution.local import SPOILT
 from harness.training.errors import DivergedError, TooLargeError
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """An error as it is raised where another one is handled; "from None" hides that in print."""
+    try:
+        try:
+            raise cause
+        except Exception:
+            raise error from None
+    except Exception as raised:
+        return raised
+
 
 CASES = [
     (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
@@ -59,6 +72,11 @@ CASES = [
     (DivergedError("the training loss is nan"), "diverged"),
     (DataError("no image"), "bad_data"),
     (ConfigError("no such key"), "bad_configuration"),
+    (caused(DataError("need 9 MB"), OSError(errno.ENOSPC, "No space left", "/c")), "disk_full"),
+    (caused(RuntimeError("library"), OSError(errno.EDQUOT, "Disk quota")), "disk_full"),
+    (caused(DataError("cannot be read"), OSError(errno.EIO, "Input/output")), "crashed"),
+    (caused(ConfigError("cannot be read"), OSError(errno.ESTALE, "Stale file")), "crashed"),
+    (caused(DataError("no such file"), FileNotFoundError(errno.ENOENT, "No such")), "bad_data"),
     (PermissionError(errno.EACCES, "Permission denied"), "crashed"),
     (ZeroDivisionError("division by zero"), "crashed"),
 ]
@@ -83,6 +101,14 @@ def test_failure_says_what_was_raised_and_where() -> None:
         failure = sort_failure(error)
     assert failure.message == "ZeroDivisionError: division by zero"
     assert failure.traceback is not None and "1 / 0" in failure.traceback
+
+
+def test_folder_that_is_full_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "gone" / "images.npy"
+    full = caused(DataError("no room"), OSError(errno.ENOSPC, "No space left", str(file)))
+    assert full_folder(full) == tmp_path
+    assert full_folder(OSError(errno.ENOSPC, "No space left")) is None
+    assert full_folder(OSError(errno.EIO, "Input/output error", str(file))) is None
 
 
 def test_bad_settings_and_data_do_not_cost_a_process() -> None:

@@ -11,11 +11,11 @@ import pytest
 from optuna.trial import TrialState
 
 from harness.config import StudyConfig
-from harness.errors import StudyInterrupted, UserError
+from harness.errors import DataError, StudyInterrupted, StudyStoppedError, UserError
 from harness.execution.protocol import Failed, TrialTask
 from harness.paths import StudyPaths
 from harness.records import Failure, read_epochs, read_records
-from harness.search.disk import Room, check_room, is_disk_full, needed_bytes
+from harness.search.disk import Room, can_write, check_room, is_disk_full, needed_bytes
 from harness.search.stopping import Signals, Stops
 from tests.search.disks import fill, mounted
 from tests.search.fakes import FakeExecutor, Silence, controller_of, definition_of
@@ -132,6 +132,117 @@ def test_worker_on_a_full_disk_waits_and_continues_the_same_trial(tmp_path: Path
     )
     assert told.lines[1] == "there is room again: going on"
     assert len(told.lines) == 4
+
+
+class OverQuota(FakeExecutor):
+    """A quota ends those attempts of trial 0, by number, at the epochs that are given.
+
+    `pauses` counts those after each attempt.
+    """
+
+    def __init__(self, epochs: dict[int, int], folder: Path | None = None) -> None:
+        super().__init__(flat)
+        self._epochs, self._folder = epochs, folder
+        self.pauses: list[int] = []
+
+    def start(self, task: TrialTask) -> None:
+        self.pauses.append(0)
+        super().start(task)
+
+    def _report(self, task: TrialTask, epoch: int) -> None:
+        if self._epochs.get(task.attempt) != epoch:
+            return super()._report(task, epoch)
+        del self._tasks[task.number]
+        failure = Failure(cause="disk_full", message="OSError: [Errno 122] Disk quota exceeded")
+        failed = Failed(number=0, attempt=task.attempt, failure=failure, full=self._folder)
+        return self._events.append(failed)
+
+    def pause(self) -> None:
+        self.pauses[-1] += 1
+
+
+def test_waits_under_a_quota_grow_and_end_the_study_that_can_be_continued(tmp_path: Path) -> None:
+    """A quota leaves the disk as free as it was, and a small file may still be written."""
+    told = Told()
+    executor = OverQuota(dict.fromkeys(range(1, 100), 1))
+    room = Room([tmp_path], 100_000, told, Stops(), free=lambda _: 10**12, pause=executor.pause)
+    controller = controller_of(tmp_path, definition_of(space(4)), executor, told, room=room)
+    with pytest.raises(
+        StudyStoppedError, match=r"trial 0: .*quota exceeded; 20 waits were in vain, .* continues"
+    ):
+        controller.run(1)
+    assert executor.pauses == [1, 2, 4, 8, 16, 32, *[60] * 14, 0]
+    assert told.lines[2].endswith("(wait 2 since the last finished epoch)")
+    (record,) = read_records(StudyPaths(tmp_path / "studies" / "s"))
+    assert (record.state, record.failure) == ("running", None)
+    again = FakeExecutor(flat)
+    controller_of(tmp_path, definition_of(space(4)), again).run(1)
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.COMPLETE]
+
+
+def test_finished_epoch_makes_the_next_wait_short_again(tmp_path: Path) -> None:
+    """Attempts 1 and 2 end before their first epoch, 3 and 4 after it: that is new only once."""
+    executor = OverQuota({1: 1, 2: 1, 3: 2, 4: 2})
+    told = Told()
+    room = Room([tmp_path], 1000, told, Stops(), free=lambda _: 10**12, pause=executor.pause)
+    controller_of(tmp_path, definition_of(space(4)), executor, told, room=room).run(1)
+    assert executor.pauses == [1, 2, 1, 2, 0]
+
+
+def test_folder_that_is_full_is_named_and_waited_for_alone(tmp_path: Path) -> None:
+    """A cache on another disk: there is room where the study lies."""
+    cache, told = tmp_path / "scratch" / "cache", Told()
+    free = {tmp_path: [9 * MB], cache: [0, 0, 0, 9 * MB]}
+    room = Room(
+        [tmp_path],
+        5 * MB,
+        told,
+        Stops(),
+        free=lambda folder: free[folder][0],
+        pause=lambda: free[cache].pop(0) and None,
+    )
+    executor = OverQuota({1: 1}, folder=cache)
+    controller_of(tmp_path, definition_of(space(4)), executor, told, room=room).run(1)
+    assert told.lines[0].endswith(f"waiting until 5 MB are free in {cache} (0 MB free)")
+
+
+def test_folder_is_that_of_the_error_and_a_passing_one_is_no_full_disk(tmp_path: Path) -> None:
+    told, errors = Told(), [OSError(errno.EIO, "Input/output error", str(tmp_path / "a" / "b"))]
+
+    def write() -> str:
+        if errors:
+            raise RuntimeError("library") from errors.pop()
+        return "written"
+
+    room = Room([Path("/nowhere")], 1000, told, Stops(), pause=lambda: None)
+    assert room.patiently(write) == "written"
+    assert told.lines[0].startswith("cannot write: RuntimeError: library; waiting until 0 MB are ")
+    assert f"free in {tmp_path} (" in told.lines[0]
+
+
+def test_lack_of_room_that_a_user_is_told_of_is_not_waited_for(tmp_path: Path) -> None:
+    def build() -> None:
+        raise DataError("the decoded images need 9 MB; make room there") from full()
+
+    with pytest.raises(DataError, match="make room there"):
+        room_of(tmp_path, [MB], Told()).patiently(build)
+
+
+def test_checkpoints_of_failed_trials_give_way(tmp_path: Path) -> None:
+    told = Told()
+    room = Room([tmp_path], 1000, told, Stops(), pause=lambda: None, spare=lambda: 7 * MB)
+    room.wait("trial 3")
+    assert told.lines[1:] == [
+        "removed the checkpoints of failed trials (7 MB)",
+        "there is room again: going on",
+    ]
+
+
+def test_room_is_found_out_by_writing(small: Path, tmp_path: Path) -> None:
+    assert can_write(small / "not" / "there", MB) and list(small.iterdir()) == []
+    fill(small)
+    assert not can_write(small, MB) and [path.name for path in small.iterdir()] == ["ballast"]
+    assert can_write(tmp_path, 3 * MB)
 
 
 def test_signal_ends_the_waiting(tmp_path: Path) -> None:
