@@ -90,8 +90,20 @@ class Workspace:
         return RatesPaths(self.root / "lr-find" / name)
 
     def study(self, name: str) -> "StudyPaths":
-        """The folder of one study. Raises ConfigError for an unsafe name."""
-        return StudyPaths(self.studies / check_study_name(name))
+        """The folder of one study.
+
+        Raises:
+            ConfigError: the name is unsafe, or that of another study but for upper and lower case.
+        """
+        paths = StudyPaths(self.studies / check_study_name(name))
+        there = [path.name for path in self.studies.iterdir()] if self.studies.is_dir() else []
+        twins = sorted(other for other in there if other.casefold() == name.casefold())
+        if twins and name not in twins:
+            raise ConfigError(
+                f"study {name}: {self.studies} holds {twins[0]}, and on some disks names that "
+                f"differ in case only are one folder; use --study {twins[0]}, or another name"
+            )
+        return paths
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from harness.search.launch import (
     split_line,
 )
 from harness.search.lock import leading, refuse_if_led
+from harness.search.names import refuse_taken
 from harness.search.parts import take_parts
 from harness.search.progress import Progress
 from harness.search.running import Begun, run_trials
@@ -102,6 +103,15 @@ def _confirm(request: Request, wanted: Wanted, progress: Progress, stops: Stops)
     refuse = preflighted(
         confirming, splits[0], paths.confirm, len(plan.runs), len(slots), progress, None
     )
+    tracker = find_tracker(
+        request.workspace,
+        paths,
+        str(config.id),
+        uri=request.tracking_uri,
+        experiment=request.experiment,
+    )
+    if before is None:
+        refuse_taken(storage, tracker, paths.name, str(config.id), progress.stage)
     with leading(paths):
         if read_plan(paths) != before:
             raise UserError(f"{paths.name} was confirmed by another process just now; try again")
@@ -116,13 +126,7 @@ def _confirm(request: Request, wanted: Wanted, progress: Progress, stops: Stops)
             refuse=refuse,
             stops=stops,
             storage=storage,
-            tracker=find_tracker(
-                request.workspace,
-                paths,
-                str(config.id),
-                uri=request.tracking_uri,
-                experiment=request.experiment,
-            ),
+            tracker=tracker,
             more_splits=splits[1:],
         )
         run_trials(begun, progress)

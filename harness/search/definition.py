@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,7 @@ def settle(
         ConfigError: for illegal settings, or when a study that has begun would change.
     """
     stored = _stored(paths)
-    begun = stored.get("id") is not None and paths.space_yaml.exists()
+    begun = _is_begun(stored, paths)
     place = str(paths.study_yaml)
     if begun:
         fixed = as_taken(fixed, paths, StudyConfig.from_mapping(stored, place=place))
@@ -110,13 +111,33 @@ def write_definition(
         augments: files of augmentation steps, which are copied into the study.
         parts: the file of the user's own networks, losses and metrics, copied as it was read.
     """
+    copies = {paths.augments / path.name: path.read_bytes() for path in augments}
     if parts is not None:
-        files.write_bytes(paths.parts(parts.path.name), parts.data)
-    for path in augments:
-        files.write_bytes(paths.augments / path.name, path.read_bytes())
-    write_split(paths.split_csv, split)
-    files.write_text(paths.space_yaml, strict_yaml.dump(definition.recorded.as_dict()))
-    files.write_text(paths.study_yaml, strict_yaml.dump(definition.config.model_dump(mode="json")))
+        copies[paths.parts(parts.path.name)] = parts.data
+    targets = [*copies, paths.split_csv, paths.space_yaml, paths.study_yaml]
+    new = [path for path in targets if not path.exists()]
+    try:
+        for path, data in copies.items():
+            files.write_bytes(path, data)
+        write_split(paths.split_csv, split)
+        files.write_text(paths.space_yaml, strict_yaml.dump(definition.recorded.as_dict()))
+        config = definition.config.model_dump(mode="json")
+        files.write_text(paths.study_yaml, strict_yaml.dump(config))
+    except BaseException:  # also a signal: half a study would be taken for files of the user's
+        for path in new:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            paths.augments.rmdir()
+        raise
+
+
+def has_begun(paths: StudyPaths) -> bool:
+    """Whether a study's folder holds a whole definition with an id."""
+    return _is_begun(_stored(paths), paths)
+
+
+def _is_begun(stored: Mapping[str, Any], paths: StudyPaths) -> bool:
+    return stored.get("id") is not None and paths.space_yaml.exists()
 
 
 def with_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyConfig:

@@ -31,11 +31,12 @@ from harness.search.checks import (
     values_of,
     wanted_weights,
 )
-from harness.search.definition import Definition, settle, write_definition
+from harness.search.definition import Definition, has_begun, settle, write_definition
 from harness.search.disk import check_room, needed_bytes
 from harness.search.images import take_split
 from harness.search.importing import bring_in, check_names, plan_imports, tell_plan
 from harness.search.lock import leading, refuse_if_led
+from harness.search.names import refuse_taken
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
 from harness.search.running import Begun, Refuse, run_trials
@@ -130,6 +131,8 @@ def _launch(request: Request, progress: Progress, stops: Stops, early: Early | N
     progress.stage(split_line(split))
     refuse = preflighted(definition, split, paths, trials, len(slots), progress, request.space)
     definition = _with_imports(request, paths, definition, split, augments, progress)
+    if not definition.begun:
+        refuse_taken(storage, tracker, paths.name, str(definition.config.id), progress.stage)
     with leading(paths):
         if not definition.begun:
             _refuse_overtaken(paths)
@@ -227,12 +230,8 @@ def _with_imports(
 
 
 def _refuse_overtaken(paths: StudyPaths) -> None:
-    if paths.space_yaml.exists() and paths.split_csv.exists() and "id:" in _text(paths.study_yaml):
+    if has_begun(paths):
         raise UserError(f"study {paths.name} was begun by another process just now; run it again")
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def split_line(split: Sequence[SplitRow]) -> str:

@@ -17,20 +17,33 @@ def open_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.St
     Raises:
         UserError: when another study of that name is in the database.
     """
-    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        if summary.user_attrs.get(STUDY_ID) == config.id:
+    if (found := find_study(storage, name, str(config.id))) is not None:
+        return found
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction=config.objective.direction
+    )
+    study.set_user_attr(STUDY_ID, config.id)
+    return study
+
+
+def find_study(storage: RDBStorage, name: str, study_id: str) -> optuna.Study | None:
+    """The Optuna study with this id, whatever it is called; None: there is none.
+
+    Raises:
+        UserError: when another study of that name is in the database.
+    """
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    for summary in summaries:
+        if summary.user_attrs.get(STUDY_ID) == study_id:
             return optuna.load_study(study_name=summary.study_name, storage=storage)
+    for summary in summaries:
         if summary.study_name == name:
             raise UserError(
                 f"{storage.url} holds another study named {name}, whose folder is gone, replaced "
                 f"or elsewhere; choose another --study, or remove it with: optuna delete-study "
                 f"--study-name {name} --storage {storage.url}"
             )
-    study = optuna.create_study(
-        study_name=name, storage=storage, direction=config.objective.direction
-    )
-    study.set_user_attr(STUDY_ID, config.id)
-    return study
+    return None
 
 
 def own_trials(

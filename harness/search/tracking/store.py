@@ -10,7 +10,7 @@ from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service import utils as tracking_utils
 
-from harness.errors import TrackingError, UserError
+from harness.errors import HarnessError, TrackingError, UserError
 from harness.search.database import (
     BUSY_TIMEOUT_S,
     explain,
@@ -110,7 +110,7 @@ def make_experiment(client: mlflow.MlflowClient, tracker: Tracker, study_id: str
     Raises:
         UserError: the name is taken, also by an experiment that was deleted.
     """
-    same = client.get_experiment_by_name(tracker.experiment)
+    same = _nobodys(client, tracker, study_id)
     if same is None:
         # Without the second one MLflow's pages open as a tool for chat models.
         tags = {STUDY_TAG: study_id, KIND_TAG: "custom_model_development"}
@@ -119,6 +119,38 @@ def make_experiment(client: mlflow.MlflowClient, tracker: Tracker, study_id: str
                 tracker.experiment, artifact_location=tracker.artifacts, tags=tags
             )
         )
+    client.set_experiment_tag(same.experiment_id, STUDY_TAG, study_id)
+    return str(same.experiment_id)
+
+
+def check_experiment(tracker: Tracker, study_id: str, tell: Callable[[str], None]) -> None:
+    """Check that the study has its experiment, or that the name of a new one is free.
+
+    Raises:
+        UserError: it has not; the message says what to do.
+        TrackingError: MLflow cannot be reached.
+    """
+    try:
+        client = open_client(tracker, tell)
+        if find_experiment(client, tracker, study_id) is None:
+            _nobodys(client, tracker, study_id)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raised = explained(error, tracker)
+        text = f"{type(raised).__name__}: {redacted(str(raised))}"
+        raise (raised if isinstance(raised, HarnessError) else TrackingError(text)) from error
+
+
+def _nobodys(client: mlflow.MlflowClient, tracker: Tracker, study_id: str) -> Experiment | None:
+    """The experiment that the user named, if it is nobody's yet; None: the name is free.
+
+    Raises:
+        UserError: the name is taken, also by an experiment that was deleted.
+    """
+    same = client.get_experiment_by_name(tracker.experiment)
+    if same is None:
+        return None
     if same.lifecycle_stage != "active":
         raise _deleted(same, tracker)
     if not tracker.named or same.tags.get(STUDY_TAG, study_id) != study_id:
@@ -126,8 +158,7 @@ def make_experiment(client: mlflow.MlflowClient, tracker: Tracker, study_id: str
             f"MLflow at {tracker.uri} has an experiment {tracker.experiment} that is not this "
             "study's; choose another --study, or another name for it with --experiment"
         )
-    client.set_experiment_tag(same.experiment_id, STUDY_TAG, study_id)
-    return str(same.experiment_id)
+    return same
 
 
 class StoreFileError(TrackingError):
