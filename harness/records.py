@@ -55,7 +55,7 @@ class TrialRecord(BaseModel):
     started: str | None = None
     ended: str | None = None
     failure: Failure | None = None
-    mlflow_run_id: str | None = None
+    mlflow_run_id: str | None = None  # in the store that it was copied to last
     imported: str | None = None  # "<study>/<number>" of the trial it was taken from; None: our own
     repeats: int | None = None  # number of the first trial with this configuration, seed aside
 

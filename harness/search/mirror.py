@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.config import StudyConfig
 from harness.errors import UserError
 from harness.paths import StudyPaths
-from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY
+from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY, record_runs
 from harness.search.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Mirror:
     def finish(self, timeout_s: float = 60.0) -> str:
         """Copy whatever is missing of the whole study, then end the thread.
 
+        The ids of the runs go into the records; no worker may train any more.
+
         Args:
             timeout_s: the longest wait; a store that fails twice in a row is given up before.
 
@@ -87,8 +89,15 @@ class Mirror:
             self._start()
             self._changed.notify()
         self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        late = self._thread.is_alive()
+        if late:
             self._leave()
+        if self._shipper is not None:
+            try:
+                record_runs(self._paths, dict(self._shipper.run_ids))
+            except OSError as error:
+                return f"the ids of MLflow's runs are not in trial.json ({error})"
+        if late:
             return (
                 f"MLflow is behind (no end after {timeout_s:.0f} s); "
                 f"{self._tracker.sync_command(self._paths)} brings it up"

@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from harness.errors import ConfigError
 from harness.objective_config import ObjectiveConfig
-from harness.records import TrialRecord
+from harness.paths import StudyPaths
+from harness.records import TrialRecord, read_record, write_record
 
 FAILURES_IN_A_ROW = 2  # after so many the store is taken for dead
 STUDY = -1  # stands for the study's own run among the numbers of trials
@@ -51,6 +53,25 @@ class Champion:
     sentence: str
     numbers: dict[str, float]
     moment: str | None
+
+
+def record_runs(paths: StudyPaths, run_ids: Mapping[int, str]) -> None:
+    """Write MLflow's ids of the runs into the records of their trials, where they are new.
+
+    The caller leads the study and no worker trains: records are otherwise written by the
+    controller alone, from what it holds in memory.
+
+    Args:
+        run_ids: by number; of the store that the study was copied to last.
+    """
+    for number, run_id in run_ids.items():
+        trial = paths.trial(number)
+        try:
+            record = read_record(trial.trial_json)
+        except (ConfigError, FileNotFoundError):  # damaged, which is told of, or gone
+            continue
+        if record.mlflow_run_id != run_id:
+            write_record(trial, record.model_copy(update={"mlflow_run_id": run_id}))
 
 
 def label_tags(labels: dict[str, str]) -> dict[str, str]:

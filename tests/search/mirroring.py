@@ -98,6 +98,7 @@ def assert_all_there_once(study: MirrorStudy, client: mlflow.MlflowClient) -> No
     assert sorted(run.info.run_name for run in client.search_runs([experiment])) == names
     for record in records:
         run = runs[f"trial {record.number:04d}"]
+        assert record.mlflow_run_id == run.info.run_id
         epochs = read_epochs(study.paths.trial(record.number))
         keys = set(run.data.metrics)
         assert keys == {"val/dice_loss", *closing_numbers(record)}

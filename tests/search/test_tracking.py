@@ -5,8 +5,8 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from harness.records import read_epochs, read_records
-from harness.search.tracking import log_report
+from harness.records import read_epochs, read_records, write_record
+from harness.search.tracking import log_report, sync
 from tests.search.fakes import STUDY_ID
 from tests.search.mirroring import MirrorStudy, new_study
 
@@ -130,3 +130,23 @@ def test_numbers_worked_out_later_join_the_runs_of_their_trials(study: MirrorStu
     assert run.data.metrics["best/dice_high"] == 0.75
     assert len(study.client().get_metric_history(run.info.run_id, "best/dice_low")) == 1
     assert all("best/dice_low" not in other.data.metrics for n, other in runs.items() if "1" in n)
+
+
+def test_records_name_their_runs_and_keep_everything_else(study: MirrorStudy) -> None:
+    """In the store that the study was copied to last, also where the run was there before."""
+    before = read_records(study.paths)
+    assert [record.mlflow_run_id for record in before] == [None] * 3
+    runs = mirrored(study)
+    after = read_records(study.paths)
+    ids = [runs[f"trial {number:04d}"].info.run_id for number in range(3)]
+    assert [record.mlflow_run_id for record in after] == ids
+    bare = [record.model_copy(update={"mlflow_run_id": None}) for record in after]
+    assert bare == before
+    for record in before:  # as an earlier version left them
+        write_record(study.paths.trial(record.number), record)
+    sync(study.tracker(), study.paths, study.definition.config)
+    assert read_records(study.paths) == after
+    elsewhere = f"sqlite:///{study.workspace.root}/other.db"
+    sync(study.tracker(elsewhere), study.paths, study.definition.config)
+    again = [record.mlflow_run_id for record in read_records(study.paths)]
+    assert None not in again and not set(again) & set(ids)

@@ -55,14 +55,15 @@ class Runs:
         place = local_path(run.info.artifact_uri) if self._local else None
         return place is not None and not place.is_dir()
 
-    def copied(self, study: str, beside: str = "") -> dict[int, str]:
-        """The trials of a study whose runs are whole, with the times of their ends.
+    def copied(self, study: str, beside: str = "") -> dict[int, tuple[str, str]]:
+        """The trials of a study whose runs are whole, with the ids of these and the times of
+        their ends.
 
         Args:
             study: as Optuna knows it.
             beside: a further condition, beginning with AND.
         """
-        copied: dict[int, str] = {}
+        copied: dict[int, tuple[str, str]] = {}
         token = None
         while True:
             page = self._client.search_runs(
@@ -74,7 +75,7 @@ class Runs:
             for run in page:
                 of, _, number = run.data.tags.get(TRIAL_TAG, "").rpartition("/")
                 if of == study and number.isdecimal() and not self._files_are_gone(run):
-                    copied[int(number)] = run.data.tags[COPIED_TAG]
+                    copied[int(number)] = (run.info.run_id, run.data.tags[COPIED_TAG])
             token = page.token
             if not token:
                 return copied

@@ -65,6 +65,9 @@ class StudyWriter:
         paths: the study's folder.
         config: its definition.
 
+    Attributes:
+        run_ids: of the runs that are there, by number of their trials.
+
     The runs of a confirmation lie beside those of the study, below the same run.
     """
 
@@ -85,7 +88,9 @@ class StudyWriter:
         self._parent = self._study_run()
         mark = f" AND tags.`{CONFIRMATION_TAG}` = '{config.id}'"
         self._beside = mark if paths.confirms else ""
-        self._copied = self._runs.copied(paths.name, self._beside)
+        whole = self._runs.copied(paths.name, self._beside)
+        self._copied = {number: ended for number, (_, ended) in whole.items()}
+        self.run_ids = {number: run_id for number, (run_id, _) in whole.items()}
         self._open: dict[int, OpenRun] = {}
         self._best: Best | None = None
 
@@ -195,7 +200,7 @@ class StudyWriter:
             tags |= {CONFIRMATION_TAG: str(self._config.id)} if self._paths.confirms else {}
             name = f"{role} {record.number:04d}"
             run = self._runs.make(wanted, tags, name, milliseconds(record.started))
-        run_id = str(run.info.run_id)
+        run_id = self.run_ids[record.number] = str(run.info.run_id)
         if not run.data.params:
             text = trial.config_yaml.read_text(encoding="utf-8")
             config = strict_yaml.load(text, place=str(trial.config_yaml)).value

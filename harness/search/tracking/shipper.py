@@ -9,7 +9,7 @@ from harness.errors import HarnessError, TrackingError, UserError
 from harness.paths import StudyPaths
 from harness.search.earlier import read_config
 from harness.search.lock import leading
-from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY, Champion, Number
+from harness.search.mirrored import FAILURES_IN_A_ROW, STUDY, Champion, Number, record_runs
 from harness.search.tracker import Tracker, redacted
 from harness.search.tracking.runs import StudyWriter
 from harness.search.tracking.store import (
@@ -28,6 +28,12 @@ class Shipper:
         paths: the study's folder.
         config: its definition.
         tell: takes one line about what was found and done.
+
+    Attributes:
+        behind: trials that failed to be copied.
+        error: the last one; None: there is none, or all has arrived since.
+        failures: in a row.
+        run_ids: MLflow's ids of the runs that were copied or found, by number of their trials.
     """
 
     def __init__(
@@ -40,9 +46,10 @@ class Shipper:
         self._tracker, self._paths, self._config, self._tell = tracker, paths, config, tell
         self._writer: StudyWriter | None = None
         self._inode: int | None = None  # of the workspace's own database
-        self.behind: set[int] = set()  # trials that failed to be copied
-        self.error: Exception | None = None  # the last one
-        self.failures = 0  # in a row
+        self.behind: set[int] = set()
+        self.error: Exception | None = None
+        self.failures = 0
+        self.run_ids: dict[int, str] = {}
 
     def open(self) -> bool:
         """Connect, and make experiment and run of the study if they are absent."""
@@ -69,6 +76,8 @@ class Shipper:
             writer.copy_study()
         else:
             writer.copy_trial(number)
+            if number in writer.run_ids:
+                self.run_ids[number] = writer.run_ids[number]
 
     def _opened(self) -> StudyWriter:
         database = self._tracker.database
@@ -142,6 +151,7 @@ def _send_all(shipper: Shipper, paths: StudyPaths) -> int:
         shipper.copy(number)
         if shipper.failures >= FAILURES_IN_A_ROW:
             break
+    record_runs(paths, shipper.run_ids)
     if isinstance(shipper.error, StoreFileError):
         raise UserError(str(shipper.error))
     if shipper.error is not None:
