@@ -21,7 +21,6 @@ if __name__ == "__main__":
     prepare_process()  # the imports below take seconds
 
 import cv2
-import torch
 
 from harness.data.cache import ImageCache, open_cache
 from harness.data.resize import Fit
@@ -43,6 +42,7 @@ from harness.parts_files import load_packages, read_parts, use_parts
 from harness.paths import TrialPaths
 from harness.training.device import describe, pick_device, pick_precision
 from harness.training.fit import fit
+from harness.training.memory import release_memory
 
 
 def main() -> None:
@@ -71,8 +71,7 @@ def serve(order: bytes, channel: Channel) -> None:
     finally:
         leaving.busy = False
         leaving.leave_if_noticed()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
 
 
 def read_task(order: bytes) -> TrialTask:

@@ -1,6 +1,5 @@
 """What autocast should leave in fp32 on the CPU, because in bf16 it is slower."""
 
-from types import MethodType
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ def keep_fast(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _is_slow(module) and "forward" not in vars(module):
-            module.forward = MethodType(_in_fp32, module)  # type: ignore[method-assign]
+            # A method of its own in the module would make a cycle: see `harness.training.session`.
+            module.__class__ = _kept(type(module))
 
 
 def _is_slow(convolution: nn.Conv2d) -> bool:
@@ -24,10 +24,20 @@ def _is_slow(convolution: nn.Conv2d) -> bool:
     return depthwise and (max(convolution.stride) > 1 or max(convolution.kernel_size) > 3)
 
 
-def _in_fp32(self: nn.Conv2d, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
-    forward = type(self).forward  # of its own class, which may pad in its own way
-    if not torch.is_autocast_enabled("cpu") or self.weight.dtype != torch.float32:
-        return forward(self, inputs, *args, **kwargs)
-    half = torch.get_autocast_dtype("cpu")
-    with torch.autocast("cpu", enabled=False):
-        return forward(self, inputs.float(), *args, **kwargs).to(half)
+def _kept(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    """The same kind of convolution, computed in fp32; `kind` may pad in its own way."""
+    if kind in _KEPT:
+        return _KEPT[kind]
+
+    def forward(self: nn.Conv2d, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_autocast_enabled("cpu") or self.weight.dtype != torch.float32:
+            return kind.forward(self, inputs, *args, **kwargs)
+        half = torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            return kind.forward(self, inputs.float(), *args, **kwargs).to(half)
+
+    content = {"forward": forward, "__module__": kind.__module__}
+    return _KEPT.setdefault(kind, type(kind.__name__, (kind,), content))
+
+
+_KEPT: dict[type[nn.Conv2d], type[nn.Conv2d]] = {}  # one for each kind, not for each network

@@ -42,7 +42,10 @@ class Checkpoints:
         """Until the last checkpoint is on disk. Raises OSError if it could not be written."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
-            writing.result()
+            try:
+                writing.result()
+            finally:
+                del writing  # else its error, which holds this frame, would be part of a cycle
 
     def close(self) -> None:
         """End the background thread, after what it is writing."""

@@ -51,6 +51,8 @@ class Clerk:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True)
+        # An error in them holds the frames of a training that failed, and those hold this object.
+        self._writing = self._answer = None
 
     def _once_written(self, line: Line) -> Decision:
         self.written()

@@ -20,7 +20,7 @@ from harness.training.cost import peak_memory_mb, reset_peak_memory
 from harness.training.device import Precision
 from harness.training.errors import DivergedError, StaleAttemptError
 from harness.training.fence import Fence
-from harness.training.memory import Memory
+from harness.training.memory import Memory, release_memory, retried
 from harness.training.metrics import write_scores
 from harness.training.part_metrics import metrics_of_study
 from harness.training.resume import Line, identity, read_resumable
@@ -101,20 +101,23 @@ def fit(
     """
     fence = Fence(paths, attempt)
     fence.check()
+    release_memory()  # of trials before, in a warm worker
     peak_is_ours = reset_peak_memory(device)
     resumed = read_resumable(paths, identity(config, seed))
-    setup = prepare(
-        config,
-        images,
-        names,
-        paths,
-        seed=seed,
-        device=device,
-        precision=precision,
-        pretrained=resumed is None,
-        metrics=metrics_of_study(images.data, objective),
-        augments=augments,
-        memory=Memory(config.train.batch_size, micro_batch, on_micro_batch),
+    setup = retried(
+        lambda: prepare(
+            config,
+            images,
+            names,
+            paths,
+            seed=seed,
+            device=device,
+            precision=precision,
+            pretrained=resumed is None,
+            metrics=metrics_of_study(images.data, objective),
+            augments=augments,
+            memory=Memory(config.train.batch_size, micro_batch, on_micro_batch),
+        )
     )
     with (
         Clerk(on_epoch) as clerk,

@@ -1,4 +1,4 @@
-"""The optimiser with its two rates, the frozen encoder, and the moving average of the weights.
+"""The optimiser with its two rates, what is frozen, and the moving average of the weights.
 
 Weight decay acts on matrices and kernels alone, never on biases and the scales of norms: those
 cannot overfit, and shrinking them only fights the norm (He et al. 2019, "Bag of tricks").
@@ -6,13 +6,16 @@ cannot overfit, and shrinking them only fights the norm (He et al. 2019, "Bag of
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from harness.config import OptimConfig
+from harness.errors import ConfigError
 from harness.models.build import split_parameters
 from harness.training.errors import TooLargeError, is_out_of_memory
 from harness.training.schedule import Rates
@@ -104,23 +107,93 @@ def set_rates(optimizer: Optimizer, schedule: Rates, step: int) -> None:
 
 
 def rates_now(optimizer: Optimizer) -> dict[str, float]:
-    """The rates that were set last, by part: encoder and rest, as far as there are such."""
-    return {group["part"]: float(group["lr"]) for group in optimizer.param_groups}
+    """The rates that were set last, by part: encoder and rest, as far as there are such.
+
+    A part in which nothing is trained now has rate 0.
+    """
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        trained = any(parameter.requires_grad for parameter in group["params"])
+        rates[group["part"]] = max(
+            rates.get(group["part"], 0.0), float(group["lr"]) if trained else 0.0
+        )
+    return rates
+
+
+@dataclass
+class _Frozen:
+    """Names, as the modules themselves may refer to the network, which must not live on by this.
+
+    Attributes:
+        resting: modules that the network keeps in evaluation mode.
+        by_us: parameters that `train_mode` has frozen.
+    """
+
+    resting: frozenset[str]
+    by_us: set[str] = field(default_factory=set)
+
+
+_FROZEN: WeakKeyDictionary[nn.Module, _Frozen] = WeakKeyDictionary()
+
+
+def note_frozen(network: nn.Module) -> None:
+    """Remember what a network that was just built keeps in evaluation mode.
+
+    That is each module in evaluation mode all of whose weights are frozen. Evaluation mode alone
+    says nothing: libraries give away pretrained networks in it which are meant to be trained.
+    """
+    resting = {
+        name
+        for name, module in network.named_modules()
+        if network.training and not module.training and _is_frozen(module)
+    }
+    _FROZEN[network] = _Frozen(frozenset(resting))
 
 
 def train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
     """Training mode; a frozen encoder gets no gradients and keeps its BatchNorm statistics.
 
-    Not the network's own `freeze_encoder`: after that one its `eval()` leaves the encoder's
+    What the network froze itself stays so, in the encoder and elsewhere; see `note_frozen`.
+
+    The network's own `freeze_encoder` is not used: after that one its `eval()` leaves the encoder's
     dropout and stochastic depth on.
+
+    Raises:
+        ConfigError: nothing is left to train.
     """
+    if network not in _FROZEN:
+        note_frozen(network)
+    frozen = _FROZEN[network]
     network.train()
+    for name in frozen.resting:
+        network.get_submodule(name).eval()
     encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, nn.Module):
-        return  # a network without one has nothing to freeze
-    encoder.requires_grad_(not encoder_frozen)
+    if isinstance(encoder, nn.Module):  # a network without one has nothing to freeze
+        _freeze(encoder, frozen, encoder_frozen)
+    if _is_frozen(network):
+        raise ConfigError(
+            "model.arch: the network has no weight to train; let it freeze less"
+            + (", or set train.freeze_encoder_epochs to 0" if encoder_frozen else "")
+        )
+
+
+def _freeze(encoder: nn.Module, frozen: _Frozen, encoder_frozen: bool) -> None:
+    for name, parameter in encoder.named_parameters():
+        if encoder_frozen and parameter.requires_grad:
+            parameter.requires_grad_(False)
+            frozen.by_us.add(name)
+        elif not encoder_frozen and name in frozen.by_us:
+            parameter.requires_grad_(True)
     if encoder_frozen:
         encoder.eval()
+    else:
+        frozen.by_us.clear()
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether it has weights, and none of them is trained."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)
 
 
 class MovingAverage:

@@ -56,7 +56,14 @@ class Session:
         self._setup, self._trainer, self._paths = setup, setup.trainer, paths
         self._config, self._objective = config, objective
         self._fence, self._clerk = fence, clerk
-        self._checkpoints = Checkpoints(paths, self._may_save)
+
+        # A method of ours here would make a cycle, which keeps network and moments in memory until
+        # Python happens to collect it: well into the next trials of a warm worker.
+        def may_replace() -> None:
+            clerk.written()  # a checkpoint that reaches further than the log cannot be used
+            fence.check()
+
+        self._checkpoints = Checkpoints(paths, may_replace)
         self._saved_epoch, self._saved_at = 0, time.monotonic()
         self._saved_part: dict[str, Any] | None = None
         self._part_s = 0.0  # seconds in the epoch that is not finished, before this process
@@ -153,10 +160,6 @@ class Session:
         self._setup.draw(int(line["epoch"]), validation)
         self._fence.check()
         files.append_line(self._paths.epochs_jsonl, line)
-
-    def _may_save(self) -> None:
-        self._clerk.written()  # a checkpoint that reaches further than the log cannot be used
-        self._fence.check()
 
     def _remember(self, line: Line, scores: ImageScores) -> None:
         self.log.append(line)

@@ -25,6 +25,7 @@ from harness.training.device import Precision
 from harness.training.logits import check_logits
 from harness.training.memory import Memory
 from harness.training.normalise import Normalise, build_normalise
+from harness.training.optim import note_frozen
 from harness.training.snapshot import Snapshot
 from harness.training.trainer import Trainer, epoch_seed
 from harness.training.validate import Validation, validate
@@ -137,6 +138,7 @@ def prepare(
         pretrained=pretrained,
         image_size=config.data.height_width,
     ).to(device)
+    note_frozen(network)  # before anything else sets its mode
     network = laid_out(network, config.model.encoder_name)
     if device.type == "cpu" and precision == "bf16":
         keep_fast(network)

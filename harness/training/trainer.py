@@ -60,9 +60,12 @@ class Trainer:
         self.network, self._config, self._batches = network, config, batches
         self._seed, self._device = seed, device
         self._normalise = normalise
-        forward: Callable[[Tensor], Tensor] = (
-            torch.compile(network) if config.train.compile else network
-        )
+        forward: Callable[[Tensor], Tensor] = network
+        if config.train.compile:
+            # What was compiled for networks before counts towards a limit, beyond which torch
+            # silently compiles no more: a warm process would give other numbers than a fresh one.
+            torch.compiler.reset()
+            forward = torch.compile(network)
         self._loss = build_loss(config.loss, data)
         self._optimizer = build_optimizer(network, config.optim)
         self._schedule: Rates = build_schedule(
@@ -94,7 +97,8 @@ class Trainer:
 
         Returns:
             train/loss, the mean over steps, and train/loss_<part> where there are several;
-            optim/lr and optim/encoder_lr, the rates of the last step; a frozen encoder has 0.
+            optim/lr and optim/encoder_lr, the rates of the last step; 0 for a part in which all is
+            frozen.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -123,7 +127,7 @@ class Trainer:
             earlier = _on_host(seen) if seen else sums
             raise _diverged(sums if math.isfinite(earlier["loss"]) else earlier, n, self._loss)
         means = {f"train/{name}": total / len(self._batches) for name, total in sums.items()}
-        return means | self._rates(n)
+        return means | self._rates()
 
     def steps(self, n: int, done: int = 0) -> Iterator[dict[str, Tensor]]:
         """Train epoch `n`, from 1, giving each step's loss and its parts, not yet waited for.
@@ -134,7 +138,8 @@ class Trainer:
         torch.manual_seed(epoch_seed(self._seed, n))
         if done and self.part is not None:
             set_random_states(self.part["random"], self._device)
-        train_mode(self.network, encoder_frozen=self._is_frozen(n))
+        frozen = n <= self._config.train.freeze_encoder_epochs
+        train_mode(self.network, encoder_frozen=frozen)
         for k, (images, masks) in enumerate(self._batches.epoch(n, done), start=done):
             yield self._step((n - 1) * len(self._batches) + k, images, masks)
 
@@ -169,14 +174,9 @@ class Trainer:
         random = random_states(self._device)
         return {"epoch": epoch, "steps": steps, "totals": totals, "random": random}
 
-    def _is_frozen(self, epoch: int) -> bool:
-        return epoch <= self._config.train.freeze_encoder_epochs
-
-    def _rates(self, epoch: int) -> dict[str, float]:
+    def _rates(self) -> dict[str, float]:
         rates = rates_now(self._optimizer)
         encoder = {"optim/encoder_lr": rates["encoder"]} if "encoder" in rates else {}
-        if encoder and self._is_frozen(epoch):
-            encoder = {"optim/encoder_lr": 0.0}
         # A network of the user's own may be all encoder.
         return {"optim/lr": rates.get("rest", rates.get("encoder", 0.0)), **encoder}
 

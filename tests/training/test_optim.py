@@ -8,12 +8,14 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from harness.config import OptimConfig
+from harness.errors import ConfigError
 from harness.models.build import build_network, split_parameters
 from harness.training.errors import TooLargeError
 from harness.training.optim import (
     MovingAverage,
     build_optimizer,
     load_optimizer,
+    note_frozen,
     rates_now,
     set_rates,
     take_step,
@@ -193,6 +195,81 @@ def test_evaluation_of_a_frozen_network_reaches_every_layer(network: nn.Module) 
     train_mode(network, encoder_frozen=True)
     network.eval()
     assert not any(module.training for module in network.modules())
+
+
+class PartlyFrozen(nn.Module):
+    """Freezes a layer of its encoder with its BatchNorm, and one elsewhere; `drop` only rests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.encoder = nn.Sequential(stem, nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.extra, self.head = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 1, 1)
+        self.backbone = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Dropout(0.5)).eval()
+        stem.eval().requires_grad_(False)
+        self.extra.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.head(self.backbone(self.extra(self.encoder(images))))
+        return answer
+
+
+OWN = {"encoder.0.0.weight", "encoder.0.0.bias", "encoder.0.1.weight", "encoder.0.1.bias"}
+OWN |= {"extra.weight", "extra.bias"}
+
+
+def frozen_in(network: nn.Module) -> set[str]:
+    return {name for name, p in network.named_parameters() if not p.requires_grad}
+
+
+def test_what_a_network_froze_stays_frozen_before_and_after_the_frozen_epochs() -> None:
+    network = PartlyFrozen()
+    note_frozen(network)
+    network.eval()  # as whatever measures it before the training leaves it
+    whole = {name for name, _ in network.encoder.named_parameters(prefix="encoder")}
+    for encoder_frozen in (False, True, True, False, False):
+        train_mode(network, encoder_frozen=encoder_frozen)
+        assert frozen_in(network) == (OWN | whole if encoder_frozen else OWN)
+        resting = {name for name, m in network.named_modules() if not m.training}
+        stem = {"encoder.0", "encoder.0.0", "encoder.0.1"}
+        assert resting == (stem | {"encoder", "encoder.1", "encoder.2"} if encoder_frozen else stem)
+
+
+def test_a_step_leaves_alone_what_a_network_froze() -> None:
+    """With weight decay; of the frozen BatchNorm also the statistics."""
+    network = PartlyFrozen()
+    before, after = trained_step(network, frozen=False)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not changed & OWN and "encoder.0.1.running_mean" not in changed
+    assert {"encoder.1.weight", "encoder.2.running_mean", "head.weight"} <= changed
+
+
+def test_weights_that_a_network_thaws_itself_are_left_to_it() -> None:
+    network = PartlyFrozen()
+    train_mode(network, encoder_frozen=True)
+    network.extra.requires_grad_(True)
+    network.head.requires_grad_(False)
+    train_mode(network, encoder_frozen=False)
+    assert frozen_in(network) == OWN - {"extra.weight", "extra.bias"} | {"head.weight", "head.bias"}
+
+
+def test_part_in_which_nothing_is_trained_has_rate_0() -> None:
+    network = PartlyFrozen()
+    optimizer = build_optimizer(network, OptimConfig(lr=0.5))
+    assert rates_now(optimizer) == {"encoder": 0.5, "rest": 0.5}
+    train_mode(network, encoder_frozen=True)
+    assert rates_now(optimizer) == {"encoder": 0.0, "rest": 0.5}
+
+
+def test_network_that_freezes_everything_is_refused() -> None:
+    network = nn.Linear(2, 1).requires_grad_(False)
+    with pytest.raises(
+        ConfigError, match=r"model.arch: the network has no weight to train; let it"
+    ):
+        train_mode(network, encoder_frozen=False)
+    network.encoder = nn.Linear(2, 2)
+    with pytest.raises(ConfigError, match=r"or set train.freeze_encoder_epochs to 0"):
+        train_mode(network, encoder_frozen=True)
 
 
 def test_moving_average_by_hand() -> None:
