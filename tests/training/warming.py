@@ -43,13 +43,15 @@ def fresh(task: tuple[Pictures, Path, int]) -> dict[str, Any]:
 
 
 def warm(pictures: Pictures, folder: Path, count: int) -> dict[str, Any]:
-    """All trials in this process, which collects nothing by itself."""
+    """All trials in this process, which collects nothing by itself; counts as each begins."""
     networks: list[weakref.ref[nn.Module]] = []
     alive: list[int] = []
+    resident: list[int] = []
     prepare = fitting.prepare
 
     def noted(*args: Any, **kwargs: Any) -> Setup:
         alive.append(sum(network() is not None for network in networks))
+        resident.append(psutil.Process().memory_info().rss)
         setup = prepare(*args, **kwargs)
         networks.append(weakref.ref(setup.trainer.network))
         networks.append(weakref.ref(setup.trainer.judged))
@@ -57,10 +59,7 @@ def warm(pictures: Pictures, folder: Path, count: int) -> dict[str, Any]:
 
     fitting.prepare = noted
     gc.disable()
-    values, resident = [], []
-    for n in range(count):
-        values.append(train(pictures, folder / "warm", n))
-        resident.append(psutil.Process().memory_info().rss)
+    values = [train(pictures, folder / "warm", n) for n in range(count)]
     return {"alive": alive, "warm": values, "resident": resident}
 
 
