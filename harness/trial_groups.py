@@ -39,6 +39,18 @@ def _augment(value: str) -> str:
     return value
 
 
+# What segmentation-models-pytorch 0.6 offers for its own encoders; a test compares.
+EncoderWeightsName = Literal[
+    "imagenet",
+    "advprop",
+    "imagenet+5k",
+    "imagenet+background",
+    "instagram",
+    "noisy-student",
+    "noisy-student-475",
+    "ssl",
+    "swsl",
+]
 ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
 
 
@@ -94,9 +106,10 @@ class ModelConfig(Settings):
         description="native, or tu-<name in timm>",
         json_schema_extra=acting("under architectures with an encoder", "resnet18"),
     )
-    encoder_weights: Literal["imagenet"] | None = Field(
+    encoder_weights: EncoderWeightsName | None = Field(
         "imagenet",
-        description="null: random",
+        description="null: random; others than imagenet: of some native encoders only (harness "
+        "check shows licences); tu- encoders name theirs by a tag, tu-<name>.<tag>",
         json_schema_extra=acting("at the start of the training, in the encoder", None),
     )
     encoder_depth: int = Field(

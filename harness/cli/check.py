@@ -191,7 +191,8 @@ def _weights(found: "Checked") -> Table:
     table = Table("encoder", "pretrained weights", "licence", title_style="")
     for one in found.weights:
         state = one.state if one.state != "none" else f"none: {one.reason}"
-        table.add_row(escape(one.encoder_name), escape(state), escape(one.licence))
+        cells = (one.encoder_name, f"{one.weights}, {state}", one.licence)
+        table.add_row(*(escape(cell) for cell in cells))
     return table
 
 

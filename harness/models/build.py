@@ -4,13 +4,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import timm
 from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
 from harness.config import ModelConfig
 from harness.errors import ConfigError
+from harness.models.image_size import has_one_size, size_arguments
 from harness.models.registry import (
     ARCHS,
     TIMM_PREFIX,
@@ -61,14 +61,18 @@ def build_network(
     check_model(model)
     weights = None
     if pretrained and model.encoder_weights is not None and takes_encoder(model.arch):
-        weights = cached_weights(model.encoder_name)
+        weights = cached_weights(model.encoder_name, model.encoder_weights)
     if model.arch not in ARCHS:
         sizes = {"classes": classes, "in_channels": in_channels}
         return _registered(model, weights, sizes, image_size)
     arguments = _arguments(model) | {"classes": classes, "in_channels": in_channels}
-    if image_size is not None and model.arch != "DPT" and _has_one_size(model.encoder_name):
+    if model.arch == "DPT":
+        arguments |= size_arguments(model.encoder_name.removeprefix(TIMM_PREFIX), image_size)
+    elif image_size is not None and has_one_size(model.encoder_name):
         arguments["img_size"] = list(image_size)
     network: Any = _construct(model, arguments, weights)
+    if model.arch == "DPT":
+        _check_patches(model, network.encoder.output_strides)
     # What is saved must load without a lookup on the hub, and on machines without our cache.
     network.config.pop("pretrained_cfg_overlay", None)
     network.config["encoder_weights"] = None
@@ -98,7 +102,7 @@ def _registered(
         "encoder_depth": model.encoder_depth,
         "encoder_weights": None,
     }
-    if image_size is not None and part.takes("encoder_name") and _has_one_size(model.encoder_name):
+    if image_size is not None and part.takes("encoder_name") and has_one_size(model.encoder_name):
         given["image_size"] = list(image_size)
     arguments = {name: value for name, value in given.items() if part.takes(name)}
     arguments |= part.fitted(model.options)
@@ -123,14 +127,6 @@ def _registered(
     return network
 
 
-def _has_one_size(encoder_name: str) -> bool:
-    """Whether timm builds an encoder for one image size, e.g. Swin for 224 pixels."""
-    if not encoder_name.startswith(TIMM_PREFIX):
-        return False
-    settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
-    return settings is not None and bool(settings.fixed_input_size)
-
-
 def _arguments(model: ModelConfig) -> dict[str, Any]:
     """What the constructor takes beside the encoder: defaults by depth, and our repairs."""
     depth = model.encoder_depth
@@ -145,9 +141,21 @@ def _arguments(model: ModelConfig) -> dict[str, Any]:
         arguments["upsampling"] = 2 ** (depth - 3)
     if model.arch == "PSPNet":
         arguments["upsampling"] = 2**depth  # the library's 8 is right for depth 3 only
-    if model.arch == "DPT":
-        arguments["dynamic_img_size"] = True  # else it takes its pretraining size only
     return arguments
+
+
+def _check_patches(model: ModelConfig, strides: list[int]) -> None:
+    """Refuse patches that DPT's decoder cannot bring to its four sizes, 1/4 to 1/32 of the image.
+
+    It enlarges by whole factors; patches of 14 pixels leave maps whose sizes do not meet.
+    """
+    odd = next((stride for stride in strides if stride & (stride - 1)), None)
+    if odd is not None:
+        raise ConfigError(
+            f"model.encoder_name: {model.encoder_name} has patches of {odd} pixels, and DPT's "
+            "decoder needs 8, 16 or 32; choose e.g. tu-vit_small_patch16_224 or "
+            "tu-vit_small_patch16_dinov3"
+        )
 
 
 def _check_channels(channels: Any, depth: int) -> None:
@@ -169,6 +177,8 @@ def _construct(model: ModelConfig, arguments: dict[str, Any], weights: Path | No
         with warnings.catch_warnings():
             # The old `timm-` names of native encoders: still there, and their weights too.
             warnings.simplefilter("ignore", DeprecationWarning)
+            # DPT's readout has nothing to concatenate then, and is as `ignore`.
+            warnings.filterwarnings("ignore", "Encoder does not have prefix tokens", UserWarning)
             network = network_class(model.arch)(
                 encoder_name=model.encoder_name,
                 encoder_depth=model.encoder_depth,

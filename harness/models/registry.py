@@ -1,7 +1,7 @@
 """Which networks there are: architectures, their options, encoders; checked by name only."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,9 +17,10 @@ from harness.annotations import value_problem
 from harness.config import ModelConfig
 from harness.errors import ConfigError, nearest
 from harness.models import attention_unet, fcn
+from harness.models.image_size import TIMM_PREFIX
 from harness.models.options import known_kind
 
-__all__ = ["attention_unet", "fcn"]  # imported so that they are registered
+__all__ = ["TIMM_PREFIX", "attention_unet", "fcn"]  # the last two so that they are registered
 
 _CLASSES: dict[str, type] = {
     network.__name__: network
@@ -53,7 +54,6 @@ _NOT_OPTIONS = {
     "aux_params",
     "kwargs",
 }
-TIMM_PREFIX = "tu-"
 _OF_ENCODERS = ("model.encoder_name", "model.encoder_weights")
 _TRAINING_ENCODERS = (
     "optim.encoder_lr",
@@ -195,10 +195,15 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
     if name not in native_encoders:
         known = [*encoder_names(), *(f"{TIMM_PREFIX}{other}" for other in timm.list_models())]
         return [f"model.encoder_name: no encoder {name!r}{nearest(name, known)}"]
-    weights = list(native_encoders[name]["pretrained_settings"])
-    if model.encoder_weights is not None and model.encoder_weights not in weights:
-        return [_no_weights(name, f"it has only {', '.join(weights)}")]
+    offered, wanted = weights_names(name), model.encoder_weights
+    if wanted is not None and wanted not in offered:
+        return [_no_weights(name, wanted, f"it has only {', '.join(offered)}", offered)]
     return []
+
+
+def weights_names(encoder_name: str) -> tuple[str, ...]:
+    """The values of `model.encoder_weights` that one of the library's own encoders takes."""
+    return tuple(native_encoders[encoder_name]["pretrained_settings"])
 
 
 @cache  # the search through timm's names takes 0.1 s
@@ -212,12 +217,16 @@ def _timm_problems(name: str, weights: str | None) -> list[str]:
     if tag and tag not in tags:
         return [f"model.encoder_name: timm has no weights {tag!r} for {base}{nearest(tag, tags)}"]
     if weights is not None and not timm.models.is_model_pretrained(name):
-        return [_no_weights(f"{TIMM_PREFIX}{name}", "timm has none")]
+        return [_no_weights(f"{TIMM_PREFIX}{name}", weights, "timm has none", ())]
+    if weights not in (None, "imagenet"):
+        example = f"{TIMM_PREFIX}{base}.{tags[-1]}" if any(tags) else f"{TIMM_PREFIX}<name>.<tag>"
+        why = f"timm's weights are named by a tag of the encoder, e.g. {example}"
+        return [_no_weights(f"{TIMM_PREFIX}{name}", str(weights), why, ("imagenet",))]
     return []
 
 
-def _no_weights(encoder: str, why: str) -> str:
+def _no_weights(encoder: str, wanted: str, why: str, known: Sequence[str]) -> str:
     return (
-        f"model.encoder_weights: {encoder} has no imagenet weights ({why}); "
-        "set model.encoder_weights to null"
+        f"model.encoder_weights: {encoder} has no {wanted} weights ({why}); "
+        f"set model.encoder_weights to {' or '.join((*known, 'null'))}"
     )

@@ -3,7 +3,7 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _CONNECT_TIMEOUT_S = 5.0
 _WITHOUT = "train without them: --set model.encoder_weights=null"
+
+IMAGENET = "imagenet"
+_Wanted = tuple[str, str]  # encoder, weights
 
 Three = tuple[float, float, float]
 
@@ -49,24 +52,24 @@ class HubFile:
         )
 
 
-def cached_weights(encoder_name: str) -> Path:
+def cached_weights(encoder_name: str, weights: str = IMAGENET) -> Path:
     """The local file with an encoder's weights. Raises WeightsError if it is not in the cache."""
-    found = _weight_file(encoder_name).cached()
+    found = _weight_file(encoder_name, weights).cached()
     if found is None:
         raise WeightsError(
-            f"{encoder_name}: its imagenet weights are not in the local Hugging Face cache; "
+            f"{encoder_name}: its {weights} weights are not in the local Hugging Face cache; "
             + _WITHOUT
         )
     return found
 
 
-def are_cached(encoder_name: str) -> bool:
+def are_cached(encoder_name: str, weights: str = IMAGENET) -> bool:
     """Whether an encoder's weights are in the local cache, and need not be fetched.
 
     Raises:
         WeightsError: there are none that could be fetched.
     """
-    return all(file.cached() is not None for file in _files(encoder_name))
+    return all(file.cached() is not None for file in _files(encoder_name, weights))
 
 
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
@@ -78,25 +81,23 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
         ConfigError: a model with an unknown name.
         WeightsError: all encoders whose weights cannot be had, and why.
     """
-    wanted = {model.encoder_name: model for model in models if model.encoder_weights is not None}
-    missing: dict[str, list[HubFile]] = {}
-    reasons: dict[str, list[str]] = {}
-    for encoder, model in sorted(wanted.items()):
+    missing: dict[_Wanted, list[HubFile]] = {}
+    reasons: dict[str, list[_Wanted]] = {}
+    for wanted, model in sorted(_wanted(models).items()):
         check_model(model)
         try:
-            files = [file for file in _files(encoder) if file.cached() is None]
+            files = [file for file in _files(*wanted) if file.cached() is None]
         except WeightsError as error:
-            reasons.setdefault(str(error), []).append(encoder)
+            reasons.setdefault(str(error), []).append(wanted)
         else:
-            missing |= {encoder: files} if files else {}
+            missing |= {wanted: files} if files else {}
     unreachable = _why_unreachable() if missing else None
-    for encoder, files in missing.items():
+    for wanted, files in missing.items():
         reason = unreachable or _fetch(files)
         if reason is not None:
-            reasons.setdefault(reason, []).append(encoder)
+            reasons.setdefault(reason, []).append(wanted)
     if reasons:
-        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        raise WeightsError(f"no imagenet weights for {told}. Mend that, or {_WITHOUT}")
+        raise _lacking(reasons)
 
 
 def check_reachable(models: Sequence[ModelConfig]) -> None:
@@ -105,13 +106,10 @@ def check_reachable(models: Sequence[ModelConfig]) -> None:
     Raises:
         WeightsError: some are missing, and the hub cannot be asked.
     """
-    names = {model.encoder_name for model in models if model.encoder_weights is not None}
-    missing = [name for name in sorted(names) if not are_cached(name)]
+    missing = [wanted for wanted in sorted(_wanted(models)) if not are_cached(*wanted)]
     reason = _why_unreachable() if missing else None
     if reason is not None:
-        raise WeightsError(
-            f"no imagenet weights for {', '.join(missing)}: {reason}. Mend that, or {_WITHOUT}"
-        )
+        raise _lacking({reason: missing})
 
 
 def input_statistics(model: ModelConfig) -> tuple[Three, Three]:
@@ -125,22 +123,45 @@ def input_statistics(model: ModelConfig) -> tuple[Three, Three]:
         settings = timm.get_pretrained_cfg(model.encoder_name.removeprefix(TIMM_PREFIX))
         known = {} if settings is None else {"mean": settings.mean, "std": settings.std}
     else:
-        path = _native_file(model.encoder_name, "config.json").cached()
+        path = _native_file(model.encoder_name, model.encoder_weights, "config.json").cached()
         known = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
     return _three(known.get("mean"), IMAGENET_MEAN), _three(known.get("std"), IMAGENET_STD)
 
 
-def _files(encoder: str) -> list[HubFile]:
+def _wanted(models: Sequence[ModelConfig]) -> dict[_Wanted, ModelConfig]:
+    """Each encoder with the name of its pretrained weights, and a model that has them."""
+    return {
+        (model.encoder_name, model.encoder_weights): model
+        for model in models
+        if model.encoder_weights is not None
+    }
+
+
+def _lacking(reasons: Mapping[str, Sequence[_Wanted]]) -> WeightsError:
+    """The error that names encoders by the reason why their weights cannot be had."""
+    kinds = {weights for wanted in reasons.values() for _, weights in wanted}
+    kind = next(iter(kinds)) if len(kinds) == 1 else "pretrained"
+    told = "; ".join(
+        ", ".join(
+            name if kind != "pretrained" else f"{name} ({weights})" for name, weights in wanted
+        )
+        + f": {reason}"
+        for reason, wanted in reasons.items()
+    )
+    return WeightsError(f"no {kind} weights for {told}. Mend that, or {_WITHOUT}")
+
+
+def _files(encoder: str, weights: str) -> list[HubFile]:
     """The weights, and for native encoders the file with their input statistics."""
     if encoder.startswith(TIMM_PREFIX):
-        return [_weight_file(encoder)]
-    return [_native_file(encoder, "config.json"), _weight_file(encoder)]
+        return [_weight_file(encoder, weights)]
+    return [_native_file(encoder, weights, "config.json"), _weight_file(encoder, weights)]
 
 
-def _weight_file(encoder: str) -> HubFile:
+def _weight_file(encoder: str, weights: str) -> HubFile:
     """The safetensors file with an encoder's weights. Raises WeightsError if there is none."""
     if not encoder.startswith(TIMM_PREFIX):
-        return _native_file(encoder, "model.safetensors")
+        return _native_file(encoder, weights, "model.safetensors")
     settings = timm.get_pretrained_cfg(encoder.removeprefix(TIMM_PREFIX))
     name = (settings.hf_hub_filename or "model.safetensors") if settings else ""
     if settings is None or not settings.hf_hub_id or not name.endswith(".safetensors"):
@@ -151,8 +172,8 @@ def _weight_file(encoder: str) -> HubFile:
     return HubFile(settings.hf_hub_id, name, None)
 
 
-def _native_file(encoder: str, name: str) -> HubFile:
-    source = native_encoders[encoder]["pretrained_settings"]["imagenet"]
+def _native_file(encoder: str, weights: str, name: str) -> HubFile:
+    source = native_encoders[encoder]["pretrained_settings"][weights]
     return HubFile(source["repo_id"], name, source["revision"])
 
 

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -12,12 +12,13 @@ from harness.errors import ConfigError
 from harness.models.build import build_network
 from harness.preflight.encoders import Encoders
 from harness.preflight.networks import Network, Setting
-from harness.preflight.reasons import Reason, reason_for, wrong_output
+from harness.preflight.reasons import Reason, or_larger, reason_for, wrong_output
 from harness.preflight.tally import Tally, Unfilled
 
 # Where a network is built, and where it is tried: the first pair that works. Some encoders ask for
 # values while they are built (mit_b*), some networks while they run.
 _DEVICES = (("meta", "meta"), ("cpu", "meta"), ("cpu", "cpu"))
+_LARGER = (2, 4)  # times the size at which a batch of one is refused
 # What is asked of a tensor that has no values: the network has to be tried with real ones.
 _NEEDS_VALUES = re.compile(r"meta tensor|meta device|'Meta'|device:? ?meta|Tensor\.item\(\)")
 
@@ -97,9 +98,27 @@ def _tried(
         if 1 in against and against[1] is None:
             against[n] = None  # what one image can, two can
         else:
-            against[n], flops = _forward(built, network, setting, n, encoders)
+            reason, flops = _forward(built, network, setting, n, encoders)
             gflops = flops if flops is not None else gflops
+            if n == 1 and reason is not None and reason.kind == "batch":
+                reason = _enlarged(reason, built, network, setting, encoders)
+            against[n] = reason
     return Verdict(network, sum(p.numel() for p in built.parameters()), gflops, against)
+
+
+def _enlarged(
+    reason: Reason, built: nn.Module, network: Network, setting: Setting, encoders: Encoders
+) -> Reason:
+    """The reason against a batch of one, which names a larger size only where that helps.
+
+    DeepLab, PAN and UPerNet pool whole images to one value, whatever their size.
+    """
+    for factor in _LARGER:
+        size = factor * max(network.height_width)
+        larger = replace(network, height_width=(size, size))
+        if _forward(built, larger, setting, 1, encoders)[0] is None:
+            return or_larger(reason, size)
+    return reason
 
 
 def _forward(

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.config import ModelConfig, TrialConfig
 from harness.data_config import StudyDataConfig
@@ -88,10 +88,19 @@ def network_of(config: TrialConfig) -> Network:
     return Network(model.arch, name, depth, options, config.data.height_width)
 
 
-def wants_weights(config: TrialConfig) -> bool:
-    """Whether the trial begins with pretrained weights."""
-    idle = idle_keys(config.model.arch)
-    return config.model.encoder_weights is not None and "model.encoder_weights" not in idle
+class Pretrained(NamedTuple):
+    """An encoder and the name of the weights that it begins with."""
+
+    encoder_name: str
+    weights: str
+
+
+def pretrained_of(config: TrialConfig) -> Pretrained | None:
+    """The pretrained weights that a trial begins with; None: random ones."""
+    model = config.model
+    if model.encoder_weights is None or "model.encoder_weights" in idle_keys(model.arch):
+        return None
+    return Pretrained(model.encoder_name, model.encoder_weights)
 
 
 def shaping(values: Mapping[str, Any]) -> dict[str, Any]:

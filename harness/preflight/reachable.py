@@ -11,11 +11,12 @@ from harness.config import TrialConfig
 from harness.errors import ConfigError
 from harness.preflight.networks import (
     Network,
+    Pretrained,
     Setting,
     network_of,
+    pretrained_of,
     shapes,
     shaping,
-    wants_weights,
 )
 from harness.space.parameters import AnyOf, Choice, Condition, Match, Parameter, Whole
 from harness.space.schema import Space
@@ -24,7 +25,7 @@ LIMIT = 2_000  # networks built before trial 0, each some 0.1 s; of more, so man
 MOST_VALUES = 16  # of a range: beyond, its ends and what conditions name in it
 MOST_COMBINATIONS = 50_000  # counted off one by one, each some 50 µs
 MOST_SEARCHED = 500  # draws in search of one with a certain encoder
-ENCODER = "model.encoder_name"
+ENCODER, WEIGHTS = "model.encoder_name", "model.encoder_weights"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Reachable:
 
     Attributes:
         whole: these are all; else a sample.
-        weighted: every encoder that some draw begins with pretrained weights, in the sample or not.
+        weighted: all pretrained weights that some draw begins with, in the sample or not.
     """
 
     drawn: tuple[Drawn, ...]
     whole: bool
-    weighted: frozenset[str] = frozenset()
+    weighted: frozenset[Pretrained] = frozenset()
 
 
 def reachable(space: Space, setting: Setting, *, limit: int | None, seed: int = 0) -> Reachable:
@@ -121,7 +122,7 @@ def _drawn(space: Space, tries: Iterable[Mapping[str, Any]], setting: Setting) -
 
 def _cut(drawn: list[Drawn], limit: int | None, seed: int) -> Reachable:
     networks = list(dict.fromkeys(one.network for one in drawn))
-    weighted = frozenset(one.network.encoder_name for one in drawn if wants_weights(one.config))
+    weighted = frozenset(one for d in drawn if (one := pretrained_of(d.config)) is not None)
     if limit is None or len(networks) <= limit:
         return Reachable(tuple(drawn), whole=True, weighted=weighted)
     rng = random.Random(seed)  # noqa: S311  # no secret
@@ -130,16 +131,24 @@ def _cut(drawn: list[Drawn], limit: int | None, seed: int) -> Reachable:
     return Reachable(sample, whole=False, weighted=weighted)
 
 
-def _unseen(space: Space, seen: Set[str], setting: Setting, rng: random.Random) -> set[str]:
-    """The encoders that draws can begin with pretrained weights, though none among many did."""
-    parameter = space.by_key.get(ENCODER)
-    found: set[str] = set()
-    for name in parameter.choices if isinstance(parameter, Choice) else ():
-        held = with_row(space, {ENCODER: name})
-        draws = (held.draw(rng) for _ in range(MOST_SEARCHED if name not in seen else 0))
+def _unseen(
+    space: Space, seen: Set[Pretrained], setting: Setting, rng: random.Random
+) -> set[Pretrained]:
+    """The pretrained weights that draws can begin with, though none among many did."""
+    encoders, weights = space.by_key.get(ENCODER), space.by_key.get(WEIGHTS)
+    default = [space.constants.get(WEIGHTS)]
+    found: set[Pretrained] = set()
+    for name, kind in itertools.product(
+        encoders.choices if isinstance(encoders, Choice) else (),
+        weights.choices if isinstance(weights, Choice) else default,
+    ):
+        if kind is None or (wanted := Pretrained(str(name), str(kind))) in seen:
+            continue
+        held = with_row(space, {ENCODER: name, WEIGHTS: kind})
+        draws = (held.draw(rng) for _ in range(MOST_SEARCHED))
         drawn = (one for draw in draws for one in _drawn(held, [draw], setting))
-        if any(one.network.encoder_name == name and wants_weights(one.config) for one in drawn):
-            found.add(name)
+        if any(pretrained_of(one.config) == wanted for one in drawn):
+            found.add(wanted)
     return found
 
 

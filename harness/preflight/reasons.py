@@ -1,7 +1,7 @@
 """Why a network is impossible, in one line, from what the libraries raise."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.errors import ConfigError
@@ -41,7 +41,7 @@ class Reason:
 
 
 def reason_for(error: Exception, network: Network) -> Reason:
-    """What an exception says about a network."""
+    """Name the reason for an exception that a network raised."""
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
     plain = (_REPEATED.sub("", " ".join(problem.split())) for problem in problems)
     text = "; ".join(_GOT.sub("", problem) for problem in plain)
@@ -54,6 +54,11 @@ def reason_for(error: Exception, network: Network) -> Reason:
     elif kind == "other":
         text = f"{name}: {text}"
     return Reason(kind, _worded(kind, _cut(text), network))
+
+
+def or_larger(reason: Reason, size: int) -> Reason:
+    """The reason against a batch of one, with an image size at which one image is enough."""
+    return replace(reason, text=f"{reason.text}, or data.image_size {size}")
 
 
 def wrong_output(got: tuple[int, ...], wanted: tuple[int, ...]) -> Reason:
@@ -69,7 +74,7 @@ def _worded(kind: Kind, text: str, network: Network) -> str:
             height, width = network.height_width
             return (
                 f"batch of one: BatchNorm sees a single value per channel at {height} x {width} "
-                "px; use train.batch_size 2 or more, or a larger data.image_size"
+                "px; use train.batch_size 2 or more (and two training images at least)"
             )
         case "size":
             height, width = network.height_width

@@ -8,7 +8,7 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.preflight.building import Verdict, judge
 from harness.preflight.encoders import Encoders
-from harness.preflight.networks import Network, Setting, network_of, wants_weights
+from harness.preflight.networks import Network, Pretrained, Setting, network_of, pretrained_of
 from harness.preflight.reachable import (
     LIMIT,
     Drawn,
@@ -18,7 +18,7 @@ from harness.preflight.reachable import (
     with_row,
 )
 from harness.preflight.reasons import Reason
-from harness.preflight.weights import weights_reason
+from harness.preflight.weights import unfit_weights, weights_reason
 from harness.space.schema import Space
 
 MOST_REASONS = 12
@@ -45,7 +45,7 @@ class Verdicts:
     space: Space
     setting: Setting
     known: dict[Network, Verdict] = field(default_factory=dict)
-    _weights: dict[str, Reason | None] = field(default_factory=dict)
+    _weights: dict[Pretrained, Reason | None] = field(default_factory=dict)
     _encoders: Encoders = field(default_factory=Encoders)
 
     def refusal(self, values: Mapping[str, Any]) -> str | None:
@@ -87,15 +87,17 @@ class Verdicts:
         return reasons[0] if reasons and some.whole else None
 
     def _weights_reason(self, drawn: Drawn) -> Reason | None:
-        return (
-            self.lacks_weights(drawn.network.encoder_name) if wants_weights(drawn.config) else None
-        )
+        wanted = pretrained_of(drawn.config)
+        if wanted is None:
+            return None
+        reason = self.lacks_weights(wanted)
+        return reason or unfit_weights(wanted, drawn.network)
 
-    def lacks_weights(self, name: str) -> Reason | None:
-        """Why an encoder has no pretrained weights; None: it has, here or to be fetched."""
-        if name not in self._weights:
-            self._weights[name] = weights_reason(name)
-        return self._weights[name]
+    def lacks_weights(self, wanted: Pretrained) -> Reason | None:
+        """Why an encoder has no such weights; None: it has, here or to be fetched."""
+        if wanted not in self._weights:
+            self._weights[wanted] = weights_reason(wanted)
+        return self._weights[wanted]
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,13 @@ class Table:
     Attributes:
         whole: nothing was left out.
         verdicts: answers about combinations that are not in the table too.
-        beyond: the encoders that combinations beyond a sample begin with pretrained weights.
+        beyond: the pretrained weights that combinations beyond a sample begin with.
     """
 
     entries: tuple[Entry, ...]
     whole: bool
     verdicts: Verdicts
-    beyond: frozenset[str] = frozenset()
+    beyond: frozenset[Pretrained] = frozenset()
 
     @property
     def possible(self) -> list[Entry]:
@@ -122,14 +124,19 @@ class Table:
         return [entry for entry in self.entries if entry.reason is not None]
 
     @property
-    def encoders(self) -> list[str]:
-        """The encoders whose pretrained weights a possible combination wants.
+    def pretrained(self) -> list[Pretrained]:
+        """The pretrained weights that a possible combination begins with.
 
         Beyond a sample every combination counts as possible, weights that do not exist aside.
         """
-        wanted = [entry.drawn for entry in self.possible if wants_weights(entry.drawn.config)]
-        beyond = {name for name in self.beyond if self.verdicts.lacks_weights(name) is None}
-        return sorted({drawn.network.encoder_name for drawn in wanted} | beyond)
+        wanted = {pretrained_of(entry.drawn.config) for entry in self.possible} - {None}
+        beyond = {one for one in self.beyond if self.verdicts.lacks_weights(one) is None}
+        return sorted({one for one in wanted if one is not None} | beyond)
+
+    @property
+    def encoders(self) -> list[str]:
+        """The encoders of `pretrained`."""
+        return sorted({one.encoder_name for one in self.pretrained})
 
     def reasons(self) -> list[tuple[str, int]]:
         """Each reason and how many combinations it makes impossible, the most frequent first."""

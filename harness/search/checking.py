@@ -93,7 +93,7 @@ def check(request: Request, progress: Progress) -> Checked:
     return Checked(
         request.study or _name(space_of(request)),
         table,
-        tuple(weights_of(table.encoders)),
+        tuple(weights_of(table.pretrained)),
         data,
         tuple(gathered.notes),
         tuple(gathered.problems),

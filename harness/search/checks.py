@@ -87,8 +87,11 @@ def late(progress: Progress) -> Told:
 
 
 def wanted_weights(table: Table) -> list[ModelConfig]:
-    """One model for each encoder whose pretrained weights a possible combination wants."""
-    return [ModelConfig(encoder_name=name, encoder_weights="imagenet") for name in table.encoders]
+    """One model for each pretrained weights that a possible combination begins with."""
+    return [
+        ModelConfig.model_validate({"encoder_name": name, "encoder_weights": weights})
+        for name, weights in table.pretrained
+    ]
 
 
 def check_losses(definition: Definition) -> None:

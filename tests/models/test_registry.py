@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import segmentation_models_pytorch as smp
 import timm
@@ -7,7 +9,9 @@ from harness import parts
 from harness.config import ModelConfig
 from harness.errors import ConfigError
 from harness.models.build import build_network, split_parameters
+from harness.models.licences import licence_of
 from harness.models.registry import ARCHS, check_model, encoder_names, idle_keys, option_names
+from harness.trial_groups import EncoderWeightsName
 
 
 def test_archs_are_those_of_the_library() -> None:
@@ -17,6 +21,44 @@ def test_archs_are_those_of_the_library() -> None:
 
 def test_encoder_names_are_those_of_the_library() -> None:
     assert list(encoder_names()) == smp.encoders.get_encoder_names()
+
+
+def test_every_weights_of_the_library_are_legal_where_they_exist_and_nowhere_else() -> None:
+    offered = {n: set(e["pretrained_settings"]) for n, e in smp.encoders.encoders.items()}
+    names = set.union(*offered.values())
+    assert set(get_args(EncoderWeightsName)) == names and len(names) == 9
+    for encoder, having in offered.items():
+        for weights in names:
+            model = ModelConfig.model_validate(
+                {"encoder_name": encoder, "encoder_weights": weights}
+            )
+            if weights in having:
+                check_model(model)
+            else:
+                with pytest.raises(
+                    ConfigError, match=rf"{encoder} has no .* weights \(it has only"
+                ):
+                    check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "in_timm"),
+    [
+        ("resnet18", "ssl", "resnet18.fb_ssl_yfcc100m_ft_in1k"),
+        ("resnet18", "swsl", "resnet18.fb_swsl_ig1b_ft_in1k"),
+        ("resnext101_32x8d", "instagram", "resnext101_32x8d.fb_wsl_ig1b_ft_in1k"),
+        ("efficientnet-b0", "advprop", "tf_efficientnet_b0.ap_in1k"),
+        ("timm-efficientnet-b0", "noisy-student", "tf_efficientnet_b0.ns_jft_in1k"),
+        ("timm-efficientnet-l2", "noisy-student-475", "tf_efficientnet_l2.ns_jft_in1k_475"),
+    ],
+)
+def test_licences_of_weights_are_those_that_timm_states(
+    encoder: str, weights: str, in_timm: str
+) -> None:
+    settings = timm.get_pretrained_cfg(in_timm)
+    assert settings is not None
+    named = {"cc-by-nc-4.0": "CC BY-NC 4.0: non-commercial", "apache-2.0": "Apache 2.0"}
+    assert licence_of(encoder, weights).endswith(named[str(settings.license)])
 
 
 def test_option_names_are_the_remaining_arguments_of_the_constructor() -> None:
@@ -50,7 +92,21 @@ def test_option_names_leave_out_what_decides_the_size_and_meaning_of_the_output(
             {"encoder_name": "tu-resnet18.a1_in1x"},
             "timm has no weights 'a1_in1x' for resnet18; did you mean a1_in1k?",
         ),
-        ({"encoder_name": "dpn92"}, "dpn92 has no imagenet weights (it has only imagenet+5k)"),
+        (
+            {"encoder_name": "dpn92"},
+            "dpn92 has no imagenet weights (it has only imagenet+5k); set model.encoder_weights to "
+            "imagenet+5k or null",
+        ),
+        (
+            {"encoder_name": "resnet34", "encoder_weights": "swsl"},
+            "resnet34 has no swsl weights (it has only imagenet); set model.encoder_weights to "
+            "imagenet or null",
+        ),
+        (
+            {"encoder_name": "tu-resnet18", "encoder_weights": "ssl"},
+            "tu-resnet18 has no ssl weights (timm's weights are named by a tag of the encoder, "
+            "e.g. tu-resnet18.",
+        ),
         ({"encoder_name": "tu-hf-hub:someone/net"}, "timm has no model 'hf-hub:someone/net'"),
         (
             {"options": {"decoder_atention_type": "scse"}},

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 
 from harness.config import ModelConfig
@@ -145,6 +146,29 @@ def test_statistics_of_native_weights_are_those_beside_them(hub: Put) -> None:
     assert input_statistics(model) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     random = ModelConfig(encoder_name="mobilenet_v2", encoder_weights=None)
     assert input_statistics(random) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_each_kind_of_weights_is_a_file_of_its_own(hub: Put, no_network: list[object]) -> None:
+    sources = native_encoders["efficientnet-b0"]["pretrained_settings"]
+    for weights, mean in (("imagenet", [0.4] * 3), ("advprop", [0.5] * 3)):
+        source = sources[weights]
+        content = {"x": torch.tensor([mean[0]])}
+        hub(source["repo_id"], content, revision=source["revision"], mean=mean)
+    models = [
+        ModelConfig(encoder_name="efficientnet-b0", encoder_weights=weights)
+        for weights in ("imagenet", "advprop")
+    ]
+    ensure_weights(models)
+    assert [input_statistics(model)[0][0] for model in models] == [0.4, 0.5]
+    names = [cached_weights("efficientnet-b0", str(model.encoder_weights)) for model in models]
+    assert [float(load_file(name)["x"]) for name in names] == pytest.approx([0.4, 0.5])
+    models += [ModelConfig(encoder_name="resnet18", encoder_weights="ssl"), ModelConfig()]
+    with pytest.raises(WeightsError) as caught:
+        ensure_weights(models)
+    text = "no pretrained weights for resnet18 (ssl), resnet34 (imagenet): not in the local"
+    assert str(caught.value).startswith(text)
+    with pytest.raises(WeightsError, match=r"no ssl weights for resnet18: not in the local"):
+        ensure_weights(models[2:3])
 
 
 def test_statistics_of_timm_weights_are_known_without_them(

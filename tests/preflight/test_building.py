@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,45 @@ def test_batch_of_one_is_named_and_two_are_possible() -> None:
     assert against[2] is None
     assert against[1] is not None and against[1].kind == "batch"
     assert "use train.batch_size 2 or more" in against[1].text
+
+
+@pytest.mark.parametrize("arch", ["DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet"])
+def test_larger_images_are_no_advice_where_whole_images_are_pooled(arch: str) -> None:
+    reason = verdict(arch, depth=4, size=256).against[1]
+    assert reason is not None and reason.kind == "batch" and "image_size" not in reason.text
+
+
+def test_advice_to_enlarge_is_followed_with_success() -> None:
+    """At depth 5 the last stage of 32 pixels is a single one."""
+    reason = verdict("Unet", size=32).against[1]
+    assert reason is not None
+    assert reason.text.endswith("(and two training images at least), or data.image_size 64")
+    assert verdict("Unet", size=64).against[1] is None
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        "tu-samvit_base_patch16_224",
+        "tu-naflexvit_base_patch16_gap",
+        "tu-beit_base_patch16_224",
+        "tu-vit_relpos_small_patch16_224",
+        "tu-vit_small_patch16_dinov3",
+        "tu-vit_tiny_patch16_224",
+    ],
+)
+def test_dpt_takes_transformers_however_they_are_told_the_size(encoder: str) -> None:
+    network = Network("DPT", encoder, 4, "{}", (64, 96))
+    assert judge(network, Setting(channels=4), (2,)).against == {2: None}
+
+
+@pytest.mark.parametrize("encoder", ["tu-vit_small_patch14_dinov2", "tu-eva02_tiny_patch14_224"])
+def test_patches_that_dpt_cannot_use_are_named_with_encoders_that_it_can(encoder: str) -> None:
+    reason = verdict("DPT", encoder, 4, size=224).against[2]
+    assert reason is not None and reason.kind == "encoder"
+    assert f"{encoder} has patches of 14 pixels, and DPT's decoder needs 8, 16" in reason.text
+    for advised in re.findall(r"tu-\w+", reason.text.partition("choose")[2]):
+        assert verdict("DPT", advised, 4, size=224).against[2] is None
 
 
 def test_option_that_the_library_would_swallow_is_impossible() -> None:

@@ -1,5 +1,6 @@
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Built:
     return asked
 
 
+VIT = "tu-vit_tiny_patch16_224"
+WEIGHTED = {"model.encoder_weights": "imagenet", "data.image_size": 256}
 NO_WEIGHTS = "tu-cspresnet50d"  # timm has none for it
 DEPTHS = {"model.encoder_depth": {"low": 2, "high": 5}}
 ARCHS = {"model.arch": {"choices": ["Unet", "Linknet", "FPN"]}}
@@ -132,6 +135,42 @@ def test_weights_that_do_not_exist_are_a_reason(built: Built) -> None:
         assert (entry.reason is not None) == none
         assert entry.reason is None or entry.reason.kind == "weights"
     assert table.encoders == ["tu-resnet10t"]
+
+
+def test_pairs_of_encoder_and_weights_that_do_not_exist_are_refused(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoders = {"model.encoder_name": {"choices": ["resnet18", "resnet34", "tu-resnet10t"]}}
+    weights = {"model.encoder_weights": {"choices": [None, "imagenet", "ssl"]}}
+    space = space_from_dict({"parameters": encoders | weights}, place="space", legal=Legal())
+    every = {("resnet18", "imagenet"), ("resnet18", "ssl"), ("resnet34", "imagenet")}
+    every |= {("tu-resnet10t", "imagenet")}
+    table = preflight(space, Setting())
+    assert set(table.pretrained) == every and len(table.entries) == 9
+    refusal = table.verdicts.refusal
+    drawn = {"model.encoder_name": "resnet34", "model.encoder_weights": "ssl"}
+    assert "resnet34 has no ssl weights (it has only imagenet)" in str(refusal(drawn))
+    assert refusal(drawn | {"model.encoder_name": "resnet18"}) is None
+    monkeypatch.setattr("harness.preflight.reachable.MOST_COMBINATIONS", 1)
+    assert set(preflight(space, Setting(), limit=1).pretrained) == every
+
+
+def test_weights_that_do_not_fit_the_image_size_are_a_reason() -> None:
+    """Those of Hiera have a position for each of their own places."""
+    parameters = {"model.encoder_name": {"choices": ["tu-hiera_tiny_224", VIT]}}
+    space = read(parameters, fixed={"model.arch": "DPT", "model.encoder_depth": 4, **WEIGHTED})
+    reasons = {
+        entry.drawn.network.encoder_name: entry.reason
+        for entry in preflight(space, Setting()).entries
+    }
+    assert reasons[VIT] is None
+    assert str(reasons["tu-hiera_tiny_224"]) == (
+        "weights: those of tu-hiera_tiny_224 do not fit images of 256 x 256 px; set "
+        "data.image_size to 224 or model.encoder_weights to null"
+    )
+    for way_out in ({"data.image_size": 224}, {"model.encoder_weights": None}):
+        again = replace(space, fixed=space.fixed | way_out)
+        assert preflight(again, Setting()).impossible == []
 
 
 def test_weights_of_what_the_sample_left_out_are_wanted_too(

@@ -110,7 +110,7 @@ def stub_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(99)
     path = tmp_path / "weights.safetensors"
     save_file(get_encoder("mobilenet_v2", depth=3, weights=None).state_dict(), path)
-    monkeypatch.setattr(build, "cached_weights", lambda _: path)
+    monkeypatch.setattr(build, "cached_weights", lambda *_: path)
     monkeypatch.setattr(device, "_has_bf16", lambda _: True)
 
 
