@@ -53,7 +53,11 @@ OWNERS = {
     "segmentation_models_pytorch": {"harness.models", "harness.training.loss_parts"},
     "timm": {"harness.models"},
     "huggingface_hub": {"harness.models"},
-    "albumentations": {"harness.data.augment"},
+    "albumentations": {
+        "harness.data.augment",
+        "harness.data.augment_check",
+        "harness.data.augment_file",
+    },
     "tifffile": {"harness.data.tiff"},
     "plotly": {"harness.report.figures", "harness.report.page"},
     "jinja2": {"harness.html"},

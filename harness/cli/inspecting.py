@@ -13,6 +13,7 @@ from rich.table import Table
 
 from harness import files, strict_yaml
 from harness.cli.display import open_progress
+from harness.config import TrialConfig
 from harness.data.encode import png
 from harness.data.look import Overview, copies_among, look_over, refuse_bad
 from harness.data.sources import find_data, open_folder
@@ -24,11 +25,12 @@ from harness.inspection.inspecting import Inspection, inspect
 from harness.inspection.page import write_page
 from harness.inspection.panels import Gallery, galleries
 from harness.inspection.proposal import as_yaml
-from harness.paths import STUDY_NAME, Workspace, user_path
+from harness.paths import STUDY_NAME, StudyPaths, Workspace, user_path
 from harness.settings import validate
 
 WIDTH = 140  # characters, where standard output is no terminal
 MOST_BAD = 20
+IMAGE_SIZE = "data.image_size"
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 Study = Annotated[
@@ -187,11 +189,28 @@ def _augmented(
     place = Workspace.at(workspace)
     of_study = [place.study(study).augments] if study and STUDY_NAME.fullmatch(study) else []
     folder = find_steps(name, [*of_study, place.search_spaces, place.root])
-    gallery = augmented.augmented(overview, name, folder)
+    size = _image_size(place.study(study)) if of_study and study else None
+    gallery = augmented.augmented(overview, name, folder, size or (augmented.SIDE,) * 2)
     if sheet is not None:
         files.write_bytes(sheet, png(augmented.sheet(gallery)))
         _say(f"sheet: {sheet}")
     return [gallery]
+
+
+def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
+    """The height and width that a study trains at, or the first of them; None: not written."""
+    for path in (paths.study_yaml, paths.space_yaml):
+        if not path.is_file():
+            continue
+        content = strict_yaml.load(path.read_text(encoding="utf-8"), place=str(path)).value
+        groups = content if isinstance(content, dict) else {}
+        fixed, parameters = (groups.get(name) or {} for name in ("fixed", "parameters"))
+        searched = parameters.get(IMAGE_SIZE) or {}
+        sizes = [fixed.get(IMAGE_SIZE), *(searched.get("choices") or [searched.get("low")])]
+        for size in sizes:
+            if size is not None:
+                return TrialConfig.from_flat({IMAGE_SIZE: size}, place=str(path)).data.height_width
+    return None
 
 
 def _print(found: Inspection) -> None:

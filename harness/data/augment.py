@@ -1,7 +1,6 @@
 """Augmentation: changed training images, and masks whose values stay exactly what they were."""
 
 import random
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,58 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import strict_yaml
-from harness.data_config import VOID
+from harness.data.augment_file import Step, read_steps
+from harness.data_config import VOID, StudyDataConfig
 from harness.errors import ConfigError, nearest
 
 Array8 = NDArray[np.uint8]
 Image = NDArray[Any]  # uint8, or float32 in [0, 1]
 
 
+class MaskValues:
+    """The values that an augmented mask may hold, and what becomes of others.
+
+    Attributes:
+        legal: the indices of the classes, and VOID where the losses know it; rising.
+    """
+
+    def __init__(self, data: StudyDataConfig) -> None:
+        classes = (0, 1) if data.task != "multiclass" else tuple(range(len(data.classes)))
+        # Masks of multiclass tasks hold VOID where they are padded, also without an ignore_index.
+        void = data.has_void or data.task == "multiclass"
+        self.legal = (*classes, VOID) if void else classes
+        self._replace_others = data.has_void
+        self._known = np.isin(np.arange(256), self.legal)
+
+    def corrected(self, mask: Array8) -> Array8:
+        """The mask, with other values as VOID where the study has pixels that count nowhere.
+
+        Raises:
+            ConfigError: other values in a study where every pixel counts.
+        """
+        known = self._known[mask]
+        if known.all():
+            return mask
+        if self._replace_others:
+            return np.where(known, mask, np.uint8(VOID))
+        raise ConfigError(self.problem(np.unique(mask[~known]).tolist()))
+
+    def problem(self, others: Sequence[int]) -> str:
+        """A sentence on values that no class has."""
+        values = ", ".join(map(str, others[:6])) + (", ..." if len(others) > 6 else "")
+        legal = ", ".join(map(str, self.legal[:12])) + (", ..." if len(self.legal) > 12 else "")
+        return (
+            f"writes {values} into masks, which no class has (there are {legal}); set fill_mask "
+            "to one of them in the file"
+        )
+
+
 class Augment:
     """A chain of steps: `augment(image, mask, seed)`. Not for two threads at once."""
 
-    def __init__(self, steps: list[Any]) -> None:
-        self._compose = A.Compose(steps) if steps else None
+    def __init__(self, name: str, steps: Sequence[Step], p: float, values: MaskValues) -> None:
+        self._name, self._values = name, values
+        self._compose = A.Compose(list(steps), p=p) if steps else None
 
     def __call__(self, image: Image, mask: Array8, seed: int) -> tuple[Image, Array8]:
         """The pair, changed; the same seed changes it the same way.
@@ -34,7 +72,10 @@ class Augment:
             seed: 0 to 2**32 - 1.
 
         Returns:
-            The same types; without steps, the arguments themselves.
+            The same types and sizes; without steps, the arguments themselves.
+
+        Raises:
+            ConfigError: a step changed sizes or types, or wrote a value that no class has.
         """
         if self._compose is None:
             return image, mask
@@ -42,30 +83,50 @@ class Augment:
         # with the same seed: all steps decide alike, and 3 of 10 images stay as they are.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         changed = self._compose(image=image, mask=mask)
-        return changed["image"], changed["mask"]
+        new_image, new_mask = changed["image"], changed["mask"]
+        for old, new in ((image, new_image), (mask, new_mask)):
+            if new.shape != old.shape or new.dtype != old.dtype:
+                raise ConfigError(
+                    f"data.augment: {self._name} turns {old.dtype} {old.shape} into {new.dtype} "
+                    f"{new.shape}; sizes and types must stay (harness check names the step)"
+                )
+        try:
+            return new_image, self._values.corrected(new_mask)
+        except ConfigError as error:
+            raise ConfigError(f"data.augment: {self._name} {error}") from None
 
 
 def build_augment(
-    name: str, *, folder: Path | None = None, channels: int = 3, void: bool = False
+    name: str, *, folder: Path | None = None, data: StudyDataConfig | None = None
 ) -> Augment:
     """The preset of that name, or the steps in a file of albumentations' own YAML.
 
+    It is built and not tried: `harness.data.augment_check.check_augment` does that, once a study.
+
     Args:
         folder: where files lie.
-        channels: of the images.
-        void: fill what comes in from outside the image with void instead of class 0.
+        data: what masks hold: in multiclass tasks, presets fill what comes in from outside the
+            image with void instead of class 0. None: two classes.
 
     Raises:
-        ConfigError: no such preset or file; unknown steps or arguments; steps that cannot take
-            images of so many channels.
+        ConfigError: no such preset or file; unknown steps or arguments.
     """
-    with warnings.catch_warnings():
-        # albumentations only warns of an argument that it does not know, and then ignores it.
-        warnings.simplefilter("error", UserWarning)
-        steps = _preset(name, void) if name in PRESETS else _from_file(name, folder)
-    augment = Augment(steps)
-    _try(augment, name, channels)
-    return augment
+    data = StudyDataConfig() if data is None else data
+    return Augment(name, *load_steps(name, folder, data), MaskValues(data))
+
+
+def load_steps(name: str, folder: Path | None, data: StudyDataConfig) -> tuple[list[Step], float]:
+    """The steps of a preset or a file, and the probability of all of them together.
+
+    Raises:
+        ConfigError: as `build_augment`.
+    """
+    if name in PRESETS:
+        return PRESETS[name](VOID if data.task == "multiclass" else 0), 1.0
+    path = None if folder is None else folder / name
+    if path is None or not path.is_file():
+        raise ConfigError(f"data.augment: no preset and no file {name!r}{nearest(name, PRESETS)}")
+    return read_steps(path)
 
 
 def find_steps(name: str, places: Sequence[Path]) -> Path | None:
@@ -95,55 +156,6 @@ def augmentable(image: Image, value_range: tuple[float, float]) -> Image:
     low, high = value_range
     scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.asarray(np.clip(scaled, 0.0, 1.0))
-
-
-def _preset(name: str, void: bool) -> list[Any]:
-    return PRESETS[name](VOID if void else 0)
-
-
-def _from_file(name: str, folder: Path | None) -> list[Any]:
-    """Steps as `albumentations.save(..., data_format="yaml")` writes them."""
-    path = None if folder is None else folder / name
-    if path is None or not path.is_file():
-        raise ConfigError(f"data.augment: no preset and no file {name!r}{nearest(name, PRESETS)}")
-    content = strict_yaml.load(path.read_text(encoding="utf-8"), place=str(path)).value
-    transform = content.get("transform") if isinstance(content, dict) else None
-    if not isinstance(transform, dict) or transform.get("__class_fullname__") != "Compose":
-        raise ConfigError(
-            f"{path}: must hold a Compose as albumentations.save(compose, path, "
-            "data_format='yaml') writes it"
-        )
-    try:
-        compose = A.from_dict(content)
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError, UserWarning) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{path}: albumentations cannot build it: {text}") from None
-    return list(compose.transforms)
-
-
-def _try(augment: Augment, name: str, channels: int) -> None:
-    """Put one picture through: sizes and types must come out as they went in."""
-    image = np.full((64, 64, channels), 128, np.uint8)
-    mask = np.zeros((64, 64), np.uint8)
-    for seed in range(_TRIES):
-        try:
-            changed, moved = augment(image, mask, seed)
-        except Exception as error:  # whatever a step of the user's raises
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ConfigError(
-                f"data.augment: {name} cannot take images of {channels} channels: {text}; "
-                "use light or none, or a file of your own"
-            ) from None
-        if changed.shape != image.shape or changed.dtype != image.dtype:
-            raise ConfigError(
-                f"data.augment: {name} turns {image.dtype} {image.shape} into {changed.dtype} "
-                f"{changed.shape}; sizes and types must stay (data.image_size sets the size)"
-            )
-        if moved.shape != mask.shape or not set(np.unique(moved).tolist()) <= {0, VOID}:
-            raise ConfigError(f"data.augment: {name} changes the values of masks")
-
-
-_TRIES = 8  # steps act with a probability
 
 
 def _light(_: int) -> list[Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ModelConfig, TrialConfig
-from harness.data.augment import build_augment, find_steps
+from harness.data.augment import find_steps
+from harness.data.augment_check import Size, check_augment
 from harness.errors import ConfigError
 from harness.loss_config import loss_names
 from harness.models.registry import (
@@ -111,15 +112,48 @@ def check_losses(definition: Definition) -> None:
 
 
 def check_augments(definition: Definition, workspace: Workspace, paths: StudyPaths) -> list[Path]:
-    """Build every augmentation the study can draw; the files that are to be kept with it."""
+    """Try every augmentation the study can draw; the files that are to be kept with it.
+
+    Raises:
+        ConfigError: see `check_augment`; each is tried at the image sizes it can be drawn with.
+    """
     data = definition.config.data
     found: list[Path] = []
     for name in values_of(definition, "data.augment"):
         folder = find_steps(name, [paths.augments, workspace.search_spaces, workspace.root])
         if folder is not None:
             found.append(folder / name)
-        build_augment(name, folder=folder, channels=data.channels)
+        check_augment(name, folder=folder, data=data, sizes=_sizes_beside(definition, name))
     return found
+
+
+def _sizes_beside(definition: Definition, name: str) -> list[Size]:
+    """Every `data.image_size`, as height and width, that can be drawn beside an augmentation."""
+    space, key, augment = definition.space, "data.image_size", "data.augment"
+    if space.rows:
+        beside = [row.get(key, space.constants.get(key)) for row in space.rows]
+        named = [row.get(augment, space.constants.get(augment)) for row in space.rows]
+        sizes = [size for size, one in zip(beside, named, strict=True) if one == name]
+        return [pair for size in sizes if size is not None for pair in _as_pairs(size)]
+    searched = {one: space.by_key[one] for one in (key, augment) if one in space.by_key}
+    found: list[Size] = []
+    for size in values_of(definition, key):
+        values = {one: value for one, value in ((key, size), (augment, name)) if one in searched}
+        apart = any(
+            not match.holds(values[other])
+            for parameter in searched.values()
+            for other, match in parameter.when.items()
+            if other in values
+        )
+        if not apart and space.rule_against(values) is None:
+            found += _as_pairs(size)
+    default = TrialConfig().data.height_width
+    parted = key in searched and augment in searched[key].when
+    return found or ([default] if parted else [])
+
+
+def _as_pairs(size: Any) -> list[Size]:
+    return [(size, size) if isinstance(size, int) else (size[0], size[-1])]
 
 
 def values_of(definition: Definition, key: str) -> list[Any]:

@@ -208,12 +208,7 @@ def _batches(
     config: TrialConfig, images: ImageCache, augments: Path | None, seed: int
 ) -> TrainBatches:
     data = images.data
-    augment = build_augment(
-        config.data.augment,
-        folder=augments,
-        channels=data.channels,
-        void=data.task == "multiclass",
-    )
+    augment = build_augment(config.data.augment, folder=augments, data=data)
     return TrainBatches(
         images.images,
         images.masks,

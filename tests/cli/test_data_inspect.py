@@ -152,3 +152,22 @@ def test_clean_refuses_bad_files_unless_skipped(
 def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, command, "--help")
     assert code == 0 and f"Example: harness data {command}" in out
+
+
+def test_augment_is_drawn_at_the_size_that_the_study_trains_at(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A crop to 64 fits a study at 64; at 256, where nothing is said, it is refused."""
+    folder(workspace / "d", 2)
+    A.save(A.Compose([A.RandomResizedCrop((64, 64))]), "mine.yaml", data_format="yaml")
+    words = ("inspect", "d", "--augment", "mine.yaml", "--sheet", "x.png")
+    code, _, err = run(capsys, *words)
+    assert code == 2 and "gives 64 x 64 pixels" in " ".join(err.split())
+    study = workspace / "studies" / "s" / "study.yaml"
+    study.parent.mkdir(parents=True)
+    study.write_text("data: {root: d}\nfixed: {data.image_size: 64}\n", encoding="utf-8")
+    assert run(capsys, *words, "--study", "s")[0] == 0
+    study.write_text("data: {root: d}\n", encoding="utf-8")
+    space = "parameters:\n  data.image_size: {choices: [[64, 64], 96]}\n"
+    (study.parent / "space.yaml").write_text(space, encoding="utf-8")
+    assert run(capsys, *words, "--study", "s")[0] == 0

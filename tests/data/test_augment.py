@@ -1,13 +1,11 @@
 import random
-import warnings
-from pathlib import Path
 
-import albumentations as A  # noqa: N812
 import numpy as np
 import pytest
 
 from harness.config import AUGMENTS
 from harness.data.augment import PRESETS, build_augment
+from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
 from tests.data.make import picture, square
 
@@ -94,75 +92,9 @@ def test_unknown_preset_names_the_nearest() -> None:
         build_augment("ligt")
 
 
-def test_unknown_argument_of_a_transform_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRESETS, "light", lambda _: [A.HorizontalFlip(probability=0.5)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(UserWarning, match="probability"):
-            build_augment("light")
-
-
-def saved(folder: Path, *steps: A.BasicTransform) -> str:
-    A.save(A.Compose(list(steps)), str(folder / "mine.yaml"), data_format="yaml")
-    return "mine.yaml"
-
-
-def test_file_of_albumentations_gives_its_steps(tmp_path: Path) -> None:
-    name = saved(tmp_path, A.HorizontalFlip(p=1.0), A.Transpose(p=1.0))
-    image, mask = picture(0, 32, 32), square(32, 32)
-    changed, moved = build_augment(name, folder=tmp_path)(image, mask, 3)
-    np.testing.assert_array_equal(changed, image[:, ::-1].swapaxes(0, 1))
-    np.testing.assert_array_equal(moved, mask[:, ::-1].T)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: 1", "must hold a Compose"),
-        (
-            "transform: {__class_fullname__: Compose, transforms: "
-            "[{__class_fullname__: Flipp, p: 1}]}",
-            "Flipp",
-        ),
-        (
-            "transform: {__class_fullname__: Compose, transforms: "
-            "[{__class_fullname__: HorizontalFlip, p: 0.5, probability: 1}]}",
-            "probability",
-        ),
-        (
-            "transform: {__class_fullname__: Compose, transforms: "
-            "[{__class_fullname__: os.system, p: 1.0}]}",
-            "os.system",
-        ),
-        ("transform: {__class_fullname__: Compose}", "cannot build it"),
-        ("[", "mine.yaml:1"),
-    ],
-)
-def test_file_that_cannot_be_built_is_one_line(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=message) as caught:
-        build_augment("mine.yaml", folder=tmp_path)
-    assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("step", "message"),
-    [
-        (A.RandomCrop(16, 16, p=1.0), "sizes and types must stay"),
-        (A.ToFloat(p=1.0), "sizes and types must stay"),
-        (A.CoarseDropout(fill_mask=7, p=1.0), "changes the values of masks"),
-    ],
-)
-def test_steps_that_change_sizes_types_or_classes_are_refused(
-    tmp_path: Path, step: A.BasicTransform, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        build_augment(saved(tmp_path, step), folder=tmp_path)
-
-
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 9])
 def test_light_takes_any_number_of_channels_at_8_and_16_bits(channels: int) -> None:
-    augment = build_augment("light", channels=channels)
+    augment = build_augment("light", data=StudyDataConfig(channels=channels))
     image = np.random.default_rng(0).random((24, 20, channels)).astype(np.float32)
     planes = np.stack([square(24, 20)] * 3, axis=2)
     for seed in range(10):
@@ -173,14 +105,9 @@ def test_light_takes_any_number_of_channels_at_8_and_16_bits(channels: int) -> N
             assert one.dtype == np.uint8 or 0 <= changed.min() <= changed.max() <= 1
 
 
-def test_steps_on_colour_refuse_other_numbers_of_channels() -> None:
-    with pytest.raises(ConfigError, match="medium cannot take images of 5 channels"):
-        build_augment("medium", channels=5)
-
-
 @pytest.mark.parametrize("name", ["medium", "strong"])
 def test_what_comes_in_from_outside_is_void_where_there_is_void(name: str) -> None:
-    augment = build_augment(name, void=True)
+    augment = build_augment(name, data=StudyDataConfig(task="multiclass"))
     full = np.ones((32, 32), np.uint8)
     seen = {int(v) for s in range(30) for v in np.unique(augment(picture(0, 32, 32), full, s)[1])}
     assert seen == {1, 255}

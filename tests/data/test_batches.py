@@ -113,7 +113,7 @@ def test_16_bits_come_as_shares_of_the_declared_range() -> None:
         (1, 4, 4, 5), np.uint16
     )
     masks = np.zeros((4, 4, 4), np.uint8)
-    none = build_augment("none", channels=5)
+    none = build_augment("none")
     made = TrainBatches(images, masks, range(4), 4, none, 0, value_range=(1000.0, 5000.0))
     ((shown, _),) = made.epoch(1)
     assert shown.dtype == np.float32 and shown.shape == (4, 4, 4, 5)

@@ -75,3 +75,12 @@ def test_a_file_of_steps(tmp_path: Path) -> None:
     gallery = augmented(overview(folder(tmp_path / "d", 1)), "mine.yaml", tmp_path)
     plain, changed = (panel.picture.astype(int) for panel in gallery.panels[:2])
     assert np.abs(plain[:, ::-1] - changed).mean() < 3  # contours are drawn after the flip
+
+
+def test_pairs_are_changed_at_the_size_that_is_given(tmp_path: Path) -> None:
+    A.save(A.Compose([A.RandomResizedCrop((96, 64))]), tmp_path / "mine.yaml", data_format="yaml")
+    shown = overview(folder(tmp_path / "d", 1))
+    gallery = augmented(shown, "mine.yaml", tmp_path, (96, 64))
+    assert {panel.picture.shape for panel in gallery.panels} == {(96, 64, 3)}
+    with pytest.raises(ConfigError, match="RandomResizedCrop gives 96 x 64 pixels"):
+        augmented(shown, "mine.yaml", tmp_path)

@@ -1,0 +1,143 @@
+"""Steps in files of albumentations' own YAML: what `albumentations.save` wrote."""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import albumentations as A  # noqa: N812 (its own convention)
+
+from harness import strict_yaml
+from harness.errors import ConfigError
+
+Step = Any  # a transform of albumentations, or a composition of some
+
+_OLD_ARGUMENT = "always_apply"
+_CLASS = "__class_fullname__"
+
+
+def read_steps(path: Path) -> tuple[list[Step], float]:
+    """The steps as `albumentations.save(compose, path, data_format="yaml")` writes them.
+
+    Returns:
+        The steps of the Compose, and its p.
+
+    Raises:
+        ConfigError: no Compose; a step or argument that the installed version does not know.
+    """
+    content = strict_yaml.load(path.read_text(encoding="utf-8"), place=str(path)).value
+    written = content.get("transform") if isinstance(content, dict) else None
+    if not isinstance(written, dict) or _name(written) != "Compose":
+        raise ConfigError(
+            f"{path}: must hold a Compose as albumentations.save(compose, path, "
+            "data_format='yaml') writes it"
+        )
+    saved_by = content.get("__version__")
+    compose = _built(written, path, saved_by)
+    unknown = list(_unknown(written, compose))
+    if unknown:
+        raise ConfigError(f"{path}: {_advice(unknown, saved_by)}")
+    problems = list(_problems(written, compose))
+    if problems:
+        raise ConfigError(f"{path}: albumentations cannot build it: {'; '.join(problems)}")
+    return list(compose.transforms), float(compose.p)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _built(written: Mapping[str, Any], path: Path, saved_by: Any) -> Any:
+    try:
+        # What albumentations only warns of is looked at in `_unknown` and `_problems`: some
+        # warnings are of files that it saved itself (RGBShift, SafeRotate, PadIfNeeded).
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return A.from_dict({"transform": dict(written)})
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+        text = first_line(error)
+        if isinstance(error, KeyError) and error.args[0] == _CLASS:
+            text = f"a step without {_CLASS}"
+        elif isinstance(error, KeyError):
+            text = f"it has no step {error.args[0]!r}"
+        raise ConfigError(
+            f"{path}: albumentations {A.__version__} cannot build it: {text}{_other(saved_by)}"
+        ) from None
+
+
+def _unknown(written: Mapping[str, Any], built: Any) -> Iterator[tuple[Any, str]]:
+    """Steps and arguments that have no effect in them.
+
+    Some steps of albumentations 2 save arguments that they refuse when loaded; they always have
+    one value, so that nothing is lost where the loaded step would save the same again.
+    """
+    if isinstance(built, A.BaseCompose):
+        for one, step in zip(written["transforms"], built.transforms, strict=True):
+            yield from _unknown(one, step)
+        return
+    again = built.to_dict()["transform"]
+    for name in getattr(built, "invalid_args", ()):
+        if name not in again or _plain(again[name]) != _plain(written[name]):
+            yield built, name
+
+
+def _problems(written: Mapping[str, Any], built: Any) -> Iterator[str]:
+    """What albumentations only warns of, although a step would not do what the file says."""
+    if not isinstance(built, A.BaseCompose) and _is_strict(type(built)):
+        strict = {k: v for k, v in written.items() if k not in getattr(built, "invalid_args", ())}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                A.from_dict({"transform": strict | {"strict": True}})
+        except ValueError as error:
+            yield f"{_name(written)}: {first_line(error)}"
+    elif isinstance(built, A.BaseCompose):
+        for one, step in zip(written["transforms"], built.transforms, strict=True):
+            yield from _problems(one, step)
+    if "p" not in written and _name(written) not in ("Compose", "Sequential"):
+        yield f"{_name(written)}: has no p; add the probability that it acts, e.g. p: 0.5"
+
+
+def _is_strict(kind: type) -> bool:
+    """Whether a step takes `strict`, and raises then where it would only warn."""
+    owner = next(one for one in kind.__mro__ if "__init__" in vars(one))
+    return "InitSchema" in vars(owner)  # its metaclass wraps the constructors of these alone
+
+
+def _advice(unknown: list[tuple[Any, str]], saved_by: Any) -> str:
+    names = [f"{argument} of {type(step).__name__}" for step, argument in unknown]
+    listed = ", ".join(dict.fromkeys(names))
+    text = f"albumentations {A.__version__} does not know {listed}{_other(saved_by)}"
+    if any(argument == _OLD_ARGUMENT for _, argument in unknown):
+        text += f"; remove {_OLD_ARGUMENT} (where it was true, write p: 1.0)"
+    others = {type(step): step for step, argument in unknown if argument != _OLD_ARGUMENT}
+    for kind in others:
+        takes = [name for name in inspect.signature(kind).parameters if name != "strict"]
+        text += f"; {kind.__name__} takes {', '.join(takes)}"
+    return text
+
+
+def _other(saved_by: Any) -> str:
+    """The hint that a file comes from another version."""
+    if not isinstance(saved_by, str) or saved_by == A.__version__:
+        return ""
+    return (
+        f" (the file was saved by {saved_by[:20]!a}: mend it as said here, or build the steps in "
+        f"Python with {A.__version__} and save them again)"
+    )
+
+
+def _name(written: Mapping[str, Any]) -> str:
+    """The class of a step; versions before 1.4 save it with its module."""
+    return str(written.get(_CLASS)).rpartition(".")[2]
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML keeps it: tuples are lists."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return value
