@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.data.ahead import Ahead, cores
 from harness.data.augment import Augment, augmentable
+from harness.data.splits import subset_size
 
 Array8 = NDArray[np.uint8]
 Images = NDArray[Any]  # uint8, uint16, or float32 in [0, 1]
@@ -95,9 +95,7 @@ def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -
     The same at every call, and nested: a smaller share is part of every larger one.
     """
     ranked = sorted((int(i) for i in indices), key=_rank)
-    # 1e-9: 0.3 * 10 is 3.0000000000000004 for some products, and must not become 4.
-    n_wanted = max(1, math.ceil(share * len(ranked) - 1e-9))
-    return np.array(sorted(ranked[:n_wanted]), np.int64)
+    return np.array(sorted(ranked[: subset_size(len(ranked), share)]), np.int64)
 
 
 def _rank(index: int) -> bytes:

@@ -8,7 +8,11 @@ from harness.errors import DataError
 
 @dataclass(frozen=True)
 class Archive:
-    """A published dataset: where it is, how large, what it may be used for, and its checksum."""
+    """A published dataset: where it is, how large, what it may be used for, and its checksum.
+
+    Attributes:
+        citation: what its terms ask to be cited.
+    """
 
     name: str
     url: str
@@ -16,6 +20,7 @@ class Archive:
     sha256: str
     page: str
     terms: str
+    citation: str
 
 
 KVASIR: Final = Archive(
@@ -25,6 +30,7 @@ KVASIR: Final = Archive(
     sha256="03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
     page="https://datasets.simula.no/kvasir-seg/",
     terms="research and education only; cite Jha et al., Kvasir-SEG, MMM 2020",
+    citation="Jha et al. 2020. Kvasir-SEG: A Segmented Polyp Dataset. MMM. arXiv:1911.07069",
 )
 SYNTHETIC: Final = "synthetic"
 KNOWN: Final = (KVASIR.name, SYNTHETIC)

@@ -1,5 +1,6 @@
 """Dividing a dataset once, into a `split.csv` that never changes (see `split_file`)."""
 
+import math
 from collections.abc import Sequence
 
 from harness.data.copies import Copy
@@ -26,9 +27,16 @@ __all__ = [
     "inside",
     "make_split",
     "read_split",
+    "subset_size",
     "verify_split",
     "write_split",
 ]
+
+
+def subset_size(n: int, share: float) -> int:
+    """How many of n training images a share of them is: rounded up, at least 1."""
+    return max(1, math.ceil(share * n - 1e-9))  # 0.3 * 10 must not become 4 by rounding
+
 
 _VAL_SHARE = 0.1  # of the training images, where the data declares roles but no val
 

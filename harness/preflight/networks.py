@@ -1,12 +1,12 @@
 """What decides whether a network can be built: a small key for each that a space can draw."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.config import ModelConfig, TrialConfig
+from harness.data.splits import subset_size
 from harness.data_config import StudyDataConfig
 from harness.models.registry import idle_keys
 
@@ -74,8 +74,7 @@ class Setting:
             return True
         if self.n_train is None:
             return False
-        # As `data.batches.subset_indices` counts.
-        return max(1, math.ceil(config.data.subset * self.n_train - 1e-9)) == 1
+        return subset_size(self.n_train, config.data.subset) == 1
 
 
 def network_of(config: TrialConfig) -> Network:

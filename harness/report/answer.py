@@ -1,6 +1,5 @@
 """What was asked and what was answered: the five lines at the top of the page."""
 
-import json
 import math
 import shlex
 from collections import Counter
@@ -11,6 +10,7 @@ from harness.records import FINISHED, TrialRecord
 from harness.report.failures import REMEDIES
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import among, count, duration, text_of
+from harness.search.repeats import identity
 
 _NAMED = 6  # parameters
 
@@ -123,7 +123,7 @@ def _sure(ranked: list[TrialRecord], confirmed: Confirmed | None) -> str:
 
 
 def _caution(ranked: list[TrialRecord]) -> str:
-    n_different = len({json.dumps(record.params, sort_keys=True) for record in ranked})
+    n_different = len({identity(record) for record in ranked})
     if 1 == n_different < len(ranked):
         return "All complete trials are one configuration: they differ by their seeds alone."
     which = "Every configuration was" if n_different == len(ranked) else "Most configurations were"

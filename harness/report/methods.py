@@ -1,23 +1,26 @@
 """The methods paragraph: what ran, in sentences with references, ready for a paper's appendix."""
 
-import json
+import csv
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from harness.config import LOSS_PARTS
-from harness.data.pairs import Role
-from harness.data.splits import SplitRow
-from harness.records import TrialRecord
+from harness.data.known import KVASIR
+from harness.data.pairs import ROLE_NAMES, Role
+from harness.data.splits import SplitRow, subset_size
+from harness.evaluation.sealed_ledger import read_ledger
 from harness.report import references
-from harness.report.tables import StudyTables, trial_settings
-from harness.report.wording import among, count, span
+from harness.report.citations import Cited
+from harness.report.methods_training import inputs, loss, networks, training
+from harness.report.settings_used import Used, used_settings
+from harness.report.tables import StudyTables
+from harness.report.wording import among, be, count, span
 
-_FITS = {"stretch": "stretched", "pad": "scaled and padded"}
-_OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
-_LOSSES = {"bce": "binary cross-entropy", "ce": "cross-entropy"}
 _SAMPLERS = {"tpe": "TPE", "qmc": "quasi-Monte Carlo", "gp": "Gaussian process"}
+_STARTS_AT_RANDOM = ("tpe", "gp")
 
 
 @dataclass(frozen=True)
@@ -28,168 +31,153 @@ class Methods:
     references: tuple[str, ...]
 
 
-@dataclass
-class _Cited:
-    """References in the order in which they are first named."""
-
-    found: list[str] = field(default_factory=list)
-
-    def __call__(self, text: str, reference: str | None) -> str:
-        if reference is None:
-            return text
-        if reference not in self.found:
-            self.found.append(reference)
-        return f"{text} [{self.found.index(reference) + 1}]"
-
-    def each(self, names: Iterable[str], of: dict[str, str]) -> str:
-        return among([self(name, of.get(name)) for name in names])
-
-
-@dataclass(frozen=True)
-class _Ran:
-    """The settings of the trials that trained at least one epoch."""
-
-    records: Sequence[TrialRecord]
-    base: dict[str, Any]
-
-    def values(self, key: str) -> list[Any]:
-        """The different values of a setting, in order of trial; what no trial varied, once."""
-        given = [record.params.get(key, self.base.get(key)) for record in self.records]
-        return list({json.dumps(value): value for value in given}.values())
-
-    def texts(self, key: str) -> list[str]:
-        return [str(value) for value in self.values(key) if value is not None]
-
-
-def methods(tables: StudyTables, split: Sequence[SplitRow]) -> Methods | None:
-    """What ran and how, from records, one whole configuration and the definition.
+def methods(
+    tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None = None
+) -> Methods | None:
+    """What ran and how, from records, configurations, the ledger of test images and the definition.
 
     Args:
         split: may be empty, where split.csv is missing.
+        data_root: where a CSV file of the images is looked for; None: not found.
 
     Returns:
         None where no trial has trained an epoch.
     """
-    trained = {int(n) for n in tables.epochs["number"].unique()}
-    records = [record for record in tables.records if record.number in trained]
-    if not records:
+    used = used_settings(tables)
+    if not used:
         return None
-    base: dict[str, Any] = {}
-    for record in records:
-        base = trial_settings(tables, record)
-        if base:
-            break
-    ran, cite = _Ran(records, base), _Cited()
+    cite = Cited()
     sentences = [
-        _data(tables, split),
-        _networks(ran, cite),
-        _inputs(ran, cite),
-        _training(ran, cite),
-        _loss(ran, cite),
+        _data(tables, split, used, data_root, cite),
+        networks(used, cite),
+        inputs(used, cite),
+        training(used, cite),
+        loss(used, cite),
         _search(tables, cite),
         _measure(tables),
-        _software(ran, cite),
+        _software(used, cite),
     ]
     return Methods(" ".join(sentence for sentence in sentences if sentence), tuple(cite.found))
 
 
-def _data(tables: StudyTables, split: Sequence[SplitRow]) -> str:
+def _data(
+    tables: StudyTables,
+    split: Sequence[SplitRow],
+    used: Sequence[Used],
+    data_root: Path | None,
+    cite: Cited,
+) -> str:
     config = tables.config
     roles = Counter(row.role for row in split)
-    parts = [f"{roles[role]} for {use}" for role, use in _USES.items() if roles[role]]
-    divided = f" were divided into {among(parts)} (seed {config.split.seed})" if split else ""
-    kept = ", copies and declared groups on one side" if split else ""
+    uses: dict[Role, str] = {"train": "training", "val": "validation", "test": _of_test(tables)}
+    parts = [f"{roles[role]} for {use}" for role, use in uses.items() if roles[role]]
+    how = division(tables, split, data_root)
+    divided = f" were divided into {among(parts)} ({how})" if split else ""
+    groups = " and declared groups" if config.split.group else ""
+    kept = f", copies{groups} on one side" if split else ""
     classes = " / ".join(config.data.classes)
-    return f"The images of {config.data.root} ({config.data.task}: {classes}){divided}{kept}."
+    known = re.split(r"[/\\]", config.data.root.rstrip("/\\"))[-1] == KVASIR.name
+    root = cite(config.data.root, KVASIR.citation if known else None)
+    text = f"The images of {root} ({config.data.task}: {classes}){divided}{kept}."
+    return " ".join([text, *_subset(used, roles["train"])])
 
 
-_USES: Final[dict[Role, str]] = {
-    "train": "training",
-    "val": "validation",
-    "test": "a test that stayed sealed",
-}
+def _of_test(tables: StudyTables) -> str:
+    ledger = read_ledger(tables.paths)
+    n = ledger.n_looks()
+    if n:
+        times = {1: "once", 2: "twice"}.get(n, f"{n} times")
+        return f"a test, whose images were opened {times}"
+    if ledger.damaged:
+        return "a test, whose record of openings is damaged"
+    return "a test that stayed sealed"
 
 
-def _networks(ran: _Ran, cite: _Cited) -> str:
-    archs = cite.each(ran.texts("model.arch"), dict(references.ARCHITECTURES))
-    encoders = ran.texts("model.encoder_name")
-    named = among([cite(name, references.of_encoder(name)) for name in encoders])
-    depth = span(ran.values("model.encoder_depth"))
-    stages = f", {depth} stages deep" if depth else ""
-    weights = ran.values("model.encoder_weights")
-    origins = [
-        cite("ImageNet weights", references.IMAGENET) if w else "random weights" for w in weights
-    ]
-    start = f", beginning with {among(origins)}" if ran.base else ""
-    with_encoder = f" with the encoders {named}{stages}{start}" if encoders else ""
-    return f"Trained were {archs}{with_encoder}."
+def division(tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None) -> str:
+    """By whom the roles were given: folds, lists, folders, a column, or the seed."""
+    config = tables.config.split
+    seeded = f"seed {config.seed}"
+    declared = _declared(tables, split, data_root)
+    if config.folds is not None:
+        test = f"test images {declared}, " if declared else ""
+        return f"{test}the others in {config.folds} folds, fold {config.fold} validates; {seeded}"
+    return declared or seeded
 
 
-def _inputs(ran: _Ran, cite: _Cited) -> str:
-    sizes = ran.values("data.image_size")
-    if not ran.base:
-        return ""
-    shown = among([f"{s} × {s}" if isinstance(s, int) else " × ".join(map(str, s)) for s in sizes])
-    fits = among([_FITS.get(fit, fit) for fit in ran.texts("data.fit")])
-    augments = ran.texts("data.augment")
-    normal = among(ran.texts("data.normalize"))
-    text = f"Images were {fits} to {shown} pixels, normalised ({normal})"
-    if augments == ["none"]:
-        return f"{text}, and not augmented."
-    by = cite("albumentations", references.LIBRARIES["albumentations"])
-    return f"{text} and augmented with {by} ({among(augments)})."
+def _declared(tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None) -> str:
+    """Where roles were declared; "" where the seed divided."""
+    lists, root = tables.config.split.lists, tables.config.data.root
+    if lists is not None:
+        return "by the data's official lists" if lists == "official" else f"by the lists in {lists}"
+    folders = {row.row: ROLE_NAMES.get(row.image.split("/")[0]) for row in split}
+    if split and all(folders.values()):
+        moved = sum(row.role != folders[row.row] for row in split)
+        seeded = f"; {moved} of its training images validate, seed {tables.config.split.seed}"
+        own = "by the folders of the data"
+        return own + (seeded if moved and tables.config.split.folds is None else "")
+    if root.lower().endswith(".csv") and _has_roles(Path(root).name, data_root):
+        return "by the column role of the data's CSV file"
+    return ""
 
 
-def _training(ran: _Ran, cite: _Cited) -> str:
-    if not ran.base:
-        return ""
-    names = [
-        cite(_OPTIMISERS.get(n, n), references.OPTIMISERS.get(n)) for n in ran.texts("optim.name")
-    ]
-    schedules = cite.each(ran.texts("optim.schedule"), dict(references.SCHEDULES))
-    precision = among(dict.fromkeys(r.precision for r in ran.records if r.precision))
-    return (
-        f"{among(names)} trained for {span([record.epochs for record in ran.records])} epochs at "
-        f"batch size {span(ran.values('train.batch_size'))}, learning rate "
-        f"{span(ran.values('optim.lr'))} ({schedules}), weight decay "
-        f"{span(ran.values('optim.weight_decay'))}" + (f", in {precision}." if precision else ".")
-    )
+def _has_roles(name: str, data_root: Path | None) -> bool:
+    """Whether a CSV file of images, where it can be read, has a column of roles."""
+    if data_root is None:
+        return False
+    try:
+        with (data_root / name).open(encoding="utf-8-sig", newline="") as handle:
+            header = next(csv.reader(handle), [])
+    except (OSError, ValueError, csv.Error):
+        return False
+    return "role" in [cell.strip().lower() for cell in header]
 
 
-def _loss(ran: _Ran, cite: _Cited) -> str:
-    keys = dict.fromkeys([*(f"loss.{name}" for name in LOSS_PARTS), *_other_losses(ran)])
-    names = [key.removeprefix("loss.") for key in keys if any(_weights(ran, key))]
-    if not names:
-        return ""
-    shown = among([cite(_LOSSES.get(n, n), references.LOSSES.get(n)) for n in names])
-    ranges = ", ".join(f"{name} {span(_weights(ran, f'loss.{name}'))}" for name in names)
-    many = f" (weights, divided by their sum: {ranges})" if len(names) > 1 else ""
-    return f"The loss was {shown}{many}."
+def _subset(used: Sequence[Used], n_train: int) -> list[str]:
+    shares = [share for one in used if (share := one["data.subset"]) is not None]
+    if not n_train or all(share == 1 for share in shares):
+        return []
+    sizes = [subset_size(n_train, share) for share in shares]
+    return [f"Each trial used {span(sizes)} of the training images (data.subset {span(shares)})."]
 
 
-def _weights(ran: _Ran, key: str) -> list[float]:
-    return [v for v in ran.values(key) if isinstance(v, int | float) and not isinstance(v, bool)]
-
-
-def _other_losses(ran: _Ran) -> list[str]:
-    """Weights of losses of the user's own that were searched."""
-    keys = dict.fromkeys(key for record in ran.records for key in record.params)
-    ours = tuple(f"loss.{name}_" for name in ("focal", "tversky", "label", "class"))
-    return [key for key in keys if key.startswith("loss.") and not key.startswith(ours)]
-
-
-def _search(tables: StudyTables, cite: _Cited) -> str:
+def _search(tables: StudyTables, cite: Cited) -> str:
     config = tables.config
-    sampler, pruner = config.sampler.name, config.pruner.name
+    name, pruner = config.sampler.name, config.pruner.name
     own = [record for record in tables.records if record.imported is None]
     by = cite("Optuna", references.LIBRARIES["optuna"])
-    drawn = cite(_SAMPLERS.get(sampler, sampler), references.SAMPLERS.get(sampler))
-    stopped = f"the {cite(pruner, references.PRUNERS.get(pruner))} pruner"
+    if "rows" in tables.space:
+        drawn = f"{by} ran {count(len(own), 'trial')}, the rows of a list in order"
+    else:
+        sampler = cite(_SAMPLERS.get(name, name), references.SAMPLERS.get(name))
+        drawn = f"{by} drew {count(len(own), 'trial')} ({sampler} sampler, seed {config.seed})"
     keys = among(tables.parameters) if tables.parameters else "nothing"
-    return (
-        f"{by} drew {count(len(own), 'trial')} ({drawn} sampler, seed {config.seed}), varying "
-        f"{keys}; {'nothing' if pruner == 'none' else stopped} stopped trials early."
-    )
+    if any(record.state == "pruned" for record in own):
+        stopped = f"the {cite(pruner, references.PRUNERS.get(pruner))} pruner"
+    else:
+        stopped = "nothing" if pruner == "none" else f"the {pruner} pruner was there, but nothing"
+    text = f"{drawn}, varying {keys}; {stopped} stopped trials early."
+    return " ".join([text, *_start(tables), *_imported(tables)])
+
+
+def _start(tables: StudyTables) -> list[str]:
+    sampler = tables.config.sampler
+    if sampler.name not in _STARTS_AT_RANDOM or "rows" in tables.space or not tables.parameters:
+        return []
+    n = min(sampler.n_startup_trials, sum(record.imported is None for record in tables.records))
+    return [f"The first {count(n, 'trial')} {be(n)} drawn at random."]
+
+
+def _imported(tables: StudyTables) -> list[str]:
+    origins = [record.imported for record in tables.records if record.imported is not None]
+    studies = among(dict.fromkeys(origin.rpartition("/")[0] for origin in origins))
+    return [f"{count(len(origins), 'trial')} came from {studies}."] if origins else []
+
+
+_DECISIONS: Final = {
+    "binary": "A pixel belongs to the foreground where p ≥ 0.5.",
+    "multilabel": "A pixel belongs to each class whose p ≥ 0.5.",
+    "multiclass": "A pixel belongs to its most probable class (argmax).",
+}
 
 
 def _measure(tables: StudyTables) -> str:
@@ -197,19 +185,19 @@ def _measure(tables: StudyTables) -> str:
     size = config.data.eval_size
     return (
         f"A trial's value is {config.objective.metric} on the validation images at {size} × {size} "
-        "pixels, at its best epoch."
+        f"pixels, at its best epoch. {_DECISIONS[config.data.task]}"
     )
 
 
-def _software(ran: _Ran, cite: _Cited) -> str:
+def _software(used: Sequence[Used], cite: Cited) -> str:
     versions: dict[str, dict[str, None]] = {}
-    for record in ran.records:
-        for name, version in record.versions.items():
+    for one in used:
+        for name, version in one.record.versions.items():
             versions.setdefault(name, {})[version] = None
     named = [
         cite(f"{name} {' and '.join(found)}", references.LIBRARIES.get(name))
         for name, found in versions.items()
     ]
-    devices = among(dict.fromkeys(record.device for record in ran.records if record.device))
+    devices = among(dict.fromkeys(one.record.device for one in used if one.record.device))
     on = f" on {devices}" if devices else ""
     return f"Software: {', '.join(named)}{on}." if named else ""

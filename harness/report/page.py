@@ -22,7 +22,7 @@ from harness.report.figures.chart import Section
 from harness.report.figures.charts import sections
 from harness.report.gallery import Gallery, build_gallery
 from harness.report.looks import looks_section
-from harness.report.methods import methods
+from harness.report.methods import division, methods
 from harness.report.panels import probability_scale
 from harness.report.reproduction import again, beside_command, command, requirements, stamps
 from harness.report.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
@@ -97,9 +97,9 @@ def render_page(
         **_header(tables, split, confirmation, test.n_looks, compared),
         **_trials(tables, confirmation.choice),
         **_pictures(tables, gallery),
-        **_study(tables, split),
+        **_study(tables, split, data_root),
         data_facts=data_facts(tables, split, data_root, gallery.shapes),
-        methods=methods(tables, split),
+        methods=methods(tables, split, data_root),
         **_embedded(tables, [*figures, confirmation.section]),
     )
 
@@ -145,10 +145,10 @@ def _pictures(tables: StudyTables, gallery: Gallery) -> dict[str, Any]:
     }
 
 
-def _study(tables: StudyTables, split: list[SplitRow]) -> dict[str, Any]:
+def _study(tables: StudyTables, split: list[SplitRow], data_root: Path | None) -> dict[str, Any]:
     """The definition and how to repeat it."""
     return {
-        "definition": _definition(tables, split),
+        "definition": _definition(tables, split, data_root),
         "stamps": stamps(tables),
         "requirements": requirements(tables),
         "study_yaml": tables.paths.study_yaml.read_text(encoding="utf-8"),
@@ -207,13 +207,15 @@ def _headline(tables: StudyTables) -> list[tuple[str, str]]:
     return [("leading trial", str(ranked[0].number)), *shown]
 
 
-def _definition(tables: StudyTables, split: list[SplitRow]) -> list[tuple[str, str]]:
+def _definition(
+    tables: StudyTables, split: list[SplitRow], data_root: Path | None
+) -> list[tuple[str, str]]:
     config = tables.config
     roles = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
     counts = ", ".join(f"{n} {role}" for role, n in roles.items()) if split else "not found"
     return [
         ("data", f"{config.data.root}: {' / '.join(config.data.classes)}"),
-        ("split", f"{counts} (seed {config.split.seed})"),
+        ("split", f"{counts} ({division(tables, split, data_root)})"),
         ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
         ("objective", f"{config.objective.metric}, {config.objective.direction}"),
         ("sampler", config.sampler.name),

@@ -10,12 +10,14 @@ from harness.data_config import MIN_RANKING_IMAGES
 from harness.evaluation.needed import ONE_POINT, needed_images
 from harness.evaluation.pairs import holm, paired_test
 from harness.evaluation.spread import spread_p
+from harness.records import TrialRecord
 from harness.report.cuts import cuts
 from harness.report.edges import edges
 from harness.report.image_values import common_values, paired
 from harness.report.seed_noise import seed_noise
 from harness.report.tables import StudyTables, of_state, ranked_records
-from harness.report.wording import among, count
+from harness.report.wording import among, count, plural
+from harness.search.repeats import identity
 
 LEVEL = 0.05
 FEWEST = 4  # complete trials that say something of a habit
@@ -32,8 +34,12 @@ def traps(tables: StudyTables) -> list[str]:
 def all_is_noise(tables: StudyTables) -> str | None:
     """All complete trials lie no farther apart than equal configurations on other seeds would."""
     noise = seed_noise(tables)
-    values = [record.value for record in ranked_records(tables) if record.repeats is None]
-    known = [value for value in values if value is not None]
+    # One trial for each configuration: the first that has a value, as an earlier one may have been
+    # pruned or have failed; the best of several would be farther out than one is.
+    first: dict[str, TrialRecord] = {}
+    for record in sorted(ranked_records(tables), key=lambda record: record.number):
+        first.setdefault(identity(record), record)
+    known = [record.value for record in first.values() if record.value is not None]
     if noise is None or len(known) < 2:
         return None
     span = max(known) - min(known)
@@ -144,10 +150,11 @@ def cut_within_noise(tables: StudyTables) -> str | None:
     if not close:
         return None
     more = [f"{len(close) - NAMED} more"] if len(close) > NAMED else []
+    named = among([*map(str, close[:NAMED]), *more])
     return (
         f"The pruner cut {len(close)} of {count(len(every), 'pruned trial')} while they were less "
         f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
-        f"(from {noise.source}): trials {among([*map(str, close[:NAMED]), *more])}. Give it more "
+        f"(from {noise.source}): {plural('trial', len(close))} {named}. Give it more "
         "patience (a larger pruner.min_resource or pruner.warmup, or pruner: none)."
     )
 

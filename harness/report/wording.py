@@ -18,9 +18,19 @@ def short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def plural(noun: str, n: int) -> str:
+    """`image` of one, `images` of any other number."""
+    return noun if n == 1 else f"{noun}s"
+
+
 def count(n: int, noun: str) -> str:
     """`1 image`, `2 images`."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    return f"{n} {plural(noun, n)}"
+
+
+def be(n: int) -> str:
+    """`is` of one, `are` of any other number."""
+    return "is" if n == 1 else "are"
 
 
 def duration(seconds: float) -> str:
@@ -46,3 +56,8 @@ def span(values: Iterable[Any]) -> str:
         ends = dict.fromkeys([text_of(min(known)), text_of(max(known))])
         return " to ".join(ends)
     return among(dict.fromkeys(text_of(value) for value in known))
+
+
+def decides(task: str) -> str:
+    """What makes a decision of probabilities, `p ≥ 0.5` or `argmax`."""
+    return "argmax" if task == "multiclass" else "p ≥ 0.5"

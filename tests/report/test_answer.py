@@ -104,3 +104,9 @@ def test_a_confirmed_study_answers_with_its_sentence(
     assert list(lines) == ["Asked", "Searched", "Confirmed", "How sure", "Next"]
     assert lines["Confirmed"] == "Trial 3 and trial 4 are tied."
     assert lines["Next"].startswith(expected)
+
+
+def test_a_searched_seed_makes_no_other_configuration(study: Builder) -> None:
+    for number in range(3):
+        study.trial(number, [0.5 - 0.1 * number], {"train.seed": number})
+    assert "All complete trials are one configuration" in answers(study)["How sure"]

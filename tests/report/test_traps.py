@@ -62,6 +62,22 @@ def test_differences_within_seed_noise_are_said_to_say_nothing(study: Builder) -
     assert f"(standard deviation 0.0200, from repeated configurations; p = {p:.2g})" in sentence
 
 
+@pytest.mark.parametrize("state", ["failed", "pruned"])
+def test_a_configuration_counts_though_its_first_trial_did_not_end(
+    study: Builder, state: str
+) -> None:
+    """The third one is far ahead, and its first trial has no value that counts."""
+    study.trial(0, [0.9], {"model.arch": "FPN"}, state=state)
+    for number, (arch, loss) in enumerate(
+        [("Unet", 0.300), ("Linknet", 0.302), ("Unet", 0.301), ("Linknet", 0.299), ("FPN", 0.1)],
+        start=1,
+    ):
+        first = {"Unet": 1, "Linknet": 2, "FPN": 0}[arch]
+        again = first if first < number else None
+        study.trial(number, [loss], {"model.arch": arch}, repeats=again)
+    assert traps.all_is_noise(load_study(study.paths)) is None
+
+
 def test_differences_beyond_seed_noise_are_no_trap(study: Builder) -> None:
     with_values(study, [0.100, 0.600])
     repeated(study, 2, [0.300, 0.301, 0.302])
@@ -209,7 +225,7 @@ def test_pruner_that_cut_within_the_noise(study: Builder) -> None:
     sentence = traps.cut_within_noise(load_study(study.paths))
     assert sentence is not None and "cut 1 of 2 pruned trials" in sentence
     # t of one degree of freedom, 12.706 · √2 · 0.014142
-    assert "less than 0.2541 behind" in sentence and "trials 3." in sentence
+    assert "less than 0.2541 behind" in sentence and ": trial 3." in sentence
 
 
 def test_pruner_without_known_noise_is_not_judged(study: Builder) -> None:

@@ -8,7 +8,7 @@ from harness.report.figures.chart import Chart, Section, section
 from harness.report.figures.style import LEADERS, empty_figure
 from harness.report.strata import CLASSES, Stratum, strata
 from harness.report.tables import StudyTables
-from harness.report.wording import count
+from harness.report.wording import count, decides
 
 FEW = 10  # images below which a mean is a hint at most
 
@@ -21,8 +21,9 @@ def strata_section(tables: StudyTables) -> Section:
     few = [f"{row.size} ({row.n})" for row in first if row.n < FEW]
     absent = [size for size in CLASSES if size not in {row.size for row in first}]
     words = [
-        f"Mean Dice (p ≥ 0.5 decides) at {tables.config.data.eval_size} px over validation images, "
-        "by the share of the image that is to be found.",
+        f"Mean Dice ({decides(tables.config.data.task)} decides) at "
+        f"{tables.config.data.eval_size} px over validation images, by the share of "
+        "the image that is to be found.",
         "Each class of an image counts by itself." if several else "",
         f"Fewer than {FEW} images, a hint at most: {', '.join(few)}." if few else "",
         f"No image: {', '.join(absent)}." if absent and rows else "",

@@ -1,0 +1,290 @@
+"""Every setting that acted stands in the methods paragraph, and none that did not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import files, parts, strict_yaml
+from harness.config import TrialConfig
+from harness.data.known import KVASIR
+from harness.data.splits import Role, SplitRow, read_split, write_split
+from harness.evaluation.sealed_ledger import Chosen, Data, Opened, enter
+from harness.models.registry import ARCHS, idle_keys
+from harness.records import write_record
+from harness.report.methods import Methods, methods
+from harness.report.settings_used import OWN_ENCODER, WITH_ENCODER
+from harness.report.tables import load_study
+from tests.report.studies import Builder
+
+SPEED = ("train.checkpoint_s",)  # changes no number and nothing that is worth a sentence
+
+
+def of(study: Builder, data_root: Path | None = None) -> Methods:
+    split = read_split(study.paths.split_csv) if study.paths.split_csv.is_file() else []
+    found = methods(load_study(study.paths), split, data_root)
+    assert found is not None
+    return found
+
+
+def configured(root: Path, flat: dict[str, Any], task: str | None = None, **more: Any) -> str:
+    """The paragraph of a study of one trial with these fixed settings."""
+    classes = {"classes": ["a", "b", "c"]} if task == "multiclass" else {}
+    data = {"root": "tiny", "eval_size": 32, "task": task or "binary"} | classes
+    study = Builder(root, config={"data": data})
+    record = study.trial(0, [0.5, 0.4], {}, **more)
+    config = TrialConfig.from_flat({"train.epochs": 4} | flat)
+    path = study.paths.trial(record.number).config_yaml
+    files.write_text(path, strict_yaml.dump(config.model_dump(mode="json")))
+    return of(study).text
+
+
+def settings() -> list[Any]:
+    found = []
+    for group, field in TrialConfig.model_fields.items():
+        model: Any = field.annotation
+        for name, setting in model.model_fields.items():
+            found.append(pytest.param(f"{group}.{name}", setting, id=f"{group}.{name}"))
+    return found
+
+
+@pytest.mark.parametrize(("key", "setting"), settings())
+def test_each_setting_that_acts_changes_the_paragraph(
+    tmp_path: Path, key: str, setting: Any
+) -> None:
+    extra = setting.json_schema_extra
+    needs, task = extra.get("with", {}), extra.get("task")
+    ran = {"epochs": 3} if key == "train.epochs" else {}
+    if key == "train.precision":  # what ran is recorded, whatever was asked for
+        ran = {"precision": "bf16"}
+    plain = configured(tmp_path / "plain", needs, task)
+    changed = configured(tmp_path / "changed", needs | {key: extra["try"]}, task, **ran)
+    assert (plain != changed) == (key not in SPEED)
+
+
+@pytest.mark.parametrize(
+    ("base", "idle"),
+    [
+        ({}, {"optim.momentum": 0.5}),
+        ({}, {"loss.focal_gamma": 4.0, "loss.tversky_alpha": 0.9}),
+        ({"loss.bce": 0.0}, {"loss.label_smoothing": 0.2}),
+        ({"loss.bce": 0.0}, {"loss.class_weights": [1.0, 5.0]}),
+        ({"optim.encoder_lr": 1e-4, "optim.decoder_lr": 1e-3}, {"optim.lr": 0.5}),
+        ({"train.freeze_encoder_epochs": 4}, {"optim.encoder_lr": 0.125}),
+        ({"model.arch": "attention_unet"}, {"model.encoder_name": "resnet18"}),
+        ({"model.arch": "attention_unet"}, {"model.encoder_weights": None}),
+    ],
+)
+def test_a_setting_that_did_not_act_is_not_in_it(
+    tmp_path: Path, base: dict[str, Any], idle: dict[str, Any]
+) -> None:
+    plain = configured(tmp_path / "plain", base)
+    assert configured(tmp_path / "idle", base | idle) == plain
+
+
+def test_each_part_of_the_network_has_the_rate_that_its_weights_had(tmp_path: Path) -> None:
+    rates = {"optim.encoder_lr_scale": 0.1, "optim.decoder_lr": 0.004, "optim.lr": 0.002}
+    text = configured(tmp_path, rates)
+    assert "learning rate 0.0002 of the encoder and 0.004 of the rest (cosine" in text
+
+
+def test_what_acts_only_where_it_is_set_is_said(tmp_path: Path) -> None:
+    text = configured(
+        tmp_path,
+        {
+            "optim.name": "sgd",
+            "optim.warmup_epochs": 1.0,
+            "optim.grad_clip": 0.5,
+            "train.freeze_encoder_epochs": 1,
+            "train.ema_decay": 0.99,
+            "train.patience": 3,
+            "train.seed": 7,
+            "loss.label_smoothing": 0.1,
+        },
+        micro_batch=2,
+    )
+    for sentence in (
+        "The momentum of SGD was 0.9.",
+        "The learning rate rose linearly in a warm-up of 1 epoch.",
+        "Gradients were clipped at a norm of 0.5.",
+        "The encoder was frozen for 1 epoch at the beginning.",
+        "Validated and kept were exponential moving averages of the weights (decay 0.99).",
+        "Training ended after 3 epochs without a better one.",
+        "In 1 trial a batch went through the network in parts of 2 images, ",
+        "The seed of training: 7.",
+        "Labels were smoothed by 0.1.",
+    ):
+        assert sentence in text
+
+
+def test_a_loss_of_the_users_own_is_named_where_it_is_fixed_and_its_option_is_none(
+    study: Builder,
+) -> None:
+    """The file that registers it is not loaded: the report executes nobody's file."""
+    config = {"loss": {"dice": 0.0, "bce": 0.0, "hardest": 1.0, "hardest_share": 0.25}}
+    study.trial(0, [0.5], {})
+    files.write_text(study.paths.trial(0).config_yaml, strict_yaml.dump(config))
+    text = of(study).text
+    assert "The loss was hardest. Options of losses: hardest_share 0.25." in text
+
+
+def test_options_of_a_loss_that_was_searched_are_no_losses(study: Builder) -> None:
+    for number in range(2):
+        params = {"loss.hardest": 0.5 + number, "loss.hardest_share": 0.1 + number / 10}
+        record = study.trial(number, [0.5])
+        write_record(study.paths.trial(number), record.model_copy(update={"params": params}))
+    text = of(study).text
+    assert "(weights, divided by their sum: dice 1, bce 1, hardest 0.5 to 1.5)." in text
+    assert "Options of losses: hardest_share 0.1 to 0.2." in text
+
+
+def nothing(logits: Any, target: Any) -> float:
+    return 0.0
+
+
+def test_registered_names_decide_what_is_an_option(study: Builder) -> None:
+    """Two losses, of which one's name begins like the other's option would."""
+    try:
+        for name in ("edge", "edge_soft"):
+            parts.loss(name, origin="own.py")(nothing)
+        study.trial(0, [0.5], {"loss.edge": 0.5, "loss.edge_soft": 0.25})
+        text = of(study).text
+    finally:
+        parts.unregister("own.py")
+    assert "edge 0.5, edge_soft 0.25)" in text and "Options of losses" not in text
+
+
+def test_a_parameter_that_was_not_in_force_has_the_value_of_its_own_configuration(
+    study: Builder,
+) -> None:
+    """Trial 0 searched the momentum under SGD; trial 1, under AdamW, had no momentum."""
+    study.trial(0, [0.5], {"optim.name": "sgd", "optim.momentum": 0.5})
+    study.trial(1, [0.4], {"optim.name": "adamw"})
+    text = of(study).text
+    assert "The momentum of SGD was 0.5 (1 of 2 trials)." in text
+
+
+def test_a_size_of_two_sides_reads_as_one(study: Builder) -> None:
+    params = {"data.image_size": "[32, 64]"}  # as Optuna stores a list
+    record = study.trial(0, [0.5])
+    write_record(study.paths.trial(0), record.model_copy(update={"params": params}))
+    files.write_text(study.paths.trial(0).config_yaml, "data: {image_size: [32, 64]}\n")
+    assert "Images were stretched to 32 × 64 pixels" in of(study).text
+
+
+@pytest.mark.parametrize(("looks", "words"), [(1, "opened once"), (2, "opened twice")])
+def test_a_test_set_that_was_opened_did_not_stay_sealed(
+    study: Builder, looks: int, words: str
+) -> None:
+    study.trial(0, [0.5])
+    for look in range(1, looks + 1):
+        enter(
+            study.paths,
+            Opened(
+                look=look,
+                at="2026-11-29T00:00:00Z",
+                weights={"0": "0"},
+                data=Data(name="test", n_images=1, sha256="0"),
+                chosen=Chosen(thresholds={}, n_images=0),
+                tta=False,
+                ensemble=False,
+                device="cpu",
+                versions={},
+            ),
+        )
+    text = of(study).text
+    assert f"1 for a test, whose images were {words} (seed 0)" in text and "sealed" not in text
+
+
+def test_nothing_stopped_early_where_no_trial_was_pruned(study: Builder) -> None:
+    study.trial(0, [0.5])
+    assert "; the halving pruner was there, but nothing stopped trials early." in of(study).text
+
+
+def divided(root: Path, folder: str | None, roles: str, **split: Any) -> Builder:
+    study = Builder(root, config={"split": split} if split else {})
+    names: dict[str, Role] = {"r": "train", "v": "val", "s": "test"}
+    rows = []
+    for row, letter in enumerate(roles):
+        place = f"{names[letter] if folder is None else folder}/images/{row}.png"
+        fold = None if "folds" not in split else 2 if letter == "v" else row
+        rows.append(
+            SplitRow(
+                row,
+                place,
+                place,
+                names[letter],
+                f"g{row}",
+                f"{row:064x}",
+                f"{100 + row:064x}",
+                fold,
+            )
+        )
+    write_split(study.paths.split_csv, rows)
+    study.trial(0, [0.5])
+    return study
+
+
+@pytest.mark.parametrize(
+    ("folder", "roles", "split", "words"),
+    [
+        (None, "rrvs", {}, "(by the folders of the data)"),
+        ("train", "rrrv", {}, "(by the folders of the data; 1 of its training images validate"),
+        ("x", "rrvs", {"lists": "official"}, "(by the data's official lists)"),
+        ("x", "rrvs", {"lists": "splits/a"}, "(by the lists in splits/a)"),
+        ("x", "rrv", {"folds": 3, "fold": 2}, "(the others in 3 folds, fold 2 validates; seed 0)"),
+        ("x", "rrvs", {}, "(seed 0)"),
+    ],
+)
+def test_who_gave_the_roles_is_said(
+    tmp_path: Path, folder: str | None, roles: str, split: dict[str, Any], words: str
+) -> None:
+    assert words in of(divided(tmp_path, folder, roles, **split)).text
+
+
+def test_a_column_of_roles_is_named(tmp_path: Path) -> None:
+    study = Builder(tmp_path, config={"data": {"root": "data/all.csv", "eval_size": 32}})
+    study.trial(0, [0.5])
+    files.write_text(tmp_path / "data" / "all.csv", "image,mask,role\n")
+    assert "(by the column role of the data's CSV file)" in of(study, tmp_path / "data").text
+    files.write_text(tmp_path / "data" / "all.csv", "image,mask\n")
+    assert "(seed 0)" in of(study, tmp_path / "data").text
+
+
+def test_a_share_of_the_training_images_is_told_in_images(tmp_path: Path) -> None:
+    study = divided(tmp_path, "x", "r" * 8 + "vv")
+    for number, share in ((0, 0.25), (1, 0.5)):
+        study.trial(number, [0.5], {"data.subset": share})
+    assert (
+        "8 for training and 2 for validation (seed 0), copies on one side. Each trial used 2 to 4 "
+        "of the training images (data.subset 0.25 to 0.5)."
+    ) in of(study).text
+
+
+@pytest.mark.parametrize("root", ["kvasir-seg", "/data/kvasir-seg/", "C:\\data\\kvasir-seg"])
+def test_data_whose_terms_ask_for_it_is_cited(tmp_path: Path, root: str) -> None:
+    study = Builder(tmp_path, config={"data": {"root": root, "eval_size": 32}})
+    study.trial(0, [0.5])
+    found = of(study)
+    assert found.references[0] == KVASIR.citation
+    assert f"The images of {root} [1] (binary" in found.text
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [("binary", "p ≥ 0.5."), ("multilabel", "p ≥ 0.5."), ("multiclass", "(argmax).")],
+)
+def test_what_decides_is_that_of_the_task(tmp_path: Path, task: str, words: str) -> None:
+    data = {"root": "tiny", "eval_size": 32, "task": task, "classes": ["a", "b"]}
+    study = Builder(tmp_path, config={"data": data})
+    study.trial(0, [0.5])
+    text = of(study).text
+    assert words in text and ("argmax" in text) == (task == "multiclass")
+
+
+def test_architectures_are_known_to_have_an_encoder_or_not() -> None:
+    assert set(WITH_ENCODER) >= set(ARCHS)
+    for arch in WITH_ENCODER:
+        assert not idle_keys(arch)
+    for arch in OWN_ENCODER:
+        assert idle_keys(arch) == {"model.encoder_name", "model.encoder_weights"}
