@@ -15,7 +15,10 @@ MODULE = "harness.execution.worker"
 # A training step on the CPU hands its large blocks back to the system, and gets them anew, zeroed
 # page by page. The C library is told to keep them (blocks of up to so many bytes, and so many that
 # are free), torch to use large pages. Where users have set these, theirs count.
+# One heap for all threads: what is free at the end of another one cannot be given back between
+# trials (`harness.training.memory`), 43 MB for each thread that ever wrote a checkpoint.
 MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**31),
     "THP_MEM_ALLOC_ENABLE": "1",

@@ -16,8 +16,7 @@ def release_memory() -> None:
     """Give back all memory that is not in use, of a trial before or of a failed attempt.
 
     First what only reference cycles keep alive (networks of the user and of libraries may hold
-    some), then the blocks that torch keeps for later, and the pages that glibc keeps: the threads
-    of each trial leave free ones in heaps of their own, 6 % more resident after 40 trials.
+    some), then the blocks that torch keeps for later, and the pages that the C library keeps.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.execution.early import MEMORY
 from harness.paths import TrialPaths
 from harness.training import checkpoint
 from harness.training import fit as fitting
@@ -28,7 +30,9 @@ def trials_in_both(pictures: Pictures, folder: Path, count: int) -> dict[str, An
     plain = folder / "pictures.json"
     plain.write_text(json.dumps(pictures.as_plain()))
     command = [sys.executable, "-m", "tests.training.warming", plain, folder, str(count)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=MEMORY | os.environ, capture_output=True, text=True, check=True
+    )
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return seen
 
