@@ -160,7 +160,7 @@ def check(
 ) -> "Checked":
     """Everything that can be known before training: the space, every network in it, the data.
 
-    Nothing is fetched, and nothing written but caches.
+    Nothing is fetched, and nothing written but caches and the images of `synthetic`.
 
     Args:
         study: whose space, data and settings are checked, where they are not given here.

@@ -26,7 +26,7 @@ from harness.search.checks import (
 )
 from harness.search.definition import Definition, settle
 from harness.search.earlier import check_begun_or_written
-from harness.search.images import LOOKS
+from harness.search.images import LOOKS, few_to_rank
 from harness.search.launch import Request, space_of
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
@@ -75,7 +75,7 @@ class Checked:
 def check(request: Request, progress: Progress) -> Checked:
     """Check the space, every network in it, its weights, losses, augmentation, and the data.
 
-    Nothing is fetched, and nothing written but caches.
+    Nothing is fetched, and nothing written but caches and the images of `synthetic`.
 
     Raises:
         ConfigError: the space or the settings cannot be read at all; every mistake in them.
@@ -178,6 +178,8 @@ def _data(
         return rows
 
     rows = gathered.add(split) if overview.looks else None
+    if rows is not None and (note := few_to_rank(rows, overview.looks, config)) is not None:
+        gathered.notes.append(note)
     return found, None if rows is None else sum(row.role == "train" for row in rows)
 
 

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from itertools import islice, product
 from pathlib import Path
 
+from harness.config import StudyConfig
 from harness.data.cache import Progress as Bar
 from harness.data.cache import open_cache
-from harness.data.look import copies_among, look_over, refuse_bad
+from harness.data.look import Look, copies_among, look_over, refuse_bad
 from harness.data.sources import open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
+from harness.data_config import MIN_RANKING_IMAGES
 from harness.inspection.findings import find
 from harness.paths import StudyPaths, Workspace
 from harness.search.checks import values_of
@@ -83,4 +85,37 @@ def take_split(
     if warnings:
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
         progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
-    return make_split(overview.dataset, overview.looks, definition.config.split, copies)
+    split = make_split(overview.dataset, overview.looks, definition.config.split, copies)
+    if (note := few_to_rank(split, overview.looks, definition.config)) is not None:
+        progress.stage(f"warning: {note}")
+    return split
+
+
+def few_to_rank(
+    split: Sequence[SplitRow], looks: Sequence[Look], config: StudyConfig
+) -> str | None:
+    """A warning where the validation images are too few to rank trials; None: there are enough.
+
+    Args:
+        looks: of the images of the split; those with nothing to find stay out of the metrics.
+    """
+    shares = {(look.image_sha256, look.mask_sha256): look.shares for look in looks}
+    validated = [
+        shares[row.image_sha256, row.mask_sha256]
+        for row in split
+        if row.role == "val" and (row.image_sha256, row.mask_sha256) in shares
+    ]
+    n = sum(any(one[c] > 0 for c in config.data.scored_classes) for one in validated)
+    if n >= MIN_RANKING_IMAGES:
+        return None
+    images = "1 validation image has" if n == 1 else f"{n} validation images have"
+    if n < len(validated):
+        images = f"{n} of {len(validated)} validation images {'has' if n == 1 else 'have'}"
+    remedy = "add images"
+    if config.split.folds is None:
+        remedy += ", or begin a study with `split: {folds: 5}` in its studies/NAME/study.yaml"
+    return (
+        f"{images} something to find; below {MIN_RANKING_IMAGES} the order of the trials is mostly "
+        f"the chance of the images. To rank them, {remedy}; harness confirm --folds 5 then "
+        "compares the best on every image of train and val"
+    )
