@@ -27,12 +27,15 @@ def ui(
     if not place.mlflow_db.exists():
         raise UserError(f"no mlflow.db in {place.root}; run a study first: harness run")
     command = [
-        *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+        *(sys.executable, "-P", "-m", "mlflow", "ui"),
+        *("--host", "127.0.0.1", "--port", str(port)),
         *("--backend-store-uri", mlflow_address(place.mlflow_db)),
         *("--default-artifact-root", place.mlruns.as_uri()),
     ]
     sys.stderr.write(f"http://127.0.0.1:{port} (Ctrl-C ends it)\n")
-    with subprocess.Popen(command, cwd=place.root, env=dict(os.environ)) as server:
+    # The server starts others; none of them is to import what lies in the workspace.
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    with subprocess.Popen(command, cwd=place.root, env=environment) as server:
         code = server.wait()
     if code not in (0, -2, 130):
         raise UserError(f"mlflow ui ended with code {code}; is port {port} taken? try --port")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from harness.execution import boot
+
 MODULE = "harness.execution.worker"
 
 # A training step on the CPU hands its large blocks back to the system, and gets them anew, zeroed
@@ -28,10 +30,14 @@ MEMORY = {
 def start_process(
     module: str, environment: Mapping[str, str], stderr: IO[bytes] | int
 ) -> "subprocess.Popen[bytes]":
-    """A worker process with pipes for orders and events; `environment` is laid over ours."""
-    ours = MEMORY | dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
+    """A worker process with pipes for orders and events; `environment` is laid over ours.
+
+    Neither it nor a Python that it starts looks for modules in the current folder.
+    """
+    ours = MEMORY | dict(os.environ) | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    ours[boot.PATHS] = boot.parent_paths()
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-P", boot.__file__, module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
