@@ -25,25 +25,27 @@ class PairedTest:
         p: two-sided, of "the mean of the differences is zero"; at least `least_p(n)`. It speaks of
             these two sets of weights, not of the configurations that they were trained with.
         n: images in which both values are finite.
+        deviation: standard deviation over images of a - b, divided by n - 1; 0 for one image.
     """
 
     difference: float
     interval: Interval | None
     p: float
     n: int
+    deviation: float = 0.0
 
 
-def paired_test(a: Floats, b: Floats, seed: int = 0) -> PairedTest:
+def paired_test(a: Floats, b: Floats, seed: int = 0, *, shares: Floats | None = None) -> PairedTest:
     """Compare two sets of weights on the same images, by flipping the signs of the differences.
 
     The statistic is the mean, as the mean is what is reported; Wilcoxon's ranks would test
     another centre of skewed differences. If the two are exchangeable, each difference is as likely
-    with the other sign, and the test is exact whatever its distribution. Of several classes the
-    values are those of `values.per_image`, for which it holds nearly (docs/statistics.md).
+    with the other sign, and the test is exact whatever its distribution.
 
     Args:
         a, b: shape (n,), one value per image, the images in the same order; an image in which one
             is not finite is left out.
+        shares: shape (n,), what is flipped in place of a - b (`pseudo_values.difference_shares`).
         seed: of the 9,999 draws of signs (all of them are taken below 14 images).
 
     Raises:
@@ -56,27 +58,33 @@ def paired_test(a: Floats, b: Floats, seed: int = 0) -> PairedTest:
     if first.shape != second.shape:
         raise ValueError(f"a has {first.shape} values, b {second.shape}: they must be paired")
     both = np.isfinite(first) & np.isfinite(second)
-    differences = first[both] - second[both]
-    n = len(differences)
+    first, second = first[both], second[both]
+    n = len(first)
     if n == 0:
         return PairedTest(float("nan"), None, 1.0, 0)
-    difference = float(differences.mean())
+    differences = first - second
+    flipped = differences if shares is None else np.asarray(shares, np.float64)[both]
+    least = ROUNDING * max(np.abs(first).max(), np.abs(second).max())
     interval = mean_interval(differences, seed=seed)
-    largest = max(np.abs(first[both]).max(), np.abs(second[both]).max())
-    if np.abs(differences).max() <= ROUNDING * largest:
+    if max(np.abs(differences).max(), np.abs(flipped).max()) <= least:
         return PairedTest(0.0, interval, 1.0, n)
-    if n == 1:  # both signs are as likely
-        return PairedTest(difference, interval, 1.0, n)
+    # of one image both signs are as likely
+    p = _flip_signs(flipped, seed) if n > 1 else 1.0
+    deviation = float(differences.std(ddof=1)) if n > 1 else 0.0
+    return PairedTest(float(differences.mean()), interval, p, n, deviation)
+
+
+def _flip_signs(differences: Floats, seed: int) -> float:
     found = stats.permutation_test(
         (differences,),
         np.mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
-        batch=max(1, _AT_ONCE // n),
+        batch=max(1, _AT_ONCE // len(differences)),
         rng=np.random.default_rng(seed),
     )
-    return PairedTest(difference, interval, float(found.pvalue), n)
+    return float(found.pvalue)
 
 
 def least_p(n: int) -> float:

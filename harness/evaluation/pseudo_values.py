@@ -82,6 +82,31 @@ def pseudo_values(above: Floats, below: Floats) -> Floats:
     return np.asarray(mean + _widening(n, effective, single) * parts.sum(axis=1) / n_classes)
 
 
+def difference_shares(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Floats:
+    """The share of each image in the difference of two networks; exchanging them turns its sign.
+
+    With the ratio R_k = (A_k + A'_k) / (B_k + B'_k) of both together, image i has
+
+        (1/K) Σ_k 2n / (B_k + B'_k) ((above_ik - above'_ik) - R_k (below_ik - below'_ik)).
+
+    Of means that is (1/K) Σ_k (n/n_k) (s_ik - s'_ik), whose mean is the difference of the metrics;
+    of pooled pixels the mean is nearly that. Where an image's numbers are exchanged between the
+    networks, its share turns its sign and the others stay: flipping signs is an exact test.
+
+    Args:
+        first, second: `above` and `below` of the same images and classes, as of `mean_of_ratios`.
+
+    Returns:
+        Shape (images,).
+    """
+    above, below = first[0] + second[0], first[1] + second[1]
+    seen = below.sum(axis=0) > 0
+    sums = below[:, seen].sum(axis=0)
+    ratios = above[:, seen].sum(axis=0) / sums
+    more = (first[0] - second[0])[:, seen] - ratios * (first[1] - second[1])[:, seen]
+    return np.asarray((more * (2 * len(above) / sums)).sum(axis=1) / max(1, len(sums)))
+
+
 def _widening(n: int, effective: Floats, single: NDArray[np.bool_]) -> float:
     """t(f) / t(n - 1); 1 where every image counts alike for every class."""
     shares = 1 / np.where(single, 1.0, effective)

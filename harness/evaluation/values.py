@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.errors import UserError, nearest
-from harness.evaluation.pseudo_values import pseudo_values
+from harness.evaluation.pairs import PairedTest, paired_test
+from harness.evaluation.pseudo_values import difference_shares, pseudo_values
 from harness.paths import TrialPaths
 from harness.training.metrics import ImageScores, pooled_parts, read_scores
 from harness.training.metrics import per_image as per_entry
@@ -40,17 +41,29 @@ def per_image(scores: ImageScores, metric: str) -> "pd.Series[float]":
         UserError: a metric that is no such mean.
     """
     name = _name(metric)
-    above, below, counts = _parts(scores, name)
-    rows, row_of = np.unique(scores.row, return_inverse=True)
-    classes, class_of = np.unique(scores.class_index, return_inverse=True)
-    table = np.zeros((2, len(rows), len(classes)))
-    np.add.at(table[0], (row_of, class_of), np.where(counts, above, 0.0))
-    np.add.at(table[1], (row_of, class_of), np.where(counts, below, 0.0))
-    used = (table[1] > 0).any(axis=1)
-    images = np.empty(len(rows), dtype=object)
-    images[row_of] = scores.image
-    index = pd.Index(images[used], dtype=object, name="image")
-    return pd.Series(pseudo_values(*table[:, used]), index, np.float64, name)
+    images, above, below = _table(scores, name)
+    index = pd.Index(images, dtype=object, name="image")
+    return pd.Series(pseudo_values(above, below), index, np.float64, name)
+
+
+def compare_images(a: ImageScores, b: ImageScores, metric: str, seed: int = 0) -> PairedTest:
+    """`paired_test` of two networks, a - b, over the same images and the same classes of each.
+
+    Raises:
+        UserError: as `per_image`.
+    """
+    name = _name(metric)
+    first, second = (_table(scores, name) for scores in _alike([a, b], name))
+    place = {image: k for k, image in enumerate(second[0])}
+    common = [(k, place[image]) for k, image in enumerate(first[0]) if image in place]
+    mine, others = ([pair[side] for pair in common] for side in (0, 1))
+    ours, theirs = (first[1][mine], first[2][mine]), (second[1][others], second[2][others])
+    return paired_test(
+        pseudo_values(*ours),
+        pseudo_values(*theirs),
+        seed,
+        shares=difference_shares(ours, theirs),
+    )
 
 
 def per_image_of_all(each: Sequence[ImageScores], metric: str) -> "list[pd.Series[float]]":
@@ -63,18 +76,7 @@ def per_image_of_all(each: Sequence[ImageScores], metric: str) -> "list[pd.Serie
     Raises:
         UserError: as `per_image`.
     """
-    name = _name(metric)
-    entries = []
-    for scores in each:
-        counts = _parts(scores, name)[2]
-        entries.append(list(compress(_keys(scores), counts.tolist())))
-    if all(one == entries[0] for one in entries[1:]):
-        return [per_image(scores, metric) for scores in each]
-    common = frozenset(entries[0]).intersection(*entries[1:])
-    return [
-        per_image(_only(scores, [key in common for key in _keys(scores)]), metric)
-        for scores in each
-    ]
+    return [per_image(scores, metric) for scores in _alike(each, _name(metric))]
 
 
 def only_images(scores: ImageScores, images: Collection[str]) -> ImageScores:
@@ -97,6 +99,29 @@ def own_sizes(trial: TrialPaths) -> dict[str, float]:
 
 def _name(metric: str) -> str:
     return metric.removeprefix("val/").removeprefix("best/")
+
+
+def _alike(each: Sequence[ImageScores], name: str) -> list[ImageScores]:
+    """The entries that count in all."""
+    entries = [set(compress(_keys(scores), _parts(scores, name)[2].tolist())) for scores in each]
+    if all(one == entries[0] for one in entries[1:]):
+        return list(each)
+    common = set.intersection(*entries)
+    return [_only(scores, [key in common for key in _keys(scores)]) for scores in each]
+
+
+def _table(scores: ImageScores, name: str) -> tuple[list[str], Floats, Floats]:
+    """The images that count, in order of row; `above` and `below` of shape (images, classes)."""
+    above, below, counts = _parts(scores, name)
+    rows, row_of = np.unique(scores.row, return_inverse=True)
+    classes, class_of = np.unique(scores.class_index, return_inverse=True)
+    table = np.zeros((2, len(rows), len(classes)))
+    np.add.at(table[0], (row_of, class_of), np.where(counts, above, 0.0))
+    np.add.at(table[1], (row_of, class_of), np.where(counts, below, 0.0))
+    used = (table[1] > 0).any(axis=1)
+    images = np.empty(len(rows), dtype=object)
+    images[row_of] = scores.image
+    return images[used].tolist(), table[0, used], table[1, used]
 
 
 def _parts(scores: ImageScores, name: str) -> tuple[Floats, Floats, Bools]:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from harness.data.split_file import read_split
 from harness.errors import ConfigError
-from harness.evaluation.pairs import PairedTest, paired_test
-from harness.evaluation.values import only_images, per_image_of_all
+from harness.evaluation.pairs import PairedTest
+from harness.evaluation.values import compare_images, only_images, per_image_of_all
 from harness.records import TrialRecord
-from harness.report.image_values import paired
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count
 from harness.training.metrics import ImageScores, read_scores
@@ -70,11 +69,9 @@ def against(tables: StudyTables, other: StudyTables) -> Against:
     shared = _validation(tables) & _validation(other)
     names = frozenset(name for name, *_ in shared)
     metric = tables.config.objective.metric
-    scores = [
-        only_images(_scores(study, record), names)
-        for study, record in ((tables, first), (other, second))
-    ]
-    ours, theirs = per_image_of_all(scores, metric)
+    a = only_images(_scores(tables, first), names)
+    b = only_images(_scores(other, second), names)
+    ours, theirs = per_image_of_all([a, b], metric)
     if ours.empty:
         raise ConfigError(
             f"--baseline {other.paths.name}: {count(len(names), 'validation image')} of "
@@ -90,7 +87,7 @@ def against(tables: StudyTables, other: StudyTables) -> Against:
         tables.minimized,
         float(ours.mean()),
         float(theirs.mean()),
-        paired_test(*paired(ours, theirs)),
+        compare_images(a, b, metric),
     )
 
 

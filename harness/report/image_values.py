@@ -1,6 +1,7 @@
 """What trials scored on each validation image, and how sure their means over images are."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.evaluation.intervals import Interval, mean_interval
-from harness.evaluation.values import per_image, per_image_of_all
+from harness.evaluation.pairs import PairedTest
+from harness.evaluation.values import compare_images, per_image
 from harness.records import TrialRecord
 from harness.report.tables import StudyTables, ranked_records
-from harness.training.metrics import read_scores
+from harness.training.metrics import ImageScores, read_scores
 
 Floats = NDArray[np.float64]
 
@@ -19,19 +21,38 @@ BEST = 100  # trials with intervals
 QUALITY = ("dice", "iou")
 
 
-def common_values(
-    tables: StudyTables, numbers: Sequence[int], metric: str
-) -> "dict[int, pd.Series[float]]":
-    """The values of those of these trials that have them, over the same images and classes.
+def scores_of(tables: StudyTables, number: int) -> ImageScores | None:
+    """The scores of a trial at its best epoch; None where `scores.csv` is missing.
 
     Raises:
-        DataError: a `scores.csv` is not one.
+        DataError: `scores.csv` is not one.
     """
-    paths = {number: tables.paths.trial(number).scores_csv for number in numbers}
-    scores = {number: read_scores(path) for number, path in paths.items() if path.is_file()}
+    path = tables.paths.trial(number).scores_csv
+    return read_scores(path) if path.is_file() else None
+
+
+def compare_trials(
+    tables: StudyTables, firsts: Sequence[int], numbers: Sequence[int]
+) -> dict[tuple[int, int], PairedTest]:
+    """The objective of these pairs of trials, the first minus the second, image by image.
+
+    Args:
+        firsts: trials that are compared with all that come after them in `numbers`.
+        numbers: all of them.
+
+    Returns:
+        Only pairs in which both have scores; {} where the objective is no mean over images.
+    """
+    scores = {number: scores_of(tables, number) for number in numbers}
+    known = [(number, each) for number, each in scores.items() if each is not None]
+    metric = tables.config.objective.metric
     try:
-        return dict(zip(scores, per_image_of_all(list(scores.values()), metric), strict=True))
-    except UserError:  # a metric that is no mean over images
+        return {
+            (one, other): compare_images(a, b, metric)
+            for (one, a), (other, b) in combinations(known, 2)
+            if one in firsts
+        }
+    except UserError:
         return {}
 
 
@@ -44,22 +65,11 @@ def values_of(tables: StudyTables, number: int, metric: str) -> "pd.Series[float
     Raises:
         DataError: `scores.csv` is not one.
     """
-    path = tables.paths.trial(number).scores_csv
-    if not path.is_file():
-        return None
-    scores = read_scores(path)
+    scores = scores_of(tables, number)
     try:
-        return per_image(scores, metric)
+        return None if scores is None else per_image(scores, metric)
     except UserError:
         return None
-
-
-def paired(a: "pd.Series[float]", b: "pd.Series[float]") -> tuple[Floats, Floats]:
-    """Both on the images of `a`, in their order; NaN where `b` has no value."""
-    return (
-        np.asarray(a.to_numpy(), np.float64),
-        np.asarray(b.reindex(a.index).to_numpy(), np.float64),
-    )
 
 
 def own_interval(tables: StudyTables, record: TrialRecord, metric: str) -> Interval | None:

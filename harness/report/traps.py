@@ -1,19 +1,16 @@
 """What to know before a study is believed: each trap a sentence, or None where it does not lie."""
 
 from collections.abc import Callable
-from itertools import combinations
-
-import numpy as np
 
 from harness.data.split_file import read_split
 from harness.data_config import MIN_RANKING_IMAGES
 from harness.evaluation.needed import ONE_POINT, needed_images
-from harness.evaluation.pairs import holm, paired_test
+from harness.evaluation.pairs import holm
 from harness.evaluation.spread import spread_p
 from harness.records import TrialRecord
 from harness.report.cuts import cuts
 from harness.report.edges import edges
-from harness.report.image_values import common_values, paired
+from harness.report.image_values import compare_trials
 from harness.report.seed_noise import seed_noise
 from harness.report.tables import StudyTables, of_state, ranked_records
 from harness.report.wording import among, count, plural
@@ -75,32 +72,27 @@ def too_few_to_rank(tables: StudyTables) -> str | None:
 def too_few_images(tables: StudyTables) -> str | None:
     """The validation images cannot tell the top three apart; how many could."""
     top = [record.number for record in ranked_records(tables)[:3]]
-    known = common_values(tables, top, tables.config.objective.metric)
-    if len(known) < 2:
+    compared = compare_trials(tables, top, top)
+    if not compared:
         return None
-    pairs = list(combinations(known, 2))
-    tests = []
-    spreads = []
-    for a, b in pairs:
-        first, second = paired(known[a], known[b])
-        tests.append(paired_test(first, second))
-        spreads.append(float(np.nanstd(first - second, ddof=1)) if tests[-1].n > 1 else 0.0)
+    pairs, tests = list(compared), list(compared.values())
+    n_trials = len({number for pair in pairs for number in pair})
     corrected = holm([test.p for test in tests])
     alike = [k for k, p in enumerate(corrected) if p > LEVEL and tests[k].n > 1]
     if not alike:
         return None
-    k = max(alike, key=lambda place: spreads[place] / max(abs(tests[place].difference), 1e-12))
+    k = max(alike, key=lambda k: tests[k].deviation / max(abs(tests[k].difference), 1e-12))
     small = abs(tests[k].difference)
     one, other = pairs[k]
     said = (
-        f"{count(tests[k].n, 'validation image')} cannot tell the top {len(known)} trials apart: "
+        f"{count(tests[k].n, 'validation image')} cannot tell the top {n_trials} trials apart: "
         f"between trials {one} and {other} the difference is {small:.4f} "
         f"(p = {corrected[k]:.2g}, Holm)."
     )
     if tests[k].n < MIN_RANKING_IMAGES:  # a spread of so few is no ground for a forecast
         return said
-    own = needed_images(spreads[k], small) if small > 0 else None
-    point = needed_images(max(spreads[place] for place in alike), ONE_POINT)
+    own = needed_images(tests[k].deviation, small) if small > 0 else None
+    point = needed_images(max(tests[place].deviation for place in alike), ONE_POINT)
     return (
         f"{said} For one as small as that "
         f"{_images(own)} images would be needed, for one of one point (0.01) {_images(point)}."

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.evaluation.intervals import MIN_IMAGES, Interval
-from harness.evaluation.pairs import PairedTest, holm, least_p, paired_test
-from harness.report.image_values import QUALITY, common_values, paired, quality_intervals
+from harness.evaluation.pairs import PairedTest, holm, least_p
+from harness.report.image_values import QUALITY, compare_trials, quality_intervals, scores_of
 from harness.report.sheets import Cell, Column, Sheet
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import among
@@ -75,13 +75,9 @@ def with_intervals(ranking: Sheet, intervals: Mapping[int, Mapping[str, Interval
 
 def compared(tables: StudyTables) -> list[Versus]:
     """The leading trial against each of the next, up to TOP trials in all, image by image."""
-    metric = tables.config.objective.metric
     numbers = [record.number for record in ranked_records(tables)[:TOP]]
-    values = common_values(tables, numbers, metric)
-    if len(values) < 2:
-        return []
-    (_, leading), *others = values.items()
-    tests = {number: paired_test(*paired(leading, other)) for number, other in others}
+    having = [number for number in numbers if scores_of(tables, number) is not None]
+    tests = {pair[1]: test for pair, test in compare_trials(tables, having[:1], having).items()}
     corrected = holm([test.p for test in tests.values()])
     return [Versus(n, test, p) for (n, test), p in zip(tests.items(), corrected, strict=True)]
 

@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
+
+from harness.evaluation.pseudo_values import pseudo_values
 
 Floats = NDArray[np.float64]
 
@@ -66,3 +69,48 @@ def dice_like(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
 WEIGHTS = (0.66, 0.25, 0.04, 0.05)
 BETAS = ((12.0, 1.5), (2.0, 2.0), (1.0, 60.0), (100.0, 1.0))
 DICE_MEAN = sum(w * a / (a + b) for w, (a, b) in zip(WEIGHTS, BETAS, strict=True))
+
+
+CLASS_BETAS = ((20.0, 2.0), (15.0, 3.0), (2.0, 2.0))  # the last is the rare class: hard, and wide
+CLASSES_MEAN = float(np.mean([a / (a + b) for a, b in CLASS_BETAS]))
+
+
+def class_values(
+    rng: np.random.Generator, n_sets: int, n_images: int, correlation: float
+) -> Floats:
+    """Dice of shape (sets, images, 3): Betas whose normal scores correlate between classes."""
+    common = rng.normal(size=(n_sets, n_images, 1))
+    own = rng.normal(size=(n_sets, n_images, len(CLASS_BETAS)))
+    places = stats.norm.cdf(np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own)
+    columns = [stats.beta.ppf(places[..., k], *of) for k, of in enumerate(CLASS_BETAS)]
+    return np.stack(columns, axis=-1)
+
+
+def having(n_images: int, every: int) -> Floats:
+    """1 where an image has a class: the first two always, the rare one in one image of `every`."""
+    counts = np.ones((n_images, len(CLASS_BETAS)))
+    counts[:, -1] = np.arange(n_images) % every == 0
+    return counts
+
+
+def class_losses(
+    rng: np.random.Generator, n_configurations: int, n_runs: int, n_images: int, every: int
+) -> Floats:
+    """Equal configurations with three classes, the rare one twice as variable, as values per image.
+
+    The kinds of chance are those of `losses`; seeds move all classes together, images half of
+    their variance. Shape (configurations, runs, images).
+    """
+    shape, k = (n_configurations, n_runs, n_images), len(CLASS_BETAS)
+
+    def chance(*size: int) -> Floats:
+        common, own = rng.normal(size=(*size, 1)), rng.normal(size=(*size, k))
+        return np.asarray((common + own) / np.sqrt(2))
+
+    image = (rng.exponential(1, (n_images, 1)) + rng.exponential(1, (n_images, k)) - 2) / np.sqrt(2)
+    drawn = IMAGE * image + BY_CONFIGURATION * chance(n_configurations, 1, n_images)
+    drawn = drawn + LEFT_OVER * chance(*shape)
+    values = 0.2 + np.array([1.0, 1.0, 2.0]) * drawn + rng.normal(0, SEED, (*shape[:2], 1, 1))
+    counts = having(n_images, every)
+    found = [[pseudo_values(run * counts, counts) for run in runs] for runs in values]
+    return np.array(found)

@@ -9,8 +9,19 @@ import pytest
 
 from harness.evaluation.configurations import Decision, decide, optimism
 from harness.evaluation.differences import estimate
+from harness.evaluation.intervals import mean_interval
+from harness.evaluation.pseudo_values import difference_shares, pseudo_values
 from harness.evaluation.two_level import two_level_interval
-from tests.evaluation.simulated import SEED, Floats, frame, losses
+from tests.evaluation.simulated import (
+    CLASSES_MEAN,
+    SEED,
+    Floats,
+    class_losses,
+    class_values,
+    frame,
+    having,
+    losses,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -89,3 +100,53 @@ def test_intervals_of_confirmed_means_hold_the_true_mean() -> None:
         assert found is not None
         held += found.low <= 0.15 <= found.high
     assert 0.93 * 600 <= held <= 0.97 * 600
+
+
+@pytest.mark.parametrize(
+    ("n_images", "every", "correlation"),
+    [(120, 6, 0.5), (120, 12, 0.0), (60, 6, 0.5), (60, 12, 0.0), (300, 6, 0.0), (300, 12, 0.5)],
+)
+def test_intervals_of_several_classes_hold_the_objective(
+    n_images: int, every: int, correlation: float
+) -> None:
+    """2,000 sets with three classes, one in every 6th or 12th image, of which it holds the mean."""
+    n_sets = 2000
+    rng = np.random.default_rng([n_images, every])
+    counts, held = having(n_images, every), 0
+    for k, values in enumerate(class_values(rng, n_sets, n_images, correlation)):
+        found = mean_interval(pseudo_values(values * counts, counts), seed=k)
+        assert found is not None
+        held += found.low <= CLASSES_MEAN <= found.high
+    assert 0.93 <= held / n_sets <= 0.97
+
+
+@pytest.mark.parametrize("n_configurations", [2, 5])
+@pytest.mark.parametrize(("n_images", "every"), [(120, 6), (60, 12)])
+def test_of_400_null_studies_of_several_classes_at_most_20_call_one_better(
+    n_configurations: int, n_images: int, every: int
+) -> None:
+    """On three seeds each; the rare class is in 20 or in 5 images."""
+    found = []
+    for seed in range(400):
+        rng = np.random.default_rng([seed, n_images, every])
+        found.append(decided(class_losses(rng, n_configurations, SEEDS, n_images, every)))
+    assert sum(each.winner is not None for each in found) <= 20
+    assert sum(len(each.tied) < n_configurations for each in found) <= 20
+
+
+@pytest.mark.parametrize("every", [6, 12])
+def test_paired_tests_of_several_classes_find_a_difference_in_5_of_100_where_there_is_none(
+    every: int,
+) -> None:
+    """1,000 pairs of equal networks on 60 images; the rare class, three times as variable, in few.
+
+    Only 2,000 signs are drawn here, the same for all pairs; `compare_images` flips these shares.
+    """
+    rng, counts = np.random.default_rng(every), having(60, every)
+    signs = rng.choice([-1.0, 1.0], (2000, 60))
+    found = 0
+    for one, other in class_values(rng, 2000, 60, 0.5).reshape(1000, 2, 60, 3):
+        shares = difference_shares((one * counts, counts), (other * counts, counts))
+        extreme = np.abs(signs @ shares) >= abs(shares.sum()) - 1e-12
+        found += extreme.mean() <= 0.05
+    assert 0.03 * 1000 <= found <= 0.07 * 1000
