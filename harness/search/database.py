@@ -38,7 +38,10 @@ def write_ahead(database: Path) -> None:
     """
     with contextlib.closing(_connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")  # a file that can only be read is noticed here
+        connection.execute("BEGIN IMMEDIATE")  # a locked file is noticed here
+        # Of a file that can only be read SQLite begins a transaction all the same, to read.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {int(version)}")
         connection.execute("ROLLBACK")
 
 

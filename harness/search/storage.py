@@ -115,6 +115,17 @@ def _usable(database: Path) -> Iterator[None]:
     except (sqlite3.Error, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         reason = explain(database, error)
         raise UserError(reason or f"{database}: {_first_line(error)}") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"{_other_version(database, error)}, or move the file aside: the next run of each "
+            "study enters its trials again from their folders"
+        ) from error
+
+
+def _other_version(where: Where, error: RuntimeError) -> str:
+    """What Optuna says of tables of another version: an error of no class of its own."""
+    text = str(error).replace("$STORAGE_URL", address(where)).rstrip(".")
+    return f"{redacted(address(where))}: {text}"
 
 
 _PATIENT: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
@@ -131,6 +142,8 @@ def _connect(url: str) -> RDBStorage:
         ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ValueError) as error:
         raise UserError(f"{OPTION} {url}: cannot be opened: {_first_line(error)}") from error
+    except RuntimeError as error:
+        raise UserError(_other_version(url, error)) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -294,6 +294,44 @@ def test_experiment_of_somebody_else(study: MirrorStudy) -> None:
     assert_all_there_once(study, client)
 
 
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [
+        ("0a8213491aaa", r"of an older MLflow .*run: mlflow db upgrade sqlite:////.*/mlflow\.db"),
+        ("ffffffffffff", r"of a newer MLflow .*, nor can .*; update MLflow .*, or move the file"),
+    ],
+)
+def test_tables_of_another_mlflow_are_one_line_with_what_helps(
+    study: MirrorStudy, revision: str, advice: str
+) -> None:
+    study.run(1)
+    with sqlite3.connect(study.workspace.mlflow_db) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    with pytest.raises(UserError, match=advice):
+        sync(study.tracker(), study.paths, study.definition.config)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY])
+def test_mlflow_database_that_cannot_be_written_stops_no_study(
+    study: MirrorStudy, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said in one line that names the file; for `sync` it is the user's to mend."""
+    study.run(2)
+    refused = sqlite3.OperationalError("database is locked")
+    refused.sqlite_errorcode = code
+
+    def call(real: Callable[[], Any]) -> Any:
+        raise MlflowException("(sqlite3.OperationalError) …") from refused
+
+    around(monkeypatch, ("log_batch",), call)
+    mirror = study.mirror()
+    mirror.note(0)
+    mirror.check(60)
+    assert f"MLflow is behind ({study.workspace.mlflow_db}: " in mirror.finish()
+    with pytest.raises(UserError, match=rf"^{study.workspace.mlflow_db}: (is|cannot be) "):
+        sync(study.tracker(), study.paths, study.definition.config)
+
+
 def test_sync_leaves_a_running_study_alone(study: MirrorStudy) -> None:
     study.run(1)
     with leading(study.paths), pytest.raises(UserError, match="is already running"):

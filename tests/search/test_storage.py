@@ -100,6 +100,40 @@ def test_file_that_can_only_be_read_is_one_line_that_names_it(tmp_path: Path) ->
     assert explain(database, RuntimeError("another")) is None
 
 
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [
+        ("v2.6.0.a", r"`\$ optuna storage upgrade --storage sqlite:///.*/optuna\.db`"),
+        ("v99.0.0.a", r"`\$ pip install -U optuna`"),
+    ],
+)
+def test_tables_of_another_optuna_are_one_line_with_the_remedy(
+    tmp_path: Path, version: str, remedy: str
+) -> None:
+    database = tmp_path / "optuna.db"
+    open_storage(database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+    with pytest.raises(UserError, match=rf"{remedy}.*, or move the file aside: the next run of"):
+        open_storage(database)
+
+
+def test_file_that_can_only_be_read_is_noticed_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the middle of the study. Root may write anywhere, hence mode=ro in place of chmod."""
+    database = tmp_path / "optuna.db"
+    open_storage(database)
+    connect = sqlite3.connect
+
+    def read_only(path: Path, **options: Any) -> sqlite3.Connection:
+        return connect(f"{path.as_uri()}?mode=ro", uri=True, **options)
+
+    monkeypatch.setattr("harness.search.database.sqlite3.connect", read_only)
+    with pytest.raises(UserError, match=r"optuna\.db: cannot be opened for writing; make"):
+        open_storage(database)
+
+
 def test_index_that_is_locked_later_says_which_file(tmp_path: Path) -> None:
     locked = sqlite3.OperationalError("database is locked")
     locked.sqlite_errorcode = sqlite3.SQLITE_BUSY

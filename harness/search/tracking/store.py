@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store import db_migrations
 from mlflow.tracking._tracking_service import utils as tracking_utils
 
 from harness.errors import HarnessError, TrackingError, UserError
@@ -30,6 +32,7 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
 }
 LONGEST_MESSAGE = 400
+_SCHEMA = re.compile(r"database schema \(found version (\w+), but expected \w+\)")
 
 # MLflow keeps one engine per address as long as the process lives, and with it a file that was
 # replaced. So the address of a file changes, in the last digits of the time-out, with each file.
@@ -162,7 +165,7 @@ def _nobodys(client: mlflow.MlflowClient, tracker: Tracker, study_id: str) -> Ex
 
 
 class StoreFileError(TrackingError):
-    """The SQLite file of MLflow is locked or can only be read."""
+    """The database of MLflow is locked, can only be read, or is of another version of MLflow."""
 
 
 def explained(error: Exception, tracker: Tracker) -> Exception:
@@ -173,6 +176,8 @@ def explained(error: Exception, tracker: Tracker) -> Exception:
     if not isinstance(error, MlflowException):
         return error
     text = redacted(" ".join(str(error).split()))
+    if (found := _SCHEMA.search(text)) is not None:
+        return StoreFileError(_of_other_version(found[1], tracker))
     text = text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " …"
     if _is_refusal(error):
         return UserError(
@@ -180,6 +185,23 @@ def explained(error: Exception, tracker: Tracker) -> Exception:
             f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN ({text})"
         )
     return TrackingError(f"MLflow at {tracker.uri}: {text}")
+
+
+def _of_other_version(revision: str, tracker: Tracker) -> str:
+    """What to do with tables of another MLflow; `mlflow db upgrade` knows older ones only."""
+    own = tracker.database is not None
+    migrations = Path(db_migrations.__file__).parent / "versions"
+    if any(path.name.startswith(f"{revision}_") for path in migrations.iterdir()):
+        return (
+            f"MLflow at {tracker.uri}: its tables are of an older MLflow than the installed "
+            f"{mlflow.__version__}; copy the database, then run: mlflow db upgrade {tracker.uri}"
+        )
+    aside = ", or move the file aside: harness sync --study NAME rebuilds it" if own else ""
+    return (
+        f"MLflow at {tracker.uri}: its tables (version {revision}) are of a newer MLflow than the "
+        f"installed {mlflow.__version__}, which cannot use them, nor can `mlflow db upgrade`; "
+        f"update MLflow (pip install -U mlflow){aside}"
+    )
 
 
 def _deleted(experiment: Experiment, tracker: Tracker) -> UserError:
