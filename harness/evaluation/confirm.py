@@ -24,6 +24,7 @@ from harness.evaluation.confirm_plan import (
     unconfirmed,
     write_plan,
 )
+from harness.execution.devices import settle_devices
 from harness.parts_files import load_packages
 from harness.paths import StudyPaths
 from harness.records import read_records
@@ -48,7 +49,6 @@ from harness.search.stopping import Signals, Stops
 from harness.search.storage import Where, find_storage, forget_study
 from harness.search.tracker import find_tracker
 from harness.search.trials import Place
-from harness.training.device import pick_device
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,11 @@ def _confirm(request: Request, wanted: Wanted, progress: Progress, stops: Stops)
     plan = make_plan(paths, definition, top=wanted.top, seeds=wanted.seeds, folds=wanted.folds)
     _tell(plan, wanted, paths, definition, progress)
     storage = find_storage(request.workspace, request.storage)
-    slots = slots_of(request)
-    device = pick_device(slots[0].device)
+    slots, devices = settle_devices(slots_of(request))
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
     progress.stage(
-        f"study {paths.confirm.name} · data {source} · device {device_line(device)}"
+        f"study {paths.confirm.name} · data {source} · device {device_line(devices)}"
         f"{slots_line(slots)} · workspace {request.workspace.root}"
     )
     split = read_split(paths.split_csv)
@@ -119,10 +118,11 @@ def _confirm(request: Request, wanted: Wanted, progress: Progress, stops: Stops)
         begun = Begun(
             workspace=request.workspace,
             definition=confirming,
-            place=Place(paths.confirm, root, request.workspace.cache, str(device)),
+            place=Place(paths.confirm, root, request.workspace.cache, slots[0].device),
             split=splits[0],
             trials=len(plan.runs),
             slots=slots,
+            device=devices[0].description,
             refuse=refuse,
             stops=stops,
             storage=storage,

@@ -17,9 +17,15 @@ from pathlib import Path
 PATHS = "HARNESS_IMPORT_PATHS"  # JSON: those of the parent
 
 
-def parent_paths() -> str:
-    """The folders that this process imports from, for `PATHS` of a child."""
-    return json.dumps([str(Path(path).absolute()) for path in sys.path])  # "": the current one
+def command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module, and whatever Python it starts, in `environment`."""
+    return [sys.executable, "-P", __file__, module, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """The environment of this process, with where a child of it imports from."""
+    paths = [str(Path(path).absolute()) for path in sys.path]  # "" is the current folder
+    return dict(os.environ) | {"PYTHONSAFEPATH": "1", PATHS: json.dumps(paths)}
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,10 +33,9 @@ def start_process(
 
     Neither it nor a Python that it starts looks for modules in the current folder.
     """
-    ours = MEMORY | dict(os.environ) | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
-    ours[boot.PATHS] = boot.parent_paths()
+    ours = MEMORY | boot.environment() | {"PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-P", boot.__file__, module],
+        boot.command(module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,

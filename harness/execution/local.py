@@ -111,6 +111,8 @@ class _Worker:
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
+        if self._slot.device != "auto":
+            task = task.model_copy(update={"device": self._slot.device})
         with self._lock:
             warm = self._reading and not self._spoilt
             if warm:

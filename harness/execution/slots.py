@@ -3,10 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from harness.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLICE = "MIG-"  # begins the name of a part of a GPU
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,21 @@ def plan_slots(
 
 
 def visible_gpus(n_gpus: int) -> tuple[str, ...]:
-    """The GPUs that this process may use, `n_gpus` in all, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that workers may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Args:
+        n_gpus: so many CUDA shows to this process: as many as there are before the first name that
+            it does not know, none where a name is there twice. Of slices (MIG) it shows each
+            process one, however many are named; each worker gets one of them.
+    """
     named = os.environ.get(VISIBLE)
     if named is None:
         return tuple(str(index) for index in range(n_gpus))
-    return tuple(name.strip() for name in named.split(","))[:n_gpus]
+    names = tuple(name.strip() for name in named.split(","))
+    if n_gpus and names[0].startswith(SLICE):
+        slices = tuple(takewhile(lambda name: name.startswith(SLICE), names))
+        return slices if len(set(slices)) == len(slices) else ()
+    return names[:n_gpus]
 
 
 def _chosen(gpus: str, visible: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from harness.config import asked_objective
 from harness.data.sources import find_data, source_folder
 from harness.data.splits import SplitRow
 from harness.errors import ConfigError, UserError
+from harness.execution.devices import settle_devices
 from harness.execution.early import Early
 from harness.execution.slots import VISIBLE, Slot, plan_slots, visible_gpus
 from harness.models.weights import ensure_weights
@@ -45,7 +46,7 @@ from harness.search.storage import find_storage
 from harness.search.tracker import Tracker, find_tracker
 from harness.search.trials import Place
 from harness.space.reading import find_space
-from harness.training.device import describe, pick_device, pick_precision
+from harness.training.device import DeviceFacts, precision_on
 
 DEFAULT_TRIALS = 20
 
@@ -114,15 +115,15 @@ def _launch(request: Request, progress: Progress, stops: Stops, early: Early | N
     trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
     tracker = _tracker(request, paths, definition)
     storage = find_storage(request.workspace, request.storage)
-    slots = slots_of(request)
-    device = pick_device(slots[0].device)
+    slots, devices = settle_devices(slots_of(request))
     source = find_data(config.data.root, request.workspace)
     root = source_folder(source)
     check_losses(definition)
     augments = check_augments(definition, request.workspace, paths)
-    precisions = [pick_precision(p, device) for p in values_of(definition, "train.precision")]
+    wanted = values_of(definition, "train.precision")
+    precisions = dict.fromkeys(precision_on(p, device) for p in wanted for device in devices)
     progress.stage(
-        f"study {paths.name} · data {source} · device {device_line(device)}, "
+        f"study {paths.name} · data {source} · device {device_line(devices)}, "
         f"{' or '.join(precisions)}{slots_line(slots)} · workspace {request.workspace.root}"
     )
     split = take_split(
@@ -138,7 +139,7 @@ def _launch(request: Request, progress: Progress, stops: Stops, early: Early | N
             _refuse_overtaken(paths)
             write_definition(paths, definition, split, augments, parts)
         bring_in(paths, definition)
-        place = Place(paths, root, request.workspace.cache, str(device))
+        place = Place(paths, root, request.workspace.cache, slots[0].device)
         begun = Begun(
             workspace=request.workspace,
             definition=definition,
@@ -146,6 +147,7 @@ def _launch(request: Request, progress: Progress, stops: Stops, early: Early | N
             split=split,
             trials=trials,
             slots=slots,
+            device=devices[0].description,
             refuse=refuse,
             stops=stops,
             storage=storage,
@@ -240,10 +242,10 @@ def split_line(split: Sequence[SplitRow]) -> str:
     return f"split {', '.join(f'{n} {role}' for role, n in count.items())} images"
 
 
-def device_line(device: torch.device) -> str:
-    """The device, and on a CPU its threads."""
-    threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
-    return f"{describe(device)}{threads}"
+def device_line(devices: Sequence[DeviceFacts]) -> str:
+    """The devices, each kind once, and on a CPU its threads."""
+    threads = f" ({torch.get_num_threads()} threads)" if devices[0].device == "cpu" else ""
+    return " and ".join(dict.fromkeys(device.description for device in devices)) + threads
 
 
 def slots_of(request: Request) -> tuple[Slot, ...]:

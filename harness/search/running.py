@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
 from harness.data.splits import SplitRow
 from harness.errors import StudyInterrupted
 from harness.execution.early import Early
@@ -30,7 +28,6 @@ from harness.search.storage import Where, losing_none, open_storage
 from harness.search.tracker import Tracker
 from harness.search.trials import Place
 from harness.space.schema import Space
-from harness.training.device import describe
 
 FAREWELL_S, HASTY_S = 60.0, 1.0  # for MLflow to catch up, at the end and after a signal
 Refuse = Callable[[Mapping[str, Any]], str | None]
@@ -43,6 +40,7 @@ class Begun:
     Attributes:
         trials: finished ones in all, that are asked for.
         slots: where trials run at once.
+        device: the first of them, for people and records.
         refuse: why a combination must not be drawn although the space allows it, or None.
         stops: what may end it early.
         storage: the database of Optuna's index.
@@ -56,6 +54,7 @@ class Begun:
     split: Sequence[SplitRow]
     trials: int
     slots: Sequence[Slot]
+    device: str
     refuse: Refuse
     stops: Stops
     storage: Where
@@ -80,8 +79,7 @@ def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> 
     with_budget(paths, config, begun.trials)
     begun.stops.spending = Spending(paths, config)
     stamp = take_stamp(begun.workspace.root)
-    device = describe(torch.device(begun.place.device))
-    if (changed := stamp.changes(last_own(paths), device)) is not None:
+    if (changed := stamp.changes(last_own(paths), begun.device)) is not None:
         progress.stage(changed)
     mirror = Mirror(begun.tracker, paths, config, progress.stage)
     executor = LocalExecutor(paths.worker_log, slots=begun.slots, early=early)

@@ -1,6 +1,7 @@
 """Where a trial is trained, and in which arithmetic."""
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -8,6 +9,26 @@ import torch
 from harness.errors import UserError
 
 Precision = Literal["bf16", "fp16", "fp32"]
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What is known of a device.
+
+    Attributes:
+        device: e.g. "cuda:0", "cpu".
+        description: as `describe` gives it.
+        has_bf16: the hardware has it; torch also computes it where it is only emulated, slowly.
+    """
+
+    device: str
+    description: str
+    has_bf16: bool
+
+
+def look_at(device: torch.device) -> DeviceFacts:
+    """What is known of a device; on a GPU this may take half a gigabyte of its memory."""
+    return DeviceFacts(str(device), describe(device), _has_bf16(device))
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -45,7 +66,12 @@ def describe(device: torch.device) -> str:
 
 
 def pick_precision(wanted: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """The arithmetic of training on `device`; validation is always fp32.
+    """The arithmetic of training on `device`. As `precision_on`."""
+    return precision_on(wanted, look_at(device))
+
+
+def precision_on(wanted: Literal["auto"] | Precision, facts: DeviceFacts) -> Precision:
+    """The arithmetic of training on a device; validation is always fp32.
 
     auto is bf16 on hardware that has it, fp16 with loss scaling on other CUDA, else fp32.
 
@@ -53,21 +79,20 @@ def pick_precision(wanted: Literal["auto"] | Precision, device: torch.device) ->
         UserError: the device does not have what is asked for.
     """
     if wanted == "auto":
-        if _has_bf16(device):
+        if facts.has_bf16:
             return "bf16"
-        return "fp16" if device.type == "cuda" else "fp32"
-    if wanted == "bf16" and not _has_bf16(device):
-        raise UserError(f"train.precision: {describe(device)} has no bf16; use auto or fp32")
-    if wanted == "fp16" and device.type != "cuda":
+        return "fp16" if facts.device.startswith("cuda") else "fp32"
+    if wanted == "bf16" and not facts.has_bf16:
+        raise UserError(f"train.precision: {facts.description} has no bf16; use auto or fp32")
+    if wanted == "fp16" and not facts.device.startswith("cuda"):
         raise UserError(
-            f"train.precision: fp16 needs a CUDA device, and this is {describe(device)}; "
+            f"train.precision: fp16 needs a CUDA device, and this is {facts.description}; "
             "use auto or fp32"
         )
     return wanted
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Whether the hardware has it: torch also computes it where it is only emulated, slowly."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
