@@ -11,6 +11,7 @@ from harness.paths import TrialPaths
 from harness.records import TrialRecord
 from harness.report.agreement import Bools
 from harness.report.choosing import Floats
+from harness.report.left_out import PREDICTIONS, left_out
 from harness.report.panels import Array8, read_decision, read_greys
 from harness.report.tables import StudyTables, ranked_records
 from harness.training.metrics import ImageScores, per_image, read_scores
@@ -69,21 +70,25 @@ class Model:
 
 
 def leading_models(tables: StudyTables) -> tuple[list[Model], list[str]]:
-    """The best `budget.keep` trials of this study, best first, and who of them kept nothing."""
-    models: list[Model] = []
-    notes: list[str] = []
+    """The best trials that kept predictions, at most `budget.keep`, and who of the best kept none.
+
+    An imported trial has its predictions where its study still had them.
+    """
     n = tables.config.budget.keep
     ranked = list(enumerate(ranked_records(tables), start=1))
-    own = [(rank, record) for rank, record in ranked if record.imported is None][:n]
-    if any(record.imported is not None for _, record in ranked[:n]):
-        notes.append("Imported trials came without their predictions, so the next ones are shown.")
-    for rank, record in own:
+    own = [rank for rank, record in ranked if record.imported is None][:n]
+    last = max([*own, *(rank for rank, _ in ranked[:n])], default=0)  # ours displace no imported
+    models: list[Model] = []
+    missing: list[int] = []
+    for rank, record in ranked[:last]:
         paths = tables.paths.trial(record.number)
         if paths.scores_csv.is_file() and paths.probabilities.is_dir():
-            models.append(_model(tables, rank, record, paths))
-        else:
-            notes.append(f"Trial {record.number} has not kept its predictions.")
-    return models, notes
+            if len(models) < n:
+                models.append(_model(tables, rank, record, paths))
+        elif len(models) < n:
+            missing.append(record.number)
+    note = left_out(tables, missing, PREDICTIONS)
+    return models, [note] if note else []
 
 
 def _model(tables: StudyTables, rank: int, record: TrialRecord, paths: TrialPaths) -> Model:

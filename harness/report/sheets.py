@@ -153,7 +153,7 @@ def class_sheet(tables: StudyTables, n_trials: int = 3) -> Sheet:
         for name in ("Dice", "IoU"):
             hint = f"trial {record.number} at its best epoch, 0 to 1; the mean over those images"
             columns.append(Column(f"{name}, trial {record.number}", hint))
-    having = _images_having(tables, ranked[0])
+    having = _images_having(tables)
     rows = [
         (
             Cell(name, name),
@@ -169,12 +169,14 @@ def class_sheet(tables: StudyTables, n_trials: int = 3) -> Sheet:
     return Sheet(tuple(columns), tuple(rows))
 
 
-def _images_having(tables: StudyTables, record: TrialRecord) -> dict[int, int] | None:
-    path = tables.paths.trial(record.number).scores_csv
-    if not path.is_file():
-        return None
-    scores = read_scores(path)
-    return Counter(scores.class_index[scores.has_truth].tolist())
+def _images_having(tables: StudyTables) -> dict[int, int] | None:
+    """From the best trial that has scores: the truth is the same in all."""
+    for record in ranked_records(tables):
+        path = tables.paths.trial(record.number).scores_csv
+        if path.is_file():
+            scores = read_scores(path)
+            return Counter(scores.class_index[scores.has_truth].tolist())
+    return None
 
 
 def _sheet(

@@ -76,7 +76,7 @@ def too_few_images(tables: StudyTables) -> str | None:
     if not compared:
         return None
     pairs, tests = list(compared), list(compared.values())
-    n_trials = len({number for pair in pairs for number in pair})
+    known = [number for number in top if any(number in pair for pair in pairs)]
     corrected = holm([test.p for test in tests])
     alike = [k for k, p in enumerate(corrected) if p > LEVEL and tests[k].n > 1]
     if not alike:
@@ -85,7 +85,7 @@ def too_few_images(tables: StudyTables) -> str | None:
     small = abs(tests[k].difference)
     one, other = pairs[k]
     said = (
-        f"{count(tests[k].n, 'validation image')} cannot tell the top {n_trials} trials apart: "
+        f"{count(tests[k].n, 'validation image')} cannot tell {_apart(top, known)} apart: "
         f"between trials {one} and {other} the difference is {small:.4f} "
         f"(p = {corrected[k]:.2g}, Holm)."
     )
@@ -97,6 +97,13 @@ def too_few_images(tables: StudyTables) -> str | None:
         f"{said} For one as small as that "
         f"{_images(own)} images would be needed, for one of one point (0.01) {_images(point)}."
     )
+
+
+def _apart(top: list[int], known: list[int]) -> str:
+    """The trials that were compared, by number where one of the best has no scores."""
+    if len(known) == len(top):
+        return f"the top {len(known)} trials"
+    return f"trials {among(map(str, known))}"
 
 
 def _images(needed: int | None) -> str:

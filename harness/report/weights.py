@@ -1,11 +1,12 @@
 """Statements about the weights of single trials, on images like these: intervals, paired tests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.evaluation.intervals import MIN_IMAGES, Interval
 from harness.evaluation.pairs import PairedTest, holm, least_p
 from harness.report.image_values import QUALITY, compare_trials, quality_intervals, scores_of
+from harness.report.left_out import SCORES, left_out
 from harness.report.sheets import Cell, Column, Sheet
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import among
@@ -30,8 +31,14 @@ class WeightsPart:
 
 @dataclass(frozen=True)
 class Versus:
-    """The leading trial against another; `p` is corrected by Holm for all that are compared."""
+    """The best trial that has scores against another.
 
+    Attributes:
+        leading: number of the former.
+        p: corrected by Holm for all that are compared.
+    """
+
+    leading: int
     number: int
     test: PairedTest
     p: float
@@ -74,12 +81,14 @@ def with_intervals(ranking: Sheet, intervals: Mapping[int, Mapping[str, Interval
 
 
 def compared(tables: StudyTables) -> list[Versus]:
-    """The leading trial against each of the next, up to TOP trials in all, image by image."""
+    """The best trial with scores against each of the next, up to TOP trials, image by image."""
     numbers = [record.number for record in ranked_records(tables)[:TOP]]
     having = [number for number in numbers if scores_of(tables, number) is not None]
     tests = {pair[1]: test for pair, test in compare_trials(tables, having[:1], having).items()}
     corrected = holm([test.p for test in tests.values()])
-    return [Versus(n, test, p) for (n, test), p in zip(tests.items(), corrected, strict=True)]
+    return [
+        Versus(having[0], n, test, p) for (n, test), p in zip(tests.items(), corrected, strict=True)
+    ]
 
 
 def weights_sheet(tables: StudyTables) -> Sheet:
@@ -91,9 +100,13 @@ def weights_sheet(tables: StudyTables) -> Sheet:
     sizes = dict.fromkeys(one.test.n for one in found)
     least = among(f"at least {least_p(n):.2g} for {n} images" for n in sizes)
     better = "below" if tables.minimized else "above"
+    leading = found[0].leading
     columns = (
-        Column("leading trial against", "number of the other trial"),
-        Column("difference", f"mean over images of {metric}; {better} 0: the leading is better"),
+        Column(f"{_who(tables, leading)} against", "number of the other trial"),
+        Column(
+            "difference",
+            f"mean over images of {metric}; {better} 0: trial {found[0].leading} is better",
+        ),
         Column("95 %", "BCa bootstrap interval of that difference over images"),
         Column("images", "with a value of both"),
         Column("p", f"two-sided, signs of the differences flipped, not corrected; {least}"),
@@ -110,7 +123,23 @@ def weights_sheet(tables: StudyTables) -> Sheet:
         )
         for one in found
     )
-    return Sheet(columns, rows, len(rows))
+    return Sheet(columns, rows, len(rows), _missing(tables, found))
+
+
+def _who(tables: StudyTables, number: int) -> str:
+    """The trial that the others are compared with: the leading one only if it leads."""
+    leads = ranked_records(tables)[0].number == number
+    return f"leading trial {number}" if leads else f"trial {number}"
+
+
+def _missing(tables: StudyTables, found: Sequence[Versus]) -> str:
+    """Which of the best trials could not be compared."""
+    with_values = {found[0].leading, *(one.number for one in found)}
+    missing = [r.number for r in ranked_records(tables)[:TOP] if r.number not in with_values]
+    note = left_out(tables, missing, SCORES)
+    if not note or found[0].leading == ranked_records(tables)[0].number:
+        return note
+    return f"{note} Compared is trial {found[0].leading}, the best that has scores."
 
 
 def _interval(found: Interval | None, form: str = ".4f") -> Cell:

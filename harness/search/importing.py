@@ -1,6 +1,7 @@
 """`--from STUDY`: a new study takes over the finished trials of an earlier one that fit.
 
-They are copied into the new study's folder, first of all its trials, without models, and told to
+They are copied into the new study's folder, first of all its trials, with scores and predictions
+of the validation images and without models, and told to
 Optuna with the new study's distributions: the tree-structured Parzen estimator keeps the first
 range it saw of a parameter, and would never leave the old one. They are marked, and do not count
 towards the number of trials asked for. What is to be imported is settled and written into
@@ -25,6 +26,7 @@ from harness.records import TrialRecord, read_epochs, read_record, read_records,
 from harness.search.definition import Definition
 from harness.search.earlier import open_earlier
 from harness.search.fitting import Fit, fit, study_reasons
+from harness.search.imported_scores import Rows, same_pictures, take_scores
 from harness.search.progress import Progress
 from harness.search.repeats import identity
 from harness.search.sampler import distribution_of
@@ -113,6 +115,7 @@ def bring_in(paths: StudyPaths, definition: Definition) -> None:
     """
     planned = [(plan, number) for plan in definition.config.imports for number in plan.trials]
     first: dict[str, int] = {}
+    rows: dict[str, Rows] = {}
     for number, (plan, theirs) in enumerate(planned):
         ours = paths.trial(number)
         if ours.trial_json.exists():
@@ -132,6 +135,11 @@ def bring_in(paths: StudyPaths, definition: Definition) -> None:
             (earlier.trial(theirs).config_yaml, ours.config_yaml),
         ):
             files.write_bytes(target, source.read_bytes())
+        if earlier.trial(theirs).scores_csv.is_file():
+            if plan.study not in rows:
+                splits = read_split(earlier.split_csv), read_split(paths.split_csv)
+                rows[plan.study] = same_pictures(*splits)
+            take_scores(earlier.trial(theirs), ours, rows[plan.study])
         write_record(ours, record)  # last: from now on the trial is here
 
 

@@ -211,3 +211,19 @@ def test_a_split_that_is_none_is_an_error(study: Builder) -> None:
     study.paths.split_csv.write_text("image,mask\n")
     with pytest.raises(DataError, match=r"split\.csv:1: the columns must be"):
         build_gallery(load_study(study.paths), study.data_root)
+
+
+def test_an_imported_leader_is_shown_where_it_has_its_predictions(study: Builder) -> None:
+    study.trial(0, [0.2], imported="old/7", skill=0.9)
+    study.trial(1, [0.4], skill=0.5)
+    gallery = build_gallery(load_study(study.paths), study.data_root)
+    assert gallery.notes == ()
+    assert [p.score.number for p in gallery.images[0].predictions] == [0, 1]
+
+
+def test_an_imported_leader_without_predictions_is_named(study: Builder) -> None:
+    study.trial(0, [0.2], imported="old/7")
+    study.trial(1, [0.4], skill=0.5)
+    gallery = build_gallery(load_study(study.paths), study.data_root)
+    assert gallery.notes == ("Trial 0 (imported from old/7) has not kept its predictions.",)
+    assert [p.score.rank for p in gallery.images[0].predictions] == [2]

@@ -6,8 +6,9 @@ import plotly.graph_objects as go
 
 from harness.report.figures.chart import Chart, Section, section
 from harness.report.figures.style import LEADERS, empty_figure
-from harness.report.strata import CLASSES, Stratum, strata
-from harness.report.tables import StudyTables
+from harness.report.left_out import SCORES, left_out
+from harness.report.strata import CLASSES, N_TRIALS, Stratum, strata
+from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count, decides
 
 FEW = 10  # images below which a mean is a hint at most
@@ -27,6 +28,7 @@ def strata_section(tables: StudyTables) -> Section:
         "Each class of an image counts by itself." if several else "",
         f"Fewer than {FEW} images, a hint at most: {', '.join(few)}." if few else "",
         f"No image: {', '.join(absent)}." if absent and rows else "",
+        left_out(tables, _without_scores(tables), SCORES),
     ]
     return section(
         "strata",
@@ -35,6 +37,11 @@ def strata_section(tables: StudyTables) -> Section:
         [Chart(_label(rows), draw_strata(rows))] if rows else [],
         "Needs a complete trial that kept best/scores.csv, with an object in a validation image.",
     )
+
+
+def _without_scores(tables: StudyTables) -> list[int]:
+    some = [record.number for record in ranked_records(tables)[:N_TRIALS]]
+    return [number for number in some if not tables.paths.trial(number).scores_csv.is_file()]
 
 
 def _label(rows: Sequence[Stratum]) -> str:
