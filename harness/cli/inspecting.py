@@ -15,7 +15,7 @@ from harness import files, strict_yaml
 from harness.cli.display import open_progress
 from harness.config import TrialConfig
 from harness.data.encode import png
-from harness.data.look import Overview, copies_among, look_over, refuse_bad
+from harness.data.look import Overview, copies_among, look_over, refuse_bad, refuse_empty
 from harness.data.sources import find_data, open_folder
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
@@ -94,7 +94,8 @@ def inspect_data(
     else:
         _print(found)
     if skip_bad and overview.bad:
-        _say(f"{len(overview.bad)} pairs left out, {len(overview.looks)} used")
+        pairs = "pair" if len(overview.bad) == 1 else "pairs"
+        _say(f"{len(overview.bad)} {pairs} left out, {len(overview.looks)} used")
     if found.count("error") or not overview.looks:
         raise typer.Exit(2)
 
@@ -131,6 +132,7 @@ def clean_data(
     overview = _overview(source, study, workspace, max_pixels)
     if not skip_bad:
         refuse_bad(overview)
+    refuse_empty(overview)
     progress = open_progress()
     try:
         log = clean(

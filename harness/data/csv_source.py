@@ -13,14 +13,18 @@ from harness.data.pairs import (
     SUFFIXES,
     Pair,
     file_problem,
-    is_safe,
     list_problems,
+    unsafe_reason,
 )
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError, nearest
 
 _MOST_BYTES: Final = 100_000_000
 _OPTIONAL: Final = ("role", "group")
+_EMPTY: Final = {
+    True: "; name a file, or remove the line",
+    False: "; name a file (all 0 where there is nothing to find), or remove the line",
+}
 
 Line = tuple[int, list[str]]  # number in the file, cells
 
@@ -37,6 +41,7 @@ def read_csv_pairs(path: Path, data: StudyDataConfig) -> list[Pair]:
     lines = read_lines(path)
     if not lines:
         raise DataError(f"{path}:1: is empty; the first line names the columns, e.g. image,mask")
+    lines = _without_index(lines)
     columns = lines[0][1]
     wanted = _mask_columns(data)
     if problems := _column_problems(columns, wanted):
@@ -71,6 +76,28 @@ def read_lines(path: Path) -> list[Line]:
         raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from None
 
 
+def _without_index(lines: list[Line]) -> list[Line]:
+    """The lines without the row numbers that pandas writes, in a first column without a name.
+
+    Columns without name and content at the end, as spreadsheets leave them, are left out too.
+    """
+    header = lines[0][1]
+    first = int(header[0] == "" and all(cells[0].isdigit() for _, cells in lines[1:]))
+    last = len(header)
+    while (
+        last > first
+        and header[last - 1] == ""
+        and not any(cell for _, cells in lines[1:] for cell in cells[last - 1 :])
+    ):
+        last -= 1
+    if (first, last) == (0, len(header)):
+        return lines
+    return [
+        (number, cells[first:last] if len(cells) == len(header) else cells)
+        for number, cells in lines
+    ]
+
+
 def _mask_columns(data: StudyDataConfig) -> tuple[str, ...]:
     if data.task == "multilabel":
         return tuple(f"mask_{name}" for name in data.classes)
@@ -81,6 +108,10 @@ def _column_problems(columns: Sequence[str], masks: Sequence[str]) -> list[str]:
     known = ("image", *masks, *_OPTIONAL)
     missing = [name for name in ("image", *masks) if name not in columns]
     problems = []
+    parted = next((mark for mark in ";\t" if len(columns) == 1 and mark in columns[0]), None)
+    if missing and parted is not None:
+        mark = "tabs" if parted == "\t" else f"{parted!a}"
+        return [f"its columns are parted by {mark}; save it with commas between them"]
     if missing:
         problems.append(
             f"no column {', '.join(missing)}; the columns are {','.join(('image', *masks))} and, "
@@ -105,7 +136,7 @@ def _row_problems(
         return [f"has {len(cells)} cells; {len(columns)} are needed"]
     row = dict(zip(columns, cells, strict=True))
     problems = [
-        f"{column}: {problem}"
+        f"{column}: {problem}{_EMPTY[column == 'image'] if problem == 'is empty' else ''}"
         for column in ("image", *masks)
         if (problem := _path_problem(path.parent, row[column])) is not None
     ]
@@ -117,8 +148,9 @@ def _row_problems(
 
 
 def _path_problem(folder: Path, text: str) -> str | None:
-    if not is_safe(text):
-        return f"{text!a} must be a path below the CSV file's folder, with /, without : | and \\"
+    unsafe = unsafe_reason(text)
+    if unsafe is not None:
+        return f"{text!a} {unsafe}" if text.strip() else "is empty"
     path = folder / text
     try:
         if not path.exists():

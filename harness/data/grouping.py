@@ -95,7 +95,7 @@ def _columns(dataset: Dataset, name: str) -> list[str]:
 def _folder(pair: Pair) -> str:
     """The folder of an image, without the folder of its role."""
     parts = pair.image.parent.parts
-    return "/".join(parts[1:] if parts and parts[0] in ROLE_NAMES else parts) or "."
+    return "/".join(parts[1:] if parts and parts[0].casefold() in ROLE_NAMES else parts) or "."
 
 
 def _matches(dataset: Dataset, rule: str) -> list[str]:

@@ -48,6 +48,15 @@ class Header:
     cmyk: bool = False
 
 
+def is_image_start(first: bytes) -> bool:
+    """Whether a file that begins so is of one of these formats; 16 bytes are enough."""
+    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if first.startswith(starts) or (first[:4] == b"RIFF" and first[8:12] == b"WEBP"):
+        return True
+    # Two letters are too few for a BMP; its four reserved bytes are 0.
+    return first.startswith(b"BM") and first[6:10] == bytes(4)
+
+
 def read_header(data: bytes) -> Header:
     """The header of a whole image file.
 

@@ -45,6 +45,7 @@ __all__ = [
     "look_at_all",
     "look_over",
     "refuse_bad",
+    "refuse_empty",
 ]
 
 Progress = Callable[[int, int], None]
@@ -126,6 +127,14 @@ def refuse_bad(overview: Overview) -> None:
             which = f"{n} pairs cannot be used; mend them, or leave them out"
         problems = [bad.problem for bad in overview.bad]
         raise list_problems(problems, remedy=f"{which} with --skip-bad")
+
+
+def refuse_empty(overview: Overview) -> None:
+    """Raise DataError where no pair can be used, as may be with --skip-bad."""
+    if not overview.looks:
+        root, n = overview.dataset.root, len(overview.bad)
+        first = f"; the first: {overview.bad[0].problem}" if overview.bad else ""
+        raise DataError(f"{root}: none of its {n} pairs can be used{first}")
 
 
 def look_at(dataset: Dataset, pair: Pair, kept: Mapping[Key, Look] = _NOTHING) -> Look | BadPair:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
+from harness.data.headers import is_image_start
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 
@@ -19,12 +20,17 @@ ROLE_NAMES: Final[Mapping[str, Role]] = {
     "validation": "val",
     "test": "test",
 }
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# .jfif and .jpe are other names of JPEG: Windows and browsers save them.
+SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Pictures of other kinds must not vanish unseen; other files (notes, boxes) may lie beside.
 _UNREADABLE = re.compile(
     r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
 )
 _MOST_LINES = 20
+_CLUTTER: Final = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "@recycle", "#recycle"),
+    *("$recycle.bin", "system volume information", "lost+found"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of images and masks. `pairs` are in order of stem; files above `max_pixels` fail."""
+    """A folder of images and masks. `pairs` are in order of stem; files above `max_pixels` fail.
+
+    `unread` are images beside the pairs whose names say otherwise, relative to the root.
+    """
 
     name: str
     root: Path
     pairs: tuple[Pair, ...]
     data: StudyDataConfig
     max_pixels: float
+    unread: tuple[Path, ...] = ()
 
 
 def list_problems(
@@ -93,16 +103,50 @@ def file_problem(entry: Path, root: Path) -> str | None:
     return None if entry.is_file() else "not a regular file"
 
 
-def is_clutter(entry: Path) -> bool:
-    """Whether an operating system left this file: not worth a word."""
-    return entry.name.startswith(".") or entry.name in {"Thumbs.db", "desktop.ini", "__MACOSX"}
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name, without what operating systems and NAS boxes leave there."""
+    return sorted(entry for entry in folder.iterdir() if not _is_clutter(entry))
+
+
+def _is_clutter(entry: Path) -> bool:
+    return entry.name.startswith(".") or entry.name.casefold() in _CLUTTER
+
+
+def is_image_by_content(entry: Path) -> bool:
+    """Whether a file's first bytes are those of an image, whatever it is called."""
+    try:
+        with entry.open("rb") as handle:
+            return is_image_start(handle.read(16))
+    except OSError:
+        return False
 
 
 def is_safe(path: str) -> bool:
-    """Whether a text is a path below a folder that split.csv can hold and every system reads.
+    """Whether a text is a path below a folder that split.csv can hold and every system reads."""
+    return unsafe_reason(path) is None
+
+
+def unsafe_reason(path: str) -> str | None:
+    """Why a text is no path below a folder that split.csv can hold, and what to do; None if it is.
 
     A bar parts masks there, and a spreadsheet takes = + - @ for the beginning of a formula.
     """
-    parts = PurePosixPath(path).parts
-    plain = path.isprintable() and not set(path) & set("\\:|")
-    return bool(parts) and plain and path[0] not in "/=+-@" and ".." not in parts
+    if not path.strip():
+        return "is empty"
+    if not path.isprintable():
+        return "holds control characters; rename the file"
+    if "\\" in path:
+        return r"holds \; write / between folders"
+    for mark in ":|":
+        if mark in path:
+            return f"holds {mark}; rename the file"
+    if path[0] == "/":
+        return "is absolute; write it relative to the folder of the list"
+    if path[0] in "=+-@":
+        return (
+            f"begins with {path[0]}, which a spreadsheet takes for a formula; rename the file, or "
+            "put it into a folder"
+        )
+    if ".." in PurePosixPath(path).parts:
+        return "holds ..; put the file below the folder of the list"
+    return None if PurePosixPath(path).parts else "is empty"

@@ -90,13 +90,15 @@ def open_folder(root: Path, data: StudyDataConfig, *, max_pixels: float) -> Data
             kinds, links that leave the folder, names that are no text.
     """
     if root.is_dir():
-        pairs = read_layout(root, data)
+        pairs, unread = read_layout(root, data)
     elif _is_source(root):
-        pairs = read_csv_pairs(root, data)
+        pairs, unread = read_csv_pairs(root, data), []
     else:
         raise DataError(f"{root}: no such folder; it should hold images/ and masks/")
     pairs.sort(key=lambda pair: (pair.stem, pair.image.as_posix()))
-    return Dataset(source_name(root), source_folder(root), tuple(pairs), data, max_pixels)
+    return Dataset(
+        source_name(root), source_folder(root), tuple(pairs), data, max_pixels, tuple(unread)
+    )
 
 
 def _is_source(path: Path) -> bool:
@@ -110,7 +112,7 @@ def _data_folders(workspace: Workspace) -> list[Path]:
 
 def _names_below(folders: list[Path]) -> list[str]:
     here = [folder for folder in folders if folder.is_dir()]
-    parts = ("*/images", "*/train/images")
+    parts = ("*/[Ii]mages", "*/[Tt]rain/[Ii]mages")
     names = [
         p.parents[part.count("/") - 1].name for f in here for part in parts for p in f.glob(part)
     ]

@@ -59,14 +59,16 @@ def make_split(
             takes half a minute for 20,000 images.
 
     Raises:
-        DataError: too few different images to divide; a class that train or val would lack;
-            copies or a group on two declared sides; lists or groups that do not fit the data.
+        DataError: masks that hold no class; too few different images to divide; a class that
+            train or val would lack; copies or a group on two declared sides; lists or groups that
+            do not fit the data.
     """
     copies = copies_among(looks) if copies is None else copies
     declared = declared_groups(dataset, config.group)
     leaders = join_groups(copies, declared)
     groups = [dataset.pairs[leader].image.as_posix() for leader in leaders]
     given = _declared_roles(dataset, config, copies, declared)
+    _check_found(looks, dataset)
     roles, folds = _divided(dataset, looks, groups, given, config)
     return [
         SplitRow(
@@ -81,6 +83,17 @@ def make_split(
         )
         for index, (pair, one) in enumerate(zip(dataset.pairs, looks, strict=True))
     ]
+
+
+def _check_found(looks: Sequence[Look], dataset: Dataset) -> None:
+    """Check that anything is there to be found: without it nothing can be learnt or measured."""
+    scored = dataset.data.scored_classes
+    if looks and not any(look.shares[index] > 0 for look in looks for index in scored):
+        names = " or ".join(repr(dataset.data.classes[index]) for index in scored[:6])
+        raise DataError(
+            f"{dataset.name}: none of its {len(looks)} masks holds {names}; check that data.values "
+            "and data.classes in study.yaml mean what the masks hold: harness data inspect"
+        )
 
 
 def _declared_roles(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import asked_objective
-from harness.data.look import copies_among, look_over
+from harness.data.look import copies_among, look_over, refuse_empty
 from harness.data.sources import find_data, open_folder, source_folder
 from harness.data.splits import make_split, read_split, verify_split
 from harness.errors import UserError
@@ -177,6 +177,8 @@ def _data(
         verify_split(rows, source_folder(source))
         return rows
 
+    if request.skip_bad:  # else each pair is named above
+        gathered.add(lambda: refuse_empty(overview))
     rows = gathered.add(split) if overview.looks else None
     if rows is not None and (note := few_to_rank(rows, overview.looks, config)) is not None:
         gathered.notes.append(note)

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.config import StudyConfig
 from harness.data.cache import Progress as Bar
 from harness.data.cache import open_cache
-from harness.data.look import Look, copies_among, look_over, refuse_bad
+from harness.data.look import Look, copies_among, look_over, refuse_bad, refuse_empty
 from harness.data.sources import open_folder, source_folder
 from harness.data.splits import SplitRow, make_split, read_split, verify_split
 from harness.data_config import MIN_RANKING_IMAGES
@@ -75,6 +75,7 @@ def take_split(
     overview = look_over(dataset, reading, workspace.cache / LOOKS)
     if not skip_bad:
         refuse_bad(overview)
+    refuse_empty(overview)
     if overview.bad:
         progress.stage(
             f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"

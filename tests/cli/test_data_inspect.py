@@ -67,7 +67,7 @@ def test_bad_files_are_2_and_can_be_skipped(
     code, out, _ = run(capsys, "inspect", "d")
     assert code == 2 and "images/bad.png" in out
     code, _, err = run(capsys, "inspect", "d", "--skip-bad")
-    assert code == 0 and "1 pairs left out, 9 used" in err
+    assert code == 0 and "1 pair left out, 9 used" in err
 
 
 def test_a_long_list_of_bad_files_hides_nothing_else(
@@ -171,3 +171,18 @@ def test_augment_is_drawn_at_the_size_that_the_study_trains_at(
     space = "parameters:\n  data.image_size: {choices: [[64, 64], 96]}\n"
     (study.parent / "space.yaml").write_text(space, encoding="utf-8")
     assert run(capsys, *words, "--study", "s")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["clean", "inspect"])
+def test_skip_bad_where_all_is_bad_is_2(
+    workspace: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    folder(workspace / "d", 3)
+    for path in (workspace / "d" / "images").iterdir():
+        path.write_bytes(b"no picture")
+    target = ("c",) if command == "clean" else ()
+    code, out, err = run(capsys, command, "d", *target, "--skip-bad")
+    assert code == 2 and not (workspace / "c").exists()
+    said = {"clean": err, "inspect": out}[command]
+    words = {"clean": "none of its 3 pairs can be used; the first: ", "inspect": "3 unusable"}
+    assert words[command] in " ".join(said.split())

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.look import look_over
 from harness.data.sources import Dataset, open_folder
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
-from tests.data.make import DATA, MAX_PIXELS, folder, save
+from tests.data.make import DATA, MAX_PIXELS, encode, folder, picture, save, square
 
 LABELS = StudyDataConfig(task="multilabel", classes=("polyp", "tool tip"))
 
@@ -27,10 +28,11 @@ def touch(root: Path, *names: str) -> None:
 
 def test_no_layout_shows_those_that_are_understood(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg", "train/a.png", "notes.txt")
-    first, *others = problems(tmp_path)
+    first, *others, last = problems(tmp_path)
     assert first == "no layout of images and masks; these are understood:"
     for word in ("images/ and masks/<class>/", "valid/", "x_mask.png", "CSV"):
         assert any(word in line for line in others)
+    assert last == "there are images such as 'a.jpg', but no mask"
 
 
 def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_every_problem_of_the_roles_is_named(tmp_path: Path) -> None:
         "val/images/001.png: has no mask of that stem",
         "val/ and valid/ both mean val; keep one",
         "'test/images/a.gif': of a kind that cannot be read; convert it to one of "
-        ".bmp .jpeg .jpg .png .tif .tiff .webp",
+        ".bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp",
         "no folder test/masks/ in it",
         "no folder train/ in it",
     ]
@@ -92,7 +94,7 @@ def test_every_problem_of_one_folder_is_named(tmp_path: Path) -> None:
         r"'=d.png': its name holds \ : or |, or begins with = + - @; rename it",
         "a_mask.png: has the same image as a-gt.png; keep one",
         "'e.gif': of a kind that cannot be read; convert it to one of "
-        ".bmp .jpeg .jpg .png .tif .tiff .webp",
+        ".bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp",
         "'g.png': a link that leaves the folder; put the file itself here",
         "'more': a folder; images lie directly in images/, masks in masks/",
         "b.jpg: has no mask of that stem",
@@ -127,3 +129,123 @@ def test_every_problem_of_the_classes_is_named(tmp_path: Path) -> None:
         "no folder masks/tool tip/ in it",
         "images/b.jpg: has no mask of that stem in masks/polyp/",
     ]
+
+
+def test_jpegs_of_any_name_are_read(tmp_path: Path) -> None:
+    for stem, name in (("a", "a.jfif"), ("b", "b.JPE"), ("c", "c.JPG"), ("d", "d.Jpeg")):
+        save(tmp_path / "images" / name, encode(".jpg", picture(1)))
+        save(tmp_path / "masks" / f"{stem}.PNG", encode(".png", 255 * square()))
+    found = look_over(opened(tmp_path))
+    assert [pair.stem for pair in found.dataset.pairs] == ["a", "b", "c", "d"]
+    assert found.bad == () and found.dataset.unread == ()
+
+
+def test_images_whose_names_say_otherwise_are_remembered(tmp_path: Path) -> None:
+    folder(tmp_path, 1)
+    data = {".png": encode(".png", picture(1)), ".jpg": encode(".jpg", picture(1))}
+    data[".bmp"] = encode(".bmp", picture(1))
+    save(tmp_path / "images" / "x.jif", data[".jpg"])
+    save(tmp_path / "images" / "y", data[".png"])
+    save(tmp_path / "masks" / "x.bak", data[".bmp"])
+    touch(tmp_path, "images/notes.txt", "images/boxes.json", "masks/._000.png", "masks/BMW.txt")
+    (tmp_path / "masks" / "BMW.txt").write_text("BMW and others", encoding="utf-8")
+    names = [path.as_posix() for path in opened(tmp_path).unread]
+    assert names == ["images/x.jif", "images/y", "masks/x.bak"]
+    save(tmp_path / "one" / "a.png", data[".png"])
+    save(tmp_path / "one" / "a_mask.png", data[".png"])
+    save(tmp_path / "one" / "b.pjp", data[".jpg"])
+    assert [path.as_posix() for path in opened(tmp_path / "one").unread] == ["b.pjp"]
+
+
+def test_a_folder_of_such_names_alone_says_what_to_rename(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.jif", encode(".jpg", picture(1)))
+    save(tmp_path / "masks" / "a.png", encode(".png", square()))
+    assert problems(tmp_path) == [
+        "images/ holds no image (.bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp); rename files "
+        "such as 'a.jif' to one of these"
+    ]
+
+
+def test_folders_are_found_in_any_case(tmp_path: Path) -> None:
+    folder(tmp_path / "d", 1)
+    for part in ("images", "masks"):
+        (tmp_path / "d" / part).rename(tmp_path / "d" / part.title())
+    (pair,) = opened(tmp_path / "d").pairs
+    assert (pair.image.as_posix(), pair.role) == ("Images/000.png", None)
+    (tmp_path / "r").mkdir()
+    (tmp_path / "d").rename(tmp_path / "r" / "Train")
+    (pair,) = opened(tmp_path / "r").pairs
+    assert (pair.masks[0].as_posix(), pair.role) == ("Train/Masks/000.png", "train")
+
+
+def test_folders_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path, 1)
+    (tmp_path / "IMAGES").mkdir()
+    if len(list(tmp_path.iterdir())) == 2:
+        pytest.skip("this file system does not tell IMAGES from images")
+    assert problems(tmp_path) == ["images and IMAGES differ in case only; keep one"]
+
+
+@pytest.mark.parametrize(
+    "name", ["@eaDir", "@EADIR", "__MACOSX", "Thumbs.db", "thumbs.db", ".DS_Store", "desktop.ini"]
+)
+def test_what_operating_systems_leave_is_passed_over(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, 1)
+    for part in (".", "images", "masks"):
+        if "." in name:
+            save(tmp_path / part / name, b"")
+        else:
+            save(tmp_path / part / name / "000.png", b"")
+    assert len(opened(tmp_path).pairs) == 1
+    save(tmp_path / "one" / "a.png", b"")
+    save(tmp_path / "one" / "a_mask.png", b"")
+    save(tmp_path / "one" / name, b"") if "." in name else (tmp_path / "one" / name).mkdir()
+    assert len(opened(tmp_path / "one").pairs) == 1
+
+
+def test_twins_that_macos_leaves_on_other_disks_are_no_pairs(tmp_path: Path) -> None:
+    touch(tmp_path, "._a.png", "._a_mask.png")
+    assert problems(tmp_path) == ["is empty; it should hold images/ and masks/"]
+
+
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (("image/a.png", "label/a.png"), "rename image/ to images/ and label/ to masks/"),
+        (("JPEGImages/a.png",), "rename JPEGImages/ to images/"),
+        (("a_mask.png", "b_mask.png"), "there are masks such as 'a_mask.png', but no image of"),
+        (("a.png", "b.png"), "there are images such as 'a.png', but no mask"),
+    ],
+)
+def test_what_is_there_instead_of_a_layout_is_named(
+    tmp_path: Path, names: tuple[str, ...], last: str
+) -> None:
+    touch(tmp_path, *names)
+    assert problems(tmp_path)[-1].startswith(last)
+
+
+def refused(root: Path, name: str) -> str:
+    """A name, or a link, that no pair may have; the line about it."""
+    if name == "link":
+        secret = save(root.parent / "secret.png", b"")
+        (root / "link.png").symlink_to(secret)
+        return "'link.png': a link that leaves the folder; put the file itself here"
+    touch(root, f"{name}.png")
+    return f"'{name}.png': its name holds \\ : or |, or begins with = + - @; rename it"
+
+
+@pytest.mark.parametrize("name", ["-73.1_40", "10:01", "link"])
+def test_one_folder_in_which_every_image_is_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "d"
+    root.mkdir()
+    line = refused(root, name)
+    touch(root, f"{name}_mask.png")
+    found = problems(root)
+    assert line in found and len(found) == (1 if name == "link" else 2)
+
+
+def test_the_partner_of_a_refused_file_is_no_second_problem(tmp_path: Path) -> None:
+    """a is whole; the image of b is refused, so that its mask is not named as lone."""
+    touch(tmp_path, "a.png", "a_mask.png", "b:1.png", "b:1_mask.png", "c.png")
+    found = [line.partition(":")[0] for line in problems(tmp_path)[:2]]
+    assert found == ["'b", "'b"] and problems(tmp_path)[2:] == ["c.png: has no mask of that stem"]

@@ -67,10 +67,13 @@ def test_multilabel_has_a_column_for_each_class(root: Path) -> None:
     [
         ("", ":1: is empty; the first line names the columns"),
         ("image,mask\n", ": names no image"),
-        ("image;mask\n", ":1: no column image, mask; the columns are image,mask and"),
+        ("image;mask\n", ":1: its columns are parted by ';'; save it with commas between them"),
+        ("image\tmask\n", ":1: its columns are parted by tabs; save it with commas between them"),
+        ("images,masks\n", ":1: no column image, mask; the columns are image,mask and"),
         ("image,mask,roles\n", ":1: 'roles': no such column; did you mean role?"),
         ("image,mask,a,a\n", ":1: 'a': two columns have this name"),
-        ("image,mask,\n", ":1: '': a column's name is 1 to 80 characters of text"),
+        ("image,mask,\na,b,c\n", ":1: '': a column's name is 1 to 80 characters of text"),
+        (",image,mask\na,b,c\n", ":1: '': a column's name is 1 to 80 characters of text"),
         ("image,mask\na.png\n", ":2: has 1 cells; 2 are needed"),
         ('image,"mask\n', ": not a CSV file in UTF-8"),
     ],
@@ -99,18 +102,45 @@ def test_every_row_is_checked(root: Path) -> None:
         "images\\001.png,=masks/001.png,val,b",
         "images/002.png,masks/000.png,val,b",
     ]
-    below = "must be a path below the CSV file's folder, with /, without : | and \\"
     assert problems(root, "\n".join(rows)) == [
         ":3: role: 'trian' is no role; did you mean train?",
         ":4: image: 'images/009.png': no such file",
         ":4: mask: 'masks': a folder, not a file",
         ":4: group: is empty; name one for every image, or leave the column out",
-        f":5: image: '../secret.png' {below}",
-        f":5: mask: '/etc/passwd' {below}",
+        ":5: image: '../secret.png' holds ..; put the file below the folder of the list",
+        ":5: mask: '/etc/passwd' is absolute; write it relative to the folder of the list",
         ":6: image: 'images/link.png': a link that leaves the folder; put the file itself here",
         ":6: mask: 'notes.txt': of a kind that cannot be read; convert it to one of "
-        ".bmp .jpeg .jpg .png .tif .tiff .webp",
-        f":7: image: 'images\\\\001.png' {below}",
-        f":7: mask: '=masks/001.png' {below}",
+        ".bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp",
+        ":7: image: 'images\\\\001.png' holds \\; write / between folders",
+        ":7: mask: '=masks/001.png' begins with =, which a spreadsheet takes for a formula; rename "
+        "the file, or put it into a folder",
         ":8: mask: masks/000.png is named in line 2 already",
     ]
+
+
+def test_row_numbers_of_pandas_and_empty_columns_are_left_out(root: Path) -> None:
+    rows = [f"{k},images/00{k}.png,masks/00{k}.png,," for k in range(3)]
+    found = pairs(root, "\n".join([",image,mask,,", *rows]))
+    assert [pair.image.name for pair in found] == ["000.png", "001.png", "002.png"]
+    assert all(dict(pair.columns) == {} for pair in found)
+
+
+def test_empty_cells_say_what_to_do(root: Path) -> None:
+    assert problems(root, "image,mask\n,masks/000.png\nimages/001.png,\n") == [
+        ":2: image: is empty; name a file, or remove the line",
+        ":3: mask: is empty; name a file (all 0 where there is nothing to find), or remove the "
+        "line",
+    ]
+    assert len(pairs(root, "image,mask\nimages/001.png,masks/001.png\n")) == 1
+
+
+def test_a_name_that_begins_with_minus_may_lie_in_a_folder(root: Path) -> None:
+    save(root / "-1.png", picture(1))
+    assert problems(root, "image,mask\n-1.png,masks/000.png\n") == [
+        ":2: image: '-1.png' begins with -, which a spreadsheet takes for a formula; rename the "
+        "file, or put it into a folder"
+    ]
+    (root / "-1.png").rename(root / "images" / "-1.png")
+    (pair,) = pairs(root, "image,mask\nimages/-1.png,masks/000.png\n")
+    assert pair.image.as_posix() == "images/-1.png"

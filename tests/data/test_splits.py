@@ -208,3 +208,16 @@ def test_a_row_may_not_follow_a_link_out_of_the_folder(tmp_path: Path) -> None:
     assert inside(root, "images/000.png") == root / "images" / "000.png"
     with pytest.raises(DataError, match=r"link\.png: a link that leaves the folder"):
         inside(root, "images/link.png")
+
+
+def test_masks_that_hold_nothing_cannot_be_divided(tmp_path: Path) -> None:
+    """Nothing can be learnt of them, and no metric is defined; all masks full are a task."""
+    for index in range(4):
+        save(tmp_path / f"images/{index}.png", picture(index))
+        save(tmp_path / f"masks/{index}.png", 0 * square())
+    empty = open_folder(tmp_path, DATA, max_pixels=MAX_PIXELS)
+    with pytest.raises(DataError, match="none of its 4 masks holds 'foreground'; check that data"):
+        divided(empty, SplitConfig())
+    for index in range(4):
+        save(tmp_path / f"masks/{index}.png", 0 * square() + 255)
+    assert roles(divided(empty, SplitConfig()))["val"] == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.data import copies
-from harness.errors import UserError
+from harness.errors import DataError, UserError
 from harness.paths import Workspace
 from harness.search import launch as launching
 from harness.search.launch import Request, launch
@@ -73,3 +73,13 @@ def test_many_bad_files_leave_the_remedy_in_sight(
         launch(request, Silence())
     lines = launched(workspace, data, monkeypatch, skip_bad=True)
     assert "21 of 31 pairs are left out (--skip-bad)" in lines.said
+
+
+def test_skip_bad_where_all_is_bad_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(tmp_path / "d", 3)
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"^\S+/d: none of its 3 pairs can be used; the first: "):
+        launched(tmp_path, data, monkeypatch, skip_bad=True)
