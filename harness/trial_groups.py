@@ -264,5 +264,5 @@ class TrainConfig(Settings):
         30.0,
         ge=0,
         description="seconds between resumable checkpoints",
-        json_schema_extra=acting("after each epoch", 0.0, speed=True),
+        json_schema_extra=acting("after each step and epoch", 0.0, speed=True),
     )

@@ -44,34 +44,39 @@ class Ahead:
             None  # seconds per item with one thread less, while one is tried
         )
         self._settled = self._most == 1
+        self._timed, self._waited, self._seconds = 0, 0.0, 0.0  # since it was judged last
 
     def items(self, make: Callable[[int], T], count: int) -> Iterator[T]:
         """make(0), make(1), … make(count - 1)."""
         waiting: deque[Future[T]] = deque()
         begun = 0
-        timed, waited, since = 0, 0.0, self._clock()
         with ThreadPoolExecutor(self._most, thread_name_prefix="ahead") as pool:
             for k in range(count):
+                since = self._clock()
                 if not waiting:
                     waiting.append(pool.submit(make, begun))
                     begun += 1
                 asked = self._clock()
                 item = waiting.popleft().result()
-                waited += self._clock() - asked
+                waited = self._clock() - asked
                 while begun < count and len(waiting) < self.threads:
                     waiting.append(pool.submit(make, begun))
                     begun += 1
                 yield item
-                timed += 1
-                if k == 0 or timed == PROBE:  # the first one is always waited for
-                    if k:
-                        self._judge(self._clock() - since, waited)
-                    timed, waited, since = 0, 0.0, self._clock()
+                if k:  # the first one is always waited for
+                    self._count(self._clock() - since, waited)
+
+    def _count(self, seconds: float, waited: float) -> None:
+        """Count an item; in short epochs those of several are judged together."""
+        self._timed += 1
+        self._seconds, self._waited = self._seconds + seconds, self._waited + waited
+        if self._timed == PROBE:
+            if not self._settled:
+                self._judge(self._seconds, self._waited)
+            self._timed, self._waited, self._seconds = 0, 0.0, 0.0
 
     def _judge(self, seconds: float, waited: float) -> None:
         """Keep, add or take away a thread, after PROBE items took so long."""
-        if self._settled:
-            return
         if self._before is not None and seconds * GAIN > self._before:
             self.threads -= 1  # it did not help
             self._settled = True

@@ -38,6 +38,11 @@ class Checkpoints:
         self.wait()
         self._writing = self._pool.submit(write_checkpoint, self._paths, copied(state), self._check)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether the last checkpoint is not on disk yet."""
+        return self._writing is not None and not self._writing.done()
+
     def wait(self) -> None:
         """Until the last checkpoint is on disk. Raises OSError if it could not be written."""
         if self._writing is not None:

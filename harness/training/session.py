@@ -67,6 +67,7 @@ class Session:
         self._saved_epoch, self._saved_at = 0, time.monotonic()
         self._saved_part: dict[str, Any] | None = None
         self._part_s = 0.0  # seconds in the epoch that is not finished, before this process
+        self._begun: float | None = None  # when this process went on with it; None between epochs
         self.log: list[Line] = []
         self.best: Best | None = None
         self.ms_per_image = math.nan
@@ -90,7 +91,10 @@ class Session:
         )
 
     def next_epoch(self, halt: Callable[[], bool]) -> bool:
-        """Train and validate one epoch, have it logged, and save it if the last save is old.
+        """Train and validate one epoch and have it logged.
+
+        A checkpoint is begun, after a step or at the end, where the last is `train.checkpoint_s`
+        old; with 0, after each epoch.
 
         Args:
             halt: asked after each step whether to stop.
@@ -103,29 +107,32 @@ class Session:
             OSError: log or checkpoint could not be written.
             StaleAttemptError: another attempt at this trial has begun.
         """
-        begun, epoch = time.monotonic(), self.epochs_done + 1
+        self._begun, epoch = time.monotonic(), self.epochs_done + 1
+
+        def pause() -> bool:
+            return halt() or self._save_within()
+
         try:
-            trained = self._trainer.epoch(epoch, halt)
-            validation = self._setup.validate_epoch(epoch, halt)
+            trained = self._trainer.epoch(epoch, pause)
+            validation = self._setup.validate_epoch(epoch, pause)
         except HaltedError:
-            self._part_s += time.monotonic() - begun
+            self._part_s, self._begun = self._seconds(), None
             return False
         if self._clerk.answer() != "continue":  # about the epoch before
-            self._part_s += time.monotonic() - begun
+            self._part_s, self._begun = self._seconds(), None
             return False
         self._trainer.part = None
         metrics = summarise(validation.scores, self._setup.images.data)
         self.ms_per_image = validation.ms_per_image
         line: Line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
-        line |= {"seconds": self._part_s + time.monotonic() - begun, **trained, **metrics}
-        self._part_s = 0.0
+        line |= {"seconds": self._seconds(), **trained, **metrics}
+        self._part_s, self._begun = 0.0, None
         self._remember(line, validation.scores)
         self._clerk.write(lambda: self._write(line, validation))
-        every = self._config.train.checkpoint_s
-        if every == 0:
+        if self._config.train.checkpoint_s == 0:
             self.save()
             self._checkpoints.wait()  # whoever asks for every epoch is told of none that may go
-        elif time.monotonic() - self._saved_at >= every and not self.is_over:
+        elif self._is_due() and not self.is_over:
             self.save()  # of a training that is over the model is kept, in a moment
         self._clerk.ask(line)
         return True
@@ -156,6 +163,21 @@ class Session:
             raise ConfigError(f"objective.metric: {metric} counts in no validation image")
         return line[metric]
 
+    def _save_within(self) -> bool:
+        """Save the epoch that is being trained, if it is time; False, as nothing has to stop."""
+        every = self._config.train.checkpoint_s
+        if every > 0 and self._is_due() and not self._checkpoints.is_writing:
+            self._trainer.mark()
+            self.save()
+        return False
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._config.train.checkpoint_s
+
+    def _seconds(self) -> float:
+        """What the epoch that is not finished has taken, in this process and before."""
+        return self._part_s + (0.0 if self._begun is None else time.monotonic() - self._begun)
+
     def _write(self, line: Line, validation: Validation) -> None:
         self._setup.draw(int(line["epoch"]), validation)
         self._fence.check()
@@ -175,7 +197,7 @@ class Session:
     def _state(self) -> dict[str, Any]:
         return {
             "epoch": self.epochs_done,
-            "part_s": self._part_s,
+            "part_s": self._seconds(),
             "identity": identity(self._config, self._setup.seed),
             "trainer": self._trainer.state(),
             "best": None if self.best is None else _stored(self.best),

@@ -84,6 +84,7 @@ class Trainer:
         decay = config.train.ema_decay
         self._average = None if decay is None else MovingAverage(network, decay)
         self.part: dict[str, Any] | None = None
+        self._place: tuple[int, int, dict[str, Tensor]] | None = None
 
     @property
     def judged(self) -> nn.Module:
@@ -93,7 +94,8 @@ class Trainer:
         """Train epoch `n`, from 1; the same numbers whichever process trained the ones before.
 
         Args:
-            halt: asked after each step whether to stop; `state` then holds the place.
+            halt: asked after each step whether to stop; `state` then holds the place. It may call
+                `mark` and keep `state`, too.
 
         Returns:
             train/loss, the mean over steps, and train/loss_<part> where there are several;
@@ -117,10 +119,12 @@ class Trainer:
                 if glance is not None and not math.isfinite(glance.read()):
                     break
                 glance, seen = retried(partial(Glance, values["loss"])), values
+            self._place = (n, k + 1, totals)
             if halt():
-                self.part = self._part(n, k + 1, totals)
+                self.mark()
                 raise HaltedError(f"stopped after step {k + 1} of epoch {n}")
-        self.part = self._part(n, len(self._batches), totals)
+        self._place = (n, len(self._batches), totals)
+        self.mark()
         sums = _on_host(totals)
         if not math.isfinite(sums["loss"]):
             # What was seen first: with broken weights every part is soon broken.
@@ -147,6 +151,14 @@ class Trainer:
         """Take the rates of all further steps from here instead of the configuration."""
         self._schedule = schedule
 
+    def mark(self) -> None:
+        """Make `part` say how far the epoch has come; may be called after a step."""
+        if self._place is not None:  # else it was marked after the last step, and is as it was
+            epoch, steps, totals = self._place
+            random = random_states(self._device)
+            self.part = {"epoch": epoch, "steps": steps, "totals": totals, "random": random}
+            self._place = None
+
     def state(self) -> dict[str, Any]:
         """All that must be kept to go on later; tensors are not copied."""
         return {
@@ -169,10 +181,6 @@ class Trainer:
         if self.part is not None:
             totals = {name: value.to(self._device) for name, value in self.part["totals"].items()}
             self.part = self.part | {"totals": totals}
-
-    def _part(self, epoch: int, steps: int, totals: dict[str, Tensor]) -> dict[str, Any]:
-        random = random_states(self._device)
-        return {"epoch": epoch, "steps": steps, "totals": totals, "random": random}
 
     def _rates(self) -> dict[str, float]:
         rates = rates_now(self._optimizer)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import pytest
@@ -35,6 +36,27 @@ def test_threads_are_added_while_the_taker_waits() -> None:
     ahead = Ahead(3)
     assert list(ahead.items(slowly(9), 1 + 6 * PROBE)) == list(range(1 + 6 * PROBE))
     assert ahead.threads == 3
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(2, 8), (3, 4), (5, 2), (8, 2)])
+def test_items_of_short_epochs_are_judged_together(steps: int, epochs: int) -> None:
+    """By a clock that ticks at each look: a third of the time is waited for.
+
+    All items but the first of an epoch are timed; after PROBE of them a thread is added.
+    """
+    ahead = Ahead(4, clock=count().__next__)
+    for epoch in range(1, epochs + 1):
+        assert ahead.threads == 1, epoch
+        assert list(ahead.items(lambda k: k, steps)) == list(range(steps))
+    assert ahead.threads == 2
+
+
+def test_epochs_of_one_item_add_no_thread() -> None:
+    """It is always waited for, and there is no other one to make meanwhile."""
+    ahead = Ahead(4, clock=count().__next__)
+    for _ in range(3 * PROBE):
+        list(ahead.items(lambda k: k, 1))
+    assert ahead.threads == 1
 
 
 def test_thread_that_brings_nothing_is_taken_away_again() -> None:

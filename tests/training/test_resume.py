@@ -12,9 +12,10 @@ from harness.config import ModelConfig
 from harness.models.build import build_network
 from harness.paths import TrialPaths
 from harness.records import read_epochs
-from harness.training import setup
-from harness.training.checkpoint import checkpoint_epoch
+from harness.training import session, setup
+from harness.training.checkpoint import Checkpoints, checkpoint_epoch, read_checkpoint
 from harness.training.fit import FitResult
+from harness.training.trainer import Trainer
 from tests.training.conftest import Pictures
 from tests.training.test_fit import Line, answering, run
 
@@ -135,6 +136,118 @@ def test_killed_training_repeats_what_no_checkpoint_holds(
         log.write(b'{"epoch": 4, "train/lo')
     run(pictures, parted, **changes)
     assert numbers(parted) == numbers(tmp_path / "whole")
+
+
+def killed_at(count: int) -> Callable[[], bool]:
+    """Ends the training when it is asked for the count-th time whether to stop."""
+    left = [count]
+
+    def halt() -> bool:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return False
+
+    return halt
+
+
+def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that are trained from here on."""
+    steps: list[int] = []
+    step = Trainer._step
+
+    def noted(self: Trainer, n: int, *batch: Any) -> Any:
+        steps.append(n)
+        return step(self, n, *batch)
+
+    monkeypatch.setattr(Trainer, "_step", noted)
+    return steps
+
+
+@pytest.fixture
+def written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is on disk before the next step, so that none is passed over."""
+    save = Checkpoints.save
+
+    def waiting(self: Checkpoints, state: dict[str, Any]) -> None:
+        save(self, state)
+        self.wait()
+
+    monkeypatch.setattr(Checkpoints, "save", waiting)
+
+
+@pytest.mark.usefixtures("written_at_once")
+@pytest.mark.parametrize("variant", ["dropout", "average", "momentum"])
+def test_long_epochs_are_saved_within_and_continued_bit_by_bit(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    """3 steps an epoch and 2 batches of validation; killed after step 2 of epoch 2."""
+    changes = {"train__epochs": 3, **VARIANTS[variant]}
+    whole = run(pictures, tmp_path / "whole", train__checkpoint_s=1e9, **changes)
+    parted, often = tmp_path / "parted", changes | {"train__checkpoint_s": 1e-9}
+    with pytest.raises(Killed):
+        run(pictures, parted, halt=killed_at(7), **often)
+    state: Any = read_checkpoint(TrialPaths(parted))
+    assert (state["epoch"], state["trainer"]["part"]["steps"]) == (1, 1), "killed before the save"
+    steps = steps_of(monkeypatch)
+    again = run(pictures, parted, **often)
+    assert steps == [4, 5, 6, 7, 8]
+    assert numbers(parted) == numbers(tmp_path / "whole")
+    assert lasting(again) == lasting(whole)
+    assert leftovers(parted) == leftovers(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("written_at_once")
+def test_epoch_killed_in_its_validation_is_not_trained_again(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pictures, tmp_path / "whole", train__checkpoint_s=1e9)
+    with pytest.raises(Killed):
+        run(pictures, tmp_path / "parted", halt=killed_at(5), train__checkpoint_s=1e-9)
+    steps = steps_of(monkeypatch)
+    run(pictures, tmp_path / "parted", train__checkpoint_s=1e-9)
+    assert steps == [3, 4, 5, 6, 7, 8]
+    assert numbers(tmp_path / "parted") == numbers(tmp_path / "whole")
+
+
+def test_epochs_shorter_than_checkpoint_s_are_not_saved_within(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where each epoch is asked for, nor while the last checkpoint is being written."""
+    saved: list[Any] = []
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, state: saved.append(state["trainer"]["part"])
+    )
+    run(pictures, tmp_path / "late", train__checkpoint_s=1e9)
+    assert saved == []
+    run(pictures, tmp_path / "each", train__checkpoint_s=0.0)
+    assert saved == [None] * 3
+    monkeypatch.setattr(Checkpoints, "is_writing", True)
+    run(pictures, tmp_path / "busy", train__checkpoint_s=1e-9)
+    assert saved == [None] * 5
+
+
+def test_seconds_of_an_epoch_are_counted_once_across_a_kill(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that goes on by a second in each step."""
+    now = [0.0]
+    monkeypatch.setattr(session.time, "monotonic", lambda: now[0])
+    step = Trainer._step
+
+    def timed(self: Trainer, n: int, *batch: Any) -> Any:
+        now[0] += 1
+        return step(self, n, *batch)
+
+    monkeypatch.setattr(Trainer, "_step", timed)
+    with pytest.raises(Killed):
+        run(pictures, tmp_path, halt=killed_at(3), train__epochs=1, train__checkpoint_s=1.0)
+    held: Any = read_checkpoint(TrialPaths(tmp_path))
+    done = held["trainer"]["part"]["steps"]
+    assert held["part_s"] == done >= 1
+    run(pictures, tmp_path, train__epochs=1, train__checkpoint_s=1.0)
+    (line,) = read_epochs(TrialPaths(tmp_path))
+    assert line["seconds"] == 3.0
 
 
 def test_epochs_of_before_are_reported_again_as_they_were_logged(
