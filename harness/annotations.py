@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -30,5 +31,26 @@ def value_problem(annotation: Any, value: Any) -> str | None:
         message = error.errors()[0]["msg"]
         for theirs in ("an instance of Sequence", "a valid list", "a valid tuple", "a valid array"):
             message = message.replace(theirs, "a list")
-        return f"{message[0].lower()}{message[1:]} (got {value!r})"
+        shown = f"{message[0].lower()}{message[1:]}"
+        return f"{with_null(shown, annotation)} (got {'null' if value is None else repr(value)})"
     return None
+
+
+def with_null(message: str, annotation: Any) -> str:
+    """A message about the values of an annotation, which names null, as YAML has it, if legal."""
+    if not takes_null(annotation):
+        return message
+    if message.endswith(" or None"):
+        return f"{message.removesuffix(' or None')} or null"
+    return f"{message}, or null"
+
+
+def takes_null(annotation: Any) -> bool:
+    """Whether None is among the values of an annotation: of a union, a Literal, or itself."""
+    if annotation is None or annotation is type(None):
+        return True
+    if get_origin(annotation) is Annotated:
+        return takes_null(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType, Literal):
+        return any(takes_null(one) for one in get_args(annotation))
+    return False

@@ -12,6 +12,7 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -24,15 +25,32 @@ from harness.trial_groups import pair
 LOSS_PARTS = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
 
 
+def _balanced(value: Any) -> Any:
+    if value != "balanced":
+        raise ValueError(
+            f"must be balanced, null, or a list of a number for each class (got {value!r})"
+        )
+    return value
+
+
 ClassWeight = Annotated[float, Field(ge=0, le=1e6)]
 ClassWeights = Annotated[  # a tag per branch: one message for each mistake, not one per branch
     Annotated[
         tuple[ClassWeight, ...],
         BeforeValidator(pair),
         Field(min_length=1, max_length=255),
+        # Below a function that comes first, pydantic writes the lengths of a text.
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": {"type": "number", "minimum": 0, "maximum": 1e6},
+                "minItems": 1,
+                "maxItems": 255,
+            }
+        ),
         Tag("[numbers]"),
     ]
-    | Annotated[Literal["balanced"], Tag("[word]")],
+    | Annotated[Literal["balanced"], BeforeValidator(_balanced), Tag("[word]")],
     Discriminator(lambda value: "[word]" if isinstance(value, str) else "[numbers]"),
 ]
 _WEIGHT: TypeAdapter[float] = TypeAdapter(

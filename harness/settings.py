@@ -5,6 +5,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.annotations import with_null
 from harness.errors import ConfigError, nearest
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -97,8 +98,23 @@ def _problem(model: type[BaseModel], item: Any, place: str) -> str:
         return f"{place}: {key}: no such setting{nearest(key, known)}"
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    shown = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
+    if item["type"] != "value_error":
+        message = with_null(message, _annotation(model, item["loc"]))
+    got = "null" if item["input"] is None else repr(item["input"])
+    shown = "" if item["type"] == "value_error" else f" (got {got})"
     return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
+
+
+def _annotation(model: Any, place: tuple[Any, ...]) -> Any:
+    """The annotation of the setting at a place; of one below a list or mapping: none."""
+    annotation: Any = model
+    names = [part for part in place if not _is_branch(part)]
+    for name in names:
+        fields = getattr(annotation, "model_fields", {})
+        if name not in fields:
+            return Any
+        annotation = fields[name].annotation
+    return annotation
 
 
 def _is_branch(part: Any) -> bool:

@@ -6,7 +6,7 @@ Each field says in its metadata when it acts and a second value to try (`harness
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from harness.errors import nearest
 from harness.settings import Settings, acting
@@ -39,6 +39,10 @@ def _augment(value: str) -> str:
     return value
 
 
+_AUGMENT_SCHEMA = {
+    "type": "string",
+    "pattern": f"^({'|'.join(AUGMENTS)}|{AUGMENT_FILE.pattern})$",
+}
 # What segmentation-models-pytorch 0.6 offers for its own encoders; a test compares.
 EncoderWeightsName = Literal[
     "imagenet",
@@ -51,7 +55,14 @@ EncoderWeightsName = Literal[
     "ssl",
     "swsl",
 ]
-ImageSize = Annotated[int | tuple[int, int], BeforeValidator(_image_size)]
+_SIDE = {"type": "integer", "minimum": 16, "maximum": 4096}
+ImageSize = Annotated[
+    int | tuple[int, int],
+    BeforeValidator(_image_size),
+    WithJsonSchema(
+        {"anyOf": [_SIDE, {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}]}
+    ),
+]
 
 
 class DataConfig(Settings):
@@ -69,7 +80,7 @@ class DataConfig(Settings):
             "always: an image that is not as wide to high is squeezed, or padded", "pad"
         ),
     )
-    augment: Annotated[str, AfterValidator(_augment)] = Field(
+    augment: Annotated[str, AfterValidator(_augment), WithJsonSchema(_AUGMENT_SCHEMA)] = Field(
         "light",
         description="none, light, medium, strong, or a file of albumentations' YAML",
         json_schema_extra=acting("on training images", "strong"),

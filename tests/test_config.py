@@ -54,7 +54,7 @@ def test_every_problem_is_named_at_once() -> None:
         ("data.image_size", 15), ("data.image_size", 4097), ("data.image_size", [96]),
         ("data.image_size", [96, 96, 96]), ("data.image_size", True), ("data.image_size", 96.0),
         ("data.subset", 0), ("data.subset", 1.01), ("data.fit", "crop"),
-        ("model.encoder_depth", 1), ("model.encoder_depth", 6), ("model.encoder_weights", "ssl"),
+        ("model.encoder_depth", 1), ("model.encoder_depth", 6), ("model.encoder_weights", "sls"),
         ("loss.dice", -0.1), ("loss.dice", 1e7), ("loss.tversky_alpha", 1.1),
         ("loss.label_smoothing", 0.5),
         ("optim.lr", 0), ("optim.lr", float("nan")), ("optim.lr", float("inf")), ("optim.lr", True),
@@ -163,7 +163,7 @@ def test_study_reads_back_from_its_dump() -> None:
         ({"objective": {"direction": "maximize"}},
          "study.yaml: objective: direction of val/dice_loss must be minimize"),
         ({"id": "x" + "0" * 32},
-         "study.yaml: id: string should match pattern '^[0-9a-f]{32}$' "
+         "study.yaml: id: string should match pattern '^[0-9a-f]{32}$', or null "
          f"(got 'x{'0' * 32}')"),
         ({"format": 2}, "study.yaml: format: input should be 1 (got 2)"),
     ],

@@ -8,12 +8,15 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from harness.config import LOSS_PARTS, StudyConfig, TrialConfig
-from harness.parts import registered
+from harness.objective_config import metric_names
+from harness.parts import NAME, registered
+from harness.parts_files import PARTS_FILE
 
 Kind = Literal["space", "study", "trial"]
 KINDS: tuple[Kind, ...] = ("space", "study", "trial")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _OWN = ("acts", "try", "with", "task", "speed")  # what fields say beside JSON Schema's own words
+OPTIONS_KEY, LOSS_KEY = r"^model\.options\.[A-Za-z_]\w*$", r"^loss\.[A-Za-z]\w*$"
 Schema = dict[str, Any]
 
 
@@ -26,9 +29,7 @@ def json_schema(kind: Kind) -> Schema:
     if kind == "trial":
         return {"$schema": DIALECT, "title": "Trial configuration"} | _trial()
     if kind == "study":
-        study = model_schema(StudyConfig)
-        study["properties"]["fixed"] = _by_key(lambda value: value, "values laid over the space's")
-        return {"$schema": DIALECT, "title": "Study"} | study
+        return {"$schema": DIALECT, "title": "Study"} | _study()
     return {"$schema": DIALECT, "title": "Search space"} | _space()
 
 
@@ -51,6 +52,22 @@ def trial_schemas() -> dict[str, Schema]:
     }
 
 
+def _study() -> Schema:
+    """The schema of study.yaml as a user may write it, short forms included."""
+    schema = model_schema(StudyConfig)
+    members = schema["properties"]
+    members["fixed"] = _by_key(
+        lambda value: {"anyOf": [value, _FROM]}, "values laid over the space's"
+    )
+    short = {"type": "string", "pattern": f"^{PARTS_FILE.pattern}$"}
+    members["parts"] = {"anyOf": [short, *members["parts"]["anyOf"]]}
+    metric = members["objective"]["properties"]["metric"]
+    metric["pattern"] = "^val/[A-Za-z][A-Za-z0-9_]*$"
+    if registered("metric"):
+        metric["enum"] = list(metric_names())
+    return schema
+
+
 def _trial() -> Schema:
     """The schema of a trial configuration, with the losses that others have registered."""
     schema = model_schema(TrialConfig)
@@ -62,6 +79,9 @@ def _trial() -> Schema:
             for option, argument in part.options.items():
                 losses["properties"][f"{part.name}_{option}"] = _of_annotation(argument.annotation)
     losses["additionalProperties"] = False
+    model = schema["properties"]["model"]["properties"]
+    model["arch"]["pattern"] = f"^{NAME.pattern}$"
+    model["encoder_name"]["pattern"] = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
     return schema
 
 
@@ -122,6 +142,13 @@ def _space() -> Schema:
 
 
 _NULL: Schema = {"type": "null"}
+_FROM: Schema = {
+    "type": "object",
+    "properties": {"from": {"type": "string", "minLength": 1}},
+    "required": ["from"],
+    "additionalProperties": False,
+    "description": "of the best trial of that study",
+}
 _OPTION: Schema = {"type": ["string", "number", "boolean", "null", "array"]}
 
 
@@ -131,9 +158,19 @@ def _by_key(of_value: Any, description: str) -> Schema:
         "type": "object",
         "description": description,
         "properties": {key: of_value(schema) for key, schema in _spellings()},
-        "patternProperties": {r"^model\.options\.[A-Za-z_]\w*$": of_value(_OPTION)},
+        "patternProperties": {pattern: of_value(_OPTION) for pattern in _open_keys()},
         "additionalProperties": False,
     }
+
+
+def _open_keys() -> tuple[str, ...]:
+    """Patterns of keys whose names are known only together with other settings or files.
+
+    Losses of the user's own, and their options, are of any name where no file has registered one.
+    """
+    if any(part.name not in LOSS_PARTS for part in registered("loss").values()):
+        return (OPTIONS_KEY,)
+    return (OPTIONS_KEY, LOSS_KEY)
 
 
 def _spellings() -> Iterator[tuple[str, Schema]]:
@@ -192,5 +229,5 @@ def _when() -> Schema:
     return {
         "type": "object",
         "description": "in force only where all of these hold",
-        "propertyNames": {"anyOf": [{"enum": names}, {"pattern": r"^model\.options\.[A-Za-z_]"}]},
+        "propertyNames": {"anyOf": [{"enum": names}, *({"pattern": p} for p in _open_keys())]},
     }

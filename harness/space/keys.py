@@ -1,6 +1,7 @@
 """Keys of the trial configuration: full from short, and whether a value is legal under one."""
 
 import math
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -95,8 +96,14 @@ def problem_with(key: str, value: Any, legal: Legal) -> str | None:
     try:
         TrialConfig.from_flat({key: value}, place="")
     except ConfigError as error:
-        mine = f": {key}: "  # problems of a whole group may be healed by other keys
-        own = [line.removeprefix(mine) for line in error.problems if line.startswith(mine)]
+        # Problems of a whole group may be healed by other keys; those of an item have its index.
+        mine = re.compile(rf": {re.escape(key)}(?:\.(\d+))?: ")
+        found = [(mine.match(line), line) for line in error.problems]
+        own = [
+            (f"item {int(at[1]) + 1}: " if at[1] else "") + line[at.end() :]
+            for at, line in found
+            if at is not None
+        ]
         if own:
             return own[0].replace(repr(value), shown(value)) + _hint(key, value)
     check = legal.checks.get(key)

@@ -84,7 +84,7 @@ def test_ours_stand_beside_those_of_the_library() -> None:
             {"decoder_use_norm": "layernorm"},
             "decoder_use_norm: .*'batchnorm', 'identity'",
         ),
-        ("Unet", {"decoder_attention_type": "cbam"}, "decoder_attention_type: .*'scse' or None"),
+        ("Unet", {"decoder_attention_type": "cbam"}, "decoder_attention_type: .*'scse' or null"),
         ("MAnet", {"decoder_interpolation": "linear"}, "decoder_interpolation: .*'bilinear'"),
         ("Unet", {"decoder_channels": [8, 8, 8, 8, 0]}, "decoder_channels: .*greater than 0"),
     ],

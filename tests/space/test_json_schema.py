@@ -9,11 +9,14 @@ import pytest
 
 from harness import parts, strict_yaml
 from harness.config import StudyConfig, TrialConfig
-from harness.space.json_schema import KINDS, json_schema
+from harness.space.json_schema import KINDS, json_schema, trial_schemas
+from harness.space.keys import problem_with
+from harness.space.schema import Legal
 from tests.space.test_battery import BASE
 from tests.space.test_reading import ENCODERS
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 KNOWN = {
     "$schema", "title", "description", "default", "type", "properties", "patternProperties",
     "additionalProperties", "propertyNames", "required", "items", "prefixItems", "minItems",
@@ -102,6 +105,72 @@ def test_space_is_valid(text: str) -> None:
 )  # fmt: skip
 def test_broken_space_is_invalid(text: str) -> None:
     assert not valid(strict_yaml.load(text, place="").value, json_schema("space"))
+
+
+DOCUMENTED = [
+    pytest.param(text, id=f"{page.name}-{i}")
+    for page in (
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "README.md",
+        ROOT / "studies/README.md",
+    )
+    for i, text in enumerate(
+        re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    )
+]
+
+
+@pytest.mark.parametrize("text", DOCUMENTED)
+def test_documented_yaml_is_valid(text: str) -> None:
+    """A space where it has sections that only spaces have, else a study.yaml or part of it."""
+    document = strict_yaml.load(text, place="").value
+    kind: Any = "space" if {"parameters", "rows", "forbid", "enqueue"} & set(document) else "study"
+    assert valid(document, json_schema(kind))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fixed: {model.arch: {from: baselines}, lr: {from: baselines}}",
+        "parts: parts.py", "parts: {file: parts.py}", "parts: null",
+        "objective: {metric: val/area_error}", "fixed: {loss.edge: 1.0, loss.edge_width: 3}",
+        "fixed: {data.image_size: [64, 96], data.augment: mine.yaml}",
+        "fixed: {loss.class_weights: balanced, train.patience: null}",
+    ],
+)  # fmt: skip
+def test_study_is_valid(text: str) -> None:
+    assert valid(strict_yaml.load(text, place="").value, json_schema("study"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fixed: {model.arch: {form: baselines}}", "fixed: {model.arch: {from: 3}}",
+        "parts: parts.yaml", "parts: ../parts.py", "objective: {metric: dice}",
+        "fixed: {data.image_size: 8}", "fixed: {data.image_size: [64, 9999]}",
+        "fixed: {data.augment: strong.py}", "fixed: {loss.class_weights: []}",
+        "fixed: {loss.class_weights: [-1, 1]}", "fixed: {loss.1edge: 1}",
+    ],
+)  # fmt: skip
+def test_broken_study_is_invalid(text: str) -> None:
+    assert not valid(strict_yaml.load(text, place="").value, json_schema("study"))
+
+
+VALUES: list[Any] = [
+    None, True, False, 0, 1, 2, 3, 5, 15, 16, 17, 64, 4096, 4097, -1, 0.5, 1.0, 1.5, -0.5, 2**40,
+    "", "none", "auto", "imagenet", "ssl", "light", "mine.yaml", "../x.yaml", "adamw", "cosine",
+    "bf16", "pad", "x" * 70, "balanced", [], [1], [64], [64, 96], [64, 9999], [0.5, 0.5], [-1, 2],
+    ["a"], [None], {}, {"from": "x"}, [True, True], [64.0, 64.0], [[1, 2]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", trial_schemas())
+def test_reader_and_schema_take_the_same_values(key: str) -> None:
+    """Names that only the networks' libraries know are texts to both here."""
+    schema = trial_schemas()[key]
+    schema = {k: v for k, v in schema.items() if k != "pattern" or not key.startswith("model.")}
+    for value in VALUES:
+        assert (problem_with(key, value, Legal()) is None) == valid(value, schema), value
 
 
 def test_defaults_are_valid_study_and_trial() -> None:
