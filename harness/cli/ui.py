@@ -1,6 +1,7 @@
 """`harness ui`."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer
 from harness.errors import UserError
 from harness.paths import Workspace
 from harness.search.addresses import mlflow_address
+from harness.search.database import explain
+from harness.search.relocation import follow_folder
 
 
 def ui(
@@ -26,6 +29,13 @@ def ui(
     place = Workspace.at(workspace)
     if not place.mlflow_db.exists():
         raise UserError(f"no mlflow.db in {place.root}; run a study first: harness run")
+    try:
+        moved = follow_folder(place.mlflow_db, place.mlruns)
+    except sqlite3.Error as error:
+        reason = explain(place.mlflow_db, error)
+        raise UserError(reason or f"{place.mlflow_db}: {error}") from error
+    if moved:
+        sys.stderr.write(f"{moved}\n")
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "ui"),
         *("--host", "127.0.0.1", "--port", str(port)),

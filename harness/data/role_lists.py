@@ -7,6 +7,7 @@ from typing import Final
 
 from harness.data.pairs import ROLE_NAMES, Dataset, Role, list_problems
 from harness.errors import DataError, nearest
+from harness.paths import user_path
 
 OFFICIAL: Final = "official"
 _PREFIX: Final = "official_"
@@ -53,7 +54,7 @@ def _find(root: Path, where: str) -> list[tuple[Path, Role]]:
         folder, prefixes = root / _FOLDER, (_PREFIX, "")
     else:
         below, prefixes = root / where, ("", _PREFIX)
-        folder = below if below.is_dir() else Path(where).expanduser()
+        folder = below if below.is_dir() else user_path(where)
     for prefix in prefixes:
         files = [(folder / f"{prefix}{name}.txt", role) for name, role in ROLE_NAMES.items()]
         found = [(path, role) for path, role in files if path.is_file()]

@@ -11,7 +11,7 @@ from harness.data.pictures import LoadedPair, read_image, read_mask, read_pair
 from harness.data.synthetic import generate
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError, nearest
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 
 __all__ = [
     "Dataset",
@@ -107,7 +107,7 @@ def _is_source(path: Path) -> bool:
 
 def _data_folders(workspace: Workspace) -> list[Path]:
     named = os.environ.get(DATA_VARIABLE)
-    return [*([Path(named).expanduser()] if named else []), workspace.data]
+    return [*([user_path(named)] if named else []), workspace.data]
 
 
 def _names_below(folders: list[Path]) -> list[str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BUSY_TIMEOUT_S = 60
+LONGEST_PATH = 500  # bytes; MAX_PATHNAME of SQLite's os_unix.c is 512, with `-journal` and its like
 # SQLite's result codes
 _PERM, _BUSY, _LOCKED, _READ_ONLY, _CORRUPT, _CANNOT_OPEN, _NO_DATABASE = 3, 5, 6, 8, 11, 14, 26
 _SIDES = ("", "-wal", "-shm")
@@ -55,6 +56,11 @@ def explain(database: Path, error: BaseException) -> str | None:
         None where the reason is another one than a lock or a permission.
     """
     code = _result_code(error)
+    if code == _CANNOT_OPEN and len(os.fsencode(database)) > LONGEST_PATH:
+        return (
+            f"{database}: SQLite takes no path longer than about {LONGEST_PATH} bytes; move the "
+            "workspace to a shorter one, or name another --workspace"
+        )
     if code in (_BUSY, _LOCKED):
         return (
             f"{database}: is locked by another program, e.g. a database viewer, and stayed so for "

@@ -110,6 +110,8 @@ def _launch(request: Request, progress: Progress, stops: Stops, early: Early | N
         label=request.label,
         ignore=request.ignore,
     )
+    if not definition.begun:
+        _refuse_left_over(paths)
     config = definition.config
     listed = len(definition.space.rows)
     trials = request.trials or config.budget.trials or listed or DEFAULT_TRIALS
@@ -229,6 +231,15 @@ def _with_imports(
     plans = plan_imports(names, paths, definition, split, augments)
     tell_plan(plans, progress)
     return replace(definition, config=config.model_copy(update={"imports": plans}))
+
+
+def _refuse_left_over(paths: StudyPaths) -> None:
+    """Trials without their definition would be entered into the new study as its own."""
+    if any(paths.all_trials()):
+        raise UserError(
+            f"{paths.root} holds trials, but no study.yaml with an id and space.yaml: put these "
+            "back, or move the folder away, or choose another --study"
+        )
 
 
 def _refuse_overtaken(paths: StudyPaths) -> None:

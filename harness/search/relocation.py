@@ -23,24 +23,25 @@ _PLACES = (
 _MLRUNS = "mlruns"
 
 
-def follow_folder(database: Path, artifacts: Path, *, whole: bool) -> str:
-    """Let the tables of a SQLite file name the folder in which a study's files belong now.
+def follow_folder(database: Path, mlruns: Path, study_id: str | None = None) -> str:
+    """Let the tables of a SQLite file name the folder in which a workspace keeps its files now.
 
     Files are neither moved nor removed.
 
     Args:
         database: MLflow's, with its tables.
-        artifacts: where the files of the study belong, `<workspace>/mlruns/<study id>`.
-        whole: the database is the workspace's own: whatever lay below its mlruns/ follows, of
-            all studies and of the user's own experiments.
+        mlruns: where the files belong, `<workspace>/mlruns`; those of a study in a folder below
+            it that has the study's id as its name.
+        study_id: the one study that follows; None: the database is the workspace's own, and
+            whatever lay below its mlruns/ follows, the user's own experiments, too.
 
     Returns:
         What was corrected, in one line; empty if nothing was.
     """
     with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection, connection:
-        moves = dict(_moves(connection, artifacts, whole=whole))
-        if whole:
-            moves |= _default_experiment(connection, artifacts.parent)
+        moves = dict(_moves(connection, mlruns, study_id))
+        if study_id is None:
+            moves |= _default_experiment(connection, mlruns)
         changed = sum(_follow(connection, *place, moves) for place in _PLACES) if moves else 0
     told = [old for old in moves if old.name != "0"]
     if not changed or not told:
@@ -59,7 +60,7 @@ def local_path(location: str | None) -> Path | None:
 
 
 def _moves(
-    connection: sqlite3.Connection, artifacts: Path, *, whole: bool
+    connection: sqlite3.Connection, mlruns: Path, wanted: str | None
 ) -> Iterator[tuple[Path, Path]]:
     """Old and new folders: of mlruns/, or of the one study."""
     studies = connection.execute(
@@ -71,10 +72,12 @@ def _moves(
         place = local_path(location)
         if place is None or place.name != study_id or place.parent.name != _MLRUNS:
             continue  # the user chose another place
-        if whole and place.parent != artifacts.parent:
-            yield place.parent, artifacts.parent
-        elif study_id == artifacts.name and place != artifacts:
-            yield place, artifacts
+        if place.parent == mlruns:
+            continue
+        if wanted is None:
+            yield place.parent, mlruns
+        elif study_id == wanted:
+            yield place, mlruns / study_id
 
 
 def _default_experiment(connection: sqlite3.Connection, mlruns: Path) -> dict[Path, Path]:

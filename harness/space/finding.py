@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from harness.errors import ConfigError, nearest
-from harness.paths import Workspace
+from harness.paths import Workspace, user_path
 
 ENDS = ("", ".yaml", ".csv")
 
@@ -19,7 +19,7 @@ def find_space(name: str, workspace: Workspace) -> Path:
     Raises:
         ConfigError: there is none; the message names the nearest, or all there are.
     """
-    asked = Path(name).expanduser()
+    asked = user_path(name)
     shipped = Path(str(resources.files("harness") / "shipped_spaces"))
     folders = [workspace.search_spaces, shipped.resolve()]
     for place in [asked, *(folder / asked for folder in folders)]:

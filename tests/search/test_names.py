@@ -114,6 +114,18 @@ def test_run_leaves_no_folder_for_a_name_that_is_taken(tmp_path: Path) -> None:
     assert not (tmp_path / "studies" / "s").exists()
 
 
+@pytest.mark.parametrize("lost", ["study.yaml", "space.yaml"])
+def test_trials_without_their_definition_are_not_taken_for_those_of_a_new_study(
+    study: MirrorStudy, lost: str
+) -> None:
+    study.run(2)
+    (study.paths.root / lost).unlink()
+    before = sorted(study.paths.root.rglob("*"))
+    with pytest.raises(UserError, match=r"holds trials, but no study\.yaml .*: put these back"):
+        harness.run_study("s", space=SPACE, data="synthetic", workspace=study.workspace.root)
+    assert sorted(study.paths.root.rglob("*")) == before
+
+
 @pytest.mark.parametrize("failing", ["split.csv", "space.yaml", "study.yaml"])
 def test_definition_is_written_whole_or_not_at_all(
     tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch

@@ -134,6 +134,11 @@ def test_file_that_can_only_be_read_is_noticed_when_it_is_opened(
         open_storage(database)
 
 
+def test_path_that_is_too_long_for_sqlite_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"SQLite takes no path longer than about 500 bytes; move"):
+        open_storage(tmp_path / ("x" * 200) / ("y" * 200) / ("z" * 120) / "optuna.db")
+
+
 def test_index_that_is_locked_later_says_which_file(tmp_path: Path) -> None:
     locked = sqlite3.OperationalError("database is locked")
     locked.sqlite_errorcode = sqlite3.SQLITE_BUSY

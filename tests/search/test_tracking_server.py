@@ -1,6 +1,5 @@
 """The mirror and `harness sync` against a real MLflow server that is killed and restarted."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -16,6 +15,25 @@ from tests.search.mirroring import MirrorStudy, Server, assert_all_there_once, n
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CANARY = "c4n4ry-p4ssw0rd"
+# The mirror pauses for up to a minute between two tries, and a server may take as long to start.
+PATIENCE_S = 200
+# `harness` that says when the first picture has arrived, and then goes no further.
+STOPS = """
+import sys, threading
+from harness.cli.app import main
+import mlflow
+
+log_artifact = mlflow.MlflowClient.log_artifact
+
+def stops(client, run_id, path, folder=None):
+    log_artifact(client, run_id, path, folder)
+    if folder == "images":
+        print("arrived", flush=True)
+        threading.Event().wait()
+
+mlflow.MlflowClient.log_artifact = stops
+main(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -39,16 +57,16 @@ def test_server_dead_at_the_start_killed_in_the_middle_and_restarted(
 
     mirror = study.mirror(server.uri, tell=tell, pause_s=0.1)
     study.run(1, mirror)
-    assert failed.wait(60)
+    assert failed.wait(PATIENCE_S)
     server.start()
-    assert caught_up.wait(60)
+    assert caught_up.wait(PATIENCE_S)
     server.kill()
     failed.clear()
     caught_up.clear()
     study.run(3, mirror)
-    assert failed.wait(60)
+    assert failed.wait(PATIENCE_S)
     server.start()
-    assert caught_up.wait(60)
+    assert caught_up.wait(PATIENCE_S)
     assert mirror.finish() == ""
     assert_all_there_once(study, mlflow.MlflowClient(server.uri))
     assert not study.workspace.mlflow_db.exists()
@@ -64,10 +82,11 @@ def killed_and_sent_again(study: MirrorStudy, server: Server) -> None:
     client.rename_experiment(old.experiment_id, "old")
     client.set_experiment_tag(old.experiment_id, "harness.study_id", "old")
     words = ["sync", "--study", "s", "--tracking-uri", server.uri]
-    command = [sys.executable, "-m", "harness", *words]
-    with subprocess.Popen(command, cwd=study.workspace.root, env=dict(os.environ)) as process:
-        while process.poll() is None and not pictures(client):
-            pass
+    command = [sys.executable, "-c", STOPS, *words]
+    root = study.workspace.root
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "arrived\n"
         process.kill()
     assert process.wait() == -9
     for _ in range(2):
@@ -75,14 +94,6 @@ def killed_and_sent_again(study: MirrorStudy, server: Server) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout == "MLflow holds what the folder of s holds: 3 trials\n"
         assert_all_there_once(study, client)
-
-
-def pictures(client: mlflow.MlflowClient) -> bool:
-    experiment = client.get_experiment_by_name("s")
-    if experiment is None:
-        return False
-    runs = client.search_runs([experiment.experiment_id], "tags.`mlflow.loggedImages` = 'True'")
-    return bool(runs)
 
 
 def test_dead_server_is_one_line_and_exit_1(study: MirrorStudy) -> None:

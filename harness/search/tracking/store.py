@@ -75,7 +75,8 @@ def _follow(client: mlflow.MlflowClient, tracker: Tracker, tell: Callable[[str],
     assert artifacts is not None, "a store that MLflow writes by itself"
     if tracker.file is not None:
         client.search_experiments(max_results=1)  # makes the tables
-        line = follow_folder(tracker.file, artifacts, whole=tracker.database is not None)
+        study_id = None if tracker.database is not None else artifacts.name
+        line = follow_folder(tracker.file, artifacts.parent, study_id)
         if line:
             tell(line)
             # Of each run the place that it had is remembered as long as the process lives.
