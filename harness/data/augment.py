@@ -16,6 +16,9 @@ from harness.errors import ConfigError, nearest
 
 Array8 = NDArray[np.uint8]
 Image = NDArray[Any]  # uint8, or float32 in [0, 1]
+Bools = NDArray[np.bool_]
+
+_CONTENT = np.uint8(254)  # unlike what steps fill masks with: a class or VOID
 
 
 class MaskValues:
@@ -61,7 +64,8 @@ class Augment:
 
     def __init__(self, name: str, steps: Sequence[Step], p: float, values: MaskValues) -> None:
         self._name, self._values = name, values
-        self._compose = A.Compose(list(steps), p=p) if steps else None
+        targets = {"content": "mask"}
+        self._compose = A.Compose(list(steps), p=p, additional_targets=targets) if steps else None
 
     def __call__(self, image: Image, mask: Array8, seed: int) -> tuple[Image, Array8]:
         """The pair, changed; the same seed changes it the same way.
@@ -77,12 +81,29 @@ class Augment:
         Raises:
             ConfigError: a step changed sizes or types, or wrote a value that no class has.
         """
+        image, mask, _ = self._changed(seed, image=image, mask=mask)
+        return image, mask
+
+    def with_content(
+        self, image: Image, mask: Array8, content: Bools, seed: int
+    ) -> tuple[Image, Array8, Bools]:
+        """The pair as a call changes it, and where the picture now is: not padding, not filled.
+
+        Args:
+            content: (H, W), where the picture is before.
+        """
+        before = np.where(content, _CONTENT, np.uint8(0))
+        image, mask, after = self._changed(seed, image=image, mask=mask, content=before)
+        return image, mask, np.asarray(after) == _CONTENT
+
+    def _changed(self, seed: int, **targets: NDArray[Any]) -> tuple[Image, Array8, Array8 | None]:
+        image, mask, content = targets["image"], targets["mask"], targets.get("content")
         if self._compose is None:
-            return image, mask
+            return image, mask, content
         # Global seeds do not reach it. `set_random_seed` would give every step its own generator
         # with the same seed: all steps decide alike, and 3 of 10 images stay as they are.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
-        changed = self._compose(image=image, mask=mask)
+        changed = self._compose(**targets)
         new_image, new_mask = changed["image"], changed["mask"]
         for old, new in ((image, new_image), (mask, new_mask)):
             if new.shape != old.shape or new.dtype != old.dtype:
@@ -91,7 +112,7 @@ class Augment:
                     f"{new.shape}; sizes and types must stay (harness check names the step)"
                 )
         try:
-            return new_image, self._values.corrected(new_mask)
+            return new_image, self._values.corrected(new_mask), changed.get("content")
         except ConfigError as error:
             raise ConfigError(f"data.augment: {self._name} {error}") from None
 

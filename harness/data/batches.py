@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from harness.data.ahead import Ahead, cores
 from harness.data.augment import Augment, augmentable
+from harness.data.resize import content_masks
 from harness.data.splits import subset_size
 
 Array8 = NDArray[np.uint8]
 Images = NDArray[Any]  # uint8, uint16, or float32 in [0, 1]
 Batch = tuple[Images, Array8]
+Contents = NDArray[np.bool_] | None
 
 
 class TrainBatches:
@@ -28,6 +30,7 @@ class TrainBatches:
         augment: what happens to each image.
         value_range: the values of uint16 images that become 0 and 1; augmentation knows no others.
         seed: of order and augmentation.
+        boxes: int64 (N, 4), where the content of each image is; None: `contents` are not asked for.
     """
 
     def __init__(
@@ -39,8 +42,9 @@ class TrainBatches:
         augment: Augment,
         seed: int,
         value_range: tuple[float, float] = (0.0, 65535.0),
+        boxes: NDArray[np.int64] | None = None,
     ) -> None:
-        self._images, self._masks = images, masks
+        self._images, self._masks, self._boxes = images, masks, boxes
         self._indices = np.asarray(indices, np.int64)
         if not len(self._indices) or batch_size < 1:
             raise ValueError("needs at least one image and a batch size of at least 1")
@@ -59,11 +63,19 @@ class TrainBatches:
         return whole + (rest > 0 and not dropped)
 
     def epoch(self, n: int, first: int = 0) -> Iterator[Batch]:
+        """As `epoch_with_contents`, without the third."""
+        for images, masks, _ in self.epoch_with_contents(n, first):
+            yield images, masks
+
+    def epoch_with_contents(
+        self, n: int, first: int = 0
+    ) -> Iterator[tuple[Images, Array8, Contents]]:
         """The batches of epoch `n`, from 1: images (B, h, w, C) and masks (B, h, w[, K]).
 
         Those before the batch `first`, from 0, are left out.
 
-        Images are uint8 as stored, or float32 in [0, 1] made from uint16.
+        Images are uint8 as stored, or float32 in [0, 1] made from uint16. The third says where
+        their content is, (B, h, w): not padding, not filled by augmentation; None: everywhere.
 
         The same whichever epochs came before. Batches are prepared ahead, on other threads.
         """
@@ -72,21 +84,29 @@ class TrainBatches:
         chunks = chunks[first:]
         yield from self._ahead.items(lambda k: self._batch(chunks[k], n), len(chunks))
 
-    def _batch(self, chunk: NDArray[np.int64], epoch: int) -> Batch:
+    def _batch(self, chunk: NDArray[np.int64], epoch: int) -> tuple[Images, Array8, Contents]:
         try:
             augment = self._augments.get_nowait()
         except Empty:
             augment = copy.deepcopy(self._augment)  # it keeps its random state in itself
-        pairs = [
-            augment(
-                augmentable(self._images[i], self._range),
-                self._masks[i],
-                _seed(self._seed, epoch, int(i)),
-            )
-            for i in chunk
-        ]
+        made = [self._one(augment, int(i), epoch) for i in chunk]
         self._augments.put(augment)
-        return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
+        contents = [content for _, _, content in made if content is not None]
+        return (
+            np.stack([image for image, _, _ in made]),
+            np.stack([mask for _, mask, _ in made]),
+            np.stack(contents) if contents and not np.all(contents) else None,
+        )
+
+    def _one(self, augment: Augment, i: int, epoch: int) -> tuple[Images, Array8, Contents]:
+        image, mask = augmentable(self._images[i], self._range), self._masks[i]
+        seed = _seed(self._seed, epoch, i)
+        if self._boxes is None:
+            return *augment(image, mask, seed), None
+        size = (int(image.shape[0]), int(image.shape[1]))
+        masks = content_masks(self._boxes[i : i + 1], size)
+        content = np.ones(size, np.bool_) if masks is None else masks[0]
+        return augment.with_content(image, mask, content, seed)
 
 
 def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -> NDArray[np.int64]:

@@ -58,6 +58,21 @@ def content_box(shape: Size, size: Size, fit: Fit) -> Box:
     return 0, 0, max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
+def content_masks(boxes: NDArray[np.int64], size: Size) -> NDArray[np.bool_] | None:
+    """Where padded images have content, (N, height, width); None where all of it is.
+
+    Args:
+        boxes: (N, 4), as `content_box` gives them.
+        size: (height, width) of the padded images.
+    """
+    if (boxes == [0, 0, *size]).all():
+        return None
+    top, left, height, width = (boxes[:, k, None] for k in range(4))
+    y, x = np.arange(size[0]), np.arange(size[1])
+    rows, columns = (top <= y) & (y < top + height), (left <= x) & (x < left + width)
+    return np.asarray(rows[:, :, None] & columns[:, None, :])
+
+
 def fit_image(image: Picture, size: Size, fit: Fit) -> Picture:
     """An image (H, W, C) brought to `size`; padding is 0."""
     _, _, height, width = content_box((image.shape[0], image.shape[1]), size, fit)

@@ -70,11 +70,12 @@ class NativePredictor:
 
     def _batch(self, images: Sequence[Picture]) -> Iterator[Probabilities]:
         fitted = np.stack([fit_image(image, self._size, self._fit) for image in images])
-        logits = self._network(self._normalise(fitted, self._device)).float()
-        for n, image in enumerate(images):
-            height, width = int(image.shape[0]), int(image.shape[1])
-            box = np.array([content_box((height, width), self._size, self._fit)], np.int64)
-            p = probabilities(logits[n : n + 1], box, (height, width), self._task)
+        sizes = [(int(image.shape[0]), int(image.shape[1])) for image in images]
+        boxes = np.array([content_box(size, self._size, self._fit) for size in sizes], np.int64)
+        logits = self._network(self._normalise.in_boxes(fitted, self._device, boxes)).float()
+        for n, (height, width) in enumerate(sizes):
+            one = slice(n, n + 1)
+            p = probabilities(logits[one], boxes[one], (height, width), self._task)
             if not torch.isfinite(p).all():
                 raise DivergedError("the network's answers are not finite numbers")
             yield p.reshape(-1, height, width).cpu().numpy()

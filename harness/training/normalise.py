@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.config import TrialConfig
+from harness.data.resize import content_masks
 from harness.data_config import StudyDataConfig
 from harness.models.weights import IMAGENET_MEAN, IMAGENET_STD, input_statistics
 
@@ -22,20 +23,44 @@ class Normalise:
 
     x is on the scale 0..1. uint8 and uint16 are stored values, which `range` brings to it; float32
     is on it already.
-    `mean` and `std` have a value for each channel; None takes those of each image and channel.
+    `mean` and `std` have a value for each channel; None takes those of each image and channel, over
+    its content alone, and makes what is not content 0: padding says nothing about a picture.
     """
 
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     range: tuple[float, float] = (0.0, 255.0)
 
-    def __call__(self, images: Images, device: torch.device) -> Tensor:
+    @property
+    def is_per_image(self) -> bool:
+        """Whether statistics are those of each image, so that its content must be known."""
+        return self.mean is None or self.std is None
+
+    def __call__(
+        self, images: Images, device: torch.device, content: NDArray[np.bool_] | None = None
+    ) -> Tensor:
+        """Args: content: (N, H, W), where a picture is and not padding; None: everywhere."""
         pixels = self._scaled(images, device)
         if self.mean is None or self.std is None:
-            std, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
-            least = min(1 / 255, 1 / (self.range[1] - self.range[0]))
-            return (pixels - mean) / std.clamp_min(least)  # a picture of one colour becomes 0
+            return self._per_image(pixels, None if content is None else to_device(content, device))
         return (pixels - _per_channel(self.mean, device)) / _per_channel(self.std, device)
+
+    def in_boxes(self, images: Images, device: torch.device, boxes: NDArray[np.int64]) -> Tensor:
+        """As a call; `boxes` (N, 4) say where the content is, as in `harness.data.cache`."""
+        size = (int(images.shape[1]), int(images.shape[2]))
+        return self(images, device, content_masks(boxes, size) if self.is_per_image else None)
+
+    def _per_image(self, pixels: Tensor, content: Tensor | None) -> Tensor:
+        least = min(1 / 255, 1 / (self.range[1] - self.range[0]))
+        if content is None:
+            std, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
+            return (pixels - mean) / std.clamp_min(least)  # a picture of one colour becomes 0
+        inside = content.unsqueeze(1)
+        n = inside.sum(dim=(2, 3), keepdim=True).clamp_min(1)  # it may be moved out of the picture
+        mean = (pixels * inside).sum(dim=(2, 3), keepdim=True) / n
+        centred = (pixels - mean) * inside
+        std = (centred.square().sum(dim=(2, 3), keepdim=True) / n).sqrt()
+        return centred / std.clamp_min(least)
 
     def _scaled(self, images: Images, device: torch.device) -> Tensor:
         # Integers travel, floats are made where they are needed: a quarter of the traffic.

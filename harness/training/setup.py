@@ -217,4 +217,5 @@ def _batches(
         augment,
         seed,
         data.range,
+        boxes=images.boxes if config.data.normalize == "per_image" else None,
     )

@@ -144,8 +144,9 @@ class Trainer:
             set_random_states(self.part["random"], self._device)
         frozen = n <= self._config.train.freeze_encoder_epochs
         train_mode(self.network, encoder_frozen=frozen)
-        for k, (images, masks) in enumerate(self._batches.epoch(n, done), start=done):
-            yield self._step((n - 1) * len(self._batches) + k, images, masks)
+        batches = self._batches.epoch_with_contents(n, done)
+        for k, (images, masks, content) in enumerate(batches, start=done):
+            yield self._step((n - 1) * len(self._batches) + k, images, masks, content)
 
     def follow(self, schedule: Rates) -> None:
         """Take the rates of all further steps from here instead of the configuration."""
@@ -188,10 +189,16 @@ class Trainer:
         # A network of the user's own may be all encoder.
         return {"optim/lr": rates.get("rest", rates.get("encoder", 0.0)), **encoder}
 
-    def _step(self, step: int, images: Images, masks: NDArray[np.uint8]) -> dict[str, Tensor]:
+    def _step(
+        self,
+        step: int,
+        images: Images,
+        masks: NDArray[np.uint8],
+        content: NDArray[np.bool_] | None,
+    ) -> dict[str, Tensor]:
         """One update of the weights; the values of the loss, not yet waited for."""
         set_rates(self._optimizer, self._schedule, step)
-        inputs = retried(lambda: self._normalise(images, self._device))
+        inputs = retried(lambda: self._normalise(images, self._device, content))
         target = retried(lambda: to_device(masks, self._device))
         value = self._gradients(inputs, target)
         limit = self._config.optim.grad_clip

@@ -86,7 +86,9 @@ def validate(
             if halt():
                 raise HaltedError("stopped during the validation")
             batch = np.asarray(indices[start : start + batch_size], np.int64)
-            logits, milliseconds = timed(network, normalise(cache.images[batch], device))
+            logits, milliseconds = timed(
+                network, normalise.in_boxes(cache.images[batch], device, cache.boxes[batch])
+            )
             times.append((milliseconds, len(batch)))
             for piece, p in _pieces(logits, cache, batch):
                 decided = _decided(p, cache.data)

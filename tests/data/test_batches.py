@@ -1,6 +1,7 @@
 import multiprocessing
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,3 +137,77 @@ def test_another_worker_repeats_a_trial_and_no_two_trials_or_epochs_share_a_pict
     assert here == there
     pictures = [one for epoch in here for one in epoch]
     assert len(set(pictures)) == len(pictures) == 36
+
+
+def half(size: int = 32) -> tuple[Any, Any]:
+    """Eight images whose content, of values 100 to 255, is the upper half; and their boxes."""
+    images = np.zeros((8, size, size, 3), np.uint8)
+    upper = (8, size // 2, size, 3)
+    images[:, : size // 2] = np.random.default_rng(2).integers(100, 256, upper, dtype=np.uint8)
+    return images, np.array([[0, 0, size // 2, size]] * 8, np.int64)
+
+
+def with_contents(augment: str, *, boxes: bool = True) -> tuple[TrainBatches, TrainBatches]:
+    """The same batches, asked for contents and not."""
+    images, where = half()
+    one, other = (
+        TrainBatches(
+            images,
+            images[..., 0] // 128,
+            range(8),
+            4,
+            build_augment(augment),
+            3,
+            boxes=where if boxes else None,
+        )
+        for _ in range(2)
+    )
+    return one, other
+
+
+def test_contents_follow_flips() -> None:
+    """Of values from 100: where a pixel is 0, there is no content."""
+    made, _ = with_contents("light")
+    seen = [*made.epoch_with_contents(1), *made.epoch_with_contents(2)]
+    flipped = 0
+    for images, _, contents in seen:
+        assert contents is not None and contents.dtype == np.bool_
+        for image, content in zip(images, contents, strict=True):
+            assert content.sum() == 32 * 16
+            np.testing.assert_array_equal(content, (image > image[~content].max()).all(-1))
+            flipped += not content[0, 0]
+    assert 0 < flipped < 16
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "medium", "strong"])
+def test_images_and_masks_are_the_same_whether_contents_are_asked_for_or_not(augment: str) -> None:
+    for one, other in zip(
+        with_contents(augment)[0].epoch_with_contents(1),
+        with_contents(augment, boxes=False)[1].epoch(1),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_what_augmentation_fills_in_is_no_content() -> None:
+    """Turned images without padding have black corners, of which there are none before."""
+    images = np.full((8, 32, 32, 3), 200, np.uint8)
+    boxes = np.array([[0, 0, 32, 32]] * 8, np.int64)
+    made = TrainBatches(
+        images, images[..., 0] // 255, range(8), 8, build_augment("medium"), 3, boxes=boxes
+    )
+    ((changed, _, contents),) = made.epoch_with_contents(1)
+    assert contents is not None and not contents.all()
+    assert (changed[contents] > 60).all(), "but for the blend of one pixel at the edge"
+    assert (changed[~contents] < 160).all()
+
+
+def test_contents_are_none_where_all_is_content_or_nobody_asks() -> None:
+    images, _ = half()
+    whole = np.array([[0, 0, 32, 32]] * 8, np.int64)
+    for boxes in (None, whole):
+        made = TrainBatches(
+            images, images[..., 0] // 128, range(8), 4, build_augment("light"), 3, boxes=boxes
+        )
+        assert [contents for _, _, contents in made.epoch_with_contents(1)] == [None, None]

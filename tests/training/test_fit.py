@@ -16,6 +16,7 @@ from harness.records import read_epochs
 from harness.training.artifacts import overlay_indices
 from harness.training.checkpoint import Checkpoints
 from harness.training.fit import Decision, DivergedError, FitResult, fit
+from harness.training.gradients import Gradients
 from harness.training.metrics import read_scores, summarise
 from harness.training.trainer import Trainer
 from tests.training.conftest import EVAL_SIZE, Pictures, settings
@@ -126,11 +127,14 @@ def test_recorded_dice_loss_equals_an_independent_recomputation_at_any_batch_siz
         assert got == pytest.approx(result.best["best/dice_loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize("normalize", ["imagenet", "per_image"])
 def test_recorded_dice_loss_of_padded_images_is_that_of_their_content(
-    pictures: Pictures, tmp_path: Path
+    pictures: Pictures, tmp_path: Path, normalize: str
 ) -> None:
-    """One image at a time, the padding cut off by hand."""
-    result = run(pictures, tmp_path, data__fit="pad", data__image_size=48)
+    """One image at a time, the padding cut off by hand; per image it has no share in statistics."""
+    result = run(
+        pictures, tmp_path, data__fit="pad", data__image_size=48, data__normalize=normalize
+    )
     network, dice = smp.from_pretrained(TrialPaths(tmp_path).model).eval(), []
     for row in (row for row in pictures.rows if row.role == "val"):
         rgb = load(pictures.root / row.image)[:, :, ::-1]
@@ -138,9 +142,14 @@ def test_recorded_dice_loss_of_padded_images_is_that_of_their_content(
         height, width = (round(side * scale) for side in rgb.shape[:2])
         down = height * width < rgb.shape[0] * rgb.shape[1]
         how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
-        canvas = np.zeros((48, 48, 3))
-        canvas[:height, :width] = cv2.resize(rgb, (width, height), interpolation=how)
-        x = torch.tensor((canvas / 255 - MEAN) / STD, dtype=torch.float32).permute(2, 0, 1)
+        content = cv2.resize(rgb, (width, height), interpolation=how) / 255
+        if normalize == "imagenet":
+            canvas = np.tile(-np.array(MEAN) / STD, (48, 48, 1))  # black
+            canvas[:height, :width] = (content - MEAN) / STD
+        else:
+            canvas = np.zeros((48, 48, 3))
+            canvas[:height, :width] = (content - content.mean((0, 1))) / content.std((0, 1))
+        x = torch.tensor(canvas, dtype=torch.float32).permute(2, 0, 1)
         with torch.no_grad():
             logits = network(x[None])[:, :, :height, :width]
         p = torch.nn.functional.interpolate(logits, (EVAL_SIZE,) * 2, mode="bilinear").sigmoid()
@@ -150,6 +159,32 @@ def test_recorded_dice_loss_of_padded_images_is_that_of_their_content(
         if y.any():
             dice.append((2 * (q * y).sum() + 1) / (q.sum() + y.sum() + 1))
     assert result.value == pytest.approx(1 - np.mean(dice), abs=1e-6)
+
+
+@pytest.mark.parametrize(("fit", "augment"), [("pad", "light"), ("stretch", "strong")])
+def test_training_sees_statistics_of_the_content_per_image(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: str, augment: str
+) -> None:
+    """Mean 0 and deviation 1 over all that is not 0: padding and what augmentation fills in are."""
+    seen: list[torch.Tensor] = []
+    call = Gradients.__call__
+
+    def noted(self: Gradients, inputs: torch.Tensor, target: torch.Tensor) -> Any:
+        seen.extend(inputs)
+        return call(self, inputs, target)
+
+    monkeypatch.setattr(Gradients, "__call__", noted)
+    run(
+        pictures, tmp_path, train__epochs=1, data__fit=fit, data__augment=augment,
+        data__normalize="per_image", data__image_size=48,
+    )  # fmt: skip
+    with_others = 0
+    for image in seen:
+        content = image.numpy()[:, (image != 0).any(0)].astype(np.float64)
+        with_others += content.shape[1] < 48 * 48
+        np.testing.assert_allclose(content.mean(1), 0, atol=1e-4)
+        np.testing.assert_allclose(content.std(1), 1, atol=1e-3)
+    assert len(seen) == 11 and with_others > 5
 
 
 def test_complete_training_leaves_model_scores_probabilities_and_overlays(

@@ -53,7 +53,9 @@ def loaded(folder: Path) -> nn.Module:
     return smp.from_pretrained(folder).eval()
 
 
-def by_hand(folder: Path, image: NDArray[np.uint8], *, pad: bool) -> torch.Tensor:
+def by_hand(
+    folder: Path, image: NDArray[np.uint8], *, pad: bool, per_image: bool = False
+) -> torch.Tensor:
     """Logits of one RGB image at its own size."""
     height, width = image.shape[:2]
     h, w = 32, 48
@@ -65,18 +67,28 @@ def by_hand(folder: Path, image: NDArray[np.uint8], *, pad: bool) -> torch.Tenso
     small[:h, :w] = cv2.resize(image, (w, h), interpolation=how)
     x = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    if per_image:  # padding is 0
+        std, mean = torch.std_mean(x[0, :, :h, :w], dim=(1, 2), correction=0)
+    x = (x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    if per_image:
+        x[:, :, h:], x[:, :, :, w:] = 0, 0
     with torch.no_grad():
-        logits = loaded(folder)((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1))[:, :, :h, :w]
+        logits = loaded(folder)(x)[:, :, :h, :w]
     return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
-def test_probabilities_are_those_of_a_recomputation(tmp_path: Path, fit: str) -> None:
-    config = config_of(**{"data.fit": fit})
+@pytest.mark.parametrize("normalize", ["imagenet", "per_image"])
+def test_probabilities_are_those_of_a_recomputation(
+    tmp_path: Path, fit: str, normalize: str
+) -> None:
+    config = config_of(**{"data.fit": fit, "data.normalize": normalize})
     folder = saved(tmp_path / "model", config)
     answers = NativePredictor(folder, config, StudyDataConfig(), CPU)(pictures())
     for p, image in zip(answers, pictures(), strict=True):
-        expected = torch.sigmoid(by_hand(folder, image, pad=fit == "pad"))[0].numpy()
+        per_image = normalize == "per_image"
+        logits = by_hand(folder, image, pad=fit == "pad", per_image=per_image)
+        expected = torch.sigmoid(logits)[0].numpy()
         assert p.dtype == np.float32 and p.shape == (1, *image.shape[:2])
         np.testing.assert_allclose(p, expected, rtol=0, atol=1e-6)
 

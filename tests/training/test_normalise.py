@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -87,3 +89,45 @@ def test_per_image_sees_the_differences_of_a_few_sixteen_bit_steps() -> None:
     picture = np.array([[[[1000], [1002]]]], np.uint16)
     got = Normalise(None, None, (0.0, 65535.0))(picture, CPU)
     np.testing.assert_allclose(got.flatten().numpy(), [-1.0, 1.0], atol=1e-3)
+
+
+def padded(content: Any, size: int = 8) -> tuple[Any, Any, Any]:
+    """Images (N, size, size, C) with content at the top left, where it is, and its boxes."""
+    images = np.zeros((len(content), size, size, content[0].shape[2]), content[0].dtype)
+    inside = np.zeros(images.shape[:3], np.bool_)
+    for image, where, one in zip(images, inside, content, strict=True):
+        image[: one.shape[0], : one.shape[1]] = one
+        where[: one.shape[0], : one.shape[1]] = True
+    boxes = np.array([[0, 0, *one.shape[:2]] for one in content], np.int64)
+    return images, inside, boxes
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_per_image_statistics_are_those_of_the_content(kind: Any) -> None:
+    """By numpy, image by image and channel by channel; padding becomes 0."""
+    random = np.random.default_rng(1)
+    scale = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[kind]
+    shapes = [(8, 8, 2), (4, 8, 2), (8, 3, 2)]
+    content = [(random.random(shape) * scale).astype(kind) for shape in shapes]
+    images, inside, boxes = padded(content)
+    normalise = Normalise(None, None, (0.0, float(scale)))
+    for got in (normalise(images, CPU, inside), normalise.in_boxes(images, CPU, boxes)):
+        for answer, one, where in zip(got.numpy(), content, inside, strict=True):
+            values = one.astype(np.float64) / scale
+            expected = (values - values.mean((0, 1))) / values.std((0, 1))
+            np.testing.assert_allclose(
+                answer[:, where], expected.reshape(-1, 2).T, rtol=1e-3, atol=1e-4
+            )
+            assert (answer[:, ~where] == 0).all()
+
+
+def test_padded_picture_of_one_colour_becomes_0_and_so_does_one_without_content() -> None:
+    images, inside, _ = padded([np.full((3, 8, 3), 255, np.uint8), np.full((8, 8, 3), 9, np.uint8)])
+    inside[1] = False
+    assert (Normalise(None, None)(images, CPU, inside) == 0).all()
+
+
+def test_fixed_statistics_take_padding_as_black() -> None:
+    images, _, boxes = padded([np.full((3, 8, 3), 255, np.uint8)])
+    got = Normalise((0.5,) * 3, (0.5,) * 3).in_boxes(images, CPU, boxes)
+    assert (got[:, :, :3] == 1).all() and (got[:, :, 3:] == -1).all()
