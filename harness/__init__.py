@@ -41,9 +41,25 @@ for _variable, _value in {
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
-    from harness.api import LearningRates, Study, check, find_lr, open_study, run_study
+    from harness.api import (
+        LearningRates,
+        Study,
+        check,
+        find_lr,
+        load_model,
+        open_study,
+        run_study,
+    )
 
-__all__ = ["LearningRates", "Study", "check", "find_lr", "open_study", "run_study"]
+__all__ = [
+    "LearningRates",
+    "Study",
+    "check",
+    "find_lr",
+    "load_model",
+    "open_study",
+    "run_study",
+]
 
 
 def __getattr__(name: str) -> Any:

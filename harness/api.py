@@ -9,13 +9,23 @@ from harness.execution.early import early_worker
 from harness.paths import Workspace, user_path
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from harness.opened import Study, open_study
     from harness.rates import LearningRates, find_lr
     from harness.search.checking import Checked
     from harness.search.progress import Progress
 
 
-__all__ = ["LearningRates", "Study", "check", "find_lr", "open_study", "run_study"]
+__all__ = [
+    "LearningRates",
+    "Study",
+    "check",
+    "find_lr",
+    "load_model",
+    "open_study",
+    "run_study",
+]
 
 _ELSEWHERE = {
     "LearningRates": "harness.rates",
@@ -196,3 +206,32 @@ def check(
         fixed=dict(fixed or {}),
     )
     return checking.check(request, progress or LineProgress())
+
+
+def load_model(folder: str | Path, *, parts: str | Path | None = None) -> "nn.Module":
+    """The network that a trial has kept, in evaluation mode, on the CPU.
+
+    It maps (N, channels, H, W), normalised as its trial's `data.normalize` says, to logits
+    (N, classes, H, W). Networks of segmentation-models-pytorch, of harness and of parts files are
+    read; nothing is fetched, and no code in the folder is executed.
+
+    Args:
+        folder: `best/model` of a trial, or the trial's folder.
+        parts: the Python file that registers the network, where it is one of the user's own; it is
+            executed. The study's folder holds a copy.
+
+    Raises:
+        ConfigError: there is no such network, or it is of a parts file that was not given.
+
+    Example:
+        network = harness.load_model("studies/encoders/trials/0007/best/model")
+    """
+    from harness.models.saved import load_network  # noqa: PLC0415  # brings torch
+    from harness.parts_files import load_packages, read_parts, use_parts  # noqa: PLC0415
+
+    place = Path(folder).expanduser()
+    kept = place / "best" / "model"
+    load_packages()
+    if parts is not None:
+        use_parts(read_parts(Path(parts).expanduser()))
+    return load_network(kept if kept.is_dir() else place)

@@ -1,18 +1,23 @@
 """Networks written to a folder and read back."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
+import harness
 from harness import parts
 from harness.config import ModelConfig, OptimConfig
 from harness.errors import ConfigError
 from harness.models.build import build_network, split_parameters
 from harness.models.registry import archs, check_model, idle_keys, option_names
 from harness.models.saved import load_network, save_network
+from harness.parts_files import read_parts, use_parts
 from harness.training.optim import build_optimizer, train_mode
 
 SMALL = {
@@ -33,7 +38,8 @@ def test_what_is_saved_comes_back(arch: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build_network(SMALL[arch], classes=2, in_channels=4).eval()
     save_network(network, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "model.safetensors", "README.md"}
     again = load_network(tmp_path)
     image = torch.rand(1, 4, 32, 64)
     with torch.no_grad():
@@ -53,6 +59,100 @@ def test_what_is_no_saved_network_is_refused(tmp_path: Path) -> None:
         load_network(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(about | {"format": 1, "network": "fnc"}))
     with pytest.raises(ConfigError, match="no architecture 'fnc'; did you mean fcn"):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_the_folder_says_how_it_is_loaded_and_that_works(
+    arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_network(build_network(SMALL[arch], classes=2).eval(), tmp_path)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    loaded: dict[str, Any] = {}
+    exec(code, loaded)
+    assert loaded["network"](torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    if arch == "Unet":
+        assert "`smp.from_pretrained('.')`" in card and smp.from_pretrained(tmp_path)
+    else:
+        with pytest.raises(AttributeError, match=r"call harness\.load_model\(folder\) instead"):
+            smp.from_pretrained(tmp_path)
+
+
+PARTS = """
+from torch import nn
+
+from harness import parts
+
+
+@parts.network("dot")
+class Dot(nn.Module):
+    def __init__(self, in_channels: int, classes: int, *, width: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, classes, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+"""
+
+
+def test_a_network_of_a_parts_file_is_loaded_with_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+    file = tmp_path / "mine.py"
+    file.write_text(PARTS, encoding="utf-8")
+    use_parts(read_parts(file))
+    model = tmp_path / "trials" / "0000" / "best" / "model"
+    model.mkdir(parents=True)
+    network = build_network(ModelConfig(arch="dot", options={"width": 8}), classes=2).eval()
+    save_network(network, model)
+    assert "harness.load_model('.', parts='parts.py')" in (model / "README.md").read_text()
+    use_parts(None)
+    with pytest.raises(ConfigError, match=r"no architecture 'dot'.*load_model\(folder, parts=FILE"):
+        harness.load_model(model)
+    image = torch.rand(1, 3, 8, 8)
+    again = harness.load_model(tmp_path / "trials" / "0000", parts=file)
+    assert torch.equal(again(image), network(image))
+    use_parts(None)
+
+
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "another class": ({"_model_class": "os"}, r"config.json names 'os'"),
+    "no class": ({"_model_class": None}, r"config.json names None"),
+    "timm's file": (
+        {"pretrained_cfg_overlay": {"file": "/x.pth"}},
+        r"takes no such arguments \(\['pretrained_cfg_overlay'\]\)",
+    ),
+    "from the hub": ({"encoder_name": "tu-hf-hub:somebody/net"}, r"timm has no model"),
+    "weights that do not fit": ({"classes": 10**12}, r"holds other weights than those of Unet"),
+    "no number": ({"classes": "x"}, r"no saved network that can be read"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_folders_are_refused(case: str, tmp_path: Path) -> None:
+    change, message = HOSTILE[case]
+    save_network(build_network(SMALL["Unet"]), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_network(tmp_path)
+
+
+def test_weights_by_name_are_never_fetched_on_loading(tmp_path: Path) -> None:
+    save_network(build_network(SMALL["Unet"]), tmp_path)
+    path = tmp_path / "config.json"
+    change = {"encoder_weights": "imagenet"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
+    assert isinstance(load_network(tmp_path), smp.Unet)
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    save_network(build_network(SMALL["Unet"]), tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"no saved network \(it has no file model.safetensors\)"):
         load_network(tmp_path)
 
 
