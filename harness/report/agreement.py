@@ -13,6 +13,8 @@ Bools = NDArray[np.bool_]
 N_DISPUTED = 2
 N_SUSPECT = 3
 WRONG = 0.5  # Dice below which a decision is called wrong
+GOOD = 0.8  # median Dice above which a model may accuse a label
+MIN_GOOD = 3  # models that must agree
 
 
 def disagreement(decisions: Sequence[Bools]) -> float:
@@ -49,22 +51,34 @@ def suspects(
     false_pixels: Mapping[int, Sequence[int]],
     n: int = N_SUSPECT,
 ) -> list[Chosen]:
-    """Rows that every model gets wrong, the worst first: their labels deserve a look.
+    """Rows that every good model gets wrong, the worst first: their labels deserve a look.
 
-    Wrong is a Dice below WRONG, or something found where the truth has nothing.
+    Wrong is a Dice below WRONG, or something found where the truth has nothing. Good is a model
+    whose median Dice over the rows is above GOOD; with fewer than MIN_GOOD of them no label is
+    suspected, as weak models are wrong about exact masks as well.
 
     Args:
-        dice: of at least two models for each row, in [0, 1]; None where there is nothing to find.
+        dice: of the same models for each row, in [0, 1]; None where there is nothing to find.
         false_pixels: of the same models.
     """
+    good = _good(dice)
+    if len(good) < MIN_GOOD:
+        return []
     found: dict[int, tuple[float, str]] = {}
-    for row, values in dice.items():
+    for row in dice:
+        values = [dice[row][k] for k in good]
         known = [value for value in values if value is not None]
         if known and max(known) < WRONG:
             text = f"all {len(known)} models get it wrong, the best with Dice {max(known):.2f}"
             found[row] = (max(known), f"suspect label: {text}")
-        elif not known and values and min(false_pixels[row]) > 0:
-            text = f"nothing to find, yet all {len(values)} models find something"
+        elif not known and min(false_pixels[row][k] for k in good) > 0:
+            text = f"nothing to find, yet all {len(good)} models find something"
             found[row] = (WRONG, f"suspect label: {text}")
     rows = sorted(found, key=lambda row: (found[row][0], row))
     return [Chosen(row, found[row][1]) for row in rows[:n]]
+
+
+def _good(dice: Mapping[int, Sequence[float | None]]) -> list[int]:
+    """Places of the models whose median Dice is above GOOD."""
+    columns = [[v for v in column if v is not None] for column in zip(*dice.values(), strict=True)]
+    return [k for k, column in enumerate(columns) if column and np.median(column) > GOOD]

@@ -11,6 +11,7 @@ from harness.records import TrialRecord
 from harness.report.cuts import cuts
 from harness.report.edges import edges
 from harness.report.image_values import compare_trials
+from harness.report.orders import other_orders
 from harness.report.seed_noise import seed_noise
 from harness.report.tables import StudyTables, of_state, ranked_records
 from harness.report.wording import among, count, plural
@@ -162,6 +163,7 @@ TRAPS: tuple[Callable[[StudyTables], str | None], ...] = (
     all_is_noise,
     too_few_to_rank,
     too_few_images,
+    other_orders,
     still_learning,
     at_the_edge,
     cut_within_noise,

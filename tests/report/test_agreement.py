@@ -36,11 +36,46 @@ def test_the_most_disputed_come_first_and_agreed_ones_not_at_all() -> None:
     assert disputed({4: 0.0}, 3) == []
 
 
+def judged(others: float = 0.9) -> tuple[dict[int, list[float | None]], dict[int, list[int]]]:
+    """Three models: rows 1 to 5 as given, rows 10 to 19 with this Dice."""
+    dice: dict[int, list[float | None]] = {
+        1: [0.2, 0.49, 0.3],
+        2: [0.2, 0.5, 0.3],
+        3: [0.0, 0.1, 0.05],
+        4: [None, None, None],
+        5: [None, None, None],
+    }
+    alarms = {1: [0, 0, 0], 2: [0, 0, 0], 3: [0, 0, 0], 4: [3, 7, 1], 5: [0, 7, 1]}
+    dice |= {row: [others] * 3 for row in range(10, 20)}
+    return dice, alarms | {row: [0] * 3 for row in range(10, 20)}
+
+
 def test_suspects_are_wrong_in_every_model_the_worst_first() -> None:
-    dice = {1: [0.2, 0.49], 2: [0.2, 0.5], 3: [0.0, 0.1], 4: [None, None], 5: [None, None]}
-    alarms = {1: [0, 0], 2: [0, 0], 3: [0, 0], 4: [3, 7], 5: [0, 7]}
-    chosen = suspects(dice, alarms)
+    chosen = suspects(*judged())
     assert [one.row for one in chosen] == [3, 1, 4]
-    assert chosen[0].why == "suspect label: all 2 models get it wrong, the best with Dice 0.10"
-    assert chosen[2].why == "suspect label: nothing to find, yet all 2 models find something"
-    assert [one.row for one in suspects(dice, alarms, n=1)] == [3]
+    assert chosen[0].why == "suspect label: all 3 models get it wrong, the best with Dice 0.10"
+    assert chosen[2].why == "suspect label: nothing to find, yet all 3 models find something"
+    assert [one.row for one in suspects(*judged(), n=1)] == [3]
+
+
+def test_models_that_are_weak_accuse_no_label() -> None:
+    assert suspects(*judged(others=0.8)) == []
+
+
+def test_two_good_models_accuse_no_label_and_a_weak_third_adds_nothing() -> None:
+    dice, alarms = judged()
+    weak = {
+        row: [*values[:2], 0.1 if values[2] is not None else None] for row, values in dice.items()
+    }
+    assert suspects(weak, alarms) == []
+    assert suspects({row: values[:2] for row, values in dice.items()}, alarms) == []
+
+
+def test_a_weak_model_does_not_acquit_a_label_that_good_ones_accuse() -> None:
+    dice, alarms = judged()
+    four = {row: [*values, 0.6 if values[0] is not None else None] for row, values in dice.items()}
+    assert [one.row for one in suspects(four, {k: [*v, 0] for k, v in alarms.items()})] == [3, 1, 4]
+
+
+def test_without_any_row_nothing_is_suspected() -> None:
+    assert suspects({}, {}) == []

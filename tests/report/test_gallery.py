@@ -82,16 +82,20 @@ def test_probabilities_are_shown_from_dark_blue_to_yellow(study: Builder) -> Non
     np.testing.assert_allclose(probability[0, -1], [254, 232, 56], atol=3)
 
 
-def two_halves(study: Builder, number: int, columns: slice) -> None:
-    """A trial that decides for these columns of every validation image, with its true sums."""
+def two_halves(study: Builder, number: int, columns: slice, exact_from: int | None = None) -> None:
+    """A trial that decides for these columns of every validation image, with its true sums.
+
+    From row `exact_from` on it decides exactly what the truth says.
+    """
     study.trial(number, [0.5 + 0.01 * number], skill=0.5)
     paths, entries = study.paths.trial(number), []
-    said = np.zeros((study.eval_size, study.eval_size), bool)
-    said[:, columns] = True
+    half = np.zeros((study.eval_size, study.eval_size), bool)
+    half[:, columns] = True
     for row in study.rows[1:-1]:
         grey = cv2.imread(str(study.data_root / row.mask), cv2.IMREAD_GRAYSCALE)
         assert grey is not None
         y = resize_truth((grey > 127).astype(np.uint8), study.eval_size).astype(bool)
+        said = half if exact_from is None or row.row < exact_from else y
         cv2.imwrite(str(paths.probability(row.row, 1)), 255 * said.astype(np.uint8))
         counts = [int(both.sum()) for both in (said & y, said & ~y, ~said & y, ~said & ~y)]
         sums = (float(counts[0]), float(said.sum()), float(y.sum()))
@@ -110,14 +114,22 @@ def test_images_that_models_dispute_and_that_all_get_wrong_are_shown(study: Buil
     ]
     disputed = [why for why in reasons if "disagree" in why]
     assert disputed == ["the 2 leading models disagree: mean 1 − IoU between them 0.50"] * 2
-    two_halves(study, 0, slice(30, 32))
-    two_halves(study, 1, slice(31, 32))
+
+
+@pytest.mark.parametrize("n_wrong", [3, 8])
+def test_labels_that_good_models_contradict_are_suspect(study: Builder, n_wrong: int) -> None:
+    """Exact but for the first images; models that are wrong about most of them accuse none."""
+    for number in range(3):
+        two_halves(study, number, slice(31 - number, 32), exact_from=1 + n_wrong)
     images = build_gallery(load_study(study.paths), study.data_root).images
-    wrong = [item for item in images if "all 2 models get it wrong" in (item.why, *item.also)[-1]]
-    assert len(wrong) == 3
+    wrong = [item for item in images if "all 3 models get it wrong" in (item.why, *item.also)[-1]]
+    if n_wrong > 3:
+        assert wrong == []
+        return
+    assert {item.row for item in wrong} == {1, 2, 3}
     best = max(p.score.dice or 0 for p in wrong[0].predictions)
     assert (wrong[0].why, *wrong[0].also)[-1] == (
-        f"suspect label: all 2 models get it wrong, the best with Dice {best:.2f}"
+        f"suspect label: all 3 models get it wrong, the best with Dice {best:.2f}"
     )
 
 
