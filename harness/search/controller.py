@@ -237,6 +237,7 @@ class Controller:
 
     def _again_or_fail(self, running: Running, failure: Failure | None) -> None:
         """After an attempt that went wrong: the next, in a fresh worker, unless that is enough."""
+        failure = running.verdict or failure  # it had failed before, whatever its worker met since
         if failure is not None:
             return self._fail(running, failure)
         return self._start_again(running)

@@ -12,7 +12,9 @@ from pathlib import Path
 BUSY_TIMEOUT_S = 60
 LONGEST_PATH = 500  # bytes; MAX_PATHNAME of SQLite's os_unix.c is 512, with `-journal` and its like
 # SQLite's result codes
-_PERM, _BUSY, _LOCKED, _READ_ONLY, _CORRUPT, _CANNOT_OPEN, _NO_DATABASE = 3, 5, 6, 8, 11, 14, 26
+_PERM, _BUSY, _LOCKED, _READ_ONLY, _CORRUPT, _FULL, _CANNOT_OPEN, _NO_DATABASE = (
+    3, 5, 6, 8, 11, 13, 14, 26,
+)  # fmt: skip
 _SIDES = ("", "-wal", "-shm")
 
 
@@ -53,7 +55,7 @@ def explain(database: Path, error: BaseException) -> str | None:
         error: what was raised; its causes are looked at, too.
 
     Returns:
-        None where the reason is another one than a lock or a permission.
+        None where the reason is another one than a lock, a permission or a full disk.
     """
     code = _result_code(error)
     if code == _CANNOT_OPEN and len(os.fsencode(database)) > LONGEST_PATH:
@@ -65,6 +67,11 @@ def explain(database: Path, error: BaseException) -> str | None:
         return (
             f"{database}: is locked by another program, e.g. a database viewer, and stayed so for "
             f"{BUSY_TIMEOUT_S} s; close that program and give the same command again"
+        )
+    if code == _FULL:
+        return (
+            f"{database}: the disk of {database.parent} is full, or a quota is used up; make room "
+            "there and give the same command again"
         )
     if code in (_PERM, _READ_ONLY, _CANNOT_OPEN):
         return (

@@ -13,6 +13,7 @@ from harness import files
 from harness.config import StudyConfig
 from harness.errors import StudyInterrupted, StudyStoppedError, UserError
 from harness.paths import StudyPaths
+from harness.records import read_records
 from harness.search.progress import Progress
 from harness.search.stopping import Stops
 
@@ -55,7 +56,9 @@ def needed_bytes(config: StudyConfig, n_parameters: int, n_val: int, n_slots: in
 
 def check_room(paths: StudyPaths, needed: int, free: Callable[[Path], int] | None = None) -> None:
     """Raise UserError where less is free than needed. What the study has already is counted in."""
-    has = sum(f.stat().st_size for f in paths.root.rglob("*") if f.is_file() and not f.is_symlink())
+    passing = {paths.trial(r.number).checkpoint for r in read_records(paths) if r.state == "failed"}
+    found = (f for f in paths.root.rglob("*") if f.is_file() and not f.is_symlink())
+    has = sum(f.stat().st_size for f in found if f not in passing)
     left = (free or free_bytes)(paths.root)
     if needed - has > left:
         raise UserError(
@@ -116,7 +119,8 @@ class Room:
 
         Args:
             what: happened, in few words.
-            folder: the one that is full, where it is known; None: any of the study's.
+            folder: the one that is full, where it is known; None: of the study's, those that turn
+                out to be, else all.
             full: it is; else it could not be written for another reason, which may pass.
 
         Raises:
@@ -124,7 +128,7 @@ class Room:
             StudyStoppedError: the time or the budget ran out, or each of the last 20 waits was in
                 vain: there was room for the little that is tried, and not for what is written.
         """
-        folders = self._folders if folder is None else [folder]
+        folders = self._lacking() if folder is None else [folder]
         self.n_waits += 1
         self._in_vain += 1
         shown = " and ".join(f"{f} ({_mb(self._free(f))} free)" for f in folders)
@@ -167,6 +171,9 @@ class Room:
             if all(self._has_room(folder) for folder in folders):
                 return
             n_pauses *= 2
+
+    def _lacking(self) -> Sequence[Path]:
+        return [one for one in self._folders if not self._has_room(one)] or self._folders
 
     def _look_for_stops(self) -> None:
         stop = self._stops.look()

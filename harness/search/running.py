@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from harness.data.splits import SplitRow
@@ -83,8 +84,7 @@ def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> 
         progress.stage(changed)
     mirror = Mirror(begun.tracker, paths, config, progress.stage)
     executor = LocalExecutor(paths.worker_log, slots=begun.slots, early=early)
-    folders = [paths.root, begun.workspace.root]
-    room = Room(folders, LEAST_BYTES, progress, begun.stops, spare=partial(forget_failed, paths))
+    room = _room_for(begun, progress)
     progress.objective(config.objective.metric)
     with _closing(executor.close):
         controller = Controller(
@@ -117,6 +117,15 @@ def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> 
         progress.stage(f"{controller.finished()} of {begun.trials} trials are finished")
         if stop.signal is not None:
             raise StudyInterrupted(stop.signal)
+
+
+def _room_for(begun: Begun, progress: Progress) -> Room:
+    """Where the study writes, with what it can do without."""
+    folders = [begun.place.paths.root, begun.workspace.root]
+    if isinstance(begun.storage, Path) and begun.storage.parent not in folders:
+        folders.append(begun.storage.parent)
+    spare = partial(forget_failed, begun.place.paths)
+    return Room(folders, LEAST_BYTES, progress, begun.stops, spare=spare)
 
 
 def _until_stopped(

@@ -66,10 +66,11 @@ def write_checkpoint(
         state: nested dicts and lists of tensors, numbers and text; `epoch` is the last one done.
         check: called when all is written and nothing yet replaced; it may refuse by raising.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    body = buffer.getbuffer()
     with files.replacing(paths.checkpoint) as temporary:
+        temporary.touch()  # from now on a study that stops sees that it is being written
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        body = buffer.getbuffer()
         with temporary.open("wb") as handle:
             header = {"epoch": state["epoch"], "sha256": hashlib.sha256(body).hexdigest()}
             handle.write(json.dumps(header).encode("ascii") + b"\n")

@@ -208,6 +208,22 @@ def test_value_out_of_range_is_a_diverged_trial_and_never_reaches_optuna(
     assert record.failure is not None and record.failure.cause == "diverged"
 
 
+def test_trial_that_diverged_has_failed_whatever_befalls_its_worker_then(tmp_path: Path) -> None:
+    class Lost(FakeExecutor):
+        def answer(self, number: int, decision: Decision) -> None:
+            if decision != "stop":
+                return super().answer(number, decision)
+            task = self._tasks.pop(number)
+            gone = Vanished(number=number, attempt=task.attempt, exit_code=-11, last_words="")
+            return self._events.append(gone)
+
+    executor = Lost(lambda task: [0.5, math.nan, 0.1])
+    controller_of(tmp_path, definition_of(space(3)), executor).run(1)
+    assert executor.asked == [(0, 1), (0, 2)]
+    (record,) = read_records(StudyPaths(tmp_path / "studies" / "s"))
+    assert record.failure is not None and record.failure.cause == "diverged"
+
+
 def test_objective_of_the_user_s_own_may_have_any_finite_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """A full disk: nothing unwritten is reported, the study waits and goes on."""
 
 import errno
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -97,6 +98,16 @@ def test_need_is_estimated_and_refused_with_path_need_and_free(tmp_path: Path) -
     (paths.root / "model").write_bytes(bytes(49 * MB))
     check_room(paths, needed, lambda _: 100 * MB)
     assert not [path for path in paths.root.iterdir() if path.name != "model"]
+
+
+def test_checkpoint_that_a_failed_trial_keeps_is_no_part_of_what_a_study_has(
+    tmp_path: Path,
+) -> None:
+    controller_of(tmp_path, definition_of(space(2)), FakeExecutor(lambda _: [math.nan])).run(1)
+    paths = StudyPaths(tmp_path / "studies" / "s")
+    paths.trial(0).checkpoint.write_bytes(bytes(5 * MB))
+    with pytest.raises(UserError, match="needs about 20 MB more, 16 MB are free"):
+        check_room(paths, 20 * MB, lambda _: 16 * MB)
 
 
 class FillingExecutor(FakeExecutor):
@@ -218,6 +229,28 @@ def test_folder_is_that_of_the_error_and_a_passing_one_is_no_full_disk(tmp_path:
     assert room.patiently(write) == "written"
     assert told.lines[0].startswith("cannot write: RuntimeError: library; waiting until 0 MB are ")
     assert f"free in {tmp_path} (" in told.lines[0]
+
+
+def test_of_several_folders_the_full_one_is_named(tmp_path: Path) -> None:
+    """SQLite says only that some disk is full."""
+    far, told = tmp_path / "far", Told()
+    free = {tmp_path: [9 * MB], far: [0, 9 * MB]}
+    room = Room(
+        [tmp_path, far],
+        5 * MB,
+        told,
+        Stops(),
+        free=lambda folder: free[folder][0],
+        pause=lambda: free[far].pop(0) and None,
+    )
+    errors = [wrapped(sqlite_full())]
+
+    def write() -> None:
+        if errors:
+            raise errors.pop()
+
+    room.patiently(write)
+    assert told.lines[0].endswith(f"waiting until 5 MB are free in {far} (0 MB free)")
 
 
 def test_lack_of_room_that_a_user_is_told_of_is_not_waited_for(tmp_path: Path) -> None:

@@ -149,6 +149,30 @@ def test_verdict_that_did_not_arrive_stands(tmp_path: Path) -> None:
     assert trials_of(tmp_path)[1].state is TrialState.PRUNED
 
 
+@pytest.mark.parametrize("how", ["failed", "vanished"])
+def test_worker_that_is_lost_before_it_obeys_leaves_the_trial_pruned(
+    tmp_path: Path, how: str
+) -> None:
+    """It had begun the next epoch, in which something goes wrong; its checkpoint holds epoch 1."""
+
+    class Disobeying(FakeExecutor):
+        def answer(self, number: int, decision: Decision) -> None:
+            task = self._tasks[number]
+            if decision != "prune" or task.attempt > 1:
+                return super().answer(number, decision)
+            del self._tasks[number]
+            same: dict[str, Any] = {"number": number, "attempt": 1}
+            failed = Failed(failure=Failure(cause="crashed", message="CUDA error"), **same)
+            vanished = Vanished(exit_code=-11, last_words="", **same)
+            return self._events.append(failed if how == "failed" else vanished)
+
+    values = {0: 0.1, 1: 0.5}
+    executor = Disobeying(lambda task: [values[task.number]] * EPOCHS)
+    controller_of(tmp_path, definition_of(space(EPOCHS)), executor).run(2)
+    assert [ask for ask in executor.asked if ask[0] == 1] == [(1, 1), (1, 2)] * 2
+    assert trials_of(tmp_path)[1].state is TrialState.PRUNED
+
+
 def test_hyperband_notes_the_rungs_that_a_trial_of_a_rebuilt_database_has_passed(
     tmp_path: Path,
 ) -> None:

@@ -253,3 +253,16 @@ def test_study_goes_on_in_another_database(
     assert said == ["Optuna's database lacked 6 trials: entered again from their folders"]
     controller_of(tmp_path, definition, FakeExecutor(curve), storage=storage).run(8)
     assert [r.number for r in read_records(paths)] == [*range(8)]
+
+
+def test_full_disk_under_a_database_is_one_line_that_names_the_folder(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA max_page_count = 2")
+        connection.execute("CREATE TABLE t (x)")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    wrapped = RuntimeError("as SQLAlchemy and MLflow wrap it")
+    wrapped.__cause__ = raised.value
+    line = explain(database, wrapped)
+    assert line is not None and line.startswith(f"{database}: the disk of {tmp_path} is full, or a")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness import files
 from harness.paths import TrialPaths
 from harness.training import checkpoint
 from harness.training.checkpoint import (
@@ -95,6 +96,22 @@ def test_failed_write_leaves_both_as_they_were(
     with pytest.raises(OSError, match="No space left"):
         write_checkpoint(paths, state(3))
     assert {path.name: path.read_bytes() for path in paths.root.iterdir()} == before
+
+
+def test_checkpoint_is_seen_to_be_written_from_its_first_moment(
+    paths: TrialPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To serialise a large network takes as long as to write it."""
+    seen: list[bool] = []
+    save = torch.save
+
+    def watched(state: Any, buffer: Any) -> None:
+        seen.append(files.is_being_written(paths.checkpoint))
+        save(state, buffer)
+
+    monkeypatch.setattr(torch, "save", watched)
+    write_checkpoint(paths, {"epoch": 1})
+    assert seen == [True] and not files.is_being_written(paths.checkpoint)
 
 
 def test_code_in_a_checkpoint_is_not_run(paths: TrialPaths) -> None:
