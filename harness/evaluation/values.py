@@ -113,14 +113,14 @@ def _alike(each: Sequence[ImageScores], name: str) -> list[ImageScores]:
 def _table(scores: ImageScores, name: str) -> tuple[list[str], Floats, Floats]:
     """The images that count, in order of row; `above` and `below` of shape (images, classes)."""
     above, below, counts = _parts(scores, name)
-    rows, row_of = np.unique(scores.row, return_inverse=True)
-    classes, class_of = np.unique(scores.class_index, return_inverse=True)
+    rows, row_of = np.unique(scores.row[counts], return_inverse=True)
+    classes, class_of = np.unique(scores.class_index[counts], return_inverse=True)
     table = np.zeros((2, len(rows), len(classes)))
-    np.add.at(table[0], (row_of, class_of), np.where(counts, above, 0.0))
-    np.add.at(table[1], (row_of, class_of), np.where(counts, below, 0.0))
+    np.add.at(table[0], (row_of, class_of), above[counts])
+    np.add.at(table[1], (row_of, class_of), below[counts])
     used = (table[1] > 0).any(axis=1)
     images = np.empty(len(rows), dtype=object)
-    images[row_of] = scores.image
+    images[row_of] = list(compress(scores.image, counts.tolist()))
     return images[used].tolist(), table[0, used], table[1, used]
 
 
