@@ -17,7 +17,7 @@ from harness.data_config import StudyDataConfig
 from harness.models.saved import load_network
 from harness.training.artifacts import drawn
 from harness.training.errors import DivergedError
-from harness.training.memory import Memory
+from harness.training.memory import Memory, retried
 from harness.training.normalise import build_normalise
 from harness.training.validate import THRESHOLD, exact_fp32, probabilities
 
@@ -45,7 +45,7 @@ class NativePredictor:
     def __init__(
         self, folder: Path, config: TrialConfig, data: StudyDataConfig, device: torch.device
     ) -> None:
-        self._network = load_network(folder).to(device).eval()
+        self._network = retried(lambda: load_network(folder).to(device).eval())
         self._size, self._fit = config.data.height_width, config.data.fit
         self._normalise = build_normalise(config, data)
         self._task = data.task

@@ -16,6 +16,7 @@ from harness.training.checkpoint import Checkpoints
 from harness.training.clerk import Clerk
 from harness.training.errors import HaltedError
 from harness.training.fence import Fence
+from harness.training.memory import retried
 from harness.training.metrics import ImageScores, entries_of, from_entries, summarise
 from harness.training.resume import Line, Resumed, cut_log, identity, remove_torn
 from harness.training.setup import Setup
@@ -187,7 +188,7 @@ class Session:
         self.log.append(line)
         if self.best is None or self._is_better(line, self.best.line):
             weights = self._trainer.judged.state_dict()
-            copies = {name: value.detach().clone() for name, value in weights.items()}
+            copies = retried(lambda: {name: v.detach().clone() for name, v in weights.items()})
             self.best = Best(line, scores, copies)
 
     def _is_better(self, line: Line, other: Line) -> bool:
@@ -205,7 +206,7 @@ class Session:
         }
 
     def _continue(self, resumed: Resumed) -> None:
-        self._trainer.load(resumed.state["trainer"])
+        retried(lambda: self._trainer.load(resumed.state["trainer"]))
         self._part_s = resumed.state.get("part_s", 0.0)
         best = resumed.state["best"]
         if best is not None:  # the first epoch is done

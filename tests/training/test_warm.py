@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from harness.execution.early import MEMORY
 from harness.paths import TrialPaths
-from harness.training import checkpoint
+from harness.training import checkpoint, setup, trainer
 from harness.training import fit as fitting
 from harness.training.errors import TooLargeError
 from harness.training.gradients import Gradients
+from harness.training.normalise import Normalise
 from harness.training.setup import Setup
+from harness.training.trainer import Trainer
 from tests.training.conftest import Pictures
 from tests.training.test_fit import Line, answering, run
 
@@ -155,6 +158,38 @@ def test_leftovers_of_a_trial_do_not_make_the_next_ones_batch_smaller(
         assert run(pictures, tmp_path / "0001", seed=2).value == alone.value
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (fitting, "prepare"),
+        (setup, "validate"),
+        (Trainer, "load"),
+        (Normalise, "__call__"),
+        (trainer, "to_device"),
+        (trainer, "Glance"),
+        (nn.utils, "clip_grad_norm_"),
+    ],
+)
+def test_memory_that_runs_out_once_changes_nothing(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str
+) -> None:
+    """Wherever something is made on the device. The trial is continued, so that it also loads."""
+    changes: dict[str, Any] = {"train__ema_decay": 0.9, "optim__grad_clip": 0.1}
+    whole = run(pictures, tmp_path / "whole", **changes)
+    run(pictures, tmp_path / "parted", answering("stop"), **changes)
+    action, failed = getattr(place, name), list[bool]()
+
+    def once(*args: Any, **kwargs: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return action(*args, **kwargs)
+
+    monkeypatch.setattr(place, name, once)
+    again = run(pictures, tmp_path / "parted", **changes)
+    assert failed and (again.value, again.best) == (whole.value, whole.best)
 
 
 def test_a_trial_begins_with_the_memory_of_those_before_given_back(
