@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ConfigError
+import harness
+from harness.errors import ConfigError, UserError
 from harness.paths import Workspace, check_study_name, user_path
 
 ROOT = Path("w")
@@ -84,3 +85,20 @@ def test_name_that_differs_in_case_only_is_refused(tmp_path: Path) -> None:
         workspace.study("encoders")
     (tmp_path / "studies" / "encoders").mkdir()  # a disk that tells them apart
     assert workspace.study("encoders").name == "encoders"
+
+
+def test_api_takes_a_tilde_for_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by the folder that the errors name; nothing is made where there was nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"no study s in {tmp_path}/home/ws/studies"):
+        harness.open_study("s", workspace="~/ws")
+    taken = tmp_path / "home" / "ws" / "lr-find" / "taken"
+    taken.mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"{taken} is there already"):
+        harness.find_lr(name="taken", workspace="~/ws")
+    with pytest.raises(UserError, match=r"none\.yaml: no such search space"):
+        harness.run_study(space="none.yaml", workspace="~/ws")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
