@@ -1,5 +1,6 @@
 """What to know before a study is believed: each trap a sentence, or None where it does not lie."""
 
+import shlex
 from collections.abc import Callable
 
 from harness.data.split_file import read_split
@@ -63,10 +64,15 @@ def too_few_to_rank(tables: StudyTables) -> str | None:
     n = sum(row.role == "val" for row in read_split(path))
     if n >= MIN_RANKING_IMAGES:
         return None
+    remedy = "Validate on more of them, e.g. with split: {folds: 5} in a new study."
+    if tables.config.split.folds is not None:
+        remedy = (
+            f"harness confirm --study {shlex.quote(tables.paths.name)} --folds 5 validates on "
+            "every image of train and val."
+        )
     return (
         f"{count(n, 'validation image')} {'ranks' if n == 1 else 'rank'} {len(ranked)} trials; "
-        f"below {MIN_RANKING_IMAGES} the order is mostly the chance of the images. Validate on "
-        "more of them, e.g. with split: {folds: 5} in a new study."
+        f"below {MIN_RANKING_IMAGES} the order is mostly the chance of the images. {remedy}"
     )
 
 

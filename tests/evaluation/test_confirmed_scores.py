@@ -96,6 +96,21 @@ def test_several_classes_are_ranked_and_bounded_by_the_objective_itself(
         assert row.interval.low < row.interval.mean < row.interval.high
 
 
+def test_images_with_nothing_to_find_give_a_reason(tmp_path: Path) -> None:
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2], 2)
+    begun(paths, plan)
+    for number in range(4):
+        trained(paths, plan, number, spread(0.3))
+        nothing = from_entries([(0, "a.png", 1, 0.0, 1.0, 0.0, 0, 1, 0, 99)])
+        write_scores(paths.confirm.trial(number).scores_csv, nothing)
+    confirmation = found(paths)
+    assert confirmation.decision is None and confirmation.choice is None
+    assert confirmation.sentence == (
+        "no validation image has a value of val/dice_loss, so nothing can be compared"
+    )
+
+
 def test_scores_that_are_missing_are_named(tmp_path: Path) -> None:
     paths = a_search(tmp_path).paths
     plan = plan_of([1, 2], 2)

@@ -144,6 +144,12 @@ def test_below_20_validation_images_no_order_is_believed(
     assert not said or f"{n_val} validation {verb} 2 trials; below 20" in str(sentence)
 
 
+def test_a_study_in_folds_is_sent_to_confirm_on_folds(tmp_path: Path) -> None:
+    study = Builder(tmp_path, config={"split": {"folds": 3}})
+    sentence = traps.too_few_to_rank(with_values(study, [0.1, 0.2]))
+    assert sentence is not None and "harness confirm --study tiny --folds 5" in sentence
+
+
 def test_one_validation_image_has_no_test_and_no_exception(study: Builder) -> None:
     tables = with_values(study, [0.1, 0.105])
     for number in (0, 1):
