@@ -15,6 +15,7 @@ CLASS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 GREY = re.compile(r"0|[1-9][0-9]{0,4}")
 IGNORE = "ignore"
+NONZERO: Literal["nonzero"] = "nonzero"  # of `values`: instance numbers, all of one class
 VOID = 255  # in decoded masks: a pixel that counts nowhere
 # Fewer validation images than this do not rank trials: of Dice values whose differences between two
 # networks have a standard deviation of 0.1 over images, 20 leave a standard error of 0.022.
@@ -41,8 +42,12 @@ class StudyDataConfig(Settings):
     ignore_index: int | None = Field(
         None, ge=0, le=255, description="value in masks of pixels that count nowhere"
     )
-    values: Annotated[dict[str, str], BeforeValidator(_text_keys)] | None = Field(
-        None, description="class of each grey value or #rrggbb colour in masks, or ignore"
+    values: Annotated[dict[str, str], BeforeValidator(_text_keys)] | Literal["nonzero"] | None = (
+        Field(
+            None,
+            description="class of each grey value or #rrggbb colour in masks, or ignore; nonzero: "
+            "numbers of objects, all of the one class",
+        )
     )
     channels: int = Field(3, ge=1, le=64, description="channels the network sees")
     range: Annotated[tuple[float, float], BeforeValidator(_pair)] = Field(
@@ -63,7 +68,12 @@ class StudyDataConfig(Settings):
     @property
     def has_void(self) -> bool:
         """Whether masks may hold pixels that count nowhere."""
-        return self.ignore_index is not None or IGNORE in (self.values or {}).values()
+        return self.ignore_index is not None or IGNORE in self.table.values()
+
+    @property
+    def table(self) -> dict[str, str]:
+        """The class of each value, where `values` lists them; else {}."""
+        return self.values if isinstance(self.values, dict) else {}
 
     @property
     def indexed(self) -> bool:
@@ -95,7 +105,11 @@ class StudyDataConfig(Settings):
 
     @field_validator("values")
     @classmethod
-    def _grey_or_colour(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+    def _grey_or_colour(
+        cls, value: dict[str, str] | Literal["nonzero"] | None
+    ) -> dict[str, str] | Literal["nonzero"] | None:
+        if isinstance(value, str):
+            return value
         colours = [bool(COLOUR.fullmatch(key)) for key in value or {}]
         for key, colour in zip(value or {}, colours, strict=True):
             if not colour and not (GREY.fullmatch(key) and int(key) <= 65535):
@@ -116,9 +130,11 @@ class StudyDataConfig(Settings):
         least = {"binary": 2, "multiclass": 2, "multilabel": 1}[self.task]
         if len(self.classes) < least or (self.task == "binary" and len(self.classes) > 2):
             raise ValueError(f"classes: {len(self.classes)} do not make a {self.task} task")
-        unknown = sorted(set((self.values or {}).values()) - {*self.classes, IGNORE})
+        unknown = sorted(set(self.table.values()) - {*self.classes, IGNORE})
         if unknown:
             raise ValueError(f"values: {', '.join(unknown)}: not among classes, nor {IGNORE!r}")
+        if self.task == "multiclass" and self.values == NONZERO:
+            raise ValueError("values: nonzero is of two-class tasks: every object is of one class")
         if self.task == "multilabel" and (self.values or self.ignore_index is not None):
             raise ValueError(
                 "values and ignore_index: multilabel masks are one two-valued picture for each "

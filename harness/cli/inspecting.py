@@ -84,7 +84,7 @@ def inspect_data(
     html, sheet = (None if path is None else user_path(path) for path in (html, sheet))
     overview = _overview(data, study, workspace, max_pixels)
     copies = copies_among(overview.looks)
-    found = inspect(overview, copies, skip_bad=skip_bad)
+    found = inspect(overview, copies, skip_bad=skip_bad, declared=study is not None)
     drawn = _augmented(overview, augment, sheet, study, workspace)
     if html is not None:
         write_page(html, found, [*drawn, *galleries(overview, copies)])
@@ -239,9 +239,11 @@ def _print(found: Inspection) -> None:
     console.print(table if found.findings else "nothing to report")
     if len(bad) > MOST_BAD:
         console.print(f"{len(bad) - MOST_BAD} more pairs cannot be used; --json names them all")
-    console.print(
-        "The files fit this meaning:" if found.fits else "The files suggest, for study.yaml:"
-    )
+    same = found.read_as == found.proposal
+    heading = "The files fit this meaning:" if found.fits else "The files suggest, for study.yaml:"
+    if same and not found.fits:
+        heading = "The files do not tell what they mean, and do not fit what was asked for:"
+    console.print(heading)
     console.print(found.proposal, markup=False, soft_wrap=True)
 
 

@@ -240,6 +240,7 @@ def _seen(
         text=burnt_in_text(shown),
         panels=burnt_in_panels(shown),
         greatest=int(loaded.image.max()),
+        mask_pixels=_pixel_hash(loaded.mask),
     )
 
 

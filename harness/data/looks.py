@@ -19,7 +19,7 @@ from harness.data.stored import Stored
 from harness.data.suspects import Box, Sides
 from harness.data_config import StudyDataConfig
 
-CODE_VERSION = 2  # raise it when anything is seen differently
+CODE_VERSION = 3  # raise it when anything is seen differently
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Seen:
         text: boxes of suspected burnt-in text: top, left, height, width, px.
         panels: boxes of suspected panels laid over the image, likewise.
         greatest: the greatest value stored in the image.
+        mask_pixels: SHA-256 of the decoded mask: of equal masks in other files the same.
     """
 
     stored: Stored = field(default_factory=Stored)
@@ -45,6 +46,7 @@ class Seen:
     text: tuple[Box, ...] = ()
     panels: tuple[Box, ...] = ()
     greatest: int = 255
+    mask_pixels: str = ""
 
 
 @dataclass(frozen=True, eq=False)

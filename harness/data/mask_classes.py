@@ -9,6 +9,7 @@ from harness.data.decode import RawMask, Samples
 from harness.data.mask_values import (
     DARKEST,
     MASK_THRESHOLD,
+    MOST_IN_EXAMPLE,
     Array8,
     Numbers,
     colour_codes,
@@ -17,12 +18,14 @@ from harness.data.mask_values import (
     has_grey_areas,
     has_small_numbers,
     near_edge,
+    numbers_objects,
+    peaks,
     row_blocks,
     shown,
     value_counts,
     written,
 )
-from harness.data_config import IGNORE, VOID, StudyDataConfig
+from harness.data_config import IGNORE, NONZERO, VOID, StudyDataConfig
 from harness.errors import DataError
 
 _NEAR = 8  # how far a lossy file moves a value inside an area
@@ -35,7 +38,9 @@ def to_classes(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     Raises:
         DataError: a value whose meaning is not known.
     """
-    if data.values is not None:
+    if data.values == NONZERO:
+        return _nonzero(raw, data, path)
+    if isinstance(data.values, dict):
         return _by_values(raw, data, data.values, path)
     if data.task == "multiclass":
         return _by_index(raw, data, path)
@@ -45,7 +50,7 @@ def to_classes(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
 def _two_valued(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     grey = _grey_of_palette(raw)
     if grey.ndim == 3:
-        raise _undeclared(distinct_colours(grey), data, path, colours=True)
+        raise _undeclared(raw, distinct_colours(grey), data, path, colours=True)
     void = _void(grey, raw.lossless, None if data.task == "multilabel" else data.ignore_index)
     counted = np.where(void, grey.dtype.type(0), grey) if void.any() else grey
     top = int(counted.max())
@@ -56,7 +61,23 @@ def _two_valued(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     classes = raw.lossless and (top <= DARKEST or has_small_numbers(counted))
     areas = has_grey_areas(counted, mask, lossless=raw.lossless)
     if not exact and (top > 255 or classes or areas):
-        raise _undeclared(np.flatnonzero(value_counts(grey)), data, path, colours=False)
+        raise _undeclared(raw, np.flatnonzero(value_counts(grey)), data, path, colours=False)
+    return mask
+
+
+def _nonzero(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+    """Numbers of objects, in grey, in a palette or as colours: all but 0 is the foreground."""
+    if not raw.lossless:
+        raise DataError(
+            f"{path}: a lossy file cannot hold numbers of objects (data.values: nonzero); save "
+            "masks as PNG"
+        )
+    samples = raw.samples
+    if samples.ndim == 3:
+        samples = samples.max(axis=2)
+    mask: Array8 = (samples != 0).astype(np.uint8)
+    if data.ignore_index is not None and raw.samples.ndim == 2:
+        mask[samples == data.ignore_index] = VOID
     return mask
 
 
@@ -79,7 +100,7 @@ def _void(grey: Samples, lossless: bool, ignore_index: int | None) -> NDArray[np
 
 def _by_index(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     if raw.samples.ndim == 3:
-        raise _undeclared(distinct_colours(raw.samples), data, path, colours=True)
+        raise _undeclared(raw, distinct_colours(raw.samples), data, path, colours=True)
     if not raw.lossless:
         raise DataError(
             f"{path}: a lossy file cannot hold class indices; save masks as PNG, or say in "
@@ -180,28 +201,48 @@ def _as_colours(raw: RawMask, path: Path) -> Samples:
     return np.dstack([raw.samples] * 3) if raw.samples.ndim == 2 else raw.samples
 
 
-def _undeclared(values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool) -> DataError:
-    wrong = "are colours" if data.task == "multiclass" else "are not two-valued"
+def _undeclared(
+    raw: RawMask, values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool
+) -> DataError:
+    listed = shown(values, colours=colours)
     if data.task == "multilabel":
         return DataError(
-            f"{path}: values {shown(values, colours=colours)} are not two-valued; a multilabel "
-            "mask has 0 and 255, or 0 and 1"
+            f"{path}: values {listed} are not two-valued; a multilabel mask has 0 and 255, or 0 "
+            "and 1"
         )
-    example = example_values(written(values[:20], colours=colours), data)
-    several = " (or data.task: multiclass)" if data.task == "binary" and len(values) > 3 else ""
+    if data.task == "binary" and numbers_objects(raw):
+        return DataError(
+            f"{path}: values {listed} are not two-valued; if they are instance ids (numbers of "
+            "objects), say data.values: nonzero in study.yaml; if they are classes, use the block "
+            "that harness data inspect proposes"
+        )
+    wrong = "are colours" if data.task == "multiclass" else "are not two-valued"
+    if not raw.lossless and not colours:
+        values = peaks(raw.samples)  # what was saved, without what the codec made of it
+    if len(values) > MOST_IN_EXAMPLE:
+        return DataError(
+            f"{path}: values {listed} {wrong}; say what they mean in study.yaml, with the block "
+            "that harness data inspect proposes"
+        )
+    example = example_values(written(values, colours=colours), data)
     return DataError(
-        f"{path}: values {shown(values, colours=colours)} {wrong}; say what they mean in "
-        f"study.yaml, e.g. data.values: {example}{several}"
+        f"{path}: values {listed} {wrong}; say what they mean in study.yaml, e.g. data.values: "
+        f"{example}"
     )
 
 
 def _unknown(values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool) -> DataError:
     listed = shown(values, colours=colours)
     if data.values is None:
-        return DataError(
-            f"{path}: values {listed} are no class (0 to {len(data.classes) - 1}); list all in "
-            f"data.classes, or set data.ignore_index, e.g. {values[-1]}"
+        alone = len(values) == 1 and values[0] <= VOID and data.ignore_index is None
+        remedy = (
+            f"list all in data.classes, or set data.ignore_index: {values[0]}"
+            if alone
+            else "list all in data.classes, or say in data.values what each value means"
         )
+        last = len(data.classes) - 1
+        return DataError(f"{path}: values {listed} are no class (0 to {last}); {remedy}")
     key = written(values[:1], colours=colours)[0]
-    line = f"'{key}': {IGNORE}" if colours else f"{key}: {IGNORE}"
-    return DataError(f"{path}: values {listed} are not in data.values; add them, e.g. {line}")
+    return DataError(
+        f"{path}: values {listed} are not in data.values; add them, e.g. '{key}': {IGNORE}"
+    )

@@ -1,5 +1,6 @@
 """The values in a mask: which there are, what they look like, and how to say so in one line."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -22,7 +23,13 @@ MOST_VALUES: Final = 64  # more different values than that are a picture, not cl
 MASK_THRESHOLD = 127
 DARKEST, BRIGHTEST = 8, 246
 _JPEG_BLOCK = 8  # JPEG smears an edge over one block, never further
-_MOST_SHOWN = 20
+MOST_IN_EXAMPLE: Final = 3  # values of which a reader can guess which is which class
+_PEAK = 0.01  # share of the pixels that an area's value has at least
+_MOST_TRIED = 16  # values of a mask that are looked at as objects
+_LEAST_OBJECTS = 4  # classes, too, may be one object each where there are two or three
+_ONE_EACH = 0.9  # share of the values that are one object: another may hide the middle of one
+# YAML reads other names as truth values or nothing.
+_PLAIN_NAME = re.compile(r"(?!(?:yes|no|on|off|true|false|null|y|n)$)[a-z][a-z0-9 ._-]*", re.I)
 _INDEX_BELOW = 32  # unless there is a palette: higher values may be the noise of a codec
 _ROWS = 1 << 20  # pixels looked at together where intermediate values are large
 
@@ -35,40 +42,69 @@ class MaskValues:
         kind: two-valued (at most two values), noisy (0 and 255 with noise around them, as JPEG
             leaves it), indexed (up to 64 grey values), colours (up to 64 of them), grey (anything
             else).
+        numbered: whether each value is one object, as in masks of instances.
         values: grey values as `128`, colours as `#rrggbb`, rising; () where kind is grey or noisy.
     """
 
     kind: ValueKind = "two-valued"
     values: tuple[str, ...] = ("0", "255")
+    numbered: bool = False
 
 
 def describe_values(raw: RawMask) -> MaskValues:
     """The values in one file of a mask."""
+    numbered = numbers_objects(raw)
     if raw.samples.ndim == 3:
         codes = distinct_colours(raw.samples)
         if len(codes) > MOST_VALUES:
-            return MaskValues("grey", ())
-        return MaskValues("colours", tuple(written(codes, colours=True)))
+            return MaskValues("grey", (), numbered)
+        return MaskValues("colours", tuple(written(codes, colours=True)), numbered)
     values = np.flatnonzero(value_counts(raw.samples))
     if _is_noisy(raw, {int(value) for value in values}):
         return MaskValues("noisy", ())
     if len(values) > MOST_VALUES or (not raw.lossless and len(values) > 2):
-        return MaskValues("grey", ())
+        return MaskValues("grey", (), numbered)
     kind: ValueKind = "two-valued" if len(values) <= 2 else "indexed"
-    return MaskValues(kind, tuple(written(values, colours=False)))
+    return MaskValues(kind, tuple(written(values, colours=False)), numbered)
+
+
+def numbers_objects(raw: RawMask) -> bool:
+    """Whether each value but 0 is one object in one piece, of four or more, as in instance masks.
+
+    Classes may look so in one picture, too; only many pictures tell them apart.
+    """
+    if not raw.lossless:
+        return False
+    grey = raw.samples.ndim == 2
+    values = np.flatnonzero(value_counts(raw.samples)) if grey else distinct_colours(raw.samples)
+    if len(values) <= _LEAST_OBJECTS or values[0] != 0:
+        return False
+    samples = raw.samples if grey else colour_codes(raw.samples)
+    void = VOID if grey and raw.samples.dtype == np.uint8 else None
+    objects = values[(values != 0) & (values != void)]
+    tried = objects[:: max(1, len(objects) // _MOST_TRIED)][:_MOST_TRIED]
+    return sum(_is_object(samples == value) for value in tried) >= _ONE_EACH * len(tried)
+
+
+def _is_object(region: NDArray[np.bool_]) -> bool:
+    """Whether a region is one piece with an inside: the values of soft edges are specks."""
+    plane = region.astype(np.uint8)
+    n_pieces = cv2.connectedComponents(plane)[0] - 1
+    return n_pieces == 1 and bool(cv2.erode(plane, np.ones((3, 3), np.uint8)).any())
 
 
 def joined(found: Sequence[MaskValues]) -> MaskValues:
     """The values of several masks together."""
     kinds = {one.kind for one in found}
+    numbered = any(one.numbered for one in found)
     values = tuple(sorted({value for one in found for value in one.values}, key=_rank))
     if "grey" in kinds or len(values) > MOST_VALUES:
-        return MaskValues("grey", ())
+        return MaskValues("grey", (), numbered)
     if "colours" in kinds:
-        return MaskValues("colours", values)
+        return MaskValues("colours", values, numbered)
     if "noisy" in kinds:
-        return MaskValues("noisy", ())
-    return MaskValues("two-valued" if len(values) <= 2 else "indexed", values)
+        return MaskValues("noisy", (), numbered)
+    return MaskValues("two-valued" if len(values) <= 2 else "indexed", values, numbered)
 
 
 def _rank(value: str) -> tuple[int, str]:
@@ -81,12 +117,12 @@ def example_values(values: tuple[str, ...] | list[str], data: StudyDataConfig) -
     In a two-class task of more values the last one is the foreground, and those between are not
     counted.
     """
-    listed, names = values[:_MOST_SHOWN], list(data.classes)
+    listed, names = values, list(data.classes)
     if data.task == "binary":
         names = [names[0], *[IGNORE] * (len(listed) - 2), names[-1]]
     names += [IGNORE] * (len(listed) - len(names))
     pairs = [
-        f"'{value}': {name}" if value.startswith("#") else f"{value}: {name}"
+        f"'{value}': {name if _PLAIN_NAME.fullmatch(name) else repr(name)}"
         for value, name in zip(listed, names, strict=False)
     ]
     return "{" + ", ".join(pairs) + "}"
@@ -110,6 +146,18 @@ def value_counts(grey: Samples) -> NDArray[np.int64]:
     for rows in row_blocks(grey):
         counts += np.bincount(grey[rows].ravel(), minlength=n_values)
     return counts
+
+
+def peaks(grey: Samples) -> NDArray[np.int64]:
+    """The values of areas in a lossy mask, rising: frequent ones that lie apart."""
+    counts = value_counts(grey)
+    found: list[int] = []
+    for value in np.argsort(counts)[::-1]:
+        if counts[value] < _PEAK * grey.size:
+            break
+        if all(abs(int(value) - other) > 2 * DARKEST for other in found):
+            found.append(int(value))
+    return np.array(sorted(found), np.int64)
 
 
 def distinct_colours(colours: Samples) -> NDArray[np.int64]:

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ from harness.data.suspects import Box, Sides
 from harness.data.whole import building
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
-from harness.inspection.findings import has_border
+from harness.inspection.findings import has_border, same_mask
 
 LOG: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
@@ -54,12 +54,12 @@ def clean(
     """Write the pairs of an overview to `target`, with a log, whole or not at all.
 
     Images and masks are upright PNGs without the black border; masks of two classes are 0 and 255.
-    Of pictures with equal pixels the first is kept.
+    Of pictures with equal pixels and masks the first is kept; of those with other masks each.
 
     Args:
         cover_text: paint suspected text over with what surrounds it. Some lines of a picture may
             be missed: this takes away hints for a network, it does not anonymise.
-        keep_copies: keep pictures with equal pixels.
+        keep_copies: keep pictures with equal pixels and masks, too.
         progress: called with pairs done and pairs in all.
 
     Raises:
@@ -69,16 +69,22 @@ def clean(
     dataset = overview.dataset
     check_target(dataset.root, target)
     _check_names(dataset.pairs)
-    first = {two.other: two.one for two in copies if two.kind == "exact" and not keep_copies}
+    first = {} if keep_copies else _repeated(overview, copies)
+    other_mask = _annotated_twice(overview, copies, first)
     log = [Cleaned(bad.pair, (), (f"left out: {bad.problem}",)) for bad in overview.bad]
     with building(target) as temporary:
         for index, (pair, look) in enumerate(zip(dataset.pairs, overview.looks, strict=True)):
             if index in first:
                 same = dataset.pairs[first[index]].image.as_posix()
-                log.append(Cleaned(pair, (), (f"left out: equal pixels as {same}",)))
+                log.append(Cleaned(pair, (), (f"left out: equal pixels and mask as {same}",)))
             else:
                 covered = look.seen.text if cover_text else ()
-                log.append(_write(temporary, dataset, pair, look, covered))
+                written = _write(temporary, dataset, pair, look, covered)
+                if index in other_mask:
+                    same = dataset.pairs[other_mask[index]].image.as_posix()
+                    kept = f"kept: equal pixels as {same}, but another mask; keep the right one"
+                    written = replace(written, done=(*written.done, kept))
+                log.append(written)
             if progress is not None:
                 progress(index + 1, len(dataset.pairs))
         text = _as_csv(log)
@@ -86,6 +92,38 @@ def clean(
     if not (target / LOG).is_file() or (target / LOG).read_text(encoding="utf-8") != text:
         raise DataError(f"{target}: something else was written there meanwhile; name another")
     return log
+
+
+def _repeated(overview: Overview, copies: Sequence[Copy]) -> dict[int, int]:
+    """Pairs that an earlier one repeats, pixels and mask, with that one's index."""
+    groups: dict[int, list[int]] = {}
+    for two in copies:
+        if two.kind == "exact":
+            groups.setdefault(two.one, [two.one]).append(two.other)
+    found: dict[int, int] = {}
+    for members in groups.values():
+        kept: list[int] = []
+        for index in members:
+            look = overview.looks[index]
+            same = next((one for one in kept if same_mask(overview.looks[one], look)), None)
+            if same is None:
+                kept.append(index)
+            else:
+                found[index] = same
+    return found
+
+
+def _annotated_twice(
+    overview: Overview, copies: Sequence[Copy], left_out: Mapping[int, int]
+) -> dict[int, int]:
+    """Pairs that are kept beside one of equal pixels and another mask, with that one's index."""
+    return {
+        two.other: two.one
+        for two in copies
+        if two.kind == "exact"
+        and two.other not in left_out
+        and not same_mask(overview.looks[two.one], overview.looks[two.other])
+    }
 
 
 def written_meaning(data: StudyDataConfig, root: str) -> StudyDataConfig:

@@ -1,11 +1,13 @@
 """What there is to say about a dataset: each finding with its files and its remedy."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from harness.data.copies import Copy
-from harness.data.look import Look, Overview
+from harness.data.look import BadPair, Look, Overview
+from harness.data.pairs import SUFFIXES
 
 Severity = Literal["error", "warning", "note"]
 BAD: Final = "cannot be used"  # the topic of pairs that cannot be read
@@ -31,6 +33,14 @@ class Finding:
     files: tuple[str, ...] = ()
 
 
+INSTANCES: Final = Finding(
+    "warning",
+    "instance ids",
+    "the masks hold numbers of objects (instance ids), not classes",
+    "use data.values: nonzero, as proposed: all objects are of one class",
+)
+
+
 def find(overview: Overview, copies: Sequence[Copy], *, skip_bad: bool = False) -> list[Finding]:
     """Every finding, errors first.
 
@@ -39,6 +49,8 @@ def find(overview: Overview, copies: Sequence[Copy], *, skip_bad: bool = False) 
     """
     found = [
         *_bad(overview, "warning" if skip_bad else "error"),
+        *_unread(overview),
+        *_annotated_twice(overview, copies),
         *_copies(overview, copies),
         *_masks(overview),
         *_absent(overview),
@@ -59,6 +71,13 @@ def is_full(look: Look, task: str) -> bool:
     return any(share >= 1 for share in shares)
 
 
+def same_mask(one: Look, other: Look) -> bool:
+    """Whether two masks are equal once decoded, or stored in equal files."""
+    if one.mask_sha256 == other.mask_sha256:
+        return True
+    return bool(one.seen.mask_pixels) and one.seen.mask_pixels == other.seen.mask_pixels
+
+
 def has_border(look: Look) -> bool:
     """Whether a black border is at least 2 % of a side wide."""
     height, width = look.size
@@ -67,15 +86,61 @@ def has_border(look: Look) -> bool:
 
 
 def _bad(overview: Overview, severity: Severity) -> Iterator[Finding]:
+    """One finding for each kind of problem, with the first as its example."""
+    kinds: dict[str, list[BadPair]] = {}
     for bad in overview.bad:
-        problem = bad.problem.replace(f"{overview.dataset.root}/", "")
+        kinds.setdefault(_kind(bad), []).append(bad)
+    root = f"{overview.dataset.root}/"
+    for alike in kinds.values():
+        problem = alike[0].problem.replace(root, "")
         what, _, remedy = problem.rpartition("; ")
+        what = what or problem
         yield Finding(
             severity,
             BAD,
-            what or problem,
-            remedy if what else "mend or remove it, or leave it out with --skip-bad",
-            (bad.pair.image.as_posix(),),
+            what if len(alike) == 1 else f"{_n(alike, 'pair')}, the first: {what}",
+            remedy if remedy != problem else "mend or remove it, or leave it out with --skip-bad",
+            tuple(bad.pair.image.as_posix() for bad in alike),
+        )
+
+
+def _kind(bad: BadPair) -> str:
+    """A problem without names of files, values and numbers: equal ones are one kind."""
+    text = bad.problem
+    for path in (bad.pair.image, *bad.pair.masks):
+        text = text.replace(path.as_posix(), "").replace(path.name, "")
+    text = re.sub(r"\{.*?\}", "", text)
+    text = re.sub(r"#[0-9a-f]{6}|[0-9]+(?:[.,][0-9]+)*", "0", text)
+    return re.sub(r"0(?:, 0)*(?:, \.\.\.)?(?: \(0 different\))?", "0", text)
+
+
+def _unread(overview: Overview) -> Iterator[Finding]:
+    unread = tuple(path.as_posix() for path in overview.dataset.unread)
+    if unread:
+        yield Finding(
+            "warning",
+            "files not read",
+            f"{_n(unread, 'file')} beside the pairs that hold images under other names",
+            f"rename them to one of {' '.join(SUFFIXES)}, or take them away",
+            unread,
+        )
+
+
+def _annotated_twice(overview: Overview, copies: Sequence[Copy]) -> Iterator[Finding]:
+    pairs, looks = overview.dataset.pairs, overview.looks
+    twice = tuple(
+        f"{pairs[two.one].image.as_posix()} = {pairs[two.other].image.as_posix()}"
+        for two in copies
+        if two.kind == "exact" and not same_mask(looks[two.one], looks[two.other])
+    )
+    if twice:
+        yield Finding(
+            "warning",
+            "copies with other masks",
+            f"{_n(twice, 'image')} with equal pixels as another, but another mask",
+            "look which mask is right, and remove the other pair; harness data clean keeps both, "
+            "a split too, on one side",
+            twice,
         )
 
 
@@ -103,7 +168,8 @@ def _copies(overview: Overview, copies: Sequence[Copy]) -> Iterator[Finding]:
                 "note",
                 f"{kind} copies",
                 f"{_n(together, 'image')} with {text} as another",
-                "a split keeps them on one side; harness data clean leaves exact ones out",
+                "a split keeps them on one side; harness data clean leaves exact ones with equal "
+                "masks out",
                 together,
             )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.data.copies import Copy
 from harness.data.look import Look, Overview
-from harness.inspection.findings import Finding, Severity, find, is_empty, is_full
+from harness.data_config import NONZERO
+from harness.inspection.findings import INSTANCES, Finding, Severity, find, is_empty, is_full
 from harness.inspection.proposal import as_yaml, propose
 
 
@@ -54,7 +55,8 @@ class Inspection:
     statistics: Statistics
     findings: tuple[Finding, ...]
     proposal: str
-    fits: bool  # whether the proposal is what the data was read with
+    read_as: str  # the block that the data was read with
+    fits: bool  # whether the data was read with the proposal, and some pair can be used
 
     def count(self, severity: Severity) -> int:
         """The number of findings of a severity."""
@@ -65,20 +67,31 @@ class Inspection:
         return {"format": 1, **asdict(self)}
 
 
-def inspect(overview: Overview, copies: Sequence[Copy], *, skip_bad: bool = False) -> Inspection:
+def inspect(
+    overview: Overview,
+    copies: Sequence[Copy],
+    *,
+    skip_bad: bool = False,
+    declared: bool = False,
+) -> Inspection:
     """Everything there is to say of a dataset that was looked at.
 
     Args:
         copies: what `copies_among` found among the overview's looks.
         skip_bad: pairs that cannot be used are left out on purpose.
+        declared: a study says what the values mean: where the files fit, nothing else is proposed.
     """
-    proposal = propose(overview)
+    proposal = propose(overview, declared=declared)
+    found = find(overview, copies, skip_bad=skip_bad)
+    if proposal.values == NONZERO != overview.dataset.data.values:
+        found = [*found, INSTANCES]
     return Inspection(
         name=overview.dataset.name,
         statistics=_statistics(overview, copies),
-        findings=tuple(find(overview, copies, skip_bad=skip_bad)),
+        findings=tuple(found),
         proposal=as_yaml(proposal),
-        fits=proposal == overview.dataset.data,
+        read_as=as_yaml(overview.dataset.data),
+        fits=proposal == overview.dataset.data and bool(overview.looks),
     )
 
 

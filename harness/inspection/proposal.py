@@ -7,18 +7,25 @@ from harness import strict_yaml
 from harness.data.look import Overview
 from harness.data.mask_values import MaskValues, joined
 from harness.data.stored import Stored
-from harness.data_config import IGNORE, VOID, StudyDataConfig
+from harness.data_config import IGNORE, NONZERO, VOID, StudyDataConfig
 
 _PLAIN = ({"0"}, {"1"}, {"255"}, {"0", "1"}, {"0", "255"})
+_NUMBERED = 0.9  # share of the masks with several values: objects may lie in two pieces
+_FEW = 4  # values, background included, of which nothing can be told
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 
 
-def propose(overview: Overview) -> StudyDataConfig:
+def propose(overview: Overview, *, declared: bool = False) -> StudyDataConfig:
     """The meaning that fits the files best; class names are kept where their number fits.
+
+    Args:
+        declared: somebody has said what the values mean; that is believed while most pairs fit.
 
     What the files do not tell is taken over: the root, eval_size, and the task where masks hold
     neither few values nor few colours.
     """
+    if declared and len(overview.looks) > len(overview.bad):
+        return overview.dataset.data
     stored = [look.seen.stored for look in overview.looks]
     stored += [bad.stored for bad in overview.bad if bad.stored is not None]
     values = [look.seen.mask for look in overview.looks]
@@ -39,6 +46,9 @@ def _meaning(values: Sequence[MaskValues], several: int, data: StudyDataConfig) 
     if several > 1:
         named = _names(several, data, data.task == "multilabel")
         return {"task": "multilabel", "classes": named, "values": None, "ignore_index": None}
+    if numbered(values):
+        named = _names(2, data, data.task == "binary")
+        return {"task": "binary", "classes": named, "values": NONZERO, "ignore_index": None}
     together = joined(values)
     if not values or together.kind == "grey":
         return {}
@@ -48,6 +58,26 @@ def _meaning(values: Sequence[MaskValues], several: int, data: StudyDataConfig) 
     if together.kind == "colours":
         return _table(together.values, data)
     return _indices([int(value) for value in together.values], data)
+
+
+def numbered(values: Sequence[MaskValues]) -> bool:
+    """Whether masks hold numbers of objects: each value in one piece, and others in each mask.
+
+    Classes recur: all masks together hold few more values than one. Numbers do not, or they count
+    from 1 to as many as there are.
+    """
+    judged = [one for one in values if one.numbered or len(one.values) > _FEW or one.kind == "grey"]
+    n_numbered = sum(one.numbered for one in judged)
+    if not n_numbered or n_numbered < _NUMBERED * len(judged):
+        return False
+    if any(one.kind == "grey" and one.numbered for one in judged):
+        return True  # more than 64 of them
+    held = [set(one.values) - {"0", "#000000", str(VOID)} for one in judged if one.numbered]
+    sizes = {len(one) for one in held}
+    if len(set().union(*held)) > 2 * max(sizes):
+        return True
+    counted = all(one == {str(k) for k in range(1, len(one) + 1)} for one in held)
+    return counted and len(sizes) > 1
 
 
 def _indices(values: list[int], data: StudyDataConfig) -> dict[str, Any]:

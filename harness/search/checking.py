@@ -166,7 +166,9 @@ def _data(
         return None, None
     reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
     overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
-    found = inspect(overview, copies_among(overview.looks), skip_bad=request.skip_bad)
+    found = inspect(
+        overview, copies_among(overview.looks), skip_bad=request.skip_bad, declared=True
+    )
     bad = [one for one in found.findings if one.severity == "error"]
     gathered.problems += [f"data: {one.what}; {one.remedy}" for one in bad]
 

@@ -73,7 +73,7 @@ def test_grey_values_get_their_classes_exactly(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "m.png", mask, data), [[0, 2], [1, VOID]])
     mask[0, 0] = 11
     with pytest.raises(
-        DataError, match=r"values 11 are not in data\.values; add them, e\.g\. 11: ignore"
+        DataError, match=r"values 11 are not in data\.values; add them, e\.g\. '11': ignore"
     ):
         read(tmp_path / "m.png", mask, data)
 
@@ -139,7 +139,7 @@ def test_index_masks_know_their_void_and_no_other_values(tmp_path: Path) -> None
     mask = np.array([[0, 1], [2, 11]], np.uint8)
     np.testing.assert_array_equal(read(tmp_path / "m.png", mask, data), [[0, 1], [2, VOID]])
     with pytest.raises(
-        DataError, match=r"values 11 are no class \(0 to 2\).*ignore_index, e\.g\. 11"
+        DataError, match=r"values 11 are no class \(0 to 2\).*or set data\.ignore_index: 11$"
     ):
         read(tmp_path / "m.png", mask, classes())
 
@@ -250,7 +250,8 @@ def test_example_of_values_is_what_the_settings_take() -> None:
         config = StudyDataConfig(task=data.task, classes=data.classes, values=example)
         assert config.values is not None and tuple(config.values) == values
     assert (
-        example_values(("0", "128", "255"), DATA) == "{0: background, 128: ignore, 255: foreground}"
+        example_values(("0", "128", "255"), DATA)
+        == "{'0': background, '128': ignore, '255': foreground}"
     )
 
 

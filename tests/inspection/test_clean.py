@@ -14,7 +14,7 @@ from harness.data.pictures import read_image, read_pair
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.clean import clean, written_meaning
-from tests.data.make import DATA, folder, picture, save, square
+from tests.data.make import DATA, encode, folder, picture, save, square
 from tests.inspection.datasets import mixed, overview
 
 
@@ -44,7 +44,7 @@ def test_every_file_is_accounted_for(source: Overview, tmp_path: Path) -> None:
     assert len(log) == 10
     left_out = {name for name, row in log.items() if not row["written_image"]}
     assert left_out == {"images/bad.png", "images/copied.png"}
-    assert log["images/copied.png"]["done"] == "left out: equal pixels as images/000.png"
+    assert log["images/copied.png"]["done"] == "left out: equal pixels and mask as images/000.png"
     assert log["images/000.png"]["done"] == "nothing"
     assert log["images/noisy.png"]["done"] == "mask cut at 127"
     written = {path.name for path in (tmp_path / "target/images").iterdir()}
@@ -157,3 +157,22 @@ def test_meaning_of_the_copy_reads_it(source: Overview, tmp_path: Path) -> None:
     assert np.array_equal(read_pair(*paths, meaning, 1e6).mask, square())
     void = StudyDataConfig(values={"0": "background", "1": "foreground", "9": "ignore"})
     assert written_meaning(void, "t").ignore_index == 128
+
+
+def test_two_annotations_of_one_picture_are_both_kept(tmp_path: Path) -> None:
+    """0, 1 and 2 show the same; 1 has another mask, 2 the mask of 0 saved in another way."""
+    folder(tmp_path / "d", 1)
+    masks = (255 * square(), 255 * square()[::-1], 255 * square())
+    for index, mask in enumerate(masks):
+        save(tmp_path / f"d/images/00{index}.png", picture(0))
+        data = encode(".png", np.ascontiguousarray(mask), cv2.IMWRITE_PNG_COMPRESSION, 3 * index)
+        save(tmp_path / f"d/masks/00{index}.png", data)
+    hashes = [files.sha256(tmp_path / f"d/masks/00{index}.png") for index in (0, 2)]
+    assert hashes[0] != hashes[1]
+    log = cleaned(overview(tmp_path / "d"), tmp_path / "c")
+    assert [log[f"images/00{k}.png"]["done"] for k in range(3)] == [
+        "nothing",
+        "kept: equal pixels as images/000.png, but another mask; keep the right one",
+        "left out: equal pixels and mask as images/000.png",
+    ]
+    assert sorted(path.name for path in (tmp_path / "c/masks").iterdir()) == ["000.png", "001.png"]
