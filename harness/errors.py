@@ -13,7 +13,7 @@ StudyInterrupted         a signal; like KeyboardInterrupt no Exception, as nothi
 
 import signal
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class HarnessError(Exception):
@@ -59,13 +59,41 @@ class TrackingError(HarnessError):
 def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:
     """The end of an error message: the nearest known word, or all of them when they are few.
 
+    Capitals, and an ending that many known words share (`.yaml`), do not make words alike; of words
+    equally near the shorter difference in length wins, then the first by name.
+
     Returns:
         `; did you mean X?`, else `; one of A, B, C`, else an empty text.
     """
     words = sorted({str(name) for name in known})
-    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    close = _closest(word, words)
     if not close:  # a misspelt last part still points to the full key
-        close = [name for name in words if name.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]][:1]
+        last = _bare(word).rsplit(".", 1)[-1]
+        close = [name for name in words if _bare(name).rsplit(".", 1)[-1] == last][:1]
     if close:
         return f"; did you mean {close[0]}?"
     return f"; one of {', '.join(words)}" if 0 < len(words) < most else ""
+
+
+_ENDINGS = (".yaml", ".yml", ".csv", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".py")
+
+
+def _closest(word: str, words: Sequence[str]) -> list[str]:
+    """The known word that is most like another one, in a list; [] where none is."""
+    asked = _bare(word)
+    bare = {name: _bare(name) for name in words}
+    alike = set(get_close_matches(asked, list(bare.values()), n=5, cutoff=0.6))
+    near = [name for name in words if bare[name] in alike]
+
+    def rank(name: str) -> tuple[float, int, str]:
+        ratio = SequenceMatcher(None, bare[name], asked).ratio()
+        return -ratio, abs(len(bare[name]) - len(asked)), name
+
+    return sorted(near, key=rank)[:1]
+
+
+def _bare(word: str) -> str:
+    """A word as it is compared: in small letters, without the ending of a file."""
+    small = word.casefold()
+    ending = next((end for end in _ENDINGS if small.endswith(end) and small != end), "")
+    return small.removesuffix(ending)

@@ -19,6 +19,9 @@ def test_what_a_user_can_mend_is_a_user_error(kind: type[HarnessError]) -> None:
     [
         ("resnet35", ["resnet34", "vgg11"], "; did you mean resnet34?"),
         ("optm.lr", ["optim.lr", "loss.dice"], "; did you mean optim.lr?"),
+        ("polyp.yaml", ["unetpp.yaml", "polyps.yaml"], "; did you mean polyps.yaml?"),
+        ("x.yaml", ["unetpp.yaml", "polyps.yaml"], "; one of polyps.yaml, unetpp.yaml"),
+        ("UNET", ["Unet", "UnetPlusPlus"], "; did you mean Unet?"),
         ("train.lr", ["optim.lr", "loss.dice"], "; did you mean optim.lr?"),
         ("zzz", ["b", "a", "a"], "; one of a, b"),
         ("zzz", [f"name{i:02d}" for i in range(15)], ""),

@@ -161,7 +161,8 @@ def find_steps(name: str, places: Sequence[Path]) -> Path | None:
     folder = next((place for place in places if (place / name).is_file()), None)
     if folder is None:
         listed = " or ".join(str(place) for place in places if place.is_dir())
-        raise ConfigError(f"data.augment: no file {name!r} in {listed}{nearest(name, PRESETS)}")
+        known = [*PRESETS, *(path.name for place in places for path in place.glob("*.y*ml"))]
+        raise ConfigError(f"data.augment: no file {name!r} in {listed}{nearest(name, known)}")
     return folder
 
 

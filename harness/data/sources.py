@@ -65,7 +65,9 @@ def find_data(spec: str, workspace: Workspace) -> Path:
         if spec == KVASIR.name:
             raise NeedsDownloadError(KVASIR)
     searched = " or ".join(str(folder) for folder in folders)
-    hint = nearest(spec, {*KNOWN, *_names_below(folders)})
+    hint = nearest(spec, {*KNOWN, *_names_below([*folders, Path()])})
+    if path.name != spec and (alike := nearest(path.name, _names_below([path.parent]), most=0)):
+        hint = alike.replace("mean ", f"mean {path.parent.as_posix().rstrip('/')}/")
     raise DataError(f"--data {spec}: neither a folder nor a dataset in {searched}{hint}")
 
 

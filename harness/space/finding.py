@@ -29,5 +29,24 @@ def find_space(name: str, workspace: Workspace) -> Path:
                 return candidate
     if asked.exists():
         raise ConfigError(f"{name}: not a file; a search space is a YAML or CSV file")
-    known = {path.name for folder in folders for end in ENDS[1:] for path in folder.glob(f"*{end}")}
-    raise ConfigError(f"{name}: no such search space{nearest(asked.name, known)}")
+    raise ConfigError(f"{name}: no such search space{_nearest(asked, folders)}")
+
+
+def _nearest(asked: Path, folders: list[Path]) -> str:
+    """The nearest name, first of the folder that was named, then of all; with its folder."""
+    beside = {path.name for path in _spaces(asked.parent)}
+    everywhere = {path.name for folder in folders for path in _spaces(folder)}
+    if asked.parent == Path():
+        return nearest(asked.name, everywhere | beside)
+    if alike := nearest(asked.name, beside, most=0):
+        folder = asked.parent.as_posix().rstrip("/")
+        return alike.replace("mean ", f"mean {folder}/")
+    return nearest(asked.name, everywhere)
+
+
+def _spaces(folder: Path) -> list[Path]:
+    """The files of a folder that may be spaces; [] where it cannot be read."""
+    try:
+        return [path for path in folder.iterdir() if path.suffix.lower() in ENDS[1:]]
+    except OSError:
+        return []

@@ -60,7 +60,8 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path: Path, poly
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     version = client.get_model_version_by_alias("tiny", "champion")
     held = Path(str(version.source).removeprefix("file://"))
-    assert {path.name for path in held.iterdir()} == {"config.json", "model.safetensors"}
+    names = {path.name for path in held.iterdir()}
+    assert names == {"config.json", "model.safetensors", "README.md"}
 
 
 def test_leaderboard_says_what_was_confirmed(

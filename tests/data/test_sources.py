@@ -199,3 +199,16 @@ def test_unknown_data_is_one_clear_error(workspace: Workspace, spec: str, messag
     with pytest.raises(DataError, match=message) as caught:
         find_data(spec, workspace)
     assert "\n" not in str(caught.value)
+
+
+def test_the_nearest_folder_beside_the_one_that_was_named_is_suggested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
+    (tmp_path / "far" / "stones" / "images").mkdir(parents=True)
+    (tmp_path / "polyps" / "images").mkdir(parents=True)
+    for asked, suggested in (("far/stone", "far/stones"), ("polyp", "polyps")):
+        with pytest.raises(DataError, match=rf"; did you mean {suggested}\?$"):
+            find_data(asked, Workspace(tmp_path))
+        assert find_data(suggested, Workspace(tmp_path)).is_dir()

@@ -51,6 +51,35 @@ def test_folder_of_that_name_does_not_hide_the_space(workspace: Workspace) -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("polyp.yaml", "polyps.yaml"),  # and not unetpp.yaml, for their common ending
+        ("Polyps.yml", "polyps.yaml"),
+        ("far/polyp.yaml", "far/polyps.yaml"),
+        ("far/encodrs.yaml", "encoders.yaml"),
+        ("far/zebra.yaml", None),  # like nothing; the folder's name is no likeness
+        ("nowhere/quikstart", "quickstart.yaml"),
+    ],
+)
+def test_the_nearest_space_of_the_same_folder_is_suggested(
+    name: str, suggested: str | None, workspace: Workspace
+) -> None:
+    for file in ("polyps.yaml", "far/polyps.yaml", "far/abc.csv"):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text("{}")
+    for asked in (name, str(Path.cwd() / name) if suggested and "/" in suggested else name):
+        with pytest.raises(ConfigError) as caught:
+            find_space(asked, workspace)
+        said = str(caught.value)
+        if suggested is None:
+            assert "did you mean" not in said
+            continue
+        found = said.partition("did you mean ")[2].removesuffix("?")
+        assert found.endswith(suggested)
+        assert find_space(found, workspace).is_file(), "the advice can be followed"
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("encodrs", r"^encodrs: no such search space; did you mean encoders.yaml\?$"),

@@ -198,6 +198,7 @@ def test_complete_training_leaves_model_scores_probabilities_and_overlays(
     assert files_in(tmp_path) == {
         "epochs.jsonl",
         "best/scores.csv",
+        "best/model/README.md",
         "best/model/config.json",
         "best/model/model.safetensors",
         *(f"best/probabilities/{row}-1.png" for row in val),
