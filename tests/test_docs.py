@@ -1,0 +1,98 @@
+"""What README and docs show can be pasted: commands with their options, and Python."""
+
+import ast
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import harness
+from harness.cli.app import COMMANDS, build
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md", ROOT / "studies" / "README.md"]
+PAGES += sorted(ROOT.glob("search_spaces/*.yaml"))
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every `harness NAME …` of a code line, a table or a sentence, with its page."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(r"^    (harness [a-z][^#\n]*)", text, re.MULTILINE)
+        lines += re.findall(r"`(harness [a-z][^`\n]*)`", text)
+        lines += re.findall(r"\?\s+(harness run [^\n]*)", text) if page.suffix == ".yaml" else []
+        found += [(page.name, shlex.split(line.replace("…", ""))[1:]) for line in lines]
+    return found
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Every option of the command that the words begin with, of a group's command too."""
+    command: Any = typer.main.get_command(build(words[0])).commands[words[0]]  # type: ignore[attr-defined]
+    for word in words[1:2]:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), commands(), ids=[f"{page}-{' '.join(w)[:50]}" for page, w in commands()]
+)
+def test_documented_command_exists_with_its_options(page: str, words: list[str]) -> None:
+    assert words[0] in COMMANDS, page
+    options = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+    assert options <= options_of(words) | {"--help", "--debug"}, page
+
+
+def test_commands_are_found_on_every_kind_of_page() -> None:
+    assert {"README.md", "spaces.md", "studies.md", "unetpp.yaml"} <= {p for p, _ in commands()}
+    assert len(commands()) > 60
+
+
+def blocks() -> list[tuple[str, str]]:
+    return [
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), blocks())
+def test_documented_python_imports_what_it_names(page: str, block: str) -> None:
+    tree = ast.parse(block)
+    imported = {
+        alias.asname or alias.name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "harness":
+                assert "harness" in imported, page
+                assert node.attr in harness.__all__, f"{page}: harness.{node.attr}"
+            assert node.value.id not in {"np", "torch", "cv2", "smp"} - imported, page
+
+
+SCRIPT = re.compile(r"python (?:-m )?((?:analysis|benchmarks)[./]\w+)(?:\.py)?([^`\n]*)")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"])
+def test_documented_scripts_take_their_options(page: Path) -> None:
+    for script, rest in SCRIPT.findall(page.read_text(encoding="utf-8")):
+        source = (ROOT / f"{script.replace('.', '/')}.py").read_text(encoding="utf-8")
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert f'"{option}"' in source, f"{script} has no {option}"
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("analysis/*.py")), ids=lambda path: path.name)
+def test_scripts_that_are_said_to_write_a_page_take_out(
+    script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        import_module(f"analysis.{script.stem}").main(["--help"])
+    assert left.value.code == 0
+    assert ("--out" in capsys.readouterr().out) == (script.stem != "rank_trials")
