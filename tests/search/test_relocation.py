@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,23 @@ def test_database_elsewhere_lets_one_study_follow(study: MirrorStudy, tmp_path: 
     assert_all_there_once(moved, client)
     kept = client.get_experiment(other).artifact_location
     assert local_path(kept) == tmp_path / "one" / "mlruns" / "other"
+
+
+def test_database_on_a_server_is_left_alone_and_the_difference_is_said(
+    study: MirrorStudy, tmp_path: Path
+) -> None:
+    """A file stands for the server; what tells them apart is that no file is known."""
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    synced(study, uri)
+    shutil.move(tmp_path / "one", tmp_path / "two")
+    moved = there(study, tmp_path / "two")
+    said: list[str] = []
+    client = open_client(replace(moved.tracker(uri), file=None), said.append)
+    old, new = (tmp_path / name / "mlruns" / STUDY_ID for name in ("one", "two"))
+    assert len(said) == 1 and f"keeps the files of this study in {old}" in said[0]
+    assert f"ln -s {new} {old}" in said[0]
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None and local_path(experiment.artifact_location) == old
 
 
 def test_place_that_the_user_chose_stays(study: MirrorStudy, tmp_path: Path) -> None:

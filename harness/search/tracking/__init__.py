@@ -10,6 +10,7 @@ shipper.py   tries, remembers what is behind         ../mirror.py the same on a 
 store.py     opens MLflow, finds the experiment      runs.py      what is written into a run
 lookup.py    what is there already                   values.py    in MLflow's own objects
 pictures.py  overlays under names that do not change     champion.py  the confirmed winner
+../relocation.py  lets the tables follow a workspace that was moved
 """
 
 from harness.search.tracking.shipper import log_champion, log_numbers, log_report, sync
