@@ -35,7 +35,7 @@ def folder_of(error: OSError) -> Path | None:
 
     The nearest one that exists: what was to be written may be gone already.
     """
-    name = error.filename
+    name = error.filename2 or error.filename  # of a copy or a renaming the second is written
     if not isinstance(name, str | bytes) or not name:
         return None
     folder = Path(os.fsdecode(name)).absolute()

@@ -115,6 +115,8 @@ def test_cause_of_an_error_is_found_below_others(tmp_path: Path) -> None:
     assert files.disk_error(outer, files.PASSING) is None
     assert files.disk_error(OSError("no number")) is None
     assert files.folder_of(OSError(errno.ENOSPC, "No space left")) is None
+    copied = OSError(errno.ENOSPC, "No space left", "/src/a", None, str(tmp_path / "b"))
+    assert files.folder_of(copied) == tmp_path
 
 
 def test_file_that_is_being_written_is_seen(tmp_path: Path) -> None:
