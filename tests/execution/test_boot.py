@@ -117,6 +117,7 @@ def test_mlflow_s_pages_import_nothing_of_the_workspace(
             return 0
 
     monkeypatch.setattr(ui.subprocess, "Popen", Server)
+    monkeypatch.setattr(ui, "follow_folder", lambda *_: None)  # the file is empty
     (tmp_path / "mlflow.db").touch()
     ui.ui(workspace=tmp_path)
     ((command, environment),) = started
