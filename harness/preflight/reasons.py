@@ -26,6 +26,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("size", r"broadcast|smaller than|greater than actual input|output size"),
 )
 _GOT = re.compile(r" \(got [^()]*\)$")  # stands in the network's name
+_DIVISOR = re.compile(r"divisible by (\d+)")
 _REPEATED = re.compile(r"^model: .*? cannot be built with .*?: ")
 
 
@@ -78,10 +79,21 @@ def _worded(kind: Kind, text: str, network: Network) -> str:
             )
         case "size":
             height, width = network.height_width
+            divisor = _DIVISOR.search(text)
+            if divisor is not None:  # the library advises to pad, which is not how sizes are set
+                text = _dividing(int(divisor[1]), network)
             return f"size: not at {height} x {width} px: {text}"
         case "depth" | "encoder" | "option":
             return f"{kind}: {text}"
     return text
+
+
+def _dividing(n: int, network: Network) -> str:
+    """Name the sizes next to those of a network that are divisible by n."""
+    sizes = [(max(side // n, 1) * n, -(-side // n) * n) for side in network.height_width]
+    below, above = ([low for low, _ in sizes], [high for _, high in sizes])
+    shown = dict.fromkeys(str(s[0] if s[0] == s[1] else s) for s in (below, above))
+    return f"both must be divisible by {n}; set data.image_size to {' or '.join(shown)}"
 
 
 def _cut(text: str) -> str:

@@ -52,6 +52,27 @@ def test_larger_images_are_no_advice_where_whole_images_are_pooled(arch: str) ->
     assert reason is not None and reason.kind == "batch" and "image_size" not in reason.text
 
 
+@pytest.mark.parametrize("size", [(72, 72), (64, 90), (20, 20)])
+def test_advised_image_sizes_work(size: tuple[int, int]) -> None:
+    network = Network("FPN", "resnet18", 5, "{}", size)
+    reason = judge(network, Setting(), (2,)).against[2]
+    assert reason is not None and reason.kind == "size"
+    advised = reason.text.partition("set data.image_size to ")[2].split(" or ")
+    for text in advised:
+        side = json.loads(text)
+        pair = (side, side) if isinstance(side, int) else tuple(side)
+        again = Network("FPN", "resnet18", 5, "{}", pair)
+        assert judge(again, Setting(), (2,)).against == {2: None}, text
+
+
+@pytest.mark.parametrize("arch", ["DPT"])
+def test_advised_encoder_works(arch: str) -> None:
+    reason = verdict(arch, "resnet18", 4).against[2]
+    assert reason is not None
+    (advised,) = re.findall(r"e\.g\. (tu-\w+)", reason.text)
+    assert verdict(arch, advised, 4).against[2] is None
+
+
 def test_advice_to_enlarge_is_followed_with_success() -> None:
     """At depth 5 the last stage of 32 pixels is a single one."""
     reason = verdict("Unet", size=32).against[1]
