@@ -206,19 +206,19 @@ class MovingAverage:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self._decay = decay
-        self._pairs = _pairs(self.network, network)
+        # By name, as a network may replace a buffer instead of changing it in place.
+        self._names = [
+            (self.network.get_submodule(path), network.get_submodule(path), name)
+            for path, _, name in (key.rpartition(".") for key in network.state_dict())
+        ]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after `step`, from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for average, current in self._pairs:
+        for averaged, trained, name in self._names:
+            average, current = getattr(averaged, name), getattr(trained, name)
             if average.dtype.is_floating_point:
                 average.lerp_(current, 1 - decay)
             else:
                 average.copy_(current)
-
-
-def _pairs(average: nn.Module, network: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    current = network.state_dict(keep_vars=True)
-    return [(value, current[name]) for name, value in average.state_dict(keep_vars=True).items()]

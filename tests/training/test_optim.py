@@ -289,6 +289,31 @@ def test_moving_average_by_hand() -> None:
     assert float(state["running_mean"]) == pytest.approx(10 * (expected - 0.1 * 2 / 11 * 0.04))
 
 
+class Counting(nn.Module):
+    """Replaces its buffer in each step instead of changing it in place."""
+
+    count: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self) -> None:
+        self.count = self.count + 10
+
+
+def test_moving_average_follows_a_buffer_that_is_replaced() -> None:
+    """Decays 1/10 and 2/11: 9, then 2/11 of that and 9/11 of 20."""
+    network = nn.Sequential(Counting())
+    average = MovingAverage(network, 0.9)
+    for step in range(2):
+        network[0]()
+        average.update(step)
+    count = average.network.get_buffer("0.count")
+    assert float(count) == pytest.approx(9 * 2 / 11 + 20 * 9 / 11)
+
+
 def test_moving_average_equals_torchs_own_once_its_decay_has_grown() -> None:
     """(1 + n) / (10 + n) is above 0.5 from step 8 on."""
     network = Halves()
