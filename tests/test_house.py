@@ -28,6 +28,7 @@ FLOOR = {
     "harness.records": 0,
     "harness.settings": 0,
     "harness.strict_yaml": 0,
+    "harness.wording": 0,
     "harness.trial_groups": 0,
     "harness.space": 1,
     "harness.data": 2,

@@ -16,6 +16,7 @@ from harness import api
 from harness.cli.display import open_progress
 from harness.cli.options import Objective
 from harness.cli.run import parse_settings
+from harness.wording import count
 
 if TYPE_CHECKING:
     from harness.preflight.verdicts import Entry
@@ -200,8 +201,8 @@ def _print_data(found: "Checked", console: Console) -> None:
     if found.data is None:
         return
     numbers = found.data.statistics
-    line = f"data {found.data.name}: {numbers.n_pairs} pairs, {numbers.n_bad} unusable"
+    line = f"data {found.data.name}: {count(numbers.n_pairs, 'pair')}, {numbers.n_bad} unusable"
     for severity in ("error", "warning"):
         n = found.data.count(severity)
-        line += f", {n} {severity}{'' if n == 1 else 's'}"
+        line += f", {count(n, severity)}"
     console.print(f"{line}; all findings: harness data inspect", markup=False, soft_wrap=True)

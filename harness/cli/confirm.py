@@ -1,18 +1,15 @@
 """`harness confirm`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from harness import api
 from harness.cli.display import open_progress
 from harness.cli.options import Experiment, Storage, TrackingUri
-from harness.cli.report import WIDTH
 from harness.cli.run import parse_duration
+from harness.cli.tables import fitted_table, stdout_console
 from harness.evaluation.confirmed import Confirmation, Confirmed
 from harness.report.confirmation import needed_line
 
@@ -82,14 +79,17 @@ def confirm(
 
 def print_confirmation(found: Confirmation, metric: str) -> None:
     """The configurations, best first, and what may be said of them, on standard output."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    table = Table(title=f"{found.study}: {metric}, best first", title_style="")
-    for name in ("rank", "trial", f"{found.kind}s", "searched", "confirmed", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("optimism", f"sd over {found.kind}s", "own Dice", "verdict"):
-        table.add_column(name, justify="right")
-    for rank, row in enumerate(found.rows, start=1):
-        table.add_row(str(rank), str(row.trial), *_cells(row, found.parts))
+    console = stdout_console()
+    runs = f"{found.kind}s"
+    columns = ("rank", "trial", "verdict", "confirmed", "95 % interval", "searched", "optimism")
+    rows = [
+        (str(rank), str(row.trial), *_cells(row, found.parts))
+        for rank, row in enumerate(found.rows, start=1)
+    ]
+    title = f"{found.study}: {metric}, best first"
+    table = fitted_table(
+        title, (*columns, runs, f"sd over {runs}", "own Dice"), rows, console.width
+    )
     console.print(table)
     console.print(found.sentence, markup=False, soft_wrap=True)
     needed = needed_line(found)
@@ -100,14 +100,14 @@ def print_confirmation(found: Confirmation, metric: str) -> None:
 def _cells(row: Confirmed, parts: int) -> list[str]:
     interval = "" if row.interval is None else f"{row.interval.low:.4f} to {row.interval.high:.4f}"
     return [
-        f"{len(row.values)} of {parts}",
-        _number(row.searched),
+        row.verdict or "–",
         _number(row.mean),
         interval,
+        _number(row.searched),
         _number(row.optimism, "+.4f"),
+        f"{len(row.values)} of {parts}",
         _number(row.deviation),
         _number(row.own.get("dice")),
-        row.verdict,
     ]
 
 

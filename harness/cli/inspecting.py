@@ -27,6 +27,7 @@ from harness.inspection.panels import Gallery, galleries
 from harness.inspection.proposal import as_yaml
 from harness.paths import STUDY_NAME, StudyPaths, Workspace, user_path
 from harness.settings import validate
+from harness.wording import count
 
 WIDTH = 140  # characters, where standard output is no terminal
 MOST_BAD = 20
@@ -146,7 +147,7 @@ def clean_data(
     finally:
         progress.close()
     written = sum(bool(one.written) for one in log)
-    _say(f"{written} pairs written, {len(log) - written} left out; see {target / LOG}")
+    _say(f"{count(written, 'pair')} written, {len(log) - written} left out; see {target / LOG}")
     typer.echo(as_yaml(written_meaning(overview.dataset.data, str(target))), nl=False)
 
 
@@ -157,7 +158,9 @@ def _overview(name: str, study: str | None, workspace: Path, max_pixels: float) 
     dataset = open_folder(root, data, max_pixels=max_pixels)
     progress = open_progress()
     try:
-        bar: Callable[[int, int | None], None] = progress.bar(f"reading {len(dataset.pairs)} pairs")
+        bar: Callable[[int, int | None], None] = progress.bar(
+            f"reading {count(len(dataset.pairs), 'pair')}"
+        )
         return look_over(dataset, bar, place.cache / "looks")
     finally:
         progress.close()
@@ -219,7 +222,9 @@ def _print(found: Inspection) -> None:
     """Names come from files: they are escaped, never markup."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     numbers = found.statistics
-    console.print(f"{found.name}: {numbers.n_pairs} pairs, {numbers.n_bad} unusable", markup=False)
+    console.print(
+        f"{found.name}: {count(numbers.n_pairs, 'pair')}, {numbers.n_bad} unusable", markup=False
+    )
     facts = Table(
         "class", "in images", "mean", "median", "least", "greatest", "objects", title_style=""
     )
@@ -238,7 +243,8 @@ def _print(found: Inspection) -> None:
         table.add_row(f"[{style}]{finding.severity}[/]", *(escape(cell) for cell in cells))
     console.print(table if found.findings else "nothing to report")
     if len(bad) > MOST_BAD:
-        console.print(f"{len(bad) - MOST_BAD} more pairs cannot be used; --json names them all")
+        more = count(len(bad) - MOST_BAD, "further pair")
+        console.print(f"{more} cannot be used; --json names them all")
     same = found.read_as == found.proposal
     heading = "The files fit this meaning:" if found.fits else "The files suggest, for study.yaml:"
     if same and not found.fits:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from harness import api
+from harness.cli.tables import fitted_table, stdout_console
 from harness.records import TrialRecord
 from harness.report.baseline import against
 from harness.report.export import Format, export
@@ -20,7 +19,6 @@ from harness.report.traps import traps
 from harness.search.progress import configuration
 
 SHOWN = 10
-WIDTH = 140  # characters, where standard output is no terminal
 
 
 def report(
@@ -63,20 +61,22 @@ def print_leaderboard(study: api.Study) -> None:
     tables = study.tables
     metric = tables.config.objective.metric
     board = leaderboard(tables)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    table = Table(title=f"{study.name}: complete trials, best {metric} first", title_style="")
-    for name in ("rank", "trial", metric, "dice", "iou", "epoch"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("configuration", overflow="fold")
+    console = stdout_console()
+    rows = []
     for row in board.head(SHOWN).to_dict("records"):
         record = tables.record(int(row["number"]))
         numbers = [record.value, record.best.get("best/dice"), record.best.get("best/iou")]
-        table.add_row(
-            *(str(row["rank"]), str(record.number)),
-            *("" if number is None else f"{number:.4f}" for number in numbers),
-            str(record.best_epoch),
-            escape(configuration(record.params) + _marks(record)),
+        rows.append(
+            (
+                *(str(row["rank"]), str(record.number)),
+                *("" if number is None else f"{number:.4f}" for number in numbers),
+                str(record.best_epoch),
+                configuration(record.params) + _marks(record),
+            )
         )
+    title = f"{study.name}: complete trials, best {metric} first"
+    columns = ("rank", "trial", metric, "dice", "iou", "epoch")
+    table = fitted_table(title, columns, rows, console.width, text="configuration")
     console.print(table)
     counts = {state: len(of_state(tables, state)) for state in ("complete", "pruned", "failed")}
     shown = f", the best {SHOWN} shown" if counts["complete"] > SHOWN else ""

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from harness import api, files
+from harness.cli.tables import fitted_table, stdout_console
 from harness.errors import ConfigError
 from harness.paths import user_path
 from harness.report.listing import trials_as_plain, trials_as_space
 from harness.report.tables import StudyTables
 from harness.search.progress import configuration
+from harness.wording import count
 
 WIDTH = 140  # characters, where standard output is no terminal
 
@@ -56,19 +55,17 @@ def trials(
 def _print_table(name: str, tables: StudyTables) -> None:
     metric = tables.config.objective.metric
     labels = list(dict.fromkeys(label for record in tables.records for label in record.labels))
-    table = Table(title=f"{name}: {len(tables.records)} trials", title_style="")
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column(metric, justify="right", no_wrap=True)
-    for label in labels:
-        table.add_column(escape(label))
-    table.add_column("configuration", overflow="fold")
-    for record in tables.records:
-        table.add_row(
+    rows = [
+        (
             str(record.number),
             record.state,
             "" if record.value is None else f"{record.value:.4f}",
-            *(escape(record.labels.get(label, "")) for label in labels),
-            escape(configuration(record.params)),
+            *(record.labels.get(label, "") for label in labels),
+            configuration(record.params),
         )
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
+        for record in tables.records
+    ]
+    console = stdout_console()
+    title = f"{name}: {count(len(tables.records), 'trial')}"
+    columns = ("trial", "state", metric, *labels)
+    console.print(fitted_table(title, columns, rows, console.width, text="configuration"))

@@ -30,6 +30,7 @@ from harness.data.stored import Stored, describe_image
 from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
+from harness.wording import count
 
 __all__ = [
     "BadPair",
@@ -124,7 +125,7 @@ def refuse_bad(overview: Overview) -> None:
         n = len(overview.bad)
         which = "1 pair cannot be used; mend it, or leave it out"
         if n > 1:
-            which = f"{n} pairs cannot be used; mend them, or leave them out"
+            which = f"{count(n, 'pair')} cannot be used; mend them, or leave them out"
         problems = [bad.problem for bad in overview.bad]
         raise list_problems(problems, remedy=f"{which} with --skip-bad")
 
@@ -134,7 +135,7 @@ def refuse_empty(overview: Overview) -> None:
     if not overview.looks:
         root, n = overview.dataset.root, len(overview.bad)
         first = f"; the first: {overview.bad[0].problem}" if overview.bad else ""
-        raise DataError(f"{root}: none of its {n} pairs can be used{first}")
+        raise DataError(f"{root}: none of its {count(n, 'pair')} can be used{first}")
 
 
 def look_at(dataset: Dataset, pair: Pair, kept: Mapping[Key, Look] = _NOTHING) -> Look | BadPair:

@@ -49,6 +49,7 @@ from harness.search.stopping import Signals, Stops
 from harness.search.storage import Where, find_storage, forget_study
 from harness.search.tracker import find_tracker
 from harness.search.trials import Place
+from harness.wording import count, plural
 
 
 @dataclass(frozen=True)
@@ -152,10 +153,11 @@ def _tell(
 ) -> None:
     """What is confirmed, and where that is not quite what was asked for."""
     trials = ", ".join(str(number) for number in plan.trials)
-    what = f"{plan.parts} {plan.kind}s" + ("" if plan.folds is None else " of train and val")
+    what = count(plan.parts, plan.kind) + ("" if plan.folds is None else " of train and val")
     progress.stage(
-        f"confirms {len(plan.trials)} configurations of {paths.name} (trials {trials}) on {what}: "
-        f"{len(plan.runs)} trainings"
+        f"confirms {count(len(plan.trials), 'configuration')} of {paths.name} "
+        f"({plural('trial', len(plan.trials))} {trials}) on {what}: "
+        f"{count(len(plan.runs), 'training')}"
     )
     if len(plan.trials) < plan.top:
         progress.stage(f"{plan.top} were asked for; the search has no more that are different")

@@ -14,6 +14,7 @@ from harness.evaluation.sealed_scores import collect, entry, extras, planes
 from harness.evaluation.sealed_threshold import ThresholdSearch
 from harness.search.progress import Progress
 from harness.training.metrics import Entry, ImageScores, per_image
+from harness.wording import count
 
 if TYPE_CHECKING:
     from harness.training.native import NativePredictor
@@ -49,7 +50,7 @@ class Measure:
             groups: validation images, with the places of the networks not trained on them.
         """
         total, done = sum(len(images.rows) for _, images in groups), 0
-        bar = self._progress.bar(f"choosing thresholds on {total} validation images")
+        bar = self._progress.bar(f"choosing thresholds on {count(total, 'validation image')}")
         search = ThresholdSearch(self._data.scored_classes)
         for places, images in groups:
             chosen = [self._predictors[place] for place in places]

@@ -9,7 +9,7 @@ from harness.data.splits import SplitRow
 from harness.records import FINISHED, TrialRecord
 from harness.report.failures import REMEDIES
 from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import among, count, duration, text_of
+from harness.report.wording import among, be, count, duration, text_of
 from harness.search.repeats import identity
 
 _NAMED = 6  # parameters
@@ -148,7 +148,7 @@ def _next(
     wanted = tables.config.budget.trials or 0
     left = wanted - sum(record.state in FINISHED for record in own)
     if left > 0:
-        text = f"goes on: {left} of {wanted} trials are left."
+        text = f"goes on: {left} of {wanted} trials {be(left)} left."
         return Line("Next", text, f"harness run --study {name}")
     if not ranked:
         return Line("Next", _nothing_complete(own))

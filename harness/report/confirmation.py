@@ -74,6 +74,7 @@ def confirmation_sheet(found: Confirmation) -> Sheet:
     columns = (
         Column("rank", "place by the confirmed mean"),
         Column("trial", "number in the search of the trial with this configuration"),
+        Column("verdict", "better than every other, tied with the leader, or worse", ""),
         Column(f"{found.kind}s", f"complete ones of the {found.parts} planned"),
         Column("searched", "objective of that trial in the search"),
         Column("confirmed", f"mean of the objective over {found.kind}s"),
@@ -86,7 +87,6 @@ def confirmation_sheet(found: Confirmation) -> Sheet:
         ),
         Column("parameters", "of the network"),
         Column("time", "mean seconds of a complete run"),
-        Column("verdict", "better than every other, tied with the leader, or worse", ""),
     )
     rows = tuple(_row(rank, row, found) for rank, row in enumerate(found.rows, start=1))
     return Sheet(columns, rows)
@@ -104,6 +104,7 @@ def _row(rank: int, row: Confirmed, found: Confirmation) -> tuple[Cell, ...]:
     return (
         Cell(str(rank), str(rank)),
         Cell(str(row.trial), str(row.trial)),
+        Cell(f"{verdict}, the choice" if chosen else verdict, verdict),
         Cell(f"{len(row.values)} of {found.parts}", str(len(row.values))),
         _number(row.searched),
         _number(row.mean),
@@ -113,7 +114,6 @@ def _row(rank: int, row: Confirmed, found: Confirmation) -> tuple[Cell, ...]:
         *(_number(row.own.get(metric)) for metric in OWN_METRICS),
         Cell(f"{row.cost.parameters / 1e6:.2f} M", str(row.cost.parameters)),
         Cell(duration(row.cost.seconds), repr(row.cost.seconds)),
-        Cell(f"{verdict}, the choice" if chosen else verdict, verdict),
     )
 
 
@@ -140,8 +140,8 @@ def needed_line(found: Confirmation) -> str:
     if found.decision is None:
         return ""
     seeds, images = found.decision.needed_seeds, found.decision.needed_images
-    parts = [] if seeds is None else [f"{seeds} {found.kind}s of each configuration"]
-    parts += [] if images is None else [f"{images} validation images"]
+    parts = [] if seeds is None else [f"{count(seeds, found.kind)} of each configuration"]
+    parts += [] if images is None else [count(images, "validation image")]
     return f"To tell a difference of one point (0.01): {', and '.join(parts)}." if parts else ""
 
 
@@ -149,7 +149,7 @@ def _charts(found: Confirmation, tables: StudyTables) -> tuple[Chart, ...]:
     rows = confirmed_rows(found)
     settings = tables.config.objective
     objective = Objective(settings.metric, settings.direction == "minimize", settings.is_ours)
-    label = f"{objective.metric} of {len(rows)} configurations on fresh {found.kind}s"
+    label = f"{objective.metric} of {count(len(rows), 'configuration')} on fresh {found.kind}s"
     return (Chart(label, draw_confirmation(rows, found.kind, objective)),) if rows else ()
 
 

@@ -14,7 +14,7 @@ from harness.report.image_values import own_interval
 from harness.report.importance import measured
 from harness.report.listing import trials_as_plain
 from harness.report.tables import StudyTables, ranked_records, trials_csv
-from harness.report.wording import text_of
+from harness.report.wording import count, text_of
 
 Format = Literal["json", "csv", "latex"]
 BEST = 100  # trials with an interval
@@ -91,8 +91,8 @@ def _latex(tables: StudyTables) -> str:
         ]
         for rank, record in enumerate(ranked, start=1)
     ]
-    n = len(ranked_records(tables))
-    title = f"Study {tables.paths.name}: the best {len(rows)} of {n} complete trials by {metric}"
+    n = count(len(ranked_records(tables)), "complete trial")
+    title = f"Study {tables.paths.name}: the best {len(rows)} of {n} by {metric}"
     confirmed = load_confirmation(tables.paths)
     decided = confirmed is not None and confirmed.decision is not None
     title += ", as searched; see its confirmation." if decided else ", leading, not confirmed."

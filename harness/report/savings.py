@@ -106,10 +106,12 @@ def spending(tables: StudyTables) -> list[Spent]:
 def last_trials(rows: list[Spent], n: int = LAST) -> str:
     """What the last `n` trials cost and by how much they improved the best value."""
     if len(rows) <= n:
-        return f"What the last {n} trials bought can be told from {n + 1} finished trials on."
+        return (
+            f"What the last {count(n, 'trial')} bought can be told from {n + 1} finished trials on."
+        )
     before, after, cost = rows[-n - 1].best, rows[-1].best, rows[-1].total - rows[-n - 1].total
     price = (
-        f"The last {n} finished trials took {duration(cost)} "
+        f"The last {count(n, 'finished trial')} took {duration(cost)} "
         f"({_percent(cost, rows[-1].total - cost)} of the device time)"
     )
     if before is None or after is None:

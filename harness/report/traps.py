@@ -102,7 +102,8 @@ def too_few_images(tables: StudyTables) -> str | None:
     point = needed_images(max(tests[place].deviation for place in alike), ONE_POINT)
     return (
         f"{said} For one as small as that "
-        f"{_images(own)} images would be needed, for one of one point (0.01) {_images(point)}."
+        f"{_images(own)} {plural('image', own or 0)} would be needed, for one of one point (0.01) "
+        f"{_images(point)}."
     )
 
 

@@ -9,7 +9,7 @@ from harness.report.image_values import QUALITY, compare_trials, quality_interva
 from harness.report.left_out import SCORES, left_out
 from harness.report.sheets import Cell, Column, Sheet
 from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import among
+from harness.report.wording import among, count
 
 TOP = 5  # trials that are compared with the leading one
 
@@ -98,7 +98,7 @@ def weights_sheet(tables: StudyTables) -> Sheet:
         return Sheet((), ())
     metric = tables.config.objective.metric
     sizes = dict.fromkeys(one.test.n for one in found)
-    least = among(f"at least {least_p(n):.2g} for {n} images" for n in sizes)
+    least = among(f"at least {least_p(n):.2g} for {count(n, 'image')}" for n in sizes)
     better = "below" if tables.minimized else "above"
     leading = found[0].leading
     columns = (

@@ -3,6 +3,20 @@
 from collections.abc import Iterable
 from typing import Any
 
+from harness.wording import be, count, plural
+
+__all__ = [
+    "among",
+    "be",
+    "count",
+    "decides",
+    "duration",
+    "plural",
+    "short",
+    "span",
+    "text_of",
+]
+
 
 def text_of(value: Any) -> str:
     """A parameter's value: four digits of a float, `null` for None."""
@@ -16,21 +30,6 @@ def text_of(value: Any) -> str:
 def short(text: str, most: int = 24) -> str:
     """The text cut to `most` characters, an ellipsis at the cut."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def plural(noun: str, n: int) -> str:
-    """`image` of one, `images` of any other number."""
-    return noun if n == 1 else f"{noun}s"
-
-
-def count(n: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{n} {plural(noun, n)}"
-
-
-def be(n: int) -> str:
-    """`is` of one, `are` of any other number."""
-    return "is" if n == 1 else "are"
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from harness.paths import StudyPaths, Workspace
 from harness.search.checks import values_of
 from harness.search.definition import Definition
 from harness.search.progress import Progress
+from harness.wording import be, count
 
 LOOKS = "looks"  # folder below the cache
 MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
@@ -38,7 +39,7 @@ def fill_caches(
 
         def starts(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
             return progress.bar(
-                f"decoding {n_images} images to {pair[0]} x {pair[1]} pixels "
+                f"decoding {count(n_images, 'image')} to {pair[0]} x {pair[1]} pixels "
                 f"({n_bytes / 1e6:,.0f} MB)"
             )
 
@@ -71,14 +72,15 @@ def take_split(
     dataset = open_folder(
         source, definition.config.data, max_pixels=definition.config.limits.max_pixels
     )
-    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
+    reading = progress.bar(f"reading {count(len(dataset.pairs), 'image')} and masks of {source}")
     overview = look_over(dataset, reading, workspace.cache / LOOKS)
     if not skip_bad:
         refuse_bad(overview)
     refuse_empty(overview)
     if overview.bad:
         progress.stage(
-            f"{len(overview.bad)} of {len(dataset.pairs)} pairs are left out (--skip-bad)"
+            f"{len(overview.bad)} of {count(len(dataset.pairs), 'pair')} "
+            f"{be(len(overview.bad))} left out (--skip-bad)"
         )
     copies = copies_among(overview.looks)
     findings = find(overview, copies, skip_bad=True)

@@ -31,6 +31,7 @@ from harness.search.progress import Progress
 from harness.search.repeats import identity
 from harness.search.sampler import distribution_of
 from harness.settings import flatten
+from harness.wording import count
 
 STATES = ("complete", "pruned")
 MOST_NAMED = 8  # trials of one reason that are named on the console
@@ -94,11 +95,17 @@ def check_names(names: Sequence[str], paths: StudyPaths, config: StudyConfig) ->
 def tell_plan(plans: Sequence[ImportConfig], progress: Progress) -> None:
     """Say what is imported, and by reason what is not."""
     for plan in plans:
-        fitting = f"{len(plan.trials)} trials of {plan.study} fit and are imported"
+        fitting = f"{_fitting(plan)} imported"
         reasons = summary_of(plan)
         progress.stage(f"{fitting}; not:" if reasons else f"{fitting}; none is left out")
         for line in reasons:
             progress.stage(f"  {line}")
+
+
+def _fitting(plan: ImportConfig) -> str:
+    n = len(plan.trials)
+    fits = "fits and is" if n == 1 else "fit and are"
+    return f"{count(n, 'trial')} of {plan.study} {fits}"
 
 
 def summary_of(plan: ImportConfig) -> list[str]:
@@ -246,4 +253,4 @@ def _origin(study: str, record: TrialRecord) -> str:
 def _numbers(numbers: Sequence[int]) -> str:
     named = ", ".join(str(number) for number in numbers[:MOST_NAMED])
     more = ", …" if len(numbers) > MOST_NAMED else ""
-    return f"{len(numbers)} trial{'' if len(numbers) == 1 else 's'} ({named}{more})"
+    return f"{count(len(numbers), 'trial')} ({named}{more})"

@@ -47,6 +47,7 @@ from harness.search.tracker import Tracker, find_tracker
 from harness.search.trials import Place
 from harness.space.reading import find_space
 from harness.training.device import DeviceFacts, precision_on
+from harness.wording import count
 
 DEFAULT_TRIALS = 20
 
@@ -255,7 +256,7 @@ def split_line(split: Sequence[SplitRow]) -> str:
 
 def device_line(devices: Sequence[DeviceFacts]) -> str:
     """The devices, each kind once, and on a CPU its threads."""
-    threads = f" ({torch.get_num_threads()} threads)" if devices[0].device == "cpu" else ""
+    threads = f" ({count(torch.get_num_threads(), 'thread')})" if devices[0].device == "cpu" else ""
     return " and ".join(dict.fromkeys(device.description for device in devices)) + threads
 
 
@@ -276,4 +277,4 @@ def slots_line(slots: Sequence[Slot]) -> str:
     if len(slots) == 1:
         return ""
     gpus = dict.fromkeys(slot.environment[VISIBLE] for slot in slots if VISIBLE in slot.environment)
-    return f" · {len(slots)} workers" + (f" on GPUs {', '.join(gpus)}" if gpus else "")
+    return f" · {count(len(slots), 'worker')}" + (f" on GPUs {', '.join(gpus)}" if gpus else "")

@@ -19,6 +19,7 @@ from harness.records import TrialRecord, read_epochs, read_records
 from harness.search.definition import Definition
 from harness.search.fingerprint import check_unchanged
 from harness.search.study import IMPORTED, open_study
+from harness.wording import count
 
 FIXED = "fixed_params"  # Optuna's own mark of an enqueued row
 STATES = {
@@ -51,7 +52,7 @@ def open_index(
         study = open_study(storage, paths.name, definition.config)
         check_unchanged(study, paths, definition)
     if (n_lost := enter_missing(study, paths, definition)) > 0:
-        say(f"Optuna's database lacked {n_lost} trials: entered again from their folders")
+        say(f"Optuna's database lacked {count(n_lost, 'trial')}: entered again from their folders")
     return study
 
 

@@ -5,6 +5,7 @@ from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
 from harness.loss_config import loss_setting, pixel_losses
 from harness.parts import registered
+from harness.wording import count
 
 
 def check_loss(config: LossConfig, data: StudyDataConfig, *, one_draw: bool = False) -> None:
@@ -52,7 +53,7 @@ def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
     n, wanted = len(config.class_weights or ()), len(data.classes)
     if n != wanted and config.class_weights != "balanced":
         return [
-            f"loss.class_weights: {n} for {wanted} classes; give one for each of "
+            f"loss.class_weights: {n} for {count(wanted, 'class')}; give one for each of "
             f"{', '.join(data.classes)}, or balanced"
         ]
     return []

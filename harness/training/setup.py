@@ -29,6 +29,7 @@ from harness.training.optim import note_frozen
 from harness.training.snapshot import Snapshot
 from harness.training.trainer import Trainer, epoch_seed
 from harness.training.validate import Validation, validate
+from harness.wording import count
 
 # Without gradients four times as many images take less memory than a training batch.
 VALIDATED_AT_ONCE = {"cuda": 4}  # batches; on the CPU more at once gains nothing
@@ -198,7 +199,8 @@ def _require_images(images: ImageCache) -> None:
     n_found = len(artifacts.found_indices(images))
     if not len(images.train) or not n_found:
         raise DataError(
-            f"{len(images.train)} training images, and {len(images.val)} validation images of "
+            f"{count(len(images.train), 'training image')}, and "
+            f"{count(len(images.val), 'validation image')} of "
             f"which {n_found} have anything to find: at least one of each is needed to train and "
             "to measure; change the split"
         )

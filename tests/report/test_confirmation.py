@@ -37,9 +37,9 @@ def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
     assert part.decided and part.command == ""
     texts = [[cell.text for cell in row] for row in part.sheet.rows]
     first, second = texts
-    assert first[:5] == ["1", "1", "3 of 3", "0.2000", "0.2800"]
-    assert first[6:8] == ["+0.0800", "0.0200"]
-    assert second[2:5] == ["2 of 3", "0.2500", "0.4050"]
+    assert first[:6] == ["1", "1", "better, the choice", "3 of 3", "0.2000", "0.2800"]
+    assert first[7:9] == ["+0.0800", "0.0200"]
+    assert second[2:6] == ["worse", "2 of 3", "0.2500", "0.4050"]
     assert "1 confirming trial failed" in part.notes[0]
     page = render_page(tables, Gallery((), ()))
     top = page.split("<main>")[0]

@@ -27,6 +27,7 @@ from harness.report.figures.style import Objective
 from harness.report.importance import measured
 from harness.report.shown import Shown, only, shown_curves, shown_trials
 from harness.report.tables import StudyTables, of_state
+from harness.wording import count
 
 
 def sections(tables: StudyTables) -> list[Section]:
@@ -50,7 +51,7 @@ def sections(tables: StudyTables) -> list[Section]:
 def _history(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     rows = history_rows(tables)
     drawn = any(row.value is not None for row in rows)
-    label = f"{objective.metric} of {len(rows)} trials in order, with the best so far"
+    label = f"{objective.metric} of {count(len(rows), 'trial')} in order, with the best so far"
     n_failed = len(of_state(tables, "failed"))
     return section(
         "history",
@@ -72,7 +73,7 @@ def _curves(tables: StudyTables, objective: Objective) -> Section:
     for metric, title in titles.items():
         curves = curve_rows(some, metric)
         if curves:
-            label = f"{metric} by epoch of {len(curves)} trials"
+            label = f"{metric} by epoch of {count(len(curves), 'trial')}"
             charts.append(Chart(label, draw_curves(curves, metric, title)))
     return section(
         "curves",

@@ -15,7 +15,7 @@ from harness.report.figures.chart import Chart, Section, section
 from harness.report.figures.style import Objective, empty_figure, hover, safe
 from harness.report.shown import Shown, only
 from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import text_of
+from harness.report.wording import count, text_of
 
 MIN_TRIALS = 10  # points below which a surface would be mostly invention
 GRID = 40  # places along each axis
@@ -111,7 +111,7 @@ def _missing(tables: StudyTables, axes: list[Axis]) -> str:
     if len(axes) < 2:
         return (
             "Needs two numeric parameters whose importance is told from chance; this study has "
-            f"{len(axes)} from {len(ranked_records(tables))} complete trials."
+            f"{len(axes)} from {count(len(ranked_records(tables)), 'complete trial')}."
         )
     keys = [axis.key for axis in axes[:2]]
     n = sum(all(key in record.params for key in keys) for record in ranked_records(tables))

@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 
 from harness.report.effects import Effects, verdict
 from harness.report.figures.style import BLUE, GREEN, GREY, ORANGE, Objective, empty_figure, safe
+from harness.wording import count
 
 COLOURS = {"better": GREEN, "worse": ORANGE, "no difference shown": BLUE}
 
@@ -35,7 +36,7 @@ def draw_effects(found: Effects, what: str, objective: Objective) -> go.Figure:
             f"<br>{found.n_reference} and {one.n} complete trials",
             hoverinfo="text",
         )
-    labels = [f"{safe(one.level)} ({one.n} trials)" for one in found.found]
+    labels = [f"{safe(one.level)} ({count(one.n, 'trial')})" for one in found.found]
     figure.update_yaxes(tickvals=list(range(len(labels))), ticktext=labels)
     figure.update_yaxes(range=[-0.6, len(labels) - 0.4])
     figure.update_layout(showlegend=False)

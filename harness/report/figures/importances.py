@@ -75,7 +75,7 @@ def importance_section(tables: StudyTables, overall: Importances) -> Section:
         _unnamed(overall),
         "Lighter bars: in force in some trials only." if partial else "",
         *words,
-        f"With {n} complete trials this is a hint at most." if n < FEW else "",
+        f"With {count(n, 'complete trial')} this is a hint at most." if n < FEW else "",
         f"Of {n} complete trials {MOST_IMPORTANCE_TRIALS}, evenly by rank, were used."
         if n > MOST_IMPORTANCE_TRIALS
         else "",
@@ -103,7 +103,7 @@ def _branches(tables: StudyTables) -> tuple[list[Chart], list[str]]:
         name = f"{branch.key} {short(branch.value)}"
         rows = importance_rows(branch.records, result.named)
         if rows:
-            figure = draw_importances(rows, f"{name}, {len(branch.records)} trials")
+            figure = draw_importances(rows, f"{name}, {count(len(branch.records), 'trial')}")
             charts.append(Chart(_label(f" where {name}", rows), figure))
         elif result.n_varied:
             nothing.append(name)
@@ -138,7 +138,7 @@ def _unnamed(overall: Importances) -> str:
         return ""
     reach = "" if overall.shuffled is None else f" ({overall.shuffled:.0%})"
     of = f"{left} of {count(overall.n_varied, 'parameter')}"
-    return f"{of} explain{'s' if left == 1 else ''} no more than shuffled values do{reach}."
+    return f"{of} {'explains' if left == 1 else 'explain'} no more than shuffled values do{reach}."
 
 
 def _nothing(tables: StudyTables, overall: Importances, n: int) -> str:
@@ -150,7 +150,7 @@ def _nothing(tables: StudyTables, overall: Importances, n: int) -> str:
             f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; this study has "
             f"{n}."
         )
-    hint = f" With {n} complete trials only large effects can be told." if n < FEW else ""
+    hint = f" With {count(n, 'complete trial')} only large effects can be told." if n < FEW else ""
     return f"No parameter can be named: {_unnamed(overall)}{hint}"
 
 

@@ -21,7 +21,7 @@ from harness.report.figures.style import (
 from harness.report.savings import Savings, Spent, last_trials, savings, spending
 from harness.report.shown import Shown
 from harness.report.tables import StudyTables
-from harness.report.wording import duration
+from harness.report.wording import count, duration, plural
 
 PARTS = {"complete": BLUE, "pruned": ORANGE, "failed": PURPLE, "running": SKY}
 UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
@@ -34,7 +34,7 @@ def effort_section(tables: StudyTables, objective: Objective, shown: Shown) -> S
     if found is not None and found.n_pruned:
         charts.append(Chart(found.sentence, draw_savings(found)))
     if any(row.best is not None for row in rows):
-        label = f"Best {objective.metric} so far against device time, {len(rows)} trials"
+        label = f"Best {objective.metric} so far against device time, {count(len(rows), 'trial')}"
         charts.append(Chart(label, draw_spending(rows, objective, shown.numbers)))
     words = "" if found is None else f"{found.sentence} {last_trials(rows)} "
     return section(
@@ -74,7 +74,10 @@ def draw_savings(found: Savings) -> go.Figure:
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            hovertext=[f"{name}<br>{epochs} epochs", f"{name}<br>{duration(seconds)}"],
+            hovertext=[
+                f"{name}<br>{epochs} {plural('epoch', epochs)}",
+                f"{name}<br>{duration(seconds)}",
+            ],
             hoverinfo="text",
         )
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
