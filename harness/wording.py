@@ -5,7 +5,7 @@ def plural(noun: str, n: int) -> str:
     """`image` of one, `images` of any other number; `class`, `classes`; `copy`, `copies`."""
     if n == 1:
         return noun
-    if noun.endswith(("s", "x", "ch", "sh")):
+    if noun.endswith(("s", "x", "tch", "sh")):
         return f"{noun}es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"

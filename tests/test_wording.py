@@ -23,6 +23,7 @@ PACKAGE = Path(harness.__file__).parent
         (2, "copy", "2 copies"),
         (2, "key", "2 keys"),
         (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
         (1, "validation image", "1 validation image"),
     ],
 )
