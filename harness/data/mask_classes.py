@@ -212,9 +212,9 @@ def _undeclared(
         )
     if data.task == "binary" and numbers_objects(raw):
         return DataError(
-            f"{path}: values {listed} are not two-valued; if they are instance ids (numbers of "
-            "objects), say data.values: nonzero in study.yaml; if they are classes, use the block "
-            "that harness data inspect proposes"
+            f"{path}: values {listed} are not two-valued; say data.values: nonzero in study.yaml "
+            "if they are instance ids (numbers of objects), or use the block that harness data "
+            "inspect proposes if they are classes"
         )
     wrong = "are colours" if data.task == "multiclass" else "are not two-valued"
     if not raw.lossless and not colours:

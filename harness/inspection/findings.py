@@ -1,7 +1,7 @@
 """What there is to say about a dataset: each finding with its files and its remedy."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -57,6 +57,11 @@ def find(overview: Overview, copies: Sequence[Copy], *, skip_bad: bool = False) 
         *_storage(overview),
         *_pictures(overview),
     ]
+    return by_severity(found)
+
+
+def by_severity(found: Iterable[Finding]) -> list[Finding]:
+    """Findings, errors first."""
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
@@ -87,11 +92,8 @@ def has_border(look: Look) -> bool:
 
 def _bad(overview: Overview, severity: Severity) -> Iterator[Finding]:
     """One finding for each kind of problem, with the first as its example."""
-    kinds: dict[str, list[BadPair]] = {}
-    for bad in overview.bad:
-        kinds.setdefault(_kind(bad), []).append(bad)
     root = f"{overview.dataset.root}/"
-    for alike in kinds.values():
+    for alike in kinds_of_bad(overview):
         problem = alike[0].problem.replace(root, "")
         what, _, remedy = problem.rpartition("; ")
         what = what or problem
@@ -102,6 +104,14 @@ def _bad(overview: Overview, severity: Severity) -> Iterator[Finding]:
             remedy if remedy != problem else "mend or remove it, or leave it out with --skip-bad",
             tuple(bad.pair.image.as_posix() for bad in alike),
         )
+
+
+def kinds_of_bad(overview: Overview) -> list[list[BadPair]]:
+    """The pairs that cannot be used, those of one kind of problem together."""
+    kinds: dict[str, list[BadPair]] = {}
+    for bad in overview.bad:
+        kinds.setdefault(_kind(bad), []).append(bad)
+    return list(kinds.values())
 
 
 def _kind(bad: BadPair) -> str:

@@ -9,7 +9,15 @@ from typing import Any
 from harness.data.copies import Copy
 from harness.data.look import Look, Overview
 from harness.data_config import NONZERO
-from harness.inspection.findings import INSTANCES, Finding, Severity, find, is_empty, is_full
+from harness.inspection.findings import (
+    INSTANCES,
+    Finding,
+    Severity,
+    by_severity,
+    find,
+    is_empty,
+    is_full,
+)
 from harness.inspection.proposal import as_yaml, propose
 
 
@@ -84,7 +92,7 @@ def inspect(
     proposal = propose(overview, declared=declared)
     found = find(overview, copies, skip_bad=skip_bad)
     if proposal.values == NONZERO != overview.dataset.data.values:
-        found = [*found, INSTANCES]
+        found = by_severity([*found, INSTANCES])
     return Inspection(
         name=overview.dataset.name,
         statistics=_statistics(overview, copies),

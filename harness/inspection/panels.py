@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Final
 
 import cv2
@@ -19,12 +20,14 @@ from harness.data.sources import Dataset, Pair
 from harness.data.suspects import Box
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
-from harness.inspection.findings import has_border, is_empty
+from harness.inspection.findings import has_border, is_empty, kinds_of_bad
 
 Array8 = NDArray[np.uint8]
 
 MOST: Final = 12  # panels of a gallery; the rest is counted
 _SIDE: Final = 320  # px of a panel's longer side
+_MOST_ALIKE: Final = 2  # pairs with one kind of problem
+_LONGEST: Final = 160  # characters of a problem in a caption; the findings have all of it
 _MARK: Final = (255, 0, 255)
 
 
@@ -158,10 +161,14 @@ def _drawn(dataset: Dataset, pair: Pair) -> Array8:
 
 
 def _bad(overview: Overview) -> list[Gallery]:
+    """Examples of each kind of problem, so that one kind does not hide the others."""
+    root = f"{overview.dataset.root}/"
+    shown = [bad for alike in kinds_of_bad(overview) for bad in alike[:_MOST_ALIKE]][: MOST // 2]
     panels = []
-    for bad in overview.bad[:MOST]:
+    for bad in shown:
         name = bad.pair.image.as_posix()
-        panels.append(Panel(_raw(overview.dataset, bad.pair, mask=False), f"{name}: {bad.problem}"))
+        problem = shorten(bad.problem.replace(root, ""), _LONGEST, placeholder=" …")
+        panels.append(Panel(_raw(overview.dataset, bad.pair, mask=False), f"{name}: {problem}"))
         mask = " | ".join(path.as_posix() for path in bad.pair.masks)
         panels.append(Panel(_raw(overview.dataset, bad.pair, mask=True), mask))
     note = "Image and mask as far as they can be decoded; masks are stretched to full contrast."

@@ -17,6 +17,7 @@ from harness.data.sources import open_folder
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.inspecting import Inspection, inspect
+from harness.inspection.panels import galleries
 from tests.data.make import encode, picture, save
 
 Array8 = np.ndarray[Any, Any]
@@ -168,6 +169,9 @@ def test_equal_findings_are_one_row_with_a_count(tmp_path: Path) -> None:
     assert bad[0].what.startswith("11 pairs, the first: masks/0.png: values 0, 1, 2, 3, 4 are")
     assert "harness data inspect proposes" in bad[0].remedy
     assert bad[1].what.startswith("images/11.png: not a JPEG")
+    (gallery,) = [one for one in galleries(overview, []) if one.title == "Cannot be used"]
+    assert (gallery.n, len(gallery.panels)) == (12, 2 * 3)  # two of eleven alike, and the other
+    assert all(len(panel.caption) < 200 for panel in gallery.panels)
 
 
 def test_a_study_in_which_everything_fits_is_believed(tmp_path: Path) -> None:
