@@ -64,7 +64,7 @@ def replay(
     executor = Player(table)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         root, silence = Path(folder), Silence()
-        controller = _Replaying(
+        controller = Controller(
             study,
             storage,
             definition,
@@ -76,18 +76,10 @@ def replay(
             clock=lambda: 0.0,
             stops=_Spent(executor, epochs),
         )
-        controller.pruner = pruner
+        if pruner is not None:
+            controller._judge.build = lambda *_: pruner
         controller.run(min(trials, len(table.ids)))
     return executor.played
-
-
-class _Replaying(Controller):
-    pruner: BasePruner | None = None
-
-    def _set_pruner(self, epochs: int) -> None:
-        super()._set_pruner(epochs)
-        if self.pruner is not None:
-            self._study.pruner = self.pruner
 
 
 class Player:

@@ -42,10 +42,10 @@ class KeepBest(BasePruner):
         best = [
             min(sign * v for step, v in one.intermediate_values.items() if step <= self._step)
             for one in study.get_trials(deepcopy=False)
-            if self._step in one.intermediate_values
+            if self._step in one.intermediate_values and one.number != trial.number
         ]
         own = min(sign * value for value in trial.intermediate_values.values())
-        return own > min(best)
+        return own > min(best, default=own)
 
 
 @dataclass(frozen=True)

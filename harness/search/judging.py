@@ -1,10 +1,12 @@
 """The pruner's verdicts: one on each epoch of a trial, taken once."""
 
 import copy
+from collections.abc import Callable
 
 import optuna
-from optuna.pruners import HyperbandPruner
+from optuna.pruners import BasePruner, HyperbandPruner
 
+from harness.config import BudgetConfig, PrunerConfig
 from harness.search.definition import Definition
 from harness.search.pruners import build_pruner, most_epochs
 from harness.search.trials import Running
@@ -21,10 +23,14 @@ class Judge:
     Args:
         study: its Optuna study; its pruner is set here.
         definition: what the study is.
+
+    Attributes:
+        build: builds the pruner from its settings, the planned epochs and the budget.
     """
 
     def __init__(self, study: optuna.Study, definition: Definition) -> None:
         self._study, self._definition = study, definition
+        self.build: Callable[[PrunerConfig, int, BudgetConfig], BasePruner] = build_pruner
 
     def expect_drawing(self) -> None:
         """Set the pruner for a trial whose epochs are not drawn yet: Hyperband's samplers ask."""
@@ -64,4 +70,4 @@ class Judge:
 
     def _set_pruner(self, epochs: int) -> None:
         config = self._definition.config
-        self._study.pruner = build_pruner(config.pruner, epochs, config.budget)
+        self._study.pruner = self.build(config.pruner, epochs, config.budget)
