@@ -49,13 +49,13 @@ class MaskValues:
             return np.where(known, mask, np.uint8(VOID))
         raise ConfigError(self.problem(np.unique(mask[~known]).tolist()))
 
-    def problem(self, others: Sequence[int]) -> str:
-        """A sentence on values that no class has."""
+    def problem(self, others: Sequence[int], argument: str = "fill_mask") -> str:
+        """A sentence on values that no class has; `argument` is the step's that sets them."""
         values = ", ".join(map(str, others[:6])) + (", ..." if len(others) > 6 else "")
         legal = ", ".join(map(str, self.legal[:12])) + (", ..." if len(self.legal) > 12 else "")
         return (
-            f"writes {values} into masks, which no class has (there are {legal}); set fill_mask "
-            "to one of them in the file"
+            f"writes {values} into masks, which no class has (there are {legal}); set "
+            f"{argument} to one of them in the file"
         )
 
 

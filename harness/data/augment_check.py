@@ -27,6 +27,7 @@ _SEEDS_LARGE: Final = 4
 _LARGE_PX: Final = 600 * 600
 _PRESET_SIZE: Final = (64, 64)  # presets keep every size; what they may not take is channels
 _CELL_PX: Final = 8
+_FILLS: Final = ("fill_mask", "mask_drop_value")  # arguments that say what is written into masks
 
 
 class _Pair(NamedTuple):
@@ -114,27 +115,19 @@ def _ways(step: Step, *, certain: bool) -> list[Chain]:
 def _run(chain: Chain, trial: _Trial) -> None:
     """Put a picture through a chain, step by step, and compare what comes out."""
     first = _picture(trial)
-    pair, resized_by = first, None
+    pair, resized_by, converted_by = first, None, ""
     values = MaskValues(trial.data)
     allowed = {*np.unique(first.mask).tolist(), *([VOID] if VOID in values.legal else [])}
     source = np.random.default_rng(trial.seed), random.Random(trial.seed)  # noqa: S311
     place = f"data.augment: {trial.name}"
     for number, step in enumerate(chain):
-        size, step_name = pair.image.shape[:2], type(step).__name__
+        before, step_name = pair, type(step).__name__
         pair = _applied(step, pair, source, trial, warn="error")
-        if pair.image.dtype != first.image.dtype or pair.mask.dtype != first.mask.dtype:
-            raise ConfigError(
-                f"{place}: {step_name} turns {first.image.dtype} images and {first.mask.dtype} "
-                f"masks into {pair.image.dtype} and {pair.mask.dtype}; sizes and types must stay"
-            )
-        if trial.data.bits > 8 and not (pair.image.min() >= 0 and pair.image.max() <= 1):
-            raise ConfigError(
-                f"{place}: {step_name} gives values from {pair.image.min():g} to "
-                f"{pair.image.max():g}; images of 16 bits are 0 to 1 here, and data.normalize "
-                "normalises them afterwards"
-            )
-        if pair.image.shape[:2] != size:
+        if (pair.image.dtype, pair.mask.dtype) != (before.image.dtype, before.mask.dtype):
+            converted_by = step_name
+        if pair.image.shape[:2] != before.image.shape[:2]:
             resized_by = step_name, pair.image.shape[:2]
+        _check_range(f"{place}: {step_name}", pair, first)
         others = sorted(set(np.unique(pair.mask).tolist()) - allowed)
         if others:
             filled = _fills(chain[: number + 1], trial)
@@ -143,10 +136,26 @@ def _run(chain: Chain, trial: _Trial) -> None:
                     f"{place}: {step_name} mixes the values of masks; set mask_interpolation: 0 "
                     "(nearest) in the file"
                 )
-            _check_fills(f"{place}: {step_name}", others, values, trial.data)
+            _check_fills(f"{place}: {step_name}", others, values, trial.data, step)
             allowed |= filled
+    if (pair.image.dtype, pair.mask.dtype) != (first.image.dtype, first.mask.dtype):
+        raise ConfigError(
+            f"{place}: {converted_by} turns {first.image.dtype} images and {first.mask.dtype} "
+            f"masks into {pair.image.dtype} and {pair.mask.dtype}; sizes and types must stay"
+        )
     if pair.image.shape != first.image.shape or pair.mask.shape != first.mask.shape:
         raise ConfigError(_size_problem(place, resized_by, pair, first))
+
+
+def _check_range(place: str, pair: _Pair, first: _Pair) -> None:
+    """Refuse floating point values out of 0 to 1 in the place of such within."""
+    if pair.image.dtype != first.image.dtype or pair.image.dtype == np.uint8:
+        return
+    if not (pair.image.min() >= 0 and pair.image.max() <= 1):
+        raise ConfigError(
+            f"{place} gives values from {pair.image.min():g} to {pair.image.max():g}; images of "
+            "16 bits are 0 to 1 here, and data.normalize normalises them afterwards"
+        )
 
 
 def _size_problem(
@@ -169,21 +178,27 @@ def _size_problem(
 
 
 def _check_fills(
-    place: str, others: Sequence[int], values: MaskValues, data: StudyDataConfig
+    place: str, others: Sequence[int], values: MaskValues, data: StudyDataConfig, step: Step
 ) -> None:
     unknown = [value for value in others if value not in values.legal]
     if unknown and not data.has_void:  # with void, `Augment` ignores such pixels
-        raise ConfigError(f"{place} {values.problem(unknown)}")
+        argument = next((name for name in _FILLS if hasattr(step, name)), _FILLS[0])
+        raise ConfigError(f"{place} {values.problem(unknown, argument)}")
 
 
 def _fills(chain: Chain, trial: _Trial) -> set[int]:
-    """The values that steps write into a mask by themselves: what is in one that was all 0."""
+    """The values that steps write into a mask by themselves: what is in one that was all 0.
+
+    Some write into objects alone, of which that one has none; what they would is asked of them.
+    """
     image, mask = _picture(trial)
     pair = _Pair(image, np.zeros_like(mask))
     source = np.random.default_rng(trial.seed), random.Random(trial.seed)  # noqa: S311
     for step in chain:
         pair = _applied(step, pair, source, trial, warn="ignore")
-    return set(np.unique(pair.mask).tolist())
+    named = [getattr(step, name, None) for step in chain for name in _FILLS]
+    declared = [np.unique(value).tolist() for value in named if value is not None]
+    return set(np.unique(pair.mask).tolist()).union(*declared)
 
 
 def _applied(

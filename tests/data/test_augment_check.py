@@ -106,6 +106,30 @@ def test_the_size_is_the_last_that_a_chain_gives(tmp_path: Path) -> None:
         tried(tmp_path, A.RandomCrop(48, 48, p=1.0), A.Resize(32, 32, p=1.0))
 
 
+def test_the_type_is_the_last_that_a_chain_gives(tmp_path: Path) -> None:
+    tried(tmp_path, A.ToFloat(p=1.0), A.RandomGamma(p=0.5), A.FromFloat(dtype="uint8", p=1.0))
+    with pytest.raises(ConfigError, match="ToFloat turns uint8 images"):
+        tried(tmp_path, A.ToFloat(p=1.0), A.FromFloat(dtype="uint8", p=0.9))
+
+
+def test_the_argument_that_a_step_has_is_named(tmp_path: Path) -> None:
+    """PixelDropout takes no fill_mask: that advice would be refused."""
+    with pytest.raises(ConfigError, match=r"PixelDropout writes 4 .* set mask_drop_value to one"):
+        tried(tmp_path, A.PixelDropout(mask_drop_value=4, p=0.01))
+    tried(tmp_path, A.PixelDropout(mask_drop_value=1, p=0.01))
+
+
+def test_what_is_written_into_objects_alone_is_a_filling(tmp_path: Path) -> None:
+    """A mask without objects does not show it, and nothing is interpolated."""
+
+    def dropout(fill: int) -> A.BasicTransform:
+        return A.ConstrainedCoarseDropout(mask_indices=[2], fill_mask=fill, p=0.1)
+
+    tried(tmp_path, dropout(1), data=THREE)
+    with pytest.raises(ConfigError, match=r"ConstrainedCoarseDropout writes 8 .* set fill_mask"):
+        tried(tmp_path, dropout(8), data=THREE)
+
+
 def test_every_size_is_tried(tmp_path: Path) -> None:
     name = saved(tmp_path, A.RandomResizedCrop(size=(96, 96)))
     with pytest.raises(ConfigError, match=r"96 x 96 pixels .* is 64 x 64"):
