@@ -254,15 +254,32 @@ class _Reading:
         if not images.by_stem or not masks.by_stem:
             return  # why there is none has been said of the folder, or of each file
         refused = images.refused | masks.refused
-        alone = [stem for stem in images.by_stem if stem not in masks.by_stem.keys() | refused]
-        strays = [stem for stem in masks.by_stem if stem not in images.by_stem.keys() | refused]
-        if not images.by_stem.keys() & masks.by_stem.keys() and alone and strays:
+        paired = images.by_stem.keys() & masks.by_stem.keys()
+        alone = [stem for stem in images.by_stem if stem not in paired and stem not in refused]
+        strays = [stem for stem in masks.by_stem if stem not in paired and stem not in refused]
+        if not paired and alone and strays:
             one, other = images.by_stem[alone[0]], masks.by_stem[strays[0]]
             self.problems.append(
                 f"no mask has the stem of an image (see {one} and {other}); name both alike"
             )
             return
-        folder = next(iter(masks.by_stem.values())).parent.as_posix()
-        where = f" in {folder}/" if of_class else ""
-        self.problems += [f"{images.by_stem[s]}: has no mask of that stem{where}" for s in alone]
-        self.problems += [f"{masks.by_stem[s]}: has no image of that stem" for s in strays]
+        folder = next(iter(masks.by_stem.values())).parent
+        where = f" in {folder.as_posix()}/" if of_class else ""
+        unread = self._unread_in(folder)
+        self.problems += [
+            f"{images.by_stem[s]}: has no mask of that stem{where}{unread.get(s, '')}"
+            for s in alone
+        ]
+        unread = self._unread_in(next(iter(images.by_stem.values())).parent)
+        self.problems += [
+            f"{masks.by_stem[s]}: has no image of that stem{unread.get(s, '')}" for s in strays
+        ]
+
+    def _unread_in(self, folder: Path) -> dict[str, str]:
+        """What to do with the images of a folder under names that are not read, by stem."""
+        return {
+            unicodedata.normalize("NFC", path.stem): f"; {path.as_posix()!a} is an image: give it "
+            f"one of the endings {' '.join(SUFFIXES)}"
+            for path in self.unread
+            if path.parent == folder
+        }

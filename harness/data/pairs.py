@@ -98,7 +98,11 @@ def file_problem(entry: Path, root: Path) -> str | None:
         return None
     if not is_safe(entry.relative_to(root).as_posix()):
         return r"its name holds \ : or |, or begins with = + - @; rename it"
-    if not entry.resolve().is_relative_to(root.resolve()):
+    try:
+        leaves = not entry.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # Python 3.12 raises the latter for links that form a loop
+        return "a link that leads nowhere; put the file itself here"
+    if leaves:
         return "a link that leaves the folder; put the file itself here"
     return None if entry.is_file() else "not a regular file"
 
@@ -115,6 +119,8 @@ def _is_clutter(entry: Path) -> bool:
 def is_image_by_content(entry: Path) -> bool:
     """Whether a file's first bytes are those of an image, whatever it is called."""
     try:
+        if not entry.is_file():  # opening a named pipe would wait for whoever writes into it
+            return False
         with entry.open("rb") as handle:
             return is_image_start(handle.read(16))
     except OSError:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,30 @@ def test_a_folder_of_such_names_alone_says_what_to_rename(tmp_path: Path) -> Non
         "images/ holds no image (.bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp); rename files "
         "such as 'a.jif' to one of these"
     ]
+
+
+def test_a_lone_mask_names_its_image_under_another_name(tmp_path: Path) -> None:
+    folder(tmp_path, 2)
+    (tmp_path / "images" / "001.png").rename(tmp_path / "images" / "001.jpg_large")
+    assert problems(tmp_path) == [
+        "masks/001.png: has no image of that stem; 'images/001.jpg_large' is an image: give it one "
+        "of the endings .bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp"
+    ]
+
+
+def test_a_named_pipe_beside_the_images_is_not_opened(tmp_path: Path) -> None:
+    folder(tmp_path, 1)
+    os.mkfifo(tmp_path / "images" / "pipe")
+    assert opened(tmp_path).unread == ()
+
+
+def test_links_that_form_a_loop_are_named(tmp_path: Path) -> None:
+    folder(tmp_path, 1)
+    (tmp_path / "images" / "x.png").symlink_to("y.png")
+    (tmp_path / "images" / "y.png").symlink_to("x.png")
+    assert [line.partition(": ")[2] for line in problems(tmp_path)] == [
+        "a link that leads nowhere; put the file itself here"
+    ] * 2
 
 
 def test_folders_are_found_in_any_case(tmp_path: Path) -> None:
