@@ -95,13 +95,17 @@ def _bad(overview: Overview, severity: Severity) -> Iterator[Finding]:
     root = f"{overview.dataset.root}/"
     for alike in kinds_of_bad(overview):
         problem = alike[0].problem.replace(root, "")
-        what, _, remedy = problem.rpartition("; ")
-        what = what or problem
+        names = (path.as_posix() for path in (alike[0].pair.image, *alike[0].pair.masks))
+        name = next((one for one in names if problem.startswith(one)), "")
+        what, mark, remedy = problem[len(name) :].rpartition("; ")  # a name may hold one, too
+        if not mark:
+            what, remedy = remedy, "mend or remove it, or leave it out with --skip-bad"
+        what = name + what
         yield Finding(
             severity,
             BAD,
             what if len(alike) == 1 else f"{_n(alike, 'pair')}, the first: {what}",
-            remedy if remedy != problem else "mend or remove it, or leave it out with --skip-bad",
+            remedy,
             tuple(bad.pair.image.as_posix() for bad in alike),
         )
 

@@ -1,5 +1,6 @@
 """A `data:` block for study.yaml, from what the files hold."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.data_config import IGNORE, NONZERO, VOID, StudyDataConfig
 _PLAIN = ({"0"}, {"1"}, {"255"}, {"0", "1"}, {"0", "255"})
 _NUMBERED = 0.9  # share of the masks with several values: objects may lie in two pieces
 _FEW = 4  # values, background included, of which nothing can be told
+_LEAST_STEPS = 3  # different numbers of objects that tell counting from a class that is rare
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 
 
@@ -64,7 +66,7 @@ def numbered(values: Sequence[MaskValues]) -> bool:
     """Whether masks hold numbers of objects: each value in one piece, and others in each mask.
 
     Classes recur: all masks together hold few more values than one. Numbers do not, or they count
-    from 1 to as many as there are.
+    the objects: a mask holds the values of every mask with fewer.
     """
     judged = [one for one in values if one.numbered or len(one.values) > _FEW or one.kind == "grey"]
     n_numbered = sum(one.numbered for one in judged)
@@ -72,12 +74,25 @@ def numbered(values: Sequence[MaskValues]) -> bool:
         return False
     if any(one.kind == "grey" and one.numbered for one in judged):
         return True  # more than 64 of them
-    held = [set(one.values) - {"0", "#000000", str(VOID)} for one in judged if one.numbered]
-    sizes = {len(one) for one in held}
-    if len(set().union(*held)) > 2 * max(sizes):
+    held = [_objects(one) for one in judged if one.numbered]
+    if len(set().union(*held)) > 2 * max(len(one) for one in held):
         return True
-    counted = all(one == {str(k) for k in range(1, len(one) + 1)} for one in held)
-    return counted and len(sizes) > 1
+    return _count_up(held) or _count_up([_objects(one) for one in values if _objects(one)])
+
+
+def _objects(one: MaskValues) -> set[str]:
+    """The values that are neither background nor void."""
+    return set(one.values) - {"0", "#000000", str(VOID)}
+
+
+def _count_up(held: Sequence[set[str]]) -> bool:
+    """Whether each mask adds values to those of the masks with fewer, in three steps or more.
+
+    Two sets may be those of classes of which one is rare.
+    """
+    rising = sorted(held, key=len)
+    nested = all(few <= more for few, more in itertools.pairwise(rising))
+    return nested and len({len(one) for one in rising}) >= _LEAST_STEPS
 
 
 def _indices(values: list[int], data: StudyDataConfig) -> dict[str, Any]:

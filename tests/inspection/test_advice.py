@@ -99,12 +99,21 @@ MANY = [objects(*range(k * 9 + 1, k * 9 + 10)) for k in range(12)]
 FEW = [objects(*np.random.default_rng(k).integers(1, 400, 9).tolist()) for k in range(5)]
 COUNTED = [objects(*range(1, 2 + k), kind=np.uint8) for k in range(3, 8)]
 COLOURED = [colours(*range(k * 6 + 1, k * 6 + 7)) for k in range(4)]
+IN_STEPS = [1000 * objects(*range(1, 2 + k)) for k in range(3, 8)]
+IN_RED = [np.dstack([0 * one, 0 * one, one]) for one in COUNTED]  # of OpenCV: blue, green, red
+LISTED = (90, 20, 130, 60, 200, 40, 250)  # a list of colours, the k-th for the k-th object
+BY_LIST = [colours(*LISTED[:k]) for k in range(4, 8)]
+UP_TO_FOUR = [objects(*range(1, 2 + k % 4), kind=np.uint8) for k in range(8)]
 SOME = ((1, 2, 3, 4, 5), (1, 3, 4, 5), (2, 4, 5))
 ORGANS = [objects(*numbers, kind=np.uint8) for numbers in SOME]
+ONE_IS_RARE = [objects(*range(1, 6 if k == 5 else 5), kind=np.uint8) for k in range(6)]
 FEW_EACH = [*MANY, objects(3), objects(1, 2)]
 
 
-@pytest.mark.parametrize("masks", [MANY, FEW, COUNTED, COLOURED, FEW_EACH])
+@pytest.mark.parametrize(
+    "masks",
+    [MANY, FEW, COUNTED, COLOURED, FEW_EACH, IN_STEPS, IN_RED, BY_LIST, UP_TO_FOUR],
+)
 def test_instance_ids_are_told_and_the_proposal_makes_every_pair_usable(
     tmp_path: Path, masks: list[Array8]
 ) -> None:
@@ -124,12 +133,22 @@ def test_instance_ids_are_told_and_the_proposal_makes_every_pair_usable(
     np.testing.assert_array_equal(read, expected)
 
 
-def test_classes_in_one_piece_each_are_no_instance_ids(tmp_path: Path) -> None:
+@pytest.mark.parametrize("masks", [ORGANS, ONE_IS_RARE])
+def test_classes_in_one_piece_each_are_no_instance_ids(tmp_path: Path, masks: list[Array8]) -> None:
     """Organs: the same five values in every picture, though not all of them in each."""
-    found = inspected(tmp_path, ORGANS, StudyDataConfig(root="d"))
+    found = inspected(tmp_path, masks, StudyDataConfig(root="d"))
     block = strict_yaml.load(found.proposal, place="x").value["data"]
     assert (block["task"], len(block["classes"]), block["values"]) == ("multiclass", 6, None)
     assert "instance ids" not in {finding.topic for finding in found.findings}
+
+
+def test_a_semicolon_in_a_name_begins_no_remedy(tmp_path: Path) -> None:
+    for name in ("images/a; remove all; b.png", "masks/a; remove all; b.png"):
+        save(tmp_path / name, b"")
+    found = inspect(look_over(open_folder(tmp_path, StudyDataConfig(), max_pixels=1e6)), [])
+    (bad,) = [one for one in found.findings if one.topic == "cannot be used"]
+    assert bad.what == "images/a; remove all; b.png: an empty file"
+    assert bad.remedy == "mend or remove it, or leave it out with --skip-bad"
 
 
 def test_lossy_masks_hold_no_numbers_of_objects(tmp_path: Path) -> None:
