@@ -100,7 +100,7 @@ def _ways(step: Step, *, certain: bool) -> list[Chain]:
     idle: list[Chain] = [] if certain or step.p >= 1 else [()]
     if isinstance(step, A.OneOf):
         likely = [one for one in step.transforms if one.p > 0]
-        return [way for one in likely for way in _ways(one, certain=True)] + idle
+        return [way for one in likely for way in _ways(one, certain=True)] + idle or [()]
     if isinstance(step, A.OneOrOther):
         return [way for one in step.transforms for way in _ways(one, certain=True)] + idle
     if isinstance(step, A.SomeOf):  # RandomOrder is one

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import albumentations as A  # noqa: N812 (its own convention)
+from pydantic import ValidationError
 
 from harness import strict_yaml
 from harness.errors import ConfigError
@@ -15,6 +16,10 @@ Step = Any  # a transform of albumentations, or a composition of some
 
 _OLD_ARGUMENT = "always_apply"
 _CLASS = "__class_fullname__"
+_REFUSALS = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError),
+    *(TypeError, ValueError),
+)
 
 
 def read_steps(path: Path) -> tuple[list[Step], float]:
@@ -26,13 +31,18 @@ def read_steps(path: Path) -> tuple[list[Step], float]:
     Raises:
         ConfigError: no Compose; a step or argument that the installed version does not know.
     """
-    content = strict_yaml.load(path.read_text(encoding="utf-8"), place=str(path)).value
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no text in UTF-8: {error.reason}") from None
+    content = strict_yaml.load(text, place=str(path)).value
     written = content.get("transform") if isinstance(content, dict) else None
     if not isinstance(written, dict) or _name(written) != "Compose":
         raise ConfigError(
             f"{path}: must hold a Compose as albumentations.save(compose, path, "
             "data_format='yaml') writes it"
         )
+    _check_shape(written, path)
     saved_by = content.get("__version__")
     compose = _built(written, path, saved_by)
     unknown = list(_unknown(written, compose))
@@ -45,8 +55,25 @@ def read_steps(path: Path) -> tuple[list[Step], float]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """What an error says, in one line; of arguments that pydantic refuses, each with its reason."""
+    cause = error.__cause__  # albumentations makes a ValueError of pydantic's
+    if isinstance(cause, ValidationError):
+        wrong = [(".".join(map(str, one["loc"])), one["msg"]) for one in cause.errors()]
+        return "; ".join(f"{place}: {message}" if place else message for place, message in wrong)
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _check_shape(written: Mapping[str, Any], path: Path) -> None:
+    """Check that compositions list steps, down to the last."""
+    steps = written.get("transforms")
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise ConfigError(
+            f"{path}: {_name(written)} must list its steps under transforms, each with "
+            f"{_CLASS} and p"
+        )
+    for step in steps:
+        if "transforms" in step:
+            _check_shape(step, path)
 
 
 def _built(written: Mapping[str, Any], path: Path, saved_by: Any) -> Any:
@@ -56,15 +83,28 @@ def _built(written: Mapping[str, Any], path: Path, saved_by: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return A.from_dict({"transform": dict(written)})
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
-        text = first_line(error)
-        if isinstance(error, KeyError) and error.args[0] == _CLASS:
-            text = f"a step without {_CLASS}"
+    except _REFUSALS as error:
+        text = _culprit(written) + first_line(error)
+        if isinstance(error, ZeroDivisionError):  # a choice by their p
+            text = f"{_culprit(written)}no step in it has a p above 0"
         elif isinstance(error, KeyError):
-            text = f"it has no step {error.args[0]!r}"
+            key = str(error.args[0])
+            text = f"a step without {key}" if key.startswith("__") else f"it has no step {key!r}"
         raise ConfigError(
             f"{path}: albumentations {A.__version__} cannot build it: {text}{_other(saved_by)}"
         ) from None
+
+
+def _culprit(written: Mapping[str, Any]) -> str:
+    """The first step that cannot be built, innermost, with a colon behind it; "" if none is."""
+    for step in written.get("transforms", ()):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                A.from_dict({"transform": dict(step)})
+        except _REFUSALS:
+            return _culprit(step) or f"{_name(step)}: "
+    return ""
 
 
 def _unknown(written: Mapping[str, Any], built: Any) -> Iterator[tuple[Any, str]]:
@@ -77,7 +117,10 @@ def _unknown(written: Mapping[str, Any], built: Any) -> Iterator[tuple[Any, str]
         for one, step in zip(written["transforms"], built.transforms, strict=True):
             yield from _unknown(one, step)
         return
-    again = built.to_dict()["transform"]
+    try:
+        again = built.to_dict()["transform"]
+    except NotImplementedError:  # steps that need further images: trying them says so
+        again = {}
     for name in getattr(built, "invalid_args", ()):
         if name not in again or _plain(again[name]) != _plain(written[name]):
             yield built, name

@@ -68,6 +68,7 @@ def check_unseen(
     prints = [*of_study.values(), *of_set]
     copies = find_copies([one.pixels for one in prints], [one.thumbnail for one in prints])
     first = len(seen)
+    exact = {copy.other for copy in copies if copy.kind == "exact" and copy.one < first}
     same_file = {row.image_sha256: row for row in reversed(study.rows)}
     known: dict[int, str] = {}
     groups = Union(len(prints))
@@ -78,7 +79,7 @@ def check_unseen(
         if row.image_sha256 in same_file:
             known[place] = _named(row, same_file[row.image_sha256], "the same file")
         elif leader < first:
-            how = _how(copies, first + place)
+            how = _SAME["exact" if first + place in exact else "near"]
             known[place] = _named(row, seen[leader], how)
     if known:
         raise DataError(
@@ -138,11 +139,6 @@ def _fingerprints(
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(one, rows))
-
-
-def _how(copies: Sequence[Copy], index: int) -> str:
-    kinds = {copy.kind for copy in copies if index in (copy.one, copy.other)}
-    return _SAME["exact" if "exact" in kinds else "near"]
 
 
 def _named(row: SplitRow, of_study: SplitRow, how: str) -> str:

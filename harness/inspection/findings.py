@@ -8,6 +8,7 @@ from typing import Final, Literal
 from harness.data.copies import Copy
 from harness.data.look import BadPair, Look, Overview
 from harness.data.pairs import SUFFIXES
+from harness.wording import plural
 
 Severity = Literal["error", "warning", "note"]
 BAD: Final = "cannot be used"  # the topic of pairs that cannot be read
@@ -294,4 +295,4 @@ def _files(overview: Overview, wanted: Callable[[Look], bool]) -> tuple[str, ...
 
 
 def _n(counted: Sequence[object], name: str) -> str:
-    return f"{len(counted):,} {name}{'' if len(counted) == 1 else 's'}"
+    return f"{len(counted):,} {plural(name, len(counted))}"

@@ -13,7 +13,7 @@ from harness.data.augment_check import check_augment
 from harness.data_config import StudyDataConfig
 from harness.errors import ConfigError
 from tests.data.make import picture, square
-from tests.data.test_augment_file import saved
+from tests.data.test_augment_file import saved, written
 
 TWO = StudyDataConfig()
 THREE = StudyDataConfig(task="multiclass", classes=("sky", "road", "car"))
@@ -104,6 +104,17 @@ def test_a_crop_after_its_padding_must_always_follow_it(tmp_path: Path) -> None:
 def test_the_size_is_the_last_that_a_chain_gives(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Resize gives 32 x 32"):
         tried(tmp_path, A.RandomCrop(48, 48, p=1.0), A.Resize(32, 32, p=1.0))
+
+
+def test_a_choice_of_nothing_does_nothing(tmp_path: Path) -> None:
+    tried(tmp_path, A.OneOf([], p=1.0))
+
+
+def test_steps_that_need_further_images_are_refused(tmp_path: Path) -> None:
+    """Their own description of themselves raises; no dump of a traceback."""
+    step = "{__class_fullname__: FDA, metadata_key: m, p: 0.1}"
+    with pytest.raises(ConfigError, match=r"mine\.yaml cannot take images .*: FDA: FDA requires"):
+        check_augment(written(tmp_path, step).name, folder=tmp_path, data=TWO, sizes=[(64, 64)])
 
 
 def test_the_type_is_the_last_that_a_chain_gives(tmp_path: Path) -> None:

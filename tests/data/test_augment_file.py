@@ -105,7 +105,7 @@ def test_more_than_sixty_steps_are_read() -> None:
             "transform: {__class_fullname__: Compose, transforms: [{p: 1.0}]}",
             "a step without __class_fullname__",
         ),
-        ("transform: {__class_fullname__: Compose}", "cannot build it"),
+        ("transform: {__class_fullname__: Compose}", "Compose must list its steps under transf"),
         ("[", "mine.yaml:1"),
     ],
 )
@@ -114,6 +114,40 @@ def test_file_that_cannot_be_built_is_one_line(tmp_path: Path, text: str, messag
     with pytest.raises(ConfigError, match=message) as caught:
         build_augment("mine.yaml", folder=tmp_path)
     assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("HorizontalFlip", "Compose must list its steps under transforms, each with __class_fu"),
+        ("{__class_fullname__: OneOf, p: 1.0, transforms: null}", "OneOf must list its steps"),
+        (
+            "{__class_fullname__: OneOf, p: 0.5, transforms: "
+            "[{__class_fullname__: HorizontalFlip, p: 0.0}]}",
+            "OneOf: no step in it has a p above 0$",
+        ),
+        (
+            "{__class_fullname__: OneOf, p: 0.5, transforms: "
+            "[{__class_fullname__: RandomResizedCrop, height: 64, width: 64, p: 1.0}]}",
+            "cannot build it: RandomResizedCrop: size: Field required$",
+        ),
+        (
+            "{__class_fullname__: HorizontalFlip, p: 2}",
+            "HorizontalFlip: p: Input should be less than or equal to 1$",
+        ),
+    ],
+)
+def test_the_step_that_cannot_be_built_and_why_are_named(
+    tmp_path: Path, steps: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_steps(written(tmp_path, steps))
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: no text in UTF-8: invalid start byte"):
+        read_steps(tmp_path / "mine.yaml")
 
 
 def test_an_argument_that_its_step_saves_and_ignores_must_have_the_saved_value(
