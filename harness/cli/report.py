@@ -62,6 +62,13 @@ def print_leaderboard(study: api.Study) -> None:
     metric = tables.config.objective.metric
     board = leaderboard(tables)
     console = stdout_console()
+    if board.empty:
+        states = ", ".join(
+            f"{len(of_state(tables, state))} {state}" for state in ("pruned", "failed")
+        )
+        said = f"{study.name}: no trial is complete yet, so there is nothing to rank ({states})."
+        console.print(said, markup=False)
+        return
     rows = []
     for row in board.head(SHOWN).to_dict("records"):
         record = tables.record(int(row["number"]))

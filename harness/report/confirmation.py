@@ -10,7 +10,7 @@ from harness.report.figures.chart import Chart, Section
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.style import Objective
 from harness.report.sheets import Cell, Column, Sheet
-from harness.report.tables import StudyTables
+from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count, duration
 
 TITLE = "Confirmation"
@@ -50,6 +50,9 @@ def confirmation_part(tables: StudyTables, before: Sequence[Section] = ()) -> Co
     found = load_confirmation(tables.paths)
     place = sum(len(section.charts) for section in before)
     command = f"harness confirm --study {shlex.quote(tables.paths.name)}"
+    if found is None and not ranked_records(tables):
+        empty = "Nothing is confirmed, and no trial is complete yet that could be trained again."
+        return ConfirmationPart(Sheet((), ()), _section((), empty), "", (), "", place)
     if found is None:
         empty = (
             "Nothing is confirmed: the leading trial may owe its place to a lucky seed. This "
@@ -75,11 +78,11 @@ def confirmation_sheet(found: Confirmation) -> Sheet:
         Column("rank", "place by the confirmed mean"),
         Column("trial", "number in the search of the trial with this configuration"),
         Column("verdict", "better than every other, tied with the leader, or worse", ""),
-        Column(f"{found.kind}s", f"complete ones of the {found.parts} planned"),
-        Column("searched", "objective of that trial in the search"),
         Column("confirmed", f"mean of the objective over {found.kind}s"),
         Column("95 % interval", f"of that mean, over {found.kind}s and images"),
+        Column("searched", "objective of that trial in the search"),
         Column("optimism", "by how much the search flattered it; above 0: it did worse again"),
+        Column(f"{found.kind}s", f"complete ones of the {found.parts} planned"),
         Column("deviation", f"standard deviation of the objective over {found.kind}s"),
         *(
             Column(f"own {metric}", f"mean {metric} over images at their own sizes, not ranked by")
@@ -105,11 +108,11 @@ def _row(rank: int, row: Confirmed, found: Confirmation) -> tuple[Cell, ...]:
         Cell(str(rank), str(rank)),
         Cell(str(row.trial), str(row.trial)),
         Cell(f"{verdict}, the choice" if chosen else verdict, verdict),
-        Cell(f"{len(row.values)} of {found.parts}", str(len(row.values))),
-        _number(row.searched),
         _number(row.mean),
         interval,
+        _number(row.searched),
         _number(row.optimism, "+.4f"),
+        Cell(f"{len(row.values)} of {found.parts}", str(len(row.values))),
         _number(row.deviation),
         *(_number(row.own.get(metric)) for metric in OWN_METRICS),
         Cell(f"{row.cost.parameters / 1e6:.2f} M", str(row.cost.parameters)),

@@ -213,8 +213,8 @@ def _truth_warnings(tables: StudyTables, scores: ImageScores | None, shares: Flo
     empty = len(set(scores.row.tolist()) - sought)
     if empty:
         found.append(
-            f"{count(empty, 'validation image')} with nothing to find: out of Dice and IoU, a "
-            "false alarm where something is found."
+            f"{count(empty, 'validation image')} with nothing to find: left out of Dice and IoU; "
+            "whatever is found there is a false alarm."
         )
     tiny = int((shares < _TINY).sum())
     if tiny:

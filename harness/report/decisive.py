@@ -6,6 +6,7 @@ of three parameters gets most. This is the test that stands before a name.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,8 @@ def decisive(ranked: Sequence[TrialRecord], keys: Sequence[str], level: float = 
 
     Forward selection: for each parameter the F statistic of a line and a parabola over its axis, or
     of one level for each choice, over the ranks of the trials, beside the parameters selected so
-    far. Ranks, as a few diverged trials would else decide. The residuals of the smaller model are
+    far. Ranks, as a few diverged trials would else decide; equal values share the mean of their
+    ranks, which would else follow the numbers of the trials. The residuals of the smaller model are
     shuffled over the trials (Freedman, Lane 1983); each parameter's statistic is divided by its own
     quantile among shuffles, and the largest of all parameters must exceed what the largest reaches
     (Westfall, Young 1993), so that the level holds for all parameters together. What is correlated
@@ -87,7 +89,9 @@ def decisive(ranked: Sequence[TrialRecord], keys: Sequence[str], level: float = 
         keys: parameters that vary among them.
         level: share of studies without any effect in which something is named.
     """
-    order = np.arange(len(ranked), dtype=np.float64)
+    order = ranks(ranked)
+    if np.ptp(order) == 0:  # only rounding would be left to explain
+        return Tests((), None)
     chance = np.random.default_rng(SEED).random((SHUFFLES, len(ranked)))
     left = [_Tested(key, *_columns(key, ranked)) for key in keys]
     selected: list[_Tested] = []
@@ -103,6 +107,14 @@ def decisive(ranked: Sequence[TrialRecord], keys: Sequence[str], level: float = 
         found.append(Decisive(results[one][0].key, explained, limits[one]))
         selected.append(results[one][0])
         left.remove(results[one][0])
+
+
+def ranks(ranked: Sequence[TrialRecord]) -> Floats:
+    """The rank of each trial from 0, shape (n,); equal values have the mean of their ranks."""
+    values = [record.value for record in ranked]
+    groups = [len(list(group)) for _, group in groupby(values)]
+    starts = np.cumsum([0, *groups[:-1]])
+    return np.repeat(starts + (np.array(groups) - 1) / 2, groups)
 
 
 def _columns(key: str, ranked: Sequence[TrialRecord]) -> tuple[NDArray[np.bool_], Floats]:

@@ -91,11 +91,10 @@ def _latex(tables: StudyTables) -> str:
         ]
         for rank, record in enumerate(ranked, start=1)
     ]
-    n = count(len(ranked_records(tables)), "complete trial")
-    title = f"Study {tables.paths.name}: the best {len(rows)} of {n} by {metric}"
     confirmed = load_confirmation(tables.paths)
     decided = confirmed is not None and confirmed.decision is not None
-    title += ", as searched; see its confirmation." if decided else ", leading, not confirmed."
+    standing = "as searched; see its confirmation" if decided else "leading, not confirmed"
+    title = f"{_caption(tables, len(rows))} {standing}." if rows else f"{_caption(tables, 0)}."
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
@@ -110,6 +109,18 @@ def _latex(tables: StudyTables) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _caption(tables: StudyTables, n_shown: int) -> str:
+    """Which trials the table holds."""
+    name, metric = tables.paths.name, tables.config.objective.metric
+    n = len(ranked_records(tables))
+    if n == 0:
+        return f"Study {name}: no trial is complete yet"
+    best = (
+        f"the best {n_shown} of {n} complete trials" if n > n_shown else count(n, "complete trial")
+    )
+    return f"Study {name}: {best} by {metric},"
 
 
 def escaped(text: str) -> str:

@@ -128,8 +128,19 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> Gallery:
             images.append(_draw(tables, data_root, rows[number], reasons, models))
         except (DataError, OSError) as error:
             notes.append(f"Not shown: {error}")
+    if not images and not notes:
+        notes.append(_none_chosen(shared))
     two = tables.config.data.task == "binary"
     return Gallery(tuple(images), tuple(notes), shapes if two else {})
+
+
+def _none_chosen(shared: Sequence[SplitRow]) -> str:
+    """Why no image is shown although models and images are there."""
+    if not shared:
+        return "No validation image has kept predictions of all trials that would be shown."
+    return (
+        "No validation image has something to find, and nothing was found in any, so none is shown."
+    )
 
 
 def _choose(

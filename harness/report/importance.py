@@ -52,7 +52,8 @@ class Importances:
 
     Attributes:
         named: the largest share first.
-        n_varied: parameters that vary among the trials; 0 where there are too few trials.
+        n_varied: parameters that vary among the trials; 0 where there are too few trials, or all
+            have one value.
         shuffled: as in `Tests`.
     """
 
@@ -83,7 +84,7 @@ def measured(
     """
     complete = sampled(ranked_records(tables) if records is None else records)
     varied = [key for key in tables.parameters if _varied(key, complete)]
-    if len(complete) < MIN_IMPORTANCE_TRIALS or not varied:
+    if len(complete) < MIN_IMPORTANCE_TRIALS or not varied or one_value(complete):
         return Importances((), 0, None)
     tests = decisive(complete, varied, level)
     every = shares(tables, complete)
@@ -131,6 +132,11 @@ def shares(tables: StudyTables, records: Sequence[TrialRecord] | None = None) ->
         )
     total = math.fsum(raw.values())
     return {key: share / total for key, share in raw.items()} if total > 0 else {}
+
+
+def one_value(records: Sequence[TrialRecord]) -> bool:
+    """Whether no two trials differ in their value, so that nothing is to be explained."""
+    return len({record.value for record in records}) < 2
 
 
 def sampled(complete: Sequence[TrialRecord]) -> Sequence[TrialRecord]:

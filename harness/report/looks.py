@@ -85,7 +85,7 @@ def looks_section(paths: StudyPaths, split: Sequence[SplitRow], *, images: bool)
         ledger.sentence(),
         tuple(notes),
         tuple(reversed(looks)),
-        _empty(paths, _n_test(split)),
+        _empty(paths, split),
     )
 
 
@@ -115,8 +115,10 @@ def shown(look: Look, *, brief: bool = False) -> ShownLook:
     return ShownLook(look.number, title, (*_facts(look), f"No numbers: {ended}."))
 
 
-def _empty(paths: StudyPaths, n_test: int) -> str:
-    command = f"harness test --study {paths.name}"
+def _empty(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
+    command, n_test = f"harness test --study {paths.name}", _n_test(split)
+    if not split:
+        return "No look was taken; split.csv is missing, so the test images are not known."
     if not n_test:
         return f"The split has no test images. Look at others: {command} --on NAME=FOLDER"
     wait = "waits" if n_test == 1 else "wait"

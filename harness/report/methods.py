@@ -145,6 +145,8 @@ def _search(tables: StudyTables, cite: Cited) -> str:
     name, pruner = config.sampler.name, config.pruner.name
     own = [record for record in tables.records if record.imported is None]
     by = cite("Optuna", references.LIBRARIES["optuna"])
+    if not own:
+        return " ".join(_imported(tables))
     if "rows" in tables.space:
         drawn = f"{by} ran {count(len(own), 'trial')}, the rows of a list in order"
     else:

@@ -84,7 +84,9 @@ def compared(tables: StudyTables) -> list[Versus]:
     """The best trial with scores against each of the next, up to TOP trials, image by image."""
     numbers = [record.number for record in ranked_records(tables)[:TOP]]
     having = [number for number in numbers if scores_of(tables, number) is not None]
-    tests = {pair[1]: test for pair, test in compare_trials(tables, having[:1], having).items()}
+    pairs = compare_trials(tables, having[:1], having)
+    # without an image that has a value of both there is no difference to give
+    tests = {pair[1]: test for pair, test in pairs.items() if test.n}
     corrected = holm([test.p for test in tests.values()])
     return [
         Versus(having[0], n, test, p) for (n, test), p in zip(tests.items(), corrected, strict=True)
@@ -95,7 +97,7 @@ def weights_sheet(tables: StudyTables) -> Sheet:
     """The comparisons as a table; no columns where there is nothing to compare."""
     found = compared(tables)
     if not found:
-        return Sheet((), ())
+        return Sheet((), (), note=_incomparable(tables))
     metric = tables.config.objective.metric
     sizes = dict.fromkeys(one.test.n for one in found)
     least = among(f"at least {least_p(n):.2g} for {count(n, 'image')}" for n in sizes)
@@ -124,6 +126,17 @@ def weights_sheet(tables: StudyTables) -> Sheet:
         for one in found
     )
     return Sheet(columns, rows, len(rows), _missing(tables, found))
+
+
+def _incomparable(tables: StudyTables) -> str:
+    """Why nothing is compared where two of the best trials have scores; "" where they have not."""
+    numbers = [record.number for record in ranked_records(tables)[:TOP]]
+    if sum(scores_of(tables, number) is not None for number in numbers) < 2:
+        return ""
+    return (
+        f"No validation image has a value of {tables.config.objective.metric} for two trials, so "
+        "none are compared image by image."
+    )
 
 
 def _who(tables: StudyTables, number: int) -> str:

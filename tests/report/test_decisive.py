@@ -13,7 +13,7 @@ from optuna.distributions import (
 )
 
 from harness.records import TrialRecord
-from harness.report.decisive import decisive
+from harness.report.decisive import decisive, ranks
 
 SPACE: dict[str, BaseDistribution] = {
     "optim.name": CategoricalDistribution(["sgd", "adamw"]),
@@ -114,3 +114,17 @@ def test_a_conditional_parameter_is_judged_by_the_trials_that_have_it() -> None:
 def test_too_few_trials_for_a_parameter_test_nothing() -> None:
     params = [{"optim.name": "sgd"}, {"optim.name": "adamw"}]
     assert decisive(ranked(params, [0.1, 0.2]), ["optim.name"]).shuffled is None
+
+
+@pytest.mark.parametrize("n_better", [0, 1, 3])
+def test_the_order_of_equal_values_explains_nothing(n_better: int) -> None:
+    """All trials but a few have one value, and the rate grows with their numbers."""
+    params = [{"optim.lr": 1e-5 * 1.2**number} for number in range(30)]
+    values = [0.4 if number % 10 == 5 and number < 10 * n_better else 0.9 for number in range(30)]
+    assert decisive(ranked(params, values), ["optim.lr"]).found == ()
+
+
+def test_equal_values_share_the_mean_of_their_ranks() -> None:
+    """Values 1, 2, 2, 3: ranks 0, 1.5, 1.5, 3."""
+    records = ranked([{"optim.lr": 1e-3}] * 4, [2.0, 1.0, 3.0, 2.0])
+    assert ranks(records).tolist() == [0.0, 1.5, 1.5, 3.0]

@@ -17,6 +17,7 @@ from harness.report.importance import (
     Importances,
     branches,
     measured,
+    one_value,
 )
 from harness.report.tables import StudyTables, ranked_records
 from harness.report.wording import count, short
@@ -146,6 +147,10 @@ def _nothing(tables: StudyTables, overall: Importances, n: int) -> str:
     if not tables.parameters:
         return "No parameter was searched."
     if not overall.n_varied:
+        complete = ranked_records(tables)
+        if n >= MIN_IMPORTANCE_TRIALS:
+            same = "value" if one_value(complete) else "configuration"
+            return f"All {n} complete trials have the same {same}: no importance can be measured."
         return (
             f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; this study has "
             f"{n}."
