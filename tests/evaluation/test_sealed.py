@@ -1,6 +1,7 @@
 """Looks at sealed images from end to end: what is entered, what is opened, what is measured."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,9 +293,7 @@ def test_each_image_is_judged_by_weights_that_were_not_trained_on_it(
 
 def test_confirmed_weights_that_are_gone_are_named(study: Builder) -> None:
     confirm(study, seeds=2)
-    (study.paths.confirm.trial(0).model / "model.safetensors").unlink()
-    (study.paths.confirm.trial(0).model / "config.json").unlink()
-    study.paths.confirm.trial(0).model.rmdir()
+    shutil.rmtree(study.paths.confirm.trial(0).model)
     with pytest.raises(UserError, match=r"weights of confirming trial 0 are gone; .*--trial N"):
         look_at(study)
 
