@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.errors import ConfigError
 from harness.training.errors import TooLargeError
 from harness.training.losses import Loss, LossValue
-from harness.training.memory import Memory
+from harness.training.memory import Memory, retried
 from harness.training.snapshot import Snapshot
 
 
@@ -45,6 +45,7 @@ class Gradients:
     ) -> None:
         self._network, self._forward, self._loss = network, forward, loss
         self._scaler, self._memory, self._half = scaler, memory, half
+        self._before = Snapshot(network, next(network.parameters()).device)
 
     def __call__(self, inputs: Tensor, target: Tensor) -> LossValue:
         """The loss of the batch, its gradients in the parameters, scaled where there is a scaler.
@@ -53,24 +54,23 @@ class Gradients:
             ConfigError: the network cannot train on so small a batch.
             TooLargeError: the device's memory does not hold the smallest part of it.
         """
-        before = Snapshot(self._network, inputs.device)
-
-        def undo() -> None:
-            self._network.zero_grad(set_to_none=True)
-            before.restore()
-
+        retried(self._before.take)
         return self._memory.fit(
-            lambda at_once: self._once(inputs, target, at_once, before), undo=undo
+            lambda at_once: self._once(inputs, target, at_once), undo=self._undo
         )
 
-    def _once(self, inputs: Tensor, target: Tensor, at_once: int, before: Snapshot) -> LossValue:
+    def _undo(self) -> None:
+        self._network.zero_grad(set_to_none=True)
+        self._before.restore()
+
+    def _once(self, inputs: Tensor, target: Tensor, at_once: int) -> LossValue:
         self._network.zero_grad(set_to_none=True)
         if len(inputs) <= at_once:
             value = self._loss(self._logits(inputs), target)
             self._scaler.scale(value.total).backward()  # type: ignore[no-untyped-call]
             return value
         try:
-            return self._in_parts(inputs, target, at_once, before)
+            return self._in_parts(inputs, target, at_once)
         except ConfigError as error:  # a part is too small for BatchNorm, the batch is not
             raise TooLargeError(
                 f"out of memory with more than {at_once} of {len(inputs)} images at once, and with "
@@ -78,9 +78,7 @@ class Gradients:
                 "data.image_size or network"
             ) from error
 
-    def _in_parts(
-        self, inputs: Tensor, target: Tensor, at_once: int, before: Snapshot
-    ) -> LossValue:
+    def _in_parts(self, inputs: Tensor, target: Tensor, at_once: int) -> LossValue:
         parts = split_evenly(len(inputs), at_once)
 
         def logits_of(part: Part) -> Tensor:
@@ -90,7 +88,7 @@ class Gradients:
             with torch.no_grad():
                 whole = torch.cat([logits_of(part) for part in parts])
         finally:
-            before.restore()
+            self._before.restore()
         value = self._loss(whole.requires_grad_(), target)
         (by_logits,) = torch.autograd.grad(self._scaler.scale(value.total), whole)
         for part in parts:

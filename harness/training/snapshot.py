@@ -1,5 +1,7 @@
 """What a forward pass changes beside its answer, to be put back: buffers and random numbers."""
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor, nn
 
@@ -9,27 +11,67 @@ class Snapshot:
 
     What a network keeps in plain attributes, neither parameters nor buffers, is not in it.
 
+    One is taken before every training step, so that it must be cheap: buffers are looked for once,
+    copied into memory that is kept, and all of a type and device by one call. That call,
+    `torch._foreach_copy_`, is the one with which torch's optimizers copy (torch.optim,
+    `_multi_tensor_*`).
+
     Args:
         device: whose random numbers count, beside those of the CPU.
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self._device = device
+        self._network, self._device = network, device
+        self._find()
         self._random = random_states(device)
-        self._buffers = [
-            (module, name, buffer, buffer.detach().clone())
-            for module in network.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-        ]
+
+    def take(self) -> None:
+        """Keep what is there now instead of what was kept before; may be called more than once."""
+        if self._marks() != self._seen:
+            self._find()
+        else:
+            self._copy(back=False)
+        self._random = random_states(self._device)
 
     def restore(self) -> None:
         """Put everything back; may be called more than once."""
-        with torch.no_grad():
-            for module, name, buffer, value in self._buffers:
-                buffer.copy_(value)
-                if getattr(module, name) is not buffer:  # replaced, not changed in place
-                    setattr(module, name, buffer)
+        self._copy(back=True)
+        for buffers, name, buffer in self._places:
+            if buffers.get(name) is not buffer:  # replaced, not changed in place
+                buffers[name] = buffer
         set_random_states(self._random, self._device)
+
+    def _find(self) -> None:
+        self._modules = list(self._network.modules())
+        # The dicts themselves, since going through a network's attributes takes most of the time.
+        self._children = [module._modules for module in self._modules]
+        self._tables = [module._buffers for module in self._modules]
+        self._places = [
+            (table, name, buffer) for table in self._tables for name, buffer in table.items()
+        ]
+        self._buffers = [buffer for _, _, buffer in self._places if buffer is not None]
+        alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+        for buffer in self._buffers:
+            alike[buffer.device, buffer.dtype].append(buffer)
+        self._groups = [
+            (group, [buffer.detach().clone() for buffer in group]) for group in alike.values()
+        ]
+        self._seen = self._marks()
+
+    def _marks(self) -> tuple[list[int], list[torch.Size]]:
+        """What changes where a module or a buffer is added, removed, replaced or resized.
+
+        All that was seen is referred to from here, so that no other object can get their id.
+        """
+        ids = [id(one) for table in self._children for one in table.values()]
+        ids += [id(one) for table in self._tables for one in table.values()]
+        return ids, [buffer.shape for buffer in self._buffers]
+
+    @torch.no_grad()
+    def _copy(self, *, back: bool) -> None:
+        for buffers, copies in self._groups:
+            target, source = (buffers, copies) if back else (copies, buffers)
+            torch._foreach_copy_(target, source)
 
 
 def random_states(device: torch.device) -> list[Tensor]:

@@ -37,6 +37,68 @@ def test_buffers_are_put_back_also_where_they_were_replaced() -> None:
             assert buffer is buffers[name] and torch.equal(buffer, values[name]), name
 
 
+def test_one_snapshot_follows_what_a_network_does_to_its_buffers() -> None:
+    """Changed in place, replaced, resized, registered late, gone, or in a layer of its own."""
+    network = nn.Sequential(nn.BatchNorm1d(2), Replacing())
+    norm, replacing = network[0], network[1]
+    replacing.register_buffer("late", None)
+    snapshot = Snapshot(network, CPU)
+
+    def bank() -> None:
+        replacing.late = torch.ones(3)
+
+    def resize() -> None:
+        replacing.late.data = torch.arange(5.0)
+
+    def register() -> None:
+        norm.register_buffer("more", torch.full((2, 2), 7.0))
+
+    def remove() -> None:
+        del norm.more
+
+    def exchange() -> None:
+        network[0] = nn.BatchNorm1d(2)
+
+    changes = [lambda: network(torch.randn(4, 2)), bank, resize, register, remove, exchange]
+    for change in [*changes, changes[0]]:
+        change()
+        snapshot.take()
+        buffers = dict(network.named_buffers())
+        values = {name: buffer.clone() for name, buffer in buffers.items()}
+        for _ in range(2):
+            network(torch.randn(4, 2))
+            for buffer in network.buffers():
+                buffer.add_(1)
+            snapshot.restore()
+            restored = dict(network.named_buffers())
+            assert restored.keys() == buffers.keys()
+            for name, buffer in restored.items():
+                assert buffer is buffers[name] and torch.equal(buffer, values[name]), name
+
+
+def test_a_buffer_that_was_none_becomes_none_again() -> None:
+    network = Replacing()
+    network.register_buffer("late", None)
+    before = Snapshot(network, CPU)
+    network.late = torch.ones(3)
+    before.restore()
+    assert network.late is None
+
+
+def test_buffers_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the steps of a training a network that stays as it is costs no walk through its layers."""
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    snapshot = Snapshot(network, CPU)
+    network(torch.randn(4, 2))
+    values = [buffer.clone() for buffer in network.buffers()]
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Module, "modules", lambda _: pytest.fail("looked for again"))
+        snapshot.take()
+    network(torch.randn(4, 2))
+    snapshot.restore()
+    assert all(map(torch.equal, network.buffers(), values))
+
+
 def test_random_numbers_are_drawn_again() -> None:
     torch.manual_seed(1)
     before = Snapshot(nn.Identity(), CPU)
