@@ -39,9 +39,16 @@ def folder_of(error: OSError) -> Path | None:
     if not isinstance(name, str | bytes) or not name:
         return None
     folder = Path(os.fsdecode(name)).absolute()
-    while not folder.is_dir() and folder != folder.parent:
+    while not _is_folder(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # Python 3.11 raises what a disk says that does not answer
+        return False
 
 
 @contextmanager

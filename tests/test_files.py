@@ -119,6 +119,22 @@ def test_cause_of_an_error_is_found_below_others(tmp_path: Path) -> None:
     assert files.folder_of(copied) == tmp_path
 
 
+def test_folder_is_found_where_a_disk_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11 raises what the system says of a stale handle; 3.14 takes it for no folder."""
+    is_dir = Path.is_dir
+
+    def stale(path: Path) -> bool:
+        if path.name == "stale":
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", stale)
+    error = OSError(errno.ESTALE, "Stale file handle", str(tmp_path / "stale" / "1.png"))
+    assert files.folder_of(error) == tmp_path
+
+
 def test_file_that_is_being_written_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "[a]*.json"
     assert not files.is_being_written(path)

@@ -121,16 +121,19 @@ class Room:
             what: happened, in few words.
             folder: the one that is full, where it is known; None: of the study's, those that turn
                 out to be, else all.
-            full: it is; else it could not be written for another reason, which may pass.
+            full: it is; else it could not be read or written for another reason, which may pass.
+                Then nothing is tried there: it may be the folder of the user's data.
 
         Raises:
             StudyInterrupted: a signal arrived.
             StudyStoppedError: the time or the budget ran out, or each of the last 20 waits was in
                 vain: there was room for the little that is tried, and not for what is written.
         """
-        folders = self._lacking() if folder is None else [folder]
         self.n_waits += 1
         self._in_vain += 1
+        if not full:
+            return self._wait_for_disk(what, folder)
+        folders = self._lacking() if folder is None else [folder]
         shown = " and ".join(f"{f} ({_mb(self._free(f))} free)" for f in folders)
         if self._in_vain > MOST_WAITS:
             raise StudyStoppedError(
@@ -138,15 +141,13 @@ class Room:
                 f"written each time in {shown}; make room there or raise the quota, then the same "
                 "command continues the study"
             )
-        again = f" (wait {self._in_vain} since the last finished epoch)" * (self._in_vain > 1)
-        head = "disk full" if full else "cannot write"
         self._progress.stage(
-            f"{head}: {what}; waiting until {_mb(self._needed)} are free in {shown}{again}"
+            f"disk full: {what}; waiting until {_mb(self._needed)} are free in {shown}{self._again}"
         )
         if freed := self._spare():
             self._progress.stage(f"removed the checkpoints of failed trials ({_mb(freed)})")
         self._until_there_is_room(folders)
-        self._progress.stage("there is room again: going on")
+        return self._progress.stage("there is room again: going on")
 
     def patiently(self, do: Callable[[], T]) -> T:
         """What `do` gives; after a disk that was full, once more. `do` must bear repeating."""
@@ -162,12 +163,31 @@ class Room:
                 said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 self.wait(said, _folder_of(error), full=full)
 
+    def _wait_for_disk(self, what: str, folder: Path | None) -> None:
+        where = "" if folder is None else f" in {folder}"
+        if self._in_vain > MOST_WAITS:
+            raise StudyStoppedError(
+                f"cannot read or write{where}: {what}; {MOST_WAITS} waits were in vain; see to "
+                "that disk or its network, then the same command continues the study"
+            )
+        self._progress.stage(
+            f"cannot read or write{where}: {what}; waiting before it is tried again{self._again}"
+        )
+        self._pauses(2 ** (self._in_vain - 1))
+
+    @property
+    def _again(self) -> str:
+        return f" (wait {self._in_vain} since the last finished epoch)" * (self._in_vain > 1)
+
+    def _pauses(self, n: int) -> None:
+        for _ in range(min(n, MOST_PAUSES)):
+            self._pause()
+            self._look_for_stops()
+
     def _until_there_is_room(self, folders: Sequence[Path]) -> None:
         n_pauses = 2 ** (self._in_vain - 1)
         while True:
-            for _ in range(min(n_pauses, MOST_PAUSES)):
-                self._pause()
-                self._look_for_stops()
+            self._pauses(n_pauses)
             if all(self._has_room(folder) for folder in folders):
                 return
             n_pauses *= 2
@@ -187,7 +207,11 @@ class Room:
 
 
 def can_write(folder: Path, n_bytes: int) -> bool:
-    """Whether so many bytes can be written in a folder, or where it will be made."""
+    """Whether there is room for so many bytes in a folder, or where it will be made.
+
+    What else prevents writing there, as on a disk that became read-only, does not pass by waiting:
+    whoever writes next is told of it.
+    """
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     probe = folder / f".room-{os.getpid()}.tmp"
@@ -197,8 +221,8 @@ def can_write(folder: Path, n_bytes: int) -> bool:
                 handle.write(os.urandom(min(_CHUNK, n_bytes - begin)))
             handle.flush()
             os.fsync(handle.fileno())
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in files.FULL
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

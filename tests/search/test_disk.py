@@ -227,8 +227,45 @@ def test_folder_is_that_of_the_error_and_a_passing_one_is_no_full_disk(tmp_path:
 
     room = Room([Path("/nowhere")], 1000, told, Stops(), pause=lambda: None)
     assert room.patiently(write) == "written"
-    assert told.lines[0].startswith("cannot write: RuntimeError: library; waiting until 0 MB are ")
-    assert f"free in {tmp_path} (" in told.lines[0]
+    assert told.lines == [
+        f"cannot read or write in {tmp_path}: RuntimeError: library; waiting before it is tried "
+        "again"
+    ]
+
+
+def test_nothing_is_written_where_data_cannot_be_read_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder may be that of the data, or take no files at all: 20 waits, then the end."""
+    pauses: list[None] = []
+    room = Room([tmp_path], 1000, Told(), Stops(), pause=lambda: pauses.append(None))
+    monkeypatch.setattr("harness.search.disk.can_write", pytest.fail)
+
+    def read() -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(tmp_path / "images" / "1.png"))
+
+    with pytest.raises(StudyStoppedError, match=r"cannot read or write in .*20 waits were in vain"):
+        room.patiently(read)
+    assert len(pauses) == sum([1, 2, 4, 8, 16, 32, *[60] * 14])
+
+
+def test_full_disk_that_becomes_read_only_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting does not help; the next write says what is wrong."""
+    errors = [full(), OSError(errno.EROFS, "Read-only file system", str(tmp_path))]
+
+    def write() -> None:
+        raise errors.pop(0)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    room = Room([tmp_path], 1000, Told(), Stops(), free=lambda _: 10**12, pause=lambda: None)
+    with pytest.raises(OSError, match="Read-only file system"):
+        room.patiently(write)
+    assert errors == []
 
 
 def test_of_several_folders_the_full_one_is_named(tmp_path: Path) -> None:
