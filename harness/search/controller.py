@@ -260,9 +260,11 @@ class Controller:
 
     def _continue_when_there_is_room(self, running: Running, event: Failed) -> None:
         """What could not be written was not reported: the trial goes on from its checkpoint."""
+        if running.verdict is not None:  # it had failed before
+            return self._fail(running, running.verdict)
         said = event.failure.message.splitlines()[0][:200]
         self._ledger.wait(f"trial {event.number}: {said}", event.full)
-        self._start_again(running)
+        return self._start_again(running)
 
     def _fail(self, running: Running, failure: Failure) -> None:
         self._finish(running, {"state": "failed", "failure": failure})

@@ -208,14 +208,26 @@ def test_value_out_of_range_is_a_diverged_trial_and_never_reaches_optuna(
     assert record.failure is not None and record.failure.cause == "diverged"
 
 
-def test_trial_that_diverged_has_failed_whatever_befalls_its_worker_then(tmp_path: Path) -> None:
+FULL = Failure(cause="disk_full", message="No space left on device")
+
+
+@pytest.mark.parametrize(
+    "befalls",
+    [
+        lambda same: Vanished(exit_code=-11, last_words="", **same),
+        lambda same: Failed(failure=FULL, **same),
+        lambda same: Failed(failure=Failure(cause="crashed", message="x"), **same),
+    ],
+)
+def test_trial_that_diverged_has_failed_whatever_befalls_its_worker_then(
+    tmp_path: Path, befalls: Callable[[dict[str, Any]], Event]
+) -> None:
     class Lost(FakeExecutor):
         def answer(self, number: int, decision: Decision) -> None:
             if decision != "stop":
                 return super().answer(number, decision)
             task = self._tasks.pop(number)
-            gone = Vanished(number=number, attempt=task.attempt, exit_code=-11, last_words="")
-            return self._events.append(gone)
+            return self._events.append(befalls({"number": number, "attempt": task.attempt}))
 
     executor = Lost(lambda task: [0.5, math.nan, 0.1])
     controller_of(tmp_path, definition_of(space(3)), executor).run(1)
