@@ -51,9 +51,9 @@ def cause_of(error: BaseException) -> str:
     """
     if is_out_of_memory(error):
         return "out_of_memory"
-    if isinstance(error, OSError | RuntimeError) and _is_shared_memory(error):
+    if any(_is_shared_memory(one) for one in files.causes(error)):
         return "shared_memory"
-    if _is_host_memory(error):
+    if any(_is_host_memory(one) for one in files.causes(error)):
         return "host_out_of_memory"
     if files.disk_error(error) is not None:
         return "disk_full"
@@ -78,7 +78,9 @@ def _is_host_memory(error: BaseException) -> bool:
     )
 
 
-def _is_shared_memory(error: OSError | RuntimeError) -> bool:
+def _is_shared_memory(error: BaseException) -> bool:
+    if not isinstance(error, OSError | RuntimeError):
+        return False
     if isinstance(error, OSError) and error.errno in files.FULL:
         return str(error.filename or "").startswith(SHARED)
     text = str(error).lower()

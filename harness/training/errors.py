@@ -4,6 +4,7 @@ import re
 
 import torch
 
+from harness import files
 from harness.errors import HarnessError
 
 # Only the caching allocator raises OutOfMemoryError. Contexts, events, pinned memory and the
@@ -45,9 +46,14 @@ class StaleAttemptError(HarnessError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of a GPU, not of the host, has run out; also as the cause of `error`."""
+    """Whether the memory of a GPU, not of the host, has run out; also among an error's causes.
+
+    A user's loss or network may raise an error of its own while it handles that one.
+    """
+    return any(_is_out_of_memory(one) for one in files.causes(error))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | TooLargeError):
         return True
-    if isinstance(error, RuntimeError) and _WORDS.search(str(error)):
-        return True
-    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+    return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None

@@ -77,6 +77,14 @@ CASES = [
     (caused(DataError("cannot be read"), OSError(errno.EIO, "Input/output")), "crashed"),
     (caused(ConfigError("cannot be read"), OSError(errno.ESTALE, "Stale file")), "crashed"),
     (caused(DataError("no such file"), FileNotFoundError(errno.ENOENT, "No such")), "bad_data"),
+    (caused(DataError("cannot be decoded"), MemoryError()), "host_out_of_memory"),
+    (
+        caused(ConfigError("my loss"), cv2.error("(-4:Insufficient memory) Failed")),
+        "host_out_of_memory",
+    ),
+    (caused(ValueError("library"), RuntimeError("shared memory </torch_1>")), "shared_memory"),
+    (caused(ValueError("my loss"), torch.OutOfMemoryError("CUDA out")), "out_of_memory"),
+    (caused(ConfigError("my loss"), RuntimeError("CUDA error: out of memory")), "out_of_memory"),
     (PermissionError(errno.EACCES, "Permission denied"), "crashed"),
     (ZeroDivisionError("division by zero"), "crashed"),
 ]
