@@ -1,7 +1,6 @@
 """`harness check`."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,13 +15,13 @@ from harness import api
 from harness.cli.display import open_progress
 from harness.cli.options import Objective
 from harness.cli.run import parse_settings
+from harness.cli.tables import fitted_table, folding_table, stdout_console
 from harness.wording import count
 
 if TYPE_CHECKING:
     from harness.preflight.verdicts import Entry
     from harness.search.checking import Checked
 
-WIDTH = 140  # characters, where standard output is no terminal
 CELL = 16
 MOST_TABLES = 12  # beyond: a list
 
@@ -91,8 +90,7 @@ def check(
 
 def _print(found: "Checked") -> None:
     """Names come from files: they are escaped, never markup."""
-    terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if terminal else WIDTH)
+    console = stdout_console()
     groups = _groups(found.table.entries)
     fit = max((console.width - 18) // (CELL + 3), 1)
     blocks = [block for title, entries in groups for block in _blocks(title, entries, fit)]
@@ -100,7 +98,7 @@ def _print(found: "Checked") -> None:
         for block in blocks:
             console.print(block)
     else:
-        console.print(_list(found.table.entries))
+        console.print(_list(found.table.entries, console.width))
     if found.table.impossible:
         console.print(_reasons(found.table.impossible))
     if found.weights:
@@ -163,12 +161,14 @@ def _gflops(entry: "Entry") -> str:
     return "" if entry.verdict.gflops is None else f"{entry.verdict.gflops:.3g} G"
 
 
-def _list(entries: Sequence["Entry"]) -> Table:
-    table = Table("network", "parameters", "GFLOPs", "possible, or why not", title_style="")
+def _list(entries: Sequence["Entry"], width: int) -> Table:
+    rows = []
     for entry in entries:
-        why = "possible" if entry.reason is None else f"[red]{escape(str(entry.reason))}[/]"
-        table.add_row(escape(entry.drawn.network.name), _millions(entry), _gflops(entry), why)
-    return table
+        name, reason = entry.drawn.network.name, entry.reason
+        possible = ("yes", name) if reason is None else (f"no: {reason.kind}", f"{name}: {reason}")
+        rows.append((possible[0], _millions(entry), _gflops(entry), possible[1]))
+    columns = ("possible", "parameters", "GFLOPs")
+    return fitted_table("", columns, rows, width, text="network, and why not")
 
 
 def _reasons(entries: Sequence["Entry"]) -> Table:
@@ -180,7 +180,7 @@ def _reasons(entries: Sequence["Entry"]) -> Table:
         network = entry.drawn.network
         name = f"{network.arch} {network.encoder_name} {network.encoder_depth}"
         by_reason.setdefault(key, []).append(name)
-    table = Table("why not", "", "networks (architecture encoder depth)", title_style="")
+    table = folding_table("why not", "", "networks (architecture encoder depth)")
     for (kind, text), names in by_reason.items():
         more = f", and {len(names) - 4} more" if len(names) > 4 else ""
         cells = (kind, text, ", ".join(names[:4]) + more)
@@ -189,10 +189,10 @@ def _reasons(entries: Sequence["Entry"]) -> Table:
 
 
 def _weights(found: "Checked") -> Table:
-    table = Table("encoder", "pretrained weights", "licence", title_style="")
+    table = folding_table("weights are", "pretrained weights", "encoder", "licence")
     for one in found.weights:
-        state = one.state if one.state != "none" else f"none: {one.reason}"
-        cells = (one.encoder_name, f"{one.weights}, {state}", one.licence)
+        why = f": {one.reason}" if one.state == "none" else ""
+        cells = (one.state, f"{one.weights}{why}", one.encoder_name, one.licence)
         table.add_row(*(escape(cell) for cell in cells))
     return table
 

@@ -1,7 +1,6 @@
 """`harness data inspect` and `harness data clean`."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from harness import files, strict_yaml
 from harness.cli.display import open_progress
+from harness.cli.tables import fitted_table, folding_table, stdout_console
 from harness.config import TrialConfig
 from harness.data.encode import png
 from harness.data.look import Overview, copies_among, look_over, refuse_bad, refuse_empty
@@ -29,7 +28,6 @@ from harness.paths import STUDY_NAME, StudyPaths, Workspace, user_path
 from harness.settings import validate
 from harness.wording import count
 
-WIDTH = 140  # characters, where standard output is no terminal
 MOST_BAD = 20
 IMAGE_SIZE = "data.image_size"
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -220,22 +218,21 @@ def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
 
 def _print(found: Inspection) -> None:
     """Names come from files: they are escaped, never markup."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console = stdout_console()
     numbers = found.statistics
     console.print(
         f"{found.name}: {count(numbers.n_pairs, 'pair')}, {numbers.n_bad} unusable", markup=False
     )
-    facts = Table(
-        "class", "in images", "mean", "median", "least", "greatest", "objects", title_style=""
-    )
+    facts = []
     for share in numbers.shares:
         parts = (share.mean, share.median, share.least, share.greatest)
         shown = [f"{part:.2%}" for part in parts]
         objects = "" if share.n_objects is None else str(share.n_objects)
-        facts.add_row(escape(share.name), str(share.n_images), *shown, objects)
-    console.print(facts)
+        facts.append((share.name, str(share.n_images), *shown, objects))
+    columns = ("class", "in images", "mean", "median", "least", "greatest", "objects")
+    console.print(fitted_table("", columns, facts, console.width))
     console.print(_facts(found), markup=False)
-    table = Table("kind", "about", "what", "what to do", title_style="")
+    table = folding_table("kind", "about", "what", "what to do")
     bad = [finding for finding in found.findings if finding.topic == BAD]
     for finding in [*bad[:MOST_BAD], *(one for one in found.findings if one.topic != BAD)]:
         style = STYLES[finding.severity]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 WIDTH = 140  # characters, where standard output is no terminal
 _BORDER = 3  # characters between two columns
-_MORE = 24  # characters that a folded column needs to be read
+_MORE = 20  # characters that a folded column needs to be read
 
 
 def stdout_console() -> Console:
@@ -28,7 +28,8 @@ def fitted_table(
     """A table of the columns that fit, the others folded into the last one, each with its name.
 
     Args:
-        columns: the most important first; what stands in them is never cut.
+        columns: the most important first; what stands in them is never cut. The first names the
+            row and folds where it is longer than a third of the width.
         rows: a cell for each column, then one for `text` if that is given.
         width: characters of the console.
         text: the title of a last column that may be folded anyway, such as a configuration.
@@ -37,12 +38,21 @@ def fitted_table(
     widths = [
         max([len(name), *(len(row[k]) for row in rows)]) + _BORDER for k, name in enumerate(columns)
     ]
+    most = max(width // 3, len(columns[0]))
+    widths[0] = min(widths[0], most + _BORDER)
     spare = _MORE + _BORDER if text else 0
     if sum(widths) + spare + 1 > width:
         n = max(1, sum(sum(widths[: k + 1]) + _MORE + _BORDER + 1 <= width for k in range(n)))
-    table = Table(title=escape(title), title_style="", title_justify="left")
-    for name in columns[:n]:
-        table.add_column(escape(name), justify="right", no_wrap=True)
+    table = Table(title=escape(title) or None, title_style="", title_justify="left")
+    for k, name in enumerate(columns[:n]):
+        long = k == 0 and any(len(row[0]) > most for row in rows)
+        table.add_column(
+            escape(name),
+            justify="right" if all(_is_number(row[k]) for row in rows) else "left",
+            no_wrap=not long,
+            overflow="fold",
+            max_width=most if long else None,
+        )
     folded = [*columns[n:], *([text] if text else [])]
     if folded:
         table.add_column(text if n == len(columns) else "more", overflow="fold")
@@ -53,3 +63,18 @@ def fitted_table(
             last = [escape(", ".join(f"{name} {cell}" for name, cell in pairs if cell))]
         table.add_row(*(escape(cell) for cell in row[:n]), *last)
     return table
+
+
+def folding_table(*columns: str) -> Table:
+    """A table of texts: the first column stays whole, words too long for the others fold.
+
+    Cells are markup; escape what comes from files.
+    """
+    table = Table(title_style="")
+    for k, name in enumerate(columns):
+        table.add_column(escape(name), no_wrap=k == 0, overflow="fold")
+    return table
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell[0] in "0123456789+-–"

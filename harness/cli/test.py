@@ -1,8 +1,7 @@
 """`harness test`."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,12 +10,11 @@ from rich.table import Table
 
 from harness import api
 from harness.cli.display import open_progress
+from harness.cli.tables import fitted_table, stdout_console
 from harness.evaluation.sealed_data import parse_others
 from harness.evaluation.sealed_ledger import OWN, Look
 from harness.report.looks import shown
 from harness.report.sheets import Sheet
-
-WIDTH = 140  # characters, where standard output is no terminal
 
 
 def open_sealed(
@@ -50,7 +48,7 @@ def open_sealed(
         )
     finally:
         progress.close()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console = stdout_console()
     for look in looks:
         _print(console, opened, look)
     ledger = opened.looks
@@ -68,16 +66,14 @@ def _print(console: Console, study: api.Study, look: Look) -> None:
     for fact in page.facts:
         console.print(escape(fact))
     for title, sheet in page.sheets:
-        console.print(_table(title, sheet))
+        console.print(look_table(title, sheet, console.width))
     scores = study.paths.look(look.number).scores_csv
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"rows: {scores}", markup=False)
 
 
-def _table(title: str, sheet: Sheet) -> Table:
-    table = Table(title=escape(title), title_style="", title_justify="left")
-    for column in sheet.columns:
-        justify: Literal["right", "left"] = "right" if column.kind == "number" else "left"
-        table.add_column(escape(column.title), justify=justify)
-    for row in sheet.rows:
-        table.add_row(*(escape(cell.text) for cell in row))
-    return table
+def look_table(title: str, sheet: Sheet, width: int) -> Table:
+    """What the row is, its numbers, then what they mean."""
+    _, *others = range(len(sheet.columns))
+    order = [0, *sorted(others, key=lambda k: sheet.columns[k].kind != "number")]
+    rows = [[row[k].text for k in order] for row in sheet.rows]
+    return fitted_table(title, [sheet.columns[k].title for k in order], rows, width)

@@ -16,8 +16,6 @@ from harness.report.tables import StudyTables
 from harness.search.progress import configuration
 from harness.wording import count
 
-WIDTH = 140  # characters, where standard output is no terminal
-
 
 def trials(
     study: Annotated[str, typer.Option(help="Name of the study.")],
