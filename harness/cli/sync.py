@@ -8,6 +8,7 @@ import typer
 
 from harness import api
 from harness.cli.options import Experiment, TrackingUri
+from harness.wording import count
 
 
 def sync(
@@ -23,5 +24,5 @@ def sync(
     Example: harness sync --study encoders
     """
     opened = api.open_study(study, workspace=workspace)
-    count = opened.sync(tracking_uri=tracking_uri, experiment=experiment)
-    sys.stdout.write(f"MLflow holds what the folder of {study} holds: {count} trials\n")
+    n_trials = opened.sync(tracking_uri=tracking_uri, experiment=experiment)
+    sys.stdout.write(f"MLflow holds what the folder of {study} holds: {count(n_trials, 'trial')}\n")

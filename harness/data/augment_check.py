@@ -17,6 +17,7 @@ from harness.data.augment import PRESETS, Image, MaskValues, load_steps
 from harness.data.augment_file import Step, first_line
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import ConfigError
+from harness.wording import count
 
 Array8 = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -218,9 +219,9 @@ def _applied(
             warnings.simplefilter(warn, UserWarning)
             changed = chain(image=pair.image, mask=pair.mask)
     except Exception as error:  # whatever a step of the user's raises
-        channels, kind = trial.data.channels, pair.image.dtype
+        channels, kind = count(trial.data.channels, "channel"), pair.image.dtype
         raise ConfigError(
-            f"data.augment: {trial.name} cannot take images of {channels} channels ({kind}, "
+            f"data.augment: {trial.name} cannot take images of {channels} ({kind}, "
             f"{trial.size[0]} x {trial.size[1]}): {type(step).__name__}: {first_line(error)}; use "
             "light or none, or change the file"
         ) from None

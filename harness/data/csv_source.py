@@ -18,6 +18,7 @@ from harness.data.pairs import (
 )
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError, nearest
+from harness.wording import count
 
 _MOST_BYTES: Final = 100_000_000
 _OPTIONAL: Final = ("role", "group")
@@ -133,7 +134,7 @@ def _row_problems(
     path: Path, columns: Sequence[str], cells: Sequence[str], masks: Sequence[str]
 ) -> list[str]:
     if len(cells) != len(columns):
-        return [f"has {len(cells)} cells; {len(columns)} are needed"]
+        return [f"has {count(len(cells), 'cell')}; {len(columns)} are needed"]
     row = dict(zip(columns, cells, strict=True))
     problems = [
         f"{column}: {problem}{_EMPTY[column == 'image'] if problem == 'is empty' else ''}"

@@ -8,6 +8,7 @@ from typing import Final
 from harness.data.pairs import ROLE_NAMES, Dataset, Role, list_problems
 from harness.errors import DataError, nearest
 from harness.paths import user_path
+from harness.wording import count
 
 OFFICIAL: Final = "official"
 _PREFIX: Final = "official_"
@@ -94,5 +95,5 @@ def _names(dataset: Dataset) -> dict[str, list[int]]:
 
 def _why(name: str, indices: Sequence[int], names: dict[str, list[int]]) -> str:
     if indices:
-        return f"names {len(indices)} images; write their paths"
+        return f"names {count(len(indices), 'image')}; write their paths"
     return f"is no image here{nearest(name, names) if len(names) < 5000 else ''}"

@@ -19,6 +19,7 @@ from harness import files
 from harness.data.csv_source import read_lines
 from harness.data.pairs import ROLES, Role, is_safe, list_problems
 from harness.errors import DataError, nearest
+from harness.wording import count
 
 COLUMNS = ("image", "mask", "role", "fold", "group", "image_sha256", "mask_sha256")
 _THREADS = 4
@@ -113,7 +114,7 @@ def inside(root: Path, relative: str) -> Path:
 
 def _row_problems(cells: list[str]) -> list[str]:
     if len(cells) != len(COLUMNS):
-        return [f"has {len(cells)} cells; {len(COLUMNS)} are needed"]
+        return [f"has {count(len(cells), 'cell')}; {len(COLUMNS)} are needed"]
     image, mask, role, fold, group, *hashes = cells
     problems = [
         f"{column}: {path!r} must be a path below the data folder, with /"

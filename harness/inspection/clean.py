@@ -22,6 +22,7 @@ from harness.data.whole import building
 from harness.data_config import VOID, StudyDataConfig
 from harness.errors import DataError
 from harness.inspection.findings import has_border, same_mask
+from harness.wording import count
 
 LOG: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
@@ -168,7 +169,7 @@ def _write(
         done.append(f"turned upright (EXIF orientation {look.seen.stored.orientation})")
     if text:
         image = _covered(image, text, pair.image)
-        done.append(f"suspected text covered in {len(text)} places")
+        done.append(f"suspected text covered in {count(len(text), 'place')}")
     if has_border(look):
         lost = int(np.count_nonzero(mask)) - int(np.count_nonzero(_cropped(mask, look.seen.border)))
         image, mask = (_cropped(picture, look.seen.border) for picture in (image, mask))

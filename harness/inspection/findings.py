@@ -242,7 +242,7 @@ def _storage(overview: Overview) -> Iterator[Finding]:
     if grey and (channels != 1 or len(grey) < len(overview.looks)):
         what, remedy = (
             f"{_n(grey, 'image')} stored as grey",
-            f"their values fill {channels} channels",
+            f"their values fill {channels} {plural('channel', channels)}",
         )
         yield Finding("note", "grey", what, remedy, grey)
     deep = _files(overview, lambda look: look.seen.stored.bits > 8)

@@ -3,6 +3,7 @@
 from harness.config import StudyConfig
 from harness.paths import StudyPaths
 from harness.records import TrialRecord, read_epochs, read_records
+from harness.wording import count
 
 
 class Spending:
@@ -71,6 +72,6 @@ class Spending:
         if limit is None or self._best is None or self._since_best < limit:
             return None
         return (
-            f"budget.stop_after: {self._since_best} trials without improvement; "
+            f"budget.stop_after: {count(self._since_best, 'trial')} without improvement; "
             f"raise it in {self._study_yaml} to go on"
         )

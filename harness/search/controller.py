@@ -40,6 +40,7 @@ from harness.search.stopping import Stop, Stops, is_put_by
 from harness.search.trials import Place, Running, TrialDesk, now
 from harness.search.watch import HangWatch
 from harness.search.winding_up import WindingUp
+from harness.wording import count
 
 
 class Controller:
@@ -232,7 +233,7 @@ class Controller:
         self._change(running, {"micro_batch": event.micro_batch})
         self._progress.stage(
             f"trial {event.number}  out of GPU memory: goes on with {event.micro_batch} of "
-            f"{running.config.train.batch_size} images at once"
+            f"{count(running.config.train.batch_size, 'image')} at once"
         )
 
     def _again_or_fail(self, running: Running, failure: Failure | None) -> None:

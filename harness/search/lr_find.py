@@ -34,6 +34,7 @@ from harness.training.device import describe, pick_device, pick_precision
 from harness.training.errors import is_out_of_memory
 from harness.training.lr_find import Curve, Suggestion, paste_lines, suggest, sweep
 from harness.training.setup import Setup, prepare
+from harness.wording import count
 
 LEAST_STEPS, MOST_STEPS = 20, 100_000
 HIGHEST = 10.0
@@ -92,7 +93,7 @@ def find_rates(request: RatesRequest, progress: Progress) -> Found:
     networks = wanted_weights(table)
     check_losses(definition)
     setup = _prepare(request, paths, definition, device, progress, networks)
-    done = progress.bar(f"training {request.steps} steps on {describe(device)}")
+    done = progress.bar(f"training {count(request.steps, 'step')} on {describe(device)}")
     try:
         curve = sweep(
             setup.trainer,
@@ -106,8 +107,8 @@ def find_rates(request: RatesRequest, progress: Progress) -> Found:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"train.batch_size: {config.train.batch_size} images do not fit into the memory of "
-            f"{describe(device)}; lower it, or data.image_size"
+            f"train.batch_size: a batch of {config.train.batch_size} does not fit into the memory "
+            f"of {describe(device)}; lower it, or data.image_size"
         ) from None
     done(request.steps, request.steps)
     return _found(config, curve, suggest(curve))

@@ -29,6 +29,7 @@ from harness.search.storage import Where, losing_none, open_storage
 from harness.search.tracker import Tracker
 from harness.search.trials import Place
 from harness.space.schema import Space
+from harness.wording import be, count
 
 FAREWELL_S, HASTY_S = 60.0, 1.0  # for MLflow to catch up, at the end and after a signal
 Refuse = Callable[[Mapping[str, Any]], str | None]
@@ -101,7 +102,7 @@ def run_trials(begun: Begun, progress: Progress, early: Early | None = None) -> 
             room=room,
         )
         done = controller.finished()
-        progress.stage(_plan_line(done, begun.trials, begun.definition.space))
+        progress.stage(plan_line(done, begun.trials, begun.definition.space))
         if not done:  # later nothing that MLflow says is worth stopping for
             begun.stops.checks.append(mirror.check)
         if done < begun.trials:
@@ -147,20 +148,24 @@ def _until_stopped(
     return stop
 
 
-def _plan_line(done: int, trials: int, space: Space) -> str:
-    parameters = f"space of {len(space.parameters)} parameters"
+def plan_line(done: int, trials: int, space: Space) -> str:
+    """What a run is about to do: its space, and how many of its trials are finished."""
+    parameters, n_rows = f"space of {count(len(space.parameters), 'parameter')}", len(space.rows)
     if space.rows:
-        parameters = f"space of {len(space.rows)} rows, each is trained once"
-        if done >= len(space.rows):
-            return f"all {len(space.rows)} rows of the space are trained: nothing to do"
-        if trials > len(space.rows):
+        rows = count(n_rows, "row")
+        parameters = f"space of {rows}, each is trained once"
+        if done >= n_rows:
+            every = "all " if n_rows > 1 else ""
+            return f"{every}{rows} of the space {be(n_rows)} trained: nothing to do"
+        if trials > n_rows:
             parameters += f" and then the study ends, though {trials} trials were asked for"
-            trials = len(space.rows)
+            trials = n_rows
     if done >= trials:
-        return f"{done} trials are finished, {trials} were asked for: nothing to do"
+        asked = f"{trials} {'was' if trials == 1 else 'were'} asked for"
+        return f"{count(done, 'trial')} {be(done)} finished, {asked}: nothing to do"
     if done:
-        return f"{parameters} · continues at {done} of {trials} trials"
-    return f"{parameters} · {trials} trials"
+        return f"{parameters} · continues at {done} of {count(trials, 'trial')}"
+    return f"{parameters} · {count(trials, 'trial')}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from harness.space.keys import known_keys
 from harness.space.parameters import shown
 from harness.space.problems import Problems
 from harness.space.schema import Legal
+from harness.wording import count
 
 _KINDS: dict[str, tuple[type[Any], str]] = {
     "parameters": (dict, "mapping of keys"),
@@ -53,7 +54,7 @@ def read_labels(document: Any, n_rows: int, problems: Problems) -> list[dict[str
     """The labels of a space's rows, one mapping each."""
     labels = section(document, "labels")
     if labels and len(labels) != n_rows:
-        problems.add(("labels",), f"{len(labels)} labels for {n_rows} rows")
+        problems.add(("labels",), f"{count(len(labels), 'label')} for {count(n_rows, 'row')}")
     for i, label in enumerate(labels):
         texts = isinstance(label, dict) and all(isinstance(v, str) for v in label.values())
         if not texts:
