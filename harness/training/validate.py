@@ -81,7 +81,8 @@ def validate(
     measured: list[list[float]] = []
     kept: dict[int, NDArray[np.uint8]] = {}
     decisions: dict[int, NDArray[np.uint8]] = {}
-    with torch.inference_mode(), exact_fp32():
+    # Not torch.inference_mode: what a network keeps of this for later could not be trained with.
+    with torch.no_grad(), exact_fp32():
         for start in range(0, len(indices), batch_size):
             if halt():
                 raise HaltedError("stopped during the validation")

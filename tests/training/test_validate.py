@@ -275,3 +275,29 @@ def test_kept_bytes_of_planes_keep_the_decision() -> None:
     said = result.probabilities[10] >= 128
     for k, entry in enumerate(entries_of(result.scores)):
         assert entry[6] + entry[7] == said[k].sum()
+
+
+class Keeping(nn.Module):
+    """Keeps the grid of its last input's size, as networks with positions do."""
+
+    grid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("grid", torch.zeros(0))
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.grid.shape != x[:, :1].shape:
+            self.grid = torch.linspace(0, 1, x[:, :1].numel()).view(x[:, :1].shape)
+        return x[:, :1] * self.weight * self.grid
+
+
+def test_what_a_network_keeps_of_a_validation_can_be_trained_with() -> None:
+    images = np.full((2, 4, 4, 3), 255, np.uint8)
+    network = Keeping()
+    run(network, cache_of(images, np.ones((2, 4, 4), np.uint8), (0, 0, 4, 4)))
+    network(torch.ones(2, 3, 4, 4)).sum().backward()
+    assert network.weight.grad is not None
+    assert network.weight.grad.item() == pytest.approx(16.0), "32 values of mean 1/2"
+    network.grid.copy_(torch.zeros_like(network.grid))  # as a checkpoint is loaded
