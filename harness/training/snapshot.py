@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class Snapshot:
     """A network's buffers, such as BatchNorm's statistics, and torch's random states.
 
-    What a network keeps in plain attributes, neither parameters nor buffers, is not in it.
+    What a network keeps in plain attributes, neither parameters nor buffers, is not in it; nor is a
+    buffer that torch changes in no place, since some of its values share memory.
 
     One is taken before every training step, so that it must be cheap: buffers are looked for once,
     copied into memory that is kept, and all of a type and device by one call. That call,
@@ -49,7 +50,11 @@ class Snapshot:
         self._places = [
             (table, name, buffer) for table in self._tables for name, buffer in table.items()
         ]
-        self._buffers = [buffer for _, _, buffer in self._places if buffer is not None]
+        self._buffers = [
+            buffer
+            for _, _, buffer in self._places
+            if buffer is not None and not _is_expanded(buffer)
+        ]
         alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
         for buffer in self._buffers:
             alike[buffer.device, buffer.dtype].append(buffer)
@@ -72,6 +77,14 @@ class Snapshot:
         for buffers, copies in self._groups:
             target, source = (buffers, copies) if back else (copies, buffers)
             torch._foreach_copy_(target, source)
+
+
+def _is_expanded(buffer: Tensor) -> bool:
+    if buffer.layout != torch.strided:
+        return False
+    return any(
+        size > 1 and not step for size, step in zip(buffer.shape, buffer.stride(), strict=True)
+    )
 
 
 def random_states(device: torch.device) -> list[Tensor]:

@@ -85,6 +85,18 @@ def test_a_buffer_that_was_none_becomes_none_again() -> None:
     assert network.late is None
 
 
+def test_expanded_buffer_which_nothing_can_change_stays() -> None:
+    """Masks of attention are made so; torch refuses to write into one."""
+    network = Replacing()
+    network.register_buffer("mask", torch.arange(4.0).expand(3, 4), persistent=False)
+    before, count = Snapshot(network, CPU), network.count
+    network(torch.zeros(1))
+    before.take()
+    before.restore()
+    assert network.count.tolist() == [1.0, 1.0] and network.count is not count
+    assert network.mask.tolist() == [[0.0, 1.0, 2.0, 3.0]] * 3
+
+
 def test_buffers_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the steps of a training a network that stays as it is costs no walk through its layers."""
     network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
