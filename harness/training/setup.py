@@ -23,7 +23,7 @@ from harness.training.class_weights import with_numbers
 from harness.training.cost import count_parameters, forward_gflops
 from harness.training.device import Precision
 from harness.training.logits import check_logits
-from harness.training.memory import Memory
+from harness.training.memory import Memory, retried
 from harness.training.normalise import Normalise, build_normalise
 from harness.training.optim import note_frozen
 from harness.training.snapshot import Snapshot
@@ -69,7 +69,7 @@ class Setup:
         halt: Callable[[], bool] = lambda: False,
     ) -> Validation:
         """Score the weights as they stand; probabilities of the images `keep` are kept."""
-        before = Snapshot(self.trainer.judged, self.device)
+        before = retried(lambda: Snapshot(self.trainer.judged, self.device))
         return self.memory.fit(
             lambda at_once: validate(
                 self.trainer.judged,

@@ -114,7 +114,7 @@ class Trainer:
         glance: Glance | None = None  # at the last look: by now it is there, and nothing waits
         seen: dict[str, Tensor] = {}  # all values of that look
         for k, values in enumerate(self.steps(n, done), start=done):
-            totals = {name: totals.get(name, 0.0) + value for name, value in values.items()}
+            totals = retried(partial(_added, totals, values))
             if k % _CHECK_EVERY == 0:
                 if glance is not None and not math.isfinite(glance.read()):
                     break
@@ -125,7 +125,7 @@ class Trainer:
                 raise HaltedError(f"stopped after step {k + 1} of epoch {n}")
         self._place = (n, len(self._batches), totals)
         self.mark()
-        sums = _on_host(totals)
+        sums = retried(partial(_on_host, totals))
         if not math.isfinite(sums["loss"]):
             # What was seen first: with broken weights every part is soon broken.
             earlier = _on_host(seen) if seen else sums
@@ -219,6 +219,10 @@ class Trainer:
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of torch's random numbers (dropout, stochastic depth) in one epoch; 0: weights."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _added(totals: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: totals.get(name, 0.0) + value for name, value in values.items()}
 
 
 def _on_host(values: dict[str, Tensor]) -> dict[str, float]:

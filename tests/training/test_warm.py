@@ -22,6 +22,7 @@ from harness.training.errors import TooLargeError
 from harness.training.gradients import Gradients
 from harness.training.normalise import Normalise
 from harness.training.setup import Setup
+from harness.training.snapshot import Snapshot
 from harness.training.trainer import Trainer
 from tests.training.conftest import Pictures
 from tests.training.test_fit import Line, answering, run
@@ -170,6 +171,10 @@ def test_leftovers_of_a_trial_do_not_make_the_next_ones_batch_smaller(
         (trainer, "to_device"),
         (trainer, "Glance"),
         (nn.utils, "clip_grad_norm_"),
+        (setup, "Snapshot"),
+        (Snapshot, "take"),
+        (trainer, "_added"),
+        (trainer, "_on_host"),
     ],
 )
 def test_memory_that_runs_out_once_changes_nothing(
