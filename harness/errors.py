@@ -14,6 +14,7 @@ StudyInterrupted         a signal; like KeyboardInterrupt no Exception, as nothi
 import signal
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
+from itertools import takewhile
 
 
 class HarnessError(Exception):
@@ -60,7 +61,8 @@ def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:
     """The end of an error message: the nearest known word, or all of them when they are few.
 
     Capitals, and an ending that many known words share (`.yaml`), do not make words alike; of words
-    equally near the shorter difference in length wins, then the first by name.
+    equally near the shorter difference in length wins, then the longest common end (of `0003`
+    that is `003`, not `000`), then the first by name.
 
     Returns:
         `; did you mean X?`, else `; one of A, B, C`, else an empty text.
@@ -82,12 +84,14 @@ def _closest(word: str, words: Sequence[str]) -> list[str]:
     """The known word that is most like another one, in a list; [] where none is."""
     asked = _bare(word)
     bare = {name: _bare(name) for name in words}
-    alike = set(get_close_matches(asked, list(bare.values()), n=5, cutoff=0.6))
+    alike = set(get_close_matches(asked, list(dict.fromkeys(bare.values())), n=5, cutoff=0.6))
     near = [name for name in words if bare[name] in alike]
 
-    def rank(name: str) -> tuple[float, int, str]:
+    def rank(name: str) -> tuple[float, int, int, str]:
         ratio = SequenceMatcher(None, bare[name], asked).ratio()
-        return -ratio, abs(len(bare[name]) - len(asked)), name
+        ends = zip(reversed(bare[name]), reversed(asked), strict=False)
+        common_end = sum(1 for _ in takewhile(lambda two: two[0] == two[1], ends))
+        return -ratio, abs(len(bare[name]) - len(asked)), -common_end, name
 
     return sorted(near, key=rank)[:1]
 

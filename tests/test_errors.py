@@ -21,6 +21,7 @@ def test_what_a_user_can_mend_is_a_user_error(kind: type[HarnessError]) -> None:
         ("optm.lr", ["optim.lr", "loss.dice"], "; did you mean optim.lr?"),
         ("polyp.yaml", ["unetpp.yaml", "polyps.yaml"], "; did you mean polyps.yaml?"),
         ("x.yaml", ["unetpp.yaml", "polyps.yaml"], "; one of polyps.yaml, unetpp.yaml"),
+        ("0003", ["000", "001", "002", "003", "004"], "; did you mean 003?"),
         ("UNET", ["Unet", "UnetPlusPlus"], "; did you mean Unet?"),
         ("train.lr", ["optim.lr", "loss.dice"], "; did you mean optim.lr?"),
         ("zzz", ["b", "a", "a"], "; one of a, b"),

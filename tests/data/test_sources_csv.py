@@ -74,7 +74,7 @@ def test_multilabel_has_a_column_for_each_class(root: Path) -> None:
         ("image,mask,a,a\n", ":1: 'a': two columns have this name"),
         ("image,mask,\na,b,c\n", ":1: '': a column's name is 1 to 80 characters of text"),
         (",image,mask\na,b,c\n", ":1: '': a column's name is 1 to 80 characters of text"),
-        ("image,mask\na.png\n", ":2: has 1 cells; 2 are needed"),
+        ("image,mask\na.png\n", ":2: has 1 cell; 2 are needed"),
         ('image,"mask\n', ": not a CSV file in UTF-8"),
     ],
 )

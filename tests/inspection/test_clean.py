@@ -91,7 +91,7 @@ def test_text_is_covered_only_where_it_is(tmp_path: Path) -> None:
     save(tmp_path / "source/images/a.png", image)
     save(tmp_path / "source/masks/a.png", 255 * square(480, 640))
     log = cleaned(overview(tmp_path / "source"), tmp_path / "target", cover_text=True)
-    assert log["images/a.png"]["done"] == "suspected text covered in 1 places"
+    assert log["images/a.png"]["done"] == "suspected text covered in 1 place"
     after = read_image(tmp_path / "target/images/a.png", 1e6)
     assert (image[:, :, 2] > 150).sum() > 100
     assert (after[:, :, 2] > 150).sum() == 0
