@@ -12,6 +12,7 @@ from harness.data.known import KVASIR, Archive
 from harness.data.synthetic import DIFFICULTY, generate
 from harness.errors import ConfigError, nearest
 from harness.paths import Workspace, user_path
+from harness.wording import count as counted
 
 app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)
 app.command("inspect")(inspecting.inspect_data)
@@ -50,7 +51,7 @@ def synthesize(
     Example: harness data synthesize data/polyps --count 200
     """
     path = generate(user_path(folder), count=count, size=size, seed=seed, difficulty=difficulty)
-    typer.echo(f"{count} images in {path}")
+    typer.echo(f"{counted(count, 'image')} in {path}")
 
 
 def download_known(archive: Archive, workspace: Workspace, *, ask: bool = True) -> None:

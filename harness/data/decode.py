@@ -14,6 +14,7 @@ from harness.data.headers import Header, bmp_palette, read_header
 from harness.data.tiff import decode_tiff
 from harness.data.tiff_layout import read_layout
 from harness.errors import DataError
+from harness.wording import count
 
 Samples = NDArray[Any]  # uint8 or uint16: what an image holds is known when it is read
 
@@ -211,7 +212,8 @@ def _indices(file: File) -> RawMask:
     indices = _decode(file, cv2.IMREAD_GRAYSCALE, data) // np.uint8(scale)
     if indices.max() >= len(palette):
         raise DataError(
-            f"{file.path}: a damaged palette: {len(palette)} colours, but index {indices.max()}"
+            f"{file.path}: a damaged palette: {count(len(palette), 'colour')}, but index "
+            f"{indices.max()}"
         )
     return RawMask(indices, lossless=True, palette=palette)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.data.pairs import Role
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
+from harness.wording import count, plural
 
 _BINS: Final = 5  # of foreground shares
 _CHOICES: Final = 4  # groups compared before one is taken: more balances better, mixes less
@@ -224,7 +225,8 @@ def _check_enough(groups: Sequence[Group], n_parts: int, parts: str, data: Study
             "split: only one different image or group; a split needs at least one to train, one to "
             "val"
             if n_parts == 2
-            else f"split: {len(groups)} different images or groups; {parts} needs one"
+            else f"split: {count(len(groups), 'different image')} or "
+            f"{plural('group', len(groups))}; {parts} needs one"
         )
     problems = []
     for index, name in enumerate(data.classes):

@@ -15,6 +15,7 @@ from harness.data.mask_classes import to_classes
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 from harness.files import joined_sha256
+from harness.wording import count
 
 Array8 = NDArray[np.uint8]
 
@@ -131,8 +132,8 @@ def _mask(files: Sequence[File], raw: Sequence[RawMask], data: StudyDataConfig) 
     expected = len(data.classes) if data.task == "multilabel" else 1
     if len(files) != expected:
         raise DataError(
-            f"{', '.join(str(file.path) for file in files)}: {len(files)} masks of one image; a "
-            f"{data.task} task of {len(data.classes)} classes has {expected}"
+            f"{', '.join(str(file.path) for file in files)}: {count(len(files), 'mask')} of one "
+            f"image; a {data.task} task of {len(data.classes)} classes has {expected}"
         )
     parts = [to_classes(samples, data, file.path) for file, samples in zip(files, raw, strict=True)]
     for file, part in zip(files, parts, strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from harness.data_config import MIN_RANKING_IMAGES
 from harness.evaluation.differences import Estimate
 from harness.evaluation.verdicts import Cost, Ranked, smallest
+from harness.wording import count
 
 
 def sentence(
@@ -20,7 +21,7 @@ def sentence(
     """Who is better, or which are tied and what to take; names stand in it as they are."""
     words = _verdict(ranked, against, tied, choice, costs, folds)
     if len(ranked) > 1 and n_images < MIN_RANKING_IMAGES:
-        images = "1 validation image" if n_images == 1 else f"{n_images} validation images"
+        images = count(n_images, "validation image")
         words += (
             f" The comparison rests on {images}; below {MIN_RANKING_IMAGES} their chance is too "
             "large to rank by."

@@ -174,7 +174,7 @@ def _write(
         lost = int(np.count_nonzero(mask)) - int(np.count_nonzero(_cropped(mask, look.seen.border)))
         image, mask = (_cropped(picture, look.seen.border) for picture in (image, mask))
         sides = "{} top, {} right, {} bottom, {} left".format(*look.seen.border)
-        done.append(f"black border cropped: {sides}, and {lost} mask pixels with it")
+        done.append(f"black border cropped: {sides}, and {count(lost, 'mask pixel')} with it")
     if look.seen.mask.kind == "noisy":
         done.append("mask cut at 127")
     written = tuple(path.with_suffix(".png") for path in (pair.image, *pair.masks))

@@ -20,6 +20,7 @@ from harness.preflight.reachable import (
 from harness.preflight.reasons import Reason
 from harness.preflight.weights import unfit_weights, weights_reason
 from harness.space.schema import Space
+from harness.wording import count
 
 MOST_REASONS = 12
 MOST_COMPLETIONS = 500  # of a first row that leaves parameters open
@@ -191,7 +192,7 @@ def check_table(table: Table) -> None:
             [
                 f"no network of this space can be trained ({len(table.entries)} tried):",
                 *reasons[:MOST_REASONS],
-                *([f"  and {more} more reasons"] if more > 0 else []),
+                *([f"  and {count(more, 'more reason')}"] if more > 0 else []),
             ]
         )
     verdicts = table.verdicts

@@ -86,7 +86,7 @@ def _of_test(tables: StudyTables) -> str:
     ledger = read_ledger(tables.paths)
     n = ledger.n_looks()
     if n:
-        times = {1: "once", 2: "twice"}.get(n, f"{n} times")
+        times = {1: "once", 2: "twice"}.get(n) or count(n, "time")
         return f"a test, whose images were opened {times}"
     if ledger.damaged:
         return "a test, whose record of openings is damaged"

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from harness.report.tables import StudyTables, ranked_records
+from harness.wording import count
 
 BEST = 100  # complete trials that are always drawn
 MOST = 600  # trials drawn in all; with more the page grows and a figure says no more
@@ -37,8 +38,8 @@ def shown_trials(tables: StudyTables, most: int = MOST) -> Shown:
     n = most - len(best)
     sample = [rest[i * len(rest) // n] for i in range(n)]
     note = (
-        f"Drawn are the best {len(best)} complete trials and {n} of the other {len(rest)}, evenly "
-        "by number; all are in trials.csv."
+        f"Drawn are the best {count(len(best), 'complete trial')} and {n} of the other "
+        f"{len(rest)}, evenly by number; all are in trials.csv."
     )
     return Shown(frozenset([*best, *sample]), note)
 

@@ -49,9 +49,9 @@ def all_is_noise(tables: StudyTables) -> str | None:
     if chance <= LEVEL:
         return None
     return (
-        f"All {len(known)} complete configurations lie within {span:.4f} of each other, as equal "
-        f"ones would by their seeds alone (standard deviation {noise.deviation:.4f}, from "
-        f"{noise.source}; p = {chance:.2g}): their order says nothing."
+        f"All {count(len(known), 'complete configuration')} lie within {span:.4f} of each "
+        f"other, as equal ones would by their seeds alone (standard deviation "
+        f"{noise.deviation:.4f}, from {noise.source}; p = {chance:.2g}): their order says nothing."
     )
 
 
@@ -71,8 +71,9 @@ def too_few_to_rank(tables: StudyTables) -> str | None:
             "every image of train and val."
         )
     return (
-        f"{count(n, 'validation image')} {'ranks' if n == 1 else 'rank'} {len(ranked)} trials; "
-        f"below {MIN_RANKING_IMAGES} the order is mostly the chance of the images. {remedy}"
+        f"{count(n, 'validation image')} {'ranks' if n == 1 else 'rank'} "
+        f"{count(len(ranked), 'trial')}; below {MIN_RANKING_IMAGES} the order is mostly the "
+        f"chance of the images. {remedy}"
     )
 
 
@@ -110,7 +111,7 @@ def too_few_images(tables: StudyTables) -> str | None:
 def _apart(top: list[int], known: list[int]) -> str:
     """The trials that were compared, by number where one of the best has no scores."""
     if len(known) == len(top):
-        return f"the top {len(known)} trials"
+        return f"the top {count(len(known), 'trial')}"
     return f"trials {among(map(str, known))}"
 
 

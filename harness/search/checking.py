@@ -30,6 +30,7 @@ from harness.search.images import LOOKS, few_to_rank
 from harness.search.launch import Request, space_of
 from harness.search.parts import as_asked, take_parts
 from harness.search.progress import Progress
+from harness.wording import count
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def check(request: Request, progress: Progress) -> Checked:
     gathered.add(lambda: check_table(table))
     gathered.add(lambda: check_reachable(wanted_weights(table)))
     if not table.whole:
-        gathered.notes.append(f"{len(table.entries)} networks were drawn from more than that")
+        gathered.notes.append(
+            f"{count(len(table.entries), 'network')} were drawn from more than that"
+        )
     return Checked(
         request.study or _name(space_of(request)),
         table,
@@ -164,7 +167,7 @@ def _data(
     )
     if dataset is None:
         return None, None
-    reading = progress.bar(f"reading {len(dataset.pairs)} images and masks of {source}")
+    reading = progress.bar(f"reading {count(len(dataset.pairs), 'pair')} of {source}")
     overview = look_over(dataset, reading, request.workspace.cache / LOOKS)
     found = inspect(
         overview, copies_among(overview.looks), skip_bad=request.skip_bad, declared=True

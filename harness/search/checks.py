@@ -26,6 +26,7 @@ from harness.search.progress import Progress
 from harness.space.keys import OPTIONS
 from harness.space.schema import Choice, Legal
 from harness.training.checks import check_loss, check_objective
+from harness.wording import count
 
 PATIENCE_S = 2.0  # without a word
 
@@ -80,7 +81,8 @@ def late(progress: Progress) -> Told:
 
     def told(done: int, total: int | None) -> None:
         if not shown and time.monotonic() - begun > PATIENCE_S:
-            shown.append(progress.bar(f"building {total} networks, without memory"))
+            networks = "networks" if total is None else count(total, "network")
+            shown.append(progress.bar(f"building {networks}, without memory"))
         for bar in shown:
             bar(done, total)
 

@@ -16,7 +16,7 @@ from harness.paths import StudyPaths, Workspace
 from harness.search.checks import values_of
 from harness.search.definition import Definition
 from harness.search.progress import Progress
-from harness.wording import be, count
+from harness.wording import be, count, have
 
 LOOKS = "looks"  # folder below the cache
 MOST_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
@@ -72,7 +72,7 @@ def take_split(
     dataset = open_folder(
         source, definition.config.data, max_pixels=definition.config.limits.max_pixels
     )
-    reading = progress.bar(f"reading {count(len(dataset.pairs), 'image')} and masks of {source}")
+    reading = progress.bar(f"reading {count(len(dataset.pairs), 'pair')} of {source}")
     overview = look_over(dataset, reading, workspace.cache / LOOKS)
     if not skip_bad:
         refuse_bad(overview)
@@ -111,9 +111,9 @@ def few_to_rank(
     n = sum(any(one[c] > 0 for c in config.data.scored_classes) for one in validated)
     if n >= MIN_RANKING_IMAGES:
         return None
-    images = "1 validation image has" if n == 1 else f"{n} validation images have"
+    images = f"{count(n, 'validation image')} {have(n)}"
     if n < len(validated):
-        images = f"{n} of {len(validated)} validation images {'has' if n == 1 else 'have'}"
+        images = f"{n} of {len(validated)} validation images {have(n)}"
     remedy = "add images"
     if config.split.folds is None:
         remedy += ", or begin a study with `split: {folds: 5}` in its studies/NAME/study.yaml"

@@ -223,7 +223,7 @@ def _found(config: TrialConfig, curve: Curve, suggestion: Suggestion | None) -> 
     points = [(n, *row) for n, row in enumerate(rows, start=1)]
     tested = (
         f"{config.model.arch} {config.model.encoder_name} under {config.optim.name}, "
-        f"batch size {config.train.batch_size}, {len(points)} steps; "
+        f"batch size {config.train.batch_size}, {count(len(points), 'step')}; "
         + ("the loss diverged" if curve.diverged else "the loss did not diverge")
     )
     if suggestion is None:

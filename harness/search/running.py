@@ -158,7 +158,9 @@ def plan_line(done: int, trials: int, space: Space) -> str:
             every = "all " if n_rows > 1 else ""
             return f"{every}{rows} of the space {be(n_rows)} trained: nothing to do"
         if trials > n_rows:
-            parameters += f" and then the study ends, though {trials} trials were asked for"
+            parameters += (
+                f" and then the study ends, though {count(trials, 'trial')} were asked for"
+            )
             trials = n_rows
     if done >= trials:
         asked = f"{trials} {'was' if trials == 1 else 'were'} asked for"

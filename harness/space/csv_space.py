@@ -20,6 +20,7 @@ from harness.space.listed import (
 from harness.space.parameters import shown
 from harness.space.problems import Problems
 from harness.space.schema import Legal, Space
+from harness.wording import count
 
 LABEL = "label."  # columns that `harness trials --csv` wrote: tags of a row,
 RESULT = "trial."  # and what came of it
@@ -189,7 +190,7 @@ class _Rows:
             texts = {name: read_label(cells[i]) for i, name in self.header.labels.items()}
             self.labels.append(texts)
         else:
-            self._add("", f"{len(cells)} cells where the header has {n_columns}")
+            self._add("", f"{count(len(cells), 'cell')} where the header has {n_columns}")
         self.rows.append(row)
 
     def _row(self, cells: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from harness import files
 from harness.data_config import StudyDataConfig
 from harness.errors import DataError
 from harness.parts import NAME
+from harness.wording import count
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -182,7 +183,9 @@ def _parsed(
             row, image, index, sum_py, sum_p, sum_y, tp, fp, fn, tn, *rest = cells
             others = [math.nan if cell == "" else float(cell) for cell in rest]
             if len(others) != n_others or not all(map(_is_cell, rest, others)):
-                raise ValueError(f"{len(COLUMNS) + n_others} cells are needed, numbers or empty")
+                raise ValueError(
+                    f"{count(len(COLUMNS) + n_others, 'cell')} are needed, numbers or empty"
+                )
             place = int(row), image, int(index)
             sums = float(sum_py), float(sum_p), float(sum_y)
             counts = int(tp), int(fp), int(fn), int(tn)

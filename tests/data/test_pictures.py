@@ -269,7 +269,7 @@ def test_multilabel_masks_are_stacked_and_hashed_together(tmp_path: Path) -> Non
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)]
     assert pair.mask_sha256 == hashlib.sha256("".join(digests).encode()).hexdigest()
     with pytest.raises(
-        DataError, match="1 masks of one image; a multilabel task of 2 classes has 2"
+        DataError, match="1 mask of one image; a multilabel task of 2 classes has 2"
     ):
         read_pair(image, [first], data, MAX_PIXELS)
     small = save(tmp_path / "2.png", square(10, 10))

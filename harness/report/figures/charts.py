@@ -88,7 +88,7 @@ def _curves(tables: StudyTables, objective: Objective) -> Section:
 def _parallel(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
     axes, every = parallel_rows(tables)
     lines = [line for line in every if line.number in shown.numbers]
-    label = f"{len(lines)} complete trials across " + ", ".join(axis.key for axis in axes)
+    label = f"{count(len(lines), 'complete trial')} across " + ", ".join(axis.key for axis in axes)
     return section(
         "parallel",
         "Parallel coordinates",

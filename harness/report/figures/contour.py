@@ -118,7 +118,9 @@ def _missing(tables: StudyTables, axes: list[Axis]) -> str:
     what = f"{keys[0]} and {keys[1]}"
     if n < MIN_TRIALS:
         return f"Needs {MIN_TRIALS} complete trials with {what}; this study has {n}."
-    return f"The {n} complete trials with {what} lie on one line, with no area between them."
+    return (
+        f"The {count(n, 'complete trial')} with {what} lie on one line, with no area between them."
+    )
 
 
 def draw_contour(found: Surface, objective: Objective) -> go.Figure:

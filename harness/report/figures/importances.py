@@ -77,7 +77,7 @@ def importance_section(tables: StudyTables, overall: Importances) -> Section:
         "Lighter bars: in force in some trials only." if partial else "",
         *words,
         f"With {count(n, 'complete trial')} this is a hint at most." if n < FEW else "",
-        f"Of {n} complete trials {MOST_IMPORTANCE_TRIALS}, evenly by rank, were used."
+        f"Of {count(n, 'complete trial')} {MOST_IMPORTANCE_TRIALS}, evenly by rank, were used."
         if n > MOST_IMPORTANCE_TRIALS
         else "",
     ]
@@ -150,7 +150,8 @@ def _nothing(tables: StudyTables, overall: Importances, n: int) -> str:
         complete = ranked_records(tables)
         if n >= MIN_IMPORTANCE_TRIALS:
             same = "value" if one_value(complete) else "configuration"
-            return f"All {n} complete trials have the same {same}: no importance can be measured."
+            each = count(n, "complete trial")
+            return f"All {each} have the same {same}: no importance can be measured."
         return (
             f"Importances need {MIN_IMPORTANCE_TRIALS} complete trials that differ; this study has "
             f"{n}."
