@@ -63,7 +63,7 @@ def confirmation_part(tables: StudyTables, before: Sequence[Section] = ()) -> Co
     return ConfirmationPart(
         sheet=confirmation_sheet(found),
         section=_section(_charts(found, tables), "No confirming trial is complete yet."),
-        sentence=found.sentence,
+        sentence=found.sentence[:1].upper() + found.sentence[1:],
         notes=tuple(_notes(found)),
         command="" if found.ended == found.wanted else command,
         figure=place,

@@ -34,7 +34,7 @@ def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
     failed(paths, plan, 5)
 
     part = confirmation_part(tables)
-    assert part.decided and part.command == ""
+    assert part.decided and part.command == "" and part.sentence.startswith("Trial 1 is better")
     texts = [[cell.text for cell in row] for row in part.sheet.rows]
     first, second = texts
     assert first[:4] == ["1", "1", "better, the choice", "0.2800"]
