@@ -62,7 +62,8 @@ def nearest(word: str, known: Iterable[str], *, most: int = 15) -> str:
 
     Capitals, and an ending that many known words share (`.yaml`), do not make words alike; of words
     equally near the shorter difference in length wins, then the longest common end (of `0003`
-    that is `003`, not `000`), then the first by name.
+    that is `003`, not `000`), then the same capitals (of `fnc` that is `fcn`, not `FPN`), then the
+    first by name.
 
     Returns:
         `; did you mean X?`, else `; one of A, B, C`, else an empty text.
@@ -87,11 +88,12 @@ def _closest(word: str, words: Sequence[str]) -> list[str]:
     alike = set(get_close_matches(asked, list(dict.fromkeys(bare.values())), n=5, cutoff=0.6))
     near = [name for name in words if bare[name] in alike]
 
-    def rank(name: str) -> tuple[float, int, int, str]:
+    def rank(name: str) -> tuple[float, int, int, float, str]:
         ratio = SequenceMatcher(None, bare[name], asked).ratio()
         ends = zip(reversed(bare[name]), reversed(asked), strict=False)
         common_end = sum(1 for _ in takewhile(lambda two: two[0] == two[1], ends))
-        return -ratio, abs(len(bare[name]) - len(asked)), -common_end, name
+        as_written = SequenceMatcher(None, name, word).ratio()
+        return -ratio, abs(len(bare[name]) - len(asked)), -common_end, -as_written, name
 
     return sorted(near, key=rank)[:1]
 

@@ -23,6 +23,7 @@ def test_what_a_user_can_mend_is_a_user_error(kind: type[HarnessError]) -> None:
         ("x.yaml", ["unetpp.yaml", "polyps.yaml"], "; one of polyps.yaml, unetpp.yaml"),
         ("0003", ["000", "001", "002", "003", "004"], "; did you mean 003?"),
         ("UNET", ["Unet", "UnetPlusPlus"], "; did you mean Unet?"),
+        ("fnc", ["FPN", "fcn"], "; did you mean fcn?"),
         ("train.lr", ["optim.lr", "loss.dice"], "; did you mean optim.lr?"),
         ("zzz", ["b", "a", "a"], "; one of a, b"),
         ("zzz", [f"name{i:02d}" for i in range(15)], ""),
