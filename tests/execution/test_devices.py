@@ -90,12 +90,16 @@ def test_gpu_that_cannot_be_used_is_told_before_anything_is_written(asked: Path)
         settle_devices((Slot("cuda", {"CUDA_VISIBLE_DEVICES": "MIG-broken"}),))
 
 
-def test_no_child_is_started_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("threads", "line"), [(1, "cpu (1 thread)"), (4, "cpu (4 threads)")])
+def test_no_child_is_started_for_the_cpu(
+    threads: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     settled, facts = settle_devices(plan_slots(workers=2, threads=4))
     assert [slot.device for slot in settled] == ["cpu", "cpu"]
     assert facts == (look_at(torch.device("cpu")),) * 2
-    assert device_line(facts[:1]) == f"cpu ({torch.get_num_threads()} threads)"
+    assert device_line(facts[:1]) == line
 
 
 def test_child_prints_what_is_known_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
