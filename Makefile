@@ -13,9 +13,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfil
 
 help:
 	@echo "make demo       install, run 6 trials on generated polyps, write a report (2 minutes after installation)"
-	@echo "make test       install, run the tests (9 minutes)"
+	@echo "make test       install, run the tests (7 minutes)"
 	@echo "make check      ruff, mypy --strict, floors (1 minute)"
-	@echo "make test-slow  whole studies through the command line (19 minutes)"
+	@echo "make test-slow  whole studies through the command line (10 minutes)"
 	@echo "make bench      ratios of two ways to do the same, a report over 10,000 trials (benchmarks/RESULTS.md)"
 
 install: $(VENV)/.installed
