@@ -184,17 +184,12 @@ class _Reading:
         """Pairs of one folder, where the mask's stem is the image's with `_mask` or so behind."""
         images, masks = _Files({}, set()), _Files({}, set())
         for entry in entries(self.root):
-            problem = None if entry.name == _LISTS else file_problem(entry, self.root)
+            if entry.name == _LISTS:
+                continue
             stem = unicodedata.normalize("NFC", entry.stem)
             match = _MARKED.fullmatch(stem)
             kind, key = (masks, match[1]) if match else (images, stem)
-            if problem is not None:
-                self.problems.append(f"{entry.name!a}: {problem}")
-                kind.refused.add(key)
-            elif entry.suffix.lower() in SUFFIXES:
-                self._add(kind.by_stem, key, entry)
-            elif is_image_by_content(entry):
-                self.unread.append(entry.relative_to(self.root))
+            self._sort(kind, key, entry)
         self._unmatched(images, masks, of_class=False)
         whole = sorted(images.by_stem.keys() & masks.by_stem.keys())
         return [Pair(stem, images.by_stem[stem], (masks.by_stem[stem],)) for stem in whole]
@@ -226,20 +221,23 @@ class _Reading:
             return found
         n_before, n_unread = len(self.problems), len(self.unread)
         for entry in entries(folder):
-            problem = file_problem(entry, self.root)
-            stem = unicodedata.normalize("NFC", entry.stem)
-            if problem is not None:
-                self.problems.append(f"{str(entry.relative_to(self.root))!a}: {problem}")
-                found.refused.add(stem)
-            elif entry.suffix.lower() in SUFFIXES:
-                self._add(found.by_stem, stem, entry)
-            elif is_image_by_content(entry):
-                self.unread.append(entry.relative_to(self.root))
+            self._sort(found, unicodedata.normalize("NFC", entry.stem), entry)
         if not found.by_stem and len(self.problems) == n_before:
             unread = self.unread[n_unread:]
             hint = f"; rename files such as {unread[0].name!a} to one of these" if unread else ""
             self.problems.append(f"{part}/ holds no image ({' '.join(SUFFIXES)}){hint}")
         return found
+
+    def _sort(self, files: _Files, stem: str, entry: Path) -> None:
+        """Enter a file under its stem: as one to read, as refused, or as an unread image."""
+        problem = file_problem(entry, self.root)
+        if problem is not None:
+            self.problems.append(f"{str(entry.relative_to(self.root))!a}: {problem}")
+            files.refused.add(stem)
+        elif entry.suffix.lower() in SUFFIXES:
+            self._add(files.by_stem, stem, entry)
+        elif is_image_by_content(entry):
+            self.unread.append(entry.relative_to(self.root))
 
     def _add(self, found: dict[str, Path], stem: str, entry: Path) -> None:
         relative = entry.relative_to(self.root)
