@@ -7,6 +7,7 @@ cannot overfit, and shrinking them only fights the norm (He et al. 2019, "Bag of
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -206,18 +207,25 @@ class MovingAverage:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self._decay = decay
+        self._weights = list(zip(self.network.parameters(), network.parameters(), strict=True))
+        saved = network.state_dict().keys()
+        modules = zip(self.network.modules(), network.named_modules(), strict=True)
         # By name, as a network may replace a buffer instead of changing it in place.
-        self._names = [
-            (self.network.get_submodule(path), network.get_submodule(path), name)
-            for path, _, name in (key.rpartition(".") for key in network.state_dict())
+        self._buffers = [
+            (averaged._buffers, trained._buffers, name)
+            for averaged, (path, trained) in modules
+            for name in trained._buffers
+            if (f"{path}.{name}" if path else name) in saved
         ]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after `step`, from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for averaged, trained, name in self._names:
-            average, current = getattr(averaged, name), getattr(trained, name)
+        buffers = ((averaged[name], trained[name]) for averaged, trained, name in self._buffers)
+        for average, current in chain(self._weights, buffers):
+            if average is None or current is None:
+                continue
             if average.dtype.is_floating_point:
                 average.lerp_(current, 1 - decay)
             else:

@@ -389,3 +389,14 @@ def test_state_of_another_device_is_loaded_into_the_implementation_of_this_one()
         n.backward()
         optimizer.step()
     assert all(map(torch.equal, plain.parameters(), net.parameters()))
+
+
+def test_moving_average_takes_a_shared_weight_in_once() -> None:
+    """After step 0 the decay is 0.1: from 0 towards 1 that is 0.9, and 0.99 if taken in twice."""
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    network[1].weight = network[0].weight
+    nn.init.zeros_(network[0].weight)
+    average = MovingAverage(network, decay=0.999)
+    nn.init.ones_(network[0].weight)
+    average.update(0)
+    assert average.network[1].weight.item() == pytest.approx(0.9)
