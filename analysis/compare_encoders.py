@@ -3,20 +3,20 @@
 Example: python analysis/compare_encoders.py --study encoders --by model.arch
 """
 
-from harness.report.budget import MIN_GROUP, compare
+from harness.report.analysis.budget import MIN_GROUP, compare_at_equal_budget
 from harness.report.figures.budget import draw_budget
-from harness.report.figures.scripts import Answer, answer
-from harness.report.figures.style import Objective
-from harness.report.tables import StudyTables
+from harness.report.figures.scripts import AnalysisResult, run_analysis
+from harness.report.figures.style import ObjectiveLabel
+from harness.report.tables.study_tables import StudyTables
 
 
 def main(words: list[str] | None = None) -> int:
     key = {"default": "model.encoder_name", "help": "the parameter to compare by"}
-    return answer("compare_encoders", __doc__, compared, words, by=key)
+    return run_analysis("compare_encoders", __doc__, compared, words, by=key)
 
 
-def compared(tables: StudyTables, by: str) -> Answer:
-    found = compare(tables, by)
+def compared(tables: StudyTables, by: str) -> AnalysisResult:
+    found = compare_at_equal_budget(tables, by)
     lines = [found.sentence]
     lines += [
         f"{curve.group}: expected best of {found.budget} {curve.expected[-1]:.4f} "
@@ -24,9 +24,11 @@ def compared(tables: StudyTables, by: str) -> Answer:
         f"{curve.n_pruned} pruned trials"
         for curve in found.curves
     ]
-    lines += [f"{group}: left out, {n} of {MIN_GROUP} trials" for group, n in found.left_out]
+    lines += [f"{group}: left out, {n} of {MIN_GROUP} trials" for group, n in found.small_groups]
     drawn = len(found.curves) > 1
-    return Answer(lines, draw_budget(found, Objective.of(tables.config)) if drawn else None)
+    return AnalysisResult(
+        lines, draw_budget(found, ObjectiveLabel.from_config(tables.config)) if drawn else None
+    )
 
 
 if __name__ == "__main__":

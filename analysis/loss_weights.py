@@ -3,24 +3,24 @@
 Example: python analysis/loss_weights.py --study losses --loss dice
 """
 
-from harness.config import loss_names
-from harness.errors import ConfigError
-from harness.records import TrialRecord
-from harness.report.effects import effects, in_words, remarks
+from harness.config.study import loss_names
+from harness.core.errors import ConfigError
+from harness.core.records import TrialRecord
+from harness.report.analysis.effects import describe_effects, effect_remarks, estimate_effects
 from harness.report.figures.effects import draw_effects
-from harness.report.figures.scripts import Answer, answer
-from harness.report.figures.style import Objective
-from harness.report.tables import StudyTables, trial_settings
+from harness.report.figures.scripts import AnalysisResult, run_analysis
+from harness.report.figures.style import ObjectiveLabel
+from harness.report.tables.study_tables import StudyTables, trial_settings
 
 MIXED = "no part above half"
 
 
 def main(words: list[str] | None = None) -> int:
     loss = {"default": "dice", "help": "the part that the others are compared with"}
-    return answer("loss_weights", __doc__, of_weights, words, loss=loss)
+    return run_analysis("loss_weights", __doc__, of_weights, words, loss=loss)
 
 
-def of_weights(tables: StudyTables, loss: str) -> Answer:
+def of_weights(tables: StudyTables, loss: str) -> AnalysisResult:
     names = [name for name in loss_names() if f"loss.{name}" in tables.parameters]
     if not names:
         raise ConfigError(f"{tables.paths.name}: no weight of a loss was searched")
@@ -37,16 +37,18 @@ def of_weights(tables: StudyTables, loss: str) -> Answer:
 
     cached = {record.number: level_of(record) for record in tables.records}
     keys = {f"loss.{name}" for name in names}
-    found = effects(tables, lambda record: cached[record.number], loss, keys)
-    objective = Objective.of(tables.config)
+    found = estimate_effects(tables, lambda record: cached[record.number], loss, keys)
+    objective = ObjectiveLabel.from_config(tables.config)
     if found.reason:
-        return Answer([f"What the weights of the loss change is not told: {found.reason}."], None)
+        return AnalysisResult(
+            [f"What the weights of the loss change is not told: {found.reason}."], None
+        )
     lines = [
         f"More than half of the loss from {loss}, all else equal, in {objective.metric} "
-        f"({objective.better}): {in_words(found, minimized=tables.minimized)}.",
-        *remarks(found),
+        f"({objective.direction_text}): {describe_effects(found, minimized=tables.minimized)}.",
+        *effect_remarks(found),
     ]
-    return Answer(lines, draw_effects(found, f"loss mostly {loss},", objective))
+    return AnalysisResult(lines, draw_effects(found, f"loss mostly {loss},", objective))
 
 
 if __name__ == "__main__":

@@ -10,25 +10,27 @@ import statistics
 
 import plotly.graph_objects as go
 
-from harness.errors import ConfigError
-from harness.paths import Workspace
-from harness.report.cuts import Cut, best_at, cuts
-from harness.report.figures.scripts import Answer, answer
-from harness.report.figures.style import BLUE, ORANGE, Objective, empty_figure
-from harness.report.noise import pooled_noise
-from harness.report.tables import StudyTables, load_study, ranked_records
-from harness.report.wording import count
+from harness.core.errors import ConfigError
+from harness.core.paths import Workspace
+from harness.core.text import count
+from harness.report.analysis.noise import estimate_pooled_noise
+from harness.report.analysis.pruned_gap import PruningGap, best_by_epoch, find_pruning_gaps
+from harness.report.figures.scripts import AnalysisResult, run_analysis
+from harness.report.figures.style import BLUE, ORANGE, ObjectiveLabel, empty_figure
+from harness.report.tables.study_tables import StudyTables, load_study_tables, ranked_records
 
 
 def main(words: list[str] | None = None) -> int:
     control = {"default": None, "help": "a study of the same space without pruning"}
-    return answer("pruner_audit", __doc__, audit, words, control=control)
+    return run_analysis("pruner_audit", __doc__, audit, words, control=control)
 
 
-def audit(tables: StudyTables, control: str | None) -> Answer:
-    found = cuts(tables)
+def audit(tables: StudyTables, control: str | None) -> AnalysisResult:
+    found = find_pruning_gaps(tables)
     if not found:
-        return Answer([f"No trial of {tables.paths.name} was pruned against complete ones."], None)
+        return AnalysisResult(
+            [f"No trial of {tables.paths.name} was pruned against complete ones."], None
+        )
     epoch = round(statistics.median(cut.epoch for cut in found))
     gap = statistics.median(cut.gap for cut in found)
     metric = tables.config.objective.metric
@@ -40,17 +42,17 @@ def audit(tables: StudyTables, control: str | None) -> Answer:
     ]
     if control is not None:
         root = Workspace(tables.paths.root.parent.parent)
-        lines.append(_of_control(load_study(root.study(control)), tables, epoch))
+        lines.append(_of_control(load_study_tables(root.study(control)), tables, epoch))
     lines += [
         f"trial {cut.number}: cut after epoch {cut.epoch} at {cut.value:.4f}, {cut.gap:.4f} "
-        f"behind; better than {cut.beaten:.0%} of the complete trials at that epoch"
+        f"behind; better than {cut.share_beaten:.0%} of the complete trials at that epoch"
         for cut in sorted(found, key=lambda cut: cut.gap)[:10]
     ]
-    return Answer(lines, draw(found, Objective.of(tables.config)))
+    return AnalysisResult(lines, draw(found, ObjectiveLabel.from_config(tables.config)))
 
 
-def _of_noise(tables: StudyTables, found: list[Cut]) -> str:
-    noise = pooled_noise(tables.records, ranked_records(tables))
+def _of_noise(tables: StudyTables, found: list[PruningGap]) -> str:
+    noise = estimate_pooled_noise(tables.records, ranked_records(tables))
     if noise is None:
         return "How many cuts lie within noise is not known: no configuration has two trials."
     within = sum(cut.gap < noise.smallest_lead for cut in found)
@@ -64,7 +66,7 @@ def _of_control(control: StudyTables, tables: StudyTables, epoch: int) -> str:
     if control.config.objective.metric != tables.config.objective.metric:
         raise ConfigError(f"--control {control.paths.name}: its objective is another one")
     ranked = ranked_records(control)
-    reached = best_at(control, epoch)
+    reached = best_by_epoch(control, epoch)
     some = [record.number for record in ranked if record.number in reached]
     if len(some) < 10:
         return f"Control {control.paths.name}: {len(some)} complete trials; 10 are needed."
@@ -78,7 +80,7 @@ def _of_control(control: StudyTables, tables: StudyTables, epoch: int) -> str:
     )
 
 
-def draw(found: list[Cut], objective: Objective) -> go.Figure:
+def draw(found: list[PruningGap], objective: ObjectiveLabel) -> go.Figure:
     behind = f"behind the best complete trial<br>at that epoch, in {objective.metric}"
     figure = empty_figure("epoch after which the trial was cut", behind)
     figure.add_scatter(

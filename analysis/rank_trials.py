@@ -8,10 +8,15 @@ import math
 import sys
 from pathlib import Path
 
-from harness.errors import UserError
-from harness.paths import Workspace
-from harness.report.tables import StudyTables, leaderboard, load_study, of_state
-from harness.report.wording import text_of
+from harness.core.errors import UserError
+from harness.core.paths import Workspace
+from harness.core.text import display_value
+from harness.report.tables.study_tables import (
+    StudyTables,
+    leaderboard,
+    load_study_tables,
+    trials_in_state,
+)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -21,7 +26,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=10, help="rows to print")
     options = parser.parse_args(words)
     try:
-        tables = load_study(Workspace.at(options.workspace).study(options.study))
+        tables = load_study_tables(Workspace.at(options.workspace).study(options.study))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -34,12 +39,16 @@ def main(words: list[str] | None = None) -> int:
 
 
 def shown(value: object) -> str:
-    return "–" if isinstance(value, float) and math.isnan(value) else text_of(value)
+    return "–" if isinstance(value, float) and math.isnan(value) else display_value(value)
 
 
 def sentence(tables: StudyTables) -> str:
     ranked = leaderboard(tables)
-    apart = f"{len(of_state(tables, 'pruned'))} pruned, {len(of_state(tables, 'failed'))} failed"
+    apart = (
+        f"{len(trials_in_state(tables, 'pruned'))} pruned, "
+        f"{len(trials_in_state(tables, 'failed'))} "
+        "failed"
+    )
     metric = tables.config.objective.metric
     if ranked.empty:
         return f"No trial of {tables.paths.name} is complete ({apart})."

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import files
-from harness.data.sources import find_data, source_folder
-from harness.errors import UserError
-from harness.paths import Workspace, user_path
-from harness.report.gallery import GalleryImage, build_gallery
-from harness.report.tables import load_study
+from harness.core import files
+from harness.core.errors import UserError
+from harness.core.paths import Workspace, expand_user_path
+from harness.data.datasets.sources import find_data, source_folder
+from harness.report.predictions.gallery import GalleryImage, build_gallery
+from harness.report.tables.study_tables import load_study_tables
 
 
 def main(words: list[str] | None = None) -> int:
@@ -30,14 +30,14 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     workspace = Workspace.at(options.workspace)
     try:
-        tables = load_study(workspace.study(options.study))
+        tables = load_study_tables(workspace.study(options.study))
         source = find_data(options.data or tables.config.data.root, workspace)
         gallery = build_gallery(tables, source_folder(source))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     for item in gallery.images:
-        path = user_path(options.out) / f"{item.row}.png"
+        path = expand_user_path(options.out) / f"{item.row}.png"
         _, data = cv2.imencode(".png", sheet(item)[..., ::-1])
         files.write_bytes(path, data.tobytes())
         scores = [

@@ -8,12 +8,12 @@ import math
 import sys
 from pathlib import Path
 
-from harness.errors import UserError
-from harness.evaluation.confirmed import Confirmation, load_confirmation
-from harness.paths import Workspace, user_path
+from harness.core.errors import UserError
+from harness.core.paths import Workspace, expand_user_path
+from harness.evaluation.confirm.results import Confirmation, load_confirmation
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
-from harness.report.figures.style import Objective
-from harness.report.tables import StudyTables, leaderboard, load_study
+from harness.report.figures.style import ObjectiveLabel
+from harness.report.tables.study_tables import StudyTables, leaderboard, load_study_tables
 
 
 def main(words: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("seed_noise.html"), help="the figure")
     options = parser.parse_args(words)
     try:
-        tables = load_study(Workspace.at(options.workspace).study(options.study))
+        tables = load_study_tables(Workspace.at(options.workspace).study(options.study))
         confirmation = load_confirmation(tables.paths)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -32,9 +32,9 @@ def main(words: list[str] | None = None) -> int:
     rows = [] if confirmation is None else confirmed_rows(confirmation)
     if confirmation is not None and rows:
         settings = tables.config.objective
-        objective = Objective(settings.metric, tables.minimized, settings.is_ours)
+        objective = ObjectiveLabel(settings.metric, tables.minimized, settings.is_builtin)
         figure = draw_confirmation(rows, confirmation.kind, objective)
-        out = user_path(options.out)
+        out = expand_user_path(options.out)
         figure.write_html(out, include_plotlyjs=True)
         print(f"figure: {out}")
     return 0

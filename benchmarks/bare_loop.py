@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.data.augment import build_augment
-from harness.data.batches import TrainBatches
+from harness.data.loading.augment import build_augmentation
+from harness.data.loading.batches import TrainBatches
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
@@ -39,7 +39,7 @@ def train(
         for name in ("images", "masks", "truths")
     )
     batches = TrainBatches(
-        images, masks, np.arange(n_train), batch_size, build_augment("light"), seed
+        images, masks, np.arange(n_train), batch_size, build_augmentation("light"), seed
     )
     network = smp.Unet(encoder, encoder_weights=None, classes=1)
     network = network.to(memory_format=torch.channels_last)

@@ -24,11 +24,11 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from harness import strict_yaml
-from harness.config import StudyConfig
-from harness.paths import StudyPaths, TrialPaths
-from harness.records import Failure, TrialRecord
-from harness.report.page import write_report
+from harness.config.study import StudyConfig
+from harness.core import strict_yaml
+from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.records import TrialFailure, TrialRecord
+from harness.report.page.page import write_report
 
 ARCHS = {"Unet": 0.0, "UnetPlusPlus": -0.01, "Linknet": 0.02, "FPN": 0.01}
 ENCODERS = {"resnet18": 0.02, "resnet34": 0.0, "mobilenet_v2": 0.01, "efficientnet-b0": -0.01}
@@ -81,8 +81,8 @@ def generate(root: Path, n_trials: int, n_epochs: int, seed: int = 0) -> StudyPa
     config = StudyConfig.from_mapping(
         {"id": "0" * 32, "data": {"root": "none"}, "budget": {"trials": n_trials}}
     )
-    paths.study_yaml.write_text(strict_yaml.dump(config.model_dump(mode="json")))
-    paths.space_yaml.write_text(strict_yaml.dump(SPACE))
+    paths.study_yaml.write_text(strict_yaml.dump_yaml(config.model_dump(mode="json")))
+    paths.space_yaml.write_text(strict_yaml.dump_yaml(SPACE))
     for number in range(n_trials):
         write_trial(paths.trial(number), number, n_epochs, rng)
     return paths
@@ -103,7 +103,9 @@ def write_trial(paths: TrialPaths, number: int, n_epochs: int, rng: np.random.Ge
     paths.epochs_jsonl.write_text("".join(json.dumps(line) + "\n" for line in lines))
     best = int(np.argmin(values[:done]))
     size = 5e6 * (1 + list(ENCODERS).index(str(params["model.encoder_name"])))
-    failure = Failure(cause="diverged", message="train/loss is nan") if state == "failed" else None
+    failure = (
+        TrialFailure(cause="diverged", message="train/loss is nan") if state == "failed" else None
+    )
     record = TrialRecord.model_validate(
         {"study": "big", "number": number, "state": state, "params": params}
         | {"distributions": {key: SHAPES[key] for key in params}, "epochs": n_epochs}

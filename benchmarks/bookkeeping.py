@@ -20,22 +20,29 @@ from typing import Any
 import optuna
 
 from benchmarks.replaying import Silence
-from harness.config import StudyConfig
-from harness.data.synthetic import generate
-from harness.execution.local import LocalExecutor
-from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
+from harness.config.study import StudyConfig
+from harness.core.environment import read_environment
+from harness.core.paths import Workspace
+from harness.data.datasets.synthetic import generate_dataset
+from harness.execution.local_executor import LocalExecutor
+from harness.execution.protocol import (
+    Decision,
+    EpochReport,
+    Event,
+    TrialFinished,
+    TrialStarted,
+    TrialTask,
+)
 from harness.execution.slots import Slot
-from harness.paths import Workspace
-from harness.search.controller import Controller
-from harness.search.definition import Definition, write_definition
-from harness.search.images import fill_caches, take_split
-from harness.search.rebuild import open_index
-from harness.search.sampler import distribution_of
-from harness.search.stamp import take_stamp
-from harness.search.storage import open_storage
-from harness.search.trials import Place
-from harness.space.reading import space_from_dict
-from harness.space.schema import Legal
+from harness.search.definition.data_setup import fill_caches, load_or_make_split
+from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.run.controller import Controller
+from harness.search.run.trials import TrialContext
+from harness.search.sampling.sampler import to_distribution
+from harness.search.storage.rebuild import load_or_rebuild_study
+from harness.search.storage.storage import open_storage
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
 
 SPACE = {
     "parameters": {
@@ -62,10 +69,10 @@ def main() -> None:
 
 
 def of_training_thread(root: Path, n_trials: int, args: argparse.Namespace) -> None:
-    data = generate(root / "polyps", count=40, size=128)
+    data = generate_dataset(root / "polyps", count=40, size=128)
     workspace, quiet = Workspace(root), Silence()
     paths, definition = workspace.study("many"), definition_of(args, data)
-    split = take_split(workspace, paths, definition, data, quiet, skip_bad=False)  # type: ignore[arg-type]
+    split = load_or_make_split(workspace, paths, definition, data, quiet, skip_bad=False)  # type: ignore[arg-type]
     write_definition(paths, definition, split, [], None)
     fill_caches(definition, workspace, data, split, quiet)  # type: ignore[arg-type]
     executor = LocalExecutor(
@@ -98,7 +105,7 @@ def of_controller(root: Path, n_trials: int, args: argparse.Namespace) -> None:
     print(f"after {n_trials}: {each:.3f} s of the controller's own per trial", flush=True)
 
 
-def definition_of(args: argparse.Namespace, data: Path) -> Definition:
+def definition_of(args: argparse.Namespace, data: Path) -> StudyDefinition:
     """A study over SPACE, as `harness run` would settle it."""
     settings = {
         "id": "0" * 32,
@@ -113,34 +120,34 @@ def definition_of(args: argparse.Namespace, data: Path) -> Definition:
             "train.batch_size": 4,
         },
     }
-    space = space_from_dict(SPACE, place="space", legal=Legal())
-    return Definition(StudyConfig.from_mapping(settings), space, begun=False)
+    space = space_from_dict(SPACE, source="space", legal=AllowedValues())
+    return StudyDefinition(StudyConfig.from_mapping(settings), space, is_started=False)
 
 
 def controller_of(
-    workspace: Workspace, definition: Definition, n_trials: int, executor: Any
+    workspace: Workspace, definition: StudyDefinition, n_trials: int, executor: Any
 ) -> Controller:
     """The controller of the study `many`, which holds so many finished trials."""
     paths, root = workspace.study("many"), Path(definition.config.data.root)
     storage = open_storage(workspace.optuna_db)
-    study = open_index(storage, paths, definition, print)
+    study = load_or_rebuild_study(storage, paths, definition, print)
     epochs = definition.config.fixed["train.epochs"]
     study.add_trials([_finished(definition, n, epochs) for n in range(n_trials)])
     return Controller(
         study,
         storage,
         definition,
-        Place(paths, root, workspace.cache, "cpu"),
+        TrialContext(paths, root, workspace.cache, "cpu"),
         executor,
         progress=Silence(),
-        notes=Silence(),
-        stamp=take_stamp(workspace.root),
+        observer=Silence(),
+        environment=read_environment(workspace.root),
     )
 
 
-def _finished(definition: Definition, number: int, epochs: int) -> optuna.trial.FrozenTrial:
+def _finished(definition: StudyDefinition, number: int, epochs: int) -> optuna.trial.FrozenTrial:
     generator = random.Random(number)
-    distributions = {p.key: distribution_of(p) for p in definition.space.parameters}
+    distributions = {p.key: to_distribution(p) for p in definition.space.parameters}
     values = {
         key: generator.choice(d.choices)
         if hasattr(d, "choices")
@@ -166,11 +173,11 @@ class Instant:
 
     def start(self, task: TrialTask) -> None:
         same = {"number": task.number, "attempt": task.attempt}
-        self._events = [Started(device="none", precision="none", **same)]  # type: ignore[arg-type]
+        self._events = [TrialStarted(device="none", precision="none", **same)]  # type: ignore[arg-type]
         for epoch in range(1, self._epochs + 1):
             line = {"epoch": epoch, "seconds": 1.0, "val/dice_loss": 0.5 / epoch, "val/dice": 0.5}
-            self._events.append(EpochDone(metrics=line, **same))  # type: ignore[arg-type]
-        ended = Ended(
+            self._events.append(EpochReport(metrics=line, **same))  # type: ignore[arg-type]
+        ended = TrialFinished(
             outcome="complete",
             value=0.5 / self._epochs,
             best_epoch=self._epochs,
@@ -185,10 +192,10 @@ class Instant:
 
     def answer(self, number: int, decision: Decision) -> None: ...
 
-    def abandon(self, number: int) -> str:
+    def kill_trial(self, number: int) -> str:
         return ""
 
-    def wind_up(self) -> None: ...
+    def request_stop(self) -> None: ...
 
     def close(self) -> None: ...
 

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment import Augment, build_augment
-from harness.data.cache import open_cache
-from harness.data.look import look_at_all
-from harness.data.pictures import read_pair
-from harness.data.resize import fit_image, fit_mask
-from harness.data.sources import open_folder
-from harness.data.splits import make_split
-from harness.data.synthetic import generate
-from harness.data_config import SplitConfig, StudyDataConfig
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.data.datasets.sources import open_dataset
+from harness.data.datasets.synthetic import generate_dataset
+from harness.data.files.image_io import read_pair
+from harness.data.files.resize import fit_image, fit_mask
+from harness.data.loading.augment import AugmentationPipeline, build_augmentation
+from harness.data.loading.image_cache import open_cache
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import make_split
 
 MAX_PIXELS = 100e6
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -47,10 +47,10 @@ def main() -> None:
 
 
 def compare(asked: argparse.Namespace, folder: Path) -> None:
-    root = asked.data or generate(folder / "polyps", count=asked.images, size=540)
+    root = asked.data or generate_dataset(folder / "polyps", count=asked.images, size=540)
     meaning = StudyDataConfig(root=str(root))
-    dataset = open_folder(root, meaning, max_pixels=MAX_PIXELS)
-    rows = make_split(dataset, look_at_all(dataset), SplitConfig(fractions=(0.9, 0.1, 0.0)))
+    dataset = open_dataset(root, meaning, max_pixels=MAX_PIXELS)
+    rows = make_split(dataset, scan_dataset_strict(dataset), SplitConfig(fractions=(0.9, 0.1, 0.0)))
     rows = rows[: asked.images]
     size = (asked.size, asked.size)
     cache = open_cache(
@@ -68,7 +68,7 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
     print(f"{len(rows)} images to {asked.size} px, median of {asked.repeats}, ms an image")
     print("augmentation   decoded each epoch   read from the cache   ratio")
     for name in ("none", "light", "medium"):
-        augment = build_augment(name)
+        augment = build_augmentation(name)
         both = [
             [timed(partial(epoch, read, augment, len(rows))) for _ in range(asked.repeats)]
             for read in (from_files, from_cache)
@@ -79,7 +79,7 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
         print(f"{name:12}   {slow:18.3f}   {fast:19.3f}   {slow / fast:5.1f}")
 
 
-def epoch(read: Callable[[int], Arrays], augment: Augment, n: int) -> int:
+def epoch(read: Callable[[int], Arrays], augment: AugmentationPipeline, n: int) -> int:
     total = 0
     for k in range(n):
         image, mask = augment(*read(k), k)

@@ -19,22 +19,22 @@ from typing import Any
 import psutil
 
 from benchmarks.replaying import Silence
-from harness.config import StudyConfig
-from harness.execution.local import LocalExecutor
+from harness.config.progress import LineProgress
+from harness.config.study import StudyConfig
+from harness.core.environment import read_environment
+from harness.core.paths import Workspace
+from harness.core.records import TrialRecord
+from harness.execution.local_executor import LocalExecutor
 from harness.execution.slots import Slot
-from harness.paths import Workspace
-from harness.records import TrialRecord
-from harness.search.controller import Controller
-from harness.search.definition import Definition, write_definition
-from harness.search.mirror import Mirror
-from harness.search.progress import LineProgress
-from harness.search.rebuild import open_index
-from harness.search.stamp import take_stamp
-from harness.search.storage import open_storage
-from harness.search.tracker import find_tracker
-from harness.search.trials import Place, TrialDesk
-from harness.space.reading import space_from_dict
-from harness.space.schema import Legal
+from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.run.controller import Controller
+from harness.search.run.trials import TrialContext, TrialFactory
+from harness.search.storage.rebuild import load_or_rebuild_study
+from harness.search.storage.storage import open_storage
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
+from harness.tracking.mirror import Mirror
+from harness.tracking.uri import resolve_tracking_store
 
 ROWS = 8  # of the table
 SPACE = {
@@ -80,7 +80,7 @@ class Table(LineProgress):
 
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
-    def trials(self, finished: int, wanted: int) -> None:
+    def trials(self, finished: int, total: int) -> None:
         if finished == 0 or finished % self._every:
             return
         each = (time.perf_counter() - self._since) / self._every
@@ -99,8 +99,8 @@ def run(root: Path, args: argparse.Namespace) -> None:
     write_definition(paths, definition, [], [], None)
     _time_asks(table)
     storage = open_storage(workspace.optuna_db)
-    study = open_index(storage, paths, definition, table.stage)
-    tracker = find_tracker(workspace, paths, str(definition.config.id))
+    study = load_or_rebuild_study(storage, paths, definition, table.stage)
+    tracker = resolve_tracking_store(workspace, paths, str(definition.config.id))
     mirror = Mirror(tracker, paths, definition.config, print)
     executor = LocalExecutor(
         paths.worker_log, slots=[Slot("cpu")] * args.workers, module="benchmarks.sleeping_worker"
@@ -109,11 +109,11 @@ def run(root: Path, args: argparse.Namespace) -> None:
         study,
         storage,
         definition,
-        Place(paths, root, workspace.cache, "cpu"),
+        TrialContext(paths, root, workspace.cache, "cpu"),
         executor,
         progress=table,
-        notes=Silence() if args.no_mlflow else mirror,
-        stamp=take_stamp(root),
+        observer=Silence() if args.no_mlflow else mirror,
+        environment=read_environment(root),
     )
     controller.run(args.trials)
     executor.close()
@@ -123,29 +123,29 @@ def run(root: Path, args: argparse.Namespace) -> None:
         print(f"MLflow had caught up {time.perf_counter() - begun:.1f} s after the last trial")
 
 
-def definition_of(args: argparse.Namespace) -> Definition:
+def definition_of(args: argparse.Namespace) -> StudyDefinition:
     """A study over SPACE, as `harness run` would settle it."""
-    space = space_from_dict(SPACE, place="space", legal=Legal())
+    space = space_from_dict(SPACE, source="space", legal=AllowedValues())
     settings = {
         "id": "0" * 32,
         "sampler": {"name": args.sampler},
         "pruner": {"name": "none"},  # each trial sleeps its whole time
         "fixed": {"train.epochs": args.epochs},
     }
-    return Definition(StudyConfig.from_mapping(settings), space, begun=False)
+    return StudyDefinition(StudyConfig.from_mapping(settings), space, is_started=False)
 
 
 def _time_asks(table: Table) -> None:
-    draw = TrialDesk.draw
+    draw = TrialFactory.create_trial
 
-    def timed(desk: TrialDesk) -> Any:
+    def timed(desk: TrialFactory) -> Any:
         begun = time.perf_counter()
         try:
             return draw(desk)
         finally:
             table.asks.append(time.perf_counter() - begun)
 
-    TrialDesk.draw = timed  # type: ignore[method-assign]
+    TrialFactory.create_trial = timed  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

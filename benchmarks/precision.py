@@ -3,7 +3,7 @@
     python -m benchmarks.precision [--batch-size 8] [--repeats 5]
 
 Two columns: with autocast alone, and as the harness trains, which leaves some convolutions in fp32
-(`harness/training/arithmetic.py`). The arms take turns; medians of the ratios.
+(`harness/training/hardware/cpu_bf16.py`). The arms take turns; medians of the ratios.
 """
 
 import argparse
@@ -17,9 +17,9 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from harness.execution.early import MEMORY
-from harness.training.arithmetic import keep_fast
-from harness.training.device import pick_precision
+from harness.execution.prestart import ALLOCATOR_ENVIRONMENT
+from harness.training.hardware.cpu_bf16 import keep_depthwise_in_fp32
+from harness.training.hardware.device import pick_precision
 
 CPU = torch.device("cpu")
 NETWORKS = (
@@ -47,9 +47,9 @@ def main() -> None:
     if pick_precision("auto", CPU) != "bf16":
         print("this CPU has no bf16: the harness trains in fp32 here")
         sys.exit()
-    if not MEMORY.items() <= os.environ.items():  # read when a process begins
+    if not ALLOCATOR_ENVIRONMENT.items() <= os.environ.items():  # read when a process begins
         again = [sys.executable, "-m", "benchmarks.precision", *sys.argv[1:]]
-        os.execvpe(sys.executable, again, os.environ | MEMORY)
+        os.execvpe(sys.executable, again, os.environ | ALLOCATOR_ENVIRONMENT)
     print("network, pixels                                autocast  harness")
     for arch, encoder, size in NETWORKS:
         name = f"{arch}/{encoder}, {size}"
@@ -63,7 +63,7 @@ def compare(arch: str, encoder: str, size: int, args: argparse.Namespace) -> tup
     network = smp.create_model(arch, encoder, encoder_weights=None, **depth)
     network = network.to(memory_format=torch.channels_last)
     networks = {arm: copy.deepcopy(network) for arm in ARMS}
-    keep_fast(networks["harness"])
+    keep_depthwise_in_fp32(networks["harness"])
     inputs = torch.randn(args.batch_size, 3, size, size).contiguous(
         memory_format=torch.channels_last
     )

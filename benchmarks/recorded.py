@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import strict_yaml
-from harness.paths import StudyPaths
-from harness.records import read_epochs, read_records
+from harness.core import strict_yaml
+from harness.core.paths import StudyPaths
+from harness.core.records import read_epochs, read_records
 
 DECADE = 10.0  # numbers that span more are searched, and compared, in the logarithm
 FEW = 8  # so many whole numbers at most are choices
@@ -141,7 +141,9 @@ def _of_lines(path: Path) -> Table:
 
 
 def _of_study(paths: StudyPaths) -> Table:
-    study = strict_yaml.load(paths.study_yaml.read_text("utf-8"), place=str(paths.study_yaml)).value
+    study = strict_yaml.load_yaml(
+        paths.study_yaml.read_text("utf-8"), source=str(paths.study_yaml)
+    ).value
     objective = study["objective"]
     ids, configs, curves = [], [], []
     for record in read_records(paths):

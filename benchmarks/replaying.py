@@ -11,17 +11,24 @@ from optuna.pruners import BasePruner
 from optuna.storages import InMemoryStorage
 
 from benchmarks.recorded import Table
-from harness.config import StudyConfig, TrialConfig
-from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
-from harness.paths import StudyPaths
-from harness.records import TrialRecord
-from harness.search.controller import Controller
-from harness.search.definition import Definition
-from harness.search.stamp import Stamp
-from harness.search.stopping import Stop, Stops
-from harness.search.trials import Place
-from harness.space.reading import space_from_dict
-from harness.space.schema import Legal
+from harness.config.study import StudyConfig, TrialConfig
+from harness.core.environment import EnvironmentInfo
+from harness.core.paths import StudyPaths
+from harness.core.records import TrialRecord
+from harness.execution.protocol import (
+    Decision,
+    EpochReport,
+    Event,
+    TrialFinished,
+    TrialStarted,
+    TrialTask,
+)
+from harness.search.definition.definition import StudyDefinition
+from harness.search.run.controller import Controller
+from harness.search.run.stop_conditions import StopConditions, StopReason
+from harness.search.run.trials import TrialContext
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
 
 MEMORY = Path("/dev/shm")
 
@@ -54,11 +61,13 @@ def replay(
         pruner: one that study.yaml does not know, in place of its own.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = space_from_dict(table.space(), place="the recorded space", legal=Legal())
+    space = space_from_dict(table.space(), source="the recorded space", legal=AllowedValues())
     direction = "minimize" if table.minimized else "maximize"
     objective = {"metric": table.metric, "direction": direction}
     given = {"id": "0" * 32, "fixed": dict(space.fixed), "seed": seed, "objective": objective}
-    definition = Definition(StudyConfig.from_mapping(given | settings), space, begun=False)
+    definition = StudyDefinition(
+        StudyConfig.from_mapping(given | settings), space, is_started=False
+    )
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="replay", direction=direction)
     executor = Player(table)
@@ -68,16 +77,16 @@ def replay(
             study,
             storage,
             definition,
-            Place(StudyPaths(root / "replay"), root, root, "cpu"),
+            TrialContext(StudyPaths(root / "replay"), root, root, "cpu"),
             executor,
             progress=silence,
-            notes=silence,
-            stamp=Stamp({}, None),
+            observer=silence,
+            environment=EnvironmentInfo({}, None),
             clock=lambda: 0.0,
-            stops=_Spent(executor, epochs),
+            stop_conditions=_Spent(executor, epochs),
         )
         if pruner is not None:
-            controller._judge.build = lambda *_: pruner
+            controller._pruning.build_pruner = lambda *_: pruner
         controller.run(min(trials, len(table.ids)))
     return executor.played
 
@@ -104,21 +113,21 @@ class Player:
     @property
     def is_between(self) -> bool:
         """Whether what comes next is an epoch, or nothing at all."""
-        return not self._events or isinstance(self._events[0], EpochDone)
+        return not self._events or isinstance(self._events[0], EpochReport)
 
     def start(self, task: TrialTask) -> None:
         self._task, self._epoch = task, 0
         self._network = self._table.nearest(task.config.flat(), self._used)
         self._used.add(self._network)
         same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
-        self._events.append(Started(device="recorded", precision="fp32", **same))
+        self._events.append(TrialStarted(device="recorded", precision="fp32", **same))
         self._train()
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
         if not self._events:
             return None
         event = self._events.popleft()
-        self.spent += isinstance(event, EpochDone)
+        self.spent += isinstance(event, EpochReport)
         return event
 
     def answer(self, number: int, decision: Decision) -> None:
@@ -128,12 +137,12 @@ class Player:
         else:
             self._end("pruned" if decision == "prune" else "complete")
 
-    def wind_up(self) -> None:
+    def request_stop(self) -> None:
         self._events.clear()
         if self._task is not None:
             self._end("stopped")
 
-    def abandon(self, number: int) -> str:
+    def kill_trial(self, number: int) -> str:
         raise AssertionError(f"trial {number} cannot be silent: it is played")
 
     def close(self) -> None:
@@ -144,7 +153,7 @@ class Player:
         value = float(self._table.curves[self._network, self._epoch])
         metrics = {"epoch": self._epoch + 1, self._task.objective.metric: value}
         self._events.append(
-            EpochDone(number=self._task.number, attempt=self._task.attempt, metrics=metrics)
+            EpochReport(number=self._task.number, attempt=self._task.attempt, metrics=metrics)
         )
 
     def _end(self, outcome: Any) -> None:
@@ -152,7 +161,7 @@ class Player:
         seen = self._table.losses[self._network, : self._epoch]
         best = int(seen.argmin()) if len(seen) else None
         value = None if best is None else float(self._table.curves[self._network, best])
-        ended = Ended(
+        ended = TrialFinished(
             number=self._task.number,
             attempt=self._task.attempt,
             outcome=outcome,
@@ -166,16 +175,16 @@ class Player:
         self._task = None
 
 
-class _Spent(Stops):
+class _Spent(StopConditions):
     """Stops once so many epochs are spent."""
 
     def __init__(self, player: Player, epochs: int | None) -> None:
         super().__init__()
         self._player, self._epochs = player, epochs
 
-    def look(self) -> Stop | None:
+    def check(self) -> StopReason | None:
         spent = self._epochs is not None and self._player.spent >= self._epochs
-        return Stop("all epochs are spent") if spent and self._player.is_between else None
+        return StopReason("all epochs are spent") if spent and self._player.is_between else None
 
 
 class Silence:
@@ -186,7 +195,7 @@ class Silence:
     def bar(self, text: str) -> Any:
         return lambda done, total: None
 
-    def trials(self, finished: int, wanted: int) -> None: ...
+    def trials(self, finished: int, total: int) -> None: ...
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
 

@@ -24,7 +24,7 @@ from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from benchmarks.recorded import Table, read_table
 from benchmarks.replay_scores import print_table
 from benchmarks.replaying import Played, replay
-from harness.config import PrunerConfig
+from harness.config.study import PrunerConfig
 
 REFERENCE = "TPE, no pruner"
 

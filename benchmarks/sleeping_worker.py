@@ -10,39 +10,39 @@ import sys
 import time
 from typing import Any
 
-from harness import files
-from harness.execution.channel import Channel, private_stdout
-from harness.execution.lifeline import prepare_process
-from harness.execution.protocol import Ended, EpochDone, Started, TrialTask
-from harness.paths import TrialPaths
+from harness.core import files
+from harness.core.paths import TrialPaths
+from harness.execution.protocol import EpochReport, TrialFinished, TrialStarted, TrialTask
+from harness.training.worker.parent_death import bind_to_parent
+from harness.training.worker.worker_channel import WorkerChannel, redirect_stdout_to_log
 
 EPOCHS = int(os.environ.get("HARNESS_BENCH_EPOCHS", "1"))
 SECONDS = float(os.environ.get("HARNESS_BENCH_SECONDS", "0.05"))
 
 
 def main() -> None:
-    prepare_process()
-    channel = Channel(sys.stdin.buffer, private_stdout())
+    bind_to_parent()
+    channel = WorkerChannel(sys.stdin.buffer, redirect_stdout_to_log())
     while True:
-        _train(channel, TrialTask.model_validate_json(channel.next_order()))
+        _train(channel, TrialTask.model_validate_json(channel.next_task_line()))
 
 
-def _train(channel: Channel, task: TrialTask) -> None:
+def _train(channel: WorkerChannel, task: TrialTask) -> None:
     same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
-    channel.send(Started(device="none", precision="none", **same))
+    channel.send(TrialStarted(device="none", precision="none", **same))
     end, outcome, losses = random.Random(task.seed).random(), "complete", []
     for epoch in range(1, EPOCHS + 1):
         time.sleep(SECONDS / EPOCHS)
         losses.append(end + (1 - end) * 0.8**epoch)
         line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000, "seconds": SECONDS / EPOCHS}
         line |= {"train/loss": losses[-1], "val/dice_loss": losses[-1], "val/dice": 1 - losses[-1]}
-        files.append_line(TrialPaths(task.trial_dir).epochs_jsonl, line)
-        if channel.ask(EpochDone(metrics=line, **same)) == "prune":
+        files.append_jsonl(TrialPaths(task.trial_dir).epochs_jsonl, line)
+        if channel.report_epoch(EpochReport(metrics=line, **same)) == "prune":
             outcome = "pruned"
             break
     best = min(losses)
     channel.send(
-        Ended(
+        TrialFinished(
             outcome=outcome,  # type: ignore[arg-type]
             value=best,
             best_epoch=losses.index(best) + 1,

@@ -26,12 +26,12 @@ import cv2
 import torch
 
 from benchmarks.throughput_arms import serve
-from harness.data.look import look_at_all
-from harness.data.sources import open_folder
-from harness.data.splits import make_split
-from harness.data.synthetic import generate
-from harness.data_config import SplitConfig, StudyDataConfig
-from harness.execution.early import MEMORY
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.data.datasets.sources import open_dataset
+from harness.data.datasets.synthetic import generate_dataset
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import make_split
+from harness.execution.prestart import ALLOCATOR_ENVIRONMENT
 
 
 def main() -> None:
@@ -53,12 +53,12 @@ def main() -> None:
 
 
 def compare(folder: Path, args: argparse.Namespace) -> None:
-    root = args.data or generate(folder / "polyps", count=args.images, size=args.frame)
+    root = args.data or generate_dataset(folder / "polyps", count=args.images, size=args.frame)
     if args.png and not args.data:
         as_png(root / "images")
-    dataset = open_folder(root, StudyDataConfig(root=str(root)), max_pixels=100e6)
+    dataset = open_dataset(root, StudyDataConfig(root=str(root)), max_pixels=100e6)
     split = SplitConfig(fractions=(0.8, 0.2, 0.0))
-    rows = make_split(dataset, look_at_all(dataset), split)[: args.images]
+    rows = make_split(dataset, scan_dataset_strict(dataset), split)[: args.images]
     names = args.arms.split(",")
     arms = {name: Remote(name, folder, root, rows, args) for name in names}
     workers = arms["plain"].ask("find_workers") if "plain" in names else 0
@@ -94,7 +94,7 @@ class Remote:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, name, *given))
-        ours = {} if name == "plain" else MEMORY
+        ours = {} if name == "plain" else ALLOCATOR_ENVIRONMENT
         with patch.dict(os.environ, ours):
             self._process.start()
 

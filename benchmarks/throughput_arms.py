@@ -16,16 +16,16 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.bare_loop import MEAN, STD, dice_loss
-from harness.config import TrialConfig
-from harness.data.augment import build_augment
-from harness.data.cache import ImageCache, open_cache
-from harness.data.splits import SplitRow
-from harness.data_config import StudyDataConfig
-from harness.paths import TrialPaths
-from harness.training.device import pick_precision
-from harness.training.metrics import summarise
-from harness.training.setup import Setup, prepare
-from harness.training.validate import validate
+from harness.config.data import StudyDataConfig
+from harness.config.study import TrialConfig
+from harness.core.paths import TrialPaths
+from harness.data.loading.augment import build_augmentation
+from harness.data.loading.image_cache import ImageCache, open_cache
+from harness.data.splits.splits import SplitRow
+from harness.training.hardware.device import pick_precision
+from harness.training.loop.setup import TrainingSetup, prepare_training
+from harness.training.metrics.image_scores import summarise_scores
+from harness.training.metrics.validation import validate_network
 
 AUGMENT, LR, CLIP = "light", 3e-4, 5.0
 CPU = torch.device("cpu")
@@ -91,7 +91,7 @@ class Arm:
 
 def set_up(
     trial: Path, cache: ImageCache, rows: list[SplitRow], args: argparse.Namespace, seed: int
-) -> Setup:
+) -> TrainingSetup:
     config = TrialConfig.from_flat(
         {
             "model.encoder_name": args.encoder,
@@ -107,7 +107,7 @@ def set_up(
             "loss.bce": 1.0,
         }
     )
-    return prepare(
+    return prepare_training(
         config,
         cache,
         {number: row.image for number, row in enumerate(rows)},
@@ -120,46 +120,46 @@ def set_up(
     )
 
 
-def validated(setup: Setup, cache: ImageCache, network: nn.Module) -> float:
+def validated(setup: TrainingSetup, cache: ImageCache, network: nn.Module) -> float:
     """Mean Dice of a network by the harness's own measure."""
-    scores = validate(
+    scores = validate_network(
         network,
         cache,
         cache.val,
         names=setup.names,
         device=CPU,
-        normalise=setup.normalise,
+        normalizer=setup.normalizer,
         batch_size=16,
     ).scores
-    return summarise(scores)["val/dice"]
+    return summarise_scores(scores)["val/dice"]
 
 
 class Ours:
     """The harness's trainer."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: TrainingSetup) -> None:
         self._setup, self.network = setup, setup.trainer.network
 
     def epoch(self, n: int) -> int:
-        self._setup.trainer.epoch(n)
+        self._setup.trainer.train_epoch(n)
         return len(self._setup.images.train)
 
 
 class Resident:
     """The harness's own step, on one batch that lies in memory as the network takes it."""
 
-    def __init__(self, setup: Setup, args: argparse.Namespace) -> None:
+    def __init__(self, setup: TrainingSetup, args: argparse.Namespace) -> None:
         self._setup, self.network = setup, setup.trainer.network
         shape = (args.batch_size, 3, args.size, args.size)
         fixed = torch.randn(shape).contiguous(memory_format=torch.channels_last)
         masks = np.random.default_rng(0).integers(0, 2, (shape[0], *shape[2:]), dtype=np.uint8)
         self._n_images = len(setup.images.train)
-        setup.trainer._normalise = lambda *_: fixed  # type: ignore[assignment]
+        setup.trainer._normalizer = lambda *_: fixed  # type: ignore[assignment]
         setup.trainer._batches = _Same(masks, self._n_images // args.batch_size)  # type: ignore[assignment]
         self._trained = args.batch_size * (self._n_images // args.batch_size)
 
     def epoch(self, n: int) -> int:
-        self._setup.trainer.epoch(n)
+        self._setup.trainer.train_epoch(n)
         return self._trained
 
 
@@ -180,7 +180,7 @@ class Files(Dataset[Any]):
 
     def __init__(self, root: Path, rows: list[SplitRow], size: int) -> None:
         self._paths = [(root / row.image, root / row.masks[0]) for row in rows]
-        self._size, self._augment = size, build_augment(AUGMENT)
+        self._size, self._augment = size, build_augmentation(AUGMENT)
 
     def __len__(self) -> int:
         return len(self._paths)

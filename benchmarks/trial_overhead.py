@@ -18,25 +18,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.config import StudyConfig
-from harness.data.synthetic import generate
-from harness.execution.local import LocalExecutor
+from harness.config.progress import LineProgress
+from harness.config.study import StudyConfig
+from harness.core.environment import read_environment
+from harness.core.paths import Workspace
+from harness.core.records import TrialRecord
+from harness.data.datasets.synthetic import generate_dataset
+from harness.execution.local_executor import LocalExecutor
 from harness.execution.slots import Slot
-from harness.paths import Workspace
-from harness.records import TrialRecord
-from harness.search.controller import Controller
-from harness.search.definition import Definition, write_definition
-from harness.search.images import fill_caches, take_split
-from harness.search.mirror import Mirror
-from harness.search.progress import LineProgress
-from harness.search.rebuild import open_index
-from harness.search.stamp import take_stamp
-from harness.search.stopping import Stops
-from harness.search.storage import open_storage
-from harness.search.tracker import find_tracker
-from harness.search.trials import Place
-from harness.space.reading import space_from_dict
-from harness.space.schema import Legal
+from harness.search.definition.data_setup import fill_caches, load_or_make_split
+from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.run.controller import Controller
+from harness.search.run.stop_conditions import StopConditions
+from harness.search.run.trials import TrialContext
+from harness.search.storage.rebuild import load_or_rebuild_study
+from harness.search.storage.storage import open_storage
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
+from harness.tracking.mirror import Mirror
+from harness.tracking.uri import resolve_tracking_store
 
 IMAGES, BATCH = 80, 8
 
@@ -52,7 +52,7 @@ def main() -> None:
         compare(Path(folder), args)
 
 
-def definition_of(args: argparse.Namespace, root: Path) -> Definition:
+def definition_of(args: argparse.Namespace, root: Path) -> StudyDefinition:
     space = {"parameters": {"train.seed": {"choices": list(range(args.repeats + 1))}}}
     fixed = {
         "model.arch": "Unet",
@@ -73,9 +73,11 @@ def definition_of(args: argparse.Namespace, root: Path) -> Definition:
         "pruner": {"name": "none"},
         "fixed": fixed,
     }
-    legal = Legal()
+    legal = AllowedValues()
     config = StudyConfig.from_mapping(settings)
-    return Definition(config, space_from_dict(space, place="space", legal=legal), begun=False)
+    return StudyDefinition(
+        config, space_from_dict(space, source="space", legal=legal), is_started=False
+    )
 
 
 class Turns(LineProgress):
@@ -117,7 +119,7 @@ class Watched(Mirror):
 
     def _next(self, shipper: Any) -> int:
         self._waits = True
-        number = super()._next(shipper)
+        number = super()._next_number(shipper)
         self._waits = False
         return number
 
@@ -146,11 +148,11 @@ class Bare:
 
 
 def compare(root: Path, args: argparse.Namespace) -> None:
-    data = generate(root / "polyps", count=IMAGES, size=256)
+    data = generate_dataset(root / "polyps", count=IMAGES, size=256)
     workspace, quiet = Workspace(root), LineProgress()
     paths = workspace.study("overhead")
     definition = definition_of(args, data)
-    split = take_split(workspace, paths, definition, data, quiet, skip_bad=False)
+    split = load_or_make_split(workspace, paths, definition, data, quiet, skip_bad=False)
     write_definition(paths, definition, split, [], None)
     fill_caches(definition, workspace, data, split, quiet)
     (cache,) = (folder.parent for folder in workspace.cache.rglob("images.npy"))
@@ -158,23 +160,23 @@ def compare(root: Path, args: argparse.Namespace) -> None:
     order = {"cache": str(cache), "out": str(root), "encoder": args.encoder, "epochs": args.epochs}
     bare = Bare(order | {"batch_size": BATCH, "n_train": n_train, "seed": 0})
     bare()  # warms it
-    tracker = find_tracker(workspace, paths, str(definition.config.id))
+    tracker = resolve_tracking_store(workspace, paths, str(definition.config.id))
     mirror = Watched(tracker, paths, definition.config, print)
     turns = Turns(lambda: mirror.is_idle, bare)
-    stops = Stops()
+    stops = StopConditions()
     stops.checks.append(turns.between)
     storage = open_storage(workspace.optuna_db)
     executor = LocalExecutor(paths.worker_log, slots=[Slot("cpu")])
     controller = Controller(
-        open_index(storage, paths, definition, quiet.stage),
+        load_or_rebuild_study(storage, paths, definition, quiet.stage),
         storage,
         definition,
-        Place(paths, data, workspace.cache, "cpu"),
+        TrialContext(paths, data, workspace.cache, "cpu"),
         executor,
         progress=turns,
-        notes=mirror,
-        stamp=take_stamp(root),
-        stops=stops,
+        observer=mirror,
+        environment=read_environment(root),
+        stop_conditions=stops,
     )
     controller.run(args.repeats + 1)
     turns.between()  # after the last trial

@@ -1,6 +1,7 @@
 """A worker that says after each training, in its log, what its thread did besides training.
 
-Run by `benchmarks/bookkeeping.py`. All that `Session.next_epoch` does beyond an epoch's training
+Run by `benchmarks/bookkeeping.py`. All that `TrainingRun.next_epoch` does beyond an epoch's
+training
 and validation is bookkeeping; copies of weights, of the best epoch and for checkpoints, count
 apart.
 """
@@ -10,11 +11,11 @@ import sys
 import time
 from typing import Any
 
-from harness.execution import worker
-from harness.execution.lifeline import prepare_process
-from harness.training.session import Session
-from harness.training.setup import Setup
-from harness.training.trainer import Trainer
+from harness.training.loop.setup import TrainingSetup
+from harness.training.loop.trainer import Trainer
+from harness.training.loop.training_run import TrainingRun
+from harness.training.worker import worker
+from harness.training.worker.parent_death import bind_to_parent
 
 
 class Watch:
@@ -40,11 +41,11 @@ class Watch:
 
 
 def main() -> None:
-    prepare_process()
-    whole = Watch((Session, "next_epoch"))
-    training = Watch((Trainer, "epoch"), (Setup, "validate_epoch"))
-    copies = Watch((Session, "_remember"), (Session, "save"))
-    fit = worker.fit
+    bind_to_parent()
+    whole = Watch((TrainingRun, "next_epoch"))
+    training = Watch((Trainer, "epoch"), (TrainingSetup, "validate_epoch"))
+    copies = Watch((TrainingRun, "_remember"), (TrainingRun, "save"))
+    fit = worker.fit_trial
 
     def told(*args: Any, **kwargs: Any) -> Any:
         whole.seconds = training.seconds = copies.seconds = 0.0
@@ -54,7 +55,7 @@ def main() -> None:
         print(json.dumps(line), file=sys.stderr, flush=True)
         return result
 
-    worker.fit = told
+    worker.fit_trial = told
     worker.main()
 
 

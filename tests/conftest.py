@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.synthetic import generate
+from harness.data.datasets.synthetic import generate_dataset
 
 # Tests never reach for a network, nor do the processes they start.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -30,7 +30,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def polyps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 generated pairs of 48 px; read-only."""
-    return generate(tmp_path_factory.mktemp("data") / "polyps", count=24, size=48, seed=3)
+    return generate_dataset(tmp_path_factory.mktemp("data") / "polyps", count=24, size=48, seed=3)
 
 
 @pytest.fixture
@@ -62,3 +62,13 @@ def in_every_process(folder: Path, code: str) -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
     inherited = [part for part in [os.environ.get("PYTHONPATH")] if part]
     return {"PYTHONPATH": os.pathsep.join([str(folder), *inherited])}
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, created once for all tests: that takes more than a second."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import harness
-from harness.cli.app import COMMANDS, build
+from harness.cli.app import COMMANDS, build_app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md", ROOT / "studies" / "README.md"]
@@ -32,7 +32,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 def options_of(words: list[str]) -> set[str]:
     """Every option of the command that the words begin with, of a group's command too."""
-    command: Any = typer.main.get_command(build(words[0])).commands[words[0]]  # type: ignore[attr-defined]
+    command: Any = typer.main.get_command(build_app(words[0])).commands[words[0]]  # type: ignore[attr-defined]
     for word in words[1:2]:
         command = getattr(command, "commands", {}).get(word, command)
     return {name for one in command.params for name in (*one.opts, *one.secondary_opts)}

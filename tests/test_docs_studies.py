@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from harness.cli.run import parse_settings
-from harness.paths import StudyPaths, Workspace
-from harness.search.checks import legal_names
-from harness.search.definition import settle
-from harness.space.reading import find_space
+from harness.core.paths import StudyPaths, Workspace
+from harness.search.definition.component_checks import legal_names
+from harness.search.definition.definition import resolve_definition
+from harness.space.reading.load_space import find_space
 from tests.report.studies import Builder
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies.md"
@@ -36,10 +36,10 @@ def test_baselines_encoders_hyperparameters_settle_one_after_the_other(tmp_path:
         (space,) = after(words, "--space")
         name = space.removesuffix(".yaml")
         paths = StudyPaths(tmp_path / "studies" / name)
-        definition = settle(
+        definition = resolve_definition(
             paths,
             space=find_space(space, Workspace(tmp_path)),
-            asked={},
+            overrides={},
             fixed=parse_settings(after(words, "--set")),
             legal=legal_names(),
         )

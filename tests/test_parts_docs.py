@@ -9,16 +9,17 @@ import pytest
 import torch
 
 import harness
-from harness import parts, strict_yaml
-from harness.config import TrialConfig
-from harness.data_config import VOID
-from harness.errors import ConfigError
+from harness.config import components
+from harness.config.data import IGNORE_INDEX
+from harness.config.study import TrialConfig
+from harness.config.user_code import read_parts_file, register_parts_file
+from harness.core import strict_yaml
+from harness.core.errors import ConfigError
+from harness.core.paths import StudyPaths
+from harness.core.records import read_epochs
 from harness.models import registry
-from harness.parts_files import read_parts, use_parts
-from harness.paths import StudyPaths
-from harness.records import read_epochs
-from harness.report.tables import load_study
-from harness.training.metrics import read_scores
+from harness.report.tables.study_tables import load_study_tables
+from harness.training.metrics.image_scores import read_scores
 from tests.conftest import TINY
 
 PAGE = (Path(__file__).parents[1] / "docs" / "parts.md").read_text(encoding="utf-8")
@@ -33,22 +34,22 @@ def file(tmp_path: Path) -> Any:
     """The file of the page, registered."""
     path = tmp_path / "parts.py"
     path.write_text(blocks("python")[0], encoding="utf-8")
-    use_parts(read_parts(path))
+    register_parts_file(read_parts_file(path))
     yield path
-    use_parts(None)
+    register_parts_file(None)
 
 
 @pytest.mark.usefixtures("file")
 def test_each_example_by_hand() -> None:
-    network = parts.find_part("network", "stack").build(in_channels=4, classes=2, width=8)
+    network = components.find_component("network", "stack").build(in_channels=4, classes=2, width=8)
     assert network(torch.zeros(2, 4, 16, 24)).shape == (2, 2, 16, 24)
 
-    hardest = parts.find_part("loss", "hardest").build
+    hardest = components.find_component("loss", "hardest").build
     logits = torch.tensor([0.0, 9.0, -9.0, -2.0]).reshape(1, 1, 2, 2)
-    target = torch.tensor([1.0, 1.0, 0.0, VOID]).reshape(1, 1, 2, 2)
+    target = torch.tensor([1.0, 1.0, 0.0, IGNORE_INDEX]).reshape(1, 1, 2, 2)
     assert float(hardest(logits, target, share=0.4)) == pytest.approx(np.log(2))  # 1 of 3 pixels
 
-    area = parts.find_part("metric", "area_error").build
+    area = components.find_component("metric", "area_error").build
     probability = np.array([[0.9, 0.8, 0.7, 0.1]], np.float32)
     truth, valid = np.array([[True, False, False, False]]), np.array([[True, True, True, False]])
     assert area(probability, truth, valid) == 2.0
@@ -56,7 +57,7 @@ def test_each_example_by_hand() -> None:
 
 
 def space(**changes: Any) -> dict[str, Any]:
-    page: dict[str, Any] = strict_yaml.load(blocks("yaml")[0], place="docs").value
+    page: dict[str, Any] = strict_yaml.load_yaml(blocks("yaml")[0], source="docs").value
     parameters = {k: v for k, v in page["parameters"].items() if k.startswith("loss.")}
     small = {k: v for k, v in TINY["fixed"].items() if k.startswith(("model.", "data."))}
     fixed = {**page["fixed"], **small, "train.batch_size": 8, **changes}
@@ -70,8 +71,8 @@ def test_a_study_with_a_loss_and_a_metric(workspace: Path, polyps: Path, file: P
     (paths.root / "parts.py").write_bytes(file.read_bytes())
     paths.study_yaml.write_text(blocks("yaml")[1], encoding="utf-8")
     study = harness.run_study("hard", space=space(), data=polyps, trials=1)
-    recorded = strict_yaml.load(paths.study_yaml.read_text("utf-8"), place="").value
-    assert recorded["parts"] == {"file": "parts.py", "sha256": read_parts(file).sha256}
+    recorded = strict_yaml.load_yaml(paths.study_yaml.read_text("utf-8"), source="").value
+    assert recorded["parts"] == {"file": "parts.py", "sha256": read_parts_file(file).sha256}
     assert recorded["objective"] == {"metric": "val/area_error", "direction": "minimize"}
 
     trial, best = paths.trial(0), study.best
@@ -81,13 +82,13 @@ def test_a_study_with_a_loss_and_a_metric(workspace: Path, polyps: Path, file: P
     values = [line["val/area_error"] for line in lines]
     assert best.value == best.best["best/area_error"] == min(values)
     scores = read_scores(trial.scores_csv)
-    column = scores.others["area_error"]
+    column = scores.extra_columns["area_error"]
     assert np.array_equal(~np.isnan(column), scores.has_truth), "None where there is nothing"
     by_hand = np.abs(scores.tp + scores.fp - scores.sum_y) / np.maximum(scores.sum_y, 1)
     assert column[scores.has_truth] == pytest.approx(by_hand[scores.has_truth])
 
-    use_parts(None)  # the report reads a study whose parts nobody has registered
-    assert load_study(paths).config.objective.metric == "val/area_error"
+    register_parts_file(None)  # the report reads a study whose parts nobody has registered
+    assert load_study_tables(paths).config.objective.metric == "val/area_error"
     html = study.report().read_text(encoding="utf-8")
     assert "val/area_error" in html and "loss.hardest_share" in html
 
@@ -104,7 +105,7 @@ def test_a_study_with_a_loss_and_a_metric(workspace: Path, polyps: Path, file: P
     not hasattr(registry, "archs"), reason="networks of the user's own are not built yet"
 )
 def test_a_study_with_a_network(workspace: Path, polyps: Path, file: Path) -> None:
-    page = strict_yaml.load(blocks("yaml")[0], place="docs").value
+    page = strict_yaml.load_yaml(blocks("yaml")[0], source="docs").value
     page["fixed"]["train.batch_size"] = 8
     study = harness.run_study("mine", space=page, data=polyps, trials=1, parts=file)
     assert study.best is not None and study.best.params["model.options.width"] in (8, 16)

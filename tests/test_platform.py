@@ -28,7 +28,8 @@ def test_command_says_one_line(started: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["harness", "harness.search.lock", "harness.execution.worker", "harness.cli.app"]
+    "module",
+    ["harness", "harness.core.study_lock", "harness.training.worker.worker", "harness.cli.app"],
 )
 @pytest.mark.parametrize(
     "system", ["sys.platform = 'win32'", "sys.modules |= {'fcntl': None, 'resource': None}"]

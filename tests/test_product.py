@@ -15,11 +15,11 @@ import optuna
 import pytest
 
 import harness
-from harness import strict_yaml
-from harness.paths import StudyPaths, Workspace
-from harness.records import read_epochs, read_records
-from harness.search.storage import open_storage
-from harness.training.device import pick_device, pick_precision
+from harness.core import strict_yaml
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.records import read_epochs, read_records
+from harness.search.storage.storage import open_storage
+from harness.training.hardware.device import pick_device, pick_precision
 from tests.conftest import TINY, harness_command, in_every_process
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def space_file(workspace: Path, **fixed: object) -> Path:
     path = workspace / "search_spaces" / "tiny.yaml"
     path.parent.mkdir(exist_ok=True)
     content = TINY | {"fixed": {**TINY["fixed"], **fixed}}
-    path.write_text(strict_yaml.dump(content), encoding="utf-8")
+    path.write_text(strict_yaml.dump_yaml(content), encoding="utf-8")
     return path
 
 
@@ -66,7 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> Path:
     study = workspace / "studies" / "tiny" / "study.yaml"
     study.parent.mkdir(parents=True)
     pruner = {"name": "percentile", "n_startup_trials": 2, "warmup": 0.0, "n_min_trials": 1}
-    study.write_text(strict_yaml.dump({"pruner": pruner}), encoding="utf-8")
+    study.write_text(strict_yaml.dump_yaml({"pruner": pruner}), encoding="utf-8")
     options = ["--space", "tiny.yaml", "--data", str(polyps), "--trials", "7"]
     done = harness_command(workspace, "run", *options, **env)
     assert done.returncode == 0, done.stderr

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import strict_yaml
-from harness.data.splits import read_split
-from harness.paths import StudyPaths
-from harness.records import read_records
+from harness.core import strict_yaml
+from harness.core.paths import StudyPaths
+from harness.core.records import read_records
+from harness.data.splits.splits import read_split
 from tests.conftest import TINY, harness_command, in_every_process
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_run_and_report_need_no_test_file_and_open_none(workspace: Path, polyps:
     data = workspace / "data" / "mine"
     shutil.copytree(polyps, data)
     space = workspace / "tiny.yaml"
-    space.write_text(strict_yaml.dump(TINY), encoding="utf-8")
+    space.write_text(strict_yaml.dump_yaml(TINY), encoding="utf-8")
     run = ["run", "--space", "tiny.yaml", "--data", "mine"]
     command(workspace, *run, "--trials", "1")
     paths = StudyPaths(workspace / "studies" / "tiny")
@@ -73,7 +73,7 @@ def test_confirm_needs_no_test_file_and_opens_none(workspace: Path, polyps: Path
     data = workspace / "data" / "mine"
     shutil.copytree(polyps, data)
     tiny = TINY | {"fixed": {**TINY["fixed"], "train.epochs": 1}}
-    (workspace / "tiny.yaml").write_text(strict_yaml.dump(tiny), encoding="utf-8")
+    (workspace / "tiny.yaml").write_text(strict_yaml.dump_yaml(tiny), encoding="utf-8")
     command(workspace, "run", "--space", "tiny.yaml", "--data", "mine", "--trials", "1")
     paths = StudyPaths(workspace / "studies" / "tiny")
     rows = read_split(paths.split_csv)

@@ -6,9 +6,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from harness import strict_yaml
-from harness.paths import StudyPaths
-from harness.records import read_records
+from harness.core import strict_yaml
+from harness.core.paths import StudyPaths
+from harness.core.records import read_records
 from tests.conftest import TINY, harness_command
 
 pytestmark = pytest.mark.slow
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> None:
     spaces = workspace / "search_spaces"
     spaces.mkdir()
-    (spaces / "seeds.yaml").write_text(strict_yaml.dump({"fixed": TINY["fixed"]}))
-    (spaces / "rates.yaml").write_text(strict_yaml.dump(TINY))
+    (spaces / "seeds.yaml").write_text(strict_yaml.dump_yaml({"fixed": TINY["fixed"]}))
+    (spaces / "rates.yaml").write_text(strict_yaml.dump_yaml(TINY))
     data = ["--data", str(polyps)]
 
     # a space without parameters: one configuration on three seeds
@@ -72,7 +72,9 @@ def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> N
     words = ["run", "--space", "seeds", "--study", "taken", *data, "--trials", "1"]
     done = harness_command(workspace, *words, "--set", "optim.lr=from:rates")
     assert done.returncode == 0, done.stderr
-    written = strict_yaml.load((workspace / "studies/taken/study.yaml").read_text(), place="s")
+    written = strict_yaml.load_yaml(
+        (workspace / "studies/taken/study.yaml").read_text(), source="s"
+    )
     best = min(read_records(rates), key=lambda record: (record.value, record.number))
     assert written.value["taken"]["optim.lr"]["trial"] == best.number
     assert written.value["fixed"]["optim.lr"] == best.params["optim.lr"]

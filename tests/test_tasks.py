@@ -9,10 +9,10 @@ import pytest
 import tifffile
 
 import harness
-from harness import strict_yaml
-from harness.errors import DataError
-from harness.paths import StudyPaths, Workspace
-from harness.training.metrics import read_scores
+from harness.core import strict_yaml
+from harness.core.errors import DataError
+from harness.core.paths import StudyPaths, Workspace
+from harness.training.metrics.image_scores import read_scores
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def describe(workspace: Path, name: str, **data: object) -> StudyPaths:
     """A study.yaml that says what the values of its data mean."""
     paths = Workspace(workspace).study(name)
     paths.root.mkdir(parents=True)
-    paths.study_yaml.write_text(strict_yaml.dump({"data": data}), encoding="utf-8")
+    paths.study_yaml.write_text(strict_yaml.dump_yaml({"data": data}), encoding="utf-8")
     return paths
 
 

@@ -21,11 +21,18 @@ from types import FrameType
 
 import typer
 
-from harness.errors import HarnessError, StudyInterrupted, UserError
+from harness.core.errors import HarnessError, StudyInterrupted, UserError
 
-CONTINUE = (["run"], ["confirm"])
-LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # quieter while a command runs
-TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")  # as harness.files and data.whole name them
+RESUMABLE_COMMANDS = (["run"], ["confirm"])
+QUIET_LOGGERS = (
+    "alembic",
+    "mlflow",
+    "optuna",
+    "urllib3.connectionpool",
+)  # quieter while a command runs
+TEMPORARY_NAME = re.compile(
+    r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp"
+)  # as harness.core.files and data.whole name them
 # Of an OSError: what the user can mend, and how.
 REMEDIES = {
     errno.EACCES: "make it accessible, or name another place",
@@ -59,7 +66,7 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
     ),
     "test": (
         "test",
-        "open_sealed",
+        "evaluate_test_split",
         "Open the sealed test images, once: what the chosen weights do on them. Every look is "
         "entered.",
     ),
@@ -88,8 +95,8 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
 }
 
 
-def build(named: str | None) -> typer.Typer:
-    """The command line, with the command `named` ready to run; the others can be listed."""
+def build_app(selected: str | None) -> typer.Typer:
+    """The command line, with the command `selected` ready to run; the others can be listed."""
     app = typer.Typer(
         name="harness",
         help="Hyperparameter studies of segmentation networks: run, rank honestly, see.",
@@ -98,22 +105,22 @@ def build(named: str | None) -> typer.Typer:
         add_completion=False,
     )
     for name, (module, function, line) in COMMANDS.items():
-        if name != named:
-            app.command(name, help=line)(_not_named)
+        if name != selected:
+            app.command(name, help=line)(_placeholder_command)
             continue
-        loaded = import_module(f"harness.cli.{module}")
+        command_module = import_module(f"harness.cli.{module}")
         if function is None:
-            app.add_typer(loaded.app, name=name)
+            app.add_typer(command_module.app, name=name)
         else:
-            app.command(name)(getattr(loaded, function))
+            app.command(name)(getattr(command_module, function))
     return app
 
 
-def _not_named() -> None:
+def _placeholder_command() -> None:
     raise AssertionError("a command that was not named runs")
 
 
-class Terminated(BaseException):
+class TerminationSignal(BaseException):
     """SIGTERM arrived."""
 
 
@@ -122,31 +129,31 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    with _process_state_kept():
+    with _preserve_process_state():
         code = _run(arguments, debug=debug)
     sys.exit(code)
 
 
 @contextlib.contextmanager
-def _process_state_kept() -> Iterator[None]:
+def _preserve_process_state() -> Iterator[None]:
     """Raise Terminated on SIGTERM, and give the caller's process back as it was.
 
     A test or a notebook may call `main`. Handlers can be set on the main thread only; a signal
     that is ignored stays so.
     """
     handler = signal.getsignal(signal.SIGTERM)
-    catches = (
+    installs_handler = (
         threading.current_thread() is threading.main_thread() and handler is not signal.SIG_IGN
     )
     environment = dict(os.environ)
-    levels = {name: logging.getLogger(name).level for name in LOGGERS}
-    if catches:
+    levels = {name: logging.getLogger(name).level for name in QUIET_LOGGERS}
+    if installs_handler:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         with warnings.catch_warnings():
             yield
     finally:
-        if catches:
+        if installs_handler:
             signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
@@ -160,8 +167,8 @@ def entry() -> None:
     code: object = 0
     try:
         main()
-    except SystemExit as leaving:
-        code = leaving.code
+    except SystemExit as exit_request:
+        code = exit_request.code
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # whoever read it has left
@@ -171,24 +178,26 @@ def entry() -> None:
 
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
-        code = build(next(iter(arguments), None))(arguments, standalone_mode=False)
+        code = build_app(next(iter(arguments), None))(arguments, standalone_mode=False)
     except typer.Abort:
-        return _say("stopped", 130)
-    except StudyInterrupted as stopped:
-        return _say(f"{stopped}; continue with: {_again(arguments)}", stopped.exit_code)
+        return _print_error("stopped", 130)
+    except StudyInterrupted as interruption:
+        return _print_error(
+            f"{interruption}; continue with: {_shell_command(arguments)}", interruption.exit_code
+        )
     except KeyboardInterrupt:
-        return _say(f"interrupted{_onwards(arguments)}", 130)
-    except Terminated:
-        return _say(f"terminated{_onwards(arguments)}", 143)
+        return _print_error(f"interrupted{_continuation_hint(arguments)}", 130)
+    except TerminationSignal:
+        return _print_error(f"terminated{_continuation_hint(arguments)}", 143)
     except HarnessError as error:
         if debug:
             raise
-        return _say(f"error: {error}", 2 if isinstance(error, UserError) else 1)
+        return _print_error(f"error: {error}", 2 if isinstance(error, UserError) else 1)
     except BrokenPipeError:
         return 1  # whoever read our output has left
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REMEDIES and not debug:
-            return _say(f"error: {_of_system(error)}", 2)
+            return _print_error(f"error: {_describe_os_error(error)}", 2)
         show = getattr(error, "show", None)  # what the parser has to say about the command line
         if show is not None:
             show()
@@ -196,35 +205,39 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         if debug:
             raise
         hint = "run again with --debug for the traceback, and please report it"
-        return _say(f"internal error: {type(error).__name__}: {error}; {hint}", 1)
+        return _print_error(f"internal error: {type(error).__name__}: {error}; {hint}", 1)
     return code if isinstance(code, int) else 0
 
 
-def _of_system(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     """An error of the file system in one line: the file, what is wrong, what to do."""
     assert error.errno is not None, "only those with a remedy come here"
-    where = ""
+    location = ""
     if isinstance(error.filename, str | bytes | os.PathLike):
         path = Path(os.fsdecode(error.filename))
-        name = TEMPORARY.sub(r"\1", path.name)
-        where = f"{path.with_name(name)}: "
-    return f"{where}{error.strerror}; {REMEDIES[error.errno]}"
+        name = TEMPORARY_NAME.sub(r"\1", path.name)
+        location = f"{path.with_name(name)}: "
+    return f"{location}{error.strerror}; {REMEDIES[error.errno]}"
 
 
-def _onwards(arguments: list[str]) -> str:
+def _continuation_hint(arguments: list[str]) -> str:
     """What the same command does next: only a study is resumed, all else begins anew."""
-    return "; the same command continues where it stopped" if arguments[:1] in CONTINUE else ""
+    return (
+        "; the same command continues where it stopped"
+        if arguments[:1] in RESUMABLE_COMMANDS
+        else ""
+    )
 
 
-def _again(arguments: list[str]) -> str:
+def _shell_command(arguments: list[str]) -> str:
     """The same command, to be pasted into a shell."""
     return shlex.join(["harness", *arguments])
 
 
-def _say(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
     sys.stderr.write(text + "\n")
     return code
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
+    raise TerminationSignal

@@ -13,17 +13,17 @@ from rich.table import Table
 
 from harness import api
 from harness.cli.display import open_progress
-from harness.cli.options import Objective
+from harness.cli.options import ObjectiveOption
 from harness.cli.run import parse_settings
-from harness.cli.tables import fitted_table, folding_table, stdout_console
-from harness.wording import count
+from harness.cli.tables import fit_table, make_folding_table, stdout_console
+from harness.core.plurals import count
 
 if TYPE_CHECKING:
-    from harness.preflight.verdicts import Entry
-    from harness.search.checking import Checked
+    from harness.preflight.network_table import NetworkEntry
+    from harness.search.definition.check_report import CheckReport
 
-CELL = 16
-MOST_TABLES = 12  # beyond: a list
+CELL_WIDTH = 16
+MAX_TABLES = 12  # beyond: a list
 
 
 def check(
@@ -40,7 +40,7 @@ def check(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for every trial; may be repeated."),
     ] = None,
-    objective: Objective = None,
+    objective: ObjectiveOption = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Pairs that cannot be used would be left out.")
     ] = False,
@@ -65,7 +65,7 @@ def check(
     """
     progress = open_progress()
     try:
-        found = api.check(
+        result = api.check(
             study,
             space=space,
             data=data,
@@ -81,106 +81,113 @@ def check(
     finally:
         progress.close()
     if json_:
-        typer.echo(json.dumps(found.as_json(), indent=1, allow_nan=False))
+        typer.echo(json.dumps(result.as_json(), indent=1, allow_nan=False))
     else:
-        _print(found)
-    if not found.good:
+        _print_check(result)
+    if not result.good:
         raise typer.Exit(2)
 
 
-def _print(found: "Checked") -> None:
+def _print_check(result: "CheckReport") -> None:
     """Names come from files: they are escaped, never markup."""
     console = stdout_console()
-    groups = _groups(found.table.entries)
-    fit = max((console.width - 18) // (CELL + 3), 1)
-    blocks = [block for title, entries in groups for block in _blocks(title, entries, fit)]
-    if len(blocks) <= MOST_TABLES:
+    groups = _group_entries(result.table.entries)
+    max_columns = max((console.width - 18) // (CELL_WIDTH + 3), 1)
+    blocks = [
+        block for title, entries in groups for block in _network_tables(title, entries, max_columns)
+    ]
+    if len(blocks) <= MAX_TABLES:
         for block in blocks:
             console.print(block)
     else:
-        console.print(_list(found.table.entries, console.width))
-    if found.table.impossible:
-        console.print(_reasons(found.table.impossible))
-    if found.weights:
-        console.print(_weights(found))
-    _print_data(found, console)
-    console.print(found.table.line(), markup=False)
-    for note in found.notes:
+        console.print(_network_list(result.table.entries, console.width))
+    if result.table.impossible:
+        console.print(_reasons_table(result.table.impossible))
+    if result.weights:
+        console.print(_weights_table(result))
+    _print_data(result, console)
+    console.print(result.table.summary_line(), markup=False)
+    for note in result.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    for problem in found.problems:
+    for problem in result.problems:
         console.print(f"error: {problem}", markup=False, soft_wrap=True)
 
 
-def _groups(entries: Sequence["Entry"]) -> list[tuple[str, list["Entry"]]]:
+def _group_entries(entries: Sequence["NetworkEntry"]) -> list[tuple[str, list["NetworkEntry"]]]:
     """The entries by what architecture and encoder do not say."""
 
-    def rest(entry: "Entry") -> tuple[Any, ...]:
-        network, drawn = entry.drawn.network, entry.drawn
+    def group_key(entry: "NetworkEntry") -> tuple[Any, ...]:
+        network, drawn = entry.sampled.network, entry.sampled
         weights = drawn.config.model.encoder_weights or ""
         size, options = network.height_width, network.options
-        return network.encoder_depth, size, options, drawn.alone, weights
+        return network.encoder_depth, size, options, drawn.has_single_image_batch, weights
 
     groups = []
-    for key, group in groupby(sorted(entries, key=rest), rest):
-        depth, (height, width), options, alone, weights = key
+    for key, group in groupby(sorted(entries, key=group_key), group_key):
+        depth, (height, width), options, batch_of_one, weights = key
         title = f"depth {depth}, {height} x {width} px"
-        shown = "".join(f", {name} {value}" for name, value in json.loads(options).items())
-        title += f"{shown}{', batch of one' if alone else ''}, {weights or 'random'} weights"
+        option_text = "".join(f", {name} {value}" for name, value in json.loads(options).items())
+        title += (
+            f"{option_text}{', batch of one' if batch_of_one else ''}, {weights or 'random'} "
+            "weights"
+        )
         groups.append((title, list(group)))
     return groups
 
 
-def _blocks(title: str, entries: list["Entry"], fit: int) -> Iterator[Table]:
+def _network_tables(title: str, entries: list["NetworkEntry"], max_columns: int) -> Iterator[Table]:
     """Architecture by encoder, as many tables as the width asks for."""
-    cells = {(e.drawn.network.arch, e.drawn.network.encoder_name): _cell(e) for e in entries}
+    cells = {(e.sampled.network.arch, e.sampled.network.encoder_name): _cell(e) for e in entries}
     archs = list(dict.fromkeys(arch for arch, _ in cells))
     encoders = list(dict.fromkeys(encoder for _, encoder in cells))
-    for start in range(0, len(encoders), fit):
-        columns = encoders[start : start + fit]
+    for start in range(0, len(encoders), max_columns):
+        columns = encoders[start : start + max_columns]
         table = Table(title=escape(title), title_style="", title_justify="left")
         table.add_column("arch", no_wrap=True)
         for encoder in columns:
-            table.add_column(escape(encoder), justify="right", overflow="fold", max_width=CELL)
+            table.add_column(
+                escape(encoder), justify="right", overflow="fold", max_width=CELL_WIDTH
+            )
         for arch in archs:
             table.add_row(escape(arch), *(cells.get((arch, encoder), "") for encoder in columns))
         yield table
 
 
-def _cell(entry: "Entry") -> str:
+def _cell(entry: "NetworkEntry") -> str:
     if entry.reason is not None:
         return f"[red]{entry.reason.kind}[/]"
     return f"{_millions(entry)} {_gflops(entry)}"
 
 
-def _millions(entry: "Entry") -> str:
-    n = entry.verdict.parameters
+def _millions(entry: "NetworkEntry") -> str:
+    n = entry.build_result.n_parameters
     return "" if n is None else f"{n / 1e6:.2f} M"
 
 
-def _gflops(entry: "Entry") -> str:
-    return "" if entry.verdict.gflops is None else f"{entry.verdict.gflops:.3g} G"
+def _gflops(entry: "NetworkEntry") -> str:
+    return "" if entry.build_result.gflops is None else f"{entry.build_result.gflops:.3g} G"
 
 
-def _list(entries: Sequence["Entry"], width: int) -> Table:
+def _network_list(entries: Sequence["NetworkEntry"], width: int) -> Table:
     rows = []
     for entry in entries:
-        name, reason = entry.drawn.network.name, entry.reason
+        name, reason = entry.sampled.network.name, entry.reason
         possible = ("yes", name) if reason is None else (f"no: {reason.kind}", f"{name}: {reason}")
         rows.append((possible[0], _millions(entry), _gflops(entry), possible[1]))
     columns = ("possible", "parameters", "GFLOPs")
-    return fitted_table("", columns, rows, width, text="network, and why not")
+    return fit_table("", columns, rows, width, text="network, and why not")
 
 
-def _reasons(entries: Sequence["Entry"]) -> Table:
+def _reasons_table(entries: Sequence["NetworkEntry"]) -> Table:
     """Each reason once, with the networks it concerns."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         assert entry.reason is not None
         key = (entry.reason.kind, entry.reason.text)
-        network = entry.drawn.network
+        network = entry.sampled.network
         name = f"{network.arch} {network.encoder_name} {network.encoder_depth}"
         by_reason.setdefault(key, []).append(name)
-    table = folding_table("why not", "", "networks (architecture encoder depth)")
+    table = make_folding_table("why not", "", "networks (architecture encoder depth)")
     for (kind, text), names in by_reason.items():
         more = f", and {len(names) - 4} more" if len(names) > 4 else ""
         cells = (kind, text, ", ".join(names[:4]) + more)
@@ -188,21 +195,21 @@ def _reasons(entries: Sequence["Entry"]) -> Table:
     return table
 
 
-def _weights(found: "Checked") -> Table:
-    table = folding_table("weights are", "pretrained weights", "encoder", "licence")
-    for one in found.weights:
-        why = f": {one.reason}" if one.state == "none" else ""
-        cells = (one.state, f"{one.weights}{why}", one.encoder_name, one.licence)
+def _weights_table(result: "CheckReport") -> Table:
+    table = make_folding_table("weights are", "pretrained weights", "encoder", "licence")
+    for row in result.weights:
+        why = f": {row.reason}" if row.state == "none" else ""
+        cells = (row.state, f"{row.weights}{why}", row.encoder_name, row.licence)
         table.add_row(*(escape(cell) for cell in cells))
     return table
 
 
-def _print_data(found: "Checked", console: Console) -> None:
-    if found.data is None:
+def _print_data(result: "CheckReport", console: Console) -> None:
+    if result.data is None:
         return
-    numbers = found.data.statistics
-    line = f"data {found.data.name}: {count(numbers.n_pairs, 'pair')}, {numbers.n_bad} unusable"
+    numbers = result.data.statistics
+    line = f"data {result.data.name}: {count(numbers.n_pairs, 'pair')}, {numbers.n_bad} unusable"
     for severity in ("error", "warning"):
-        n = found.data.count(severity)
+        n = result.data.count(severity)
         line += f", {count(n, severity)}"
     console.print(f"{line}; all findings: harness data inspect", markup=False, soft_wrap=True)

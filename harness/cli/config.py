@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import ConfigError, nearest
-from harness.space.documentation import Setting, find_setting, settings_of
-from harness.space.json_schema import KINDS, Kind, json_schema
+from harness.core.errors import ConfigError, suggest_nearest
+from harness.space.docs.documentation import SettingDoc, document_settings, find_settings
+from harness.space.docs.json_schema import SCHEMA_KINDS, SchemaKind, json_schema
 
-TITLES: dict[Kind, str] = {
+TITLES: dict[SchemaKind, str] = {
     "space": "Search space (search_spaces/NAME.yaml, or a CSV with one row per trial)",
     "study": "Study (studies/NAME/study.yaml)",
     "trial": "Trial configuration: what a space may vary or fix, and --set may set",
@@ -30,23 +30,25 @@ def config(
     Example: harness config optim.lr
     """
     if schema is not None:
-        kind = next((one for one in KINDS if one == schema), None)
+        kind = next((candidate for candidate in SCHEMA_KINDS if candidate == schema), None)
         if kind is None:
-            raise ConfigError(f"--json-schema {schema}: there is none{nearest(schema, KINDS)}")
+            raise ConfigError(
+                f"--json-schema {schema}: there is none{suggest_nearest(schema, SCHEMA_KINDS)}"
+            )
         if key is not None:
             raise ConfigError("a key and --json-schema: give one")
         sys.stdout.write(json.dumps(json_schema(kind), indent=1) + "\n")
         return
-    whole = next((one for one in KINDS if one == key), None)
-    if key is not None and whole is None:
-        sys.stdout.write("\n".join(map(described, find_setting(key))) + "\n")
+    listed_kind = next((candidate for candidate in SCHEMA_KINDS if candidate == key), None)
+    if key is not None and listed_kind is None:
+        sys.stdout.write("\n".join(map(describe_setting, find_settings(key))) + "\n")
         return
-    for kind in KINDS if whole is None else (whole,):
-        lines = [TITLES[kind], "", *map(described, settings_of(kind))]
+    for kind in SCHEMA_KINDS if listed_kind is None else (listed_kind,):
+        lines = [TITLES[kind], "", *map(describe_setting, document_settings(kind))]
         sys.stdout.write("\n".join(lines) + "\n\n")
 
 
-def described(setting: Setting) -> str:
+def describe_setting(setting: SettingDoc) -> str:
     """A setting in one to three lines."""
     default = f"; default {setting.default}" if setting.default else ""
     lines = [f"{setting.key}  ({setting.takes}{default})"]

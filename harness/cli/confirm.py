@@ -7,11 +7,11 @@ import typer
 
 from harness import api
 from harness.cli.display import open_progress
-from harness.cli.options import Experiment, Storage, TrackingUri
+from harness.cli.options import ExperimentOption, StorageOption, TrackingUriOption
 from harness.cli.run import parse_duration
-from harness.cli.tables import fitted_table, stdout_console
-from harness.evaluation.confirmed import Confirmation, Confirmed
-from harness.report.confirmation import needed_line
+from harness.cli.tables import fit_table, stdout_console
+from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
+from harness.report.page.confirmation import requirement_line
 
 
 def confirm(
@@ -41,9 +41,9 @@ def confirm(
     timeout: Annotated[
         str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
     ] = None,
-    storage: Storage = None,
-    tracking_uri: TrackingUri = None,
-    experiment: Experiment = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingUriOption = None,
+    experiment: ExperimentOption = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),
@@ -56,7 +56,7 @@ def confirm(
     timeout_s = None if timeout is None else parse_duration(timeout)
     progress = open_progress()
     try:
-        found = opened.confirm(
+        confirmation = opened.confirm(
             top=top,
             seeds=seeds,
             folds=folds,
@@ -72,32 +72,30 @@ def confirm(
         )
     finally:
         progress.close()
-    print_confirmation(found, opened.tables.config.objective.metric)
-    then = "report" if found.decision is not None else "confirm"
-    progress.stage(f"next: harness {then} --study {study}")
+    print_confirmation(confirmation, opened.tables.config.objective.metric)
+    next_command = "report" if confirmation.decision is not None else "confirm"
+    progress.stage(f"next: harness {next_command} --study {study}")
 
 
-def print_confirmation(found: Confirmation, metric: str) -> None:
+def print_confirmation(confirmation: Confirmation, metric: str) -> None:
     """The configurations, best first, and what may be said of them, on standard output."""
     console = stdout_console()
-    runs = f"{found.kind}s"
+    runs = f"{confirmation.kind}s"
     columns = ("rank", "trial", "verdict", "confirmed", "95 % interval", "searched", "optimism")
     rows = [
-        (str(rank), str(row.trial), *_cells(row, found.parts))
-        for rank, row in enumerate(found.rows, start=1)
+        (str(rank), str(row.trial), *_cells(row, confirmation.parts))
+        for rank, row in enumerate(confirmation.rows, start=1)
     ]
-    title = f"{found.study}: {metric}, best first"
-    table = fitted_table(
-        title, (*columns, runs, f"sd over {runs}", "own Dice"), rows, console.width
-    )
+    title = f"{confirmation.study}: {metric}, best first"
+    table = fit_table(title, (*columns, runs, f"sd over {runs}", "own Dice"), rows, console.width)
     console.print(table)
-    console.print(found.sentence, markup=False, soft_wrap=True)
-    needed = needed_line(found)
-    if needed:
-        console.print(needed, markup=False, soft_wrap=True)
+    console.print(confirmation.sentence, markup=False, soft_wrap=True)
+    power_line = requirement_line(confirmation)
+    if power_line:
+        console.print(power_line, markup=False, soft_wrap=True)
 
 
-def _cells(row: Confirmed, parts: int) -> list[str]:
+def _cells(row: ConfirmedConfiguration, parts: int) -> list[str]:
     interval = "" if row.interval is None else f"{row.interval.low:.4f} to {row.interval.high:.4f}"
     return [
         row.verdict or "–",

@@ -5,18 +5,18 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import inspecting
+from harness.cli import inspect_data
 from harness.cli.display import open_progress
-from harness.data.download import download_kvasir
-from harness.data.known import KVASIR, Archive
-from harness.data.synthetic import DIFFICULTY, generate
-from harness.errors import ConfigError, nearest
-from harness.paths import Workspace, user_path
-from harness.wording import count as counted
+from harness.core.errors import ConfigError, suggest_nearest
+from harness.core.paths import Workspace, expand_user_path
+from harness.core.plurals import count as counted
+from harness.data.datasets.download import download_kvasir
+from harness.data.datasets.known_datasets import KVASIR, DatasetArchive
+from harness.data.datasets.synthetic import DIFFICULTY, generate_dataset
 
 app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)
-app.command("inspect")(inspecting.inspect_data)
-app.command("clean")(inspecting.clean_data)
+app.command("inspect")(inspect_data.inspect_data)
+app.command("clean")(inspect_data.clean_data)
 
 
 @app.command()
@@ -32,8 +32,8 @@ def download(
     Example: harness data download kvasir-seg
     """
     if name != KVASIR.name:
-        raise ConfigError(f"data download {name}: not known{nearest(name, [KVASIR.name])}")
-    download_known(KVASIR, Workspace.at(workspace), ask=not yes)
+        raise ConfigError(f"data download {name}: not known{suggest_nearest(name, [KVASIR.name])}")
+    confirm_and_download(KVASIR, Workspace.at(workspace), ask=not yes)
 
 
 @app.command()
@@ -50,11 +50,15 @@ def synthesize(
 
     Example: harness data synthesize data/polyps --count 200
     """
-    path = generate(user_path(folder), count=count, size=size, seed=seed, difficulty=difficulty)
+    path = generate_dataset(
+        expand_user_path(folder), count=count, size=size, seed=seed, difficulty=difficulty
+    )
     typer.echo(f"{counted(count, 'image')} in {path}")
 
 
-def download_known(archive: Archive, workspace: Workspace, *, ask: bool = True) -> None:
+def confirm_and_download(
+    archive: DatasetArchive, workspace: Workspace, *, ask: bool = True
+) -> None:
     """Show what would be fetched and under which terms, ask, and fetch it.
 
     Raises:

@@ -13,12 +13,12 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from harness.config import TrialConfig
-from harness.records import TrialRecord
-from harness.search.progress import DEFAULT_METRIC, LineProgress, Progress, trial_line
+from harness.config.progress import DEFAULT_METRIC, LineProgress, ProgressReporter, trial_line
+from harness.config.study import TrialConfig
+from harness.core.records import TrialRecord
 
 
-def open_progress() -> Progress:
+def open_progress() -> ProgressReporter:
     """A live display on a terminal, plain lines anywhere else."""
     if sys.stderr.isatty():
         return LiveProgress(Console(stderr=True, highlight=False))
@@ -49,31 +49,31 @@ class LiveProgress:
     def bar(self, text: str) -> Callable[[int, int | None], None]:
         task = self._bars.add_task(text, total=None)
 
-        def show(done: int, total: int | None) -> None:
-            finished = total is not None and done >= total
-            self._bars.update(task, completed=done, total=total, visible=not finished)
+        def update(n_done: int, total: int | None) -> None:
+            finished = total is not None and n_done >= total
+            self._bars.update(task, completed=n_done, total=total, visible=not finished)
 
-        return show
+        return update
 
     def objective(self, metric: str) -> None:
         self._metric = metric
 
-    def trials(self, finished: int, wanted: int) -> None:
+    def trials(self, finished: int, total: int) -> None:
         if self._study is None:
-            self._study = self._bars.add_task("study", total=wanted, completed=finished)
-        self._bars.update(self._study, total=wanted, completed=finished)
+            self._study = self._bars.add_task("study", total=total, completed=finished)
+        self._bars.update(self._study, total=total, completed=finished)
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:
-        what = f"trial {record.number}  {config.model.arch} {config.model.encoder_name}"
-        self._trials[record.number] = self._bars.add_task(what, total=record.epochs)
+        description = f"trial {record.number}  {config.model.arch} {config.model.encoder_name}"
+        self._trials[record.number] = self._bars.add_task(description, total=record.epochs)
 
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None:
         keys = dict.fromkeys((self._metric, "val/dice"))
-        shown = "  ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
+        scores = "  ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
         self._bars.update(
             self._trials[record.number],
             completed=int(metrics["epoch"]),
-            description=f"trial {record.number}  {shown}",
+            description=f"trial {record.number}  {scores}",
         )
 
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None:
@@ -81,8 +81,8 @@ class LiveProgress:
         if task is not None:
             self._bars.remove_task(task)
         if self._study is not None and best is not None and best.value is not None:
-            shown = f"study  best {self._metric} {best.value:.4f} (#{best.number})"
-            self._bars.update(self._study, description=shown)
+            description = f"study  best {self._metric} {best.value:.4f} (#{best.number})"
+            self._bars.update(self._study, description=description)
         self.stage(trial_line(record, best, self._metric))
 
     def close(self) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from harness import api
-from harness.cli.data import download_known
+from harness.cli.data import confirm_and_download
 from harness.cli.display import open_progress
 from harness.cli.run import parse_settings
-from harness.data.known import NeedsDownloadError
-from harness.paths import Workspace
+from harness.core.paths import Workspace
+from harness.data.datasets.known_datasets import NeedsDownloadError
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
@@ -70,41 +70,41 @@ def lr_find(
         )
 
     try:
-        found = start()
+        result = start()
     except NeedsDownloadError as missing:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        download_known(missing.archive, Workspace.at(workspace))
-        found = start()
+        confirm_and_download(missing.archive, Workspace.at(workspace))
+        result = start()
     finally:
         progress.close()
-    typer.echo("\n".join(told(found)))
+    typer.echo("\n".join(format_result(result)))
 
 
-def told(found: api.LearningRates) -> list[str]:
+def format_result(result: api.LearningRates) -> list[str]:
     """The curve in one line, the suggestion, and the lines to paste."""
-    rates, losses = found.points["lr"].tolist(), found.points["smoothed"].tolist()
+    rates, losses = result.points["lr"].tolist(), result.points["smoothed"].tolist()
     lines = []
     if rates:
-        lines += [f"loss {spark(losses)}", f"lr   {rates[0]:.0e} … {rates[-1]:.0e}"]
-    if found.steepest is None or found.lowest is None:
+        lines += [f"loss {sparkline(losses)}", f"lr   {rates[0]:.0e} … {rates[-1]:.0e}"]
+    if result.steepest is None or result.lowest is None:
         lines += ["the loss never fell: no suggestion; try other --low and --high, or more --steps"]
     else:
         lines += [
-            f"steepest fall {found.steepest:.1e} · a tenth of the lowest {found.lowest / 10:.1e}"
-            f" · lowest loss {found.lowest:.1e}",
+            f"steepest fall {result.steepest:.1e} · a tenth of the lowest {result.lowest / 10:.1e}"
+            f" · lowest loss {result.lowest:.1e}",
             "for a space:",
-            *(f"  {line}" for line in found.lines),
+            *(f"  {line}" for line in result.lines),
         ]
-    return [*lines, f"curve: {found.page}"]
+    return [*lines, f"curve: {result.page}"]
 
 
-def spark(values: list[float]) -> str:
+def sparkline(values: list[float]) -> str:
     """Values as bars of eight heights, of many every so many-th; cut where they grow beyond."""
-    shown = values[:: max(1, -(-len(values) // _WIDTH))]
-    low = min(shown)
-    high = max(shown[: shown.index(low) + 1])
-    high = max(shown) if high == low else high
+    sampled = values[:: max(1, -(-len(values) // _WIDTH))]
+    low = min(sampled)
+    high = max(sampled[: sampled.index(low) + 1])
+    high = max(sampled) if high == low else high
     span = (high - low) or 1.0
-    heights = (min(1.0, (value - low) / span) for value in shown)
+    heights = (min(1.0, (value - low) / span) for value in sampled)
     return "".join(_BARS[round(height * (len(_BARS) - 1))] for height in heights)

@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-Objective = Annotated[
+ObjectiveOption = Annotated[
     str | None,
     typer.Option(help="Metric that the study optimises, e.g. val/miou; else val/dice_loss."),
 ]
-Storage = Annotated[
+StorageOption = Annotated[
     str | None,
     typer.Option(help="Database of the index, e.g. postgresql+psycopg://me@host/optuna."),
 ]
-TrackingUri = Annotated[
+TrackingUriOption = Annotated[
     str | None,
     typer.Option(help="MLflow server or database; else MLFLOW_TRACKING_URI, else mlflow.db."),
 ]
-Experiment = Annotated[
+ExperimentOption = Annotated[
     str | None,
     typer.Option(help="Name of the study's experiment in MLflow, e.g. /Users/me/encoders."),
 ]

@@ -9,16 +9,21 @@ import typer
 from rich.console import Console
 
 from harness import api
-from harness.cli.tables import fitted_table, stdout_console
-from harness.records import TrialRecord
-from harness.report.baseline import against
-from harness.report.export import Format, export
-from harness.report.noise import noise_sentence, pooled_noise
-from harness.report.tables import StudyTables, leaderboard, of_state, ranked_records
-from harness.report.traps import traps
-from harness.search.progress import configuration
+from harness.cli.tables import fit_table, stdout_console
+from harness.config.progress import short_configuration
+from harness.core.records import TrialRecord
+from harness.report.analysis.baseline import compare_with_baseline
+from harness.report.analysis.caveats import find_caveats
+from harness.report.analysis.noise import estimate_pooled_noise, noise_sentence
+from harness.report.tables.export import ExportFormat, export_leaderboard
+from harness.report.tables.study_tables import (
+    StudyTables,
+    leaderboard,
+    ranked_records,
+    trials_in_state,
+)
 
-SHOWN = 10
+MAX_LEADERBOARD_ROWS = 10
 
 
 def report(
@@ -28,7 +33,7 @@ def report(
         str | None, typer.Option(help="Compare the leading trial with that of this study.")
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Print the leaderboard as this instead.")
+        ExportFormat | None, typer.Option("--format", help="Print the leaderboard as this instead.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     workspace: Annotated[
@@ -42,15 +47,17 @@ def report(
     opened = api.open_study(study, workspace=workspace)
     path = opened.report(images=images, baseline=baseline)
     tables = opened.tables
-    compared = None
+    comparison = None
     if baseline is not None:
-        compared = against(tables, api.open_study(baseline, workspace=workspace).tables)
+        comparison = compare_with_baseline(
+            tables, api.open_study(baseline, workspace=workspace).tables
+        )
     if format_ is not None:
-        sys.stdout.write(export(tables, format_, compared))
+        sys.stdout.write(export_leaderboard(tables, format_, comparison))
     else:
         print_leaderboard(opened)
-        if compared is not None:
-            Console(highlight=False, soft_wrap=True).print(compared.sentence, markup=False)
+        if comparison is not None:
+            Console(highlight=False, soft_wrap=True).print(comparison.sentence, markup=False)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {path}", markup=False)
     if open_:
         webbrowser.open(path.as_uri())
@@ -64,13 +71,13 @@ def print_leaderboard(study: api.Study) -> None:
     console = stdout_console()
     if board.empty:
         states = ", ".join(
-            f"{len(of_state(tables, state))} {state}" for state in ("pruned", "failed")
+            f"{len(trials_in_state(tables, state))} {state}" for state in ("pruned", "failed")
         )
-        said = f"{study.name}: no trial is complete yet, so there is nothing to rank ({states})."
-        console.print(said, markup=False)
+        message = f"{study.name}: no trial is complete yet, so there is nothing to rank ({states})."
+        console.print(message, markup=False)
         return
     rows = []
-    for row in board.head(SHOWN).to_dict("records"):
+    for row in board.head(MAX_LEADERBOARD_ROWS).to_dict("records"):
         record = tables.record(int(row["number"]))
         numbers = [record.value, record.best.get("best/dice"), record.best.get("best/iou")]
         rows.append(
@@ -78,44 +85,50 @@ def print_leaderboard(study: api.Study) -> None:
                 *(str(row["rank"]), str(record.number)),
                 *("" if number is None else f"{number:.4f}" for number in numbers),
                 str(record.best_epoch),
-                configuration(record.params) + _marks(record),
+                short_configuration(record.params) + _origin_marks(record),
             )
         )
     title = f"{study.name}: complete trials, best {metric} first"
     columns = ("rank", "trial", metric, "dice", "iou", "epoch")
-    table = fitted_table(title, columns, rows, console.width, text="configuration")
+    table = fit_table(title, columns, rows, console.width, text="configuration")
     console.print(table)
-    counts = {state: len(of_state(tables, state)) for state in ("complete", "pruned", "failed")}
-    shown = f", the best {SHOWN} shown" if counts["complete"] > SHOWN else ""
+    counts = {
+        state: len(trials_in_state(tables, state)) for state in ("complete", "pruned", "failed")
+    }
+    limit_note = (
+        f", the best {MAX_LEADERBOARD_ROWS} shown"
+        if counts["complete"] > MAX_LEADERBOARD_ROWS
+        else ""
+    )
     console.print(
-        f"{counts['complete']} complete{shown}, {counts['pruned']} pruned, "
-        f"{counts['failed']} failed{_imported(tables)}. {_standing(study)}",
+        f"{counts['complete']} complete{limit_note}, {counts['pruned']} pruned, "
+        f"{counts['failed']} failed{_imported_note(tables)}. {_confirmation_status(study)}",
         markup=False,
     )
     ranked = ranked_records(tables)
-    noise = pooled_noise(tables.records, ranked)
+    noise = estimate_pooled_noise(tables.records, ranked)
     if noise is not None:
         console.print(noise_sentence(noise, ranked))
-    found = traps(tables)
-    if found:
+    caveats = find_caveats(tables)
+    if caveats:
         console.print("Before you believe this:")
-    for sentence in found:
+    for sentence in caveats:
         console.print(f"- {sentence}", markup=False)
 
 
-def _standing(study: api.Study) -> str:
+def _confirmation_status(study: api.Study) -> str:
     """What the first place is worth."""
-    confirmed = study.confirmation
-    if confirmed is None or confirmed.decision is None:
+    confirmation = study.confirmation
+    if confirmation is None or confirmation.decision is None:
         return "The first is leading, not confirmed."
-    return f"Confirmed: {confirmed.sentence}"
+    return f"Confirmed: {confirmation.sentence}"
 
 
-def _marks(record: TrialRecord) -> str:
+def _origin_marks(record: TrialRecord) -> str:
     repeats = "" if record.repeats is None else f" (repeats #{record.repeats})"
     return repeats + ("" if record.imported is None else f" (from {record.imported})")
 
 
-def _imported(tables: StudyTables) -> str:
+def _imported_note(tables: StudyTables) -> str:
     n = sum(record.imported is not None for record in tables.records)
     return f", {n} of them imported" if n else ""

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import api, strict_yaml
+from harness import api
 from harness.cli.display import open_progress
-from harness.cli.options import Experiment, Objective, Storage, TrackingUri
-from harness.config import PrunerConfig, SamplerConfig
-from harness.data.known import NeedsDownloadError
-from harness.errors import ConfigError, nearest
-from harness.paths import Workspace
-from harness.settings import literal_values
+from harness.cli.options import ExperimentOption, ObjectiveOption, StorageOption, TrackingUriOption
+from harness.config.study import PrunerConfig, SamplerConfig
+from harness.core import strict_yaml
+from harness.core.errors import ConfigError, suggest_nearest
+from harness.core.paths import Workspace
+from harness.core.settings import literal_values
+from harness.data.datasets.known_datasets import NeedsDownloadError
 
-FROM = "from:"
+FROM_PREFIX = "from:"
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _DURATION = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s?")))
 _UNITS_S = (86400, 3600, 60, 1)
@@ -56,7 +57,7 @@ def run(
         typer.Option(help="none, median, percentile, halving, hyperband, patient or curve."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
-    objective: Objective = None,
+    objective: ObjectiveOption = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
     ] = False,
@@ -85,9 +86,9 @@ def run(
     timeout: Annotated[
         str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
     ] = None,
-    storage: Storage = None,
-    tracking_uri: TrackingUri = None,
-    experiment: Experiment = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingUriOption = None,
+    experiment: ExperimentOption = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),
@@ -131,21 +132,21 @@ def run(
         )
 
     try:
-        done = start()
+        finished_study = start()
     except NeedsDownloadError as missing:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        from harness.cli.data import download_known  # noqa: PLC0415  # brings OpenCV
+        from harness.cli.data import confirm_and_download  # noqa: PLC0415  # brings OpenCV
 
-        download_known(missing.archive, Workspace.at(workspace))
-        done = start()
+        confirm_and_download(missing.archive, Workspace.at(workspace))
+        finished_study = start()
     finally:
         progress.close()
-    best = done.best
+    best = finished_study.best
     if best is not None and best.value is not None:
-        metric = done.tables.config.objective.metric
+        metric = finished_study.tables.config.objective.metric
         progress.stage(f"best {metric} {best.value:.4f}: trial {best.number}, not confirmed")
-    progress.stage(f"next: harness report --study {done.name}")
+    progress.stage(f"next: harness report --study {finished_study.name}")
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -163,11 +164,11 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not (key and equals):
             problems.append(f"--set {setting}: must be KEY=VALUE, e.g. --set train.epochs=10")
             continue
-        if value.strip().startswith(FROM):
-            parsed[key.strip()] = {"from": value.strip().removeprefix(FROM).strip()}
+        if value.strip().startswith(FROM_PREFIX):
+            parsed[key.strip()] = {"from": value.strip().removeprefix(FROM_PREFIX).strip()}
             continue
         try:
-            parsed[key.strip()] = strict_yaml.load(value, place=f"--set {key}").value
+            parsed[key.strip()] = strict_yaml.load_yaml(value, source=f"--set {key}").value
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -185,6 +186,6 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def _check_name(option: str, value: str | None, known: tuple[Any, ...]) -> None:
-    if value is not None and value not in known:
-        raise ConfigError(f"{option} {value}: there is none{nearest(value, known)}")
+def _check_name(option: str, value: str | None, allowed: tuple[Any, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise ConfigError(f"{option} {value}: there is none{suggest_nearest(value, allowed)}")

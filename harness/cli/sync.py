@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from harness import api
-from harness.cli.options import Experiment, TrackingUri
-from harness.wording import count
+from harness.cli.options import ExperimentOption, TrackingUriOption
+from harness.core.plurals import count
 
 
 def sync(
     study: Annotated[str, typer.Option(help="Name of the study.")],
-    tracking_uri: TrackingUri = None,
-    experiment: Experiment = None,
+    tracking_uri: TrackingUriOption = None,
+    experiment: ExperimentOption = None,
     workspace: Annotated[
         Path, typer.Option(help="Folder of studies, data and databases.")
     ] = Path(),

@@ -9,7 +9,7 @@ from rich.table import Table
 
 WIDTH = 140  # characters, where standard output is no terminal
 _BORDER = 3  # characters between two columns
-_MORE = 20  # characters that a folded column needs to be read
+_FOLDED_WIDTH = 20  # characters that a folded column needs to be read
 
 
 def stdout_console() -> Console:
@@ -17,7 +17,7 @@ def stdout_console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
-def fitted_table(
+def fit_table(
     title: str,
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -34,38 +34,44 @@ def fitted_table(
         width: characters of the console.
         text: the title of a last column that may be folded anyway, such as a configuration.
     """
-    n = len(columns)
+    n_visible = len(columns)
     widths = [
         max([len(name), *(len(row[k]) for row in rows)]) + _BORDER for k, name in enumerate(columns)
     ]
-    most = max(width // 3, len(columns[0]))
-    widths[0] = min(widths[0], most + _BORDER)
-    spare = _MORE + _BORDER if text else 0
-    if sum(widths) + spare + 1 > width:
-        n = max(1, sum(sum(widths[: k + 1]) + _MORE + _BORDER + 1 <= width for k in range(n)))
+    max_first_width = max(width // 3, len(columns[0]))
+    widths[0] = min(widths[0], max_first_width + _BORDER)
+    reserved_width = _FOLDED_WIDTH + _BORDER if text else 0
+    if sum(widths) + reserved_width + 1 > width:
+        n_visible = max(
+            1,
+            sum(
+                sum(widths[: k + 1]) + _FOLDED_WIDTH + _BORDER + 1 <= width
+                for k in range(n_visible)
+            ),
+        )
     table = Table(title=escape(title) or None, title_style="", title_justify="left")
-    for k, name in enumerate(columns[:n]):
-        long = k == 0 and any(len(row[0]) > most for row in rows)
+    for k, name in enumerate(columns[:n_visible]):
+        folds = k == 0 and any(len(row[0]) > max_first_width for row in rows)
         table.add_column(
             escape(name),
             justify="right" if all(_is_number(row[k]) for row in rows) else "left",
-            no_wrap=not long,
+            no_wrap=not folds,
             overflow="fold",
-            max_width=most if long else None,
+            max_width=max_first_width if folds else None,
         )
-    folded = [*columns[n:], *([text] if text else [])]
+    folded = [*columns[n_visible:], *([text] if text else [])]
     if folded:
-        table.add_column(text if n == len(columns) else "more", overflow="fold")
+        table.add_column(text if n_visible == len(columns) else "more", overflow="fold")
     for row in rows:
-        last = [escape(row[-1])] if folded and n == len(columns) else []
-        if n < len(columns):
-            pairs = zip(folded, row[n:], strict=True)
+        last = [escape(row[-1])] if folded and n_visible == len(columns) else []
+        if n_visible < len(columns):
+            pairs = zip(folded, row[n_visible:], strict=True)
             last = [escape(", ".join(f"{name} {cell}" for name, cell in pairs if cell))]
-        table.add_row(*(escape(cell) for cell in row[:n]), *last)
+        table.add_row(*(escape(cell) for cell in row[:n_visible]), *last)
     return table
 
 
-def folding_table(*columns: str) -> Table:
+def make_folding_table(*columns: str) -> Table:
     """A table of texts: the first column stays whole, words too long for the others fold.
 
     Cells are markup; escape what comes from files.

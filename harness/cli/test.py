@@ -10,14 +10,14 @@ from rich.table import Table
 
 from harness import api
 from harness.cli.display import open_progress
-from harness.cli.tables import fitted_table, stdout_console
-from harness.evaluation.sealed_data import parse_others
-from harness.evaluation.sealed_ledger import OWN, Look
-from harness.report.looks import shown
-from harness.report.sheets import Sheet
+from harness.cli.tables import fit_table, stdout_console
+from harness.evaluation.held_out.images import parse_external_datasets
+from harness.evaluation.held_out.ledger import TEST_SPLIT, HeldOutTest
+from harness.report.page.held_out_section import build_run_view
+from harness.report.tables.sheets import ReportSheet
 
 
-def open_sealed(
+def evaluate_test_split(
     study: Annotated[str, typer.Option(help="Name of the study.")],
     trial: Annotated[
         int | None, typer.Option(help="Number of a trial; else the confirmed choice.")
@@ -39,41 +39,48 @@ def open_sealed(
 
     Example: harness test --study encoders
     """
-    others = parse_others(on or [])
+    other_sources = parse_external_datasets(on or [])
     opened = api.open_study(study, workspace=workspace)
     progress = open_progress()
     try:
         looks = opened.test(
-            trial=trial, ensemble=ensemble, tta=tta, on=others, device=device, progress=progress
+            trial=trial,
+            ensemble=ensemble,
+            tta=tta,
+            on=other_sources,
+            device=device,
+            progress=progress,
         )
     finally:
         progress.close()
     console = stdout_console()
     for look in looks:
-        _print(console, opened, look)
+        _print_test_run(console, opened, look)
     ledger = opened.looks
     console.print(escape(ledger.sentence()))
     for look in looks:
-        n = ledger.n_looks(look.opened.data.name)
+        n = ledger.count_tests(look.start.data.name)
         if n > 1:
-            whose = "" if look.opened.data.name == OWN else f" at {look.opened.data.name}"
-            console.print(escape(f"this is look {n}{whose}: choose nothing by it"))
+            source_note = (
+                "" if look.start.data.name == TEST_SPLIT else f" at {look.start.data.name}"
+            )
+            console.print(escape(f"this is look {n}{source_note}: choose nothing by it"))
 
 
-def _print(console: Console, study: api.Study, look: Look) -> None:
-    page = shown(look, brief=True)
+def _print_test_run(console: Console, study: api.Study, look: HeldOutTest) -> None:
+    page = build_run_view(look, brief=True)
     console.print(escape(f"{study.name}: {page.title}"))
     for fact in page.facts:
         console.print(escape(fact))
     for title, sheet in page.sheets:
-        console.print(look_table(title, sheet, console.width))
-    scores = study.paths.look(look.number).scores_csv
+        console.print(held_out_table(title, sheet, console.width))
+    scores = study.paths.test_run(look.number).scores_csv
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"rows: {scores}", markup=False)
 
 
-def look_table(title: str, sheet: Sheet, width: int) -> Table:
+def held_out_table(title: str, sheet: ReportSheet, width: int) -> Table:
     """What the row is, its numbers, then what they mean."""
-    _, *others = range(len(sheet.columns))
-    order = [0, *sorted(others, key=lambda k: sheet.columns[k].kind != "number")]
+    _, *other_columns = range(len(sheet.columns))
+    order = [0, *sorted(other_columns, key=lambda k: sheet.columns[k].kind != "number")]
     rows = [[row[k].text for k in order] for row in sheet.rows]
-    return fitted_table(title, [sheet.columns[k].title for k in order], rows, width)
+    return fit_table(title, [sheet.columns[k].title for k in order], rows, width)

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from harness import api, files
-from harness.cli.tables import fitted_table, stdout_console
-from harness.errors import ConfigError
-from harness.paths import user_path
-from harness.report.listing import trials_as_plain, trials_as_space
-from harness.report.tables import StudyTables
-from harness.search.progress import configuration
-from harness.wording import count
+from harness import api
+from harness.cli.tables import fit_table, stdout_console
+from harness.config.progress import short_configuration
+from harness.core import files
+from harness.core.errors import ConfigError
+from harness.core.paths import expand_user_path
+from harness.core.plurals import count
+from harness.report.tables.study_tables import StudyTables
+from harness.report.tables.trials_csv import trials_as_csv_space, trials_as_dicts
 
 
 def trials(
@@ -36,9 +37,9 @@ def trials(
         raise ConfigError("--csv and --json: give one")
     tables = api.open_study(study, workspace=workspace).tables
     if csv:
-        text = trials_as_space(tables)
+        text = trials_as_csv_space(tables)
     elif json_:
-        text = json.dumps(trials_as_plain(tables), indent=1) + "\n"
+        text = json.dumps(trials_as_dicts(tables), indent=1) + "\n"
     elif out is not None:
         raise ConfigError("--out: add --csv or --json")
     else:
@@ -47,7 +48,7 @@ def trials(
     if out is None:
         sys.stdout.write(text)
     else:
-        files.write_text(user_path(out), text)
+        files.write_text(expand_user_path(out), text)
 
 
 def _print_table(name: str, tables: StudyTables) -> None:
@@ -59,11 +60,11 @@ def _print_table(name: str, tables: StudyTables) -> None:
             record.state,
             "" if record.value is None else f"{record.value:.4f}",
             *(record.labels.get(label, "") for label in labels),
-            configuration(record.params),
+            short_configuration(record.params),
         )
         for record in tables.records
     ]
     console = stdout_console()
     title = f"{name}: {count(len(tables.records), 'trial')}"
     columns = ("trial", "state", metric, *labels)
-    console.print(fitted_table(title, columns, rows, console.width, text="configuration"))
+    console.print(fit_table(title, columns, rows, console.width, text="configuration"))

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import UserError
-from harness.paths import Workspace
-from harness.search.addresses import mlflow_address
-from harness.search.database import explain
-from harness.search.relocation import follow_folder
+from harness.core.errors import UserError
+from harness.core.paths import Workspace
+from harness.core.sqlite_file import explain_sqlite_error
+from harness.core.sqlite_urls import mlflow_sqlite_url
+from harness.tracking.relocation import relocate_artifacts
 
 
 def ui(
@@ -26,26 +26,26 @@ def ui(
 
     Example: harness ui
     """
-    place = Workspace.at(workspace)
-    if not place.mlflow_db.exists():
-        raise UserError(f"no mlflow.db in {place.root}; run a study first: harness run")
+    workspace_paths = Workspace.at(workspace)
+    if not workspace_paths.mlflow_db.exists():
+        raise UserError(f"no mlflow.db in {workspace_paths.root}; run a study first: harness run")
     try:
-        moved = follow_folder(place.mlflow_db, place.mlruns)
+        moved = relocate_artifacts(workspace_paths.mlflow_db, workspace_paths.mlruns)
     except sqlite3.Error as error:
-        reason = explain(place.mlflow_db, error)
-        raise UserError(reason or f"{place.mlflow_db}: {error}") from error
+        reason = explain_sqlite_error(workspace_paths.mlflow_db, error)
+        raise UserError(reason or f"{workspace_paths.mlflow_db}: {error}") from error
     if moved:
         sys.stderr.write(f"{moved}\n")
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "ui"),
         *("--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", mlflow_address(place.mlflow_db)),
-        *("--default-artifact-root", place.mlruns.as_uri()),
+        *("--backend-store-uri", mlflow_sqlite_url(workspace_paths.mlflow_db)),
+        *("--default-artifact-root", workspace_paths.mlruns.as_uri()),
     ]
     sys.stderr.write(f"http://127.0.0.1:{port} (Ctrl-C ends it)\n")
     # The server starts others; none of them is to import what lies in the workspace.
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
-    with subprocess.Popen(command, cwd=place.root, env=environment) as server:
+    with subprocess.Popen(command, cwd=workspace_paths.root, env=environment) as server:
         code = server.wait()
     if code not in (0, -2, 130):
         raise UserError(f"mlflow ui ended with code {code}; is port {port} taken? try --port")

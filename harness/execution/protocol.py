@@ -1,8 +1,9 @@
 """What a controller and a worker say to each other: JSON lines, one message each.
 
-The controller hands a worker a `TrialTask`. The worker answers with `Started`, one `EpochDone` per
-epoch (each waits for a decision) and a last `Ended` or `Failed`; `Squeezed` may come between.
-`Vanished` is the executor's word for a worker that left without one.
+The controller hands a worker a `TrialTask`. The worker answers with `TrialStarted`, one
+`EpochReport` per
+epoch (each waits for a decision) and a last `TrialFinished` or `Failed`; `MicroBatchReduced` may
+come between. `WorkerDied` is the executor's word for a worker that left without one.
 """
 
 from pathlib import Path
@@ -10,19 +11,21 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from harness.config import ObjectiveConfig, TrialConfig
-from harness.data_config import StudyDataConfig
-from harness.records import Failure
+from harness.config.data import StudyDataConfig
+from harness.config.study import ObjectiveConfig, TrialConfig
+from harness.core.records import TrialFailure
 
 Decision = Literal["continue", "prune", "stop"]
 Outcome = Literal["complete", "pruned", "stopped"]
 
 
-class _Message(BaseModel):
+class ProtocolMessage(BaseModel):
+    """One line of JSON between a controller and a worker; unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TrialTask(_Message):
+class TrialTask(ProtocolMessage):
     """All a worker needs to train one trial; it never sees a database."""
 
     kind: Literal["task"] = "task"
@@ -44,7 +47,7 @@ class TrialTask(_Message):
     micro_batch: int | None = None  # images at once that an earlier attempt came down to
 
 
-class Answer(_Message):
+class EpochReply(ProtocolMessage):
     """What a worker is to do after an epoch."""
 
     kind: Literal["answer"] = "answer"
@@ -52,13 +55,13 @@ class Answer(_Message):
     decision: Decision
 
 
-class WindUp(_Message):
-    """Stop what is being trained at the next step, save it, and say so with `Ended`."""
+class StopRequest(ProtocolMessage):
+    """Stop what is being trained at the next step, save it, and say so with `TrialFinished`."""
 
     kind: Literal["wind_up"] = "wind_up"
 
 
-class Started(_Message):
+class TrialStarted(ProtocolMessage):
     """Training begins, on this device."""
 
     kind: Literal["started"] = "started"
@@ -68,7 +71,7 @@ class Started(_Message):
     precision: str
 
 
-class Squeezed(_Message):
+class MicroBatchReduced(ProtocolMessage):
     """The GPU's memory ran out: training goes on, `micro_batch` images at a time."""
 
     kind: Literal["squeezed"] = "squeezed"
@@ -77,7 +80,7 @@ class Squeezed(_Message):
     micro_batch: int
 
 
-class EpochDone(_Message):
+class EpochReport(ProtocolMessage):
     """One epoch has been trained and validated; `metrics` is its line in epochs.jsonl."""
 
     kind: Literal["epoch"] = "epoch"
@@ -90,7 +93,7 @@ class EpochDone(_Message):
         return int(self.metrics["epoch"])
 
 
-class Ended(_Message):
+class TrialFinished(ProtocolMessage):
     """Training is over. `best` has keys `best/…`, `costs` keys `cost/…`."""
 
     kind: Literal["ended"] = "ended"
@@ -104,20 +107,20 @@ class Ended(_Message):
     class_weights: dict[str, float] = {}
 
 
-class Failed(_Message):
+class TrialFailed(ProtocolMessage):
     """The trial could not be trained; the worker lives on.
 
-    `full`: the folder whose disk is full, where that is the cause and known.
+    `full_folder`: the folder whose disk is full, where that is the cause and known.
     """
 
     kind: Literal["failed"] = "failed"
     number: int
     attempt: int
-    failure: Failure
-    full: Path | None = None
+    failure: TrialFailure
+    full_folder: Path | None = None
 
 
-class Vanished(_Message):
+class WorkerDied(ProtocolMessage):
     """The worker process ended without a word; negative exit codes are signals.
 
     `out_of_memory`: the kernel has killed for want of memory since the process was started.
@@ -127,12 +130,12 @@ class Vanished(_Message):
     number: int
     attempt: int
     exit_code: int | None
-    last_words: str
+    log_tail: str
     out_of_memory: bool = False
 
 
-Event = Started | Squeezed | EpochDone | Ended | Failed | Vanished
-EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+Event = TrialStarted | MicroBatchReduced | EpochReport | TrialFinished | TrialFailed | WorkerDied
+EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
 class Executor(Protocol):
@@ -155,7 +158,7 @@ class Executor(Protocol):
         """Answer the epoch that trial `number` has just reported."""
         ...
 
-    def abandon(self, number: int) -> str:
+    def kill_trial(self, number: int) -> str:
         """End the worker of trial `number` for good, and with it the trial's attempt.
 
         Returns:
@@ -163,7 +166,7 @@ class Executor(Protocol):
         """
         ...
 
-    def wind_up(self) -> None:
+    def request_stop(self) -> None:
         """Ask every trial to stop at its next step: each ends as "stopped", to be continued."""
         ...
 
@@ -172,11 +175,11 @@ class Executor(Protocol):
         ...
 
 
-def to_line(message: _Message) -> bytes:
+def encode_message(message: ProtocolMessage) -> bytes:
     """One message as one line of JSON."""
     return message.model_dump_json().encode("utf-8") + b"\n"
 
 
-def metrics_of(line: dict[str, Any]) -> dict[str, float]:
+def numeric_values(epoch_line: dict[str, Any]) -> dict[str, float]:
     """The numbers of an epoch's line."""
-    return {key: value for key, value in line.items() if isinstance(value, int | float)}
+    return {key: value for key, value in epoch_line.items() if isinstance(value, int | float)}

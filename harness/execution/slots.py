@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-SLICE = "MIG-"  # begins the name of a part of a GPU
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+MIG_PREFIX = "MIG-"  # begins the name of a part of a GPU
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,20 @@ def plan_slots(
             raise UserError(f"--device {device} and --gpus or --per-gpu exclude one another")
         if workers is not None:
             raise UserError("--workers are on the CPU: for several on a GPU give --per-gpu")
-        chosen = _chosen(gpus or "all", visible)
-        each = 1 if per_gpu is None else _count("--per-gpu", per_gpu)
-        share = _share(threads, each * len(chosen))
+        chosen_gpus = _select_gpus(gpus or "all", visible)
+        n_per_gpu = 1 if per_gpu is None else _check_count("--per-gpu", per_gpu)
+        thread_limits = _thread_limits(threads, n_per_gpu * len(chosen_gpus))
         # Trial after trial takes the first free slot: first one on each GPU, then a second.
-        return tuple(Slot("cuda", {VISIBLE: gpu} | share) for _ in range(each) for gpu in chosen)
+        return tuple(
+            Slot("cuda", {VISIBLE_DEVICES: gpu} | thread_limits)
+            for _ in range(n_per_gpu)
+            for gpu in chosen_gpus
+        )
     if workers is not None:
         if device not in ("auto", "cpu"):
             raise UserError(f"--workers are on the CPU: leave out --device {device}, or --workers")
-        n_workers = _count("--workers", workers)
-        return tuple(Slot("cpu", _share(threads, n_workers)) for _ in range(n_workers))
+        n_workers = _check_count("--workers", workers)
+        return tuple(Slot("cpu", _thread_limits(threads, n_workers)) for _ in range(n_workers))
     return (Slot(device),)
 
 
@@ -72,48 +76,48 @@ def visible_gpus(n_gpus: int) -> tuple[str, ...]:
             it does not know, none where a name is there twice. Of slices (MIG) it shows each
             process one, however many are named; each worker gets one of them.
     """
-    named = os.environ.get(VISIBLE)
-    if named is None:
+    visible = os.environ.get(VISIBLE_DEVICES)
+    if visible is None:
         return tuple(str(index) for index in range(n_gpus))
-    names = tuple(name.strip() for name in named.split(","))
-    if n_gpus and names[0].startswith(SLICE):
-        slices = tuple(takewhile(lambda name: name.startswith(SLICE), names))
+    names = tuple(name.strip() for name in visible.split(","))
+    if n_gpus and names[0].startswith(MIG_PREFIX):
+        slices = tuple(takewhile(lambda name: name.startswith(MIG_PREFIX), names))
         return slices if len(set(slices)) == len(slices) else ()
     return names[:n_gpus]
 
 
-def _chosen(gpus: str, visible: Sequence[str]) -> list[str]:
+def _select_gpus(gpus: str, visible: Sequence[str]) -> list[str]:
     """What CUDA_VISIBLE_DEVICES calls the GPUs at these positions of itself."""
     if not visible:
         raise UserError(
             f"--gpus {gpus}: there is no GPU here that CUDA can use (see nvidia-smi and "
-            f"{VISIBLE}); leave out --gpus and --per-gpu to train on the CPU"
+            f"{VISIBLE_DEVICES}); leave out --gpus and --per-gpu to train on the CPU"
         )
     if gpus == "all":
         return list(visible)
-    there = ", ".join(str(index) for index in range(len(visible)))
+    positions = ", ".join(str(index) for index in range(len(visible)))
     words = [word.strip() for word in gpus.split(",")]
-    wrong = [
+    invalid = [
         w
         for w in words
         if not (w.isascii() and w.isdigit() and len(w) < 5 and int(w) < len(visible))
     ]
-    if wrong:
-        raise UserError(f"--gpus {gpus}: no GPU {wrong[0]!r}; give all, or some of {there}")
+    if invalid:
+        raise UserError(f"--gpus {gpus}: no GPU {invalid[0]!r}; give all, or some of {positions}")
     if len({int(word) for word in words}) < len(words):
         raise UserError(f"--gpus {gpus}: each GPU once; for several workers on it give --per-gpu")
     return [visible[int(word)] for word in words]
 
 
-def _count(option: str, value: int) -> int:
+def _check_count(option: str, value: int) -> int:
     if not 1 <= value <= 64:
         raise UserError(f"{option} {value}: must be 1 to 64")
     return value
 
 
-def _share(threads: int, n_slots: int) -> dict[str, str]:
+def _thread_limits(threads: int, n_slots: int) -> dict[str, str]:
     """The environment of one of several workers; torch and the libraries under it obey it."""
     if n_slots == 1:
         return {}
-    each = str(max(1, threads // n_slots))
-    return {"OMP_NUM_THREADS": each, "MKL_NUM_THREADS": each}
+    n_threads = str(max(1, threads // n_slots))
+    return {"OMP_NUM_THREADS": n_threads, "MKL_NUM_THREADS": n_threads}

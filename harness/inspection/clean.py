@@ -11,20 +11,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import files
-from harness.data.copies import Copy
-from harness.data.encode import png
-from harness.data.look import Look, Overview
-from harness.data.pictures import read_pair
-from harness.data.sources import Dataset, Pair, list_problems
-from harness.data.suspects import Box, Sides
-from harness.data.whole import building
-from harness.data_config import VOID, StudyDataConfig
-from harness.errors import DataError
-from harness.inspection.findings import has_border, same_mask
-from harness.wording import count
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.core import files
+from harness.core.atomic_dir import atomic_directory
+from harness.core.errors import DataError
+from harness.core.plurals import count
+from harness.data.datasets.sources import Dataset, ImageMaskPair, problems_error
+from harness.data.files.encode import encode_png
+from harness.data.files.image_io import read_pair
+from harness.data.scan.image_artifacts import Box, Sides
+from harness.data.scan.near_duplicates import DuplicatePair
+from harness.data.scan.scan import DatasetScan, PairStats
+from harness.inspection.pair_checks import has_border, same_mask
 
-LOG: Final = "cleaned.csv"
+LOG_NAME: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
 BINARY_VOID: Final = 128  # in written two-class masks, where 0, 1 and 255 have a meaning
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -35,23 +35,23 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanedPair:
     """What became of one pair: where it was written (() if left out), and what was done."""
 
-    pair: Pair
-    written: tuple[Path, ...]
-    done: tuple[str, ...]
+    pair: ImageMaskPair
+    written_paths: tuple[Path, ...]
+    actions: tuple[str, ...]
 
 
-def clean(
-    overview: Overview,
-    copies: Sequence[Copy],
+def clean_dataset(
+    scan: DatasetScan,
+    copies: Sequence[DuplicatePair],
     target: Path,
     *,
     cover_text: bool = False,
     keep_copies: bool = False,
     progress: Progress | None = None,
-) -> list[Cleaned]:
+) -> list[CleanedPair]:
     """Write the pairs of an overview to `target`, with a log, whole or not at all.
 
     Images and masks are upright PNGs without the black border; masks of two classes are 0 and 255.
@@ -67,69 +67,80 @@ def clean(
         DataError: a target that holds something or lies inside the dataset; two files that would
             get one name; an image that PNG cannot hold.
     """
-    dataset = overview.dataset
+    dataset = scan.dataset
     check_target(dataset.root, target)
     _check_names(dataset.pairs)
-    first = {} if keep_copies else _repeated(overview, copies)
-    other_mask = _annotated_twice(overview, copies, first)
-    log = [Cleaned(bad.pair, (), (f"left out: {bad.problem}",)) for bad in overview.bad]
-    with building(target) as temporary:
-        for index, (pair, look) in enumerate(zip(dataset.pairs, overview.looks, strict=True)):
-            if index in first:
-                same = dataset.pairs[first[index]].image.as_posix()
-                log.append(Cleaned(pair, (), (f"left out: equal pixels and mask as {same}",)))
+    repeats = {} if keep_copies else _find_repeats(scan, copies)
+    other_mask = _find_conflicting_masks(scan, copies, repeats)
+    log = [CleanedPair(bad.pair, (), (f"left out: {bad.problem}",)) for bad in scan.bad_pairs]
+    with atomic_directory(target) as temporary:
+        for index, (pair, stats) in enumerate(zip(dataset.pairs, scan.pair_stats, strict=True)):
+            if index in repeats:
+                same_image = dataset.pairs[repeats[index]].image.as_posix()
+                log.append(
+                    CleanedPair(pair, (), (f"left out: equal pixels and mask as {same_image}",))
+                )
             else:
-                covered = look.seen.text if cover_text else ()
-                written = _write(temporary, dataset, pair, look, covered)
+                text_boxes = stats.seen.text if cover_text else ()
+                written = _write_pair(temporary, dataset, pair, stats, text_boxes)
                 if index in other_mask:
-                    same = dataset.pairs[other_mask[index]].image.as_posix()
-                    kept = f"kept: equal pixels as {same}, but another mask; keep the right one"
-                    written = replace(written, done=(*written.done, kept))
+                    same_image = dataset.pairs[other_mask[index]].image.as_posix()
+                    note = (
+                        f"kept: equal pixels as {same_image}, but another mask; keep the right one"
+                    )
+                    written = replace(written, actions=(*written.actions, note))
                 log.append(written)
             if progress is not None:
                 progress(index + 1, len(dataset.pairs))
         text = _as_csv(log)
-        files.write_text(temporary / LOG, text)
-    if not (target / LOG).is_file() or (target / LOG).read_text(encoding="utf-8") != text:
+        files.write_text(temporary / LOG_NAME, text)
+    if not (target / LOG_NAME).is_file() or (target / LOG_NAME).read_text(encoding="utf-8") != text:
         raise DataError(f"{target}: something else was written there meanwhile; name another")
     return log
 
 
-def _repeated(overview: Overview, copies: Sequence[Copy]) -> dict[int, int]:
+def _find_repeats(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> dict[int, int]:
     """Pairs that an earlier one repeats, pixels and mask, with that one's index."""
     groups: dict[int, list[int]] = {}
-    for two in copies:
-        if two.kind == "exact":
-            groups.setdefault(two.one, [two.one]).append(two.other)
-    found: dict[int, int] = {}
+    for duplicate in copies:
+        if duplicate.kind == "exact":
+            groups.setdefault(duplicate.first, [duplicate.first]).append(duplicate.second)
+    repeats: dict[int, int] = {}
     for members in groups.values():
-        kept: list[int] = []
+        unique: list[int] = []
         for index in members:
-            look = overview.looks[index]
-            same = next((one for one in kept if same_mask(overview.looks[one], look)), None)
+            stats = scan.pair_stats[index]
+            same = next(
+                (candidate for candidate in unique if same_mask(scan.pair_stats[candidate], stats)),
+                None,
+            )
             if same is None:
-                kept.append(index)
+                unique.append(index)
             else:
-                found[index] = same
-    return found
+                repeats[index] = same
+    return repeats
 
 
-def _annotated_twice(
-    overview: Overview, copies: Sequence[Copy], left_out: Mapping[int, int]
+def _find_conflicting_masks(
+    scan: DatasetScan, copies: Sequence[DuplicatePair], left_out: Mapping[int, int]
 ) -> dict[int, int]:
     """Pairs that are kept beside one of equal pixels and another mask, with that one's index."""
     return {
-        two.other: two.one
-        for two in copies
-        if two.kind == "exact"
-        and two.other not in left_out
-        and not same_mask(overview.looks[two.one], overview.looks[two.other])
+        duplicate.second: duplicate.first
+        for duplicate in copies
+        if duplicate.kind == "exact"
+        and duplicate.second not in left_out
+        and not same_mask(scan.pair_stats[duplicate.first], scan.pair_stats[duplicate.second])
     }
 
 
-def written_meaning(data: StudyDataConfig, root: str) -> StudyDataConfig:
+def cleaned_data_config(data: StudyDataConfig, root: str) -> StudyDataConfig:
     """What the values in a cleaned copy mean."""
-    void = (BINARY_VOID if data.task == "binary" else VOID) if data.has_void else None
+    void = (
+        (BINARY_VOID if data.task == "binary" else IGNORE_INDEX)
+        if data.has_ignored_pixels
+        else None
+    )
     return StudyDataConfig.model_validate(
         {**data.model_dump(), "root": root, "values": None, "ignore_index": void}
     )
@@ -145,58 +156,60 @@ def check_target(source: Path, target: Path) -> None:
         raise DataError(f"{target}: is not empty; name a new folder, or remove it")
 
 
-def _check_names(pairs: Sequence[Pair]) -> None:
+def _check_names(pairs: Sequence[ImageMaskPair]) -> None:
     first: dict[Path, Path] = {}
     problems = []
     for path in (path for pair in pairs for path in (pair.image, *pair.masks)):
-        other = first.setdefault(path.with_suffix(".png"), path)
-        if other != path:
-            problems.append(f"{path} and {other}: would both become a .png; rename one")
+        earlier_path = first.setdefault(path.with_suffix(".png"), path)
+        if earlier_path != path:
+            problems.append(f"{path} and {earlier_path}: would both become a .png; rename one")
     if problems:
-        raise list_problems(problems)
+        raise problems_error(problems)
 
 
-def _write(
-    folder: Path, dataset: Dataset, pair: Pair, look: Look, text: tuple[Box, ...]
-) -> Cleaned:
+def _write_pair(
+    folder: Path, dataset: Dataset, pair: ImageMaskPair, stats: PairStats, text: tuple[Box, ...]
+) -> CleanedPair:
     data = dataset.data
     masks = [dataset.root / mask for mask in pair.masks]
     loaded = read_pair(dataset.root / pair.image, masks, data, dataset.max_pixels)
-    if (loaded.image_sha256, loaded.mask_sha256) != (look.image_sha256, look.mask_sha256):
+    if (loaded.image_sha256, loaded.mask_sha256) != (stats.image_sha256, stats.mask_sha256):
         raise DataError(f"{dataset.root / pair.image}: changed while it was cleaned; try again")
-    image, mask, done = loaded.image, loaded.mask, list[str]()
-    if look.seen.stored.orientation != 1:
-        done.append(f"turned upright (EXIF orientation {look.seen.stored.orientation})")
+    image, mask, actions = loaded.image, loaded.mask, list[str]()
+    if stats.seen.stored.orientation != 1:
+        actions.append(f"turned upright (EXIF orientation {stats.seen.stored.orientation})")
     if text:
-        image = _covered(image, text, pair.image)
-        done.append(f"suspected text covered in {count(len(text), 'place')}")
-    if has_border(look):
-        lost = int(np.count_nonzero(mask)) - int(np.count_nonzero(_cropped(mask, look.seen.border)))
-        image, mask = (_cropped(picture, look.seen.border) for picture in (image, mask))
-        sides = "{} top, {} right, {} bottom, {} left".format(*look.seen.border)
-        done.append(f"black border cropped: {sides}, and {count(lost, 'mask pixel')} with it")
-    if look.seen.mask.kind == "noisy":
-        done.append("mask cut at 127")
+        image = _inpaint_text(image, text, pair.image)
+        actions.append(f"suspected text covered in {count(len(text), 'place')}")
+    if has_border(stats):
+        lost = int(np.count_nonzero(mask)) - int(
+            np.count_nonzero(_crop_border(mask, stats.seen.border))
+        )
+        image, mask = (_crop_border(picture, stats.seen.border) for picture in (image, mask))
+        sides = "{} top, {} right, {} bottom, {} left".format(*stats.seen.border)
+        actions.append(f"black border cropped: {sides}, and {count(lost, 'mask pixel')} with it")
+    if stats.seen.mask.kind == "noisy":
+        actions.append("mask cut at 127")
     written = tuple(path.with_suffix(".png") for path in (pair.image, *pair.masks))
     for path, picture in zip(written, (image, *_stored_masks(mask, data)), strict=True):
-        _save(folder / path, picture)
-    return Cleaned(pair, written, tuple(done))
+        _save_png(folder / path, picture)
+    return CleanedPair(pair, written, tuple(actions))
 
 
-def _cropped(picture: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
+def _crop_border(picture: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
     top, right, bottom, left = border
     height, width = picture.shape[:2]
     return np.ascontiguousarray(picture[top : height - bottom, left : width - right])
 
 
-def _covered(image: NDArray[np.uint8], text: tuple[Box, ...], path: Path) -> NDArray[np.uint8]:
+def _inpaint_text(image: NDArray[np.uint8], text: tuple[Box, ...], path: Path) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or (image.ndim == 3 and image.shape[2] not in (1, 3)):
         raise DataError(f"{path}: text is covered in 8-bit grey or RGB only; omit --cover-text")
-    where = np.zeros(image.shape[:2], np.uint8)
-    for top, left, high, wide in text:
-        rows = slice(max(0, top - _AROUND_PX), top + high + _AROUND_PX)
-        where[rows, max(0, left - _AROUND_PX) : left + wide + _AROUND_PX] = 1
-    return np.asarray(cv2.inpaint(image, where, _RADIUS_PX, cv2.INPAINT_TELEA), np.uint8).reshape(
+    region = np.zeros(image.shape[:2], np.uint8)
+    for y, x, high, wide in text:
+        rows = slice(max(0, y - _AROUND_PX), y + high + _AROUND_PX)
+        region[rows, max(0, x - _AROUND_PX) : x + wide + _AROUND_PX] = 1
+    return np.asarray(cv2.inpaint(image, region, _RADIUS_PX, cv2.INPAINT_TELEA), np.uint8).reshape(
         image.shape
     )
 
@@ -207,31 +220,31 @@ def _stored_masks(mask: NDArray[np.uint8], data: StudyDataConfig) -> list[NDArra
     if data.task != "binary":
         return [mask]
     stored = 255 * (mask == 1).astype(np.uint8)
-    stored[mask == VOID] = BINARY_VOID
+    stored[mask == IGNORE_INDEX] = BINARY_VOID
     return [stored]
 
 
-def _save(path: Path, picture: NDArray[np.uint8]) -> None:
+def _save_png(path: Path, picture: NDArray[np.uint8]) -> None:
     try:
-        data = png(picture)
+        data = encode_png(picture)
     except DataError as error:
         raise DataError(f"{path}: {error}; nothing was written") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
 
-def _as_csv(log: Sequence[Cleaned]) -> str:
+def _as_csv(log: Sequence[CleanedPair]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for one in sorted(log, key=lambda one: one.pair.stem):
-        image, *masks = [path.as_posix() for path in one.written] or ["", ""]
+    for entry in sorted(log, key=lambda entry: entry.pair.stem):
+        image, *masks = [path.as_posix() for path in entry.written_paths] or ["", ""]
         cells = [
-            one.pair.image.as_posix(),
-            "|".join(mask.as_posix() for mask in one.pair.masks),
+            entry.pair.image.as_posix(),
+            "|".join(mask.as_posix() for mask in entry.pair.masks),
             image,
             "|".join(masks),
-            "; ".join(one.done) or "nothing",
+            "; ".join(entry.actions) or "nothing",
         ]
         writer.writerow(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
     return text.getvalue()

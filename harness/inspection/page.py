@@ -4,23 +4,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from harness import files, html
-from harness.data.encode import data_uri
-from harness.inspection.inspecting import Inspection
-from harness.inspection.panels import Gallery
+from harness.core import files, html
+from harness.data.files.encode import data_uri
+from harness.inspection.panels import InspectionGallery
+from harness.inspection.report import InspectionReport
 
 # Nothing may be fetched and no script runs: the page has none. Bars have style attributes.
-POLICY: Final = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {html.ALONE}"
+POLICY: Final = (
+    f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {html.SELF_CONTAINED_POLICY}"
+)
 MOST_FILES: Final = 200  # named per finding; --json names all
 _MOST_SIZES: Final = 12
 
 
-def write_page(path: Path, inspection: Inspection, galleries: Sequence[Gallery]) -> None:
+def write_inspection_page(
+    path: Path, inspection: InspectionReport, galleries: Sequence[InspectionGallery]
+) -> None:
     """Write the page, whole or not at all."""
-    files.write_text(path, render_page(inspection, galleries))
+    files.write_text(path, render_inspection_page(inspection, galleries))
 
 
-def render_page(inspection: Inspection, galleries: Sequence[Gallery]) -> str:
+def render_inspection_page(
+    inspection: InspectionReport, galleries: Sequence[InspectionGallery]
+) -> str:
     """The whole page as text. Names of files and classes are hostile text and are escaped."""
     numbers = inspection.statistics
     return html.render(
@@ -38,7 +44,7 @@ def render_page(inspection: Inspection, galleries: Sequence[Gallery]) -> str:
     )
 
 
-def _headline(inspection: Inspection) -> list[tuple[str, str]]:
+def _headline(inspection: InspectionReport) -> list[tuple[str, str]]:
     numbers = inspection.statistics
     return [
         ("pairs", f"{numbers.n_pairs:,}"),

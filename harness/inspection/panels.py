@@ -9,30 +9,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.copies import Copy
-from harness.data.decode import load
-from harness.data.look import Look, Overview
-from harness.data.overlay import as_rgb
-from harness.data.palette import CLASS_COLOURS, Colour
-from harness.data.pictures import read_pair
-from harness.data.resize import resize_image
-from harness.data.sources import Dataset, Pair
-from harness.data.suspects import Box
-from harness.data_config import VOID, StudyDataConfig
-from harness.errors import DataError
-from harness.inspection.findings import has_border, is_empty, kinds_of_bad
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.datasets.sources import Dataset, ImageMaskPair
+from harness.data.files.decode import load_image_file
+from harness.data.files.image_io import read_pair
+from harness.data.files.overlay import as_rgb
+from harness.data.files.palette import CLASS_COLOURS, Colour
+from harness.data.files.resize import resize_image
+from harness.data.scan.image_artifacts import Box
+from harness.data.scan.near_duplicates import DuplicatePair
+from harness.data.scan.scan import DatasetScan, PairStats
+from harness.inspection.findings import group_bad_pairs
+from harness.inspection.pair_checks import has_border, is_empty
 
 Array8 = NDArray[np.uint8]
 
-MOST: Final = 12  # panels of a gallery; the rest is counted
+MAX_PANELS: Final = 12  # panels of a gallery; the rest is counted
 _SIDE: Final = 320  # px of a panel's longer side
-_MOST_ALIKE: Final = 2  # pairs with one kind of problem
-_LONGEST: Final = 160  # characters of a problem in a caption; the findings have all of it
+_MAX_PER_PROBLEM: Final = 2  # pairs with one kind of problem
+_MAX_CAPTION: Final = 160  # characters of a problem in a caption; the findings have all of it
 _MARK: Final = (255, 0, 255)
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class InspectionPanel:
     """A picture uint8 (H, W, 3), RGB, and its caption."""
 
     picture: Array8
@@ -40,38 +41,51 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class Gallery:
+class InspectionGallery:
     """Panels of one kind, of `n` that there are; shown in groups of `together`."""
 
     title: str
     note: str
-    panels: tuple[Panel, ...]
+    panels: tuple[InspectionPanel, ...]
     n: int
     together: int = 1
 
 
-def galleries(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
+def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[InspectionGallery]:
     """A gallery for each kind of suspect that there is."""
-    data, looks = overview.dataset.data, overview.looks
-    order = sorted(range(len(looks)), key=lambda index: _foreground(looks[index], data))
-    some = [index for index in order if not is_empty(looks[index], data.task)]
-    of = {
-        "Least foreground": ("The smallest objects.", some[: MOST // 2]),
-        "Most foreground": ("Whole pictures may be masks turned inside out.", some[:-7:-1]),
+    data, pair_stats = scan.dataset.data, scan.pair_stats
+    order = sorted(range(len(pair_stats)), key=lambda index: _foreground(pair_stats[index], data))
+    with_objects = [index for index in order if not is_empty(pair_stats[index], data.task)]
+    suspects = {
+        "Least foreground": ("The smallest objects.", with_objects[: MAX_PANELS // 2]),
+        "Most foreground": ("Whole pictures may be masks turned inside out.", with_objects[:-7:-1]),
         "Empty masks": (
             "Nothing to find in them.",
-            _those(looks, lambda x: is_empty(x, data.task)),
+            _matching_indices(pair_stats, lambda x: is_empty(x, data.task)),
         ),
         "Vanishing objects": (
             "They hold objects that no pixel shows at eval_size.",
-            _those(looks, lambda look: look.seen.n_vanishing > 0),
+            _matching_indices(pair_stats, lambda stats: stats.seen.n_vanishing > 0),
         ),
-        "Black borders": ("What would be cropped is outside the line.", _those(looks, has_border)),
-        "Burnt-in text": ("A guess; many are missed.", _those(looks, lambda x: bool(x.seen.text))),
-        "Panels": ("A guess; many are missed.", _those(looks, lambda x: bool(x.seen.panels))),
+        "Black borders": (
+            "What would be cropped is outside the line.",
+            _matching_indices(pair_stats, has_border),
+        ),
+        "Burnt-in text": (
+            "A guess; many are missed.",
+            _matching_indices(pair_stats, lambda x: bool(x.seen.text)),
+        ),
+        "Panels": (
+            "A guess; many are missed.",
+            _matching_indices(pair_stats, lambda x: bool(x.seen.panels)),
+        ),
     }
-    shown = [_gallery(overview, title, note, which) for title, (note, which) in of.items() if which]
-    return [*_bad(overview), *_copy_gallery(overview, copies), *shown]
+    suspect_galleries = [
+        _build_gallery(scan, title, note, indices)
+        for title, (note, indices) in suspects.items()
+        if indices
+    ]
+    return [*_bad_pair_gallery(scan), *_duplicate_gallery(scan, copies), *suspect_galleries]
 
 
 def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:
@@ -84,7 +98,7 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
         uint8 (h, w, 3), RGB, at most 320 px on a side.
     """
     span = (0.0, 1.0) if image.dtype == np.float32 else data.range
-    canvas = _shrunk(as_rgb(image, span))
+    canvas = _shrink(as_rgb(image, span))
     for plane, colour in _planes(mask, data):
         small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
         region = (small >= 128).astype(np.uint8)
@@ -99,54 +113,60 @@ def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, Colour]]:
     indices = [i for i in data.scored_classes if mask.ndim == 3 or i or data.task != "multiclass"]
     planes = []
     for index in indices:
-        region = mask[:, :, index] > 0 if mask.ndim == 3 else (mask == index) & (mask != VOID)
+        region = (
+            mask[:, :, index] > 0 if mask.ndim == 3 else (mask == index) & (mask != IGNORE_INDEX)
+        )
         planes.append((255 * region.astype(np.uint8), CLASS_COLOURS[index % len(CLASS_COLOURS)]))
     return planes
 
 
-def _shrunk(picture: Array8) -> Array8:
+def _shrink(picture: Array8) -> Array8:
     scale = min(1.0, _SIDE / max(picture.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
     return np.array(resize_image(picture, (height, width)))
 
 
-def _those(looks: Sequence[Look], wanted: Callable[[Look], bool]) -> list[int]:
-    return [index for index, look in enumerate(looks) if wanted(look)]
+def _matching_indices(
+    pair_stats: Sequence[PairStats], predicate: Callable[[PairStats], bool]
+) -> list[int]:
+    return [index for index, stats in enumerate(pair_stats) if predicate(stats)]
 
 
-def _foreground(look: Look, data: StudyDataConfig) -> float:
-    return sum(look.shares) if data.task == "multilabel" else sum(look.shares[1:])
+def _foreground(stats: PairStats, data: StudyDataConfig) -> float:
+    return sum(stats.shares) if data.task == "multilabel" else sum(stats.shares[1:])
 
 
-def _gallery(overview: Overview, title: str, note: str, which: list[int]) -> Gallery:
-    step = max(1, len(which) // MOST)  # from all over the dataset
-    panels = [_panel(overview, index, title) for index in which[::step][:MOST]]
-    return Gallery(title, note, tuple(panels), len(which))
+def _build_gallery(
+    scan: DatasetScan, title: str, note: str, indices: list[int]
+) -> InspectionGallery:
+    step = max(1, len(indices) // MAX_PANELS)  # from all over the dataset
+    panels = [_build_panel(scan, index, title) for index in indices[::step][:MAX_PANELS]]
+    return InspectionGallery(title, note, tuple(panels), len(indices))
 
 
-def _panel(overview: Overview, index: int, title: str) -> Panel:
-    pair, look = overview.dataset.pairs[index], overview.looks[index]
-    height, width = look.size
-    share = _foreground(look, overview.dataset.data)
+def _build_panel(scan: DatasetScan, index: int, title: str) -> InspectionPanel:
+    pair, stats = scan.dataset.pairs[index], scan.pair_stats[index]
+    height, width = stats.size
+    share = _foreground(stats, scan.dataset.data)
     caption = f"{pair.image.as_posix()} · {width} × {height} · {share:.1%} foreground"
-    picture = _drawn(overview.dataset, pair)
-    top, right, bottom, left = look.seen.border
+    picture = _draw_panel(scan.dataset, pair)
+    top, right, bottom, left = stats.seen.border
     boxes: dict[str, tuple[Box, ...]] = {
         "Black borders": ((top, left, height - top - bottom, width - left - right),),
-        "Burnt-in text": look.seen.text,
-        "Panels": look.seen.panels,
+        "Burnt-in text": stats.seen.text,
+        "Panels": stats.seen.panels,
     }
     for box in boxes.get(title, ()):
-        _mark(picture, box, picture.shape[1] / width)
-    return Panel(picture, caption)
+        _draw_box(picture, box, picture.shape[1] / width)
+    return InspectionPanel(picture, caption)
 
 
-def _mark(picture: Array8, box: Box, scale: float) -> None:
-    top, left, high, wide = (round(side * scale) for side in box)
-    cv2.rectangle(picture, (left - 1, top - 1), (left + wide, top + high), _MARK, 1)
+def _draw_box(picture: Array8, box: Box, scale: float) -> None:
+    y, x, high, wide = (round(side * scale) for side in box)
+    cv2.rectangle(picture, (x - 1, y - 1), (x + wide, y + high), _MARK, 1)
 
 
-def _drawn(dataset: Dataset, pair: Pair) -> Array8:
+def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:
     """A pair that was looked at; grey where it went away since."""
     try:
         loaded = read_pair(
@@ -156,48 +176,58 @@ def _drawn(dataset: Dataset, pair: Pair) -> Array8:
             dataset.max_pixels,
         )
     except DataError:
-        return _nothing()
+        return _grey_placeholder()
     return draw_pair(loaded.image, loaded.mask, dataset.data)
 
 
-def _bad(overview: Overview) -> list[Gallery]:
+def _bad_pair_gallery(scan: DatasetScan) -> list[InspectionGallery]:
     """Examples of each kind of problem, so that one kind does not hide the others."""
-    root = f"{overview.dataset.root}/"
-    shown = [bad for alike in kinds_of_bad(overview) for bad in alike[:_MOST_ALIKE]][: MOST // 2]
+    root = f"{scan.dataset.root}/"
+    examples = [bad for group in group_bad_pairs(scan) for bad in group[:_MAX_PER_PROBLEM]][
+        : MAX_PANELS // 2
+    ]
     panels = []
-    for bad in shown:
+    for bad in examples:
         name = bad.pair.image.as_posix()
-        problem = shorten(bad.problem.replace(root, ""), _LONGEST, placeholder=" …")
-        panels.append(Panel(_raw(overview.dataset, bad.pair, mask=False), f"{name}: {problem}"))
+        problem = shorten(bad.problem.replace(root, ""), _MAX_CAPTION, placeholder=" …")
+        panels.append(
+            InspectionPanel(
+                _draw_raw_file(scan.dataset, bad.pair, mask=False), f"{name}: {problem}"
+            )
+        )
         mask = " | ".join(path.as_posix() for path in bad.pair.masks)
-        panels.append(Panel(_raw(overview.dataset, bad.pair, mask=True), mask))
+        panels.append(InspectionPanel(_draw_raw_file(scan.dataset, bad.pair, mask=True), mask))
     note = "Image and mask as far as they can be decoded; masks are stretched to full contrast."
-    n = len(overview.bad)
-    return [Gallery("Cannot be used", note, tuple(panels), n, 2)] if panels else []
+    n = len(scan.bad_pairs)
+    return [InspectionGallery("Cannot be used", note, tuple(panels), n, 2)] if panels else []
 
 
-def _raw(dataset: Dataset, pair: Pair, *, mask: bool) -> Array8:
+def _draw_raw_file(dataset: Dataset, pair: ImageMaskPair, *, mask: bool) -> Array8:
     """A file as stored, whatever it means; grey where it cannot be decoded."""
     path = dataset.root / (pair.masks[0] if mask else pair.image)
     try:
-        data = np.frombuffer(load(path, dataset.max_pixels).data, np.uint8)
+        data = np.frombuffer(load_image_file(path, dataset.max_pixels).data, np.uint8)
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (DataError, cv2.error):
-        return _nothing()
+        return _grey_placeholder()
     if decoded is None:
-        return _nothing()
+        return _grey_placeholder()
     if mask:
         cv2.normalize(decoded, decoded, 0, 255, cv2.NORM_MINMAX)
-    return _shrunk(np.ascontiguousarray(decoded[:, :, ::-1], np.uint8))
+    return _shrink(np.ascontiguousarray(decoded[:, :, ::-1], np.uint8))
 
 
-def _nothing() -> Array8:
+def _grey_placeholder() -> Array8:
     return np.full((120, 160, 3), 128, np.uint8)
 
 
-def _copy_gallery(overview: Overview, copies: Sequence[Copy]) -> list[Gallery]:
+def _duplicate_gallery(
+    scan: DatasetScan, copies: Sequence[DuplicatePair]
+) -> list[InspectionGallery]:
     panels = [
-        _panel(overview, index, "copies") for two in copies[:MOST] for index in (two.one, two.other)
+        _build_panel(scan, index, "copies")
+        for duplicate in copies[:MAX_PANELS]
+        for index in (duplicate.first, duplicate.second)
     ]
     note = "Side by side; their masks show how well two annotations agree."
-    return [Gallery("Copies", note, tuple(panels), len(copies), 2)] if panels else []
+    return [InspectionGallery("Copies", note, tuple(panels), len(copies), 2)] if panels else []

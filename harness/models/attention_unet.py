@@ -7,8 +7,8 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness import parts
-from harness.models.blocks import Aspp, AttentionGate, DoubleConv
+from harness.config import components
+from harness.models.blocks import AsppModule, AttentionGate, DoubleConv
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 Rates = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, max_length=8)]
@@ -50,7 +50,7 @@ class UpStep(nn.Module):
         return joined
 
 
-@parts.network("attention_unet")
+@components.network("attention_unet")
 class AttentionUnet(nn.Module):
     """Logits (N, classes, H, W) of images (N, in_channels, H, W); H and W divide by 2^depth.
 
@@ -90,7 +90,7 @@ class AttentionUnet(nn.Module):
         reduction = cbam_reduction if cbam else None
         self.stride = 2**encoder_depth
         self.encoder = ContractingPath(widths, in_channels, residual=residual, cbam=reduction)
-        self.bottom = Aspp(widths[-1], aspp_rates) if aspp else nn.Identity()
+        self.bottom = AsppModule(widths[-1], aspp_rates) if aspp else nn.Identity()
         self.steps = nn.ModuleList(
             UpStep(width, residual=residual, cbam=reduction, gate=up_attention)
             for width in reversed(widths[:-1])

@@ -36,7 +36,7 @@ class DoubleConv(nn.Module):
         super().__init__()
         self.first = conv_bn_relu(n_in, n_out)
         self.second = conv_bn_relu(n_out, n_out)[:2]  # its ReLU comes after the addition
-        self.attention = nn.Identity() if cbam is None else Cbam(n_out, cbam)
+        self.attention = nn.Identity() if cbam is None else CbamAttention(n_out, cbam)
         self.shortcut: nn.Module | None = None
         if residual and n_in == n_out:
             self.shortcut = nn.Identity()
@@ -52,7 +52,7 @@ class DoubleConv(nn.Module):
         return F.relu(features)
 
 
-class Cbam(nn.Module):
+class CbamAttention(nn.Module):
     """Convolutional block attention: which channels, then which places. Shape is kept.
 
     Adds 2 C²/r weights for the channels (a shared perceptron without biases, C to C/r to C) and
@@ -79,7 +79,7 @@ class Cbam(nn.Module):
         return x * torch.sigmoid(self.places(maps))
 
 
-class Aspp(nn.Module):
+class AsppModule(nn.Module):
     """Atrous spatial pyramid pooling: one picture at several scales. Shape is kept.
 
     Branches of 256 channels (no more than the input has): a 1 × 1 convolution, one dilated 3 × 3

@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
-from harness.config import ModelConfig
-from harness.errors import ConfigError
-from harness.models.image_size import has_one_size, size_arguments
+from harness.config.components import find_component
+from harness.config.study import ModelConfig
+from harness.core.errors import ConfigError
+from harness.models.image_size import has_fixed_size, size_arguments
 from harness.models.registry import (
     ARCHS,
     TIMM_PREFIX,
@@ -18,11 +19,10 @@ from harness.models.registry import (
     network_class,
     takes_encoder,
 )
-from harness.models.saved import remember
+from harness.models.serialization import record_arguments
 from harness.models.weights import cached_weights
-from harness.parts import find_part
 
-_CONSTRUCTING = (
+_BUILD_ERRORS = (
     ValueError,
     TypeError,
     KeyError,
@@ -44,7 +44,7 @@ def build_network(
 ) -> nn.Module:
     """Build a network that maps (N, in_channels, H, W) to logits (N, classes, H, W).
 
-    `harness.models.saved` writes it to a folder and reads it back.
+    `harness.models.serialization` writes it to a folder and reads it back.
 
     Pretrained weights of a first layer that saw three colours are spread over other channels as
     the libraries do: for one channel their sum; for more, the three in turn, times 3 / in_channels.
@@ -64,13 +64,13 @@ def build_network(
         weights = cached_weights(model.encoder_name, model.encoder_weights)
     if model.arch not in ARCHS:
         sizes = {"classes": classes, "in_channels": in_channels}
-        return _registered(model, weights, sizes, image_size)
-    arguments = _arguments(model) | {"classes": classes, "in_channels": in_channels}
+        return _build_registered(model, weights, sizes, image_size)
+    arguments = _constructor_arguments(model) | {"classes": classes, "in_channels": in_channels}
     if model.arch == "DPT":
         arguments |= size_arguments(model.encoder_name.removeprefix(TIMM_PREFIX), image_size)
-    elif image_size is not None and has_one_size(model.encoder_name):
+    elif image_size is not None and has_fixed_size(model.encoder_name):
         arguments["img_size"] = list(image_size)
-    network: Any = _construct(model, arguments, weights)
+    network: Any = _build_library_network(model, arguments, weights)
     if model.arch == "DPT":
         _check_patches(model, network.encoder.output_strides)
     # What is saved must load without a lookup on the hub, and on machines without our cache.
@@ -88,46 +88,52 @@ def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Pa
     return encoder, [p for p in network.parameters() if id(p) not in inside]
 
 
-def _registered(
+def _build_registered(
     model: ModelConfig,
     weights: Path | None,
     sizes: dict[str, int],
     image_size: tuple[int, int] | None,
 ) -> nn.Module:
     """A network of ours or of the user: it is given what its constructor names."""
-    part = find_part("network", model.arch)
-    given: dict[str, Any] = {
+    part = find_component("network", model.arch)
+    available: dict[str, Any] = {
         **sizes,
         "encoder_name": model.encoder_name,
         "encoder_depth": model.encoder_depth,
         "encoder_weights": None,
     }
-    if image_size is not None and part.takes("encoder_name") and has_one_size(model.encoder_name):
-        given["image_size"] = list(image_size)
-    arguments = {name: value for name, value in given.items() if part.takes(name)}
-    arguments |= part.fitted(model.options)
+    if (
+        image_size is not None
+        and part.accepts("encoder_name")
+        and has_fixed_size(model.encoder_name)
+    ):
+        available["image_size"] = list(image_size)
+    arguments = {name: value for name, value in available.items() if part.accepts(name)}
+    arguments |= part.coerce_options(model.options)
     try:
         network = part.build(**arguments)
-    except _CONSTRUCTING as error:
-        raise ConfigError(_impossible(model, error)) from error
+    except _BUILD_ERRORS as error:
+        raise ConfigError(_build_failure(model, error)) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model.arch: {model.arch} gave no torch.nn.Module ({part.origin})")
     encoder = getattr(network, "encoder", None)
-    if part.takes("encoder_name") and not isinstance(encoder, nn.Module):
+    if part.accepts("encoder_name") and not isinstance(encoder, nn.Module):
         raise ConfigError(
             f"model.arch: {model.arch} takes encoder_name but has no module `.encoder` "
             f"({part.origin})"
         )
     if weights is not None and encoder is not None:
         try:
-            _load_encoder(model, encoder, weights, sizes["in_channels"], given.get("image_size"))
+            _load_encoder(
+                model, encoder, weights, sizes["in_channels"], available.get("image_size")
+            )
         except RuntimeError as error:
-            raise ConfigError(_impossible(model, error)) from error
-    remember(network, model.arch, arguments)
+            raise ConfigError(_build_failure(model, error)) from error
+    record_arguments(network, model.arch, arguments)
     return network
 
 
-def _arguments(model: ModelConfig) -> dict[str, Any]:
+def _constructor_arguments(model: ModelConfig) -> dict[str, Any]:
     """What the constructor takes beside the encoder: defaults by depth, and our repairs."""
     depth = model.encoder_depth
     arguments: dict[str, Any] = dict(model.options)
@@ -166,13 +172,15 @@ def _check_channels(channels: Any, depth: int) -> None:
         )
 
 
-def _construct(model: ModelConfig, arguments: dict[str, Any], weights: Path | None) -> Any:
+def _build_library_network(
+    model: ModelConfig, arguments: dict[str, Any], weights: Path | None
+) -> Any:
     if weights is not None and model.encoder_name.startswith(TIMM_PREFIX):
         # timm would ask the hub whether its copy is fresh; a named file is read without asking.
         arguments = arguments | {"pretrained_cfg_overlay": {"file": str(weights)}}
-        wanted: bool | None = True
+        weights_setting: bool | None = True
     else:
-        wanted = None
+        weights_setting = None
     try:
         with warnings.catch_warnings():
             # The old `timm-` names of native encoders: still there, and their weights too.
@@ -182,11 +190,11 @@ def _construct(model: ModelConfig, arguments: dict[str, Any], weights: Path | No
             network = network_class(model.arch)(
                 encoder_name=model.encoder_name,
                 encoder_depth=model.encoder_depth,
-                encoder_weights=wanted,
+                encoder_weights=weights_setting,
                 **arguments,
             )
-    except _CONSTRUCTING as error:
-        raise ConfigError(_impossible(model, error)) from error
+    except _BUILD_ERRORS as error:
+        raise ConfigError(_build_failure(model, error)) from error
     if weights is not None and not model.encoder_name.startswith(TIMM_PREFIX):
         _load_native(model, network.encoder, weights, arguments["in_channels"])
     return network
@@ -226,7 +234,7 @@ def _load_encoder(
     encoder.load_state_dict(with_weights.state_dict())
 
 
-def _impossible(model: ModelConfig, error: Exception) -> str:
+def _build_failure(model: ModelConfig, error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
     return (
         f"model: {model.arch} cannot be built with {model.encoder_name} at encoder_depth "

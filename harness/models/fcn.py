@@ -6,11 +6,11 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
-from harness import parts
+from harness.config import components
 
 
-@parts.network("fcn")
-class Fcn(nn.Module):
+@components.network("fcn")
+class FcnNetwork(nn.Module):
     """Logits (N, classes, H, W) of images (N, in_channels, H, W).
 
     A 1 × 1 convolution scores each stage of the encoder from the deepest to that of `stride`; from
@@ -49,18 +49,18 @@ class Fcn(nn.Module):
         )
         finest = min(stride or 8, deepest)
         widths = list(self.encoder.out_channels)
-        self.scored = [i for i in range(encoder_depth, 0, -1) if 2**i >= finest]
-        self.scores = nn.ModuleList(nn.Conv2d(widths[i], classes, 1) for i in self.scored)
+        self.stages = [i for i in range(encoder_depth, 0, -1) if 2**i >= finest]
+        self.scores = nn.ModuleList(nn.Conv2d(widths[i], classes, 1) for i in self.stages)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.encoder(x)
         total: Tensor | None = None
-        for i, score in zip(self.scored, self.scores, strict=True):
+        for i, score in zip(self.stages, self.scores, strict=True):
             scores = score(features[i])
-            total = scores if total is None else scores + _enlarge(total, scores.shape[2:])
+            total = scores if total is None else scores + _upsample(total, scores.shape[2:])
         assert total is not None
-        return _enlarge(total, x.shape[2:])
+        return _upsample(total, x.shape[2:])
 
 
-def _enlarge(scores: Tensor, size: Any) -> Tensor:
+def _upsample(scores: Tensor, size: Any) -> Tensor:
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)

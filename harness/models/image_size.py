@@ -26,15 +26,15 @@ def size_arguments(name: str, height_width: tuple[int, int] | None) -> dict[str,
         {} as well where no way works: building or trying the network says why.
     """
     dynamic: dict[str, Any] = {"dynamic_img_size": True}
-    if _builds(name, dynamic):
+    if _can_build(name, dynamic):
         return dynamic
     sized = {} if height_width is None else {"img_size": list(height_width)}
-    if height_width is None or _runs(name, {}, height_width):
+    if height_width is None or _can_run(name, {}, height_width):
         return {}
-    return sized if _runs(name, sized, height_width) else {}
+    return sized if _can_run(name, sized, height_width) else {}
 
 
-def has_one_size(encoder_name: str) -> bool:
+def has_fixed_size(encoder_name: str) -> bool:
     """Whether timm builds an encoder for one image size, e.g. Swin for 224 pixels."""
     if not encoder_name.startswith(TIMM_PREFIX):
         return False
@@ -42,7 +42,7 @@ def has_one_size(encoder_name: str) -> bool:
     return settings is not None and bool(settings.fixed_input_size)
 
 
-def own_size(encoder_name: str) -> int:
+def pretrained_size(encoder_name: str) -> int:
     """Height and width in pixels for which timm's encoder was trained."""
     settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
     assert settings is not None, "asked of encoders with weights only"
@@ -59,25 +59,25 @@ def weights_fit(encoder_name: str, height_width: tuple[int, int], *, dpt: bool) 
     Args:
         dpt: built for DPT, which asks for the size in another way than the other architectures.
     """
-    if not has_one_size(encoder_name):
+    if not has_fixed_size(encoder_name):
         return True
     name = encoder_name.removeprefix(TIMM_PREFIX)
     sized = size_arguments(name, height_width) if dpt else {"img_size": list(height_width)}
-    plain = _model(name, {})
+    plain = _build_on_meta(name, {})
     if "img_size" not in sized or plain is None:
         return True
     overlay = {"state_dict": plain.state_dict(), "file": None}
     loading = {"pretrained": True, "pretrained_cfg_overlay": overlay}
-    return _builds(name, sized | loading) or not _builds(name, sized)
+    return _can_build(name, sized | loading) or not _can_build(name, sized)
 
 
-def _builds(name: str, arguments: dict[str, Any]) -> bool:
-    return _model(name, arguments) is not None
+def _can_build(name: str, arguments: dict[str, Any]) -> bool:
+    return _build_on_meta(name, arguments) is not None
 
 
-def _runs(name: str, arguments: dict[str, Any], height_width: tuple[int, int]) -> bool:
+def _can_run(name: str, arguments: dict[str, Any], height_width: tuple[int, int]) -> bool:
     """Whether a model takes images of this size, tried without memory."""
-    model = _model(name, arguments)
+    model = _build_on_meta(name, arguments)
     if model is None:
         return False
     channels = int(getattr(model, "pretrained_cfg", {}).get("input_size", (3,))[0])
@@ -89,7 +89,7 @@ def _runs(name: str, arguments: dict[str, Any], height_width: tuple[int, int]) -
     return True
 
 
-def _model(name: str, arguments: dict[str, Any]) -> Any:
+def _build_on_meta(name: str, arguments: dict[str, Any]) -> Any:
     """A model without memory, in evaluation mode; None: the constructor refuses the arguments."""
     # A trial's seed must give the same weights whether this was asked before in the process or not.
     with torch.random.fork_rng(devices=[]), torch.device("meta"):

@@ -26,8 +26,8 @@ def licence_of(encoder_name: str, weights: str | None = None) -> str:
     """A short line; data that the weights were trained on (ImageNet) has terms of its own."""
     if encoder_name.startswith(TIMM_PREFIX):
         settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
-        told = None if settings is None else settings.license
-        return f"{told} (timm)" if told else "not told by timm"
+        timm_licence = None if settings is None else settings.license
+        return f"{timm_licence} (timm)" if timm_licence else "not told by timm"
     for family, licence in _RESTRICTED.items():
         if encoder_name.startswith(family):
             return licence

@@ -15,7 +15,7 @@ _Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "are
 
 # Their layernorm and instancenorm fail in every architecture that takes the option, and inplace
 # needs a package of its own.
-_ANY: Mapping[str, Any] = {
+_OPTION_TYPES: Mapping[str, Any] = {
     "decoder_use_norm": Literal["batchnorm", "identity", True, False],
     "decoder_attention_type": Literal["scse", None],
     "decoder_interpolation": _Interpolation,
@@ -32,11 +32,11 @@ _ANY: Mapping[str, Any] = {
     ]
     | None,
 }
-FOLLOWING_DEPTH = ("Unet", "UnetPlusPlus", "MAnet")  # one decoder width for each level
+DEPTH_DEPENDENT = ("Unet", "UnetPlusPlus", "MAnet")  # one decoder width for each level
 
 
-def known_kind(arch: str, name: str) -> Any | None:
+def option_annotation(arch: str, name: str) -> Any | None:
     """The annotation that stands for the library's own; None: the library's says it all."""
-    if name == "decoder_channels" and arch in FOLLOWING_DEPTH:
+    if name == "decoder_channels" and arch in DEPTH_DEPENDENT:
         return list[PositiveInt]
-    return _ANY.get(name)
+    return _OPTION_TYPES.get(name)

@@ -12,13 +12,13 @@ from pydantic import PositiveInt
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 from torch import nn
 
-from harness import parts
-from harness.annotations import value_problem
-from harness.config import ModelConfig
-from harness.errors import ConfigError, nearest
+from harness.config import components
+from harness.config.study import ModelConfig
+from harness.core.annotations import annotation_problem
+from harness.core.errors import ConfigError, suggest_nearest
 from harness.models import attention_unet, fcn
 from harness.models.image_size import TIMM_PREFIX
-from harness.models.options import known_kind
+from harness.models.options import option_annotation
 
 __all__ = ["TIMM_PREFIX", "attention_unet", "fcn"]  # the last two so that they are registered
 
@@ -54,8 +54,8 @@ _NOT_OPTIONS = {
     "aux_params",
     "kwargs",
 }
-_OF_ENCODERS = ("model.encoder_name", "model.encoder_weights")
-_TRAINING_ENCODERS = (
+_ENCODER_KEYS = ("model.encoder_name", "model.encoder_weights")
+_ENCODER_TRAINING_KEYS = (
     "optim.encoder_lr",
     "optim.encoder_lr_scale",
     "train.freeze_encoder_epochs",
@@ -64,7 +64,10 @@ _TRAINING_ENCODERS = (
 
 def archs() -> tuple[str, ...]:
     """Every architecture: the library's, ours, then what the user or a package has registered."""
-    return (*ARCHS, *(name for name in parts.registered("network") if name not in _CLASSES))
+    return (
+        *ARCHS,
+        *(name for name in components.get_components("network") if name not in _CLASSES),
+    )
 
 
 def network_class(arch: str) -> Callable[..., Any]:
@@ -72,40 +75,48 @@ def network_class(arch: str) -> Callable[..., Any]:
     if arch in _CLASSES:
         return _CLASSES[arch]
     if arch not in archs():
-        raise ConfigError(f"model.arch: no architecture {arch!r}{nearest(arch, archs(), most=40)}")
-    return parts.find_part("network", arch).build
+        raise ConfigError(
+            f"model.arch: no architecture {arch!r}{suggest_nearest(arch, archs(), max_listed=40)}"
+        )
+    return components.find_component("network", arch).build
 
 
 def takes_encoder(arch: str) -> bool:
     """Whether an architecture stands on an encoder of one's choice, with its weights."""
-    return arch in _CLASSES or parts.find_part("network", arch).takes("encoder_name")
+    return arch in _CLASSES or components.find_component("network", arch).accepts("encoder_name")
 
 
-def idle_keys(arch: str) -> frozenset[str]:
+def inactive_keys(arch: str) -> frozenset[str]:
     """The keys that have no effect under an architecture."""
-    return frozenset() if arch in _CLASSES else _idle_keys(parts.find_part("network", arch))
+    return (
+        frozenset()
+        if arch in _CLASSES
+        else _inactive_keys(components.find_component("network", arch))
+    )
 
 
 @cache
-def _idle_keys(part: parts.Part) -> frozenset[str]:
-    idle = set() if part.takes("encoder_name") else set(_OF_ENCODERS)
-    if not part.takes("encoder_depth"):
-        idle.add("model.encoder_depth")
-    return frozenset(idle if _has_encoder(part) else idle | set(_TRAINING_ENCODERS))
+def _inactive_keys(part: components.Component) -> frozenset[str]:
+    inactive = set() if part.accepts("encoder_name") else set(_ENCODER_KEYS)
+    if not part.accepts("encoder_depth"):
+        inactive.add("model.encoder_depth")
+    return frozenset(inactive if _has_encoder(part) else inactive | set(_ENCODER_TRAINING_KEYS))
 
 
-def _has_encoder(part: parts.Part) -> bool:
+def _has_encoder(part: components.Component) -> bool:
     """Whether the network has a module `.encoder`, be it its own, that has rates and freezes.
 
     It is looked for in one built without memory; of one that cannot be, nothing is known, and
     what is wrong with it preflight says.
     """
-    if part.takes("encoder_name"):
+    if part.accepts("encoder_name"):
         return True
-    given = {"in_channels": 3, "classes": 1, "encoder_depth": ModelConfig().encoder_depth}
+    available = {"in_channels": 3, "classes": 1, "encoder_depth": ModelConfig().encoder_depth}
     try:
         with torch.device("meta"):
-            network = part.build(**{name: one for name, one in given.items() if part.takes(name)})
+            network = part.build(
+                **{name: value for name, value in available.items() if part.accepts(name)}
+            )
     except Exception:  # whatever the user's code raises
         return True
     return isinstance(getattr(network, "encoder", None), nn.Module)
@@ -117,15 +128,15 @@ def option_names(arch: str) -> tuple[str, ...]:
     Raises:
         ConfigError: unknown architecture.
     """
-    return tuple(_options(arch))
+    return tuple(_option_parameters(arch))
 
 
-def _options(arch: str) -> Mapping[str, inspect.Parameter]:
+def _option_parameters(arch: str) -> Mapping[str, inspect.Parameter]:
     build = network_class(arch)
     if arch not in _CLASSES:
-        return parts.find_part("network", arch).options
+        return components.find_component("network", arch).options
     arguments = inspect.signature(build).parameters
-    return {name: one for name, one in arguments.items() if name not in _NOT_OPTIONS}
+    return {name: parameter for name, parameter in arguments.items() if name not in _NOT_OPTIONS}
 
 
 @cache
@@ -152,7 +163,8 @@ def check_model(model: ModelConfig) -> None:
 def _arch_problems(model: ModelConfig) -> list[str]:
     if model.arch not in archs():
         return [
-            f"model.arch: no architecture {model.arch!r}{nearest(model.arch, archs(), most=40)}"
+            f"model.arch: no architecture "
+            f"{model.arch!r}{suggest_nearest(model.arch, archs(), max_listed=40)}"
         ]
     problems = [
         f"model.options.{name}: {problem}"
@@ -178,14 +190,14 @@ def option_problem(arch: str, name: str, value: Any) -> str | None:
         ConfigError: unknown architecture.
     """
     if arch not in _CLASSES:
-        return parts.find_part("network", arch).option_problem(name, value)
-    known = _options(arch)
-    if name not in known:
-        return f"{arch} has no such option{nearest(name, known)}"
-    kind = known_kind(arch, name)
-    if kind is None:
-        kind = PositiveInt if known[name].annotation is int else known[name].annotation
-    return value_problem(kind, value)
+        return components.find_component("network", arch).option_problem(name, value)
+    options = _option_parameters(arch)
+    if name not in options:
+        return f"{arch} has no such option{suggest_nearest(name, options)}"
+    annotation = option_annotation(arch, name)
+    if annotation is None:
+        annotation = PositiveInt if options[name].annotation is int else options[name].annotation
+    return annotation_problem(annotation, value)
 
 
 def _encoder_problems(model: ModelConfig) -> list[str]:
@@ -193,11 +205,14 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
     if name.startswith(TIMM_PREFIX):
         return _timm_problems(name.removeprefix(TIMM_PREFIX), model.encoder_weights)
     if name not in native_encoders:
-        known = [*encoder_names(), *(f"{TIMM_PREFIX}{other}" for other in timm.list_models())]
-        return [f"model.encoder_name: no encoder {name!r}{nearest(name, known)}"]
-    offered, wanted = weights_names(name), model.encoder_weights
-    if wanted is not None and wanted not in offered:
-        return [_no_weights(name, wanted, f"it has only {', '.join(offered)}", offered)]
+        choices = [
+            *encoder_names(),
+            *(f"{TIMM_PREFIX}{timm_name}" for timm_name in timm.list_models()),
+        ]
+        return [f"model.encoder_name: no encoder {name!r}{suggest_nearest(name, choices)}"]
+    offered, weights = weights_names(name), model.encoder_weights
+    if weights is not None and weights not in offered:
+        return [_no_weights_message(name, weights, f"it has only {', '.join(offered)}", offered)]
     return []
 
 
@@ -210,23 +225,26 @@ def weights_names(encoder_name: str) -> tuple[str, ...]:
 def _timm_problems(name: str, weights: str | None) -> list[str]:
     if not timm.is_model(name):
         base, _, _ = name.partition(".")
-        hint = nearest(base, timm.list_models()).replace("mean ", f"mean {TIMM_PREFIX}")
+        hint = suggest_nearest(base, timm.list_models()).replace("mean ", f"mean {TIMM_PREFIX}")
         return [f"model.encoder_name: timm has no model {name!r}{hint}"]
     base, _, tag = name.partition(".")
     tags = [entry.partition(".")[2] for entry in timm.list_pretrained(f"{base}.*")]
     if tag and tag not in tags:
-        return [f"model.encoder_name: timm has no weights {tag!r} for {base}{nearest(tag, tags)}"]
+        return [
+            f"model.encoder_name: timm has no weights {tag!r} for "
+            f"{base}{suggest_nearest(tag, tags)}"
+        ]
     if weights is not None and not timm.models.is_model_pretrained(name):
-        return [_no_weights(f"{TIMM_PREFIX}{name}", weights, "timm has none", ())]
+        return [_no_weights_message(f"{TIMM_PREFIX}{name}", weights, "timm has none", ())]
     if weights not in (None, "imagenet"):
         example = f"{TIMM_PREFIX}{base}.{tags[-1]}" if any(tags) else f"{TIMM_PREFIX}<name>.<tag>"
         why = f"timm's weights are named by a tag of the encoder, e.g. {example}"
-        return [_no_weights(f"{TIMM_PREFIX}{name}", str(weights), why, ("imagenet",))]
+        return [_no_weights_message(f"{TIMM_PREFIX}{name}", str(weights), why, ("imagenet",))]
     return []
 
 
-def _no_weights(encoder: str, wanted: str, why: str, known: Sequence[str]) -> str:
+def _no_weights_message(encoder: str, weights: str, why: str, choices: Sequence[str]) -> str:
     return (
-        f"model.encoder_weights: {encoder} has no {wanted} weights ({why}); "
-        f"set model.encoder_weights to {' or '.join((*known, 'null'))}"
+        f"model.encoder_weights: {encoder} has no {weights} weights ({why}); "
+        f"set model.encoder_weights to {' or '.join((*choices, 'null'))}"
     )

@@ -11,19 +11,19 @@ import timm
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 
-from harness.config import ModelConfig
-from harness.errors import WeightsError
+from harness.config.study import ModelConfig
+from harness.core.errors import WeightsError
 from harness.models.registry import TIMM_PREFIX, check_model
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _CONNECT_TIMEOUT_S = 5.0
-_WITHOUT = "train without them: --set model.encoder_weights=null"
+_WITHOUT_WEIGHTS = "train without them: --set model.encoder_weights=null"
 
 IMAGENET = "imagenet"
-_Wanted = tuple[str, str]  # encoder, weights
+_EncoderWeights = tuple[str, str]  # encoder, weights
 
-Three = tuple[float, float, float]
+RgbTriple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class HubFile:
     name: str
     revision: str | None
 
-    def cached(self) -> Path | None:
+    def cached_path(self) -> Path | None:
         """Where it lies in the local cache (never asks the network); None if it does not."""
-        found = try_to_load_from_cache(
+        path = try_to_load_from_cache(
             self.repo, self.name, cache_dir=constants.HF_HUB_CACHE, revision=self.revision
         )
-        return Path(found) if isinstance(found, str) else None
+        return Path(path) if isinstance(path, str) else None
 
     def fetch(self) -> None:
         """Download it into the local cache. Raises what the hub's client raises."""
@@ -54,13 +54,13 @@ class HubFile:
 
 def cached_weights(encoder_name: str, weights: str = IMAGENET) -> Path:
     """The local file with an encoder's weights. Raises WeightsError if it is not in the cache."""
-    found = _weight_file(encoder_name, weights).cached()
-    if found is None:
+    path = _weight_file(encoder_name, weights).cached_path()
+    if path is None:
         raise WeightsError(
             f"{encoder_name}: its {weights} weights are not in the local Hugging Face cache; "
-            + _WITHOUT
+            + _WITHOUT_WEIGHTS
         )
-    return found
+    return path
 
 
 def are_cached(encoder_name: str, weights: str = IMAGENET) -> bool:
@@ -69,7 +69,7 @@ def are_cached(encoder_name: str, weights: str = IMAGENET) -> bool:
     Raises:
         WeightsError: there are none that could be fetched.
     """
-    return all(file.cached() is not None for file in _files(encoder_name, weights))
+    return all(file.cached_path() is not None for file in _weight_files(encoder_name, weights))
 
 
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
@@ -81,38 +81,38 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
         ConfigError: a model with an unknown name.
         WeightsError: all encoders whose weights cannot be had, and why.
     """
-    missing: dict[_Wanted, list[HubFile]] = {}
-    reasons: dict[str, list[_Wanted]] = {}
-    for wanted, model in sorted(_wanted(models).items()):
+    missing: dict[_EncoderWeights, list[HubFile]] = {}
+    reasons: dict[str, list[_EncoderWeights]] = {}
+    for pair, model in sorted(_required_weights(models).items()):
         check_model(model)
         try:
-            files = [file for file in _files(*wanted) if file.cached() is None]
+            files = [file for file in _weight_files(*pair) if file.cached_path() is None]
         except WeightsError as error:
-            reasons.setdefault(str(error), []).append(wanted)
+            reasons.setdefault(str(error), []).append(pair)
         else:
-            missing |= {wanted: files} if files else {}
-    unreachable = _why_unreachable() if missing else None
-    for wanted, files in missing.items():
-        reason = unreachable or _fetch(files)
+            missing |= {pair: files} if files else {}
+    unreachable = _hub_problem() if missing else None
+    for pair, files in missing.items():
+        reason = unreachable or _fetch_files(files)
         if reason is not None:
-            reasons.setdefault(reason, []).append(wanted)
+            reasons.setdefault(reason, []).append(pair)
     if reasons:
-        raise _lacking(reasons)
+        raise _missing_weights_error(reasons)
 
 
-def check_reachable(models: Sequence[ModelConfig]) -> None:
+def check_weights_reachable(models: Sequence[ModelConfig]) -> None:
     """Whether weights that are not cached could be fetched; fetches nothing.
 
     Raises:
         WeightsError: some are missing, and the hub cannot be asked.
     """
-    missing = [wanted for wanted in sorted(_wanted(models)) if not are_cached(*wanted)]
-    reason = _why_unreachable() if missing else None
+    missing = [pair for pair in sorted(_required_weights(models)) if not are_cached(*pair)]
+    reason = _hub_problem() if missing else None
     if reason is not None:
-        raise _lacking({reason: missing})
+        raise _missing_weights_error({reason: missing})
 
 
-def input_statistics(model: ModelConfig) -> tuple[Three, Three]:
+def input_statistics(model: ModelConfig) -> tuple[RgbTriple, RgbTriple]:
     """Mean and standard deviation, on the scale 0..1, that an encoder's weights expect.
 
     Local information only; ImageNet's where there are no weights or nothing is known.
@@ -121,14 +121,14 @@ def input_statistics(model: ModelConfig) -> tuple[Three, Three]:
         return IMAGENET_MEAN, IMAGENET_STD
     if model.encoder_name.startswith(TIMM_PREFIX):
         settings = timm.get_pretrained_cfg(model.encoder_name.removeprefix(TIMM_PREFIX))
-        known = {} if settings is None else {"mean": settings.mean, "std": settings.std}
+        stats = {} if settings is None else {"mean": settings.mean, "std": settings.std}
     else:
-        path = _native_file(model.encoder_name, model.encoder_weights, "config.json").cached()
-        known = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-    return _three(known.get("mean"), IMAGENET_MEAN), _three(known.get("std"), IMAGENET_STD)
+        path = _native_file(model.encoder_name, model.encoder_weights, "config.json").cached_path()
+        stats = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return _as_triple(stats.get("mean"), IMAGENET_MEAN), _as_triple(stats.get("std"), IMAGENET_STD)
 
 
-def _wanted(models: Sequence[ModelConfig]) -> dict[_Wanted, ModelConfig]:
+def _required_weights(models: Sequence[ModelConfig]) -> dict[_EncoderWeights, ModelConfig]:
     """Each encoder with the name of its pretrained weights, and a model that has them."""
     return {
         (model.encoder_name, model.encoder_weights): model
@@ -137,21 +137,21 @@ def _wanted(models: Sequence[ModelConfig]) -> dict[_Wanted, ModelConfig]:
     }
 
 
-def _lacking(reasons: Mapping[str, Sequence[_Wanted]]) -> WeightsError:
+def _missing_weights_error(reasons: Mapping[str, Sequence[_EncoderWeights]]) -> WeightsError:
     """The error that names encoders by the reason why their weights cannot be had."""
-    kinds = {weights for wanted in reasons.values() for _, weights in wanted}
+    kinds = {weights for pairs in reasons.values() for _, weights in pairs}
     kind = next(iter(kinds)) if len(kinds) == 1 else "pretrained"
-    told = "; ".join(
+    details = "; ".join(
         ", ".join(
-            name if kind != "pretrained" else f"{name} ({weights})" for name, weights in wanted
+            name if kind != "pretrained" else f"{name} ({weights})" for name, weights in pairs
         )
         + f": {reason}"
-        for reason, wanted in reasons.items()
+        for reason, pairs in reasons.items()
     )
-    return WeightsError(f"no {kind} weights for {told}. Mend that, or {_WITHOUT}")
+    return WeightsError(f"no {kind} weights for {details}. Mend that, or {_WITHOUT_WEIGHTS}")
 
 
-def _files(encoder: str, weights: str) -> list[HubFile]:
+def _weight_files(encoder: str, weights: str) -> list[HubFile]:
     """The weights, and for native encoders the file with their input statistics."""
     if encoder.startswith(TIMM_PREFIX):
         return [_weight_file(encoder, weights)]
@@ -177,7 +177,7 @@ def _native_file(encoder: str, weights: str, name: str) -> HubFile:
     return HubFile(source["repo_id"], name, source["revision"])
 
 
-def _why_unreachable() -> str | None:
+def _hub_problem() -> str | None:
     """Why the hub does not answer at all, else None. One attempt: its client makes six, 23 s."""
     if constants.HF_HUB_OFFLINE:
         return "not in the local Hugging Face cache, and HF_HUB_OFFLINE forbids to ask the hub"
@@ -195,7 +195,7 @@ def _why_unreachable() -> str | None:
         )
 
 
-def _fetch(files: Sequence[HubFile]) -> str | None:
+def _fetch_files(files: Sequence[HubFile]) -> str | None:
     """Download; the reason if that fails."""
     try:
         for file in files:
@@ -213,7 +213,7 @@ def _root_cause(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
 
 
-def _three(value: Sequence[float] | None, otherwise: Three) -> Three:
+def _as_triple(value: Sequence[float] | None, default: RgbTriple) -> RgbTriple:
     if value is None or len(value) != 3:
-        return otherwise
+        return default
     return float(value[0]), float(value[1]), float(value[2])

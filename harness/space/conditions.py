@@ -4,79 +4,79 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.errors import ConfigError
-from harness.space.keys import full_key, problem_with
+from harness.core.errors import ConfigError
+from harness.space.keys import full_key, setting_problem
 from harness.space.parameters import (
     AnyOf,
-    Between,
-    Choice,
+    Categorical,
     Condition,
     Match,
     Parameter,
+    RangeMatch,
+    format_value,
     is_number,
-    shown,
 )
-from harness.space.problems import Problems, Spot
-from harness.space.schema import Legal
+from harness.space.reading.problems import DocumentPath, ProblemCollector
+from harness.space.space import AllowedValues
 
-_SIDES = {"low": "low", "high": "high", "min": "low", "max": "high"}
+_BOUND_NAMES = {"low": "low", "high": "high", "min": "low", "max": "high"}
 
 
 def read_condition(
-    written: Any,
-    path: Spot,
+    raw: Any,
+    path: DocumentPath,
     parameters: Mapping[str, Parameter],
-    legal: Legal,
-    problems: Problems,
+    legal: AllowedValues,
+    problems: ProblemCollector,
     name: str,
 ) -> Condition | None:
     """`{key: value, list of values or {low, high}}`, by full keys; None after noting problems.
 
     Args:
-        written: As it stands in the document.
+        raw: As it stands in the document.
         path: Where it stands.
         parameters: What is searched: a value that a parameter cannot take is a problem.
         legal: Legal values of what is not searched.
         problems: Where problems are noted.
         name: What problems call the condition.
     """
-    if not isinstance(written, dict) or not written:
+    if not isinstance(raw, dict) or not raw:
         problems.add(path, "must name keys and values, e.g. {model.arch: Unet}", name=name)
         return None
     condition: dict[str, Match] = {}
-    good = True
-    for short, value in written.items():
+    valid = True
+    for short_key, value in raw.items():
         try:
-            key = full_key(short, legal)
+            key = full_key(short_key, legal)
             if key in condition:
                 raise ConfigError("is named twice; keep one")
-            condition[key] = _match(key, value, parameters, legal, problems.broken)
+            condition[key] = _read_match(key, value, parameters, legal, problems.unreadable_keys)
         except ConfigError as error:
             for problem in error.problems:
-                problems.add((*path, short), f"{short}: {problem}", name=name)
-            good = False
-    return condition if good else None
+                problems.add((*path, short_key), f"{short_key}: {problem}", name=name)
+            valid = False
+    return condition if valid else None
 
 
-def in_order(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
+def sort_by_dependency(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
     """Each parameter behind those that its `when` names, else in the order given.
 
     A circle of conditions must have been refused before.
     """
-    ordered, rest = _sorted_and_rest(parameters)
-    assert not rest
+    ordered, cyclic = _topological_sort(parameters)
+    assert not cyclic
     return tuple(ordered)
 
 
-def circle(parameters: Sequence[Parameter]) -> list[str]:
+def find_cycle(parameters: Sequence[Parameter]) -> list[str]:
     """Keys whose conditions go in a circle, the first again at the end; [] when none do."""
-    by_key = {parameter.key: parameter for parameter in _sorted_and_rest(parameters)[1]}
+    by_key = {parameter.key: parameter for parameter in _topological_sort(parameters)[1]}
     path = list(by_key)[:1]
     while path:
-        following = next(key for key in by_key[path[-1]].when if key in by_key)
-        if following in path:
-            return [*path[path.index(following) :], following]
-        path.append(following)
+        next_key = next(key for key in by_key[path[-1]].when if key in by_key)
+        if next_key in path:
+            return [*path[path.index(next_key) :], next_key]
+        path.append(next_key)
     return []
 
 
@@ -85,79 +85,84 @@ def with_condition(parameter: Parameter, condition: Condition) -> Parameter:
     return replace(parameter, when=condition)
 
 
-def _sorted_and_rest(
+def _topological_sort(
     parameters: Sequence[Parameter],
 ) -> tuple[list[Parameter], list[Parameter]]:
     searched = {parameter.key for parameter in parameters}
-    waiting, ordered, placed = list(parameters), list[Parameter](), set[str]()
+    remaining, ordered, sorted_keys = list(parameters), list[Parameter](), set[str]()
     while True:
-        ready = next((p for p in waiting if not (searched & set(p.when)) - placed), None)
+        ready = next((p for p in remaining if not (searched & set(p.when)) - sorted_keys), None)
         if ready is None:
-            return ordered, waiting
+            return ordered, remaining
         ordered.append(ready)
-        placed.add(ready.key)
-        waiting.remove(ready)
+        sorted_keys.add(ready.key)
+        remaining.remove(ready)
 
 
-def _match(
-    key: str, value: Any, parameters: Mapping[str, Parameter], legal: Legal, broken: set[str]
+def _read_match(
+    key: str,
+    value: Any,
+    parameters: Mapping[str, Parameter],
+    legal: AllowedValues,
+    unreadable: set[str],
 ) -> Match:
     """Raises ConfigError, without a place, for values that the key cannot have."""
     if isinstance(value, dict):
-        return _range(key, value, parameters.get(key))
+        return _read_range_match(key, value, parameters.get(key))
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ConfigError("an empty list never holds; name the values")
-    if key in broken:
+    if key in unreadable:
         return AnyOf(tuple(values))
     parameter = parameters.get(key)
     if parameter is None:
-        problems = [problem_with(key, one, legal) for one in values]
+        problems = [setting_problem(key, item, legal) for item in values]
     else:
-        problems = [outside(parameter, one) for one in values]
-    wrong = [problem for problem in problems if problem is not None]
-    if wrong:
-        raise ConfigError(wrong)
+        problems = [outside_problem(parameter, item) for item in values]
+    messages = [problem for problem in problems if problem is not None]
+    if messages:
+        raise ConfigError(messages)
     return AnyOf(tuple(values if parameter is None else map(parameter.canonical, values)))
 
 
-def outside(parameter: Parameter, value: Any) -> str | None:
+def outside_problem(parameter: Parameter, value: Any) -> str | None:
     """Why a parameter cannot have this value; None: it can."""
     if parameter.contains(value):
         return None
-    if isinstance(parameter, Choice):
-        return f"{shown(value)} is not among its choices {_listed(parameter.choices)}"
+    if isinstance(parameter, Categorical):
+        return f"{format_value(value)} is not among its choices {_format_values(parameter.choices)}"
     steps = "" if parameter.step in (None, 1) else f" in steps of {parameter.step}"
-    whole = "" if isinstance(parameter.low, float) else "whole numbers "
-    reach = f"{whole}{parameter.low} to {parameter.high}{steps}"
-    return f"{shown(value)} is outside what is searched here, {reach}"
+    number_kind = "" if isinstance(parameter.low, float) else "whole numbers "
+    extent = f"{number_kind}{parameter.low} to {parameter.high}{steps}"
+    return f"{format_value(value)} is outside what is searched here, {extent}"
 
 
-def _listed(values: Sequence[Any]) -> str:
-    return f"[{', '.join(one if isinstance(one, str) else shown(one) for one in values)}]"
+def _format_values(values: Sequence[Any]) -> str:
+    texts = (value if isinstance(value, str) else format_value(value) for value in values)
+    return f"[{', '.join(texts)}]"
 
 
-def _range(key: str, written: dict[str, Any], parameter: Parameter | None) -> Between:
-    sides: dict[str, Any] = {"low": None, "high": None}
-    for name, side in written.items():
-        if name not in _SIDES:
+def _read_range_match(key: str, raw: dict[str, Any], parameter: Parameter | None) -> RangeMatch:
+    bounds: dict[str, Any] = {"low": None, "high": None}
+    for name, bound in raw.items():
+        if name not in _BOUND_NAMES:
             raise ConfigError(f"{name}: a range has low and high, nothing else")
-        if not is_number(side):
-            raise ConfigError(f"{name} must be a number (got {shown(side)})")
-        sides[_SIDES[name]] = side
-    low, high = sides["low"], sides["high"]
+        if not is_number(bound):
+            raise ConfigError(f"{name} must be a number (got {format_value(bound)})")
+        bounds[_BOUND_NAMES[name]] = bound
+    low, high = bounds["low"], bounds["high"]
     if low is None and high is None:
         raise ConfigError("a range needs low, high or both")
     if low is not None and high is not None and low > high:
-        raise ConfigError(f"low {shown(low)} is above high {shown(high)}; swap them")
-    match = Between(low, high)
-    if parameter is not None and not _meets(parameter, match):
+        raise ConfigError(f"low {format_value(low)} is above high {format_value(high)}; swap them")
+    match = RangeMatch(low, high)
+    if parameter is not None and not _overlaps(parameter, match):
         raise ConfigError(f"no value searched for {key} lies in this range")
     return match
 
 
-def _meets(parameter: Parameter, match: Between) -> bool:
-    if isinstance(parameter, Choice):
+def _overlaps(parameter: Parameter, match: RangeMatch) -> bool:
+    if isinstance(parameter, Categorical):
         return any(match.holds(value) for value in parameter.choices)
     below = match.high is not None and match.high < parameter.low
     return not below and not (match.low is not None and match.low > parameter.high)

@@ -1,4 +1,6 @@
-"""One searched setting (`Choice`, `Whole`, `Real`), and the tests that `when` and `forbid` are."""
+"""One searched setting (`Categorical`, `Whole`, `Real`), and the tests that `when` and `forbid`
+are.
+"""
 
 import json
 import math
@@ -7,16 +9,18 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-Stored = str | int | float | bool | None
+OptunaValue = str | int | float | bool | None
 
 
-def same(one: Any, other: Any) -> bool:
+def same_value(left: Any, right: Any) -> bool:
     """Equality of two settings: 1 is 1.0, but true is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(
+            same_value(a, b) for a, b in zip(left, right, strict=True)
+        )
+    return bool(left == right)
 
 
 def is_number(value: Any) -> bool:
@@ -26,7 +30,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int) or math.isfinite(value)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a person would write it, cut where it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -41,15 +45,15 @@ class AnyOf:
     values: tuple[Any, ...]
 
     def holds(self, value: Any) -> bool:
-        return any(same(value, one) for one in self.values)
+        return any(same_value(value, option) for option in self.values)
 
     def as_plain(self) -> Any:
-        alone = len(self.values) == 1 and not isinstance(self.values[0], list)
-        return self.values[0] if alone else list(self.values)
+        is_single = len(self.values) == 1 and not isinstance(self.values[0], list)
+        return self.values[0] if is_single else list(self.values)
 
 
 @dataclass(frozen=True)
-class Between:
+class RangeMatch:
     """Holds for a number from `low` to `high`, both included; None leaves a side open."""
 
     low: float | None
@@ -62,11 +66,11 @@ class Between:
         return above and (self.high is None or value <= self.high)
 
     def as_plain(self) -> Any:
-        sides = {"low": self.low, "high": self.high}
-        return {name: side for name, side in sides.items() if side is not None}
+        bounds = {"low": self.low, "high": self.high}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
-Match = AnyOf | Between
+Match = AnyOf | RangeMatch
 Condition = Mapping[str, Match]  # by full key; all of them must hold; empty: always
 
 
@@ -76,39 +80,39 @@ def condition_as_plain(condition: Condition) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """One of several values: None, bool, int, float, str or a list of such."""
 
     key: str
     choices: tuple[Any, ...]
     when: Condition = field(default_factory=dict)
 
-    def stored(self, value: Any) -> Stored:
+    def to_optuna(self, value: Any) -> OptunaValue:
         """What Optuna is given for a choice: a list as its JSON text, everything else as it is."""
         return json.dumps(value) if isinstance(value, list) else value
 
-    def value(self, stored: Stored) -> Any:
-        """The choice that `stored` stands for.
+    def from_optuna(self, optuna_value: OptunaValue) -> Any:
+        """The choice that `optuna_value` stands for.
 
         Raises:
             ValueError: it stands for none.
         """
         for choice in self.choices:
-            if same(self.stored(choice), stored):
+            if same_value(self.to_optuna(choice), optuna_value):
                 return choice
-        raise ValueError(f"{self.key}: {stored!r} is none of {list(self.choices)}")
+        raise ValueError(f"{self.key}: {optuna_value!r} is none of {list(self.choices)}")
 
     @property
-    def stored_choices(self) -> tuple[Stored, ...]:
+    def optuna_choices(self) -> tuple[OptunaValue, ...]:
         """All choices as Optuna is given them, in the order of the space."""
-        return tuple(self.stored(choice) for choice in self.choices)
+        return tuple(self.to_optuna(choice) for choice in self.choices)
 
     def contains(self, value: Any) -> bool:
-        return any(same(value, choice) for choice in self.choices)
+        return any(same_value(value, choice) for choice in self.choices)
 
     def canonical(self, value: Any) -> Any:
-        """The choice that equals `value`, e.g. 1 for 1.0."""
-        return next(choice for choice in self.choices if same(value, choice))
+        """The choice that equals `from_optuna`, e.g. 1 for 1.0."""
+        return next(choice for choice in self.choices if same_value(value, choice))
 
     def values(self) -> Iterator[Any]:
         yield from self.choices
@@ -118,11 +122,11 @@ class Choice:
         return len(self.choices)
 
     def as_plain(self) -> dict[str, Any]:
-        return {"choices": list(self.choices)} | _when(self.when)
+        return {"choices": list(self.choices)} | _condition_entry(self.when)
 
 
 @dataclass(frozen=True)
-class _Range:
+class _NumberRange:
     key: str
     low: Any
     high: Any
@@ -142,11 +146,11 @@ class _Range:
 
     def as_plain(self) -> dict[str, Any]:
         plain = {"low": self.low, "high": self.high, "step": self.step, "log": self.log}
-        return plain | _when(self.when)
+        return plain | _condition_entry(self.when)
 
 
 @dataclass(frozen=True)
-class Whole(_Range):
+class IntRange(_NumberRange):
     """A whole number from `low` to `high`, both included, in steps; under `log` the step is 1."""
 
     low: int
@@ -168,7 +172,7 @@ class Whole(_Range):
 
 
 @dataclass(frozen=True)
-class Real(_Range):
+class FloatRange(_NumberRange):
     """A number from `low` to `high`, both included; `step` None: any between."""
 
     low: float
@@ -182,9 +186,9 @@ class Real(_Range):
         """Every value. Raises ValueError: there is no step."""
         if self.size is None:
             raise ValueError(f"{self.key}: no step")
-        yield from map(self.at, range(self.size))
+        yield from map(self.value_at, range(self.size))
 
-    def at(self, index: int) -> float:
+    def value_at(self, index: int) -> float:
         """The value so many steps above `low`.
 
         Computed in decimals as Optuna's grid is, so that 0.1 + 0.2 is 0.3.
@@ -205,8 +209,8 @@ class Real(_Range):
         return int((high - low) / step) + 1
 
 
-Parameter = Choice | Whole | Real
+Parameter = Categorical | IntRange | FloatRange
 
 
-def _when(condition: Condition) -> dict[str, Any]:
+def _condition_entry(condition: Condition) -> dict[str, Any]:
     return {"when": condition_as_plain(condition)} if condition else {}

@@ -3,24 +3,24 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from harness.config import LOSS_PARTS
-from harness.loss_config import loss_names, loss_setting, pixel_losses
-from harness.space.keys import OPTIONS
+from harness.config.loss import find_loss_setting, loss_names, pixel_losses
+from harness.config.study import BUILTIN_LOSSES
+from harness.space.keys import OPTIONS_PREFIX
 
-Values = Callable[[str], list[Any]]
-Rule = Callable[[Values], str | None]
+ValueLookup = Callable[[str], list[Any]]
+InactivityRule = Callable[[ValueLookup], str | None]
 
 
-def rule_of(key: str) -> Rule | None:
+def inactivity_rule(key: str) -> InactivityRule | None:
     """The rule of a setting, if it has one.
 
     A rule is given every value that another setting can have, by full key ([] for an option that
     nobody sets), and says why its own has no effect; None: it has one.
     """
-    return _RULES.get(key) or _rule_of_other(key)
+    return _RULES.get(key) or _custom_loss_rule(key)
 
 
-def too_long_a_warmup(values: Values) -> str | None:
+def warmup_problem(values: ValueLookup) -> str | None:
     """Why no warm-up is shorter than its training; None: one is."""
     warmup, epochs = min(values("optim.warmup_epochs")), max(values("train.epochs"))
     if warmup < epochs:
@@ -31,110 +31,112 @@ def too_long_a_warmup(values: Values) -> str | None:
     )
 
 
-def _needs_sgd(values: Values) -> str | None:
+def _needs_sgd(values: ValueLookup) -> str | None:
     return None if "sgd" in values("optim.name") else "optim.name is never sgd"
 
 
-def _needs_weight(part: str) -> Rule:
-    def rule(values: Values) -> str | None:
+def _needs_weight(part: str) -> InactivityRule:
+    def rule(values: ValueLookup) -> str | None:
         return None if max(values(f"loss.{part}")) > 0 else f"loss.{part} is never above 0"
 
     return rule
 
 
-def _of_pixels(what: str, setting: Literal["label_smoothing", "class_weights"]) -> Rule:
-    def rule(values: Values) -> str | None:
+def _needs_pixel_loss(
+    effect: str, setting: Literal["label_smoothing", "class_weights"]
+) -> InactivityRule:
+    def rule(values: ValueLookup) -> str | None:
         *keys, last = (f"loss.{part}" for part in pixel_losses(setting))
         if any(max(values(key)) > 0 for key in (*keys, last)):
             return None
-        return f"{what} {', '.join(keys)} and {last}, which are never above 0"
+        return f"{effect} {', '.join(keys)} and {last}, which are never above 0"
 
     return rule
 
 
-def _needs_company(part: str) -> Rule:
+def _needs_other_loss(part: str) -> InactivityRule:
     """Weights are divided by their sum, so that a part alone always weighs 1."""
 
-    def rule(values: Values) -> str | None:
-        others = [other for other in loss_names() if other != part]
-        if any(max(values(f"loss.{other}")) > 0 for other in others):
+    def rule(values: ValueLookup) -> str | None:
+        others = [name for name in loss_names() if name != part]
+        if any(max(values(f"loss.{name}")) > 0 for name in others):
             return None
-        return f"{', '.join(f'loss.{other}' for other in others)} are always 0, so it weighs 1"
+        return f"{', '.join(f'loss.{name}' for name in others)} are always 0, so it weighs 1"
 
     return rule
 
 
-def _overridden(values: Values) -> str | None:
+def _lr_rule(values: ValueLookup) -> str | None:
     if None in values("optim.encoder_lr") or None in values("optim.decoder_lr"):
         return None
     return "optim.encoder_lr and optim.decoder_lr are always set and override it"
 
 
-def _scale(values: Values) -> str | None:
+def _encoder_lr_scale_rule(values: ValueLookup) -> str | None:
     if None in values("optim.encoder_lr"):
-        return _frozen(values)
+        return _needs_unfrozen_encoder(values)
     return "optim.encoder_lr is always set and overrides it"
 
 
-def _frozen(values: Values) -> str | None:
+def _needs_unfrozen_encoder(values: ValueLookup) -> str | None:
     freeze, epochs = min(values("train.freeze_encoder_epochs")), max(values("train.epochs"))
     if freeze < epochs:
         return None
     return f"the encoder is frozen in all epochs (train.freeze_encoder_epochs {freeze} or more)"
 
 
-def _patience(values: Values) -> str | None:
+def _patience_rule(values: ValueLookup) -> str | None:
     epochs = max(values("train.epochs"))
-    waits = [value for value in values("train.patience") if value is not None]
-    if not waits or min(waits) < epochs:
+    patiences = [value for value in values("train.patience") if value is not None]
+    if not patiences or min(patiences) < epochs:
         return None
     return f"train.epochs is never above {epochs}, so no trial waits that long"
 
 
-def _same_pixels(values: Values) -> str | None:
-    among = set(values("data.normalize"))
-    if among != {"imagenet", "encoder"} or set(values("model.encoder_weights")) != {None}:
+def _normalize_rule(values: ValueLookup) -> str | None:
+    modes = set(values("data.normalize"))
+    if modes != {"imagenet", "encoder"} or set(values("model.encoder_weights")) != {None}:
         return None
     return "without model.encoder_weights, encoder is the same as imagenet"
 
 
-def _needs_switch(arch: str, switch: str) -> Rule:
+def _needs_switch(arch: str, switch: str) -> InactivityRule:
     """The option of an architecture whose part is off unless another option is true."""
 
-    def rule(values: Values) -> str | None:
-        if set(values("model.arch")) != {arch} or any(one is True for one in values(switch)):
+    def rule(values: ValueLookup) -> str | None:
+        if set(values("model.arch")) != {arch} or any(value is True for value in values(switch)):
             return None
         return f"{switch} is never true"
 
     return rule
 
 
-def _same_training(_: Values) -> str | None:
+def _no_effect_on_training(_: ValueLookup) -> str | None:
     return "it changes nothing that is trained; put it under fixed:"
 
 
-def _rule_of_other(key: str) -> Rule | None:
+def _custom_loss_rule(key: str) -> InactivityRule | None:
     """The rule of a loss that others have registered, or of its option."""
-    setting = loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
+    setting = find_loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
     if setting is None:
         return None
     part, option = setting
-    return _needs_company(part.name) if option is None else _needs_weight(part.name)
+    return _needs_other_loss(part.name) if option is None else _needs_weight(part.name)
 
 
-_RULES: Mapping[str, Rule] = {
+_RULES: Mapping[str, InactivityRule] = {
     "optim.momentum": _needs_sgd,
-    "optim.lr": _overridden,
-    "optim.encoder_lr": _frozen,
-    "optim.encoder_lr_scale": _scale,
-    "data.normalize": _same_pixels,
-    OPTIONS + "aspp_rates": _needs_switch("attention_unet", OPTIONS + "aspp"),
-    OPTIONS + "cbam_reduction": _needs_switch("attention_unet", OPTIONS + "cbam"),
+    "optim.lr": _lr_rule,
+    "optim.encoder_lr": _needs_unfrozen_encoder,
+    "optim.encoder_lr_scale": _encoder_lr_scale_rule,
+    "data.normalize": _normalize_rule,
+    OPTIONS_PREFIX + "aspp_rates": _needs_switch("attention_unet", OPTIONS_PREFIX + "aspp"),
+    OPTIONS_PREFIX + "cbam_reduction": _needs_switch("attention_unet", OPTIONS_PREFIX + "cbam"),
     "loss.focal_gamma": _needs_weight("focal"),
-    "loss.label_smoothing": _of_pixels("it moves the targets of", "label_smoothing"),
-    "loss.class_weights": _of_pixels("they weigh the classes in", "class_weights"),
+    "loss.label_smoothing": _needs_pixel_loss("it moves the targets of", "label_smoothing"),
+    "loss.class_weights": _needs_pixel_loss("they weigh the classes in", "class_weights"),
     "loss.tversky_alpha": _needs_weight("tversky"),
-    "train.patience": _patience,
-    "train.checkpoint_s": _same_training,
-    **{f"loss.{part}": _needs_company(part) for part in LOSS_PARTS},
+    "train.patience": _patience_rule,
+    "train.checkpoint_s": _no_effect_on_training,
+    **{f"loss.{part}": _needs_other_loss(part) for part in BUILTIN_LOSSES},
 }

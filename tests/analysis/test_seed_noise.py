@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from analysis.seed_noise import main
+from tests.evaluation.confirm.test_results import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
-from tests.evaluation.test_confirmed import plan_of, spread
 
 
 def test_says_how_much_is_noise_and_draws_it(

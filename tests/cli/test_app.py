@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.cli import app
-from harness.cli.app import COMMANDS, LOGGERS, main
+from harness.cli.app import COMMANDS, QUIET_LOGGERS, main
 
 HEAVY = {"torch", "mlflow", "albumentations", "pandas", "scipy", "cv2", "optuna", "pydantic"}
 
@@ -63,7 +63,7 @@ def terminated(number: int, frame: object) -> None:
 def test_main_gives_the_process_back_as_it_was(before: Any, words: list[str]) -> None:
     def state() -> list[Any]:
         handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-        levels = [logging.getLogger(name).level for name in LOGGERS]
+        levels = [logging.getLogger(name).level for name in QUIET_LOGGERS]
         return [handlers, levels, dict(os.environ), [*warnings.filters], Path.cwd(), sys.excepthook]
 
     own = signal.signal(signal.SIGTERM, before)
@@ -124,7 +124,7 @@ def test_file_that_cannot_be_written_is_one_line_and_2(
     def build(_: str | None) -> Any:
         raise error
 
-    monkeypatch.setattr(app, "build", build)
+    monkeypatch.setattr(app, "build_app", build)
     with pytest.raises(SystemExit) as left:
         main(["report", "--study", "s"])
     said = capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_other_errors_of_the_system_are_reported_as_ours(
     def build(_: str | None) -> Any:
         raise OSError(errno.EIO, "Input/output error", "/w/x")
 
-    monkeypatch.setattr(app, "build", build)
+    monkeypatch.setattr(app, "build_app", build)
     with pytest.raises(SystemExit) as left:
         main(["report", "--study", "s"])
     assert left.value.code == 1 and "internal error: OSError" in capsys.readouterr().err

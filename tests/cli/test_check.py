@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import harness
-from harness import strict_yaml
 from harness.cli.app import main
-from harness.errors import ConfigError
+from harness.core import strict_yaml
+from harness.core.errors import ConfigError
 from tests.conftest import TINY
 from tests.report.studies import Builder
 
@@ -35,7 +35,7 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 @pytest.fixture
 def space(workspace: Path) -> Path:
     path = workspace / "two.yaml"
-    path.write_text(strict_yaml.dump(SPACE), encoding="utf-8")
+    path.write_text(strict_yaml.dump_yaml(SPACE), encoding="utf-8")
     return path
 
 
@@ -93,7 +93,7 @@ def test_space_without_a_possible_network_is_exit_2(
 ) -> None:
     changed = ["--set", "data.image_size=72", "--set", "model.encoder_depth=5"]
     space.write_text(
-        strict_yaml.dump({**SPACE, "parameters": {"optim.lr": {"choices": [1e-3, 1e-4]}}}),
+        strict_yaml.dump_yaml({**SPACE, "parameters": {"optim.lr": {"choices": [1e-3, 1e-4]}}}),
         encoding="utf-8",
     )
     fixed = ["--set", "model.arch=FPN", "--set", "model.encoder_name=resnet18"]
@@ -108,7 +108,7 @@ def test_value_of_an_earlier_study_is_found(
     earlier = Builder(workspace, "baselines")
     earlier.trial(0, [0.5], {"model.encoder_depth": 4})
     plain = {key: one for key, one in SPACE["fixed"].items() if key != "model.encoder_depth"}
-    space.write_text(strict_yaml.dump({**SPACE, "fixed": plain}), encoding="utf-8")
+    space.write_text(strict_yaml.dump_yaml({**SPACE, "fixed": plain}), encoding="utf-8")
     code, said = run(
         ["--space", str(space), "--set", "model.encoder_depth=from:baselines", "--json"], capsys
     )

@@ -12,11 +12,11 @@ import pytest
 
 import harness
 from harness.cli.report import print_leaderboard
-from harness.paths import StudyPaths
-from harness.records import read_epochs, read_records
+from harness.core.paths import StudyPaths
+from harness.core.records import read_epochs, read_records
 from tests.conftest import TINY, harness_command
+from tests.evaluation.confirm.test_results import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
-from tests.evaluation.test_confirmed import plan_of, spread
 
 CONFIRM = ("confirm", "--study", "tiny", "--top", "1", "--seeds", "2")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import strict_yaml
 from harness.cli.app import main
+from harness.core import strict_yaml
 from tests.conftest import TINY
 
 
@@ -21,7 +21,7 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 def write_space(folder: Path, text: str | None = None, **changes: object) -> Path:
     space = folder / "space.yaml"
     content = {**TINY, **changes}
-    space.write_text(strict_yaml.dump(content) if text is None else text, encoding="utf-8")
+    space.write_text(strict_yaml.dump_yaml(content) if text is None else text, encoding="utf-8")
     return space
 
 
@@ -217,7 +217,7 @@ def test_only_a_study_is_said_to_continue(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.cli.app.build", lambda _: interrupted)
+    monkeypatch.setattr("harness.cli.app.build_app", lambda _: interrupted)
     with pytest.raises(SystemExit, match="130"):
         main([command])
     assert capsys.readouterr().err == said

@@ -12,9 +12,9 @@ import pytest
 
 from harness import api
 from harness.cli.app import main
-from harness.data.synthetic import generate
-from harness.errors import UserError
-from harness.records import read_records
+from harness.core.errors import UserError
+from harness.core.records import read_records
+from harness.data.datasets.synthetic import generate_dataset
 
 GRID = Path(__file__).resolve().parents[2] / "search_spaces" / "unetpp_grid.csv"
 SETTINGS = {
@@ -38,7 +38,7 @@ def command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
 def test_18_rows_are_18_trials_and_again_none(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = generate(workspace / "polyps", count=12, size=32, seed=0)
+    data = generate_dataset(workspace / "polyps", count=12, size=32, seed=0)
     grid = ["run", "--space", "unetpp_grid.csv", "--data", str(data), "--pruner", "none"]
     grid += ["--label", "experiment_num", "--ignore", "tested_yet"]
     for key, value in SETTINGS.items():

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 import harness
-from harness import strict_yaml
 from harness.cli.app import main
-from harness.cli.lr_find import spark
-from harness.config import TrialConfig
-from harness.errors import ConfigError
-from harness.paths import Workspace
-from harness.search.lr_find import RatesRequest, _definition
-from harness.space.reading import space_from_dict
-from harness.space.schema import Legal
+from harness.cli.lr_find import sparkline
+from harness.config.study import TrialConfig
+from harness.core import strict_yaml
+from harness.core.errors import ConfigError
+from harness.core.paths import Workspace
+from harness.search.definition.lr_find import RangeTestRequest, _resolve_definition
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
 from tests.conftest import TINY
 from tests.report.studies import Builder
 
@@ -49,11 +49,13 @@ def test_curve_suggestion_and_a_line_that_a_space_takes(
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["step", "lr", "loss", "smoothed"] and len(rows) > 20
     assert [int(row["step"]) for row in rows] == [*range(1, len(rows) + 1)]
-    config = strict_yaml.load((folder / "config.yaml").read_text(), place="config.yaml").value
+    config = strict_yaml.load_yaml((folder / "config.yaml").read_text(), source="config.yaml").value
     assert TrialConfig.model_validate(config) == TrialConfig.from_flat(FIXED)
     (line,) = [text.strip() for text in out.splitlines() if "log: true" in text]
-    written = strict_yaml.load(line, place="line").value
-    (parameter,) = space_from_dict({"parameters": written}, place="s", legal=Legal()).parameters
+    written = strict_yaml.load_yaml(line, source="line").value
+    (parameter,) = space_from_dict(
+        {"parameters": written}, source="s", legal=AllowedValues()
+    ).parameters
     assert parameter.key == "optim.lr" and line in page
     again = harness.find_lr(
         data=polyps, fixed=FIXED, steps=60, low=1e-5, device="cpu", workspace=workspace
@@ -106,12 +108,12 @@ def test_study_lends_data_split_and_fixed_values(
     study = workspace / "studies" / "lent" / "study.yaml"
     study.parent.mkdir(parents=True)
     content = {"data": {"root": str(polyps), "eval_size": 32}, "fixed": FIXED}
-    study.write_text(strict_yaml.dump(content))
+    study.write_text(strict_yaml.dump_yaml(content))
     asked = ["--study", "lent", "--steps", "20", "--name", "x", "--set", "optim.name=sgd"]
     code, _, err = run(asked, capsys)
     assert code == 0, err
     text = (workspace / "lr-find" / "x" / "config.yaml").read_text()
-    config = TrialConfig.model_validate(strict_yaml.load(text, place="config.yaml").value)
+    config = TrialConfig.model_validate(strict_yaml.load_yaml(text, source="config.yaml").value)
     assert config == TrialConfig.from_flat(FIXED | {"optim.name": "sgd"})
     assert [path.name for path in study.parent.iterdir()] == ["study.yaml"]
 
@@ -123,15 +125,17 @@ def test_values_of_an_earlier_study_are_resolved(workspace: Path, written: bool)
     taken = {"model.arch": {"from": "baselines"}}
     study = workspace / "studies" / "hyper" / "study.yaml"
     study.parent.mkdir(parents=True)
-    study.write_text(strict_yaml.dump({"fixed": taken}))
+    study.write_text(strict_yaml.dump_yaml({"fixed": taken}))
     asked: dict[str, Any] = {"study": "hyper"} if written else {"fixed": taken}
-    _, definition = _definition(RatesRequest(Workspace(workspace), **asked))
+    _, definition = _resolve_definition(RangeTestRequest(Workspace(workspace), **asked))
     assert definition.trial_config({}).model.arch == "FPN"
     with pytest.raises(ConfigError, match="--set: arch: no such study; did you mean baselines"):
-        _definition(RatesRequest(Workspace(workspace), fixed={"arch": {"from": "baseline"}}))
+        _resolve_definition(
+            RangeTestRequest(Workspace(workspace), fixed={"arch": {"from": "baseline"}})
+        )
 
 
 def test_spark_spans_the_fall_and_cuts_what_lies_above_its_beginning() -> None:
-    assert spark([3.0, 1.0, 2.0, 50.0]) == "█▁▅█"  # 0.5 of 7 heights is 3.5, to even: 4
-    assert spark([1.0, 2.0, 3.0]) == "▁▅█", "where nothing falls, all is shown"
-    assert len(spark([float(k) for k in range(1000)])) <= 60
+    assert sparkline([3.0, 1.0, 2.0, 50.0]) == "█▁▅█"  # 0.5 of 7 heights is 3.5, to even: 4
+    assert sparkline([1.0, 2.0, 3.0]) == "▁▅█", "where nothing falls, all is shown"
+    assert len(sparkline([float(k) for k in range(1000)])) <= 60

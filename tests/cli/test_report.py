@@ -7,7 +7,7 @@ import pytest
 
 from harness.api import Study
 from harness.cli.app import main
-from harness.data.split_file import read_split, write_split
+from harness.data.splits.split_file import read_split, write_split
 from tests.report.studies import Builder, a_study
 
 

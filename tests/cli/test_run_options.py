@@ -2,7 +2,7 @@ import pytest
 
 from harness.cli.app import main
 from harness.cli.run import parse_duration
-from harness.errors import ConfigError, StudyInterrupted
+from harness.core.errors import ConfigError, StudyInterrupted
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import strict_yaml
 from harness.api import open_study
 from harness.cli import check, tables
 from harness.cli.app import main
 from harness.cli.report import print_leaderboard
-from harness.cli.test import look_table
-from harness.evaluation.sealed_ledger import Chosen, Data, Done, Look, Opened, Result
-from harness.report.looks import shown
-from harness.report.tables import ranked_records
+from harness.cli.test import held_out_table
+from harness.core import strict_yaml
+from harness.evaluation.held_out.ledger import (
+    HeldOutResult,
+    HeldOutTest,
+    LedgerDataset,
+    LedgerFinish,
+    LedgerStart,
+    LedgerThresholds,
+)
+from harness.report.page.held_out_section import build_run_view
+from harness.report.tables.study_tables import ranked_records
 from tests.cli.test_check import SPACE
 from tests.inspection.datasets import mixed
 from tests.report.studies import a_study
@@ -64,27 +71,29 @@ def test_trials_keep_state_and_value(
 
 @WIDTHS
 def test_a_look_keeps_its_numbers(width: int) -> None:
-    plain = Result(metric="dice", meaning="image", at="0.5", value=0.8123, low=0.7, high=0.9, n=60)
-    of_class = Result(metric="dice", meaning="image", at="0.5", of=LONG, value=0.7654, n=60)
+    plain = HeldOutResult(
+        metric="dice", meaning="image", at="0.5", value=0.8123, low=0.7, high=0.9, n=60
+    )
+    of_class = HeldOutResult(metric="dice", meaning="image", at="0.5", of=LONG, value=0.7654, n=60)
     iou = of_class.model_copy(update={"metric": "iou", "value": 0.6543})
-    opened = Opened(
+    opened = LedgerStart(
         look=1,
         at="2026-01-01T00:00:00Z",
         weights={"1": "0"},
-        data=Data(name="test", n_images=60, sha256="0" * 64),
-        chosen=Chosen(thresholds={}, n_images=0),
+        data=LedgerDataset(name="test", n_images=60, sha256="0" * 64),
+        chosen=LedgerThresholds(thresholds={}, n_images=0),
         tta=False,
         ensemble=False,
         device="cpu",
         versions={},
     )
-    done = Done(look=1, at=opened.at, scores_sha256="0", results=(plain, of_class, iou))
-    sheets = dict(shown(Look(opened, done), brief=True).sheets)
+    done = LedgerFinish(look=1, at=opened.at, scores_sha256="0", results=(plain, of_class, iou))
+    sheets = dict(build_run_view(HeldOutTest(opened, done), brief=True).sheets)
     whole, by_class = sheets["all images"], sheets["by class"]
-    first = printed_table(look_table("all images", whole, width), width)
+    first = printed_table(held_out_table("all images", whole, width), width)
     assert any("Dice" in line and " 0.8123 " in line for line in first)
     assert "[0.7000, 0.9000]" in "".join(first)
-    second = printed_table(look_table("by class", by_class, width), width)
+    second = printed_table(held_out_table("by class", by_class, width), width)
     assert any("0.7654" in line for line in second) and any("0.6543" in line for line in second)
 
 
@@ -97,8 +106,8 @@ def test_check_keeps_what_is_possible_and_why_not(
     width: int,
     most_tables: int,
 ) -> None:
-    monkeypatch.setattr(check, "MOST_TABLES", most_tables)
-    (workspace / "two.yaml").write_text(strict_yaml.dump(SPACE), encoding="utf-8")
+    monkeypatch.setattr(check, "MAX_TABLES", most_tables)
+    (workspace / "two.yaml").write_text(strict_yaml.dump_yaml(SPACE), encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["check", "--space", str(workspace / "two.yaml")])
     lines = lines_of(capsys.readouterr().out, width)

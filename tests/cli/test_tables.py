@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from harness.cli import confirm, tables
-from harness.cli.tables import fitted_table
-from harness.evaluation.confirmed import load_confirmation
+from harness.cli.tables import fit_table
+from harness.evaluation.confirm.results import load_confirmation
+from tests.evaluation.confirm.test_results import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
-from tests.evaluation.test_confirmed import plan_of, spread
 
 COLUMNS = ("rank", "trial", "verdict", "confirmed", "searched")
 ROWS = [("1", "10", "tied", "0.1234", "0.1111"), ("2", "7", "worse", "0.2345", "")]
@@ -19,7 +19,7 @@ ROWS = [("1", "10", "tied", "0.1234", "0.1111"), ("2", "7", "worse", "0.2345", "
 def printed(width: int, **more: str) -> str:
     console = Console(file=io.StringIO(), width=width)
     rows = [(*row, "lr [b]0.1") for row in ROWS] if more else ROWS
-    console.print(fitted_table("a [b]title", COLUMNS, rows, width, **more))
+    console.print(fit_table("a [b]title", COLUMNS, rows, width, **more))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

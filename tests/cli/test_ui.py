@@ -11,8 +11,8 @@ import pytest
 
 from harness.cli import ui
 from harness.cli.app import main
-from harness.paths import Workspace
-from harness.search.addresses import read_file_address
+from harness.core.paths import Workspace
+from harness.core.sqlite_urls import parse_sqlite_url
 from tests.search.mirroring import new_study
 
 
@@ -57,7 +57,7 @@ def test_moved_workspace_is_corrected_before_the_server_starts(
     assert left("--workspace", str(moved.root)) == 0
     assert f"corrected to {moved.mlruns}" in capsys.readouterr().err
     address = commands[0][commands[0].index("--backend-store-uri") + 1]
-    assert read_file_address(address) == (moved.mlflow_db, "")
+    assert parse_sqlite_url(address) == (moved.mlflow_db, "")
     client = mlflow.MlflowClient(address)
     run = client.search_runs(["1"], "tags.`harness.trial` = 's/0'")[0]
     assert "config.yaml" in [file.path for file in client.list_artifacts(run.info.run_id)]
@@ -71,7 +71,7 @@ def test_locked_database_is_one_line_and_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("harness.search.relocation.BUSY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("harness.tracking.relocation.BUSY_TIMEOUT_S", 0.02)
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as viewer:
         viewer.execute("CREATE TABLE experiments(artifact_location)")
         viewer.execute("BEGIN EXCLUSIVE")

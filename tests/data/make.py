@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data_config import StudyDataConfig
+from harness.config.data import StudyDataConfig
 
 Array8 = NDArray[np.uint8]
 DATA = StudyDataConfig()

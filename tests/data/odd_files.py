@@ -14,9 +14,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from harness.data.pictures import read_image, read_mask, read_pair
-from harness.data_config import StudyDataConfig
-from harness.errors import DataError
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.files.image_io import read_image, read_mask, read_pair
 from tests.data.make import Array8, encode, exif, picture, square
 
 MAX_PIXELS = 100e6

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.sources import open_folder
-from harness.data_config import StudyDataConfig
-from harness.errors import DataError
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.datasets.sources import open_dataset
 from tests.data.make import folder
 from tests.data.odd_files import Case, all_cases, outcome, pairs, read_odd_pair
 
@@ -72,7 +72,7 @@ def test_link_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     (root / "images" / "000.png").unlink()
     (root / "images" / "000.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(DataError, match=r"000\.png': a link that leaves the folder"):
-        open_folder(root, StudyDataConfig(), max_pixels=1e6)
+        open_dataset(root, StudyDataConfig(), max_pixels=1e6)
 
 
 @pytest.mark.timeout(240)

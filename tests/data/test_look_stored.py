@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.headers import read_header
-from harness.data.stored import Stored, describe_image
+from harness.data.files.file_info import ImageFileInfo, describe_image
+from harness.data.files.headers import read_header
 from tests.data.make import encode, picture
 
 
-def described(data: bytes) -> Stored:
+def described(data: bytes) -> ImageFileInfo:
     return describe_image(read_header(data))
 
 
@@ -20,20 +20,20 @@ def test_png_modes() -> None:
     assert described(cv2.imencode(".png", rgba)[1].tobytes()).mode == "RGBA"
     assert described(encode(".png", picture(1)[:, :, 0])).mode == "grey"
     deep = cv2.imencode(".png", picture(1).astype(np.uint16) * 257)[1].tobytes()
-    assert described(deep) == Stored("PNG", "RGB", 16, 1)
+    assert described(deep) == ImageFileInfo("PNG", "RGB", 16, 1)
 
 
 @pytest.mark.parametrize(
     ("suffix", "kind"), [(".jpg", "JPEG"), (".bmp", "BMP"), (".tif", "TIFF"), (".webp", "WebP")]
 )
 def test_other_kinds(suffix: str, kind: str) -> None:
-    assert described(encode(suffix, picture(1))) == Stored(kind, "RGB", 8, 1)
+    assert described(encode(suffix, picture(1))) == ImageFileInfo(kind, "RGB", 8, 1)
 
 
 def test_grey_jpeg_and_grey_deep_tiff() -> None:
     assert described(encode(".jpg", picture(1)[:, :, 0])).mode == "grey"
     deep = cv2.imencode(".tif", picture(1)[:, :, 0].astype(np.uint16))[1].tobytes()
-    assert described(deep) == Stored("TIFF", "grey", 16, 1)
+    assert described(deep) == ImageFileInfo("TIFF", "grey", 16, 1)
 
 
 def test_cmyk_jpeg_by_its_four_components() -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.suspects import black_border, burnt_in_panels, burnt_in_text
+from harness.data.scan.image_artifacts import black_border, burnt_in_panels, burnt_in_text
 from tests.data.make import Array8
 
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.copies import find_copies, thumbnail
-from harness.data.look import Look, look_at_all
-from harness.data.pictures import read_image, read_pair
-from harness.data.sources import Dataset, open_folder
-from harness.data.splits import make_split
-from harness.data_config import SplitConfig, StudyDataConfig
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.data.datasets.sources import Dataset, open_dataset
+from harness.data.files.image_io import read_image, read_pair
+from harness.data.scan.near_duplicates import find_duplicates, thumbnail
+from harness.data.scan.scan import PairStats, scan_dataset_strict
+from harness.data.splits.splits import make_split
 
 pytestmark = pytest.mark.real
 
@@ -32,7 +32,7 @@ def dataset(name: str) -> Dataset:
     root = Path(os.environ.get("HARNESS_DATA_DIR", "none")) / name
     if not root.is_dir():
         pytest.skip(f"$HARNESS_DATA_DIR holds no {name}")
-    return open_folder(root, StudyDataConfig(), max_pixels=100e6)
+    return open_dataset(root, StudyDataConfig(), max_pixels=100e6)
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +41,23 @@ def kvasir() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def looks(kvasir: Dataset) -> list[Look]:
-    return look_at_all(kvasir)
+def looks(kvasir: Dataset) -> list[PairStats]:
+    return scan_dataset_strict(kvasir)
 
 
-def kvasir_copies(kvasir: Dataset, looks: list[Look]) -> set[tuple[str, ...]]:
-    found = find_copies([one.pixels for one in looks], [one.thumbnail for one in looks])
+def kvasir_copies(kvasir: Dataset, looks: list[PairStats]) -> set[tuple[str, ...]]:
+    found = find_duplicates([one.pixels for one in looks], [one.thumbnail for one in looks])
     stems = [pair.stem for pair in kvasir.pairs]
-    return {tuple(sorted((stems[copy.one], stems[copy.other]))) for copy in found}
+    return {tuple(sorted((stems[copy.first], stems[copy.second]))) for copy in found}
 
 
-def test_kvasir_is_divided_800_100_100(kvasir: Dataset, looks: list[Look]) -> None:
+def test_kvasir_is_divided_800_100_100(kvasir: Dataset, looks: list[PairStats]) -> None:
     counts = Counter(row.role for row in make_split(kvasir, looks, SplitConfig()))
     assert counts == {"train": 800, "val": 100, "test": 100}
 
 
 def test_every_frozen_frame_is_found_with_few_false_alarms(
-    kvasir: Dataset, looks: list[Look]
+    kvasir: Dataset, looks: list[PairStats]
 ) -> None:
     found = kvasir_copies(kvasir, looks)
     known = {tuple(sorted(pair)) for pair in TWICE}
@@ -65,7 +65,7 @@ def test_every_frozen_frame_is_found_with_few_false_alarms(
     assert len(found - known) <= MOST_FALSE_ALARMS
 
 
-def test_generated_copies_are_found(kvasir: Dataset, looks: list[Look]) -> None:
+def test_generated_copies_are_found(kvasir: Dataset, looks: list[PairStats]) -> None:
     """40 images, mirrored, resized by 0.5 to 1.5 and stored at JPEG quality 50 to 95."""
     rng = np.random.default_rng(11)
     originals = [int(index) for index in rng.choice(len(looks), 40, replace=False)]
@@ -77,20 +77,24 @@ def test_generated_copies_are_found(kvasir: Dataset, looks: list[Look]) -> None:
         resized = cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale)
         data = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         thumbnails.append(thumbnail(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))))
-    found = {(copy.one, copy.other) for copy in find_copies(range(len(thumbnails)), thumbnails)}
+    found = {
+        (copy.first, copy.second) for copy in find_duplicates(range(len(thumbnails)), thumbnails)
+    }
     pairs = set(zip(originals, range(len(looks), len(thumbnails)), strict=True))
     assert len(pairs & found) >= 38
     assert len(found - pairs) <= len(TWICE) + MOST_FALSE_ALARMS
 
 
-def test_no_split_parts_frozen_frames(kvasir: Dataset, looks: list[Look]) -> None:
+def test_no_split_parts_frozen_frames(kvasir: Dataset, looks: list[PairStats]) -> None:
     for seed in range(20):
         rows = make_split(kvasir, looks, SplitConfig(seed=seed))
         role = {Path(row.image).stem: row.role for row in rows}
         assert all(role[one] == role[other] for one, other in TWICE)
 
 
-def test_official_lists_keep_their_120_for_the_test(kvasir: Dataset, looks: list[Look]) -> None:
+def test_official_lists_keep_their_120_for_the_test(
+    kvasir: Dataset, looks: list[PairStats]
+) -> None:
     rows = make_split(kvasir, looks, SplitConfig(lists="official"))
     assert Counter(row.role for row in rows) == {"train": 792, "val": 88, "test": 120}
     published = (kvasir.root / "splits" / "official_test.txt").read_text(encoding="utf-8").split()
@@ -102,8 +106,8 @@ def test_camvid_declares_its_roles_and_films_no_copies_across_them() -> None:
     roles = [pair.role for pair in streets.pairs]
     assert Counter(roles) == {"train": 367, "val": 101, "test": 233}
     images = [read_image(streets.root / pair.image, 100e6) for pair in streets.pairs]
-    copies = find_copies(range(len(images)), [thumbnail(image) for image in images])
-    assert copies and all(roles[copy.one] == roles[copy.other] for copy in copies)
+    copies = find_duplicates(range(len(images)), [thumbnail(image) for image in images])
+    assert copies and all(roles[copy.first] == roles[copy.second] for copy in copies)
 
 
 def test_kvasir_masks_lie_in_their_published_boxes(kvasir: Dataset) -> None:

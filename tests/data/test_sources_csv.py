@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.sources import Pair, open_folder
-from harness.data_config import StudyDataConfig
-from harness.errors import DataError
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.datasets.sources import ImageMaskPair, open_dataset
 from tests.data.make import DATA, MAX_PIXELS, folder, picture, save
 
 LABELS = StudyDataConfig(task="multilabel", classes=("polyp", "tool tip"))
@@ -16,9 +16,9 @@ def root(tmp_path: Path) -> Path:
     return folder(tmp_path / "data", 3)
 
 
-def pairs(root: Path, text: str, data: StudyDataConfig = DATA) -> list[Pair]:
+def pairs(root: Path, text: str, data: StudyDataConfig = DATA) -> list[ImageMaskPair]:
     (root / "pairs.csv").write_bytes(text.encode())
-    return list(open_folder(root / "pairs.csv", data, max_pixels=MAX_PIXELS).pairs)
+    return list(open_dataset(root / "pairs.csv", data, max_pixels=MAX_PIXELS).pairs)
 
 
 def problems(root: Path, text: str, data: StudyDataConfig = DATA) -> list[str]:
@@ -85,7 +85,7 @@ def test_what_is_no_list_is_refused(root: Path, text: str, expected: str) -> Non
 def test_bytes_that_are_no_text_are_refused(root: Path) -> None:
     (root / "pairs.csv").write_bytes(b"image,mask\n\xff\xfe")
     with pytest.raises(DataError, match="not a CSV file in UTF-8"):
-        open_folder(root / "pairs.csv", DATA, max_pixels=MAX_PIXELS)
+        open_dataset(root / "pairs.csv", DATA, max_pixels=MAX_PIXELS)
 
 
 def test_every_row_is_checked(root: Path) -> None:

@@ -4,17 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.look import look_at_all
-from harness.data.sources import open_folder
-from harness.data.splits import SplitRow, make_split, read_split, verify_split, write_split
-from harness.data_config import SplitConfig
-from harness.errors import DataError
+from harness.config.data import SplitConfig
+from harness.core.errors import DataError
+from harness.data.datasets.sources import open_dataset
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import SplitRow, make_split, read_split, verify_split, write_split
 from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 
 def divided(source: Path, **config: object) -> list[SplitRow]:
-    dataset = open_folder(source, DATA, max_pixels=MAX_PIXELS)
-    return make_split(dataset, look_at_all(dataset), SplitConfig.model_validate(config))
+    dataset = open_dataset(source, DATA, max_pixels=MAX_PIXELS)
+    return make_split(dataset, scan_dataset_strict(dataset), SplitConfig.model_validate(config))
 
 
 def refused(source: Path, **config: object) -> list[str]:

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.role_lists import read_role_lists
-from harness.data.sources import open_folder
-from harness.errors import DataError
+from harness.core.errors import DataError
+from harness.data.datasets.sources import open_dataset
+from harness.data.splits.published_splits import read_published_roles
 from tests.data.make import DATA, MAX_PIXELS, folder
 
 
 def roles(root: Path, where: str = "official") -> list[str]:
-    return list(read_role_lists(open_folder(root, DATA, max_pixels=MAX_PIXELS), where))
+    return list(read_published_roles(open_dataset(root, DATA, max_pixels=MAX_PIXELS), where))
 
 
 def write(root: Path, **lists: str) -> None:

@@ -3,10 +3,10 @@
 import random
 from collections.abc import Sequence
 
-from harness.data.splits import read_split
+from harness.core.paths import TrialPaths
+from harness.data.splits.splits import read_split
 from harness.execution.protocol import TrialTask
-from harness.paths import TrialPaths
-from harness.training.metrics import Entry, from_entries, write_scores
+from harness.training.metrics.image_scores import ScoreEntry, scores_from_entries, write_scores
 from tests.search.fakes import FakeExecutor
 
 
@@ -29,7 +29,7 @@ class Player(FakeExecutor):
     def _end(self, task: TrialTask, epoch: int, decision: str) -> None:
         paths = TrialPaths(task.trial_dir)
         loss = min(curve(task)[:epoch])
-        entries: list[Entry] = []
+        entries: list[ScoreEntry] = []
         for row in read_split(task.split_csv):
             if row.role == "val":  # sums with (2 py + 1) / (p + y + 1) = 1 - loss
                 py = ((1 - loss) * 200 - 1) / 2
@@ -37,7 +37,7 @@ class Player(FakeExecutor):
         paths.model.mkdir(parents=True, exist_ok=True)
         (paths.model / "config.json").write_text("{}", encoding="utf-8")
         (paths.model / "model.safetensors").write_bytes(str(task.seed).encode())
-        write_scores(paths.scores_csv, from_entries(entries))
+        write_scores(paths.scores_csv, scores_from_entries(entries))
         super()._end(task, epoch, decision)  # type: ignore[arg-type]
 
 

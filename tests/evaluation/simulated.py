@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.evaluation.pseudo_values import pseudo_values
+from harness.evaluation.statistics.pseudo_values import pseudo_values
 
 Floats = NDArray[np.float64]
 

@@ -12,19 +12,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data_config import StudyDataConfig
-from harness.evaluation.configurations import decide
-from harness.evaluation.differences import estimate, pooled
-from harness.evaluation.intervals import mean_interval
-from harness.evaluation.pairs import least_p
-from harness.evaluation.sealed_measure import example_rows
-from harness.evaluation.sealed_results import results_of
-from harness.evaluation.sealed_scores import CHOSEN, OTHERS, Plane
-from harness.evaluation.sealed_threshold import ThresholdSearch
-from harness.evaluation.two_level import two_level_interval
-from harness.evaluation.values import compare_images, own_sizes, per_image, per_image_of_all
-from harness.paths import TrialPaths
-from harness.training.metrics import Entry, ImageScores, from_entries, summarise, write_scores
+from harness.config.data import StudyDataConfig
+from harness.core.paths import TrialPaths
+from harness.evaluation.held_out.measure import select_example_rows
+from harness.evaluation.held_out.results import compute_results
+from harness.evaluation.held_out.scores import CHOSEN_COLUMNS, EXTRA_COLUMNS, ClassPlane
+from harness.evaluation.held_out.threshold import ThresholdSearch
+from harness.evaluation.statistics.image_values import (
+    compare_images,
+    per_image_values,
+    per_image_values_of_all,
+    read_native_scores,
+)
+from harness.evaluation.statistics.intervals import mean_interval
+from harness.evaluation.statistics.paired_tests import smallest_p
+from harness.evaluation.statistics.ranking import rank_configurations
+from harness.evaluation.statistics.two_level_bootstrap import two_level_interval
+from harness.evaluation.statistics.variance_components import estimate_mean, pool_variance
+from harness.training.metrics.image_scores import (
+    ImageScores,
+    ScoreEntry,
+    scores_from_entries,
+    summarise_scores,
+    write_scores,
+)
 
 DATA = StudyDataConfig(task="multilabel", classes=("a", "b", "c"))
 METRICS = ("dice_loss", "dice", "iou", "precision", "dice_micro", "precision_micro", "miou", "own")
@@ -32,16 +43,18 @@ METRICS = ("dice_loss", "dice", "iou", "precision", "dice_micro", "precision_mic
 
 def scores(n: int, has: Callable[[int, int], bool], hit: Callable[[int, int], int]) -> ImageScores:
     """n images of 100 pixels and three classes; of the 20 pixels of a class `hit` are found."""
-    entries: list[Entry] = []
+    entries: list[ScoreEntry] = []
     for row in range(n):
         for k in range(3):
             y, tp = (20, hit(row, k)) if has(row, k) else (0, 0)
             fp = hit(row, k) // 2
             sums = (float(tp), float(tp + fp), float(y))
             entries.append((row, f"i{row:03d}", k, *sums, tp, fp, y - tp, 80 - fp))
-    more = {name: [math.nan] * len(entries) for name in ("own", *OTHERS)}
-    more |= {name: [0.0] * len(entries) for name in (*CHOSEN, "objects", "dice_256", "iou_256")}
-    return from_entries(entries, more)
+    more = {name: [math.nan] * len(entries) for name in ("own", *EXTRA_COLUMNS)}
+    more |= {
+        name: [0.0] * len(entries) for name in (*CHOSEN_COLUMNS, "objects", "dice_256", "iou_256")
+    }
+    return scores_from_entries(entries, more)
 
 
 def every(_row: int, _k: int) -> bool:
@@ -73,7 +86,7 @@ SETS = {
     ),
     "a value in half of the images": replace(
         scores(60, every, varied),
-        others=scores(60, every, varied).others
+        extra_columns=scores(60, every, varied).extra_columns
         | {"own": np.where(np.arange(180) % 2, np.nan, 0.5)},
     ),
 }
@@ -86,12 +99,12 @@ def some(request: pytest.FixtureRequest) -> ImageScores:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_values_are_finite_and_their_mean_is_the_metric(some: ImageScores, metric: str) -> None:
-    values = per_image(some, metric)
+    values = per_image_values(some, metric)
     assert np.isfinite(values.to_numpy()).all()
     data = DATA.model_copy(update={"task": "multiclass"})
-    expected = summarise(some, data).get(f"val/{metric}") if some.has_truth.any() else None
+    expected = summarise_scores(some, data).get(f"val/{metric}") if some.has_truth.any() else None
     if metric == "own":
-        counts = np.isfinite(some.others["own"])
+        counts = np.isfinite(some.extra_columns["own"])
         expected = 0.5 if counts.any() else None
     if expected is not None:
         assert values.mean() == pytest.approx(expected)
@@ -99,7 +112,7 @@ def test_values_are_finite_and_their_mean_is_the_metric(some: ImageScores, metri
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_intervals_hold_the_mean_or_are_none(some: ImageScores, metric: str) -> None:
-    values = per_image(some, metric).to_numpy()
+    values = per_image_values(some, metric).to_numpy()
     found = mean_interval(values)
     assert (found is None) == (len(values) < 50)
     if found is not None:
@@ -111,7 +124,7 @@ def test_intervals_hold_the_mean_or_are_none(some: ImageScores, metric: str) -> 
 def test_paired_tests_have_a_p_from_the_least_to_1(some: ImageScores, metric: str) -> None:
     for other in SETS.values():
         found = compare_images(some, other, metric)
-        assert least_p(found.n) - 1e-12 <= found.p <= 1
+        assert smallest_p(found.n) - 1e-12 <= found.p <= 1
         assert math.isnan(found.difference) == (found.n == 0)
     same = compare_images(some, some, metric)
     assert same.p == 1 and (same.n == 0 or same.difference == 0)
@@ -122,7 +135,7 @@ def test_paired_tests_have_a_p_from_the_least_to_1(some: ImageScores, metric: st
 def test_decisions_of_equal_configurations_are_ties_or_refused_with_a_reason(
     some: ImageScores, metric: str, n_runs: int
 ) -> None:
-    values = per_image_of_all([some] * 2 * n_runs, metric)
+    values = per_image_values_of_all([some] * 2 * n_runs, metric)
     frames = [
         pd.DataFrame({"image": each.index, "value": each.to_numpy()}).assign(
             configuration=f"c{k % 2}", run=k // 2
@@ -131,15 +144,15 @@ def test_decisions_of_equal_configurations_are_ties_or_refused_with_a_reason(
     ]
     if values[0].empty:
         with pytest.raises(ValueError, match="at least one row"):
-            decide(pd.concat(frames), minimized=True, costs={})
+            rank_configurations(pd.concat(frames), minimized=True, costs={})
         return
-    found = decide(pd.concat(frames), minimized=True, costs={}, resamples=50)
+    found = rank_configurations(pd.concat(frames), minimized=True, costs={}, resamples=50)
     assert found.winner is None and set(found.tied) == {"c0", "c1"}
     assert found.ranked[0].mean == pytest.approx(values[0].mean())
     enough = len(values[0]) >= 20
     assert enough or (found.needed_images is None and found.needed_seeds is None)
     assert ("below 20 their chance" in found.sentence) != enough
-    alone = decide(frames[0], minimized=True, costs={}, resamples=50)
+    alone = rank_configurations(frames[0], minimized=True, costs={}, resamples=50)
     assert alone.sentence.startswith("c0 is the only configuration")
 
 
@@ -152,9 +165,9 @@ def test_two_level_intervals_of_few_runs_and_images(
 ) -> None:
     rng = np.random.default_rng(0)
     runs = tuple(np.full(n_images, 0.3) if equal else rng.random(n_images) for _ in range(n_runs))
-    found = estimate(runs, runs, folds=folds, others=pooled([runs]))
+    found = estimate_mean(runs, runs, folds=folds, pooled_variance=pool_variance([runs]))
     assert found.value == 0 and (found.p == 1 or n_runs == 1)
-    one = estimate(runs, folds=folds)
+    one = estimate_mean(runs, folds=folds)
     interval = two_level_interval(runs, one, folds=folds, resamples=50)
     assert (interval is None) == (n_runs == 1)
     if interval is not None:
@@ -166,23 +179,23 @@ def test_two_level_intervals_of_few_runs_and_images(
 def test_thresholds_without_an_image_that_has_the_class_are_a_half() -> None:
     search = ThresholdSearch([1, 2])
     empty = np.zeros(4, np.bool_)
-    search.add(Plane(1, np.full(4, 0.9, np.float32), empty, empty, 0))
-    search.add(Plane(1, np.zeros(0, np.float32), empty[:0], empty[:0], 0))
+    search.add(ClassPlane(1, np.full(4, 0.9, np.float32), empty, empty, 0))
+    search.add(ClassPlane(1, np.zeros(0, np.float32), empty[:0], empty[:0], 0))
     assert search.best() == {1: 0.5, 2: 0.5}
 
 
 def test_own_sizes_of_images_with_nothing_to_find_are_unknown(tmp_path: Path) -> None:
     trial = TrialPaths(tmp_path)
-    trial.own_sizes_csv.parent.mkdir(parents=True)
+    trial.native_size_csv.parent.mkdir(parents=True)
     for some in ("no image", "all empty", "no pixel counts"):
-        write_scores(trial.own_sizes_csv, replace(SETS[some], others={}))
-        assert own_sizes(trial) == {}
+        write_scores(trial.native_size_csv, replace(SETS[some], extra_columns={}))
+        assert read_native_scores(trial) == {}
 
 
 def test_results_of_a_look_are_values_in_their_intervals_or_nothing(some: ImageScores) -> None:
-    for result in results_of(some, DATA):
+    for result in compute_results(some, DATA):
         assert (result.value is None) == (result.n == 0)
         if result.low is not None and result.high is not None and result.value is not None:
             assert result.n >= 50
             assert result.low - 1e-9 <= result.value <= result.high + 1e-9
-    assert set(example_rows(some).values()) <= set(some.row.tolist())
+    assert set(select_example_rows(some).values()) <= set(some.row.tolist())

@@ -7,11 +7,15 @@ of images by configuration 0.03, left over 0.05; 120 validation images.
 import numpy as np
 import pytest
 
-from harness.evaluation.configurations import Decision, decide, optimism
-from harness.evaluation.differences import estimate
-from harness.evaluation.intervals import mean_interval
-from harness.evaluation.pseudo_values import difference_shares, pseudo_values
-from harness.evaluation.two_level import two_level_interval
+from harness.evaluation.statistics.intervals import mean_interval
+from harness.evaluation.statistics.pseudo_values import difference_shares, pseudo_values
+from harness.evaluation.statistics.ranking import (
+    RankingDecision,
+    rank_configurations,
+    search_optimism,
+)
+from harness.evaluation.statistics.two_level_bootstrap import two_level_interval
+from harness.evaluation.statistics.variance_components import estimate_mean
 from tests.evaluation.simulated import (
     CLASSES_MEAN,
     SEED,
@@ -28,8 +32,8 @@ pytestmark = pytest.mark.slow
 N_SEARCHED, TOP, SEEDS = 12, 5, 3
 
 
-def decided(values: Floats, *, folds: bool = False) -> Decision:
-    return decide(frame(values, folds=folds), minimized=True, costs={}, resamples=50)
+def decided(values: Floats, *, folds: bool = False) -> RankingDecision:
+    return rank_configurations(frame(values, folds=folds), minimized=True, costs={}, resamples=50)
 
 
 def searched_and_confirmed(seed: int, means: Floats, top: int = TOP) -> tuple[Floats, Floats]:
@@ -86,7 +90,7 @@ def test_optimism_of_the_searched_leader_has_the_right_sign() -> None:
     for seed in range(400):
         means = np.random.default_rng(20_000 + seed).normal(0.15, SEED, 40)
         searched, confirmed = searched_and_confirmed(seed, means, top=1)
-        right += optimism(searched[0], float(confirmed[0].mean()), minimized=True) > 0
+        right += search_optimism(searched[0], float(confirmed[0].mean()), minimized=True) > 0
     assert right >= 360
 
 
@@ -96,7 +100,7 @@ def test_intervals_of_confirmed_means_hold_the_true_mean() -> None:
     for seed in range(600):
         drawn = losses(np.random.default_rng(30_000 + seed), np.array([0.15]), SEEDS)[0]
         runs = tuple(drawn)
-        found = two_level_interval(runs, estimate(runs, folds=False), folds=False, seed=seed)
+        found = two_level_interval(runs, estimate_mean(runs, folds=False), folds=False, seed=seed)
         assert found is not None
         held += found.low <= 0.15 <= found.high
     assert 0.93 * 600 <= held <= 0.97 * 600

@@ -15,24 +15,24 @@ from typing import Any
 
 import torch
 
-from harness.execution import worker
-from harness.execution.channel import Channel
-from harness.execution.lifeline import prepare_process
-from harness.execution.protocol import Ended, TrialTask
-from harness.training.gradients import Gradients
-from harness.training.trainer import Trainer
+from harness.execution.protocol import TrialFinished, TrialTask
+from harness.training.loop.gradients import BatchGradients
+from harness.training.loop.trainer import Trainer
+from harness.training.worker import worker
+from harness.training.worker.parent_death import bind_to_parent
+from harness.training.worker.worker_channel import WorkerChannel
 
 
 def main() -> None:
-    prepare_process()
+    bind_to_parent()
     torch.set_num_threads(1)
     faults = json.loads(os.environ.get("FAULTS", "{}"))
     trained = os.environ.get("TRAINED")
-    train = worker.train
-    step, epoch, logits = Trainer._step, Trainer.epoch, Gradients._logits
+    train = worker.run_task
+    step, epoch, logits = Trainer._step, Trainer.train_epoch, BatchGradients._forward_logits
     now: list[Any] = [None, 0, 0, 0]
 
-    def watched_train(task: TrialTask, channel: Channel) -> Ended:
+    def watched_train(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
         what, at, attempts = faults.get(str(task.number), [None, 0, 0])
         now[:] = [what if task.attempt <= attempts else None, at, task.number, 0]
         return train(task, channel)
@@ -42,7 +42,7 @@ def main() -> None:
             FAULTS[now[0]](self)
         return step(self, number, *batch)
 
-    def watched_logits(self: Gradients, inputs: torch.Tensor) -> torch.Tensor:
+    def watched_logits(self: BatchGradients, inputs: torch.Tensor) -> torch.Tensor:
         if now[0] == "oom" and len(inputs) > now[1]:
             raise torch.OutOfMemoryError("injected")
         return logits(self, inputs)
@@ -54,10 +54,10 @@ def main() -> None:
                 file.write(f"{now[2]} {n}\n")
         return result
 
-    worker.train = watched_train
+    worker.run_task = watched_train
     Trainer._step = watched_step  # type: ignore[method-assign]
-    Trainer.epoch = watched_epoch  # type: ignore[method-assign]
-    Gradients._logits = watched_logits  # type: ignore[method-assign]
+    Trainer.train_epoch = watched_epoch  # type: ignore[method-assign]
+    BatchGradients._forward_logits = watched_logits  # type: ignore[method-assign]
     worker.main()
 
 

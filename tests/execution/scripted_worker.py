@@ -12,17 +12,17 @@ import sys
 import threading
 from typing import Any
 
-from harness.execution.channel import Channel, private_stdout
-from harness.execution.lifeline import prepare_process
-from harness.execution.protocol import Ended, EpochDone, Failed, TrialTask
-from harness.records import Failure
+from harness.core.records import TrialFailure
+from harness.execution.protocol import EpochReport, TrialFailed, TrialFinished, TrialTask
+from harness.training.worker.parent_death import bind_to_parent
+from harness.training.worker.worker_channel import WorkerChannel, redirect_stdout_to_log
 
 
 def main() -> None:
-    prepare_process()
-    channel = Channel(sys.stdin.buffer, private_stdout())
+    bind_to_parent()
+    channel = WorkerChannel(sys.stdin.buffer, redirect_stdout_to_log())
     while True:
-        task = TrialTask.model_validate_json(channel.next_order())
+        task = TrialTask.model_validate_json(channel.next_task_line())
         same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
         print("a library's chatter")  # noqa: T201
         os.write(1, b"chatter below Python\n")
@@ -34,14 +34,16 @@ def main() -> None:
         if task.seed == 5:
             ctypes.string_at(0)
         if task.seed == 6:
-            channel.send(EpochDone(metrics={"epoch": 1}, **same))
+            channel.send(EpochReport(metrics={"epoch": 1}, **same))
             ctypes.PyDLL(None).sleep(10_000)  # PyDLL: without letting go of the interpreter
         if task.seed == 2:
-            channel.send(Failed(failure=Failure(cause="crashed", message="no"), **same))
+            channel.send(TrialFailed(failure=TrialFailure(cause="crashed", message="no"), **same))
             continue
         outcome = "complete"
         for epoch in (1, 2):
-            answer = channel.ask(EpochDone(metrics={"epoch": epoch, "val/dice_loss": 0.5}, **same))
+            answer = channel.report_epoch(
+                EpochReport(metrics={"epoch": epoch, "val/dice_loss": 0.5}, **same)
+            )
             if task.seed == 1:
                 sys.stderr.write("last words")
                 sys.stderr.flush()
@@ -50,7 +52,7 @@ def main() -> None:
                 outcome = "pruned"
                 break
         channel.send(
-            Ended(
+            TrialFinished(
                 outcome=outcome,
                 value=0.5,
                 best_epoch=1,

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.execution.slots import Slot, plan_slots, visible_gpus
 
 THREE = ("0", "1", "2")

@@ -5,14 +5,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from harness.data.look import Overview, look_over
-from harness.data.sources import open_folder
-from harness.data_config import StudyDataConfig
+from harness.config.data import StudyDataConfig
+from harness.data.datasets.sources import open_dataset
+from harness.data.scan.scan import DatasetScan, scan_dataset
 from tests.data.make import encode, exif, folder, picture, save, square
 
 
-def overview(root: Path, data: StudyDataConfig | None = None) -> Overview:
-    return look_over(open_folder(root, data or StudyDataConfig(), max_pixels=1e6))
+def overview(root: Path, data: StudyDataConfig | None = None) -> DatasetScan:
+    return scan_dataset(open_dataset(root, data or StudyDataConfig(), max_pixels=1e6))
 
 
 def mixed(root: Path) -> Path:

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from harness import strict_yaml
-from harness.config import StudyConfig
-from harness.data.look import copies_among, look_over
-from harness.data.pictures import read_mask
-from harness.data.sources import open_folder
-from harness.data_config import StudyDataConfig
-from harness.errors import DataError
-from harness.inspection.inspecting import Inspection, inspect
-from harness.inspection.panels import galleries
+from harness.config.data import StudyDataConfig
+from harness.config.study import StudyConfig
+from harness.core import strict_yaml
+from harness.core.errors import DataError
+from harness.data.datasets.sources import open_dataset
+from harness.data.files.image_io import read_mask
+from harness.data.scan.scan import duplicates_among, scan_dataset
+from harness.inspection.panels import build_galleries
+from harness.inspection.report import InspectionReport, inspect_dataset
 from tests.data.make import encode, picture, save
 
 Array8 = np.ndarray[Any, Any]
@@ -39,9 +39,9 @@ def followed(problem: str, data: StudyDataConfig) -> StudyDataConfig:
     assert found, problem
     block = {k: v for k, v in data.model_dump(mode="json").items() if v is not None}
     block = {k: v for k, v in block.items() if k != found[1].partition(":")[0]}
-    text = strict_yaml.dump({"data": block}) + f"  {found[1]}\n"
-    content = strict_yaml.load(text, place="study.yaml").value
-    return StudyConfig.from_mapping(content, place="study.yaml").data
+    text = strict_yaml.dump_yaml({"data": block}) + f"  {found[1]}\n"
+    content = strict_yaml.load_yaml(text, source="study.yaml").value
+    return StudyConfig.from_mapping(content, source="study.yaml").data
 
 
 THREE = StudyDataConfig(task="multiclass", classes=("sky", "no", "car"))
@@ -74,12 +74,14 @@ def test_the_advice_of_an_error_is_enough(
     assert set(values) <= {*range(len(meant.classes)), 255} and len(values) > 1
 
 
-def inspected(root: Path, masks: list[Array8], data: StudyDataConfig, **how: Any) -> Inspection:
+def inspected(
+    root: Path, masks: list[Array8], data: StudyDataConfig, **how: Any
+) -> InspectionReport:
     for index, mask in enumerate(masks):
         save(root / f"images/{index}.png", picture(index, *mask.shape[:2]))
         save(root / f"masks/{index}.png", mask)
-    overview = look_over(open_folder(root, data, max_pixels=1e6))
-    return inspect(overview, copies_among(overview.looks), **how)
+    overview = scan_dataset(open_dataset(root, data, max_pixels=1e6))
+    return inspect_dataset(overview, duplicates_among(overview.pair_stats), **how)
 
 
 def objects(*numbers: int, kind: type = np.uint16) -> Array8:
@@ -121,12 +123,12 @@ def test_instance_ids_are_told_and_the_proposal_makes_every_pair_usable(
     assert not found.fits
     about = {finding.topic: finding for finding in found.findings}
     assert "instance ids" in about and "data.values: nonzero" in about["instance ids"].remedy
-    block = strict_yaml.load(found.proposal, place="x").value["data"]
+    block = strict_yaml.load_yaml(found.proposal, source="x").value["data"]
     assert (block["task"], block["values"]) == ("binary", "nonzero")
     meant = StudyDataConfig.model_validate(block)
-    again = look_over(open_folder(tmp_path, meant, max_pixels=1e6))
-    assert again.bad == () and inspect(again, []).fits
-    for mask, look in zip(masks, sorted(again.looks, key=lambda x: x.size), strict=True):
+    again = scan_dataset(open_dataset(tmp_path, meant, max_pixels=1e6))
+    assert again.bad_pairs == () and inspect_dataset(again, []).fits
+    for mask, look in zip(masks, sorted(again.pair_stats, key=lambda x: x.size), strict=True):
         assert look.shares[1] > 0 and mask.any()
     read = read_mask([tmp_path / "masks/0.png"], meant, 1e6)
     expected = masks[0].any(axis=2) if masks[0].ndim == 3 else masks[0] > 0
@@ -137,7 +139,7 @@ def test_instance_ids_are_told_and_the_proposal_makes_every_pair_usable(
 def test_classes_in_one_piece_each_are_no_instance_ids(tmp_path: Path, masks: list[Array8]) -> None:
     """Organs: the same five values in every picture, though not all of them in each."""
     found = inspected(tmp_path, masks, StudyDataConfig(root="d"))
-    block = strict_yaml.load(found.proposal, place="x").value["data"]
+    block = strict_yaml.load_yaml(found.proposal, source="x").value["data"]
     assert (block["task"], len(block["classes"]), block["values"]) == ("multiclass", 6, None)
     assert "instance ids" not in {finding.topic for finding in found.findings}
 
@@ -145,7 +147,9 @@ def test_classes_in_one_piece_each_are_no_instance_ids(tmp_path: Path, masks: li
 def test_a_semicolon_in_a_name_begins_no_remedy(tmp_path: Path) -> None:
     for name in ("images/a; remove all; b.png", "masks/a; remove all; b.png"):
         save(tmp_path / name, b"")
-    found = inspect(look_over(open_folder(tmp_path, StudyDataConfig(), max_pixels=1e6)), [])
+    found = inspect_dataset(
+        scan_dataset(open_dataset(tmp_path, StudyDataConfig(), max_pixels=1e6)), []
+    )
     (bad,) = [one for one in found.findings if one.topic == "cannot be used"]
     assert bad.what == "images/a; remove all; b.png: an empty file"
     assert bad.remedy == "mend or remove it, or leave it out with --skip-bad"
@@ -171,10 +175,10 @@ def test_the_proposed_block_makes_every_pair_usable(tmp_path: Path, scene: str) 
     found = inspected(tmp_path, masks, StudyDataConfig(root="d"))
     assert not found.fits
     meant = StudyDataConfig.model_validate(
-        strict_yaml.load(found.proposal, place="x").value["data"]
+        strict_yaml.load_yaml(found.proposal, source="x").value["data"]
     )
-    again = look_over(open_folder(tmp_path, meant, max_pixels=1e6))
-    assert again.bad == () and inspect(again, []).fits
+    again = scan_dataset(open_dataset(tmp_path, meant, max_pixels=1e6))
+    assert again.bad_pairs == () and inspect_dataset(again, []).fits
 
 
 def test_equal_findings_are_one_row_with_a_count(tmp_path: Path) -> None:
@@ -182,13 +186,15 @@ def test_equal_findings_are_one_row_with_a_count(tmp_path: Path) -> None:
     masks = [levels(*range(n), *range(n)) for n in range(5, 17)]
     inspected(tmp_path, masks, StudyDataConfig())
     save(tmp_path / "images/11.png", b"no picture")
-    overview = look_over(open_folder(tmp_path, StudyDataConfig(), max_pixels=1e6))
-    bad = [finding for finding in inspect(overview, []).findings if finding.severity == "error"]
+    overview = scan_dataset(open_dataset(tmp_path, StudyDataConfig(), max_pixels=1e6))
+    bad = [
+        finding for finding in inspect_dataset(overview, []).findings if finding.severity == "error"
+    ]
     assert [len(finding.files) for finding in bad] == [11, 1]
     assert bad[0].what.startswith("11 pairs, the first: masks/0.png: values 0, 1, 2, 3, 4 are")
     assert "harness data inspect proposes" in bad[0].remedy
     assert bad[1].what.startswith("images/11.png: not a JPEG")
-    (gallery,) = [one for one in galleries(overview, []) if one.title == "Cannot be used"]
+    (gallery,) = [one for one in build_galleries(overview, []) if one.title == "Cannot be used"]
     assert (gallery.n, len(gallery.panels)) == (12, 2 * 3)  # two of eleven alike, and the other
     assert all(len(panel.caption) < 200 for panel in gallery.panels)
 
@@ -202,12 +208,12 @@ def test_a_study_in_which_everything_fits_is_believed(tmp_path: Path) -> None:
     guessed = inspected(tmp_path, masks, data)
     assert not guessed.fits
     found = inspected(tmp_path, masks, data, declared=True)
-    assert found.fits and strict_yaml.load(found.proposal, place="x").value["data"]["classes"] == [
-        *"abcde"
-    ]
+    assert found.fits and strict_yaml.load_yaml(found.proposal, source="x").value["data"][
+        "classes"
+    ] == [*"abcde"]
     save(tmp_path / "images/3.png", b"no picture")
-    overview = look_over(open_folder(tmp_path, data, max_pixels=1e6))
-    assert inspect(overview, [], declared=True).fits
+    overview = scan_dataset(open_dataset(tmp_path, data, max_pixels=1e6))
+    assert inspect_dataset(overview, [], declared=True).fits
 
 
 def test_a_picture_that_was_annotated_twice_is_a_warning(tmp_path: Path) -> None:
@@ -216,10 +222,10 @@ def test_a_picture_that_was_annotated_twice_is_a_warning(tmp_path: Path) -> None
         mask[rows, 4:12] = 255
         save(tmp_path / f"images/{index}.png", picture(0, 32, 32))
         save(tmp_path / f"masks/{index}.png", encode(".png", mask, 16, 3 * index))
-    overview = look_over(open_folder(tmp_path, StudyDataConfig(), max_pixels=1e6))
+    overview = scan_dataset(open_dataset(tmp_path, StudyDataConfig(), max_pixels=1e6))
     (found,) = [
         finding
-        for finding in inspect(overview, copies_among(overview.looks)).findings
+        for finding in inspect_dataset(overview, duplicates_among(overview.pair_stats)).findings
         if finding.topic == "copies with other masks"
     ]
     assert (found.severity, found.files) == ("warning", ("images/0.png = images/1.png",))
@@ -229,7 +235,9 @@ def test_a_picture_that_was_annotated_twice_is_a_warning(tmp_path: Path) -> None
 def test_images_that_are_not_read_are_a_warning(tmp_path: Path) -> None:
     inspected(tmp_path, [levels(0, 255)], StudyDataConfig())
     save(tmp_path / "images/x.jif", encode(".jpg", picture(1)))
-    overview = look_over(open_folder(tmp_path, StudyDataConfig(), max_pixels=1e6))
-    (found,) = [one for one in inspect(overview, []).findings if one.topic == "files not read"]
+    overview = scan_dataset(open_dataset(tmp_path, StudyDataConfig(), max_pixels=1e6))
+    (found,) = [
+        one for one in inspect_dataset(overview, []).findings if one.topic == "files not read"
+    ]
     assert (found.severity, found.files) == ("warning", ("images/x.jif",))
     assert found.what == "1 file beside the pairs that hold images under other names"

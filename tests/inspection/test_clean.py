@@ -8,38 +8,38 @@ import cv2
 import numpy as np
 import pytest
 
-from harness import files
-from harness.data.look import Overview, copies_among
-from harness.data.pictures import read_image, read_pair
-from harness.data_config import StudyDataConfig
-from harness.errors import DataError
-from harness.inspection.clean import clean, written_meaning
+from harness.config.data import StudyDataConfig
+from harness.core import files
+from harness.core.errors import DataError
+from harness.data.files.image_io import read_image, read_pair
+from harness.data.scan.scan import DatasetScan, duplicates_among
+from harness.inspection.clean import clean_dataset, cleaned_data_config
 from tests.data.make import DATA, encode, folder, picture, save, square
 from tests.inspection.datasets import mixed, overview
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Overview:
+def source(tmp_path: Path) -> DatasetScan:
     return overview(mixed(tmp_path / "source"))
 
 
-def cleaned(source: Overview, target: Path, **options: bool) -> dict[str, dict[str, str]]:
-    clean(source, copies_among(source.looks), target, **options)
+def cleaned(source: DatasetScan, target: Path, **options: bool) -> dict[str, dict[str, str]]:
+    clean_dataset(source, duplicates_among(source.pair_stats), target, **options)
     with (target / "cleaned.csv").open(encoding="utf-8", newline="") as handle:
         return {row["image"]: row for row in csv.DictReader(handle)}
 
 
 def everything(root: Path) -> dict[str, str]:
-    return {str(path): files.sha256(path) for path in root.rglob("*") if path.is_file()}
+    return {str(path): files.file_sha256(path) for path in root.rglob("*") if path.is_file()}
 
 
-def test_original_is_not_touched(source: Overview, tmp_path: Path) -> None:
+def test_original_is_not_touched(source: DatasetScan, tmp_path: Path) -> None:
     before = everything(tmp_path / "source")
     cleaned(source, tmp_path / "target", cover_text=True)
     assert everything(tmp_path / "source") == before
 
 
-def test_every_file_is_accounted_for(source: Overview, tmp_path: Path) -> None:
+def test_every_file_is_accounted_for(source: DatasetScan, tmp_path: Path) -> None:
     log = cleaned(source, tmp_path / "target")
     assert len(log) == 10
     left_out = {name for name, row in log.items() if not row["written_image"]}
@@ -51,12 +51,12 @@ def test_every_file_is_accounted_for(source: Overview, tmp_path: Path) -> None:
     assert written == {Path(row["written_image"]).name for row in log.values()} - {""}
 
 
-def test_copies_stay_when_asked(source: Overview, tmp_path: Path) -> None:
+def test_copies_stay_when_asked(source: DatasetScan, tmp_path: Path) -> None:
     log = cleaned(source, tmp_path / "target", keep_copies=True)
     assert log["images/copied.png"]["written_image"] == "images/copied.png"
 
 
-def test_border_is_cropped_from_image_and_mask_alike(source: Overview, tmp_path: Path) -> None:
+def test_border_is_cropped_from_image_and_mask_alike(source: DatasetScan, tmp_path: Path) -> None:
     log = cleaned(source, tmp_path / "target")
     done = "black border cropped: 6 top, 18 right, 4 bottom, 10 left, and 0 mask pixels with it"
     assert log["images/bordered.png"]["done"] == done
@@ -69,7 +69,7 @@ def test_border_is_cropped_from_image_and_mask_alike(source: Overview, tmp_path:
     )
 
 
-def test_pictures_are_upright_and_masks_two_valued(source: Overview, tmp_path: Path) -> None:
+def test_pictures_are_upright_and_masks_two_valued(source: DatasetScan, tmp_path: Path) -> None:
     cleaned(source, tmp_path / "target")
     turned = read_image(tmp_path / "target/images/turned.png", 1e6)
     assert np.array_equal(turned, read_image(tmp_path / "source/images/turned.jpg", 1e6))
@@ -78,7 +78,7 @@ def test_pictures_are_upright_and_masks_two_valued(source: Overview, tmp_path: P
     assert np.array_equal(noisy, 255 * square())
 
 
-def test_cleaned_copy_has_nothing_left_to_clean(source: Overview, tmp_path: Path) -> None:
+def test_cleaned_copy_has_nothing_left_to_clean(source: DatasetScan, tmp_path: Path) -> None:
     cleaned(source, tmp_path / "once")
     again = overview(tmp_path / "once")
     log = cleaned(again, tmp_path / "twice")
@@ -99,14 +99,14 @@ def test_text_is_covered_only_where_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["inside", "full", "file"])
-def test_targets_that_are_refused(source: Overview, tmp_path: Path, kind: str) -> None:
+def test_targets_that_are_refused(source: DatasetScan, tmp_path: Path, kind: str) -> None:
     target = {"inside": tmp_path / "source/new", "full": tmp_path / "full", "file": tmp_path / "f"}
     (tmp_path / "full").mkdir()
     (tmp_path / "full/keep.txt").write_text("mine")
     (tmp_path / "f").write_text("mine")
     before = everything(tmp_path)
     with pytest.raises(DataError, match=r"lies inside|is not empty|is there and no folder"):
-        clean(source, [], target[kind])
+        clean_dataset(source, [], target[kind])
     assert everything(tmp_path) == before
 
 
@@ -114,18 +114,18 @@ def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
     seen = overview(folder(tmp_path / "source", 3))
     save(tmp_path / "source/images/002.png", picture(50))
     with pytest.raises(DataError, match=r"002\.png: changed while it was cleaned"):
-        clean(seen, [], tmp_path / "target")
+        clean_dataset(seen, [], tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_folder_that_another_process_filled_meanwhile(source: Overview, tmp_path: Path) -> None:
+def test_folder_that_another_process_filled_meanwhile(source: DatasetScan, tmp_path: Path) -> None:
     def fill(done: int, total: int) -> None:
         if done == total:
             (tmp_path / "target").mkdir()
             (tmp_path / "target/theirs.txt").write_text("theirs")
 
     with pytest.raises(DataError, match="something else was written there meanwhile"):
-        clean(source, [], tmp_path / "target", progress=fill)
+        clean_dataset(source, [], tmp_path / "target", progress=fill)
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["theirs.txt"]
 
 
@@ -135,7 +135,7 @@ def test_two_files_that_would_get_one_name(tmp_path: Path) -> None:
     side_by_side = replace(pair, image=Path("a.jpg"), masks=(Path("a.png"),))
     seen = replace(seen, dataset=replace(seen.dataset, pairs=(side_by_side,)))
     with pytest.raises(DataError, match=r"a\.png and a\.jpg: would both become"):
-        clean(seen, [], tmp_path / "target")
+        clean_dataset(seen, [], tmp_path / "target")
 
 
 def test_formulas_in_names_are_quoted(tmp_path: Path) -> None:
@@ -149,14 +149,14 @@ def test_formulas_in_names_are_quoted(tmp_path: Path) -> None:
     assert list(cleaned(seen, tmp_path / "target")) == ["'=1/000.png"]
 
 
-def test_meaning_of_the_copy_reads_it(source: Overview, tmp_path: Path) -> None:
+def test_meaning_of_the_copy_reads_it(source: DatasetScan, tmp_path: Path) -> None:
     cleaned(source, tmp_path / "target")
-    meaning = written_meaning(DATA, "target")
+    meaning = cleaned_data_config(DATA, "target")
     assert meaning == StudyDataConfig(root="target")
     paths = (tmp_path / "target/images/000.png", [tmp_path / "target/masks/000.png"])
     assert np.array_equal(read_pair(*paths, meaning, 1e6).mask, square())
     void = StudyDataConfig(values={"0": "background", "1": "foreground", "9": "ignore"})
-    assert written_meaning(void, "t").ignore_index == 128
+    assert cleaned_data_config(void, "t").ignore_index == 128
 
 
 def test_two_annotations_of_one_picture_are_both_kept(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_two_annotations_of_one_picture_are_both_kept(tmp_path: Path) -> None:
         save(tmp_path / f"d/images/00{index}.png", picture(0))
         data = encode(".png", np.ascontiguousarray(mask), cv2.IMWRITE_PNG_COMPRESSION, 3 * index)
         save(tmp_path / f"d/masks/00{index}.png", data)
-    hashes = [files.sha256(tmp_path / f"d/masks/00{index}.png") for index in (0, 2)]
+    hashes = [files.file_sha256(tmp_path / f"d/masks/00{index}.png") for index in (0, 2)]
     assert hashes[0] != hashes[1]
     log = cleaned(overview(tmp_path / "d"), tmp_path / "c")
     assert [log[f"images/00{k}.png"]["done"] for k in range(3)] == [

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.look import copies_among
-from harness.inspection.inspecting import inspect
-from harness.inspection.page import POLICY, render_page, write_page
-from harness.inspection.panels import draw_pair, galleries
+from harness.data.scan.scan import duplicates_among
+from harness.inspection.page import POLICY, render_inspection_page, write_inspection_page
+from harness.inspection.panels import build_galleries, draw_pair
+from harness.inspection.report import inspect_dataset
 from tests.data.make import DATA, folder, picture, square
 from tests.inspection.datasets import mixed, overview
 
 
 def test_page_shows_each_kind_of_suspect(tmp_path: Path) -> None:
     seen = overview(mixed(tmp_path / "d"))
-    twins = copies_among(seen.looks)
-    write_page(tmp_path / "x.html", inspect(seen, twins), galleries(seen, twins))
+    twins = duplicates_among(seen.pair_stats)
+    write_inspection_page(
+        tmp_path / "x.html", inspect_dataset(seen, twins), build_galleries(seen, twins)
+    )
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles[:5] == [
@@ -32,7 +34,7 @@ def test_page_shows_each_kind_of_suspect(tmp_path: Path) -> None:
 
 def test_page_asks_for_nothing_and_runs_nothing(tmp_path: Path) -> None:
     seen = overview(folder(tmp_path, 3))
-    page = render_page(inspect(seen, []), galleries(seen, []))
+    page = render_inspection_page(inspect_dataset(seen, []), build_galleries(seen, []))
     assert POLICY.startswith("default-src 'none'") and "script-src" not in POLICY
     assert f'content="{POLICY}"'.replace("'", "&#39;") in page
     assert "<script" not in page
@@ -47,7 +49,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         (root / part / "000.png").rename(root / part / f"{name}.png")
     seen = overview(root)
     seen = replace(seen, dataset=replace(seen.dataset, name=name))
-    page = render_page(inspect(seen, []), galleries(seen, []))
+    page = render_inspection_page(inspect_dataset(seen, []), build_galleries(seen, []))
     assert name not in page
     assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;" in page
 

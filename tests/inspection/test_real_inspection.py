@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.look import Look, look_at_all
-from harness.data.sources import open_folder
-from harness.data_config import StudyDataConfig
+from harness.config.data import StudyDataConfig
+from harness.data.datasets.sources import open_dataset
+from harness.data.scan.scan import PairStats, scan_dataset_strict
 
 pytestmark = pytest.mark.real
 
 
-def looks(name: str, stems: set[str] | None = None) -> dict[str, Look]:
+def looks(name: str, stems: set[str] | None = None) -> dict[str, PairStats]:
     root = Path(os.environ.get("HARNESS_DATA_DIR", "none")) / name
     if not root.is_dir():
         pytest.skip(f"$HARNESS_DATA_DIR holds no {name}")
-    dataset = open_folder(root, StudyDataConfig(), max_pixels=100e6)
+    dataset = open_dataset(root, StudyDataConfig(), max_pixels=100e6)
     pairs = tuple(pair for pair in dataset.pairs if stems is None or pair.stem in stems)
-    seen = look_at_all(replace(dataset, pairs=pairs))
+    seen = scan_dataset_strict(replace(dataset, pairs=pairs))
     return {pair.stem: look for pair, look in zip(pairs, seen, strict=True)}
 
 

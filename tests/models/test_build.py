@@ -9,11 +9,11 @@ import torch
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 from torch import nn
 
-from harness.config import ModelConfig
-from harness.errors import ConfigError, WeightsError
+from harness.config.study import ModelConfig
+from harness.core.errors import ConfigError, WeightsError
 from harness.models.build import build_network, split_parameters
 from harness.models.registry import ARCHS
-from harness.models.saved import load_network, save_network
+from harness.models.serialization import load_network, save_network
 
 VIT = "tu-vit_tiny_patch16_224"
 DEPTHS = {

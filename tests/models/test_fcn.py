@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from harness.models.fcn import Fcn
+from harness.models.fcn import FcnNetwork
 
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
@@ -14,7 +14,7 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
 
 def test_fcn_8s_by_hand() -> None:
     torch.manual_seed(0)
-    network = Fcn(3, 2, "resnet18", 5).eval()
+    network = FcnNetwork(3, 2, "resnet18", 5).eval()
     image = torch.rand(1, 3, 64, 96)
     _, _, _, s8, s16, s32 = network.encoder(image)
     score32, score16, score8 = network.scores
@@ -31,11 +31,11 @@ def test_fcn_8s_by_hand() -> None:
 def test_stride_says_which_stages_are_scored(
     depth: int, stride: int | None, scored: list[int]
 ) -> None:
-    network = Fcn(1, 1, "resnet18", depth, stride=stride)  # type: ignore[arg-type]
-    assert network.scored == scored
+    network = FcnNetwork(1, 1, "resnet18", depth, stride=stride)  # type: ignore[arg-type]
+    assert network.stages == scored
     assert network(torch.zeros(2, 1, 64, 32)).shape == (2, 1, 64, 32)
 
 
 def test_a_stride_that_no_stage_has_is_refused() -> None:
     with pytest.raises(ValueError, match="stride 32: at encoder_depth 3 it is 8"):
-        Fcn(3, 1, "resnet18", 3, stride=32)
+        FcnNetwork(3, 1, "resnet18", 3, stride=32)

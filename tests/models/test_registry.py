@@ -5,13 +5,13 @@ import segmentation_models_pytorch as smp
 import timm
 from torch import nn
 
-from harness import parts
-from harness.config import ModelConfig
-from harness.errors import ConfigError
+from harness.config import components
+from harness.config.study import ModelConfig
+from harness.config.trial import EncoderWeightsName
+from harness.core.errors import ConfigError
 from harness.models.build import build_network, split_parameters
 from harness.models.licences import licence_of
-from harness.models.registry import ARCHS, check_model, encoder_names, idle_keys, option_names
-from harness.trial_groups import EncoderWeightsName
+from harness.models.registry import ARCHS, check_model, encoder_names, inactive_keys, option_names
 
 
 def test_archs_are_those_of_the_library() -> None:
@@ -162,7 +162,7 @@ class Own(nn.Module):
 def test_rates_and_freezing_of_an_encoder_idle_where_a_network_has_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+    monkeypatch.setattr(components, "_COMPONENTS", dict(components._COMPONENTS))
 
     def bare(in_channels: int, classes: int) -> nn.Module:
         return Own(in_channels, classes, "down")
@@ -174,10 +174,10 @@ def test_rates_and_freezing_of_an_encoder_idle_where_a_network_has_none(
         raise ValueError("no")
 
     for build in (bare, with_own, broken):
-        parts.network(origin="parts.py")(build)
+        components.network(origin="parts.py")(build)
     expected = {"Unet": set(), "fcn": set(), "attention_unet": set(), "bare": TRAINING_ENCODERS,
                 "with_own": set(), "broken": set()}  # fmt: skip
-    assert {arch: idle_keys(arch) & TRAINING_ENCODERS for arch in expected} == expected
+    assert {arch: inactive_keys(arch) & TRAINING_ENCODERS for arch in expected} == expected
     network = build_network(
         ModelConfig(arch="attention_unet", options={"base_channels": 4}), classes=1
     )

@@ -9,8 +9,8 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import encoders as native_encoders
 
-from harness.config import ModelConfig
-from harness.errors import ConfigError, WeightsError
+from harness.config.study import ModelConfig
+from harness.core.errors import ConfigError, WeightsError
 from harness.models.weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,

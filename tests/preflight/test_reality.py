@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from harness.config import ModelConfig
+from harness.config.study import ModelConfig
 from harness.models.build import build_network
-from harness.preflight.building import judge
-from harness.preflight.encoders import Encoders
-from harness.preflight.networks import Network, Setting
-from harness.training.cost import count_parameters, forward_gflops
-from harness.training.setup import laid_out
+from harness.preflight.build_check import try_build
+from harness.preflight.encoder_cache import EncoderCache
+from harness.preflight.network_key import NetworkKey, PreflightSetting
+from harness.training.hardware.cost import count_parameters, measure_forward_gflops
+from harness.training.loop.setup import to_fastest_memory_format
 
 SIZE = 64
 DEPTHS = {"Unet": 5, "UnetPlusPlus": 4, "MAnet": 3, "Linknet": 5, "FPN": 5, "PSPNet": 3} | {
@@ -35,14 +35,14 @@ FAMILIES = [
 ]
 
 
-def built_really(network: Network) -> nn.Module | str:
+def built_really(network: NetworkKey) -> nn.Module | str:
     """The network as it is trained on the CPU, or why it cannot be built."""
     torch.manual_seed(0)
     try:
         built = build_network(network.model, image_size=(SIZE, SIZE))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return laid_out(built, network.encoder_name).train()
+    return to_fastest_memory_format(built, network.encoder_name).train()
 
 
 def trained(built: nn.Module | str, n: int) -> str | None:
@@ -62,14 +62,14 @@ def trained(built: nn.Module | str, n: int) -> str | None:
 
 def compare(encoders: list[str], depths: dict[str, int]) -> None:
     """The verdicts are taken as they are in a study: one run, encoders shared."""
-    shared, wrong = Encoders(), []
+    shared, wrong = EncoderCache(), []
     for encoder in encoders:
         for arch, depth in depths.items():
-            network = Network(arch, encoder, depth, "{}", (SIZE, SIZE))
-            verdict = judge(network, Setting(), (1, 2), shared)
+            network = NetworkKey(arch, encoder, depth, "{}", (SIZE, SIZE))
+            verdict = try_build(network, PreflightSetting(), (1, 2), shared)
             built = built_really(network)
             for n in (1, 2):
-                real, said = trained(built, n), verdict.against[n]
+                real, said = trained(built, n), verdict.refusals[n]
                 if (real is None) != (said is None):
                     wrong.append(f"{network.name}, batch of {n}: {real} · {said}")
     assert not wrong, "\n".join(wrong)
@@ -101,9 +101,9 @@ def test_verdict_is_what_happens_in_every_family(encoder: str) -> None:
     ],
 )
 def test_costs_are_those_of_a_trial(arch: str, encoder: str, depth: int) -> None:
-    network = Network(arch, encoder, depth, "{}", (96, 64))
-    verdict = judge(network, Setting(channels=4, classes=3), (2,))
+    network = NetworkKey(arch, encoder, depth, "{}", (96, 64))
+    verdict = try_build(network, PreflightSetting(channels=4, classes=3), (2,))
     model = ModelConfig(arch=arch, encoder_name=encoder, encoder_depth=depth, encoder_weights=None)
     built: Any = build_network(model, classes=3, in_channels=4)
-    assert verdict.parameters == count_parameters(built)
-    assert verdict.gflops == pytest.approx(forward_gflops(built, (96, 64), 4), rel=1e-12)
+    assert verdict.n_parameters == count_parameters(built)
+    assert verdict.gflops == pytest.approx(measure_forward_gflops(built, (96, 64), 4), rel=1e-12)

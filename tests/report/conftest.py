@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from harness.report.page import write_report
-from harness.report.tables import StudyTables, load_study
+from harness.report.page.page import write_report
+from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.browsing import offline_browser
 from tests.report.studies import Builder, a_study
 
@@ -18,7 +18,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Builder:
 
 @pytest.fixture(scope="session")
 def tables(shared: Builder) -> StudyTables:
-    return load_study(shared.paths)
+    return load_study_tables(shared.paths)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from harness import files
-from harness.data.splits import write_split
-from harness.records import Failure
+from harness.core import files
+from harness.core.records import TrialFailure
+from harness.data.splits.splits import write_split
 from tests.report.studies import Builder
 
 Fill = Callable[[Builder], None]
@@ -22,7 +22,7 @@ def nothing(study: Builder) -> None:
 
 
 def failed(study: Builder) -> None:
-    failure = Failure(cause="diverged", message="train/loss is nan")
+    failure = TrialFailure(cause="diverged", message="train/loss is nan")
     for number in range(3):
         study.trial(number, [], params(number), state="failed", failure=failure)
 
@@ -67,7 +67,7 @@ def nothing_to_find(study: Builder) -> None:
         path = study.data_root / row.mask
         if row.role == "val":
             cv2.imwrite(str(path), np.zeros((40, 50), np.uint8))
-        rows.append(replace(row, mask_sha256=files.sha256(path)))
+        rows.append(replace(row, mask_sha256=files.file_sha256(path)))
     write_split(study.paths.split_csv, rows)
     some(study)
 

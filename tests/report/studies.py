@@ -16,13 +16,13 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from harness import files, strict_yaml
-from harness.config import StudyConfig, TrialConfig
-from harness.data.resize import resize_truth
-from harness.data.splits import Role, SplitRow, write_split
-from harness.paths import StudyPaths
-from harness.records import Failure, TrialRecord, write_record
-from harness.training.metrics import Entry, from_entries, write_scores
+from harness.config.study import StudyConfig, TrialConfig
+from harness.core import files, strict_yaml
+from harness.core.paths import StudyPaths
+from harness.core.records import TrialFailure, TrialRecord, write_record
+from harness.data.files.resize import resize_truth
+from harness.data.splits.splits import Role, SplitRow, write_split
+from harness.training.metrics.image_scores import ScoreEntry, scores_from_entries, write_scores
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "model.arch": CategoricalDistribution(["Unet", "Linknet", "FPN"]),
@@ -58,7 +58,9 @@ class Builder:
             "budget": {"trials": 8, "keep": 5},
         }
         config = StudyConfig.from_mapping(values | self.config)
-        files.write_text(self.paths.study_yaml, strict_yaml.dump(config.model_dump(mode="json")))
+        files.write_text(
+            self.paths.study_yaml, strict_yaml.dump_yaml(config.model_dump(mode="json"))
+        )
         files.write_text(self.paths.space_yaml, "parameters: {}\nfixed:\n  train.epochs: 4\n")
         self.rows = [self._image(row) for row in range(self.n_images)]
         write_split(self.paths.split_csv, self.rows)
@@ -76,7 +78,7 @@ class Builder:
             path = self.data_root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), picture)
-        hashes = [files.sha256(self.data_root / name) for name in names]
+        hashes = [files.file_sha256(self.data_root / name) for name in names]
         return SplitRow(row, *names, role, f"g{row}", *hashes)
 
     def trial(
@@ -87,7 +89,7 @@ class Builder:
         *,
         state: str = "complete",
         skill: float | None = None,
-        failure: Failure | None = None,
+        failure: TrialFailure | None = None,
         planned: int = 4,
         **more: Any,
     ) -> TrialRecord:
@@ -135,7 +137,7 @@ class Builder:
         record = TrialRecord.model_validate(values | more)
         write_record(paths, record)
         config = TrialConfig.from_flat(FIXED | params)
-        files.write_text(paths.config_yaml, strict_yaml.dump(config.model_dump(mode="json")))
+        files.write_text(paths.config_yaml, strict_yaml.dump_yaml(config.model_dump(mode="json")))
         if skill is not None:
             self._predict(number, skill)
         return record
@@ -144,7 +146,7 @@ class Builder:
         """Probabilities between the truth (skill 1) and noise, with the sums that follow."""
         paths = self.paths.trial(number)
         paths.probabilities.mkdir(parents=True, exist_ok=True)
-        entries: list[Entry] = []
+        entries: list[ScoreEntry] = []
         for row in self.rows:
             if row.role != "val":
                 continue
@@ -158,7 +160,7 @@ class Builder:
             tp, fp = int((said & y).sum()), int((said & ~y).sum())
             fn, tn = int((~said & y).sum()), int((~said & ~y).sum())
             entries.append((row.row, row.image, 1, *sums, tp, fp, fn, tn))
-        write_scores(paths.scores_csv, from_entries(entries))
+        write_scores(paths.scores_csv, scores_from_entries(entries))
 
 
 def predicted(truth: NDArray[np.uint8], skill: float, seed: int) -> NDArray[np.float64]:
@@ -193,7 +195,9 @@ def a_study(root: Path, name: str = "tiny") -> Builder:
         if arch == "Unet":
             params["model.options.decoder_attention_type"] = "scse" if number == 3 else None
         failure = (
-            Failure(cause="diverged", message="train/loss is nan") if state == "failed" else None
+            TrialFailure(cause="diverged", message="train/loss is nan")
+            if state == "failed"
+            else None
         )
         study.trial(number, losses, params, state=state, skill=skill, failure=failure)
     return study

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.big_report import generate
-from harness.report.page import write_report
+from harness.report.page.page import write_report
 
 
 @pytest.mark.slow

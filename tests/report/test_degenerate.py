@@ -11,12 +11,12 @@ import pytest
 
 from harness.api import open_study
 from harness.cli.report import print_leaderboard
-from harness.errors import UserError
-from harness.paths import Workspace
-from harness.report.baseline import against
-from harness.report.export import Format, export
-from harness.report.page import write_report
-from harness.report.tables import load_study
+from harness.core.errors import UserError
+from harness.core.paths import Workspace
+from harness.report.analysis.baseline import compare_with_baseline
+from harness.report.page.page import write_report
+from harness.report.tables.export import ExportFormat, export_leaderboard
+from harness.report.tables.study_tables import load_study_tables
 from tests.report import degenerate
 from tests.report.degenerate import Fill
 from tests.report.studies import Builder
@@ -124,7 +124,7 @@ def test_formats_and_the_printed_leaderboard_come_out(
     sentence: str,
 ) -> None:
     opened = open_study("tiny", workspace=workspaces[name_of(fill, n_images)])
-    text = {form: export(opened.tables, form) for form in get_args(Format)}
+    text = {form: export_leaderboard(opened.tables, form) for form in get_args(ExportFormat)}
     n_complete = len(json.loads(text["json"])["ranking"])
     assert text["csv"].count("\n") == 1 + len(opened.tables.records)
     assert ("no trial is complete yet" in text["latex"]) == (n_complete == 0)
@@ -139,15 +139,15 @@ def test_a_baseline_is_compared_or_one_line_says_why_not(
     workspaces: dict[str, Path], fill: Fill, n_images: int, sentence: str
 ) -> None:
     studies = Workspace.at(workspaces[name_of(fill, n_images)])
-    tables = [load_study(studies.study(name)) for name in ("tiny", "other")]
+    tables = [load_study_tables(studies.study(name)) for name in ("tiny", "other")]
     for mine, theirs in (tables, tables[::-1]):
         if fill in COMPARED:
-            found = against(mine, theirs)
+            found = compare_with_baseline(mine, theirs)
             assert "validation image" in found.sentence and "nan" not in found.sentence
-            assert json.loads(export(mine, "json", found))["baseline"]
+            assert json.loads(export_leaderboard(mine, "json", found))["baseline"]
         else:
             with pytest.raises(UserError, match=INCOMPARABLE):
-                against(mine, theirs)
+                compare_with_baseline(mine, theirs)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

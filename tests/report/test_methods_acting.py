@@ -5,24 +5,30 @@ from typing import Any
 
 import pytest
 
-from harness import files, parts, strict_yaml
-from harness.config import TrialConfig
-from harness.data.known import KVASIR
-from harness.data.splits import Role, SplitRow, read_split, write_split
-from harness.evaluation.sealed_ledger import Chosen, Data, Opened, enter
-from harness.models.registry import ARCHS, idle_keys
-from harness.records import write_record
-from harness.report.methods import Methods, methods
-from harness.report.settings_used import OWN_ENCODER, WITH_ENCODER
-from harness.report.tables import load_study
+from harness.config import components
+from harness.config.study import TrialConfig
+from harness.core import files, strict_yaml
+from harness.core.records import write_record
+from harness.data.datasets.known_datasets import KVASIR
+from harness.data.splits.splits import Role, SplitRow, read_split, write_split
+from harness.evaluation.held_out.ledger import (
+    LedgerDataset,
+    LedgerStart,
+    LedgerThresholds,
+    append_to_ledger,
+)
+from harness.models.registry import ARCHS, inactive_keys
+from harness.report.page.methods import MethodsParagraph, build_methods_paragraph
+from harness.report.page.trained_trials import BUILTIN_ENCODER_ARCHS, SELECTABLE_ENCODER_ARCHS
+from harness.report.tables.study_tables import load_study_tables
 from tests.report.studies import Builder
 
 SPEED = ("train.checkpoint_s",)  # changes no number and nothing that is worth a sentence
 
 
-def of(study: Builder, data_root: Path | None = None) -> Methods:
+def of(study: Builder, data_root: Path | None = None) -> MethodsParagraph:
     split = read_split(study.paths.split_csv) if study.paths.split_csv.is_file() else []
-    found = methods(load_study(study.paths), split, data_root)
+    found = build_methods_paragraph(load_study_tables(study.paths), split, data_root)
     assert found is not None
     return found
 
@@ -35,7 +41,7 @@ def configured(root: Path, flat: dict[str, Any], task: str | None = None, **more
     record = study.trial(0, [0.5, 0.4], {}, **more)
     config = TrialConfig.from_flat({"train.epochs": 4} | flat)
     path = study.paths.trial(record.number).config_yaml
-    files.write_text(path, strict_yaml.dump(config.model_dump(mode="json")))
+    files.write_text(path, strict_yaml.dump_yaml(config.model_dump(mode="json")))
     return of(study).text
 
 
@@ -123,7 +129,7 @@ def test_a_loss_of_the_users_own_is_named_where_it_is_fixed_and_its_option_is_no
     """The file that registers it is not loaded: the report executes nobody's file."""
     config = {"loss": {"dice": 0.0, "bce": 0.0, "hardest": 1.0, "hardest_share": 0.25}}
     study.trial(0, [0.5], {})
-    files.write_text(study.paths.trial(0).config_yaml, strict_yaml.dump(config))
+    files.write_text(study.paths.trial(0).config_yaml, strict_yaml.dump_yaml(config))
     text = of(study).text
     assert "The loss was hardest. Options of losses: hardest_share 0.25." in text
 
@@ -146,11 +152,11 @@ def test_registered_names_decide_what_is_an_option(study: Builder) -> None:
     """Two losses, of which one's name begins like the other's option would."""
     try:
         for name in ("edge", "edge_soft"):
-            parts.loss(name, origin="own.py")(nothing)
+            components.loss(name, origin="own.py")(nothing)
         study.trial(0, [0.5], {"loss.edge": 0.5, "loss.edge_soft": 0.25})
         text = of(study).text
     finally:
-        parts.unregister("own.py")
+        components.unregister_origin("own.py")
     assert "edge 0.5, edge_soft 0.25)" in text and "Options of losses" not in text
 
 
@@ -178,14 +184,14 @@ def test_a_test_set_that_was_opened_did_not_stay_sealed(
 ) -> None:
     study.trial(0, [0.5])
     for look in range(1, looks + 1):
-        enter(
+        append_to_ledger(
             study.paths,
-            Opened(
+            LedgerStart(
                 look=look,
                 at="2026-11-29T00:00:00Z",
                 weights={"0": "0"},
-                data=Data(name="test", n_images=1, sha256="0"),
-                chosen=Chosen(thresholds={}, n_images=0),
+                data=LedgerDataset(name="test", n_images=1, sha256="0"),
+                chosen=LedgerThresholds(thresholds={}, n_images=0),
                 tta=False,
                 ensemble=False,
                 device="cpu",
@@ -283,8 +289,8 @@ def test_what_decides_is_that_of_the_task(tmp_path: Path, task: str, words: str)
 
 
 def test_architectures_are_known_to_have_an_encoder_or_not() -> None:
-    assert set(WITH_ENCODER) >= set(ARCHS)
-    for arch in WITH_ENCODER:
-        assert not idle_keys(arch)
-    for arch in OWN_ENCODER:
-        assert idle_keys(arch) == {"model.encoder_name", "model.encoder_weights"}
+    assert set(SELECTABLE_ENCODER_ARCHS) >= set(ARCHS)
+    for arch in SELECTABLE_ENCODER_ARCHS:
+        assert not inactive_keys(arch)
+    for arch in BUILTIN_ENCODER_ARCHS:
+        assert inactive_keys(arch) == {"model.encoder_name", "model.encoder_weights"}

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from harness.report.orders import other_orders
-from harness.report.tables import load_study
-from harness.report.traps import traps
+from harness.report.analysis.caveats import find_caveats
+from harness.report.orders import metric_order_caveat
+from harness.report.tables.study_tables import load_study_tables
 from tests.report.studies import Builder
 
 
@@ -14,7 +14,7 @@ def ranked(study: Builder, *rows: tuple[float, float, float], iou: str = "iou") 
     for number, (value, dice, other) in enumerate(rows):
         best = {"best/dice": dice, f"best/{iou}": other}
         study.trial(number, [value], {"optim.lr": 1e-5 * (number + 1)}, best=best)
-    return other_orders(load_study(study.paths))
+    return metric_order_caveat(load_study_tables(study.paths))
 
 
 def test_orders_that_differ_are_both_given(study: Builder) -> None:
@@ -25,7 +25,7 @@ def test_orders_that_differ_are_both_given(study: Builder) -> None:
         in sentence
     )
     assert "val/iou" not in sentence  # there the order is the same
-    assert sentence in traps(load_study(study.paths))
+    assert sentence in find_caveats(load_study_tables(study.paths))
 
 
 def test_metrics_that_agree_with_each_other_stand_together(study: Builder) -> None:
@@ -73,7 +73,7 @@ def test_another_objective_and_several_classes(
 
 
 def test_nothing_to_compare_is_no_caveat(study: Builder) -> None:
-    assert other_orders(load_study(study.paths)) is None
+    assert metric_order_caveat(load_study_tables(study.paths)) is None
     assert ranked(study, (0.2, 0.8, 0.7)) is None
     study.trial(1, [0.3], best={})
-    assert other_orders(load_study(study.paths)) is None
+    assert metric_order_caveat(load_study_tables(study.paths)) is None

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import pytest
 
-from harness.data.splits import SplitRow, write_split
-from harness.records import Failure
-from harness.report.page import write_report
+from harness.core.records import TrialFailure
+from harness.data.splits.splits import SplitRow, write_split
+from harness.report.page.page import write_report
 from tests.report.browsing import BROWSER, errors, seen_as, show
 from tests.report.studies import Builder
 
@@ -253,7 +253,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             versions={BAD: BAD},
             skill=0.8 if number < 2 else None,
         )
-    study.trial(6, [], state="failed", failure=Failure(cause=BAD, message=BAD))
+    study.trial(6, [], state="failed", failure=TrialFailure(cause=BAD, message=BAD))
     assert cv2.imread(str(study.data_root / rows[1].image)) is not None
     return write_report(study.paths, study.data_root)
 

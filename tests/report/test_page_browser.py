@@ -22,7 +22,7 @@ def test_the_report_asks_for_nothing_and_draws_everything(driver: Any, report: P
                      marks.length];
            })"""
     )
-    assert len(figures) == 19  # as tests/report/test_page.py counts
+    assert len(figures) == 19  # as tests/report/page/test_page.py counts
     assert all(drawn == "yes" and width > 100 and n for drawn, width, n in figures), figures
     pictures = driver.execute_script(
         "return [...document.images].map((i) => [i.complete, i.naturalWidth, i.clientWidth])"

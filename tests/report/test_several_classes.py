@@ -8,17 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data.overlay import class_overlay, wrong_pixels
-from harness.data.palette import CLASS_COLOURS
-from harness.data.pictures import LoadedPair, read_image
-from harness.data.splits import SplitRow
-from harness.data_config import VOID
-from harness.report import gallery as gallery_module
-from harness.report.gallery import build_gallery
-from harness.report.page import write_report
-from harness.report.sheets import class_sheet
-from harness.report.tables import load_study
-from harness.training.metrics import Entry, from_entries, summarise, write_scores
+from harness.config.data import IGNORE_INDEX
+from harness.data.files.image_io import LoadedPair, read_image
+from harness.data.files.overlay import draw_class_overlay, wrong_pixels
+from harness.data.files.palette import CLASS_COLOURS
+from harness.data.splits.splits import SplitRow
+from harness.report.page.page import write_report
+from harness.report.predictions import gallery as gallery_module
+from harness.report.predictions.gallery import build_gallery
+from harness.report.tables.sheets import class_sheet
+from harness.report.tables.study_tables import load_study_tables
+from harness.training.metrics.image_scores import (
+    ScoreEntry,
+    scores_from_entries,
+    summarise_scores,
+    write_scores,
+)
 from tests.report.studies import EVAL_SIZE, Builder
 
 CLASSES = ["background", "disc", "big bar", "never"]
@@ -31,12 +36,12 @@ def truth_of(stem: str) -> np.ndarray:
     cv2.circle(truth, (10 + k, 14), 6, 1, -1)
     if k % 2:
         truth[:, :5] = 2
-    truth[28:] = VOID
+    truth[28:] = IGNORE_INDEX
     return truth
 
 
 def decided_of(truth: np.ndarray, task: str) -> np.ndarray:
-    moved = np.roll(np.where(truth == VOID, 0, truth), 2, axis=1).astype(np.uint8)
+    moved = np.roll(np.where(truth == IGNORE_INDEX, 0, truth), 2, axis=1).astype(np.uint8)
     return moved if task == "multiclass" else planes_of(moved)
 
 
@@ -56,7 +61,7 @@ def several(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bu
         truth = truth_of(path.name)
         if task == "multiclass":
             return truth
-        return planes_of(np.where(truth == VOID, 0, truth))
+        return planes_of(np.where(truth == IGNORE_INDEX, 0, truth))
 
     def pair(image: Path, masks: list[Path], *_: object) -> LoadedPair:
         row: SplitRow = next(r for r in study.rows if r.image.endswith(image.name))
@@ -67,7 +72,7 @@ def several(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bu
     monkeypatch.setattr(gallery_module, "read_mask", lambda masks, *_: mask_of(masks[0]))
     # truths are at eval_size already; how they get there is tested with resize
     monkeypatch.setattr(gallery_module, "resize_truth", lambda mask, *_, **__: mask)
-    config = load_study(study.paths).config.data
+    config = load_study_tables(study.paths).config.data
     paths, entries = study.paths.trial(0), []
     paths.probabilities.mkdir(parents=True)
     for row in study.rows[1:-1]:
@@ -75,30 +80,32 @@ def several(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bu
         said = decided_of(truth, task)
         planes = planes_of(said) if task == "multiclass" else said
         if task == "multiclass":
-            cv2.imwrite(str(paths.decision(row.row)), said)
+            cv2.imwrite(str(paths.class_map(row.row)), said)
         for k in range(len(CLASSES)):
             cv2.imwrite(str(paths.probability(row.row, k)), 200 * planes[..., k])
             d = planes[..., k] == 1
             y = truth == k if task == "multiclass" else mask_of(Path(row.image))[..., k] == 1
-            counts = truth != VOID if task == "multiclass" else np.ones_like(y)
+            counts = truth != IGNORE_INDEX if task == "multiclass" else np.ones_like(y)
             numbers = [int((x & counts).sum()) for x in (d & y, d & ~y, ~d & y, ~d & ~y)]
             tp, fp, fn, _ = numbers
             sums = (float(tp), float(tp + fp), float(tp + fn))
             entries.append(_entry(row, k, sums, numbers))
-    scores = from_entries(entries)
-    best = {k.replace("val/", "best/"): v for k, v in summarise(scores, config).items()}
+    scores = scores_from_entries(entries)
+    best = {k.replace("val/", "best/"): v for k, v in summarise_scores(scores, config).items()}
     study.trial(0, [0.5, 0.4], best=best)
     write_scores(paths.scores_csv, scores)
     return study
 
 
-def _entry(row: SplitRow, k: int, sums: tuple[float, float, float], counts: list[int]) -> Entry:
+def _entry(
+    row: SplitRow, k: int, sums: tuple[float, float, float], counts: list[int]
+) -> ScoreEntry:
     tp, fp, fn, tn = counts
     return (row.row, row.image, k, *sums, tp, fp, fn, tn)
 
 
 def test_decided_classes_are_drawn_and_wrong_pixels_hatched(several: Builder) -> None:
-    tables = load_study(several.paths)
+    tables = load_study_tables(several.paths)
     task = tables.config.data.task
     gallery = build_gallery(tables, several.data_root)
     assert gallery.notes == () and len(gallery.images) == 8
@@ -108,12 +115,12 @@ def test_decided_classes_are_drawn_and_wrong_pixels_hatched(several: Builder) ->
     truth = truth_of(item.name)
     said = decided_of(truth, task)
     if task == "multilabel":
-        truth = planes_of(np.where(truth == VOID, 0, truth))
+        truth = planes_of(np.where(truth == IGNORE_INDEX, 0, truth))
     block = np.ones((10, 10) + (1,) * (said.ndim - 2), np.uint8)
     truth, said = big(truth, block), big(said, block)
     grey = said.copy()
-    grey[truth == VOID] = VOID
-    expected = class_overlay(item.image, grey, wrong=wrong_pixels(truth, said), plain={0})
+    grey[truth == IGNORE_INDEX] = IGNORE_INDEX
+    expected = draw_class_overlay(item.image, grey, wrong=wrong_pixels(truth, said), plain={0})
     np.testing.assert_array_equal(prediction.overlay, expected)
     disc = (said == 1) if task == "multiclass" else (said[..., 1] == 1)
     assert disc.any() and (prediction.mask[disc] == CLASS_COLOURS[1]).all()
@@ -121,7 +128,7 @@ def test_decided_classes_are_drawn_and_wrong_pixels_hatched(several: Builder) ->
 
 
 def test_table_of_classes_counts_images_and_gives_both_metrics(several: Builder) -> None:
-    tables = load_study(several.paths)
+    tables = load_study_tables(several.paths)
     sheet = class_sheet(tables)
     texts = [[cell.text for cell in row] for row in sheet.rows]
     assert [c.title for c in sheet.columns] == ["class", "images", "Dice, trial 0", "IoU, trial 0"]
@@ -142,7 +149,7 @@ def test_page_has_legend_and_classes_and_the_csv_their_columns(several: Builder)
     legend = page[page.index('<section id="gallery">') :]
     assert f'style="background: {colour_of(1)}"></span>disc' in legend
     assert "</span>background" not in legend
-    void = load_study(several.paths).config.data.has_void
+    void = load_study_tables(several.paths).config.data.has_ignored_pixels
     assert ("</span>does not count" in legend) == void
     frame = pd.read_csv(several.paths.trials_csv)
     assert {"best/dice/disc", "best/iou/big bar"} <= set(frame.columns)

@@ -4,11 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.splits import read_split
-from harness.paths import StudyPaths
-from harness.search.definition import Definition, settle, write_definition
-from harness.search.importing import plan_imports
-from harness.space.schema import Legal
+from harness.core.paths import StudyPaths
+from harness.data.splits.splits import read_split
+from harness.search.definition.definition import (
+    StudyDefinition,
+    resolve_definition,
+    write_definition,
+)
+from harness.search.imports.imports import plan_imports
+from harness.space.space import AllowedValues
 from tests.report.studies import EVAL_SIZE, FIXED, Builder
 
 SPACE: dict[str, Any] = {
@@ -17,12 +21,14 @@ SPACE: dict[str, Any] = {
 }
 
 
-def new_definition(paths: StudyPaths, space: Any = SPACE, **options: Any) -> Definition:
-    arguments: dict[str, Any] = {"asked": {"data.eval_size": EVAL_SIZE}, "fixed": {}} | options
-    return settle(paths, space=space, legal=Legal(), **arguments)
+def new_definition(paths: StudyPaths, space: Any = SPACE, **options: Any) -> StudyDefinition:
+    arguments: dict[str, Any] = {"overrides": {"data.eval_size": EVAL_SIZE}, "fixed": {}} | options
+    return resolve_definition(paths, space=space, legal=AllowedValues(), **arguments)
 
 
-def begin(root: Path, earlier: list[Builder], space: Any = SPACE) -> tuple[StudyPaths, Definition]:
+def begin(
+    root: Path, earlier: list[Builder], space: Any = SPACE
+) -> tuple[StudyPaths, StudyDefinition]:
     """Study `new` beside the earlier ones, written down as far as its definition."""
     paths = StudyPaths(root / "studies" / "new")
     definition = new_definition(paths, space)

@@ -8,21 +8,28 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from harness import files
-from harness.config import PrunerConfig, StudyConfig
-from harness.execution.protocol import Decision, Ended, EpochDone, Event, Started, TrialTask
-from harness.paths import StudyPaths, TrialPaths
-from harness.records import TrialRecord
-from harness.search.controller import Controller
-from harness.search.definition import Definition
-from harness.search.disk import Room
-from harness.search.stamp import Stamp
-from harness.search.stopping import Stops
-from harness.search.storage import open_storage
-from harness.search.study import open_study
-from harness.search.trials import Place
-from harness.space.reading import space_from_dict
-from harness.space.schema import Legal
+from harness.config.study import PrunerConfig, StudyConfig
+from harness.core import files
+from harness.core.environment import EnvironmentInfo
+from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.records import TrialRecord
+from harness.execution.protocol import (
+    Decision,
+    EpochReport,
+    Event,
+    TrialFinished,
+    TrialStarted,
+    TrialTask,
+)
+from harness.search.definition.definition import StudyDefinition
+from harness.search.run.controller import Controller
+from harness.search.run.disk_space import DiskSpaceGuard
+from harness.search.run.stop_conditions import StopConditions
+from harness.search.run.trials import TrialContext
+from harness.search.storage.optuna_study import open_optuna_study
+from harness.search.storage.storage import open_storage
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
 
 Curve = Sequence[float]
 STUDY_ID = "0123456789abcdef0123456789abcdef"
@@ -52,7 +59,7 @@ class FakeExecutor:
         self.started.append(task)
         self._tasks[task.number] = task
         same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
-        self._events.append(Started(device="fake", precision="fp32", **same))
+        self._events.append(TrialStarted(device="fake", precision="fp32", **same))
         self._report(task, 1)
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
@@ -67,11 +74,11 @@ class FakeExecutor:
         else:
             self._end(task, epoch, decision)
 
-    def abandon(self, number: int) -> str:
+    def kill_trial(self, number: int) -> str:
         self._tasks.pop(number, None)
         return "the stacks"
 
-    def wind_up(self) -> None:
+    def request_stop(self) -> None:
         self.wound_up += 1
 
     def close(self) -> None:
@@ -82,8 +89,8 @@ class FakeExecutor:
         value = self._curve(task)[epoch - 1]
         line = {"epoch": epoch, "time_ms": 1_790_000_000_000 + epoch, task.objective.metric: value}
         if math.isfinite(value):
-            files.append_line(TrialPaths(task.trial_dir).epochs_jsonl, line)
-        self._events.append(EpochDone(number=task.number, attempt=task.attempt, metrics=line))
+            files.append_jsonl(TrialPaths(task.trial_dir).epochs_jsonl, line)
+        self._events.append(EpochReport(number=task.number, attempt=task.attempt, metrics=line))
 
     def _end(self, task: TrialTask, epoch: int, decision: Decision) -> None:
         del self._tasks[task.number]
@@ -91,7 +98,7 @@ class FakeExecutor:
         seen = self._curve(task)[:epoch]
         value = min(seen)
         self._events.append(
-            Ended(
+            TrialFinished(
                 number=task.number,
                 attempt=task.attempt,
                 outcome=outcomes[decision],  # type: ignore[arg-type]
@@ -115,7 +122,7 @@ class Silence:
     def bar(self, text: str) -> Callable[[int, int | None], None]:
         return lambda done, total: None
 
-    def trials(self, finished: int, wanted: int) -> None: ...
+    def trials(self, finished: int, total: int) -> None: ...
 
     def began(self, record: TrialRecord, config: Any, *, continued: bool) -> None: ...
 
@@ -130,42 +137,42 @@ class Silence:
         self.noted.append(number)
 
 
-def definition_of(space: dict[str, Any], **settings: Any) -> Definition:
+def definition_of(space: dict[str, Any], **settings: Any) -> StudyDefinition:
     """A study over that space; `settings` are keys of study.yaml."""
-    read = space_from_dict(space, place="space", legal=Legal())
+    read = space_from_dict(space, source="space", legal=AllowedValues())
     settings = {"id": STUDY_ID, "fixed": dict(read.fixed)} | settings
-    return Definition(StudyConfig.from_mapping(settings), read, begun=False)
+    return StudyDefinition(StudyConfig.from_mapping(settings), read, is_started=False)
 
 
 def controller_of(
     root: Path,
-    definition: Definition,
+    definition: StudyDefinition,
     executor: FakeExecutor,
     silence: Silence | None = None,
     refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
     clock: Callable[[], float] = lambda: 0.0,
-    stops: Stops | None = None,
-    room: Room | None = None,
+    stops: StopConditions | None = None,
+    room: DiskSpaceGuard | None = None,
     storage: RDBStorage | None = None,
 ) -> Controller:
     """A controller of study `s` in the workspace `root`, as launch would make it."""
     paths = StudyPaths(root / "studies" / "s")
     storage = storage or open_storage(root / "optuna.db")
-    study = open_study(storage, "s", definition.config)
+    study = open_optuna_study(storage, "s", definition.config)
     silence = silence or Silence()
     return Controller(
         study,
         storage,
         definition,
-        Place(paths, root / "data", root / "cache", "cpu"),
+        TrialContext(paths, root / "data", root / "cache", "cpu"),
         executor,
         progress=silence,
-        notes=silence,
-        stamp=Stamp({"python": "3"}, None),
+        observer=silence,
+        environment=EnvironmentInfo({"python": "3"}, None),
         refuse=refuse,
         clock=clock,
-        stops=stops,
-        room=room,
+        stop_conditions=stops,
+        disk_guard=room,
     )
 
 

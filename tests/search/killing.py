@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psutil
 
-import harness.search.launch  # noqa: F401  # imported before any fork
+import harness.search.run.launch  # noqa: F401  # imported before any fork
 from harness.api import run_study
-from harness.execution.local import LocalExecutor
-from harness.paths import StudyPaths
-from harness.search import running
+from harness.core.paths import StudyPaths
+from harness.execution.local_executor import LocalExecutor
+from harness.search.run import run
 from tests.conftest import TINY
 from tests.execution.forking import forking
 
@@ -40,7 +40,7 @@ def dot(in_channels: int, classes: int):
 
 
 def study(workspace: Path, data: Path, module: str) -> None:
-    running.LocalExecutor = partial(LocalExecutor, module=module)  # type: ignore[misc,assignment]
+    run.LocalExecutor = partial(LocalExecutor, module=module)  # type: ignore[misc,assignment]
     parts = workspace / "mine.py"
     parts.write_text(NETWORK, encoding="utf-8")
     fixed = {"model.arch": "dot", "data.image_size": 32, "train.batch_size": 8}

@@ -17,14 +17,14 @@ import cv2
 import mlflow
 import numpy as np
 
-from harness.data.splits import SplitRow
+from harness.core.paths import StudyPaths, TrialPaths, Workspace
+from harness.core.records import read_epochs, read_records
+from harness.data.splits.splits import SplitRow
 from harness.execution.protocol import TrialTask
-from harness.paths import StudyPaths, TrialPaths, Workspace
-from harness.records import read_epochs, read_records
-from harness.search.definition import Definition, write_definition
-from harness.search.mirror import Mirror
-from harness.search.mirrored import closing_numbers
-from harness.search.tracker import Tracker, find_tracker
+from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.tracking.fields import final_metrics
+from harness.tracking.mirror import Mirror
+from harness.tracking.uri import TrackingStore, resolve_tracking_store
 from tests.search.fakes import STUDY_ID, FakeExecutor, Silence, controller_of, definition_of
 
 SPACE = {
@@ -60,7 +60,7 @@ class Telling(Silence):
 class MirrorStudy(NamedTuple):
     workspace: Workspace
     paths: StudyPaths
-    definition: Definition
+    definition: StudyDefinition
 
     def run(self, trials: int, mirror: Mirror | None = None) -> PaintingExecutor:
         """Play trials until there are so many, with a mirror that is told of them."""
@@ -69,8 +69,10 @@ class MirrorStudy(NamedTuple):
         controller_of(self.workspace.root, self.definition, executor, notes).run(trials)
         return executor
 
-    def tracker(self, uri: str | None = None, experiment: str | None = None) -> Tracker:
-        return find_tracker(self.workspace, self.paths, STUDY_ID, uri=uri, experiment=experiment)
+    def tracker(self, uri: str | None = None, experiment: str | None = None) -> TrackingStore:
+        return resolve_tracking_store(
+            self.workspace, self.paths, STUDY_ID, uri=uri, experiment=experiment
+        )
 
     def mirror(self, uri: str | None = None, **options: object) -> Mirror:
         return Mirror(self.tracker(uri), self.paths, self.definition.config, **options)  # type: ignore[arg-type]
@@ -101,14 +103,14 @@ def assert_all_there_once(study: MirrorStudy, client: mlflow.MlflowClient) -> No
         assert record.mlflow_run_id == run.info.run_id
         epochs = read_epochs(study.paths.trial(record.number))
         keys = set(run.data.metrics)
-        assert keys == {"val/dice_loss", *closing_numbers(record)}
+        assert keys == {"val/dice_loss", *final_metrics(record)}
         held = [
             (m.step, m.timestamp, m.value)
             for m in client.get_metric_history(run.info.run_id, "val/dice_loss")
         ]
         sent = [(e["epoch"], e["time_ms"], e["val/dice_loss"]) for e in epochs]
         assert sorted(held) == sent
-        for key, value in closing_numbers(record).items():
+        for key, value in final_metrics(record).items():
             assert [m.value for m in client.get_metric_history(run.info.run_id, key)] == [value]
         images = [Path(i.path).name for i in client.list_artifacts(run.info.run_id, "images")]
         steps = sorted(i.split("+step+")[1][0] + Path(i).suffix for i in images)

@@ -6,9 +6,9 @@ from typing import Any
 import albumentations as A  # noqa: N812
 import pytest
 
-from harness.errors import ConfigError
-from harness.paths import StudyPaths, Workspace
-from harness.search.checks import check_augments
+from harness.core.errors import ConfigError
+from harness.core.paths import StudyPaths, Workspace
+from harness.search.definition.component_checks import check_augments
 from tests.search.fakes import definition_of
 
 SIZE, AUGMENT = "data.image_size", "data.augment"

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from harness.api import Study, run_study
-from harness.execution.local import LocalExecutor
-from harness.execution.protocol import EpochDone, Event
+from harness.core.records import read_epochs
+from harness.execution.local_executor import LocalExecutor
+from harness.execution.protocol import EpochReport, Event
 from harness.execution.slots import Slot
-from harness.records import read_epochs
-from harness.search.watch import HangWatch
+from harness.search.run.hang_detector import HangWatch
 from tests.conftest import TINY
 from tests.execution.forking import forking
 
@@ -53,10 +53,10 @@ def test_every_failure_is_sorted_and_the_study_finishes(
         7: ["memory", 3, always],
     }
     watch = partial(HangWatch, 5.0)
-    monkeypatch.setattr("harness.search.controller.HangWatch", lambda _, clock: watch(clock))
+    monkeypatch.setattr("harness.search.run.controller.HangWatch", lambda _, clock: watch(clock))
     with forking(workspace, FAULTS=json.dumps(faults)) as module:
         monkeypatch.setattr(
-            "harness.search.running.LocalExecutor", partial(LocalExecutor, module=module)
+            "harness.search.run.run.LocalExecutor", partial(LocalExecutor, module=module)
         )
         done = study(workspace, polyps, 9)
     records = {record.number: record for record in done.tables.records}
@@ -96,14 +96,14 @@ class StormExecutor(LocalExecutor):
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
         event = super().next_event(timeout_s)
-        if isinstance(event, EpochDone) and (event.number, event.epoch) not in self._epochs:
+        if isinstance(event, EpochReport) and (event.number, event.epoch) not in self._epochs:
             self._epochs.add((event.number, event.epoch))
             if len(self._epochs) in self._fatal:
                 self._kill_soon(event.number)
         return event
 
     def _kill_soon(self, number: int) -> None:
-        for held in self._holding(number):
+        for held in self._workers_of(number):
             assert held._process is not None
             self.killed += 1
             delay_s = self._random.uniform(0, 0.4)
@@ -127,7 +127,7 @@ def test_storm_of_kills_costs_an_epoch_each_and_nothing_else(
         return storms[-1]
 
     with forking(workspace, TRAINED=str(workspace / "trained")) as module:
-        monkeypatch.setattr("harness.search.running.LocalExecutor", storm)
+        monkeypatch.setattr("harness.search.run.run.LocalExecutor", storm)
         settings = {"train.epochs": n_epochs, "train.checkpoint_s": 0}
         done = study(workspace, polyps, n_trials, **settings)
     assert [s.killed for s in storms] == [n_kills]
@@ -149,7 +149,7 @@ def test_warm_worker_trains_as_a_fresh_one(workspace: Path, polyps: Path) -> Non
         (workspace / name).mkdir()
         with forking(workspace / name) as module, pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "harness.search.running.LocalExecutor", partial(LocalExecutor, module=module)
+                "harness.search.run.run.LocalExecutor", partial(LocalExecutor, module=module)
             )
             for trials in calls:
                 done = run_study(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.paths import Workspace
-from harness.records import read_records
-from harness.search.storage import open_storage
+from harness.core.paths import Workspace
+from harness.core.records import read_records
+from harness.search.storage.storage import open_storage
 from tests.search.killing import EPOCHS, TRIALS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

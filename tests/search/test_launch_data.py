@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import copies
-from harness.errors import DataError, UserError
-from harness.paths import Workspace
-from harness.search import launch as launching
-from harness.search.launch import Request, launch
+from harness.core.errors import DataError, UserError
+from harness.core.paths import Workspace
+from harness.data.scan import near_duplicates
+from harness.search.run import launch as launching
+from harness.search.run.launch import launch
+from harness.search.run.request import StudyRequest
 from tests.conftest import TINY
 from tests.data.make import folder
 from tests.search.fakes import Silence
@@ -37,8 +38,8 @@ def launched(workspace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, **ask
         raise EnoughError
 
     monkeypatch.setattr(launching, "ensure_weights", stop)
-    request = Request(
-        Workspace(workspace), "s", TINY, device="cpu", asked={"data.root": str(data)}, **asked
+    request = StudyRequest(
+        Workspace(workspace), "s", TINY, device="cpu", overrides={"data.root": str(data)}, **asked
     )
     lines = Lines()
     with pytest.raises(EnoughError):
@@ -50,13 +51,13 @@ def test_copies_are_sought_once(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sought: list[int] = []
-    find = copies._alike
+    find = near_duplicates._near_duplicates
 
-    def counted(thumbnails: Sequence[copies.Thumbnail]) -> list[tuple[int, int]]:
+    def counted(thumbnails: Sequence[near_duplicates.Thumbnail]) -> list[tuple[int, int]]:
         sought.append(len(thumbnails))
         return list(find(thumbnails))
 
-    monkeypatch.setattr(copies, "_alike", counted)
+    monkeypatch.setattr(near_duplicates, "_near_duplicates", counted)
     lines = launched(workspace, folder(tmp_path / "d", 10), monkeypatch)
     assert sought == [10]
     assert "split 8 train, 1 val, 1 test images" in lines.said
@@ -68,7 +69,9 @@ def test_many_bad_files_leave_the_remedy_in_sight(
     data = folder(tmp_path / "d", 31)
     for path in sorted(data.glob("images/*"))[10:]:
         path.write_bytes(b"")
-    request = Request(Workspace(workspace), "s", TINY, device="cpu", asked={"data.root": str(data)})
+    request = StudyRequest(
+        Workspace(workspace), "s", TINY, device="cpu", overrides={"data.root": str(data)}
+    )
     with pytest.raises(UserError, match=r"21 pairs cannot be used.*--skip-bad$"):
         launch(request, Silence())
     lines = launched(workspace, data, monkeypatch, skip_bad=True)

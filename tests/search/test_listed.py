@@ -6,14 +6,14 @@ from typing import Any
 import optuna
 import pytest
 
-from harness.config import SamplerConfig
-from harness.errors import ConfigError
+from harness.config.study import SamplerConfig
+from harness.core.errors import ConfigError
+from harness.core.paths import StudyPaths
+from harness.core.records import read_records
 from harness.execution.protocol import TrialTask
-from harness.paths import StudyPaths
-from harness.records import read_records
-from harness.search.definition import settle
-from harness.search.sampler import IMPORTED, SpaceSampler, suggest
-from harness.space.schema import Legal
+from harness.search.definition.definition import resolve_definition
+from harness.search.sampling.sampler import IMPORTED_ATTR, SpaceSampler, suggest_values
+from harness.space.space import AllowedValues
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
 ROWS: list[dict[str, Any]] = [
@@ -55,19 +55,19 @@ def test_labels_and_keys_in_force_are_recorded(tmp_path: Path) -> None:
 
 def test_trials_taken_over_from_another_study_use_up_no_row(tmp_path: Path) -> None:
     study = optuna.create_study()
-    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={IMPORTED: "old/3"}))
-    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={IMPORTED: "old/4"}))
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={IMPORTED_ATTR: "old/3"}))
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={IMPORTED_ATTR: "old/4"}))
     study.sampler = SpaceSampler(definition_of(SPACE).space, SamplerConfig(), 0)
-    asked = [suggest(definition_of(SPACE).space, study.ask()) for _ in ROWS]
+    asked = [suggest_values(definition_of(SPACE).space, study.ask()) for _ in ROWS]
     assert asked == ROWS
 
 
 def settled(tmp_path: Path, text: str, **options: Any) -> Any:
     file = tmp_path / "grid.csv"
     file.write_text(text)
-    legal = Legal(options={"Unet": ("decoder_use_norm",), "FPN": ("decoder_dropout",)})
-    given: dict[str, Any] = {"asked": {}, "fixed": {}, "legal": legal} | options
-    return settle(StudyPaths(tmp_path / "studies" / "g"), space=file, **given)
+    legal = AllowedValues(options={"Unet": ("decoder_use_norm",), "FPN": ("decoder_dropout",)})
+    given: dict[str, Any] = {"overrides": {}, "fixed": {}, "legal": legal} | options
+    return resolve_definition(StudyPaths(tmp_path / "studies" / "g"), space=file, **given)
 
 
 def test_set_decides_what_a_row_may_hold(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from harness.api import Study, run_study
-from harness.execution.local import LocalExecutor
-from harness.execution.protocol import EpochDone, Event
-from harness.records import TrialRecord, read_epochs
-from harness.search.progress import LineProgress, Progress
+from harness.config.progress import LineProgress, ProgressReporter
+from harness.core.records import TrialRecord, read_epochs
+from harness.execution.local_executor import LocalExecutor
+from harness.execution.protocol import EpochReport, Event
 from tests.conftest import TINY
 from tests.execution.forking import forking
 from tests.search.disks import fill, mounted
@@ -23,11 +23,11 @@ from tests.search.killing import NETWORK
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CLOCKED = ("time_ms", "seconds")
-EXECUTOR = "harness.search.running.LocalExecutor"
+EXECUTOR = "harness.search.run.run.LocalExecutor"
 
 
 def study(
-    workspace: Path, data: Path, trials: int, epochs: int, progress: Progress | None = None
+    workspace: Path, data: Path, trials: int, epochs: int, progress: ProgressReporter | None = None
 ) -> Study:
     workspace.mkdir(exist_ok=True)
     parts = workspace / "mine.py"
@@ -66,8 +66,8 @@ class NoticedExecutor(LocalExecutor):
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
         event = super().next_event(timeout_s)
-        if isinstance(event, EpochDone) and event.epoch in self._notices:
-            for worker in self._holding(event.number):
+        if isinstance(event, EpochReport) and event.epoch in self._notices:
+            for worker in self._workers_of(event.number):
                 assert worker._process is not None
                 os.kill(worker._process.pid, self._notices.pop(event.epoch))
         return event
@@ -110,7 +110,7 @@ class Filling(LineProgress):
 def test_worker_on_a_full_disk_loses_nothing(
     tmp_path: Path, polyps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.search.disk.POLL_S", 0.01)
+    monkeypatch.setattr("harness.search.run.disk_space.POLL_S", 0.01)
     with mounted(tmp_path / "disk", "64m") as disk, forking(tmp_path) as module:
         monkeypatch.setattr(EXECUTOR, partial(LocalExecutor, module=module))
         (tmp_path / "full").mkdir()

@@ -11,8 +11,8 @@ from benchmarks.recorded import Table, read_table
 from benchmarks.replay_scores import interval, score, until
 from benchmarks.replaying import Played, replay
 from benchmarks.search_replay import KeepBest
-from harness import files
-from harness.search.definition import write_definition
+from harness.core import files
+from harness.search.definition.definition import write_definition
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -129,7 +129,7 @@ def test_a_jsonl_is_read(tmp_path: Path) -> None:
     for number in range(2):
         epochs = [{"val/dice_loss": value, "seconds": 1.0} for value in CURVES[number]]
         config = {"optim.lr": RATES[number]}
-        files.append_line(path, {"id": number, "config": config, "epochs": epochs})
+        files.append_jsonl(path, {"id": number, "config": config, "epochs": epochs})
     table = read_table(path)
     assert table.ids == (0, 1)
     assert table.curves.tolist() == [list(curve) for curve in CURVES[:2]]
@@ -143,7 +143,7 @@ def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
     curves = (CURVES[1], CURVES[2], CURVES[3])
     executor = FakeExecutor(lambda task: curves[task.number])
     controller = controller_of(tmp_path, definition, executor)
-    paths = controller._place.paths
+    paths = controller._context.paths
     write_definition(paths, definition, [])
     controller.run(3)
     table = read_table(paths.root)

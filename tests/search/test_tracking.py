@@ -5,8 +5,8 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from harness.records import read_epochs, read_records, write_record
-from harness.search.tracking import log_report, sync
+from harness.core.records import read_epochs, read_records, write_record
+from harness.tracking.sync import log_report, sync_study
 from tests.search.fakes import STUDY_ID
 from tests.search.mirroring import MirrorStudy, new_study
 
@@ -144,9 +144,9 @@ def test_records_name_their_runs_and_keep_everything_else(study: MirrorStudy) ->
     assert bare == before
     for record in before:  # as an earlier version left them
         write_record(study.paths.trial(record.number), record)
-    sync(study.tracker(), study.paths, study.definition.config)
+    sync_study(study.tracker(), study.paths, study.definition.config)
     assert read_records(study.paths) == after
     elsewhere = f"sqlite:///{study.workspace.root}/other.db"
-    sync(study.tracker(elsewhere), study.paths, study.definition.config)
+    sync_study(study.tracker(elsewhere), study.paths, study.definition.config)
     again = [record.mlflow_run_id for record in read_records(study.paths)]
     assert None not in again and not set(again) & set(ids)

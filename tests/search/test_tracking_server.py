@@ -55,7 +55,7 @@ def test_server_dead_at_the_start_killed_in_the_middle_and_restarted(
     def tell(text: str) -> None:
         (caught_up if text == "MLflow has caught up" else failed).set()
 
-    mirror = study.mirror(server.uri, tell=tell, pause_s=0.1)
+    mirror = study.mirror(server.uri, log=tell, pause_s=0.1)
     study.run(1, mirror)
     assert failed.wait(PATIENCE_S)
     server.start()

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import StudyConfig
-from harness.errors import ConfigError
+from harness.config.study import StudyConfig
+from harness.core.errors import ConfigError
+from harness.core.files import atomic_replace, has_pending_write
+from harness.core.paths import StudyPaths, TrialPaths
 from harness.execution.protocol import Decision, Event
-from harness.files import is_being_written, replacing
-from harness.paths import StudyPaths, TrialPaths
-from harness.search.stopping import Stops
-from harness.search.winding_up import WindingUp
+from harness.search.run.stop_conditions import StopConditions
+from harness.search.winding_up import GracefulStop
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
-from tests.search.test_controller import flat, space
+from tests.search.run.test_controller import flat, space
 
 STOP_S = 30.0
 
@@ -30,11 +30,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def winding_up(clock: Clock) -> WindingUp:
-    stopped = WindingUp(Stops(timeout_s=0, clock=clock), STOP_S, clock)
-    assert not stopped.begun and not stopped.is_over([])
-    stop = stopped.look()
-    assert stop is not None and stopped.begun
+def winding_up(clock: Clock) -> GracefulStop:
+    stopped = GracefulStop(StopConditions(timeout_s=0, clock=clock), STOP_S, clock)
+    assert not stopped.is_stopping and not stopped.is_over([])
+    stop = stopped.check()
+    assert stop is not None and stopped.is_stopping
     return stopped
 
 
@@ -46,7 +46,7 @@ def test_default_is_thirty_seconds_and_a_limit_may_change_at_any_time() -> None:
         StudyConfig.from_mapping({"limits": {"stop_s": 0}})
 
 
-def test_workers_have_stop_s(winding_up: WindingUp, clock: Clock, tmp_path: Path) -> None:
+def test_workers_have_stop_s(winding_up: GracefulStop, clock: Clock, tmp_path: Path) -> None:
     trial = TrialPaths(tmp_path / "0000")
     clock.now += STOP_S
     assert not winding_up.is_over([trial])
@@ -55,23 +55,23 @@ def test_workers_have_stop_s(winding_up: WindingUp, clock: Clock, tmp_path: Path
 
 
 def test_checkpoint_that_is_being_written_is_waited_for(
-    winding_up: WindingUp, clock: Clock, tmp_path: Path
+    winding_up: GracefulStop, clock: Clock, tmp_path: Path
 ) -> None:
     idle, saving = TrialPaths(tmp_path / "0000"), TrialPaths(tmp_path / "0001")
     clock.now += 3 * STOP_S
-    with replacing(saving.checkpoint) as temporary:
+    with atomic_replace(saving.checkpoint) as temporary:
         temporary.write_bytes(b"half")
-        assert is_being_written(saving.checkpoint) and not is_being_written(idle.checkpoint)
+        assert has_pending_write(saving.checkpoint) and not has_pending_write(idle.checkpoint)
         assert not winding_up.is_over([idle, saving])
         assert winding_up.is_over([idle]), "only of trials that still run"
     assert winding_up.is_over([idle, saving])
 
 
 def test_disk_that_never_takes_a_checkpoint_holds_nobody_for_ever(
-    winding_up: WindingUp, clock: Clock, tmp_path: Path
+    winding_up: GracefulStop, clock: Clock, tmp_path: Path
 ) -> None:
     trial = TrialPaths(tmp_path / "0000")
-    with replacing(trial.checkpoint) as temporary:
+    with atomic_replace(trial.checkpoint) as temporary:
         temporary.write_bytes(b"half")
         clock.now += 10 * STOP_S
         assert not winding_up.is_over([trial])
@@ -96,7 +96,7 @@ def test_study_waits_for_a_worker_that_saves_and_leaves_one_that_does_not(tmp_pa
                     left.unlink()
             return super().next_event(timeout_s) if self._events else None
 
-    stops = Stops(timeout_s=4, clock=clock)
+    stops = StopConditions(timeout_s=4, clock=clock)
     definition = definition_of(space(4), limits={"stop_s": 20})
     executor = Stubborn(flat)
     stop = controller_of(tmp_path, definition, executor, stops=stops, clock=clock).run(1)

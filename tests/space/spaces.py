@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ConfigError
-from harness.space.reading import read_space
-from harness.space.schema import Legal, Space
+from harness.core.errors import ConfigError
+from harness.space.reading.load_space import read_space
+from harness.space.space import AllowedValues, SearchSpace
 
-LEGAL = Legal(
+LEGAL = AllowedValues(
     values={"model.arch": ("Unet", "UnetPlusPlus", "Linknet", "FPN")},
     options={
         "Unet": ("decoder_channels", "decoder_attention_type"),
@@ -19,13 +19,13 @@ LEGAL = Legal(
 )
 
 
-def space_of(text: str, folder: Path, legal: Legal = LEGAL) -> Space:
+def space_of(text: str, folder: Path, legal: AllowedValues = LEGAL) -> SearchSpace:
     file = folder / "s.yaml"
     file.write_text(text, encoding="utf-8")
     return read_space(file, legal=legal)
 
 
-def problems_of(text: str, folder: Path, legal: Legal = LEGAL) -> list[str]:
+def problems_of(text: str, folder: Path, legal: AllowedValues = LEGAL) -> list[str]:
     """The problems of a space, with `s.yaml` for the path of its file."""
     with pytest.raises(ConfigError) as caught:
         space_of(text, folder, legal)

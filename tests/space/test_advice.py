@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.config import LossConfig, ObjectiveConfig
-from harness.data_config import StudyDataConfig
-from harness.errors import ConfigError
-from harness.training.checks import check_loss, check_objective
+from harness.config.data import StudyDataConfig
+from harness.config.study import LossConfig, ObjectiveConfig
+from harness.core.errors import ConfigError
+from harness.training.loss.task_checks import check_loss_for_task, check_objective_for_task
 from tests.space.spaces import problems_of, space_of
 
 BINARY = StudyDataConfig()
@@ -84,9 +84,9 @@ def test_advised_objective_is_one_of_the_task(data: StudyDataConfig) -> None:
     with pytest.raises(
         ConfigError, match=r"val/miou is of multiclass tasks; use val/\w+"
     ) as caught:
-        check_objective(ObjectiveConfig(metric="val/miou", direction="maximize"), data)
+        check_objective_for_task(ObjectiveConfig(metric="val/miou", direction="maximize"), data)
     advised = str(caught.value).rpartition("use ")[2]
-    check_objective(ObjectiveConfig.model_validate({"metric": advised}), data)
+    check_objective_for_task(ObjectiveConfig.model_validate({"metric": advised}), data)
 
 
 @pytest.mark.parametrize("data", [THREE, LABELS], ids=["multiclass", "multilabel"])
@@ -94,15 +94,15 @@ def test_advised_losses_let_class_weights_act(data: StudyDataConfig) -> None:
     weights = (1.0,) * len(data.classes)
     none: dict[str, Any] = {"dice": 1.0, "bce": 0.0, "class_weights": weights}
     with pytest.raises(ConfigError, match=r"set one above 0, or null") as caught:
-        check_loss(LossConfig(**none), data)
+        check_loss_for_task(LossConfig(**none), data)
     advised = re.findall(r"loss\.(bce|ce|focal)", str(caught.value))
     assert advised[-1] == "focal"
     for name in advised:
-        check_loss(LossConfig(**none | {name: 1.0}), data)
-    check_loss(LossConfig(**none | {"class_weights": None}), data)
+        check_loss_for_task(LossConfig(**none | {name: 1.0}), data)
+    check_loss_for_task(LossConfig(**none | {"class_weights": None}), data)
 
 
 def test_advised_loss_of_several_classes_is_taken() -> None:
     with pytest.raises(ConfigError, match=r"use loss\.ce$"):
-        check_loss(LossConfig(bce=1.0), THREE)
-    check_loss(LossConfig(bce=0.0, ce=1.0), THREE)
+        check_loss_for_task(LossConfig(bce=1.0), THREE)
+    check_loss_for_task(LossConfig(bce=0.0, ce=1.0), THREE)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.app import main
-from harness.errors import ConfigError
-from harness.space.reading import read_space
+from harness.core.errors import ConfigError
+from harness.space.reading.load_space import read_space
 from tests.space.spaces import LEGAL
 
 BASE = """\

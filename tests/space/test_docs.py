@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from harness.space.reading import read_space
+from harness.space.reading.load_space import read_space
 from tests.space.spaces import LEGAL, space_of
 
 TEXT = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text(encoding="utf-8")

@@ -1,9 +1,9 @@
 import pytest
 
-from harness.config import TrialConfig
-from harness.errors import ConfigError
-from harness.space.keys import full_key, known_keys, problem_with, takes_fractions
-from harness.space.schema import Legal
+from harness.config.study import TrialConfig
+from harness.core.errors import ConfigError
+from harness.space.keys import accepts_floats, full_key, known_keys, setting_problem
+from harness.space.space import AllowedValues
 from tests.space.spaces import LEGAL
 
 
@@ -21,7 +21,7 @@ def test_last_part_serves_for_the_full_key(written: str, full: str) -> None:
 
 
 def test_ambiguous_last_part_is_refused_with_the_full_keys() -> None:
-    legal = Legal(options={"Mine": ("dice",)})
+    legal = AllowedValues(options={"Mine": ("dice",)})
     with pytest.raises(ConfigError, match=r"ambiguous; write loss.dice or model.options.dice$"):
         full_key("dice", legal)
 
@@ -51,9 +51,9 @@ def test_unknown_key_is_refused_with_the_nearest(written: str, message: str) -> 
 
 
 def test_any_option_name_is_taken_where_none_are_known() -> None:
-    assert full_key("model.options.whatever", Legal()) == "model.options.whatever"
+    assert full_key("model.options.whatever", AllowedValues()) == "model.options.whatever"
     with pytest.raises(ConfigError, match="no such setting"):
-        full_key("model.options.not.one", Legal())
+        full_key("model.options.not.one", AllowedValues())
 
 
 def test_known_keys_are_those_of_the_trial_configuration_and_the_options() -> None:
@@ -84,7 +84,7 @@ def test_known_keys_are_those_of_the_trial_configuration_and_the_options() -> No
     ],
 )  # fmt: skip
 def test_illegal_value_is_refused_with_the_reason(key: str, value: object, problem: str) -> None:
-    assert problem_with(key, value, LEGAL) == problem
+    assert setting_problem(key, value, LEGAL) == problem
 
 
 @pytest.mark.parametrize(
@@ -96,22 +96,26 @@ def test_illegal_value_is_refused_with_the_reason(key: str, value: object, probl
     ],
 )  # fmt: skip
 def test_legal_value_is_legal_whatever_the_other_settings_are(key: str, value: object) -> None:
-    assert problem_with(key, value, LEGAL) is None
+    assert setting_problem(key, value, LEGAL) is None
 
 
 def test_long_values_are_cut_in_messages() -> None:
-    problem = problem_with("optim.lr", "x" * 100_000, LEGAL)
+    problem = setting_problem("optim.lr", "x" * 100_000, LEGAL)
     assert problem is not None and len(problem) < 200
 
 
 def test_check_is_asked_where_values_cannot_be_listed() -> None:
-    legal = Legal(checks={"model.encoder_name": lambda v: None if v == "a" else f"no encoder {v}"})
-    assert problem_with("model.encoder_name", "a", legal) is None
-    assert problem_with("model.encoder_name", "b", legal) == "no encoder b"
-    assert problem_with("model.encoder_name", 3, legal) == "input should be a valid string (got 3)"
+    legal = AllowedValues(
+        checks={"model.encoder_name": lambda v: None if v == "a" else f"no encoder {v}"}
+    )
+    assert setting_problem("model.encoder_name", "a", legal) is None
+    assert setting_problem("model.encoder_name", "b", legal) == "no encoder b"
+    assert (
+        setting_problem("model.encoder_name", 3, legal) == "input should be a valid string (got 3)"
+    )
 
 
 def test_takes_fractions_tells_float_settings() -> None:
     keys = ("optim.lr", "optim.encoder_lr", "train.epochs", "train.patience", "data.image_size")
-    assert [takes_fractions(key) for key in keys] == [True, True, False, False, False]
-    assert not takes_fractions("model.options.decoder_dropout")
+    assert [accepts_floats(key) for key in keys] == [True, True, False, False, False]
+    assert not accepts_floats("model.options.decoder_dropout")

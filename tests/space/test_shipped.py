@@ -12,15 +12,15 @@ import tifffile
 import torch
 
 import harness
-from harness import strict_yaml
-from harness.config import ModelConfig
+from harness.config.study import ModelConfig
+from harness.core import strict_yaml
+from harness.core.paths import StudyPaths, Workspace
 from harness.models.build import build_network
 from harness.models.registry import ARCHS, check_model
-from harness.paths import StudyPaths, Workspace
-from harness.search.checks import legal_names
-from harness.search.definition import settle
-from harness.space.reading import read_space
-from harness.space.schema import Space
+from harness.search.definition.component_checks import legal_names
+from harness.search.definition.definition import resolve_definition
+from harness.space.reading.load_space import read_space
+from harness.space.space import SearchSpace
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 NAMES = (
@@ -35,11 +35,11 @@ NAMES = (
 )
 
 
-def shipped(name: str) -> Space:
+def shipped(name: str) -> SearchSpace:
     return read_space(FOLDER / f"{name}.yaml", legal=legal_names())
 
 
-def networks(space: Space) -> list[ModelConfig]:
+def networks(space: SearchSpace) -> list[ModelConfig]:
     """Every network that the space can draw."""
     parts = tuple(p for p in space.parameters if p.key.startswith("model."))
     only = replace(space, parameters=parts, enqueue=())
@@ -148,7 +148,7 @@ def test_every_shipped_space_serves_every_kind_of_data(
     for name in (*(f"{name}.yaml" for name in NAMES), "unetpp_grid.csv"):
         paths = Workspace(workspace).study(f"of-{Path(name).stem}")
         paths.root.mkdir(parents=True)
-        paths.study_yaml.write_text(strict_yaml.dump({"data": about}), encoding="utf-8")
+        paths.study_yaml.write_text(strict_yaml.dump_yaml({"data": about}), encoding="utf-8")
         options: dict[str, Any] = GRID if name.endswith(".csv") else {}
         found = harness.check(
             paths.name, space=name, data=data, fixed={"model.encoder_weights": None}, **options
@@ -175,10 +175,10 @@ def test_a_space_that_names_one_cross_entropy_has_no_other_beside_it(
     task: str, fixed: dict[str, Any], expected: dict[str, float], tmp_path: Path
 ) -> None:
     classes = ["ground", "disc", "bar"] if task == "multiclass" else ["ground", "disc"]
-    definition = settle(
+    definition = resolve_definition(
         StudyPaths(tmp_path / "studies" / "s"),
         space={"fixed": fixed},
-        asked={"data.task": task, "data.classes": classes},
+        overrides={"data.task": task, "data.classes": classes},
         fixed={},
         legal=legal_names(),
     )

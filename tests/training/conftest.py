@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.config import TrialConfig
-from harness.data.cache import ImageCache, open_cache
-from harness.data.look import look_at_all
-from harness.data.resize import Fit
-from harness.data.sources import open_folder
-from harness.data.splits import SplitRow, make_split
-from harness.data_config import SplitConfig, StudyDataConfig
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.config.study import TrialConfig
+from harness.data.datasets.sources import open_dataset
+from harness.data.files.resize import Fit
+from harness.data.loading.image_cache import ImageCache, open_cache
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import SplitRow, make_split
 
 EVAL_SIZE = 40
 
@@ -74,9 +74,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
             image[mask > 0] += np.array([60, 120, 150], np.uint8)
         cv2.imwrite(str(root / "images" / f"{k:02d}.png"), image)
         cv2.imwrite(str(root / "masks" / f"{k:02d}.png"), mask)
-    dataset = open_folder(root, StudyDataConfig(), max_pixels=1e6)
+    dataset = open_dataset(root, StudyDataConfig(), max_pixels=1e6)
     config = SplitConfig(fractions=(0.55, 0.35, 0.1), seed=6)
-    rows = make_split(dataset, look_at_all(dataset), config)
+    rows = make_split(dataset, scan_dataset_strict(dataset), config)
     return Pictures(root, rows, tmp_path_factory.mktemp("caches"))
 
 

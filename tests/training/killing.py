@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from harness.paths import TrialPaths
-from harness.training.checkpoint import read_checkpoint, write_checkpoint
+from harness.core.paths import TrialPaths
+from harness.training.loop.checkpoint import read_checkpoint, write_checkpoint
 from tests.training.conftest import Pictures
-from tests.training.test_fit import run
+from tests.training.loop.test_fit import run
 
 EPOCHS, STEPS = 5, 2  # of a training, and optimiser steps in each epoch
 CHANGES: dict[str, Any] = {"train__epochs": EPOCHS, "train__checkpoint_s": 0.0}

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config import ObjectiveConfig
-from harness.execution.causes import sort_failure
-from harness.paths import TrialPaths
-from harness.records import read_epochs
-from harness.training.errors import StaleAttemptError, TooLargeError
-from harness.training.fit import Decision, FitResult, fit
-from harness.training.gradients import Gradients
+from harness.config.study import ObjectiveConfig
+from harness.core.paths import TrialPaths
+from harness.core.records import read_epochs
+from harness.training.loop.errors import StaleAttemptError, TooLargeError
+from harness.training.loop.fit import Decision, FitResult, fit_trial
+from harness.training.loop.gradients import BatchGradients
+from harness.training.worker.failure_causes import classify_failure
 from tests.training.conftest import Pictures, settings
-from tests.training.test_fence import record
+from tests.training.loop.test_attempt_guard import record
 
 Line = dict[str, float]
 
@@ -31,7 +31,7 @@ def run(
     **changes: Any,
 ) -> FitResult:
     config = settings(**changes)
-    return fit(
+    return fit_trial(
         config,
         pictures.cache(size=config.data.height_width),
         names=pictures.names,
@@ -49,14 +49,14 @@ def run(
 
 def hold(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """A device whose memory holds the training of so many images."""
-    logits = Gradients._logits
+    logits = BatchGradients._forward_logits
 
-    def short(self: Gradients, inputs: torch.Tensor) -> torch.Tensor:
+    def short(self: BatchGradients, inputs: torch.Tensor) -> torch.Tensor:
         if len(inputs) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return logits(self, inputs)
 
-    monkeypatch.setattr(Gradients, "_logits", short)
+    monkeypatch.setattr(BatchGradients, "_forward_logits", short)
 
 
 def test_training_goes_on_with_what_memory_holds(
@@ -78,7 +78,7 @@ def test_training_that_does_not_fit_at_all_fails_for_want_of_memory(
     hold(monkeypatch, 0)
     with pytest.raises(TooLargeError) as caught:
         run(pictures, TrialPaths(tmp_path / "0000"))
-    assert sort_failure(caught.value).cause == "out_of_memory"
+    assert classify_failure(caught.value).cause == "out_of_memory"
 
 
 def test_given_up_attempt_writes_nothing_more(pictures: Pictures, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness.paths import TrialPaths
-from harness.training.checkpoint import read_checkpoint
+from harness.core.paths import TrialPaths
+from harness.training.loop.checkpoint import read_checkpoint
 from tests.training.conftest import Pictures
 from tests.training.killing import EPOCHS, KILLS
-from tests.training.test_resume import leftovers, numbers
+from tests.training.loop.test_resume import leftovers, numbers
 
 pytestmark = [
     pytest.mark.slow,

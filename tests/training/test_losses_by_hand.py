@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness import parts
-from harness.config import LOSS_PARTS, LossConfig
-from harness.data_config import VOID, StudyDataConfig
-from harness.training.losses import build_loss
+from harness.config import components
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.config.study import BUILTIN_LOSSES, LossConfig
+from harness.training.loss.combined_loss import build_training_loss
 
 GAMMA, ALPHA, SMOOTHING, WEIGHTS = 1.5, 0.3, 0.1, (2.0, 0.5, 1.0)
 DATA = {
@@ -33,7 +33,7 @@ def drawn(task: str) -> tuple[np.ndarray, np.ndarray]:
     logits = 2 * random.normal(size=(N, data.n_outputs, SIDE, SIDE))
     shape = (N, SIDE, SIDE, 3) if task == "multilabel" else (N, SIDE, SIDE)
     mask = random.integers(0, 2, shape)
-    mask[random.random(shape) < 0.5] = VOID
+    mask[random.random(shape) < 0.5] = IGNORE_INDEX
     return logits, mask.astype(np.uint8)
 
 
@@ -43,7 +43,7 @@ def planes(task: str, logits: np.ndarray, mask: np.ndarray) -> Iterator[list[tup
         pixels = []
         for n, y, x in np.ndindex(N, SIDE, SIDE):
             value = mask[n, y, x, k] if task == "multilabel" else mask[n, y, x]
-            if value == VOID:
+            if value == IGNORE_INDEX:
                 continue
             z = logits[n, :, y, x]
             p = np.exp(z[k]) / np.exp(z).sum() if task == "multiclass" else 1 / (1 + np.exp(-z[k]))
@@ -126,8 +126,8 @@ def slow(name: str, task: str, logits: np.ndarray, mask: np.ndarray) -> float:
 CASES = [
     (task, name)
     for task in DATA
-    for name in LOSS_PARTS
-    if task in parts.find_part("loss", name).tasks
+    for name in BUILTIN_LOSSES
+    if task in components.find_component("loss", name).tasks
 ]
 
 
@@ -146,14 +146,16 @@ def test_loss_equals_the_slow_version(task: str, name: str) -> None:
         label_smoothing=SMOOTHING,
         class_weights=WEIGHTS if pixel and task != "binary" else None,
     )
-    value = build_loss(config, DATA[task])(torch.tensor(logits), torch.tensor(mask)).total
+    value = build_training_loss(config, DATA[task])(torch.tensor(logits), torch.tensor(mask)).total
     assert float(value) == pytest.approx(slow(name, task, logits, mask), rel=1e-5)
 
 
 def test_ours_are_registered_as_the_configuration_names_them() -> None:
-    ours = {name: part for name, part in parts.registered("loss").items() if part.is_ours}
-    assert set(ours) == set(LOSS_PARTS)
-    options = {key for part in ours.values() for key in part.keys[1:]}
+    ours = {
+        name: part for name, part in components.get_components("loss").items() if part.is_builtin
+    }
+    assert set(ours) == set(BUILTIN_LOSSES)
+    options = {key for part in ours.values() for key in part.setting_keys[1:]}
     assert options == {"focal_gamma", "tversky_alpha"}
     defaults = LossConfig().model_dump()
     for part in ours.values():

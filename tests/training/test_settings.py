@@ -15,15 +15,15 @@ from pydantic.fields import FieldInfo
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import get_encoder
 
-from harness.config import ObjectiveConfig, TrainConfig, TrialConfig, trial_keys
+from harness.config.study import ObjectiveConfig, TrainConfig, TrialConfig, trial_keys
+from harness.core.paths import TrialPaths
+from harness.core.settings import field_effect
 from harness.models import build
-from harness.paths import TrialPaths
-from harness.search.trials import seed_of
-from harness.settings import acting
-from harness.training import device
-from harness.training.fit import fit
+from harness.search.run.trials import trial_seed
+from harness.training.hardware import device
+from harness.training.loop.fit import fit_trial
 from tests.training.conftest import Pictures
-from tests.training.test_resume import leftovers, numbers
+from tests.training.loop.test_resume import leftovers, numbers
 from tests.training.test_tasks import MULTICLASS, N, cache_for
 
 # Small enough for seconds; where it equals the second value, the first is the field's default.
@@ -89,12 +89,12 @@ def trained(config: TrialConfig, task: str, pictures: Pictures, folder: Path) ->
     several = task == "multiclass"
     size, how = config.data.height_width, config.data.fit
     cpu, wanted = torch.device("cpu"), config.train.precision
-    fit(
+    fit_trial(
         config,
         cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how),
         names={row: str(row) for row in range(N)} if several else pictures.names,
         paths=TrialPaths(folder),
-        seed=seed_of(config, 0, 0),
+        seed=trial_seed(config, 0, 0),
         device=cpu,
         # fp32 on every machine, beside which the setting can be seen to act
         precision="fp32" if wanted == "auto" else device.pick_precision(wanted, cpu),
@@ -149,7 +149,7 @@ def test_second_value_and_what_it_needs_are_legal(key: str) -> None:
 
 
 class WithBogus(TrainConfig):
-    bogus: int = Field(0, json_schema_extra=acting("never", 1))
+    bogus: int = Field(0, json_schema_extra=field_effect("never", 1))
     unexplained: int = 0
 
 

@@ -9,17 +9,17 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from harness.config import ObjectiveConfig
-from harness.data.cache import ImageCache
-from harness.data.overlay import class_overlay, wrong_pixels
-from harness.data_config import VOID, StudyDataConfig
-from harness.errors import ConfigError, DataError
-from harness.paths import TrialPaths
-from harness.records import read_epochs
-from harness.training.artifacts import found_indices, kept_indices
-from harness.training.checks import check_objective
-from harness.training.fit import FitResult, fit
-from harness.training.metrics import read_scores, summarise
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.config.study import ObjectiveConfig
+from harness.core.errors import ConfigError, DataError
+from harness.core.paths import TrialPaths
+from harness.core.records import read_epochs
+from harness.data.files.overlay import draw_class_overlay, wrong_pixels
+from harness.data.loading.image_cache import ImageCache
+from harness.training.loop.artifacts import foreground_indices, probability_indices
+from harness.training.loop.fit import FitResult, fit_trial
+from harness.training.loss.task_checks import check_objective_for_task
+from harness.training.metrics.image_scores import read_scores, summarise_scores
 from tests.training.conftest import settings
 
 SIZE, N, N_TRAIN = 32, 16, 10
@@ -56,7 +56,7 @@ def cache_for(data: StudyDataConfig) -> ImageCache:
     truths = planes
     if data.task == "multiclass":
         truths = np.where(planes[..., 1] > 0, 2, planes[..., 0]).astype(np.uint8)
-        truths[:, :4] = VOID
+        truths[:, :4] = IGNORE_INDEX
     return ImageCache(
         images=images,
         masks=truths,
@@ -72,7 +72,7 @@ def cache_for(data: StudyDataConfig) -> ImageCache:
 def train(folder: Path, data: StudyDataConfig, **changes: Any) -> FitResult:
     loss = {"loss__bce": 0.0, "loss__ce": 1.0} if data.task == "multiclass" else {}
     values = {"data__augment": "none", "optim__lr": 3e-3, **loss, **changes}
-    return fit(
+    return fit_trial(
         settings(**values),
         cache_for(data),
         names={row: f"{row}.png" for row in range(N)},
@@ -98,11 +98,11 @@ def test_multiclass_trial_from_16_bit_images_of_four_channels(tmp_path: Path) ->
     assert losses[-1] < 0.8 * losses[0]
     scores = read_scores(paths.scores_csv)
     assert len(scores) == 3 * (N - N_TRAIN)
-    summary = summarise(scores, MULTICLASS)
+    summary = summarise_scores(scores, MULTICLASS)
     assert {f"best/{k.removeprefix('val/')}": v for k, v in summary.items()} == result.best
     assert {"best/miou", "best/dice/disc", "best/iou/background"} <= set(result.best)
     for row in range(N_TRAIN, N):
-        truth, decided = cache.truths[row], grey(paths.decision(row))
+        truth, decided = cache.truths[row], grey(paths.class_map(row))
         planes = [grey(paths.probability(row, k)) for k in range(3)]
         assert len(list(paths.probabilities.glob(f"{row}-*"))) == 4
         for k in range(3):
@@ -141,11 +141,11 @@ def test_overlays_show_truth_beside_prediction(tmp_path: Path) -> None:
     drawn = cv2.imread(str(paths.overlay(1, row)), cv2.IMREAD_COLOR_RGB)
     assert drawn is not None and drawn.shape == (SIZE, 2 * SIZE + 4, 3)
     image = np.rint(np.clip(cache.images[row, ..., :3] / 4095.0 * 255, 0, 255)).astype(np.uint8)
-    truth, decided = cache.truths[row], grey(paths.decision(row))
-    expected = class_overlay(image, truth, plain={0})
+    truth, decided = cache.truths[row], grey(paths.class_map(row))
+    expected = draw_class_overlay(image, truth, plain={0})
     assert np.abs(drawn[:, :SIZE].astype(int) - expected).max() <= 1
-    wrong, decided[truth == VOID] = wrong_pixels(truth, decided), VOID
-    expected = class_overlay(image, decided, wrong=wrong, plain={0})
+    wrong, decided[truth == IGNORE_INDEX] = wrong_pixels(truth, decided), IGNORE_INDEX
+    expected = draw_class_overlay(image, decided, wrong=wrong, plain={0})
     assert np.abs(drawn[:, SIZE + 4 :].astype(int) - expected).max() <= 1
 
 
@@ -178,26 +178,26 @@ def test_loss_of_another_task_stops_the_trial(tmp_path: Path) -> None:
 def test_miou_is_an_objective_of_multiclass_tasks(data: StudyDataConfig, refused: bool) -> None:
     objective = ObjectiveConfig(metric="val/miou", direction="maximize")
     if not refused:
-        check_objective(objective, data)
+        check_objective_for_task(objective, data)
         return
     with pytest.raises(ConfigError, match=r"objective\.metric: val/miou is of multiclass tasks"):
-        check_objective(objective, data)
+        check_objective_for_task(objective, data)
 
 
 def test_void_is_nothing_to_find() -> None:
     cache = cache_for(MULTICLASS)
-    cache.truths[N_TRAIN] = VOID
-    assert found_indices(cache).tolist() == list(range(N_TRAIN + 1, N))
+    cache.truths[N_TRAIN] = IGNORE_INDEX
+    assert foreground_indices(cache).tolist() == list(range(N_TRAIN + 1, N))
     two_class = ImageCache(**{**vars(cache), "data": StudyDataConfig(ignore_index=9)})
     two_class.truths[N_TRAIN + 1 :] = 0
-    assert found_indices(two_class).tolist() == []
+    assert foreground_indices(two_class).tolist() == []
 
 
 def test_split_without_a_pixel_that_counts_is_refused(tmp_path: Path) -> None:
-    void = np.full((N, SIZE, SIZE), VOID, np.uint8)
+    void = np.full((N, SIZE, SIZE), IGNORE_INDEX, np.uint8)
     cache = ImageCache(**{**vars(cache_for(MULTICLASS)), "truths": void})
     with pytest.raises(DataError, match="6 validation images of which 0 have anything to find"):
-        fit(
+        fit_trial(
             settings(loss__bce=0.0, loss__ce=1.0),
             cache,
             names={},
@@ -215,5 +215,5 @@ def test_fewer_images_are_kept_of_many_classes(n_classes: int, expected: int) ->
     classes = tuple(f"c{k}" for k in range(n_classes))
     data = StudyDataConfig(task="multiclass", classes=classes)
     cache = ImageCache(**{**vars(cache_for(MULTICLASS)), "val": np.arange(300), "data": data})
-    kept = kept_indices(cache)
+    kept = probability_indices(cache)
     assert len(kept) == expected and kept[0] == 0 and kept[-1] == 299

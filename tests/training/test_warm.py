@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import nn
 
-from harness.execution.early import MEMORY
-from harness.paths import TrialPaths
-from harness.training import checkpoint, setup, trainer
-from harness.training import fit as fitting
-from harness.training.errors import TooLargeError
-from harness.training.gradients import Gradients
-from harness.training.normalise import Normalise
-from harness.training.setup import Setup
-from harness.training.snapshot import Snapshot
-from harness.training.trainer import Trainer
+from harness.core.paths import TrialPaths
+from harness.execution.prestart import ALLOCATOR_ENVIRONMENT
+from harness.training.hardware.buffer_snapshot import BufferSnapshot
+from harness.training.hardware.normalizer import ImageNormalizer
+from harness.training.loop import checkpoint, setup, trainer
+from harness.training.loop import fit as fitting
+from harness.training.loop.errors import TooLargeError
+from harness.training.loop.gradients import BatchGradients
+from harness.training.loop.setup import TrainingSetup
+from harness.training.loop.trainer import Trainer
 from tests.training.conftest import Pictures
-from tests.training.test_fit import Line, answering, run
+from tests.training.loop.test_fit import Line, answering, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,12 @@ def trials_in_both(pictures: Pictures, folder: Path, count: int) -> dict[str, An
     plain.write_text(json.dumps(pictures.as_plain()))
     command = [sys.executable, "-m", "tests.training.warming", plain, folder, str(count)]
     done = subprocess.run(
-        command, cwd=ROOT, env=MEMORY | os.environ, capture_output=True, text=True, check=True
+        command,
+        cwd=ROOT,
+        env=ALLOCATOR_ENVIRONMENT | os.environ,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return seen
@@ -61,14 +66,14 @@ def test_forty_trials_in_one_process(pictures: Pictures, tmp_path: Path) -> None
 def network_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], object]]:
     """The network that was trained last, if it is alive; only reference counts free anything."""
     kept: list[weakref.ref[Any]] = []
-    prepare = fitting.prepare
+    prepare = fitting.prepare_training
 
-    def noted(*args: Any, **kwargs: Any) -> Setup:
+    def noted(*args: Any, **kwargs: Any) -> TrainingSetup:
         setup = prepare(*args, **kwargs)
         kept.append(weakref.ref(setup.trainer.network))
         return setup
 
-    monkeypatch.setattr(fitting, "prepare", noted)
+    monkeypatch.setattr(fitting, "prepare_training", noted)
     monkeypatch.setattr(fitting, "release_memory", lambda: None)
     gc.disable()
     yield lambda: kept[-1]()
@@ -121,10 +126,10 @@ def test_no_cycle_holds_a_trial_that_ran_out_of_memory(
     network_of: Callable[[], object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(self: Gradients, inputs: torch.Tensor) -> torch.Tensor:
+    def full(self: BatchGradients, inputs: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Gradients, "_logits", full)
+    monkeypatch.setattr(BatchGradients, "_forward_logits", full)
     with pytest.raises(TooLargeError, match="not even one image fits into memory") as raised:
         run(pictures, tmp_path)
     del raised
@@ -136,23 +141,23 @@ def test_leftovers_of_a_trial_do_not_make_the_next_ones_batch_smaller(
 ) -> None:
     """A pretended GPU that holds one network: the second trial has whole batches, too."""
     networks: list[weakref.ref[Any]] = []
-    prepare, logits = fitting.prepare, Gradients._logits
+    prepare, logits = fitting.prepare_training, BatchGradients._forward_logits
 
-    def knotted(*args: Any, **kwargs: Any) -> Setup:
+    def knotted(*args: Any, **kwargs: Any) -> TrainingSetup:
         setup = prepare(*args, **kwargs)
         object.__setattr__(setup.trainer.network, "myself", setup.trainer.network)
         networks.append(weakref.ref(setup.trainer.network))
         return setup
 
-    def full(self: Gradients, inputs: torch.Tensor) -> torch.Tensor:
+    def full(self: BatchGradients, inputs: torch.Tensor) -> torch.Tensor:
         if len(inputs) >= 4 and sum(network() is not None for network in networks) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return logits(self, inputs)
 
     alone = run(pictures, tmp_path / "alone", seed=2)
-    monkeypatch.setattr(fitting, "prepare", knotted)
+    monkeypatch.setattr(fitting, "prepare_training", knotted)
     monkeypatch.setattr(fitting, "release_memory", lambda: None)  # found out in the first step
-    monkeypatch.setattr(Gradients, "_logits", full)
+    monkeypatch.setattr(BatchGradients, "_forward_logits", full)
     gc.disable()
     try:
         run(pictures, tmp_path / "0000", seed=1)
@@ -164,17 +169,17 @@ def test_leftovers_of_a_trial_do_not_make_the_next_ones_batch_smaller(
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (fitting, "prepare"),
-        (setup, "validate"),
+        (fitting, "prepare_training"),
+        (setup, "validate_network"),
         (Trainer, "load"),
-        (Normalise, "__call__"),
+        (ImageNormalizer, "__call__"),
         (trainer, "to_device"),
-        (trainer, "Glance"),
+        (trainer, "AsyncScalar"),
         (nn.utils, "clip_grad_norm_"),
-        (setup, "Snapshot"),
-        (Snapshot, "take"),
-        (trainer, "_added"),
-        (trainer, "_on_host"),
+        (setup, "BufferSnapshot"),
+        (BufferSnapshot, "update"),
+        (trainer, "_add_values"),
+        (trainer, "_to_floats"),
     ],
 )
 def test_memory_that_runs_out_once_changes_nothing(

@@ -18,10 +18,10 @@ import psutil
 import torch
 from torch import nn
 
-from harness.training import fit as fitting
-from harness.training.setup import Setup
+from harness.training.loop import fit as fitting
+from harness.training.loop.setup import TrainingSetup
 from tests.training.conftest import Pictures
-from tests.training.test_fit import run
+from tests.training.loop.test_fit import run
 
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -47,17 +47,17 @@ def warm(pictures: Pictures, folder: Path, count: int) -> dict[str, Any]:
     networks: list[weakref.ref[nn.Module]] = []
     alive: list[int] = []
     resident: list[int] = []
-    prepare = fitting.prepare
+    prepare = fitting.prepare_training
 
-    def noted(*args: Any, **kwargs: Any) -> Setup:
+    def noted(*args: Any, **kwargs: Any) -> TrainingSetup:
         alive.append(sum(network() is not None for network in networks))
         resident.append(psutil.Process().memory_info().rss)
         setup = prepare(*args, **kwargs)
         networks.append(weakref.ref(setup.trainer.network))
-        networks.append(weakref.ref(setup.trainer.judged))
+        networks.append(weakref.ref(setup.trainer.eval_model))
         return setup
 
-    fitting.prepare = noted
+    fitting.prepare_training = noted
     gc.disable()
     values = [train(pictures, folder / "warm", n) for n in range(count)]
     return {"alive": alive, "warm": values, "resident": resident}

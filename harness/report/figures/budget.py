@@ -2,86 +2,90 @@
 
 import plotly.graph_objects as go
 
-from harness.report.budget import MIN_GROUP, Comparison, compare
+from harness.core.text import count, truncate
+from harness.report.analysis.budget import MIN_GROUP, BudgetComparison, compare_at_equal_budget
 from harness.report.figures.axes import parameter_axis
-from harness.report.figures.chart import Chart, Section, section
-from harness.report.figures.cost import look_of
-from harness.report.figures.style import Objective, empty_figure, safe
-from harness.report.tables import StudyTables
-from harness.report.wording import count, short
+from harness.report.figures.cost import style_of
+from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
+from harness.report.figures.style import ObjectiveLabel, empty_figure, escape_markup
+from harness.report.tables.study_tables import StudyTables
 
-MOST_GROUPS = 12  # curves that can be told apart in one figure
+MAX_GROUPS = 12  # curves that can be told apart in one figure
 
 
-def choices_of_the_network(tables: StudyTables) -> list[str]:
+def categorical_model_parameters(tables: StudyTables) -> list[str]:
     """Keys of the searched parameters of the network that are categorical."""
-    some = [record for record in tables.records if record.state in ("complete", "pruned")]
-    axes = [parameter_axis(key, some) for key in tables.parameters if key.startswith("model.")]
+    finished = [record for record in tables.records if record.state in ("complete", "pruned")]
+    axes = [parameter_axis(key, finished) for key in tables.parameters if key.startswith("model.")]
     return [axis.key for axis in axes if axis and axis.scale == "choice" and axis.varies]
 
 
-def budget_section(tables: StudyTables, objective: Objective) -> Section:
+def budget_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSection:
     """One figure for each categorical parameter of the network with two comparable values."""
-    keys = choices_of_the_network(tables)
-    found = [compare(tables, key) for key in keys]
-    drawn = [one for one in found if len(one.curves) > 1]
-    return section(
+    keys = categorical_model_parameters(tables)
+    comparisons = [compare_at_equal_budget(tables, key) for key in keys]
+    drawn = [comparison for comparison in comparisons if len(comparison.curves) > 1]
+    return figure_section(
         "budget",
         "Choices at equal budget",
-        " ".join([*(one.sentence for one in drawn), *_left_out(drawn)])
+        " ".join([*(comparison.sentence for comparison in drawn), *_left_out_notes(drawn)])
         + " The expected best of n is the mean of the best over all sets of n of a choice's trials "
         "(Dodge et al. 2019, without replacement), bands: 95 % of resampled studies, too narrow "
         "where trials are few. Pruned trials count with the best value they had reached, a bound "
         "that finishing could only have improved; failed ones are left out. Trials that a sampler "
         "drew late were better informed than random ones, and it draws more of what it favours.",
-        [Chart(one.sentence, draw_budget(one, objective)) for one in drawn],
-        _missing(keys, found),
+        [
+            LabelledFigure(comparison.sentence, draw_budget(comparison, objective))
+            for comparison in drawn
+        ],
+        _empty_reason(keys, comparisons),
         "small" if len(drawn) > 1 else "one",
     )
 
 
-def _missing(keys: list[str], found: list[Comparison]) -> str:
+def _empty_reason(keys: list[str], comparisons: list[BudgetComparison]) -> str:
     if not keys:
         return "No categorical parameter of the network took two values in finished trials."
-    each = "; ".join(
-        f"{one.key}: "
+    group_counts = "; ".join(
+        f"{comparison.key}: "
         + ", ".join(
             [
-                *(f"{c.group} has {c.n_complete + c.n_pruned}" for c in one.curves),
-                *(f"{group} has {n}" for group, n in one.left_out),
+                *(f"{c.group} has {c.n_complete + c.n_pruned}" for c in comparison.curves),
+                *(f"{group} has {n}" for group, n in comparison.small_groups),
             ]
         )
-        for one in found
+        for comparison in comparisons
     )
-    return f"Needs two values with {MIN_GROUP} complete or pruned trials each. {each}."
+    return f"Needs two values with {MIN_GROUP} complete or pruned trials each. {group_counts}."
 
 
-def _left_out(drawn: list[Comparison]) -> list[str]:
+def _left_out_notes(drawn: list[BudgetComparison]) -> list[str]:
     return [
-        f"Of {one.key} left out, with fewer than {MIN_GROUP} trials: "
-        + ", ".join(f"{short(group)} ({n})" for group, n in one.left_out)
+        f"Of {comparison.key} left out, with fewer than {MIN_GROUP} trials: "
+        + ", ".join(f"{truncate(group)} ({n})" for group, n in comparison.small_groups)
         + "."
-        for one in drawn
-        if one.left_out
+        for comparison in drawn
+        if comparison.small_groups
     ] + [
-        f"Of {one.key} the best {MOST_GROUPS} of {count(len(one.curves), 'value')} are drawn."
-        for one in drawn
-        if len(one.curves) > MOST_GROUPS
+        f"Of {comparison.key} the best {MAX_GROUPS} of {count(len(comparison.curves), 'value')} "
+        "are drawn."
+        for comparison in drawn
+        if len(comparison.curves) > MAX_GROUPS
     ]
 
 
-def draw_budget(found: Comparison, objective: Objective) -> go.Figure:
+def draw_budget(comparison: BudgetComparison, objective: ObjectiveLabel) -> go.Figure:
     """A curve over n for each choice, with its band."""
     figure = empty_figure(
-        f"n, complete or pruned trials<br>of each {safe(found.key)}",
+        f"n, complete or pruned trials<br>of each {escape_markup(comparison.key)}",
         f"expected best of n<br>{objective.title}",
         height=400,
     )
-    curves = found.curves[:MOST_GROUPS]
+    curves = comparison.curves[:MAX_GROUPS]
     names = sorted(curve.group for curve in curves)
-    budgets = list(range(1, found.budget + 1))
+    budgets = list(range(1, comparison.budget + 1))
     for curve in curves:
-        colour, symbol = look_of(curve.group, names)
+        colour, symbol = style_of(curve.group, names)
         figure.add_scatter(
             x=[*budgets, *reversed(budgets)],
             y=[*curve.low, *reversed(curve.high)],
@@ -98,9 +102,12 @@ def draw_budget(found: Comparison, objective: Objective) -> go.Figure:
             mode="lines+markers" if len(budgets) <= 30 else "lines",
             line={"color": colour, "width": 2.2},
             marker={"symbol": symbol, "size": 7},
-            name=f"{safe(short(curve.group))} ({curve.n_complete} + {curve.n_pruned} pruned)",
+            name=(
+                f"{escape_markup(truncate(curve.group))} ({curve.n_complete} + {curve.n_pruned} "
+                "pruned)"
+            ),
             hovertext=[
-                f"{safe(curve.group)}, best of {n}<br>{objective.metric} {value:.5f}"
+                f"{escape_markup(curve.group)}, best of {n}<br>{objective.metric} {value:.5f}"
                 f"<br>{low:.5f} to {high:.5f}"
                 for n, value, low, high in zip(
                     budgets, curve.expected, curve.low, curve.high, strict=True
@@ -108,5 +115,5 @@ def draw_budget(found: Comparison, objective: Objective) -> go.Figure:
             ],
             hoverinfo="text",
         )
-    figure.update_xaxes(tickformat="d", dtick=1 if found.budget <= 20 else None)
+    figure.update_xaxes(tickformat="d", dtick=1 if comparison.budget <= 20 else None)
     return figure

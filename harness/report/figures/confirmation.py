@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from harness.evaluation.confirmed import Confirmation
+from harness.evaluation.confirm.results import Confirmation
 from harness.report.figures.style import (
     BLUE,
     ORANGE,
     RED,
-    Objective,
+    ObjectiveLabel,
     empty_figure,
-    finite,
+    is_finite_number,
 )
 
 
@@ -36,7 +36,7 @@ def confirmed_rows(confirmation: Confirmation) -> list[ConfirmedRow]:
     return [
         ConfirmedRow(
             trial=row.trial,
-            searched=row.searched if finite(row.searched) else None,
+            searched=row.searched if is_finite_number(row.searched) else None,
             values=tuple(
                 (run.part, run.value)
                 for run in row.runs
@@ -51,7 +51,9 @@ def confirmed_rows(confirmation: Confirmation) -> list[ConfirmedRow]:
     ]
 
 
-def draw_confirmation(rows: Sequence[ConfirmedRow], kind: str, objective: Objective) -> go.Figure:
+def draw_confirmation(
+    rows: Sequence[ConfirmedRow], kind: str, objective: ObjectiveLabel
+) -> go.Figure:
     """A dot for each seed or fold, a cross for the search, a diamond for the mean.
 
     Args:
@@ -60,17 +62,17 @@ def draw_confirmation(rows: Sequence[ConfirmedRow], kind: str, objective: Object
     figure = empty_figure("configuration, best confirmed mean first", objective.title)
     dots = [(row.trial, part, value) for row in rows for part, value in row.values]
     figure.add_scatter(
-        x=[_name(trial) for trial, _, _ in dots],
+        x=[_trial_name(trial) for trial, _, _ in dots],
         y=[value for _, _, value in dots],
         mode="markers",
         marker={"color": BLUE, "size": 8, "opacity": 0.75},
         name=f"one {kind}",
-        hovertext=[_hover(t, f"{kind} {part}", value, objective) for t, part, value in dots],
+        hovertext=[_hover_text(t, f"{kind} {part}", value, objective) for t, part, value in dots],
         hoverinfo="text",
     )
     means = [(row, row.mean) for row in rows if row.mean is not None]
     figure.add_scatter(
-        x=[_name(row.trial) for row, _ in means],
+        x=[_trial_name(row.trial) for row, _ in means],
         y=[mean for _, mean in means],
         error_y={
             "type": "data",
@@ -82,27 +84,29 @@ def draw_confirmation(rows: Sequence[ConfirmedRow], kind: str, objective: Object
         mode="markers",
         marker={"color": ORANGE, "size": 11, "symbol": "diamond"},
         name="confirmed mean",
-        hovertext=[_hover(row.trial, "mean", mean, objective) for row, mean in means],
+        hovertext=[_hover_text(row.trial, "mean", mean, objective) for row, mean in means],
         hoverinfo="text",
     )
     crosses = [(row.trial, row.searched) for row in rows if row.searched is not None]
     figure.add_scatter(
-        x=[_name(trial) for trial, _ in crosses],
+        x=[_trial_name(trial) for trial, _ in crosses],
         y=[value for _, value in crosses],
         mode="markers",
         marker={"color": RED, "size": 11, "symbol": "x-thin", "line": {"color": RED, "width": 2.5}},
         name="in the search",
-        hovertext=[_hover(trial, "in the search", value, objective) for trial, value in crosses],
+        hovertext=[
+            _hover_text(trial, "in the search", value, objective) for trial, value in crosses
+        ],
         hoverinfo="text",
     )
     figure.update_xaxes(type="category", categoryorder="array")
-    figure.update_xaxes(categoryarray=[_name(row.trial) for row in rows])
+    figure.update_xaxes(categoryarray=[_trial_name(row.trial) for row in rows])
     return figure
 
 
-def _name(trial: int) -> str:
+def _trial_name(trial: int) -> str:
     return f"trial {trial}"
 
 
-def _hover(trial: int, what: str, value: float, objective: Objective) -> str:
-    return f"trial {trial}, {what}<br>{objective.metric} {value:.5f}"
+def _hover_text(trial: int, label: str, value: float, objective: ObjectiveLabel) -> str:
+    return f"trial {trial}, {label}<br>{objective.metric} {value:.5f}"

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from scipy.interpolate import griddata
 from scipy.spatial import QhullError
 
-from harness.report.figures.axes import Axis, log_ticks, parameter_axis
-from harness.report.figures.chart import Chart, Section, section
-from harness.report.figures.style import Objective, empty_figure, hover, safe
-from harness.report.shown import Shown, only
-from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import count, text_of
+from harness.core.text import count, display_value
+from harness.report.figures.axes import ParameterAxis, log_ticks, parameter_axis
+from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
+from harness.report.figures.style import ObjectiveLabel, empty_figure, escape_markup, hover_text
+from harness.report.tables.downsample import TrialSubset, restrict_to_subset
+from harness.report.tables.study_tables import StudyTables, ranked_records
 
 MIN_TRIALS = 10  # points below which a surface would be mostly invention
-GRID = 40  # places along each axis
+GRID_SIZE = 40  # places along each axis
 # Best to worst, as parallel coordinates have it: orange, blue, grey.
-SHADES = ((0.0, "#e08e00"), (0.35, "#2b83c9"), (1.0, "#9aa5ad"))
+COLOUR_STOPS = ((0.0, "#e08e00"), (0.35, "#2b83c9"), (1.0, "#9aa5ad"))
 
 
 @dataclass(frozen=True)
-class Surface:
+class ContourSurface:
     """Complete trials over two parameters, and the objective between them.
 
     Attributes:
@@ -33,8 +33,8 @@ class Surface:
         grid: (GRID, GRID), rows along y; NaN outside the hull of the trials.
     """
 
-    x_axis: Axis
-    y_axis: Axis
+    x_axis: ParameterAxis
+    y_axis: ParameterAxis
     numbers: tuple[int, ...]
     xs: tuple[float, ...]
     ys: tuple[float, ...]
@@ -44,7 +44,7 @@ class Surface:
     grid: NDArray[np.float64]
 
 
-def numeric_parameters(tables: StudyTables, important: Sequence[str]) -> list[Axis]:
+def numeric_axes(tables: StudyTables, important: Sequence[str]) -> list[ParameterAxis]:
     """Axes of the numeric parameters that varied among complete trials, most important first.
 
     Args:
@@ -55,59 +55,72 @@ def numeric_parameters(tables: StudyTables, important: Sequence[str]) -> list[Ax
     return [axis for axis in axes if axis and axis.scale != "choice" and axis.varies]
 
 
-def surface(tables: StudyTables, x_axis: Axis, y_axis: Axis) -> Surface | None:
+def interpolate_surface(
+    tables: StudyTables, x_axis: ParameterAxis, y_axis: ParameterAxis
+) -> ContourSurface | None:
     """Linear interpolation over a triangulation of the trials (scipy's griddata).
 
     Distances are measured on the axes as they are drawn. None with fewer than MIN_TRIALS complete
     trials in which both are in force, and where these lie on one line.
     """
     keys = (x_axis.key, y_axis.key)
-    some = [r for r in ranked_records(tables) if all(key in r.params for key in keys)]
-    if len(some) < MIN_TRIALS:
+    records = [r for r in ranked_records(tables) if all(key in r.params for key in keys)]
+    if len(records) < MIN_TRIALS:
         return None
-    places = np.array([[a.position(r.params[a.key]) for a in (x_axis, y_axis)] for r in some])
-    values = np.array([record.value for record in some], np.float64)
-    places, kept = np.unique(places, axis=0, return_index=True)  # best first: of equals the best
-    even = np.linspace(0.0, 1.0, GRID)
+    positions = np.array([[a.position(r.params[a.key]) for a in (x_axis, y_axis)] for r in records])
+    values = np.array([record.value for record in records], np.float64)
+    positions, unique_index = np.unique(
+        positions, axis=0, return_index=True
+    )  # best first: of equals the best
+    fractions = np.linspace(0.0, 1.0, GRID_SIZE)
     try:
-        grid = griddata(places, values[kept], tuple(np.meshgrid(even, even)), method="linear")
+        grid = griddata(
+            positions,
+            values[unique_index],
+            tuple(np.meshgrid(fractions, fractions)),
+            method="linear",
+        )
     except (QhullError, ValueError):
         return None
-    return Surface(
+    return ContourSurface(
         x_axis,
         y_axis,
-        tuple(record.number for record in some),
-        tuple(_number(record.params[x_axis.key]) for record in some),
-        tuple(_number(record.params[y_axis.key]) for record in some),
+        tuple(record.number for record in records),
+        tuple(_as_float(record.params[x_axis.key]) for record in records),
+        tuple(_as_float(record.params[y_axis.key]) for record in records),
         tuple(values.tolist()),
-        _along(x_axis, even),
-        _along(y_axis, even),
+        _axis_values(x_axis, fractions),
+        _axis_values(y_axis, fractions),
         grid,
     )
 
 
 def contour_section(
-    tables: StudyTables, objective: Objective, shown: Shown, important: Sequence[str]
-) -> Section:
+    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset, important: Sequence[str]
+) -> FigureSection:
     """The contour plot, or what is missing for one."""
-    axes = numeric_parameters(tables, important)
-    found = surface(only(tables, shown), *axes[:2]) if len(axes) >= 2 else None
+    axes = numeric_axes(tables, important)
+    contour = (
+        interpolate_surface(restrict_to_subset(tables, subset), *axes[:2])
+        if len(axes) >= 2
+        else None
+    )
     charts = []
-    if found is not None:
+    if contour is not None:
         label = f"{objective.metric} over {axes[0].key} and {axes[1].key}"
-        charts.append(Chart(label, draw_contour(found, objective)))
-    return section(
+        charts.append(LabelledFigure(label, draw_contour(contour, objective)))
+    return figure_section(
         "contour",
         "Contour",
         "The two numeric parameters of most importance. Between complete trials (points) the "
         "objective is interpolated linearly, which smooths no noise; where no trial lies around, "
-        "nothing is drawn. " + shown.note,
+        "nothing is drawn. " + subset.note,
         charts,
-        _missing(tables, axes),
+        _empty_reason(tables, axes),
     )
 
 
-def _missing(tables: StudyTables, axes: list[Axis]) -> str:
+def _empty_reason(tables: StudyTables, axes: list[ParameterAxis]) -> str:
     if len(axes) < 2:
         return (
             "Needs two numeric parameters whose importance is told from chance; this study has "
@@ -115,66 +128,73 @@ def _missing(tables: StudyTables, axes: list[Axis]) -> str:
         )
     keys = [axis.key for axis in axes[:2]]
     n = sum(all(key in record.params for key in keys) for record in ranked_records(tables))
-    what = f"{keys[0]} and {keys[1]}"
+    pair_text = f"{keys[0]} and {keys[1]}"
     if n < MIN_TRIALS:
-        return f"Needs {MIN_TRIALS} complete trials with {what}; this study has {n}."
+        return f"Needs {MIN_TRIALS} complete trials with {pair_text}; this study has {n}."
     return (
-        f"The {count(n, 'complete trial')} with {what} lie on one line, with no area between them."
+        f"The {count(n, 'complete trial')} with {pair_text} lie on one line, with no area between "
+        "them."
     )
 
 
-def draw_contour(found: Surface, objective: Objective) -> go.Figure:
+def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figure:
     """Filled contours under the trials that they come from."""
-    figure = empty_figure(safe(found.x_axis.key), safe(found.y_axis.key), height=440)
-    low, high = min(found.values), max(found.values)
-    look = {
-        "colorscale": [list(shade) for shade in SHADES],
+    figure = empty_figure(
+        escape_markup(contour.x_axis.key), escape_markup(contour.y_axis.key), height=440
+    )
+    low, high = min(contour.values), max(contour.values)
+    colour_scale = {
+        "colorscale": [list(shade) for shade in COLOUR_STOPS],
         "reversescale": not objective.minimized,
     }
-    bar = {"title": {"text": objective.title, "font": {"size": 12}}, "thickness": 14}
-    bar |= {"outlinewidth": 0}
+    colour_bar = {"title": {"text": objective.title, "font": {"size": 12}}, "thickness": 14}
+    colour_bar |= {"outlinewidth": 0}
     figure.add_contour(
-        x=found.grid_x.tolist(),
-        y=found.grid_y.tolist(),
-        z=[[None if math.isnan(z) else z for z in row] for row in found.grid.tolist()],
+        x=contour.grid_x.tolist(),
+        y=contour.grid_y.tolist(),
+        z=[[None if math.isnan(z) else z for z in row] for row in contour.grid.tolist()],
         zmin=low,
         zmax=high,
         ncontours=12,
-        colorbar=bar,
+        colorbar=colour_bar,
         line={"width": 0.5},
         hoverinfo="skip",
-        **look,
+        **colour_scale,
     )
-    marker = {"size": 8, "color": list(found.values), "cmin": low, "cmax": high, **look}
+    marker = {"size": 8, "color": list(contour.values), "cmin": low, "cmax": high, **colour_scale}
     figure.add_scatter(
-        x=found.xs,
-        y=found.ys,
+        x=contour.xs,
+        y=contour.ys,
         mode="markers",
         marker=marker | {"line": {"width": 1.5, "color": "#ffffff"}},
         cliponaxis=False,
         hovertext=[
-            f"{hover(number, objective, value, 'complete')}"
-            f"<br>{safe(found.x_axis.key)} {text_of(x)}<br>{safe(found.y_axis.key)} {text_of(y)}"
+            f"{hover_text(number, objective, value, 'complete')}"
+            f"<br>{escape_markup(contour.x_axis.key)} "
+            f"{display_value(x)}<br>{escape_markup(contour.y_axis.key)} {display_value(y)}"
             for number, x, y, value in zip(
-                found.numbers, found.xs, found.ys, found.values, strict=True
+                contour.numbers, contour.xs, contour.ys, contour.values, strict=True
             )
         ],
         hoverinfo="text",
     )
-    for axis, update in ((found.x_axis, figure.update_xaxes), (found.y_axis, figure.update_yaxes)):
+    for axis, update in (
+        (contour.x_axis, figure.update_xaxes),
+        (contour.y_axis, figure.update_yaxes),
+    ):
         if axis.scale == "log":
             update(**log_ticks(axis))
     figure.update_layout(showlegend=False)
     return figure
 
 
-def _along(axis: Axis, even: NDArray[np.float64]) -> NDArray[np.float64]:
+def _axis_values(axis: ParameterAxis, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values at these places between the ends of an axis, 0 to 1."""
     if axis.scale == "log":
-        return np.asarray(axis.low * (axis.high / axis.low) ** even, np.float64)
-    return np.asarray(axis.low + (axis.high - axis.low) * even, np.float64)
+        return np.asarray(axis.low * (axis.high / axis.low) ** fractions, np.float64)
+    return np.asarray(axis.low + (axis.high - axis.low) * fractions, np.float64)
 
 
-def _number(value: object) -> float:
+def _as_float(value: object) -> float:
     assert isinstance(value, int | float)
     return float(value)

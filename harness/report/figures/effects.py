@@ -2,41 +2,55 @@
 
 import plotly.graph_objects as go
 
-from harness.report.effects import Effects, verdict
-from harness.report.figures.style import BLUE, GREEN, GREY, ORANGE, Objective, empty_figure, safe
-from harness.wording import count
+from harness.core.plurals import count
+from harness.report.analysis.effects import EffectTable, effect_verdict
+from harness.report.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    ObjectiveLabel,
+    empty_figure,
+    escape_markup,
+)
 
-COLOURS = {"better": GREEN, "worse": ORANGE, "no difference shown": BLUE}
+VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "no difference shown": BLUE}
 
 
-def draw_effects(found: Effects, what: str, objective: Objective) -> go.Figure:
+def draw_effects(table: EffectTable, choice_name: str, objective: ObjectiveLabel) -> go.Figure:
     """A point with its interval for each level, and a line at no difference."""
     figure = empty_figure(
-        f"{objective.metric} at {safe(found.reference)} minus that at the other, all else equal"
-        f"<br>({objective.better})",
-        f"{safe(what)} compared with",
-        height=190 + 45 * len(found.found),
+        f"{objective.metric} at {escape_markup(table.reference)} minus that at the other, all "
+        "else equal"
+        f"<br>({objective.direction_text})",
+        f"{escape_markup(choice_name)} compared with",
+        height=190 + 45 * len(table.effects),
     )
     figure.add_vline(x=0, line={"color": GREY, "dash": "dash"})
-    for place, one in enumerate(found.found):
-        said = verdict(one, minimized=objective.minimized)
+    for position, effect in enumerate(table.effects):
+        outcome = effect_verdict(effect, minimized=objective.minimized)
         figure.add_scatter(
-            x=[one.difference],
-            y=[place],
+            x=[effect.difference],
+            y=[position],
             mode="markers",
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [one.high - one.difference],
-                "arrayminus": [one.difference - one.low],
+                "array": [effect.high - effect.difference],
+                "arrayminus": [effect.difference - effect.low],
             },
-            marker={"color": COLOURS[said], "size": 10},
-            hovertext=f"{safe(found.reference)} against {safe(one.level)}: {said}"
-            f"<br>{one.difference:+.5f} ({one.low:+.5f} to {one.high:+.5f})"
-            f"<br>{found.n_reference} and {one.n} complete trials",
+            marker={"color": VERDICT_COLOURS[outcome], "size": 10},
+            hovertext=(
+                f"{escape_markup(table.reference)} against {escape_markup(effect.level)}: "
+                f"{outcome}"
+                f"<br>{effect.difference:+.5f} ({effect.low:+.5f} to {effect.high:+.5f})"
+                f"<br>{table.n_reference} and {effect.n} complete trials"
+            ),
             hoverinfo="text",
         )
-    labels = [f"{safe(one.level)} ({count(one.n, 'trial')})" for one in found.found]
+    labels = [
+        f"{escape_markup(effect.level)} ({count(effect.n, 'trial')})" for effect in table.effects
+    ]
     figure.update_yaxes(tickvals=list(range(len(labels))), ticktext=labels)
     figure.update_yaxes(range=[-0.6, len(labels) - 0.4])
     figure.update_layout(showlegend=False)

@@ -11,12 +11,12 @@ from harness.report.figures.style import (
     GREY,
     ORANGE,
     SKY,
-    Objective,
+    ObjectiveLabel,
     empty_figure,
-    finite,
-    hover,
+    hover_text,
+    is_finite_number,
 )
-from harness.report.tables import StudyTables, ranked_records
+from harness.report.tables.study_tables import StudyTables, ranked_records
 
 
 @dataclass(frozen=True)
@@ -36,60 +36,63 @@ def history_rows(tables: StudyTables) -> list[HistoryRow]:
     better = min if tables.minimized else max
     ranked = {record.number for record in ranked_records(tables)}
     for record in tables.records:
-        value = record.value if finite(record.value) else None
+        value = record.value if is_finite_number(record.value) else None
         if value is not None and record.number in ranked:
             best = value if best is None else better(best, value)
         rows.append(HistoryRow(record.number, record.state, value, best))
     return rows
 
 
-class Step(Protocol):
+class BestValueRow(Protocol):
     """A place on the line of the best so far."""
 
     @property
     def best(self) -> float | None: ...
 
 
-_Row = TypeVar("_Row", bound=Step)
+_Row = TypeVar("_Row", bound=BestValueRow)
 
 
-def corners(rows: Sequence[_Row]) -> list[_Row]:
+def step_corners(rows: Sequence[_Row]) -> list[_Row]:
     """The rows at which a line of steps through the best so far has a corner or an end."""
     last = len(rows) - 1
     return [row for i, row in enumerate(rows) if i in (0, last) or row.best != rows[i - 1].best]
 
 
 def draw_history(
-    rows: Sequence[HistoryRow], objective: Objective, shown: Collection[int] | None = None
+    rows: Sequence[HistoryRow],
+    objective: ObjectiveLabel,
+    visible_numbers: Collection[int] | None = None,
 ) -> go.Figure:
     """Value of each trial, the best complete one so far as steps, pruned ones as crosses.
 
     Args:
-        shown: numbers of the trials whose points are drawn; None: all. The best is of all.
+        visible_numbers: numbers of the trials whose points are drawn; None: all. The best is of
+            all.
     """
     figure = empty_figure("trial", objective.title)
-    best = corners([row for row in rows if row.best is not None])
+    best_rows = step_corners([row for row in rows if row.best is not None])
     figure.add_scatter(
-        x=[row.number for row in best],
-        y=[row.best for row in best],
+        x=[row.number for row in best_rows],
+        y=[row.best for row in best_rows],
         mode="lines",
         line={"shape": "hv", "color": ORANGE, "width": 2.5},
         name="best so far",
         hoverinfo="skip",
     )
-    looks = {
+    styles = {
         "complete": (BLUE, "circle"),
         "pruned": (GREY, "x"),
         "failed": (GREY, "triangle-down-open"),
         "running": (SKY, "circle-open"),
     }
-    for state, (colour, symbol) in looks.items():
+    for state, (colour, symbol) in styles.items():
         points = [
             (row.number, row.value)
             for row in rows
             if row.state == state
             and row.value is not None
-            and (shown is None or row.number in shown)
+            and (visible_numbers is None or row.number in visible_numbers)
         ]
         if points:
             figure.add_scatter(
@@ -98,7 +101,7 @@ def draw_history(
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 8},
                 name=state,
-                hovertext=[hover(number, objective, value, state) for number, value in points],
+                hovertext=[hover_text(number, objective, value, state) for number, value in points],
                 hoverinfo="text",
             )
     figure.update_xaxes(dtick=1 if len(rows) <= 20 else None)

@@ -10,20 +10,26 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from harness.records import TrialRecord
-from harness.report.figures.axes import Axis, parameter_axis
-from harness.report.figures.style import GREY, Objective, empty_figure, hover, safe
-from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import short, text_of
+from harness.core.records import TrialRecord
+from harness.core.text import display_value, truncate
+from harness.report.figures.axes import ParameterAxis, parameter_axis
+from harness.report.figures.style import (
+    GREY,
+    ObjectiveLabel,
+    empty_figure,
+    escape_markup,
+    hover_text,
+)
+from harness.report.tables.study_tables import StudyTables, ranked_records
 
 # Best to worst, in tones that hold on a light and a dark page.
-_RANKS = ((0.0, (224, 142, 0)), (0.35, (43, 131, 201)), (1.0, (154, 165, 173)))
+_RANK_COLOURS = ((0.0, (224, 142, 0)), (0.35, (43, 131, 201)), (1.0, (154, 165, 173)))
 AXIS_PX = 92  # least room between axes for the texts beside them
-BANDS = 10  # lines of like rank share a trace: a thousand traces would make a slow page
+MAX_BANDS = 10  # lines of like rank share a trace: a thousand traces would make a slow page
 
 
 @dataclass(frozen=True)
-class Line:
+class ParallelLine:
     """One complete trial across all axes; a position is None where a parameter is not in force."""
 
     rank: int
@@ -33,7 +39,7 @@ class Line:
     texts: tuple[str, ...]
 
 
-def parallel_rows(tables: StudyTables) -> tuple[list[Axis], list[Line]]:
+def parallel_lines(tables: StudyTables) -> tuple[list[ParameterAxis], list[ParallelLine]]:
     """Parameters that took more than one value, then the objective; complete trials, best first.
 
     Returns:
@@ -45,59 +51,72 @@ def parallel_rows(tables: StudyTables) -> tuple[list[Axis], list[Line]]:
     if not axes or len(complete) < 2:
         return [], []
     values = [record.value for record in complete if record.value is not None]
-    objective = Axis(tables.config.objective.metric, "linear", (), min(values), max(values))
+    objective = ParameterAxis(
+        tables.config.objective.metric, "linear", (), min(values), max(values)
+    )
     lines = [
-        _line(rank, record, value, axes, objective)
+        _trial_line(rank, record, value, axes, objective)
         for rank, (record, value) in enumerate(zip(complete, values, strict=True), start=1)
     ]
     return [*axes, objective], lines
 
 
-def _line(
-    rank: int, record: TrialRecord, value: float, axes: Sequence[Axis], objective: Axis
-) -> Line:
+def _trial_line(
+    rank: int,
+    record: TrialRecord,
+    value: float,
+    axes: Sequence[ParameterAxis],
+    objective: ParameterAxis,
+) -> ParallelLine:
     params = record.params
     positions = [axis.position(params[axis.key]) if axis.key in params else None for axis in axes]
-    texts = [text_of(params[a.key]) if a.key in params else "not in force" for a in axes]
-    return Line(
+    texts = [display_value(params[a.key]) if a.key in params else "not in force" for a in axes]
+    return ParallelLine(
         rank,
         record.number,
         value,
         (*positions, objective.position(value)),
-        (*texts, text_of(value)),
+        (*texts, display_value(value)),
     )
 
 
-def draw_parallel(axes: Sequence[Axis], lines: Sequence[Line], objective: Objective) -> go.Figure:
+def draw_parallel(
+    axes: Sequence[ParameterAxis], lines: Sequence[ParallelLine], objective: ObjectiveLabel
+) -> go.Figure:
     """A line per trial coloured by rank, the best on top."""
     figure = empty_figure("", "", height=460)
-    n_bands = min(BANDS, len(lines))
+    n_bands = min(MAX_BANDS, len(lines))
     for band in reversed(range(n_bands)):  # worst first, so that the best lie on top
-        some = [line for i, line in enumerate(lines) if i * n_bands // len(lines) == band]
-        look = {"color": _shade(band / max(n_bands - 1, 1)), "width": 2.4 if band == 0 else 1.6}
-        _add_lines(figure, some, axes, objective, look, opacity=1.0 if band == 0 else 0.6)
-    for place, axis in enumerate(axes):
-        _draw_axis(figure, place, axis, objective)
+        band_lines = [line for i, line in enumerate(lines) if i * n_bands // len(lines) == band]
+        line_style = {
+            "color": _rank_colour(band / max(n_bands - 1, 1)),
+            "width": 2.4 if band == 0 else 1.6,
+        }
+        _add_lines(
+            figure, band_lines, axes, objective, line_style, opacity=1.0 if band == 0 else 0.6
+        )
+    for index, axis in enumerate(axes):
+        _draw_axis(figure, index, axis, objective)
     figure.update_xaxes(visible=False, range=[-0.35, len(axes) - 0.35])
     figure.update_yaxes(visible=False, range=[-0.06, 1.3])
     figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10}, showlegend=False)
     return figure
 
 
-def _shade(share: float) -> str:
+def _rank_colour(share: float) -> str:
     """The colour of a rank, 0 the best, 1 the worst."""
-    places = [place for place, _ in _RANKS]
-    channels = zip(*(colour for _, colour in _RANKS), strict=True)
-    levels = [round(float(np.interp(share, places, channel))) for channel in channels]
+    stops = [stop for stop, _ in _RANK_COLOURS]
+    channels = zip(*(colour for _, colour in _RANK_COLOURS), strict=True)
+    levels = [round(float(np.interp(share, stops, channel))) for channel in channels]
     return f"rgb({levels[0]},{levels[1]},{levels[2]})"
 
 
 def _add_lines(
     figure: go.Figure,
-    lines: Sequence[Line],
-    axes: Sequence[Axis],
-    objective: Objective,
-    look: dict[str, object],
+    lines: Sequence[ParallelLine],
+    axes: Sequence[ParameterAxis],
+    objective: ObjectiveLabel,
+    line_style: dict[str, object],
     *,
     opacity: float,
 ) -> None:
@@ -105,11 +124,13 @@ def _add_lines(
     ys: list[float | None] = []
     texts: list[str] = []
     for line in lines:
-        head = hover(line.number, objective, line.value, f"rank {line.rank}")
-        for place, axis in enumerate(axes):
-            xs.append(place)
-            ys.append(line.positions[place])
-            texts.append(f"{head}<br>{safe(axis.key)} {safe(line.texts[place])}")
+        hover_title = hover_text(line.number, objective, line.value, f"rank {line.rank}")
+        for index, axis in enumerate(axes):
+            xs.append(index)
+            ys.append(line.positions[index])
+            texts.append(
+                f"{hover_title}<br>{escape_markup(axis.key)} {escape_markup(line.texts[index])}"
+            )
         xs.append(None)
         ys.append(None)
         texts.append("")
@@ -117,7 +138,7 @@ def _add_lines(
         x=xs,
         y=ys,
         mode="lines+markers",
-        line=look,
+        line=line_style,
         marker={"size": 6},
         opacity=opacity,
         hovertext=texts,
@@ -125,22 +146,24 @@ def _add_lines(
     )
 
 
-def _draw_axis(figure: go.Figure, place: int, axis: Axis, objective: Objective) -> None:
+def _draw_axis(
+    figure: go.Figure, index: int, axis: ParameterAxis, objective: ObjectiveLabel
+) -> None:
     line = {"color": GREY, "width": 1}
-    figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line=line, layer="below")
+    figure.add_shape(type="line", x0=index, x1=index, y0=0, y1=1, line=line, layer="below")
     group, _, name = axis.key.rpartition(".")
-    above = f"{safe(group)}." if group else objective.better
-    height = 1.05 if place % 2 == 0 else 1.16  # neighbours' names would run into each other
-    _note(figure, place, height, f"{above}<br><b>{safe(name)}</b>", title=True)
+    top_line = f"{escape_markup(group)}." if group else objective.direction_text
+    height = 1.05 if index % 2 == 0 else 1.16  # neighbours' names would run into each other
+    _annotate(figure, index, height, f"{top_line}<br><b>{escape_markup(name)}</b>", title=True)
     if axis.scale == "choice":
         for choice in axis.choices:
-            _note(figure, place, axis.position(choice), safe(short(choice, 15)))
+            _annotate(figure, index, axis.position(choice), escape_markup(truncate(choice, 15)))
     else:
-        _note(figure, place, 0.0, text_of(axis.low))
-        _note(figure, place, 1.0, text_of(axis.high))
+        _annotate(figure, index, 0.0, display_value(axis.low))
+        _annotate(figure, index, 1.0, display_value(axis.high))
 
 
-def _note(figure: go.Figure, x: float, y: float, text: str, *, title: bool = False) -> None:
+def _annotate(figure: go.Figure, x: float, y: float, text: str, *, title: bool = False) -> None:
     figure.add_annotation(
         x=x,
         y=y,

@@ -4,8 +4,16 @@ from collections.abc import Collection, Sequence
 
 import plotly.graph_objects as go
 
-from harness.report.figures.chart import Chart, Section, section
-from harness.report.figures.history import corners
+from harness.core.text import count, format_duration, plural
+from harness.report.analysis.savings import (
+    PruningSavings,
+    TrialSpending,
+    last_trials_sentence,
+    measure_savings,
+    trial_spendings,
+)
+from harness.report.figures.history import step_corners
+from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
 from harness.report.figures.style import (
     BLUE,
     GREEN,
@@ -13,54 +21,61 @@ from harness.report.figures.style import (
     ORANGE,
     PURPLE,
     SKY,
-    Objective,
+    ObjectiveLabel,
     empty_figure,
-    finite,
-    hover,
+    hover_text,
+    is_finite_number,
 )
-from harness.report.savings import Savings, Spent, last_trials, savings, spending
-from harness.report.shown import Shown
-from harness.report.tables import StudyTables
-from harness.report.wording import count, duration, plural
+from harness.report.tables.downsample import TrialSubset
+from harness.report.tables.study_tables import StudyTables
 
-PARTS = {"complete": BLUE, "pruned": ORANGE, "failed": PURPLE, "running": SKY}
-UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
+STATE_COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": PURPLE, "running": SKY}
+TIME_UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
-def effort_section(tables: StudyTables, objective: Objective, shown: Shown) -> Section:
+def effort_section(
+    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
+) -> FigureSection:
     """What the device time went into."""
-    found, rows = savings(tables), spending(tables)
+    pruning_savings, rows = measure_savings(tables), trial_spendings(tables)
     charts = []
-    if found is not None and found.n_pruned:
-        charts.append(Chart(found.sentence, draw_savings(found)))
+    if pruning_savings is not None and pruning_savings.n_pruned:
+        charts.append(LabelledFigure(pruning_savings.sentence, draw_savings(pruning_savings)))
     if any(row.best is not None for row in rows):
         label = f"Best {objective.metric} so far against device time, {count(len(rows), 'trial')}"
-        charts.append(Chart(label, draw_spending(rows, objective, shown.numbers)))
-    words = "" if found is None else f"{found.sentence} {last_trials(rows)} "
-    return section(
+        charts.append(LabelledFigure(label, draw_spending(rows, objective, subset.numbers)))
+    sentences = (
+        ""
+        if pruning_savings is None
+        else f"{pruning_savings.sentence} {last_trials_sentence(rows)} "
+    )
+    return figure_section(
         "effort",
         "Effort",
-        words + "Device time is that of the recorded epochs, training and validation, summed over "
+        sentences
+        + "Device time is that of the recorded epochs, training and validation, summed over "
         "all devices. Epochs spared count at the median seconds of their trial's own epochs. "
-        + shown.note,
+        + subset.note,
         charts,
         "No complete or pruned trial has recorded the seconds of its epochs.",
     )
 
 
-def draw_savings(found: Savings) -> go.Figure:
+def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
     """Two bars, epochs and time, each in parts: trained by state, and spared."""
     figure = empty_figure("share of all planned (%)", "effort in", height=190)
     totals = (
-        sum(found.epochs.values()) + found.epochs_saved,
-        sum(found.seconds.values()) + found.seconds_saved,
+        sum(pruning_savings.epochs.values()) + pruning_savings.epochs_saved,
+        sum(pruning_savings.seconds.values()) + pruning_savings.seconds_saved,
     )
     parts = [
-        (f"trained, {state}", colour, found.epochs[state], found.seconds[state])
-        for state, colour in PARTS.items()
-        if state in found.epochs
+        (f"trained, {state}", colour, pruning_savings.epochs[state], pruning_savings.seconds[state])
+        for state, colour in STATE_COLOURS.items()
+        if state in pruning_savings.epochs
     ]
-    parts.append(("spared by pruning", GREY, found.epochs_saved, found.seconds_saved))
+    parts.append(
+        ("spared by pruning", GREY, pruning_savings.epochs_saved, pruning_savings.seconds_saved)
+    )
     for name, colour, epochs, seconds in parts:
         shares = [100 * v / t if t else 0.0 for v, t in zip((epochs, seconds), totals, strict=True)]
         pattern = {"shape": "/"} if name.startswith("spared") else {}
@@ -70,13 +85,13 @@ def draw_savings(found: Savings) -> go.Figure:
             orientation="h",
             name=name,
             marker={"color": colour, "pattern": pattern},
-            text=[str(epochs), duration(seconds)],
+            text=[str(epochs), format_duration(seconds)],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
             hovertext=[
                 f"{name}<br>{epochs} {plural('epoch', epochs)}",
-                f"{name}<br>{duration(seconds)}",
+                f"{name}<br>{format_duration(seconds)}",
             ],
             hoverinfo="text",
         )
@@ -87,33 +102,45 @@ def draw_savings(found: Savings) -> go.Figure:
     return figure
 
 
-def draw_spending(rows: Sequence[Spent], objective: Objective, shown: Collection[int]) -> go.Figure:
+def draw_spending(
+    rows: Sequence[TrialSpending], objective: ObjectiveLabel, visible_numbers: Collection[int]
+) -> go.Figure:
     """Each shown trial where it ended on the clock of all devices, and the best so far of all."""
-    unit, size = next(((u, s) for u, s in UNITS if rows[-1].total >= s), UNITS[-1])
+    unit, size = next(
+        ((u, s) for u, s in TIME_UNITS if rows[-1].cumulative_seconds >= s), TIME_UNITS[-1]
+    )
     figure = empty_figure(f"device time, summed over trials ({unit})", objective.title)
-    best = corners([row for row in rows if row.best is not None])
+    best_rows = step_corners([row for row in rows if row.best is not None])
     figure.add_scatter(
-        x=[row.total / size for row in best],
-        y=[row.best for row in best],
+        x=[row.cumulative_seconds / size for row in best_rows],
+        y=[row.best for row in best_rows],
         mode="lines",
         line={"shape": "hv", "color": ORANGE, "width": 2.5},
         name="best so far",
         hoverinfo="skip",
     )
-    looks = {"complete": (BLUE, "circle"), "pruned": (GREY, "x"), "failed": (GREEN, "diamond-open")}
-    for state, (colour, symbol) in looks.items():
-        some = [r for r in rows if r.state == state and finite(r.value) and r.number in shown]
-        if some:
+    styles = {
+        "complete": (BLUE, "circle"),
+        "pruned": (GREY, "x"),
+        "failed": (GREEN, "diamond-open"),
+    }
+    for state, (colour, symbol) in styles.items():
+        state_rows = [
+            r
+            for r in rows
+            if r.state == state and is_finite_number(r.value) and r.number in visible_numbers
+        ]
+        if state_rows:
             figure.add_scatter(
-                x=[row.total / size for row in some],
-                y=[row.value for row in some],
+                x=[row.cumulative_seconds / size for row in state_rows],
+                y=[row.value for row in state_rows],
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 7},
                 name=state,
                 hovertext=[
-                    f"{hover(row.number, objective, row.value or 0.0, state)}"
-                    f"<br>{duration(row.seconds)} of its own"
-                    for row in some
+                    f"{hover_text(row.number, objective, row.value or 0.0, state)}"
+                    f"<br>{format_duration(row.seconds)} of its own"
+                    for row in state_rows
                 ],
                 hoverinfo="text",
             )

@@ -6,22 +6,22 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from harness.records import TrialRecord
-from harness.report.figures.axes import Axis, log_ticks, parameter_axis
+from harness.core.records import TrialRecord
+from harness.core.text import display_value, truncate
+from harness.report.figures.axes import ParameterAxis, log_ticks, parameter_axis
 from harness.report.figures.style import (
     GREY,
-    Objective,
+    ObjectiveLabel,
     empty_figure,
-    finite,
-    hover,
-    safe,
+    escape_markup,
+    hover_text,
+    is_finite_number,
 )
-from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import short, text_of
+from harness.report.tables.study_tables import StudyTables, ranked_records
 
 
 @dataclass(frozen=True)
-class Point:
+class SlicePoint:
     """One trial: the parameter's value and the objective's."""
 
     number: int
@@ -30,82 +30,94 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Slice:
+class ParameterSlice:
     """All trials in which one parameter was in force."""
 
-    axis: Axis
-    complete: tuple[Point, ...]
-    pruned: tuple[Point, ...]
+    axis: ParameterAxis
+    complete: tuple[SlicePoint, ...]
+    pruned: tuple[SlicePoint, ...]
 
 
-def slice_rows(tables: StudyTables) -> list[Slice]:
+def parameter_slices(tables: StudyTables) -> list[ParameterSlice]:
     """One slice for each parameter that was in force in any complete trial."""
     complete = ranked_records(tables)
-    pruned = [r for r in tables.records if r.state == "pruned" and finite(r.value)]
+    pruned = [r for r in tables.records if r.state == "pruned" and is_finite_number(r.value)]
     slices = []
     for key in tables.parameters:
         axis = parameter_axis(key, [*complete, *pruned])
-        points = _points(key, complete)
+        points = _slice_points(key, complete)
         if axis and points:
-            slices.append(Slice(axis, points, _points(key, pruned)))
+            slices.append(ParameterSlice(axis, points, _slice_points(key, pruned)))
     return slices
 
 
-def _points(key: str, records: Sequence[TrialRecord]) -> tuple[Point, ...]:
+def _slice_points(key: str, records: Sequence[TrialRecord]) -> tuple[SlicePoint, ...]:
     return tuple(
-        Point(record.number, record.params[key], record.value)
+        SlicePoint(record.number, record.params[key], record.value)
         for record in sorted(records, key=lambda record: record.number)
         if key in record.params and record.value is not None
     )
 
 
-def draw_slice(piece: Slice, objective: Objective) -> go.Figure:
+def draw_slice(parameter_slice: ParameterSlice, objective: ObjectiveLabel) -> go.Figure:
     """Complete trials, later ones darker; pruned ones as crosses at what they had reached."""
-    figure = empty_figure(safe(piece.axis.key), objective.title, height=300)
-    newest = max(point.number for point in piece.complete)
+    figure = empty_figure(escape_markup(parameter_slice.axis.key), objective.title, height=300)
+    newest = max(point.number for point in parameter_slice.complete)
     dots = {
         "size": 9,
-        "color": [point.number for point in piece.complete],
+        "color": [point.number for point in parameter_slice.complete],
         "colorscale": [[0, "#9ecdf2"], [1, "#1c5f9c"]],
         "cmin": 0,
         "cmax": max(newest, 1),
         "line": {"width": 0.8, "color": GREY},
     }
-    _add(figure, "pruned", piece.pruned, piece.axis, objective, {"symbol": "x", "color": GREY})
-    _add(figure, "complete", piece.complete, piece.axis, objective, dots)
-    if piece.axis.scale == "choice":
-        n = len(piece.axis.choices)
-        labels = [safe(short(choice)) for choice in piece.axis.choices]
-        crowded = sum(len(label) for label in labels) > 30
+    _add_points(
+        figure,
+        "pruned",
+        parameter_slice.pruned,
+        parameter_slice.axis,
+        objective,
+        {"symbol": "x", "color": GREY},
+    )
+    _add_points(figure, "complete", parameter_slice.complete, parameter_slice.axis, objective, dots)
+    if parameter_slice.axis.scale == "choice":
+        n = len(parameter_slice.axis.choices)
+        labels = [escape_markup(truncate(choice)) for choice in parameter_slice.axis.choices]
+        is_crowded = sum(len(label) for label in labels) > 30
         ticks = {"tickvals": list(range(n)), "ticktext": labels, "range": [-0.5, n - 0.5]}
-        figure.update_xaxes(tickangle=-35 if crowded else 0, **ticks)
-    elif piece.axis.scale == "log":
-        figure.update_xaxes(**log_ticks(piece.axis))
+        figure.update_xaxes(tickangle=-35 if is_crowded else 0, **ticks)
+    elif parameter_slice.axis.scale == "log":
+        figure.update_xaxes(**log_ticks(parameter_slice.axis))
     elif (
-        all(isinstance(p.x, int) for p in piece.complete) and piece.axis.high - piece.axis.low <= 10
+        all(isinstance(p.x, int) for p in parameter_slice.complete)
+        and parameter_slice.axis.high - parameter_slice.axis.low <= 10
     ):
         figure.update_xaxes(dtick=1)
     figure.update_layout(showlegend=False)
     return figure
 
 
-def _add(
+def _add_points(
     figure: go.Figure,
     name: str,
-    points: Sequence[Point],
-    axis: Axis,
-    objective: Objective,
+    points: Sequence[SlicePoint],
+    axis: ParameterAxis,
+    objective: ObjectiveLabel,
     marker: dict[str, Any],
 ) -> None:
-    chosen = axis.scale == "choice"
+    is_categorical = axis.scale == "choice"
     figure.add_scatter(
-        x=[axis.choices.index(text_of(point.x)) if chosen else point.x for point in points],
+        x=[
+            axis.choices.index(display_value(point.x)) if is_categorical else point.x
+            for point in points
+        ],
         y=[point.y for point in points],
         mode="markers",
         marker=marker,
         name=name,
         hovertext=[
-            f"{hover(p.number, objective, p.y, name)}<br>{safe(axis.key)} {safe(text_of(p.x))}"
+            f"{hover_text(p.number, objective, p.y, name)}<br>{escape_markup(axis.key)} "
+            f"{escape_markup(display_value(p.x))}"
             for p in points
         ],
         hoverinfo="text",

@@ -4,79 +4,85 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from harness.report.figures.chart import Chart, Section, section
-from harness.report.figures.style import LEADERS, empty_figure
-from harness.report.left_out import SCORES, left_out
-from harness.report.strata import CLASSES, N_TRIALS, Stratum, strata
-from harness.report.tables import StudyTables, ranked_records
-from harness.report.wording import count, decides
+from harness.core.text import count, decision_rule
+from harness.report.analysis.strata import N_TRIALS, SIZE_CLASSES, SizeStratum, dice_by_size
+from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
+from harness.report.figures.style import LEADER_COLOURS, empty_figure
+from harness.report.tables.missing_data import SCORES, missing_data_note
+from harness.report.tables.study_tables import StudyTables, ranked_records
 
-FEW = 10  # images below which a mean is a hint at most
+MIN_RELIABLE_IMAGES = 10  # images below which a mean is a hint at most
 
 
-def strata_section(tables: StudyTables) -> Section:
+def strata_section(tables: StudyTables) -> FigureSection:
     """Bars for each class of size, a bar for each leading trial."""
-    rows = [row for row in strata(tables) if row.n]
-    first = [row for row in rows if row.number == rows[0].number]
-    several = tables.config.data.task != "binary"
-    few = [f"{row.size} ({row.n})" for row in first if row.n < FEW]
-    absent = [size for size in CLASSES if size not in {row.size for row in first}]
-    words = [
-        f"Mean Dice ({decides(tables.config.data.task)} decides) at "
+    rows = [row for row in dice_by_size(tables) if row.n]
+    first_trial_rows = [row for row in rows if row.number == rows[0].number]
+    is_multiclass = tables.config.data.task != "binary"
+    small_sizes = [
+        f"{row.size} ({row.n})" for row in first_trial_rows if row.n < MIN_RELIABLE_IMAGES
+    ]
+    absent_sizes = [
+        size for size in SIZE_CLASSES if size not in {row.size for row in first_trial_rows}
+    ]
+    sentences = [
+        f"Mean Dice ({decision_rule(tables.config.data.task)} decides) at "
         f"{tables.config.data.eval_size} px over validation images, by the share of "
         "the image that is to be found.",
-        "Each class of an image counts by itself." if several else "",
-        f"Fewer than {FEW} images, a hint at most: {', '.join(few)}." if few else "",
-        f"No image: {', '.join(absent)}." if absent and rows else "",
-        left_out(tables, _without_scores(tables), SCORES),
+        "Each class of an image counts by itself." if is_multiclass else "",
+        f"Fewer than {MIN_RELIABLE_IMAGES} images, a hint at most: {', '.join(small_sizes)}."
+        if small_sizes
+        else "",
+        f"No image: {', '.join(absent_sizes)}." if absent_sizes and rows else "",
+        missing_data_note(tables, _trials_without_scores(tables), SCORES),
     ]
-    return section(
+    return figure_section(
         "strata",
         "By object size",
-        " ".join(word for word in words if word),
-        [Chart(_label(rows), draw_strata(rows))] if rows else [],
+        " ".join(sentence for sentence in sentences if sentence),
+        [LabelledFigure(_chart_label(rows), draw_strata(rows))] if rows else [],
         "Needs a complete trial that kept best/scores.csv, with an object in a validation image.",
     )
 
 
-def _without_scores(tables: StudyTables) -> list[int]:
-    some = [record.number for record in ranked_records(tables)[:N_TRIALS]]
-    return [number for number in some if not tables.paths.trial(number).scores_csv.is_file()]
+def _trials_without_scores(tables: StudyTables) -> list[int]:
+    leading = [record.number for record in ranked_records(tables)[:N_TRIALS]]
+    return [number for number in leading if not tables.paths.trial(number).scores_csv.is_file()]
 
 
-def _label(rows: Sequence[Stratum]) -> str:
-    each = ", ".join(
+def _chart_label(rows: Sequence[SizeStratum]) -> str:
+    bar_texts = ", ".join(
         f"trial {row.number} {row.size}: {row.dice:.3f} ({count(row.n, 'image')})" for row in rows
     )
-    return f"Dice by object size: {each}"
+    return f"Dice by object size: {bar_texts}"
 
 
-def draw_strata(rows: Sequence[Stratum]) -> go.Figure:
+def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
     """Groups of bars, as many as there are sizes."""
     figure = empty_figure(
         "share of the image that is to be found (%)", "mean Dice<br>(0 to 1, higher is better)",
         height=330,
     )  # fmt: skip
     numbers = list(dict.fromkeys(row.number for row in rows))
-    for number, colour in zip(numbers, LEADERS, strict=False):
-        some = [row for row in rows if row.number == number]
+    for number, colour in zip(numbers, LEADER_COLOURS, strict=False):
+        trial_rows = [row for row in rows if row.number == number]
         figure.add_bar(
-            x=[row.size for row in some],
-            y=[row.dice for row in some],
+            x=[row.size for row in trial_rows],
+            y=[row.dice for row in trial_rows],
             name=f"trial {number}",
             marker={"color": colour},
-            text=[f"{row.dice:.2f}<br>n {row.n}" for row in some],
+            text=[f"{row.dice:.2f}<br>n {row.n}" for row in trial_rows],
             textposition="outside",
             cliponaxis=False,
             hovertext=[
                 f"trial {number}, {row.size}<br>mean Dice {row.dice:.4f}<br>{count(row.n, 'image')}"
-                for row in some
+                for row in trial_rows
             ],
             hoverinfo="text",
         )
     figure.update_layout(barmode="group")
-    met = {row.size for row in rows}
+    present_sizes = {row.size for row in rows}
     figure.update_xaxes(type="category", categoryorder="array")
-    figure.update_xaxes(categoryarray=[size for size in CLASSES if size in met])
+    figure.update_xaxes(categoryarray=[size for size in SIZE_CLASSES if size in present_sizes])
     figure.update_yaxes(range=[0, 1.12], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
     return figure

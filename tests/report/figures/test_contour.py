@@ -1,21 +1,21 @@
 import numpy as np
 import pytest
 
-from harness.report.figures.chart import Section
+from harness.report.analysis.importance import importance_shares
 from harness.report.figures.contour import (
     contour_section,
     draw_contour,
-    numeric_parameters,
-    surface,
+    interpolate_surface,
+    numeric_axes,
 )
-from harness.report.figures.style import Objective
-from harness.report.importance import importances
-from harness.report.shown import Shown
-from harness.report.tables import StudyTables, load_study
+from harness.report.figures.section import FigureSection
+from harness.report.figures.style import ObjectiveLabel
+from harness.report.tables.downsample import TrialSubset
+from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.studies import Builder
 
-ALL = Shown(range(99), "")
-LOSS = Objective("val/dice_loss", minimized=True)
+ALL = TrialSubset(range(99), "")
+LOSS = ObjectiveLabel("val/dice_loss", minimized=True)
 
 
 def plane(study: Builder, n: int = 24) -> StudyTables:
@@ -24,19 +24,19 @@ def plane(study: Builder, n: int = 24) -> StudyTables:
     for number, (a, b) in enumerate(rng.uniform(size=(n, 2)).tolist()):
         params = {"optim.lr": 10 ** (-5 + 3 * a), "loss.dice": b, "model.arch": "Unet"}
         study.trial(number, [0.2 + 0.1 * a + 0.05 * b], params)
-    return load_study(study.paths)
+    return load_study_tables(study.paths)
 
 
-def section_of(tables: StudyTables) -> Section:
-    return contour_section(tables, LOSS, ALL, list(importances(tables)))
+def section_of(tables: StudyTables) -> FigureSection:
+    return contour_section(tables, LOSS, ALL, list(importance_shares(tables)))
 
 
 def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
     tables = plane(study)
-    axes = numeric_parameters(tables, list(importances(tables)))
+    axes = numeric_axes(tables, list(importance_shares(tables)))
     assert {axis.key for axis in axes} == {"optim.lr", "loss.dice"}
     rate, weight = sorted(axes, key=lambda axis: axis.key, reverse=True)
-    found = surface(tables, rate, weight)
+    found = interpolate_surface(tables, rate, weight)
     assert found is not None
     a = (np.log10(found.grid_x) + 5) / 3
     wanted = 0.2 + 0.1 * a[None, :] + 0.05 * found.grid_y[:, None]
@@ -48,11 +48,11 @@ def test_a_plane_comes_back_as_a_plane(study: Builder) -> None:
 def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> None:
     tables = plane(study)
     rate, weight = sorted(
-        numeric_parameters(tables, list(importances(tables))),
+        numeric_axes(tables, list(importance_shares(tables))),
         key=lambda axis: axis.key,
         reverse=True,
     )
-    found = surface(tables, rate, weight)
+    found = interpolate_surface(tables, rate, weight)
     assert found is not None
     figure = draw_contour(found, LOSS)
     assert [trace.type for trace in figure.data] == ["contour", "scatter"]
@@ -70,7 +70,7 @@ def test_too_few_trials_say_how_many(study: Builder) -> None:
 def test_one_numeric_parameter_is_not_enough(study: Builder) -> None:
     for number in range(12):
         study.trial(number, [0.5 - 0.01 * number], {"optim.lr": 1e-5 * (number + 1)})
-    assert section_of(load_study(study.paths)).empty == (
+    assert section_of(load_study_tables(study.paths)).empty == (
         "Needs two numeric parameters whose importance is told from chance; this study has 1 "
         "from 12 complete trials."
     )
@@ -80,5 +80,5 @@ def test_trials_on_one_line_have_no_area(study: Builder) -> None:
     for number in range(12):
         share = (number + 1) / 12
         study.trial(number, [0.5 - 0.1 * share], {"loss.dice": share, "loss.bce": share})
-    found = contour_section(load_study(study.paths), LOSS, ALL, ["loss.dice", "loss.bce"])
+    found = contour_section(load_study_tables(study.paths), LOSS, ALL, ["loss.dice", "loss.bce"])
     assert found.empty.endswith("lie on one line, with no area between them.")

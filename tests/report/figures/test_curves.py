@@ -1,10 +1,10 @@
-from harness.report.figures.curves import curve_rows, draw_curves
-from harness.report.tables import StudyTables, load_study
+from harness.report.figures.curves import draw_learning_curves, learning_curves
+from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.studies import Builder
 
 
 def test_every_trial_has_a_curve_and_the_leading_come_last(tables: StudyTables) -> None:
-    curves = curve_rows(tables, "val/dice_loss")
+    curves = learning_curves(tables, "val/dice_loss")
     assert [curve.number for curve in curves] == [0, 1, 2, 5, 7, 6, 4, 3]
     assert [curve.rank for curve in curves][-3:] == [3, 2, 1]
     assert curves[-1].epochs == (1, 2, 3, 4)
@@ -12,11 +12,13 @@ def test_every_trial_has_a_curve_and_the_leading_come_last(tables: StudyTables) 
 
 
 def test_a_metric_that_nobody_logged_has_no_curves(tables: StudyTables) -> None:
-    assert curve_rows(tables, "val/false_alarm_share") == []
+    assert learning_curves(tables, "val/false_alarm_share") == []
 
 
 def test_curves_of_one_state_share_a_trace_with_gaps(tables: StudyTables) -> None:
-    figure = draw_curves(curve_rows(tables, "val/dice_loss"), "val/dice_loss", "a title")
+    figure = draw_learning_curves(
+        learning_curves(tables, "val/dice_loss"), "val/dice_loss", "a title"
+    )
     traces = {trace.name: trace for trace in figure.data if trace.name}
     assert list(traces) == [
         "other complete",
@@ -35,6 +37,6 @@ def test_curves_of_one_state_share_a_trace_with_gaps(tables: StudyTables) -> Non
 
 def test_a_single_epoch_is_a_point(study: Builder) -> None:
     study.trial(0, [0.5], state="running")
-    curves = curve_rows(load_study(study.paths), "val/dice_loss")
-    (running,) = [t for t in draw_curves(curves, "m", "m").data if t.name == "running"]
+    curves = learning_curves(load_study_tables(study.paths), "val/dice_loss")
+    (running,) = [t for t in draw_learning_curves(curves, "m", "m").data if t.name == "running"]
     assert running.mode == "lines+markers"

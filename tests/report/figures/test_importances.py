@@ -1,23 +1,29 @@
 import re
 
-from harness import files
+from harness.core import files
+from harness.report.analysis.importance import (
+    ParameterImportance,
+    measure_importances,
+    pedanova_shares,
+)
 from harness.report.figures.importances import (
     ImportanceRow,
     draw_importances,
     importance_rows,
     importance_section,
 )
-from harness.report.importance import Importance, measured, shares
-from harness.report.tables import StudyTables, load_study, ranked_records
+from harness.report.tables.study_tables import StudyTables, load_study_tables, ranked_records
 from tests.report.studies import Builder
 
 
 def test_rows_say_in_how_many_trials_a_parameter_was_in_force(tables: StudyTables) -> None:
-    named = [Importance(key, share, 0.5, 0.2) for key, share in shares(tables).items()]
+    named = [
+        ParameterImportance(key, share, 0.5, 0.2) for key, share in pedanova_shares(tables).items()
+    ]
     rows = {row.key: row for row in importance_rows(ranked_records(tables), named)}
-    assert {key: row.share for key, row in rows.items()} == shares(tables)
-    assert rows["optim.lr"].in_force == rows["optim.lr"].complete == 5
-    assert rows["model.options.decoder_attention_type"].in_force == 3
+    assert {key: row.share for key, row in rows.items()} == pedanova_shares(tables)
+    assert rows["optim.lr"].n_active == rows["optim.lr"].n_complete == 5
+    assert rows["model.options.decoder_attention_type"].n_active == 3
 
 
 def test_bars_are_labelled_and_the_largest_is_on_top() -> None:
@@ -40,8 +46,8 @@ def test_each_branch_with_enough_trials_is_drawn_and_the_others_are_named(study:
     for number in range(9):
         params = {"model.arch": "Unet" if number < 6 else "FPN", "optim.lr": 1e-4 * (number + 1)}
         study.trial(number, [0.5 - 0.01 * number], params)
-    tables = load_study(study.paths)
-    found = importance_section(tables, measured(tables))
+    tables = load_study_tables(study.paths)
+    found = importance_section(tables, measure_importances(tables))
     assert [chart.label.split(":")[0] for chart in found.charts] == [
         "Share of each parameter",
         "Share of each parameter where model.arch Unet",
@@ -55,8 +61,8 @@ def test_what_shuffled_values_reach_is_said_and_nothing_below_it_is_named(study:
     for number in range(24):
         params = {"optim.lr": 10 ** (-5 + number / 8), "loss.dice": number * 7 % 24 / 24}
         study.trial(number, [0.2 + 0.01 * number], params)
-    tables = load_study(study.paths)
-    found = importance_section(tables, measured(tables))
+    tables = load_study_tables(study.paths)
+    found = importance_section(tables, measure_importances(tables))
     assert [chart.label for chart in found.charts] == ["Share of each parameter: optim.lr 1.00"]
     assert re.search(r"optim\.lr 100% \(\d\d%\), each of", found.caption)
     assert re.search(r"1 of 2 parameters explains no more than shuffled values do", found.caption)
@@ -67,8 +73,8 @@ def test_nothing_is_named_where_nothing_matters(study: Builder) -> None:
     for number in range(24):
         params = {"optim.lr": 10 ** (-5 + number / 8), "loss.dice": number * 7 % 24 / 24}
         study.trial(number, [0.2 + 0.01 * (number * 11 % 24)], params)
-    tables = load_study(study.paths)
-    found = importance_section(tables, measured(tables))
+    tables = load_study_tables(study.paths)
+    found = importance_section(tables, measure_importances(tables))
     assert found.charts == ()
     assert re.fullmatch(
         r"No parameter can be named: 2 of 2 parameters explain no more than shuffled values do "

@@ -1,16 +1,16 @@
+from harness.report.analysis.savings import measure_savings, trial_spendings
 from harness.report.figures.savings import draw_savings, draw_spending, effort_section
-from harness.report.figures.style import Objective
-from harness.report.savings import savings, spending
-from harness.report.shown import Shown
-from harness.report.tables import StudyTables, load_study
+from harness.report.figures.style import ObjectiveLabel
+from harness.report.tables.downsample import TrialSubset
+from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.studies import Builder
 
-ALL = Shown(range(99), "")
-LOSS = Objective("val/dice_loss", minimized=True)
+ALL = TrialSubset(range(99), "")
+LOSS = ObjectiveLabel("val/dice_loss", minimized=True)
 
 
 def test_bars_add_up_to_all_that_was_planned(tables: StudyTables) -> None:
-    found = savings(tables)
+    found = measure_savings(tables)
     assert found is not None
     figure = draw_savings(found)
     assert [trace.name for trace in figure.data] == [
@@ -25,7 +25,7 @@ def test_bars_add_up_to_all_that_was_planned(tables: StudyTables) -> None:
 
 
 def test_time_has_a_unit_that_suits_it(tables: StudyTables) -> None:
-    figure = draw_spending(spending(tables), LOSS, range(8))
+    figure = draw_spending(trial_spendings(tables), LOSS, range(8))
     assert figure.layout.xaxis.title.text == "device time, summed over trials (s)"
     line = figure.data[0]
     assert (tuple(line.x)[-1], tuple(line.y)[-1]) == (12.0, 0.1234567890123456)
@@ -33,6 +33,6 @@ def test_time_has_a_unit_that_suits_it(tables: StudyTables) -> None:
 
 def test_without_pruning_only_the_line_is_drawn(study: Builder) -> None:
     study.trial(0, [0.5])
-    found = effort_section(load_study(study.paths), LOSS, ALL)
+    found = effort_section(load_study_tables(study.paths), LOSS, ALL)
     assert len(found.charts) == 1
     assert found.caption.startswith("No trial was pruned, so pruning saved nothing.")

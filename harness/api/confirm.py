@@ -1,0 +1,103 @@
+"""Confirming a study: what `Study.confirm` does."""
+
+from typing import TypedDict, Unpack
+
+from harness.config.progress import LineProgress, ProgressReporter
+from harness.config.study_files import read_study_config
+from harness.core.errors import HarnessError
+from harness.core.paths import StudyPaths, Workspace
+from harness.evaluation.confirm.native_size import measure_native_size
+from harness.evaluation.confirm.ranking_csv import write_ranking_csv
+from harness.evaluation.confirm.results import Confirmation, build_champion, load_confirmation
+from harness.report.tables.study_tables import load_study_tables, write_trials_csv
+from harness.tracking.uri import resolve_tracking_store
+
+
+class ConfirmOptions(TypedDict, total=False):
+    """What `Study.confirm` may be asked.
+
+    Attributes:
+        top: how many different configurations; None: as begun, else 5.
+        seeds: fresh seeds of each, at least 2; None: as begun, else 3.
+        folds: instead of seeds: cross-validation over train and val images.
+        device, gpus, per_gpu, workers, timeout_s, storage, tracking_uri, experiment, progress: as
+            in `run_study`.
+    """
+
+    top: int | None
+    seeds: int | None
+    folds: int | None
+    device: str
+    gpus: str | None
+    per_gpu: int | None
+    workers: int | None
+    timeout_s: float | None
+    storage: str | None
+    tracking_uri: str | None
+    experiment: str | None
+    progress: ProgressReporter | None
+
+
+def confirm_study(
+    paths: StudyPaths, workspace: Workspace, **options: Unpack[ConfirmOptions]
+) -> Confirmation:
+    """Train the best configurations again, compare them, register the winner in MLflow.
+
+    Raises:
+        UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
+    """
+    from harness.evaluation.confirm.confirm import ConfirmationSize, run_confirmation  # noqa: PLC0415  # brings torch
+    from harness.search.run.request import StudyRequest  # noqa: PLC0415
+
+    progress = options.get("progress") or LineProgress()
+    request = StudyRequest(
+        workspace=workspace,
+        study=paths.name,
+        device=options.get("device", "auto"),
+        gpus=options.get("gpus"),
+        per_gpu=options.get("per_gpu"),
+        workers=options.get("workers"),
+        timeout_s=options.get("timeout_s"),
+        storage=options.get("storage"),
+        tracking_uri=options.get("tracking_uri"),
+        experiment=options.get("experiment"),
+    )
+    plan_request = ConfirmationSize(options.get("top"), options.get("seeds"), options.get("folds"))
+    run_confirmation(request, plan_request, progress)
+    write_trials_csv(load_study_tables(paths.confirm), paths.confirm.trials_csv)
+    try:
+        measure_native_size(workspace, paths, request.device, progress)
+    except HarnessError as error:
+        progress.stage(f"not measured at the images' own sizes: {error}")
+    confirmation = load_confirmation(paths)
+    assert confirmation is not None, "it was just begun"
+    write_ranking_csv(paths, confirmation)
+    try:
+        mirror_confirmation(
+            paths, workspace, uri=request.tracking_uri, experiment=request.experiment
+        )
+    except HarnessError as error:
+        progress.stage(
+            f"the confirmed winner is not in MLflow ({error}); harness sync --study {paths.name} "
+            "puts it there"
+        )
+    return confirmation
+
+
+def mirror_confirmation(
+    paths: StudyPaths, workspace: Workspace, *, uri: str | None, experiment: str | None
+) -> None:
+    """Put what a confirmation has found into MLflow; nothing, where there is none yet.
+
+    Raises:
+        UserError, TrackingError: MLflow cannot be reached, or did not take everything.
+    """
+    from harness.tracking.sync import log_champion  # noqa: PLC0415  # brings mlflow
+
+    confirmation = load_confirmation(paths)
+    champion = None if confirmation is None else build_champion(paths, confirmation)
+    if champion is None:
+        return
+    study_id = str(read_study_config(paths).id)
+    tracker = resolve_tracking_store(workspace, paths, study_id, uri=uri, experiment=experiment)
+    log_champion(tracker, paths.confirm, read_study_config(paths.confirm), champion)

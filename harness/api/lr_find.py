@@ -1,0 +1,102 @@
+"""`harness.find_lr`: the learning-rate range test, and what it found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.config.progress import LineProgress, ProgressReporter
+from harness.core.errors import ConfigError
+from harness.core.paths import Workspace, expand_user_path
+from harness.report.analysis.lr_test import POINT_COLUMNS, write_lr_test
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """What a learning-rate range test found.
+
+    Attributes:
+        points: step, lr, loss and smoothed, one row per step; lr is that of all but the encoder.
+        steepest: the rate at which the loss fell fastest; None: it never fell.
+        lowest: the rate at which the loss was lowest; a tenth of it is the usual choice beside.
+        lines: for `parameters:` of a space.
+        diverged: whether the loss grew out of bounds before the highest rate.
+        page: the curve as a page that needs nothing else.
+    """
+
+    points: pd.DataFrame
+    steepest: float | None
+    lowest: float | None
+    lines: tuple[str, ...]
+    diverged: bool
+    page: Path
+
+
+def find_lr(
+    *,
+    data: str | Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    study: str | None = None,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+    seed: int = 0,
+    name: str | None = None,
+    skip_bad: bool = False,
+    parts: str | Path | None = None,
+    device: str = "auto",
+    workspace: str | Path = ".",
+    progress: ProgressReporter | None = None,
+) -> LearningRates:
+    """Train one configuration while the learning rate rises, and say where it learns.
+
+    Writes curve.html, points.csv and config.yaml to `lr-find/<name>/` in the workspace.
+
+    Args:
+        data: as in `run_study`; None: that of the study, else kvasir-seg.
+        fixed: the configuration by full key; what is absent takes the study's, else its default.
+        study: take data, split and fixed values from this study.
+        low, high: first and last rate of all but the encoder, whose own keeps its ratio to it.
+        steps: how many steps of training lie between them.
+        seed: of weights, order and augmentation; `train.seed` overrides it.
+        name: of the folder; None: the time.
+        parts: a Python file of networks and losses; None: that of the study.
+
+    Raises:
+        UserError: something must be changed first; nothing was written.
+
+    Example:
+        rates = harness.find_lr(data="synthetic", fixed={"model.arch": "Linknet"})
+    """
+    from harness.search.definition.lr_find import RangeTestRequest, find_learning_rates  # noqa: PLC0415  # brings torch
+
+    workspace_paths = Workspace.at(workspace)
+    paths = workspace_paths.lr_find(name or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    if paths.root.exists():
+        raise ConfigError(f"--name {name}: {paths.root} is there already; give another name")
+    request = RangeTestRequest(
+        workspace=workspace_paths,
+        study=study,
+        data=None if data is None else str(data),
+        fixed=dict(fixed or {}),
+        low=low,
+        high=high,
+        steps=steps,
+        seed=seed,
+        skip_bad=skip_bad,
+        parts=None if parts is None else expand_user_path(parts),
+        device=device,
+    )
+    result = find_learning_rates(request, progress or LineProgress())
+    write_lr_test(paths, result.points, result.marks, result.facts, result.settings)
+    return LearningRates(
+        points=pd.DataFrame(result.points, columns=list(POINT_COLUMNS)),
+        steepest=result.marks.get("steepest fall"),
+        lowest=result.marks.get("lowest loss"),
+        lines=result.lines,
+        diverged=result.diverged,
+        page=paths.page,
+    )

@@ -1,0 +1,300 @@
+"""`harness data inspect` and `harness data clean`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from harness.cli.display import open_progress
+from harness.cli.tables import fit_table, make_folding_table, stdout_console
+from harness.config.data import StudyDataConfig
+from harness.config.study import TrialConfig
+from harness.core import files, strict_yaml
+from harness.core.errors import ConfigError
+from harness.core.paths import STUDY_NAME, StudyPaths, Workspace, expand_user_path
+from harness.core.plurals import count
+from harness.core.settings import validate_settings
+from harness.data.datasets.sources import find_data, open_dataset
+from harness.data.files.encode import encode_png
+from harness.data.scan.scan import (
+    DatasetScan,
+    check_no_bad_pairs,
+    check_not_empty,
+    duplicates_among,
+    scan_dataset,
+)
+from harness.inspection.clean import LOG_NAME, check_target, clean_dataset, cleaned_data_config
+from harness.inspection.findings import BAD_TOPIC, Finding
+from harness.inspection.page import write_inspection_page
+from harness.inspection.panels import InspectionGallery, build_galleries
+from harness.inspection.proposal import as_yaml
+from harness.inspection.report import InspectionReport, inspect_dataset
+
+MAX_BAD_PRINTED = 20
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+StudyOption = Annotated[
+    str | None,
+    typer.Option(help="Study, or study.yaml, whose data: says what values mean: --study encoders"),
+]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave pairs out that cannot be used, and say how many.")
+]
+WorkspaceOption = Annotated[Path, typer.Option(help="Folder of studies and data: --workspace ..")]
+MaxPixelsOption = Annotated[
+    float, typer.Option(min=1, help="Larger pictures are refused: --max-pixels 2e8")
+]
+
+
+def inspect_data(
+    data: Annotated[str, typer.Argument(help="Folder of images and masks, or a data set's name.")],
+    study: StudyOption = None,
+    skip_bad: SkipBadOption = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON: --json > found.json")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures: --html inspection.html")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw pairs augmented by a preset or a file of steps, into the page or --sheet: "
+            "--augment medium"
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG for --augment: --sheet augmented.png")
+    ] = None,
+    max_pixels: MaxPixelsOption = 100e6,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Look at every image and mask: what is wrong, what is in them, what data: should say.
+
+    Exit code 2 where a file cannot be used or copies lie on two sides; warnings leave it 0.
+
+    Example: harness data inspect data/polyps --html inspection.html
+    """
+    if augment and not (html or sheet):
+        raise ConfigError("--augment: where to? add --html FILE or --sheet FILE.png")
+    if sheet and not augment:
+        raise ConfigError("--sheet: draws augmented pairs; add --augment medium")
+    if sheet and sheet.suffix.lower() != ".png":
+        raise ConfigError(f"--sheet {sheet}: must end in .png")
+    html, sheet = (None if path is None else expand_user_path(path) for path in (html, sheet))
+    overview = _scan_overview(data, study, workspace, max_pixels)
+    copies = duplicates_among(overview.pair_stats)
+    inspection = inspect_dataset(overview, copies, skip_bad=skip_bad, declared=study is not None)
+    augment_galleries = _augment_galleries(overview, augment, sheet, study, workspace)
+    if html is not None:
+        write_inspection_page(
+            html, inspection, [*augment_galleries, *build_galleries(overview, copies)]
+        )
+        _print_status(f"page: {html}")
+    if json_:
+        typer.echo(json.dumps(inspection.as_json(), indent=1, allow_nan=False))
+    else:
+        _print_inspection(inspection)
+    if skip_bad and overview.bad_pairs:
+        pairs = "pair" if len(overview.bad_pairs) == 1 else "pairs"
+        _print_status(
+            f"{len(overview.bad_pairs)} {pairs} left out, {len(overview.pair_stats)} used"
+        )
+    if inspection.count("error") or not overview.pair_stats:
+        raise typer.Exit(2)
+
+
+def clean_data(
+    source: Annotated[
+        str, typer.Argument(help="Folder of images and masks, or a data set's name.")
+    ],
+    target: Annotated[Path, typer.Argument(help="New folder for the cleaned copy.")],
+    cover_text: Annotated[
+        bool,
+        typer.Option(
+            "--cover-text",
+            help="Paint suspected text over; misses much, so no anonymising: --cover-text",
+        ),
+    ] = False,
+    keep_copies: Annotated[
+        bool, typer.Option("--keep-copies", help="Keep images with equal pixels: --keep-copies")
+    ] = False,
+    study: StudyOption = None,
+    skip_bad: SkipBadOption = False,
+    max_pixels: MaxPixelsOption = 100e6,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Write a cleaned copy: upright, without black borders and exact copies, masks of two values.
+
+    The original is never touched. What was done to each file is in cleaned.csv.
+
+    Example: harness data clean data/polyps data/polyps-clean --cover-text
+    """
+    workspace_paths = Workspace.at(workspace)
+    target = expand_user_path(target)
+    check_target(find_data(source, workspace_paths), target)
+    overview = _scan_overview(source, study, workspace, max_pixels)
+    if not skip_bad:
+        check_no_bad_pairs(overview)
+    check_not_empty(overview)
+    progress = open_progress()
+    try:
+        log = clean_dataset(
+            overview,
+            duplicates_among(overview.pair_stats),
+            target,
+            cover_text=cover_text,
+            keep_copies=keep_copies,
+            progress=progress.bar(f"writing {target}"),
+        )
+    finally:
+        progress.close()
+    n_written = sum(bool(entry.written_paths) for entry in log)
+    _print_status(
+        f"{count(n_written, 'pair')} written, {len(log) - n_written} left out; see "
+        f"{target / LOG_NAME}"
+    )
+    typer.echo(as_yaml(cleaned_data_config(overview.dataset.data, str(target))), nl=False)
+
+
+def _scan_overview(name: str, study: str | None, workspace: Path, max_pixels: float) -> DatasetScan:
+    workspace_paths = Workspace.at(workspace)
+    root = find_data(name, workspace_paths)
+    data = _load_data_config(study, name, workspace_paths)
+    dataset = open_dataset(root, data, max_pixels=max_pixels)
+    progress = open_progress()
+    try:
+        bar: Callable[[int, int | None], None] = progress.bar(
+            f"reading {count(len(dataset.pairs), 'pair')}"
+        )
+        return scan_dataset(dataset, bar, workspace_paths.cache / "looks")
+    finally:
+        progress.close()
+
+
+def _load_data_config(study: str | None, root: str, workspace: Workspace) -> StudyDataConfig:
+    """The data: block of a study or file; the defaults where none is named."""
+    if study is None:
+        return StudyDataConfig(root=root)
+    path = expand_user_path(study)
+    if STUDY_NAME.fullmatch(study) and not path.is_file():
+        path = workspace.study(study).study_yaml
+    if not path.is_file():
+        raise ConfigError(f"--study {study}: neither a study in {workspace.studies} nor a file")
+    content = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
+    block = content.get("data", {}) if isinstance(content, dict) else None
+    if not isinstance(block, dict):
+        raise ConfigError(f"{path}: data: must be a group of settings")
+    return validate_settings(StudyDataConfig, block, f"{path}: data")
+
+
+def _augment_galleries(
+    overview: DatasetScan, name: str | None, sheet: Path | None, study: str | None, workspace: Path
+) -> list[InspectionGallery]:
+    if name is None:
+        return []
+    from harness.data.loading.augment import find_steps_folder  # noqa: PLC0415  # brings albumentations
+    from harness.inspection import augment_sheet  # noqa: PLC0415  # brings albumentations
+
+    name = str(expand_user_path(name))
+    workspace_paths = Workspace.at(workspace)
+    is_legal = bool(study and STUDY_NAME.fullmatch(study))
+    study_paths = workspace_paths.study(str(study)) if is_legal else None
+    folders = [workspace_paths.search_spaces, workspace_paths.root]
+    folder = find_steps_folder(name, [*([study_paths.augments] if study_paths else []), *folders])
+    size = _image_size(study_paths) if study_paths else None
+    gallery = augment_sheet.augmentation_gallery(
+        overview, name, folder, size or (augment_sheet.SIDE,) * 2
+    )
+    if sheet is not None:
+        files.write_bytes(sheet, encode_png(augment_sheet.gallery_sheet(gallery)))
+        _print_status(f"sheet: {sheet}")
+    return [gallery]
+
+
+def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
+    """The height and width that a study trains at, or the first of them; None: not written."""
+    for path in (paths.study_yaml, paths.space_yaml):
+        if not path.is_file():
+            continue
+        content = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
+        groups = content if isinstance(content, dict) else {}
+        fixed, parameters = (groups.get(name) or {} for name in ("fixed", "parameters"))
+        searched = parameters.get("data.image_size") or {}
+        sizes = [fixed.get("data.image_size"), *(searched.get("choices") or [searched.get("low")])]
+        for size in sizes:
+            if size is not None:
+                settings = {"data.image_size": size}
+                return TrialConfig.from_flat(settings, source=str(path)).data.height_width
+    return None
+
+
+def _print_inspection(inspection: InspectionReport) -> None:
+    """Names come from files: they are escaped, never markup."""
+    console = stdout_console()
+    statistics = inspection.statistics
+    console.print(
+        f"{inspection.name}: {count(statistics.n_pairs, 'pair')}, {statistics.n_bad} unusable",
+        markup=False,
+    )
+    facts = []
+    for share in statistics.shares:
+        ratios = (share.mean, share.median, share.least, share.greatest)
+        percentages = [f"{part:.2%}" for part in ratios]
+        objects = "" if share.n_objects is None else str(share.n_objects)
+        facts.append((share.name, str(share.n_images), *percentages, objects))
+    columns = ("class", "in images", "mean", "median", "least", "greatest", "objects")
+    console.print(fit_table("", columns, facts, console.width))
+    console.print(_facts_text(inspection), markup=False)
+    table = make_folding_table("kind", "about", "what", "what to do")
+    bad = [finding for finding in inspection.findings if finding.topic == BAD_TOPIC]
+    for finding in [
+        *bad[:MAX_BAD_PRINTED],
+        *(
+            other_finding
+            for other_finding in inspection.findings
+            if other_finding.topic != BAD_TOPIC
+        ),
+    ]:
+        style = STYLES[finding.severity]
+        cells = (finding.topic, _with_files(finding), finding.remedy)
+        table.add_row(f"[{style}]{finding.severity}[/]", *(escape(cell) for cell in cells))
+    console.print(table if inspection.findings else "nothing to report")
+    if len(bad) > MAX_BAD_PRINTED:
+        more = count(len(bad) - MAX_BAD_PRINTED, "further pair")
+        console.print(f"{more} cannot be used; --json names them all")
+    is_unchanged = inspection.read_as == inspection.proposal
+    heading = (
+        "The files fit this meaning:" if inspection.fits else "The files suggest, for study.yaml:"
+    )
+    if is_unchanged and not inspection.fits:
+        heading = "The files do not tell what they mean, and do not fit what was asked for:"
+    console.print(heading)
+    console.print(inspection.proposal, markup=False, soft_wrap=True)
+
+
+def _facts_text(inspection: InspectionReport) -> str:
+    statistics = inspection.statistics
+    sizes = ", ".join(f"{width} x {height}: {n}" for height, width, n in statistics.sizes[:4])
+    lines = [
+        f"sizes   {sizes}"
+        + (f", and {len(statistics.sizes) - 4} more" if len(statistics.sizes) > 4 else ""),
+        "stored  " + ", ".join(f"{kind}: {n}" for kind, n in statistics.stored.items()),
+        "masks   " + ", ".join(f"{kind}: {n}" for kind, n in statistics.mask_values.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _with_files(finding: Finding) -> str:
+    if len(finding.files) < 2:
+        return finding.what
+    more = len(finding.files) - 2
+    return f"{finding.what}: {', '.join(finding.files[:2])}" + (f", {more} more" if more else "")
+
+
+def _print_status(text: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)

@@ -1,0 +1,1 @@
+"""Settings models, the catalogue of components, and the files that users register."""

@@ -1,0 +1,300 @@
+"""Networks, losses and metrics by name: ours, those of a user's file, those of installed packages.
+
+All are registered by the same three decorators, and then work by name wherever a name is taken:
+
+    from harness import parts
+
+    @parts.loss(tasks=("binary", "multilabel"))
+    def boundary(logits, target, *, width: int = 3): ...
+
+Options are the arguments after those that the harness gives; their names are checked against the
+signature, their values against the annotations. `config.user_code` reads files and packages.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import PydanticSchemaGenerationError, TypeAdapter
+
+from harness.core.annotations import annotation_problem, coerce_value
+from harness.core.errors import ConfigError, suggest_nearest
+
+ComponentKind = Literal["network", "loss", "metric"]
+Task = Literal["binary", "multiclass", "multilabel"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+# What the harness gives to each kind, by name; a network or loss takes those of them that it names.
+HARNESS_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {
+    "network": (
+        "in_channels",
+        "classes",
+        "encoder_name",
+        "encoder_depth",
+        "encoder_weights",
+        "image_size",
+    ),
+    "loss": ("logits", "target", "task", "void", "label_smoothing", "class_weights"),
+    "metric": ("probability", "truth", "valid"),
+}
+_REQUIRED_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {
+    **HARNESS_ARGUMENTS,
+    "network": ("in_channels", "classes"),
+    "loss": ("logits", "target"),
+}
+# Names that mean something already: architectures, settings below `loss.`, metrics and columns of
+# scores.csv.
+_NETWORKS = (
+    "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet Segformer DPT "
+    "fcn attention_unet"
+)
+_LOSS_SETTINGS = (
+    "dice bce ce focal jaccard tversky lovasz focal_gamma tversky_alpha label_smoothing "
+    "class_weights"
+)
+_METRICS = (
+    "dice_loss dice iou precision recall accuracy dice_micro iou_micro precision_micro "
+    "recall_micro accuracy_micro miou false_alarm_share epoch row image class sum_py sum_p sum_y "
+    "tp fp fn tn"
+)
+RESERVED_NAMES: Mapping[ComponentKind, frozenset[str]] = {
+    "network": frozenset(_NETWORKS.split()),
+    "loss": frozenset(_LOSS_SETTINGS.split()),
+    "metric": frozenset(_METRICS.split()),
+}
+BUILTIN_ORIGIN = "harness"
+PACKAGE_PREFIX = "package "  # what the origin of an installed package's parts begins with
+COMPONENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+
+_Build = TypeVar("_Build", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Component:
+    """A network, loss or metric with a name.
+
+    Attributes:
+        build: The decorated class or function.
+        tasks: The tasks in which it can act.
+        direction: Of a metric: which way is better.
+        origin: Where it was written, for messages: `harness`, a file, a package.
+    """
+
+    kind: ComponentKind
+    name: str
+    build: Callable[..., Any]
+    tasks: tuple[Task, ...] = TASKS
+    direction: Literal["minimize", "maximize"] = "maximize"
+    origin: str = BUILTIN_ORIGIN
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it came with the harness."""
+        return self.origin == BUILTIN_ORIGIN
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether it is of a user's file, and not of an installed package."""
+        return not self.is_builtin and not self.origin.startswith(PACKAGE_PREFIX)
+
+    @cached_property
+    def arguments(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of the decorated class or function, `self` left out."""
+        return inspect.signature(self.build, eval_str=True).parameters
+
+    @cached_property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments that the user may set."""
+        harness_arguments = HARNESS_ARGUMENTS[self.kind]
+        return {
+            name: argument
+            for name, argument in self.arguments.items()
+            if name not in harness_arguments
+        }
+
+    def accepts(self, argument: str) -> bool:
+        """Whether it is given this argument, e.g. a network its `encoder_name`."""
+        return argument in self.arguments
+
+    @property
+    def setting_keys(self) -> tuple[str, ...]:
+        """Of a loss: its settings below `loss.`, the weight first: `boundary`, `boundary_width`."""
+        return (self.name, *(f"{self.name}_{option}" for option in self.options))
+
+    def option_problem(self, name: str, value: Any) -> str | None:
+        """Why an option cannot have this value; None: it can. The message has no place."""
+        if name not in self.options:
+            return f"{self.name} has no such option{suggest_nearest(name, self.options)}"
+        return annotation_problem(self.options[name].annotation, value)
+
+    def coerce_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options that fit, with lists as what their annotations say, e.g. tuples."""
+        return {
+            name: coerce_value(self.options[name].annotation, value)
+            if isinstance(value, list) and name in self.options
+            else value
+            for name, value in options.items()
+        }
+
+
+_COMPONENTS: dict[tuple[ComponentKind, str], Component] = {}
+_origin_stack: list[str] = []  # of the file or package that is being read
+
+
+def network(name: str | None = None, *, origin: str | None = None) -> Callable[[_Build], _Build]:
+    """Register a network: a class or function that gives a `torch.nn.Module`.
+
+    It is called with those of in_channels, classes, encoder_name, encoder_depth, encoder_weights
+    (None: the harness loads them afterwards) and image_size ([H, W] where the encoder is built for
+    one size) that it names, and with its options; it maps (N, in_channels, H, W) to logits
+    (N, classes, H, W). Where it names encoder_name, the module has that encoder as `.encoder`.
+    """
+    return _make_decorator("network", name, origin, {})
+
+
+def loss(
+    name: str | None = None, *, tasks: tuple[Task, ...] = TASKS, origin: str | None = None
+) -> Callable[[_Build], _Build]:
+    """Register a loss: a function of (logits, target, **options) that gives a scalar.
+
+    Logits are (N, n_outputs, H, W), 32-bit. Targets are (N, 1, H, W) floats in two-class tasks,
+    (N, H, W) integers in multiclass ones, (N, K, H, W) floats in multilabel ones; pixels whose
+    target is `harness.config.data.VOID` must not count.
+
+    Its weight in the training loss is `loss.<name>`, its options are `loss.<name>_<option>`. It is
+    also given those of these that it names: task; void, whether targets may hold VOID;
+    label_smoothing; class_weights, a tensor (n_outputs,) on the device of the logits, or None.
+    """
+    return _make_decorator("loss", name, origin, {"tasks": tasks})
+
+
+def metric(
+    name: str | None = None,
+    *,
+    direction: Literal["minimize", "maximize"] = "maximize",
+    tasks: tuple[Task, ...] = TASKS,
+    origin: str | None = None,
+) -> Callable[[_Build], _Build]:
+    """Register a metric: a function of (probability, truth, valid, **options) that gives a number.
+
+    It sees one validation image and class at eval_size, as (H, W) arrays: probability is 32-bit in
+    [0, 1], truth and valid are boolean; all three are read-only. None means that this image does
+    not count.
+    """
+    return _make_decorator("metric", name, origin, {"tasks": tasks, "direction": direction})
+
+
+def get_components(kind: ComponentKind) -> Mapping[str, Component]:
+    """All parts of a kind, by name, in the order in which they were registered."""
+    return {
+        name: component
+        for (component_kind, name), component in _COMPONENTS.items()
+        if component_kind == kind
+    }
+
+
+def find_component(kind: ComponentKind, name: str) -> Component:
+    """The part of that name. Raises ConfigError with the nearest name."""
+    component = _COMPONENTS.get((kind, name))
+    if component is None:
+        raise ConfigError(f"no {kind} {name!r}{suggest_nearest(name, get_components(kind))}")
+    return component
+
+
+@contextmanager
+def registration_scope(origin: str) -> Iterator[None]:
+    """What is registered inside comes from `origin`; none of it stays if an exception leaves."""
+    snapshot = dict(_COMPONENTS)
+    _origin_stack.append(origin)
+    try:
+        yield
+    except BaseException:
+        _COMPONENTS.clear()
+        _COMPONENTS.update(snapshot)
+        raise
+    finally:
+        _origin_stack.pop()
+
+
+def unregister_origin(origin: str) -> None:
+    """Forget the parts that came from there."""
+    for key in [key for key, component in _COMPONENTS.items() if component.origin == origin]:
+        del _COMPONENTS[key]
+
+
+def _make_decorator(
+    kind: ComponentKind, name: str | None, origin: str | None, properties: Mapping[str, Any]
+) -> Callable[[_Build], _Build]:
+    def decorate(build: _Build) -> _Build:
+        source = origin or (_origin_stack[-1] if _origin_stack else _find_origin(build))
+        component = Component(kind, name or build.__name__, build, origin=source, **properties)
+        problem = _component_problem(component)
+        if problem is not None:
+            raise ConfigError(f"{source}: {kind} {component.name!r}: {problem}")
+        _COMPONENTS[kind, component.name] = component
+        return build
+
+    return decorate
+
+
+def _find_origin(build: Callable[..., Any]) -> str:
+    module = build.__module__
+    if module.startswith("harness."):
+        return BUILTIN_ORIGIN
+    return str(inspect.getsourcefile(build) or module)
+
+
+def _component_problem(component: Component) -> str | None:
+    if not COMPONENT_NAME.fullmatch(component.name):
+        return "a name is a letter, then up to 39 letters, digits and underscores"
+    existing = _COMPONENTS.get((component.kind, component.name))
+    if component.name in RESERVED_NAMES[component.kind] and not component.is_builtin:
+        return "the name means something already; take another"
+    if existing is not None and existing.origin != component.origin:
+        return f"there is one already, from {existing.origin}; take another name"
+    try:
+        component.arguments  # noqa: B018 - annotations written as text are looked up here
+    except (NameError, TypeError, ValueError) as error:
+        return f"its signature cannot be read ({error})"
+    missing = [
+        name for name in _REQUIRED_ARGUMENTS[component.kind] if name not in component.arguments
+    ]
+    if missing:
+        return f"must take the argument {' and '.join(missing)}"
+    return _options_problem(component) or (
+        _keys_problem(component) if component.kind == "loss" else None
+    )
+
+
+def _options_problem(component: Component) -> str | None:
+    for name, argument in component.options.items():
+        if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+            return f"takes *{name}; name every option, so that misspelt ones are found"
+        if argument.default is argument.empty:
+            return f"option {name} needs a default"
+        try:
+            TypeAdapter(argument.annotation if argument.annotation is not argument.empty else Any)
+        except (PydanticSchemaGenerationError, TypeError, NameError) as error:
+            return f"option {name}: annotation {argument.annotation!r} cannot be checked ({error})"
+    return None
+
+
+def _keys_problem(component: Component) -> str | None:
+    """Two losses whose settings would have one name: `a` with b_c, and `a_b` with c."""
+    builtin_keys = () if component.is_builtin else RESERVED_NAMES["loss"]
+    others = [
+        other_loss
+        for other_loss in get_components("loss").values()
+        if other_loss.name != component.name
+    ]
+    used_keys = {*builtin_keys, *(key for other_loss in others for key in other_loss.setting_keys)}
+    duplicates = [key for key in component.setting_keys if key in used_keys]
+    return (
+        f"its setting loss.{duplicates[0]} is there already; rename the option"
+        if duplicates
+        else None
+    )

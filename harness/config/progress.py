@@ -1,0 +1,152 @@
+"""What is said while a study runs: one line per stage and per finished trial."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol, TextIO
+
+from harness.config.study import ObjectiveConfig, TrialConfig
+from harness.core.records import ParameterValue, TrialRecord
+
+DEFAULT_METRIC = ObjectiveConfig().metric
+KEYLESS_PARAMETERS = ("model.arch", "model.encoder_name", "optim.name")  # values that need no key
+
+
+class ProgressReporter(Protocol):
+    """Who is told what happens. Records are as they stand at that moment."""
+
+    def stage(self, text: str) -> None:
+        """A fact that has just been settled, in one line."""
+        ...
+
+    def bar(self, text: str) -> Callable[[int, int | None], None]:
+        """Something long begins; call the result with (done, total)."""
+        ...
+
+    def objective(self, metric: str) -> None:
+        """The metric that the trials to come are ranked by, e.g. `val/miou`."""
+        ...
+
+    def trials(self, finished: int, total: int) -> None:
+        """How many trials are finished, of how many in all."""
+        ...
+
+    def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        ...
+
+
+class TrialObserver(Protocol):
+    """Who copies what has changed in a trial's folder elsewhere; must return at once."""
+
+    def note(self, number: int) -> None: ...
+
+
+class LineProgress:
+    """One line per stage and per finished trial: for logs, notebooks and pipes."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stderr
+        self._finished = self._total = 0
+        self._metric = DEFAULT_METRIC
+        self._first: tuple[float, int] | None = None
+
+    def stage(self, text: str) -> None:
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def bar(self, text: str) -> Callable[[int, int | None], None]:
+        self.stage(text)
+        return lambda n_done, total: None
+
+    def objective(self, metric: str) -> None:
+        self._metric = metric
+
+    def trials(self, finished: int, total: int) -> None:
+        self._finished, self._total = finished, total
+        if self._first is None:
+            self._first = (time.monotonic(), finished)
+
+    def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:
+        if continued:
+            self.stage(f"trial {record.number}  continues (attempt {record.attempt})")
+
+    def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
+
+    def ended(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        remaining_text = remaining_time_text(self._first, self._finished, self._total)
+        self.stage(f"{trial_line(record, best, self._metric)}{remaining_text}")
+
+    def close(self) -> None: ...
+
+
+def trial_line(record: TrialRecord, best: TrialRecord | None, metric: str) -> str:
+    """One finished trial: value, best so far, other metrics, what it was, how long it took.
+
+    Args:
+        metric: the objective's, of which the value and the best are.
+    """
+    head = f"trial {record.number}  "
+    if record.state == "failed":
+        cause = record.failure.cause if record.failure else "unknown"
+        message = record.failure.message if record.failure else ""
+        return f"{head}failed: {cause}: {message.splitlines()[0] if message else ''}"
+    fields = [f"{head}{record.state}"]
+    if record.value is not None:
+        fields.append(f"{metric} {record.value:.4f}")
+    if best is not None and best.value is not None:
+        fields.append(f"best {best.value:.4f} (#{best.number})")
+    fields += [
+        f"val/{name} {record.best[f'best/{name}']:.4f}"
+        for name in ("dice_loss", "dice", "iou")
+        if f"best/{name}" in record.best and f"val/{name}" != metric
+    ]
+    if record.repeats is not None:
+        fields.append(f"repeats #{record.repeats}")
+    fields.append(short_configuration(record.params))
+    seconds = record.costs.get("cost/seconds")
+    return "  ".join(fields if seconds is None else [*fields, format_elapsed(seconds)])
+
+
+def short_configuration(params: Mapping[str, ParameterValue]) -> str:
+    """Searched parameters in short, e.g. `FPN resnet18 lr 0.0034 loss.dice 0.71`."""
+    return " ".join(
+        str(value) if key in KEYLESS_PARAMETERS else f"{_short_key(key)} {_short_value(value)}"
+        for key, value in params.items()
+    )
+
+
+def remaining_time_text(first: tuple[float, int] | None, finished: int, total: int) -> str:
+    """`  · 3 of 12 · about 4 min left`, from the pace since this run began."""
+    if first is None or finished <= first[1]:
+        return ""
+    pace = (time.monotonic() - first[0]) / (finished - first[1])
+    remaining_s = max(total - finished, 0) * pace
+    return f"  · {finished} of {total}" + (
+        f" · about {format_elapsed(remaining_s)} left" if remaining_s else ""
+    )
+
+
+def format_elapsed(seconds: float) -> str:
+    """`12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, remainder = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {remainder:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _short_key(key: str) -> str:
+    group, _, name = key.rpartition(".")
+    return key if group == "loss" else name  # "dice" alone would read like a metric
+
+
+def _short_value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,242 @@
+"""Every setting of a trial (`TrialConfig`) and of a study (`StudyConfig`).
+
+Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.config.imports import ImportConfig, ValueSourceConfig
+from harness.config.loss import BUILTIN_LOSSES, LossConfig, loss_names
+from harness.config.objective import METRICS, ObjectiveConfig, objective_override
+from harness.config.trial import (
+    AUGMENT_FILE,
+    AUGMENT_PRESETS,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    OptionValue,
+    Scalar,
+    TrainConfig,
+    to_tuple,
+)
+from harness.config.user_code import PartsConfig, expand_parts_config
+from harness.core.settings import (
+    ALLOW_UNREGISTERED,
+    StrictSettings,
+    flatten,
+    nest,
+    validate_settings,
+)
+
+__all__ = [
+    "AUGMENT_FILE",
+    "AUGMENT_PRESETS",
+    "BUILTIN_LOSSES",
+    "METRICS",
+    "BudgetConfig",
+    "DataConfig",
+    "LimitsConfig",
+    "LossConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "OptionValue",
+    "PrunerConfig",
+    "SamplerConfig",
+    "Scalar",
+    "StudyConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "loss_names",
+    "objective_override",
+    "trial_keys",
+]
+
+
+class TrialConfig(StrictSettings):
+    """Every setting of one trial."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = Field(default_factory=LossConfig)  # late: others may have been registered
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _check_warmup(self, info: ValidationInfo) -> Self:
+        warmup, epochs = self.optim.warmup_epochs, self.train.epochs
+        if warmup >= epochs and not (info.context or {}).get(ALLOW_UNREGISTERED):
+            raise ValueError(
+                f"optim.warmup_epochs {warmup:g} is not below train.epochs {epochs}; take a "
+                "shorter warm-up, or more epochs"
+            )
+        return self
+
+    @classmethod
+    def from_flat(
+        cls,
+        flat: Mapping[str, Any],
+        *,
+        source: str = "trial configuration",
+        allow_unregistered: bool = False,
+    ) -> Self:
+        """Build from full keys, e.g. `{"optim.lr": 3e-4}`; what is absent takes its default.
+
+        Args:
+            allow_unregistered: take losses of the user's own without the file that registers them.
+
+        Raises:
+            ConfigError: every unknown key and illegal value, one line each, beginning with
+                `source`.
+        """
+        return validate_settings(cls, nest(flat), source, allow_unregistered=allow_unregistered)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its full key; `model.options.<name>` where an option is set."""
+        return flatten(self.model_dump(mode="json"))
+
+
+class SamplerConfig(StrictSettings):
+    """Optuna's sampler; each option says under which it acts."""
+
+    name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
+    n_startup_trials: int = Field(10, ge=1, description="tpe, gp: random draws first")
+    multivariate: bool = Field(True, description="tpe: model parameters jointly")
+    group: bool = Field(True, description="tpe: model each branch of a conditional space")
+    qmc_type: Literal["sobol", "halton"] = Field("sobol", description="qmc")
+
+
+class PrunerConfig(StrictSettings):
+    """Optuna's pruner, or one of our own, `halving` and `curve`."""
+
+    name: Literal["none", "median", "percentile", "halving", "hyperband", "patient", "curve"] = (
+        "halving"
+    )
+    n_startup_trials: int = Field(
+        5, ge=0, description="median, percentile, patient: complete trials before any is pruned"
+    )
+    warmup: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="median, percentile, patient: share of train.epochs, rounded up",
+    )
+    n_min_trials: int = Field(
+        5, ge=1, description="median, percentile, patient: values at the same epoch to compare with"
+    )
+    percentile: float = Field(25.0, gt=0, lt=100, description="percentile: keep the best so many %")
+    min_resource: int | None = Field(
+        None,
+        ge=1,
+        description="halving, hyperband: epochs after which a trial is judged first; null: an "
+        "eighth of train.epochs, rounded up, at least 2; for hyperband 1",
+    )
+    reduction_factor: int | None = Field(
+        None,
+        ge=2,
+        description="halving, hyperband: one of so many goes on; null: 2, and 3 for hyperband",
+    )
+    patience: int = Field(3, ge=1, description="patient: epochs without improvement")
+    min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
+    chance: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="curve: of ending among the best, below which a trial is pruned; null: 0.3, "
+        "and 0.5 where budget.gpu_hours is set",
+    )
+    n_min_curves: int | None = Field(
+        None,
+        ge=1,
+        description="curve: complete trials before any is pruned; null: 3, and 1 where "
+        "budget.gpu_hours is set",
+    )
+    control: int = Field(
+        10, ge=0, description="curve: each so-manyth trial is never pruned; 0: none"
+    )
+
+
+class BudgetConfig(StrictSettings):
+    """How much may be spent. Not part of the definition: it may change between runs."""
+
+    trials: int | None = Field(None, ge=1, description="finished trials in all")
+    gpu_hours: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="hours of training in all, summed over trials"
+    )
+    stop_after: int | None = Field(
+        None, ge=1, description="stop after so many trials without improvement"
+    )
+    keep: int = Field(5, ge=1, description="keep models and probabilities of the best so many")
+
+
+class LimitsConfig(StrictSettings):
+    """Guards against hostile or broken input. Not part of the definition."""
+
+    max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
+    hang_floor_s: float = Field(
+        600, gt=0, description="seconds of silence that never count as a hang"
+    )
+    stop_s: float = Field(
+        30,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that workers get to finish a step and save when the study is stopped; "
+        "more, up to ten times as many, while a checkpoint is being written",
+    )
+
+
+class StudyConfig(StrictSettings):
+    """`study.yaml`: the definition of a study, with its question, budget and limits."""
+
+    format: Literal[1] = 1
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    question: str | None = None
+    space: str | None = None
+    data: StudyDataConfig = StudyDataConfig()
+    split: SplitConfig = SplitConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    pruner: PrunerConfig = PrunerConfig()
+    budget: BudgetConfig = BudgetConfig()
+    limits: LimitsConfig = LimitsConfig()
+    fixed: dict[str, OptionValue] = Field(default_factory=dict)
+    parts: Annotated[PartsConfig | None, BeforeValidator(expand_parts_config)] = Field(
+        None, description="a Python file with networks, losses or metrics of the user's own"
+    )
+    taken: dict[str, ValueSourceConfig] = Field({}, description="fixed values from other studies")
+    imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(to_tuple)] = ()
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @classmethod
+    def from_mapping(
+        cls,
+        value: Mapping[str, Any],
+        *,
+        source: str = "study.yaml",
+        allow_unregistered: bool = False,
+    ) -> Self:
+        """Validate a nested mapping. Raises ConfigError with every problem.
+
+        Args:
+            allow_unregistered: take an objective of the user's own without the file that
+                registers it.
+        """
+        return validate_settings(cls, value, source, allow_unregistered=allow_unregistered)
+
+    def definition(self) -> dict[str, Any]:
+        """What must not change while a study lives: all but question, budget and limits."""
+        return self.model_dump(mode="json", exclude={"question", "budget", "limits"})
+
+
+def trial_keys() -> tuple[str, ...]:
+    """Every full key of a trial configuration, `model.options` (a group of its own) left out."""
+    return tuple(
+        f"{group}.{name}"
+        for group, field in TrialConfig.model_fields.items()
+        for name in field.annotation.names()  # type: ignore[union-attr]
+        if (group, name) != ("model", "options")
+    )

@@ -1,0 +1,296 @@
+"""The groups of a trial configuration, `loss` aside.
+
+Each field says in its metadata when it acts and a second value to try
+(`harness.core.settings.acting`).
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from harness.core.errors import suggest_nearest
+from harness.core.settings import StrictSettings, field_effect
+
+Scalar = str | int | float | bool | None
+OptionValue = Scalar | list[Any]
+
+
+def to_tuple(value: Any) -> Any:
+    """A list as a tuple, which stays as it is in a frozen model; anything else unchanged."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_image_size(value: Any) -> Any:
+    sizes = value if isinstance(value, list | tuple) else [value]
+    in_range = all(
+        isinstance(n, int) and not isinstance(n, bool) and 16 <= n <= 4096 for n in sizes
+    )
+    if not in_range or len(sizes) not in (1, 2):
+        raise ValueError(f"must be n or [height, width], 16 to 4096 pixels (got {value!r})")
+    return to_tuple(value)
+
+
+AUGMENT_PRESETS = ("none", "light", "medium", "strong")
+AUGMENT_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.ya?ml")
+
+
+def _check_augment(value: str) -> str:
+    if value not in AUGMENT_PRESETS and not AUGMENT_FILE.fullmatch(value):
+        hint = suggest_nearest(value, AUGMENT_PRESETS)
+        raise ValueError(f"{value!r} is neither a preset nor the name of a .yaml file{hint}")
+    return value
+
+
+_AUGMENT_SCHEMA = {
+    "type": "string",
+    "pattern": f"^({'|'.join(AUGMENT_PRESETS)}|{AUGMENT_FILE.pattern})$",
+}
+# What segmentation-models-pytorch 0.6 offers for its own encoders; a test compares.
+EncoderWeightsName = Literal[
+    "imagenet",
+    "advprop",
+    "imagenet+5k",
+    "imagenet+background",
+    "instagram",
+    "noisy-student",
+    "noisy-student-475",
+    "ssl",
+    "swsl",
+]
+_SIDE_SCHEMA = {"type": "integer", "minimum": 16, "maximum": 4096}
+ImageSize = Annotated[
+    int | tuple[int, int],
+    BeforeValidator(_check_image_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _SIDE_SCHEMA,
+                {"type": "array", "items": _SIDE_SCHEMA, "minItems": 2, "maxItems": 2},
+            ]
+        }
+    ),
+]
+
+
+class DataConfig(StrictSettings):
+    """What the network sees."""
+
+    image_size: ImageSize = Field(
+        256,
+        description="pixels, n or [height, width]",
+        json_schema_extra=field_effect("always: every image is brought to it", 64),
+    )
+    fit: Literal["stretch", "pad"] = Field(
+        "stretch",
+        description="how an image meets image_size",
+        json_schema_extra=field_effect(
+            "always: an image that is not as wide to high is squeezed, or padded", "pad"
+        ),
+    )
+    augment: Annotated[str, AfterValidator(_check_augment), WithJsonSchema(_AUGMENT_SCHEMA)] = (
+        Field(
+            "light",
+            description="none, light, medium, strong, or a file of albumentations' YAML",
+            json_schema_extra=field_effect("on training images", "strong"),
+        )
+    )
+    normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
+        "imagenet",
+        description="encoder: the mean and deviation its weights were trained with",
+        json_schema_extra=field_effect(
+            "always: what is taken from a value, and what it is divided by", "per_image"
+        ),
+    )
+    subset: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the training images used",
+        json_schema_extra=field_effect("on the training images; validation keeps all", 0.5),
+    )
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+
+class ModelConfig(StrictSettings):
+    """Which network: names as in segmentation-models-pytorch. Networks give logits, always."""
+
+    arch: str = Field(
+        "Unet", description="architecture", json_schema_extra=field_effect("always", "Linknet")
+    )
+    encoder_name: str = Field(
+        "resnet34",
+        description="native, or tu-<name in timm>",
+        json_schema_extra=field_effect("under architectures with an encoder", "resnet18"),
+    )
+    encoder_weights: EncoderWeightsName | None = Field(
+        "imagenet",
+        description="null: random; others than imagenet: of some native encoders only (harness "
+        "check shows licences); tu- encoders name theirs by a tag, tu-<name>.<tag>",
+        json_schema_extra=field_effect("at the start of the training, in the encoder", None),
+    )
+    encoder_depth: int = Field(
+        5,
+        ge=2,
+        le=5,
+        description="stages of the encoder",
+        json_schema_extra=field_effect("under architectures with an encoder", 4),
+    )
+    options: dict[str, OptionValue] = Field(
+        {},
+        description="arguments of that architecture",
+        json_schema_extra=field_effect(
+            "in the network's constructor, if it takes them", {"decoder_attention_type": "scse"}
+        ),
+    )
+
+
+class OptimConfig(StrictSettings):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", json_schema_extra=field_effect("always", "sgd")
+    )
+    lr: float = Field(
+        1e-3,
+        gt=0,
+        le=10,
+        json_schema_extra=field_effect("on every weight that has no rate of its own", 3e-3),
+    )
+    encoder_lr: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="overrides lr for the encoder",
+        json_schema_extra=field_effect("where set: on the encoder, unless frozen", 1e-4),
+    )
+    encoder_lr_scale: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="times lr, instead",
+        json_schema_extra=field_effect(
+            "where set: on the encoder, unless frozen or with its own rate", 0.1
+        ),
+    )
+    decoder_lr: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="overrides lr for the rest",
+        json_schema_extra=field_effect("where set: on all but the encoder", 3e-3),
+    )
+    weight_decay: float = Field(
+        1e-4,
+        ge=0,
+        le=1,
+        json_schema_extra=field_effect("on kernels and matrices; never on biases and norms", 0.1),
+    )
+    momentum: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="share of the last step that is kept",
+        json_schema_extra=field_effect("under sgd", 0.5, needs={"optim.name": "sgd"}),
+    )
+    schedule: Literal["constant", "cosine", "onecycle", "poly"] = Field(
+        "cosine", json_schema_extra=field_effect("at every step", "onecycle")
+    )
+    warmup_epochs: float = Field(
+        0.0,
+        ge=0,
+        description="linear, from 1 % of the rate",
+        json_schema_extra=field_effect(
+            "before the schedule; under onecycle it is the length of its rise", 0.5
+        ),
+    )
+    grad_clip: float | None = Field(
+        5.0,
+        gt=0,
+        description="largest norm of the gradient",
+        json_schema_extra=field_effect("where the gradient's norm is above it", 0.1),
+    )
+
+    @model_validator(mode="after")
+    def _check_encoder_rates(self) -> Self:
+        if self.encoder_lr is not None and self.encoder_lr_scale is not None:
+            raise ValueError("encoder_lr and encoder_lr_scale are both set; keep one")
+        return self
+
+    @property
+    def peak_rates(self) -> tuple[float, float]:
+        """Peak learning rates of (encoder, everything else)."""
+        scaled = self.lr * (1.0 if self.encoder_lr_scale is None else self.encoder_lr_scale)
+        encoder = scaled if self.encoder_lr is None else self.encoder_lr
+        return encoder, self.lr if self.decoder_lr is None else self.decoder_lr
+
+
+# With so high a rate no epoch is better than the first few.
+_DIVERGENT_SETTINGS = {"optim.lr": 10.0, "optim.grad_clip": None, "train.epochs": 6}
+
+
+class TrainConfig(StrictSettings):
+    """How long and how exactly."""
+
+    epochs: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        json_schema_extra=field_effect("always: the length of training and schedule", 3),
+    )
+    batch_size: int = Field(
+        8,
+        ge=1,
+        le=4096,
+        json_schema_extra=field_effect("in training; metrics do not depend on it", 4),
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="stop after this many epochs no better",
+        json_schema_extra=field_effect(
+            "where set: once so many epochs were no better", 1, needs=_DIVERGENT_SETTINGS
+        ),
+    )
+    freeze_encoder_epochs: int = Field(
+        0,
+        ge=0,
+        json_schema_extra=field_effect("in the first epochs: nothing of the encoder learns", 1),
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="moving average of the weights",
+        json_schema_extra=field_effect(
+            "where set: in validation and in the weights that are kept", 0.9
+        ),
+    )
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto",
+        json_schema_extra=field_effect(
+            "in training; auto: bf16 where the device has it, fp16 on other CUDA, else fp32", "bf16"
+        ),
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile; loses on short runs",
+        json_schema_extra=field_effect("in training", True, speed=True),
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="null: study seed and trial number",
+        json_schema_extra=field_effect("in first weights, order, augmentation and dropout", 1),
+    )
+    checkpoint_s: float = Field(
+        30.0,
+        ge=0,
+        description="seconds between resumable checkpoints",
+        json_schema_extra=field_effect("after each step and epoch", 0.0, speed=True),
+    )

@@ -1,0 +1,170 @@
+"""Files and packages that register parts: read, checked, and forgotten when another study runs.
+
+A file is a program of the user's: it is executed where a study runs, never where one is only read.
+"""
+
+import hashlib
+import re
+import stat
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from harness.config.components import PACKAGE_PREFIX, registration_scope, unregister_origin
+from harness.core.errors import ConfigError
+from harness.core.settings import StrictSettings
+
+ENTRY_POINT_GROUP = "harness.config.components"  # of entry points: modules that register on import
+MAX_BYTES = 1_000_000
+
+
+PARTS_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.py")
+
+
+def expand_parts_config(value: Any) -> Any:
+    """`parts: parts.py` as `parts: {file: parts.py}`."""
+    return {"file": value} if isinstance(value, str) else value
+
+
+class PartsConfig(StrictSettings):
+    """A Python file of the user's own networks, losses and metrics; `parts: parts.py` is short."""
+
+    file: str = Field(description="beside study.yaml")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="of its bytes; written when the study begins"
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _check_file_name(cls, name: str) -> str:
+        if not PARTS_FILE_NAME.fullmatch(name):
+            raise ValueError(f"must be the plain name of a .py file beside study.yaml: {name!r}")
+        return name
+
+
+@dataclass(frozen=True)
+class PartsFile:
+    """A file that registers parts, as it was read.
+
+    Attributes:
+        sha256: of its bytes, as 64 hexadecimal digits.
+    """
+
+    path: Path
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def module_name(self) -> str:
+        return f"harness_parts_{self.sha256[:16]}"
+
+
+_registered_files: list[PartsFile] = []  # the one whose parts are registered
+
+
+def read_parts_file(path: Path) -> PartsFile:
+    """Read a file without executing it. Raises ConfigError where it cannot be one."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ConfigError(f"{path}: not a regular file; parts are a Python file")
+        with path.open("rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: more than 1 MB; parts are a Python file")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text, so not a Python file") from None
+    return PartsFile(path, data)
+
+
+def register_parts_file(file: PartsFile | None) -> None:
+    """Register the parts of this file, and of no other; None: of no file.
+
+    It is executed once in a process, as long as no other takes its place.
+
+    Raises:
+        ConfigError: what is wrong in it, with its line; then no file's parts are registered.
+    """
+    if _registered_files and _registered_files[0] == file:
+        return
+    while _registered_files:
+        previous = _registered_files.pop()
+        unregister_origin(str(previous.path))
+        sys.modules.pop(previous.module_name, None)
+    if file is None:
+        return
+    try:
+        with registration_scope(str(file.path)):
+            _execute_file(file)
+    except BaseException:
+        sys.modules.pop(file.module_name, None)
+        raise
+    _registered_files.append(file)
+
+
+@cache
+def register_packages() -> tuple[str, ...]:
+    """Register the parts that installed packages offer; one line for each that is broken."""
+    problems = (_register_package(point) for point in entry_points(group=ENTRY_POINT_GROUP))
+    return tuple(problem for problem in problems if problem is not None)
+
+
+def locate_error(error: BaseException, file: str) -> str:
+    """`file:line`, the last line of that file that an exception passed; the file if there is none.
+
+    Args:
+        file: a path as in tracebacks, or the name of something else.
+    """
+    if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
+        return f"{file}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
+    return f"{file}:{lines[-1]}" if lines else file
+
+
+def describe_exception(error: BaseException) -> str:
+    """What an exception says, on one line: `ValueError: no such width`."""
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = " ".join(message.split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _execute_file(file: PartsFile) -> None:
+    name = str(file.path)
+    module = ModuleType(file.module_name)
+    module.__file__ = name
+    sys.modules[file.module_name] = module  # signatures and dataclasses look their names up there
+    try:
+        exec(compile(file.data, name, "exec"), module.__dict__)  # noqa: S102 - what it is for
+    except ConfigError as error:
+        location = locate_error(error, name)
+        messages = [problem.removeprefix(f"{name}: ") for problem in error.problems]
+        raise ConfigError([f"{location}: {problem}" for problem in messages]) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{locate_error(error, name)}: {describe_exception(error)}") from error
+
+
+def _register_package(point: EntryPoint) -> str | None:
+    package = point.dist.name if point.dist else point.value
+    try:
+        with registration_scope(f"{PACKAGE_PREFIX}{package}"):
+            point.load()
+    except (Exception, SystemExit) as error:
+        return (
+            f"parts of package {package} are left out ({point.value}: {describe_exception(error)})"
+        )
+    return None

@@ -1,0 +1,3 @@
+"""Files, paths, records, errors and text: what every other folder builds on; imports none of
+them.
+"""

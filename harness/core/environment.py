@@ -1,0 +1,82 @@
+"""What a trial ran with: versions of the libraries, and the commit of the workspace."""
+
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness.core.paths import StudyPaths
+from harness.core.records import TrialRecord, read_records
+
+RECORDED_PACKAGES = (
+    "segmentation-harness",
+    "torch",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "opencv-python-headless",
+    "numpy",
+    "optuna",
+    "mlflow",
+)
+
+
+@dataclass(frozen=True)
+class EnvironmentInfo:
+    """Versions by distribution name, and the git commit of the workspace if it has one."""
+
+    versions: dict[str, str]
+    git_commit: str | None
+
+    def describe_changes(self, last: TrialRecord | None, device: str) -> str | None:
+        """One line on what differs from the last trial, which may change numbers; None: nothing.
+
+        Args:
+            device: on which trials will be trained, e.g. "cuda (NVIDIA T4)".
+        """
+        if last is None:
+            return None
+        pairs: list[tuple[str, str | None, str | None]] = [
+            (name, last.versions.get(name, "absent"), now)
+            for name, now in self.versions.items()
+            if last.versions
+        ]
+        pairs += [("device", last.device or device, device)]
+        pairs += [("commit", last.git_commit or self.git_commit, self.git_commit)]
+        changed = [f"{name} {old} -> {new}" for name, old, new in pairs if old != new]
+        if not changed:
+            return None
+        return f"since trial {last.number}: {', '.join(changed)}; numbers may differ from before"
+
+
+def read_environment(workspace: Path) -> EnvironmentInfo:
+    """Read versions from the installed distributions and the commit from git."""
+    versions = {"python": platform.python_version()}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return EnvironmentInfo(versions, _git_commit(workspace))
+
+
+def last_trained_trial(paths: StudyPaths) -> TrialRecord | None:
+    """The trial of the highest number that was not imported; None: there is none."""
+    trained = [record for record in read_records(paths) if record.imported is None]
+    return trained[-1] if trained else None
+
+
+def _git_commit(folder: Path) -> str | None:
+    try:
+        process = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607  # git is wherever the user has it
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return process.stdout.strip() or None if process.returncode == 0 else None

@@ -1,0 +1,87 @@
+"""The record of one trial: `trial.json` and `epochs.jsonl`, from which everything else follows."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.core import files
+from harness.core.errors import ConfigError
+from harness.core.paths import StudyPaths, TrialPaths
+
+TrialState = Literal["running", "complete", "pruned", "failed"]
+FINISHED_STATES: tuple[TrialState, ...] = ("complete", "pruned", "failed")
+ParameterValue = str | int | float | bool | None
+
+
+class TrialFailure(BaseModel):
+    """Why a trial failed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    # out_of_memory (of the GPU), host_out_of_memory, shared_memory, diverged, bad_data,
+    # bad_configuration, hung, crashed, disk_full
+    cause: str
+    message: str
+    traceback: str | None = None
+
+
+class TrialRecord(BaseModel):
+    """One trial as it stands: `trial.json`. Times are UTC, ISO 8601; durations in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    study: str
+    number: int
+    state: TrialState
+    params: dict[str, ParameterValue]  # searched parameters by full key; absent where not in force
+    distributions: dict[str, dict[str, Any]]  # Optuna's JSON of each parameter's distribution
+    labels: dict[str, str] = {}  # tags of its row, where the space is a list of rows
+    epochs: int  # planned
+    seed: int
+    attempt: int = 1
+    judged: int = 0  # epochs that the pruner had judged when this attempt began
+    pruned_after: int | None = None  # the epoch at which the pruner stopped it
+    micro_batch: int | None = None  # images at once, where memory ran out with a whole batch
+    value: float | None = None  # objective metric of the best epoch; None until there is one
+    best_epoch: int | None = None  # from 1
+    best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
+    costs: dict[str, float] = {}  # parameters, gflops, seconds, peak_mb, ms_per_image
+    class_weights: dict[str, float] = {}  # that were worked out from the training masks
+    device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
+    precision: str | None = None  # bf16, fp16, fp32
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    failure: TrialFailure | None = None
+    mlflow_run_id: str | None = None  # in the store that it was copied to last
+    imported: str | None = None  # "<study>/<number>" of the trial it was taken from; None: our own
+    repeats: int | None = None  # number of the first trial with this configuration, seed aside
+
+
+def write_record(paths: TrialPaths, record: TrialRecord) -> None:
+    """Write `trial.json`, whole or not at all."""
+    files.write_json(paths.trial_json, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> TrialRecord:
+    """Read a `trial.json`. Raises ConfigError when it is not one."""
+    try:
+        return TrialRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        raise ConfigError(f"{path}: not a trial record: {error}") from error
+
+
+def read_records(study: StudyPaths) -> list[TrialRecord]:
+    """The records of all trials of a study, in order of number."""
+    return [read_record(trial.trial_json) for trial in study.all_trials()]
+
+
+def read_epochs(paths: TrialPaths) -> list[dict[str, float]]:
+    """The epoch log of a trial: one dict per epoch with `epoch` (from 1), `time_ms` and metrics.
+
+    An epoch that was repeated after a kill appears once: its last line counts.
+    """
+    lines = files.read_jsonl(paths.epochs_jsonl)
+    return [line for _, line in sorted({int(line["epoch"]): line for line in lines}.items())]

@@ -1,0 +1,62 @@
+"""Values as people read them, the same in tables, figures and sentences."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from harness.core.plurals import count, is_or_are, plural
+
+__all__ = [
+    "count",
+    "decision_rule",
+    "display_value",
+    "format_duration",
+    "format_range",
+    "is_or_are",
+    "join_words",
+    "plural",
+    "truncate",
+]
+
+
+def display_value(value: Any) -> str:
+    """A parameter's value: four digits of a float, `null` for None."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def truncate(text: str, max_length: int = 24) -> str:
+    """The text cut to `max_length` characters, an ellipsis at the cut."""
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
+
+
+def format_duration(seconds: float) -> str:
+    """`4.5 s`, `45 s`, `3 min 20 s`, `2 h 5 min`: two units at most."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def join_words(texts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    all_texts = list(texts)
+    return " and ".join(part for part in (", ".join(all_texts[:-1]), *all_texts[-1:]) if part)
+
+
+def format_range(values: Iterable[Any]) -> str:
+    """The range of numbers, `3 to 5`, or the one value; other values are listed; "" of none."""
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
+        ends = dict.fromkeys([display_value(min(present)), display_value(max(present))])
+        return " to ".join(ends)
+    return join_words(dict.fromkeys(display_value(value) for value in present))
+
+
+def decision_rule(task: str) -> str:
+    """What makes a decision of probabilities, `p ≥ 0.5` or `argmax`."""
+    return "argmax" if task == "multiclass" else "p ≥ 0.5"

@@ -1,0 +1,166 @@
+"""What a dataset is: pairs of an image and its masks, and which files can be one."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.files.headers import is_image_start
+
+Role = Literal["train", "val", "test"]
+
+ROLES: Final[tuple[Role, ...]] = ("train", "val", "test")
+ROLE_NAMES: Final[Mapping[str, Role]] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+# .jfif and .jpe are other names of JPEG: Windows and browsers save them.
+SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Pictures of other kinds must not vanish unseen; other files (notes, boxes) may lie beside.
+_UNREADABLE = re.compile(
+    r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
+)
+_MAX_LINES = 20
+_CLUTTER: Final = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "@recycle", "#recycle"),
+    *("$recycle.bin", "system volume information", "lost+found"),
+}
+
+
+@dataclass(frozen=True)
+class ImageMaskPair:
+    """An image and its mask, or masks of a multilabel task, in order of class.
+
+    Paths are relative to the dataset's root. `role` and `group` are those that the files declare;
+    `columns` are the further columns of a CSV file.
+    """
+
+    stem: str
+    image: Path
+    masks: tuple[Path, ...]
+    role: Role | None = None
+    group: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of images and masks. `pairs` are in order of stem; files above `max_pixels` fail.
+
+    `unread` are images beside the pairs whose names say otherwise, relative to the root.
+    """
+
+    name: str
+    root: Path
+    pairs: tuple[ImageMaskPair, ...]
+    data: StudyDataConfig
+    max_pixels: float
+    unread: tuple[Path, ...] = ()
+
+
+def problems_error(
+    problems: Iterable[str], prefix: str = "", *, remedy: str | None = None
+) -> DataError:
+    """One error of many lines, each beginning with `prefix`; a long list is cut and counted.
+
+    Args:
+        remedy: what to do about all of them, as the last line.
+    """
+    lines = [f"{prefix}{problem}" for problem in problems]
+    more = len(lines) - _MAX_LINES
+    omitted = [f"... and {more} more"] if more > 0 else []
+    last = [] if remedy is None else [remedy]
+    return DataError("\n".join([*lines[:_MAX_LINES], *omitted, *last]))
+
+
+def file_problem(entry: Path, root: Path) -> str | None:
+    """Why a file or folder found below `root` cannot be an image or mask; None if it can.
+
+    A file of no kind of image is no problem here: notes may lie beside.
+    """
+    try:
+        entry.name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not valid text; rename it"
+    if not entry.name.isprintable():
+        return "its name holds control characters; rename it"
+    if entry.is_dir():
+        return "a folder; images lie directly in images/, masks in masks/"
+    if _UNREADABLE.fullmatch(entry.suffix.lower()):
+        return f"of a kind that cannot be read; convert it to one of {' '.join(SUFFIXES)}"
+    if entry.suffix.lower() not in SUFFIXES:
+        return None
+    if not is_safe_path(entry.relative_to(root).as_posix()):
+        return r"its name holds \ : or |, or begins with = + - @; rename it"
+    try:
+        leaves = not entry.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # Python 3.12 raises the latter for links that form a loop
+        return "a link that leads nowhere; put the file itself here"
+    if leaves:
+        return "a link that leaves the folder; put the file itself here"
+    return None if entry.is_file() else "not a regular file"
+
+
+def list_entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name, without what operating systems and NAS boxes leave there."""
+    return sorted(entry for entry in folder.iterdir() if not _is_clutter(entry))
+
+
+def _is_clutter(entry: Path) -> bool:
+    return entry.name.startswith(".") or entry.name.casefold() in _CLUTTER
+
+
+def is_image_by_content(entry: Path) -> bool:
+    """Whether a file's first bytes are those of an image, whatever it is called."""
+    try:
+        if not entry.is_file():  # opening a named pipe would wait for whoever writes into it
+            return False
+        with entry.open("rb") as handle:
+            return is_image_start(handle.read(16))
+    except OSError:
+        return False
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether a text is a path below a folder that split.csv can hold and every system reads."""
+    return unsafe_reason(path) is None
+
+
+def unsafe_reason(path: str) -> str | None:
+    """Why a text is no path below a folder that split.csv can hold, and what to do; None if it is.
+
+    A bar parts masks there, and a spreadsheet takes = + - @ for the beginning of a formula.
+    """
+    if not path.strip():
+        return "is empty"
+    if not path.isprintable():
+        return "holds control characters; rename the file"
+    if "\\" in path:
+        return r"holds \; write / between folders"
+    for mark in ":|":
+        if mark in path:
+            return f"holds {mark}; rename the file"
+    if path[0] == "/":
+        return "is absolute; write it relative to the folder of the list"
+    if path[0] in "=+-@":
+        return (
+            f"begins with {path[0]}, which a spreadsheet takes for a formula; rename the file, or "
+            "put it into a folder"
+        )
+    if ".." in PurePosixPath(path).parts:
+        return "holds ..; put the file below the folder of the list"
+    return None if PurePosixPath(path).parts else "is empty"
+
+
+SUPPORTED_LAYOUTS: Final = """
+  images/ and masks/, with one stem for an image and its mask
+  images/ and masks/<class>/ for each class (multilabel)
+  train/, val/ (or valid/, validation/) and test/, each with images/ and masks/
+  one folder of pairs such as x.jpg and x_mask.png (or _label, _gt, _seg, with _ or -)
+  a CSV file (name the file itself) with the columns image,mask and, if wanted, role,group"""

@@ -1,0 +1,1 @@
+"""Reading and writing single images and masks, and what their headers say."""

@@ -1,0 +1,254 @@
+"""From a file to the samples it stores: its header is looked at first, and nothing is guessed."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.core.plurals import count
+from harness.data.files.headers import ImageHeader, bmp_palette, read_header
+from harness.data.files.tiff import decode_tiff
+from harness.data.files.tiff_layout import read_tiff_layout
+
+Samples = NDArray[Any]  # uint8 or uint16: what an image holds is known when it is read
+
+_BYTES_PER_PIXEL = 4
+_SLACK_BYTES = 16_000_000
+_GREY_SPREAD = 16  # of red, green and blue in a lossy file that is grey all the same
+
+
+class ImageFile(NamedTuple):
+    """A whole image file, not yet decoded."""
+
+    path: Path
+    data: bytes
+    header: ImageHeader
+
+
+@dataclass(frozen=True, eq=False)
+class RawMask:
+    """A mask as stored.
+
+    Attributes:
+        samples: grey values, or indices where there is a palette, (H, W); colours (H, W, 3) RGB.
+        lossless: whether they are the values that were saved.
+        palette: the colours (n, 3) that the indices stand for.
+    """
+
+    samples: Samples
+    lossless: bool
+    palette: NDArray[np.uint8] | None = None
+
+
+def load_image_file(path: Path, max_pixels: float) -> ImageFile:
+    """A file's bytes and header.
+
+    Raises:
+        DataError: before anything large is allocated, above `max_pixels` or 4 bytes for each.
+    """
+    max_bytes = _BYTES_PER_PIXEL * max_pixels
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+        if path.stat().st_size > max_bytes + _SLACK_BYTES:
+            raise DataError(f"{path}: {path.stat().st_size:,} bytes; too large for an image")
+        data = path.read_bytes()
+        header = read_header(data)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    n_pixels, bytes_per_pixel = header.height * header.width, header.samples * header.bits // 8
+    if n_pixels > max_pixels or n_pixels * bytes_per_pixel > max_bytes:
+        per_pixel = f" of {bytes_per_pixel} bytes" if n_pixels <= max_pixels else ""
+        raise DataError(
+            f"{path}: {header.width}x{header.height}{per_pixel} is more than {max_pixels:,.0f} "
+            "pixels"
+            f"{' of 4' if per_pixel else ''}; raise limits.max_pixels if it is meant"
+        )
+    return ImageFile(path, data, header)
+
+
+def image_samples(file: ImageFile, channels: int) -> Samples:
+    """An image (H, W, channels) as stored, not turned; grey is repeated for three channels.
+
+    Raises:
+        DataError: damaged, or of another number of samples than `channels` without its alpha.
+    """
+    header = file.header
+    colours = header.samples - header.alpha
+    if not (channels in (header.samples, colours) or (channels, colours) == (3, 1)):
+        raise DataError(f"{file.path}: {_channel_mismatch(header, channels)}")
+    if header.kind == "TIFF":
+        stored = _decode_tiff(file)
+        if header.palette:
+            stored = _read_tiff_palette(file)[stored[..., 0]]
+    elif channels == header.samples and header.alpha:
+        # OpenCV gives grey with alpha as four channels
+        stored = _decode(file, cv2.IMREAD_UNCHANGED)[..., : 4 if channels == 4 else None]
+        stored = _bgr_to_rgb(stored) if channels == 4 else stored[..., [0, 3]]
+    elif colours == 1:
+        stored = _decode(file, cv2.IMREAD_GRAYSCALE)[..., None]
+    else:
+        stored = _bgr_to_rgb(_decode(file, cv2.IMREAD_COLOR))
+    if channels == 3 and colours == 1:
+        return np.repeat(stored[..., :1], 3, axis=2)
+    return stored[..., :channels]
+
+
+def mask_samples(file: ImageFile) -> RawMask:
+    """A mask as stored, without alpha; colours that are all grey become grey.
+
+    Raises:
+        DataError: damaged, or of a number of samples that no mask has.
+    """
+    header = file.header
+    if header.palette:
+        return _read_palette_indices(file)
+    colours = header.samples - header.alpha
+    if colours not in (1, 3):
+        raise DataError(
+            f"{file.path}: has {colours} samples a pixel; a mask has one, or the three of a colour"
+        )
+    if header.kind == "TIFF":
+        samples = _decode_tiff(file)[..., :colours]
+        samples = samples[..., 0] if colours == 1 else samples
+    elif colours == 1:
+        samples = _decode(file, cv2.IMREAD_GRAYSCALE)
+    else:
+        samples = _bgr_to_rgb(_decode(file, cv2.IMREAD_COLOR))
+    if samples.ndim == 3:
+        spread = _channel_spread(samples)
+        if spread == 0:
+            samples = np.ascontiguousarray(samples[..., 0])
+        elif not header.lossless and spread <= _GREY_SPREAD:
+            samples = _decode(file, cv2.IMREAD_GRAYSCALE)
+    if header.alpha and samples.min() == samples.max():
+        _check_alpha(file)
+    return RawMask(samples, header.lossless)
+
+
+def _check_alpha(file: ImageFile) -> None:
+    tiff = file.header.kind == "TIFF"
+    alpha = (_decode_tiff(file) if tiff else _decode(file, cv2.IMREAD_UNCHANGED))[..., -1]
+    if alpha.min() != alpha.max():
+        raise DataError(
+            f"{file.path}: is of one colour, and its alpha is not; alpha is dropped, so save the "
+            "mask as grey"
+        )
+
+
+def apply_orientation(picture: Samples, orientation: int) -> Samples:
+    """Turn stored pixels as EXIF orientation 1..8 asks (TIFF 6.0, tag 274)."""
+    if orientation > 4:
+        picture = picture.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)
+
+
+def _decode(file: ImageFile, mode: int, data: bytes | None = None) -> Samples:
+    header = file.header
+    flags = mode | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        decoded = cv2.imdecode(np.frombuffer(file.data if data is None else data, np.uint8), flags)
+    except cv2.error:
+        decoded = None
+    if decoded is None or decoded.shape[:2] != (header.height, header.width):
+        raise DataError(f"{file.path}: a damaged {header.kind} image; copy or download it again")
+    if decoded.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{file.path}: samples of {decoded.dtype}; save it with 8 or 16 bits")
+    return np.asarray(decoded)
+
+
+def _decode_tiff(file: ImageFile) -> Samples:
+    try:
+        return decode_tiff(file.data)
+    except (ValueError, struct.error) as error:
+        raise DataError(f"{file.path}: {error}") from None
+
+
+def _bgr_to_rgb(picture: Samples) -> Samples:
+    """BGR to RGB in place: no second copy of a large picture."""
+    blue = picture[..., 0].copy()
+    picture[..., 0] = picture[..., 2]
+    picture[..., 2] = blue
+    return picture
+
+
+def _channel_mismatch(header: ImageHeader, channels: int) -> str:
+    colours = header.samples - header.alpha
+    alpha = " and alpha" if header.alpha else ""
+    if channels == 1 and colours == 3:
+        return f"has colours{alpha}, but data.channels is 1; set it to 3, or save the image as grey"
+    return (
+        f"has {colours} sample{'s' if colours > 1 else ''} a pixel{alpha}, but data.channels is "
+        f"{channels}; set data.channels to what all images have"
+    )
+
+
+def _channel_spread(colours: Samples) -> int:
+    """The largest difference of two colours in one pixel."""
+    red, green, blue = (colours[..., index] for index in range(3))
+    return max(int(cv2.absdiff(a, b).max()) for a, b in ((red, green), (green, blue), (red, blue)))
+
+
+def _read_palette_indices(file: ImageFile) -> RawMask:
+    """The indices of a palette image; OpenCV would give the colours in their place."""
+    if file.header.kind == "TIFF":
+        return RawMask(_decode_tiff(file)[..., 0], lossless=True, palette=_read_tiff_palette(file))
+    try:
+        convert = _png_as_grey if file.header.kind == "PNG" else _bmp_as_grey
+        data, palette, scale = convert(file.data)
+    except (struct.error, ValueError):
+        raise DataError(f"{file.path}: a damaged palette; copy or download it again") from None
+    indices = _decode(file, cv2.IMREAD_GRAYSCALE, data) // np.uint8(scale)
+    if indices.max() >= len(palette):
+        raise DataError(
+            f"{file.path}: a damaged palette: {count(len(palette), 'colour')}, but index "
+            f"{indices.max()}"
+        )
+    return RawMask(indices, lossless=True, palette=palette)
+
+
+def _read_tiff_palette(file: ImageFile) -> NDArray[np.uint8]:
+    """The palette of a TIFF."""
+    colours = read_tiff_layout(file.data).colours
+    return np.zeros((256, 3), np.uint8) if colours is None else colours
+
+
+def _png_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
+    """A palette PNG declared grey, so that it decodes to its indices times the scale given."""
+    palette = np.zeros((0, 3), np.uint8)
+    bits = data[24]
+    grey = struct.pack(">4s8sBB3s", b"IHDR", data[16:24], bits, 0, data[26:29])
+    parts = [data[:12], grey, struct.pack(">I", zlib.crc32(grey))]
+    offset = 33
+    while (name := data[offset + 4 : offset + 8]) != b"IEND":
+        length: int = struct.unpack_from(">I", data, offset)[0]
+        if name == b"PLTE":
+            stored = np.frombuffer(data[offset + 8 : offset + 8 + length], np.uint8)
+            palette = stored[: length // 3 * 3].reshape(-1, 3)
+        elif name == b"IDAT":
+            parts.append(data[offset : offset + 12 + length])
+        offset += 12 + length
+    return b"".join([*parts, data[offset:]]), palette, 255 // ((1 << bits) - 1)
+
+
+def _bmp_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
+    """A palette BMP with the palette of grey values, so that it decodes to its indices."""
+    colours = bmp_palette(data)
+    dib = struct.unpack_from("<I", data, 14)[0]
+    unused = b"" if dib == 12 else b"\0"
+    greys = b"".join(bytes([index] * 3) + unused for index in range(len(colours)))
+    palette = np.array([list(colour[::-1]) for colour in colours], np.uint8)
+    start = 14 + dib
+    return data[:start] + greys + data[start + len(greys) :], palette, 1

@@ -1,0 +1,173 @@
+"""Reading one image or mask: checked before it is decoded, never guessed at."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.core.files import combine_sha256
+from harness.core.plurals import count
+from harness.data.files.decode import (
+    ImageFile,
+    RawMask,
+    Samples,
+    apply_orientation,
+    image_samples,
+    load_image_file,
+    mask_samples,
+)
+from harness.data.files.mask_classes import to_classes
+
+Array8 = NDArray[np.uint8]
+
+RANGE_8_BIT = (0.0, 255.0)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of an image and its masks, not yet decoded."""
+
+    image: ImageFile
+    masks: tuple[ImageFile, ...]
+
+    @cached_property
+    def hashes(self) -> tuple[str, str]:
+        """SHA-256 of the image and of its mask; of several masks, their `combine_sha256`."""
+        image_hash, *mask_hashes = [
+            hashlib.sha256(file.data).hexdigest() for file in (self.image, *self.masks)
+        ]
+        return image_hash, combine_sha256(mask_hashes)
+
+
+class LoadedPair(NamedTuple):
+    """An image (H, W, C), its mask, and the hashes of both.
+
+    Attributes:
+        image: uint8, or uint16 where `data.range` ends above 255; as stored, RGB order.
+        mask: uint8 (H, W) of class indices with VOID; (H, W, K) in {0, 1} in multilabel tasks.
+        mask_sha256: of several masks, their `combine_sha256`.
+    """
+
+    image: Samples
+    mask: Array8
+    image_sha256: str
+    mask_sha256: str
+
+
+def read_image(
+    path: Path,
+    max_pixels: float,
+    channels: int = 3,
+    value_range: tuple[float, float] = RANGE_8_BIT,
+) -> Samples:
+    """An image (H, W, channels) as stored, upright, in RGB order; grey is repeated for three.
+
+    Alpha is dropped unless `channels` counts it. The type is uint16 where `value_range` ends above
+    255, else uint8.
+
+    Raises:
+        DataError: absent, undecodable, truncated, above `max_pixels`, of another number of
+            channels, or of 16 bits where `value_range` ends at 255.
+    """
+    return decode_image(load_image_file(path, max_pixels), channels, value_range)
+
+
+def read_mask(paths: Sequence[Path], data: StudyDataConfig, max_pixels: float) -> Array8:
+    """A mask as `LoadedPair` has it, not turned (`read_pair` turns it with its image).
+
+    Without `data.values`, grey values above 127 are the foreground of a two-class mask, a lossless
+    mask of 0 and 1 is taken as it is, and a mask of several classes holds their indices.
+
+    Raises:
+        DataError: as `read_image`; also for a value whose meaning is not known.
+    """
+    files = [load_image_file(path, max_pixels) for path in paths]
+    return _decode_mask(files, [mask_samples(file) for file in files], data)
+
+
+def read_pair(
+    image_path: Path, mask_paths: Sequence[Path], data: StudyDataConfig, max_pixels: float
+) -> LoadedPair:
+    """An image and its mask, or masks of a multilabel task, which must have one size.
+
+    An EXIF orientation of the image turns all: annotation tools draw on the pixels as stored.
+
+    Raises:
+        DataError: as `read_image` and `read_mask`; both sizes where they differ.
+    """
+    pair = load_pair(image_path, mask_paths, max_pixels)
+    return decode_pair(pair, [mask_samples(mask) for mask in pair.masks], data)
+
+
+def load_pair(image_path: Path, mask_paths: Sequence[Path], max_pixels: float) -> PairFiles:
+    """The files of a pair, read but not decoded. Raises DataError as
+    `harness.data.files.decode.load`.
+    """
+    image = load_image_file(image_path, max_pixels)
+    return PairFiles(image, tuple(load_image_file(path, max_pixels) for path in mask_paths))
+
+
+def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) -> LoadedPair:
+    """A pair from its files and the samples of its masks; raises DataError as `read_pair`."""
+    image = pair.image
+    for mask in pair.masks:
+        _check_match(image, mask)
+    return LoadedPair(
+        decode_image(image, data.channels, data.range),
+        cast(
+            Array8, apply_orientation(_decode_mask(pair.masks, raw, data), image.header.orientation)
+        ),
+        *pair.hashes,
+    )
+
+
+def decode_image(file: ImageFile, channels: int, value_range: tuple[float, float]) -> Samples:
+    """An image as `read_image` gives it, from a file that was loaded; raises DataError alike."""
+    deep = value_range[1] > 255
+    if file.header.bits > 8 and not deep:
+        raise DataError(
+            f"{file.path}: {file.header.bits} bits a sample, but data.range ends at "
+            f"{value_range[1]:g}; set data.range, e.g. [0, 65535]"
+        )
+    samples = apply_orientation(image_samples(file, channels), file.header.orientation)
+    return samples.astype(np.uint16, copy=False) if deep else samples
+
+
+def _decode_mask(
+    files: Sequence[ImageFile], raw: Sequence[RawMask], data: StudyDataConfig
+) -> Array8:
+    expected = len(data.classes) if data.task == "multilabel" else 1
+    if len(files) != expected:
+        raise DataError(
+            f"{', '.join(str(file.path) for file in files)}: {count(len(files), 'mask')} of one "
+            f"image; a {data.task} task of {len(data.classes)} classes has {expected}"
+        )
+    parts = [to_classes(samples, data, file.path) for file, samples in zip(files, raw, strict=True)]
+    for file, part in zip(files, parts, strict=True):
+        if part.shape != parts[0].shape:
+            raise DataError(f"{file.path}: of another size than {files[0].path.name}")
+    return np.stack(parts, axis=2) if data.task == "multilabel" else parts[0]
+
+
+def _check_match(image: ImageFile, mask: ImageFile) -> None:
+    image_header, mask_header = image.header, mask.header
+    if (image_header.height, image_header.width) != (mask_header.height, mask_header.width):
+        turned = " (its EXIF orientation turns it)" if image_header.orientation > 4 else ""
+        raise DataError(
+            f"{image.path}: {image_header.width}x{image_header.height}{turned}, but its mask "
+            f"{mask.path.name} is {mask_header.width}x{mask_header.height}; an image and its mask "
+            "must "
+            "have one size"
+        )
+    if mask_header.orientation not in (1, image_header.orientation):
+        raise DataError(
+            f"{mask.path}: EXIF orientation {mask_header.orientation}, but its image "
+            f"{image.path.name} has {image_header.orientation}; save both upright"
+        )

@@ -1,0 +1,255 @@
+"""From the values in a mask to its classes, by the rules of study.yaml's `data`, or an error."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import IGNORE_INDEX, IGNORE_LABEL, NONZERO, StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.files.decode import RawMask, Samples
+from harness.data.files.mask_values import (
+    DARKEST,
+    MASK_THRESHOLD,
+    MAX_IN_EXAMPLE,
+    Array8,
+    Numbers,
+    colour_codes,
+    distinct_colours,
+    example_values,
+    format_values,
+    has_grey_areas,
+    has_instance_ids,
+    has_small_numbers,
+    near_edge,
+    row_blocks,
+    value_counts,
+    value_keys,
+    value_peaks,
+)
+
+_NEAR = 8  # how far a lossy file moves a value inside an area
+_NEAR_COLOUR = 64  # the same for colours, as a distance in RGB: chroma is stored more coarsely
+
+
+def to_classes(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+    """A mask of class indices (H, W), VOID where ignored; two-valued for a multilabel's part.
+
+    Raises:
+        DataError: a value whose meaning is not known.
+    """
+    if data.values == NONZERO:
+        return _from_instances(raw, data, path)
+    if isinstance(data.values, dict):
+        return _from_values(raw, data, data.values, path)
+    if data.task == "multiclass":
+        return _from_indices(raw, data, path)
+    return _two_valued(raw, data, path)
+
+
+def _two_valued(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+    grey = _palette_to_grey(raw)
+    if grey.ndim == 3:
+        raise _undeclared_error(raw, distinct_colours(grey), data, path, colours=True)
+    void = _ignored_pixels(
+        grey, raw.lossless, None if data.task == "multilabel" else data.ignore_index
+    )
+    counted = np.where(void, grey.dtype.type(0), grey) if void.any() else grey
+    top = int(counted.max())
+    exact = raw.lossless and top <= 1
+    mask = counted.astype(np.uint8) if exact else (counted > MASK_THRESHOLD).astype(np.uint8)
+    if void.any():
+        mask[void] = IGNORE_INDEX
+    classes = raw.lossless and (top <= DARKEST or has_small_numbers(counted))
+    areas = has_grey_areas(counted, mask, lossless=raw.lossless)
+    if not exact and (top > 255 or classes or areas):
+        raise _undeclared_error(raw, np.flatnonzero(value_counts(grey)), data, path, colours=False)
+    return mask
+
+
+def _from_instances(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+    """Numbers of objects, in grey, in a palette or as colours: all but 0 is the foreground."""
+    if not raw.lossless:
+        raise DataError(
+            f"{path}: a lossy file cannot hold numbers of objects (data.values: nonzero); save "
+            "masks as PNG"
+        )
+    samples = raw.samples
+    if samples.ndim == 3:
+        samples = samples.max(axis=2)
+    mask: Array8 = (samples != 0).astype(np.uint8)
+    if data.ignore_index is not None and raw.samples.ndim == 2:
+        mask[samples == data.ignore_index] = IGNORE_INDEX
+    return mask
+
+
+def _palette_to_grey(raw: RawMask) -> Samples:
+    """Grey values where a palette's used colours are grey, as viewers show them; else indices."""
+    if raw.palette is None:
+        return raw.samples
+    used = raw.palette[np.flatnonzero(value_counts(raw.samples))]
+    if (used == used[:, :1]).all():
+        return np.asarray(raw.palette[:, 0][raw.samples])
+    return raw.samples
+
+
+def _ignored_pixels(grey: Samples, lossless: bool, ignore_index: int | None) -> NDArray[np.bool_]:
+    if ignore_index is None:
+        return np.zeros(grey.shape, bool)
+    near = 0 if lossless else _NEAR
+    return np.asarray((grey >= ignore_index - near) & (grey <= ignore_index + near))
+
+
+def _from_indices(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+    if raw.samples.ndim == 3:
+        raise _undeclared_error(raw, distinct_colours(raw.samples), data, path, colours=True)
+    if not raw.lossless:
+        raise DataError(
+            f"{path}: a lossy file cannot hold class indices; save masks as PNG, or say in "
+            "data.values which grey value is which class"
+        )
+    table = {index: index for index in range(len(data.classes))}
+    if data.ignore_index is not None:
+        table[data.ignore_index] = IGNORE_INDEX
+    return _apply_table(raw.samples, table, data, path)
+
+
+def _from_values(raw: RawMask, data: StudyDataConfig, values: dict[str, str], path: Path) -> Array8:
+    meaning = {name: index for index, name in enumerate(data.classes)} | {
+        IGNORE_LABEL: IGNORE_INDEX
+    }
+    if any(key.startswith("#") for key in values):
+        colours = {int(key[1:], 16): meaning[name] for key, name in values.items()}
+        return _from_colours(raw, colours, data, path)
+    if raw.samples.ndim == 3:
+        raise DataError(
+            f"{path}: has the colours "
+            f"{format_values(distinct_colours(raw.samples), colours=True)}, but "
+            "data.values has grey values; declare colours such as '#ff8000', or save it as grey"
+        )
+    table = {} if data.ignore_index is None else {data.ignore_index: IGNORE_INDEX}
+    table |= {int(key): meaning[name] for key, name in values.items()}
+    if raw.lossless:
+        return _apply_table(raw.samples, table, data, path)
+    return _nearest_grey(raw.samples, table, data, path)
+
+
+def _apply_table(
+    samples: Samples, table: dict[int, int], data: StudyDataConfig, path: Path
+) -> Array8:
+    stored = np.flatnonzero(value_counts(samples))
+    unknown = stored[~np.isin(stored, list(table))]
+    if unknown.size:
+        raise _unknown_error(unknown, data, path, colours=False)
+    lookup = np.zeros(1 << 16, np.uint8)
+    for value, index in table.items():
+        lookup[value] = index
+    return np.asarray(lookup[samples])
+
+
+def _nearest_grey(
+    samples: Samples, table: dict[int, int], data: StudyDataConfig, path: Path
+) -> Array8:
+    declared = np.array(sorted(table))
+    distance = np.abs(np.arange(np.iinfo(samples.dtype).max + 1)[:, None] - declared)
+    nearest = distance.argmin(axis=1).astype(np.uint16)
+    far = (distance.min(axis=1) > _NEAR)[samples]
+    if far.any():
+        far &= ~near_edge(nearest[samples])
+    if far.any():
+        raise _unknown_error(np.unique(samples[far]), data, path, colours=False)
+    return np.asarray(
+        np.array([table[int(value)] for value in declared], np.uint8)[nearest][samples]
+    )
+
+
+def _from_colours(raw: RawMask, table: dict[int, int], data: StudyDataConfig, path: Path) -> Array8:
+    colours = _as_colours(raw, path)
+    colour_index = np.empty(colours.shape[:2], np.uint16)
+    far = np.empty(colours.shape[:2], bool)
+    declared = np.array(sorted(table), np.int32)
+    find = _match_exact_colour if raw.lossless else _match_nearest_colour
+    for rows in row_blocks(colours):
+        colour_index[rows], far[rows] = find(colours[rows], declared)
+    if not raw.lossless and far.any():
+        far &= ~near_edge(colour_index)
+    if far.any():
+        raise _unknown_error(distinct_colours(colours[far][None]), data, path, colours=True)
+    classes = np.array([table[int(code)] for code in declared], np.uint8)
+    return np.asarray(classes[colour_index])
+
+
+def _match_exact_colour(colours: Samples, declared: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
+    """The index of each pixel's colour, and whether it is none of them."""
+    codes = colour_codes(colours)
+    colour_index = np.minimum(np.searchsorted(declared, codes), len(declared) - 1)
+    return colour_index, np.asarray(declared[colour_index] != codes)
+
+
+def _match_nearest_colour(colours: Samples, declared: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
+    """The index of the nearest colour, and whether it is too far to be meant."""
+    colour_index = np.zeros(colours.shape[:2], np.uint16)
+    best = np.full(colours.shape[:2], np.iinfo(np.int32).max, np.int32)
+    for index, code in enumerate(declared):
+        colour = np.array([code >> 16, code >> 8 & 255, code & 255], np.int32)
+        distance = ((colours.astype(np.int32) - colour) ** 2).sum(axis=2, dtype=np.int32)
+        nearer = distance < best
+        colour_index[nearer], best[nearer] = index, distance[nearer]
+    return colour_index, np.asarray(best > _NEAR_COLOUR**2)
+
+
+def _as_colours(raw: RawMask, path: Path) -> Samples:
+    if raw.palette is not None:
+        return np.asarray(raw.palette[raw.samples])
+    if raw.samples.dtype != np.uint8:
+        raise DataError(f"{path}: 16 bits a sample, but data.values has colours of 8; save it so")
+    return np.dstack([raw.samples] * 3) if raw.samples.ndim == 2 else raw.samples
+
+
+def _undeclared_error(
+    raw: RawMask, values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool
+) -> DataError:
+    listed = format_values(values, colours=colours)
+    if data.task == "multilabel":
+        return DataError(
+            f"{path}: values {listed} are not two-valued; a multilabel mask has 0 and 255, or 0 "
+            "and 1"
+        )
+    if data.task == "binary" and has_instance_ids(raw):
+        return DataError(
+            f"{path}: values {listed} are not two-valued; say data.values: nonzero in study.yaml "
+            "if they are instance ids (numbers of objects), or use the block that harness data "
+            "inspect proposes if they are classes"
+        )
+    wrong = "are colours" if data.task == "multiclass" else "are not two-valued"
+    if not raw.lossless and not colours:
+        values = value_peaks(raw.samples)  # what was saved, without what the codec made of it
+    if len(values) > MAX_IN_EXAMPLE:
+        return DataError(
+            f"{path}: values {listed} {wrong}; say what they mean in study.yaml, with the block "
+            "that harness data inspect proposes"
+        )
+    example = example_values(value_keys(values, colours=colours), data)
+    return DataError(
+        f"{path}: values {listed} {wrong}; say what they mean in study.yaml, e.g. data.values: "
+        f"{example}"
+    )
+
+
+def _unknown_error(
+    values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool
+) -> DataError:
+    listed = format_values(values, colours=colours)
+    if data.values is None:
+        single = len(values) == 1 and values[0] <= IGNORE_INDEX and data.ignore_index is None
+        remedy = (
+            f"list all in data.classes, or set data.ignore_index: {values[0]}"
+            if single
+            else "list all in data.classes, or say in data.values what each value means"
+        )
+        last = len(data.classes) - 1
+        return DataError(f"{path}: values {listed} are no class (0 to {last}); {remedy}")
+    key = value_keys(values[:1], colours=colours)[0]
+    return DataError(
+        f"{path}: values {listed} are not in data.values; add them, e.g. '{key}': {IGNORE_LABEL}"
+    )

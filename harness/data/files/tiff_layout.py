@@ -1,0 +1,275 @@
+"""What the directory of a TIFF says, read with every number checked.
+
+A directory can ask for anything: tiles of 2^32 pixels, strips that each are the whole file.
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRUNCATED = "ends too early; copy or download it again"
+
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
+
+
+class TiffTag(IntEnum):
+    """The tags of a directory that are looked at (TIFF 6.0)."""
+
+    SUBFILE = 254
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    FILL_ORDER = 266
+    STRIPS = 273
+    ORIENTATION = 274
+    SAMPLES = 277
+    ROWS = 278
+    STRIP_SIZES = 279
+    PLANAR = 284
+    PREDICTOR = 317
+    COLOURS = 320
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILES = 324
+    TILE_SIZES = 325
+    EXTRA = 338
+    FORMAT = 339
+
+
+# Lossless ones, whose decoders are told how many bytes to give: none, LZW, deflate, PackBits, Zstd.
+_COMPRESSIONS = frozenset({1, 5, 8, 32946, 32773, 50000})
+WHITE_IS_ZERO, GREY, _RGB, _PALETTE = range(4)
+_MAX_TAGS, _MAX_SEGMENTS = 4096, 1 << 20
+_TILE_MARGIN, _MAX_TILE_PIXELS = 1024, 1 << 24
+_ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha; 0 is a channel like the others
+
+
+@dataclass(frozen=True)
+class TiffDirectory:
+    """Where the values of each whole-number tag lie: type, count, position. `next_offset`: the
+    next.
+    """
+
+    data: bytes
+    order: str
+    entries: dict[int, tuple[str, int, int]]
+    next_offset: int
+
+    def first_value(self, tag: int, absent: int) -> int:
+        """The first value of a tag."""
+        values = self.read_values(tag, 1)
+        return absent if values is None else int(values[0])
+
+    def read_values(self, tag: int, n: int) -> NDArray[np.unsignedinteger] | None:
+        """The first n values of a tag; None where it is absent.
+
+        Raises:
+            ValueError: there are fewer than n, or they lie beyond the end of the file.
+        """
+        if tag not in self.entries:
+            return None
+        kind, count, offset = self.entries[tag]
+        if count < n or offset + n * int(kind[1]) > len(self.data):
+            raise ValueError(TRUNCATED)
+        return np.frombuffer(self.data, self.order + kind, n, offset)
+
+
+@dataclass(frozen=True, eq=False)
+class TiffLayout:
+    """How the one picture of a TIFF is stored; sizes in pixels, `segment_size` is a strip's or
+    tile's.
+    """
+
+    order: str
+    height: int
+    width: int
+    samples: int
+    bits: int
+    photometric: int
+    alpha: bool
+    compression: int
+    predictor: int
+    planar: bool
+    tiled: bool
+    segment_size: tuple[int, int]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    colours: NDArray[np.uint8] | None
+
+
+def read_directory(
+    data: bytes, offset: int, *, big: bool = False, order: str = "<"
+) -> TiffDirectory:
+    """The directory at a position; `big` for BigTIFF.
+
+    Raises:
+        ValueError, struct.error: it lies beyond the end, or has absurdly many tags.
+    """
+    count_as, size_as, entry_length = ("Q", "Q", 20) if big else ("H", "I", 12)
+    n_tags: int = struct.unpack_from(order + count_as, data, offset)[0]
+    if n_tags > _MAX_TAGS:
+        raise ValueError(f"a damaged TIFF image: {n_tags:,} tags")
+    entries: dict[int, tuple[str, int, int]] = {}
+    start = offset + struct.calcsize(order + count_as)
+    end = start + entry_length * n_tags
+    for entry in range(start, end, entry_length):
+        tag, kind, n = struct.unpack_from(order + "HH" + size_as, data, entry)
+        inline = entry + 4 + struct.calcsize(order + size_as)
+        if kind in _TYPES and n:
+            fits = n * int(_TYPES[kind][1]) <= struct.calcsize(order + size_as)
+            value_offset = inline if fits else struct.unpack_from(order + size_as, data, inline)[0]
+            entries.setdefault(tag, (_TYPES[kind], n, value_offset))
+    return TiffDirectory(data, order, entries, struct.unpack_from(order + size_as, data, end)[0])
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Orientation 1..8 in an EXIF block; 1 where it is absent or broken, as viewers treat it."""
+    order = "<" if exif[:2] == b"II" else ">"
+    try:
+        offset = struct.unpack_from(order + "I", exif, 4)[0]
+        value = read_directory(exif, offset, order=order).first_value(TiffTag.ORIENTATION, 1)
+    except (struct.error, ValueError):
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def read_tiff_layout(data: bytes) -> TiffLayout:
+    """The layout of a whole TIFF or BigTIFF file of one picture.
+
+    Raises:
+        ValueError, struct.error: damaged, or of a sort that is not read; the message goes behind
+            the file's name.
+    """
+    order = "<" if data[0] == ord("I") else ">"
+    big = data[2:4] in (b"+\0", b"\0+")
+    offset = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    tags = read_directory(data, offset, big=big, order=order)
+    height, width = tags.first_value(TiffTag.HEIGHT, 0), tags.first_value(TiffTag.WIDTH, 0)
+    if min(height, width) < 1:
+        raise ValueError(f"has the size {width}x{height}")
+    bits, samples = _read_sample_format(tags)
+    _check_supported(tags)
+    if tags.next_offset:
+        second = read_directory(data, tags.next_offset, big=big, order=order)
+        if not second.first_value(TiffTag.SUBFILE, 0) & 1:  # a thumbnail is allowed
+            raise ValueError("has several pages; save each page as a file of its own")
+    planar = tags.first_value(TiffTag.PLANAR, 1) == 2 and samples > 1
+    tiled = TiffTag.TILE_WIDTH in tags.entries
+    segment_size = _read_segment_size(tags, height, width, tiled=tiled)
+    n_segments = (
+        math.ceil(height / segment_size[0])
+        * math.ceil(width / segment_size[1])
+        * (samples if planar else 1)
+    )
+    offsets, sizes = _read_segments(tags, n_segments, tiled=tiled)
+    compression = tags.first_value(TiffTag.COMPRESSION, 1)
+    if compression == 1 and sizes.sum() < height * math.ceil(width * samples * bits / 8):
+        raise ValueError(TRUNCATED)
+    photometric = tags.first_value(TiffTag.PHOTOMETRIC, GREY)
+    return TiffLayout(
+        order, height, width, samples, bits, photometric, _has_alpha(tags, samples), compression,
+        tags.first_value(TiffTag.PREDICTOR, 1), planar, tiled, segment_size, offsets, sizes,
+        _palette(tags, bits) if photometric == _PALETTE else None,
+    )  # fmt: skip
+
+
+def _read_sample_format(tags: TiffDirectory) -> tuple[int, int]:
+    samples = tags.first_value(TiffTag.SAMPLES, 1)
+    if not 1 <= samples <= 64:
+        raise ValueError(f"has {samples} samples a pixel; from 1 to 64 are read")
+    formats = tags.read_values(TiffTag.FORMAT, 1)
+    if formats is not None and int(formats[0]) != 1:
+        sort = {2: "signed", 3: "floating-point"}.get(int(formats[0]), "unusual")
+        raise ValueError(f"has {sort} samples; save them as whole numbers of 8 or 16 bits")
+    stored = tags.entries.get(TiffTag.BITS, ("u2", 1, 0))[1]
+    sample_bits = tags.read_values(TiffTag.BITS, samples if stored >= samples else 1)
+    bits = 1 if sample_bits is None else int(sample_bits[0])
+    if sample_bits is not None and (sample_bits != bits).any():
+        raise ValueError("has samples of different numbers of bits; save all with 8 or 16")
+    if bits not in (8, 16) and (bits, samples) != (1, 1):
+        raise ValueError(f"has {bits} bits a sample; save it with 8 or 16")
+    return bits, samples
+
+
+def _check_supported(tags: TiffDirectory) -> None:
+    photometric = tags.first_value(TiffTag.PHOTOMETRIC, GREY)
+    if photometric not in (WHITE_IS_ZERO, GREY, _RGB, _PALETTE):
+        name = {5: "CMYK", 6: "YCbCr", 8: "CIELab"}.get(photometric, f"kind {photometric}")
+        raise ValueError(f"has the colours of {name}; save it as grey, RGB or plain channels")
+    if tags.first_value(TiffTag.COMPRESSION, 1) not in _COMPRESSIONS or tags.first_value(
+        TiffTag.PREDICTOR, 1
+    ) not in (
+        1,
+        2,
+    ):
+        raise ValueError(
+            f"is a TIFF of compression {tags.first_value(TiffTag.COMPRESSION, 1)} with predictor "
+            f"{tags.first_value(TiffTag.PREDICTOR, 1)}; save it with LZW, deflate or none"
+        )
+    if tags.first_value(TiffTag.ORIENTATION, 1) != 1:
+        raise ValueError("is a TIFF that is not stored upright; save it upright")
+    if tags.first_value(TiffTag.FILL_ORDER, 1) != 1:
+        raise ValueError("is a TIFF with its bits reversed; save it anew")
+
+
+def _read_segment_size(
+    tags: TiffDirectory, height: int, width: int, *, tiled: bool
+) -> tuple[int, int]:
+    """Height and width of a strip or tile."""
+    if not tiled:
+        return min(max(tags.first_value(TiffTag.ROWS, height), 1), height), width
+    tile_size = tags.first_value(TiffTag.TILE_HEIGHT, 0), tags.first_value(TiffTag.TILE_WIDTH, 0)
+    for side, image_side in zip(tile_size, (height, width), strict=True):
+        if not 16 <= side < image_side + _TILE_MARGIN or side % 16:
+            raise ValueError(f"a damaged TIFF image: tiles of {tile_size[1]}x{tile_size[0]}")
+    if tile_size[0] * tile_size[1] > _MAX_TILE_PIXELS:
+        raise ValueError(f"has tiles of {tile_size[1]}x{tile_size[0]}; save it with smaller ones")
+    return tile_size
+
+
+def _read_segments(
+    tags: TiffDirectory, n: int, *, tiled: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each strip or tile begins, and its length in bytes."""
+    if n > _MAX_SEGMENTS:
+        raise ValueError(f"has {n:,} strips or tiles; save it with larger ones")
+    starts = tags.read_values(TiffTag.TILES if tiled else TiffTag.STRIPS, n)
+    lengths = tags.read_values(TiffTag.TILE_SIZES if tiled else TiffTag.STRIP_SIZES, n)
+    if starts is None or lengths is None:
+        raise ValueError("a damaged TIFF image: does not say where its samples lie")
+    size = len(tags.data)
+    # The sum: parts do not overlap, so that no file asks for more reading than its length.
+    if (starts > size).any() or (lengths > size).any():
+        raise ValueError(TRUNCATED)
+    offsets, sizes = starts.astype(np.int64), lengths.astype(np.int64)
+    if (offsets + sizes > size).any() or sizes.sum() > size or (sizes < 1).any():
+        raise ValueError(TRUNCATED)
+    return offsets, sizes
+
+
+def _has_alpha(tags: TiffDirectory, samples: int) -> bool:
+    photometric = tags.first_value(TiffTag.PHOTOMETRIC, GREY)
+    colours = 3 if photometric == _RGB else 1
+    if samples != colours + 1:
+        return False
+    return (
+        photometric == _RGB
+        if TiffTag.EXTRA not in tags.entries
+        else tags.first_value(TiffTag.EXTRA, 0) in _ALPHA
+    )
+
+
+def _palette(tags: TiffDirectory, bits: int) -> NDArray[np.uint8]:
+    """Colours (2^bits, 3); the file has 16 bits for each, all reds first."""
+    if bits > 8 or tags.first_value(TiffTag.SAMPLES, 1) != 1:
+        raise ValueError(f"has a palette of {bits} bits; save it with 8")
+    stored = tags.read_values(TiffTag.COLOURS, 3 << bits)
+    if stored is None:
+        raise ValueError("a damaged TIFF image: has no palette")
+    return (stored >> 8).astype(np.uint8).reshape(3, -1).T

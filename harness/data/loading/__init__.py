@@ -1,0 +1,1 @@
+"""From the cache to batches: augmentation, prefetching, normalised arrays."""

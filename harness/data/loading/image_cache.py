@@ -1,0 +1,265 @@
+"""Decoded, resized images on disk, memory-mapped: every trial of one size shares them."""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.core.atomic_dir import atomic_directory
+from harness.core.errors import DataError
+from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
+from harness.data.datasets.sources import problems_error
+from harness.data.files.image_io import read_pair
+from harness.data.files.resize import Box, Fit, Size, content_box, fit_image, fit_mask, resize_truth
+from harness.data.splits.splits import SplitRow, resolve_in_root
+
+Array8 = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+OnBuildStart = Callable[[int], Progress]
+
+CODE_VERSION = 2  # raise it when the pixels that this module writes change
+_CHUNK_SIZE = 32
+_ATTEMPTS = 3  # another process may find the cache damaged and remove it under our hands
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """N images that are trained or validated on, read-only; index i means the same in each array.
+
+    Copy what you hand to torch: `cache.images[[3, 1]]` does, `cache.images[1:3]` does not.
+
+    Attributes:
+        images: uint8 or uint16 (N, h, w, C), values as stored.
+        masks: uint8 (N, h, w), or (N, h, w, K) in a multilabel task; values as `read_mask` says.
+            Padding is 0, in a multiclass task void.
+        boxes: int64 (N, 4): top, left, height, width of the image inside (h, w).
+        truths: as masks, (N, E, E) or (N, E, E, K) at eval_size; 0 where the role is not val.
+        row_of: int64 (N,): the row in `split.csv`.
+        train: int64, the indices i of role train, rising.
+        val: int64, the indices i of role val, rising.
+        data: what the values mean.
+    """
+
+    images: NDArray[Any]
+    masks: Array8
+    boxes: NDArray[np.int64]
+    truths: Array8
+    row_of: NDArray[np.int64]
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    data: StudyDataConfig
+
+
+class _CacheEntry(NamedTuple):
+    image: NDArray[Any]
+    mask: Array8
+    box: Box
+    truth: Array8 | None
+
+
+def open_cache(
+    root: Path,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    *,
+    size: Size,
+    fit: Fit,
+    folder: Path,
+    max_pixels: float,
+    on_build_start: OnBuildStart | None = None,
+) -> ImageCache:
+    """The train and val images of a split at `size` = (height, width), built at the first call.
+
+    Test rows are left out, their files never opened. The cache is found by content (hashes of
+    the files, sizes, versions), so that a changed image can never be served from an old one. Two
+    processes may build the same one; either result serves both.
+
+    Args:
+        root: folder that the rows' paths are relative to.
+        folder: where caches live; safe to delete.
+        on_build_start: called with the bytes to be written when images must be decoded; what it
+            returns is called with images done and images in all.
+
+    Raises:
+        DataError: every image that cannot be used or changed since the split; or no room.
+    """
+    cached_rows = [row for row in rows if row.role != "test"]
+    cache_folder = folder / _cache_key(cached_rows, data, size, fit)
+    for _ in range(_ATTEMPTS):
+        existed = cache_folder.is_dir()
+        try:
+            return _map_cache(cache_folder, cached_rows, data, size)
+        except (OSError, ValueError):
+            if existed:  # damaged; a folder that appeared meanwhile is another builder's
+                shutil.rmtree(cache_folder, ignore_errors=True)
+        n_bytes = cache_bytes(cached_rows, data, size)
+        _check_disk_space(folder, n_bytes)
+        progress = None if on_build_start is None else on_build_start(n_bytes)
+        with atomic_directory(cache_folder) as temporary:
+            entries = _decode_entries(root, cached_rows, data, size, fit, max_pixels)
+            _write_cache(temporary, entries, cached_rows, data, size, progress)
+    return _map_cache(cache_folder, cached_rows, data, size)
+
+
+def _cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
+    content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
+    data_settings = data.model_dump(mode="json", exclude={"root", "range"})
+    key_parts = [CODE_VERSION, cv2.__version__, size, fit, data_settings, content]
+    return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]
+
+
+def _map_cache(
+    folder: Path, rows: Sequence[SplitRow], data: StudyDataConfig, size: Size
+) -> ImageCache:
+    """Map a finished cache. Raises OSError or ValueError when it is absent or not whole."""
+    n = len(rows)
+    roles = np.array([row.role for row in rows])
+    cache = ImageCache(
+        images=np.load(folder / "images.npy", mmap_mode="r"),
+        masks=np.load(folder / "masks.npy", mmap_mode="r"),
+        boxes=np.load(folder / "boxes.npy"),
+        truths=np.load(folder / "truths.npy", mmap_mode="r"),
+        row_of=np.array([row.row for row in rows], np.int64),
+        train=np.flatnonzero(roles == "train"),
+        val=np.flatnonzero(roles == "val"),
+        data=data,
+    )
+    arrays = (cache.images, cache.masks, cache.truths, cache.boxes)
+    if [array.shape for array in arrays] != [*_array_shapes(n, data, size), (n, 4)]:
+        raise ValueError("other shapes than were asked for")
+    return cache
+
+
+def _array_shapes(n: int, data: StudyDataConfig, size: Size) -> list[tuple[int, ...]]:
+    """Shapes of images, masks and truths."""
+    planes = () if data.n_mask_planes is None else (data.n_mask_planes,)
+    at_eval = (n, data.eval_size, data.eval_size, *planes)
+    return [(n, *size, data.channels), (n, *size, *planes), at_eval]
+
+
+def cache_bytes(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> int:
+    """How much room the cache of a split takes at `size`; only validation has truths."""
+    n_rows = sum(row.role != "test" for row in rows)
+    n_val = sum(row.role == "val" for row in rows)
+    images, masks, truths = (math.prod(shape) for shape in _array_shapes(1, data, size))
+    return n_rows * (images * data.bit_depth // 8 + masks) + n_val * truths
+
+
+def _check_disk_space(folder: Path, n_bytes: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise DataError(
+            f"{folder}: the decoded images need {n_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
+            "free; make room there or lower data.image_size"
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def _decode_entries(
+    root: Path,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    size: Size,
+    fit: Fit,
+    max_pixels: float,
+) -> Iterator[_CacheEntry]:
+    """The entries in order, decoded by threads, a bounded number at a time."""
+
+    def try_decode(row: SplitRow) -> _CacheEntry | DataError:
+        try:
+            return _decode_entry(root, row, data, size, fit, max_pixels)
+        except DataError as error:
+            return error
+
+    problems: list[DataError] = []
+    remaining = iter(rows)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while chunk := list(islice(remaining, _CHUNK_SIZE)):
+            for result in pool.map(try_decode, chunk):
+                if isinstance(result, DataError):
+                    problems.append(result)
+                elif not problems:
+                    yield result
+    if problems:
+        transient = (
+            error for error in problems if find_disk_error(error, TRANSIENT_ERRNOS) is not None
+        )
+        raise problems_error([str(error) for error in problems]) from next(transient, problems[0])
+
+
+def _decode_entry(
+    root: Path, row: SplitRow, data: StudyDataConfig, size: Size, fit: Fit, max_pixels: float
+) -> _CacheEntry:
+    masks = [resolve_in_root(root, mask) for mask in row.masks]
+    pair = read_pair(resolve_in_root(root, row.image), masks, data, max_pixels)
+    if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
+        raise DataError(f"{root / row.image}: image or mask has changed since the split was made")
+    nearest = data.uses_nearest_resize
+    padding = IGNORE_INDEX if data.task == "multiclass" else 0
+    truth = resize_truth(pair.mask, data.eval_size, nearest=nearest) if row.role == "val" else None
+    return _CacheEntry(
+        image=fit_image(pair.image, size, fit),
+        mask=fit_mask(pair.mask, size, fit, nearest=nearest, padding=padding),
+        box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
+        truth=truth,
+    )
+
+
+def _write_cache(
+    folder: Path,
+    entries: Iterator[_CacheEntry],
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    size: Size,
+    progress: Progress | None,
+) -> None:
+    # Plain writes, no memory map: on a full disk a map kills the process, a write raises.
+    n = len(rows)
+    image_shape, mask_shape, truth_shape = _array_shapes(n, data, size)
+    image_dtype, truth_bytes = "<u2" if data.bit_depth == 16 else "|u1", math.prod(truth_shape[1:])
+    boxes: list[Box] = []
+    with ExitStack() as stack:
+        images = stack.enter_context(_open_npy(folder / "images.npy", image_shape, image_dtype))
+        masks = stack.enter_context(_open_npy(folder / "masks.npy", mask_shape))
+        truths = stack.enter_context(_open_npy(folder / "truths.npy", truth_shape))
+        for n_done, entry in enumerate(entries, start=1):
+            images.write(entry.image.astype(image_dtype, copy=False).tobytes())
+            masks.write(entry.mask.tobytes())
+            if entry.truth is None:
+                truths.seek(truth_bytes, os.SEEK_CUR)  # reads as 0, takes no room
+            else:
+                truths.write(entry.truth.tobytes())
+            boxes.append(entry.box)
+            if progress is not None:
+                progress(n_done, n)
+        truths.truncate(truths.tell())
+    with _open_npy(
+        folder / "boxes.npy", (n, 4), "<i8"
+    ) as handle:  # np.save hides that a disk is full
+        handle.write(np.array(boxes, "<i8").tobytes())
+
+
+@contextmanager
+def _open_npy(path: Path, shape: tuple[int, ...], kind: str = "|u1") -> Iterator[IO[bytes]]:
+    """A .npy file of whole numbers that the caller appends, fsynced at the end."""
+    with path.open("wb") as handle:
+        header = {"descr": kind, "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(handle, header)
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())

@@ -1,0 +1,1 @@
+"""Measuring every image and mask of a dataset once: duplicates, objects, artefacts."""

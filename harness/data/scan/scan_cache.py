@@ -1,0 +1,131 @@
+"""What was seen of each pair, kept by content, so that nobody decodes a dataset twice."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from harness.config.data import StudyDataConfig
+from harness.core import files
+from harness.data.files.file_info import ImageFileInfo
+from harness.data.files.mask_values import MaskValues
+from harness.data.scan.image_artifacts import Box, Sides
+from harness.data.scan.near_duplicates import Thumbnail
+
+CODE_VERSION = 3  # raise it when anything is seen differently
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What there is to know of a pair beyond its split.
+
+    Attributes:
+        stored: how the image is stored.
+        mask: the values in the files of the mask.
+        n_objects: connected objects of each scored class.
+        n_vanishing: objects that no pixel shows at eval_size.
+        border: near-black border of the image, px: top, right, bottom, left.
+        text: boxes of suspected burnt-in text: top, left, height, width, px.
+        panels: boxes of suspected panels laid over the image, likewise.
+        greatest: the greatest value stored in the image.
+        mask_pixels: SHA-256 of the decoded mask: of equal masks in other files the same.
+    """
+
+    stored: ImageFileInfo = field(default_factory=ImageFileInfo)
+    mask: MaskValues = field(default_factory=MaskValues)
+    n_objects: tuple[int, ...] = ()
+    n_vanishing: int = 0
+    border: Sides = (0, 0, 0, 0)
+    text: tuple[Box, ...] = ()
+    panels: tuple[Box, ...] = ()
+    greatest: int = 255
+    mask_pixels: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PairStats:
+    """What is remembered of a pair.
+
+    Attributes:
+        pixels: SHA-256 of the decoded image and its shape.
+        size: height and width in pixels.
+        shares: for each class, its share of the pixels that count, 0 to 1.
+    """
+
+    image_sha256: str
+    mask_sha256: str
+    pixels: str
+    thumbnail: Thumbnail
+    size: tuple[int, int]
+    shares: tuple[float, ...]
+    seen: ImageFacts = field(default_factory=ImageFacts)
+
+
+@dataclass(frozen=True)
+class _ScanRow:
+    image_sha256: str
+    mask_sha256: str
+    pixels: str
+    size: tuple[int, int]
+    shares: tuple[float, ...]
+    seen: ImageFacts
+
+
+_ROWS_ADAPTER = TypeAdapter(list[_ScanRow])
+PairHashes = tuple[str, str]
+
+
+def scan_cache_path(folder: Path, name: str, data: StudyDataConfig) -> Path:
+    """The file that keeps the looks at a dataset of that name under that meaning."""
+    data_settings = data.model_dump(mode="json", exclude={"root"})
+    key_parts = [CODE_VERSION, cv2.__version__, name, data_settings]
+    return folder / f"{hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]}.npz"
+
+
+def read_scan_cache(path: Path) -> dict[PairHashes, PairStats]:
+    """What is kept, by the hashes of image and mask; {} where it is absent or damaged."""
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
+            rows = _ROWS_ADAPTER.validate_json(archive["rows"].tobytes())
+            thumbnails = archive["thumbnails"]
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValidationError,
+    ):
+        return {}
+    if thumbnails.dtype != np.float32 or thumbnails.shape[:1] != (len(rows),):
+        return {}
+    return {
+        (row.image_sha256, row.mask_sha256): PairStats(**_stored_fields(row), thumbnail=thumbnail)
+        for row, thumbnail in zip(rows, thumbnails, strict=True)
+    }
+
+
+def write_scan_cache(path: Path, pair_stats: Iterable[PairStats]) -> None:
+    """Keep looks, whole or not at all."""
+    stats_list = list(pair_stats)
+    rows = [{**_stored_fields(stats), "seen": asdict(stats.seen)} for stats in stats_list]
+    text = json.dumps(rows, allow_nan=False).encode()
+    with files.atomic_replace(path) as temporary, temporary.open("wb") as handle:
+        np.savez(
+            handle,
+            rows=np.frombuffer(text, np.uint8),
+            thumbnails=np.stack([stats.thumbnail for stats in stats_list]),
+        )
+
+
+def _stored_fields(source: PairStats | _ScanRow) -> dict[str, Any]:
+    names = ("image_sha256", "mask_sha256", "pixels", "size", "shares", "seen")
+    return {name: getattr(source, name) for name in names}

@@ -1,0 +1,1 @@
+"""Train, validation and test roles: drawn, read from a file, or published."""

@@ -1,0 +1,197 @@
+"""`split.csv`: who trains, who validates, who waits.
+
+When a study continues, the split is not made again. `read_split` checks the file itself (paths,
+roles, folds, hashes, nothing on two sides), `verify_split` that the files of train and val are
+there and have not changed. Files of test are not opened, and images that came later are not seen.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from harness.core import files
+from harness.core.errors import DataError, suggest_nearest
+from harness.core.plurals import count
+from harness.data.datasets.csv_source import read_csv_lines
+from harness.data.datasets.pairs import ROLES, Role, is_safe_path, problems_error
+
+COLUMNS = ("image", "mask", "role", "fold", "group", "image_sha256", "mask_sha256")
+_THREADS = 4
+_HASH = re.compile(r"[0-9a-f]{64}")
+_FOLD = re.compile(r"|0|[1-9][0-9]?")
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One line of `split.csv`. `row` is its number from 0; paths are posix, relative to the root.
+
+    `mask` holds several paths, with | between them, in a multilabel task. Rows of one `group` share
+    a role and a fold: the group is the first image of those that show the same or belong together.
+    `fold` is None without folds, and in the rows of test.
+    """
+
+    row: int
+    image: str
+    mask: str
+    role: Role
+    group: str
+    image_sha256: str
+    mask_sha256: str
+    fold: int | None = None
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """The paths of the masks, in order of class."""
+        return tuple(self.mask.split("|"))
+
+
+def write_split(path: Path, rows: Sequence[SplitRow]) -> None:
+    """Write `split.csv`, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)  # None: empty
+    files.write_text(path, text.getvalue())
+
+
+def read_split(path: Path) -> list[SplitRow]:
+    """Read and check a `split.csv`.
+
+    Raises:
+        DataError: every problem as `file:line: column: what is wrong`.
+    """
+    lines = read_csv_lines(path)
+    if not lines or tuple(lines[0][1]) != COLUMNS:
+        raise DataError(f"{path}:1: the columns must be {','.join(COLUMNS)}")
+    problems: list[str] = []
+    rows: list[SplitRow] = []
+    for row, (number, cells) in enumerate(lines[1:]):
+        row_problems = _row_problems(cells)
+        problems += [f"{path}:{number}: {problem}" for problem in row_problems]
+        if not row_problems:
+            image, mask, role, fold_text, group, image_hash, mask_hash = cells
+            fold = int(fold_text) if fold_text else None
+            named = (image, mask, cast(Role, role), group, image_hash, mask_hash)
+            rows.append(SplitRow(row, *named, fold=fold))
+    problems += [f"{path}: {problem}" for problem in _split_problems(rows, complete=not problems)]
+    if problems:
+        raise problems_error(problems)
+    return rows
+
+
+def verify_split(rows: Iterable[SplitRow], root: Path) -> None:
+    """Check that the train and val files are there and unchanged. Test files are not opened.
+
+    Raises:
+        DataError: every file that is missing or has changed.
+    """
+    expected = [
+        item
+        for row in rows
+        if row.role != "test"
+        for item in (((row.image,), row.image_sha256), (row.masks, row.mask_sha256))
+    ]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = pool.map(lambda item: _file_problem(root, *item), expected)
+        problems = [problem for problem in results if problem is not None]
+    if problems:
+        raise problems_error(problems, f"{root}: ")
+
+
+def resolve_in_root(root: Path, relative: str) -> Path:
+    """The file a row names. Raises DataError where a link leads out of the root."""
+    path = root / relative
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{path}: a link that leaves the folder; put the file itself here")
+    return path
+
+
+def _row_problems(cells: list[str]) -> list[str]:
+    if len(cells) != len(COLUMNS):
+        return [f"has {count(len(cells), 'cell')}; {len(COLUMNS)} are needed"]
+    image, mask, role, fold, group, *hashes = cells
+    problems = [
+        f"{column}: {path!r} must be a path below the data folder, with /"
+        for column, path in (
+            ("image", image),
+            *(("mask", mask_path) for mask_path in mask.split("|")),
+        )
+        if not is_safe_path(path)
+    ]
+    if role not in ROLES:
+        problems.append(f"role: {role!r} is no role{suggest_nearest(role, ROLES)}")
+    if not _FOLD.fullmatch(fold) or (fold and role == "test"):
+        problems.append(f"fold: {fold!r} is no fold of train and val; they are 0 to 99, or empty")
+    if not group:
+        problems.append("group: is empty")
+    problems += [
+        f"{column}: {value!r} is no SHA-256 of 64 hexadecimal digits"
+        for column, value in zip(COLUMNS[5:], hashes, strict=True)
+        if not _HASH.fullmatch(value)
+    ]
+    return problems
+
+
+def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
+    """What is wrong between rows: pictures on two sides, files named twice, nobody to train."""
+    problems: list[str] = []
+    for column in ("group", "image_sha256"):
+        first_rows: dict[str, SplitRow] = {}
+        for row in rows:
+            first_row = first_rows.setdefault(getattr(row, column), row)
+            if column == "group" and first_row.role == row.role and first_row.fold != row.fold:
+                problems.append(f"{row.image} and {first_row.image} have one group, but two folds")
+            if first_row.role != row.role:
+                problems.append(
+                    f"{row.image} ({row.role}) and {first_row.image} ({first_row.role}) have one "
+                    f"{column}; "
+                    "one picture must not lie on two sides"
+                )
+    for column, named in (
+        ("image", [row.image for row in rows]),
+        ("mask", [mask for row in rows for mask in row.masks]),
+    ):
+        counts = Counter(named)
+        problems += [f"{column}: {name} is named twice" for name, n in counts.items() if n > 1]
+    if complete:
+        roles = {row.role for row in rows}
+        problems += [
+            f"no row has the role {role}" for role in ("train", "val") if role not in roles
+        ]
+        problems += _fold_problems(rows)
+    return problems
+
+
+def _fold_problems(rows: list[SplitRow]) -> list[str]:
+    """Folds are in all rows of train and val or in none, and just one of them validates."""
+    folds = {role: {row.fold for row in rows if row.role == role} for role in ("train", "val")}
+    if folds["train"] | folds["val"] == {None}:
+        return []
+    if None in folds["train"] | folds["val"]:
+        return ["some rows of train and val have a fold, others none"]
+    if len(folds["val"]) > 1 or folds["val"] & folds["train"]:
+        return ["the rows of val must be one fold, and no row of train of it"]
+    return []
+
+
+def _file_problem(root: Path, paths: Sequence[str], expected: str) -> str | None:
+    """What is wrong with files that have one hash: of their own, or of their joined hashes."""
+    hashes = []
+    for path in paths:
+        try:
+            hashes.append(files.file_sha256(resolve_in_root(root, path)))
+        except DataError as error:
+            return str(error)
+        except OSError:
+            return f"{path}: is missing, but the split names it"
+    return (
+        None
+        if files.combine_sha256(hashes) == expected
+        else f"{paths[0]}: has changed since the split was made"
+    )

@@ -1,0 +1,260 @@
+"""Dealing whole groups of images to roles or folds, each with its share of every kind.
+
+Only whole numbers and SHA-256 decide, so that every machine divides alike.
+"""
+
+import hashlib
+from bisect import bisect
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.core.plurals import count, plural
+from harness.data.datasets.pairs import Role
+
+_BINS: Final = 5  # of foreground shares
+_CHOICES: Final = 4  # groups compared before one is taken: more balances better, mixes less
+_ATTEMPTS: Final = 20  # orders that are tried before a division is called impossible
+_T = TypeVar("_T")
+
+
+@dataclass
+class ImageGroup:
+    """Images that stay together: their number, kinds to balance, and the classes to be seen."""
+
+    name: str
+    size: int = 0
+    kinds: Counter[int] = field(default_factory=Counter)
+    classes: set[int] = field(default_factory=set)
+
+
+class _ImpossibleError(Exception):
+    """This order leaves a part without these classes."""
+
+    def __init__(self, classes: list[int]) -> None:
+        self.classes = classes
+
+
+def collect_groups(
+    names: Sequence[str], shares: Sequence[tuple[float, ...]], data: StudyDataConfig
+) -> list[ImageGroup]:
+    """The groups of a dataset.
+
+    What is balanced is the share of the foreground in a two-class task, else the classes.
+
+    Args:
+        names: the group of each image.
+        shares: for each image, the share of each class among its pixels.
+    """
+    edges = _bin_edges([share[1] for share in shares]) if data.task == "binary" else []
+    groups: dict[str, ImageGroup] = {}
+    for name, share in zip(names, shares, strict=True):
+        group = groups.setdefault(name, ImageGroup(name))
+        present = [index for index, part in enumerate(share) if part > 0]
+        group.size += 1
+        group.classes.update(index for index in present if index in data.scored_classes)
+        group.kinds.update([bisect(edges, share[1])] if data.task == "binary" else present)
+    return list(groups.values())
+
+
+def assign_roles(
+    groups: Sequence[ImageGroup], n_val: int, n_test: int, seed: int, data: StudyDataConfig
+) -> dict[str, Role]:
+    """A role for each group, as near to the wanted numbers of images as whole groups allow.
+
+    Train and val get every class, and val more images than wanted where that takes them.
+
+    Raises:
+        DataError: too few groups; a class that is in one group only, or cannot be on both sides.
+    """
+    _check_enough(groups, 2, "train and val", data)
+
+    def assign(pool: _GroupPool) -> dict[str, Role]:
+        roles: dict[str, Role] = dict.fromkeys(pool.names, "train")
+        for index in pool.draw(n_val, keep=1, cover=True):
+            roles[pool.names[index]] = "val"
+        for index in pool.draw(n_test, keep=1, cover=False):
+            roles[pool.names[index]] = "test"
+        return roles
+
+    return _try_orders(groups, seed, data, assign)
+
+
+def assign_folds(
+    groups: Sequence[ImageGroup], folds: int, n_test: int, seed: int, data: StudyDataConfig
+) -> dict[str, int | None]:
+    """A fold for each group, from 0; None for those that are kept back for the test.
+
+    Raises:
+        DataError: fewer groups than folds; a class that cannot be in each of them.
+    """
+    _check_enough(groups, folds, f"each of {folds} folds", data)
+
+    def assign(pool: _GroupPool) -> dict[str, int | None]:
+        fold_of: dict[str, int | None] = dict.fromkeys(pool.names, folds - 1)
+        for index in pool.draw(n_test, keep=folds, cover=False):
+            fold_of[pool.names[index]] = None
+        for fold in range(folds - 1):
+            n_images = round(Fraction(pool.n_free_images(), folds - fold))
+            for index in pool.draw(n_images, keep=folds - fold - 1, cover=True):
+                fold_of[pool.names[index]] = fold
+        return fold_of
+
+    return _try_orders(groups, seed, data, assign)
+
+
+class _GroupPool:
+    """Groups in a seeded order, drawn one by one."""
+
+    def __init__(self, groups: Sequence[ImageGroup], seed: str) -> None:
+        ranked = sorted(groups, key=lambda group: _hash_rank(seed, group.name))
+        kinds = sorted({kind for group in ranked for kind in group.kinds})
+        kinds.sort(key=lambda kind: _hash_rank(seed, f"kind {kind}"))
+        self.classes = sorted({index for group in ranked for index in group.classes})
+        self.names = [group.name for group in ranked]
+        self._sizes = np.array([group.size for group in ranked], np.int64)
+        self._kinds = np.array([[g.kinds[kind] for kind in kinds] for g in ranked], np.int64)
+        # The last column stands for any image at all: no part may be empty.
+        has = [[*(index in g.classes for index in self.classes), True] for g in ranked]
+        self._has = np.array(has, np.bool_)
+        self._free = np.ones(len(ranked), np.bool_)
+
+    def n_free_images(self) -> int:
+        """Images of the groups that nobody drew."""
+        return int(self._sizes[self._free].sum())
+
+    def draw(self, room: int, *, keep: int, cover: bool) -> list[int]:
+        """Indices of groups with together about `room` images, no longer free.
+
+        Args:
+            keep: groups of every class that must stay free.
+            cover: whether each class must be drawn, even if that takes more room.
+        """
+        target = self._kinds[self._free].sum(axis=0) * room
+        selection = _GroupSelection(room, self.n_free_images(), target, np.zeros_like(target))
+        if cover:
+            self._cover(selection, keep)
+        while len(fitting := self._eligible_groups(keep, selection.room)):
+            self._add_group(self._most_needed(fitting, selection), selection)
+        return selection.indices
+
+    def _cover(self, selection: "_GroupSelection", keep: int) -> None:
+        missing = []
+        for column in np.argsort(self._has[self._free].sum(axis=0), kind="stable"):
+            if self._has[selection.indices, column].any():
+                continue
+            eligible = self._eligible_groups(keep)
+            eligible = eligible[self._has[eligible, column]]
+            fitting = eligible[self._sizes[eligible] <= selection.room]
+            if len(fitting):
+                self._add_group(self._best(fitting, selection), selection)
+            elif len(eligible):
+                self._add_group(int(eligible[np.argmin(self._sizes[eligible])]), selection)
+            else:
+                missing += self.classes[column : column + 1]
+        if missing or not selection.indices:
+            raise _ImpossibleError(missing)
+
+    def _eligible_groups(self, keep: int, room: int | None = None) -> NDArray[np.int64]:
+        """Free groups that may go: enough of their classes stay, and they fit the room."""
+        scarce = self._has[self._free].sum(axis=0) <= keep
+        allowed = self._free & ~self._has[:, scarce].any(axis=1)
+        return np.flatnonzero(allowed if room is None else allowed & (self._sizes <= room))
+
+    def _most_needed(self, fitting: NDArray[np.int64], selection: "_GroupSelection") -> int:
+        """A group with the kind that is furthest from its share."""
+        missing = np.flatnonzero(selection.kinds * selection.n_before < selection.target_kinds)
+        progress = [
+            (Fraction(int(selection.kinds[k]), int(selection.target_kinds[k])), int(k))
+            for k in missing
+        ]
+        for _, kind in sorted(progress):
+            of_kind = fitting[self._kinds[fitting, kind] > 0]
+            if len(of_kind):
+                return self._best(of_kind, selection)
+        return int(fitting[0])
+
+    def _best(self, eligible: NDArray[np.int64], selection: "_GroupSelection") -> int:
+        """Of the first few, the one that brings all kinds nearest to their shares."""
+        few = eligible[:_CHOICES]
+        after = (selection.kinds + self._kinds[few]) * selection.n_before
+        return int(few[np.argmin(np.abs(selection.target_kinds - after).sum(axis=1))])
+
+    def _add_group(self, index: int, selection: "_GroupSelection") -> None:
+        self._free[index] = False
+        selection.indices.append(index)
+        selection.room -= int(self._sizes[index])
+        selection.kinds += self._kinds[index]
+
+
+@dataclass
+class _GroupSelection:
+    """What was drawn: images there is room for; images before; kinds wanted (times these)."""
+
+    room: int
+    n_before: int
+    target_kinds: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    indices: list[int] = field(default_factory=list)
+
+
+def _try_orders(
+    groups: Sequence[ImageGroup],
+    seed: int,
+    data: StudyDataConfig,
+    assign: Callable[[_GroupPool], _T],
+) -> _T:
+    """The first order of the groups that works."""
+    missing_classes: list[int] = []
+    for attempt in range(_ATTEMPTS):
+        try:
+            return assign(_GroupPool(groups, f"{seed}.{attempt}" if attempt else f"{seed}"))
+        except _ImpossibleError as error:
+            missing_classes = error.classes
+    names = ", ".join(repr(data.classes[index]) for index in missing_classes) or "an image"
+    raise DataError(
+        f"split: the groups cannot be divided so that each part has {names}; add images, or make "
+        "smaller groups"
+    )
+
+
+def _check_enough(
+    groups: Sequence[ImageGroup], n_parts: int, parts: str, data: StudyDataConfig
+) -> None:
+    if len(groups) < n_parts:
+        raise DataError(
+            "split: only one different image or group; a split needs at least one to train, one to "
+            "val"
+            if n_parts == 2
+            else f"split: {count(len(groups), 'different image')} or "
+            f"{plural('group', len(groups))}; {parts} needs one"
+        )
+    problems = []
+    for index, name in enumerate(data.classes):
+        holders = [group.name for group in groups if index in group.classes]
+        if 0 < len(holders) < n_parts:
+            problems.append(
+                f"split: class {name!r} is in {len(holders)} different image or group only "
+                f"({', '.join(holders[:3])}), and {parts} need it; add images, or take the class "
+                "out of data.classes"
+            )
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _bin_edges(shares: Sequence[float]) -> list[float]:
+    """Where the bins of shares begin; images without foreground have one of their own."""
+    filled = sorted(share for share in shares if share > 0)
+    return sorted({filled[len(filled) * part // _BINS] for part in range(_BINS)} if filled else [])
+
+
+def _hash_rank(seed: str, name: str) -> bytes:
+    """A position that no library's generator decides, so that it never changes."""
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()

@@ -1,0 +1,1 @@
+"""Training the leading configurations again on fresh seeds."""

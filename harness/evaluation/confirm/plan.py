@@ -1,0 +1,260 @@
+"""Which configurations are confirmed, on which seeds or folds: `confirm/confirm.yaml`.
+
+A plan only grows: what is trained stays, further seeds and further configurations are appended.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from harness.config.trial import to_tuple
+from harness.core import files, strict_yaml
+from harness.core.errors import ConfigError, UserError
+from harness.core.paths import StudyPaths
+from harness.core.records import TrialRecord, read_records
+from harness.core.settings import StrictSettings, validate_settings
+from harness.search.definition.definition import StudyDefinition
+from harness.search.imports.duplicates import SEED_KEY, config_key
+from harness.search.sampling.sampler import derive_seed
+from harness.space.space import IntRange, SearchSpace
+
+DEFAULT_TOP, DEFAULT_SEEDS = 5, 3  # where nothing is asked for
+CONFIRMS_LABEL = "confirms"  # label of a confirming trial: the number of the one that it confirms
+_SEED_STREAM = 0x636F6E6669726D  # "confirm": keeps these seeds apart from those of the search
+
+
+class PlannedRun(StrictSettings):
+    """One confirming trial.
+
+    Attributes:
+        trial: number in the search of the trial whose configuration it has.
+        part: which seed or fold, from 0.
+        seed: its `train.seed`.
+    """
+
+    trial: int = Field(ge=0)
+    part: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
+
+
+class ConfirmationPlan(StrictSettings):
+    """`confirm.yaml`. `runs` are in the order in which they are trained: run i is trial i."""
+
+    format: Literal[1] = 1
+    top: int = Field(ge=1, description="how many configurations were asked for")
+    seeds: int | None = Field(None, ge=2, description="fresh seeds of each")
+    folds: int | None = Field(None, ge=2, le=100, description="folds of train and val, instead")
+    runs: Annotated[tuple[PlannedRun, ...], BeforeValidator(to_tuple)] = ()
+
+    @property
+    def kind(self) -> Literal["seed", "fold"]:
+        """What tells the runs of a configuration apart; the name of their label."""
+        return "seed" if self.folds is None else "fold"
+
+    @property
+    def parts(self) -> int:
+        """How often each configuration is trained."""
+        return self.folds or self.seeds or 0
+
+    @property
+    def trials(self) -> tuple[int, ...]:
+        """The trials of the search that are confirmed, in the order in which they were taken."""
+        return tuple(dict.fromkeys(run.trial for run in self.runs))
+
+
+def read_confirmation_plan(paths: StudyPaths) -> ConfirmationPlan | None:
+    """The plan of a confirmation; None before there is one.
+
+    Args:
+        paths: of the study or of its confirmation.
+
+    Raises:
+        ConfigError: the file is not what was written.
+    """
+    path = paths.confirm.confirm_yaml
+    if not path.exists():
+        return None
+    value = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: must be a mapping, as `harness confirm` wrote it")
+    return validate_settings(ConfirmationPlan, value, str(path))
+
+
+def write_confirmation_plan(paths: StudyPaths, plan: ConfirmationPlan) -> None:
+    """Write `confirm.yaml`, whole or not at all."""
+    text = strict_yaml.dump_yaml(plan.model_dump(mode="json"))
+    files.write_text(paths.confirm.confirm_yaml, text)
+
+
+def extend_confirmation_plan(
+    paths: StudyPaths,
+    definition: StudyDefinition,
+    *,
+    top: int | None,
+    seeds: int | None,
+    folds: int | None,
+) -> ConfirmationPlan:
+    """The plan as it is, grown to what is asked for; nothing is written.
+
+    Args:
+        paths: the study's folder.
+        top: how many configurations; None: as planned, else 5.
+        seeds: of each; None: as planned, else 3.
+        folds: instead of seeds.
+
+    Raises:
+        ConfigError: seeds and folds mixed, or another number of folds.
+        UserError: no trial is complete.
+    """
+    old = read_confirmation_plan(paths)
+    _check_kind(paths, old, seeds, folds)
+    records = read_records(paths)
+    ranked = best_per_configuration(
+        records, minimized=definition.config.objective.direction == "minimize"
+    )
+    if not ranked:
+        raise UserError(
+            f"study {paths.name} has no complete trial yet; there is nothing to confirm"
+        )
+    old = old or ConfirmationPlan(
+        top=top or DEFAULT_TOP, seeds=None if folds else seeds or DEFAULT_SEEDS, folds=folds
+    )
+    plan = old.model_copy(
+        update={
+            "top": max(old.top, top or 0),
+            "seeds": None if old.seeds is None else max(old.seeds, seeds or 0),
+        }
+    )
+    chosen = [*plan.trials, *(r.number for r in _new_configurations(plan, ranked, records))][
+        : plan.top
+    ]
+    return plan.model_copy(
+        update={"runs": _extend_runs(plan, chosen, definition.config.seed, records)}
+    )
+
+
+def best_per_configuration(records: Sequence[TrialRecord], *, minimized: bool) -> list[TrialRecord]:
+    """The best complete trial of each configuration, best first; of equals the earlier one."""
+    sign = 1.0 if minimized else -1.0
+    complete = [r for r in records if r.state == "complete" and math.isfinite(r.value or 0.0)]
+    complete = [r for r in complete if r.value is not None]
+    complete.sort(key=lambda r: (sign * (r.value or 0.0), r.number))
+    best_by_key: dict[str, TrialRecord] = {}
+    for record in complete:
+        best_by_key.setdefault(config_key(record), record)
+    return list(best_by_key.values())
+
+
+def find_unconfirmed(
+    plan: ConfirmationPlan, records: Sequence[TrialRecord], *, minimized: bool
+) -> list[int]:
+    """Trials among the best of the search, as many as are confirmed, that are not confirmed."""
+    ranked = best_per_configuration(records, minimized=minimized)
+    leaders = ranked[: len(plan.trials)]
+    new_numbers = {record.number for record in _new_configurations(plan, ranked, records)}
+    return [record.number for record in leaders if record.number in new_numbers]
+
+
+def confirmation_space(
+    plan: ConfirmationPlan, definition: StudyDefinition, records: Mapping[int, TrialRecord]
+) -> SearchSpace:
+    """The runs of a plan as a listed space: each is trained once, in order.
+
+    The parameters are those of the search, whose ranges never change, so that a plan may grow
+    without a change to what Optuna holds already.
+
+    Raises:
+        ConfigError: a trial of the plan is gone.
+    """
+    missing = [number for number in plan.trials if number not in records]
+    if missing:
+        raise ConfigError(f"trials {missing} are to be confirmed, but their folders are gone")
+    space = definition.space
+    values = {number: space.from_optuna(records[number].params) for number in plan.trials}
+    rows = tuple(values[run.trial] | {SEED_KEY: run.seed} for run in plan.runs)
+    return replace(
+        space,
+        parameters=(
+            *(parameter for parameter in space.parameters if parameter.key != SEED_KEY),
+            IntRange(SEED_KEY, 0, 2**32 - 1),
+        ),
+        fixed={key: value for key, value in space.fixed.items() if key != SEED_KEY},
+        forbid=(),
+        enqueue=(),
+        rows=rows,
+        labels=tuple(run_labels(plan, run) for run in plan.runs),
+        row_locations=(),
+    )
+
+
+def run_labels(plan: ConfirmationPlan, run: PlannedRun) -> dict[str, str]:
+    """The labels of a run's trial."""
+    return {CONFIRMS_LABEL: str(run.trial), plan.kind: str(run.part)}
+
+
+def _check_kind(
+    paths: StudyPaths, old: ConfirmationPlan | None, seeds: int | None, folds: int | None
+) -> None:
+    if seeds is not None and folds is not None:
+        raise ConfigError("--seeds and --folds: give one of them; folds are trained on a seed each")
+    if old is None:
+        return
+    restart_hint = f"; to begin anew move {paths.confirm.root} away"
+    if old.folds is not None and seeds is not None:
+        raise ConfigError(
+            f"--seeds {seeds}: {paths.name} is confirmed on {old.folds} folds{restart_hint}"
+        )
+    if old.seeds is not None and folds is not None:
+        raise ConfigError(
+            f"--folds {folds}: {paths.name} is confirmed on {old.seeds} seeds{restart_hint}"
+        )
+    if folds not in (None, old.folds):
+        raise ConfigError(
+            f"--folds {folds}: {paths.name} is confirmed on {old.folds} folds, and other folds "
+            f"are other images{restart_hint}"
+        )
+
+
+def _new_configurations(
+    plan: ConfirmationPlan, ranked: Sequence[TrialRecord], records: Sequence[TrialRecord]
+) -> list[TrialRecord]:
+    """The best of each configuration that the plan does not have, best first."""
+    planned_keys = {config_key(record) for record in records if record.number in plan.trials}
+    return [record for record in ranked if config_key(record) not in planned_keys]
+
+
+def _extend_runs(
+    plan: ConfirmationPlan, chosen: Sequence[int], study_seed: int, records: Sequence[TrialRecord]
+) -> tuple[PlannedRun, ...]:
+    """The runs there are, then the missing ones: the first seed of all comes before the second."""
+    runs = list(plan.runs)
+    planned = {(run.trial, run.part) for run in runs}
+    used_seeds = {record.seed for record in records} | {run.seed for run in runs}
+    for part in range(plan.parts):
+        for trial in chosen:
+            if (trial, part) not in planned:
+                runs.append(
+                    PlannedRun(
+                        trial=trial,
+                        part=part,
+                        seed=_fresh_seed(study_seed, trial, part, used_seeds),
+                    )
+                )
+                used_seeds.add(runs[-1].seed)
+    return tuple(runs)
+
+
+def _fresh_seed(study_seed: int, trial: int, part: int, used_seeds: set[int]) -> int:
+    """A seed that nobody has had, another for each configuration.
+
+    Sharing the k-th seed between configurations would tie their weights and data orders together
+    where they happen to agree, and the comparison takes their runs as independent.
+    """
+    draws = (
+        derive_seed(study_seed, _SEED_STREAM, trial, part, draw)
+        for draw in range(len(used_seeds) + 1)
+    )
+    return next(seed for seed in draws if seed not in used_seeds)

@@ -1,0 +1,1 @@
+"""The test split: opened by one command, every opening recorded."""

@@ -1,0 +1,212 @@
+"""`test-looks.jsonl`: every time sealed images were opened, and what was seen.
+
+Append-only. A look has two lines: one of state `opened` before its first image is decoded, and one
+of state `done` or `failed` when it ends. Without the second it was killed. Openings count.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.core import files
+from harness.core.paths import StudyPaths
+
+TEST_SPLIT = "test"  # the name of the study's own test images
+
+
+class _LedgerLine(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LedgerDataset(_LedgerLine):
+    """The images of a look; `sha256`: see `harness.evaluation.held_out.images.content_hash`."""
+
+    name: str
+    n_images: int
+    sha256: str
+
+
+class LedgerThresholds(_LedgerLine):
+    """Thresholds by class name, chosen on so many validation images; {} in multiclass tasks."""
+
+    thresholds: dict[str, float]
+    n_images: int
+
+
+class HeldOutResult(_LedgerLine):
+    """One number of a look.
+
+    Attributes:
+        metric: dice, iou, precision, recall, miou or false_alarm_share.
+        meaning: image (mean over images), pixels (of all images together), 256 (mean over
+            thresholds, then over images).
+        at: decided at 0.5, at the chosen threshold, by argmax, or at all 256 thresholds.
+        of: name of a class; "" means over classes.
+        stratum: "" is all images; else e.g. "size 1-5 %" or "objects 2".
+        value: in [0, 1]; None where there is no such image.
+        low, high: 95 % interval over images; None where there are too few.
+        n: images that count.
+    """
+
+    metric: str
+    meaning: Literal["image", "pixels", "256"]
+    at: Literal["0.5", "chosen", "argmax", "256"]
+    of: str = ""
+    stratum: str = ""
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int
+
+
+class LedgerStart(_LedgerLine):
+    """The first line of a look. `at` is UTC, ISO 8601; `weights` are hashes by trial."""
+
+    format: Literal[1] = 1
+    state: Literal["opened"] = "opened"
+    look: int
+    at: str
+    weights: dict[str, str]
+    data: LedgerDataset
+    chosen: LedgerThresholds
+    tta: bool
+    ensemble: bool
+    device: str
+    versions: dict[str, str]
+
+
+class LedgerFinish(_LedgerLine):
+    """The second line of a look that came to its end."""
+
+    format: Literal[1] = 1
+    state: Literal["done"] = "done"
+    look: int
+    at: str
+    scores_sha256: str
+    results: tuple[HeldOutResult, ...]
+
+
+class LedgerFailure(_LedgerLine):
+    """The second line of a look that ended on the way; images had been opened."""
+
+    format: Literal[1] = 1
+    state: Literal["failed"] = "failed"
+    look: int
+    at: str
+    error: str
+
+
+class _AnyLedgerLine(BaseModel):
+    line: Annotated[LedgerStart | LedgerFinish | LedgerFailure, Field(discriminator="state")]
+
+
+@dataclass(frozen=True)
+class HeldOutTest:
+    """One look: its opening, and its end; None: it was killed, or is running."""
+
+    start: LedgerStart
+    end: LedgerFinish | LedgerFailure | None = None
+
+    @property
+    def number(self) -> int:
+        return self.start.look
+
+    @property
+    def results(self) -> tuple[HeldOutResult, ...]:
+        return self.end.results if isinstance(self.end, LedgerFinish) else ()
+
+
+@dataclass(frozen=True)
+class HeldOutLedger:
+    """What the ledger holds, in order.
+
+    Attributes:
+        damaged_lines: numbers, from 1, of lines that cannot be read; each may have been a look.
+    """
+
+    tests: tuple[HeldOutTest, ...] = ()
+    damaged_lines: tuple[int, ...] = field(default=())
+
+    def count_tests(self, name: str = TEST_SPLIT) -> int:
+        """How often the images of that name were opened."""
+        return sum(test.start.data.name == name for test in self.tests)
+
+    @property
+    def external_names(self) -> tuple[str, ...]:
+        """Names of the further data sets, in order of their first look."""
+        names = dict.fromkeys(test.start.data.name for test in self.tests)
+        return tuple(name for name in names if name != TEST_SPLIT)
+
+    def sentence(self) -> str:
+        """`test looks: 2`, with those at other data sets and what cannot be read."""
+        others = [f"{name}: {self.count_tests(name)}" for name in self.external_names]
+        damaged = f"; {_describe_damage(self.damaged_lines)}" if self.damaged_lines else ""
+        return f"test looks: {self.count_tests()}" + "".join(f"; {o}" for o in others) + damaged
+
+
+def read_held_out_ledger(paths: StudyPaths) -> HeldOutLedger:
+    """The ledger of a study; empty where there is none. Damaged lines are named, never raised."""
+    starts: dict[int, LedgerStart] = {}
+    ends: dict[int, LedgerFinish | LedgerFailure] = {}
+    damaged = []
+    for number, text in enumerate(_read_lines(paths.test_ledger), start=1):
+        line = _parse_line(text)
+        if line is None or (isinstance(line, LedgerStart) and line.look in starts):
+            damaged.append(number)
+        elif isinstance(line, LedgerStart):
+            starts[line.look] = line
+        else:
+            ends[line.look] = line
+    tests = tuple(HeldOutTest(line, ends.get(number)) for number, line in starts.items())
+    return HeldOutLedger(tests, tuple(damaged))
+
+
+def ledger_warning(paths: StudyPaths, ledger: HeldOutLedger) -> str | None:
+    """One line on what cannot be read in the ledger; None: all can."""
+    if not ledger.damaged_lines:
+        return None
+    return f"{paths.test_ledger}: {_describe_damage(ledger.damaged_lines)}; left as it is"
+
+
+def next_test_number(paths: StudyPaths, ledger: HeldOutLedger) -> int:
+    """A number that no look has had, even where the ledger has lost lines."""
+    folders = [int(p.name) for p in paths.test_run(0).root.parent.glob("*") if p.name.isdecimal()]
+    numbers = [test.number for test in ledger.tests]
+    return max([0, *numbers, *folders, len(ledger.tests) + len(ledger.damaged_lines)]) + 1
+
+
+def append_to_ledger(paths: StudyPaths, line: LedgerStart | LedgerFinish | LedgerFailure) -> None:
+    """Append a line and fsync it. A torn last line stays, on a line of its own.
+
+    Raises:
+        OSError: it could not be written; then nothing must be opened.
+    """
+    path = paths.test_ledger
+    if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
+        with path.open("ab") as handle:
+            handle.write(b"\n")
+    files.append_jsonl(path, line.model_dump(mode="json"))
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines() if path.is_file() else []
+
+
+def _parse_line(text: bytes) -> LedgerStart | LedgerFinish | LedgerFailure | None:
+    if not text.strip():
+        return None
+    try:
+        return _AnyLedgerLine.model_validate({"line": json.loads(text)}).line
+    except (ValidationError, ValueError, RecursionError):
+        return None
+
+
+def _describe_damage(lines: Sequence[int]) -> str:
+    numbers = ", ".join(map(str, lines))
+    if len(lines) == 1:
+        return f"line {numbers} of the ledger cannot be read, and may have been a look"
+    return f"lines {numbers} of the ledger cannot be read, and may have been looks"

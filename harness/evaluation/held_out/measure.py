@@ -1,0 +1,128 @@
+"""Networks asked about images: the thresholds validation chooses, the scores of a look."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import StudyDataConfig
+from harness.config.progress import ProgressReporter
+from harness.core.plurals import count
+from harness.data.files.image_io import LoadedPair
+from harness.evaluation.held_out.images import EvaluationImages
+from harness.evaluation.held_out.ledger import TEST_SPLIT
+from harness.evaluation.held_out.scores import (
+    collect_scores,
+    extra_columns,
+    iter_class_planes,
+    make_entry,
+)
+from harness.evaluation.held_out.threshold import ThresholdSearch
+from harness.training.metrics.image_scores import ImageScores, ScoreEntry, metrics_per_entry
+
+if TYPE_CHECKING:
+    from harness.training.metrics.native_size import NativePredictor
+
+_DECODE_BATCH = 8  # images that are decoded together
+
+
+class ImageEvaluator:
+    """Asks networks about images, and counts.
+
+    Args:
+        predictors: whose probabilities are averaged.
+        data: what masks mean.
+        tta: average over four flips too.
+        progress: who is told.
+    """
+
+    def __init__(
+        self,
+        predictors: "Sequence[NativePredictor]",
+        data: StudyDataConfig,
+        *,
+        tta: bool,
+        progress: ProgressReporter,
+    ) -> None:
+        self._predictors, self._data = predictors, data
+        self._tta, self._progress = tta, progress
+
+    def choose_thresholds(
+        self, groups: Sequence[tuple[tuple[int, ...], EvaluationImages]]
+    ) -> dict[int, float]:
+        """The best threshold of each class.
+
+        Args:
+            groups: validation images, with the places of the networks not trained on them.
+        """
+        total, n_done = sum(len(images.rows) for _, images in groups), 0
+        bar = self._progress.bar(f"choosing thresholds on {count(total, 'validation image')}")
+        search = ThresholdSearch(self._data.scored_classes)
+        for indices, images in groups:
+            predictors = [self._predictors[index] for index in indices]
+            for rows, pairs in images.batches(_DECODE_BATCH):
+                for pair, p in zip(pairs, self._predict(predictors, pairs), strict=True):
+                    for plane in iter_class_planes(p, pair.mask, self._data):
+                        search.add(plane)
+                n_done += len(rows)
+                bar(n_done, total)
+        return search.best()
+
+    def score_images(
+        self, images: EvaluationImages, thresholds: dict[int, float] | None
+    ) -> ImageScores:
+        """One entry for each image and scored class, at the image's own size.
+
+        Args:
+            thresholds: by class; None in multiclass tasks.
+        """
+        images_text = "test images" if images.name == TEST_SPLIT else f"images of {images.name}"
+        bar = self._progress.bar(f"measuring on {len(images.rows)} {images_text}")
+        entries: list[ScoreEntry] = []
+        extra_rows: list[dict[str, float]] = []
+        n_done = 0
+        for rows, pairs in images.batches(_DECODE_BATCH):
+            predictions = self._predict(self._predictors, pairs)
+            for row, pair, p in zip(rows, pairs, predictions, strict=True):
+                size = (int(pair.image.shape[0]), int(pair.image.shape[1]))
+                for plane in iter_class_planes(p, pair.mask, self._data):
+                    entries.append(make_entry(row.row, row.image, plane))
+                    extra_rows.append(extra_columns(plane, size, thresholds))
+            n_done += len(rows)
+            bar(n_done, len(images.rows))
+        return collect_scores(entries, extra_rows)
+
+    def render_examples(self, images: EvaluationImages, scores: ImageScores) -> dict[str, bytes]:
+        """The worst, the median and the best image by Dice, with what was decided, as PNG."""
+        from harness.training.metrics.native_size import render_decision_png  # noqa: PLC0415  # brings torch
+
+        rows = {row.row: row for row in images.rows}
+        pictures = {}
+        for name, row in select_example_rows(scores).items():
+            pairs = images.read([rows[row]])
+            (p,) = self._predict(self._predictors, pairs)
+            pictures[name] = render_decision_png(pairs[0].image, pairs[0].mask, p, self._data)
+        return pictures
+
+    def _predict(
+        self, predictors: "Sequence[NativePredictor]", pairs: Sequence[LoadedPair]
+    ) -> list[NDArray[np.float32]]:
+        from harness.training.metrics.native_size import mean_probabilities  # noqa: PLC0415  # brings torch
+
+        return mean_probabilities(predictors, [pair.image for pair in pairs], tta=self._tta)
+
+
+def select_example_rows(scores: ImageScores) -> dict[str, int]:
+    """Rows of the worst, the median and the best image by its mean Dice over classes."""
+    by_row: dict[int, list[float]] = {}
+    dice = metrics_per_entry(scores)["dice"]
+    for row, value, has_truth in zip(
+        scores.row.tolist(), dice.tolist(), scores.has_truth, strict=True
+    ):
+        if has_truth:
+            by_row.setdefault(row, []).append(value)
+    ranked = sorted(by_row, key=lambda row: (sum(by_row[row]) / len(by_row[row]), row))
+    if not ranked:
+        return {}
+    return {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}

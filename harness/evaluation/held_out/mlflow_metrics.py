@@ -1,0 +1,71 @@
+"""Looks in MLflow: their numbers on the study's own run, the look's number as step."""
+
+from collections.abc import Iterator
+
+from harness.config.progress import ProgressReporter
+from harness.config.study_files import read_study_config
+from harness.core.errors import HarnessError
+from harness.core.paths import StudyPaths, Workspace
+from harness.evaluation.held_out.ledger import (
+    TEST_SPLIT,
+    HeldOutLedger,
+    HeldOutResult,
+    HeldOutTest,
+    read_held_out_ledger,
+)
+from harness.tracking.fields import StudyMetric, to_milliseconds
+from harness.tracking.uri import resolve_tracking_store
+
+
+def mirror_held_out_tests(
+    workspace: Workspace, paths: StudyPaths, progress: ProgressReporter
+) -> None:
+    """Copy the numbers of all looks, and the ledger, where the study is in MLflow at all.
+
+    A failure is told, and nothing else: the ledger has everything.
+    """
+    from harness.tracking.sync import log_study_metrics  # noqa: PLC0415  # brings mlflow
+
+    try:
+        config = read_study_config(paths)
+        tracker = resolve_tracking_store(workspace, paths, str(config.id))
+        if tracker.database is None or tracker.database.exists():
+            log_study_metrics(
+                tracker, paths, config, list(ledger_metrics(read_held_out_ledger(paths)))
+            )
+    except HarnessError as error:
+        progress.stage(f"the test is not in MLflow: {error}")
+
+
+def ledger_metrics(ledger: HeldOutLedger) -> Iterator[StudyMetric]:
+    """The numbers over all images, with the ends of their intervals, and Dice and IoU by class."""
+    for test in ledger.tests:
+        for result in test.results:
+            if (
+                result.stratum
+                or result.value is None
+                or (result.of and not _has_class_metrics(result))
+            ):
+                continue
+            key = _metric_key(test, result)
+            metrics = {key: result.value, f"{key}_low": result.low, f"{key}_high": result.high}
+            for name, value in metrics.items():
+                if value is not None:
+                    yield StudyMetric(name, value, to_milliseconds(test.start.at) or 0, test.number)
+
+
+def _has_class_metrics(result: HeldOutResult) -> bool:
+    return result.metric in ("dice", "iou") and result.meaning == "image"
+
+
+def _metric_key(test: HeldOutTest, result: HeldOutResult) -> str:
+    """`test/dice`, `test/dice_pixels_chosen`, `test/iou_256`, `test/on/<name>/dice/<class>`."""
+    name = test.start.data.name
+    parts = [result.metric]
+    if result.meaning != "image":
+        parts.append(result.meaning)
+    if result.at == "chosen":
+        parts.append("chosen")
+    prefix = "test" if name == TEST_SPLIT else f"test/on/{name}"
+    key = f"{prefix}/{'_'.join(parts)}"
+    return f"{key}/{result.of}" if result.of else key

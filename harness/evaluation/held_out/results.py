@@ -1,0 +1,201 @@
+"""From the sums of a look to what is reported: three meanings, strata, intervals over images.
+
+Every number here is a mean over classes of ratios of sums over images, sum(above) / sum(below): for
+a mean over images `above` is each image's value and `below` is 1 where the image counts, for pooled
+pixels they are counts of pixels. So one bootstrap, over images, serves them all. Of several classes
+it is one of pseudo-values, as resampling images would lose the classes that few images have.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from harness.config.data import StudyDataConfig
+from harness.evaluation.held_out.ledger import HeldOutResult
+from harness.evaluation.held_out.scores import CHOSEN_COLUMNS
+from harness.evaluation.statistics.intervals import (
+    MIN_IMAGES,
+    RESAMPLES,
+    ConfidenceInterval,
+    mean_interval,
+)
+from harness.evaluation.statistics.pseudo_values import mean_of_ratios, pseudo_values
+from harness.training.metrics.image_scores import ImageScores, metrics_per_entry, pooled_ratios
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+DecisionRule = Literal["0.5", "chosen", "argmax"]
+
+SIZE_BOUNDS: Final = (0.0, 0.01, 0.05, 0.15, 1.0)  # shares of the pixels that count
+SIZE_NAMES: Final = ("size below 1 %", "size 1-5 %", "size 5-15 %", "size above 15 %")
+OBJECT_NAMES: Final = ("objects 1", "objects 2", "objects 3 or more")
+METRICS: Final = ("dice", "iou", "precision", "recall")
+STRATA_METRICS: Final = ("dice", "iou")
+_BATCH_NUMBERS: Final = 10_000_000  # numbers that one step of the bootstrap holds
+
+
+@dataclass(frozen=True)
+class HeldOutScoreTable:
+    """A look's scores as arrays (images, classes), in the order of the first appearance."""
+
+    classes: tuple[int, ...]
+    has_class: Bools  # the truth has the class
+    share: Floats  # of the class among the pixels that count
+    objects: Floats
+    values: dict[tuple[str, str, str], tuple[Floats, Floats]]  # metric, meaning, at: above, below
+    miou: tuple[Floats, Floats]
+
+
+def compute_results(scores: ImageScores, data: StudyDataConfig) -> list[HeldOutResult]:
+    """Every number of a look: over all images, of each class, and by stratum."""
+    table = tabulate_scores(scores, data)
+    results = list(_iter_results(table))
+    if data.task == "multiclass":
+        results.append(_make_result(table.miou, "miou", "pixels", "argmax"))
+    results += _false_alarm_results(scores, data)
+    if len(table.classes) > 1:
+        for column, index in enumerate(table.classes):
+            class_mask = np.zeros_like(table.has_class)
+            class_mask[:, column] = True
+            class_name = data.classes[index]
+            results += [
+                with_class_name(result, class_name) for result in _iter_results(table, class_mask)
+            ]
+    for name, stratum_mask in strata_masks(table).items():
+        results += list(_iter_results(table, stratum_mask, name))
+    return results
+
+
+def strata_masks(table: HeldOutScoreTable) -> dict[str, Bools]:
+    """Which (image, class) has an object of that size, and so many objects; limits as named."""
+    sizes = np.digitize(table.share, SIZE_BOUNDS[1:-1])  # 0.01 itself belongs to 1-5 %
+    masks = {name: table.has_class & (sizes == k) for k, name in enumerate(SIZE_NAMES)}
+    numbers = np.minimum(table.objects, 3)
+    return masks | {
+        name: table.has_class & (numbers == k) for k, name in enumerate(OBJECT_NAMES, start=1)
+    }
+
+
+def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreTable:
+    """The scores of a look as arrays."""
+    classes = data.scored_classes
+    shape = (len(scores) // len(classes), len(classes))
+    default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
+    scores_by_rule: dict[DecisionRule, ImageScores] = {default_rule: scores}
+    if CHOSEN_COLUMNS[0] in scores.extra_columns:
+        tp, fp, fn, tn = (scores.extra_columns[name].astype(np.int64) for name in CHOSEN_COLUMNS)
+        scores_by_rule["chosen"] = replace(scores, tp=tp, fp=fp, fn=fn, tn=tn)
+    has_class, counts = scores.has_truth, scores.has_truth.astype(np.float64)
+    values: dict[tuple[str, str, str], tuple[Floats, Floats]] = {}
+    for rule, rule_scores in scores_by_rule.items():
+        columns, pooled = metrics_per_entry(rule_scores), pooled_ratios(rule_scores)
+        for metric in METRICS:
+            values[metric, "image", rule] = np.where(has_class, columns[metric], 0.0), counts
+        for metric in STRATA_METRICS:
+            above, below = pooled[metric]
+            values[metric, "pixels", rule] = above * counts, below * counts
+    for metric in STRATA_METRICS:
+        column = scores.extra_columns[f"{metric}_256"]
+        values[metric, "256", "256"] = np.where(has_class, column, 0.0), counts
+    total = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
+    share = np.divide(scores.sum_y, total, out=np.zeros_like(total), where=total > 0)
+    union = (scores.tp + scores.fp + scores.fn).astype(np.float64)
+    return HeldOutScoreTable(
+        classes=classes,
+        has_class=has_class.reshape(shape),
+        share=share.reshape(shape),
+        objects=scores.extra_columns["objects"].reshape(shape),
+        values={k: (a.reshape(shape), b.reshape(shape)) for k, (a, b) in values.items()},
+        miou=(scores.tp.astype(np.float64).reshape(shape), union.reshape(shape)),
+    )
+
+
+def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> ConfidenceInterval | None:
+    """The 95 % BCa bootstrap interval of `mean_of_ratios` over images.
+
+    Returns:
+        None where fewer than MIN_IMAGES images count. Of zero width where no resample differs.
+    Source:
+        Efron 1987; `scipy.stats.bootstrap`, as `harness.evaluation.statistics.intervals`.
+    """
+    used_images, used_classes = (below > 0).any(axis=1), (below > 0).any(axis=0)
+    above, below = above[used_images][:, used_classes], below[used_images][:, used_classes]
+    value = mean_of_ratios(above, below)
+    if len(above) < MIN_IMAGES or value is None:
+        return None
+    if above.shape[1] > 1:
+        return mean_interval(pseudo_values(above, below), seed=seed)
+    numbers, sizes = above[:, 0], below[:, 0]
+
+    def statistic(index: NDArray[np.int64], axis: int = -1) -> Floats:
+        return np.asarray(numbers[index].sum(axis=axis) / sizes[index].sum(axis=axis))
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # dealt with below
+        bootstrap: Any = stats.bootstrap(
+            (np.arange(len(numbers)),),
+            statistic,
+            n_resamples=RESAMPLES,
+            batch=max(1, _BATCH_NUMBERS // numbers.size),
+            rng=np.random.default_rng(seed),
+            method="BCa",
+        )
+    low, high = map(float, bootstrap.confidence_interval)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        low = high = value
+    return ConfidenceInterval(value, low, high, len(numbers))
+
+
+def _iter_results(
+    table: HeldOutScoreTable, mask: Bools | None = None, stratum: str = ""
+) -> Iterator[HeldOutResult]:
+    for (metric, meaning, rule), (above, below) in table.values.items():
+        if stratum and metric not in STRATA_METRICS:
+            continue
+        if mask is not None:
+            above, below = above * mask, below * mask
+        yield _make_result((above, below), metric, meaning, rule, stratum=stratum)
+
+
+def _make_result(
+    sums: tuple[Floats, Floats], metric: str, meaning: Any, rule: Any, *, stratum: str = ""
+) -> HeldOutResult:
+    above, below = sums
+    interval = ratio_interval(above, below)
+    return HeldOutResult(
+        metric=metric,
+        meaning=meaning,
+        at=rule,
+        stratum=stratum,
+        value=mean_of_ratios(above, below),
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        n=int((below > 0).any(axis=1).sum()),
+    )
+
+
+def with_class_name(result: HeldOutResult, name: str) -> HeldOutResult:
+    """The same number as that of a class."""
+    return result.model_copy(update={"of": name})
+
+
+def _false_alarm_results(scores: ImageScores, data: StudyDataConfig) -> Iterator[HeldOutResult]:
+    """The share of images with nothing to find in which any pixel was decided to be something."""
+    default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
+    alarms: dict[DecisionRule, Bools] = {default_rule: scores.fp > 0}
+    if CHOSEN_COLUMNS[1] in scores.extra_columns:
+        alarms["chosen"] = scores.extra_columns[CHOSEN_COLUMNS[1]] > 0
+    shape = (-1, len(data.scored_classes))
+    total = (scores.tp + scores.fp + scores.fn + scores.tn).reshape(shape).sum(axis=1)
+    empty = ~scores.has_truth.reshape(shape).any(axis=1) & (total > 0)
+    if not empty.any():
+        return
+    for rule, has_alarm in alarms.items():
+        above = (has_alarm.reshape(shape).any(axis=1) & empty).astype(np.float64)[:, None]
+        below = empty.astype(np.float64)[:, None]
+        yield _make_result((above, below), "false_alarm_share", "image", rule)

@@ -1,0 +1,253 @@
+"""`harness test`: the one place where sealed images are opened; each opening is entered first."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.config.progress import ProgressReporter
+from harness.config.study_files import read_study_config
+from harness.config.user_code import register_packages
+from harness.core import files
+from harness.core.environment import read_environment
+from harness.core.errors import UserError
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.study_lock import hold_study_lock
+from harness.data.datasets.sources import find_data, source_folder
+from harness.data.splits.split_file import SplitRow, read_split
+from harness.evaluation.held_out.images import (
+    EvaluationImages,
+    check_dataset_name,
+    check_images_present,
+    check_images_unchanged,
+    load_external_images,
+)
+from harness.evaluation.held_out.ledger import (
+    TEST_SPLIT,
+    HeldOutTest,
+    LedgerDataset,
+    LedgerFailure,
+    LedgerFinish,
+    LedgerStart,
+    LedgerThresholds,
+    append_to_ledger,
+    ledger_warning,
+    next_test_number,
+    read_held_out_ledger,
+)
+from harness.evaluation.held_out.measure import ImageEvaluator
+from harness.evaluation.held_out.results import compute_results
+from harness.evaluation.held_out.weights import TrialWeights, select_weights
+from harness.search.definition.user_code import load_study_parts
+from harness.training.metrics.image_scores import write_scores
+
+
+@dataclass(frozen=True)
+class HeldOutRequest:
+    """What `harness test` was asked for.
+
+    Attributes:
+        trial: of the search; None: the confirmed choice.
+        ensemble: average over all confirmed seeds of the choice.
+        tta: average over four flips of each image.
+        on: further data sets by name; with any, the study's own test images stay closed.
+    """
+
+    trial: int | None = None
+    ensemble: bool = False
+    tta: bool = False
+    on: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+
+
+def run_test(
+    workspace: Workspace, paths: StudyPaths, request: HeldOutRequest, progress: ProgressReporter
+) -> list[HeldOutTest]:
+    """Measure the chosen weights on sealed images, and enter that in the ledger.
+
+    All that can be checked is checked first, and the thresholds are chosen and written down; only
+    then is the first sealed image decoded.
+
+    Returns:
+        The looks, in order; each is in the ledger already.
+
+    Raises:
+        UserError: something must be changed first; then nothing was opened, and no look entered.
+        DataError, DivergedError: a look failed on the way; it is in the ledger.
+    """
+    with hold_study_lock(paths):
+        return _HeldOutSession(workspace, paths, request, progress).run()
+
+
+class _HeldOutSession:
+    """One call of `harness test`, while it leads the study."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        paths: StudyPaths,
+        request: HeldOutRequest,
+        progress: ProgressReporter,
+    ) -> None:
+        for name in request.on:
+            check_dataset_name(name)
+        for problem in register_packages():
+            progress.stage(problem)
+        load_study_parts(paths, None)
+        self._workspace, self._paths = workspace, paths
+        self._request, self._progress = request, progress
+        self._config = read_study_config(paths)
+        self._weights = select_weights(
+            paths, request.trial, ensemble=request.ensemble, keep=self._config.budget.keep
+        )
+        self._image_sets = self._find_image_sets(read_split(paths.split_csv))
+        self._validation_groups = self._find_validation_groups()
+        self._device, self._evaluator = self._load_networks()
+
+    def run(self) -> list[HeldOutTest]:
+        """Choose thresholds, then open one data set after the other."""
+        labels = " + ".join(weights.label for weights in self._weights)
+        self._progress.stage(
+            f"study {self._paths.name} · trial {labels} · device {self._device}"
+            f"{' · four flips' if self._request.tta else ''}"
+        )
+        thresholds = (
+            self._evaluator.choose_thresholds(self._validation_groups)
+            if self._validation_groups
+            else None
+        )
+        return [self._test_images(images, thresholds) for images in self._image_sets]
+
+    def _find_image_sets(self, split: Sequence[SplitRow]) -> list[EvaluationImages]:
+        data, max_pixels = self._config.data, self._config.limits.max_pixels
+        if self._request.on:
+            return [
+                load_external_images(
+                    name,
+                    folder,
+                    self._workspace,
+                    split,
+                    data,
+                    max_pixels,
+                    on_warning=self._progress.stage,
+                )
+                for name, folder in self._request.on.items()
+            ]
+        images = self._make_images(TEST_SPLIT, [row for row in split if row.role == "test"])
+        if not images.rows:
+            raise UserError(
+                f"{self._paths.split_csv}: has no test images; name others with --on NAME=FOLDER"
+            )
+        check_images_present(images)  # not opened before that is entered
+        return [images]
+
+    def _find_validation_groups(self) -> list[tuple[tuple[int, ...], EvaluationImages]]:
+        """Where thresholds are chosen: nowhere in multiclass tasks, which decide by argmax."""
+        if self._config.data.task == "multiclass":
+            return []
+        groups = [
+            (indices, self._make_images("val", rows))
+            for indices, rows in group_held_out_images(self._weights)
+        ]
+        for _, images in groups:
+            check_images_unchanged(images)
+        return groups
+
+    def _make_images(self, name: str, rows: Sequence[SplitRow]) -> EvaluationImages:
+        data = self._config.data
+        root = source_folder(find_data(data.root, self._workspace))
+        return EvaluationImages(name, root, tuple(rows), data, self._config.limits.max_pixels)
+
+    def _load_networks(self) -> tuple[str, ImageEvaluator]:
+        """The device for people, and the networks on it."""
+        from harness.training.hardware.device import describe_device, pick_device  # noqa: PLC0415  # brings torch
+        from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415
+
+        device, data = pick_device(self._request.device), self._config.data
+        predictors = [
+            NativePredictor(weights.paths.model, weights.config, data, device)
+            for weights in self._weights
+        ]
+        evaluator = ImageEvaluator(predictors, data, tta=self._request.tta, progress=self._progress)
+        return describe_device(device), evaluator
+
+    def _test_images(
+        self, images: EvaluationImages, thresholds: dict[int, float] | None
+    ) -> HeldOutTest:
+        """One data set: entered, opened, measured, entered."""
+        ledger = read_held_out_ledger(self._paths)
+        message = ledger_warning(self._paths, ledger)
+        if message is not None:
+            self._progress.stage(message)
+        start = self._make_start(images, thresholds, next_test_number(self._paths, ledger))
+        append_to_ledger(self._paths, start)
+        try:
+            finish = self._measure_images(images, thresholds, start.look)
+        except BaseException as error:
+            text = " ".join(str(error).split())[:300]
+            error_text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+            append_to_ledger(
+                self._paths, LedgerFailure(look=start.look, at=_timestamp(), error=error_text)
+            )
+            raise
+        append_to_ledger(self._paths, finish)
+        return HeldOutTest(start, finish)
+
+    def _make_start(
+        self, images: EvaluationImages, thresholds: dict[int, float] | None, number: int
+    ) -> LedgerStart:
+        names = self._config.data.classes
+        return LedgerStart(
+            look=number,
+            at=_timestamp(),
+            weights={weights.label: weights.sha256 for weights in self._weights},
+            data=LedgerDataset(
+                name=images.name, n_images=len(images.rows), sha256=images.content_hash
+            ),
+            chosen=LedgerThresholds(
+                thresholds={names[index]: value for index, value in (thresholds or {}).items()},
+                n_images=sum(len(group.rows) for _, group in self._validation_groups),
+            ),
+            tta=self._request.tta,
+            ensemble=self._request.ensemble,
+            device=self._device,
+            versions=read_environment(self._workspace.root).versions,
+        )
+
+    def _measure_images(
+        self, images: EvaluationImages, thresholds: dict[int, float] | None, number: int
+    ) -> LedgerFinish:
+        scores = self._evaluator.score_images(images, thresholds)
+        test_paths = self._paths.test_run(number)
+        write_scores(test_paths.scores_csv, scores)
+        for name, data in self._evaluator.render_examples(images, scores).items():
+            files.write_bytes(test_paths.image(name), data)
+        return LedgerFinish(
+            look=number,
+            at=_timestamp(),
+            scores_sha256=files.file_sha256(test_paths.scores_csv),
+            results=tuple(compute_results(scores, self._config.data)),
+        )
+
+
+def group_held_out_images(
+    weights: Sequence[TrialWeights],
+) -> list[tuple[tuple[int, ...], list[SplitRow]]]:
+    """Validation images in groups, each with the places of the weights not trained on them.
+
+    Weights of one split share all of them; those of folds have their own each.
+    """
+    rows: dict[int, SplitRow] = {}
+    indices: dict[int, list[int]] = {}
+    for index, member in enumerate(weights):
+        for row in read_split(member.split_csv):
+            if row.role == "val":
+                rows[row.row] = row
+                indices.setdefault(row.row, []).append(index)
+    groups: dict[tuple[int, ...], list[SplitRow]] = {}
+    for number in sorted(rows):
+        groups.setdefault(tuple(indices[number]), []).append(rows[number])
+    return list(groups.items())
+
+
+def _timestamp() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,144 @@
+"""What one prediction scores on one image at its own size: sums per class, numpy only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.training.metrics.image_scores import ImageScores, ScoreEntry, scores_from_entries
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+DEFAULT_THRESHOLD = 0.5
+MIN_OBJECT_PIXELS: Final = 5  # pixels: a smaller object counts only where there is no larger one
+EXTRA_COLUMNS: Final = ("height", "width", "objects", "dice_256", "iou_256")
+CHOSEN_COLUMNS: Final = ("tp_chosen", "fp_chosen", "fn_chosen", "tn_chosen")
+
+
+@dataclass(frozen=True)
+class ClassPlane:
+    """One scored class of one image, as flat arrays of the pixels that count.
+
+    Attributes:
+        index: of the class.
+        p: float32 probabilities.
+        y: whether the truth has the class.
+        predicted: whether it was decided: p >= 0.5, in multiclass tasks where it is the most
+            probable.
+        n_objects: connected objects of the truth.
+    """
+
+    index: int
+    p: NDArray[np.float32]
+    y: Bools
+    predicted: Bools
+    n_objects: int
+
+
+def iter_class_planes(
+    p: NDArray[np.float32], mask: NDArray[np.uint8], data: StudyDataConfig
+) -> Iterator[ClassPlane]:
+    """The scored classes of an image.
+
+    Args:
+        p: (K, H, W); K = 1 in two-class tasks.
+        mask: (H, W) with VOID, or (H, W, K) in multilabel tasks.
+    """
+    argmax_map = p.argmax(axis=0) if data.task == "multiclass" else None
+    counts = np.ones(mask.shape[:2], np.bool_) if mask.ndim == 3 else mask != IGNORE_INDEX
+    for index in data.scored_classes:
+        probabilities = p[0] if data.task == "binary" else p[index]
+        y = (mask[..., index] == 1) if mask.ndim == 3 else mask == index
+        predicted = (
+            probabilities >= DEFAULT_THRESHOLD if argmax_map is None else argmax_map == index
+        )
+        yield ClassPlane(
+            index, probabilities[counts], y[counts], predicted[counts], count_truth_objects(y)
+        )
+
+
+def count_truth_objects(y: Bools) -> int:
+    """Connected objects (8 neighbours) of a truth (H, W), specks aside.
+
+    Masks that were saved as JPEG have single pixels far from any object.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(y.astype(np.uint8), connectivity=8)
+    areas = np.asarray(stats)[1:, cv2.CC_STAT_AREA]
+    large = int((areas >= MIN_OBJECT_PIXELS).sum())
+    return large or len(areas)
+
+
+def make_entry(row: int, image: str, plane: ClassPlane) -> ScoreEntry:
+    """The columns that every scores.csv has, at the image's own size."""
+    p = plane.p.astype(np.float64)
+    sums = float(p[plane.y].sum()), float(p.sum()), float(plane.y.sum())
+    return (row, image, plane.index, *sums, *_confusion_counts(plane.predicted, plane.y))
+
+
+def extra_columns(
+    plane: ClassPlane, size: tuple[int, int], thresholds: Mapping[int, float] | None
+) -> dict[str, float]:
+    """The further columns of a look's scores.csv.
+
+    Args:
+        size: height and width of the image.
+        thresholds: by class; None in multiclass tasks, which have no `CHOSEN_COLUMNS`.
+    """
+    dice, iou = mean_over_thresholds(plane.p, plane.y)
+    values = (float(size[0]), float(size[1]), float(plane.n_objects), dice, iou)
+    columns = dict(zip(EXTRA_COLUMNS, values, strict=True))
+    if thresholds is not None:
+        counts = _confusion_counts(plane.p >= thresholds[plane.index], plane.y)
+        columns |= dict(zip(CHOSEN_COLUMNS, map(float, counts), strict=True))
+    return columns
+
+
+def collect_scores(
+    entries: Sequence[ScoreEntry], extra_rows: Sequence[Mapping[str, float]]
+) -> ImageScores:
+    """Scores of all images and classes; what is no column of every scores.csv is in `others`."""
+    names = list(extra_rows[0]) if extra_rows else []
+    return scores_from_entries(
+        list(entries), {name: [row[name] for row in extra_rows] for name in names}
+    )
+
+
+def mean_over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float]:
+    """Dice and IoU of one image, each the mean over the 256 thresholds of an 8-bit map.
+
+    The map is stretched to its full range first: b = floor(255 (p - min) / (max - min) + 1/2) with
+    the least and the largest p, and 0 throughout where p is constant. With tp_t the pixels of the
+    truth where b >= t, n_t all pixels where b >= t and m those of the truth, it is the mean over
+    t = 0..255 of 2 tp_t / (n_t + m), and of tp_t / (n_t + m - tp_t). NaN where m is 0.
+
+    Source:
+        PraNet (Fan et al. 2020): MyTest.py writes the stretched map, and the evaluation takes
+        the mean over Thresholds = 1:-1/255:0.
+    """
+    n_true = int(y.sum())
+    if not n_true:
+        return float("nan"), float("nan")
+    values = p.astype(np.float64)
+    low, high = values.min(), values.max()
+    span = high - low if high > low else 1.0
+    stretched = np.floor(255 * (values - low) / span + 0.5).astype(np.int64)
+    n_predicted = _counts_at_or_above(np.bincount(stretched, minlength=256))
+    hits = _counts_at_or_above(np.bincount(stretched[y], minlength=256))
+    dice = 2 * hits / (n_predicted + n_true)
+    iou = hits / (n_predicted + n_true - hits)
+    return float(dice.mean()), float(iou.mean())
+
+
+def _counts_at_or_above(counts: NDArray[np.int64]) -> Floats:
+    """How many lie at or above each value."""
+    return counts[::-1].cumsum()[::-1].astype(np.float64)
+
+
+def _confusion_counts(predicted: Bools, y: Bools) -> tuple[int, int, int, int]:
+    """tp, fp, fn, tn."""
+    tp, n_predicted, n_true = int((predicted & y).sum()), int(predicted.sum()), int(y.sum())
+    return tp, n_predicted - tp, n_true - tp, int(y.size) - n_predicted - n_true + tp

@@ -1,0 +1,126 @@
+"""Which weights a look is taken with: one trial's, or those of the confirmed choice."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config.study import TrialConfig
+from harness.core import files, strict_yaml
+from harness.core.errors import UserError
+from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.records import TrialRecord, read_record, read_records
+from harness.core.settings import flatten
+from harness.evaluation.confirm.results import load_confirmation
+
+
+@dataclass(frozen=True)
+class TrialWeights:
+    """The saved weights of one trial.
+
+    Attributes:
+        label: as in the ledger: "7" for a trial of the search, "confirm/2" for a confirming one.
+        split_csv: whose validation images the weights have not been trained on.
+    """
+
+    label: str
+    paths: TrialPaths
+    split_csv: Path
+
+    @property
+    def config(self) -> TrialConfig:
+        """Of the trial. Raises ConfigError when its config.yaml is not one."""
+        source = str(self.paths.config_yaml)
+        nested = strict_yaml.load_yaml(
+            self.paths.config_yaml.read_text(encoding="utf-8"), source=source
+        )
+        return TrialConfig.from_flat(flatten(nested.value), source=source)
+
+    @property
+    def sha256(self) -> str:
+        """Over the lines `<hash> <name>` of the files in `best/model`, sorted by name."""
+        model_files = sorted(path for path in self.paths.model.iterdir() if path.is_file())
+        lines = "".join(f"{files.file_sha256(path)} {path.name}\n" for path in model_files)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def select_weights(
+    paths: StudyPaths, trial: int | None, *, ensemble: bool = False, keep: int = 5
+) -> tuple[TrialWeights, ...]:
+    """The weights that were asked for: of a trial of the search, else of the confirmed choice.
+
+    Args:
+        trial: number of a trial of the search; None: the confirmed choice.
+        ensemble: all confirming trials of the choice; otherwise the best of them by the objective.
+        keep: how many trials keep their models, for the message.
+
+    Raises:
+        UserError: there is no such trial, nothing is confirmed, or the weights are gone.
+    """
+    if trial is not None:
+        if ensemble:
+            raise UserError(
+                "--ensemble averages the confirmed seeds of the choice; leave out --trial"
+            )
+        return (_search_weights(paths, trial, keep),)
+    return _confirmed_weights(paths, ensemble=ensemble)
+
+
+def _search_weights(paths: StudyPaths, number: int, keep: int) -> TrialWeights:
+    records = {record.number: record for record in read_records(paths)}
+    if number not in records:
+        available = f"they are 0 to {max(records)}" if records else "there is none yet"
+        raise UserError(f"--trial {number}: no such trial in study {paths.name}; {available}")
+    record, trial = records[number], paths.trial(number)
+    if not trial.model.is_dir():
+        raise UserError(
+            f"--trial {number}: {_missing_reason(record, keep)}{_list_available(paths)}"
+        )
+    return TrialWeights(str(number), trial, paths.split_csv)
+
+
+def _missing_reason(record: TrialRecord, keep: int) -> str:
+    if record.imported is not None:
+        return f"was imported from {record.imported}, and its weights are there"
+    if record.state != "complete":
+        return f"is {record.state}; only complete trials keep their weights"
+    return (
+        f"its weights were thinned away: only the best {keep} keep them (budget.keep); raise it "
+        "in study.yaml before a study runs, or retrain the configuration with `harness confirm`"
+    )
+
+
+def _list_available(paths: StudyPaths) -> str:
+    numbers = [str(trial.number) for trial in paths.all_trials() if trial.model.is_dir()]
+    return f"; weights are there of trial {', '.join(numbers)}" if numbers else ""
+
+
+def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeights, ...]:
+    """The weights that the confirmation offers, or those of all complete runs of its choice."""
+    confirmation = load_confirmation(paths)
+    if confirmation is None:
+        raise _no_choice_error(paths, "is not confirmed")
+    choice, best_run = confirmation.choice, confirmation.weights
+    if choice is None or best_run is None:
+        raise _no_choice_error(paths, f"has no confirmed choice ({confirmation.sentence})")
+    complete = [run for run in choice.runs if run.state == "complete"]
+    selected = []
+    for run in complete if ensemble else [best_run]:
+        trial = paths.confirm.trial(run.number)
+        if not trial.model.is_dir():
+            raise UserError(
+                f"{trial.model}: the weights of confirming trial {run.number} are gone; name a "
+                f"trial of the search with --trial N{_list_available(paths)}"
+            )
+        labels = read_record(trial.trial_json).labels
+        selected.append(
+            TrialWeights(f"confirm/{run.number}", trial, paths.confirm.split_for(labels))
+        )
+    return tuple(selected)
+
+
+def _no_choice_error(paths: StudyPaths, reason: str) -> UserError:
+    """The error of a test without a choice, with both ways out."""
+    return UserError(
+        f"study {paths.name} {reason}; confirm first: harness confirm --study {paths.name} --top 5 "
+        f"--seeds 3, or name one trial: harness test --study {paths.name} --trial N"
+    )

@@ -1,0 +1,109 @@
+"""Scores of several configurations and runs, brought into the same order of images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.evaluation.statistics.variance_components import RunValues
+
+Floats = NDArray[np.float64]
+
+SCORE_COLUMNS = ("configuration", "run", "image", "value")
+
+
+@dataclass(frozen=True)
+class AlignedScores:
+    """The values that every configuration has.
+
+    Attributes:
+        runs: of each configuration, in order of run: the values of its images, in order of name.
+        folds: whether each run has images of its own.
+        n_images: how many images count.
+    """
+
+    runs: dict[str, RunValues]
+    folds: bool
+    n_images: int
+
+    def image_means(self, configuration: str) -> Floats:
+        """Shape (n_images,): the mean over the runs that have the image."""
+        runs = self.runs[configuration]
+        return np.concatenate(runs) if self.folds else np.mean(runs, axis=0)
+
+
+def align_scores(scores: pd.DataFrame) -> AlignedScores:
+    """Sort the scores out.
+
+    An image without a finite value in some configuration or run is left out of all. With seeds,
+    configurations may have different numbers of runs; a fold that is missing from one is left out
+    of all, as its images are no harder there than elsewhere.
+
+    Args:
+        scores: as in `configurations.decide`.
+
+    Raises:
+        ValueError: see there.
+    """
+    _check_scores(scores)
+    images_of_run = {
+        run: frozenset(run_scores["image"]) for run, run_scores in scores.groupby("run")
+    }
+    folds = len(images_of_run) > 1 and sum(map(len, images_of_run.values())) == len(
+        frozenset().union(*images_of_run.values())
+    )
+    if not folds and len(set(images_of_run.values())) > 1:
+        raise ValueError(
+            "runs must have the same images (seeds) or no image in common (folds); "
+            "these have some in common"
+        )
+    wide = scores.pivot(index="image", columns=["configuration", "run"], values="value")
+    wide = wide.astype(np.float64)
+    wide = wide.sort_index().sort_index(axis=1)
+    wide = wide.where(np.isfinite(wide))
+    return _align_folds(wide) if folds else _align_seeds(wide)
+
+
+def _check_scores(scores: pd.DataFrame) -> None:
+    missing = [column for column in SCORE_COLUMNS if column not in scores]
+    if missing or scores.empty:
+        raise ValueError(f"scores need the columns {', '.join(SCORE_COLUMNS)} and at least one row")
+    is_duplicate = scores.duplicated(["configuration", "run", "image"])
+    if is_duplicate.any():
+        row = scores[is_duplicate].iloc[0]
+        raise ValueError(
+            f"image {row['image']} stands twice in run {row['run']} of {row['configuration']}"
+        )
+
+
+def _align_seeds(wide: pd.DataFrame) -> AlignedScores:
+    wide = wide.dropna()
+    if wide.empty:
+        raise ValueError("no image has a value in every run")
+    table = wide.to_numpy(np.float64)
+    column_configurations = wide.columns.get_level_values("configuration")
+    runs = {
+        str(name): tuple(table[:, column_configurations == name].T)
+        for name in dict.fromkeys(column_configurations)
+    }
+    return AlignedScores(runs, False, len(wide))
+
+
+def _align_folds(wide: pd.DataFrame) -> AlignedScores:
+    names = list(dict.fromkeys(wide.columns.get_level_values("configuration")))
+    fold_of = wide.columns.get_level_values("run")
+    runs: dict[str, list[Floats]] = {str(name): [] for name in names}
+    n_images = 0
+    for fold in sorted(set(fold_of)):
+        fold_scores = wide.loc[:, fold_of == fold].dropna()
+        if fold_scores.shape[1] < len(names) or fold_scores.empty:
+            continue
+        n_images += len(fold_scores)
+        for (name, _), column in fold_scores.items():
+            runs[str(name)].append(column.to_numpy(np.float64))
+    if not n_images:
+        raise ValueError("no fold has values of every configuration")
+    return AlignedScores(
+        {name: tuple(fold_values) for name, fold_values in runs.items()}, True, n_images
+    )

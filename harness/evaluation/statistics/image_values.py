@@ -1,0 +1,185 @@
+"""From the sums of `scores.csv` to one value per image."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import compress
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.core.errors import UserError, suggest_nearest
+from harness.core.paths import TrialPaths
+from harness.evaluation.statistics.paired_tests import PairedTest, paired_test
+from harness.evaluation.statistics.pseudo_values import difference_shares, pseudo_values
+from harness.training.metrics.image_scores import ImageScores, pooled_ratios, read_scores
+from harness.training.metrics.image_scores import metrics_per_entry as per_entry
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+NATIVE_METRICS = ("dice", "iou")
+
+
+def per_image_values(scores: ImageScores, metric: str) -> "pd.Series[float]":
+    """The value of each image that counts; the mean of these values is the reported metric.
+
+    With one class a metric of single images has the image's own value. With several classes, and
+    for metrics of pooled pixels, it is the image's share in the metric (`pseudo_values`), which
+    may lie outside [0, 1].
+
+    Args:
+        scores: as `read_scores` gives them.
+        metric: dice_loss, dice, iou, precision, recall, accuracy, these but the first with
+            `_micro` behind them, miou, or a metric of the study's own; with or without `val/` or
+            `best/` before it.
+
+    Returns:
+        Indexed by `image`, in order of row; images with nothing to find are left out.
+
+    Raises:
+        UserError: a metric that is no such mean.
+    """
+    name = _metric_name(metric)
+    images, above, below = _image_sums(scores, name)
+    index = pd.Index(images, dtype=object, name="image")
+    return pd.Series(pseudo_values(above, below), index, np.float64, name)
+
+
+def compare_images(a: ImageScores, b: ImageScores, metric: str, seed: int = 0) -> PairedTest:
+    """`paired_test` of two networks, a - b, over the same images and the same classes of each.
+
+    Raises:
+        UserError: as `per_image_values`.
+    """
+    name = _metric_name(metric)
+    first, second = (_image_sums(scores, name) for scores in _restrict_to_common([a, b], name))
+    second_index = {image: k for k, image in enumerate(second[0])}
+    common = [(k, second_index[image]) for k, image in enumerate(first[0]) if image in second_index]
+    first_rows, second_rows = ([pair[side] for pair in common] for side in (0, 1))
+    first_sums, second_sums = (
+        (first[1][first_rows], first[2][first_rows]),
+        (second[1][second_rows], second[2][second_rows]),
+    )
+    return paired_test(
+        pseudo_values(*first_sums),
+        pseudo_values(*second_sums),
+        seed,
+        shares=difference_shares(first_sums, second_sums),
+    )
+
+
+def per_image_values_of_all(
+    score_sets: Sequence[ImageScores], metric: str
+) -> "list[pd.Series[float]]":
+    """`per_image_values` of several networks, each over the same images and the same classes of
+    each.
+
+    An image that some network has no value for, in a class, counts in that class for none. That
+    happens where networks were validated on different images, and where a metric of the study's
+    own counts by what was predicted.
+
+    Raises:
+        UserError: as `per_image_values`.
+    """
+    return [
+        per_image_values(scores, metric)
+        for scores in _restrict_to_common(score_sets, _metric_name(metric))
+    ]
+
+
+def filter_images(scores: ImageScores, images: Collection[str]) -> ImageScores:
+    """The scores of these images alone."""
+    chosen = frozenset(images)
+    return _filter_entries(scores, [image in chosen for image in scores.image])
+
+
+def read_native_scores(trial: TrialPaths) -> dict[str, float]:
+    """Dice and IoU at the images' own sizes, at p >= 0.5; {} where nothing is known of them.
+
+    The mean over images, and of several classes the mean over classes, as in validation.
+    """
+    if not trial.native_size_csv.exists():
+        return {}
+    scores = read_scores(trial.native_size_csv)
+    values = {metric: per_image_values(scores, metric).to_numpy() for metric in NATIVE_METRICS}
+    return {
+        metric: float(np.mean(image_values))
+        for metric, image_values in values.items()
+        if image_values.size
+    }
+
+
+def _metric_name(metric: str) -> str:
+    return metric.removeprefix("val/").removeprefix("best/")
+
+
+def _restrict_to_common(score_sets: Sequence[ImageScores], name: str) -> list[ImageScores]:
+    """The entries that count in all."""
+    entries = [
+        set(compress(_entry_keys(scores), _entry_sums(scores, name)[2].tolist()))
+        for scores in score_sets
+    ]
+    if all(entry_set == entries[0] for entry_set in entries[1:]):
+        return list(score_sets)
+    common = set.intersection(*entries)
+    return [
+        _filter_entries(scores, [key in common for key in _entry_keys(scores)])
+        for scores in score_sets
+    ]
+
+
+def _image_sums(scores: ImageScores, name: str) -> tuple[list[str], Floats, Floats]:
+    """The images that count, in order of row; `above` and `below` of shape (images, classes)."""
+    above, below, counts = _entry_sums(scores, name)
+    rows, row_of = np.unique(scores.row[counts], return_inverse=True)
+    classes, class_of = np.unique(scores.class_index[counts], return_inverse=True)
+    table = np.zeros((2, len(rows), len(classes)))
+    np.add.at(table[0], (row_of, class_of), above[counts])
+    np.add.at(table[1], (row_of, class_of), below[counts])
+    is_used = (table[1] > 0).any(axis=1)
+    images = np.empty(len(rows), dtype=object)
+    images[row_of] = list(compress(scores.image, counts.tolist()))
+    return images[is_used].tolist(), table[0, is_used], table[1, is_used]
+
+
+def _entry_sums(scores: ImageScores, name: str) -> tuple[Floats, Floats, Bools]:
+    """What is above and below the line in each entry, and which entries count."""
+    columns = {**per_entry(scores), **scores.extra_columns}
+    pooled = {f"{key}_micro": parts for key, parts in pooled_ratios(scores).items()}
+    if name in columns:
+        counts = np.isfinite(columns[name])
+        return columns[name], counts.astype(np.float64), counts
+    if name in pooled:
+        above, below = pooled[name]
+        return above, np.where(_in_undecided_class(scores, below), 1.0, below), scores.has_truth
+    if name == "miou":
+        above, below = pooled["iou_micro"]
+        return above, below, np.ones(len(scores), np.bool_)
+    raise UserError(
+        f"{name}: is no mean over images and classes, so images cannot be compared by it"
+        + suggest_nearest(name, [*columns, *pooled, "miou"])
+    )
+
+
+def _in_undecided_class(scores: ImageScores, below: Floats) -> Bools:
+    """Entries of classes that are never decided: their precision is 0, and counts as such."""
+    classes, class_of = np.unique(scores.class_index, return_inverse=True)
+    sums = np.bincount(class_of, np.where(scores.has_truth, below, 0.0), len(classes))
+    return np.asarray(sums[class_of] == 0)
+
+
+def _entry_keys(scores: ImageScores) -> list[tuple[str, int]]:
+    """Image and class of each entry."""
+    return list(zip(scores.image, scores.class_index.tolist(), strict=True))
+
+
+def _filter_entries(scores: ImageScores, is_selected: Sequence[bool]) -> ImageScores:
+    mask = np.array(is_selected, np.bool_)
+    arrays = ("row", "class_index", "sum_py", "sum_p", "sum_y", "tp", "fp", "fn", "tn")
+    return replace(
+        scores,
+        image=tuple(compress(scores.image, is_selected)),
+        extra_columns={name: column[mask] for name, column in scores.extra_columns.items()},
+        **{name: getattr(scores, name)[mask] for name in arrays},
+    )

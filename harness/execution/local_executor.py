@@ -1,0 +1,221 @@
+"""Workers on this machine: one warm process per slot."""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.execution.oom_kills import count_oom_kills
+from harness.execution.prestart import MODULE, PrestartedWorker, start_worker_process
+from harness.execution.protocol import (
+    EVENT_ADAPTER,
+    Decision,
+    EpochReply,
+    Event,
+    StopRequest,
+    TrialFailed,
+    TrialFinished,
+    TrialTask,
+    WorkerDied,
+    encode_message,
+)
+from harness.execution.slots import Slot
+
+LOG_TAIL_CHARS = 8000  # characters of a vanished worker's log; torch's list of modules takes half
+# Causes after which a process is not used again: what they leave behind may spoil the next trial.
+TAINTING_CAUSES = ("out_of_memory", "host_out_of_memory", "shared_memory", "crashed")
+LOG_TAIL_WAIT_S = 1.0  # for those of an early worker, which come through a pipe
+ABORT_S = 3.0  # for a worker that is to write its stacks and end
+
+
+class LocalExecutor:
+    """Trains on this machine, in worker processes that are started when first needed.
+
+    Args:
+        slots: how many trials run at once, and on what.
+        log: where the worker of a slot writes what it prints.
+        module: what a worker process runs.
+        prestarted: a worker that was started already: of the first slot, if it runs the same
+            module and the slot needs no environment of its own.
+    """
+
+    def __init__(
+        self,
+        log: Callable[[int], Path],
+        *,
+        slots: Sequence[Slot] = (Slot("auto"),),
+        module: str = MODULE,
+        prestarted: PrestartedWorker | None = None,
+    ) -> None:
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._workers = [
+            _WorkerProcess(log(index), slot, module, self._events)
+            for index, slot in enumerate(slots)
+        ]
+        if prestarted is not None and prestarted.module == module and not slots[0].environment:
+            self._workers[0].prestarted = prestarted
+
+    @property
+    def slots(self) -> int:
+        return len(self._workers)
+
+    def start(self, task: TrialTask) -> None:
+        next(worker for worker in self._workers if worker.task is None).start(task)
+
+    def next_event(self, timeout_s: float | None = None) -> Event | None:
+        try:
+            return self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def answer(self, number: int, decision: Decision) -> None:
+        for worker in self._workers_of(number):
+            worker.send(encode_message(EpochReply(number=number, decision=decision)))
+
+    def kill_trial(self, number: int) -> str:
+        return "".join(worker.abort() for worker in self._workers_of(number))
+
+    def request_stop(self) -> None:
+        for worker in self._workers:
+            if worker.task is not None:
+                worker.send(encode_message(StopRequest()))
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def _workers_of(self, number: int) -> "list[_WorkerProcess]":
+        tasks = [(worker, worker.task) for worker in self._workers]  # readers empty them meanwhile
+        return [worker for worker, task in tasks if task is not None and task.number == number]
+
+
+class _WorkerProcess:
+    """One slot: a process, the task it holds, and a thread that reads its events."""
+
+    def __init__(self, log: Path, slot: Slot, module: str, events: "queue.Queue[Event]") -> None:
+        self._log, self._slot, self._module, self._events = log, slot, module, events
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._tainted = False  # by what went wrong in it: the next trial gets a fresh one
+        self._lock = threading.Lock()  # between a new task and a process that ends just then
+        self._reading = False
+        self.prestarted: PrestartedWorker | None = None
+        self._log_copier: threading.Thread | None = None
+        self._log_offset = 0  # bytes of the log that are of earlier processes
+        self._oom_kills: int | None = None
+        self.task: TrialTask | None = None
+
+    def start(self, task: TrialTask) -> None:
+        if self._slot.device != "auto":
+            task = task.model_copy(update={"device": self._slot.device})
+        with self._lock:
+            is_reusable = self._reading and not self._tainted
+            if is_reusable:
+                self.task = task  # from now on an end of the process is a vanishing
+        if not is_reusable:
+            self.end()
+            self.task = task
+            self._launch()
+        self.send(encode_message(task))
+
+    def send(self, line: bytes) -> None:
+        if self._process is None or self._process.stdin is None:
+            return
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            pass  # it has just died; its reader says so
+
+    def abort(self) -> str:
+        """End the process, with its stacks in the log; the last words of that log."""
+        process, self.task = self._process, None  # without a task its end is no vanishing
+        if process is not None:
+            # faulthandler writes the stacks, whatever the process is busy with. One that is
+            # stopped gets the signal only when it is woken, and that never happens.
+            process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ABORT_S)
+        self.end()
+        return self._log_tail()
+
+    def end(self) -> None:
+        """Kill the process and what it has started; afterwards it writes nothing any more."""
+        process, self._process, self.task = self._process, None, None
+        self._tainted = False
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
+        process.kill()
+        process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):  # what was still to be written to it is lost
+                process.stdin.close()
+        if self._reader is not None:
+            self._reader.join()
+
+    def _launch(self) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._oom_kills = count_oom_kills()
+        with self._log.open("ab") as log:
+            self._log_offset = log.tell()
+            prestarted, self.prestarted = self.prestarted, None
+            handed_over = None if prestarted is None else prestarted.hand_over(self._log)
+            process, self._log_copier = handed_over or (
+                start_worker_process(self._module, self._slot.environment, log),
+                None,
+            )
+        self._process, self._reading = process, True
+        self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self._reader.start()
+
+    def _read(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                try:
+                    event = EVENT_ADAPTER.validate_json(line)
+                except ValidationError:
+                    continue  # the torn last line of a process that was killed
+                if isinstance(event, TrialFinished | TrialFailed):
+                    self._tainted = (
+                        isinstance(event, TrialFailed) and event.failure.cause in TAINTING_CAUSES
+                    )
+                    self.task = None
+                self._events.put(event)
+        exit_code = process.wait()
+        with self._lock:
+            self._reading = False
+            task, self.task = self.task, None
+        if task is not None and process is self._process:
+            self._events.put(self._death_event(task, exit_code))
+
+    def _death_event(self, task: TrialTask, exit_code: int) -> WorkerDied:
+        kills = count_oom_kills()
+        return WorkerDied(
+            number=task.number,
+            attempt=task.attempt,
+            exit_code=exit_code,
+            log_tail=self._log_tail(),
+            out_of_memory=None not in (kills, self._oom_kills) and kills != self._oom_kills,
+        )
+
+    def _log_tail(self) -> str:
+        if self._log_copier is not None:
+            self._log_copier.join(LOG_TAIL_WAIT_S)
+        return read_log_tail(self._log, self._log_offset)
+
+
+def read_log_tail(log: Path, offset: int) -> str:
+    """The last words of a log, of what was written after `offset` bytes."""
+    with log.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(offset, size - 4 * LOG_TAIL_CHARS))
+        return handle.read().decode("utf-8", errors="replace")[-LOG_TAIL_CHARS:]

@@ -1,0 +1,81 @@
+"""What a preset of augmentation makes of a few pairs, as one sheet."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.datasets.sources import Dataset, ImageMaskPair
+from harness.data.files.image_io import read_pair
+from harness.data.files.resize import fit_image, fit_mask
+from harness.data.loading.augment import build_augmentation, scale_for_augmentation
+from harness.data.loading.augment_check import Size, check_augmentation
+from harness.data.scan.scan import DatasetScan
+from harness.inspection.pair_checks import is_empty
+from harness.inspection.panels import InspectionGallery, InspectionPanel, draw_pair
+
+Array8 = NDArray[np.uint8]
+
+N_PAIRS: Final = 6
+N_VARIANTS: Final = 5
+SIDE: Final = 256  # px that images have when they are changed, where no study says it
+
+
+def augmentation_gallery(
+    scan: DatasetScan, name: str, folder: Path | None = None, size: Size = (SIDE, SIDE)
+) -> InspectionGallery:
+    """Six pairs from all over the dataset, each as it is and changed five times.
+
+    Args:
+        name: of a preset, or of a file of steps.
+        folder: where files of steps lie.
+        size: height and width that images have when they are changed, as in training.
+
+    Raises:
+        ConfigError: no preset or file of that name, or its steps do not fit the images.
+        DataError: an image has gone since it was looked at.
+    """
+    dataset = scan.dataset
+    data = dataset.data
+    check_augmentation(name, folder=folder, data=data, sizes=[size])
+    augment = build_augmentation(name, folder=folder, data=data)
+    with_objects = [
+        pair
+        for pair, stats in zip(dataset.pairs, scan.pair_stats, strict=True)
+        if not is_empty(stats, data.task)
+    ]
+    chosen = with_objects[:: max(1, len(with_objects) // N_PAIRS)][:N_PAIRS]
+    panels = []
+    for row, pair in enumerate(chosen):
+        image, mask = _load_training_pair(dataset, pair, size)
+        panels.append(InspectionPanel(draw_pair(image, mask, data), pair.image.as_posix()))
+        for seed in range(row * N_VARIANTS, (row + 1) * N_VARIANTS):
+            new_image, new_mask = augment(image, mask, seed)
+            panels.append(InspectionPanel(draw_pair(new_image, new_mask, data), f"seed {seed}"))
+    note = "Each row: a pair as it is, then as training may see it, with the contours of its mask."
+    return InspectionGallery(
+        f"Augmentation: {name}", note, tuple(panels), len(chosen), N_VARIANTS + 1
+    )
+
+
+def _load_training_pair(
+    dataset: Dataset, pair: ImageMaskPair, size: Size
+) -> tuple[NDArray[Any], Array8]:
+    """A pair at the size and in the types that augmentation is given in training."""
+    data = dataset.data
+    masks = [dataset.root / mask for mask in pair.masks]
+    loaded = read_pair(dataset.root / pair.image, masks, data, dataset.max_pixels)
+    image = fit_image(loaded.image, size, "stretch")
+    mask = fit_mask(loaded.mask, size, "stretch", nearest=data.uses_nearest_resize)
+    return scale_for_augmentation(image, data.range), mask
+
+
+def gallery_sheet(gallery: InspectionGallery) -> Array8:
+    """A gallery as one picture, uint8 (H, W, 3), RGB, a group in each row."""
+    pictures = [panel.picture for panel in gallery.panels]
+    rows = [
+        np.hstack(pictures[start : start + gallery.together])
+        for start in range(0, len(pictures), gallery.together)
+    ]
+    return np.vstack(rows) if rows else np.zeros((SIDE, SIDE, 3), np.uint8)

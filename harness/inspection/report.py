@@ -1,0 +1,152 @@
+"""The whole result of inspecting a dataset: findings, statistics, a proposal."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.config.data import NONZERO
+from harness.data.scan.near_duplicates import DuplicatePair
+from harness.data.scan.scan import DatasetScan, PairStats
+from harness.inspection.findings import (
+    INSTANCES,
+    Finding,
+    Severity,
+    collect_findings,
+    sort_by_severity,
+)
+from harness.inspection.pair_checks import is_empty, is_full
+from harness.inspection.proposal import as_yaml, propose_data_config
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """One class: its share of each picture's pixels, 0 to 1, and in how many it occurs."""
+
+    name: str
+    mean: float
+    median: float
+    least: float
+    greatest: float
+    n_images: int
+    n_objects: int | None  # None for a background
+
+
+@dataclass(frozen=True)
+class DatasetStatistics:
+    """Numbers of the pairs that can be used.
+
+    Attributes:
+        sizes: height, width and how many images have it, most frequent first.
+        stored: e.g. `JPEG RGB 8 bit`, and how many images are stored so; likewise `mask_values`.
+    """
+
+    n_pairs: int
+    n_bad: int
+    sizes: tuple[tuple[int, int, int], ...]
+    shares: tuple[ClassShare, ...]
+    stored: dict[str, int]
+    mask_values: dict[str, int]
+    n_empty: int
+    n_full: int
+    n_vanishing: int
+    n_copies: int
+
+
+@dataclass(frozen=True)
+class InspectionReport:
+    """What `harness data inspect` found. `proposal` is a `data:` block to paste."""
+
+    name: str
+    statistics: DatasetStatistics
+    findings: tuple[Finding, ...]
+    proposal: str
+    read_as: str  # the block that the data was read with
+    fits: bool  # whether the data was read with the proposal, and some pair can be used
+
+    def count(self, severity: Severity) -> int:
+        """The number of findings of a severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, tuples as lists."""
+        return {"format": 1, **asdict(self)}
+
+
+def inspect_dataset(
+    scan: DatasetScan,
+    copies: Sequence[DuplicatePair],
+    *,
+    skip_bad: bool = False,
+    declared: bool = False,
+) -> InspectionReport:
+    """Everything there is to say of a dataset that was looked at.
+
+    Args:
+        copies: what `duplicates_among` found among the overview's looks.
+        skip_bad: pairs that cannot be used are left out on purpose.
+        declared: a study says what the values mean: where the files fit, nothing else is proposed.
+    """
+    proposal = propose_data_config(scan, declared=declared)
+    findings = collect_findings(scan, copies, skip_bad=skip_bad)
+    if proposal.values == NONZERO != scan.dataset.data.values:
+        findings = sort_by_severity([*findings, INSTANCES])
+    return InspectionReport(
+        name=scan.dataset.name,
+        statistics=_statistics(scan, copies),
+        findings=tuple(findings),
+        proposal=as_yaml(proposal),
+        read_as=as_yaml(scan.dataset.data),
+        fits=proposal == scan.dataset.data and bool(scan.pair_stats),
+    )
+
+
+def _statistics(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> DatasetStatistics:
+    pair_stats, task = scan.pair_stats, scan.dataset.data.task
+    sizes = Counter(stats.size for stats in pair_stats).most_common()
+    return DatasetStatistics(
+        n_pairs=len(pair_stats),
+        n_bad=len(scan.bad_pairs),
+        sizes=tuple((height, width, n) for (height, width), n in sizes),
+        shares=tuple(_class_shares(scan)) if pair_stats else (),
+        stored=_count_by(pair_stats, _storage_label),
+        mask_values=_count_by(pair_stats, lambda stats: stats.seen.mask.kind),
+        n_empty=sum(is_empty(stats, task) for stats in pair_stats),
+        n_full=sum(is_full(stats, task) for stats in pair_stats),
+        n_vanishing=sum(stats.seen.n_vanishing for stats in pair_stats),
+        n_copies=len(copies),
+    )
+
+
+def _class_shares(scan: DatasetScan) -> list[ClassShare]:
+    data = scan.dataset.data
+    shares = []
+    for index, name in enumerate(data.classes):
+        values = [stats.shares[index] for stats in scan.pair_stats]
+        scored = index in data.scored_classes
+        position = data.scored_classes.index(index) if scored else 0
+        n_objects = (
+            sum(stats.seen.n_objects[position] for stats in scan.pair_stats) if scored else None
+        )
+        shares.append(
+            ClassShare(
+                name=name,
+                mean=statistics.fmean(values),
+                median=statistics.median(values),
+                least=min(values),
+                greatest=max(values),
+                n_images=sum(value > 0 for value in values),
+                n_objects=n_objects,
+            )
+        )
+    return shares
+
+
+def _storage_label(stats: PairStats) -> str:
+    stored = stats.seen.stored
+    return f"{stored.kind} {stored.mode} {stored.bits} bit"
+
+
+def _count_by(pair_stats: Sequence[PairStats], key: Callable[[PairStats], str]) -> dict[str, int]:
+    return dict(Counter(key(stats) for stats in pair_stats).most_common())

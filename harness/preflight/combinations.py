@@ -1,0 +1,216 @@
+"""Every combination of the parameters that shape the network which a space can draw."""
+
+import itertools
+import math
+import random
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.config.study import TrialConfig
+from harness.core.errors import ConfigError
+from harness.preflight.network_key import (
+    NetworkKey,
+    PreflightSetting,
+    PretrainedEncoder,
+    affects_network,
+    network_key_of,
+    pretrained_encoder_of,
+    select_network_values,
+)
+from harness.space.parameters import AnyOf, Categorical, Condition, IntRange, Match, Parameter
+from harness.space.space import SearchSpace
+
+MAX_NETWORKS = 2_000  # networks built before trial 0, each some 0.1 s; of more, so many are drawn
+MAX_RANGE_VALUES = 16  # of a range: beyond, its ends and what conditions name in it
+MAX_COMBINATIONS = 50_000  # counted off one by one, each some 50 µs
+MAX_ENCODER_DRAWS = 500  # draws in search of one with a certain encoder
+ENCODER_KEY, WEIGHTS_KEY = "model.encoder_name", "model.encoder_weights"
+
+
+@dataclass(frozen=True)
+class SampledConfig:
+    """One combination: the values that decide, and the network they make.
+
+    Attributes:
+        has_single_image_batch: some batch of a training holds a single image.
+    """
+
+    values: Mapping[str, Any]
+    config: TrialConfig
+    network: NetworkKey
+    has_single_image_batch: bool
+
+
+@dataclass(frozen=True)
+class ReachableConfigs:
+    """What a space can draw.
+
+    Attributes:
+        is_complete: these are all; else a sample.
+        pretrained_encoders: all pretrained weights that some draw begins with, in the sample or
+            not.
+    """
+
+    configs: tuple[SampledConfig, ...]
+    is_complete: bool
+    pretrained_encoders: frozenset[PretrainedEncoder] = frozenset()
+
+
+def enumerate_configs(
+    space: SearchSpace, setting: PreflightSetting, *, limit: int | None, seed: int = 0
+) -> ReachableConfigs:
+    """The combinations that `when` and `forbid` allow, each once.
+
+    Args:
+        limit: the most networks; of more a sample is drawn. None: all.
+        seed: of the sample.
+    """
+    if space.rows:
+        return _limit_configs(_valid_configs(space, space.rows, setting), limit, seed)
+    network_space = reduce_to_network_space(space)
+    count = math.prod(parameter.size or 1 for parameter in network_space.parameters)
+    if count <= MAX_COMBINATIONS or limit is None:
+        return _limit_configs(
+            _valid_configs(network_space, network_space.combinations(), setting), limit, seed
+        )
+    rng = random.Random(seed)  # noqa: S311  # no secret
+    draws = (network_space.sample(rng) for _ in range(MAX_COMBINATIONS))
+    sample = _limit_configs(_valid_configs(network_space, draws, setting), limit, seed)
+    pretrained_encoders = sample.pretrained_encoders | _search_unsampled_encoders(
+        network_space, sample.pretrained_encoders, setting, rng
+    )
+    return replace(sample, is_complete=False, pretrained_encoders=pretrained_encoders)
+
+
+def reduce_to_network_space(space: SearchSpace) -> SearchSpace:
+    """The space with nothing but what decides about networks, its ranges by a few values."""
+    keys = {key for key in space.by_key if affects_network(key)}
+    pending = list(keys)
+    while pending:
+        parents = set(space.by_key[pending.pop()].when) & set(space.by_key) - keys
+        keys |= parents
+        pending += parents
+    # A rule that names other keys too forbids a part of a combination only.
+    rules = tuple(rule for rule in space.forbid if not set(rule) & set(space.by_key) - keys)
+    parameters = [parameter for parameter in space.parameters if parameter.key in keys]
+    conditions = [*rules, *(parameter.when for parameter in parameters)]
+    return SearchSpace(
+        tuple(_reduce_values(parameter, conditions) for parameter in parameters),
+        dict(space.fixed),
+        rules,
+    )
+
+
+def fix_row_values(space: SearchSpace, row: Mapping[str, Any]) -> SearchSpace:
+    """The space with what a row names held at its values."""
+    parameters = tuple(
+        Categorical(parameter.key, (row[parameter.key],), parameter.when)
+        if parameter.key in row
+        else parameter
+        for parameter in space.parameters
+    )
+    return SearchSpace(parameters, dict(space.fixed), space.forbid)
+
+
+def network_config(space: SearchSpace, values: Mapping[str, Any]) -> TrialConfig:
+    """The trial configuration as far as it decides. Raises ConfigError when there is none."""
+    return TrialConfig.from_flat(
+        select_network_values({**space.fixed, **values}), source="this combination"
+    )
+
+
+def _valid_configs(
+    space: SearchSpace, candidates: Iterable[Mapping[str, Any]], setting: PreflightSetting
+) -> list[SampledConfig]:
+    configs: dict[tuple[Any, ...], SampledConfig] = {}
+    for values in candidates:
+        if space.matching_rule(values) is not None:
+            continue
+        try:
+            config = network_config(space, values)
+        except ConfigError:
+            continue
+        network, has_single_image_batch = (
+            network_key_of(config),
+            setting.has_single_image_batch(config),
+        )
+        key = (network, has_single_image_batch, config.model.encoder_weights)
+        configs.setdefault(key, SampledConfig(values, config, network, has_single_image_batch))
+    return list(configs.values())
+
+
+def _limit_configs(configs: list[SampledConfig], limit: int | None, seed: int) -> ReachableConfigs:
+    networks = list(dict.fromkeys(sampled.network for sampled in configs))
+    pretrained_encoders = frozenset(
+        encoder
+        for sampled in configs
+        if (encoder := pretrained_encoder_of(sampled.config)) is not None
+    )
+    if limit is None or len(networks) <= limit:
+        return ReachableConfigs(
+            tuple(configs), is_complete=True, pretrained_encoders=pretrained_encoders
+        )
+    rng = random.Random(seed)  # noqa: S311  # no secret
+    sampled_networks = set(rng.sample(networks, limit))
+    sample = tuple(sampled for sampled in configs if sampled.network in sampled_networks)
+    return ReachableConfigs(sample, is_complete=False, pretrained_encoders=pretrained_encoders)
+
+
+def _search_unsampled_encoders(
+    space: SearchSpace,
+    sampled_encoders: Set[PretrainedEncoder],
+    setting: PreflightSetting,
+    rng: random.Random,
+) -> set[PretrainedEncoder]:
+    """The pretrained weights that draws can begin with, though none among many did."""
+    encoders, weights = space.by_key.get(ENCODER_KEY), space.by_key.get(WEIGHTS_KEY)
+    default = [space.constants.get(WEIGHTS_KEY)]
+    unsampled: set[PretrainedEncoder] = set()
+    for name, weights_name in itertools.product(
+        encoders.choices if isinstance(encoders, Categorical) else (),
+        weights.choices if isinstance(weights, Categorical) else default,
+    ):
+        if (
+            weights_name is None
+            or (encoder := PretrainedEncoder(str(name), str(weights_name))) in sampled_encoders
+        ):
+            continue
+        fixed_space = fix_row_values(space, {ENCODER_KEY: name, WEIGHTS_KEY: weights_name})
+        draws = (fixed_space.sample(rng) for _ in range(MAX_ENCODER_DRAWS))
+        configs = (
+            sampled
+            for values in draws
+            for sampled in _valid_configs(fixed_space, [values], setting)
+        )
+        if any(pretrained_encoder_of(sampled.config) == encoder for sampled in configs):
+            unsampled.add(encoder)
+    return unsampled
+
+
+def _reduce_values(parameter: Parameter, conditions: list[Condition]) -> Parameter:
+    """The parameter itself, or a choice of the values of a range that can make a difference."""
+    matches = [rule[parameter.key] for rule in conditions if parameter.key in rule]
+    if isinstance(parameter, Categorical):
+        return parameter
+    if parameter.key == "train.batch_size" and isinstance(parameter, IntRange) and not matches:
+        # One image, or more: nothing else about a batch decides.
+        return Categorical(
+            parameter.key, tuple(itertools.islice(parameter.values(), 2)), parameter.when
+        )
+    if parameter.size is not None and parameter.size <= MAX_RANGE_VALUES:
+        return parameter
+    values = {parameter.low, parameter.high, *_boundary_values(matches)}
+    representatives = sorted(value for value in values if parameter.contains(value))
+    return Categorical(
+        parameter.key,
+        tuple(parameter.canonical(value) for value in representatives),
+        parameter.when,
+    )
+
+
+def _boundary_values(matches: list[Match]) -> list[Any]:
+    boundaries: list[Any] = []
+    for match in matches:
+        boundaries += match.values if isinstance(match, AnyOf) else [match.low, match.high]
+    return [boundary for boundary in boundaries if boundary is not None]

@@ -1,0 +1,115 @@
+"""What decides whether a network can be built: a small key for each that a space can draw."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from harness.config.data import StudyDataConfig
+from harness.config.study import ModelConfig, TrialConfig
+from harness.data.splits.splits import subset_size
+from harness.models.registry import inactive_keys
+
+
+@dataclass(frozen=True, order=True)
+class NetworkKey:
+    """A network and the size of what it sees. Weights do not change shapes and are left out.
+
+    Attributes:
+        options: `model.options` as JSON, keys sorted.
+        height_width: pixels.
+    """
+
+    arch: str
+    encoder_name: str
+    encoder_depth: int
+    options: str
+    height_width: tuple[int, int]
+
+    @property
+    def model(self) -> ModelConfig:
+        """The same as a configuration, with random weights."""
+        return ModelConfig(
+            arch=self.arch,
+            encoder_name=self.encoder_name,
+            encoder_depth=self.encoder_depth,
+            encoder_weights=None,
+            options=json.loads(self.options),
+        )
+
+    @property
+    def name(self) -> str:
+        """In a few words, e.g. `FPN resnet18 depth 4, 256 x 256 px, decoder_dropout 0.1`."""
+        height, width = self.height_width
+        options = [f", {key} {value}" for key, value in json.loads(self.options).items()]
+        takes_encoder = "model.encoder_name" not in inactive_keys(self.arch)
+        encoder = f" {self.encoder_name}" if takes_encoder else ""
+        label = f"{self.arch}{encoder} depth {self.encoder_depth}, {height} x {width} px"
+        return label + "".join(options)
+
+
+@dataclass(frozen=True)
+class PreflightSetting:
+    """What all trials of a study share.
+
+    Attributes:
+        n_train: training images; None: not known yet.
+    """
+
+    classes: int = 1
+    channels: int = 3
+    n_train: int | None = None
+
+    @classmethod
+    def from_data(cls, data: StudyDataConfig, n_train: int | None = None) -> "PreflightSetting":
+        """From a study's data."""
+        return cls(data.n_outputs, data.channels, n_train)
+
+    def has_single_image_batch(self, config: TrialConfig) -> bool:
+        """Whether some batch of a training holds a single image.
+
+        A last batch of one is dropped unless it is the only one (`data.batches.TrainBatches`).
+        """
+        if config.train.batch_size == 1:
+            return True
+        if self.n_train is None:
+            return False
+        return subset_size(self.n_train, config.data.subset) == 1
+
+
+def network_key_of(config: TrialConfig) -> NetworkKey:
+    """The network of a trial configuration; what does not act on it takes its default."""
+    model, defaults = config.model, ModelConfig()
+    idle = inactive_keys(model.arch)
+    name = defaults.encoder_name if "model.encoder_name" in idle else model.encoder_name
+    depth = defaults.encoder_depth if "model.encoder_depth" in idle else model.encoder_depth
+    options = json.dumps(model.options, sort_keys=True)
+    return NetworkKey(model.arch, name, depth, options, config.data.height_width)
+
+
+class PretrainedEncoder(NamedTuple):
+    """An encoder and the name of the weights that it begins with."""
+
+    encoder_name: str
+    weights: str
+
+
+def pretrained_encoder_of(config: TrialConfig) -> PretrainedEncoder | None:
+    """The pretrained weights that a trial begins with; None: random ones."""
+    model = config.model
+    if model.encoder_weights is None or "model.encoder_weights" in inactive_keys(model.arch):
+        return None
+    return PretrainedEncoder(model.encoder_name, model.encoder_weights)
+
+
+def select_network_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings, by full key, that decide about a network."""
+    return {key: value for key, value in values.items() if affects_network(key)}
+
+
+def affects_network(key: str) -> bool:
+    """Whether a setting decides about a network."""
+    return key.startswith("model.") or key in NETWORK_KEYS_OUTSIDE_MODEL
+
+
+NETWORK_KEYS_OUTSIDE_MODEL = ("data.image_size", "train.batch_size", "data.subset")

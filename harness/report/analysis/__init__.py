@@ -1,0 +1,1 @@
+"""What the trials say: effects, importances, noise, caveats."""

@@ -1,0 +1,137 @@
+"""The leading trial of one study against that of another, on the images that both validate on."""
+
+from dataclasses import dataclass
+
+from harness.core.errors import ConfigError
+from harness.core.records import TrialRecord
+from harness.core.text import count
+from harness.data.splits.split_file import read_split
+from harness.evaluation.statistics.image_values import (
+    compare_images,
+    filter_images,
+    per_image_values_of_all,
+)
+from harness.evaluation.statistics.paired_tests import PairedTest
+from harness.report.tables.study_tables import StudyTables, ranked_records
+from harness.training.metrics.image_scores import ImageScores, read_scores
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """Two sets of weights on the same images.
+
+    Attributes:
+        study, other: names of the studies.
+        number, other_number: of their leading trials.
+        mean, other_mean: the objective over the images that both have.
+        test: this study's values minus the other's.
+    """
+
+    study: str
+    other: str
+    number: int
+    other_number: int
+    metric: str
+    minimized: bool
+    mean: float
+    other_mean: float
+    test: PairedTest
+
+    @property
+    def sentence(self) -> str:
+        """What was found, as a statement about these weights on these images."""
+        test = self.test
+        interval_text = (
+            "fewer than 50 images, too few for an interval"
+            if test.interval is None
+            else f"95 % interval {test.interval.low:+.4f} to {test.interval.high:+.4f}"
+        )
+        return (
+            f"Against {self.other}, these weights on these images: on the "
+            f"{count(test.n, 'validation image')} of both studies, {self.metric} is "
+            f"{self.mean:.4f} for trial {self.number} and {self.other_mean:.4f} for trial "
+            f"{self.other_number} of {self.other}, a paired difference of {test.difference:+.4f} "
+            f"({interval_text}; p = {test.p:.2g}; {'lower' if self.minimized else 'higher'} is "
+            "better). "
+            "The images chose both trials, and nothing is said of their configurations."
+        )
+
+
+def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> BaselineComparison:
+    """Compare the leading trials image by image.
+
+    Images are matched by name and by the content of image and mask, as split.csv records them, so
+    two studies may have different splits. Images with nothing to find stay out.
+
+    Raises:
+        ConfigError: the studies cannot be compared; every reason.
+        UserError: the objective is no mean over images.
+    """
+    problems = _find_incompatibilities(tables, baseline)
+    if problems:
+        raise ConfigError([f"--baseline {baseline.paths.name}: {problem}" for problem in problems])
+    first, second = _leading_record(tables), _leading_record(baseline)
+    shared = _validation_images(tables) & _validation_images(baseline)
+    names = frozenset(name for name, *_ in shared)
+    metric = tables.config.objective.metric
+    a = filter_images(_read_trial_scores(tables, first), names)
+    b = filter_images(_read_trial_scores(baseline, second), names)
+    own_values, baseline_values = per_image_values_of_all([a, b], metric)
+    if own_values.empty:
+        raise ConfigError(
+            f"--baseline {baseline.paths.name}: {count(len(names), 'validation image')} of "
+            f"{tables.paths.name} with the same name and content, and no value of both trials for "
+            "any; studies on one data set with one split share them"
+        )
+    return BaselineComparison(
+        tables.paths.name,
+        baseline.paths.name,
+        first.number,
+        second.number,
+        metric,
+        tables.minimized,
+        float(own_values.mean()),
+        float(baseline_values.mean()),
+        compare_images(a, b, metric),
+    )
+
+
+def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[str]:
+    """What makes the values of two studies numbers of different things."""
+    own_config, baseline_config = tables.config, baseline.config
+    facts = {
+        "objective": (own_config.objective.metric, baseline_config.objective.metric),
+        "direction": (own_config.objective.direction, baseline_config.objective.direction),
+        "data.eval_size": (own_config.data.eval_size, baseline_config.data.eval_size),
+        "data.task": (own_config.data.task, baseline_config.data.task),
+        "data.classes": (list(own_config.data.classes), list(baseline_config.data.classes)),
+        "data.ignore_index": (own_config.data.ignore_index, baseline_config.data.ignore_index),
+    }
+    return [
+        f"its {name} is {baseline_value}, that of {tables.paths.name} {own_value}; values cannot "
+        "be compared"
+        for name, (own_value, baseline_value) in facts.items()
+        if own_value != baseline_value
+    ]
+
+
+def _leading_record(tables: StudyTables) -> TrialRecord:
+    ranked = ranked_records(tables)
+    if not ranked:
+        raise ConfigError(f"--baseline: no trial of {tables.paths.name} is complete")
+    return ranked[0]
+
+
+def _validation_images(tables: StudyTables) -> set[tuple[str, str, str]]:
+    path = tables.paths.split_csv
+    if not path.is_file():
+        raise ConfigError(f"{path}: is missing, so images cannot be matched")
+    rows = read_split(path)
+    return {(row.image, row.image_sha256, row.mask_sha256) for row in rows if row.role == "val"}
+
+
+def _read_trial_scores(tables: StudyTables, record: TrialRecord) -> ImageScores:
+    path = tables.paths.trial(record.number).scores_csv
+    if not path.is_file():
+        raise ConfigError(f"{path}: is missing; only trials with it can be compared by image")
+    return read_scores(path)

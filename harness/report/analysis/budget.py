@@ -1,0 +1,166 @@
+"""Groups of trials at equal tuning budget: the best value that n trials of each would give.
+
+The mean of a group rewards nobody for tuning well, and its best value rewards the group that was
+tried most often. The expected best of n trials, the same n for all, does neither.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.records import TrialRecord
+from harness.core.text import count, display_value
+from harness.report.tables.study_tables import StudyTables, ranked_records
+
+Floats = NDArray[np.float64]
+
+MIN_GROUP = 3  # trials below which a group's curve would be one or two numbers
+MAX_BUDGET = 100  # trials up to which curves are worked out
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class BudgetCurve:
+    """What a group's trials give at each budget.
+
+    Attributes:
+        group: value of the categorical parameter.
+        n_complete, n_pruned: how many trials the curve is made of.
+        expected: the expected best of 1, 2, … trials, as far as the smallest group reaches, and
+            MOST_BUDGET at most.
+        low, high: bootstrap band of each, from resampled trials.
+    """
+
+    group: str
+    n_complete: int
+    n_pruned: int
+    expected: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class BudgetComparison:
+    """The groups of one parameter, best at the largest common budget first.
+
+    Attributes:
+        small_groups: groups with fewer than MIN_GROUP trials that have a value, and how many they
+            have.
+    """
+
+    key: str
+    curves: tuple[BudgetCurve, ...]
+    small_groups: tuple[tuple[str, int], ...]
+
+    @property
+    def budget(self) -> int:
+        """Trials of each group at the largest common budget."""
+        return len(self.curves[0].expected) if self.curves else 0
+
+    @property
+    def sentence(self) -> str:
+        """Who is ahead at the common budget, and whether the bands leave a doubt."""
+        if len(self.curves) < 2:
+            return f"{self.key}: needs two values with {MIN_GROUP} complete or pruned trials each."
+        first, second = self.curves[:2]
+        overlap = max(first.low[-1], second.low[-1]) <= min(first.high[-1], second.high[-1])
+        verdict = (
+            "their bands overlap, so the order may be chance"
+            if overlap
+            else "their bands do not overlap"
+        )
+        return (
+            f"{self.key}: the expected best of {count(self.budget, 'trial')} is "
+            f"{_describe_band(first)} with {first.group} and {_describe_band(second)} with "
+            f"{second.group}; {verdict}."
+        )
+
+
+def expected_best(values: Sequence[float], n: int, *, minimized: bool) -> float:
+    """The mean, over all sets of `n` of these values, of the best value of the set. Exact.
+
+    With the values sorted from best to worst, v_i is the best of C(N - i, n - 1) of the C(N, n)
+    sets (i from 1), so the expectation is Σ v_i C(N - i, n - 1) / C(N, n).
+
+    Args:
+        values: finite, N of them.
+        n: size of the sets, 1 to N; 1 gives the mean, N the best value.
+
+    Raises:
+        ValueError: n is not between 1 and N.
+
+    Source:
+        Dodge et al. 2019, "Show Your Work", arXiv:1909.03004, with the draws without replacement of
+        Tang et al. 2020, arXiv:2004.13705, which are unbiased.
+    """
+    if not 1 <= n <= len(values):
+        raise ValueError(f"n is {n}; it must be between 1 and {len(values)}")
+    order = np.sort(np.asarray(values, np.float64))
+    return float((order if minimized else order[::-1]) @ _best_probabilities(len(values), n))
+
+
+def compare_at_equal_budget(tables: StudyTables, key: str) -> BudgetComparison:
+    """The trials of each value of a categorical parameter at equal budget.
+
+    Complete and pruned trials count, imported ones too. A pruned trial counts with the best value
+    it had reached: trained on it could only have improved, so that is a bound, against the group.
+    Calling it the worst of all would say what nobody measured; leaving it out would favour the
+    group whose bad trials were cut. Failed trials have no value and are left out.
+    """
+    trials = [*ranked_records(tables), *_pruned_records(tables)]
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in trials:
+        if key in record.params:
+            groups.setdefault(display_value(record.params[key]), []).append(record)
+    large = {name: group for name, group in groups.items() if len(group) >= MIN_GROUP}
+    n = min([MAX_BUDGET, *(len(group) for group in large.values())])
+    curves = [
+        _make_curve(name, group, n, minimized=tables.minimized) for name, group in large.items()
+    ]
+    sign = 1.0 if tables.minimized else -1.0
+    curves.sort(key=lambda curve: (sign * curve.expected[-1], curve.group))
+    small = sorted((name, len(group)) for name, group in groups.items() if name not in large)
+    return BudgetComparison(key, tuple(curves), tuple(small))
+
+
+def _pruned_records(tables: StudyTables) -> list[TrialRecord]:
+    return [
+        record
+        for record in tables.records
+        if record.state == "pruned" and record.value is not None and math.isfinite(record.value)
+    ]
+
+
+def _make_curve(
+    group: str, records: Sequence[TrialRecord], n: int, *, minimized: bool
+) -> BudgetCurve:
+    values = np.sort(np.array([record.value for record in records], np.float64))
+    ordered = values if minimized else values[::-1]
+    weights = np.stack([_best_probabilities(len(values), k) for k in range(1, n + 1)])
+    rng = np.random.default_rng(0)
+    indices = np.sort(rng.integers(0, len(values), (RESAMPLES, len(values))), axis=1)
+    resampled = ordered[indices] @ weights.T
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    n_pruned = sum(record.state == "pruned" for record in records)
+    bands = tuple(low.tolist()), tuple(high.tolist())
+    expected = tuple((weights @ ordered).tolist())
+    return BudgetCurve(group, len(records) - n_pruned, n_pruned, expected, *bands)
+
+
+def _best_probabilities(size: int, n: int) -> Floats:
+    """The probability that the i-th best of `size` is the best of `n` of them, i from 1.
+
+    The ratio of neighbours in C(N - i, n - 1) / C(N, n) is (N - i - n + 1) / (N - i), from n / N
+    at i = 1 on: binomials of thousands need not be written out.
+    """
+    i = np.arange(1, size, dtype=np.float64)
+    ratios = np.clip((size - i - n + 1) / (size - i), 0.0, None)
+    return np.concatenate([[n / size], n / size * np.cumprod(ratios)])
+
+
+def _describe_band(curve: BudgetCurve) -> str:
+    return f"{curve.expected[-1]:.4f} ({curve.low[-1]:.4f} to {curve.high[-1]:.4f})"

@@ -1,0 +1,194 @@
+"""What to know before a study is believed: each trap a sentence, or None where it does not lie."""
+
+import shlex
+from collections.abc import Callable
+
+from harness.config.data import MIN_RANKING_IMAGES
+from harness.core.records import TrialRecord
+from harness.core.text import count, join_words, plural
+from harness.data.splits.split_file import read_split
+from harness.evaluation.statistics.paired_tests import holm_correction
+from harness.evaluation.statistics.power import ONE_POINT, required_images
+from harness.evaluation.statistics.range_test import studentized_range_p
+from harness.report.analysis.boundary_optima import find_boundary_optima
+from harness.report.analysis.image_values import compare_trials
+from harness.report.analysis.pruned_gap import find_pruning_gaps
+from harness.report.analysis.seed_noise import estimate_seed_noise
+from harness.report.orders import metric_order_caveat
+from harness.report.tables.study_tables import StudyTables, ranked_records, trials_in_state
+from harness.search.imports.duplicates import config_key
+
+SIGNIFICANCE_LEVEL = 0.05
+MIN_COMPLETE_TRIALS = 4  # complete trials that say something of a habit
+LAST_EPOCH_SHARE = 0.8
+MAX_NAMED_TRIALS = 5  # trials
+
+
+def find_caveats(tables: StudyTables) -> list[str]:
+    """Every trap that lies in this study, the one that costs most first."""
+    sentences = [check_caveat(tables) for check_caveat in CAVEAT_CHECKS]
+    return [sentence for sentence in sentences if sentence is not None]
+
+
+def spread_within_noise(tables: StudyTables) -> str | None:
+    """All complete trials lie no farther apart than equal configurations on other seeds would."""
+    noise = estimate_seed_noise(tables)
+    # One trial for each configuration: the first that has a value, as an earlier one may have been
+    # pruned or have failed; the best of several would be farther out than one is.
+    first_by_configuration: dict[str, TrialRecord] = {}
+    for record in sorted(ranked_records(tables), key=lambda record: record.number):
+        first_by_configuration.setdefault(config_key(record), record)
+    values = [
+        record.value for record in first_by_configuration.values() if record.value is not None
+    ]
+    if noise is None or len(values) < 2:
+        return None
+    value_range = max(values) - min(values)
+    if noise.deviation == 0:
+        p_value = 0.0 if value_range > 0 else 1.0
+    else:
+        p_value = studentized_range_p(
+            value_range, noise.deviation, noise.degrees_of_freedom, len(values)
+        )
+    if p_value <= SIGNIFICANCE_LEVEL:
+        return None
+    return (
+        f"All {count(len(values), 'complete configuration')} lie within {value_range:.4f} of each "
+        f"other, as equal ones would by their seeds alone (standard deviation "
+        f"{noise.deviation:.4f}, from {noise.source}; p = {p_value:.2g}): their order says nothing."
+    )
+
+
+def too_few_images_to_rank(tables: StudyTables) -> str | None:
+    """So few validation images that their chance decides the order."""
+    ranked = ranked_records(tables)
+    path = tables.paths.split_csv
+    if len(ranked) < 2 or not path.is_file():
+        return None
+    n = sum(row.role == "val" for row in read_split(path))
+    if n >= MIN_RANKING_IMAGES:
+        return None
+    remedy = "Validate on more of them, e.g. with split: {folds: 5} in a new study."
+    if tables.config.split.folds is not None:
+        remedy = (
+            f"harness confirm --study {shlex.quote(tables.paths.name)} --folds 5 validates on "
+            "every image of train and val."
+        )
+    return (
+        f"{count(n, 'validation image')} {'ranks' if n == 1 else 'rank'} "
+        f"{count(len(ranked), 'trial')}; below {MIN_RANKING_IMAGES} the order is mostly the "
+        f"chance of the images. {remedy}"
+    )
+
+
+def leaders_indistinguishable(tables: StudyTables) -> str | None:
+    """The validation images cannot tell the top three apart; how many could."""
+    top = [record.number for record in ranked_records(tables)[:3]]
+    compared = compare_trials(tables, top, top)
+    if not compared:
+        return None
+    pairs, tests = list(compared), list(compared.values())
+    scored = [number for number in top if any(number in pair for pair in pairs)]
+    corrected = holm_correction([test.p for test in tests])
+    undecided = [k for k, p in enumerate(corrected) if p > SIGNIFICANCE_LEVEL and tests[k].n > 1]
+    if not undecided:
+        return None
+    k = max(undecided, key=lambda k: tests[k].deviation / max(abs(tests[k].difference), 1e-12))
+    difference = abs(tests[k].difference)
+    first, second = pairs[k]
+    sentence = (
+        f"{count(tests[k].n, 'validation image')} cannot tell {_compared_text(top, scored)} apart: "
+        f"between trials {first} and {second} the difference is {difference:.4f} "
+        f"(p = {corrected[k]:.2g}, Holm)."
+    )
+    if tests[k].n < MIN_RANKING_IMAGES:  # a spread of so few is no ground for a forecast
+        return sentence
+    n_for_difference = required_images(tests[k].deviation, difference) if difference > 0 else None
+    n_for_one_point = required_images(max(tests[index].deviation for index in undecided), ONE_POINT)
+    return (
+        f"{sentence} For one as small as that "
+        f"{_image_count_text(n_for_difference)} {plural('image', n_for_difference or 0)} would be "
+        "needed, for one of one point (0.01) "
+        f"{_image_count_text(n_for_one_point)}."
+    )
+
+
+def _compared_text(top: list[int], scored: list[int]) -> str:
+    """The trials that were compared, by number where one of the best has no scores."""
+    if len(scored) == len(top):
+        return f"the top {count(len(scored), 'trial')}"
+    return f"trials {join_words(map(str, scored))}"
+
+
+def _image_count_text(needed: int | None) -> str:
+    return "more than a million" if needed is None else f"about {needed}"
+
+
+def training_too_short(tables: StudyTables) -> str | None:
+    """The best epoch is nearly always the last one."""
+    complete = trials_in_state(tables, "complete")
+    complete = complete[complete["epochs_done"] >= complete["epochs_planned"]]
+    complete = complete[complete["epochs_done"] > 1]
+    if len(complete) < MIN_COMPLETE_TRIALS:
+        return None
+    n = int((complete["best_epoch"] == complete["epochs_done"]).sum())
+    if n < LAST_EPOCH_SHARE * len(complete):
+        return None
+    return (
+        f"The best epoch was the last one in {n} of {count(len(complete), 'complete trial')}: they "
+        "had not finished learning, and what is compared is speed. Train longer (train.epochs)."
+    )
+
+
+def optimum_at_boundary(tables: StudyTables) -> str | None:
+    """The best trials lie at an edge of a parameter's range."""
+    boundary_optima = find_boundary_optima(tables)
+    if not boundary_optima:
+        return None
+    edges_text = join_words(
+        [
+            f"{edge.key} ({edge.side} end {edge.bound:.4g}; best {edge.value:.4g})"
+            for edge in boundary_optima
+        ]
+    )
+    return (
+        f"The best trials lie at the edge of the range of {edges_text}: better values may lie "
+        "beyond "
+        "it. Widen it in a new study (--from takes these trials along)."
+    )
+
+
+def pruned_within_noise(tables: StudyTables) -> str | None:
+    """The pruner stopped trials that were no farther behind than seeds differ."""
+    noise, all_gaps = estimate_seed_noise(tables), find_pruning_gaps(tables)
+    if noise is None or not all_gaps:
+        return None
+    close_numbers = [
+        pruned_gap.number for pruned_gap in all_gaps if pruned_gap.gap < noise.smallest_lead
+    ]
+    if not close_numbers:
+        return None
+    more = (
+        [f"{len(close_numbers) - MAX_NAMED_TRIALS} more"]
+        if len(close_numbers) > MAX_NAMED_TRIALS
+        else []
+    )
+    named = join_words([*map(str, close_numbers[:MAX_NAMED_TRIALS]), *more])
+    return (
+        f"The pruner cut {len(close_numbers)} of {count(len(all_gaps), 'pruned trial')} while "
+        "they were less "
+        f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
+        f"(from {noise.source}): {plural('trial', len(close_numbers))} {named}. Give it more "
+        "patience (a larger pruner.min_resource or pruner.warmup, or pruner: none)."
+    )
+
+
+CAVEAT_CHECKS: tuple[Callable[[StudyTables], str | None], ...] = (
+    spread_within_noise,
+    too_few_images_to_rank,
+    leaders_indistinguishable,
+    metric_order_caveat,
+    training_too_short,
+    optimum_at_boundary,
+    pruned_within_noise,
+)

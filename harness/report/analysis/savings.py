@@ -1,0 +1,139 @@
+"""What a study's device time went into: what pruning spared, and what each hour bought."""
+
+import math
+from dataclasses import dataclass
+
+from harness.core.text import count, format_duration
+from harness.report.tables.study_tables import StudyTables, ranked_records
+
+N_LAST_TRIALS = 10  # finished trials whose price and gain are told
+
+
+@dataclass(frozen=True)
+class PruningSavings:
+    """Epochs and seconds of a study's own trials, and those that pruning spared.
+
+    Attributes:
+        epochs: trained, by state of the trial.
+        seconds: of those epochs, training and validation, by state.
+        n_pruned: pruned trials.
+        epochs_saved: planned epochs that the pruned trials did not train.
+        seconds_saved: those epochs at the median seconds of each trial's own epochs.
+    """
+
+    epochs: dict[str, int]
+    seconds: dict[str, float]
+    n_pruned: int
+    epochs_saved: int
+    seconds_saved: float
+
+    @property
+    def sentence(self) -> str:
+        """What the pruner saved, in words."""
+        trained, seconds = sum(self.epochs.values()), math.fsum(self.seconds.values())
+        if not self.n_pruned:
+            return "No trial was pruned, so pruning saved nothing."
+        return (
+            f"Pruning {count(self.n_pruned, 'trial')} spared {count(self.epochs_saved, 'epoch')} "
+            f"({_percent(self.epochs_saved, trained)}) and about "
+            f"{format_duration(self.seconds_saved)} "
+            f"({_percent(self.seconds_saved, seconds)}) of what all trials to their last planned "
+            "epoch would have taken."
+        )
+
+
+@dataclass(frozen=True)
+class TrialSpending:
+    """A finished trial of the study itself and all device time up to its end.
+
+    Attributes:
+        seconds: of its own epochs.
+        cumulative_seconds: of all trials that had ended before it, and of itself.
+        best: the best complete value so far; None before there is one.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    seconds: float
+    cumulative_seconds: float
+    best: float | None
+
+
+def measure_savings(tables: StudyTables) -> PruningSavings | None:
+    """The account; None where no epoch of the study's own was recorded with its seconds."""
+    own_records = {record.number: record for record in tables.records if record.imported is None}
+    if "seconds" not in tables.epochs.columns:
+        return None
+    logged = tables.epochs[tables.epochs["number"].isin(list(own_records))]
+    epoch_times = logged.groupby("number")["seconds"].agg(["count", "sum", "median"])
+    states = [own_records[int(str(number))].state for number in epoch_times.index]
+    by_state = epoch_times.groupby(states)[["count", "sum"]].sum()
+    pruned = [record for record in own_records.values() if record.state == "pruned"]
+    epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
+    epochs_left = {
+        record.number: max(record.epochs - epochs_done[record.number], 0) for record in pruned
+    }
+    medians = epoch_times["median"].to_dict()
+    return PruningSavings(
+        epochs={str(state): int(n) for state, n in by_state["count"].items()},
+        seconds={str(state): float(s) for state, s in by_state["sum"].items()},
+        n_pruned=len(pruned),
+        epochs_saved=sum(epochs_left.values()),
+        seconds_saved=math.fsum(n * medians.get(number, 0.0) for number, n in epochs_left.items()),
+    )
+
+
+def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
+    """The study's own finished trials in the order in which they ended; [] without times.
+
+    Only complete trials move the best. Imported trials cost this study nothing and are left out.
+    """
+    if "seconds" not in tables.epochs.columns:
+        return []
+    seconds = tables.epochs.groupby("number")["seconds"].sum().to_dict()
+    ranked = {record.number for record in ranked_records(tables)}
+    finished = [r for r in tables.records if r.imported is None and r.state != "running"]
+    rows: list[TrialSpending] = []
+    total, best = 0.0, None
+    better = min if tables.minimized else max
+    for record in sorted(finished, key=lambda r: (r.ended is None, r.ended or "", r.number)):
+        own_seconds = float(seconds.get(record.number, 0.0))
+        total += own_seconds
+        if record.number in ranked and record.value is not None:
+            best = record.value if best is None else better(best, record.value)
+        rows.append(
+            TrialSpending(record.number, record.state, record.value, own_seconds, total, best)
+        )
+    return rows
+
+
+def last_trials_sentence(rows: list[TrialSpending], n: int = N_LAST_TRIALS) -> str:
+    """What the last `n` trials cost and by how much they improved the best value."""
+    if len(rows) <= n:
+        return (
+            f"What the last {count(n, 'trial')} bought can be told from {n + 1} finished trials on."
+        )
+    before, after, cost = (
+        rows[-n - 1].best,
+        rows[-1].best,
+        rows[-1].cumulative_seconds - rows[-n - 1].cumulative_seconds,
+    )
+    cost_text = (
+        f"The last {count(n, 'finished trial')} took {format_duration(cost)} "
+        f"({_percent(cost, rows[-1].cumulative_seconds - cost)} of the device time)"
+    )
+    if before is None or after is None:
+        return f"{cost_text}; before them no trial was complete."
+    if before == after:
+        return f"{cost_text} and did not improve on the best value, {before:.4f}."
+    finder = next(row.number for row in rows if row.best == after)
+    return (
+        f"{cost_text} and improved the best value by {abs(after - before):.4f}, from {before:.4f} "
+        "to "
+        f"{after:.4f} (trial {finder})."
+    )
+
+
+def _percent(part: float, rest: float) -> str:
+    return f"{part / (part + rest):.0%}" if part + rest > 0 else "0%"

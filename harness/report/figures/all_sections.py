@@ -1,0 +1,175 @@
+"""All figures of a report, by section, each with the sentence that stands where one is empty."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.core.plurals import count
+from harness.report.analysis.importance import measure_importances
+from harness.report.figures.budget import budget_section
+from harness.report.figures.contour import contour_section
+from harness.report.figures.cost import (
+    GROUP_SYMBOLS,
+    CostRow,
+    cost_groups,
+    cost_rows,
+    draw_cost,
+    labelled,
+    pareto_front,
+    style_of,
+)
+from harness.report.figures.curves import draw_learning_curves, learning_curves
+from harness.report.figures.history import draw_history, history_rows
+from harness.report.figures.importances import importance_section
+from harness.report.figures.parallel import AXIS_PX, draw_parallel, parallel_lines
+from harness.report.figures.savings import effort_section
+from harness.report.figures.section import (
+    FigureSection,
+    LabelledFigure,
+    LegendEntry,
+    figure_section,
+)
+from harness.report.figures.slices import draw_slice, parameter_slices
+from harness.report.figures.strata import strata_section
+from harness.report.figures.style import ObjectiveLabel
+from harness.report.tables.downsample import (
+    TrialSubset,
+    downsample_curves,
+    downsample_trials,
+    restrict_to_subset,
+)
+from harness.report.tables.study_tables import StudyTables, trials_in_state
+
+
+def report_sections(tables: StudyTables) -> list[FigureSection]:
+    """Every section in the order of the page."""
+    objective = ObjectiveLabel.from_config(tables.config)
+    subset, importances = downsample_trials(tables), measure_importances(tables)
+    return [
+        _history_section(tables, objective, subset),
+        effort_section(tables, objective, subset),
+        _curves_section(tables, objective),
+        importance_section(tables, importances),
+        budget_section(tables, objective),
+        _parallel_section(tables, objective, subset),
+        _slices_section(tables, objective, subset),
+        contour_section(
+            tables, objective, subset, [parameter.key for parameter in importances.named]
+        ),
+        _costs_section(tables, objective, subset),
+        strata_section(tables),
+    ]
+
+
+def _history_section(
+    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
+) -> FigureSection:
+    rows = history_rows(tables)
+    drawn = any(row.value is not None for row in rows)
+    label = f"{objective.metric} of {count(len(rows), 'trial')} in order, with the best so far"
+    n_failed = len(trials_in_state(tables, "failed"))
+    return figure_section(
+        "history",
+        "Optimisation history",
+        "Each point is a trial at its best epoch, the line the best complete trial so far. Crosses "
+        "are pruned trials: they were stopped early and are not comparable."
+        + (f" Failed trials: {n_failed}. " if n_failed else " ")
+        + subset.note,
+        [LabelledFigure(label, draw_history(rows, objective, subset.numbers))] if drawn else [],
+        "No trial has finished an epoch yet.",
+    )
+
+
+def _curves_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSection:
+    subset = downsample_curves(tables)
+    subset_tables = restrict_to_subset(tables, subset)
+    charts = []
+    titles = {objective.metric: objective.title, "train/loss": "train/loss (weighted parts)"}
+    for metric, title in titles.items():
+        curves = learning_curves(subset_tables, metric)
+        if curves:
+            label = f"{metric} by epoch of {count(len(curves), 'trial')}"
+            charts.append(LabelledFigure(label, draw_learning_curves(curves, metric, title)))
+    return figure_section(
+        "curves",
+        "Learning curves",
+        f"{subset.note or 'All trials.'} The leading ones are in colour; a cross ends a pruned "
+        "one. "
+        "Training losses compare only between trials with the same loss weights.",
+        charts,
+        "No trial has finished an epoch yet.",
+    )
+
+
+def _parallel_section(
+    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
+) -> FigureSection:
+    axes, all_lines = parallel_lines(tables)
+    lines = [line for line in all_lines if line.number in subset.numbers]
+    label = f"{count(len(lines), 'complete trial')} across " + ", ".join(axis.key for axis in axes)
+    return figure_section(
+        "parallel",
+        "Parallel coordinates",
+        "One line per complete trial, from orange (best) over blue to grey (worst). A gap: the "
+        "parameter was not in force. " + subset.note,
+        [LabelledFigure(label, draw_parallel(axes, lines, objective), AXIS_PX * len(axes))]
+        if lines
+        else [],
+        "Needs two complete trials that differ in a parameter.",
+        "wide",
+    )
+
+
+def _slices_section(
+    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
+) -> FigureSection:
+    charts = [
+        LabelledFigure(
+            f"{objective.metric} against {parameter_slice.axis.key}",
+            draw_slice(parameter_slice, objective),
+        )
+        for parameter_slice in parameter_slices(restrict_to_subset(tables, subset))
+    ]
+    return figure_section(
+        "slices",
+        "Slices",
+        "The objective against one parameter at a time; later trials are darker. Crosses are "
+        "pruned trials at the best they had reached. " + subset.note,
+        charts,
+        "Needs a complete trial and a searched parameter.",
+        "small",
+    )
+
+
+def _costs_section(
+    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
+) -> FigureSection:
+    rows_by_cost = cost_rows(tables)
+    groups = cost_groups(rows_by_cost)
+    charts = [
+        LabelledFigure(
+            _cost_label(rows, cost, objective),
+            draw_cost(rows, cost, groups, objective, subset.numbers),
+        )
+        for cost, rows in rows_by_cost.items()
+    ]
+    styles = [(group, *style_of(group, groups)) for group in groups]
+    drawn = figure_section(
+        "cost",
+        "Cost against quality",
+        "Complete trials. The dotted line is the Pareto front: trials that no other one betters "
+        "without costing more; #n is trial n. Times and memory hold for the device each ran on. "
+        + subset.note,
+        charts,
+        "No complete trial has recorded its costs.",
+        "small",
+    )
+    legend = tuple(
+        LegendEntry(group, GROUP_SYMBOLS[symbol], colour) for group, colour, symbol in styles
+    )
+    return replace(drawn, legend=legend)
+
+
+def _cost_label(rows: Sequence[CostRow], cost: str, objective: ObjectiveLabel) -> str:
+    labelled_rows = labelled(pareto_front(rows, minimized=objective.minimized))
+    names = ", ".join(str(row.number) for row in labelled_rows)
+    return f"{objective.metric} against {cost}; on the Pareto front: trials {names}"

@@ -1,0 +1,240 @@
+"""The data as the report can know it: split, sizes, shares, objects, and what to beware of.
+
+Files of the test role are never opened. Sizes come from headers; shares from the sums that trials
+kept; objects from the truths that the gallery reads.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.config.data import StudyDataConfig
+from harness.core.errors import DataError
+from harness.core.text import count
+from harness.data.datasets.pairs import ROLES
+from harness.data.files.headers import read_header
+from harness.data.splits.splits import SplitRow, resolve_in_root
+from harness.report.predictions.image_selection import Floats
+from harness.report.predictions.saved_predictions import foreground_classes
+from harness.report.tables.sheet_cells import SheetCell, SheetColumn
+from harness.report.tables.sheets import ReportSheet
+from harness.report.tables.study_tables import StudyTables, ranked_records
+from harness.training.metrics.image_scores import ImageScores, read_scores
+
+MIN_VALIDATION_IMAGES = 50  # validation images below which no interval of a mean is given
+_TINY_SHARE = 0.001  # share of the image
+_MAX_BYTES = 500_000_000  # of files; a header is checked against its whole file
+_MAX_ASPECT_RATIO = 1.5  # ratio of the widest to the narrowest aspect
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the section shows.
+
+    Attributes:
+        roles: how the images are divided, with their sizes.
+        facts: pairs of name and value.
+        warnings: a sentence each.
+    """
+
+    roles: ReportSheet
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def collect_data_facts(
+    tables: StudyTables,
+    split: Sequence[SplitRow],
+    data_root: Path | None,
+    shapes: Mapping[int, Floats],
+) -> DataFacts:
+    """Everything there is to say, from what can be read.
+
+    Args:
+        split: may be empty, where split.csv is missing.
+        data_root: where its paths start from; None: not found, so sizes are left out.
+        shapes: `describe` of the truths of validation images, of two-class tasks.
+    """
+    sizes = {} if data_root is None else _read_sizes(split, data_root)
+    scores = _read_best_scores(tables)
+    shares = np.empty(0) if scores is None else _class_shares(scores, tables.config.data)
+    facts = [*_size_facts(sizes), *_share_facts(shares), *_object_facts(shapes)]
+    warnings = [
+        *_split_warnings(split),
+        *_size_warnings(tables, sizes),
+        *_truth_warnings(tables, scores, shares),
+    ]
+    return DataFacts(_roles_sheet(split, sizes), tuple(facts), tuple(warnings))
+
+
+def _read_sizes(split: Sequence[SplitRow], root: Path) -> dict[int, tuple[int, int]]:
+    """Height and width by row, of images of train and val, until _MOST_BYTES are read."""
+    sizes: dict[int, tuple[int, int]] = {}
+    remaining_bytes = _MAX_BYTES
+    for row in split:
+        if row.role == "test":
+            continue
+        try:
+            path = resolve_in_root(root, row.image)
+            remaining_bytes -= path.stat().st_size
+            if remaining_bytes < 0:
+                break
+            header = read_header(path.read_bytes())
+        except (OSError, DataError, ValueError):
+            continue
+        size = (header.height, header.width)
+        sizes[row.row] = (size[1], size[0]) if header.orientation >= 5 else size
+    return sizes
+
+
+def _read_best_scores(tables: StudyTables) -> ImageScores | None:
+    """Those of the best trial that has any: the truth is the same in all."""
+    for record in ranked_records(tables):
+        path = tables.paths.trial(record.number).scores_csv
+        if path.is_file():
+            return read_scores(path)
+    return None
+
+
+def _class_shares(scores: ImageScores, data: StudyDataConfig) -> Floats:
+    """The share of the image of each class to be found, where the truth has it."""
+    pixels = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
+    truth = (scores.tp + scores.fn).astype(np.float64)
+    is_sought = scores.has_truth & np.isin(scores.class_index, foreground_classes(data))
+    return np.asarray((truth / np.maximum(pixels, 1))[is_sought])
+
+
+def _roles_sheet(split: Sequence[SplitRow], sizes: Mapping[int, tuple[int, int]]) -> ReportSheet:
+    columns = (
+        SheetColumn("role", "what the images are for", ""),
+        SheetColumn("images", "pairs of image and mask"),
+        SheetColumn(
+            "groups", "images that show the same, or were declared to belong together, are one"
+        ),
+        SheetColumn("size", "median height × width in pixels, as stored and turned upright"),
+    )
+    rows = []
+    for role in ROLES:
+        role_rows = [row for row in split if row.role == role]
+        known_sizes = [sizes[row.row] for row in role_rows if row.row in sizes]
+        middle = [round(float(x)) for x in np.median(known_sizes, axis=0)] if known_sizes else []
+        groups = len({row.group for row in role_rows})
+        unknown = "sealed" if role == "test" else "not read"
+        size = " × ".join(map(str, middle)) or unknown
+        cells = [
+            SheetCell(role, role),
+            *(SheetCell(str(n), str(n)) for n in (len(role_rows), groups)),
+        ]
+        rows.append((*cells, SheetCell(size, str(middle[0]) if middle else "")))
+    return ReportSheet(columns, tuple(rows) if split else ())
+
+
+def _size_facts(sizes: Mapping[int, tuple[int, int]]) -> list[tuple[str, str]]:
+    if not sizes:
+        return []
+    heights, widths = zip(*sizes.values(), strict=True)
+    is_uniform = len(set(sizes.values())) == 1
+    range_text = f"{min(heights)} × {min(widths)}" + (
+        "" if is_uniform else f" to {max(heights)} × {max(widths)}"
+    )
+    count_text = f"{count(len(set(sizes.values())), 'size')} in {count(len(sizes), 'image')}"
+    return [("height × width", f"{range_text} pixels, {count_text}")]
+
+
+def _share_facts(shares: Floats) -> list[tuple[str, str]]:
+    if not shares.size:
+        return []
+    low, quarter, middle, three, high = (
+        f"{100 * share:.3g} %" for share in np.quantile(shares, [0, 0.25, 0.5, 0.75, 1])
+    )
+    return [
+        (
+            "share to be found (validation)",
+            f"median {middle}; half of them {quarter} to {three}, all {low} to {high}",
+        )
+    ]
+
+
+def _object_facts(shapes: Mapping[int, Floats]) -> list[tuple[str, str]]:
+    numbers = [round(2 ** float(shape[1])) for shape in shapes.values() if len(shape) == 5]
+    if not numbers:
+        return []
+    n_more = sum(n > 2 for n in numbers)
+    texts = [
+        f"{sum(n == 1 for n in numbers)} with one",
+        f"{sum(n == 2 for n in numbers)} with two",
+        *([f"{n_more} with more (at most {max(numbers)})"] if n_more else []),
+    ]
+    return [(f"objects ({count(len(numbers), 'validation image')})", ", ".join(texts))]
+
+
+def _split_warnings(split: Sequence[SplitRow]) -> list[str]:
+    if not split:
+        return ["split.csv is missing: how the images were divided is not known."]
+    warnings = []
+    n_val = sum(row.role == "val" for row in split)
+    if n_val < MIN_VALIDATION_IMAGES:
+        warnings.append(
+            f"{count(n_val, 'validation image')}: fewer than {MIN_VALIDATION_IMAGES} are too few "
+            "for an interval, "
+            "and the order of close trials is chance."
+        )
+    if not any(row.role == "test" for row in split):
+        warnings.append("No test images: every number here comes from images that chose something.")
+    n_grouped = len(split) - len({row.group for row in split})
+    if n_grouped:
+        warnings.append(
+            f"{count(n_grouped, 'image')} shows the same as another or belongs to it, and is on "
+            "its side of the split."
+            if n_grouped == 1
+            else f"{count(n_grouped, 'image')} show the same as another or belong to it; each is "
+            "on the side of its group."
+        )
+    return warnings
+
+
+def _size_warnings(tables: StudyTables, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
+    warnings = []
+    size = tables.config.data.eval_size
+    n_small = sum(max(shape) < size for shape in sizes.values())
+    if n_small:
+        warnings.append(
+            f"{count(n_small, 'image')} smaller than the {size} pixels at which metrics are "
+            "computed."
+        )
+    aspects = [width / height for height, width in sizes.values()]
+    if aspects and max(aspects) > _MAX_ASPECT_RATIO * min(aspects):
+        warnings.append(
+            f"Widths are {min(aspects):.2g} to {max(aspects):.2g} times the heights: metrics are "
+            "computed on squares, and data.fit decides what the network sees."
+        )
+    return warnings
+
+
+def _truth_warnings(tables: StudyTables, scores: ImageScores | None, shares: Floats) -> list[str]:
+    if scores is None:
+        return ["No complete trial has kept its scores, so shares to be found are not known."]
+    warnings = []
+    sought = {row for row, has in zip(scores.row.tolist(), scores.has_truth, strict=True) if has}
+    n_empty = len(set(scores.row.tolist()) - sought)
+    if n_empty:
+        warnings.append(
+            f"{count(n_empty, 'validation image')} with nothing to find: left out of Dice and IoU; "
+            "whatever is found there is a false alarm."
+        )
+    n_tiny = int((shares < _TINY_SHARE).sum())
+    if n_tiny:
+        warnings.append(
+            f"{count(n_tiny, 'truth')} below {100 * _TINY_SHARE:g} % of the image: a few pixels "
+            "decide "
+            "their Dice."
+        )
+    absent_classes = set(tables.config.data.scored_classes) - set(
+        scores.class_index[scores.has_truth].tolist()
+    )
+    if absent_classes:
+        names = ", ".join(tables.config.data.classes[k] for k in sorted(absent_classes))
+        warnings.append(f"No validation image shows {names}, so nothing is measured of it.")
+    return warnings

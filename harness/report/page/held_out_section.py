@@ -1,0 +1,280 @@
+"""The section "Test": what each look at sealed images gave, from the ledger alone."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from harness.core.paths import StudyPaths
+from harness.core.text import count
+from harness.data.splits.splits import SplitRow
+from harness.evaluation.held_out.ledger import (
+    TEST_SPLIT,
+    HeldOutResult,
+    HeldOutTest,
+    LedgerFailure,
+    LedgerFinish,
+    ledger_warning,
+    read_held_out_ledger,
+)
+from harness.report.tables.sheet_cells import SheetCell, SheetColumn
+from harness.report.tables.sheets import ReportSheet
+
+_AGGREGATION_NAMES: Final = {
+    "image": "mean over images",
+    "pixels": "of all pixels together",
+    "256": "mean over 256 thresholds",
+}
+_THRESHOLD_NAMES: Final = {
+    "0.5": "p ≥ 0.5",
+    "chosen": "chosen threshold",
+    "argmax": "argmax",
+    "256": "all",
+}
+_SHORT_AGGREGATION_NAMES: Final = {"image": "", "pixels": "pixels", "256": "256"}
+_METRIC_NAMES: Final = {"iou": "IoU", "miou": "mIoU", "false_alarm_share": "False alarms"}
+_MAX_PICTURE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class HeldOutRunView:
+    """One look as it is printed.
+
+    Attributes:
+        facts: sentences: which weights, which thresholds, what they were computed with.
+        sheets: tables with their titles.
+        pictures: name, and address for the page, of the examples that were drawn.
+    """
+
+    number: int
+    title: str
+    facts: tuple[str, ...]
+    sheets: tuple[tuple[str, ReportSheet], ...] = ()
+    pictures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class HeldOutSection:
+    """The section, the latest look first; `empty` stands where no look was taken.
+
+    Attributes:
+        n_test_runs: at the study's own test images.
+    """
+
+    n_test_runs: int
+    sentence: str
+    notes: tuple[str, ...]
+    runs: tuple[HeldOutRunView, ...]
+    empty: str
+
+
+def build_held_out_section(
+    paths: StudyPaths, split: Sequence[SplitRow], *, images: bool
+) -> HeldOutSection:
+    """What the ledger of a study says.
+
+    Args:
+        split: rows of split.csv; may be empty.
+        images: whether to show the examples that looks have drawn.
+    """
+    ledger = read_held_out_ledger(paths)
+    warning_text = ledger_warning(paths, ledger)
+    notes = [] if warning_text is None else [warning_text]
+    repeated = [
+        name for name in (TEST_SPLIT, *ledger.external_names) if ledger.count_tests(name) > 1
+    ]
+    if repeated:
+        dataset_names = ", ".join(
+            "the test images" if name == TEST_SPLIT else name for name in repeated
+        )
+        notes.append(
+            f"More than one look was taken at {dataset_names}: what was chosen in between was "
+            "chosen by "
+            "them too, and later numbers flatter it."
+        )
+    run_views = [
+        _run_view_with_pictures(paths, test_run) if images else build_run_view(test_run)
+        for test_run in ledger.tests
+    ]
+    return HeldOutSection(
+        ledger.count_tests(),
+        ledger.sentence(),
+        tuple(notes),
+        tuple(reversed(run_views)),
+        _empty_text(paths, split),
+    )
+
+
+def held_out_note(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
+    """What the summary says of test images: `; 9 test images left untouched`, or how often not."""
+    n_test, ledger = _n_test(split), read_held_out_ledger(paths)
+    if ledger.count_tests() or ledger.damaged_lines:
+        return f"; {count(n_test, 'test image')} opened ({ledger.sentence()})"
+    return f"; {count(n_test, 'test image')} left untouched" if n_test else ""
+
+
+def build_run_view(test_run: HeldOutTest, *, brief: bool = False) -> HeldOutRunView:
+    """One look in words and tables.
+
+    Args:
+        brief: of classes and strata show only the means over images at 0.5, or by argmax.
+    """
+    opened = test_run.start
+    name = "the test images" if opened.data.name == TEST_SPLIT else opened.data.name
+    title = f"Look {test_run.number}: {name}, {opened.at}"
+    if isinstance(test_run.end, LedgerFinish):
+        sheets = tuple(_result_sheets(test_run.results, brief=brief))
+        return HeldOutRunView(test_run.number, title, tuple(_run_facts(test_run)), sheets)
+    reason = "it was stopped on the way, or is running"
+    if isinstance(test_run.end, LedgerFailure):
+        reason = f"it failed on the way: {test_run.end.error}"
+    return HeldOutRunView(test_run.number, title, (*_run_facts(test_run), f"No numbers: {reason}."))
+
+
+def _empty_text(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
+    command, n_test = f"harness test --study {paths.name}", _n_test(split)
+    if not split:
+        return "No look was taken; split.csv is missing, so the test images are not known."
+    if not n_test:
+        return f"The split has no test images. Look at others: {command} --on NAME=FOLDER"
+    verb = "waits" if n_test == 1 else "wait"
+    return f"{count(n_test, 'test image')} {verb} sealed; nobody has looked: {command}"
+
+
+def _n_test(split: Sequence[SplitRow]) -> int:
+    return sum(row.role == "test" for row in split)
+
+
+def _run_facts(test_run: HeldOutTest) -> list[str]:
+    opened = test_run.start
+    trial_numbers = " + ".join(opened.weights)
+    weights_text = (
+        f"mean of trials {trial_numbers}"
+        if opened.ensemble
+        else f"weights of trial {trial_numbers}"
+    )
+    weights_text += ", averaged over four flips" if opened.tta else ""
+    facts = [
+        f"{count(opened.data.n_images, 'image')} at their own sizes, content "
+        f"{opened.data.sha256[:12]}; {weights_text}; {opened.device}."
+    ]
+    if opened.chosen.thresholds:
+        thresholds_text = ", ".join(
+            f"{name} {value:.2f}" for name, value in opened.chosen.thresholds.items()
+        )
+        n = count(opened.chosen.n_images, "validation image")
+        facts.append(
+            f"Chosen threshold: {thresholds_text}; on {n}, before any of these images was opened."
+        )
+    if test_run.results and not any(result.low is not None for result in test_run.results):
+        facts.append("Fewer than 50 images: too few for an interval.")
+    return facts
+
+
+def _result_sheets(
+    results: Sequence[HeldOutResult], *, brief: bool
+) -> list[tuple[str, ReportSheet]]:
+    overall = [r for r in results if not r.of and not r.stratum]
+    variants = list(dict.fromkeys((r.meaning, r.at) for r in overall if r.metric == "dice"))
+    variants = variants[:1] if brief else variants
+    sheets = [("all images", _overall_sheet(overall))]
+    classes = {r.of: [x for x in results if x.of == r.of] for r in results if r.of}
+    if classes:
+        sheets.append(("by class", _grouped_sheet("class", classes, variants)))
+    for kind, title in (("size", "size of object"), ("objects", "number of objects")):
+        groups = {
+            r.stratum.removeprefix(f"{kind} "): [x for x in results if x.stratum == r.stratum]
+            for r in results
+            if r.stratum.startswith(f"{kind} ")
+        }
+        sheets.append((f"by {title}", _grouped_sheet(title, groups, variants)))
+    return sheets
+
+
+def _overall_sheet(results: Sequence[HeldOutResult]) -> ReportSheet:
+    """A row for each number."""
+    columns = (
+        SheetColumn("metric", "see docs/test.md", ""),
+        SheetColumn("meaning", "over what it is taken", ""),
+        SheetColumn("decided at", "which pixels count as found", ""),
+        SheetColumn("value", "0 to 1"),
+        SheetColumn("interval", "95 % BCa bootstrap over images"),
+        SheetColumn("images", "how many count"),
+    )
+    rows = []
+    for r in results:
+        texts = (_metric_name(r.metric), _AGGREGATION_NAMES[r.meaning], _THRESHOLD_NAMES[r.at])
+        interval = _interval_text(r) or ("too few" if r.n else "")
+        low = "" if r.low is None else repr(r.low)
+        cells = (_value_cell(r), SheetCell(interval, low), SheetCell(str(r.n), str(r.n)))
+        rows.append((*(SheetCell(text, text) for text in texts), *cells))
+    return ReportSheet(columns, tuple(rows))
+
+
+def _grouped_sheet(
+    group_title: str, groups: dict[str, list[HeldOutResult]], variants: Sequence[tuple[str, str]]
+) -> ReportSheet:
+    """Dice and IoU in each meaning, a row for each group of images."""
+    keys = [(metric, *variant) for metric in ("dice", "iou") for variant in variants]
+    columns = [
+        SheetColumn(group_title, "which images", ""),
+        SheetColumn("images", "how many have it"),
+    ]
+    columns += [
+        SheetColumn(
+            " ".join(
+                part
+                for part in (
+                    _metric_name(metric),
+                    _SHORT_AGGREGATION_NAMES[meaning],
+                    _short_threshold(threshold),
+                )
+                if part
+            ),
+            f"{_AGGREGATION_NAMES[meaning]}, decided at {_THRESHOLD_NAMES[threshold]}; 95 % "
+            "interval over images",
+        )
+        for metric, meaning, threshold in keys
+    ]
+    rows = []
+    for index, (name, group) in enumerate(groups.items()):
+        results_by_key: dict[tuple[str, str, str], HeldOutResult] = {
+            (r.metric, r.meaning, r.at): r for r in group
+        }
+        n = str(results_by_key[keys[0]].n)
+        cells = [_value_cell(results_by_key[key], interval=True) for key in keys]
+        rows.append((SheetCell(name, str(index)), SheetCell(n, n), *cells))
+    return ReportSheet(tuple(columns), tuple(rows))
+
+
+def _value_cell(result: HeldOutResult, *, interval: bool = False) -> SheetCell:
+    if result.value is None:
+        return SheetCell("–", "", "no such image")
+    text = f"{result.value:.4f}"
+    if interval:
+        text = f"{text} {_interval_text(result)}".strip()
+    return SheetCell(text, repr(result.value), repr(result.value))
+
+
+def _interval_text(result: HeldOutResult) -> str:
+    if result.low is None or result.high is None:
+        return ""
+    return f"[{result.low:.4f}, {result.high:.4f}]"
+
+
+def _short_threshold(threshold: str) -> str:
+    return {"256": "", "argmax": ""}.get(threshold, threshold)
+
+
+def _metric_name(metric: str) -> str:
+    return _METRIC_NAMES.get(metric, metric.capitalize())
+
+
+def _run_view_with_pictures(paths: StudyPaths, test_run: HeldOutTest) -> HeldOutRunView:
+    view, pictures = build_run_view(test_run), []
+    for name in ("worst", "median", "best"):
+        path = paths.test_run(test_run.number).image(name)
+        if view.sheets and path.is_file() and path.stat().st_size <= _MAX_PICTURE_BYTES:
+            data = base64.b64encode(path.read_bytes()).decode("ascii")
+            pictures.append((name, f"data:image/png;base64,{data}"))
+    return replace(view, pictures=tuple(pictures))

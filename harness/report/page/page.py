@@ -1,0 +1,253 @@
+"""`report.html`: one file that needs nothing else, not even a network."""
+
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from harness.config.data import StudyDataConfig
+from harness.core import files, html
+from harness.core.paths import StudyPaths
+from harness.data.files.encode import data_uri
+from harness.data.files.overlay import COLOURS, background_classes
+from harness.data.files.palette import CLASS_COLOURS, VOID_COLOUR, Colour
+from harness.data.splits.splits import SplitRow, read_split
+from harness.report.analysis.baseline import BaselineComparison, compare_with_baseline
+from harness.report.analysis.caveats import find_caveats
+from harness.report.analysis.paired_leaders import build_leaderboard_comparison
+from harness.report.figures.all_sections import report_sections
+from harness.report.figures.section import FigureSection
+from harness.report.page.confirmation import ConfirmationSection, build_confirmation_section
+from harness.report.page.data_facts import collect_data_facts
+from harness.report.page.embedding import (
+    content_security_policy,
+    figure_data,
+    script_json,
+    study_page_data,
+)
+from harness.report.page.failures import failures_sheet
+from harness.report.page.headline import ConfirmationSummary, SummaryLine, headline_lines
+from harness.report.page.held_out_section import build_held_out_section
+from harness.report.page.methods import build_methods_paragraph, split_origin_text
+from harness.report.page.reproduction import (
+    environment_facts,
+    pip_requirements,
+    repeat_study_name,
+    reproduction_command,
+    settings_outside_command,
+)
+from harness.report.page.summary import summary_lines
+from harness.report.predictions.gallery import PredictionGallery, build_gallery
+from harness.report.predictions.panels import probability_scale
+from harness.report.tables.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
+from harness.report.tables.study_tables import (
+    StudyTables,
+    best_configuration,
+    load_study_tables,
+    ranked_records,
+    write_trials_csv,
+)
+from harness.search.pruning.curve_control import control_arm_line
+
+SCRIPTS = ("page.js", "zoom.js")
+
+
+def write_report(
+    paths: StudyPaths,
+    data_root: Path | None,
+    *,
+    images: bool = True,
+    baseline: StudyPaths | None = None,
+) -> Path:
+    """Write `report.html` and `trials.csv`, each whole or not at all.
+
+    Args:
+        data_root: where the images of split.csv lie; None: not found, and the page says so.
+        images: whether to show sample predictions.
+        baseline: a study whose leading trial the leading trial of this one is compared with.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        ConfigError, DataError: a file of the study is not what it should be, or the baseline
+            cannot be compared with it; nothing is written then.
+    """
+    tables = load_study_tables(paths)
+    baseline_comparison = (
+        compare_with_baseline(tables, load_study_tables(baseline)) if baseline is not None else None
+    )
+    if images:
+        gallery = build_gallery(tables, data_root)
+    else:
+        gallery = PredictionGallery((), ("Sample predictions were left out of this report.",))
+    page = render_report_page(tables, gallery, data_root, baseline_comparison)
+    write_trials_csv(tables, paths.trials_csv)
+    files.write_text(paths.report_html, page)
+    return paths.report_html
+
+
+def render_report_page(
+    tables: StudyTables,
+    gallery: PredictionGallery,
+    data_root: Path | None = None,
+    baseline_comparison: BaselineComparison | None = None,
+) -> str:
+    """The whole page as text; arguments as in `write_report`."""
+    split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
+    figures = report_sections(tables)
+    confirmation = build_confirmation_section(tables, figures)
+    held_out = build_held_out_section(tables.paths, split, images=bool(gallery.images))
+    return html.render(
+        "harness.report.page",
+        {"data_uri": data_uri},
+        name=tables.paths.name,
+        objective=tables.config.objective,
+        task=tables.config.data.task,
+        sections=figures,
+        confirmation=confirmation,
+        test=held_out,
+        **_header_values(tables, split, confirmation, held_out.n_test_runs, baseline_comparison),
+        **_trial_values(tables, confirmation.choice),
+        **_gallery_values(tables, gallery),
+        **_study_values(tables, split, data_root),
+        data_facts=collect_data_facts(tables, split, data_root, gallery.shapes),
+        methods=build_methods_paragraph(tables, split, data_root),
+        **_embedded_values(tables, [*figures, confirmation.section]),
+    )
+
+
+def _header_values(
+    tables: StudyTables,
+    split: list[SplitRow],
+    confirmation: ConfirmationSection,
+    n_test_runs: int,
+    baseline_comparison: BaselineComparison | None,
+) -> dict[str, Any]:
+    confirmed = (
+        ConfirmationSummary(confirmation.sentence, n_test_runs) if confirmation.decided else None
+    )
+    baseline_lines = (
+        []
+        if baseline_comparison is None
+        else [SummaryLine("Baseline", baseline_comparison.sentence)]
+    )
+    return {
+        "headline": _headline_numbers(tables),
+        "answer": headline_lines(tables, split, confirmed),
+        "traps": find_caveats(tables),
+        "lines": [*summary_lines(tables, split), *baseline_lines],
+    }
+
+
+def _trial_values(tables: StudyTables, choice: int | None) -> dict[str, Any]:
+    """The tables and the leading configuration."""
+    ranked = ranked_records(tables)
+    return {
+        "weights": build_leaderboard_comparison(tables, ranking_sheet(tables)),
+        "pruned": unranked_sheet(tables, "pruned"),
+        "running": unranked_sheet(tables, "running"),
+        "failed": failed_sheet(tables),
+        "failures": failures_sheet(tables),
+        "classes": class_sheet(tables),
+        "best": best_configuration(tables, choice),
+        "best_number": choice if choice is not None else ranked[0].number if ranked else None,
+    }
+
+
+def _gallery_values(tables: StudyTables, gallery: PredictionGallery) -> dict[str, Any]:
+    return {
+        "gallery": gallery,
+        "overlay_text": _overlay_text(tables.config.data),
+        "legend": {name: _hex_colour(rgb) for name, rgb in _overlay_legend(tables)},
+        "scale": [_hex_colour(rgb) for rgb in probability_scale()],
+    }
+
+
+def _study_values(
+    tables: StudyTables, split: list[SplitRow], data_root: Path | None
+) -> dict[str, Any]:
+    """The definition and how to repeat it."""
+    return {
+        "definition": _definition_facts(tables, split, data_root),
+        "stamps": environment_facts(tables),
+        "requirements": pip_requirements(tables),
+        "study_yaml": tables.paths.study_yaml.read_text(encoding="utf-8"),
+        "space_yaml": _read_text_if_present(tables.paths.space_yaml),
+        "command": reproduction_command(tables),
+        "again": repeat_study_name(tables),
+        "beside_command": settings_outside_command(tables),
+    }
+
+
+def _embedded_values(tables: StudyTables, figures: list[FigureSection]) -> dict[str, Any]:
+    """The scripts of the page and their data."""
+    scripts = [
+        get_plotlyjs(),
+        *(html.read_resource("harness.report.page", name) for name in SCRIPTS),
+    ]
+    return {
+        "policy": content_security_policy(scripts),
+        "scripts": scripts,
+        "data": script_json(study_page_data(tables)),
+        "figures": script_json(figure_data(figures)),
+    }
+
+
+def _overlay_legend(tables: StudyTables) -> list[tuple[str, Colour]]:
+    """What the colours of sample predictions mean."""
+    data = tables.config.data
+    if data.task == "binary":
+        meanings = list(COLOURS.items())
+    else:
+        background = background_classes(data.classes)
+        meanings = [
+            (name, CLASS_COLOURS[k]) for k, name in enumerate(data.classes) if k not in background
+        ]
+    return [*meanings, ("does not count", VOID_COLOUR)] if data.has_ignored_pixels else meanings
+
+
+def _hex_colour(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _overlay_text(data: StudyDataConfig) -> str:
+    if data.task == "binary":
+        return "hits, misses and false alarms"
+    return "classes, wrong pixels hatched,"
+
+
+def _headline_numbers(tables: StudyTables) -> list[tuple[str, str]]:
+    """The leading trial's numbers in large type."""
+    ranked = ranked_records(tables)
+    if not ranked:
+        return []
+    metric = tables.config.objective.metric
+    numbers: list[tuple[str, str]] = [(metric, f"{ranked[0].value:.4f}")]
+    for key in ("best/dice", "best/iou", "best/miou"):
+        name = key.replace("best/", "val/")
+        if key in ranked[0].best and name != metric:
+            numbers.append((name, f"{ranked[0].best[key]:.4f}"))
+    return [("leading trial", str(ranked[0].number)), *numbers]
+
+
+def _definition_facts(
+    tables: StudyTables, split: list[SplitRow], data_root: Path | None
+) -> list[tuple[str, str]]:
+    config = tables.config
+    roles = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
+    counts = ", ".join(f"{n} {role}" for role, n in roles.items()) if split else "not found"
+    return [
+        ("data", f"{config.data.root}: {' / '.join(config.data.classes)}"),
+        ("split", f"{counts} ({split_origin_text(tables, split, data_root)})"),
+        ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
+        ("objective", f"{config.objective.metric}, {config.objective.direction}"),
+        ("sampler", config.sampler.name),
+        ("pruner", control_arm_line(tables.paths, config) or config.pruner.name),
+        ("trials wanted", str(config.budget.trials or "not limited")),
+        ("seed", str(config.seed)),
+    ]
+
+
+def _read_text_if_present(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

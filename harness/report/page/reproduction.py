@@ -1,0 +1,91 @@
+"""What a reader needs to run a study again: the command, what it leaves out, what ran."""
+
+import json
+import shlex
+from collections.abc import Iterable
+
+from harness.config.study import StudyConfig
+from harness.core.records import TrialRecord
+from harness.report.tables.study_tables import StudyTables
+
+_DEVICE_KINDS = {"cpu", "cuda", "mps"}
+
+
+def environment_facts(tables: StudyTables) -> list[tuple[str, str]]:
+    """Device, precision and code; several values where trials differ in them."""
+    values_by_name: dict[str, dict[str, None]] = {}
+    for record in tables.records:
+        recorded = {"device": record.device, "precision": record.precision}
+        recorded["git commit"] = record.git_commit
+        for name, value in recorded.items():
+            if value is not None:
+                values_by_name.setdefault(name, {})[value] = None
+    return [(name, ", ".join(values)) for name, values in values_by_name.items()]
+
+
+def repeat_study_name(tables: StudyTables) -> str:
+    """The name under which the study is repeated."""
+    return f"{tables.paths.name[:57]}-again"
+
+
+def pip_requirements(tables: StudyTables) -> str:
+    """What pip installs to have the same libraries, one `name==version` a line.
+
+    "" where no version was recorded; a comment where trials ran with different ones.
+    """
+    lines = []
+    for name, versions in _library_versions(tables.records).items():
+        *others, last = versions
+        line = f"{name}=={last}" if name != "python" else f"# Python {last}"
+        lines.append(line + (f"  # earlier trials: {', '.join(others)}" if others else ""))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _library_versions(records: Iterable[TrialRecord]) -> dict[str, dict[str, None]]:
+    """Every version that trials were stamped with, by name, in order of trial; python first."""
+    versions_by_name: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, version in record.versions.items():
+            versions_by_name.setdefault(name, {}).pop(version, None)
+            versions_by_name[name][version] = None
+    return dict(sorted(versions_by_name.items(), key=lambda item: (item[0] != "python", item[0])))
+
+
+def reproduction_command(tables: StudyTables) -> str:
+    """The command that repeats this study under another name."""
+    config = tables.config
+    finished = sum(record.state != "running" for record in tables.records)
+    arguments = ["harness", "run", "--study", repeat_study_name(tables)]
+    arguments += ["--space", f"studies/{tables.paths.name}/space.yaml", "--data", config.data.root]
+    arguments += ["--trials", str(config.budget.trials or max(finished, 1))]
+    arguments += ["--sampler", config.sampler.name, "--pruner", config.pruner.name]
+    arguments += ["--seed", str(config.seed)]
+    kinds = {record.device.split()[0] for record in tables.records if record.device}
+    if len(kinds) == 1 and kinds <= _DEVICE_KINDS:
+        arguments += ["--device", *kinds]
+    if config.parts is not None:
+        arguments += ["--parts", f"studies/{tables.paths.name}/{config.parts.file}"]
+    space_fixed = tables.space.get("fixed") or {}
+    for plan in config.imports:
+        arguments += ["--from", plan.study]
+    for key, value in config.fixed.items():
+        if key not in space_fixed or space_fixed[key] != value:
+            arguments += [
+                "--set",
+                f"{key}={value if isinstance(value, str) else json.dumps(value)}",
+            ]
+    return shlex.join(arguments)
+
+
+def settings_outside_command(tables: StudyTables) -> list[str]:
+    """What no option of the command sets, only a study.yaml, where it is not at its default."""
+    settable_keys = {"data": {"root"}, "split": set(), "objective": set(), "sampler": {"name"}}
+    settable_keys |= {"pruner": {"name"}, "budget": {"trials"}, "limits": set()}
+    defaults = StudyConfig()
+    return [
+        f"{group}.{key}: {json.dumps(value)}"
+        for group, command_keys in settable_keys.items()
+        for key, value in getattr(tables.config, group).model_dump(mode="json").items()
+        if key not in command_keys
+        and value != getattr(defaults, group).model_dump(mode="json").get(key)
+    ]

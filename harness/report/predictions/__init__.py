@@ -1,0 +1,1 @@
+"""Example predictions of the leading trials."""

@@ -1,0 +1,293 @@
+"""What the leading trials predict: the same validation images for each, beside the truth.
+
+Drawn from the kept probabilities and the data folder. Only images of the validation role are
+opened; a picture that cannot be had costs a note, never the report.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.core.errors import DataError
+from harness.core.text import count
+from harness.data.files.image_io import LoadedPair, read_mask, read_pair
+from harness.data.files.overlay import as_rgb
+from harness.data.files.resize import resize_image, resize_truth
+from harness.data.splits.splits import SplitRow, read_split, resolve_in_root
+from harness.report.predictions.agreement import (
+    find_disputed_images,
+    find_suspect_labels,
+    mean_disagreement,
+)
+from harness.report.predictions.image_selection import (
+    Floats,
+    ImageSelection,
+    describe_shape,
+    merge_selections,
+    select_sample_images,
+)
+from harness.report.predictions.panels import (
+    Array8,
+    draw_labels,
+    draw_prediction_overlay,
+    draw_probability,
+    resize_for_panel,
+)
+from harness.report.predictions.saved_predictions import LeadingModel, load_leading_models
+from harness.report.tables.study_tables import StudyTables
+
+N_TRIALS = 3
+_PANEL_SIDE_RANGE = (320, 384)  # least and most a panel is stored with
+
+
+@dataclass(frozen=True)
+class PredictionScore:
+    """How well one trial did on an image.
+
+    Attributes:
+        dice: of the decisions at eval_size, in [0, 1]; the mean over the classes to be found,
+            None (as iou) where there is none.
+        false_pixels: how many pixels were decided wrongly to be something, at eval_size.
+    """
+
+    number: int
+    rank: int
+    dice: float | None
+    iou: float | None
+    false_pixels: int
+
+    @property
+    def text(self) -> str:
+        """The scores as they stand beside the pictures."""
+        if self.dice is None or self.iou is None:
+            return count(self.false_pixels, "false pixel")
+        return f"Dice {self.dice:.3f} · IoU {self.iou:.3f}"
+
+
+@dataclass(frozen=True, eq=False)
+class TrialPrediction:
+    """What one trial makes of an image.
+
+    Attributes:
+        mask: the decision, drawn as the truth, as large as the image.
+        probability: RGB, dark blue (0) to yellow (1); None where only decisions were kept.
+        overlay: RGB, hits, misses and false alarms in their colours; of several classes the
+            decided ones, wrong pixels hatched.
+    """
+
+    score: PredictionScore
+    mask: Array8
+    probability: Array8 | None
+    overlay: Array8
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryImage:
+    """One validation image with its truth and what the leading trials made of it.
+
+    Attributes:
+        why: the first reason for which it was chosen; `also`: the others.
+        aspect: width over height of the original; all pictures here are squares.
+        image: RGB, uint8 (side, side, 3).
+        truth: 0 or 255, uint8 (side, side); of several classes their colours, RGB.
+        others: scores of the leading models that are not drawn.
+    """
+
+    row: int
+    name: str
+    why: str
+    also: tuple[str, ...]
+    aspect: float
+    image: Array8
+    truth: Array8
+    predictions: tuple[TrialPrediction, ...]
+    others: tuple[PredictionScore, ...]
+
+
+@dataclass(frozen=True)
+class PredictionGallery:
+    """The images, and a sentence for everything that could not be shown.
+
+    Attributes:
+        shapes: `describe` of the truths that were read, by row; of two-class tasks.
+    """
+
+    images: tuple[GalleryImage, ...]
+    notes: tuple[str, ...]
+    shapes: Mapping[int, Floats] = field(default_factory=dict)
+
+
+def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGallery:
+    """Choose images by what the leading models make of them, and draw the best N_TRIALS of those.
+
+    Args:
+        data_root: the folder that split.csv's paths start from; None: it was not found.
+    """
+    models, notes = load_leading_models(tables)
+    if not models:
+        return PredictionGallery((), (*notes, "No complete trial has kept its predictions."))
+    if data_root is None or not data_root.is_dir():
+        missing = f"The images of {tables.config.data.root} were not found, so none are shown."
+        return PredictionGallery((), (*notes, missing))
+    if not tables.paths.split_csv.is_file():
+        return PredictionGallery((), (*notes, "split.csv is missing, so no images are shown."))
+    rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
+    drawn_models = models[:N_TRIALS]
+    common_rows = [
+        row for row in rows.values() if all(model.has_prediction(row.row) for model in drawn_models)
+    ]
+    shapes = dict(_truth_descriptors(tables, data_root, common_rows))
+    images = []
+    for number, reasons in _choose_rows(common_rows, shapes, models):
+        try:
+            images.append(_draw_image(tables, data_root, rows[number], reasons, models))
+        except (DataError, OSError) as error:
+            notes.append(f"Not shown: {error}")
+    if not images and not notes:
+        notes.append(_no_image_note(common_rows))
+    is_binary = tables.config.data.task == "binary"
+    return PredictionGallery(tuple(images), tuple(notes), shapes if is_binary else {})
+
+
+def _no_image_note(common_rows: Sequence[SplitRow]) -> str:
+    """Why no image is shown although models and images are there."""
+    if not common_rows:
+        return "No validation image has kept predictions of all trials that would be shown."
+    return (
+        "No validation image has something to find, and nothing was found in any, so none is shown."
+    )
+
+
+def _choose_rows(
+    rows: Sequence[SplitRow], shapes: Mapping[int, Floats], models: Sequence[LeadingModel]
+) -> list[tuple[int, tuple[str, ...]]]:
+    """By the leader's Dice and the shapes of truths; then by what all leading models say."""
+    leader, groups = models[0], []
+    dice = {row.row: value for row in rows if (value := leader.dice[row.row]) is not None}
+    groups.append(select_sample_images(dice, shapes))
+    false_alarms = {row.row: leader.false_pixels[row.row] for row in rows if row.row not in dice}
+    worst_row = max(false_alarms, key=lambda row: (false_alarms[row], -row), default=None)
+    if worst_row is not None and false_alarms[worst_row] > 0:
+        groups.append([ImageSelection(worst_row, "nothing to find: the largest false alarm")])
+    if len(models) > 1:
+        common_rows = [
+            row.row for row in rows if all(model.has_prediction(row.row) for model in models)
+        ]
+        groups.append(
+            find_disputed_images(dict(_row_disagreements(models, common_rows)), len(models))
+        )
+        scores = {row: [model.dice[row] for model in models] for row in common_rows}
+        alarms_by_model = {
+            row: [model.false_pixels[row] for model in models] for row in common_rows
+        }
+        groups.append(find_suspect_labels(scores, alarms_by_model))
+    return merge_selections(*groups)
+
+
+def _row_disagreements(
+    models: Sequence[LeadingModel], rows: Iterable[int]
+) -> Iterable[tuple[int, float]]:
+    """Of each row whose pictures can be read; those that cannot are noted if they are chosen."""
+    for row in rows:
+        try:
+            yield row, mean_disagreement([model.decision_planes(row) for model in models])
+        except (DataError, OSError):
+            continue
+
+
+def _truth_descriptors(
+    tables: StudyTables, data_root: Path, rows: Iterable[SplitRow]
+) -> Iterable[tuple[int, Floats]]:
+    """Descriptors of the masks that can be read; those that cannot are noted if they are chosen."""
+    for row in rows:
+        try:
+            masks = [resolve_in_root(data_root, mask) for mask in row.masks]
+            mask = read_mask(masks, tables.config.data, tables.config.limits.max_pixels)
+        except (DataError, OSError):
+            continue
+        data = tables.config.data
+        shape = _truth_descriptor(
+            resize_truth(mask, data.eval_size, nearest=data.uses_nearest_resize), data
+        )
+        if shape is not None:
+            yield row.row, shape
+
+
+def _truth_descriptor(truth: Array8, data: StudyDataConfig) -> Floats | None:
+    """What tells truths apart: size and shape; of several classes the share of each."""
+    if data.task == "binary":
+        return describe_shape(np.where(truth == IGNORE_INDEX, 0, truth).astype(np.uint8))
+    if data.task == "multilabel":
+        return np.asarray((truth == 1).mean(axis=(0, 1)), np.float64)
+    return np.array([(truth == k).mean() for k in data.scored_classes])
+
+
+def _draw_image(
+    tables: StudyTables,
+    data_root: Path,
+    row: SplitRow,
+    reasons: tuple[str, ...],
+    models: Sequence[LeadingModel],
+) -> GalleryImage:
+    pair = _read_verified_pair(tables, data_root, row)
+    data = tables.config.data
+    side = min(max(data.eval_size, _PANEL_SIDE_RANGE[0]), _PANEL_SIDE_RANGE[1])
+    image = resize_image(as_rgb(pair.image, data.range), (side, side))
+    truth = resize_for_panel(
+        resize_truth(pair.mask, data.eval_size, nearest=data.uses_nearest_resize), side, data
+    )
+    return GalleryImage(
+        row=row.row,
+        name=row.image,
+        why=reasons[0],
+        also=reasons[1:],
+        aspect=pair.image.shape[1] / pair.image.shape[0],
+        image=image,
+        truth=draw_labels(truth, data),
+        predictions=tuple(
+            _draw_prediction(model, row.row, image, truth, data) for model in models[:N_TRIALS]
+        ),
+        others=tuple(
+            _prediction_score(model, row.row)
+            for model in models[N_TRIALS:]
+            if row.row in model.dice
+        ),
+    )
+
+
+def _draw_prediction(
+    model: LeadingModel, row: int, image: Array8, truth: Array8, data: StudyDataConfig
+) -> TrialPrediction:
+    side = image.shape[0]
+    decision = resize_for_panel(model.decision(row), side, data)
+    certainty = model.certainty(row)
+    return TrialPrediction(
+        score=_prediction_score(model, row),
+        mask=draw_labels(decision, data),
+        probability=None if certainty is None else draw_probability(certainty, side),
+        overlay=draw_prediction_overlay(image, truth, decision, data),
+    )
+
+
+def _prediction_score(model: LeadingModel, row: int) -> PredictionScore:
+    return PredictionScore(
+        number=model.record.number,
+        rank=model.rank,
+        dice=model.dice[row],
+        iou=model.iou[row],
+        false_pixels=model.false_pixels[row],
+    )
+
+
+def _read_verified_pair(tables: StudyTables, data_root: Path, row: SplitRow) -> LoadedPair:
+    masks = [resolve_in_root(data_root, mask) for mask in row.masks]
+    config = tables.config
+    pair = read_pair(
+        resolve_in_root(data_root, row.image), masks, config.data, config.limits.max_pixels
+    )
+    if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
+        raise DataError(f"{row.image} or its mask has changed since the study was made")
+    return pair

@@ -1,0 +1,94 @@
+"""The pictures of the gallery: read from what trials kept, drawn, and packed into the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.files.image_io import read_image
+from harness.data.files.overlay import (
+    background_classes,
+    draw_class_map,
+    draw_class_overlay,
+    draw_overlay,
+    wrong_pixels,
+)
+from harness.data.files.palette import Colour
+from harness.data.files.resize import resize_mask
+
+Array8 = NDArray[np.uint8]
+
+# Cividis (Nunez, Anderton and Renslow 2018): from dark blue (0) to yellow (1), evenly brighter, and
+# alike for common kinds of colour blindness.
+PROBABILITY_COLOURMAP = cv2.COLORMAP_CIVIDIS
+DECISION_THRESHOLD = 128  # kept probabilities are np.rint(255 p): p >= 0.5 from here on
+
+
+def read_decision(paths: Sequence[Path], data: StudyDataConfig) -> Array8:
+    """What was decided: 0 or 1 (E, E) or in planes (E, E, K), or class indices (E, E)."""
+    planes = read_grey_images(paths, data.eval_size)
+    if data.task == "multiclass":
+        if planes[0].max() >= len(data.classes):
+            raise DataError(f"{paths[0]}: class {planes[0].max()} of {len(data.classes)}")
+        return np.asarray(planes[0], np.uint8)
+    masks = (planes >= DECISION_THRESHOLD).astype(np.uint8)
+    decision = masks[0] if data.task == "binary" else np.moveaxis(masks, 0, 2)
+    return np.asarray(decision, np.uint8)
+
+
+def read_grey_images(paths: Sequence[Path], size: int) -> Array8:
+    """Grey pictures of `size` square, uint8 (n, size, size). Raises DataError for others."""
+    planes = []
+    for path in paths:
+        grey = read_image(path, float(size * size))[..., 0]
+        if grey.shape != (size, size):
+            raise DataError(f"{path}: {grey.shape[1]} x {grey.shape[0]} pixels, not {size} square")
+        planes.append(np.asarray(grey, np.uint8))
+    return np.stack(planes)
+
+
+def probability_scale(n: int = 5) -> list[Colour]:
+    """`n` colours of PALETTE from probability 0 to 1, RGB."""
+    greys = np.rint(np.linspace(0, 255, n)).astype(np.uint8)[None]
+    return [
+        tuple(colour)
+        for colour in cv2.applyColorMap(greys, PROBABILITY_COLOURMAP)[0, :, ::-1].tolist()
+    ]
+
+
+def draw_probability(certainty: Array8, side: int) -> Array8:
+    """A map of probabilities, uint8 (E, E), in the colours of PALETTE, RGB (side, side, 3)."""
+    grey = cv2.resize(certainty, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.applyColorMap(grey, PROBABILITY_COLOURMAP)[..., ::-1], np.uint8)
+
+
+def draw_labels(labels: Array8, data: StudyDataConfig) -> Array8:
+    """Two classes: 0, 255 and grey for VOID, (side, side); several: their colours, RGB."""
+    if data.task == "binary":
+        return np.where(labels == IGNORE_INDEX, 128, 255 * labels).astype(np.uint8)
+    return draw_class_map(labels, plain=background_classes(data.classes))
+
+
+def draw_prediction_overlay(
+    image: Array8, truth: Array8, decision: Array8, data: StudyDataConfig
+) -> Array8:
+    """The decision over its image, RGB: right and wrong, or several classes and what is wrong."""
+    if data.task == "binary":
+        return draw_overlay(image, truth, decision)
+    wrong, background = wrong_pixels(truth, decision), background_classes(data.classes)
+    masked_decision = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, decision).astype(np.uint8)
+    return draw_class_overlay(image, masked_decision, wrong=wrong, plain=background)
+
+
+def resize_for_panel(mask: Array8, side: int, data: StudyDataConfig) -> Array8:
+    """A mask at the panel's size; enlarged, its pixels stay visible as what they are."""
+    if mask.shape[0] > side and data.task == "binary" and not data.has_ignored_pixels:
+        return resize_mask(mask, (side, side))
+    ys = (np.arange(side) * mask.shape[0] + mask.shape[0] // 2) // side
+    if mask.shape[0] > side or mask.ndim == 3:
+        return np.ascontiguousarray(mask[ys][:, ys])
+    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)

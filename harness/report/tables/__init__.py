@@ -1,0 +1,1 @@
+"""Tables of a study, its CSV and JSON exports."""

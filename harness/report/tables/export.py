@@ -1,0 +1,149 @@
+"""The leaderboard for other programs and for papers: JSON, CSV and LaTeX."""
+
+import dataclasses
+import json
+import math
+from typing import Any, Literal
+
+from harness.core import files
+from harness.core.records import TrialRecord
+from harness.core.text import count, display_value
+from harness.evaluation.confirm.results import load_confirmation
+from harness.evaluation.statistics.intervals import ConfidenceInterval
+from harness.report.analysis.baseline import BaselineComparison
+from harness.report.analysis.image_values import trial_mean_interval
+from harness.report.analysis.importance import measure_importances
+from harness.report.tables.study_tables import StudyTables, ranked_records, trials_csv
+from harness.report.tables.trials_csv import trials_as_dicts
+
+ExportFormat = Literal["json", "csv", "latex"]
+MAX_INTERVAL_TRIALS = 100  # trials with an interval
+MAX_LATEX_ROWS = 10  # of a table for a paper
+QUALITY_METRICS = ("best/dice", "best/iou")
+_LATEX = {
+    **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"},
+    **{"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    **{character: f"\\{character}" for character in "&%$#_"},
+}
+
+
+def export_leaderboard(
+    tables: StudyTables, form: ExportFormat, baseline: BaselineComparison | None = None
+) -> str:
+    """The leaderboard as text.
+
+    json: definition, every trial, the ranking, intervals of the best BEST, importances of the
+    parameters that are told from chance, and, where there are any, comparison, confirmation and
+    looks at the test images. csv: as trials.csv. latex: the best ROWS as a table for the package
+    booktabs.
+    """
+    if form == "csv":
+        return trials_csv(tables)
+    if form == "latex":
+        return _latex_table(tables)
+    return json.dumps(leaderboard_dict(tables, baseline), indent=1, allow_nan=False) + "\n"
+
+
+def leaderboard_dict(
+    tables: StudyTables, baseline: BaselineComparison | None = None
+) -> dict[str, Any]:
+    """What the JSON holds; numbers that are not finite are null."""
+    ranked = ranked_records(tables)
+    confirmation = load_confirmation(tables.paths)
+    value = {
+        "format": 1,
+        "study": tables.paths.name,
+        "definition": tables.config.model_dump(mode="json"),
+        "space": tables.space,
+        "ranking": [record.number for record in ranked],
+        "intervals": {
+            str(record.number): dataclasses.asdict(limits)
+            for record in ranked[:MAX_INTERVAL_TRIALS]
+            if (limits := objective_interval(tables, record)) is not None
+        },
+        "importances": dataclasses.asdict(measure_importances(tables)),
+        "trials": trials_as_dicts(tables),
+        "baseline": None
+        if baseline is None
+        else dataclasses.asdict(baseline) | {"sentence": baseline.sentence},
+        "confirmation": None
+        if confirmation is None
+        else dataclasses.asdict(confirmation) | {"sentence": confirmation.sentence},
+        "test_looks": files.read_jsonl(tables.paths.test_ledger),
+    }
+    finite_values: dict[str, Any] = _null_nonfinite(value)
+    return finite_values
+
+
+def objective_interval(tables: StudyTables, record: TrialRecord) -> ConfidenceInterval | None:
+    """Of the objective's mean over validation images; None where it cannot be told."""
+    return trial_mean_interval(tables, record, tables.config.objective.metric)
+
+
+def _latex_table(tables: StudyTables) -> str:
+    """A table with the rules of booktabs: rank, trial, objective, Dice, IoU, parameters, size."""
+    ranked = ranked_records(tables)[:MAX_LATEX_ROWS]
+    quality = [key for key in QUALITY_METRICS if any(key in record.best for record in ranked)]
+    metric = tables.config.objective.metric
+    names = ["rank", "trial", metric, *(key.replace("best/", "val/") for key in quality)]
+    keys = list(dict.fromkeys(key for record in ranked for key in record.params))
+    rows = [
+        [
+            *(str(rank), str(record.number), _format_number(record.value)),
+            *(_format_number(record.best.get(key)) for key in quality),
+            *(display_value(record.params[key]) if key in record.params else "--" for key in keys),
+        ]
+        for rank, record in enumerate(ranked, start=1)
+    ]
+    confirmation = load_confirmation(tables.paths)
+    is_confirmed = confirmation is not None and confirmation.decision is not None
+    status = "as searched; see its confirmation" if is_confirmed else "leading, not confirmed"
+    title = f"{_caption(tables, len(rows))} {status}." if rows else f"{_caption(tables, 0)}."
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        rf"\caption{{{escape_latex(title)}}}",
+        rf"\begin{{tabular}}{{{'r' * len(names)}{'l' * len(keys)}}}",
+        r"\toprule",
+        _latex_row([*names, *keys]),
+        r"\midrule",
+        *(_latex_row(row) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caption(tables: StudyTables, n_shown: int) -> str:
+    """Which trials the table holds."""
+    name, metric = tables.paths.name, tables.config.objective.metric
+    n = len(ranked_records(tables))
+    if n == 0:
+        return f"Study {name}: no trial is complete yet"
+    best = (
+        f"the best {n_shown} of {n} complete trials" if n > n_shown else count(n, "complete trial")
+    )
+    return f"Study {name}: {best} by {metric},"
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it stands: none of it is a command, a comment or a new line."""
+    plain = "".join(" " if character.isspace() else character for character in text)
+    return "".join(_LATEX.get(c, c) for c in plain if c.isprintable())
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(escape_latex(cell) for cell in cells) + r" \\"
+
+
+def _format_number(value: float | None) -> str:
+    return "--" if value is None else f"{value:.4f}"
+
+
+def _null_nonfinite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _null_nonfinite(item) for key, item in value.items()}
+    return [_null_nonfinite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,102 @@
+"""The trials of a study as a list, and as a CSV that reads back as a space of the same trials."""
+
+import csv
+import io
+from typing import Any
+
+from harness.config.study import TrialConfig, loss_names
+from harness.core.records import TrialRecord
+from harness.report.tables.study_tables import StudyTables, trial_settings
+from harness.space.reading.csv_cells import CellMarker, write_cell, write_label
+from harness.space.reading.csv_space import LABEL_PREFIX, RESULT_PREFIX
+from harness.space.reading.row_space import inactive_column_reason
+
+RESULT_FIELDS = ("number", "state", "value", "best_epoch")
+
+
+def trials_as_dicts(tables: StudyTables) -> list[dict[str, Any]]:
+    """One mapping per trial, in order of number, of plain values for JSON."""
+    return [
+        {
+            "number": record.number,
+            "state": record.state,
+            "value": record.value,
+            "best_epoch": record.best_epoch,
+            "epochs": record.epochs,
+            "params": record.params,
+            "labels": record.labels,
+            "best": record.best,
+            "costs": record.costs,
+            "seed": record.seed,
+            "failure": record.failure.cause if record.failure else None,
+        }
+        for record in tables.records
+    ]
+
+
+def trials_as_csv_space(tables: StudyTables) -> str:
+    """A CSV with one row per trial, which `harness run --space` trains again in this order.
+
+    Columns: `trial.…`, what came of it, left out on reading; `label.…`, the tags; the searched
+    parameters; every other setting that differs from its default in some trial. A setting that a
+    trial does not have, as an option of another architecture, is `default`, and so is one that
+    acts in no trial.
+    """
+    settings = _drop_inactive([_settings_or_params(tables, record) for record in tables.records])
+    labels = list(dict.fromkeys(name for record in tables.records for name in record.labels))
+    keys = _column_keys(tables, settings)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [
+        *(RESULT_PREFIX + name for name in RESULT_FIELDS),
+        *(LABEL_PREFIX + name for name in labels),
+        *keys,
+    ]
+    writer.writerow(names)
+    for record, flat in zip(tables.records, settings, strict=True):
+        results = [getattr(record, name) for name in RESULT_FIELDS]
+        writer.writerow(
+            [
+                *("" if value is None else write_cell(value) for value in results),
+                *(write_label(record.labels.get(name, "")) for name in labels),
+                *(write_cell(flat.get(key, CellMarker.DEFAULT)) for key in keys),
+            ]
+        )
+    return text.getvalue()
+
+
+def _settings_or_params(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
+    """The whole configuration of a trial; where its file is missing, what was searched."""
+    return trial_settings(tables, record) or dict(record.params)
+
+
+def _drop_inactive(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Settings without those that differ between trials and act in none, which a space refuses.
+
+    The weight of a loss that stands alone in every trial is 1 in all of them, which it means.
+    """
+    all_keys = dict.fromkeys(key for flat in settings for key in flat)
+    inactive = {key for key in all_keys if inactive_column_reason(key, settings, {}) is not None}
+    weights = {f"loss.{name}" for name in loss_names()}
+    return [
+        {
+            key: 1.0 if key in inactive else value
+            for key, value in flat.items()
+            if key not in inactive or key in weights
+        }
+        for flat in settings
+    ]
+
+
+def _column_keys(tables: StudyTables, settings: list[dict[str, Any]]) -> list[str]:
+    defaults = TrialConfig().flat()
+    all_keys = dict.fromkeys(key for flat in settings for key in flat)
+    changed_keys = [
+        key
+        for key in all_keys
+        if any(
+            key in flat and flat[key] != defaults.get(key, CellMarker.DEFAULT) for flat in settings
+        )
+    ]
+    # A study without parameters still needs one column, for its rows to be rows.
+    return list(dict.fromkeys([*tables.parameters, *changed_keys])) or ["model.arch"]

@@ -1,0 +1,212 @@
+"""Everything that can be known before training, gathered and not written: `harness check`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.progress import ProgressReporter
+from harness.config.study import objective_override
+from harness.config.study_files import require_study_yaml
+from harness.config.user_code import register_packages
+from harness.core.errors import UserError
+from harness.core.paths import StudyPaths
+from harness.core.plurals import count
+from harness.data.datasets.sources import find_data, open_dataset, source_folder
+from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
+from harness.data.splits.splits import make_split, read_split, verify_split
+from harness.inspection.report import InspectionReport, inspect_dataset
+from harness.models.weights import check_weights_reachable
+from harness.preflight.network_table import NetworkEntry, NetworkTable, check_network_table
+from harness.preflight.weight_states import EncoderWeights, list_encoder_weights
+from harness.search.definition.component_checks import (
+    check_augments,
+    check_losses,
+    check_networks,
+    delayed_bar,
+    legal_names,
+    pretrained_models,
+)
+from harness.search.definition.data_setup import SCAN_CACHE_FOLDER, too_few_images_warning
+from harness.search.definition.definition import StudyDefinition, resolve_definition
+from harness.search.definition.user_code import load_study_parts, parts_override
+from harness.search.run.request import StudyRequest, resolve_space
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a study would meet.
+
+    Attributes:
+        name: of the space or the study.
+        table: every network, or a sample.
+        weights: of every encoder that a possible network begins with.
+        data: what inspecting the data found; None: it was not looked at.
+        notes: what was left out.
+        problems: what `harness run` would refuse, one line each.
+    """
+
+    name: str
+    table: NetworkTable
+    weights: tuple[EncoderWeights, ...]
+    data: InspectionReport | None
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether a study could begin."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`."""
+        return {
+            "format": 1,
+            "name": self.name,
+            "good": self.good,
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "whole": self.table.is_complete,
+            "networks": [_network_as_json(entry) for entry in self.table.entries],
+            "weights": [asdict(encoder_weights) for encoder_weights in self.weights],
+            "data": None if self.data is None else self.data.as_json(),
+        }
+
+
+def check_study(request: StudyRequest, progress: ProgressReporter) -> CheckReport:
+    """Check the space, every network in it, its weights, losses, augmentation, and the data.
+
+    Nothing is fetched, and nothing written but caches and the images of `synthetic`.
+
+    Raises:
+        ConfigError: the space or the settings cannot be read at all; every mistake in them.
+    """
+    definition, paths = _resolve_request(request, progress)
+    collector = _ProblemCollector([], [])
+    collector.run(lambda: check_losses(definition))
+    collector.run(lambda: check_augments(definition, request.workspace, paths))
+    data, n_train = _check_data(request, definition, paths, collector, progress)
+    table = check_networks(definition, n_train, delayed_bar(progress))
+    collector.run(lambda: check_network_table(table))
+    collector.run(lambda: check_weights_reachable(pretrained_models(table)))
+    if not table.is_complete:
+        collector.notes.append(
+            f"{count(len(table.entries), 'network')} were drawn from more than that"
+        )
+    return CheckReport(
+        request.study or _space_name(resolve_space(request)),
+        table,
+        tuple(list_encoder_weights(table.pretrained_encoders)),
+        data,
+        tuple(collector.notes),
+        tuple(collector.problems),
+    )
+
+
+@dataclass
+class _ProblemCollector:
+    problems: list[str]
+    notes: list[str]
+
+    def run(self, action: Callable[[], Any]) -> Any:
+        """What a test gives; None after noting what it raised."""
+        try:
+            return action()
+        except UserError as error:
+            self.problems += str(error).splitlines()
+            return None
+
+
+def _space_name(space: Path | Mapping[str, Any] | None) -> str:
+    return space.stem if isinstance(space, Path) else "space"
+
+
+def _resolve_request(
+    request: StudyRequest, progress: ProgressReporter
+) -> tuple[StudyDefinition, StudyPaths]:
+    space = resolve_space(request)
+    if request.study is not None:
+        paths = request.workspace.study(request.study)
+        if space is None:
+            require_study_yaml(paths)
+    else:  # a study of the space's own name may have begun with another space; none begins with .
+        paths = StudyPaths(request.workspace.studies / f".{_space_name(space)}")
+    for problem in register_packages():
+        progress.stage(problem)
+    parts = load_study_parts(paths, request.parts)
+    definition = resolve_definition(
+        paths,
+        space=space,
+        overrides=dict(request.overrides)
+        | parts_override(parts)
+        | objective_override(request.objective),
+        fixed=request.fixed,
+        legal=legal_names(),
+        label=request.label,
+        ignore=request.ignore,
+    )
+    return definition, paths
+
+
+def _check_data(
+    request: StudyRequest,
+    definition: StudyDefinition,
+    paths: StudyPaths,
+    collector: _ProblemCollector,
+    progress: ProgressReporter,
+) -> tuple[InspectionReport | None, int | None]:
+    """What the data is like, and how many images would be trained on."""
+    config = definition.config
+    is_required = "data.root" in request.overrides or paths.study_yaml.exists()
+    try:
+        source = find_data(config.data.root, request.workspace)
+    except UserError as error:
+        if is_required:
+            collector.problems += str(error).splitlines()
+        else:
+            collector.notes.append("no data was named or found: the space alone was checked")
+        return None, None
+    dataset = collector.run(
+        lambda: open_dataset(source, config.data, max_pixels=config.limits.max_pixels)
+    )
+    if dataset is None:
+        return None, None
+    on_progress = progress.bar(f"reading {count(len(dataset.pairs), 'pair')} of {source}")
+    overview = scan_dataset(dataset, on_progress, request.workspace.cache / SCAN_CACHE_FOLDER)
+    inspection = inspect_dataset(
+        overview, duplicates_among(overview.pair_stats), skip_bad=request.skip_bad, declared=True
+    )
+    bad = [finding for finding in inspection.findings if finding.severity == "error"]
+    collector.problems += [f"data: {finding.what}; {finding.remedy}" for finding in bad]
+
+    def make_or_read_split() -> list[Any]:
+        if not definition.is_started:
+            return make_split(overview.dataset, overview.pair_stats, config.split)
+        rows = read_split(paths.split_csv)
+        verify_split(rows, source_folder(source))
+        return rows
+
+    if request.skip_bad:  # else each pair is named above
+        collector.run(lambda: check_not_empty(overview))
+    rows = collector.run(make_or_read_split) if overview.pair_stats else None
+    if (
+        rows is not None
+        and (note := too_few_images_warning(rows, overview.pair_stats, config)) is not None
+    ):
+        collector.notes.append(note)
+    return inspection, None if rows is None else sum(row.role == "train" for row in rows)
+
+
+def _network_as_json(entry: NetworkEntry) -> dict[str, Any]:
+    network, reason = entry.sampled.network, entry.reason
+    return {
+        **network.model.model_dump(mode="json", exclude={"encoder_weights"}),
+        "encoder_weights": entry.sampled.config.model.encoder_weights,
+        "image_size": list(network.height_width),
+        "batch_of_one": entry.sampled.has_single_image_batch,
+        "possible": reason is None,
+        "kind": None if reason is None else reason.kind,
+        "reason": None if reason is None else reason.text,
+        "parameters": entry.build_result.n_parameters,
+        "gflops": entry.build_result.gflops,
+    }

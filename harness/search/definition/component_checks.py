@@ -1,0 +1,188 @@
+"""What can be known to be wrong before trial 0: networks, losses, augmentation."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.config.loss import loss_names
+from harness.config.progress import ProgressReporter
+from harness.config.study import ModelConfig, TrialConfig
+from harness.core.errors import ConfigError
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.plurals import count
+from harness.data.loading.augment import find_steps_folder
+from harness.data.loading.augment_check import Size, check_augmentation
+from harness.models.registry import (
+    archs,
+    check_model,
+    inactive_keys,
+    option_names,
+    option_problem,
+)
+from harness.preflight.combinations import MAX_NETWORKS
+from harness.preflight.network_key import PreflightSetting
+from harness.preflight.network_table import NetworkTable, PreflightCallback, build_network_table
+from harness.search.definition.definition import StudyDefinition
+from harness.space.keys import OPTIONS_PREFIX
+from harness.space.space import AllowedValues, Categorical
+from harness.training.loss.task_checks import check_loss_for_task, check_objective_for_task
+
+BAR_DELAY_S = 2.0  # without a word
+
+
+def legal_names() -> AllowedValues:
+    """The names that only the network libraries know."""
+    options = {arch: option_names(arch) for arch in archs()}
+    names = sorted({name for arch_options in options.values() for name in arch_options})
+    return AllowedValues(
+        values={"model.arch": archs()},
+        checks={
+            "model.encoder_name": _encoder_problem,
+            **{OPTIONS_PREFIX + name: partial(_option_problem, name) for name in names},
+        },
+        options=options,
+        inactive_keys={arch: inactive_keys(arch) for arch in archs()},
+    )
+
+
+def _option_problem(name: str, value: Any) -> str | None:
+    """Why no architecture that has this option takes this value; None: one does."""
+    supporting_archs = [arch for arch in archs() if name in option_names(arch)]
+    problems = [option_problem(arch, name, value) for arch in supporting_archs]
+    return None if None in problems else next(iter(problems), None)
+
+
+def _encoder_problem(name: Any) -> str | None:
+    """What is wrong with the name of an encoder; there are too many of timm's to list."""
+    try:
+        check_model(ModelConfig(encoder_name=name, encoder_weights=None))
+    except ConfigError as error:
+        return "; ".join(p.removeprefix("model.encoder_name: ") for p in error.problems)
+    return None
+
+
+def check_networks(
+    definition: StudyDefinition, n_train: int | None, on_progress: PreflightCallback | None = None
+) -> NetworkTable:
+    """Build every network that the study can draw, or a sample where there are very many.
+
+    Args:
+        n_train: training images; None: not known yet.
+        on_progress: called with (done, total).
+    """
+    # A grid is counted off to its end, so that what is impossible must be known beforehand.
+    limit = None if definition.config.sampler.name == "grid" else MAX_NETWORKS
+    setting = PreflightSetting.from_data(definition.config.data, n_train)
+    return build_network_table(definition.space, setting, limit=limit, on_progress=on_progress)
+
+
+def delayed_bar(progress: ProgressReporter) -> PreflightCallback:
+    """A bar for building networks, which appears once that has taken a while."""
+    start_s, bars = time.monotonic(), list[PreflightCallback]()
+
+    def report(n_done: int, total: int | None) -> None:
+        if not bars and time.monotonic() - start_s > BAR_DELAY_S:
+            networks = "networks" if total is None else count(total, "network")
+            bars.append(progress.bar(f"building {networks}, without memory"))
+        for bar in bars:
+            bar(n_done, total)
+
+    return report
+
+
+def pretrained_models(table: NetworkTable) -> list[ModelConfig]:
+    """One model for each pretrained weights that a possible combination begins with."""
+    return [
+        ModelConfig.model_validate({"encoder_name": name, "encoder_weights": weights})
+        for name, weights in table.pretrained_encoders
+    ]
+
+
+def check_losses(definition: StudyDefinition) -> None:
+    """Check that the parts of the loss and the objective fit the task.
+
+    What acts under some draws only, as class weights do, is asked about beside the largest values.
+    """
+    data, space = definition.config.data, definition.space
+    check_objective_for_task(definition.config.objective, data)
+    fixed_losses = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
+    searched = [key for key in space.by_key if key.startswith("loss.")]
+    weights = [key for key in searched if key.removeprefix("loss.") in loss_names()]
+    largest = {key: max(possible_values(definition, key)) for key in weights}
+    others = [key for key in searched if key not in largest]
+    for values in [
+        {key: value} for key in others for value in possible_values(definition, key)
+    ] or [{}]:
+        check_loss_for_task(TrialConfig.from_flat(fixed_losses | largest | values).loss, data)
+
+
+def check_augments(
+    definition: StudyDefinition, workspace: Workspace, paths: StudyPaths
+) -> list[Path]:
+    """Try every augmentation the study can draw; the files that are to be kept with it.
+
+    Raises:
+        ConfigError: see `check_augmentation`; each is tried at the image sizes it can be drawn
+            with.
+    """
+    data = definition.config.data
+    step_files: list[Path] = []
+    for name in possible_values(definition, "data.augment"):
+        folder = find_steps_folder(name, [paths.augments, workspace.search_spaces, workspace.root])
+        if folder is not None:
+            step_files.append(folder / name)
+        check_augmentation(
+            name, folder=folder, data=data, sizes=_sizes_with_augment(definition, name)
+        )
+    return step_files
+
+
+def _sizes_with_augment(definition: StudyDefinition, name: str) -> list[Size]:
+    """Every `data.image_size`, as height and width, that can be drawn beside an augmentation."""
+    space, key, augment = definition.space, "data.image_size", "data.augment"
+    if space.rows:
+        row_sizes = [row.get(key, space.constants.get(key)) for row in space.rows]
+        row_augments = [row.get(augment, space.constants.get(augment)) for row in space.rows]
+        sizes = [
+            size for size, setting in zip(row_sizes, row_augments, strict=True) if setting == name
+        ]
+        return [pair for size in sizes if size is not None for pair in _as_pairs(size)]
+    searched = {
+        setting: space.by_key[setting] for setting in (key, augment) if setting in space.by_key
+    }
+    pairs: list[Size] = []
+    for size in possible_values(definition, key):
+        values = {
+            setting: value
+            for setting, value in ((key, size), (augment, name))
+            if setting in searched
+        }
+        excluded = any(
+            not match.holds(values[condition_key])
+            for parameter in searched.values()
+            for condition_key, match in parameter.when.items()
+            if condition_key in values
+        )
+        if not excluded and space.matching_rule(values) is None:
+            pairs += _as_pairs(size)
+    default = TrialConfig().data.height_width
+    is_conditional = key in searched and augment in searched[key].when
+    return pairs or ([default] if is_conditional else [])
+
+
+def _as_pairs(size: Any) -> list[Size]:
+    return [(size, size) if isinstance(size, int) else (size[0], size[-1])]
+
+
+def possible_values(definition: StudyDefinition, key: str) -> list[Any]:
+    """Every value a key can take in this study."""
+    listed = [row[key] for row in definition.space.rows if key in row]
+    if listed:
+        return [value for i, value in enumerate(listed) if value not in listed[:i]]
+    for parameter in definition.space.parameters:
+        if parameter.key == key:
+            if isinstance(parameter, Categorical):
+                return list(parameter.choices)
+            return sorted({parameter.low, parameter.high})
+    return [definition.space.constants[key]]

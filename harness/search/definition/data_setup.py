@@ -1,0 +1,132 @@
+"""The images of a study before trial 0: looked at, divided, decoded."""
+
+from collections.abc import Sequence
+from itertools import islice, product
+from pathlib import Path
+
+from harness.config.data import MIN_RANKING_IMAGES
+from harness.config.progress import ProgressReporter
+from harness.config.study import StudyConfig
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.plurals import count, has_or_have, is_or_are
+from harness.data.datasets.sources import open_dataset, source_folder
+from harness.data.loading.image_cache import Progress as Bar
+from harness.data.loading.image_cache import open_cache
+from harness.data.scan.scan import (
+    PairStats,
+    check_no_bad_pairs,
+    check_not_empty,
+    duplicates_among,
+    scan_dataset,
+)
+from harness.data.splits.splits import SplitRow, make_split, read_split, verify_split
+from harness.inspection.findings import collect_findings
+from harness.search.definition.component_checks import possible_values
+from harness.search.definition.definition import StudyDefinition
+
+SCAN_CACHE_FOLDER = "looks"  # folder below the cache
+MAX_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
+
+
+def fill_caches(
+    definition: StudyDefinition,
+    workspace: Workspace,
+    root: Path,
+    split: Sequence[SplitRow],
+    progress: ProgressReporter,
+) -> None:
+    """Decode the images once per size before trial 0, where everybody can see it."""
+    config = definition.config
+    n_images = sum(row.role != "test" for row in split)
+    sizes = possible_values(definition, "data.image_size")
+    fits = possible_values(definition, "data.fit")
+    for size, fit in islice(product(sizes, fits), MAX_CACHES):
+        pair = (size, size) if isinstance(size, int) else tuple(size)
+
+        def start_bar(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
+            return progress.bar(
+                f"decoding {count(n_images, 'image')} to {pair[0]} x {pair[1]} pixels "
+                f"({n_bytes / 1e6:,.0f} MB)"
+            )
+
+        open_cache(
+            root,
+            split,
+            config.data,
+            size=pair,
+            fit=fit,
+            folder=workspace.cache,
+            max_pixels=config.limits.max_pixels,
+            on_build_start=start_bar,
+        )
+
+
+def load_or_make_split(
+    workspace: Workspace,
+    paths: StudyPaths,
+    definition: StudyDefinition,
+    source: Path,
+    progress: ProgressReporter,
+    *,
+    skip_bad: bool,
+) -> list[SplitRow]:
+    """The recorded split, checked against the files; else a new one of files all looked at."""
+    if definition.is_started:
+        split = read_split(paths.split_csv)
+        verify_split(split, source_folder(source))
+        return split
+    dataset = open_dataset(
+        source, definition.config.data, max_pixels=definition.config.limits.max_pixels
+    )
+    on_progress = progress.bar(f"reading {count(len(dataset.pairs), 'pair')} of {source}")
+    overview = scan_dataset(dataset, on_progress, workspace.cache / SCAN_CACHE_FOLDER)
+    if not skip_bad:
+        check_no_bad_pairs(overview)
+    check_not_empty(overview)
+    if overview.bad_pairs:
+        progress.stage(
+            f"{len(overview.bad_pairs)} of {count(len(dataset.pairs), 'pair')} "
+            f"{is_or_are(len(overview.bad_pairs))} left out (--skip-bad)"
+        )
+    copies = duplicates_among(overview.pair_stats)
+    findings = collect_findings(overview, copies, skip_bad=True)
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    if warnings:
+        kinds = ", ".join(sorted({finding.topic for finding in warnings}))
+        progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
+    split = make_split(overview.dataset, overview.pair_stats, definition.config.split, copies)
+    if (note := too_few_images_warning(split, overview.pair_stats, definition.config)) is not None:
+        progress.stage(f"warning: {note}")
+    return split
+
+
+def too_few_images_warning(
+    split: Sequence[SplitRow], pair_stats: Sequence[PairStats], config: StudyConfig
+) -> str | None:
+    """A warning where the validation images are too few to rank trials; None: there are enough.
+
+    Args:
+        pair_stats: of the images of the split; those with nothing to find stay out of the metrics.
+    """
+    shares = {(stats.image_sha256, stats.mask_sha256): stats.shares for stats in pair_stats}
+    validated = [
+        shares[row.image_sha256, row.mask_sha256]
+        for row in split
+        if row.role == "val" and (row.image_sha256, row.mask_sha256) in shares
+    ]
+    n = sum(
+        any(class_shares[c] > 0 for c in config.data.scored_classes) for class_shares in validated
+    )
+    if n >= MIN_RANKING_IMAGES:
+        return None
+    images = f"{count(n, 'validation image')} {has_or_have(n)}"
+    if n < len(validated):
+        images = f"{n} of {len(validated)} validation images {has_or_have(n)}"
+    remedy = "add images"
+    if config.split.folds is None:
+        remedy += ", or begin a study with `split: {folds: 5}` in its studies/NAME/study.yaml"
+    return (
+        f"{images} something to find; below {MIN_RANKING_IMAGES} the order of the trials is mostly "
+        f"the chance of the images. To rank them, {remedy}; harness confirm --folds 5 then "
+        "compares the best on every image of train and val"
+    )

@@ -1,0 +1,1 @@
+"""Trials of earlier studies in a new one."""

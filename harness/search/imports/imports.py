@@ -1,0 +1,272 @@
+"""`--from STUDY`: a new study takes over the finished trials of an earlier one that fit.
+
+They are copied into the new study's folder, first of all its trials, with scores and predictions
+of the validation images and without models, and told to
+Optuna with the new study's distributions: the tree-structured Parzen estimator keeps the first
+range it saw of a parameter, and would never leave the old one. They are marked, and do not count
+towards the number of trials asked for. What is to be imported is settled and written into
+study.yaml before anything is copied, so that a study killed half-way takes up where it stopped.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import distribution_to_json
+
+from harness.config.imports import ImportConfig
+from harness.config.progress import ProgressReporter
+from harness.config.study import AUGMENT_PRESETS, StudyConfig, TrialConfig
+from harness.config.study_files import open_earlier_study
+from harness.core import files, strict_yaml
+from harness.core.errors import ConfigError, UserError
+from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.plurals import count
+from harness.core.records import TrialRecord, read_epochs, read_record, read_records, write_record
+from harness.core.settings import flatten
+from harness.data.splits.splits import SplitRow, read_split
+from harness.search.definition.definition import StudyDefinition
+from harness.search.imports.compatibility import (
+    Compatibility,
+    check_compatibility,
+    incomparable_reasons,
+)
+from harness.search.imports.duplicates import config_key
+from harness.search.imports.image_scores import RowMapping, import_scores, match_rows
+from harness.search.sampling.sampler import to_distribution
+
+IMPORTABLE_STATES = ("complete", "pruned")
+MAX_LISTED_TRIALS = 8  # trials of one reason that are named on the console
+
+
+def plan_imports(
+    names: Sequence[str],
+    paths: StudyPaths,
+    definition: StudyDefinition,
+    split: Sequence[SplitRow],
+    augments: Sequence[Path] = (),
+) -> tuple[ImportConfig, ...]:
+    """Which trials of the studies `names` a new study takes over; nothing is written.
+
+    Args:
+        paths: the new study's folder.
+        split: its split.
+        augments: its files of augmentation steps.
+
+    Raises:
+        ConfigError: no such study, or one whose values cannot be compared, or of which nothing
+            fits; every reason of every study at once.
+    """
+    problems: list[str] = []
+    plans: list[ImportConfig] = []
+    origins: set[str] = set()
+    for name in dict.fromkeys(names):
+        option = f"--from {name}"
+        try:
+            earlier, config = open_earlier_study(name, paths)
+            reasons = _study_incompatibilities(earlier, config, definition, split)
+        except UserError as error:
+            problems += [f"{option}: {line}" for line in str(error).splitlines()]
+            continue
+        if reasons:
+            problems += [
+                f"{option}: values would not be comparable: {reason}" for reason in reasons
+            ]
+            continue
+        plan = _plan_study(
+            earlier, config, definition, {path.name: path for path in augments}, origins
+        )
+        if plan.trials:
+            plans.append(plan)
+        else:
+            lines = exclusion_lines(plan)
+            problems.append(
+                f"{option}: nothing of it fits; {'; '.join(lines) or 'it has no trials'}"
+            )
+    if problems:
+        raise ConfigError(problems)
+    return tuple(plans)
+
+
+def check_import_names(names: Sequence[str], paths: StudyPaths, config: StudyConfig) -> None:
+    """Refuse imports that a study which has begun was not begun with."""
+    recorded = [plan.study for plan in config.imports]
+    if new := [name for name in names if name not in recorded]:
+        raise ConfigError(
+            f"study {paths.name} has begun, and a study never changes; it does not import "
+            f"{', '.join(new)}: start a new one, under another name with --study"
+        )
+
+
+def log_import_plans(plans: Sequence[ImportConfig], progress: ProgressReporter) -> None:
+    """Say what is imported, and by reason what is not."""
+    for plan in plans:
+        summary = f"{_import_summary(plan)} imported"
+        reasons = exclusion_lines(plan)
+        progress.stage(f"{summary}; not:" if reasons else f"{summary}; none is left out")
+        for line in reasons:
+            progress.stage(f"  {line}")
+
+
+def _import_summary(plan: ImportConfig) -> str:
+    n = len(plan.trials)
+    fits = "fits and is" if n == 1 else "fit and are"
+    return f"{count(n, 'trial')} of {plan.study} {fits}"
+
+
+def exclusion_lines(plan: ImportConfig) -> list[str]:
+    """One line for each reason, most frequent first; a trial may have several."""
+    ordered = sorted(plan.left_out.items(), key=lambda item: -len(item[1]))
+    return [f"{why}: {_trial_list(numbers)}" for why, numbers in ordered]
+
+
+def copy_imports(paths: StudyPaths, definition: StudyDefinition) -> None:
+    """Copy the trials that study.yaml names and that are not here yet, in order.
+
+    Raises:
+        UserError: an earlier study that is still needed is gone or was replaced.
+    """
+    planned = [(plan, number) for plan in definition.config.imports for number in plan.trials]
+    first: dict[str, int] = {}
+    rows: dict[str, RowMapping] = {}
+    for number, (plan, source_number) in enumerate(planned):
+        trial = paths.trial(number)
+        if trial.trial_json.exists():
+            first.setdefault(config_key(read_record(trial.trial_json)), number)
+            continue
+        earlier, config = open_earlier_study(plan.study, paths)
+        if config.id != plan.id:
+            raise UserError(
+                f"study {plan.study} was replaced while {paths.name} imported it; "
+                f"start {paths.name} again under another name"
+            )
+        record = _imported_record(earlier.trial(source_number), definition, paths.name, number)
+        first_number = first.setdefault(config_key(record), number)
+        record = record.model_copy(
+            update={"repeats": first_number if first_number < number else None}
+        )
+        for source, target in (
+            (earlier.trial(source_number).epochs_jsonl, trial.epochs_jsonl),
+            (earlier.trial(source_number).config_yaml, trial.config_yaml),
+        ):
+            files.write_bytes(target, source.read_bytes())
+        if earlier.trial(source_number).scores_csv.is_file():
+            if plan.study not in rows:
+                splits = read_split(earlier.split_csv), read_split(paths.split_csv)
+                rows[plan.study] = match_rows(*splits)
+            import_scores(earlier.trial(source_number), trial, rows[plan.study])
+        write_record(trial, record)  # last: from now on the trial is here
+
+
+def _study_incompatibilities(
+    earlier: StudyPaths, config: StudyConfig, definition: StudyDefinition, split: Sequence[SplitRow]
+) -> list[str]:
+    return incomparable_reasons(config, definition.config, read_split(earlier.split_csv), split)
+
+
+def _plan_study(
+    earlier: StudyPaths,
+    config: StudyConfig,
+    definition: StudyDefinition,
+    augments: dict[str, Path],
+    origins: set[str],
+) -> ImportConfig:
+    compatible: list[int] = []
+    left_out: dict[str, list[int]] = {}
+    for record in read_records(earlier):
+        compatibility = _check_trial(earlier.trial(record.number), record, definition)
+        reasons = [*compatibility.reasons, *_augment_reasons(earlier, record, augments)]
+        origin = _origin(earlier.name, record)
+        if origin in origins:
+            reasons = ["imported already, from another study"]
+        for reason in reasons:
+            left_out.setdefault(reason, []).append(record.number)
+        if not reasons:
+            compatible.append(record.number)
+            origins.add(origin)
+    return ImportConfig(
+        study=earlier.name,
+        id=config.id,
+        trials=tuple(compatible),
+        left_out={why: tuple(numbers) for why, numbers in left_out.items()},
+    )
+
+
+def _check_trial(
+    trial: TrialPaths, record: TrialRecord, definition: StudyDefinition
+) -> Compatibility:
+    """As `fit`, and whether the trial has ended and its files tell all that is needed."""
+    if record.state not in IMPORTABLE_STATES:
+        return Compatibility({}, ("still running",) if record.state == "running" else ("failed",))
+    if record.state == "complete" and (record.value is None or not math.isfinite(record.value)):
+        return Compatibility({}, ("its value is no finite number",))
+    metric = definition.config.objective.metric
+    try:
+        config = _read_trial_config(trial)
+        if any(metric not in epoch for epoch in read_epochs(trial)):
+            return Compatibility({}, (f"its epochs do not tell {metric}",))
+    except (OSError, ValueError, KeyError, ConfigError) as error:
+        return Compatibility({}, (f"its files cannot be read ({type(error).__name__})",))
+    return check_compatibility(definition, record, config)
+
+
+def _read_trial_config(trial: TrialPaths) -> TrialConfig:
+    text = trial.config_yaml.read_text(encoding="utf-8")
+    nested = strict_yaml.load_yaml(text, source=str(trial.config_yaml)).value
+    return TrialConfig.from_flat(flatten(nested), source=str(trial.config_yaml))
+
+
+def _augment_reasons(
+    earlier: StudyPaths, record: TrialRecord, augments: dict[str, Path]
+) -> list[str]:
+    """A file of augmentation steps may have the same name and other steps."""
+    try:
+        name = _read_trial_config(earlier.trial(record.number)).data.augment
+    except (OSError, ValueError, ConfigError):
+        return []  # said already
+    if name in AUGMENT_PRESETS or name not in augments:
+        return []
+    steps_file = earlier.augments / name
+    if steps_file.is_file() and steps_file.read_bytes() == augments[name].read_bytes():
+        return []
+    return [f"the steps in {name} were others there"]
+
+
+def _imported_record(
+    trial: TrialPaths, definition: StudyDefinition, study: str, number: int
+) -> TrialRecord:
+    """The record of an earlier trial as one of the new study."""
+    record = read_record(trial.trial_json)
+    compatibility = _check_trial(trial, record, definition)
+    if compatibility.reasons:
+        raise UserError(
+            f"{trial.root}: has changed while it was imported: {compatibility.reasons[0]}"
+        )
+    space = definition.space
+    distributions = {
+        key: json.loads(distribution_to_json(to_distribution(space.by_key[key])))
+        for key in compatibility.values
+    }
+    update: dict[str, Any] = {
+        "study": study,
+        "number": number,
+        "params": space.to_optuna(compatibility.values),
+        "distributions": distributions,
+        "imported": _origin(trial.root.parent.parent.name, record),
+        "repeats": None,
+        "mlflow_run_id": None,
+    }
+    return record.model_copy(update=update)
+
+
+def _origin(study: str, record: TrialRecord) -> str:
+    """`<study>/<number>` where a trial was trained, also when it was imported there."""
+    return record.imported or f"{study}/{record.number}"
+
+
+def _trial_list(numbers: Sequence[int]) -> str:
+    listed = ", ".join(str(number) for number in numbers[:MAX_LISTED_TRIALS])
+    more = ", …" if len(numbers) > MAX_LISTED_TRIALS else ""
+    return f"{count(len(numbers), 'trial')} ({listed}{more})"

@@ -1,0 +1,1 @@
+"""Running a study: trials, slots, budgets, disk space, stops."""

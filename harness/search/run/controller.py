@@ -1,0 +1,298 @@
+"""One controller per study: it draws, hands out, records, prunes and tells.
+
+Life of a trial: `TrialFactory` draws a configuration and writes trial.json → an executor trains
+it → every epoch arrives in `_on_epoch`, which reports to Optuna and answers → `_finish` writes
+trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror copies to MLflow.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from harness.config.progress import ProgressReporter, TrialObserver
+from harness.core.environment import EnvironmentInfo
+from harness.core.paths import TrialPaths
+from harness.core.plurals import count
+from harness.core.records import TrialFailure
+from harness.execution.protocol import (
+    Decision,
+    EpochReport,
+    Event,
+    Executor,
+    MicroBatchReduced,
+    TrialFailed,
+    TrialFinished,
+    TrialStarted,
+    WorkerDied,
+)
+from harness.search.definition.definition import StudyDefinition
+from harness.search.pruning.decisions import PruningDecider
+from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
+from harness.search.run.event_inbox import EventInbox
+from harness.search.run.failures import FailureStreak
+from harness.search.run.hang_detector import HangWatch
+from harness.search.run.retention import ArtifactRetention
+from harness.search.run.stop_conditions import StopConditions, StopReason, is_resumable_stop
+from harness.search.run.trial_source import TrialSource
+from harness.search.run.trial_store import TrialStore
+from harness.search.run.trials import RunningTrial, TrialContext, TrialFactory, utc_now
+from harness.search.sampling.sampler import SpaceSampler
+from harness.search.winding_up import GracefulStop
+
+
+class Controller:
+    """Runs the trials of one study.
+
+    Args:
+        study: its Optuna study.
+        storage: where that lives.
+        definition: what the study is.
+        context: where its folder and data are.
+        executor: who trains.
+        progress: who is told.
+        observer: who mirrors.
+        environment: versions and commit, written into each record.
+        refuse: why a combination must not be drawn although the space allows it, or None.
+        clock: monotonic seconds, by which silence is measured.
+        stop_conditions: what may end the study early; None: nothing.
+        disk_guard: waits where a disk is full; None: for the smallest room, in the study's folder.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        definition: StudyDefinition,
+        context: TrialContext,
+        executor: Executor,
+        *,
+        progress: ProgressReporter,
+        observer: TrialObserver,
+        environment: EnvironmentInfo,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        stop_conditions: StopConditions | None = None,
+        disk_guard: DiskSpaceGuard | None = None,
+    ) -> None:
+        self._study, self._definition = study, definition
+        self._context, self._executor = context, executor
+        self._progress, self._observer = progress, observer
+        self._sampler = SpaceSampler(
+            definition.space, definition.config.sampler, definition.config.seed, refuse
+        )
+        study.sampler = self._sampler
+        self._factory = TrialFactory(study, storage, definition, context, environment)
+        self._retention = ArtifactRetention(context.paths, definition.config)
+        self._running: dict[int, RunningTrial] = {}
+        self._hang_watch = HangWatch(definition.config.limits.hang_floor_s, clock)
+        self._streak = FailureStreak()
+        self._n_target = 0
+        self._stop_conditions = stop_conditions or StopConditions()
+        self._graceful_stop = GracefulStop(
+            self._stop_conditions, definition.config.limits.stop_s, clock
+        )
+        self._inbox = EventInbox(executor, self._running, self._hang_watch)
+        self._pruning = PruningDecider(study, definition)
+        disk_guard = disk_guard or DiskSpaceGuard(
+            [context.paths.root], MIN_FREE_BYTES, progress, self._stop_conditions
+        )
+        self._store = TrialStore(
+            study, storage, context.paths, disk_guard, self._hang_watch.reset_silence
+        )
+        self._source = TrialSource(study, self._factory, self._store, self._pruning)
+
+    def run(self, trials: int) -> StopReason | None:
+        """Run until `trials` trials are finished in all, counting those of earlier runs.
+
+        Returns what stopped it before that; trials may be left running, to be adopted.
+        Raises StudyStoppedError when the same cause failed three trials in a row.
+        """
+        grid = self._sampler.n_grid_trials(self._study)
+        self._n_target = trials if grid is None else min(trials, grid)
+        self._progress.trials(self.count_finished(), self._n_target)
+        self._factory.enqueue_rows()
+        waiting = self._source.unfinished_trials()
+        while True:
+            self._check_stop(waiting)
+            if not self._graceful_stop.is_stopping:
+                self._fill_slots(waiting)
+            if not self._running or self._graceful_stop.is_over(self._running_paths()):
+                return self._end_run()
+            if (event := self._inbox.next_event()) is not None:
+                self._on_event(event)
+            if not self._graceful_stop.is_stopping:
+                self._kill_hung()
+
+    def _end_run(self) -> StopReason | None:
+        stop = self._graceful_stop.stop
+        if stop is None:  # all that were wanted are finished
+            self._retention.remove_failed_checkpoints()
+        return stop
+
+    def _running_paths(self) -> Iterator[TrialPaths]:
+        return (self._context.paths.trial(number) for number in self._running)
+
+    def _check_stop(self, waiting: list[int]) -> None:
+        """Notice a reason to stop, once, and ask running trials to wind up if it says so."""
+        if not (self._running or waiting or self._needs_more()):
+            return
+        if (stop := self._graceful_stop.check()) is not None:
+            self._progress.stage(stop.line)
+            if stop.interrupts_trials:
+                self._executor.request_stop()
+
+    def _needs_more(self) -> bool:
+        return self.count_finished() + len(self._running) < self._n_target
+
+    def _fill_slots(self, waiting: list[int]) -> None:
+        """Give every free slot a trial: those left running first, then new ones."""
+        while len(self._running) < self._executor.slots:
+            if waiting:
+                if (running := self._source.resume_trial(waiting.pop(0))) is not None:
+                    self._dispatch(running, continued=True)
+            elif self._graceful_stop.stop is None and self._needs_more():
+                self._dispatch(self._source.create_trial(self._running))
+            else:
+                break
+
+    def count_finished(self) -> int:
+        """Trials that are complete, pruned or failed; imported ones do not count."""
+        return self._store.n_finished
+
+    def _dispatch(self, running: RunningTrial, *, continued: bool = False) -> None:
+        self._running[running.record.number] = running
+        self._start(running)
+        self._progress.began(running.record, running.config, continued=continued)
+        self._observer.note(running.record.number)
+
+    def _on_event(self, event: Event) -> None:
+        if not self._inbox.is_current(event):
+            return
+        running = self._running[event.number]
+        self._hang_watch.record_activity(event.number)
+        if self._graceful_stop.is_stopping and is_resumable_stop(
+            event, has_failure=running.pending_failure is not None
+        ):
+            del self._running[event.number]
+            self._observer.note(event.number)
+            return
+        match event:
+            case TrialStarted():
+                self._update_record(running, {"device": event.device, "precision": event.precision})
+            case MicroBatchReduced():
+                self._on_micro_batch_reduced(running, event)
+            case EpochReport():
+                self._on_epoch(running, event)
+            case TrialFinished():
+                self._on_end(running, event)
+            case TrialFailed() if event.failure.cause == "disk_full":
+                self._retry_when_full(running, event)
+            case TrialFailed():
+                self._retry_or_fail(running, running.attempts.attempt_failed(event.failure))
+            case WorkerDied():
+                self._retry_or_fail(running, running.attempts.worker_died(event))
+
+    def _on_epoch(self, running: RunningTrial, event: EpochReport) -> None:
+        """Report to Optuna, answer, then tell everybody else."""
+        objective = self._definition.config.objective
+        value = event.metrics.get(objective.metric)
+        if value is None or not objective.is_possible_value(value):
+            message = f"epoch {event.epoch}: the objective metric was {value}"
+            running.pending_failure = TrialFailure(cause="diverged", message=message)
+            return self._executor.answer(event.number, "stop")
+        self._store.cache_epoch(running.trial, event.epoch, value)
+        prune = self._pruning.should_prune(running, event.epoch)
+        if prune and running.record.pruned_after is None:
+            # Before Optuna holds the epoch: a trial that is killed now ends here when it continues.
+            self._update_record(running, {"pruned_after": event.epoch})
+        self._store.report_epoch(running.trial, event.epoch, value)
+        last = event.epoch >= running.record.epochs
+        decision: Decision = "stop" if self._graceful_stop.is_stopping and not last else "continue"
+        self._executor.answer(event.number, "prune" if prune else decision)
+        if running.attempts.epoch_finished(event.epoch):
+            self._store.reset_waits()
+        self._hang_watch.record_epoch(event.number, event.metrics.get("seconds"))
+        self._stop_conditions.epoch_finished(event.number, event.metrics)
+        self._progress.epoch(running.record, event.metrics)
+        return self._observer.note(event.number)
+
+    def _on_end(self, running: RunningTrial, event: TrialFinished) -> None:
+        if event.outcome == "stopped":
+            if running.pending_failure is not None:
+                return self._fail(running, running.pending_failure)
+            failure = TrialFailure(cause="crashed", message="stopped unasked")
+            return self._retry_or_fail(running, running.attempts.attempt_failed(failure))
+        return self._finish(
+            running,
+            {
+                "state": event.outcome,
+                "value": event.value,
+                "best_epoch": event.best_epoch,
+                "best": event.best,
+                "costs": event.costs,
+                "class_weights": event.class_weights,
+            },
+        )
+
+    def _on_micro_batch_reduced(self, running: RunningTrial, event: MicroBatchReduced) -> None:
+        self._update_record(running, {"micro_batch": event.micro_batch})
+        self._progress.stage(
+            f"trial {event.number}  out of GPU memory: goes on with {event.micro_batch} of "
+            f"{count(running.config.train.batch_size, 'image')} at once"
+        )
+
+    def _retry_or_fail(self, running: RunningTrial, failure: TrialFailure | None) -> None:
+        """After an attempt that went wrong: the next, in a fresh worker, unless that is enough."""
+        failure = (
+            running.pending_failure or failure
+        )  # it had failed before, whatever its worker met since
+        if failure is not None:
+            return self._fail(running, failure)
+        return self._restart(running)
+
+    def _kill_hung(self) -> None:
+        for number, seconds in self._inbox.hung_trials().items():
+            running = self._running[number]
+            stacks = self._executor.kill_trial(number)
+            self._retry_or_fail(running, running.attempts.worker_hung(seconds, stacks))
+
+    def _restart(self, running: RunningTrial) -> None:
+        # Before the worker starts: from now on the record refuses what an earlier one writes.
+        attempt = running.record.attempt + 1
+        self._update_record(running, {"attempt": attempt, "judged": running.last_pruner_epoch})
+        self._start(running)
+
+    def _start(self, running: RunningTrial) -> None:
+        self._hang_watch.start_attempt(running.record.number)
+        self._executor.start(self._factory.make_task(running))
+
+    def _retry_when_full(self, running: RunningTrial, event: TrialFailed) -> None:
+        """What could not be written was not reported: the trial goes on from its checkpoint."""
+        if running.pending_failure is not None:  # it had failed before
+            return self._fail(running, running.pending_failure)
+        message = event.failure.message.splitlines()[0][:200]
+        self._store.wait_for_space(f"trial {event.number}: {message}", event.full_folder)
+        return self._restart(running)
+
+    def _fail(self, running: RunningTrial, failure: TrialFailure) -> None:
+        self._finish(running, {"state": "failed", "failure": failure})
+
+    def _finish(self, running: RunningTrial, result: dict[str, Any]) -> None:
+        """Write the record, tell Optuna, tell everybody else; in this order."""
+        self._update_record(running, result | {"ended": utc_now()})
+        record = running.record
+        self._store.finish_trial(record)
+        del self._running[record.number]
+        self._hang_watch.end_trial(record.number)
+        self._retention.add_trial(record)
+        self._stop_conditions.trial_finished(record)
+        self._progress.trials(self.count_finished(), self._n_target)
+        self._progress.ended(record, self._retention.best)
+        self._observer.note(record.number)
+        self._streak.add(record, self._context.paths.trial(record.number).trial_json)
+
+    def _update_record(self, running: RunningTrial, update: dict[str, Any]) -> None:
+        running.record = self._store.update_record(running.record, update)

@@ -1,0 +1,191 @@
+"""A study whose definition is settled: its index, its mirror and its workers, until it stops."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.config.progress import ProgressReporter
+from harness.core.environment import last_trained_trial, read_environment
+from harness.core.errors import StudyInterrupted
+from harness.core.paths import Workspace
+from harness.core.plurals import count, is_or_are
+from harness.data.splits.splits import SplitRow
+from harness.execution.local_executor import LocalExecutor
+from harness.execution.prestart import PrestartedWorker
+from harness.execution.slots import Slot
+from harness.search.definition.data_setup import fill_caches
+from harness.search.definition.definition import StudyDefinition, record_trial_budget
+from harness.search.pruning.curve_control import control_arm_line
+from harness.search.run.budget import BudgetUsage
+from harness.search.run.controller import Controller
+from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
+from harness.search.run.retention import remove_failed_checkpoints
+from harness.search.run.stop_conditions import StopConditions, StopReason
+from harness.search.run.trials import TrialContext
+from harness.search.storage.rebuild import load_or_rebuild_study
+from harness.search.storage.storage import StorageLocation, open_storage, stop_on_database_error
+from harness.space.space import SearchSpace
+from harness.tracking.mirror import Mirror
+from harness.tracking.uri import TrackingStore
+
+MIRROR_TIMEOUT_S, MIRROR_TIMEOUT_AFTER_SIGNAL_S = (
+    60.0,
+    1.0,
+)  # for MLflow to catch up, at the end and after a signal
+RefusalRule = Callable[[Mapping[str, Any]], str | None]
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study that this process leads.
+
+    Attributes:
+        trials: finished ones in all, that are asked for.
+        slots: where trials run at once.
+        device: the first of them, for people and records.
+        refuse: why a combination must not be drawn although the space allows it, or None.
+        stop_conditions: what may end it early.
+        storage: the database of Optuna's index.
+        tracking_store: the MLflow store that mirrors it.
+        more_splits: further ones that its trials are trained on, where it has folds.
+    """
+
+    workspace: Workspace
+    definition: StudyDefinition
+    context: TrialContext
+    split: Sequence[SplitRow]
+    trials: int
+    slots: Sequence[Slot]
+    device: str
+    refuse: RefusalRule
+    stop_conditions: StopConditions
+    storage: StorageLocation
+    tracking_store: TrackingStore
+    more_splits: Sequence[Sequence[SplitRow]] = ()
+
+
+def run_trials(
+    run: StudyRun, progress: ProgressReporter, early: PrestartedWorker | None = None
+) -> None:
+    """Train until so many trials are finished, or something stops the study.
+
+    Args:
+        early: a worker that was started while the study was still being settled.
+
+    Raises:
+        StudyStoppedError: the same cause failed three trials in a row.
+        StudyInterrupted: a signal arrived; the study can be continued.
+    """
+    paths, config = run.context.paths, run.definition.config
+    storage = open_storage(run.storage, progress.stage)
+    with stop_on_database_error(run.storage):
+        study = load_or_rebuild_study(storage, paths, run.definition, progress.stage)
+    record_trial_budget(paths, config, run.trials)
+    run.stop_conditions.budget_usage = BudgetUsage(paths, config)
+    environment = read_environment(run.workspace.root)
+    if (changed := environment.describe_changes(last_trained_trial(paths), run.device)) is not None:
+        progress.stage(changed)
+    mirror = Mirror(run.tracking_store, paths, config, progress.stage)
+    executor = LocalExecutor(paths.worker_log, slots=run.slots, prestarted=early)
+    disk_guard = _make_disk_guard(run, progress)
+    progress.objective(config.objective.metric)
+    with _closing(executor.close):
+        controller = Controller(
+            study,
+            storage,
+            run.definition,
+            run.context,
+            executor,
+            progress=progress,
+            observer=mirror,
+            environment=environment,
+            refuse=run.refuse,
+            stop_conditions=run.stop_conditions,
+            disk_guard=disk_guard,
+        )
+        n_finished = controller.count_finished()
+        progress.stage(plan_line(n_finished, run.trials, run.definition.space))
+        if not n_finished:  # later nothing that MLflow says is worth stopping for
+            run.stop_conditions.checks.append(mirror.check)
+        if n_finished < run.trials:
+            root = run.context.data_root
+            for split in (run.split, *run.more_splits):
+                disk_guard.retry_when_full(
+                    partial(fill_caches, run.definition, run.workspace, root, split, progress)
+                )
+        stop = _run_until_stopped(run, controller, executor, mirror, progress)
+    if (line := control_arm_line(paths, config)) is not None:
+        progress.stage(line)
+    if stop is not None:
+        progress.stage(f"{controller.count_finished()} of {run.trials} trials are finished")
+        if stop.signal is not None:
+            raise StudyInterrupted(stop.signal)
+
+
+def _make_disk_guard(run: StudyRun, progress: ProgressReporter) -> DiskSpaceGuard:
+    """Where the study writes, with what it can do without."""
+    folders = [run.context.paths.root, run.workspace.root]
+    if isinstance(run.storage, Path) and run.storage.parent not in folders:
+        folders.append(run.storage.parent)
+    free_up = partial(remove_failed_checkpoints, run.context.paths)
+    return DiskSpaceGuard(folders, MIN_FREE_BYTES, progress, run.stop_conditions, free_up=free_up)
+
+
+def _run_until_stopped(
+    run: StudyRun,
+    controller: Controller,
+    executor: LocalExecutor,
+    mirror: Mirror,
+    progress: ProgressReporter,
+) -> StopReason | None:
+    stop = None
+    try:
+        with run.stop_conditions.defer_first_signal(), stop_on_database_error(run.storage):
+            stop = controller.run(run.trials)
+    finally:
+        executor.close()
+        mirror_message = mirror.finish(
+            MIRROR_TIMEOUT_S
+            if stop is None or stop.signal is None
+            else MIRROR_TIMEOUT_AFTER_SIGNAL_S
+        )
+        if mirror_message:
+            progress.stage(mirror_message)
+    return stop
+
+
+def plan_line(n_finished: int, trials: int, space: SearchSpace) -> str:
+    """What a run is about to do: its space, and how many of its trials are finished."""
+    parameters, n_rows = f"space of {count(len(space.parameters), 'parameter')}", len(space.rows)
+    if space.rows:
+        rows = count(n_rows, "row")
+        parameters = f"space of {rows}, each is trained once"
+        if n_finished >= n_rows:
+            every = "all " if n_rows > 1 else ""
+            return f"{every}{rows} of the space {is_or_are(n_rows)} trained: nothing to do"
+        if trials > n_rows:
+            parameters += (
+                f" and then the study ends, though {count(trials, 'trial')} were asked for"
+            )
+            trials = n_rows
+    if n_finished >= trials:
+        target_text = f"{trials} {'was' if trials == 1 else 'were'} asked for"
+        return (
+            f"{count(n_finished, 'trial')} {is_or_are(n_finished)} finished, {target_text}: "
+            "nothing "
+            "to do"
+        )
+    if n_finished:
+        return f"{parameters} · continues at {n_finished} of {count(trials, 'trial')}"
+    return f"{parameters} · {count(trials, 'trial')}"
+
+
+@contextmanager
+def _closing(close: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        close()

@@ -1,0 +1,92 @@
+"""What a study's trials leave in writing: their records, and Optuna's rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from harness.core.paths import StudyPaths
+from harness.core.records import TrialRecord, write_record
+from harness.search.run.disk_space import DiskSpaceGuard
+from harness.search.storage.optuna_study import count_finished_trials
+
+T = TypeVar("T")
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+class TrialStore:
+    """Writes, and where the disk is full waits and writes again.
+
+    Args:
+        disk_guard: which waits.
+        on_wait: called after a wait.
+
+    Attributes:
+        n_finished: trials that are complete, pruned or failed; imported ones do not count.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        paths: StudyPaths,
+        disk_guard: DiskSpaceGuard,
+        on_wait: Callable[[], None],
+    ) -> None:
+        self._study, self._storage, self._paths = study, storage, paths
+        self._disk_guard, self._on_wait = disk_guard, on_wait
+        self.n_finished = count_finished_trials(
+            study
+        )  # asking Optuna takes longer with every trial
+
+    def update_record(self, record: TrialRecord, update: dict[str, Any]) -> TrialRecord:
+        """The record with these fields, written to its trial's folder."""
+        record = record.model_copy(update=update)
+        self.retry_when_full(lambda: write_record(self._paths.trial(record.number), record))
+        return record
+
+    def report_epoch(self, trial: optuna.Trial, epoch: int, value: float) -> None:
+        """Report an epoch, from 1, to Optuna, and to `trial` itself.
+
+        Through the storage a repeated epoch overwrites; Trial.report would keep the first.
+        """
+        self.retry_when_full(
+            lambda: self._storage.set_trial_intermediate_value(trial._trial_id, epoch - 1, value)
+        )
+        self.cache_epoch(trial, epoch, value)
+
+    def cache_epoch(self, trial: optuna.Trial, epoch: int, value: float) -> None:
+        """Enter an epoch, from 1, in `trial` alone, so that its pruner reads no database."""
+        reported_values = trial._cached_frozen_trial.intermediate_values
+        for step in [step for step in reported_values if step >= epoch]:
+            del reported_values[
+                step
+            ]  # of an attempt that came further: this one is judged where it is
+        reported_values[epoch - 1] = value
+
+    def finish_trial(self, record: TrialRecord) -> None:
+        """Tell Optuna how a trial has ended."""
+        state = _STATES.get(record.state, TrialState.FAIL)
+        value = record.value if state == TrialState.COMPLETE else None
+        self.retry_when_full(lambda: self._study.tell(record.number, value, state=state))
+        self.n_finished += 1
+
+    def retry_when_full(self, action: Callable[[], T]) -> T:
+        """What `action` gives, once there is room for what it writes; it must bear repeating."""
+        before = self._disk_guard.n_waits
+        result = self._disk_guard.retry_when_full(action)
+        if self._disk_guard.n_waits > before:
+            self._on_wait()
+        return result
+
+    def wait_for_space(self, reason: str, folder: Path | None) -> None:
+        """Wait until there is room. Arguments and errors as `DiskSpaceGuard.wait`."""
+        self._disk_guard.wait(reason, folder)
+        self._on_wait()
+
+    def reset_waits(self) -> None:
+        """An epoch was finished that no attempt had finished before."""
+        self._disk_guard.reset_waits()

@@ -1,0 +1,191 @@
+"""Trials before they are trained: drawn or adopted, recorded, and made into a task."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.storages import BaseStorage
+
+from harness.config.study import TrialConfig
+from harness.core import files, strict_yaml
+from harness.core.environment import EnvironmentInfo
+from harness.core.paths import StudyPaths
+from harness.core.records import TrialFailure, TrialRecord, read_record, read_records, write_record
+from harness.execution.protocol import TrialTask
+from harness.search.definition.definition import StudyDefinition
+from harness.search.imports.duplicates import config_key, first_trial_by_config
+from harness.search.run.failures import AttemptCounter
+from harness.search.sampling.sampler import (
+    derive_seed,
+    row_index_of_trial,
+    suggest_values,
+    to_distribution,
+)
+
+ENQUEUED_ATTR = "harness.enqueued"  # of a study: how many rows were handed to Optuna
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """Where a study's trials find what they need."""
+
+    paths: StudyPaths
+    data_root: Path
+    cache: Path
+    device: str
+
+
+@dataclass
+class RunningTrial:
+    """A trial in a worker's hands."""
+
+    trial: optuna.Trial
+    record: TrialRecord
+    config: TrialConfig
+    attempts: AttemptCounter = field(default_factory=AttemptCounter)
+    pending_failure: TrialFailure | None = None  # the controller's own, while the worker winds up
+    last_pruner_epoch: int = 0  # the last epoch that the pruner has judged, in any attempt
+    unregistered_steps: Sequence[int] = ()  # steps judged before, which Optuna may have no notes of
+
+
+@dataclass(frozen=True)
+class TrialFactory:
+    """Draws and adopts the trials of one study.
+
+    Attributes:
+        study: its Optuna study, with its sampler set.
+        storage: where that lives.
+        definition: what the study is.
+        context: where its folder and data are.
+        environment: versions and commit, written into each record.
+    """
+
+    study: optuna.Study
+    storage: BaseStorage
+    definition: StudyDefinition
+    context: TrialContext
+    environment: EnvironmentInfo
+
+    def enqueue_rows(self) -> None:
+        """Hand the space's own configurations to Optuna, once in the life of the study.
+
+        A row that is there twice is trained twice, on two seeds.
+        """
+        if ENQUEUED_ATTR in self.study.user_attrs:
+            return
+        space = self.definition.space
+        trials = self.study.get_trials(deepcopy=False)
+        n_enqueued = sum("fixed_params" in trial.system_attrs for trial in trials)
+        for row in space.enqueue[n_enqueued:]:  # the first ones, if this was interrupted
+            self.study.enqueue_trial(space.to_optuna(row))
+        self.study.set_user_attr(ENQUEUED_ATTR, len(space.enqueue))
+
+    def create_trial(self) -> RunningTrial:
+        """A new trial, with its configuration drawn and written down."""
+        trial = self.study.ask()
+        return self._write_trial(trial, self._new_record(trial))
+
+    def resume_trial(self, number: int) -> RunningTrial:
+        """A trial that an earlier controller left running: same number, same parameters.
+
+        Asking again for values that are already stored gives the stored ones, and our sampler is
+        a function of seed, number and history, so a half-asked trial is completed as it would
+        have been.
+        """
+        trial = optuna.Trial(self.study, self.trial_id(number))
+        path = self.context.paths.trial(number).trial_json
+        if not path.exists():
+            return self._write_trial(trial, self._new_record(trial))
+        record = read_record(path)
+        reported_steps = sorted(trial._cached_frozen_trial.intermediate_values)
+        last_epoch = max(record.judged, reported_steps[-1] + 1 if reported_steps else 0)
+        if record.state == "running":
+            update = {"attempt": record.attempt + 1, "judged": last_epoch}
+            record = record.model_copy(update=update)
+        running = self._write_trial(trial, record)
+        running.last_pruner_epoch, running.unregistered_steps = last_epoch, reported_steps
+        return running
+
+    def make_task(self, running: RunningTrial) -> TrialTask:
+        """All that a worker needs to train this trial."""
+        study = self.definition.config
+        return TrialTask(
+            number=running.record.number,
+            attempt=running.record.attempt,
+            config=running.config,
+            seed=running.record.seed,
+            objective=study.objective,
+            trial_dir=self.context.paths.trial(running.record.number).root,
+            data_root=self.context.data_root,
+            split_csv=self.context.paths.split_for(running.record.labels),
+            cache=self.context.cache,
+            augments=self.context.paths.augments,
+            parts=None if study.parts is None else self.context.paths.parts(study.parts.file),
+            parts_sha256=None if study.parts is None else study.parts.sha256,
+            data=study.data,
+            max_pixels=study.limits.max_pixels,
+            device=self.context.device,
+            micro_batch=running.record.micro_batch,
+        )
+
+    def trial_id(self, number: int) -> int:
+        """Optuna's own id of a trial."""
+        return int(
+            self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        )
+
+    @cached_property
+    def _first_trial_by_config(self) -> dict[str, int]:
+        """Each configuration that was drawn, with the first trial that has it."""
+        return first_trial_by_config(read_records(self.context.paths))
+
+    def _new_record(self, trial: optuna.Trial) -> TrialRecord:
+        values = suggest_values(self.definition.space, trial)
+        config = self.definition.trial_config(values)
+        distributions = {
+            p.key: json.loads(distribution_to_json(to_distribution(p)))
+            for p in self.definition.space.parameters
+            if p.key in values
+        }
+        record = TrialRecord(
+            study=self.context.paths.name,
+            number=trial.number,
+            state="running",
+            params=dict(trial.params),
+            distributions=distributions,
+            labels=self._row_labels(trial.number),
+            epochs=config.train.epochs,
+            seed=trial_seed(config, self.definition.config.seed, trial.number),
+            versions=self.environment.versions,
+            git_commit=self.environment.git_commit,
+            started=utc_now(),
+        )
+        first = self._first_trial_by_config.setdefault(config_key(record), record.number)
+        return record.model_copy(update={"repeats": first if first < record.number else None})
+
+    def _row_labels(self, number: int) -> dict[str, str]:
+        labels = self.definition.space.labels
+        return dict(labels[row_index_of_trial(self.study, number)]) if labels else {}
+
+    def _write_trial(self, trial: optuna.Trial, record: TrialRecord) -> RunningTrial:
+        config = self.definition.trial_config(suggest_values(self.definition.space, trial))
+        paths = self.context.paths.trial(record.number)
+        files.write_text(paths.config_yaml, strict_yaml.dump_yaml(config.model_dump(mode="json")))
+        write_record(paths, record)
+        return RunningTrial(trial, record, config)
+
+
+def trial_seed(config: TrialConfig, study_seed: int, number: int) -> int:
+    """The seed a trial trains with: its own setting, else from the study's and its number."""
+    own = config.train.seed
+    return derive_seed(study_seed, number) if own is None else own
+
+
+def utc_now() -> str:
+    """This moment, UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

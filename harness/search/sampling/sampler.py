@@ -1,0 +1,271 @@
+"""The sampler: draws a complete configuration, and again while it is forbidden or impossible.
+
+A refused draw costs no trial and no row. It is drawn by a fresh base sampler, seeded from the study
+seed, the trial's number and the number of the draw, so that a resumed study goes on as if it had
+never stopped.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from harness.config.study import SamplerConfig
+from harness.core.errors import ConfigError
+from harness.search.storage.optuna_study import IMPORTED_ATTR
+from harness.space.space import Categorical, IntRange, Parameter, SearchSpace
+
+# After so many refusals the base sampler is stuck on forbidden ground: draw uniformly instead.
+# (A draw of the Gaussian process costs a fit, and returns to nearly the same point.)
+MAX_GUIDED_DRAWS = {"tpe": 1_000, "gp": 10, "qmc": 100}
+MAX_DRAWS = 100_000
+QMC_STRIDE = 4096  # points of the sequence from one draw of a trial to the next
+
+
+def to_distribution(parameter: Parameter) -> BaseDistribution:
+    """Optuna's distribution of a parameter; lists among choices are held as their JSON text."""
+    if isinstance(parameter, Categorical):
+        return CategoricalDistribution(list(parameter.optuna_choices))
+    if isinstance(parameter, IntRange):
+        return IntDistribution(
+            parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1
+        )
+    return FloatDistribution(
+        parameter.low, parameter.high, log=parameter.log, step=parameter.step or None
+    )
+
+
+def external_value(parameter: Parameter, stored: Any) -> Any:
+    """The value in the trial configuration of what Optuna stores."""
+    return parameter.from_optuna(stored) if isinstance(parameter, Categorical) else stored
+
+
+def suggest_values(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
+    """The values of all parameters that apply, asked from `trial` in the space's order."""
+    values: dict[str, Any] = {}
+    listed = set(trial.relative_params) if space.rows else set(space.by_key)
+    for parameter in space.parameters:
+        if parameter.key in listed and space.is_active(parameter, values):
+            stored = _suggest_stored(trial, parameter)
+            values[parameter.key] = external_value(parameter, stored)
+    return values
+
+
+class SpaceSampler(BaseSampler):
+    """Optuna's sampler of that name, confined to what the space allows.
+
+    Args:
+        space: what may vary.
+        config: which sampler, with its options.
+        seed: the study's seed.
+        refuse: why a combination that the space allows must not be drawn either, or None.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        config: SamplerConfig,
+        seed: int,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+    ) -> None:
+        self._space = space
+        self._refuse = refuse
+        self._config = config
+        self._seed = seed
+        self._distributions = {p.key: to_distribution(p) for p in space.parameters}
+        grid = space.grid() if config.name == "grid" else ()
+        self._points = [space.to_optuna(point) for point in grid if refuse(point) is None]
+        self._fallback = optuna.samplers.RandomSampler(seed=seed)
+
+    def n_grid_trials(self, study: optuna.Study) -> int | None:
+        """How many trials this study trains, when its configurations are counted off one by one.
+
+        Those of imported trials are done already. Enqueued rows that agree only with what imports
+        and earlier rows have taken are repetitions, beside the rest.
+        """
+        if self._space.rows:
+            return len(self._space.rows)
+        if self._config.name != "grid":
+            return None
+        imported_params = [
+            t.params for t in study.get_trials(deepcopy=False) if IMPORTED_ATTR in t.user_attrs
+        ]
+        remaining = [point for point in self._points if point not in imported_params]
+        n_remaining, n_repeated = len(remaining), 0
+        for row in self._space.enqueue:
+            first = next(
+                (p for p in remaining if matches_given(p, self._space.to_optuna(row))), None
+            )
+            if first is None:
+                n_repeated += 1
+            else:
+                remaining.remove(first)
+        return n_remaining + n_repeated
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._distributions
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        if self._space.rows:
+            return self._space.to_optuna(self._space.rows[row_index_of_trial(study, trial.number)])
+        given = trial.system_attrs.get("fixed_params", {}) | trial.params
+        if self._config.name == "grid":
+            point = self._grid_point(study, trial, given)
+            if point or not given:
+                return point
+        for draw in range(MAX_DRAWS):
+            stored = self._draw_candidate(study, trial, given, draw)
+            if stored is not None:
+                return stored
+        raise ConfigError(
+            f"trial {trial.number}: {MAX_DRAWS} draws were all forbidden; "
+            "loosen `forbid`, or narrow the parameters to what is allowed and can be built"
+        )
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        # Reached only for an enqueued row whose conditions no complete draw has met.
+        return self._fallback.sample_independent(study, trial, param_name, param_distribution)
+
+    def _draw_candidate(
+        self, study: optuna.Study, trial: FrozenTrial, given: dict[str, Any], draw: int
+    ) -> dict[str, Any] | None:
+        """One complete configuration as Optuna stores it; None where it is refused."""
+        base = self._base_sampler(trial.number, draw)
+        related = base.infer_relative_search_space(study, trial)
+        drawn = base.sample_relative(study, trial, related)
+        stored: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        for parameter in self._space.parameters:
+            if not self._space.is_active(parameter, values):
+                continue
+            key, distribution = parameter.key, self._distributions[parameter.key]
+            if key in given:
+                stored[key] = given[key]
+            elif key in drawn and distribution._contains(distribution.to_internal_repr(drawn[key])):
+                stored[key] = drawn[key]
+            else:
+                stored[key] = base.sample_independent(study, trial, key, distribution)
+            values[key] = external_value(parameter, stored[key])
+        refusal = self._space.refusal_reason(values) or self._refuse(values)
+        return stored if refusal is None else None
+
+    def _base_sampler(self, number: int, draw: int) -> BaseSampler:
+        config = self._config
+        seed = derive_seed(self._seed, number, draw)
+        if draw >= MAX_GUIDED_DRAWS.get(config.name, 0):
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if config.name == "tpe":
+                return optuna.samplers.TPESampler(
+                    n_startup_trials=config.n_startup_trials,
+                    # With one candidate a redraw wanders; with 24 it returns to the same point.
+                    n_ei_candidates=24 if draw == 0 else 1,
+                    multivariate=config.multivariate,
+                    group=config.group and config.multivariate,
+                    seed=seed,
+                )
+            if config.name == "gp":
+                return optuna.samplers.GPSampler(
+                    n_startup_trials=config.n_startup_trials,
+                    seed=seed,
+                    warn_independent_sampling=False,
+                )
+            # One sequence for the whole study, hence one seed; the rest is drawn per trial.
+            return _NumberedQMCSampler(
+                number + draw * QMC_STRIDE,
+                qmc_type=config.qmc_type,
+                scramble=True,
+                seed=self._seed,
+                independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+                warn_independent_sampling=False,
+            )
+
+    def _grid_point(
+        self, study: optuna.Study, trial: FrozenTrial, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The first configuration of the grid that no other trial has; if asked for again, again.
+
+        Args:
+            given: what an enqueued row says, and what was stored before a kill.
+        """
+        used_params = [
+            t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number
+        ]
+        matching = [point for point in self._points if matches_given(point, given)]
+        free = (point for point in matching if point not in used_params)
+        return next(free, matching[0] if matching and given else {})
+
+
+class _NumberedQMCSampler(optuna.samplers.QMCSampler):
+    """Gives the point of that number in the sequence.
+
+    Optuna counts points off in its database, so that a lost one would begin the sequence anew.
+    """
+
+    def __init__(self, point: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._point = point
+
+    def _find_sample_id(self, *_: Any) -> int:
+        return self._point
+
+
+def matches_given(point: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether a configuration has all the values that are given, both as Optuna stores them."""
+    return all(key in point and point[key] == value for key, value in given.items())
+
+
+def row_index_of_trial(study: optuna.Study, number: int) -> int:
+    """Which row of a listed space a trial trains: the trials take them in order, imported aside."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(t.number < number and IMPORTED_ATTR not in t.user_attrs for t in trials)
+
+
+def derive_seed(*parts: int) -> int:
+    """A 32-bit seed from numbers, the same on every machine (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _suggest_stored(trial: optuna.Trial, parameter: Parameter) -> Any:
+    if isinstance(parameter, Categorical):
+        choices = list(parameter.optuna_choices)
+        return trial.suggest_categorical(parameter.key, choices)
+    if isinstance(parameter, IntRange):
+        return trial.suggest_int(
+            parameter.key,
+            parameter.low,
+            parameter.high,
+            step=parameter.step or 1,
+            log=parameter.log,
+        )
+    return trial.suggest_float(
+        parameter.key,
+        parameter.low,
+        parameter.high,
+        step=parameter.step or None,
+        log=parameter.log,
+    )

@@ -1,0 +1,1 @@
+"""Optuna's database, rebuilt from the trial folders where it is lost."""

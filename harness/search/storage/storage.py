@@ -1,0 +1,158 @@
+"""Where Optuna keeps its index: the workspace's SQLite file, or a database of the user's own."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness.core.errors import ConfigError, StudyStoppedError, UserError
+from harness.core.filesystems import refuse_network_filesystem
+from harness.core.paths import Workspace
+from harness.core.sqlite_file import (
+    BUSY_TIMEOUT_S,
+    enable_wal,
+    exclusive_access,
+    explain_sqlite_error,
+    is_damaged,
+    move_damaged_file,
+)
+from harness.core.sqlite_urls import SQLITE_PREFIX, is_sqlite_url, parse_sqlite_url, sqlite_url
+from harness.tracking.uri import redact_secrets, refuse_secret
+
+OPTION = "--storage"
+SERVERS = ("postgresql", "mysql")
+_EXAMPLE = "postgresql+psycopg://USER@HOST/DATABASE"
+
+StorageLocation = Path | str  # a SQLite file, or the address of a server's database
+
+
+def resolve_storage(workspace: Workspace, url: str | None) -> StorageLocation:
+    """The workspace's own optuna.db, or what was asked for.
+
+    Raises:
+        ConfigError: it is no address of a database, or has a password in it.
+    """
+    if url is None:
+        return workspace.optuna_db
+    url = url.strip()
+    refuse_secret(url, OPTION)
+    if is_sqlite_url(url) and url != SQLITE_PREFIX:
+        path, settings = parse_sqlite_url(url)
+        if settings:
+            raise ConfigError(f"{OPTION} {url!r}: a file takes no settings; leave {settings} out")
+        return path
+    dialect, separator, rest = url.partition("://")
+    if dialect.partition("+")[0] in SERVERS and separator and rest:
+        return url
+    raise ConfigError(f"{OPTION} {url!r}: use {_EXAMPLE}, or {SQLITE_PREFIX}FILE for a file")
+
+
+def open_storage(
+    location: StorageLocation, log: Callable[[str], None] = lambda _: None
+) -> RDBStorage:
+    """Open the database, with its tables created if absent; a SQLite file in write-ahead mode.
+
+    A damaged file is moved aside, which is said; the studies in it are rebuilt from their folders
+    when they are run again.
+
+    Raises:
+        UserError: a file would lie on a network or FUSE file system, is locked, or can only be
+            read; or the server's database cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if isinstance(location, str):
+        return _connect(location)
+    refuse_network_filesystem(location)
+    with _raise_user_errors(location), exclusive_access(location):
+        if is_damaged(location):
+            damaged_copy = move_damaged_file(location)
+            log(
+                f"{location} was damaged: moved to {damaged_copy.name}, and rebuilt from the "
+                "trial folders"
+            )
+        enable_wal(location)
+        return RDBStorage(storage_url(location), engine_kwargs={"connect_args": _CONNECT_ARGS})
+
+
+def storage_url(location: StorageLocation) -> str:
+    """As Optuna's own commands take it."""
+    return location if isinstance(location, str) else sqlite_url(location)
+
+
+def delete_optuna_study(location: StorageLocation, name: str) -> bool:
+    """Remove the Optuna study of that name, whose folder is gone; whether there was one."""
+    if isinstance(location, Path) and not location.exists():
+        return False
+    storage = open_storage(location)
+    if name not in optuna.get_all_study_names(storage):
+        return False
+    optuna.delete_study(study_name=name, storage=storage)
+    return True
+
+
+@contextmanager
+def stop_on_database_error(location: StorageLocation) -> Iterator[None]:
+    """While this lasts a database that fails ends the study with a clear word.
+
+    Raises:
+        StudyStoppedError: it cannot be reached any more; the folders hold all that has happened.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = explain_sqlite_error(location, error) if isinstance(location, Path) else None
+        raise StudyStoppedError(
+            f"{reason or f'{storage_url(location)}: {_first_line(error)}'}; nothing is lost, and "
+            "the same "
+            "command continues once the database can be used again"
+        ) from error
+
+
+@contextmanager
+def _raise_user_errors(database: Path) -> Iterator[None]:
+    """Turn what SQLite says of a file that is locked or read-only into one line for the user."""
+    try:
+        yield
+    except (sqlite3.Error, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = explain_sqlite_error(database, error)
+        raise UserError(reason or f"{database}: {_first_line(error)}") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"{_version_error_text(database, error)}, or move the file aside: the next run of each "
+            "study enters its trials again from their folders"
+        ) from error
+
+
+def _version_error_text(location: StorageLocation, error: RuntimeError) -> str:
+    """What Optuna says of tables of another version: an error of no class of its own."""
+    text = str(error).replace("$STORAGE_URL", storage_url(location)).rstrip(".")
+    return f"{redact_secrets(storage_url(location))}: {text}"
+
+
+_CONNECT_ARGS: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
+
+
+def _connect(url: str) -> RDBStorage:
+    try:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError:
+        driver = "pymysql" if url.startswith("mysql") else "psycopg[binary]"
+        raise UserError(
+            f"{OPTION} {url}: its driver is not installed; pip install '{driver}', and name it in "
+            f"the address, e.g. {_EXAMPLE}"
+        ) from None
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ValueError) as error:
+        raise UserError(f"{OPTION} {url}: cannot be opened: {_first_line(error)}") from error
+    except RuntimeError as error:
+        raise UserError(_version_error_text(url, error)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """What a database said, without the statement and without secrets."""
+    text = str(error.__cause__ or error).strip()
+    return redact_secrets(text.splitlines()[0] if text else type(error).__name__)[:300]

@@ -1,0 +1,188 @@
+"""What is wrong with a space although each of its lines is right: parameters that cannot act."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config.study import TrialConfig
+from harness.space.keys import OPTIONS_PREFIX
+from harness.space.parameters import (
+    AnyOf,
+    Categorical,
+    Condition,
+    Match,
+    Parameter,
+    RangeMatch,
+    format_value,
+)
+from harness.space.rules import inactivity_rule, warmup_problem
+from harness.space.space import AllowedValues, SearchSpace
+
+
+def inactive_parameters(
+    space: SearchSpace, legal: AllowedValues, unreadable: set[str]
+) -> Iterator[tuple[str, str]]:
+    """Searched or fixed keys that have no effect or break a network, each with what is wrong.
+
+    Args:
+        space: The parameters and fixed values; its `forbid` and `enqueue` play no part.
+        legal: The constructor options of each architecture.
+        unreadable: Full keys that could not be read, about which nothing can be said.
+    """
+    for parameter in space.parameters:
+        reach = ReachableValues(space, (parameter.when,), unreadable)
+        try:
+            problem = reach.contradiction_reason() or _warmup_problem(parameter.key, reach)
+            problem = problem or _inactivity_problem(parameter.key, reach)
+            if problem is None:
+                problem = _option_problem(parameter.key, reach, legal, searched=True)
+                problem = problem or _arch_inactivity_problem(parameter.key, reach, legal)
+        except _UnreadableKeyError:
+            continue
+        if problem is not None:
+            yield parameter.key, problem
+    for key in space.fixed:
+        try:
+            problem = _option_problem(
+                key, ReachableValues(space, (), unreadable), legal, searched=False
+            )
+        except _UnreadableKeyError:
+            continue
+        if problem is not None:
+            yield key, problem
+
+
+class _UnreadableKeyError(Exception):
+    """The values of a key could not be read."""
+
+
+@dataclass
+class ReachableValues:
+    """The values that other settings can have while all of some conditions hold."""
+
+    space: SearchSpace
+    conditions: tuple[Condition, ...]
+    unreadable: set[str]
+
+    def __post_init__(self) -> None:
+        """Gather the conditions of the parameters that the conditions name, and of theirs."""
+        self.required_matches: dict[str, list[Match]] = {}
+        queue = list(self.conditions)
+        while queue:
+            for key, match in queue.pop().items():
+                seen = key in self.required_matches
+                self.required_matches.setdefault(key, []).append(match)
+                if not seen and key in self.space.by_key:
+                    queue.append(self.space.by_key[key].when)
+
+    def values(self, key: str) -> list[Any]:
+        """Every value of a choice; of a range its ends and what conditions name within them."""
+        if key in self.unreadable:
+            raise _UnreadableKeyError
+        matches = self.required_matches.get(key, [])
+        parameter = self.space.by_key.get(key)
+        if parameter is None:
+            candidates = [self.space.constants[key]] if key in self.space.constants else []
+        else:
+            candidates = _candidates(parameter, matches)
+            if parameter.when and not matches:  # it may be absent, and its default in its place
+                default = TrialConfig().flat()
+                combined = ReachableValues(
+                    self.space, (*self.conditions, parameter.when), self.unreadable
+                )
+                candidates = candidates if combined.contradiction_reason() is None else []
+                candidates += [default[key]] if key in default else []
+        return [value for value in candidates if all(match.holds(value) for match in matches)]
+
+    def contradiction_reason(self) -> str | None:
+        """Why the condition can never hold; None: it can."""
+        for key in self.required_matches:
+            if self.values(key):
+                continue
+            if key in self.space.by_key:
+                return f"never in force: its conditions exclude every value of {key}"
+            constant = format_value(self.space.constants.get(key))
+            return f"never in force: {key} is not searched and always {constant}"
+        return None
+
+
+def _candidates(parameter: Parameter, matches: list[Match]) -> list[Any]:
+    if isinstance(parameter, Categorical):
+        return list(parameter.choices)
+    bounds: list[Any] = []
+    for match in matches:
+        if isinstance(match, AnyOf):
+            bounds += match.values
+        else:
+            bounds += [bound for bound in (match.low, match.high) if bound is not None]
+    in_range = RangeMatch(parameter.low, parameter.high)
+    return [parameter.low, parameter.high, *(value for value in bounds if in_range.holds(value))]
+
+
+def inactive_given(key: str, settings: Mapping[str, Any]) -> str | None:
+    """Why a setting has no effect beside all others, given by full key; None: it has one."""
+    rule = inactivity_rule(key)
+    if rule is None:
+        return None
+    return rule(lambda other_key: [settings[other_key]] if other_key in settings else [])
+
+
+def _inactivity_problem(key: str, reach: ReachableValues) -> str | None:
+    """Why a searched setting has no effect; None: it has one."""
+    rule = inactivity_rule(key)
+    reason = None if rule is None else rule(reach.values)
+    return None if reason is None else f"cannot act: {reason}"
+
+
+def _warmup_problem(key: str, reach: ReachableValues) -> str | None:
+    """Of a searched length: why no training has it; where both are searched, said of one."""
+    length_keys = ("optim.warmup_epochs", "train.epochs")
+    searched = next(
+        (candidate for candidate in length_keys if candidate in reach.space.by_key), None
+    )
+    return warmup_problem(reach.values) if key == searched else None
+
+
+def _option_problem(
+    key: str, reach: ReachableValues, legal: AllowedValues, *, searched: bool
+) -> str | None:
+    if not key.startswith(OPTIONS_PREFIX) or not legal.options:
+        return None
+    name = key.removeprefix(OPTIONS_PREFIX)
+    archs = [arch for arch in reach.values("model.arch") if arch in legal.options]
+    archs_without = [arch for arch in archs if name not in legal.options[arch]]
+    if not archs_without:
+        return None
+    archs_with = [arch for arch in archs if arch not in archs_without]
+    if not archs_with:
+        return (
+            f"cannot act: {' and '.join(archs_without)} has no such option; "
+            f"{_option_names(archs_without, legal)}"
+        )
+    when = f"when: {{model.arch: [{', '.join(archs_with)}]}}"
+    fix = f"add `{when}`" if searched else f"search it instead, as {{value: …, {when}}}"
+    return f"{_no_such_option(archs_without)}; {fix}"
+
+
+def _arch_inactivity_problem(key: str, reach: ReachableValues, legal: AllowedValues) -> str | None:
+    """A searched setting that some architectures do not look at; fixed ones do no harm there."""
+    if not any(key in keys for keys in legal.inactive_keys.values()):
+        return None
+    archs = reach.values("model.arch")
+    archs_without = [arch for arch in archs if key in legal.inactive_keys.get(arch, ())]
+    archs_with = [arch for arch in archs if arch not in archs_without]
+    if not archs_without:
+        return None
+    if not archs_with:
+        return f"cannot act: {' and '.join(archs_without)} does not take it"
+    when = f"when: {{model.arch: [{', '.join(archs_with)}]}}"
+    return f"cannot act under {' and '.join(archs_without)}; add `{when}`"
+
+
+def _no_such_option(archs: list[str]) -> str:
+    return f"{' and '.join(archs)} {'has' if len(archs) == 1 else 'have'} no such option"
+
+
+def _option_names(archs: list[str], legal: AllowedValues) -> str:
+    names = sorted(legal.options[archs[0]])
+    return f"{archs[0]} takes {', '.join(names) if names else 'none'}"

@@ -1,0 +1,1 @@
+"""Documentation of the settings and a JSON Schema for editors."""

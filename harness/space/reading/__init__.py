@@ -1,0 +1,1 @@
+"""From YAML, CSV or a dict to a search space, with every problem listed."""

@@ -1,0 +1,86 @@
+"""One cell of a CSV file: what it stands for, and how a value is written so that it reads back."""
+
+import json
+from enum import Enum
+from typing import Any
+
+from harness.core import strict_yaml
+from harness.core.errors import ConfigError
+
+# A spreadsheet runs cells that begin so as formulas; tab and return are stripped before it looks.
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+MAX_CELL_CHARS = 10_000  # characters; the longest setting is a list of some hundred numbers
+MAX_LABEL_CHARS = 500
+NULL_CELLS = ("", "None")
+
+
+class CellMarker(Enum):
+    """What a cell says instead of a value."""
+
+    DEFAULT = "default"
+
+
+def read_cell(text: str) -> Any:
+    """The value of a cell: a scalar or list of YAML 1.2, or `CellMarker.DEFAULT` for `default`.
+
+    `None` and nothing are null. Text in double quotes is text whatever it looks like. The
+    apostrophe that guards a cell against being run as a formula is taken away.
+
+    Raises:
+        ConfigError: a list or quoted text that is none, a number too large; without a place.
+    """
+    text = text.strip(" ")
+    if len(text) > MAX_CELL_CHARS:
+        raise ConfigError(f"longer than {MAX_CELL_CHARS:,} characters")
+    if text in NULL_CELLS:
+        return None
+    if text == CellMarker.DEFAULT.value:
+        return CellMarker.DEFAULT
+    if text[0] == "'" and text[1:].startswith(FORMULA_PREFIXES):
+        return text[1:]
+    if text[0] in '["':
+        try:
+            return strict_yaml.load_yaml(text, source="cell").value
+        except ConfigError as error:
+            message = error.problems[0].partition(": ")[2].removeprefix("not YAML: ")
+            raise ConfigError(f"not a list or quoted text: {message}") from None
+    try:
+        return strict_yaml.parse_scalar(text)
+    except ValueError:
+        raise ConfigError(f"{text[:40]}: too large a number") from None
+
+
+def read_label(text: str) -> str:
+    """The text of a label, without the apostrophe that guards against formulas."""
+    text = text.strip(" ")
+    has_guard = text[:1] == "'" and text[1:].startswith((*FORMULA_PREFIXES, "'"))
+    return (text[1:] if has_guard else text)[:MAX_LABEL_CHARS]
+
+
+def write_cell(value: Any) -> str:
+    """A plain value, or `CellMarker.DEFAULT`, as `read_cell` reads it back."""
+    if isinstance(value, CellMarker):
+        return value.value
+    if value is None:
+        return "None"
+    if isinstance(value, float):
+        return repr(value)
+    if not isinstance(value, str):
+        return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    if value.startswith(FORMULA_PREFIXES) and value == value.strip(" "):
+        return f"'{value}"
+    return value if _reads_back_as_text(value) else json.dumps(value, ensure_ascii=False)
+
+
+def write_label(text: str) -> str:
+    """A label as `read_label` reads it back."""
+    return f"'{text}" if text.startswith((*FORMULA_PREFIXES, "'")) else text
+
+
+def _reads_back_as_text(value: str) -> bool:
+    if value != value.strip() or value[:1] == "'":
+        return False
+    try:
+        return bool(read_cell(value) == value)
+    except ConfigError:
+        return False

@@ -1,0 +1,52 @@
+"""The rows of `enqueue`: configurations to try first, in whole or in part."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.core.errors import ConfigError
+from harness.space.conditions import outside_problem
+from harness.space.parameters import Parameter, format_value
+from harness.space.reading.problems import ProblemCollector
+from harness.space.space import SearchSpace
+
+
+def enqueue_value(
+    key: str, value: Any, parameters: Mapping[str, Parameter], fixed: Mapping[str, Any]
+) -> Any:
+    """The value of one cell as its parameter holds it, e.g. 1.0 for 1 in a range of floats.
+
+    Raises:
+        ConfigError: the key is not searched, or the value is outside; the message has no place.
+    """
+    parameter = parameters.get(key)
+    if parameter is None:
+        message = "not searched here; add it to parameters: or take it out of this row"
+        if key in fixed:
+            message = f"fixed at {format_value(fixed[key])} here; take it out of this row"
+        raise ConfigError(message)
+    problem = outside_problem(parameter, value)
+    if problem is not None:
+        raise ConfigError(problem)
+    return parameter.canonical(value)
+
+
+def check_enqueue_rows(space: SearchSpace, problems: ProblemCollector) -> None:
+    """Note the rows that `when`, `forbid` or the trial configuration refuse, as far as they go."""
+    unreadable = problems.unreadable_keys
+    rules = tuple(rule for rule in space.forbid if not unreadable & set(rule))
+    readable_space = replace(space, forbid=rules)
+    for i, row in enumerate(space.enqueue):
+        for parameter in space.parameters:
+            if unreadable & set(parameter.when):
+                continue
+            is_decided = all(key in row or key not in space.by_key for key in parameter.when)
+            if parameter.key in row and is_decided and not space.is_active(parameter, row):
+                message = "not in force beside the other values of this row; take it out"
+                path = ("enqueue", i, parameter.key)
+                problems.add(path, message, name=f"enqueue: {parameter.key}")
+        is_complete = all(p.key in row for p in space.parameters if space.is_active(p, row))
+        if (is_complete and not unreadable) or readable_space.matching_rule(row) is not None:
+            reason = readable_space.refusal_reason(row)
+            if reason is not None:
+                problems.add(("enqueue", i), reason, name="enqueue")

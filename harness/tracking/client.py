@@ -1,0 +1,226 @@
+"""Opening MLflow: short time-outs, a sound database, the experiment of the study."""
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Experiment, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store import db_migrations
+from mlflow.tracking._tracking_service import utils as tracking_utils
+
+from harness.core.errors import HarnessError, TrackingError, UserError
+from harness.core.sqlite_file import (
+    BUSY_TIMEOUT_S,
+    enable_wal,
+    exclusive_access,
+    explain_sqlite_error,
+    is_damaged,
+    move_damaged_file,
+)
+from harness.tracking.relocation import STUDY_TAG, local_path, relocate_artifacts
+from harness.tracking.uri import TrackingStore, redact_secrets
+
+KIND_TAG = "mlflow.experimentKind"
+CLIENT_SETTINGS = {
+    # One call against a dead server takes four minutes by MLflow's own settings.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
+}
+MAX_MESSAGE_LENGTH = 400
+_SCHEMA_PATTERN = re.compile(r"database schema \(found version (\w+), but expected \w+\)")
+
+# MLflow keeps one engine per address as long as the process lives, and with it a file that was
+# replaced. So the address of a file changes, in the last digits of the time-out, with each file.
+_file_generations: dict[Path, int] = {}
+
+
+def open_client(store: TrackingStore, log: Callable[[str], None]) -> mlflow.MlflowClient:
+    """A client of the store; the workspace's own database is made if it is absent or damaged."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else: every retry
+    for variable, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(variable, value)
+    if store.database is None:
+        client = mlflow.MlflowClient(store.uri)
+        if store.artifacts is not None:
+            _relocate_experiment(client, store, log)
+        return client
+    with exclusive_access(store.database):
+        if is_damaged(store.database):
+            damaged_copy = move_damaged_file(store.database)
+            log(
+                f"{store.database.name} is damaged: it is now {damaged_copy.name}, and rebuilt "
+                "from the "
+                "study's folder; other studies return with `harness sync --study NAME`"
+            )
+        new = not store.database.exists()
+        _file_generations[store.database] = _file_generations.get(store.database, 0) + new
+        timeout = f"{BUSY_TIMEOUT_S}.{_file_generations[store.database]:04d}"
+        client = mlflow.MlflowClient(f"{store.uri}?timeout={timeout}")
+        client.search_experiments(max_results=1)  # makes the tables
+        if new:
+            enable_wal(store.database)
+        _relocate_experiment(client, store, log)
+    return client
+
+
+def _relocate_experiment(
+    client: mlflow.MlflowClient, store: TrackingStore, log: Callable[[str], None]
+) -> None:
+    """Correct the places of files where the workspace was moved, or say that they lie elsewhere."""
+    artifacts = local_path(store.artifacts)
+    assert artifacts is not None, "a store that MLflow writes by itself"
+    if store.file is not None:
+        client.search_experiments(max_results=1)  # makes the tables
+        study_id = None if store.database is not None else artifacts.name
+        line = relocate_artifacts(store.file, artifacts.parent, study_id)
+        if line:
+            log(line)
+            # Of each run the place that it had is remembered as long as the process lives.
+            tracking_utils._artifact_repos_cache.clear()
+        return
+    experiment = find_experiment(client, store, artifacts.name)
+    folder = None if experiment is None else local_path(experiment.artifact_location)
+    if folder is not None and folder != artifacts:
+        log(
+            f"MLflow at {store.uri} keeps the files of this study in {folder}, and this workspace "
+            f"has {artifacts}; to keep them here: ln -s {artifacts} {folder}, or change "
+            "experiments.artifact_location and runs.artifact_uri in that database"
+        )
+
+
+def find_experiment(
+    client: mlflow.MlflowClient, store: TrackingStore, study_id: str
+) -> Experiment | None:
+    """The study's experiment, by its tag; None if there is none.
+
+    Raises:
+        UserError: it was deleted.
+    """
+    tag_filter = f"tags.`{STUDY_TAG}` = '{study_id}'"
+    experiments = client.search_experiments(view_type=ViewType.ALL, filter_string=tag_filter)
+    active = [experiment for experiment in experiments if experiment.lifecycle_stage == "active"]
+    if experiments and not active:
+        raise _deleted_error(experiments[0], store)
+    return min(active, key=lambda experiment: experiment.experiment_id, default=None)
+
+
+def create_experiment(client: mlflow.MlflowClient, store: TrackingStore, study_id: str) -> str:
+    """The id of a new experiment, or of one that the user named and that is nobody's yet.
+
+    Raises:
+        UserError: the name is taken, also by an experiment that was deleted.
+    """
+    existing = _claimable_experiment(client, store, study_id)
+    if existing is None:
+        # Without the second one MLflow's pages open as a tool for chat models.
+        tags = {STUDY_TAG: study_id, KIND_TAG: "custom_model_development"}
+        return str(
+            client.create_experiment(store.experiment, artifact_location=store.artifacts, tags=tags)
+        )
+    client.set_experiment_tag(existing.experiment_id, STUDY_TAG, study_id)
+    return str(existing.experiment_id)
+
+
+def check_experiment(store: TrackingStore, study_id: str, log: Callable[[str], None]) -> None:
+    """Check that the study has its experiment, or that the name of a new one is free.
+
+    Raises:
+        UserError: it has not; the message says what to do.
+        TrackingError: MLflow cannot be reached.
+    """
+    try:
+        client = open_client(store, log)
+        if find_experiment(client, store, study_id) is None:
+            _claimable_experiment(client, store, study_id)
+    except HarnessError:
+        raise
+    except Exception as error:
+        user_error = to_user_error(error, store)
+        text = f"{type(user_error).__name__}: {redact_secrets(str(user_error))}"
+        raise (
+            user_error if isinstance(user_error, HarnessError) else TrackingError(text)
+        ) from error
+
+
+def _claimable_experiment(
+    client: mlflow.MlflowClient, store: TrackingStore, study_id: str
+) -> Experiment | None:
+    """The experiment that the user named, if it is nobody's yet; None: the name is free.
+
+    Raises:
+        UserError: the name is taken, also by an experiment that was deleted.
+    """
+    existing = client.get_experiment_by_name(store.experiment)
+    if existing is None:
+        return None
+    if existing.lifecycle_stage != "active":
+        raise _deleted_error(existing, store)
+    if not store.is_user_named or existing.tags.get(STUDY_TAG, study_id) != study_id:
+        raise UserError(
+            f"MLflow at {store.uri} has an experiment {store.experiment} that is not this "
+            "study's; choose another --study, or another name for it with --experiment"
+        )
+    return existing
+
+
+class StoreFileError(TrackingError):
+    """The database of MLflow is locked, can only be read, or is of another version of MLflow."""
+
+
+def to_user_error(error: Exception, store: TrackingStore) -> Exception:
+    """What to tell the user of a failed call: one line without secrets, with the way out."""
+    reason = None if store.file is None else explain_sqlite_error(store.file, error)
+    if reason is not None:
+        return StoreFileError(reason)
+    if not isinstance(error, MlflowException):
+        return error
+    text = redact_secrets(" ".join(str(error).split()))
+    if (match := _SCHEMA_PATTERN.search(text)) is not None:
+        return StoreFileError(_version_error_text(match[1], store))
+    text = text if len(text) <= MAX_MESSAGE_LENGTH else text[:MAX_MESSAGE_LENGTH] + " …"
+    if _is_auth_error(error):
+        return UserError(
+            f"MLflow at {store.uri} refuses these credentials; set MLFLOW_TRACKING_USERNAME and "
+            f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN ({text})"
+        )
+    return TrackingError(f"MLflow at {store.uri}: {text}")
+
+
+def _version_error_text(revision: str, store: TrackingStore) -> str:
+    """What to do with tables of another MLflow; `mlflow db upgrade` knows older ones only."""
+    own = store.database is not None
+    migrations = Path(db_migrations.__file__).parent / "versions"
+    if any(path.name.startswith(f"{revision}_") for path in migrations.iterdir()):
+        return (
+            f"MLflow at {store.uri}: its tables are of an older MLflow than the installed "
+            f"{mlflow.__version__}; copy the database, then run: mlflow db upgrade {store.uri}"
+        )
+    aside = ", or move the file aside: harness sync --study NAME rebuilds it" if own else ""
+    return (
+        f"MLflow at {store.uri}: its tables (version {revision}) are of a newer MLflow than the "
+        f"installed {mlflow.__version__}, which cannot use them, nor can `mlflow db upgrade`; "
+        f"update MLflow (pip install -U mlflow){aside}"
+    )
+
+
+def _deleted_error(experiment: Experiment, store: TrackingStore) -> UserError:
+    number = experiment.experiment_id
+    return UserError(
+        f"the MLflow experiment {experiment.name} (id {number}) was deleted; restore it: "
+        f"MLFLOW_TRACKING_URI={store.uri} mlflow experiments restore --experiment-id {number}, "
+        "or choose another --study"
+    )
+
+
+def _is_auth_error(error: MlflowException) -> bool:
+    """MLflow wraps a plain 401 or 403 of a server or proxy in an error of its own."""
+    return error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or any(
+        f"error code {status}" in str(error) for status in (401, 403)
+    )

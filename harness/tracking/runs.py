@@ -1,0 +1,299 @@
+"""What is written into the runs of a study: parameters, epochs, pictures, results.
+
+Nothing is doubled by writing it twice: a metric is one with the same time, step and value, files
+have names that do not change, and runs are looked up by tag before and after they are made.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import mlflow
+from mlflow.entities import Metric, RunTag
+
+from harness.config.study import StudyConfig
+from harness.config.study_files import read_study_config
+from harness.core import strict_yaml
+from harness.core.checkpoint_header import checkpoint_epoch
+from harness.core.errors import ConfigError
+from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.records import TrialRecord, read_epochs, read_record, read_records
+from harness.core.settings import flatten
+from harness.tracking import images
+from harness.tracking.client import create_experiment, find_experiment
+from harness.tracking.entities import (
+    MAX_METRICS_PER_CALL,
+    flat_definition,
+    metric_batches,
+    split_input,
+    to_params,
+)
+from harness.tracking.fields import (
+    BestSoFar,
+    ConfirmedModel,
+    StudyMetric,
+    best_so_far,
+    epoch_and_row,
+    final_metrics,
+    final_tags,
+    label_tags,
+    to_milliseconds,
+)
+from harness.tracking.lookup import (
+    CONFIRMATION_TAG,
+    COPIED_TAG,
+    ROLE_TAG,
+    TRIAL_TAG,
+    ExperimentRuns,
+)
+from harness.tracking.model_registry import MAX_TAG_LENGTH, register_model
+from harness.tracking.uri import TrackingStore
+
+STUDY_RUN_FILTER = f"tags.`{ROLE_TAG}` = 'study'"
+RUN_STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+
+
+@dataclass
+class OpenRun:
+    """What is known of the run of a trial that is not copied to its end."""
+
+    run_id: str
+    sent_before: dict[int, int]  # epochs that were there when it was found, with their time
+    last_sent_epoch: int = 0  # the last epoch sent, or found to be there
+    last_image_epoch: int = 0  # the last epoch whose pictures were sent
+
+
+class StudyWriter:
+    """MLflow's client, and the little of the study that is known to be there already.
+
+    Args:
+        client: of the store.
+        store: the store.
+        paths: the study's folder.
+        config: its definition.
+
+    Attributes:
+        run_ids: of the runs that are there, by number of their trials.
+
+    The runs of a confirmation lie beside those of the study, below the same run.
+    """
+
+    def __init__(
+        self,
+        client: mlflow.MlflowClient,
+        store: TrackingStore,
+        paths: StudyPaths,
+        config: StudyConfig,
+    ) -> None:
+        self._client, self._paths, self._config = client, paths, config
+        self._study_config = read_study_config(paths.study) if paths.is_confirmation else config
+        study_id = str(self._study_config.id)
+        experiment = find_experiment(client, store, study_id)
+        self._runs = ExperimentRuns(
+            client,
+            create_experiment(client, store, study_id)
+            if experiment is None
+            else str(experiment.experiment_id),
+            local=store.artifacts is not None,
+        )
+        self._parent = self._ensure_study_run()
+        condition = f" AND tags.`{CONFIRMATION_TAG}` = '{config.id}'"
+        self._condition = condition if paths.is_confirmation else ""
+        complete = self._runs.complete_runs(paths.name, self._condition)
+        self._copied = {number: ended for number, (_, ended) in complete.items()}
+        self.run_ids = {number: run_id for number, (run_id, _) in complete.items()}
+        self._open: dict[int, OpenRun] = {}
+        self._best: BestSoFar | None = None
+
+    def copy_trial(self, number: int) -> None:
+        """Bring the run of a trial up to its folder."""
+        trial = self._paths.trial(number)
+        if not trial.trial_json.exists():
+            return
+        record = read_record(trial.trial_json)
+        if record.imported is not None:
+            return  # it has its run already, in the study that trained it
+        if record.ended is not None and self._copied.get(number) == record.ended:
+            return
+        try:
+            self._copy_record(record, trial)
+        except Exception:
+            self._open.pop(number, None)  # what arrived is not known: look it up again
+            raise
+        if record.state != "running":
+            del self._open[number]
+            self._copied[number] = record.ended or ""
+
+    def log_trial_metrics(self, metrics_by_trial: Mapping[int, Mapping[str, float]]) -> None:
+        """Metrics of trials that were worked out later; those that are there already stay."""
+        for number, metrics in metrics_by_trial.items():
+            run = self._runs.find(self._trial_filter(number)) if metrics else None
+            if run is None:
+                continue
+            now = to_milliseconds(read_record(self._paths.trial(number).trial_json).ended) or 0
+            new = [
+                Metric(key, value, now, 0)
+                for key, value in metrics.items()
+                if run.data.metrics.get(key) != value
+            ]
+            if new:
+                self._client.log_batch(run.info.run_id, metrics=new)
+
+    def copy_study(self) -> None:
+        """Definition, split, tables and report, as artifacts of the study's own run."""
+        self._runs.remove_duplicates(STUDY_RUN_FILTER, self._parent)
+        paths = self._paths
+        files = [paths.study_yaml, paths.space_yaml, paths.trials_csv]
+        if paths.is_confirmation:
+            files += [paths.confirm_yaml, paths.ranking_csv, *paths.root.glob("split-*.csv")]
+        else:
+            self._copy_best()
+            files += [paths.split_csv, paths.report_html, paths.test_ledger]
+        for path in files:
+            if path.exists():
+                folder = paths.root.name if paths.is_confirmation else None
+                self._client.log_artifact(self._parent, str(path), folder)
+        self._client.set_terminated(self._parent, "FINISHED")
+
+    def log_study_metrics(self, study_metrics: Sequence[StudyMetric]) -> None:
+        """Numbers of the study as a whole, on its own run; sent again, nothing is added."""
+        metrics = [Metric(n.key, n.value, n.time_ms, n.step) for n in study_metrics]
+        for start in range(0, len(metrics), MAX_METRICS_PER_CALL):
+            self._client.log_batch(
+                self._parent, metrics=metrics[start : start + MAX_METRICS_PER_CALL]
+            )
+
+    def log_champion(self, champion: ConfirmedModel) -> None:
+        """Register the weights of a confirming trial, and note the numbers on the study's run."""
+        self.copy_trial(champion.number)
+        run = self._runs.find(self._trial_filter(champion.number))
+        if run is not None:
+            register_model(self._client, run, self._paths, str(self._study_config.id), champion)
+        moment = to_milliseconds(champion.ended_at) or 0
+        metrics = [Metric(key, value, moment, 0) for key, value in champion.metrics.items()]
+        tags = [RunTag("harness.confirmed", champion.sentence[:MAX_TAG_LENGTH])]
+        self._client.log_batch(self._parent, metrics=metrics, tags=tags)
+
+    def _ensure_study_run(self) -> str:
+        config, name = self._study_config, self._paths.study.name
+        tags = {ROLE_TAG: "study", "mlflow.note.content": config.question or ""}
+        run = self._runs.find(STUDY_RUN_FILTER) or self._runs.create(STUDY_RUN_FILTER, tags, name)
+        if not run.data.params:
+            self._client.log_batch(run.info.run_id, params=to_params(flat_definition(config)))
+        return str(run.info.run_id)
+
+    def _copy_record(self, record: TrialRecord, trial: TrialPaths) -> None:
+        run = self._open.get(record.number)
+        if run is None:
+            run = self._open[record.number] = self._open_run(record, trial)
+        epochs = self._copy_metrics(run, record, trial)
+        if record.state != "running":
+            self._close_run(run.run_id, record)
+        self._copy_images(run, record, trial, epochs)
+        if record.state != "running":
+            for path in (trial.config_yaml, trial.scores_csv):
+                if path.exists():
+                    self._client.log_artifact(run.run_id, str(path))
+            self._runs.remove_duplicates(self._trial_filter(record.number), run.run_id)
+            self._client.set_tag(run.run_id, COPIED_TAG, record.ended or "")
+
+    def _trial_filter(self, number: int) -> str:
+        return f"tags.`{TRIAL_TAG}` = '{self._paths.name}/{number}'{self._condition}"
+
+    def _open_run(self, record: TrialRecord, trial: TrialPaths) -> OpenRun:
+        run_filter = self._trial_filter(record.number)
+        run = self._runs.find(run_filter)
+        sent_before = {}
+        if run is not None:
+            sent_before = self._runs.steps(run.info.run_id, self._config.objective.metric)
+        else:
+            role = "confirm" if self._paths.is_confirmation else "trial"
+            tags = {TRIAL_TAG: f"{self._paths.name}/{record.number}", ROLE_TAG: role}
+            tags |= {"mlflow.parentRunId": self._parent} | label_tags(record.labels)
+            tags |= {CONFIRMATION_TAG: str(self._config.id)} if self._paths.is_confirmation else {}
+            name = f"{role} {record.number:04d}"
+            run = self._runs.create(run_filter, tags, name, to_milliseconds(record.started))
+        run_id = self.run_ids[record.number] = str(run.info.run_id)
+        if not run.data.params:
+            text = trial.config_yaml.read_text(encoding="utf-8")
+            config = strict_yaml.load_yaml(text, source=str(trial.config_yaml)).value
+            self._client.log_batch(run_id, params=to_params(flatten(config)))
+        if run.inputs is None or not run.inputs.dataset_inputs:
+            split = split_input(self._paths.split_for(record.labels), self._config)
+            self._client.log_inputs(run_id, datasets=[split])
+        return OpenRun(run_id, sent_before)
+
+    def _copy_metrics(
+        self, run: OpenRun, record: TrialRecord, trial: TrialPaths
+    ) -> list[dict[str, float]]:
+        """Send epochs that a checkpoint holds; all of them once the trial has ended.
+
+        An epoch that was repeated after its checkpoint was damaged stays as it was sent first.
+
+        Returns:
+            All epochs that are in MLflow now.
+        """
+        safe = checkpoint_epoch(trial) if record.state == "running" else record.epochs
+        epochs = [e for e in read_epochs(trial) if e["epoch"] <= safe]
+        new = [e for e in epochs if e["epoch"] > run.last_sent_epoch]
+        new = [e for e in new if run.sent_before.get(int(e["epoch"])) in (None, e["time_ms"])]
+        for metrics in metric_batches(new):
+            self._client.log_batch(run.run_id, metrics=metrics)
+        if epochs:
+            run.last_sent_epoch = int(epochs[-1]["epoch"])
+        return epochs
+
+    def _copy_images(
+        self,
+        run: OpenRun,
+        record: TrialRecord,
+        trial: TrialPaths,
+        epochs: list[dict[str, float]],
+    ) -> None:
+        times = {int(e["epoch"]): int(e["time_ms"]) for e in epochs}
+        seed = f"{self._config.id}/{record.number}"
+        for path in sorted(trial.overlays.glob("*-*.png"), key=epoch_and_row):
+            epoch, row = epoch_and_row(path)
+            if epoch <= run.last_image_epoch or epoch not in times:
+                continue
+            with images.logged_image_files(
+                path, self._paths.outbox, seed, epoch, row, times[epoch]
+            ) as sendable:
+                for file in sendable:
+                    self._client.log_artifact(run.run_id, str(file), images.IMAGE_FOLDER)
+                if sendable:
+                    self._client.set_tag(run.run_id, images.LOGGED_IMAGES_TAG, "True")
+        run.last_image_epoch = max(times, default=0)
+
+    def _close_run(self, run_id: str, record: TrialRecord) -> None:
+        ended = to_milliseconds(record.ended) or 0
+        step = record.best_epoch or 0
+        metrics = [Metric(key, value, ended, step) for key, value in final_metrics(record).items()]
+        tags = [RunTag(key, text) for key, text in final_tags(record).items() if text]
+        self._client.log_batch(run_id, metrics=metrics, tags=tags)
+        self._client.set_terminated(run_id, RUN_STATUS[record.state], end_time=ended or None)
+        if record.state == "complete" and not self._paths.is_confirmation:
+            self._copy_best(record)
+
+    def _copy_best(self, record: TrialRecord | None = None) -> None:
+        """The best value so far, on the study's run; of all trials unless they are there."""
+        objective = self._config.objective
+        key = objective.metric.replace("val/", "best/")
+        if record is not None and self._best is not None:
+            points = list(best_so_far([record], objective, self._best))
+            existing_steps: dict[int, int] = {}
+        else:
+            try:
+                points = list(best_so_far(read_records(self._paths), objective))
+            except ConfigError:  # without a damaged trial, which is told of, the curve is another
+                return
+            existing_steps = self._runs.steps(self._parent, key)
+        self._best = points[-1] if points else self._best
+        metrics = [
+            Metric(key, point.value, to_milliseconds(point.ended_at) or 0, point.number)
+            for point in points
+            if point.number not in existing_steps
+        ]
+        for start in range(0, len(metrics), MAX_METRICS_PER_CALL):
+            self._client.log_batch(
+                self._parent, metrics=metrics[start : start + MAX_METRICS_PER_CALL]
+            )

@@ -1,0 +1,1 @@
+"""Device, precision, memory and timing of training."""

@@ -1,0 +1,122 @@
+"""Resumable state: one file that proves itself whole, and the one before it.
+
+A checkpoint is one line of JSON with its epoch and the SHA-256 of what follows, then what
+torch.save made. It is copied on the training thread and written on another.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.core import files
+from harness.core.checkpoint_header import read_checkpoint_header
+from harness.core.paths import TrialPaths
+
+
+class CheckpointWriter:
+    """Writes a trial's checkpoints, one at a time, in the background."""
+
+    def __init__(self, paths: TrialPaths, check: Callable[[], None] = lambda: None) -> None:
+        """`check` may refuse, by raising, what is about to take its place."""
+        self._paths, self._check = paths, check
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Copy the state and begin to write it; waits for the one before.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self.wait()
+        self._pending = self._pool.submit(
+            write_checkpoint, self._paths, copy_to_cpu(state), self._check
+        )
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the last checkpoint is not on disk yet."""
+        return self._pending is not None and not self._pending.done()
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on disk. Raises OSError if it could not be written."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            try:
+                pending.result()
+            finally:
+                del pending  # else its error, which holds this frame, would be part of a cycle
+
+    def close(self) -> None:
+        """End the background thread, after what it is writing."""
+        self._pool.shutdown(wait=True)
+
+
+def write_checkpoint(
+    paths: TrialPaths, state: dict[str, Any], check: Callable[[], None] = lambda: None
+) -> None:
+    """Write a checkpoint whole; the one that was there becomes `checkpoint.previous`.
+
+    Args:
+        state: nested dicts and lists of tensors, numbers and text; `epoch` is the last one done.
+        check: called when all is written and nothing yet replaced; it may refuse by raising.
+    """
+    with files.atomic_replace(paths.checkpoint) as temporary:
+        temporary.touch()  # from now on a study that stops sees that it is being written
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        body = buffer.getbuffer()
+        with temporary.open("wb") as handle:
+            header = {"epoch": state["epoch"], "sha256": hashlib.sha256(body).hexdigest()}
+            handle.write(json.dumps(header).encode("ascii") + b"\n")
+            handle.write(body)
+        check()
+        if paths.checkpoint.exists():
+            paths.checkpoint.replace(paths.checkpoint_previous)
+
+
+def read_checkpoint(paths: TrialPaths) -> dict[str, Any] | None:
+    """The newest whole checkpoint of a trial, on the CPU; None if there is none.
+
+    A damaged file is passed over for the one before it.
+    """
+    for path in (paths.checkpoint, paths.checkpoint_previous):
+        state = _read_state(path)
+        if state is not None:
+            return state
+    return None
+
+
+def remove_checkpoints(paths: TrialPaths) -> None:
+    """Remove a trial's checkpoints, once its record says that it has ended."""
+    paths.checkpoint.unlink(missing_ok=True)
+    paths.checkpoint_previous.unlink(missing_ok=True)
+
+
+def copy_to_cpu(value: Any) -> Any:
+    """A copy on the CPU of nested dicts and lists with tensors; training may go on meanwhile."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: copy_to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copy_to_cpu(item) for item in value)
+    return value
+
+
+def _read_state(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as handle:
+        header = read_checkpoint_header(handle)
+        body = handle.read()
+    if header is None or hashlib.sha256(body).hexdigest() != header["sha256"]:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return state

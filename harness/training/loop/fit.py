@@ -1,0 +1,212 @@
+"""Train one trial: from its configuration to the best weights, their scores and what they cost.
+
+Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whether to go on.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from harness.config.study import ObjectiveConfig, TrialConfig
+from harness.core.paths import TrialPaths
+from harness.data.loading.image_cache import ImageCache
+from harness.training.hardware.batch_splitting import MicroBatcher, release_memory, retry_on_oom
+from harness.training.hardware.cost import peak_memory_mb, reset_peak_memory
+from harness.training.hardware.device import Precision
+from harness.training.loop import artifacts
+from harness.training.loop.async_reporter import AsyncEpochReporter, Decision
+from harness.training.loop.attempt_guard import AttemptGuard
+from harness.training.loop.errors import DivergedError, StaleAttemptError
+from harness.training.loop.resume import EpochLine, checkpoint_identity, read_resumable
+from harness.training.loop.setup import TrainingSetup, prepare_training
+from harness.training.loop.training_run import TrainingRun
+from harness.training.metrics.custom_metrics import study_metrics
+from harness.training.metrics.image_scores import write_scores
+
+__all__ = ["Decision", "DivergedError", "FitResult", "Outcome", "fit_trial"]
+
+Outcome = Literal["complete", "pruned", "stopped"]
+_OUTCOMES: dict[Decision, Outcome] = {"prune": "pruned", "stop": "stopped"}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended.
+
+    Attributes:
+        outcome: "stopped" can be continued by calling `fit_trial` again.
+        best_epoch: from 1; None if no epoch was finished.
+        best: metrics of the best epoch, keys `best/…`.
+        value: the objective metric of the best epoch.
+        costs: keys `cost/…`; `cost/peak_mb` is absent where it cannot be measured.
+        class_weights: by class, where they were worked out from the training masks.
+    """
+
+    outcome: Outcome
+    best_epoch: int | None
+    best: dict[str, float]
+    value: float | None
+    costs: dict[str, float]
+    class_weights: dict[str, float]
+
+
+def fit_trial(
+    config: TrialConfig,
+    images: ImageCache,
+    *,
+    names: Mapping[int, str],
+    paths: TrialPaths,
+    seed: int,
+    device: torch.device,
+    precision: Precision,
+    objective: ObjectiveConfig,
+    on_epoch: Callable[[EpochLine], Decision],
+    augments: Path | None = None,
+    attempt: int | None = None,
+    micro_batch: int | None = None,
+    on_micro_batch: Callable[[int], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FitResult:
+    """Train a trial, or continue it from the checkpoint in its folder.
+
+    On continuing, the log is cut to the checkpoint, the epochs it holds are reported again as
+    they were logged, and the numbers are those of an undisturbed training (on the CPU: the same
+    bits, for the same number of threads).
+
+    Where a GPU's memory runs out, fewer images go through the network at once and training goes on
+    with the same batches and losses; see `harness.training.loop.gradients` for what differs.
+
+    Args:
+        names: image names by row of split.csv.
+        augments: the folder of the files that `data.augment` may name.
+        should_stop: asked after each step whether to stop there, to be continued.
+        on_epoch: gets each epoch's line of epochs.jsonl, on a thread of its own while the next
+            epoch is begun; its answer ends the training or not.
+        attempt: nothing is written once trial.json names another; None: whatever it says.
+        micro_batch: images at once that an earlier attempt came down to; None: whole batches.
+        on_micro_batch: told each smaller number that it comes down to.
+
+    Raises:
+        ConfigError: parts of the configuration that do not fit together.
+        WeightsError: pretrained weights that are not in the local cache.
+        DataError: no validation image has anything to find.
+        DivergedError: loss or metrics are not finite numbers.
+        OSError: a file could not be written, e.g. on a full disk.
+        TooLargeError: the device's memory does not hold the training of the smallest part.
+        StaleAttemptError: another attempt has begun.
+    """
+    guard = AttemptGuard(paths, attempt)
+    guard.check_current()
+    release_memory()  # of trials before, in a warm worker
+    peak_is_measurable = reset_peak_memory(device)
+    resumed = read_resumable(paths, checkpoint_identity(config, seed))
+    setup = retry_on_oom(
+        lambda: prepare_training(
+            config,
+            images,
+            names,
+            paths,
+            seed=seed,
+            device=device,
+            precision=precision,
+            pretrained=resumed is None,
+            metrics=study_metrics(images.data, objective),
+            augments=augments,
+            micro_batcher=MicroBatcher(config.train.batch_size, micro_batch, on_micro_batch),
+        )
+    )
+    with (
+        AsyncEpochReporter(on_epoch) as reporter,
+        TrainingRun(setup, config, objective, paths, resumed, guard, reporter) as run,
+    ):
+        outcome = _replay_logged_epochs(run, on_epoch) or _train_remaining_epochs(
+            run, reporter, should_stop
+        )
+    guard.check_current()
+    if outcome != "stopped":
+        _write_best_epoch(run, setup, paths, with_model=outcome == "complete")
+    return _make_fit_result(outcome, run, setup, peak_is_measurable)
+
+
+def _replay_logged_epochs(
+    run: TrainingRun, on_epoch: Callable[[EpochLine], Decision]
+) -> Outcome | None:
+    """Report the epochs that were done before, until one of them ends the training."""
+    for line in run.log:
+        if (decision := on_epoch(line)) != "continue":
+            return _OUTCOMES[decision]
+    return None
+
+
+def _train_remaining_epochs(
+    run: TrainingRun, reporter: AsyncEpochReporter, should_stop: Callable[[], bool]
+) -> Outcome:
+    """Train the epochs that are left; save what is to be continued.
+
+    The next epoch is begun before the answer to the last one is there. What goes wrong in it counts
+    only where the answer is to go on, so that pruned or failed is no question of time.
+    """
+    try:
+        while not run.is_finished and run.run_next_epoch(
+            lambda: should_stop() or reporter.should_stop()
+        ):
+            pass
+    except StaleAttemptError:  # nobody answers it any more
+        raise
+    except Exception:
+        if (decision := reporter.wait_decision()) == "continue":
+            raise
+        return _OUTCOMES[decision]  # nothing is saved: the state is that of a broken epoch
+    outcome = _OUTCOMES.get(reporter.wait_decision(), "complete" if run.is_finished else "stopped")
+    if outcome == "stopped":
+        run.save_checkpoint()
+    return outcome
+
+
+def _write_best_epoch(
+    run: TrainingRun, setup: TrainingSetup, paths: TrialPaths, *, with_model: bool
+) -> None:
+    """Write what the best epoch leaves; of a pruned trial only its scores."""
+    best = run.best
+    assert best is not None
+    write_scores(paths.scores_csv, best.scores)
+    if not with_model:
+        return
+    network = setup.trainer.eval_model
+    network.load_state_dict(best.weights)
+    indices = artifacts.probability_indices(setup.images)
+    validation = setup.validate_images(indices, keep_indices=indices)
+    artifacts.write_probabilities(paths, validation.probabilities, validation.decisions)
+    artifacts.write_model(paths, network)
+
+
+def _make_fit_result(
+    outcome: Outcome, run: TrainingRun, setup: TrainingSetup, peak_is_measurable: bool
+) -> FitResult:
+    best = run.best
+    line = {} if best is None else best.line
+    costs = {
+        "cost/parameters": float(setup.n_parameters),
+        "cost/gflops": setup.gflops,
+        "cost/seconds": math.fsum(line["seconds"] for line in run.log),
+    }
+    if not math.isnan(run.ms_per_image):  # no epoch was finished
+        costs["cost/ms_per_image"] = run.ms_per_image
+    if peak_is_measurable:
+        costs["cost/peak_mb"] = peak_memory_mb(setup.device)
+    return FitResult(
+        outcome=outcome,
+        best_epoch=None if best is None else best.epoch,
+        best={
+            f"best/{key.removeprefix('val/')}": value
+            for key, value in line.items()
+            if key.startswith("val/")
+        },
+        value=None if best is None else run.objective_value(best.line),
+        costs=costs,
+        class_weights=setup.class_weights,
+    )

@@ -1,0 +1,58 @@
+"""What an interrupted training left behind, if it can be continued."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config.study import TrialConfig
+from harness.core import files
+from harness.core.paths import TrialPaths
+from harness.core.records import read_epochs
+from harness.training.loop.checkpoint import read_checkpoint
+
+EpochLine = dict[str, float]  # one line of epochs.jsonl
+
+
+@dataclass(frozen=True)
+class ResumableState:
+    """A checkpoint's state, and the log up to its epoch."""
+
+    state: dict[str, Any]
+    log: list[EpochLine]
+
+
+def checkpoint_identity(config: TrialConfig, seed: int) -> dict[str, Any]:
+    """What a checkpoint must agree with to be continued."""
+    return {"config": config.flat(), "seed": seed}
+
+
+def read_resumable(paths: TrialPaths, expected: dict[str, Any]) -> ResumableState | None:
+    """The state to go on from; None if the training must begin anew.
+
+    Passed over are checkpoints of another configuration or seed, and those that reach further
+    than the log.
+    """
+    state = read_checkpoint(paths)
+    if state is None or state["identity"] != expected:
+        return None
+    log = read_epochs(paths)[: state["epoch"]]
+    if [int(line["epoch"]) for line in log] != [*range(1, state["epoch"] + 1)]:
+        return None
+    return ResumableState(state, log)
+
+
+def truncate_log(paths: TrialPaths, log: list[EpochLine]) -> None:
+    """Cut epochs.jsonl to these lines; a torn end goes with the rest."""
+    if paths.epochs_jsonl.exists():
+        files.write_text(paths.epochs_jsonl, "".join(f"{json.dumps(line)}\n" for line in log))
+
+
+def remove_partial_files(paths: TrialPaths) -> None:
+    """Remove what a killed worker was writing when it died; each may be as large as a network."""
+    patterns = (".checkpoint.*.tmp", ".epochs.jsonl.*.tmp", "best/.*.tmp")
+    for partial_path in (path for pattern in patterns for path in paths.root.glob(pattern)):
+        if partial_path.is_dir():
+            shutil.rmtree(partial_path, ignore_errors=True)
+        else:
+            partial_path.unlink(missing_ok=True)

@@ -1,0 +1,249 @@
+"""A training with its memory: the best epoch so far, the log on disk, the checkpoint."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from harness.config.study import ObjectiveConfig, TrialConfig
+from harness.core import files
+from harness.core.errors import ConfigError
+from harness.core.paths import TrialPaths
+from harness.training.hardware.batch_splitting import retry_on_oom
+from harness.training.loop.async_reporter import AsyncEpochReporter
+from harness.training.loop.attempt_guard import AttemptGuard
+from harness.training.loop.checkpoint import CheckpointWriter
+from harness.training.loop.errors import TrainingInterruptedError
+from harness.training.loop.resume import (
+    EpochLine,
+    ResumableState,
+    checkpoint_identity,
+    remove_partial_files,
+    truncate_log,
+)
+from harness.training.loop.setup import TrainingSetup
+from harness.training.metrics.image_scores import (
+    ImageScores,
+    scores_from_entries,
+    scores_to_entries,
+    summarise_scores,
+)
+from harness.training.metrics.validation import ValidationResult
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The best epoch so far: its line in the log, its scores, and the weights it judged."""
+
+    line: EpochLine
+    scores: ImageScores
+    weights: dict[str, torch.Tensor]
+
+    @property
+    def epoch(self) -> int:
+        return int(self.line["epoch"])
+
+
+class TrainingRun:
+    """One trial between its first epoch and its last, across interruptions.
+
+    Attributes:
+        log: the lines of epochs.jsonl, one per finished epoch.
+        best: the best epoch so far; None before the first.
+    """
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        config: TrialConfig,
+        objective: ObjectiveConfig,
+        paths: TrialPaths,
+        resumable: ResumableState | None,
+        guard: AttemptGuard,
+        reporter: AsyncEpochReporter,
+    ) -> None:
+        self._setup, self._trainer, self._paths = setup, setup.trainer, paths
+        self._config, self._objective = config, objective
+        self._guard, self._reporter = guard, reporter
+
+        # A method of ours here would make a cycle, which keeps network and moments in memory until
+        # Python happens to collect it: well into the next trials of a warm worker.
+        def check_may_replace() -> None:
+            reporter.wait_written()  # a checkpoint that reaches further than the log cannot be used
+            guard.check_current()
+
+        self._checkpoints = CheckpointWriter(paths, check_may_replace)
+        self._saved_epoch, self._saved_at = 0, time.monotonic()
+        self._saved_partial_epoch: dict[str, Any] | None = None
+        self._partial_epoch_s = (
+            0.0  # seconds in the epoch that is not finished, before this process
+        )
+        self._epoch_start: float | None = (
+            None  # when this process went on with it; None between epochs
+        )
+        self.log: list[EpochLine] = []
+        self.best: BestEpoch | None = None
+        self.ms_per_image = math.nan
+        if resumable is not None:
+            self._restore(resumable)
+        guard.check_current()
+        truncate_log(paths, self.log)
+        remove_partial_files(paths)
+
+    @property
+    def n_epochs_finished(self) -> int:
+        return len(self.log)
+
+    @property
+    def is_finished(self) -> bool:
+        """All epochs are done, or there was no better one for `train.patience` epochs."""
+        patience = self._config.train.patience
+        epochs_without_improvement = self.n_epochs_finished - self.best.epoch if self.best else 0
+        return self.n_epochs_finished >= self._config.train.epochs or (
+            patience is not None and epochs_without_improvement >= patience
+        )
+
+    def run_next_epoch(self, should_stop: Callable[[], bool]) -> bool:
+        """Train and validate one epoch and have it logged.
+
+        A checkpoint is begun, after a step or at the end, where the last is `train.checkpoint_s`
+        old; with 0, after each epoch.
+
+        Args:
+            should_stop: asked after each step whether to stop.
+
+        Returns:
+            False if it was stopped on the way, which `save_checkpoint` then keeps.
+
+        Raises:
+            DivergedError: loss or metrics are not finite.
+            OSError: log or checkpoint could not be written.
+            StaleAttemptError: another attempt at this trial has begun.
+        """
+        self._epoch_start, epoch = time.monotonic(), self.n_epochs_finished + 1
+
+        def after_step() -> bool:
+            return should_stop() or self._save_within_epoch()
+
+        try:
+            train_metrics = self._trainer.train_epoch(epoch, after_step)
+            validation = self._setup.validate_epoch(epoch, after_step)
+        except TrainingInterruptedError:
+            self._partial_epoch_s, self._epoch_start = self._epoch_seconds(), None
+            return False
+        if self._reporter.wait_decision() != "continue":  # about the epoch before
+            self._partial_epoch_s, self._epoch_start = self._epoch_seconds(), None
+            return False
+        self._trainer.partial_epoch = None
+        metrics = summarise_scores(validation.scores, self._setup.images.data)
+        self.ms_per_image = validation.ms_per_image
+        line: EpochLine = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
+        line |= {"seconds": self._epoch_seconds(), **train_metrics, **metrics}
+        self._partial_epoch_s, self._epoch_start = 0.0, None
+        self._update_best(line, validation.scores)
+        self._reporter.write(lambda: self._write_epoch(line, validation))
+        if self._config.train.checkpoint_s == 0:
+            self.save_checkpoint()
+            self._checkpoints.wait()  # whoever asks for every epoch is told of none that may go
+        elif self._is_checkpoint_due() and not self.is_finished:
+            self.save_checkpoint()  # of a training that is over the model is kept, in a moment
+        self._reporter.report(line)
+        return True
+
+    def save_checkpoint(self) -> None:
+        """Begin to write a checkpoint as things stand, in the background, if there is none."""
+        partial_epoch = self._trainer.partial_epoch
+        if (
+            self._saved_epoch < self.n_epochs_finished
+            or partial_epoch is not self._saved_partial_epoch
+        ):
+            self._checkpoints.save(self._checkpoint_state())
+            self._saved_epoch, self._saved_partial_epoch = self.n_epochs_finished, partial_epoch
+            self._saved_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the checkpoint being written; its failure counts unless there is another."""
+        try:
+            if kind is None:
+                self._checkpoints.wait()
+        finally:
+            self._checkpoints.close()
+
+    def objective_value(self, line: EpochLine) -> float:
+        """The objective metric of an epoch."""
+        metric = self._objective.metric
+        if metric not in line:
+            raise ConfigError(f"objective.metric: {metric} counts in no validation image")
+        return line[metric]
+
+    def _save_within_epoch(self) -> bool:
+        """Save the epoch that is being trained, if it is time; False, as nothing has to stop."""
+        interval_s = self._config.train.checkpoint_s
+        if interval_s > 0 and self._is_checkpoint_due() and not self._checkpoints.is_writing:
+            self._trainer.mark_partial_epoch()
+            self.save_checkpoint()
+        return False
+
+    def _is_checkpoint_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._config.train.checkpoint_s
+
+    def _epoch_seconds(self) -> float:
+        """What the epoch that is not finished has taken, in this process and before."""
+        return self._partial_epoch_s + (
+            0.0 if self._epoch_start is None else time.monotonic() - self._epoch_start
+        )
+
+    def _write_epoch(self, line: EpochLine, validation: ValidationResult) -> None:
+        self._setup.write_overlays(int(line["epoch"]), validation)
+        self._guard.check_current()
+        files.append_jsonl(self._paths.epochs_jsonl, line)
+
+    def _update_best(self, line: EpochLine, scores: ImageScores) -> None:
+        self.log.append(line)
+        if self.best is None or self._is_better(line, self.best.line):
+            weights = self._trainer.eval_model.state_dict()
+            copies = retry_on_oom(lambda: {name: v.detach().clone() for name, v in weights.items()})
+            self.best = BestEpoch(line, scores, copies)
+
+    def _is_better(self, line: EpochLine, best_line: EpochLine) -> bool:
+        sign = 1 if self._objective.direction == "minimize" else -1
+        return sign * self.objective_value(line) < sign * self.objective_value(best_line)
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.n_epochs_finished,
+            "part_s": self._epoch_seconds(),
+            "identity": checkpoint_identity(self._config, self._setup.seed),
+            "trainer": self._trainer.state(),
+            "best": None if self.best is None else _best_epoch_state(self.best),
+            "ms_per_image": self.ms_per_image,
+        }
+
+    def _restore(self, resumable: ResumableState) -> None:
+        retry_on_oom(lambda: self._trainer.load(resumable.state["trainer"]))
+        self._partial_epoch_s = resumable.state.get("part_s", 0.0)
+        best = resumable.state["best"]
+        if best is not None:  # the first epoch is done
+            scores = scores_from_entries(best["entries"], best.get("others", {}))
+            self.best = BestEpoch(best["line"], scores, best["weights"])
+        self.ms_per_image = resumable.state["ms_per_image"]
+        self.log = list(resumable.log)
+        self._saved_epoch, self._saved_partial_epoch = (
+            self.n_epochs_finished,
+            self._trainer.partial_epoch,
+        )
+
+
+def _best_epoch_state(best: BestEpoch) -> dict[str, Any]:
+    return {
+        "line": best.line,
+        "entries": scores_to_entries(best.scores),
+        "others": {k: v.tolist() for k, v in best.scores.extra_columns.items()},
+        "weights": best.weights,
+    }

@@ -1,0 +1,1 @@
+"""Losses, class weights and the checks of a loss."""

@@ -1,0 +1,185 @@
+"""Our losses: each registered by name, given logits in fp32 and the target of its task.
+
+Shapes are those of `harness.config.components.loss`. Pixels whose target is VOID count nowhere,
+and no gradient comes from them.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+from segmentation_models_pytorch.losses import DiceLoss, JaccardLoss, LovaszLoss, TverskyLoss
+from torch import Tensor
+
+from harness.config import components
+from harness.config.data import IGNORE_INDEX
+
+SIGMOID_TASKS: tuple[components.Task, ...] = (
+    "binary",
+    "multilabel",
+)  # each output is a question of its own
+
+
+@components.loss("dice")
+def dice(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
+    """1 - Dice of the batch, the mean over classes; one that the batch does not show adds 0."""
+    value: Tensor = DiceLoss(mode=task, ignore_index=_ignore_index(void))(logits, target)
+    return value
+
+
+@components.loss("bce", tasks=SIGMOID_TASKS)
+def bce(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    void: bool,
+    label_smoothing: float,
+    class_weights: Tensor | None,
+) -> Tensor:
+    """Binary cross-entropy, the weighted mean over pixels and outputs."""
+    if not void and class_weights is None:
+        return F.binary_cross_entropy_with_logits(logits, smooth_labels(target, label_smoothing))
+    return _weighted_mean(*_sigmoid_entropy(logits, target, label_smoothing, class_weights))
+
+
+@components.loss("ce")
+def ce(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    task: str,
+    void: bool,
+    label_smoothing: float,
+    class_weights: Tensor | None,
+) -> Tensor:
+    """Cross-entropy of the task, so that one space serves every task.
+
+    Multiclass tasks: the weighted mean over pixels; the weight is that of the right class.
+    Two-class and multilabel tasks: `bce`.
+    """
+    if task == "multiclass":
+        return _weighted_mean(*_softmax_entropy(logits, target, label_smoothing, class_weights))
+    return bce(
+        logits, target, void=void, label_smoothing=label_smoothing, class_weights=class_weights
+    )
+
+
+@components.loss("focal")
+def focal(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    task: str,
+    void: bool,
+    label_smoothing: float,
+    class_weights: Tensor | None,
+    gamma: float = 2.0,
+) -> Tensor:
+    """Focal loss (1 - q)^gamma · -log q, q the probability of the right answer; a weighted mean.
+
+    Not the library's: its gradient is NaN for gamma < 1 as soon as one pixel is certain, where
+    1 - q rounds to 0 and the derivative of its power to infinity.
+
+    Source:
+        Lin et al. 2017, Focal Loss for Dense Object Detection, equation 4.
+    """
+    if task != "multiclass" and not void and class_weights is None:
+        soft_target = smooth_labels(target, label_smoothing)
+        entropy = F.binary_cross_entropy_with_logits(logits, soft_target, reduction="none")
+        return (_focal_factor(entropy, gamma) * entropy).mean()
+    entropy_function = _softmax_entropy if task == "multiclass" else _sigmoid_entropy
+    entropy, weight = entropy_function(logits, target, label_smoothing, class_weights)
+    return _weighted_mean(_focal_factor(entropy, gamma) * entropy, weight)
+
+
+@components.loss("jaccard")
+def jaccard(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
+    """1 - intersection over union, as `dice`."""
+    value: Tensor = JaccardLoss(mode=task, ignore_index=_ignore_index(void))(logits, target)
+    return value
+
+
+@components.loss("tversky")
+def tversky(logits: Tensor, target: Tensor, *, task: str, void: bool, alpha: float = 0.5) -> Tensor:
+    """1 - tp / (tp + alpha · false alarms + (1 - alpha) · misses), as `dice`.
+
+    Source:
+        Salehi et al. 2017, Tversky loss function, arXiv:1706.05721.
+    """
+    loss = TverskyLoss(mode=task, ignore_index=_ignore_index(void), alpha=alpha, beta=1 - alpha)
+    value: Tensor = loss(logits, target)
+    return value
+
+
+@components.loss("lovasz")
+def lovasz(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
+    """Two-class and multilabel tasks: the hinge of each image and output, the mean over them.
+
+    The library would sort the pixels of all outputs of an image together. Where all pixels are
+    VOID there is no hinge, and the mean leaves it out. Multiclass tasks: Lovász-Softmax of the
+    batch, the mean over the classes that it shows.
+
+    Source:
+        Berman et al. 2018, The Lovász-Softmax Loss, arXiv:1705.08790.
+    """
+    value: Tensor
+    if task != "multiclass":
+        hinge = LovaszLoss("binary", per_image=True, ignore_index=IGNORE_INDEX)
+        value = hinge(logits.flatten(0, 1), target.flatten(0, 1))
+        if void:  # the library counts planes without a valid pixel as 0
+            has_valid_pixels = (target != IGNORE_INDEX).flatten(2).any(2)
+            value = value * (has_valid_pixels.numel() / has_valid_pixels.sum().clamp_min(1))
+    elif (target != IGNORE_INDEX).any():
+        value = LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)(logits, target)
+    else:
+        value = logits.sum() * 0.0  # the library gives no number here
+    return value
+
+
+def smooth_labels(target: Tensor, amount: float) -> Tensor:
+    """Targets moved inwards: 0 becomes `amount`, 1 becomes 1 - `amount`."""
+    return target * (1 - 2 * amount) + amount if amount else target
+
+
+def _ignore_index(void: bool) -> int | None:
+    return IGNORE_INDEX if void else None
+
+
+def _sigmoid_entropy(
+    logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and weight of each pixel and output, both (N, K, H, W)."""
+    is_valid = target != IGNORE_INDEX
+    soft_target = smooth_labels(target * is_valid, smoothing)
+    entropy = F.binary_cross_entropy_with_logits(logits, soft_target, reduction="none")
+    if weights is None:
+        return entropy, is_valid.to(entropy.dtype)
+    return entropy, is_valid * weights.view(1, -1, 1, 1)
+
+
+def _softmax_entropy(
+    logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and weight of each pixel, both (N, H, W).
+
+    Smoothing gives the right class 1 - `smoothing` and shares the rest among the others: in two
+    classes the same as `smooth_labels`. Torch takes what is shared among all of them, the right
+    one too.
+    """
+    n_classes = logits.shape[1]
+    torch_smoothing = smoothing * n_classes / (n_classes - 1)
+    entropy = F.cross_entropy(
+        logits, target, ignore_index=IGNORE_INDEX, label_smoothing=torch_smoothing, reduction="none"
+    )
+    is_valid = target != IGNORE_INDEX
+    if weights is None:
+        return entropy, is_valid.to(entropy.dtype)
+    return entropy, weights[target * is_valid] * is_valid
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean; 0 where nothing has a weight."""
+    total = weight.expand_as(values).sum()
+    return (values * weight).sum() / torch.where(total > 0, total, 1.0)
+
+
+def _focal_factor(cross_entropy: Tensor, gamma: float) -> Tensor:
+    return (-torch.expm1(-cross_entropy)).clamp_min(1e-6).pow(gamma)

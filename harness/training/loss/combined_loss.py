@@ -1,0 +1,140 @@
+"""The training loss: a weighted sum of registered losses, each computed on logits in fp32.
+
+Pixels whose target is VOID count in no part, and no gradient comes from them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.config import components
+from harness.config.data import StudyDataConfig
+from harness.config.study import LossConfig
+from harness.core.errors import ConfigError
+from harness.training.loss import builtin_losses  # noqa: F401 - registers ours
+from harness.training.loss.task_checks import check_loss_for_task, may_have_ignored_pixels
+from harness.training.loss.user_code import call_component
+
+TargetFormat = Callable[[Tensor], Tensor]
+
+
+class LossValue(NamedTuple):
+    """`total` is what training descends; `parts` are its terms before weighting, detached."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class CombinedLoss:
+    """Call with logits (N, n_outputs, H, W) and the masks of a batch; see `build_training_loss`.
+
+    Attributes:
+        weights: of each part, adding up to 1.
+        class_weights: of each class in the parts that weigh classes; None: all alike.
+    """
+
+    def __init__(self, config: LossConfig, data: StudyDataConfig) -> None:
+        assert config.class_weights != "balanced", "numbers are worked out from the masks before"
+        self.weights, self.class_weights = config.weights, config.class_weights
+        context = {
+            "task": data.task,
+            "void": may_have_ignored_pixels(data),
+            "label_smoothing": config.label_smoothing,
+        }
+        self._terms = {name: _LossTerm(name, config, context) for name in self.weights}
+        self._format_target = _TARGET_FORMATS[data.task]
+        self._class_weights_tensor: Tensor | None = None
+
+    def __call__(self, logits: Tensor, target: Tensor) -> LossValue:
+        # Sums over a whole batch overflow fp16 and lose small objects in bf16.
+        logits, target = logits.float(), self._format_target(target)
+        weights = self._class_weights_on(logits.device)
+        values = {name: term(logits, target, weights) for name, term in self._terms.items()}
+        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+        return LossValue(total, {name: value.detach() for name, value in values.items()})
+
+    def _class_weights_on(self, device: torch.device) -> Tensor | None:
+        """The weights on the device, sent there once and not in every step."""
+        if self.class_weights is None:
+            return None
+        if self._class_weights_tensor is None or self._class_weights_tensor.device != device:
+            self._class_weights_tensor = torch.tensor(self.class_weights, device=device)
+        return self._class_weights_tensor
+
+
+def build_training_loss(config: LossConfig, data: StudyDataConfig) -> CombinedLoss:
+    """The training loss of a configuration; its weights are divided by their sum.
+
+    Targets are uint8: (N, H, W) in {0, 1} in two-class tasks, (N, H, W) of class indices in
+    multiclass ones, (N, H, W, K) in {0, 1} in multilabel ones; each may hold VOID.
+
+    dice, jaccard and tversky are of the batch as a whole and of all classes, of which one that the
+    batch does not show adds 0. lovasz is the hinge of each image (and class) in two-class and
+    multilabel tasks, the softmax of the batch in multiclass ones. Label smoothing and class weights
+    act in bce, ce and focal; the other parts compare regions, which stay what they are.
+
+    Class weights beside none of those have no effect, as in some trials of a study that searches
+    the weights of the parts.
+
+    Raises:
+        ConfigError: parts that cannot act in this task.
+    """
+    check_loss_for_task(config, data, is_sampled_config=True)
+    return CombinedLoss(config, data)
+
+
+class _LossTerm:
+    """One registered loss with its options."""
+
+    def __init__(self, name: str, config: LossConfig, context: Mapping[str, Any]) -> None:
+        self._part = part = components.find_component("loss", name)
+        self._arguments = {key: value for key, value in context.items() if part.accepts(key)}
+        options = {
+            option: getattr(config, f"{name}_{option}", argument.default)
+            for option, argument in part.options.items()
+        }
+        self._arguments |= part.coerce_options(options)
+        self._takes_class_weights = part.accepts("class_weights")
+
+    def __call__(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        weight_arguments = {"class_weights": weights} if self._takes_class_weights else {}
+        value = call_component(
+            self._part, logits=logits, target=target, **self._arguments, **weight_arguments
+        )
+        if not self._part.is_builtin:
+            _check_loss_value(value, self._part, logits)
+        result: Tensor = value
+        return result
+
+
+def _check_loss_value(value: Any, part: components.Component, logits: Tensor) -> None:
+    """What a loss of somebody else's must give; its finiteness is looked at with the total's."""
+    problem = None
+    if not isinstance(value, Tensor) or value.ndim:
+        shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+        problem = f"must give a tensor with one number (gave {shape!r})"
+    elif logits.requires_grad and not value.requires_grad:
+        problem = "its value does not depend on the logits, so nothing can be learnt from it"
+    if problem is not None:
+        raise ConfigError(f"{part.origin}: loss {part.name!r}: {problem}")
+
+
+def _binary_planes(target: Tensor) -> Tensor:
+    return target.float().unsqueeze(1)
+
+
+def _class_indices(target: Tensor) -> Tensor:
+    return target.long()
+
+
+def _multilabel_planes(target: Tensor) -> Tensor:
+    return target.permute(0, 3, 1, 2).float()
+
+
+_TARGET_FORMATS: Mapping[str, TargetFormat] = {
+    "binary": _binary_planes,
+    "multiclass": _class_indices,
+    "multilabel": _multilabel_planes,
+}

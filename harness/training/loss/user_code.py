@@ -1,0 +1,30 @@
+"""Calling parts that others wrote: what goes wrong in them names them and their line."""
+
+from typing import Any
+
+from harness.config.components import Component
+from harness.config.user_code import describe_exception, locate_error
+from harness.core.errors import ConfigError, HarnessError
+from harness.training.loop.errors import is_out_of_memory
+
+
+def call_component(part: Component, **arguments: Any) -> Any:
+    """Call a loss or metric; arguments by name.
+
+    Raises:
+        ConfigError: an exception in a part that is not ours, as `file:line: loss 'x': what`.
+            Want of memory is passed on as it is: that is nobody's mistake in the code.
+    """
+    if part.is_builtin:
+        return part.build(**arguments)
+    try:
+        return part.build(**arguments)
+    except (MemoryError, HarnessError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        code_location = locate_error(error, part.origin)
+        raise ConfigError(
+            f"{code_location}: {part.kind} {part.name!r}: {describe_exception(error)}"
+        ) from error

@@ -1,0 +1,142 @@
+"""Probabilities at each image's own size, of one network or the mean of several, with flips."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.config.data import StudyDataConfig
+from harness.config.study import TrialConfig
+from harness.data.files.encode import encode_png
+from harness.data.files.overlay import as_rgb
+from harness.data.files.resize import content_box, fit_image, resize_image
+from harness.models.serialization import load_network
+from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
+from harness.training.hardware.normalizer import build_normalizer
+from harness.training.loop.artifacts import draw_decision
+from harness.training.loop.errors import DivergedError
+from harness.training.metrics.validation import THRESHOLD, disable_tf32, probabilities_from_logits
+
+StoredImage = NDArray[Any]  # uint8 or uint16 (H, W, C), as stored
+Probabilities = NDArray[np.float32]  # (K, H, W); K = 1 in two-class tasks
+
+NO_FLIP = ((False, False),)
+FLIPS = ((False, False), (False, True), (True, False), (True, True))  # up-down, left-right
+_MAX_OVERLAY_PX = 480  # longest side of a picture that is drawn
+
+
+class NativePredictor:
+    """A saved network with the settings it was trained under.
+
+    Args:
+        folder: `best/model` of a trial.
+        config: of that trial: image_size, fit, normalize, batch_size.
+        data: what the images' values mean.
+        device: where to compute.
+
+    Raises:
+        ConfigError: the folder holds no saved network.
+    """
+
+    def __init__(
+        self, folder: Path, config: TrialConfig, data: StudyDataConfig, device: torch.device
+    ) -> None:
+        self._network = retry_on_oom(lambda: load_network(folder).to(device).eval())
+        self._size, self._fit = config.data.height_width, config.data.fit
+        self._normalizer = build_normalizer(config, data)
+        self._task = data.task
+        self._device = device
+        self._micro_batcher = MicroBatcher(config.train.batch_size)
+
+    def __call__(self, images: Sequence[StoredImage]) -> list[Probabilities]:
+        """Probabilities (K, H, W) of each image at its own size, fp32 on the CPU.
+
+        Images are brought to `data.image_size` as in training; padding is cut off the logits,
+        which are then resized bilinearly (align_corners=False); sigmoid or softmax come last.
+
+        Raises:
+            DivergedError: an answer is not finite.
+        """
+        return self._micro_batcher.run(lambda at_once: list(self._predict_batches(images, at_once)))
+
+    def _predict_batches(
+        self, images: Sequence[StoredImage], micro_batch_size: int
+    ) -> Iterator[Probabilities]:
+        with torch.inference_mode(), disable_tf32(), _deterministic_cudnn():
+            for start in range(0, len(images), micro_batch_size):
+                yield from self._predict_batch(images[start : start + micro_batch_size])
+
+    def _predict_batch(self, images: Sequence[StoredImage]) -> Iterator[Probabilities]:
+        fitted = np.stack([fit_image(image, self._size, self._fit) for image in images])
+        sizes = [(int(image.shape[0]), int(image.shape[1])) for image in images]
+        boxes = np.array([content_box(size, self._size, self._fit) for size in sizes], np.int64)
+        logits = self._network(
+            self._normalizer.normalize_in_boxes(fitted, self._device, boxes)
+        ).float()
+        for n, (height, width) in enumerate(sizes):
+            image_slice = slice(n, n + 1)
+            p = probabilities_from_logits(
+                logits[image_slice], boxes[image_slice], (height, width), self._task
+            )
+            if not torch.isfinite(p).all():
+                raise DivergedError("the network's answers are not finite numbers")
+            yield p.reshape(-1, height, width).cpu().numpy()
+
+
+def mean_probabilities(
+    predictors: Sequence[NativePredictor], images: Sequence[StoredImage], *, tta: bool = False
+) -> list[Probabilities]:
+    """The mean over networks, and with `tta` over four flips of each image, fp32 (K, H, W).
+
+    Flips are the identity, left-right, up-down and both. The image is flipped before anything
+    else is done to it, and its probabilities are flipped back. The mean is taken in float64.
+    """
+    sums = [np.zeros(0)] * len(images)
+    flips = FLIPS if tta else NO_FLIP
+    for predictor in predictors:
+        for flip in flips:
+            predictions = predictor([_flip(image, flip, (0, 1)) for image in images])
+            for n, p in enumerate(predictions):
+                unflipped = _flip(p, flip, (1, 2)).astype(np.float64)
+                sums[n] = unflipped if not sums[n].size else sums[n] + unflipped
+    count = len(predictors) * len(flips)
+    return [(total / count).astype(np.float32) for total in sums]
+
+
+def render_decision_png(
+    image: StoredImage, mask: NDArray[np.uint8], p: Probabilities, data: StudyDataConfig
+) -> bytes:
+    """The decisions over an image as PNG, at most 480 px long: see `harness.data.files.overlay`."""
+    decision: NDArray[np.uint8]
+    match data.task:
+        case "binary":
+            decision = (p[0] >= THRESHOLD).astype(np.uint8)
+        case "multiclass":
+            decision = p.argmax(axis=0).astype(np.uint8)
+        case "multilabel":
+            decision = (p >= THRESHOLD).astype(np.uint8)
+    canvas = draw_decision(as_rgb(image, data.range), mask, decision, data)
+    scale = min(1.0, _MAX_OVERLAY_PX / max(canvas.shape[:2]))
+    size = (max(1, round(canvas.shape[0] * scale)), max(1, round(canvas.shape[1] * scale)))
+    return encode_png(np.asarray(resize_image(canvas, size), np.uint8))
+
+
+def _flip(array: NDArray[Any], flip: tuple[bool, bool], axes: tuple[int, int]) -> NDArray[Any]:
+    flipped_axes = tuple(axis for axis, is_flipped in zip(axes, flip, strict=True) if is_flipped)
+    return np.ascontiguousarray(np.flip(array, flipped_axes))
+
+
+@contextmanager
+def _deterministic_cudnn() -> Iterator[None]:
+    """The same operations in the same order at every call, on CUDA too."""
+    cudnn: Any = torch.backends.cudnn
+    earlier_flags = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = earlier_flags

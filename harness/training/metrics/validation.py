@@ -1,0 +1,238 @@
+"""Validation: one network, the validation images, the sums behind every metric."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.config.components import Component
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.data.loading.image_cache import ImageCache
+from harness.training.hardware.device_sync import timed_forward
+from harness.training.hardware.normalizer import ImageNormalizer, to_device
+from harness.training.loop.errors import DivergedError, TrainingInterruptedError
+from harness.training.loss.task_checks import may_have_ignored_pixels
+from harness.training.metrics.custom_metrics import compute_custom_metrics
+from harness.training.metrics.image_scores import ImageScores, ScoreEntry, scores_from_entries
+
+THRESHOLD = 0.5
+_MAX_PROBABILITIES = 2**27  # probabilities at eval_size made at once: 512 MB of floats
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What one pass over the validation images gives.
+
+    Attributes:
+        scores: one entry per image and scored class.
+        probabilities: by row of split.csv, for the images that were to be kept: uint8,
+            rint(255 p), so that p >= 0.5 is value >= 128; two-class (E, E), others (K, E, E).
+        ms_per_image: median over batches of the network's time for one image, in milliseconds.
+        decisions: in multiclass tasks, for the same images: the class of each pixel, uint8 (E, E).
+            Not to be had from the bytes, in which two classes may share the largest value.
+    """
+
+    scores: ImageScores
+    probabilities: dict[int, NDArray[np.uint8]]
+    ms_per_image: float
+    decisions: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+def validate_network(
+    network: nn.Module,
+    cache: ImageCache,
+    indices: Sequence[int] | NDArray[np.integer],
+    *,
+    names: Mapping[int, str],
+    device: torch.device,
+    normalizer: ImageNormalizer,
+    batch_size: int,
+    keep_indices: Sequence[int] | NDArray[np.integer] = (),
+    metrics: Sequence[Component] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ValidationResult:
+    """Score a network, in evaluation mode and fp32, on the images `indices` of a cache.
+
+    Padding is cut off the logits, which are then brought to eval_size; sums are float64, so that
+    they do not depend on the batch size beyond what the network's own rounding does. Pixels whose
+    truth is VOID are in no sum and no count.
+
+    Args:
+        names: image names by row.
+        keep_indices: the indices whose probabilities are wanted.
+        metrics: of the user's own, which are computed beside the sums.
+        should_stop: asked before each batch whether to stop.
+
+    Raises:
+        HaltedError: `should_stop` said so.
+        DivergedError: the network's answers are not finite.
+        ConfigError: one of `metrics` failed.
+    """
+    network.eval()
+    keep_set, times = set(np.asarray(keep_indices).tolist()), []
+    rows: list[int] = []
+    sums: list[Tensor] = []  # of each piece, on the device
+    custom_values: list[list[float]] = []
+    kept_probabilities: dict[int, NDArray[np.uint8]] = {}
+    decisions: dict[int, NDArray[np.uint8]] = {}
+    # Not torch.inference_mode: what a network keeps of this for later could not be trained with.
+    with torch.no_grad(), disable_tf32():
+        for start in range(0, len(indices), batch_size):
+            if should_stop():
+                raise TrainingInterruptedError("stopped during the validation")
+            batch = np.asarray(indices[start : start + batch_size], np.int64)
+            logits, milliseconds = timed_forward(
+                network,
+                normalizer.normalize_in_boxes(cache.images[batch], device, cache.boxes[batch]),
+            )
+            times.append((milliseconds, len(batch)))
+            for piece, p in _iterate_pieces(logits, cache, batch):
+                decision = _decide(p, cache.data)
+                rows += cache.row_of[piece].tolist()
+                sums.append(_class_sums(p, decision, cache, piece))
+                kept_positions = [n for n, i in enumerate(piece.tolist()) if i in keep_set]
+                if metrics or kept_positions:
+                    _require_finite(sums[-1])
+                if metrics:
+                    piece_names = [names[row] for row in cache.row_of[piece].tolist()]
+                    truths = np.asarray(cache.truths[piece])
+                    custom_values += compute_custom_metrics(
+                        metrics, p.cpu().numpy(), truths, cache.data, piece_names
+                    )
+                for position in kept_positions:
+                    row = int(cache.row_of[piece[position]])
+                    kept_probabilities[row] = quantize_probabilities(p[position])
+                    if cache.data.task == "multiclass":
+                        decisions[row] = decision[position].to(torch.uint8).cpu().numpy()
+        entries = _make_score_entries(_require_finite(torch.cat(sums)), rows, cache.data, names)
+    columns = zip(*custom_values, strict=True) if custom_values else [()] * len(metrics)
+    extra_columns = {part.name: column for part, column in zip(metrics, columns, strict=True)}
+    scores = scores_from_entries(entries, extra_columns)
+    ms_per_image = float(np.median([milliseconds() / n for milliseconds, n in times]))
+    return ValidationResult(scores, kept_probabilities, ms_per_image, decisions)
+
+
+def probabilities_from_logits(
+    logits: Tensor,
+    boxes: NDArray[np.int64],
+    eval_size: int | tuple[int, int],
+    task: Literal["binary", "multiclass", "multilabel"] = "binary",
+) -> Tensor:
+    """Probabilities from logits (N, K, h, w), fp32: two-class (N, E, E), others (N, K, E, E).
+
+    Args:
+        logits: of padded or stretched images.
+        boxes: (N, 4), top, left, height, width of each image inside (h, w).
+        eval_size: E, in pixels; or (height, width).
+        task: softmax in multiclass tasks, else sigmoid.
+    """
+    size = (eval_size, eval_size) if isinstance(eval_size, int) else eval_size
+    if (boxes == [0, 0, *logits.shape[-2:]]).all():
+        resized = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    else:
+        pieces = [
+            F.interpolate(
+                logits[n : n + 1, :, top_px : top_px + height, left_px : left_px + width],
+                size=size,
+                mode="bilinear",
+                align_corners=False,
+            )
+            for n, (top_px, left_px, height, width) in enumerate(boxes.tolist())
+        ]
+        resized = torch.cat(pieces)
+    if task == "multiclass":
+        return torch.softmax(resized.float(), dim=1)
+    p = torch.sigmoid(resized.float())
+    return p.squeeze(1) if task == "binary" else p
+
+
+def quantize_probabilities(p: Tensor) -> NDArray[np.uint8]:
+    """Probabilities as bytes, rint(255 p); p >= 0.5 is value >= 128."""
+    return np.asarray(np.rint(255 * p.double().cpu().numpy()), np.uint8)
+
+
+@contextmanager
+def disable_tf32() -> Iterator[None]:
+    """fp32 without TF32, which cuDNN takes by default: products right to 1e-7, not 1e-3."""
+    backends: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    earlier_precisions = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, value in zip(backends, earlier_precisions, strict=True):
+            backend.fp32_precision = value
+
+
+def _iterate_pieces(
+    logits: Tensor, cache: ImageCache, batch: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Probabilities of a batch, a bounded number of images at a time, with their indices."""
+    size = cache.truths.shape[1]
+    step = max(1, _MAX_PROBABILITIES // (logits.shape[1] * size * size))
+    for start in range(0, len(batch), step):
+        piece = batch[start : start + step]
+        p = probabilities_from_logits(
+            logits[start : start + step], cache.boxes[piece], size, cache.data.task
+        )
+        yield piece, p.cpu() if p.device.type == "mps" else p  # MPS has no float64
+
+
+def _decide(p: Tensor, data: StudyDataConfig) -> Tensor:
+    """Where p >= 0.5, of the shape of p; in multiclass tasks the most probable class, (N, E, E)."""
+    return p.argmax(dim=1) if data.task == "multiclass" else p >= THRESHOLD
+
+
+def _class_sums(p: Tensor, decision: Tensor, cache: ImageCache, batch: NDArray[np.int64]) -> Tensor:
+    """The sums of each image and scored class, float64 (N, classes, 7), on the device of `p`."""
+    truth, data = to_device(cache.truths[batch], p.device), cache.data
+    sums = []
+    for index in data.scored_classes:
+        match data.task:
+            case "binary":
+                planes = p, truth == index, decision, truth
+            case "multiclass":
+                planes = p[:, index], truth == index, decision == index, truth
+            case "multilabel":
+                of_class = truth[..., index]
+                planes = p[:, index], of_class == 1, decision[:, index], of_class
+        ignored = planes[3] == IGNORE_INDEX if may_have_ignored_pixels(data) else None
+        sums.append(_confusion_sums(*planes[:3], ignored))
+    return torch.stack(sums).permute(2, 0, 1)
+
+
+def _require_finite(sums: Tensor) -> Tensor:
+    """The sums on the host, waited for; a probability that is no number makes its sum none."""
+    sums = sums.cpu()
+    if not torch.isfinite(sums).all():
+        raise DivergedError("the network's answers are not finite numbers")
+    return sums
+
+
+def _make_score_entries(
+    sums: Tensor, rows: Sequence[int], data: StudyDataConfig, names: Mapping[int, str]
+) -> list[ScoreEntry]:
+    """One entry per image and scored class, image by image."""
+    return [
+        (row, names[row], index, *of_class[:3], *map(int, of_class[3:]))
+        for row, of_image in zip(rows, sums.tolist(), strict=True)
+        for index, of_class in zip(data.scored_classes, of_image, strict=True)
+    ]
+
+
+def _confusion_sums(p: Tensor, y: Tensor, decision: Tensor, ignored: Tensor | None) -> Tensor:
+    """Σpy, Σp, Σy, tp, fp, fn, tn of one class, float64 (7, N); all arguments are (N, E, E)."""
+    p, axes = p.double(), (1, 2)
+    true_negative = ~decision & ~y
+    if ignored is not None:  # VOID is no class: y is false there already
+        p, decision, true_negative = p * ~ignored, decision & ~ignored, true_negative & ~ignored
+    sums = [(p * y).sum(axes), p.sum(axes), y.sum(axes)]
+    counts = [decision & y, decision & ~y, ~decision & y, true_negative]
+    return torch.stack([column.double() for column in sums + [c.sum(axes) for c in counts]])

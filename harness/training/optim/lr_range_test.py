@@ -1,0 +1,185 @@
+"""The learning-rate range test: train while the rate rises, and see where the loss falls.
+
+Source: Smith 2017, "Cyclical learning rates for training neural networks", section 3.3; the rise
+is exponential, and the suggestions are the usual two readings of the curve.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.study import OptimConfig
+from harness.training.loop.trainer import Trainer
+
+LOWEST_RATE, HIGHEST_RATE, N_STEPS = 1e-6, 10.0, 100
+DIVERGENCE_FACTOR = 4.0  # times the lowest smoothed loss: the test ends
+MIN_POINTS = 10  # fewer say nothing
+_LOSS_MOMENTUM = 0.9  # share of the running mean that decides when to stop
+_MIN_LOSS_DROP = 0.02  # of the first loss: less is noise
+_MAX_CONFIG_RATE = 10.0  # that the configuration takes
+
+
+@dataclass(frozen=True)
+class RangeTestCurve:
+    """What the test saw, step by step.
+
+    Attributes:
+        rates: of everything but the encoder.
+        losses: of the training, all finite.
+        smoothed: weighted means of neighbouring losses, equally far to both sides.
+        diverged: whether the loss grew out of bounds; else the highest rate was reached.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    diverged: bool
+
+
+@dataclass(frozen=True)
+class RateSuggestion:
+    """What a curve says.
+
+    Attributes:
+        steepest: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
+        lowest: the rate at which it is lowest; a tenth of that is the other usual choice.
+        low: where a search should begin.
+        high: where it should end: `lowest`, as higher rates only make it worse.
+    """
+
+    steepest: float
+    lowest: float
+
+    @property
+    def tenth(self) -> float:
+        return self.lowest / 10
+
+    @property
+    def low(self) -> float:
+        return min(self.steepest, self.tenth) / 10
+
+    @property
+    def high(self) -> float:
+        return min(self.lowest, _MAX_CONFIG_RATE)
+
+
+class _ExponentialRamp:
+    """Rates from `low` to `high` in equal factors, as `harness.training.optim.schedule.Rates`."""
+
+    def __init__(self, rates: NDArray[np.float64], peak: float) -> None:
+        self._factors = [float(rate / peak) for rate in rates]
+
+    def factor(self, step: int) -> float:
+        return self._factors[min(step, len(self._factors) - 1)]
+
+    def momentum(self, step: int, peak: float) -> float:
+        return peak
+
+
+def sweep_learning_rates(
+    trainer: Trainer,
+    optim: OptimConfig,
+    *,
+    low: float = LOWEST_RATE,
+    high: float = HIGHEST_RATE,
+    n_steps: int = N_STEPS,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> RangeTestCurve:
+    """Train with a rising rate; encoder and decoder rates keep their ratio.
+
+    The trainer's weights are spoilt afterwards.
+
+    Args:
+        low: first rate of everything but the encoder.
+        high: last one, unless the loss diverges before.
+        on_step: called with the number of steps done.
+    """
+    rates = np.geomspace(low, high, n_steps)
+    trainer.override_schedule(_ExponentialRamp(rates, optim.peak_rates[1]))
+    losses = _iterate_losses(trainer)
+    return record_range_test(lambda _: next(losses), rates, on_step=on_step)
+
+
+def _iterate_losses(trainer: Trainer) -> Iterator[float]:
+    """The training loss of every step, epoch after epoch."""
+    for epoch in count(1):
+        for values in trainer.train_steps(epoch):
+            yield float(values["loss"])
+
+
+def record_range_test(
+    step: Callable[[float], float],
+    rates: NDArray[np.float64],
+    *,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> RangeTestCurve:
+    """Take steps at rising rates until the loss diverges or the rates end.
+
+    Args:
+        step: trains one step at a rate and returns the loss before it.
+    """
+    losses: list[float] = []
+    running_mean, lowest, diverged = 0.0, math.inf, False
+    for n, rate in enumerate(rates, start=1):
+        loss = step(float(rate))
+        on_step(n)
+        if not math.isfinite(loss):
+            diverged = True
+            break
+        losses.append(loss)
+        running_mean = _LOSS_MOMENTUM * running_mean + (1 - _LOSS_MOMENTUM) * loss
+        mean = running_mean / (
+            1 - _LOSS_MOMENTUM**n
+        )  # as in Adam: the first values would be pulled to 0
+        lowest = min(lowest, mean)
+        if n > MIN_POINTS and mean > DIVERGENCE_FACTOR * lowest:
+            diverged = True
+            break
+    used_rates = tuple(float(rate) for rate in rates[: len(losses)])
+    return RangeTestCurve(
+        used_rates, tuple(losses), tuple(gaussian_smooth(np.array(losses)).tolist()), diverged
+    )
+
+
+def gaussian_smooth(values: NDArray[np.float64], width: float = 3.0) -> NDArray[np.float64]:
+    """A Gaussian mean over neighbours, `width` steps wide to each side; it does not lag."""
+    positions = np.arange(len(values))
+    weights = np.exp(-0.5 * ((positions[:, None] - positions[None, :]) / width) ** 2)
+    smoothed: NDArray[np.float64] = (weights @ values) / weights.sum(axis=1)
+    return smoothed
+
+
+def suggest_rates(curve: RangeTestCurve) -> RateSuggestion | None:
+    """The rates that a curve suggests; None if it is too short or the loss never fell."""
+    if len(curve.rates) < MIN_POINTS:
+        return None
+    smoothed = np.array(curve.smoothed)
+    lowest = int(smoothed.argmin())
+    start = float(smoothed[: lowest + 1].max())
+    if lowest < 2 or start - smoothed[lowest] < _MIN_LOSS_DROP * abs(start):
+        return None
+    slopes = np.gradient(smoothed, np.log(curve.rates))[: lowest + 1]
+    return RateSuggestion(curve.rates[int(slopes.argmin())], curve.rates[lowest])
+
+
+def format_space_lines(optim: OptimConfig, suggestion: RateSuggestion) -> list[str]:
+    """The lines for `parameters:` of a space, one for each rate that the configuration sets."""
+    reference = optim.peak_rates[1]
+    encoder = "lr" if optim.encoder_lr is None else "encoder_lr"
+    rest = "lr" if optim.decoder_lr is None else "decoder_lr"
+    lines = []
+    for name in sorted({encoder, rest}, reverse=True):
+        ratio = getattr(optim, name) / reference
+        low, high = (_format_rate(ratio * rate) for rate in (suggestion.low, suggestion.high))
+        lines.append(f"optim.{name}: {{low: {low}, high: {high}, log: true}}")
+    return lines
+
+
+def _format_rate(rate: float) -> str:
+    """Two digits, as YAML reads numbers: 2.3e-4."""
+    mantissa, _, exponent = f"{min(rate, _MAX_CONFIG_RATE):.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -1,0 +1,93 @@
+"""Learning rates over the steps of a training, as plain functions of the step."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.config.study import OptimConfig
+
+WARMUP_START = 0.01  # share of the rate at the first step of a warm-up
+POLY_POWER = 0.9  # Chen et al. 2017, DeepLab
+# One-cycle, the numbers of Smith and Topin 2018 as in torch's OneCycleLR.
+ONECYCLE_RISE = 0.3
+ONECYCLE_START = 1 / 25
+ONECYCLE_END = ONECYCLE_START / 1e4
+ONECYCLE_MOMENTUM_DIP = 0.1
+
+
+class RateSchedule(Protocol):
+    """What sets the learning rate and the momentum of each step."""
+
+    def factor(self, step: int) -> float:
+        """The rate at `step`, from 0, as a factor of the peak rate."""
+        ...
+
+    def momentum(self, step: int, peak: float) -> float:
+        """Momentum (or beta1) at `step`, where it is `peak` at its highest."""
+        ...
+
+
+@dataclass(frozen=True)
+class LearningRateSchedule:
+    """The rate at each step, as a factor of the peak rate, over `n_steps` in all.
+
+    `warmup_epochs` is a linear rise before the schedule; under onecycle it is the length of its
+    own rise, else the first 30 %.
+    """
+
+    name: str
+    n_steps: int
+    n_warmup: int
+
+    def factor(self, step: int) -> float:
+        """The factor at `step`, from 0 to n_steps excluded; in (0, 1]."""
+        if self.name == "onecycle":
+            is_rising, share = self._onecycle_phase(step)
+            if is_rising:
+                return _cosine_interpolation(ONECYCLE_START, 1.0, share)
+            return _cosine_interpolation(1.0, ONECYCLE_END, share)
+        if step < self.n_warmup:
+            return WARMUP_START + (1 - WARMUP_START) * step / self.n_warmup
+        progress = (step - self.n_warmup) / max(1, self.n_steps - self.n_warmup)
+        match self.name:
+            case "constant":
+                return 1.0
+            case "cosine":
+                return _cosine_interpolation(1.0, 0.0, progress)
+            case "poly":
+                return math.pow(1.0 - progress, POLY_POWER)
+        raise ValueError(f"no schedule {self.name!r}")
+
+    def momentum(self, step: int, peak: float) -> float:
+        """Momentum (or beta1) at `step`; onecycle lowers it by 0.1 where the rate is highest."""
+        if self.name != "onecycle":
+            return peak
+        low = max(0.0, peak - ONECYCLE_MOMENTUM_DIP)
+        is_rising, share = self._onecycle_phase(step)
+        return (
+            _cosine_interpolation(peak, low, share)
+            if is_rising
+            else _cosine_interpolation(low, peak, share)
+        )
+
+    def _onecycle_phase(self, step: int) -> tuple[bool, float]:
+        """Is the rate rising, and how much of that part is done."""
+        peak_step = (self.n_warmup or ONECYCLE_RISE * self.n_steps) - 1
+        if step <= peak_step:
+            return True, step / peak_step if peak_step > 0 else 1.0
+        n_falling = self.n_steps - 1 - peak_step
+        return False, (step - peak_step) / n_falling if n_falling > 0 else 1.0
+
+
+def build_schedule(
+    config: OptimConfig, *, epochs: int, steps_per_epoch: int
+) -> LearningRateSchedule:
+    """The schedule of a training of so many epochs."""
+    n_steps = epochs * steps_per_epoch
+    n_warmup = min(round(config.warmup_epochs * steps_per_epoch), n_steps)
+    return LearningRateSchedule(config.schedule, n_steps, n_warmup)
+
+
+def _cosine_interpolation(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * min(1.0, share)))

@@ -1,0 +1,1 @@
+"""The worker process: one trial after another, and why a trial failed."""

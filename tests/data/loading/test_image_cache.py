@@ -1,0 +1,315 @@
+import errno
+import hashlib
+import multiprocessing
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.core import files
+from harness.core.atomic_dir import atomic_directory
+from harness.core.errors import DataError
+from harness.data.datasets.sources import open_dataset
+from harness.data.files.resize import Fit
+from harness.data.loading import image_cache as module
+from harness.data.loading.image_cache import ImageCache, open_cache
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import SplitRow, make_split
+from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[SplitRow]:
+    """Eight pairs: 4 train, 2 val, 2 test."""
+    data = open_dataset(folder(tmp_path / "data", 8), DATA, max_pixels=MAX_PIXELS)
+    return make_split(data, scan_dataset_strict(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
+
+
+def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache:
+    settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch"}
+    settings |= {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
+    data = StudyDataConfig(eval_size=settings.pop("eval_size", 18))
+    return open_cache(tmp_path / "data", rows, data, **settings)
+
+
+def built(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache").iterdir())
+
+
+def test_arrays_hold_train_and_val_in_order_of_row(tmp_path: Path, rows: list[SplitRow]) -> None:
+    cache = opened(tmp_path, rows)
+    used = [row for row in rows if row.role != "test"]
+    assert cache.images.shape == (6, 16, 20, 3) and cache.masks.shape == (6, 16, 20)
+    assert cache.truths.shape == (6, 18, 18) and cache.boxes.shape == (6, 4)
+    assert cache.row_of.tolist() == [row.row for row in used]
+    assert [used[i].role for i in cache.train] == ["train"] * 4
+    assert [used[i].role for i in cache.val] == ["val"] * 2
+
+
+def test_values_are_those_of_opencv(tmp_path: Path, rows: list[SplitRow]) -> None:
+    """Images of 24x32 to 16x20 and truths to 18x18, each by area."""
+    cache = opened(tmp_path, rows)
+    small = cv2.resize(square().astype(np.float32), (20, 16), interpolation=cv2.INTER_AREA)
+    truth = cv2.resize(square().astype(np.float32), (18, 18), interpolation=cv2.INTER_AREA)
+    for index, row in enumerate(cache.row_of):
+        image = cv2.resize(picture(int(row)), (20, 16), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(cache.images[index], image)
+        np.testing.assert_array_equal(cache.masks[index], small >= 0.5)
+    assert [t.tolist() for t in cache.truths[cache.val]] == [(truth >= 0.5).tolist()] * 2
+    assert not cache.truths[cache.train].any()
+
+
+@pytest.mark.parametrize(("fit", "box"), [("stretch", [0, 0, 40, 20]), ("pad", [0, 0, 15, 20])])
+def test_boxes_say_where_the_image_is(
+    tmp_path: Path, rows: list[SplitRow], fit: Fit, box: list[int]
+) -> None:
+    cache = opened(tmp_path, rows, size=(40, 20), fit=fit)
+    assert cache.boxes.tolist() == [box] * 6
+    assert cache.images[0][box[2] - 1].any()
+    assert not cache.images[0][box[2] :].any() and not cache.masks[0][box[2] :].any()
+
+
+def test_second_call_reads_no_image(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(tmp_path, rows)
+    monkeypatch.setattr(module, "read_pair", None)
+    again = opened(tmp_path, rows)
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.truths, again.truths)
+    assert len(built(tmp_path)) == 1
+
+
+def test_building_is_announced_with_its_bytes_and_only_once(
+    tmp_path: Path, rows: list[SplitRow]
+) -> None:
+    """6 images of 16 x 20 x 3, their masks, and 2 truths of 18 x 18."""
+    said: list[int] = []
+
+    def starts(n_bytes: int) -> module.Progress:
+        said.append(n_bytes)
+        return lambda done, total: None
+
+    for _ in range(2):
+        opened(tmp_path, rows, on_build_start=starts)
+    assert said == [6 * 16 * 20 * (3 + 1) + 2 * 18 * 18]
+
+
+def test_cache_cannot_be_written_through(tmp_path: Path, rows: list[SplitRow]) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        opened(tmp_path, rows).images[0, 0, 0, 0] = 1
+
+
+@pytest.mark.parametrize("change", [{"size": (16, 16)}, {"fit": "pad"}, {"eval_size": 20}])
+def test_other_settings_have_another_cache(
+    tmp_path: Path, rows: list[SplitRow], change: dict[str, Any]
+) -> None:
+    opened(tmp_path, rows)
+    opened(tmp_path, rows, **change)
+    assert len(built(tmp_path)) == 2
+
+
+def test_other_content_has_another_cache(tmp_path: Path, rows: list[SplitRow]) -> None:
+    opened(tmp_path, rows)
+    save(tmp_path / "data" / rows[0].image, picture(99))
+    data = open_dataset(tmp_path / "data", DATA, max_pixels=MAX_PIXELS)
+    changed = make_split(data, scan_dataset_strict(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
+    changed[0] = SplitRow(**{**vars(changed[0]), "role": "train"})
+    np.testing.assert_array_equal(opened(tmp_path, changed, size=(24, 32)).images[0], picture(99))
+
+
+def test_test_files_are_never_opened(tmp_path: Path, rows: list[SplitRow]) -> None:
+    for row in rows:
+        if row.role == "test":
+            (tmp_path / "data" / row.image).unlink()
+            (tmp_path / "data" / row.mask).unlink()
+    assert len(opened(tmp_path, rows).images) == 6
+
+
+def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, rows: list[SplitRow]) -> None:
+    used = [row for row in rows if row.role != "test"]
+    save(tmp_path / "data" / used[1].image, picture(50))
+    (tmp_path / "data" / used[3].mask).unlink()
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path, rows)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("image or mask has changed since the split was made")
+    assert lines[1].endswith(f"{used[3].mask}: no such file")
+    assert built(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy", "truths.npy", "boxes.npy"])
+def test_damaged_cache_is_built_again(tmp_path: Path, rows: list[SplitRow], name: str) -> None:
+    expected = np.array(opened(tmp_path, rows).images)
+    path = built(tmp_path)[0] / name
+    path.write_bytes(path.read_bytes()[:-1])
+    np.testing.assert_array_equal(opened(tmp_path, rows).images, expected)
+    (built(tmp_path)[0] / name).unlink()
+    np.testing.assert_array_equal(opened(tmp_path, rows).images, expected)
+    assert len(built(tmp_path)) == 1
+
+
+def test_interruption_leaves_nothing(tmp_path: Path, rows: list[SplitRow]) -> None:
+    def interrupt(done: int, total: int) -> None:
+        assert total == 6
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path, rows, on_build_start=lambda n_bytes: interrupt)
+    assert built(tmp_path) == []
+
+
+def test_progress_counts_every_image(tmp_path: Path, rows: list[SplitRow]) -> None:
+    calls: list[tuple[int, int]] = []
+    opened(tmp_path, rows, on_build_start=lambda n_bytes: lambda *done: calls.append(done))
+    assert calls == [(done, 6) for done in range(1, 7)]
+
+
+def test_threads_that_build_at_once_all_succeed(tmp_path: Path, rows: list[SplitRow]) -> None:
+    start = threading.Barrier(4)
+
+    def build(_: int) -> int:
+        start.wait()
+        return int(opened(tmp_path, rows).images.sum())
+
+    with ThreadPoolExecutor(4) as pool:
+        sums = list(pool.map(build, range(4)))
+    assert len(set(sums)) == 1 and len(built(tmp_path)) == 1
+
+
+def test_cache_that_vanishes_at_once_is_built_again(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process removes the first one between its rename and its opening."""
+    n_built = 0
+
+    @contextmanager
+    def thief(place: Path) -> Iterator[Path]:
+        nonlocal n_built
+        with atomic_directory(place) as temporary:
+            yield temporary
+        n_built += 1
+        if n_built == 1:
+            shutil.rmtree(place)
+
+    monkeypatch.setattr(module, "atomic_directory", thief)
+    assert len(opened(tmp_path, rows).images) == 6
+    assert n_built == 2
+
+
+def _sum(tmp_path: Path, rows: list[SplitRow]) -> int:
+    return int(opened(tmp_path, rows).images.sum())
+
+
+def test_processes_that_build_at_once_all_succeed(tmp_path: Path, rows: list[SplitRow]) -> None:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+        sums = list(pool.map(_sum, [tmp_path] * 4, [rows] * 4))
+    assert sums == [_sum(tmp_path, rows)] * 4 and len(built(tmp_path)) == 1
+
+
+def test_too_little_room_is_said_before_building(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6 images: 4 bytes for each of 16x20 pixels; 2 truths of 18x18: 8328 bytes."""
+    usage = type("Usage", (), {"free": 8327})
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DataError, match=r"make room there or lower data\.image_size"):
+        opened(tmp_path, rows)
+    usage.free = 8328  # type: ignore[attr-defined]
+    assert len(opened(tmp_path, rows).images) == 6
+
+
+def test_lack_of_room_is_known_as_such_by_a_worker(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
+    with pytest.raises(DataError, match="make room there") as raised:
+        opened(tmp_path, rows)
+    full = files.find_disk_error(raised.value)
+    assert full is not None and files.nearest_existing_folder(full) == tmp_path / "cache"
+
+
+def test_disk_that_fills_up_while_a_cache_is_built_is_named(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write to an open file names no file in its error."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        opened(tmp_path, rows)
+    assert files.nearest_existing_folder(raised.value) == tmp_path / "cache"
+    assert built(tmp_path) == []
+
+
+def test_image_that_cannot_be_read_for_a_moment_is_told_from_a_bad_one(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def flaky(self: Path) -> bytes:
+        if self == tmp_path / "data" / used[2].image:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return read(self)
+
+    used = [row for row in rows if row.role != "test"]
+    (tmp_path / "data" / used[0].image).write_bytes(b"no image")
+    monkeypatch.setattr(Path, "read_bytes", flaky)
+    with pytest.raises(DataError, match="Input/output error") as raised:
+        opened(tmp_path, rows)
+    assert files.find_disk_error(raised.value, files.TRANSIENT_ERRNOS) is not None
+
+
+def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) -> None:
+    """Values as stored; each plane of a mask is reduced like a mask of its own."""
+    made = np.random.default_rng(0).integers(0, 65536, (8, 12, 5), dtype=np.uint16)
+    root = tmp_path / "d"
+    for folder_name in ("images", "masks/a", "masks/b"):
+        (root / folder_name).mkdir(parents=True)
+    for stem in ("x", "y"):
+        tifffile.imwrite(
+            root / "images" / f"{stem}.tif", made, photometric="minisblack", planarconfig="contig"
+        )
+        save(root / "masks" / "a" / f"{stem}.png", 255 * square(8, 12))
+        save(root / "masks" / "b" / f"{stem}.png", 255 - 255 * square(8, 12))
+    data = StudyDataConfig(
+        task="multilabel", classes=("a", "b"), channels=5, range=(0, 65535), eval_size=16
+    )
+    digests = [files.file_sha256(root / "images" / f"{stem}.tif") for stem in "xy"]
+    rows = [
+        SplitRow(
+            row=row,
+            image=f"images/{stem}.tif",
+            mask=f"masks/a/{stem}.png|masks/b/{stem}.png",
+            role="train" if row == 0 else "val",
+            group=stem,
+            image_sha256=digests[row],
+            mask_sha256=_joined(root, stem),
+        )
+        for row, stem in enumerate("xy")
+    ]
+    cache = open_cache(
+        root, rows, data, size=(8, 12), fit="stretch", folder=tmp_path / "c", max_pixels=MAX_PIXELS
+    )
+    assert cache.images.dtype == np.uint16 and cache.masks.shape == (2, 8, 12, 2)
+    np.testing.assert_array_equal(cache.images[0], made)
+    np.testing.assert_array_equal(cache.masks[0].sum(axis=2), np.ones((8, 12)))
+    assert cache.truths.shape == (2, 16, 16, 2) and cache.truths[1].any()
+
+
+def _joined(root: Path, stem: str) -> str:
+    digests = [files.file_sha256(root / "masks" / plane / f"{stem}.png") for plane in "ab"]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

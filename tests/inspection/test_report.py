@@ -1,0 +1,122 @@
+"""Findings and statistics of a dataset whose faults are known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data.scan.near_duplicates import DuplicatePair
+from harness.data.scan.scan import DatasetScan, duplicates_among
+from harness.inspection.findings import Finding
+from harness.inspection.report import InspectionReport, inspect_dataset
+from tests.data.make import folder, picture, save, square
+from tests.inspection.datasets import mixed, overview
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> DatasetScan:
+    return overview(mixed(tmp_path_factory.mktemp("mixed")))
+
+
+@pytest.fixture(scope="module")
+def found(seen: DatasetScan) -> InspectionReport:
+    return inspect_dataset(seen, duplicates_among(seen.pair_stats))
+
+
+def by_topic(found: InspectionReport) -> dict[str, Finding]:
+    return {finding.topic: finding for finding in found.findings}
+
+
+def test_each_fault_is_found_once_with_its_file(found: InspectionReport) -> None:
+    files = {topic: finding.files for topic, finding in by_topic(found).items()}
+    assert files == {
+        "cannot be used": ("images/bad.png",),
+        "exact copies": ("images/000.png = images/copied.png",),
+        "empty masks": ("images/empty.png",),
+        "noisy masks": ("images/noisy.png",),
+        "alpha": ("images/rgba.png",),
+        "EXIF orientation": ("images/turned.jpg",),
+        "black border": ("images/bordered.png",),
+    }
+    assert len(found.findings) == 7
+
+
+def test_errors_come_first_and_say_what_to_do(found: InspectionReport) -> None:
+    first = found.findings[0]
+    assert (first.severity, found.count("error"), found.count("warning")) == ("error", 1, 0)
+    assert first.what.startswith("images/bad.png: ")
+    assert "again" in first.remedy
+
+
+def test_pairs_left_out_on_purpose_are_warnings(seen: DatasetScan) -> None:
+    skipped = inspect_dataset(seen, [], skip_bad=True)
+    assert (skipped.count("error"), skipped.count("warning")) == (0, 1)
+
+
+def test_statistics(found: InspectionReport) -> None:
+    numbers = found.statistics
+    assert (numbers.n_pairs, numbers.n_bad, numbers.n_empty, numbers.n_full) == (9, 1, 1, 0)
+    assert numbers.sizes == ((24, 32, 7), (40, 60, 1), (32, 24, 1))
+    assert numbers.stored == {"PNG RGB 8 bit": 7, "PNG RGBA 8 bit": 1, "JPEG RGB 8 bit": 1}
+    assert numbers.mask_values == {"two-valued": 8, "noisy": 1}
+    background, foreground = numbers.shares
+    assert (foreground.n_images, foreground.n_objects, foreground.least) == (8, 8, 0.0)
+    assert foreground.greatest == pytest.approx(80 / 768)
+    assert background.n_objects is None
+
+
+def test_result_is_json(found: InspectionReport) -> None:
+    plain = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert plain["format"] == 1
+    assert plain["statistics"]["n_pairs"] == 9
+    assert plain["findings"][0]["files"] == ["images/bad.png"]
+
+
+def test_mostly_empty_masks_are_a_warning(tmp_path: Path) -> None:
+    folder(tmp_path, 5)
+    for index in range(3):
+        save(tmp_path / f"masks/{index:03d}.png", np.zeros((24, 32), np.uint8))
+    (finding,) = inspect_dataset(overview(tmp_path), []).findings
+    assert (finding.severity, finding.what) == ("warning", "3 masks of 5 hold nothing to find")
+
+
+def test_class_that_never_occurs_is_a_warning(tmp_path: Path) -> None:
+    save(tmp_path / "images/a.png", picture(1))
+    save(tmp_path / "masks/a.png", np.zeros((24, 32), np.uint8))
+    topics = by_topic(inspect_dataset(overview(tmp_path), []))
+    assert topics["absent class"].what == "no mask holds the class 'foreground'"
+
+
+def test_copies_on_two_sides_are_errors_if_exact(tmp_path: Path) -> None:
+    seen = overview(folder(tmp_path, 4))
+    roles = ("train", "val", "train", "test")
+    pairs = tuple(
+        replace(pair, role=role) for pair, role in zip(seen.dataset.pairs, roles, strict=True)
+    )
+    seen = replace(seen, dataset=replace(seen.dataset, pairs=pairs))
+    copies = [
+        DuplicatePair(0, 1, "exact"),
+        DuplicatePair(2, 3, "near"),
+        DuplicatePair(0, 2, "exact"),
+    ]
+    severities = {f.topic: (f.severity, f.files) for f in inspect_dataset(seen, copies).findings}
+    assert severities == {
+        "exact copies on two sides": ("error", ("images/000.png = images/001.png",)),
+        "near copies on two sides": ("warning", ("images/002.png = images/003.png",)),
+        "exact copies": ("note", ("images/000.png = images/002.png",)),
+    }
+
+
+def test_twins_are_exact_with_the_first_of_equal_pixels(tmp_path: Path) -> None:
+    near = picture(0, 96, 96)
+    clock = near.copy()
+    clock[:4, :8] = 255 - clock[:4, :8]
+    for name, image in (("a", near), ("b", clock), ("c", clock), ("d", picture(3, 96, 96))):
+        save(tmp_path / f"images/{name}.png", image)
+        save(tmp_path / f"masks/{name}.png", 255 * square(96, 96))
+    assert duplicates_among(overview(tmp_path).pair_stats) == [
+        DuplicatePair(0, 1, "near"),
+        DuplicatePair(1, 2, "exact"),
+    ]

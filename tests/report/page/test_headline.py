@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+
+from harness.core.records import TrialFailure
+from harness.data.splits.splits import read_split
+from harness.report.page.headline import ConfirmationSummary, headline_lines
+from harness.report.tables.study_tables import load_study_tables
+from tests.report.studies import Builder
+
+
+def answers(study: Builder, confirmed: ConfirmationSummary | None = None) -> dict[str, str]:
+    split = read_split(study.paths.split_csv)
+    lines = headline_lines(load_study_tables(study.paths), split, confirmed)
+    return {line.title: f"{line.command} {line.text}".strip() for line in lines}
+
+
+def test_five_lines_of_a_study(shared: Builder) -> None:
+    lines = answers(shared)
+    assert list(lines) == ["Asked", "Searched", "Leading", "How sure", "Next"]
+    assert lines["Asked"] == "Which encoder earns its memory?"
+    assert lines["Searched"] == (
+        "5 parameters: arch, encoder_name, encoder_depth, optim.lr and decoder_attention_type. "
+        "8 of 8 finished: 5 complete, 2 pruned, 1 failed. 24 epochs trained in 12 s of training."
+    )
+    assert lines["Leading"].startswith(
+        "Trial 3: val/dice_loss 0.1235 (val/dice 0.8765, val/iou 0.4383) at epoch 4 of 4, with "
+        "model.arch Unet, "
+    )
+    assert lines["How sure"].startswith(
+        "Leading, not confirmed. Every configuration was trained once"
+    )
+    assert "trial 4 is second, 0.1265 behind" in lines["How sure"]
+    assert lines["Next"].startswith("harness confirm --study tiny --top 5 --seeds 3 trains")
+
+
+def test_an_empty_study_ranks_nothing(study: Builder) -> None:
+    lines = answers(study)
+    assert lines["Searched"] == (
+        "One configuration. 0 of 8 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained."
+    )
+    assert lines["Leading"] == "No trial is complete yet, so there is nothing to rank."
+    assert lines["How sure"] == "Not at all yet."
+    assert lines["Next"] == "harness run --study tiny goes on: 8 of 8 trials are left."
+
+
+def test_running_trials_are_counted_apart(study: Builder) -> None:
+    study.trial(0, [0.5], state="running")
+    assert "0 of 8 finished" in answers(study)["Searched"]
+    assert "; 1 running." in answers(study)["Searched"]
+
+
+def test_a_study_that_only_failed_says_what_helps(tmp_path: Path) -> None:
+    study = Builder(tmp_path, config={"budget": {"trials": 2, "keep": 5}})
+    for number in range(2):
+        failure = TrialFailure(cause="diverged", message="train/loss is nan")
+        study.trial(number, [], state="failed", failure=failure)
+    assert answers(study)["Next"] == (
+        "No trial was completed. Lower the upper end of optim.lr, or set optim.grad_clip."
+    )
+
+
+def test_one_configuration_on_several_seeds(study: Builder) -> None:
+    for number in range(3):
+        study.trial(number, [0.5 + 0.01 * number])
+    assert "differ by their seeds alone" in answers(study)["How sure"]
+
+
+def test_repeated_configurations_are_not_every_one_trained_once(study: Builder) -> None:
+    for number, rate in enumerate([1e-3, 1e-3, 1e-4]):
+        study.trial(number, [0.5 + 0.01 * number], {"optim.lr": rate})
+    assert "Most configurations were trained once" in answers(study)["How sure"]
+
+
+def test_a_single_complete_trial_has_no_second(study: Builder) -> None:
+    study.trial(0, [0.5])
+    assert "no second complete trial" in answers(study)["How sure"]
+
+
+def test_many_parameters_are_counted_not_listed(study: Builder) -> None:
+    params = {f"model.options.o{k}": k for k in range(8)}
+    shapes = {
+        key: {
+            "name": "IntDistribution",
+            "attributes": {"low": 0, "high": 9, "step": 1, "log": False},
+        }
+        for key in params
+    }
+    study.trial(0, [0.5], params, distributions=shapes)
+    expected = "8 parameters: o0, o1, o2, o3, o4, o5 and 2 more. 1 of 8 finished"
+    assert answers(study)["Searched"].startswith(expected)
+
+
+def test_a_study_without_a_question_says_so(tmp_path: Path) -> None:
+    study = Builder(tmp_path, config={"question": None})
+    assert answers(study)["Asked"] == "study.yaml states no question."
+
+
+@pytest.mark.parametrize(("looks", "expected"), [(0, "harness test --study tiny"), (1, "Use it")])
+def test_a_confirmed_study_answers_with_its_sentence(
+    shared: Builder, looks: int, expected: str
+) -> None:
+    lines = answers(shared, ConfirmationSummary("Trial 3 and trial 4 are tied.", looks))
+    assert list(lines) == ["Asked", "Searched", "Confirmed", "How sure", "Next"]
+    assert lines["Confirmed"] == "Trial 3 and trial 4 are tied."
+    assert lines["Next"].startswith(expected)
+
+
+def test_a_searched_seed_makes_no_other_configuration(study: Builder) -> None:
+    for number in range(3):
+        study.trial(number, [0.5 - 0.1 * number], {"train.seed": number})
+    assert "All complete trials are one configuration" in answers(study)["How sure"]

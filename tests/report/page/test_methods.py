@@ -1,0 +1,116 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.data.splits.splits import read_split
+from harness.report.page import references
+from harness.report.page.methods import MethodsParagraph, build_methods_paragraph
+from harness.report.tables.study_tables import load_study_tables
+from tests.report.studies import Builder
+
+
+def of(study: Builder) -> MethodsParagraph:
+    found = build_methods_paragraph(
+        load_study_tables(study.paths), read_split(study.paths.split_csv)
+    )
+    assert found is not None
+    return found
+
+
+def test_the_paragraph_says_what_ran(shared: Builder) -> None:
+    text = of(shared).text
+    plain = re.sub(r" \[\d+\]", "", text)
+    for sentence in (
+        "The images of tiny (binary: background / foreground) were divided into 1 for training, "
+        "8 for validation and 1 for a test that stayed sealed (seed 0), ",
+        "Trained were Unet, Linknet and FPN with the encoders mobilenet_v2 and resnet18, 3 to 5 "
+        "stages deep, beginning with ImageNet weights.",
+        "Images were stretched to 32 × 32 pixels, normalised (imagenet) and augmented with "
+        "albumentations (light).",
+        "AdamW trained for 4 epochs at batch size 8, learning rate 1e-05 to 0.009 (cosine), "
+        "weight decay 0.0001, in fp32.",
+        "The loss was dice and binary cross-entropy (weights, divided by their sum: dice 1, "
+        "bce 1).",
+        "Optuna drew 8 trials (TPE sampler, seed 0), varying model.arch, model.encoder_name, ",
+        "; the halving pruner stopped trials early.",
+        "Software: torch 2.15.0, harness 0.1.0 on cpu.",
+    ):
+        assert sentence in plain
+
+
+def test_only_what_ran_is_referred_to_and_numbers_fit(shared: Builder) -> None:
+    found = of(shared)
+    cited = [int(number) for number in re.findall(r"\[(\d+)\]", found.text)]
+    assert sorted(set(cited)) == list(range(1, len(found.references) + 1))
+    first = list(dict.fromkeys(cited))
+    assert first == sorted(first)  # numbered in order of appearance
+    known = found.references
+    for name in ("Unet", "Linknet", "FPN"):
+        assert references.ARCHITECTURES[name] in known
+    for reference in (
+        references.SAMPLERS["tpe"],
+        references.PRUNERS["halving"],
+        references.LOSSES["dice"],
+        references.OPTIMISERS["adamw"],
+        references.LIBRARIES["torch"],
+        references.IMAGENET,
+    ):
+        assert reference in known
+    for reference in (
+        references.ARCHITECTURES["PSPNet"],
+        references.LOSSES["lovasz"],
+        references.OPTIMISERS["adam"],
+        references.PRUNERS["hyperband"],
+        references.LIBRARIES["timm"],
+    ):
+        assert reference not in known
+    where = found.text.index("Linknet [") + len("Linknet [")
+    number = int(found.text[where : found.text.index("]", where)])
+    assert known[number - 1] == references.ARCHITECTURES["Linknet"]
+
+
+def test_a_loss_that_was_always_without_weight_is_not_named(study: Builder) -> None:
+    study.trial(0, [0.5], {"loss.dice": 0.0, "loss.bce": 0.25})
+    study.trial(1, [0.4], {"loss.dice": 0.0, "loss.bce": 1.0})
+    text = of(study).text
+    assert "The loss was binary cross-entropy." in text and "dice [" not in text
+
+
+def test_a_trial_that_never_trained_is_left_out(study: Builder) -> None:
+    study.trial(0, [], {"model.arch": "FPN"}, state="failed")
+    tables = load_study_tables(study.paths)
+    assert build_methods_paragraph(tables, []) is None
+    study.trial(1, [0.5], {"model.arch": "Unet"})
+    assert "FPN" not in of(study).text
+
+
+def test_options_that_ran_change_the_words(tmp_path: Path) -> None:
+    config = {"sampler": {"name": "random"}, "pruner": {"name": "none"}}
+    study = Builder(tmp_path, config=config)
+    study.trial(0, [0.5], {"data.augment": "none", "model.encoder_weights": None})
+    found = of(study)
+    assert "and not augmented." in found.text and "random weights" in found.text
+    assert "; nothing stopped trials early." in found.text
+    assert references.LIBRARIES["albumentations"] not in found.references
+    assert references.SAMPLERS["random"] in found.references
+
+
+@pytest.mark.parametrize(
+    ("encoder", "author"),
+    [
+        ("resnet34", "He et al. 2016"),
+        ("tu-resnet34", "He et al. 2016"),
+        ("resnext50_32x4d", "Xie et al. 2017"),
+        ("timm-efficientnet-b0", "Tan, Le 2019"),
+        ("tu-mobilenetv3_large_100", "Howard et al. 2019"),
+        ("mit_b0", "Xie et al. 2021"),
+    ],
+)
+def test_an_encoder_is_known_by_how_it_begins(encoder: str, author: str) -> None:
+    reference = references.encoder_reference(encoder)
+    assert reference is not None and reference.startswith(author)
+
+
+def test_an_unknown_encoder_has_no_reference() -> None:
+    assert references.encoder_reference("own") is None
