@@ -12,7 +12,7 @@ import harness
 from harness.config import components
 from harness.config.data import IGNORE_INDEX
 from harness.config.study import TrialConfig
-from harness.config.user_code import read_parts_file, register_parts_file
+from harness.config.user_code import ENTRY_POINT_GROUP, read_parts_file, register_parts_file
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
@@ -27,6 +27,11 @@ PAGE = (Path(__file__).parents[1] / "docs" / "parts.md").read_text(encoding="utf
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_packages_register_under_the_group_that_the_page_names() -> None:
+    assert ENTRY_POINT_GROUP == "harness.parts"
+    assert f'[project.entry-points."{ENTRY_POINT_GROUP}"]' in blocks("toml")[0]
 
 
 @pytest.fixture

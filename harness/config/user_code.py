@@ -21,7 +21,7 @@ from harness.config.components import PACKAGE_PREFIX, registration_scope, unregi
 from harness.core.errors import ConfigError
 from harness.core.settings import StrictSettings
 
-ENTRY_POINT_GROUP = "harness.config.components"  # of entry points: modules that register on import
+ENTRY_POINT_GROUP = "harness.parts"  # of entry points: modules that register on import
 MAX_BYTES = 1_000_000
 
 
