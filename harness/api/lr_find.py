@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.core.errors import ConfigError
 from harness.core.paths import Workspace, expand_user_path
+from harness.core.timestamps import utc_timestamp
 from harness.report.analysis.lr_test import POINT_COLUMNS, write_lr_test
 
 
@@ -74,7 +74,7 @@ def find_lr(
     from harness.search.definition.lr_find import RangeTestRequest, find_learning_rates  # noqa: PLC0415  # brings torch
 
     workspace_paths = Workspace.at(workspace)
-    paths = workspace_paths.lr_find(name or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    paths = workspace_paths.lr_find(name or utc_timestamp("unique"))
     if paths.root.exists():
         raise ConfigError(f"--name {name}: {paths.root} is there already; give another name")
     request = RangeTestRequest(

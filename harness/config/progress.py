@@ -7,6 +7,7 @@ from typing import Protocol, TextIO
 
 from harness.config.study import ObjectiveConfig, TrialConfig
 from harness.core.records import ParameterValue, TrialRecord
+from harness.core.text import format_duration
 
 DEFAULT_METRIC = ObjectiveConfig().metric
 KEYLESS_PARAMETERS = ("model.arch", "model.encoder_name", "optim.name")  # values that need no key
@@ -111,7 +112,7 @@ def trial_line(record: TrialRecord, best: TrialRecord | None, metric: str) -> st
         fields.append(f"repeats #{record.repeats}")
     fields.append(short_configuration(record.params))
     seconds = record.costs.get("cost/seconds")
-    return "  ".join(fields if seconds is None else [*fields, format_elapsed(seconds)])
+    return "  ".join(fields if seconds is None else [*fields, format_duration(seconds)])
 
 
 def short_configuration(params: Mapping[str, ParameterValue]) -> str:
@@ -129,18 +130,8 @@ def remaining_time_text(first: tuple[float, int] | None, finished: int, total: i
     pace = (time.monotonic() - first[0]) / (finished - first[1])
     remaining_s = max(total - finished, 0) * pace
     return f"  · {finished} of {total}" + (
-        f" · about {format_elapsed(remaining_s)} left" if remaining_s else ""
+        f" · about {format_duration(remaining_s)} left" if remaining_s else ""
     )
-
-
-def format_elapsed(seconds: float) -> str:
-    """`12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, remainder = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {remainder:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _short_key(key: str) -> str:

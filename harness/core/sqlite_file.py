@@ -4,10 +4,11 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from harness.core.timestamps import utc_timestamp
 
 BUSY_TIMEOUT_S = 60
 MAX_PATH_BYTES = (
@@ -115,7 +116,7 @@ def move_damaged_file(database: Path) -> Path:
     Returns:
         `<name>.damaged-<UTC date and time>` beside it.
     """
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    stamp = utc_timestamp("file_name")
     target = database.with_name(f"{database.name}.damaged-{stamp}")
     for n in range(2, 1000):
         if not target.exists():

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
+from harness.core.timestamps import utc_timestamp
 
 LOCK_TIMEOUT_S = 1.0  # for a look of `is_study_locked`, and for a leader that has not signed yet
 POLL_S = 0.02
@@ -88,9 +89,10 @@ def _acquire(lock: TextIO, name: str) -> None:
 
 
 def _write_holder(lock: TextIO) -> None:
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     lock.truncate(0)
-    holder = LockHolder(host=socket.gethostname(), process=os.getpid(), since=since)
+    holder = LockHolder(
+        host=socket.gethostname(), process=os.getpid(), since=utc_timestamp("seconds")
+    )
     lock.write(holder.model_dump_json())
     lock.flush()
 

@@ -34,9 +34,12 @@ def truncate(text: str, max_length: int = 24) -> str:
 
 def format_duration(seconds: float) -> str:
     """`4.5 s`, `45 s`, `3 min 20 s`, `2 h 5 min`: two units at most."""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    if seconds < 9.95:
+        return f"{round(seconds, 1):g} s"
+    # Rounded before it is divided: 59.6 s is 1 min 0 s, never 60 s, and 3599.6 s is 1 h 0 min.
     minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"

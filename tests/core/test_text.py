@@ -21,7 +21,9 @@ def test_text_of(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.0, "0.0 s"),
+        (0.0, "0 s"),
+        (6.0, "6 s"),
+        (4.53, "4.5 s"),
         (9.94, "9.9 s"),
         (9.96, "10 s"),
         (59.4, "59 s"),

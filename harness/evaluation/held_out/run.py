@@ -1,6 +1,5 @@
 """`harness test`: the one place where sealed images are opened; each opening is entered first."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from harness.core.environment import read_environment
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.study_lock import hold_study_lock
+from harness.core.timestamps import utc_timestamp
 from harness.data.datasets.sources import find_data, source_folder
 from harness.data.splits.split_file import SplitRow, read_split
 from harness.evaluation.held_out.images import (
@@ -186,7 +186,8 @@ class _HeldOutSession:
             text = " ".join(str(error).split())[:300]
             error_text = f"{type(error).__name__}: {text}" if text else type(error).__name__
             append_to_ledger(
-                self._paths, LedgerFailure(look=start.look, at=_timestamp(), error=error_text)
+                self._paths,
+                LedgerFailure(look=start.look, at=utc_timestamp("seconds"), error=error_text),
             )
             raise
         append_to_ledger(self._paths, finish)
@@ -198,7 +199,7 @@ class _HeldOutSession:
         names = self._config.data.classes
         return LedgerStart(
             look=number,
-            at=_timestamp(),
+            at=utc_timestamp("seconds"),
             weights={weights.label: weights.sha256 for weights in self._weights},
             data=LedgerDataset(
                 name=images.name, n_images=len(images.rows), sha256=images.content_hash
@@ -223,7 +224,7 @@ class _HeldOutSession:
             files.write_bytes(test_paths.image(name), data)
         return LedgerFinish(
             look=number,
-            at=_timestamp(),
+            at=utc_timestamp("seconds"),
             scores_sha256=files.file_sha256(test_paths.scores_csv),
             results=tuple(compute_results(scores, self._config.data)),
         )
@@ -247,7 +248,3 @@ def group_held_out_images(
     for number in sorted(rows):
         groups.setdefault(tuple(indices[number]), []).append(rows[number])
     return list(groups.items())
-
-
-def _timestamp() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -17,6 +17,7 @@ from harness.core.environment import EnvironmentInfo
 from harness.core.paths import TrialPaths
 from harness.core.plurals import count
 from harness.core.records import TrialFailure
+from harness.core.timestamps import utc_timestamp
 from harness.execution.protocol import (
     Decision,
     EpochReport,
@@ -38,7 +39,7 @@ from harness.search.run.retention import ArtifactRetention
 from harness.search.run.stop_conditions import StopConditions, StopReason, is_resumable_stop
 from harness.search.run.trial_source import TrialSource
 from harness.search.run.trial_store import TrialStore
-from harness.search.run.trials import RunningTrial, TrialContext, TrialFactory, utc_now
+from harness.search.run.trials import RunningTrial, TrialContext, TrialFactory
 from harness.search.sampling.sampler import SpaceSampler
 from harness.search.winding_up import GracefulStop
 
@@ -282,7 +283,7 @@ class Controller:
 
     def _finish(self, running: RunningTrial, result: dict[str, Any]) -> None:
         """Write the record, tell Optuna, tell everybody else; in this order."""
-        self._update_record(running, result | {"ended": utc_now()})
+        self._update_record(running, result | {"ended": utc_timestamp("milliseconds")})
         record = running.record
         self._store.finish_trial(record)
         del self._running[record.number]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from harness.config.progress import format_elapsed
 from harness.core.errors import StudyInterrupted
 from harness.core.records import TrialRecord
+from harness.core.text import format_duration
 from harness.execution.protocol import Event, TrialFinished, WorkerDied
 from harness.search.run.budget import BudgetUsage
 
@@ -123,7 +123,7 @@ class StopConditions:
                 f"{name}: finishing the step; a second one leaves at once", signal=number
             )
         if self._deadline is not None and self._clock() >= self._deadline:
-            return StopReason(f"--timeout: {format_elapsed(self._timeout_s or 0.0)} are over")
+            return StopReason(f"--timeout: {format_duration(self._timeout_s or 0.0)} are over")
         if self.budget_usage is None:
             return None
         if (line := self.budget_usage.hours_message()) is not None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from harness.core import files, strict_yaml
 from harness.core.environment import EnvironmentInfo
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialFailure, TrialRecord, read_record, read_records, write_record
+from harness.core.timestamps import utc_timestamp
 from harness.execution.protocol import TrialTask
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import config_key, first_trial_by_config
@@ -163,7 +163,7 @@ class TrialFactory:
             seed=trial_seed(config, self.definition.config.seed, trial.number),
             versions=self.environment.versions,
             git_commit=self.environment.git_commit,
-            started=utc_now(),
+            started=utc_timestamp("milliseconds"),
         )
         first = self._first_trial_by_config.setdefault(config_key(record), record.number)
         return record.model_copy(update={"repeats": first if first < record.number else None})
@@ -184,8 +184,3 @@ def trial_seed(config: TrialConfig, study_seed: int, number: int) -> int:
     """The seed a trial trains with: its own setting, else from the study's and its number."""
     own = config.train.seed
     return derive_seed(study_seed, number) if own is None else own
-
-
-def utc_now() -> str:
-    """This moment, UTC, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

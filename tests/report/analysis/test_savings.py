@@ -20,7 +20,7 @@ def test_what_pruning_saved_by_hand(study: Builder) -> None:
     )
     assert found.seconds_saved == pytest.approx(8.0)
     assert found.sentence == (
-        "Pruning 2 trials spared 16 epochs (67%) and about 8.0 s (67%) of what all trials to their "
+        "Pruning 2 trials spared 16 epochs (67%) and about 8 s (67%) of what all trials to their "
         "last planned epoch would have taken."
     )
 
@@ -42,7 +42,7 @@ def test_what_the_last_trials_bought(study: Builder) -> None:
         study.trial(number, [0.5 - 0.1 * number] if number != 3 else [0.6])
     rows = trial_spendings(load_study_tables(study.paths))
     assert last_trials_sentence(rows, 2) == (
-        "The last 2 finished trials took 1.0 s (50% of the device time) and improved the best "
+        "The last 2 finished trials took 1 s (50% of the device time) and improved the best "
         "value by 0.1000, from 0.4000 to 0.3000 (trial 2)."
     )
     assert last_trials_sentence(rows, 1).endswith("and did not improve on the best value, 0.3000.")
