@@ -23,6 +23,7 @@ from benchmarks.replaying import Silence
 from harness.config.study import StudyConfig
 from harness.core.environment import read_environment
 from harness.core.paths import Workspace
+from harness.core.records import TrialResult
 from harness.data.datasets.synthetic import generate_dataset
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.protocol import (
@@ -140,7 +141,7 @@ def controller_of(
         TrialContext(paths, root, workspace.cache, "cpu"),
         executor,
         progress=Silence(),
-        observer=Silence(),
+        mirror=Silence(),
         environment=read_environment(workspace.root),
     )
 
@@ -178,11 +179,13 @@ class Instant:
             line = {"epoch": epoch, "seconds": 1.0, "val/dice_loss": 0.5 / epoch, "val/dice": 0.5}
             self._events.append(EpochReport(metrics=line, **same))  # type: ignore[arg-type]
         ended = TrialFinished(
-            outcome="complete",
-            value=0.5 / self._epochs,
-            best_epoch=self._epochs,
-            best={"best/dice_loss": 0.5 / self._epochs},
-            costs={"cost/seconds": 1.0},
+            result=TrialResult(
+                outcome="complete",
+                value=0.5 / self._epochs,
+                best_epoch=self._epochs,
+                best={"best/dice_loss": 0.5 / self._epochs},
+                costs={"cost/seconds": 1.0},
+            ),
             **same,  # type: ignore[arg-type]
         )
         self._events.append(ended)

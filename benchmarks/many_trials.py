@@ -112,7 +112,7 @@ def run(root: Path, args: argparse.Namespace) -> None:
         TrialContext(paths, root, workspace.cache, "cpu"),
         executor,
         progress=table,
-        observer=Silence() if args.no_mlflow else mirror,
+        mirror=Silence() if args.no_mlflow else mirror,
         environment=read_environment(root),
     )
     controller.run(args.trials)

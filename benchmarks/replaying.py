@@ -14,7 +14,7 @@ from benchmarks.recorded import Table
 from harness.config.study import StudyConfig, TrialConfig
 from harness.core.environment import EnvironmentInfo
 from harness.core.paths import StudyPaths
-from harness.core.records import TrialRecord
+from harness.core.records import TrialRecord, TrialResult
 from harness.execution.protocol import (
     Decision,
     EpochReport,
@@ -80,7 +80,7 @@ def replay(
             TrialContext(StudyPaths(root / "replay"), root, root, "cpu"),
             executor,
             progress=silence,
-            observer=silence,
+            mirror=silence,
             environment=EnvironmentInfo({}, None),
             clock=lambda: 0.0,
             stop_conditions=_Spent(executor, epochs),
@@ -164,11 +164,13 @@ class Player:
         ended = TrialFinished(
             number=self._task.number,
             attempt=self._task.attempt,
-            outcome=outcome,
-            value=value,
-            best_epoch=None if best is None else best + 1,
-            best={},
-            costs={},
+            result=TrialResult(
+                outcome=outcome,
+                value=value,
+                best_epoch=None if best is None else best + 1,
+                best={},
+                costs={},
+            ),
         )
         self._events.append(ended)
         self.played.append(Played(self._network, self._epoch, outcome == "complete"))

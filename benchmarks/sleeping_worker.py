@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.core import files
 from harness.core.paths import TrialPaths
+from harness.core.records import TrialResult
 from harness.execution.protocol import EpochReport, TrialFinished, TrialStarted, TrialTask
 from harness.training.worker.parent_death import bind_to_parent
 from harness.training.worker.worker_channel import WorkerChannel, redirect_stdout_to_log
@@ -43,11 +44,13 @@ def _train(channel: WorkerChannel, task: TrialTask) -> None:
     best = min(losses)
     channel.send(
         TrialFinished(
-            outcome=outcome,  # type: ignore[arg-type]
-            value=best,
-            best_epoch=losses.index(best) + 1,
-            best={"best/dice_loss": best},
-            costs={"cost/seconds": SECONDS},
+            result=TrialResult(
+                outcome=outcome,  # type: ignore[arg-type]
+                value=best,
+                best_epoch=losses.index(best) + 1,
+                best={"best/dice_loss": best},
+                costs={"cost/seconds": SECONDS},
+            ),
             **same,
         )
     )

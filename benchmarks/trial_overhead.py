@@ -174,7 +174,7 @@ def compare(root: Path, args: argparse.Namespace) -> None:
         TrialContext(paths, data, workspace.cache, "cpu"),
         executor,
         progress=turns,
-        observer=mirror,
+        mirror=mirror,
         environment=read_environment(root),
         stop_conditions=stops,
     )

@@ -43,10 +43,12 @@ class ProgressReporter(Protocol):
         ...
 
 
-class TrialObserver(Protocol):
-    """Who copies what has changed in a trial's folder elsewhere; must return at once."""
+class TrialMirror(Protocol):
+    """Copies the folder of a trial to another store, in the background."""
 
-    def note(self, number: int) -> None: ...
+    def note(self, number: int) -> None:
+        """Note that the folder of trial `number` has changed; must return immediately."""
+        ...
 
 
 class LineProgress:

@@ -11,6 +11,7 @@ from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths, TrialPaths
 
 TrialState = Literal["running", "complete", "pruned", "failed"]
+Outcome = Literal["complete", "pruned", "stopped"]
 FINISHED_STATES: tuple[TrialState, ...] = ("complete", "pruned", "failed")
 ParameterValue = str | int | float | bool | None
 
@@ -24,6 +25,32 @@ class TrialFailure(BaseModel):
     cause: str
     message: str
     traceback: str | None = None
+
+
+class TrialResult(BaseModel):
+    """Result of a training, from the worker's loop to the trial's record.
+
+    Attributes:
+        outcome: "stopped" can be continued from its checkpoint.
+        value: objective metric of the best epoch; None before the first epoch.
+        best_epoch: from 1; None before the first epoch.
+        best: metrics of the best epoch, keys `best/…`.
+        costs: keys `cost/…`; a cost that could not be measured is absent.
+        class_weights: by class, where they were computed from the training masks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    outcome: Outcome
+    value: float | None
+    best_epoch: int | None
+    best: dict[str, float]
+    costs: dict[str, float]
+    class_weights: dict[str, float] = {}
+
+    def record_update(self) -> dict[str, Any]:
+        """The fields of `TrialRecord` that this result sets; the outcome becomes its state."""
+        fields = self.model_dump()
+        return {"state": fields.pop("outcome"), **fields}
 
 
 class TrialRecord(BaseModel):

@@ -13,10 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.config.data import StudyDataConfig
 from harness.config.study import ObjectiveConfig, TrialConfig
-from harness.core.records import TrialFailure
+from harness.core.records import TrialFailure, TrialResult
 
 Decision = Literal["continue", "prune", "stop"]
-Outcome = Literal["complete", "pruned", "stopped"]
 
 
 class ProtocolMessage(BaseModel):
@@ -94,17 +93,12 @@ class EpochReport(ProtocolMessage):
 
 
 class TrialFinished(ProtocolMessage):
-    """Training is over. `best` has keys `best/…`, `costs` keys `cost/…`."""
+    """Training has ended, with this result."""
 
     kind: Literal["ended"] = "ended"
     number: int
     attempt: int
-    outcome: Outcome
-    value: float | None
-    best_epoch: int | None
-    best: dict[str, float]
-    costs: dict[str, float]
-    class_weights: dict[str, float] = {}
+    result: TrialResult
 
 
 class TrialFailed(ProtocolMessage):

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-from harness.core.records import TrialFailure
+from harness.core.records import TrialFailure, TrialResult
 from harness.execution.protocol import EpochReport, TrialFailed, TrialFinished, TrialTask
 from harness.training.worker.parent_death import bind_to_parent
 from harness.training.worker.worker_channel import WorkerChannel, redirect_stdout_to_log
@@ -53,11 +53,13 @@ def main() -> None:
                 break
         channel.send(
             TrialFinished(
-                outcome=outcome,
-                value=0.5,
-                best_epoch=1,
-                best={},
-                costs={"pid": os.getpid()},
+                result=TrialResult(
+                    outcome=outcome,
+                    value=0.5,
+                    best_epoch=1,
+                    best={},
+                    costs={"pid": os.getpid()},
+                ),
                 **same,
             )
         )

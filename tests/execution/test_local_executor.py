@@ -72,7 +72,7 @@ def test_epochs_wait_for_answers_and_prints_land_in_the_log(
         executor.answer(0, "continue")
     assert seen == [1, 2]
     end = next_event(executor)
-    assert isinstance(end, TrialFinished) and end.outcome == "complete"
+    assert isinstance(end, TrialFinished) and end.result.outcome == "complete"
     log = (tmp_path / "worker-0.log").read_text(encoding="utf-8")
     assert "a library's chatter" in log and "chatter below Python" in log
 
@@ -84,8 +84,12 @@ def test_one_warm_process_serves_trial_after_trial(executor: LocalExecutor) -> N
         next_event(executor)
         executor.answer(number, "prune")
         end = next_event(executor)
-        assert isinstance(end, TrialFinished) and end.outcome == "pruned" and end.number == number
-        pids.append(end.costs["pid"])
+        assert (
+            isinstance(end, TrialFinished)
+            and end.result.outcome == "pruned"
+            and end.number == number
+        )
+        pids.append(end.result.costs["pid"])
     assert len(set(pids)) == 1 and pids[0] != os.getpid()
 
 

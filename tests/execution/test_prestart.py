@@ -40,7 +40,7 @@ def test_early_worker_trains_the_first_trial_and_those_after(
         assert isinstance(next_event(executor), EpochReport)
         executor.answer(number, "prune")
         end = next_event(executor)
-        assert isinstance(end, TrialFinished) and end.costs["pid"] == process.pid
+        assert isinstance(end, TrialFinished) and end.result.costs["pid"] == process.pid
     early.close()  # it was taken: its executor ends it
     assert process.is_running()
     executor.close()

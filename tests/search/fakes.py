@@ -12,7 +12,7 @@ from harness.config.study import PrunerConfig, StudyConfig
 from harness.core import files
 from harness.core.environment import EnvironmentInfo
 from harness.core.paths import StudyPaths, TrialPaths
-from harness.core.records import TrialRecord
+from harness.core.records import TrialRecord, TrialResult
 from harness.execution.protocol import (
     Decision,
     EpochReport,
@@ -101,11 +101,13 @@ class FakeExecutor:
             TrialFinished(
                 number=task.number,
                 attempt=task.attempt,
-                outcome=outcomes[decision],  # type: ignore[arg-type]
-                value=value,
-                best_epoch=list(seen).index(value) + 1,
-                best={"best/dice_loss": value},
-                costs={"cost/seconds": 1.0},
+                result=TrialResult(
+                    outcome=outcomes[decision],  # type: ignore[arg-type]
+                    value=value,
+                    best_epoch=list(seen).index(value) + 1,
+                    best={"best/dice_loss": value},
+                    costs={"cost/seconds": 1.0},
+                ),
             )
         )
 
@@ -167,7 +169,7 @@ def controller_of(
         TrialContext(paths, root / "data", root / "cache", "cpu"),
         executor,
         progress=silence,
-        observer=silence,
+        mirror=silence,
         environment=EnvironmentInfo({"python": "3"}, None),
         refuse=refuse,
         clock=clock,

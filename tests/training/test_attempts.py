@@ -9,9 +9,10 @@ import torch
 
 from harness.config.study import ObjectiveConfig
 from harness.core.paths import TrialPaths
-from harness.core.records import read_epochs
+from harness.core.records import TrialResult, read_epochs
+from harness.execution.protocol import Decision
 from harness.training.loop.errors import StaleAttemptError, TooLargeError
-from harness.training.loop.fit import Decision, FitResult, fit_trial
+from harness.training.loop.fit import fit_trial
 from harness.training.loop.gradients import BatchGradients
 from harness.training.worker.failure_causes import classify_failure
 from tests.training.conftest import Pictures, settings
@@ -29,7 +30,7 @@ def run(
     micro_batch: int | None = None,
     told: list[int] | None = None,
     **changes: Any,
-) -> FitResult:
+) -> TrialResult:
     config = settings(**changes)
     return fit_trial(
         config,

@@ -13,11 +13,11 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.study import ObjectiveConfig
 from harness.core.errors import ConfigError, DataError
 from harness.core.paths import TrialPaths
-from harness.core.records import read_epochs
+from harness.core.records import TrialResult, read_epochs
 from harness.data.files.overlay import draw_class_overlay, wrong_pixels
 from harness.data.loading.image_cache import ImageCache
 from harness.training.loop.artifacts import foreground_indices, probability_indices
-from harness.training.loop.fit import FitResult, fit_trial
+from harness.training.loop.fit import fit_trial
 from harness.training.loss.task_checks import check_objective_for_task
 from harness.training.metrics.image_scores import read_scores, summarise_scores
 from tests.training.conftest import settings
@@ -69,7 +69,7 @@ def cache_for(data: StudyDataConfig) -> ImageCache:
     )
 
 
-def train(folder: Path, data: StudyDataConfig, **changes: Any) -> FitResult:
+def train(folder: Path, data: StudyDataConfig, **changes: Any) -> TrialResult:
     loss = {"loss__bce": 0.0, "loss__ce": 1.0} if data.task == "multiclass" else {}
     values = {"data__augment": "none", "optim__lr": 3e-3, **loss, **changes}
     return fit_trial(

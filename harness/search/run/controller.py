@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from harness.config.progress import ProgressReporter, TrialObserver
+from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.environment import EnvironmentInfo
 from harness.core.paths import TrialPaths
 from harness.core.plurals import count
@@ -35,13 +35,23 @@ from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.event_inbox import EventInbox
 from harness.search.run.failures import FailureStreak
 from harness.search.run.hang_detector import HangWatch
+from harness.search.run.observers import (
+    MirrorObserver,
+    ObserverList,
+    ProgressObserver,
+    RetryReset,
+)
 from harness.search.run.retention import ArtifactRetention
-from harness.search.run.stop_conditions import StopConditions, StopReason, is_resumable_stop
+from harness.search.run.stop_conditions import (
+    GracefulStop,
+    StopConditions,
+    StopReason,
+    is_resumable_stop,
+)
 from harness.search.run.trial_source import TrialSource
 from harness.search.run.trial_store import TrialStore
 from harness.search.run.trials import RunningTrial, TrialContext, TrialFactory
 from harness.search.sampling.sampler import SpaceSampler
-from harness.search.winding_up import GracefulStop
 
 
 class Controller:
@@ -54,7 +64,7 @@ class Controller:
         context: where its folder and data are.
         executor: who trains.
         progress: who is told.
-        observer: who mirrors.
+        mirror: copies changed trials to another store.
         environment: versions and commit, written into each record.
         refuse: why a combination must not be drawn although the space allows it, or None.
         clock: monotonic seconds, by which silence is measured.
@@ -71,7 +81,7 @@ class Controller:
         executor: Executor,
         *,
         progress: ProgressReporter,
-        observer: TrialObserver,
+        mirror: TrialMirror,
         environment: EnvironmentInfo,
         refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -80,7 +90,7 @@ class Controller:
     ) -> None:
         self._study, self._definition = study, definition
         self._context, self._executor = context, executor
-        self._progress, self._observer = progress, observer
+        self._progress = progress
         self._sampler = SpaceSampler(
             definition.space, definition.config.sampler, definition.config.seed, refuse
         )
@@ -90,7 +100,6 @@ class Controller:
         self._running: dict[int, RunningTrial] = {}
         self._hang_watch = HangWatch(definition.config.limits.hang_floor_s, clock)
         self._streak = FailureStreak()
-        self._n_target = 0
         self._stop_conditions = stop_conditions or StopConditions()
         self._graceful_stop = GracefulStop(
             self._stop_conditions, definition.config.limits.stop_s, clock
@@ -104,6 +113,19 @@ class Controller:
             study, storage, context.paths, disk_guard, self._hang_watch.reset_silence
         )
         self._source = TrialSource(study, self._factory, self._store, self._pruning)
+        self._progress_observer = ProgressObserver(
+            progress, self.count_finished, lambda: self._retention.best
+        )
+        # The order matters: the best trial is known before it is shown, and the mirror comes last,
+        # as it copies what the others have done to the trial's folder.
+        self._observers = ObserverList(
+            RetryReset(self._store.reset_waits),
+            self._hang_watch,
+            self._retention,
+            self._stop_conditions,
+            self._progress_observer,
+            MirrorObserver(mirror),
+        )
 
     def run(self, trials: int) -> StopReason | None:
         """Run until `trials` trials are finished in all, counting those of earlier runs.
@@ -112,8 +134,8 @@ class Controller:
         Raises StudyStoppedError when the same cause failed three trials in a row.
         """
         grid = self._sampler.n_grid_trials(self._study)
-        self._n_target = trials if grid is None else min(trials, grid)
-        self._progress.trials(self.count_finished(), self._n_target)
+        self._progress_observer.n_target = trials if grid is None else min(trials, grid)
+        self._progress_observer.show_counts()
         self._factory.enqueue_rows()
         waiting = self._source.unfinished_trials()
         while True:
@@ -146,7 +168,7 @@ class Controller:
                 self._executor.request_stop()
 
     def _needs_more(self) -> bool:
-        return self.count_finished() + len(self._running) < self._n_target
+        return self.count_finished() + len(self._running) < self._progress_observer.n_target
 
     def _fill_slots(self, waiting: list[int]) -> None:
         """Give every free slot a trial: those left running first, then new ones."""
@@ -166,8 +188,7 @@ class Controller:
     def _dispatch(self, running: RunningTrial, *, continued: bool = False) -> None:
         self._running[running.record.number] = running
         self._start(running)
-        self._progress.began(running.record, running.config, continued=continued)
-        self._observer.note(running.record.number)
+        self._observers.trial_started(running, continued=continued)
 
     def _on_event(self, event: Event) -> None:
         if not self._inbox.is_current(event):
@@ -178,7 +199,7 @@ class Controller:
             event, has_failure=running.pending_failure is not None
         ):
             del self._running[event.number]
-            self._observer.note(event.number)
+            self._observers.trial_interrupted(running)
             return
         match event:
             case TrialStarted():
@@ -197,7 +218,7 @@ class Controller:
                 self._retry_or_fail(running, running.attempts.worker_died(event))
 
     def _on_epoch(self, running: RunningTrial, event: EpochReport) -> None:
-        """Report to Optuna, answer, then tell everybody else."""
+        """Report to Optuna, answer, then notify the observers: the worker waits for the answer."""
         objective = self._definition.config.objective
         value = event.metrics.get(objective.metric)
         if value is None or not objective.is_possible_value(value):
@@ -213,30 +234,15 @@ class Controller:
         last = event.epoch >= running.record.epochs
         decision: Decision = "stop" if self._graceful_stop.is_stopping and not last else "continue"
         self._executor.answer(event.number, "prune" if prune else decision)
-        if running.attempts.epoch_finished(event.epoch):
-            self._store.reset_waits()
-        self._hang_watch.record_epoch(event.number, event.metrics.get("seconds"))
-        self._stop_conditions.epoch_finished(event.number, event.metrics)
-        self._progress.epoch(running.record, event.metrics)
-        return self._observer.note(event.number)
+        return self._observers.epoch_finished(running, event.metrics)
 
     def _on_end(self, running: RunningTrial, event: TrialFinished) -> None:
-        if event.outcome == "stopped":
+        if event.result.outcome == "stopped":
             if running.pending_failure is not None:
                 return self._fail(running, running.pending_failure)
             failure = TrialFailure(cause="crashed", message="stopped unasked")
             return self._retry_or_fail(running, running.attempts.attempt_failed(failure))
-        return self._finish(
-            running,
-            {
-                "state": event.outcome,
-                "value": event.value,
-                "best_epoch": event.best_epoch,
-                "best": event.best,
-                "costs": event.costs,
-                "class_weights": event.class_weights,
-            },
-        )
+        return self._finish(running, event.result.record_update())
 
     def _on_micro_batch_reduced(self, running: RunningTrial, event: MicroBatchReduced) -> None:
         self._update_record(running, {"micro_batch": event.micro_batch})
@@ -281,18 +287,14 @@ class Controller:
     def _fail(self, running: RunningTrial, failure: TrialFailure) -> None:
         self._finish(running, {"state": "failed", "failure": failure})
 
-    def _finish(self, running: RunningTrial, result: dict[str, Any]) -> None:
-        """Write the record, tell Optuna, tell everybody else; in this order."""
-        self._update_record(running, result | {"ended": utc_timestamp("milliseconds")})
+    def _finish(self, running: RunningTrial, update: dict[str, Any]) -> None:
+        """Write the record, tell Optuna, notify the observers; in this order."""
+        self._update_record(running, update | {"ended": utc_timestamp("milliseconds")})
         record = running.record
         self._store.finish_trial(record)
         del self._running[record.number]
-        self._hang_watch.end_trial(record.number)
-        self._retention.add_trial(record)
-        self._stop_conditions.trial_finished(record)
-        self._progress.trials(self.count_finished(), self._n_target)
-        self._progress.ended(record, self._retention.best)
-        self._observer.note(record.number)
+        self._observers.trial_ended(running)
+        # Last, as it may raise and so end the study.
         self._streak.add(record, self._context.paths.trial(record.number).trial_json)
 
     def _update_record(self, running: RunningTrial, update: dict[str, Any]) -> None:

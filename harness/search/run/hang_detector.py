@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
+from harness.search.run.observers import TrialObserver
+from harness.search.run.trials import RunningTrial
+
 SILENT_EPOCHS = 10  # median epochs of silence
 FIRST_EPOCH_FACTOR = (
     10  # times as long before the first report: the first epoch compiles, tunes, fills caches
@@ -19,7 +22,7 @@ class _AttemptActivity:
 
 
 @dataclass
-class HangWatch:
+class HangWatch(TrialObserver):
     """Watches the attempts that are being trained.
 
     One hangs that has been silent for ten median epochs, but at least `floor_s`; ten times as long
@@ -65,6 +68,12 @@ class HangWatch:
         """The trial has ended."""
         self._attempts.pop(number, None)
         self._trial_seconds.pop(number, None)
+
+    def epoch_finished(self, running: RunningTrial, metrics: dict[str, float]) -> None:
+        self.record_epoch(running.record.number, metrics.get("seconds"))
+
+    def trial_ended(self, running: RunningTrial) -> None:
+        self.end_trial(running.record.number)
 
     def seconds_until_hang(self) -> float | None:
         """Seconds until somebody may have to be called silent; None where nobody trains."""

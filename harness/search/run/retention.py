@@ -6,9 +6,11 @@ import shutil
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_records
+from harness.search.run.observers import TrialObserver
+from harness.search.run.trials import RunningTrial
 
 
-class ArtifactRetention:
+class ArtifactRetention(TrialObserver):
     """Knows the best trials of a study and deletes what no report will need.
 
     Args:
@@ -30,6 +32,9 @@ class ArtifactRetention:
     def best(self) -> TrialRecord | None:
         """The best complete trial, imported ones among them; of equals the earlier one."""
         return min([*self._ranked[:1], *self._imported], key=self._rank_key, default=None)
+
+    def trial_ended(self, running: RunningTrial) -> None:
+        self.add_trial(running.record)
 
     def add_trial(self, record: TrialRecord) -> None:
         """Take in a trial that has ended, and thin it or the one it displaces."""

@@ -100,7 +100,7 @@ def run_trials(
             run.context,
             executor,
             progress=progress,
-            observer=mirror,
+            mirror=mirror,
             environment=environment,
             refuse=run.refuse,
             stop_conditions=run.stop_conditions,

@@ -3,17 +3,20 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from harness.core import files
 from harness.core.errors import StudyInterrupted
-from harness.core.records import TrialRecord
+from harness.core.paths import TrialPaths
 from harness.core.text import format_duration
 from harness.execution.protocol import Event, TrialFinished, WorkerDied
 from harness.search.run.budget import BudgetUsage
+from harness.search.run.observers import TrialObserver
+from harness.search.run.trials import RunningTrial
 
 HANDLED_SIGNALS = tuple(
     getattr(signal, name)
@@ -82,7 +85,7 @@ class StopSignals:
         raise StudyInterrupted(number)
 
 
-class StopConditions:
+class StopConditions(TrialObserver):
     """Looks whether a study must stop.
 
     Args:
@@ -131,15 +134,13 @@ class StopConditions:
         line = self.budget_usage.stagnation_message()
         return None if line is None else StopReason(line, interrupts_trials=False)
 
-    def epoch_finished(self, number: int, metrics: dict[str, float]) -> None:
-        """A trial has finished an epoch."""
+    def epoch_finished(self, running: RunningTrial, metrics: dict[str, float]) -> None:
         if self.budget_usage is not None:
-            self.budget_usage.add_epoch(number, metrics)
+            self.budget_usage.add_epoch(running.record.number, metrics)
 
-    def trial_finished(self, record: TrialRecord) -> None:
-        """A trial has ended."""
+    def trial_ended(self, running: RunningTrial) -> None:
         if self.budget_usage is not None:
-            self.budget_usage.add_trial(record)
+            self.budget_usage.add_trial(running.record)
 
 
 def is_resumable_stop(event: Event, *, has_failure: bool) -> bool:
@@ -149,5 +150,59 @@ def is_resumable_stop(event: Event, *, has_failure: bool) -> bool:
         has_failure: the controller has stopped the trial for a reason of its own.
     """
     return isinstance(event, WorkerDied) or (
-        isinstance(event, TrialFinished) and event.outcome == "stopped" and not has_failure
+        isinstance(event, TrialFinished) and event.result.outcome == "stopped" and not has_failure
     )
+
+
+MAX_EXTENSION = (
+    10  # times `limits.stop_s`: a disk that never takes a checkpoint must not hold the study
+)
+
+
+class GracefulStop:
+    """The reason to stop that was found, and the time that running trials get for it.
+
+    Args:
+        stop_conditions: what may end the study early.
+        stop_s: seconds for workers to finish a step and save, `limits.stop_s`.
+        clock: monotonic seconds.
+
+    Attributes:
+        stop: the reason; None: there is none yet.
+    """
+
+    def __init__(
+        self, stop_conditions: StopConditions, stop_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._stop_conditions, self._stop_s, self._clock = stop_conditions, stop_s, clock
+        self.stop: StopReason | None = None
+        self._started_at = 0.0
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether running trials were asked to stop."""
+        return self.stop is not None and self.stop.interrupts_trials
+
+    def check(self) -> StopReason | None:
+        """A reason to stop that was not known before, more pressing than the one that was."""
+        if self.is_stopping:
+            return None
+        stop = self._stop_conditions.check()
+        if stop is None or (self.stop is not None and not stop.interrupts_trials):
+            return None
+        self.stop, self._started_at = stop, self._clock()
+        return stop
+
+    def is_over(self, trials: Iterable[TrialPaths]) -> bool:
+        """Whether the workers of these trials have had their time.
+
+        While the checkpoint of one is being written they get more, up to ten times as much: a
+        network of 25 million parameters is half a gigabyte, and the disk may be busy.
+        """
+        if not self.is_stopping:
+            return False
+        elapsed_s = self._clock() - self._started_at
+        if elapsed_s <= self._stop_s:
+            return False
+        saves = any(files.has_pending_write(trial.checkpoint) for trial in trials)
+        return not saves or elapsed_s > MAX_EXTENSION * self._stop_s

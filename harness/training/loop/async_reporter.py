@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Self
+from typing import Self
 
+from harness.execution.protocol import Decision
 from harness.training.loop.resume import EpochLine
-
-Decision = Literal["continue", "prune", "stop"]
 
 
 class AsyncEpochReporter:

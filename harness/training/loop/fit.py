@@ -5,53 +5,29 @@ Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whethe
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from harness.config.study import ObjectiveConfig, TrialConfig
 from harness.core.paths import TrialPaths
+from harness.core.records import Outcome, TrialResult
 from harness.data.loading.image_cache import ImageCache
+from harness.execution.protocol import Decision
 from harness.training.hardware.batch_splitting import MicroBatcher, release_memory, retry_on_oom
 from harness.training.hardware.cost import peak_memory_mb, reset_peak_memory
 from harness.training.hardware.device import Precision
 from harness.training.loop import artifacts
-from harness.training.loop.async_reporter import AsyncEpochReporter, Decision
+from harness.training.loop.async_reporter import AsyncEpochReporter
 from harness.training.loop.attempt_guard import AttemptGuard
-from harness.training.loop.errors import DivergedError, StaleAttemptError
+from harness.training.loop.errors import StaleAttemptError
 from harness.training.loop.resume import EpochLine, checkpoint_identity, read_resumable
 from harness.training.loop.setup import TrainingSetup, prepare_training
 from harness.training.loop.training_run import TrainingRun
 from harness.training.metrics.custom_metrics import study_metrics
 from harness.training.metrics.image_scores import write_scores
 
-__all__ = ["Decision", "DivergedError", "FitResult", "Outcome", "fit_trial"]
-
-Outcome = Literal["complete", "pruned", "stopped"]
 _OUTCOMES: dict[Decision, Outcome] = {"prune": "pruned", "stop": "stopped"}
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """How a training ended.
-
-    Attributes:
-        outcome: "stopped" can be continued by calling `fit_trial` again.
-        best_epoch: from 1; None if no epoch was finished.
-        best: metrics of the best epoch, keys `best/…`.
-        value: the objective metric of the best epoch.
-        costs: keys `cost/…`; `cost/peak_mb` is absent where it cannot be measured.
-        class_weights: by class, where they were worked out from the training masks.
-    """
-
-    outcome: Outcome
-    best_epoch: int | None
-    best: dict[str, float]
-    value: float | None
-    costs: dict[str, float]
-    class_weights: dict[str, float]
 
 
 def fit_trial(
@@ -70,7 +46,7 @@ def fit_trial(
     micro_batch: int | None = None,
     on_micro_batch: Callable[[int], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> FitResult:
+) -> TrialResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
     On continuing, the log is cut to the checkpoint, the epochs it holds are reported again as
@@ -129,7 +105,7 @@ def fit_trial(
     guard.check_current()
     if outcome != "stopped":
         _write_best_epoch(run, setup, paths, with_model=outcome == "complete")
-    return _make_fit_result(outcome, run, setup, peak_is_measurable)
+    return _make_result(outcome, run, setup, peak_is_measurable)
 
 
 def _replay_logged_epochs(
@@ -184,9 +160,9 @@ def _write_best_epoch(
     artifacts.write_model(paths, network)
 
 
-def _make_fit_result(
+def _make_result(
     outcome: Outcome, run: TrainingRun, setup: TrainingSetup, peak_is_measurable: bool
-) -> FitResult:
+) -> TrialResult:
     best = run.best
     line = {} if best is None else best.line
     costs = {
@@ -198,7 +174,7 @@ def _make_fit_result(
         costs["cost/ms_per_image"] = run.ms_per_image
     if peak_is_measurable:
         costs["cost/peak_mb"] = peak_memory_mb(setup.device)
-    return FitResult(
+    return TrialResult(
         outcome=outcome,
         best_epoch=None if best is None else best.epoch,
         best={

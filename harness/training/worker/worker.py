@@ -65,7 +65,7 @@ def serve_task(task_line: bytes, channel: WorkerChannel) -> None:
     preemption.is_training = True
     try:
         finished = run_task(read_task(task_line), channel)
-        if finished.outcome == "stopped":
+        if finished.result.outcome == "stopped":
             preemption.exit_if_preempted()
         channel.send(finished)
     except Exception as error:
@@ -135,16 +135,7 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
         micro_batch=task.micro_batch,
         on_micro_batch=lambda n: channel.send(MicroBatchReduced(micro_batch=n, **trial_ids)),
     )
-    return TrialFinished(
-        number=task.number,
-        attempt=task.attempt,
-        outcome=result.outcome,
-        value=result.value,
-        best_epoch=result.best_epoch,
-        best=result.best,
-        costs=result.costs,
-        class_weights=result.class_weights,
-    )
+    return TrialFinished(number=task.number, attempt=task.attempt, result=result)
 
 
 @lru_cache(maxsize=2)

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from harness.config import components
 from harness.core.errors import StudyStoppedError
 from harness.core.paths import StudyPaths, TrialPaths
-from harness.core.records import TrialFailure, read_records
+from harness.core.records import TrialFailure, TrialResult, read_records
 from harness.execution.protocol import (
     Decision,
     EpochReport,
@@ -411,7 +411,10 @@ def test_reports_of_an_earlier_attempt_change_nothing(tmp_path: Path) -> None:
                 MicroBatchReduced(micro_batch=1, **late),
                 TrialFailed(failure=TrialFailure(cause="crashed", message="no"), **late),
                 TrialFinished(
-                    outcome="complete", value=0.01, best_epoch=2, best={}, costs={}, **late
+                    result=TrialResult(
+                        outcome="complete", value=0.01, best_epoch=2, best={}, costs={}
+                    ),
+                    **late,
                 ),
                 WorkerDied(exit_code=-9, log_tail="", **late),
             ]

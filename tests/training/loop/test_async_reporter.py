@@ -9,7 +9,8 @@ import pytest
 from harness.core.checkpoint_header import checkpoint_epoch
 from harness.core.paths import TrialPaths
 from harness.core.records import read_epochs
-from harness.training.loop.async_reporter import AsyncEpochReporter, Decision
+from harness.execution.protocol import Decision
+from harness.training.loop.async_reporter import AsyncEpochReporter
 from harness.training.loop.errors import DivergedError
 from harness.training.loop.resume import EpochLine
 from harness.training.loop.trainer import Trainer

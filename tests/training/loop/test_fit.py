@@ -11,11 +11,13 @@ import torch
 from harness.config.study import ObjectiveConfig
 from harness.core.errors import ConfigError, DataError
 from harness.core.paths import TrialPaths
-from harness.core.records import read_epochs
+from harness.core.records import TrialResult, read_epochs
 from harness.data.loading.image_cache import ImageCache
+from harness.execution.protocol import Decision
 from harness.training.loop.artifacts import overlay_indices
 from harness.training.loop.checkpoint import CheckpointWriter
-from harness.training.loop.fit import Decision, DivergedError, FitResult, fit_trial
+from harness.training.loop.errors import DivergedError
+from harness.training.loop.fit import fit_trial
 from harness.training.loop.gradients import BatchGradients
 from harness.training.loop.trainer import Trainer
 from harness.training.metrics.image_scores import read_scores, summarise_scores
@@ -36,7 +38,7 @@ def run(
     cache: ImageCache | None = None,
     halt: Callable[[], bool] = lambda: False,
     **changes: Any,
-) -> FitResult:
+) -> TrialResult:
     config = settings(**changes)
     size, how = config.data.height_width, config.data.fit
     return fit_trial(

@@ -11,11 +11,10 @@ from torch import nn
 from harness.config.study import ModelConfig
 from harness.core.checkpoint_header import checkpoint_epoch
 from harness.core.paths import TrialPaths
-from harness.core.records import read_epochs
+from harness.core.records import TrialResult, read_epochs
 from harness.models.build import build_network
 from harness.training.loop import setup, training_run
 from harness.training.loop.checkpoint import CheckpointWriter, read_checkpoint
-from harness.training.loop.fit import FitResult
 from harness.training.loop.trainer import Trainer
 from tests.training.conftest import Pictures
 from tests.training.loop.test_fit import Line, answering, run
@@ -41,7 +40,7 @@ def numbers(folder: Path) -> list[Line]:
     return [{k: v for k, v in line.items() if k not in ("time_ms", "seconds")} for line in log]
 
 
-def lasting(result: FitResult) -> tuple[object, ...]:
+def lasting(result: TrialResult) -> tuple[object, ...]:
     timed = ("cost/seconds", "cost/peak_mb", "cost/ms_per_image")
     costs = {k: v for k, v in result.costs.items() if k not in timed}
     return result.outcome, result.best_epoch, result.value, result.best, costs

@@ -9,8 +9,7 @@ from harness.core.errors import ConfigError
 from harness.core.files import atomic_replace, has_pending_write
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.execution.protocol import Decision, Event
-from harness.search.run.stop_conditions import StopConditions
-from harness.search.winding_up import GracefulStop
+from harness.search.run.stop_conditions import GracefulStop, StopConditions
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 from tests.search.run.test_controller import flat, space
 
