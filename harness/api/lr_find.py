@@ -11,7 +11,7 @@ from harness.config.progress import LineProgress, ProgressReporter
 from harness.core.errors import ConfigError
 from harness.core.paths import Workspace, expand_user_path
 from harness.core.timestamps import utc_timestamp
-from harness.report.analysis.lr_test import POINT_COLUMNS, write_lr_test
+from harness.report.figures.lr_test import POINT_COLUMNS, write_lr_test
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from harness.data.datasets.pairs import ROLE_NAMES, Role
 from harness.data.splits.splits import SplitRow, subset_size
 from harness.evaluation.held_out.ledger import read_held_out_ledger
 from harness.report.page import references
-from harness.report.page.citations import CitationList
 from harness.report.page.methods_training import (
     inputs_sentence,
     loss_sentences,
     networks_sentences,
     training_sentences,
 )
+from harness.report.page.references import CitationList
 from harness.report.page.trained_trials import TrainedTrial, load_trained_trials
 from harness.report.tables.study_tables import StudyTables
 

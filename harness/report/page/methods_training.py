@@ -6,7 +6,7 @@ from typing import Any
 from harness.config.study import BUILTIN_LOSSES
 from harness.core.text import count, format_range, join_words, plural
 from harness.report.page import references
-from harness.report.page.citations import CitationList
+from harness.report.page.references import CitationList
 from harness.report.page.trained_trials import TrainedTrial, distinct_values
 
 _FIT_NAMES = {"stretch": "stretched", "pad": "scaled and padded"}

@@ -1,16 +1,16 @@
 """`report.html`: one file that needs nothing else, not even a network."""
 
+import base64
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from harness.config.data import StudyDataConfig
 from harness.core import files, html
 from harness.core.paths import StudyPaths
 from harness.data.files.encode import data_uri
-from harness.data.files.overlay import COLOURS, background_classes
-from harness.data.files.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.splits.splits import SplitRow, read_split
 from harness.report.analysis.baseline import BaselineComparison, compare_with_baseline
 from harness.report.analysis.caveats import find_caveats
@@ -19,26 +19,31 @@ from harness.report.figures.all_sections import report_sections
 from harness.report.figures.section import FigureSection
 from harness.report.page.confirmation import ConfirmationSection, build_confirmation_section
 from harness.report.page.data_facts import collect_data_facts
-from harness.report.page.embedding import (
-    content_security_policy,
-    figure_data,
-    script_json,
-    study_page_data,
-)
 from harness.report.page.failures import failures_sheet
-from harness.report.page.headline import ConfirmationSummary, SummaryLine, headline_lines
+from harness.report.page.headline import (
+    ConfirmationSummary,
+    SummaryLine,
+    headline_lines,
+    summary_lines,
+)
 from harness.report.page.held_out_section import build_held_out_section
-from harness.report.page.methods import build_methods_paragraph, split_origin_text
+from harness.report.page.methods import build_methods_paragraph
 from harness.report.page.reproduction import (
+    definition_facts,
     environment_facts,
     pip_requirements,
     repeat_study_name,
     reproduction_command,
     settings_outside_command,
 )
-from harness.report.page.summary import summary_lines
 from harness.report.predictions.gallery import PredictionGallery, build_gallery
-from harness.report.predictions.panels import probability_scale
+from harness.report.predictions.panels import (
+    hex_colour,
+    overlay_description,
+    overlay_legend,
+    probability_scale,
+)
+from harness.report.tables.downsample import downsample_trials
 from harness.report.tables.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.tables.study_tables import (
     StudyTables,
@@ -47,7 +52,6 @@ from harness.report.tables.study_tables import (
     ranked_records,
     write_trials_csv,
 )
-from harness.search.pruning.curve_control import control_arm_line
 
 SCRIPTS = ("page.js", "zoom.js")
 
@@ -158,9 +162,9 @@ def _trial_values(tables: StudyTables, choice: int | None) -> dict[str, Any]:
 def _gallery_values(tables: StudyTables, gallery: PredictionGallery) -> dict[str, Any]:
     return {
         "gallery": gallery,
-        "overlay_text": _overlay_text(tables.config.data),
-        "legend": {name: _hex_colour(rgb) for name, rgb in _overlay_legend(tables)},
-        "scale": [_hex_colour(rgb) for rgb in probability_scale()],
+        "overlay_text": overlay_description(tables.config.data),
+        "legend": {name: hex_colour(rgb) for name, rgb in overlay_legend(tables.config.data)},
+        "scale": [hex_colour(rgb) for rgb in probability_scale()],
     }
 
 
@@ -169,7 +173,7 @@ def _study_values(
 ) -> dict[str, Any]:
     """The definition and how to repeat it."""
     return {
-        "definition": _definition_facts(tables, split, data_root),
+        "definition": definition_facts(tables, split, data_root),
         "stamps": environment_facts(tables),
         "requirements": pip_requirements(tables),
         "study_yaml": tables.paths.study_yaml.read_text(encoding="utf-8"),
@@ -194,29 +198,6 @@ def _embedded_values(tables: StudyTables, figures: list[FigureSection]) -> dict[
     }
 
 
-def _overlay_legend(tables: StudyTables) -> list[tuple[str, Colour]]:
-    """What the colours of sample predictions mean."""
-    data = tables.config.data
-    if data.task == "binary":
-        meanings = list(COLOURS.items())
-    else:
-        background = background_classes(data.classes)
-        meanings = [
-            (name, CLASS_COLOURS[k]) for k, name in enumerate(data.classes) if k not in background
-        ]
-    return [*meanings, ("does not count", VOID_COLOUR)] if data.has_ignored_pixels else meanings
-
-
-def _hex_colour(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _overlay_text(data: StudyDataConfig) -> str:
-    if data.task == "binary":
-        return "hits, misses and false alarms"
-    return "classes, wrong pixels hatched,"
-
-
 def _headline_numbers(tables: StudyTables) -> list[tuple[str, str]]:
     """The leading trial's numbers in large type."""
     ranked = ranked_records(tables)
@@ -231,23 +212,66 @@ def _headline_numbers(tables: StudyTables) -> list[tuple[str, str]]:
     return [("leading trial", str(ranked[0].number)), *numbers]
 
 
-def _definition_facts(
-    tables: StudyTables, split: list[SplitRow], data_root: Path | None
-) -> list[tuple[str, str]]:
-    config = tables.config
-    roles = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
-    counts = ", ".join(f"{n} {role}" for role, n in roles.items()) if split else "not found"
-    return [
-        ("data", f"{config.data.root}: {' / '.join(config.data.classes)}"),
-        ("split", f"{counts} ({split_origin_text(tables, split, data_root)})"),
-        ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
-        ("objective", f"{config.objective.metric}, {config.objective.direction}"),
-        ("sampler", config.sampler.name),
-        ("pruner", control_arm_line(tables.paths, config) or config.pruner.name),
-        ("trials wanted", str(config.budget.trials or "not limited")),
-        ("seed", str(config.seed)),
-    ]
-
-
 def _read_text_if_present(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def study_page_data(tables: StudyTables) -> dict[str, Any]:
+    """What the page carries for other programs: every number as the float64 that was recorded.
+
+    Of a large study the trials that its figures draw; `n_trials` counts all.
+    """
+    drawn_numbers = downsample_trials(tables).numbers
+    return {
+        "study": tables.paths.name,
+        "objective": tables.config.objective.model_dump(mode="json"),
+        "n_trials": len(tables.records),
+        "ranking": [record.number for record in ranked_records(tables)],
+        "trials": [
+            record.model_dump(
+                mode="json",
+                include={
+                    "number",
+                    "state",
+                    "value",
+                    "best_epoch",
+                    "params",
+                    "best",
+                    "costs",
+                    "seed",
+                    "epochs",
+                    "repeats",
+                    "imported",
+                },
+            )
+            for record in tables.records
+            if record.number in drawn_numbers
+        ],
+    }
+
+
+def figure_data(figures: list[FigureSection]) -> list[dict[str, Any]]:
+    """Plotly's JSON of each figure, in the order of the page."""
+    charts = [chart for section in figures for chart in section.charts]
+    return [json.loads(chart.figure.to_json()) for chart in charts]
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """Nothing may be fetched, and no script runs but the ones the page was written with."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in scripts
+    )
+    # Plotly sets styles as it draws, which only 'unsafe-inline' allows; pictures are data addresses
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
+        f"img-src data: blob:; {html.SELF_CONTAINED_POLICY}"
+    )
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand between script tags: no text in it can end the element."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -3,10 +3,16 @@
 import json
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from harness.config.study import StudyConfig
 from harness.core.records import TrialRecord
-from harness.report.tables.study_tables import StudyTables
+from harness.data.splits.splits import SplitRow
+from harness.report.page.methods import split_origin_text
+from harness.report.tables.study_tables import (
+    StudyTables,
+)
+from harness.search.pruning.curve_control import control_arm_line
 
 _DEVICE_KINDS = {"cpu", "cuda", "mps"}
 
@@ -88,4 +94,28 @@ def settings_outside_command(tables: StudyTables) -> list[str]:
         for key, value in getattr(tables.config, group).model_dump(mode="json").items()
         if key not in command_keys
         and value != getattr(defaults, group).model_dump(mode="json").get(key)
+    ]
+
+
+def definition_facts(
+    tables: StudyTables, split: list[SplitRow], data_root: Path | None
+) -> list[tuple[str, str]]:
+    """Data, split, objective, sampler, pruner and budget of the study, as pairs of name and value.
+
+    Args:
+        split: empty if split.csv is missing.
+        data_root: folder that the paths of split.csv start from; None if it is not on this machine.
+    """
+    config = tables.config
+    roles = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
+    counts = ", ".join(f"{n} {role}" for role, n in roles.items()) if split else "not found"
+    return [
+        ("data", f"{config.data.root}: {' / '.join(config.data.classes)}"),
+        ("split", f"{counts} ({split_origin_text(tables, split, data_root)})"),
+        ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
+        ("objective", f"{config.objective.metric}, {config.objective.direction}"),
+        ("sampler", config.sampler.name),
+        ("pruner", control_arm_line(tables.paths, config) or config.pruner.name),
+        ("trials wanted", str(config.budget.trials or "not limited")),
+        ("seed", str(config.seed)),
     ]

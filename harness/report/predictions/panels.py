@@ -11,13 +11,14 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.files.image_io import read_image
 from harness.data.files.overlay import (
+    COLOURS,
     background_classes,
     draw_class_map,
     draw_class_overlay,
     draw_overlay,
     wrong_pixels,
 )
-from harness.data.files.palette import Colour
+from harness.data.files.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.files.resize import resize_mask
 
 Array8 = NDArray[np.uint8]
@@ -92,3 +93,27 @@ def resize_for_panel(mask: Array8, side: int, data: StudyDataConfig) -> Array8:
     if mask.shape[0] > side or mask.ndim == 3:
         return np.ascontiguousarray(mask[ys][:, ys])
     return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def overlay_legend(data: StudyDataConfig) -> list[tuple[str, Colour]]:
+    """Meaning and RGB colour of each entry in the legend of sample predictions."""
+    if data.task == "binary":
+        meanings = list(COLOURS.items())
+    else:
+        background = background_classes(data.classes)
+        meanings = [
+            (name, CLASS_COLOURS[k]) for k, name in enumerate(data.classes) if k not in background
+        ]
+    return [*meanings, ("does not count", VOID_COLOUR)] if data.has_ignored_pixels else meanings
+
+
+def hex_colour(colour: Colour) -> str:
+    """An RGB colour as CSS writes it, `#e08e00`."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def overlay_description(data: StudyDataConfig) -> str:
+    """Contents of an overlay, for the text that replaces the picture."""
+    if data.task == "binary":
+        return "hits, misses and false alarms"
+    return "classes, wrong pixels hatched,"

@@ -10,7 +10,7 @@ from harness.report.analysis.noise import (
     estimate_pooled_noise,
     noise_sentence,
 )
-from harness.report.page.summary import summary_lines
+from harness.report.page.headline import summary_lines
 from harness.report.tables.study_tables import load_study_tables, ranked_records
 from tests.report.studies import Builder
 

@@ -1,7 +1,6 @@
 import pytest
 
-from harness.report.analysis.lr_test import points_csv
-from harness.report.figures.lr_test import draw_lr_test
+from harness.report.figures.lr_test import draw_lr_test, points_csv
 from harness.report.figures.standalone import figure_page
 
 POINTS = [(1, 1e-3, 0.9, 0.85), (2, 1e-2, 0.8, 0.85)]
