@@ -14,7 +14,7 @@ from harness.core.errors import ConfigError
 from harness.core.paths import Workspace
 from harness.core.text import count
 from harness.report.analysis.noise import estimate_pooled_noise
-from harness.report.analysis.pruned_gap import PruningGap, best_by_epoch, find_pruning_gaps
+from harness.report.analysis.search_caveats import PruningGap, best_by_epoch, find_pruning_gaps
 from harness.report.figures.scripts import AnalysisResult, run_analysis
 from harness.report.figures.style import BLUE, ORANGE, ObjectiveLabel, empty_figure
 from harness.report.tables.study_tables import StudyTables, load_study_tables, ranked_records

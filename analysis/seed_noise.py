@@ -10,7 +10,8 @@ from pathlib import Path
 
 from harness.core.errors import UserError
 from harness.core.paths import Workspace, expand_user_path
-from harness.evaluation.confirm.results import Confirmation, load_confirmation
+from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.style import ObjectiveLabel
 from harness.report.tables.study_tables import StudyTables, leaderboard, load_study_tables

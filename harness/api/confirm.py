@@ -6,9 +6,9 @@ from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import read_study_config
 from harness.core.errors import HarnessError
 from harness.core.paths import StudyPaths, Workspace
-from harness.evaluation.confirm.native_size import measure_native_size
-from harness.evaluation.confirm.ranking_csv import write_ranking_csv
-from harness.evaluation.confirm.results import Confirmation, build_champion, load_confirmation
+from harness.evaluation.confirm.confirm import measure_native_size
+from harness.evaluation.confirm.load_confirmation import build_champion, load_confirmation
+from harness.evaluation.confirm.results import Confirmation, write_ranking_csv
 from harness.report.tables.study_tables import load_study_tables, write_trials_csv
 from harness.tracking.uri import resolve_tracking_store
 

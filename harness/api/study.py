@@ -13,7 +13,8 @@ from harness.core.errors import HarnessError, UserError, suggest_nearest
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.records import TrialRecord
 from harness.data.datasets.sources import find_data, source_folder
-from harness.evaluation.confirm.results import Confirmation, load_confirmation
+from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.held_out.ledger import HeldOutLedger, HeldOutTest, read_held_out_ledger
 from harness.report.analysis.image_values import interval_metrics
 from harness.report.page.page import write_report

@@ -15,7 +15,7 @@ from harness.cli.report import print_leaderboard
 from harness.core.paths import StudyPaths
 from harness.core.records import read_epochs, read_records
 from tests.conftest import TINY, harness_command
-from tests.evaluation.confirm.test_results import plan_of, spread
+from tests.evaluation.confirm.test_load_confirmation import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
 
 CONFIRM = ("confirm", "--study", "tiny", "--top", "1", "--seeds", "2")

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from harness.cli import confirm, tables
 from harness.cli.tables import fit_table
-from harness.evaluation.confirm.results import load_confirmation
-from tests.evaluation.confirm.test_results import plan_of, spread
+from harness.evaluation.confirm.load_confirmation import load_confirmation
+from tests.evaluation.confirm.test_load_confirmation import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
 
 COLUMNS = ("rank", "trial", "verdict", "confirmed", "searched")

@@ -14,20 +14,18 @@ import pytest
 
 from harness.config.data import StudyDataConfig
 from harness.core.paths import TrialPaths
-from harness.evaluation.held_out.measure import select_example_rows
+from harness.evaluation.held_out.measure import ThresholdSearch, select_example_rows
 from harness.evaluation.held_out.results import compute_results
 from harness.evaluation.held_out.scores import CHOSEN_COLUMNS, EXTRA_COLUMNS, ClassPlane
-from harness.evaluation.held_out.threshold import ThresholdSearch
 from harness.evaluation.statistics.image_values import (
     compare_images,
     per_image_values,
     per_image_values_of_all,
     read_native_scores,
 )
-from harness.evaluation.statistics.intervals import mean_interval
+from harness.evaluation.statistics.intervals import mean_interval, two_level_interval
 from harness.evaluation.statistics.paired_tests import smallest_p
 from harness.evaluation.statistics.ranking import rank_configurations
-from harness.evaluation.statistics.two_level_bootstrap import two_level_interval
 from harness.evaluation.statistics.variance_components import estimate_mean, pool_variance
 from harness.training.metrics.image_scores import (
     ImageScores,

@@ -7,14 +7,13 @@ of images by configuration 0.03, left over 0.05; 120 validation images.
 import numpy as np
 import pytest
 
-from harness.evaluation.statistics.intervals import mean_interval
+from harness.evaluation.statistics.intervals import mean_interval, two_level_interval
 from harness.evaluation.statistics.pseudo_values import difference_shares, pseudo_values
 from harness.evaluation.statistics.ranking import (
     RankingDecision,
     rank_configurations,
     search_optimism,
 )
-from harness.evaluation.statistics.two_level_bootstrap import two_level_interval
 from harness.evaluation.statistics.variance_components import estimate_mean
 from tests.evaluation.simulated import (
     CLASSES_MEAN,

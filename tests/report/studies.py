@@ -22,6 +22,7 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialFailure, TrialRecord, write_record
 from harness.data.files.resize import resize_truth
 from harness.data.splits.splits import Role, SplitRow, write_split
+from harness.report.tables.study_tables import StudyTables, load_study_tables
 from harness.training.metrics.image_scores import ScoreEntry, scores_from_entries, write_scores
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
@@ -201,3 +202,18 @@ def a_study(root: Path, name: str = "tiny") -> Builder:
         )
         study.trial(number, losses, params, state=state, skill=skill, failure=failure)
     return study
+
+
+def with_values(study: Builder, values: list[float], **more: Any) -> StudyTables:
+    """Complete trials whose last epoch is their best; each a configuration of its own."""
+    for number, value in enumerate(values):
+        params = {"optim.lr": 1e-3 + number * 1e-6}
+        study.trial(number, [0.9, 0.8, 0.7, value], params, **more)
+    return load_study_tables(study.paths)
+
+
+def repeated(study: Builder, start: int, values: list[float]) -> None:
+    """One configuration on several seeds: what the noise is told from."""
+    for number, value in enumerate(values, start=start):
+        repeats = None if number == start else start
+        study.trial(number, [0.9, value], {"optim.lr": 9e-3}, repeats=repeats)

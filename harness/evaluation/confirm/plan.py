@@ -1,6 +1,6 @@
-"""Which configurations are confirmed, on which seeds or folds: `confirm/confirm.yaml`.
+"""Plan of a confirmation, `confirm/confirm.yaml`: its configurations and their seeds or folds.
 
-A plan only grows: what is trained stays, further seeds and further configurations are appended.
+A plan only grows: planned runs stay, and further seeds and configurations are appended.
 """
 
 import math
@@ -14,6 +14,7 @@ from harness.config.trial import to_tuple
 from harness.core import files, strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
+from harness.core.plurals import plural
 from harness.core.records import TrialRecord, read_records
 from harness.core.settings import StrictSettings, validate_settings
 from harness.search.definition.definition import StudyDefinition
@@ -21,18 +22,18 @@ from harness.search.imports.duplicates import SEED_KEY, config_key
 from harness.search.sampling.sampler import derive_seed
 from harness.space.space import IntRange, SearchSpace
 
-DEFAULT_TOP, DEFAULT_SEEDS = 5, 3  # where nothing is asked for
-CONFIRMS_LABEL = "confirms"  # label of a confirming trial: the number of the one that it confirms
-_SEED_STREAM = 0x636F6E6669726D  # "confirm": keeps these seeds apart from those of the search
+DEFAULT_TOP, DEFAULT_SEEDS = 5, 3
+CONFIRMS_LABEL = "confirms"  # label of a confirming trial: number of the search trial it confirms
+_SEED_STREAM = 0x636F6E6669726D  # "confirm" in ASCII: a seed stream apart from the search's
 
 
 class PlannedRun(StrictSettings):
     """One confirming trial.
 
     Attributes:
-        trial: number in the search of the trial whose configuration it has.
-        part: which seed or fold, from 0.
-        seed: its `train.seed`.
+        trial: number of the search trial whose configuration is trained again.
+        part: index of the seed or fold, from 0.
+        seed: value of `train.seed`.
     """
 
     trial: int = Field(ge=0)
@@ -41,7 +42,7 @@ class PlannedRun(StrictSettings):
 
 
 class ConfirmationPlan(StrictSettings):
-    """`confirm.yaml`. `runs` are in the order in which they are trained: run i is trial i."""
+    """Content of `confirm.yaml`. `runs` are in order of training: run i is trial i."""
 
     format: Literal[1] = 1
     top: int = Field(ge=1, description="how many configurations were asked for")
@@ -51,40 +52,43 @@ class ConfirmationPlan(StrictSettings):
 
     @property
     def kind(self) -> Literal["seed", "fold"]:
-        """What tells the runs of a configuration apart; the name of their label."""
+        """Unit of repetition, seed or fold; also the name of the runs' label."""
         return "seed" if self.folds is None else "fold"
 
     @property
     def parts(self) -> int:
-        """How often each configuration is trained."""
+        """Number of runs per configuration."""
         return self.folds or self.seeds or 0
 
     @property
     def trials(self) -> tuple[int, ...]:
-        """The trials of the search that are confirmed, in the order in which they were taken."""
+        """Numbers of the confirmed search trials, in the order in which they were planned."""
         return tuple(dict.fromkeys(run.trial for run in self.runs))
 
 
 def read_confirmation_plan(paths: StudyPaths) -> ConfirmationPlan | None:
-    """The plan of a confirmation; None before there is one.
+    """Read the plan of a confirmation; None if there is none yet.
 
     Args:
-        paths: of the study or of its confirmation.
+        paths: the study's folder or its confirmation's.
 
     Raises:
-        ConfigError: the file is not what was written.
+        ConfigError: the file is not a valid plan.
     """
     path = paths.confirm.confirm_yaml
     if not path.exists():
         return None
     value = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: must be a mapping, as `harness confirm` wrote it")
+        raise ConfigError(
+            f"{path}: must be a mapping of keys to values; restore the file that `harness confirm` "
+            "wrote"
+        )
     return validate_settings(ConfirmationPlan, value, str(path))
 
 
 def write_confirmation_plan(paths: StudyPaths, plan: ConfirmationPlan) -> None:
-    """Write `confirm.yaml`, whole or not at all."""
+    """Write `confirm.yaml` atomically."""
     text = strict_yaml.dump_yaml(plan.model_dump(mode="json"))
     files.write_text(paths.confirm.confirm_yaml, text)
 
@@ -97,16 +101,16 @@ def extend_confirmation_plan(
     seeds: int | None,
     folds: int | None,
 ) -> ConfirmationPlan:
-    """The plan as it is, grown to what is asked for; nothing is written.
+    """The existing plan extended to the requested size; nothing is written.
 
     Args:
         paths: the study's folder.
-        top: how many configurations; None: as planned, else 5.
-        seeds: of each; None: as planned, else 3.
-        folds: instead of seeds.
+        top: number of configurations; None: as planned, or 5 for a new plan.
+        seeds: seeds per configuration; None: as planned, or 3 for a new plan.
+        folds: number of cross-validation folds, instead of seeds.
 
     Raises:
-        ConfigError: seeds and folds mixed, or another number of folds.
+        ConfigError: both seeds and folds, or a number of folds other than the planned one.
         UserError: no trial is complete.
     """
     old = read_confirmation_plan(paths)
@@ -117,7 +121,8 @@ def extend_confirmation_plan(
     )
     if not ranked:
         raise UserError(
-            f"study {paths.name} has no complete trial yet; there is nothing to confirm"
+            f"study {paths.name} has no complete trial yet, so there is nothing to confirm; "
+            f"continue it: harness run --study {paths.name}"
         )
     old = old or ConfirmationPlan(
         top=top or DEFAULT_TOP, seeds=None if folds else seeds or DEFAULT_SEEDS, folds=folds
@@ -137,7 +142,7 @@ def extend_confirmation_plan(
 
 
 def best_per_configuration(records: Sequence[TrialRecord], *, minimized: bool) -> list[TrialRecord]:
-    """The best complete trial of each configuration, best first; of equals the earlier one."""
+    """The best complete trial of each configuration, best first; of equal ones the earlier."""
     sign = 1.0 if minimized else -1.0
     complete = [r for r in records if r.state == "complete" and math.isfinite(r.value or 0.0)]
     complete = [r for r in complete if r.value is not None]
@@ -151,7 +156,7 @@ def best_per_configuration(records: Sequence[TrialRecord], *, minimized: bool) -
 def find_unconfirmed(
     plan: ConfirmationPlan, records: Sequence[TrialRecord], *, minimized: bool
 ) -> list[int]:
-    """Trials among the best of the search, as many as are confirmed, that are not confirmed."""
+    """Unconfirmed trials among the best n of the search, where n configurations are confirmed."""
     ranked = best_per_configuration(records, minimized=minimized)
     leaders = ranked[: len(plan.trials)]
     new_numbers = {record.number for record in _new_configurations(plan, ranked, records)}
@@ -163,15 +168,21 @@ def confirmation_space(
 ) -> SearchSpace:
     """The runs of a plan as a listed space: each is trained once, in order.
 
-    The parameters are those of the search, whose ranges never change, so that a plan may grow
-    without a change to what Optuna holds already.
+    The parameters are those of the search. Their ranges never change, so a plan can grow without
+    a change to the distributions that Optuna has stored: it refuses a second set of choices for
+    one parameter name.
 
     Raises:
-        ConfigError: a trial of the plan is gone.
+        ConfigError: the folder of a planned trial is missing.
     """
     missing = [number for number in plan.trials if number not in records]
     if missing:
-        raise ConfigError(f"trials {missing} are to be confirmed, but their folders are gone")
+        numbers = ", ".join(map(str, missing))
+        raise ConfigError(
+            f"the plan confirms {plural('trial', len(missing))} {numbers}, but "
+            f"{'its folder is missing' if len(missing) == 1 else 'their folders are missing'}; "
+            "restore what is missing"
+        )
     space = definition.space
     values = {number: space.from_optuna(records[number].params) for number in plan.trials}
     rows = tuple(values[run.trial] | {SEED_KEY: run.seed} for run in plan.runs)
@@ -191,7 +202,7 @@ def confirmation_space(
 
 
 def run_labels(plan: ConfirmationPlan, run: PlannedRun) -> dict[str, str]:
-    """The labels of a run's trial."""
+    """Labels of the trial that trains a run."""
     return {CONFIRMS_LABEL: str(run.trial), plan.kind: str(run.part)}
 
 
@@ -199,29 +210,31 @@ def _check_kind(
     paths: StudyPaths, old: ConfirmationPlan | None, seeds: int | None, folds: int | None
 ) -> None:
     if seeds is not None and folds is not None:
-        raise ConfigError("--seeds and --folds: give one of them; folds are trained on a seed each")
+        raise ConfigError(
+            "--seeds and --folds: give only one of them; each fold is trained on a seed of its own"
+        )
     if old is None:
         return
-    restart_hint = f"; to begin anew move {paths.confirm.root} away"
+    restart_hint = f"; to start again, move {paths.confirm.root} to another place"
     if old.folds is not None and seeds is not None:
         raise ConfigError(
-            f"--seeds {seeds}: {paths.name} is confirmed on {old.folds} folds{restart_hint}"
+            f"--seeds {seeds}: study {paths.name} is confirmed on {old.folds} folds{restart_hint}"
         )
     if old.seeds is not None and folds is not None:
         raise ConfigError(
-            f"--folds {folds}: {paths.name} is confirmed on {old.seeds} seeds{restart_hint}"
+            f"--folds {folds}: study {paths.name} is confirmed on {old.seeds} seeds{restart_hint}"
         )
     if folds not in (None, old.folds):
         raise ConfigError(
-            f"--folds {folds}: {paths.name} is confirmed on {old.folds} folds, and other folds "
-            f"are other images{restart_hint}"
+            f"--folds {folds}: study {paths.name} is confirmed on {old.folds} folds, and a "
+            f"different number would change the images of each fold{restart_hint}"
         )
 
 
 def _new_configurations(
     plan: ConfirmationPlan, ranked: Sequence[TrialRecord], records: Sequence[TrialRecord]
 ) -> list[TrialRecord]:
-    """The best of each configuration that the plan does not have, best first."""
+    """The best trial of each configuration that is not in the plan, best first."""
     planned_keys = {config_key(record) for record in records if record.number in plan.trials}
     return [record for record in ranked if config_key(record) not in planned_keys]
 
@@ -229,7 +242,11 @@ def _new_configurations(
 def _extend_runs(
     plan: ConfirmationPlan, chosen: Sequence[int], study_seed: int, records: Sequence[TrialRecord]
 ) -> tuple[PlannedRun, ...]:
-    """The runs there are, then the missing ones: the first seed of all comes before the second."""
+    """Existing runs, then the missing ones.
+
+    Sorted by seed before configuration, so that an interrupted confirmation has about equally many
+    runs of every configuration.
+    """
     runs = list(plan.runs)
     planned = {(run.trial, run.part) for run in runs}
     used_seeds = {record.seed for record in records} | {run.seed for run in runs}
@@ -248,10 +265,10 @@ def _extend_runs(
 
 
 def _fresh_seed(study_seed: int, trial: int, part: int, used_seeds: set[int]) -> int:
-    """A seed that nobody has had, another for each configuration.
+    """An unused seed, different for each configuration.
 
-    Sharing the k-th seed between configurations would tie their weights and data orders together
-    where they happen to agree, and the comparison takes their runs as independent.
+    If configurations shared their k-th seed, similar networks would start from equal weights and
+    see the images in the same order; the comparison assumes that their runs are independent.
     """
     draws = (
         derive_seed(study_seed, _SEED_STREAM, trial, part, draw)

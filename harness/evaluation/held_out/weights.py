@@ -10,7 +10,7 @@ from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, read_record, read_records
 from harness.core.settings import flatten
-from harness.evaluation.confirm.results import load_confirmation
+from harness.evaluation.confirm.load_confirmation import load_confirmation
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.evaluation.statistics.intervals import ROUNDING, ConfidenceInterval, mean_interval
+from harness.evaluation.statistics.intervals import ConfidenceInterval, mean_interval
+from harness.evaluation.statistics.variance_components import ROUNDING
 
 Floats = NDArray[np.float64]
 

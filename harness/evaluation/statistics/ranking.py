@@ -15,12 +15,16 @@ from harness.evaluation.statistics.decisions import (
     RankedConfiguration,
     RankingDecision,
     RankingVerdict,
+    describe_decision,
     smallest_configurations,
 )
-from harness.evaluation.statistics.intervals import MIN_IMAGES, ConfidenceInterval
+from harness.evaluation.statistics.intervals import (
+    MIN_IMAGES,
+    RESAMPLES,
+    ConfidenceInterval,
+    two_level_interval,
+)
 from harness.evaluation.statistics.power import ONE_POINT, required_images
-from harness.evaluation.statistics.sentences import describe_decision
-from harness.evaluation.statistics.two_level_bootstrap import RESAMPLES, two_level_interval
 from harness.evaluation.statistics.variance_components import (
     MeanEstimate,
     estimate_mean,
@@ -182,3 +186,20 @@ def _required_images(aligned: AlignedScores, order: Sequence[str]) -> int | None
         return None
     first, second = (aligned.image_means(name) for name in order[:2])
     return required_images(float(np.std(first - second, ddof=1)), ONE_POINT)
+
+
+def studentized_range_p(span: float, deviation: float, freedom: int, n: int) -> float:
+    """The chance that the largest and smallest of n equal configurations differ by `span` or more.
+
+    Args:
+        span: largest minus smallest value.
+        deviation: standard deviation of one value over seeds, above 0.
+        freedom: degrees of freedom of that estimate.
+        n: configurations with one value each, 2 or more.
+
+    Source:
+        Tukey's studentised range; scipy.stats.studentized_range.
+    """
+    # beyond these the chance does not change, or its integral does not converge
+    q, max_n = min(span / deviation, 1e3), 1000
+    return float(stats.studentized_range.sf(q, min(n, max_n), freedom))

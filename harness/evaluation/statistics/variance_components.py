@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.evaluation.statistics.intervals import ROUNDING
-
 Floats = NDArray[np.float64]
 RunValues = tuple[Floats, ...]  # of one configuration: the values of the images of each run
 
@@ -179,3 +177,6 @@ def _sum_terms(terms: Sequence[float]) -> float:
     """The sum; 0 where it is what rounding leaves of a difference of equal means."""
     value = math.fsum(terms)
     return 0.0 if abs(value) <= ROUNDING * max(map(abs, terms)) else value
+
+
+ROUNDING = 1e-12  # of the largest value: what sums of equal values may differ by

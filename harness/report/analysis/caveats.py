@@ -1,7 +1,9 @@
 """What to know before a study is believed: each trap a sentence, or None where it does not lie."""
 
+import math
 import shlex
 from collections.abc import Callable
+from itertools import combinations
 
 from harness.config.data import MIN_RANKING_IMAGES
 from harness.core.records import TrialRecord
@@ -9,19 +11,20 @@ from harness.core.text import count, join_words, plural
 from harness.data.splits.split_file import read_split
 from harness.evaluation.statistics.paired_tests import holm_correction
 from harness.evaluation.statistics.power import ONE_POINT, required_images
-from harness.evaluation.statistics.range_test import studentized_range_p
-from harness.report.analysis.boundary_optima import find_boundary_optima
+from harness.evaluation.statistics.ranking import studentized_range_p
 from harness.report.analysis.image_values import compare_trials
-from harness.report.analysis.pruned_gap import find_pruning_gaps
-from harness.report.analysis.seed_noise import estimate_seed_noise
-from harness.report.orders import metric_order_caveat
-from harness.report.tables.study_tables import StudyTables, ranked_records, trials_in_state
+from harness.report.analysis.noise import estimate_seed_noise
+from harness.report.analysis.search_caveats import (
+    optimum_at_boundary,
+    pruned_within_noise,
+    training_too_short,
+)
+from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.search.imports.duplicates import config_key
 
 SIGNIFICANCE_LEVEL = 0.05
-MIN_COMPLETE_TRIALS = 4  # complete trials that say something of a habit
-LAST_EPOCH_SHARE = 0.8
-MAX_NAMED_TRIALS = 5  # trials
+N_TOP_TRIALS = 5  # trials of each order
+MIN_DIFFERENCE = 0.001  # a tenth of a point: of two trials nearer than this the order is rounding
 
 
 def find_caveats(tables: StudyTables) -> list[str]:
@@ -124,63 +127,57 @@ def _image_count_text(needed: int | None) -> str:
     return "more than a million" if needed is None else f"about {needed}"
 
 
-def training_too_short(tables: StudyTables) -> str | None:
-    """The best epoch is nearly always the last one."""
-    complete = trials_in_state(tables, "complete")
-    complete = complete[complete["epochs_done"] >= complete["epochs_planned"]]
-    complete = complete[complete["epochs_done"] > 1]
-    if len(complete) < MIN_COMPLETE_TRIALS:
-        return None
-    n = int((complete["best_epoch"] == complete["epochs_done"]).sum())
-    if n < LAST_EPOCH_SHARE * len(complete):
-        return None
-    return (
-        f"The best epoch was the last one in {n} of {count(len(complete), 'complete trial')}: they "
-        "had not finished learning, and what is compared is speed. Train longer (train.epochs)."
-    )
+def metric_order_caveat(tables: StudyTables) -> str | None:
+    """The orders by the objective, and by Dice and IoU (mIoU) where they differ; None: they do not.
 
-
-def optimum_at_boundary(tables: StudyTables) -> str | None:
-    """The best trials lie at an edge of a parameter's range."""
-    boundary_optima = find_boundary_optima(tables)
-    if not boundary_optima:
+    An order differs where, among the TOP of either, one trial is behind another by the objective
+    and at least LEAST ahead of it by the other metric.
+    """
+    ranked = ranked_records(tables)
+    metric = tables.config.objective.metric
+    iou = "val/miou" if tables.config.data.task == "multiclass" else "val/iou"
+    orders: dict[tuple[int, ...], list[str]] = {}
+    for quality_metric in ("val/dice", iou):
+        if (
+            quality_metric != metric
+            and (order := _differing_order(ranked, quality_metric)) is not None
+        ):
+            orders.setdefault(order, []).append(quality_metric)
+    if not orders:
         return None
-    edges_text = join_words(
-        [
-            f"{edge.key} ({edge.side} end {edge.bound:.4g}; best {edge.value:.4g})"
-            for edge in boundary_optima
-        ]
-    )
-    return (
-        f"The best trials lie at the edge of the range of {edges_text}: better values may lie "
-        "beyond "
-        "it. Widen it in a new study (--from takes these trials along)."
-    )
-
-
-def pruned_within_noise(tables: StudyTables) -> str | None:
-    """The pruner stopped trials that were no farther behind than seeds differ."""
-    noise, all_gaps = estimate_seed_noise(tables), find_pruning_gaps(tables)
-    if noise is None or not all_gaps:
-        return None
-    close_numbers = [
-        pruned_gap.number for pruned_gap in all_gaps if pruned_gap.gap < noise.smallest_lead
+    first = [record.number for record in ranked[:N_TOP_TRIALS]]
+    order_texts = [
+        f"by {join_words(names)} {_trials_text(order)}" for order, names in orders.items()
     ]
-    if not close_numbers:
-        return None
-    more = (
-        [f"{len(close_numbers) - MAX_NAMED_TRIALS} more"]
-        if len(close_numbers) > MAX_NAMED_TRIALS
-        else []
-    )
-    named = join_words([*map(str, close_numbers[:MAX_NAMED_TRIALS]), *more])
     return (
-        f"The pruner cut {len(close_numbers)} of {count(len(all_gaps), 'pruned trial')} while "
-        "they were less "
-        f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
-        f"(from {noise.source}): {plural('trial', len(close_numbers))} {named}. Give it more "
-        "patience (a larger pruner.min_resource or pruner.warmup, or pruner: none)."
+        f"The order of the trials depends on the metric. By {metric}, the objective, it is "
+        f"{_trials_text(first)}; {'; '.join(order_texts)}. The objective chose each trial's best "
+        "epoch and "
+        "which trials were pruned: where another metric is what you report, run a study with it as "
+        "objective (--objective)."
     )
+
+
+def _differing_order(ranked: list[TrialRecord], metric: str) -> tuple[int, ...] | None:
+    """The TOP numbers by a metric of which more is better; None where the order is the same."""
+    key = metric.replace("val/", "best/")
+    scored = [r for r in ranked if math.isfinite(r.best.get(key, math.nan))]
+    if len(scored) < 2:
+        return None
+    best = sorted(scored, key=lambda record: -record.best[key])[
+        :N_TOP_TRIALS
+    ]  # stable: ties stay in order
+    candidates = [
+        record for index, record in enumerate(scored) if index < N_TOP_TRIALS or record in best
+    ]
+    is_reversed = any(
+        b.best[key] - a.best[key] >= MIN_DIFFERENCE for a, b in combinations(candidates, 2)
+    )
+    return tuple(record.number for record in best) if is_reversed else None
+
+
+def _trials_text(numbers: tuple[int, ...] | list[int]) -> str:
+    return f"{plural('trial', len(numbers))} {', '.join(map(str, numbers))}"
 
 
 CAVEAT_CHECKS: tuple[Callable[[StudyTables], str | None], ...] = (

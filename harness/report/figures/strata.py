@@ -1,17 +1,33 @@
 """Dice of the leading trials by the size of what is to be found."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from harness.core.text import count, decision_rule
-from harness.report.analysis.strata import N_TRIALS, SIZE_CLASSES, SizeStratum, dice_by_size
 from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
 from harness.report.figures.style import LEADER_COLOURS, empty_figure
 from harness.report.tables.missing_data import SCORES, missing_data_note
 from harness.report.tables.study_tables import StudyTables, ranked_records
+from harness.training.metrics.image_scores import ImageScores, metrics_per_entry, read_scores
 
+SIZE_EDGES = (0.01, 0.05, 0.15)  # shares of the image
+SIZE_CLASSES = ("< 1 %", "1–5 %", "5–15 %", "> 15 %")
+N_TRIALS = 3
 MIN_RELIABLE_IMAGES = 10  # images below which a mean is a hint at most
+
+
+@dataclass(frozen=True)
+class SizeStratum:
+    """One trial in one class of size: its mean Dice over `n` images; None where n is 0."""
+
+    number: int
+    size: str
+    dice: float | None
+    n: int
 
 
 def strata_section(tables: StudyTables) -> FigureSection:
@@ -45,18 +61,6 @@ def strata_section(tables: StudyTables) -> FigureSection:
     )
 
 
-def _trials_without_scores(tables: StudyTables) -> list[int]:
-    leading = [record.number for record in ranked_records(tables)[:N_TRIALS]]
-    return [number for number in leading if not tables.paths.trial(number).scores_csv.is_file()]
-
-
-def _chart_label(rows: Sequence[SizeStratum]) -> str:
-    bar_texts = ", ".join(
-        f"trial {row.number} {row.size}: {row.dice:.3f} ({count(row.n, 'image')})" for row in rows
-    )
-    return f"Dice by object size: {bar_texts}"
-
-
 def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
     """Groups of bars, as many as there are sizes."""
     figure = empty_figure(
@@ -86,3 +90,46 @@ def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
     figure.update_xaxes(categoryarray=[size for size in SIZE_CLASSES if size in present_sizes])
     figure.update_yaxes(range=[0, 1.12], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
     return figure
+
+
+def _chart_label(rows: Sequence[SizeStratum]) -> str:
+    bar_texts = ", ".join(
+        f"trial {row.number} {row.size}: {row.dice:.3f} ({count(row.n, 'image')})" for row in rows
+    )
+    return f"Dice by object size: {bar_texts}"
+
+
+def _trials_without_scores(tables: StudyTables) -> list[int]:
+    leading = [record.number for record in ranked_records(tables)[:N_TRIALS]]
+    return [number for number in leading if not tables.paths.trial(number).scores_csv.is_file()]
+
+
+def dice_by_size(tables: StudyTables) -> list[SizeStratum]:
+    """The leading trials that kept their scores, best first, each with every class of size.
+
+    The size of an object is Σy / eval_size²: how much of the image its class covers. Images with
+    nothing to find are in no stratum; in tasks of several classes each image counts once for each
+    class that its truth has.
+    """
+    rows: list[SizeStratum] = []
+    for record in ranked_records(tables)[:N_TRIALS]:
+        path = tables.paths.trial(record.number).scores_csv
+        if path.is_file():
+            rows += _trial_strata(record.number, read_scores(path), tables.config.data.eval_size)
+    return rows
+
+
+def _trial_strata(number: int, scores: ImageScores, eval_size: int) -> list[SizeStratum]:
+    dice = metrics_per_entry(scores)["dice"][scores.has_truth]
+    sizes = size_class_index(scores.sum_y[scores.has_truth] / eval_size**2)
+    rows = []
+    for index, name in enumerate(SIZE_CLASSES):
+        class_dice = dice[sizes == index]
+        mean = float(class_dice.mean()) if class_dice.size else None
+        rows.append(SizeStratum(number, name, mean, int(class_dice.size)))
+    return rows
+
+
+def size_class_index(shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index into CLASSES of each share of the image; a share on an edge belongs above it."""
+    return np.asarray(np.searchsorted(SIZE_EDGES, shares, side="right"), np.int64)

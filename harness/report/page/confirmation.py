@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.core.text import count, format_duration
-from harness.evaluation.confirm.results import (
-    Confirmation,
-    ConfirmedConfiguration,
-    load_confirmation,
-)
+from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.evaluation.statistics.image_values import NATIVE_METRICS
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.section import FigureSection, LabelledFigure

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from harness.core import files
 from harness.core.records import TrialRecord
 from harness.core.text import count, display_value
-from harness.evaluation.confirm.results import load_confirmation
+from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.report.analysis.baseline import BaselineComparison
 from harness.report.analysis.image_values import trial_mean_interval

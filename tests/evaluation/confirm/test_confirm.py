@@ -203,7 +203,7 @@ def test_it_is_refused_with_a_line_and_nothing_is_written(
     study = searched(polyps, monkeypatch, trials=1)
     with hold_study_lock(study.paths), pytest.raises(UserError, match="already running"):
         study.confirm()
-    with pytest.raises(ConfigError, match="give one of them"):
+    with pytest.raises(ConfigError, match="give only one of them"):
         study.confirm(seeds=2, folds=2)
     assert not study.paths.confirm.root.exists()
     study.confirm(top=1, seeds=2)
@@ -211,7 +211,9 @@ def test_it_is_refused_with_a_line_and_nothing_is_written(
     path = study.paths.confirm.confirm_yaml
     text = path.read_text()
     path.write_text(text.replace("part: 0", "part: 7"))
-    with pytest.raises(UserError, match="run 0 is not what was trained; put the file back"):
+    with pytest.raises(
+        UserError, match="run 0 differs from the trial that was trained; restore the file"
+    ):
         study.confirm()
     path.write_text(text)
     assert read_confirmation_plan(study.paths) == plan
@@ -228,7 +230,10 @@ def test_moved_away_it_begins_anew(
     study.paths.confirm.root.rename(study.paths.root / "confirm-old")
     found = study.confirm(top=1, folds=2)
     assert (found.kind, found.ended) == ("fold", 2)
-    assert "s.confirm, whose folder is gone, was taken out of the index" in capsys.readouterr().err
+    assert (
+        "study s.confirm was removed from the Optuna database, as its folder"
+        in capsys.readouterr().err
+    )
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("s")
     assert experiment is not None

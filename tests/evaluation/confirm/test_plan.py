@@ -128,10 +128,14 @@ def test_what_the_search_finds_later_waits_for_a_larger_top(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("first", "then", "message"),
     [
-        ({}, {"seeds": 2, "folds": 2}, "give one of them"),
-        ({"seeds": 2}, {"folds": 3}, r"--folds 3: tiny is confirmed on 2 seeds; .*move .*confirm"),
-        ({"folds": 2}, {"seeds": 3}, "--seeds 3: tiny is confirmed on 2 folds"),
-        ({"folds": 2}, {"folds": 3}, "other folds are other images"),
+        ({}, {"seeds": 2, "folds": 2}, "give only one of them"),
+        (
+            {"seeds": 2},
+            {"folds": 3},
+            r"--folds 3: study tiny is confirmed on 2 seeds; .*move .*confirm",
+        ),
+        ({"folds": 2}, {"seeds": 3}, "--seeds 3: study tiny is confirmed on 2 folds"),
+        ({"folds": 2}, {"folds": 3}, "a different number would change the images of each fold"),
     ],
 )
 def test_seeds_and_folds_do_not_mix(
@@ -158,5 +162,5 @@ def test_rows_hold_the_configuration_and_the_seed(tmp_path: Path) -> None:
     assert space.labels[3] == {"confirms": "2", "seed": "1"}
     assert space.fixed == {"train.epochs": 4}
     assert space.configuration(space.rows[2]).train.seed == plan.runs[2].seed
-    with pytest.raises(ConfigError, match=r"trials \[2\] are to be confirmed"):
+    with pytest.raises(ConfigError, match="the plan confirms trial 2, but its folder is missing"):
         confirmation_space(plan, whole, {1: read_records(study.paths)[1]})

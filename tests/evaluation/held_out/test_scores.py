@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.evaluation.held_out.measure import THRESHOLDS, ThresholdSearch, dice_by_threshold
 from harness.evaluation.held_out.scores import (
     CHOSEN_COLUMNS,
     EXTRA_COLUMNS,
@@ -16,7 +17,6 @@ from harness.evaluation.held_out.scores import (
     make_entry,
     mean_over_thresholds,
 )
-from harness.evaluation.held_out.threshold import THRESHOLDS, ThresholdSearch, dice_by_threshold
 
 BINARY = StudyDataConfig()
 THREE = StudyDataConfig(task="multiclass", classes=("ground", "disc", "bar"), ignore_index=255)

@@ -9,26 +9,10 @@ import pytest
 from scipy import stats
 
 from harness.report.analysis import caveats
-from harness.report.tables.study_tables import StudyTables, load_study_tables
+from harness.report.analysis.caveats import find_caveats, metric_order_caveat
+from harness.report.tables.study_tables import load_study_tables
 from harness.training.metrics.image_scores import ScoreEntry, scores_from_entries, write_scores
-from tests.report.studies import Builder
-
-RATE = {"optim.lr": 1e-3}
-
-
-def with_values(study: Builder, values: list[float], **more: Any) -> StudyTables:
-    """Complete trials whose last epoch is their best; each a configuration of its own."""
-    for number, value in enumerate(values):
-        params = {"optim.lr": 1e-3 + number * 1e-6}
-        study.trial(number, [0.9, 0.8, 0.7, value], params, **more)
-    return load_study_tables(study.paths)
-
-
-def repeated(study: Builder, start: int, values: list[float]) -> None:
-    """One configuration on several seeds: what the noise is told from."""
-    for number, value in enumerate(values, start=start):
-        repeats = None if number == start else start
-        study.trial(number, [0.9, value], {"optim.lr": 9e-3}, repeats=repeats)
+from tests.report.studies import Builder, repeated, with_values
 
 
 def scored(study: Builder, number: int, losses: np.ndarray) -> None:
@@ -169,72 +153,71 @@ def test_trials_that_are_equal_in_every_image(study: Builder) -> None:
     assert sentence is not None and "more than a million images" in sentence
 
 
-def test_best_epochs_at_the_end_ask_for_longer_training(study: Builder) -> None:
-    tables = with_values(study, [0.1, 0.2, 0.3, 0.4])
-    sentence = caveats.training_too_short(tables)
-    assert sentence is not None and "the last one in 4 of 4 complete trials" in sentence
+def ranked(study: Builder, *rows: tuple[float, float, float], iou: str = "iou") -> str | None:
+    """Trials with this objective, Dice and IoU."""
+    for number, (value, dice, other) in enumerate(rows):
+        best = {"best/dice": dice, f"best/{iou}": other}
+        study.trial(number, [value], {"optim.lr": 1e-5 * (number + 1)}, best=best)
+    return metric_order_caveat(load_study_tables(study.paths))
 
 
-def test_best_epochs_before_the_end_do_not(study: Builder) -> None:
-    with_values(study, [0.1, 0.2, 0.3])
-    for number in (3, 4):
-        study.trial(number, [0.9, 0.2, 0.3, 0.4], RATE)
-    assert caveats.training_too_short(load_study_tables(study.paths)) is None
+def test_orders_that_differ_are_both_given(study: Builder) -> None:
+    sentence = ranked(study, (0.20, 0.81, 0.70), (0.21, 0.84, 0.69), (0.22, 0.80, 0.60))
+    assert sentence is not None
+    assert (
+        "By val/dice_loss, the objective, it is trials 0, 1, 2; by val/dice trials 1, 0, 2. "
+        in sentence
+    )
+    assert "val/iou" not in sentence  # there the order is the same
+    assert sentence in find_caveats(load_study_tables(study.paths))
 
 
-def test_trials_that_were_stopped_early_tell_nothing_of_longer_training(study: Builder) -> None:
-    for number in range(6):
-        study.trial(number, [0.9, 0.2 + number / 100], RATE, planned=4)
-    assert caveats.training_too_short(load_study_tables(study.paths)) is None
+def test_metrics_that_agree_with_each_other_stand_together(study: Builder) -> None:
+    sentence = ranked(study, (0.20, 0.81, 0.70), (0.21, 0.84, 0.72))
+    assert sentence is not None and "; by val/dice and val/iou trials 1, 0. " in sentence
+
+
+def test_the_same_order_is_no_caveat(study: Builder) -> None:
+    assert ranked(study, (0.20, 0.84, 0.70), (0.21, 0.81, 0.69)) is None
+
+
+def test_a_difference_that_is_rounding_is_no_caveat(study: Builder) -> None:
+    assert ranked(study, (0.20, 0.8400, 0.70), (0.21, 0.8405, 0.69)) is None
+
+
+def test_the_best_by_the_other_metric_is_found_behind_the_first_five(study: Builder) -> None:
+    rows = [(0.2 + 0.01 * n, 0.8 - 0.01 * n, 0.7 - 0.01 * n) for n in range(6)]
+    sentence = ranked(study, *rows, (0.9, 0.95, 0.1))
+    assert sentence is not None and "by val/dice trials 6, 0, 1, 2, 3." in sentence
 
 
 @pytest.mark.parametrize(
-    ("rates", "side"),
+    ("objective", "data", "iou", "words"),
     [
-        ([9.9e-3, 9.8e-3, 9.9e-3, 1e-3, 1e-3, 1e-4, 1e-4], "optim.lr (upper end 0.01"),
-        ([1.01e-5, 1.1e-5, 1e-5, 1e-3, 1e-3, 1e-4, 1e-4], "optim.lr (lower end 1e-05"),
-        ([1e-3, 9.9e-3, 9.9e-3, 9.9e-3, 9.9e-3, 1e-4, 1e-4], None),  # the best lies inside
-        ([9.9e-3, 1e-3, 9.9e-3, 1e-3, 1e-3, 9.9e-3, 9.9e-3], None),  # most of the best do
-        ([6e-3, 6e-3, 6e-3, 6e-3, 6e-3, 6e-3, 6e-3], None),  # 7 % below the end in logarithms
-        ([9.9e-3, 9.9e-3, 9.9e-3], None),  # too few trials
+        ("val/dice", {}, "iou", "by val/iou trials 1, 0."),
+        (
+            "val/dice_loss",
+            {"task": "multiclass", "classes": ["a", "b", "c"]},
+            "miou",
+            "by val/miou trials 1, 0.",
+        ),
     ],
 )
-def test_edges_of_a_logarithmic_range(study: Builder, rates: list[float], side: str | None) -> None:
-    for number, rate in enumerate(rates):
-        study.trial(number, [0.9, 0.1 + number / 100, 0.9], {"optim.lr": rate})
-    sentence = caveats.optimum_at_boundary(load_study_tables(study.paths))
-    assert sentence is None if side is None else sentence is not None and side in sentence
+def test_another_objective_and_several_classes(
+    tmp_path: Path, objective: str, data: dict[str, Any], iou: str, words: str
+) -> None:
+    config = {
+        "objective": {"metric": objective},
+        "data": {"root": "tiny", "eval_size": 32} | data,
+    }
+    study = Builder(tmp_path, config=config)
+    values = (0.8, 0.7) if objective == "val/dice" else (0.2, 0.3)
+    sentence = ranked(study, (values[0], 0.8, 0.5), (values[1], 0.7, 0.6), iou=iou)
+    assert sentence is not None and words in sentence and f"By {objective}" in sentence
 
 
-def test_ends_that_the_setting_itself_has_are_no_edge(study: Builder) -> None:
-    """No encoder is deeper than 5, no weight below 0: neither range can be widened there."""
-    for number in range(7):
-        params = {"model.encoder_depth": 5, "loss.bce": 0.0}
-        study.trial(number, [0.9, 0.1 + number / 100, 0.9], params)
-    assert caveats.optimum_at_boundary(load_study_tables(study.paths)) is None
-
-
-def test_whole_numbers_at_an_end_that_can_be_widened(study: Builder) -> None:
-    for number in range(7):
-        params = {"model.encoder_depth": 3}
-        study.trial(number, [0.9, 0.1 + number / 100, 0.9], params)
-    sentence = caveats.optimum_at_boundary(load_study_tables(study.paths))
-    assert sentence is not None and "model.encoder_depth (lower end 3; best 3)" in sentence
-
-
-def test_pruner_that_cut_within_the_noise(study: Builder) -> None:
-    """At epoch 2 trial 3 was 0.01 behind the best, trial 4 0.40; equal ones differ by 0.086."""
-    study.trial(0, [0.5, 0.4, 0.3], {"optim.lr": 1e-4})
-    repeated(study, 1, [0.40, 0.42])
-    study.trial(3, [0.6, 0.41], {"optim.lr": 2e-4}, state="pruned")
-    study.trial(4, [0.9, 0.80], {"optim.lr": 3e-4}, state="pruned")
-    sentence = caveats.pruned_within_noise(load_study_tables(study.paths))
-    assert sentence is not None and "cut 1 of 2 pruned trials" in sentence
-    # t of one degree of freedom, 12.706 · √2 · 0.014142
-    assert "less than 0.2541 behind" in sentence and ": trial 3." in sentence
-
-
-def test_pruner_without_known_noise_is_not_judged(study: Builder) -> None:
-    study.trial(0, [0.5, 0.4, 0.3], {"optim.lr": 1e-4})
-    study.trial(1, [0.6, 0.41], {"optim.lr": 2e-4}, state="pruned")
-    assert caveats.pruned_within_noise(load_study_tables(study.paths)) is None
+def test_nothing_to_compare_is_no_caveat(study: Builder) -> None:
+    assert metric_order_caveat(load_study_tables(study.paths)) is None
+    assert ranked(study, (0.2, 0.8, 0.7)) is None
+    study.trial(1, [0.3], best={})
+    assert metric_order_caveat(load_study_tables(study.paths)) is None

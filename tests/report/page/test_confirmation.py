@@ -8,7 +8,7 @@ from harness.report.page.confirmation import build_confirmation_section
 from harness.report.page.page import render_report_page
 from harness.report.predictions.gallery import PredictionGallery
 from harness.report.tables.study_tables import load_study_tables
-from tests.evaluation.confirm.test_results import found, plan_of, spread
+from tests.evaluation.confirm.test_load_confirmation import found, plan_of, spread
 from tests.evaluation.confirming import a_search, begun, failed, trained
 
 

@@ -2,6 +2,7 @@ import csv
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.config.study import TrialConfig
@@ -12,8 +13,10 @@ from harness.core.records import TrialFailure
 from harness.report.tables.study_tables import (
     StudyTables,
     best_configuration,
+    epochs_frame,
     leaderboard,
     load_study_tables,
+    trials_frame,
     trials_in_state,
     write_trials_csv,
 )
@@ -151,3 +154,25 @@ def test_trials_csv_disarms_text_that_a_spreadsheet_would_run(study: Builder, st
     write_trials_csv(load_study_tables(study.paths), path)
     with path.open(newline="", encoding="utf-8") as handle:
         assert next(csv.DictReader(handle))["message"] == f"'{message}"
+
+
+def test_whole_numbers_stay_whole_beside_absent_ones(study: Builder) -> None:
+    records = [study.trial(0, [0.5], {"model.encoder_depth": 4}), study.trial(1, [0.5])]
+    frame = trials_frame(records, epochs_frame(study.paths, records))
+    assert frame["model.encoder_depth"][0] == 4
+    assert isinstance(frame["model.encoder_depth"][0], int)
+    assert pd.isna(frame["model.encoder_depth"][1])
+
+
+def test_a_trial_without_an_epoch_has_no_best_one(study: Builder) -> None:
+    records = [study.trial(0, [], state="running")]
+    frame = trials_frame(records, epochs_frame(study.paths, records))
+    assert frame["best_epoch"].isna().all() and frame["value"].isna().all()
+    assert list(frame["epochs_done"]) == [0]
+
+
+def test_only_numbers_of_an_epoch_line_are_taken(study: Builder) -> None:
+    record = study.trial(0, [0.5])
+    log = study.paths.trial(0).epochs_jsonl
+    log.write_text('{"epoch": 1, "val/dice_loss": 0.5, "note": "<b>", "flag": true}\n')
+    assert set(epochs_frame(study.paths, [record]).columns) == {"number", "epoch", "val/dice_loss"}

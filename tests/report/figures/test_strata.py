@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
-from harness.report.analysis.strata import SizeStratum, dice_by_size, size_class_index
-from harness.report.figures.strata import draw_strata, strata_section
+from harness.report.figures.strata import (
+    SizeStratum,
+    dice_by_size,
+    draw_strata,
+    size_class_index,
+    strata_section,
+)
 from harness.report.tables.study_tables import StudyTables, load_study_tables
 from harness.training.metrics.image_scores import scores_from_entries, write_scores
 from tests.report.studies import Builder

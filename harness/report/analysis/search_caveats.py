@@ -1,0 +1,205 @@
+"""Caveats of the search's settings: number of epochs, parameter ranges, patience of the pruner."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.config.study import TrialConfig
+from harness.core.errors import ConfigError
+from harness.core.records import TrialRecord
+from harness.core.text import count, join_words, plural
+from harness.report.analysis.noise import estimate_seed_noise
+from harness.report.tables.study_tables import StudyTables, ranked_records, trials_in_state
+
+TOP = 5  # trials, of which most must lie there, the best among them
+MIN_TRIALS = 6  # complete trials
+EDGE_SHARE = 0.05  # share of the range that is its edge
+MIN_COMPLETE_TRIALS = 4  # complete trials that say something of a habit
+LAST_EPOCH_SHARE = 0.8
+MAX_NAMED_TRIALS = 5  # trials
+
+
+@dataclass(frozen=True)
+class BoundaryOptimum:
+    """A parameter, the end of its range, and the best trial's value."""
+
+    key: str
+    side: Literal["lower", "upper"]
+    bound: float
+    value: float
+
+
+@dataclass(frozen=True)
+class PruningGap:
+    """One pruned trial at its last epoch.
+
+    Attributes:
+        value: the best it had reached.
+        gap: how far that is behind the best any complete trial had reached by that epoch; negative
+            where it was ahead.
+        share_beaten: share of the complete trials that had reached less by that epoch, 0 to 1.
+    """
+
+    number: int
+    epoch: int
+    value: float
+    gap: float
+    share_beaten: float
+
+
+def training_too_short(tables: StudyTables) -> str | None:
+    """The best epoch is nearly always the last one."""
+    complete = trials_in_state(tables, "complete")
+    complete = complete[complete["epochs_done"] >= complete["epochs_planned"]]
+    complete = complete[complete["epochs_done"] > 1]
+    if len(complete) < MIN_COMPLETE_TRIALS:
+        return None
+    n = int((complete["best_epoch"] == complete["epochs_done"]).sum())
+    if n < LAST_EPOCH_SHARE * len(complete):
+        return None
+    return (
+        f"The best epoch was the last one in {n} of {count(len(complete), 'complete trial')}: they "
+        "had not finished learning, and what is compared is speed. Train longer (train.epochs)."
+    )
+
+
+def optimum_at_boundary(tables: StudyTables) -> str | None:
+    """The best trials lie at an edge of a parameter's range."""
+    boundary_optima = find_boundary_optima(tables)
+    if not boundary_optima:
+        return None
+    edges_text = join_words(
+        [
+            f"{edge.key} ({edge.side} end {edge.bound:.4g}; best {edge.value:.4g})"
+            for edge in boundary_optima
+        ]
+    )
+    return (
+        f"The best trials lie at the edge of the range of {edges_text}: better values may lie "
+        "beyond "
+        "it. Widen it in a new study (--from takes these trials along)."
+    )
+
+
+def find_boundary_optima(tables: StudyTables) -> list[BoundaryOptimum]:
+    """Numeric parameters at whose edge the best trial lies, and most of the best five.
+
+    An end beyond which the setting itself takes no value is none, and neither is one of a range
+    that is only one step wide.
+    """
+    ranked = ranked_records(tables)
+    if len(ranked) < MIN_TRIALS:
+        return []
+    optima = []
+    for key in tables.parameters:
+        sides = [_nearest_edge(record, key) for record in ranked[:TOP]]
+        first = sides[0]
+        if first is not None and sides.count(first) > TOP / 2:
+            bound, value = _bounds(ranked[0], key)[first], float(ranked[0].params[key] or 0)
+            if _can_extend_range(key, ranked[0], first):
+                optima.append(BoundaryOptimum(key, first, bound, value))
+    return optima
+
+
+def _nearest_edge(record: TrialRecord, key: str) -> Literal["lower", "upper"] | None:
+    """At which edge a trial lies: in the outer twentieth, of whole numbers at the very end."""
+    attributes, value = _attributes(record, key), record.params.get(key)
+    if not attributes or isinstance(value, bool | str) or value is None:
+        return None
+    low, high, number = float(attributes["low"]), float(attributes["high"]), float(value)
+    if attributes.get("log"):
+        low, high, number = math.log(low), math.log(high), math.log(number)
+    if not high > low or (isinstance(value, int) and high - low < 2 and not attributes.get("log")):
+        return None
+    position = (number - low) / (high - low)
+    if position <= EDGE_SHARE:
+        return "lower"
+    return "upper" if position >= 1 - EDGE_SHARE else None
+
+
+def _bounds(record: TrialRecord, key: str) -> dict[Literal["lower", "upper"], float]:
+    attributes = _attributes(record, key)
+    return {"lower": float(attributes["low"]), "upper": float(attributes["high"])}
+
+
+def _attributes(record: TrialRecord, key: str) -> dict[str, Any]:
+    """`low`, `high`, `log` of a numeric parameter; {} for any other and where it is absent."""
+    attributes: dict[str, Any] = record.distributions.get(key, {}).get("attributes", {})
+    return attributes if key in record.params and "low" in attributes else {}
+
+
+def _can_extend_range(key: str, record: TrialRecord, side: Literal["lower", "upper"]) -> bool:
+    """Whether the trial configuration takes a value a little beyond that end."""
+    low, high = _bounds(record, key).values()
+    is_integer = isinstance(record.params[key], int)
+    step = 1.0 if is_integer else (high - low) / 100
+    beyond = low - step if side == "lower" else high + step
+    if side == "lower" and _attributes(record, key).get("log"):
+        beyond = max(1.0, low // 2) if is_integer else low / 2
+    if beyond in (low, high):
+        return False
+    try:
+        TrialConfig.from_flat({key: int(beyond) if is_integer else beyond}, allow_unregistered=True)
+    except ConfigError:
+        return False
+    return True
+
+
+def pruned_within_noise(tables: StudyTables) -> str | None:
+    """The pruner stopped trials that were no farther behind than seeds differ."""
+    noise, all_gaps = estimate_seed_noise(tables), find_pruning_gaps(tables)
+    if noise is None or not all_gaps:
+        return None
+    close_numbers = [
+        pruned_gap.number for pruned_gap in all_gaps if pruned_gap.gap < noise.smallest_lead
+    ]
+    if not close_numbers:
+        return None
+    more = (
+        [f"{len(close_numbers) - MAX_NAMED_TRIALS} more"]
+        if len(close_numbers) > MAX_NAMED_TRIALS
+        else []
+    )
+    named = join_words([*map(str, close_numbers[:MAX_NAMED_TRIALS]), *more])
+    return (
+        f"The pruner cut {len(close_numbers)} of {count(len(all_gaps), 'pruned trial')} while "
+        "they were less "
+        f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
+        f"(from {noise.source}): {plural('trial', len(close_numbers))} {named}. Give it more "
+        "patience (a larger pruner.min_resource or pruner.warmup, or pruner: none)."
+    )
+
+
+def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
+    """Pruned trials in order of number; [] where no complete trial can be compared with."""
+    complete = {record.number for record in ranked_records(tables)}
+    epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
+    pruned = [record.number for record in tables.records if record.state == "pruned"]
+    sign = 1.0 if tables.minimized else -1.0
+    best_at_epoch = {
+        epoch: best_by_epoch(tables, epoch)
+        for epoch in {int(epochs_done[number]) for number in pruned}
+    }
+    gaps = []
+    for number in pruned:
+        epoch = int(epochs_done[number])
+        others = [
+            sign * value
+            for other_number, value in best_at_epoch[epoch].items()
+            if other_number in complete
+        ]
+        if number in best_at_epoch[epoch] and others:
+            value = best_at_epoch[epoch][number]
+            share_beaten = sum(other_value > sign * value for other_value in others) / len(others)
+            gaps.append(PruningGap(number, epoch, value, sign * value - min(others), share_beaten))
+    return gaps
+
+
+def best_by_epoch(tables: StudyTables, epoch: int) -> dict[int, float]:
+    """The best value of the objective that each trial had reached by that epoch, by number."""
+    metric = tables.config.objective.metric
+    if metric not in tables.epochs.columns:
+        return {}
+    early = tables.epochs[tables.epochs["epoch"] <= epoch].groupby("number")[metric]
+    reached = early.min() if tables.minimized else early.max()
+    return {int(str(number)): float(value) for number, value in reached.dropna().items()}
