@@ -5,24 +5,25 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 JOBS ?= 2
 
-# One thread to each test process: two that want all cores each are slower than one after the other.
+# One thread for each test process: two processes that each use all cores are slower than running them one after the other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test test-slow test-all bench clean
 
 help:
-	@echo "make demo       install, run 6 trials on generated polyps, write a report (2 minutes after installation)"
-	@echo "make test       install, run the tests (7 minutes)"
-	@echo "make check      ruff, mypy --strict, floors (1 minute)"
-	@echo "make test-slow  whole studies through the command line (10 minutes)"
-	@echo "make bench      ratios of two ways to do the same, a report over 10,000 trials (benchmarks/RESULTS.md)"
+	@echo "make demo       install, run 6 trials on generated polyps, write a report"
+	@echo "make test       install, run the tests"
+	@echo "make check      ruff, mypy --strict, floors"
+	@echo "make test-slow  whole studies through the command line"
+	@echo "make bench      ratios of two ways to do the same, and a report over 10,000 trials (benchmarks/RESULTS.md)"
+	@echo "CONTRIBUTING.md says how long each takes"
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "needs Python >= 3.11; name one: make PYTHON=python3.12"; exit 2; }
+	  || { echo "Python >= 3.11 is needed; name one, for example: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
@@ -31,7 +32,7 @@ demo: install
 	@mkdir -p $(DEMO)
 	$(BIN)/harness run --workspace $(DEMO) --space quickstart.yaml --data synthetic --trials 6
 	$(BIN)/harness report --workspace $(DEMO) --study quickstart
-	@echo "the report: $(abspath $(DEMO))/studies/quickstart/report.html"
+	@echo "report: $(abspath $(DEMO))/studies/quickstart/report.html"
 	@echo "next: $(BIN)/harness run --space encoders.yaml --trials 40"
 
 check: install
@@ -58,7 +59,7 @@ bench: install
 	$(BIN)/python -m benchmarks.trial_overhead
 	$(BIN)/python benchmarks/two_workers.py
 	$(BIN)/python -m benchmarks.many_trials --workers 8 --seconds 10 --epochs 20 --trials 48
-	@echo "more: benchmarks.search_replay --curves studies/NAME (python -m; samplers and pruners on your own curves)"
+	@echo "to compare samplers and pruners on your own curves: python -m benchmarks.search_replay --curves studies/NAME"
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache

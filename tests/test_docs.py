@@ -1,6 +1,7 @@
 """What README and docs show can be pasted: commands with their options, and Python."""
 
 import ast
+import os
 import re
 import shlex
 from importlib import import_module
@@ -14,7 +15,7 @@ import harness
 from harness.cli.app import COMMANDS, build_app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md", ROOT / "studies" / "README.md"]
+PAGES = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "studies" / "README.md"]
 PAGES += sorted(ROOT.glob("search_spaces/*.yaml"))
 
 
@@ -96,3 +97,45 @@ def test_scripts_that_are_said_to_write_a_page_take_out(
         import_module(f"analysis.{script.stem}").main(["--help"])
     assert left.value.code == 0
     assert ("--out" in capsys.readouterr().out) == (script.stem != "rank_trials")
+
+
+def package_folders() -> list[str]:
+    """Every folder of the package that holds a file, such as `harness/data/files`."""
+    folders = ["harness"]
+    for folder, names, _ in os.walk(ROOT / "harness"):  # links are listed, not followed
+        paths = [Path(folder, name) for name in names if name != "__pycache__"]
+        names[:] = [path.name for path in paths]
+        filled = [path for path in paths if any(path.glob("*.*"))]
+        folders += [path.relative_to(ROOT).as_posix() for path in filled]
+    return sorted(folders)
+
+
+def folders_of_tree(tree: str) -> list[str]:
+    """The folders that a tree names, which is indented by two spaces for each level."""
+    folders: list[str] = []
+    parents: list[str] = []
+    for line in tree.splitlines():
+        name = line.split()[0].rstrip("/")
+        level = (len(line) - len(line.lstrip())) // 2
+        parents[level:] = [name]
+        folders.append("/".join(parents))
+    return folders
+
+
+def test_architecture_names_every_folder_of_the_package_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    (tree,) = re.findall(r"^```text\n(.*?)^```", page, re.M | re.S)
+    assert sorted(folders_of_tree(tree)) == package_folders()
+
+
+MARKDOWN = [*PAGES[:-1], ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", [page for page in MARKDOWN if page.suffix == ".md"])
+def test_links_and_paths_of_a_page_lead_to_files(page: Path) -> None:
+    text = page.read_text("utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    paths = re.findall(r"`((?:harness|tests|analysis|benchmarks)/[\w/.-]+)`", text)
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert not missing
