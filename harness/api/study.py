@@ -9,7 +9,8 @@ import pandas as pd
 from harness.api.confirm import ConfirmOptions, confirm_study, mirror_confirmation
 from harness.api.test import HeldOutTestOptions, run_held_out_test
 from harness.config.progress import LineProgress
-from harness.core.errors import HarnessError, UserError, suggest_nearest
+from harness.config.study_files import require_study_yaml
+from harness.core.errors import HarnessError, UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.records import TrialRecord
 from harness.data.datasets.sources import find_data, source_folder
@@ -129,15 +130,14 @@ class Study:
 
 
 def open_study(name: str, *, workspace: str | Path = ".") -> Study:
-    """Open a study that has begun. Raises UserError with the nearest name if there is none."""
+    """Open an existing study.
+
+    Raises:
+        UserError: no study of that name exists; the message suggests the nearest one.
+    """
     workspace_paths = Workspace.at(workspace)
     paths = workspace_paths.study(name)
-    if not paths.study_yaml.exists():
-        names = [path.parent.name for path in workspace_paths.studies.glob("*/study.yaml")]
-        raise UserError(
-            f"no study {name} in {workspace_paths.studies}"
-            + (suggest_nearest(name, names) or "; start one with `harness run`")
-        )
+    require_study_yaml(paths)
     return Study(paths, workspace_paths)
 
 

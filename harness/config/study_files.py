@@ -1,4 +1,4 @@
-"""Studies that a new one builds on: found by name beside it, read from their folders."""
+"""Access to the files of existing studies: lookup by name, recorded definition, best trial."""
 
 import math
 
@@ -13,28 +13,27 @@ def open_earlier_study(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyC
     """Folder and definition of another study in the same workspace as `paths`.
 
     Raises:
-        UserError: there is none of that name that has begun; the message tells the nearest.
+        UserError: no study of that name exists, or it has not started.
     """
     if check_study_name(name) == paths.name:
         raise UserError("a study cannot build on itself; name an earlier one")
     earlier = StudyPaths(paths.root.parent / name)
-    if not earlier.study_yaml.is_file():
-        study_names = [p.parent.name for p in paths.root.parent.glob("*/study.yaml")]
-        study_names = [study_name for study_name in study_names if study_name != paths.name]
-        raise UserError(
-            f"no such study{suggest_nearest(name, study_names) or f' in {paths.root.parent}'}"
-        )
+    require_study_yaml(earlier, exclude=paths.name)
     location = str(earlier.study_yaml)
     value = strict_yaml.load_yaml(
         earlier.study_yaml.read_text(encoding="utf-8"), source=location
     ).value
     if not isinstance(value, dict) or value.get("id") is None or not earlier.split_csv.is_file():
-        raise UserError(f"study {name} has not begun")
+        raise UserError(f"study {name} has not started yet")
     return earlier, StudyConfig.from_mapping(value, source=location, allow_unregistered=True)
 
 
 def read_study_config(paths: StudyPaths) -> StudyConfig:
-    """The recorded definition of a study. Raises ConfigError where it is not one."""
+    """Recorded definition of a study.
+
+    Raises:
+        ConfigError: study.yaml does not hold a definition.
+    """
     location = str(paths.study_yaml)
     value = strict_yaml.load_yaml(
         paths.study_yaml.read_text(encoding="utf-8"), source=location
@@ -44,20 +43,27 @@ def read_study_config(paths: StudyPaths) -> StudyConfig:
     return StudyConfig.from_mapping(value, source=location, allow_unregistered=True)
 
 
-def require_study_yaml(paths: StudyPaths) -> None:
-    """Raises ConfigError where a study that was named has no study.yaml; it tells the nearest."""
-    if not paths.study_yaml.is_file():
-        study_names = [path.parent.name for path in paths.root.parent.glob("*/study.yaml")]
-        raise ConfigError(
-            f"--study {paths.name}: no study.yaml in "
-            f"{paths.root}{suggest_nearest(paths.name, study_names)}"
-        )
+def require_study_yaml(paths: StudyPaths, exclude: str | None = None) -> None:
+    """Refuse a study name without a study.yaml.
+
+    This is the one place that reports an unknown study.
+
+    Args:
+        exclude: study that the message must not suggest.
+
+    Raises:
+        ConfigError: the message names the folder and the nearest study name.
+    """
+    if paths.study_yaml.is_file():
+        return
+    studies = paths.root.parent
+    names = {path.parent.name for path in studies.glob("*/study.yaml")} - {exclude}
+    hint = suggest_nearest(paths.name, names) or "; start one with `harness run`"
+    raise ConfigError(f"there is no study {paths.name} in {studies}{hint}")
 
 
 def best_trial(earlier: StudyPaths, config: StudyConfig) -> TrialRecord:
-    """The trial whose settings others take: the best complete one; of equals the earlier.
-
-    This is the one place that decides it.
+    """Best complete trial of a study; the lower number if two values are equal.
 
     Raises:
         ConfigError: the study has no complete trial.

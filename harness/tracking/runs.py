@@ -18,7 +18,7 @@ from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, read_epochs, read_record, read_records
 from harness.core.settings import flatten
-from harness.tracking import images
+from harness.tracking import entities
 from harness.tracking.client import create_experiment, find_experiment
 from harness.tracking.entities import (
     MAX_METRICS_PER_CALL,
@@ -41,11 +41,12 @@ from harness.tracking.fields import (
 from harness.tracking.lookup import (
     CONFIRMATION_TAG,
     COPIED_TAG,
+    MAX_TAG_LENGTH,
     ROLE_TAG,
     TRIAL_TAG,
     ExperimentRuns,
+    register_model,
 )
-from harness.tracking.model_registry import MAX_TAG_LENGTH, register_model
 from harness.tracking.uri import TrackingStore
 
 STUDY_RUN_FILTER = f"tags.`{ROLE_TAG}` = 'study'"
@@ -255,13 +256,13 @@ class StudyWriter:
             epoch, row = epoch_and_row(path)
             if epoch <= run.last_image_epoch or epoch not in times:
                 continue
-            with images.logged_image_files(
+            with entities.logged_image_files(
                 path, self._paths.outbox, seed, epoch, row, times[epoch]
             ) as sendable:
                 for file in sendable:
-                    self._client.log_artifact(run.run_id, str(file), images.IMAGE_FOLDER)
+                    self._client.log_artifact(run.run_id, str(file), entities.IMAGE_FOLDER)
                 if sendable:
-                    self._client.set_tag(run.run_id, images.LOGGED_IMAGES_TAG, "True")
+                    self._client.set_tag(run.run_id, entities.LOGGED_IMAGES_TAG, "True")
         run.last_image_epoch = max(times, default=0)
 
     def _close_run(self, run_id: str, record: TrialRecord) -> None:

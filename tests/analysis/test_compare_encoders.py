@@ -31,4 +31,4 @@ def test_groups_that_are_too_small_have_no_answer(
 
 def test_an_unknown_study_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--workspace", str(tmp_path), "--study", "none"]) == 2
-    assert "no such study" in capsys.readouterr().err
+    assert "there is no study none in" in capsys.readouterr().err

@@ -36,4 +36,5 @@ def test_a_single_complete_trial(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_an_unknown_study_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Builder(tmp_path)
     assert main(["--workspace", str(tmp_path), "--study", "tinny"]) == 2
-    assert capsys.readouterr().err.endswith("no such study; did you mean tiny?\n")
+    error = capsys.readouterr().err
+    assert error.endswith(f"no study tinny in {tmp_path}/studies; did you mean tiny?\n")

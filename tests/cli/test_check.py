@@ -115,14 +115,16 @@ def test_value_of_an_earlier_study_is_found(
     found = json.loads(said)
     assert code == 0 and found["name"] == "two"
     assert {one["encoder_depth"] for one in found["networks"]} == {4}
-    with pytest.raises(ConfigError, match="no such study; did you mean baselines"):
+    with pytest.raises(ConfigError, match=r"no study baseline in .*; did you mean baselines"):
         harness.check(space=space, fixed={"model.encoder_depth": {"from": "baseline"}})
     assert [path.name for path in (workspace / "studies").iterdir()] == ["baselines"]
 
 
 def test_misspelt_study_is_refused_with_the_nearest(workspace: Path) -> None:
     Builder(workspace, "encoders")
-    with pytest.raises(ConfigError, match=r"--study encoder: no study\.yaml .*mean encoders\?"):
+    with pytest.raises(
+        ConfigError, match=r"there is no study encoder in .*; did you mean encoders\?"
+    ):
         harness.check("encoder")
 
 

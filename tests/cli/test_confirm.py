@@ -91,7 +91,7 @@ def test_help_has_an_example(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--study", "nope"], "error: no study nope"),
+        (["--study", "nope"], "error: there is no study nope"),
         (["--study", "nope", "--seeds", "1"], "--seeds"),
     ],
 )

@@ -81,8 +81,11 @@ def test_bad_setting(
         (["--space", "missing.yaml"], ["missing.yaml: no such search space"]),
         (["--space", "quickstrat.yaml"], ["did you mean quickstart.yaml?"]),
         (["--trials", "0"], ["--trials"]),
-        (["--from", "nowhere"], ["--from nowhere: no such study"]),
-        (["--set", "train.epochs=from:nowhere"], ["--set: train.epochs: no such study"]),
+        (["--from", "nowhere"], ["--from nowhere: there is no study nowhere in"]),
+        (
+            ["--set", "train.epochs=from:nowhere"],
+            ["--set: train.epochs: there is no study nowhere in"],
+        ),
         (["--trails", "3"], ["--trails", "--trials"]),
     ],
 )

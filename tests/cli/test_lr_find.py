@@ -74,7 +74,7 @@ def test_curve_suggestion_and_a_line_that_a_space_takes(
         (["--set", "optim.lr=fast"], ["optim.lr", "fast"]),
         (["--set", "loss.class_weights=balanced"], ["loss.class_weights: act in multiclass and"]),
         (["--name", "../x"], ["--name '../x'"]),
-        (["--study", "none"], ["--study none: no study.yaml in"]),
+        (["--study", "none"], ["there is no study none in"]),
         (["--data", "nowhere"], ["--data nowhere"]),
         (["--device", "gpu"], ["no device 'gpu'"]),
     ],
@@ -129,7 +129,8 @@ def test_values_of_an_earlier_study_are_resolved(workspace: Path, written: bool)
     asked: dict[str, Any] = {"study": "hyper"} if written else {"fixed": taken}
     _, definition = _resolve_definition(RangeTestRequest(Workspace(workspace), **asked))
     assert definition.trial_config({}).model.arch == "FPN"
-    with pytest.raises(ConfigError, match="--set: arch: no such study; did you mean baselines"):
+    message = r"--set: arch: there is no study baseline in .*; did you mean baselines"
+    with pytest.raises(ConfigError, match=message):
         _resolve_definition(
             RangeTestRequest(Workspace(workspace), fixed={"arch": {"from": "baseline"}})
         )

@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from harness.config.study import StudyConfig, TrialConfig
+from harness.config.study_files import require_study_yaml
 from harness.core import files, strict_yaml
-from harness.core.errors import ConfigError, suggest_nearest
+from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
@@ -65,10 +66,7 @@ def load_study_tables(paths: StudyPaths) -> StudyTables:
     Raises:
         ConfigError: the study does not exist, or one of its files is not what it should be.
     """
-    if not paths.study_yaml.is_file():
-        study_names = [path.parent.name for path in paths.root.parent.glob("*/study.yaml")]
-        suggestion = suggest_nearest(paths.name, study_names) or "; start one with `harness run`"
-        raise ConfigError(f"{paths.study_yaml}: no such study{suggestion}")
+    require_study_yaml(paths)
     config = StudyConfig.from_mapping(
         _parse_mapping(paths.study_yaml.read_text(encoding="utf-8"), str(paths.study_yaml)),
         source=str(paths.study_yaml),

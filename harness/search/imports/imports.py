@@ -8,23 +8,19 @@ towards the number of trials asked for. What is to be imported is settled and wr
 study.yaml before anything is copied, so that a study killed half-way takes up where it stopped.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from optuna.distributions import distribution_to_json
 
 from harness.config.imports import ImportConfig
 from harness.config.progress import ProgressReporter
 from harness.config.study import AUGMENT_PRESETS, StudyConfig, TrialConfig
 from harness.config.study_files import open_earlier_study
-from harness.core import files, strict_yaml
+from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.plurals import count
-from harness.core.records import TrialRecord, read_epochs, read_record, read_records, write_record
+from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
 from harness.data.splits.splits import SplitRow, read_split
 from harness.search.definition.definition import StudyDefinition
@@ -33,9 +29,6 @@ from harness.search.imports.compatibility import (
     check_compatibility,
     incomparable_reasons,
 )
-from harness.search.imports.duplicates import config_key
-from harness.search.imports.image_scores import RowMapping, import_scores, match_rows
-from harness.search.sampling.sampler import to_distribution
 
 IMPORTABLE_STATES = ("complete", "pruned")
 MAX_LISTED_TRIALS = 8  # trials of one reason that are named on the console
@@ -122,44 +115,6 @@ def exclusion_lines(plan: ImportConfig) -> list[str]:
     return [f"{why}: {_trial_list(numbers)}" for why, numbers in ordered]
 
 
-def copy_imports(paths: StudyPaths, definition: StudyDefinition) -> None:
-    """Copy the trials that study.yaml names and that are not here yet, in order.
-
-    Raises:
-        UserError: an earlier study that is still needed is gone or was replaced.
-    """
-    planned = [(plan, number) for plan in definition.config.imports for number in plan.trials]
-    first: dict[str, int] = {}
-    rows: dict[str, RowMapping] = {}
-    for number, (plan, source_number) in enumerate(planned):
-        trial = paths.trial(number)
-        if trial.trial_json.exists():
-            first.setdefault(config_key(read_record(trial.trial_json)), number)
-            continue
-        earlier, config = open_earlier_study(plan.study, paths)
-        if config.id != plan.id:
-            raise UserError(
-                f"study {plan.study} was replaced while {paths.name} imported it; "
-                f"start {paths.name} again under another name"
-            )
-        record = _imported_record(earlier.trial(source_number), definition, paths.name, number)
-        first_number = first.setdefault(config_key(record), number)
-        record = record.model_copy(
-            update={"repeats": first_number if first_number < number else None}
-        )
-        for source, target in (
-            (earlier.trial(source_number).epochs_jsonl, trial.epochs_jsonl),
-            (earlier.trial(source_number).config_yaml, trial.config_yaml),
-        ):
-            files.write_bytes(target, source.read_bytes())
-        if earlier.trial(source_number).scores_csv.is_file():
-            if plan.study not in rows:
-                splits = read_split(earlier.split_csv), read_split(paths.split_csv)
-                rows[plan.study] = match_rows(*splits)
-            import_scores(earlier.trial(source_number), trial, rows[plan.study])
-        write_record(trial, record)  # last: from now on the trial is here
-
-
 def _study_incompatibilities(
     earlier: StudyPaths, config: StudyConfig, definition: StudyDefinition, split: Sequence[SplitRow]
 ) -> list[str]:
@@ -176,9 +131,9 @@ def _plan_study(
     compatible: list[int] = []
     left_out: dict[str, list[int]] = {}
     for record in read_records(earlier):
-        compatibility = _check_trial(earlier.trial(record.number), record, definition)
+        compatibility = check_trial(earlier.trial(record.number), record, definition)
         reasons = [*compatibility.reasons, *_augment_reasons(earlier, record, augments)]
-        origin = _origin(earlier.name, record)
+        origin = training_origin(earlier.name, record)
         if origin in origins:
             reasons = ["imported already, from another study"]
         for reason in reasons:
@@ -194,7 +149,7 @@ def _plan_study(
     )
 
 
-def _check_trial(
+def check_trial(
     trial: TrialPaths, record: TrialRecord, definition: StudyDefinition
 ) -> Compatibility:
     """As `fit`, and whether the trial has ended and its files tell all that is needed."""
@@ -234,34 +189,7 @@ def _augment_reasons(
     return [f"the steps in {name} were others there"]
 
 
-def _imported_record(
-    trial: TrialPaths, definition: StudyDefinition, study: str, number: int
-) -> TrialRecord:
-    """The record of an earlier trial as one of the new study."""
-    record = read_record(trial.trial_json)
-    compatibility = _check_trial(trial, record, definition)
-    if compatibility.reasons:
-        raise UserError(
-            f"{trial.root}: has changed while it was imported: {compatibility.reasons[0]}"
-        )
-    space = definition.space
-    distributions = {
-        key: json.loads(distribution_to_json(to_distribution(space.by_key[key])))
-        for key in compatibility.values
-    }
-    update: dict[str, Any] = {
-        "study": study,
-        "number": number,
-        "params": space.to_optuna(compatibility.values),
-        "distributions": distributions,
-        "imported": _origin(trial.root.parent.parent.name, record),
-        "repeats": None,
-        "mlflow_run_id": None,
-    }
-    return record.model_copy(update=update)
-
-
-def _origin(study: str, record: TrialRecord) -> str:
+def training_origin(study: str, record: TrialRecord) -> str:
     """`<study>/<number>` where a trial was trained, also when it was imported there."""
     return record.imported or f"{study}/{record.number}"
 

@@ -30,7 +30,7 @@ from harness.execution.protocol import (
     WorkerDied,
 )
 from harness.search.definition.definition import StudyDefinition
-from harness.search.pruning.decisions import PruningDecider
+from harness.search.pruning.pruner import PruningDecider
 from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.event_inbox import EventInbox
 from harness.search.run.failures import FailureStreak

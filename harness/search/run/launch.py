@@ -42,12 +42,8 @@ from harness.search.definition.definition import (
     write_definition,
 )
 from harness.search.definition.user_code import load_study_parts, parts_override
-from harness.search.imports.imports import (
-    check_import_names,
-    copy_imports,
-    log_import_plans,
-    plan_imports,
-)
+from harness.search.imports.copy_trials import copy_imports
+from harness.search.imports.imports import check_import_names, log_import_plans, plan_imports
 from harness.search.run.disk_space import check_disk_space, needed_bytes
 from harness.search.run.request import (
     StudyRequest,

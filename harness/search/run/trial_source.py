@@ -5,7 +5,7 @@ from collections.abc import Container
 import optuna
 from optuna.trial import TrialState
 
-from harness.search.pruning.decisions import PruningDecider
+from harness.search.pruning.pruner import PruningDecider
 from harness.search.run.trial_store import TrialStore
 from harness.search.run.trials import RunningTrial, TrialFactory
 

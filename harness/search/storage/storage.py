@@ -11,7 +11,6 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import ConfigError, StudyStoppedError, UserError
-from harness.core.filesystems import refuse_network_filesystem
 from harness.core.paths import Workspace
 from harness.core.sqlite_file import (
     BUSY_TIMEOUT_S,
@@ -20,6 +19,7 @@ from harness.core.sqlite_file import (
     explain_sqlite_error,
     is_damaged,
     move_damaged_file,
+    refuse_network_filesystem,
 )
 from harness.core.sqlite_urls import SQLITE_PREFIX, is_sqlite_url, parse_sqlite_url, sqlite_url
 from harness.tracking.uri import redact_secrets, refuse_secret

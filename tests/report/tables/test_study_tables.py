@@ -50,7 +50,9 @@ def test_epochs_are_one_row_per_trial_and_epoch(tables: StudyTables) -> None:
 
 def test_load_study_names_the_nearest_study(tmp_path: Path) -> None:
     Builder(tmp_path, "encoders")
-    with pytest.raises(ConfigError, match=r"no such study; did you mean encoders\?"):
+    with pytest.raises(
+        ConfigError, match=r"no study encoder in .*/studies; did you mean encoders\?"
+    ):
         load_study_tables(Workspace(tmp_path).study("encoder"))
 
 

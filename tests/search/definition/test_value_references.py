@@ -99,12 +99,13 @@ fixed:
 """
     with pytest.raises(ConfigError) as caught:
         settled(encoders, written)
-    place = str(encoders.root / "studies" / "rates" / "study.yaml")
+    studies = encoders.root / "studies"
+    place = str(studies / "rates" / "study.yaml")
     lines = [line.removeprefix(place) for line in caught.value.problems]
     assert lines == [
         ":3: model.encoder_name: trial 4 of odd: no such value 'vgg11'; one of mobilenet_v2, "
         "resnet18, resnet34",
-        ":4: model.encoder_depth: no such study; did you mean encoders?",
+        f":4: model.encoder_depth: there is no study encoder in {studies}; did you mean encoders?",
         ":5: model.arch: study empty has no complete trial yet",
         ":6: model.options.decoder_channels: trial 1 of encoders, its best, has no such setting",
         ":7: model.encoder_weights: must be {from: <name of a study>} and nothing else",
@@ -142,7 +143,9 @@ def test_rows_of_a_csv_are_judged_beside_what_was_taken(tmp_path: Path) -> None:
             fixed={"arch": {"from": "y"}},
             **options,
         )
-    assert caught.value.problems == ["--set: arch: no such study; one of encoders, rows"]
+    assert caught.value.problems == [
+        f"--set: arch: there is no study y in {paths.root.parent}; one of encoders, rows"
+    ]
 
 
 def test_value_is_taken_from_a_study_with_parts_of_its_own(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialFailure, read_epochs, read_record, read_records
 from harness.report.tables.study_tables import load_study_tables
 from harness.search.definition.definition import StudyDefinition
-from harness.search.imports.imports import check_import_names, copy_imports, exclusion_lines
+from harness.search.imports.copy_trials import copy_imports
+from harness.search.imports.imports import check_import_names, exclusion_lines
 from harness.search.run.retention import ArtifactRetention
 from harness.search.sampling.sampler import SpaceSampler
 from harness.search.storage.optuna_study import own_trials
@@ -193,7 +194,9 @@ def test_every_study_that_cannot_be_imported_is_named(old: Builder) -> None:
         "--from other: values would not be comparable: data.eval_size: 64 there, 32 here",
         "--from empty: nothing of it fits; it has no trials",
     ]
-    assert caught.value.problems[2].startswith("--from ghost: no such study; one of empty, old")
+    assert caught.value.problems[2].startswith(
+        f"--from ghost: there is no study ghost in {old.root}/studies; one of empty, old"
+    )
     assert not (old.root / "studies" / "new").exists()
 
 

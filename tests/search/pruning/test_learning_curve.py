@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.config.study import BudgetConfig, PrunerConfig
 from harness.search.pruning.curve_control import evaluate_control_arm
 from harness.search.pruning.curve_model import PartialCurve, probability_below
-from harness.search.pruning.factory import build_pruner
 from harness.search.pruning.learning_curve import SCARCE_HOURS, SCARCE_TRIALS, CurvePruner
+from harness.search.pruning.pruner import build_pruner
 
 EPOCHS = 16
 DISTRIBUTIONS: dict[str, BaseDistribution] = {

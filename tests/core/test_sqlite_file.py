@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import filesystems
+from harness.core import sqlite_file
 from harness.core.errors import UserError
-from harness.core.filesystems import (
+from harness.core.sqlite_file import (
     filesystem_type,
     is_network_filesystem,
     refuse_network_filesystem,
@@ -45,8 +45,8 @@ def test_database_on_a_network_is_refused_with_the_remedy(
 ) -> None:
     sample = tmp_path / "mountinfo"
     sample.write_text(f"22 1 0:1 / {tmp_path.resolve()} rw - nfs server:/x rw\n")
-    monkeypatch.setattr(filesystems, "MOUNTS", sample)
+    monkeypatch.setattr(sqlite_file, "MOUNTS", sample)
     with pytest.raises(UserError, match=r"kind nfs, .* choose a --workspace on a local disk"):
         refuse_network_filesystem(tmp_path / "optuna.db")
-    monkeypatch.setattr(filesystems, "MOUNTS", tmp_path / "absent")
+    monkeypatch.setattr(sqlite_file, "MOUNTS", tmp_path / "absent")
     refuse_network_filesystem(tmp_path / "optuna.db")

@@ -7,8 +7,7 @@ import pytest
 from harness.core import files
 from harness.core.paths import TrialPaths
 from harness.data.splits.splits import SplitRow, read_split, write_split
-from harness.search.imports.image_scores import import_scores, match_rows
-from harness.search.imports.imports import copy_imports
+from harness.search.imports.copy_trials import copy_imports, import_scores, match_rows
 from harness.training.metrics.image_scores import metrics_per_entry, read_scores
 from tests.report.studies import Builder
 from tests.search.earlier import begin

@@ -1,0 +1,147 @@
+"""Scores and predictions of single images, taken over with an imported trial.
+
+Both studies validate on the same pictures at the same eval_size, or nothing would be imported; but
+a row of split.csv may have another number and another path there.
+"""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import distribution_to_json
+
+from harness.config.study_files import open_earlier_study
+from harness.core import files
+from harness.core.errors import DataError, UserError
+from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.records import TrialRecord, read_record, write_record
+from harness.data.splits.splits import SplitRow, read_split
+from harness.search.definition.definition import StudyDefinition
+from harness.search.imports.duplicates import config_key
+from harness.search.imports.imports import check_trial, training_origin
+from harness.search.sampling.sampler import to_distribution
+from harness.training.metrics.image_scores import ImageScores, read_scores, write_scores
+
+RowMapping = Mapping[int, SplitRow]
+
+
+def match_rows(earlier: Sequence[SplitRow], new_split: Sequence[SplitRow]) -> RowMapping:
+    """Our row of each row of an earlier split, by the content of image and mask; of val only."""
+    groups: dict[tuple[str, str], list[SplitRow]] = defaultdict(list)
+    for row in new_split:
+        if row.role == "val":
+            groups[row.image_sha256, row.mask_sha256].append(row)
+    matches: dict[int, SplitRow] = {}
+    for row in earlier:
+        group = groups[row.image_sha256, row.mask_sha256]
+        if row.role == "val" and group:
+            matches[row.row] = group.pop(0)  # of equal pictures each is taken once
+    return matches
+
+
+def import_scores(source: TrialPaths, target: TrialPaths, rows: RowMapping) -> None:
+    """Write `best/scores.csv` and the kept probabilities as those of our split, where there are.
+
+    Scores that are damaged, or that tell of an image which is not ours, are left behind: the report
+    says that the trial has none.
+    """
+    try:
+        scores = _renumber_scores(read_scores(source.scores_csv), rows)
+    except (DataError, FileNotFoundError):
+        return
+    if scores is None:
+        return
+    write_scores(target.scores_csv, scores)
+    for path in sorted(source.probabilities.glob("*.png")):
+        number, _, plane = path.name.partition("-")
+        if number.isdecimal() and int(number) in rows:
+            target_path = target.probabilities / f"{rows[int(number)].row}-{plane}"
+            files.write_bytes(target_path, path.read_bytes())
+
+
+def _renumber_scores(scores: ImageScores, rows: RowMapping) -> ImageScores | None:
+    """With the numbers and names of our rows, in their order; None: some image is not ours."""
+    numbers = scores.row.tolist()
+    if not all(number in rows for number in numbers):
+        return None
+    new_rows = [rows[number] for number in numbers]
+    order = sorted(range(len(new_rows)), key=lambda index: new_rows[index].row)
+    columns = {
+        field.name: getattr(scores, field.name)[order]
+        for field in dataclasses.fields(scores)
+        if field.name not in ("row", "image", "extra_columns")
+    }
+    return ImageScores(
+        row=np.array([new_rows[index].row for index in order], np.int64),
+        image=tuple(new_rows[index].image for index in order),
+        extra_columns={name: column[order] for name, column in scores.extra_columns.items()},
+        **columns,
+    )
+
+
+def copy_imports(paths: StudyPaths, definition: StudyDefinition) -> None:
+    """Copy the trials that study.yaml names and that are not here yet, in order.
+
+    Raises:
+        UserError: an earlier study that is still needed is gone or was replaced.
+    """
+    planned = [(plan, number) for plan in definition.config.imports for number in plan.trials]
+    first: dict[str, int] = {}
+    rows: dict[str, RowMapping] = {}
+    for number, (plan, source_number) in enumerate(planned):
+        trial = paths.trial(number)
+        if trial.trial_json.exists():
+            first.setdefault(config_key(read_record(trial.trial_json)), number)
+            continue
+        earlier, config = open_earlier_study(plan.study, paths)
+        if config.id != plan.id:
+            raise UserError(
+                f"study {plan.study} was replaced while {paths.name} imported it; "
+                f"start {paths.name} again under another name"
+            )
+        record = _imported_record(earlier.trial(source_number), definition, paths.name, number)
+        first_number = first.setdefault(config_key(record), number)
+        record = record.model_copy(
+            update={"repeats": first_number if first_number < number else None}
+        )
+        for source, target in (
+            (earlier.trial(source_number).epochs_jsonl, trial.epochs_jsonl),
+            (earlier.trial(source_number).config_yaml, trial.config_yaml),
+        ):
+            files.write_bytes(target, source.read_bytes())
+        if earlier.trial(source_number).scores_csv.is_file():
+            if plan.study not in rows:
+                splits = read_split(earlier.split_csv), read_split(paths.split_csv)
+                rows[plan.study] = match_rows(*splits)
+            import_scores(earlier.trial(source_number), trial, rows[plan.study])
+        write_record(trial, record)  # last: from now on the trial is here
+
+
+def _imported_record(
+    trial: TrialPaths, definition: StudyDefinition, study: str, number: int
+) -> TrialRecord:
+    """The record of an earlier trial as one of the new study."""
+    record = read_record(trial.trial_json)
+    compatibility = check_trial(trial, record, definition)
+    if compatibility.reasons:
+        raise UserError(
+            f"{trial.root}: has changed while it was imported: {compatibility.reasons[0]}"
+        )
+    space = definition.space
+    distributions = {
+        key: json.loads(distribution_to_json(to_distribution(space.by_key[key])))
+        for key in compatibility.values
+    }
+    update: dict[str, Any] = {
+        "study": study,
+        "number": number,
+        "params": space.to_optuna(compatibility.values),
+        "distributions": distributions,
+        "imported": training_origin(trial.root.parent.parent.name, record),
+        "repeats": None,
+        "mlflow_run_id": None,
+    }
+    return record.model_copy(update=update)
