@@ -23,7 +23,7 @@ from harness.data.loading.augment import build_augmentation
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.splits.splits import SplitRow
 from harness.training.hardware.device import pick_precision
-from harness.training.loop.setup import TrainingSetup, prepare_training
+from harness.training.loop.setup import TrainingInputs, TrainingSetup, prepare_training
 from harness.training.metrics.image_scores import summarise_scores
 from harness.training.metrics.validation import validate_network
 
@@ -108,15 +108,17 @@ def set_up(
         }
     )
     return prepare_training(
-        config,
-        cache,
-        {number: row.image for number, row in enumerate(rows)},
-        TrialPaths(trial),
-        seed=seed,
-        device=CPU,
-        precision=pick_precision(args.precision, CPU),
+        TrainingInputs(
+            config,
+            cache,
+            {number: row.image for number, row in enumerate(rows)},
+            TrialPaths(trial),
+            seed=seed,
+            device=CPU,
+            precision=pick_precision(args.precision, CPU),
+            augments=None,
+        ),
         pretrained=True,
-        augments=None,
     )
 
 
@@ -126,7 +128,7 @@ def validated(setup: TrainingSetup, cache: ImageCache, network: nn.Module) -> fl
         network,
         cache,
         cache.val,
-        names=setup.names,
+        names=setup.inputs.names,
         device=CPU,
         normalizer=setup.normalizer,
         batch_size=16,
@@ -142,7 +144,7 @@ class Ours:
 
     def epoch(self, n: int) -> int:
         self._setup.trainer.train_epoch(n)
-        return len(self._setup.images.train)
+        return len(self._setup.inputs.images.train)
 
 
 class Resident:
@@ -153,7 +155,7 @@ class Resident:
         shape = (args.batch_size, 3, args.size, args.size)
         fixed = torch.randn(shape).contiguous(memory_format=torch.channels_last)
         masks = np.random.default_rng(0).integers(0, 2, (shape[0], *shape[2:]), dtype=np.uint8)
-        self._n_images = len(setup.images.train)
+        self._n_images = len(setup.inputs.images.train)
         setup.trainer._normalizer = lambda *_: fixed  # type: ignore[assignment]
         setup.trainer._batches = _Same(masks, self._n_images // args.batch_size)  # type: ignore[assignment]
         self._trained = args.batch_size * (self._n_images // args.batch_size)

@@ -14,6 +14,7 @@ from harness.execution.protocol import Decision
 from harness.training.loop.errors import StaleAttemptError, TooLargeError
 from harness.training.loop.fit import fit_trial
 from harness.training.loop.gradients import BatchGradients
+from harness.training.loop.setup import TrainingInputs
 from harness.training.worker.failure_causes import classify_failure
 from tests.training.conftest import Pictures, settings
 from tests.training.loop.test_attempt_guard import record
@@ -33,13 +34,15 @@ def run(
 ) -> TrialResult:
     config = settings(**changes)
     return fit_trial(
-        config,
-        pictures.cache(size=config.data.height_width),
-        names=pictures.names,
-        paths=paths,
-        seed=1,
-        device=torch.device("cpu"),
-        precision="fp32",
+        TrainingInputs(
+            config,
+            pictures.cache(size=config.data.height_width),
+            pictures.names,
+            paths,
+            seed=1,
+            device=torch.device("cpu"),
+            precision="fp32",
+        ),
         objective=ObjectiveConfig(),
         on_epoch=on_epoch,
         attempt=attempt,

@@ -22,6 +22,7 @@ from harness.models import build
 from harness.search.run.trials import trial_seed
 from harness.training.hardware import device
 from harness.training.loop.fit import fit_trial
+from harness.training.loop.setup import TrainingInputs
 from tests.training.conftest import Pictures
 from tests.training.loop.test_resume import leftovers, numbers
 from tests.training.test_tasks import MULTICLASS, N, cache_for
@@ -90,14 +91,16 @@ def trained(config: TrialConfig, task: str, pictures: Pictures, folder: Path) ->
     size, how = config.data.height_width, config.data.fit
     cpu, wanted = torch.device("cpu"), config.train.precision
     fit_trial(
-        config,
-        cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how),
-        names={row: str(row) for row in range(N)} if several else pictures.names,
-        paths=TrialPaths(folder),
-        seed=trial_seed(config, 0, 0),
-        device=cpu,
-        # fp32 on every machine, beside which the setting can be seen to act
-        precision="fp32" if wanted == "auto" else device.pick_precision(wanted, cpu),
+        TrainingInputs(
+            config,
+            cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how),
+            {row: str(row) for row in range(N)} if several else pictures.names,
+            TrialPaths(folder),
+            seed=trial_seed(config, 0, 0),
+            device=cpu,
+            # fp32 on every machine, beside which the setting can be seen to act
+            precision="fp32" if wanted == "auto" else device.pick_precision(wanted, cpu),
+        ),
         objective=ObjectiveConfig(),
         on_epoch=lambda _: "continue",
     )

@@ -18,6 +18,7 @@ from harness.data.files.overlay import draw_class_overlay, wrong_pixels
 from harness.data.loading.image_cache import ImageCache
 from harness.training.loop.artifacts import foreground_indices, probability_indices
 from harness.training.loop.fit import fit_trial
+from harness.training.loop.setup import TrainingInputs
 from harness.training.loss.task_checks import check_objective_for_task
 from harness.training.metrics.image_scores import read_scores, summarise_scores
 from tests.training.conftest import settings
@@ -73,13 +74,15 @@ def train(folder: Path, data: StudyDataConfig, **changes: Any) -> TrialResult:
     loss = {"loss__bce": 0.0, "loss__ce": 1.0} if data.task == "multiclass" else {}
     values = {"data__augment": "none", "optim__lr": 3e-3, **loss, **changes}
     return fit_trial(
-        settings(**values),
-        cache_for(data),
-        names={row: f"{row}.png" for row in range(N)},
-        paths=TrialPaths(folder),
-        seed=3,
-        device=torch.device("cpu"),
-        precision="fp32",
+        TrainingInputs(
+            settings(**values),
+            cache_for(data),
+            {row: f"{row}.png" for row in range(N)},
+            TrialPaths(folder),
+            seed=3,
+            device=torch.device("cpu"),
+            precision="fp32",
+        ),
         objective=ObjectiveConfig(),
         on_epoch=lambda _: "continue",
     )
@@ -198,13 +201,15 @@ def test_split_without_a_pixel_that_counts_is_refused(tmp_path: Path) -> None:
     cache = ImageCache(**{**vars(cache_for(MULTICLASS)), "truths": void})
     with pytest.raises(DataError, match="6 validation images of which 0 have anything to find"):
         fit_trial(
-            settings(loss__bce=0.0, loss__ce=1.0),
-            cache,
-            names={},
-            paths=TrialPaths(tmp_path),
-            seed=0,
-            device=torch.device("cpu"),
-            precision="fp32",
+            TrainingInputs(
+                settings(loss__bce=0.0, loss__ce=1.0),
+                cache,
+                {},
+                TrialPaths(tmp_path),
+                seed=0,
+                device=torch.device("cpu"),
+                precision="fp32",
+            ),
             objective=ObjectiveConfig(),
             on_epoch=lambda _: "continue",
         )

@@ -33,7 +33,7 @@ from harness.search.definition.user_code import load_study_parts
 from harness.space.space import SearchSpace
 from harness.training.hardware.device import describe_device, pick_device, pick_precision
 from harness.training.loop.errors import is_out_of_memory
-from harness.training.loop.setup import TrainingSetup, prepare_training
+from harness.training.loop.setup import TrainingInputs, TrainingSetup, prepare_training
 from harness.training.optim.lr_range_test import (
     RangeTestCurve,
     RateSuggestion,
@@ -212,15 +212,17 @@ def _prepare_training(
     )
     seed = request.seed if config.train.seed is None else config.train.seed
     return prepare_training(
-        config,
-        images,
-        {row.row: row.image for row in split},
-        TrialPaths(paths.root),
-        seed=seed,
-        device=device,
-        precision=precision,
+        TrainingInputs(
+            config,
+            images,
+            {row.row: row.image for row in split},
+            TrialPaths(paths.root),
+            seed=seed,
+            device=device,
+            precision=precision,
+            augments=augments[0].parent if augments else None,
+        ),
         pretrained=True,
-        augments=augments[0].parent if augments else None,
     )
 
 

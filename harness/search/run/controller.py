@@ -35,12 +35,7 @@ from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.event_inbox import EventInbox
 from harness.search.run.failures import FailureStreak
 from harness.search.run.hang_detector import HangWatch
-from harness.search.run.observers import (
-    MirrorObserver,
-    ObserverList,
-    ProgressObserver,
-    RetryReset,
-)
+from harness.search.run.observers import MirrorObserver, ObserverList, ProgressObserver, RetryReset
 from harness.search.run.retention import ArtifactRetention
 from harness.search.run.stop_conditions import (
     GracefulStop,

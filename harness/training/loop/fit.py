@@ -4,25 +4,19 @@ Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whethe
 """
 
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
-import torch
-
-from harness.config.study import ObjectiveConfig, TrialConfig
-from harness.core.paths import TrialPaths
+from harness.config.study import ObjectiveConfig
 from harness.core.records import Outcome, TrialResult
-from harness.data.loading.image_cache import ImageCache
 from harness.execution.protocol import Decision
 from harness.training.hardware.batch_splitting import MicroBatcher, release_memory, retry_on_oom
 from harness.training.hardware.cost import peak_memory_mb, reset_peak_memory
-from harness.training.hardware.device import Precision
 from harness.training.loop import artifacts
 from harness.training.loop.async_reporter import AsyncEpochReporter
 from harness.training.loop.attempt_guard import AttemptGuard
 from harness.training.loop.errors import StaleAttemptError
 from harness.training.loop.resume import EpochLine, checkpoint_identity, read_resumable
-from harness.training.loop.setup import TrainingSetup, prepare_training
+from harness.training.loop.setup import TrainingInputs, TrainingSetup, prepare_training
 from harness.training.loop.training_run import TrainingRun
 from harness.training.metrics.custom_metrics import study_metrics
 from harness.training.metrics.image_scores import write_scores
@@ -31,17 +25,10 @@ _OUTCOMES: dict[Decision, Outcome] = {"prune": "pruned", "stop": "stopped"}
 
 
 def fit_trial(
-    config: TrialConfig,
-    images: ImageCache,
-    *,
-    names: Mapping[int, str],
-    paths: TrialPaths,
-    seed: int,
-    device: torch.device,
-    precision: Precision,
+    inputs: TrainingInputs,
     objective: ObjectiveConfig,
     on_epoch: Callable[[EpochLine], Decision],
-    augments: Path | None = None,
+    *,
     attempt: int | None = None,
     micro_batch: int | None = None,
     on_micro_batch: Callable[[int], None] = lambda _: None,
@@ -53,58 +40,51 @@ def fit_trial(
     they were logged, and the numbers are those of an undisturbed training (on the CPU: the same
     bits, for the same number of threads).
 
-    Where a GPU's memory runs out, fewer images go through the network at once and training goes on
+    If a GPU's memory runs out, fewer images go through the network together and training continues
     with the same batches and losses; see `harness.training.loop.gradients` for what differs.
 
     Args:
-        names: image names by row of split.csv.
-        augments: the folder of the files that `data.augment` may name.
-        should_stop: asked after each step whether to stop there, to be continued.
-        on_epoch: gets each epoch's line of epochs.jsonl, on a thread of its own while the next
-            epoch is begun; its answer ends the training or not.
-        attempt: nothing is written once trial.json names another; None: whatever it says.
-        micro_batch: images at once that an earlier attempt came down to; None: whole batches.
-        on_micro_batch: told each smaller number that it comes down to.
+        on_epoch: receives each epoch's line of epochs.jsonl, on a thread of its own while the next
+            epoch is trained; its answer continues or ends the training.
+        attempt: number of this attempt; nothing is written once trial.json names another one.
+            None: trial.json is not consulted.
+        micro_batch: images per pass that an earlier attempt came down to; None: whole batches.
+        on_micro_batch: receives each smaller number of images per pass.
+        should_stop: called after each step; True stops there, to be continued.
 
     Raises:
         ConfigError: parts of the configuration that do not fit together.
         WeightsError: pretrained weights that are not in the local cache.
-        DataError: no validation image has anything to find.
+        DataError: no validation image has any foreground.
         DivergedError: loss or metrics are not finite numbers.
         OSError: a file could not be written, e.g. on a full disk.
         TooLargeError: the device's memory does not hold the training of the smallest part.
         StaleAttemptError: another attempt has begun.
     """
-    guard = AttemptGuard(paths, attempt)
+    guard = AttemptGuard(inputs.paths, attempt)
     guard.check_current()
     release_memory()  # of trials before, in a warm worker
-    peak_is_measurable = reset_peak_memory(device)
-    resumed = read_resumable(paths, checkpoint_identity(config, seed))
+    peak_is_measurable = reset_peak_memory(inputs.device)
+    resumed = read_resumable(inputs.paths, checkpoint_identity(inputs.config, inputs.seed))
+    micro_batcher = MicroBatcher(inputs.config.train.batch_size, micro_batch, on_micro_batch)
     setup = retry_on_oom(
         lambda: prepare_training(
-            config,
-            images,
-            names,
-            paths,
-            seed=seed,
-            device=device,
-            precision=precision,
+            inputs,
             pretrained=resumed is None,
-            metrics=study_metrics(images.data, objective),
-            augments=augments,
-            micro_batcher=MicroBatcher(config.train.batch_size, micro_batch, on_micro_batch),
+            metrics=study_metrics(inputs.images.data, objective),
+            micro_batcher=micro_batcher,
         )
     )
     with (
         AsyncEpochReporter(on_epoch) as reporter,
-        TrainingRun(setup, config, objective, paths, resumed, guard, reporter) as run,
+        TrainingRun(setup, objective, resumed, guard, reporter) as run,
     ):
         outcome = _replay_logged_epochs(run, on_epoch) or _train_remaining_epochs(
             run, reporter, should_stop
         )
     guard.check_current()
     if outcome != "stopped":
-        _write_best_epoch(run, setup, paths, with_model=outcome == "complete")
+        _write_best_epoch(run, setup, with_model=outcome == "complete")
     return _make_result(outcome, run, setup, peak_is_measurable)
 
 
@@ -143,18 +123,16 @@ def _train_remaining_epochs(
     return outcome
 
 
-def _write_best_epoch(
-    run: TrainingRun, setup: TrainingSetup, paths: TrialPaths, *, with_model: bool
-) -> None:
+def _write_best_epoch(run: TrainingRun, setup: TrainingSetup, *, with_model: bool) -> None:
     """Write what the best epoch leaves; of a pruned trial only its scores."""
-    best = run.best
+    best, paths = run.best, setup.inputs.paths
     assert best is not None
     write_scores(paths.scores_csv, best.scores)
     if not with_model:
         return
     network = setup.trainer.eval_model
     network.load_state_dict(best.weights)
-    indices = artifacts.probability_indices(setup.images)
+    indices = artifacts.probability_indices(setup.inputs.images)
     validation = setup.validate_images(indices, keep_indices=indices)
     artifacts.write_probabilities(paths, validation.probabilities, validation.decisions)
     artifacts.write_model(paths, network)
@@ -173,7 +151,7 @@ def _make_result(
     if not math.isnan(run.ms_per_image):  # no epoch was finished
         costs["cost/ms_per_image"] = run.ms_per_image
     if peak_is_measurable:
-        costs["cost/peak_mb"] = peak_memory_mb(setup.device)
+        costs["cost/peak_mb"] = peak_memory_mb(setup.inputs.device)
     return TrialResult(
         outcome=outcome,
         best_epoch=None if best is None else best.epoch,

@@ -36,25 +36,45 @@ VALIDATION_BATCH_FACTORS = {"cuda": 4}  # batches; on the CPU more at once gains
 
 
 @dataclass(frozen=True)
-class TrainingSetup:
-    """A trainer with its data, and what is known before the first step.
+class TrainingInputs:
+    """Everything that one training is given.
 
     Attributes:
-        validation_batcher: how many images are validated at once.
-        gflops: 10^9 operations of one image's forward pass.
-        metrics: of the user's own, computed in every epoch.
-        class_weights: by class, where they were worked out from the training masks.
+        config: the trial's configuration.
+        images: training and validation images, at `data.image_size`.
+        names: image names by row of split.csv.
+        paths: the trial's folder.
+        seed: of weights, batches, augmentation and dropout.
+        device: where to train.
+        precision: arithmetic of the training; validation is always fp32.
+        augments: the folder of the files that `data.augment` may name.
     """
 
-    trainer: Trainer
+    config: TrialConfig
     images: ImageCache
     names: Mapping[int, str]
     paths: TrialPaths
-    normalizer: ImageNormalizer
-    device: torch.device
-    validation_batcher: MicroBatcher
-    epochs: int
     seed: int
+    device: torch.device
+    precision: Precision
+    augments: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """A trainer with its inputs, and the facts that are known before the first step.
+
+    Attributes:
+        validation_batcher: number of images that are validated together.
+        gflops: 10^9 operations of one image's forward pass.
+        metrics: user-defined metrics, computed in every epoch.
+        class_weights: by class, where they were computed from the training masks.
+    """
+
+    inputs: TrainingInputs
+    trainer: Trainer
+    normalizer: ImageNormalizer
+    validation_batcher: MicroBatcher
     n_parameters: int
     gflops: float
     metrics: Sequence[Component]
@@ -69,14 +89,14 @@ class TrainingSetup:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> ValidationResult:
         """Score the weights as they stand; probabilities of the images `keep_indices` are kept."""
-        snapshot = retry_on_oom(lambda: BufferSnapshot(self.trainer.eval_model, self.device))
+        snapshot = retry_on_oom(lambda: BufferSnapshot(self.trainer.eval_model, self.inputs.device))
         return self.validation_batcher.run(
             lambda at_once: validate_network(
                 self.trainer.eval_model,
-                self.images,
+                self.inputs.images,
                 indices,
-                names=self.names,
-                device=self.device,
+                names=self.inputs.names,
+                device=self.inputs.device,
                 normalizer=self.normalizer,
                 batch_size=at_once,
                 keep_indices=keep_indices,
@@ -89,10 +109,10 @@ class TrainingSetup:
     def validate_epoch(self, epoch: int, should_stop: Callable[[], bool]) -> ValidationResult:
         """Score all validation images; what `write_overlays` needs is kept."""
         overlay_indices = (
-            artifacts.overlay_indices(self.images) if self._has_overlays(epoch) else ()
+            artifacts.overlay_indices(self.inputs.images) if self._has_overlays(epoch) else ()
         )
         return self.validate_images(
-            self.images.val,
+            self.inputs.images.val,
             keep_indices=overlay_indices,
             metrics=self.metrics,
             should_stop=should_stop,
@@ -102,87 +122,84 @@ class TrainingSetup:
         """Draw two of the validation images, in four of the epochs."""
         if self._has_overlays(epoch):
             artifacts.write_overlays(
-                self.paths, epoch, self.images, validation.probabilities, validation.decisions
+                self.inputs.paths,
+                epoch,
+                self.inputs.images,
+                validation.probabilities,
+                validation.decisions,
             )
 
     def _has_overlays(self, epoch: int) -> bool:
-        return epoch in artifacts.overlay_epochs(self.epochs)
+        return epoch in artifacts.overlay_epochs(self.inputs.config.train.epochs)
 
 
 def prepare_training(
-    config: TrialConfig,
-    images: ImageCache,
-    names: Mapping[int, str],
-    paths: TrialPaths,
+    inputs: TrainingInputs,
     *,
-    seed: int,
-    device: torch.device,
-    precision: Precision,
     pretrained: bool,
-    augments: Path | None,
     metrics: Sequence[Component] = (),
     micro_batcher: MicroBatcher | None = None,
 ) -> TrainingSetup:
     """Build network, optimiser and batches; nothing is written.
 
     Args:
-        augments: where files of augmentation steps lie.
         pretrained: False where weights will be loaded afterwards: then none need be cached.
-        metrics: of the user's own, to be computed in every epoch.
-        micro_batcher: how many images are trained on at once; None: whole batches.
+        metrics: user-defined metrics to be computed in every epoch.
+        micro_batcher: number of images that are trained on together; None: whole batches.
 
     Raises:
-        ConfigError, WeightsError, DataError: see `harness.training.loop.fit.fit`.
+        ConfigError, WeightsError, DataError: see `harness.training.loop.fit.fit_trial`.
     """
+    images, data, device = inputs.images, inputs.images.data, inputs.device
     _require_images(images)
-    data = images.data
-    config, class_weights = resolve_class_weights(config, images)
+    config, class_weights = resolve_class_weights(inputs.config, images)
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
-    torch.manual_seed(epoch_seed(seed, 0))
+    torch.manual_seed(epoch_seed(inputs.seed, 0))
+    network = _build_network(inputs, pretrained=pretrained)
+    gflops = measure_forward_gflops(network, config.data.height_width, data.channels)
+    normalizer = build_normalizer(config, data)
+    trainer = Trainer(
+        network,
+        config,
+        _build_train_batches(config, images, inputs.augments, inputs.seed),
+        normalizer,
+        data=data,
+        seed=inputs.seed,
+        device=device,
+        precision=inputs.precision,
+        micro_batcher=micro_batcher,
+    )
+    n_validated = config.train.batch_size * VALIDATION_BATCH_FACTORS.get(device.type, 1)
+    return TrainingSetup(
+        inputs=inputs,
+        trainer=trainer,
+        normalizer=normalizer,
+        validation_batcher=MicroBatcher(n_validated),
+        n_parameters=count_parameters(network),
+        gflops=gflops,
+        metrics=metrics,
+        class_weights=class_weights,
+    )
+
+
+def _build_network(inputs: TrainingInputs, *, pretrained: bool) -> nn.Module:
+    """The network on its device, as it will be trained; a user-defined one is checked."""
+    config, data = inputs.config, inputs.images.data
     network = build_network(
         config.model,
         classes=data.n_outputs,
         in_channels=data.channels,
         pretrained=pretrained,
         image_size=config.data.height_width,
-    ).to(device)
+    ).to(inputs.device)
     record_frozen_weights(network)  # before anything else sets its mode
     network = to_fastest_memory_format(network, config.model.encoder_name)
-    if device.type == "cpu" and precision == "bf16":
+    if inputs.device.type == "cpu" and inputs.precision == "bf16":
         keep_depthwise_in_fp32(network)
     part = get_components("network").get(config.model.arch)
     if part is not None and not part.is_builtin:
         check_outputs_are_logits(network, part.name, data.channels, config.data.height_width)
-    gflops = measure_forward_gflops(network, config.data.height_width, data.channels)
-    normalizer = build_normalizer(config, data)
-    trainer = Trainer(
-        network,
-        config,
-        _build_train_batches(config, images, augments, seed),
-        normalizer,
-        data=data,
-        seed=seed,
-        device=device,
-        precision=precision,
-        micro_batcher=micro_batcher,
-    )
-    return TrainingSetup(
-        trainer=trainer,
-        images=images,
-        names=names,
-        paths=paths,
-        normalizer=normalizer,
-        device=device,
-        validation_batcher=MicroBatcher(
-            config.train.batch_size * VALIDATION_BATCH_FACTORS.get(device.type, 1)
-        ),
-        epochs=config.train.epochs,
-        seed=seed,
-        n_parameters=count_parameters(network),
-        gflops=gflops,
-        metrics=metrics,
-        class_weights=class_weights,
-    )
+    return network
 
 
 CHANNELS_LAST_OVERRUN_ENCODERS = ("mobileone", "tu-mobileone", "tu-repvgg")

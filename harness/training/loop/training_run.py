@@ -8,10 +8,9 @@ from typing import Any, Self
 
 import torch
 
-from harness.config.study import ObjectiveConfig, TrialConfig
+from harness.config.study import ObjectiveConfig
 from harness.core import files
 from harness.core.errors import ConfigError
-from harness.core.paths import TrialPaths
 from harness.training.hardware.batch_splitting import retry_on_oom
 from harness.training.loop.async_reporter import AsyncEpochReporter
 from harness.training.loop.attempt_guard import AttemptGuard
@@ -58,15 +57,14 @@ class TrainingRun:
     def __init__(
         self,
         setup: TrainingSetup,
-        config: TrialConfig,
         objective: ObjectiveConfig,
-        paths: TrialPaths,
         resumable: ResumableState | None,
         guard: AttemptGuard,
         reporter: AsyncEpochReporter,
     ) -> None:
-        self._setup, self._trainer, self._paths = setup, setup.trainer, paths
-        self._config, self._objective = config, objective
+        self._setup, self._trainer = setup, setup.trainer
+        self._config, self._paths = setup.inputs.config, setup.inputs.paths
+        self._objective = objective
         self._guard, self._reporter = guard, reporter
 
         # A method of ours here would make a cycle, which keeps network and moments in memory until
@@ -75,7 +73,7 @@ class TrainingRun:
             reporter.wait_written()  # a checkpoint that reaches further than the log cannot be used
             guard.check_current()
 
-        self._checkpoints = CheckpointWriter(paths, check_may_replace)
+        self._checkpoints = CheckpointWriter(self._paths, check_may_replace)
         self._saved_epoch, self._saved_at = 0, time.monotonic()
         self._saved_partial_epoch: dict[str, Any] | None = None
         self._partial_epoch_s = (
@@ -90,8 +88,8 @@ class TrainingRun:
         if resumable is not None:
             self._restore(resumable)
         guard.check_current()
-        truncate_log(paths, self.log)
-        remove_partial_files(paths)
+        truncate_log(self._paths, self.log)
+        remove_partial_files(self._paths)
 
     @property
     def n_epochs_finished(self) -> int:
@@ -138,7 +136,7 @@ class TrainingRun:
             self._partial_epoch_s, self._epoch_start = self._epoch_seconds(), None
             return False
         self._trainer.partial_epoch = None
-        metrics = summarise_scores(validation.scores, self._setup.images.data)
+        metrics = summarise_scores(validation.scores, self._setup.inputs.images.data)
         self.ms_per_image = validation.ms_per_image
         line: EpochLine = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
         line |= {"seconds": self._epoch_seconds(), **train_metrics, **metrics}
@@ -219,7 +217,7 @@ class TrainingRun:
         return {
             "epoch": self.n_epochs_finished,
             "part_s": self._epoch_seconds(),
-            "identity": checkpoint_identity(self._config, self._setup.seed),
+            "identity": checkpoint_identity(self._config, self._setup.inputs.seed),
             "trainer": self._trainer.state(),
             "best": None if self.best is None else _best_epoch_state(self.best),
             "ms_per_image": self.ms_per_image,

@@ -1,6 +1,6 @@
 """Validation: one network, the validation images, the sums behind every metric."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,28 +59,24 @@ def validate_network(
 ) -> ValidationResult:
     """Score a network, in evaluation mode and fp32, on the images `indices` of a cache.
 
-    Padding is cut off the logits, which are then brought to eval_size; sums are float64, so that
-    they do not depend on the batch size beyond what the network's own rounding does. Pixels whose
-    truth is VOID are in no sum and no count.
+    Padding is cut off the logits, which are then resized to eval_size; sums are float64, so that
+    the batch size changes no more than the rounding of the network itself. Pixels whose truth is
+    IGNORE_INDEX are in no sum and no count.
 
     Args:
         names: image names by row.
-        keep_indices: the indices whose probabilities are wanted.
-        metrics: of the user's own, which are computed beside the sums.
-        should_stop: asked before each batch whether to stop.
+        keep_indices: indices of the images whose probabilities are returned.
+        metrics: user-defined metrics, computed in addition to the sums.
+        should_stop: called before each batch; True ends the validation.
 
     Raises:
-        HaltedError: `should_stop` said so.
-        DivergedError: the network's answers are not finite.
+        TrainingInterruptedError: `should_stop` returned True.
+        DivergedError: the network's outputs are not finite.
         ConfigError: one of `metrics` failed.
     """
     network.eval()
-    keep_set, times = set(np.asarray(keep_indices).tolist()), []
-    rows: list[int] = []
-    sums: list[Tensor] = []  # of each piece, on the device
-    custom_values: list[list[float]] = []
-    kept_probabilities: dict[int, NDArray[np.uint8]] = {}
-    decisions: dict[int, NDArray[np.uint8]] = {}
+    collector = _ScoreCollector(cache, names, set(np.asarray(keep_indices).tolist()), metrics)
+    times = []
     # Not torch.inference_mode: what a network keeps of this for later could not be trained with.
     with torch.no_grad(), disable_tf32():
         for start in range(0, len(indices), batch_size):
@@ -93,29 +89,74 @@ def validate_network(
             )
             times.append((milliseconds, len(batch)))
             for piece, p in _iterate_pieces(logits, cache, batch):
-                decision = _decide(p, cache.data)
-                rows += cache.row_of[piece].tolist()
-                sums.append(_class_sums(p, decision, cache, piece))
-                kept_positions = [n for n, i in enumerate(piece.tolist()) if i in keep_set]
-                if metrics or kept_positions:
-                    _require_finite(sums[-1])
-                if metrics:
-                    piece_names = [names[row] for row in cache.row_of[piece].tolist()]
-                    truths = np.asarray(cache.truths[piece])
-                    custom_values += compute_custom_metrics(
-                        metrics, p.cpu().numpy(), truths, cache.data, piece_names
-                    )
-                for position in kept_positions:
-                    row = int(cache.row_of[piece[position]])
-                    kept_probabilities[row] = quantize_probabilities(p[position])
-                    if cache.data.task == "multiclass":
-                        decisions[row] = decision[position].to(torch.uint8).cpu().numpy()
-        entries = _make_score_entries(_require_finite(torch.cat(sums)), rows, cache.data, names)
-    columns = zip(*custom_values, strict=True) if custom_values else [()] * len(metrics)
-    extra_columns = {part.name: column for part, column in zip(metrics, columns, strict=True)}
-    scores = scores_from_entries(entries, extra_columns)
+                collector.add(piece, p)
+        scores = collector.scores()
     ms_per_image = float(np.median([milliseconds() / n for milliseconds, n in times]))
-    return ValidationResult(scores, kept_probabilities, ms_per_image, decisions)
+    return ValidationResult(scores, collector.probabilities, ms_per_image, collector.decisions)
+
+
+class _ScoreCollector:
+    """Collects sums, user-defined metrics and kept probabilities, piece by piece.
+
+    Args:
+        keep: indices of the images whose probabilities are kept.
+
+    Attributes:
+        probabilities: as `ValidationResult.probabilities`.
+        decisions: as `ValidationResult.decisions`.
+    """
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        names: Mapping[int, str],
+        keep: Container[int],
+        metrics: Sequence[Component],
+    ) -> None:
+        self._cache, self._names, self._keep, self._metrics = cache, names, keep, metrics
+        self._rows: list[int] = []
+        # They stay on the device until the end: reading them per batch would leave a GPU idle.
+        self._sums: list[Tensor] = []
+        self._custom_values: list[list[float]] = []
+        self.probabilities: dict[int, NDArray[np.uint8]] = {}
+        self.decisions: dict[int, NDArray[np.uint8]] = {}
+
+    def add(self, piece: NDArray[np.int64], p: Tensor) -> None:
+        """Add the probabilities of the images with these indices."""
+        cache, rows = self._cache, self._cache.row_of[piece].tolist()
+        decision = _decide(p, cache.data)
+        self._rows += rows
+        self._sums.append(_class_sums(p, decision, cache, piece))
+        kept_positions = [n for n, index in enumerate(piece.tolist()) if index in self._keep]
+        if self._metrics or kept_positions:
+            _require_finite(self._sums[-1])  # before a metric or a byte is made of NaN
+        if self._metrics:
+            self._custom_values += compute_custom_metrics(
+                self._metrics,
+                p.cpu().numpy(),
+                np.asarray(cache.truths[piece]),
+                cache.data,
+                [self._names[row] for row in rows],
+            )
+        for position in kept_positions:
+            row = rows[position]
+            self.probabilities[row] = quantize_probabilities(p[position])
+            if cache.data.task == "multiclass":
+                self.decisions[row] = decision[position].to(torch.uint8).cpu().numpy()
+
+    def scores(self) -> ImageScores:
+        """The scores of all images that were added."""
+        sums, data = _require_finite(torch.cat(self._sums)), self._cache.data
+        entries = _make_score_entries(sums, self._rows, data, self._names)
+        columns = (
+            zip(*self._custom_values, strict=True)
+            if self._custom_values
+            else [()] * len(self._metrics)
+        )
+        return scores_from_entries(
+            entries,
+            {part.name: column for part, column in zip(self._metrics, columns, strict=True)},
+        )
 
 
 def probabilities_from_logits(

@@ -42,6 +42,7 @@ from harness.execution.protocol import (
 from harness.training.hardware.batch_splitting import release_memory
 from harness.training.hardware.device import describe_device, pick_device, pick_precision
 from harness.training.loop.fit import fit_trial
+from harness.training.loop.setup import TrainingInputs
 from harness.training.worker.failure_causes import classify_failure, find_full_folder
 from harness.training.worker.worker_channel import WorkerChannel, redirect_stdout_to_log
 
@@ -118,15 +119,17 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
         task.max_pixels,
     )
     result = fit_trial(
-        task.config,
-        images,
-        names=names,
-        paths=TrialPaths(task.trial_dir),
-        seed=task.seed,
-        device=device,
-        precision=precision,
+        TrainingInputs(
+            task.config,
+            images,
+            names,
+            TrialPaths(task.trial_dir),
+            seed=task.seed,
+            device=device,
+            precision=precision,
+            augments=task.augments,
+        ),
         objective=task.objective,
-        augments=task.augments,
         should_stop=lambda: channel.preemption.stop_requested,
         on_epoch=lambda line: channel.report_epoch(
             EpochReport(metrics=numeric_values(line), **trial_ids)

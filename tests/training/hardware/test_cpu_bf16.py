@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.core.paths import TrialPaths
 from harness.training.hardware.cpu_bf16 import keep_depthwise_in_fp32
 from harness.training.hardware.device import Precision
-from harness.training.loop.setup import prepare_training
+from harness.training.loop.setup import TrainingInputs, prepare_training
 from tests.training.conftest import Pictures, settings
 
 
@@ -150,15 +150,17 @@ def test_a_training_has_them_in_fp32(
     config = settings()
     cache = pictures.cache(size=config.data.height_width)
     made = prepare_training(
-        config,
-        cache,
-        pictures.names,
-        TrialPaths(tmp_path),
-        seed=0,
-        device=torch.device("cpu"),
-        precision=precision,
+        TrainingInputs(
+            config,
+            cache,
+            pictures.names,
+            TrialPaths(tmp_path),
+            seed=0,
+            device=torch.device("cpu"),
+            precision=precision,
+            augments=None,
+        ),
         pretrained=False,
-        augments=None,
     )
     with Convolutions() as counted:
         next(made.trainer.train_steps(1))

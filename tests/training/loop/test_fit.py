@@ -19,6 +19,7 @@ from harness.training.loop.checkpoint import CheckpointWriter
 from harness.training.loop.errors import DivergedError
 from harness.training.loop.fit import fit_trial
 from harness.training.loop.gradients import BatchGradients
+from harness.training.loop.setup import TrainingInputs
 from harness.training.loop.trainer import Trainer
 from harness.training.metrics.image_scores import read_scores, summarise_scores
 from tests.training.conftest import EVAL_SIZE, Pictures, settings
@@ -42,13 +43,15 @@ def run(
     config = settings(**changes)
     size, how = config.data.height_width, config.data.fit
     return fit_trial(
-        config,
-        pictures.cache(size=size, fit=how) if cache is None else cache,
-        names=pictures.names,
-        paths=TrialPaths(folder),
-        seed=seed,
-        device=torch.device("cpu"),
-        precision="fp32",
+        TrainingInputs(
+            config,
+            pictures.cache(size=size, fit=how) if cache is None else cache,
+            pictures.names,
+            TrialPaths(folder),
+            seed=seed,
+            device=torch.device("cpu"),
+            precision="fp32",
+        ),
         objective=objective,
         on_epoch=answers,
         should_stop=halt,
