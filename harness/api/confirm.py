@@ -10,6 +10,7 @@ from harness.evaluation.confirm.confirm import measure_native_size
 from harness.evaluation.confirm.load_confirmation import build_champion, load_confirmation
 from harness.evaluation.confirm.results import Confirmation, write_ranking_csv
 from harness.report.tables.study_tables import load_study_tables, write_trials_csv
+from harness.search.definition.options import RunOptions
 from harness.tracking.uri import resolve_tracking_store
 
 
@@ -47,35 +48,24 @@ def confirm_study(
         UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
     """
     from harness.evaluation.confirm.confirm import ConfirmationSize, run_confirmation  # noqa: PLC0415  # brings torch
-    from harness.search.run.request import StudyRequest  # noqa: PLC0415
 
     progress = options.get("progress") or LineProgress()
-    request = StudyRequest(
-        workspace=workspace,
-        study=paths.name,
-        device=options.get("device", "auto"),
-        gpus=options.get("gpus"),
-        per_gpu=options.get("per_gpu"),
-        workers=options.get("workers"),
-        timeout_s=options.get("timeout_s"),
-        storage=options.get("storage"),
-        tracking_uri=options.get("tracking_uri"),
-        experiment=options.get("experiment"),
+    run_options = RunOptions.from_arguments(
+        {"study": paths.name, "workspace": workspace.root, **options}
     )
-    plan_request = ConfirmationSize(options.get("top"), options.get("seeds"), options.get("folds"))
-    run_confirmation(request, plan_request, progress)
+    size = ConfirmationSize(options.get("top"), options.get("seeds"), options.get("folds"))
+    run_confirmation(run_options, size, progress)
     write_trials_csv(load_study_tables(paths.confirm), paths.confirm.trials_csv)
     try:
-        measure_native_size(workspace, paths, request.device, progress)
+        measure_native_size(workspace, paths, run_options.compute.device, progress)
     except HarnessError as error:
         progress.stage(f"not measured at the images' own sizes: {error}")
     confirmation = load_confirmation(paths)
     assert confirmation is not None, "it was just begun"
     write_ranking_csv(paths, confirmation)
     try:
-        mirror_confirmation(
-            paths, workspace, uri=request.tracking_uri, experiment=request.experiment
-        )
+        stores = run_options.stores
+        mirror_confirmation(paths, workspace, uri=stores.tracking_uri, experiment=stores.experiment)
     except HarnessError as error:
         progress.stage(
             f"the confirmed winner is not in MLflow ({error}); harness sync --study {paths.name} "

@@ -9,9 +9,9 @@ import pandas as pd
 
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.core.errors import ConfigError
-from harness.core.paths import Workspace, expand_user_path
 from harness.core.timestamps import utc_timestamp
 from harness.report.figures.lr_test import POINT_COLUMNS, write_lr_test
+from harness.search.definition.options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -71,26 +71,24 @@ def find_lr(
     Example:
         rates = harness.find_lr(data="synthetic", fixed={"model.arch": "Linknet"})
     """
-    from harness.search.definition.lr_find import RangeTestRequest, find_learning_rates  # noqa: PLC0415  # brings torch
+    options = RunOptions.from_arguments(
+        {
+            "study": study,
+            "data": data,
+            "fixed": fixed,
+            "skip_bad": skip_bad,
+            "parts": parts,
+            "device": device,
+            "workspace": workspace,
+        }
+    )
+    from harness.search.definition.lr_find import RangeTestSettings, find_learning_rates  # noqa: PLC0415  # imports torch
 
-    workspace_paths = Workspace.at(workspace)
-    paths = workspace_paths.lr_find(name or utc_timestamp("unique"))
+    paths = options.stores.workspace.lr_find(name or utc_timestamp("unique"))
     if paths.root.exists():
         raise ConfigError(f"--name {name}: {paths.root} is there already; give another name")
-    request = RangeTestRequest(
-        workspace=workspace_paths,
-        study=study,
-        data=None if data is None else str(data),
-        fixed=dict(fixed or {}),
-        low=low,
-        high=high,
-        steps=steps,
-        seed=seed,
-        skip_bad=skip_bad,
-        parts=None if parts is None else expand_user_path(parts),
-        device=device,
-    )
-    result = find_learning_rates(request, progress or LineProgress())
+    settings = RangeTestSettings(low, high, steps, seed)
+    result = find_learning_rates(options, settings, progress or LineProgress())
     write_lr_test(paths, result.points, result.marks, result.facts, result.settings)
     return LearningRates(
         points=pd.DataFrame(result.points, columns=list(POINT_COLUMNS)),

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.paths import Workspace, expand_user_path
 from harness.execution.prestart import prestarted_worker
+from harness.search.definition.options import RunOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,47 +83,17 @@ def run_study(
     Example:
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
     """
-    workspace_paths = Workspace.at(workspace)
-    settings = {
-        "data.root": None if data is None else str(data),
-        "sampler.name": sampler,
-        "pruner.name": pruner,
-        "seed": seed,
-    }
+    options = RunOptions.from_arguments(locals())
     # A worker of several has an environment of its own, which is not known yet.
-    single_worker = gpus is None and per_gpu is None and workers in (None, 1)
-    with prestarted_worker(single_worker) as prestarted:
+    with prestarted_worker(options.compute.is_single_worker) as prestarted:
         from harness.config.progress import LineProgress  # noqa: PLC0415
-        from harness.search.run.launch import launch  # noqa: PLC0415
-        from harness.search.run.request import StudyRequest  # noqa: PLC0415
+        from harness.search.run.launch import launch  # noqa: PLC0415  # imports torch
 
-        request = StudyRequest(
-            workspace=workspace_paths,
-            study=study,
-            space=str(space) if isinstance(space, Path) else space,
-            trials=trials,
-            skip_bad=skip_bad,
-            parts=None if parts is None else expand_user_path(parts),
-            objective=objective,
-            label=tuple(label),
-            ignore=tuple(ignore),
-            device=device,
-            gpus=gpus,
-            per_gpu=per_gpu,
-            workers=workers,
-            overrides={key: value for key, value in settings.items() if value is not None},
-            fixed=dict(fixed or {}),
-            import_from=tuple(import_from),
-            timeout_s=timeout_s,
-            storage=storage,
-            tracking_uri=tracking_uri,
-            experiment=experiment,
-        )
-        paths = launch(request, progress or LineProgress(), prestarted)
-    from harness.api.study import Study  # noqa: PLC0415  # brings pandas and scipy
+        paths = launch(options, progress or LineProgress(), prestarted)
+    from harness.api.study import Study  # noqa: PLC0415  # imports pandas and scipy
     from harness.report.tables.study_tables import write_trials_csv  # noqa: PLC0415
 
-    finished_study = Study(paths, workspace_paths)
+    finished_study = Study(paths, options.stores.workspace)
     write_trials_csv(finished_study.tables, paths.trials_csv)
     return finished_study
 
@@ -163,23 +133,11 @@ def check(
     Example:
         assert harness.check(space="encoders.yaml", data="polyps").good
     """
+    options = RunOptions.from_arguments(locals())
     from harness.config.progress import LineProgress  # noqa: PLC0415
-    from harness.search.definition import check_report  # noqa: PLC0415  # brings torch
-    from harness.search.run.request import StudyRequest  # noqa: PLC0415
+    from harness.search.definition.check_report import check_study  # noqa: PLC0415  # imports torch
 
-    request = StudyRequest(
-        workspace=Workspace.at(workspace),
-        study=study,
-        space=str(space) if isinstance(space, Path) else space,
-        skip_bad=skip_bad,
-        parts=None if parts is None else expand_user_path(parts),
-        objective=objective,
-        label=tuple(label),
-        ignore=tuple(ignore),
-        overrides={} if data is None else {"data.root": str(data)},
-        fixed=dict(fixed or {}),
-    )
-    return check_report.check_study(request, progress or LineProgress())
+    return check_study(options, progress or LineProgress())
 
 
 def load_model(folder: str | Path, *, parts: str | Path | None = None) -> "nn.Module":

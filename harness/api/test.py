@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.core.paths import StudyPaths, Workspace
 from harness.evaluation.held_out.ledger import HeldOutTest
+from harness.search.definition.options import RunOptions
 
 
 class HeldOutTestOptions(TypedDict, total=False):
@@ -47,8 +48,10 @@ def run_held_out_test(
         ensemble=options.get("ensemble", False),
         tta=options.get("tta", False),
         on={name: str(folder) for name, folder in options.get("on", {}).items()},
-        device=options.get("device", "auto"),
     )
-    looks = run_test(workspace, paths, request, progress)
+    run_options = RunOptions.from_arguments(
+        {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
+    )
+    looks = run_test(run_options, request, progress)
     mirror_held_out_tests(workspace, paths, progress)
     return looks

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+from tests.evaluation.confirm.test_results import plan_of, spread
 
 from analysis.seed_noise import main
-from tests.evaluation.confirm.test_results import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
 
 

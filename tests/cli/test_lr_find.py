@@ -12,8 +12,9 @@ from harness.cli.lr_find import sparkline
 from harness.config.study import TrialConfig
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
-from harness.core.paths import Workspace
-from harness.search.definition.lr_find import RangeTestRequest, _resolve_definition
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.lr_find import _resolve_definition, _study_paths
+from harness.search.definition.options import RunOptions
 from harness.space.reading.load_space import space_from_dict
 from harness.space.space import AllowedValues
 from tests.conftest import TINY
@@ -127,13 +128,16 @@ def test_values_of_an_earlier_study_are_resolved(workspace: Path, written: bool)
     study.parent.mkdir(parents=True)
     study.write_text(strict_yaml.dump_yaml({"fixed": taken}))
     asked: dict[str, Any] = {"study": "hyper"} if written else {"fixed": taken}
-    _, definition = _resolve_definition(RangeTestRequest(Workspace(workspace), **asked))
+
+    def resolved(**asked: Any) -> StudyDefinition:
+        options = RunOptions.from_arguments({"workspace": workspace, **asked})
+        return _resolve_definition(options, _study_paths(options))
+
+    definition = resolved(**asked)
     assert definition.trial_config({}).model.arch == "FPN"
     message = r"--set: arch: there is no study baseline in .*; did you mean baselines"
     with pytest.raises(ConfigError, match=message):
-        _resolve_definition(
-            RangeTestRequest(Workspace(workspace), fixed={"arch": {"from": "baseline"}})
-        )
+        resolved(fixed={"arch": {"from": "baseline"}})
 
 
 def test_spark_spans_the_fall_and_cuts_what_lies_above_its_beginning() -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import DataError, UserError
-from harness.core.paths import Workspace
 from harness.data.scan import near_duplicates
+from harness.search.definition.options import RunOptions
 from harness.search.run import launch as launching
 from harness.search.run.launch import launch
-from harness.search.run.request import StudyRequest
 from tests.conftest import TINY
 from tests.data.make import folder
 from tests.search.fakes import Silence
@@ -31,6 +30,11 @@ class EnoughError(UserError):
     """The data is done with."""
 
 
+def tiny_options(workspace: Path, data: Path, **asked: bool) -> RunOptions:
+    arguments = {"study": "s", "space": TINY, "data": data, "device": "cpu", **asked}
+    return RunOptions.from_arguments({"workspace": workspace, **arguments})
+
+
 def launched(workspace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, **asked: bool) -> Lines:
     """Launch up to the point where the split is made."""
 
@@ -38,12 +42,9 @@ def launched(workspace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, **ask
         raise EnoughError
 
     monkeypatch.setattr(launching, "ensure_weights", stop)
-    request = StudyRequest(
-        Workspace(workspace), "s", TINY, device="cpu", overrides={"data.root": str(data)}, **asked
-    )
     lines = Lines()
     with pytest.raises(EnoughError):
-        launch(request, lines)
+        launch(tiny_options(workspace, data, **asked), lines)
     return lines
 
 
@@ -69,11 +70,8 @@ def test_many_bad_files_leave_the_remedy_in_sight(
     data = folder(tmp_path / "d", 31)
     for path in sorted(data.glob("images/*"))[10:]:
         path.write_bytes(b"")
-    request = StudyRequest(
-        Workspace(workspace), "s", TINY, device="cpu", overrides={"data.root": str(data)}
-    )
     with pytest.raises(UserError, match=r"21 pairs cannot be used.*--skip-bad$"):
-        launch(request, Silence())
+        launch(tiny_options(workspace, data), Silence())
     lines = launched(workspace, data, monkeypatch, skip_bad=True)
     assert "21 of 31 pairs are left out (--skip-bad)" in lines.said
 

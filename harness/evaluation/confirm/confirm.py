@@ -4,20 +4,17 @@ The confirming trials form a separate study, `<name>.confirm`, inside the folder
 they confirm: a listed space without pruning, run by the same controller under the same lock.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.config.progress import ProgressReporter
 from harness.config.study_files import read_study_config, require_study_yaml
-from harness.config.user_code import register_packages
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, TrialPaths, Workspace
 from harness.core.plurals import count, plural
 from harness.core.records import TrialRecord, read_records
 from harness.core.study_lock import hold_study_lock, refuse_if_locked
 from harness.data.datasets.sources import find_data, source_folder
-from harness.data.splits.splits import read_split, verify_split
+from harness.data.splits.splits import read_split
 from harness.evaluation.confirm.confirming_study import (
     build_confirming_definition,
     make_confirmation_splits,
@@ -32,20 +29,19 @@ from harness.evaluation.confirm.plan import (
 from harness.evaluation.held_out.images import EvaluationImages, check_images_unchanged
 from harness.evaluation.held_out.measure import ImageEvaluator
 from harness.evaluation.held_out.weights import TrialWeights
-from harness.execution.slots import Slot
-from harness.search.definition.component_checks import legal_names
-from harness.search.definition.definition import StudyDefinition, resolve_definition
-from harness.search.definition.user_code import load_study_parts
-from harness.search.run.launch import device_line, run_preflight, workers_line
-from harness.search.run.request import StudyRequest, plan_request_slots
+from harness.search.definition.context import (
+    StudyContext,
+    device_line,
+    open_context,
+    workers_line,
+)
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.options import RunOptions
+from harness.search.run.launch import run_preflight
 from harness.search.run.run import StudyRun, run_trials
-from harness.search.run.stop_conditions import StopConditions, StopSignals
+from harness.search.run.stop_conditions import StopConditions, stop_on_signals
 from harness.search.run.trials import TrialContext
 from harness.search.storage.name_check import check_name_is_free
-from harness.search.storage.storage import resolve_storage
-from harness.tracking.uri import TrackingStore, resolve_tracking_store
-from harness.training.hardware.device import DeviceFacts
-from harness.training.hardware.device_probe import resolve_devices
 from harness.training.metrics.image_scores import write_scores
 
 
@@ -62,12 +58,12 @@ class ConfirmationSize:
 
 
 def run_confirmation(
-    request: StudyRequest, size: ConfirmationSize, progress: ProgressReporter
+    options: RunOptions, size: ConfirmationSize, progress: ProgressReporter
 ) -> StudyPaths:
     """Train the best configurations again until every planned run has ended.
 
     Args:
-        request: the study, and where to train. Options of the study's definition are ignored.
+        options: name of the study, and where to train; the other search options are not used.
 
     Returns:
         The study's folder.
@@ -77,37 +73,39 @@ def run_confirmation(
         StudyStoppedError: the same cause failed three trials in a row.
         StudyInterrupted: a signal arrived; the confirmation can be continued.
     """
-    signals = StopSignals()
-    with signals.handle_signals():
-        return _run_confirmation(
-            request, size, progress, StopConditions(signals=signals, timeout_s=request.timeout_s)
-        )
+    with stop_on_signals(options.compute.timeout_s) as stop_conditions:
+        context = _open_search(options, progress)
+        _run_confirmation(context, size, progress, stop_conditions)
+    return context.paths
 
 
 def _run_confirmation(
-    request: StudyRequest, size: ConfirmationSize, progress: ProgressReporter, stops: StopConditions
-) -> StudyPaths:
-    paths, definition = _open_search(request, progress)
+    context: StudyContext,
+    size: ConfirmationSize,
+    progress: ProgressReporter,
+    stop_conditions: StopConditions,
+) -> None:
+    paths, definition = context.paths, context.definition
     previous_plan = read_confirmation_plan(paths)
     plan = extend_confirmation_plan(
         paths, definition, top=size.top, seeds=size.seeds, folds=size.folds
     )
     _log_plan(plan, size, paths, definition, progress)
-    storage = resolve_storage(request.workspace, request.storage)
-    slots, devices = resolve_devices(plan_request_slots(request))
-    root = _find_data_root(request, paths, definition, slots, devices, progress)
-    split = read_split(paths.split_csv)
-    verify_split(split, root)
-    splits = make_confirmation_splits(
-        plan, previous_plan, paths, definition, split, root, request, progress
+    storage, slots = context.storage, context.slots
+    progress.stage(
+        f"study {paths.confirm.name} · data {context.source} · device "
+        f"{device_line(context.devices)}{workers_line(slots)} · workspace {context.workspace.root}"
     )
+    splits = make_confirmation_splits(plan, previous_plan, context, progress)
     confirming = build_confirming_definition(plan, paths, definition)
     refuse = run_preflight(
         confirming, splits[0], paths.confirm, len(plan.runs), len(slots), progress, None
     )
-    tracker = _open_tracking(request, paths, definition)
+    # The search's own store: its confirming trials go into the same experiment.
+    tracking_store = context.tracking_store
     if previous_plan is None:
-        check_name_is_free(storage, tracker, paths.name, str(definition.config.id), progress.stage)
+        study_id = str(definition.config.id)
+        check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
     with hold_study_lock(paths):
         # Planning and preflight ran without the lock, so another process may have written a plan.
         if read_confirmation_plan(paths) != previous_plan:
@@ -117,70 +115,36 @@ def _run_confirmation(
             )
         write_confirming_study(plan, previous_plan, paths, confirming, splits, storage, progress)
         study_run = StudyRun(
-            workspace=request.workspace,
+            workspace=context.workspace,
             definition=confirming,
-            context=TrialContext(paths.confirm, root, request.workspace.cache, slots[0].device),
+            context=TrialContext(
+                paths.confirm, context.data_root, context.workspace.cache, slots[0].device
+            ),
             split=splits[0],
             trials=len(plan.runs),
             slots=slots,
-            device=devices[0].description,
+            device=context.devices[0].description,
             refuse=refuse,
-            stop_conditions=stops,
+            stop_conditions=stop_conditions,
             storage=storage,
-            tracking_store=tracker,
+            tracking_store=tracking_store,
             more_splits=splits[1:],
         )
         run_trials(study_run, progress)
-    return paths
 
 
-def _open_search(
-    request: StudyRequest, progress: ProgressReporter
-) -> tuple[StudyPaths, StudyDefinition]:
-    """Folder and recorded definition of the search that is confirmed."""
-    paths = request.workspace.study(request.study or "")
+def _open_search(options: RunOptions, progress: ProgressReporter) -> StudyContext:
+    """Open the search that is confirmed, with its recorded definition."""
+    paths = options.stores.workspace.study(options.search.study or "")
     require_study_yaml(paths)
     refuse_if_locked(paths)
-    for problem in register_packages():
-        progress.stage(problem)
-    load_study_parts(paths, None)
-    definition = resolve_definition(paths, space=None, overrides={}, fixed={}, legal=legal_names())
-    if not definition.is_started:
+    context = open_context(options, paths, progress)
+    if not context.definition.is_started:
         raise UserError(
             f"study {paths.name} has not started, so there is nothing to confirm; "
             f"run it first: harness run --study {paths.name}"
         )
-    return paths, definition
-
-
-def _find_data_root(
-    request: StudyRequest,
-    paths: StudyPaths,
-    definition: StudyDefinition,
-    slots: Sequence[Slot],
-    devices: Sequence[DeviceFacts],
-    progress: ProgressReporter,
-) -> Path:
-    """Folder of the data set; reports it together with the devices."""
-    source = find_data(definition.config.data.root, request.workspace)
-    progress.stage(
-        f"study {paths.confirm.name} · data {source} · device {device_line(devices)}"
-        f"{workers_line(slots)} · workspace {request.workspace.root}"
-    )
-    return source_folder(source)
-
-
-def _open_tracking(
-    request: StudyRequest, paths: StudyPaths, definition: StudyDefinition
-) -> TrackingStore:
-    """MLflow store of the search; its confirming trials go into the same experiment."""
-    return resolve_tracking_store(
-        request.workspace,
-        paths,
-        str(definition.config.id),
-        uri=request.tracking_uri,
-        experiment=request.experiment,
-    )
+    return context
 
 
 def _log_plan(

@@ -15,7 +15,7 @@ from harness.core.paths import StudyPaths
 from harness.core.records import read_records
 from harness.data.datasets.sources import Dataset, ImageMaskPair
 from harness.data.scan.scan import scan_dataset_strict
-from harness.data.splits.splits import SplitRow, read_split, write_split
+from harness.data.splits.splits import SplitRow, read_split, verify_split, write_split
 from harness.data.splits.stratified_split import assign_folds, collect_groups
 from harness.evaluation.confirm.plan import (
     ConfirmationPlan,
@@ -24,10 +24,9 @@ from harness.evaluation.confirm.plan import (
     run_labels,
     write_confirmation_plan,
 )
-from harness.search.definition.data_setup import SCAN_CACHE_FOLDER
+from harness.search.definition.context import StudyContext
+from harness.search.definition.data_setup import SCAN_CACHE_FOLDER, split_line
 from harness.search.definition.definition import StudyDefinition
-from harness.search.run.launch import split_line
-from harness.search.run.request import StudyRequest
 from harness.search.storage.storage import StorageLocation, delete_optuna_study
 
 ProgressCallback = Callable[[int, int], None]
@@ -64,14 +63,17 @@ def _recorded_id(paths: StudyPaths) -> str | None:
 def make_confirmation_splits(
     plan: ConfirmationPlan,
     previous_plan: ConfirmationPlan | None,
-    paths: StudyPaths,
-    definition: StudyDefinition,
-    split: list[SplitRow],
-    root: Path,
-    request: StudyRequest,
+    context: StudyContext,
     progress: ProgressReporter,
 ) -> list[list[SplitRow]]:
-    """The study's split for a confirmation on seeds; one split per fold for one on folds."""
+    """The study's split for a confirmation on seeds; one split per fold for one on folds.
+
+    Raises:
+        DataError: an image of the study's split is missing or has changed.
+    """
+    paths, config = context.paths, context.config
+    split = read_split(paths.split_csv)
+    verify_split(split, context.data_root)
     if plan.folds is None:
         progress.stage(split_line(split))
         return [split]
@@ -81,11 +83,11 @@ def make_confirmation_splits(
     return make_fold_splits(
         split,
         plan.folds,
-        seed=definition.config.split.seed,
-        data=definition.config.data,
-        root=root,
-        max_pixels=definition.config.limits.max_pixels,
-        scan_cache=request.workspace.cache / SCAN_CACHE_FOLDER,
+        seed=config.split.seed,
+        data=config.data,
+        root=context.data_root,
+        max_pixels=config.limits.max_pixels,
+        scan_cache=context.workspace.cache / SCAN_CACHE_FOLDER,
         on_progress=progress.bar(f"assigning {n_used} train and val images to {plan.folds} folds"),
     )
 

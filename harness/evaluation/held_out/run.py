@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 
 from harness.config.progress import ProgressReporter
 from harness.config.study_files import read_study_config
-from harness.config.user_code import register_packages
 from harness.core import files
 from harness.core.environment import read_environment
 from harness.core.errors import UserError
-from harness.core.paths import StudyPaths, Workspace
+from harness.core.paths import StudyPaths
 from harness.core.study_lock import hold_study_lock
 from harness.core.timestamps import utc_timestamp
-from harness.data.datasets.sources import find_data, source_folder
 from harness.data.splits.split_file import SplitRow, read_split
 from harness.evaluation.held_out.images import (
     EvaluationImages,
@@ -37,7 +35,10 @@ from harness.evaluation.held_out.ledger import (
 from harness.evaluation.held_out.measure import ImageEvaluator
 from harness.evaluation.held_out.results import compute_results
 from harness.evaluation.held_out.weights import TrialWeights, select_weights
-from harness.search.definition.user_code import load_study_parts
+from harness.search.definition.context import StudyContext, open_context
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.options import RunOptions
+from harness.space.space import SearchSpace
 from harness.training.metrics.image_scores import write_scores
 
 
@@ -56,11 +57,10 @@ class HeldOutRequest:
     ensemble: bool = False
     tta: bool = False
     on: Mapping[str, str] = field(default_factory=dict)
-    device: str = "auto"
 
 
 def run_test(
-    workspace: Workspace, paths: StudyPaths, request: HeldOutRequest, progress: ProgressReporter
+    options: RunOptions, request: HeldOutRequest, progress: ProgressReporter
 ) -> list[HeldOutTest]:
     """Measure the chosen weights on sealed images, and enter that in the ledger.
 
@@ -74,32 +74,32 @@ def run_test(
         UserError: something must be changed first; then nothing was opened, and no look entered.
         DataError, DivergedError: a look failed on the way; it is in the ledger.
     """
+    paths = options.stores.workspace.study(options.search.study or "")
     with hold_study_lock(paths):
-        return _HeldOutSession(workspace, paths, request, progress).run()
+        for name in request.on:
+            check_dataset_name(name)
+        context = open_context(options, paths, progress, lambda: _read_definition(paths))
+        return _HeldOutSession(context, request, progress).run()
+
+
+def _read_definition(paths: StudyPaths) -> StudyDefinition:
+    """The recorded settings. Trained weights need no space, so none is read or checked."""
+    return StudyDefinition(read_study_config(paths), SearchSpace(), is_started=True)
 
 
 class _HeldOutSession:
     """One call of `harness test`, while it leads the study."""
 
     def __init__(
-        self,
-        workspace: Workspace,
-        paths: StudyPaths,
-        request: HeldOutRequest,
-        progress: ProgressReporter,
+        self, context: StudyContext, request: HeldOutRequest, progress: ProgressReporter
     ) -> None:
-        for name in request.on:
-            check_dataset_name(name)
-        for problem in register_packages():
-            progress.stage(problem)
-        load_study_parts(paths, None)
-        self._workspace, self._paths = workspace, paths
-        self._request, self._progress = request, progress
-        self._config = read_study_config(paths)
+        self._context, self._request, self._progress = context, request, progress
+        self._workspace, self._paths = context.workspace, context.paths
+        self._config = context.config
         self._weights = select_weights(
-            paths, request.trial, ensemble=request.ensemble, keep=self._config.budget.keep
+            self._paths, request.trial, ensemble=request.ensemble, keep=self._config.budget.keep
         )
-        self._image_sets = self._find_image_sets(read_split(paths.split_csv))
+        self._image_sets = self._find_image_sets(read_split(self._paths.split_csv))
         self._validation_groups = self._find_validation_groups()
         self._device, self._evaluator = self._load_networks()
 
@@ -153,16 +153,15 @@ class _HeldOutSession:
         return groups
 
     def _make_images(self, name: str, rows: Sequence[SplitRow]) -> EvaluationImages:
-        data = self._config.data
-        root = source_folder(find_data(data.root, self._workspace))
-        return EvaluationImages(name, root, tuple(rows), data, self._config.limits.max_pixels)
+        config, root = self._config, self._context.data_root
+        return EvaluationImages(name, root, tuple(rows), config.data, config.limits.max_pixels)
 
     def _load_networks(self) -> tuple[str, ImageEvaluator]:
         """The device for people, and the networks on it."""
-        from harness.training.hardware.device import describe_device, pick_device  # noqa: PLC0415  # brings torch
+        from harness.training.hardware.device import describe_device  # noqa: PLC0415  # brings torch
         from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415
 
-        device, data = pick_device(self._request.device), self._config.data
+        device, data = self._context.device, self._config.data
         predictors = [
             NativePredictor(weights.paths.model, weights.config, data, device)
             for weights in self._weights

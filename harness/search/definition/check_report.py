@@ -1,18 +1,16 @@
 """Everything that can be known before training, gathered and not written: `harness check`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.config.progress import ProgressReporter
-from harness.config.study import objective_override
 from harness.config.study_files import require_study_yaml
-from harness.config.user_code import register_packages
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.plurals import count
-from harness.data.datasets.sources import find_data, open_dataset, source_folder
+from harness.data.datasets.sources import open_dataset
 from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
 from harness.data.splits.splits import make_split, read_split, verify_split
 from harness.inspection.report import InspectionReport, inspect_dataset
@@ -24,13 +22,11 @@ from harness.search.definition.component_checks import (
     check_losses,
     check_networks,
     delayed_bar,
-    legal_names,
     pretrained_models,
 )
+from harness.search.definition.context import StudyContext, find_option_space, open_context
 from harness.search.definition.data_setup import SCAN_CACHE_FOLDER, too_few_images_warning
-from harness.search.definition.definition import StudyDefinition, resolve_definition
-from harness.search.definition.user_code import load_study_parts, parts_override
-from harness.search.run.request import StudyRequest, resolve_space
+from harness.search.definition.options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -73,19 +69,21 @@ class CheckReport:
         }
 
 
-def check_study(request: StudyRequest, progress: ProgressReporter) -> CheckReport:
+def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
     """Check the space, every network in it, its weights, losses, augmentation, and the data.
 
-    Nothing is fetched, and nothing written but caches and the images of `synthetic`.
+    Nothing is downloaded, and nothing is written except caches and the images of `synthetic`.
 
     Raises:
         ConfigError: the space or the settings cannot be read at all; every mistake in them.
     """
-    definition, paths = _resolve_request(request, progress)
+    name, paths = _name_and_paths(options)
+    context = open_context(options, paths, progress)
+    definition = context.definition
     collector = _ProblemCollector([], [])
     collector.run(lambda: check_losses(definition))
-    collector.run(lambda: check_augments(definition, request.workspace, paths))
-    data, n_train = _check_data(request, definition, paths, collector, progress)
+    collector.run(lambda: check_augments(definition, context.workspace, paths))
+    data, n_train = _check_data(context, collector, progress)
     table = check_networks(definition, n_train, delayed_bar(progress))
     collector.run(lambda: check_network_table(table))
     collector.run(lambda: check_weights_reachable(pretrained_models(table)))
@@ -94,7 +92,7 @@ def check_study(request: StudyRequest, progress: ProgressReporter) -> CheckRepor
             f"{count(len(table.entries), 'network')} were drawn from more than that"
         )
     return CheckReport(
-        request.study or _space_name(resolve_space(request)),
+        name,
         table,
         tuple(list_encoder_weights(table.pretrained_encoders)),
         data,
@@ -117,49 +115,27 @@ class _ProblemCollector:
             return None
 
 
-def _space_name(space: Path | Mapping[str, Any] | None) -> str:
-    return space.stem if isinstance(space, Path) else "space"
-
-
-def _resolve_request(
-    request: StudyRequest, progress: ProgressReporter
-) -> tuple[StudyDefinition, StudyPaths]:
-    space = resolve_space(request)
-    if request.study is not None:
-        paths = request.workspace.study(request.study)
+def _name_and_paths(options: RunOptions) -> tuple[str, StudyPaths]:
+    """Name of the study or the space, and the study's folder, which need not exist."""
+    space, workspace = find_option_space(options), options.stores.workspace
+    if options.search.study is not None:
+        paths = workspace.study(options.search.study)
         if space is None:
             require_study_yaml(paths)
-    else:  # a study of the space's own name may have begun with another space; none begins with .
-        paths = StudyPaths(request.workspace.studies / f".{_space_name(space)}")
-    for problem in register_packages():
-        progress.stage(problem)
-    parts = load_study_parts(paths, request.parts)
-    definition = resolve_definition(
-        paths,
-        space=space,
-        overrides=dict(request.overrides)
-        | parts_override(parts)
-        | objective_override(request.objective),
-        fixed=request.fixed,
-        legal=legal_names(),
-        label=request.label,
-        ignore=request.ignore,
-    )
-    return definition, paths
+        return options.search.study, paths
+    name = space.stem if isinstance(space, Path) else "space"
+    # A study of this name may have started with another space; no study's name starts with a dot.
+    return name, StudyPaths(workspace.studies / f".{name}")
 
 
 def _check_data(
-    request: StudyRequest,
-    definition: StudyDefinition,
-    paths: StudyPaths,
-    collector: _ProblemCollector,
-    progress: ProgressReporter,
+    context: StudyContext, collector: _ProblemCollector, progress: ProgressReporter
 ) -> tuple[InspectionReport | None, int | None]:
-    """What the data is like, and how many images would be trained on."""
-    config = definition.config
-    is_required = "data.root" in request.overrides or paths.study_yaml.exists()
+    """Inspection of the data, and number of training images; None where they are not known."""
+    search, paths, config = context.options.search, context.paths, context.config
+    is_required = search.data is not None or paths.study_yaml.exists()
     try:
-        source = find_data(config.data.root, request.workspace)
+        source = context.source
     except UserError as error:
         if is_required:
             collector.problems += str(error).splitlines()
@@ -172,21 +148,21 @@ def _check_data(
     if dataset is None:
         return None, None
     on_progress = progress.bar(f"reading {count(len(dataset.pairs), 'pair')} of {source}")
-    overview = scan_dataset(dataset, on_progress, request.workspace.cache / SCAN_CACHE_FOLDER)
+    overview = scan_dataset(dataset, on_progress, context.workspace.cache / SCAN_CACHE_FOLDER)
     inspection = inspect_dataset(
-        overview, duplicates_among(overview.pair_stats), skip_bad=request.skip_bad, declared=True
+        overview, duplicates_among(overview.pair_stats), skip_bad=search.skip_bad, declared=True
     )
     bad = [finding for finding in inspection.findings if finding.severity == "error"]
     collector.problems += [f"data: {finding.what}; {finding.remedy}" for finding in bad]
 
     def make_or_read_split() -> list[Any]:
-        if not definition.is_started:
+        if not context.definition.is_started:
             return make_split(overview.dataset, overview.pair_stats, config.split)
         rows = read_split(paths.split_csv)
-        verify_split(rows, source_folder(source))
+        verify_split(rows, context.data_root)
         return rows
 
-    if request.skip_bad:  # else each pair is named above
+    if search.skip_bad:  # else each pair is named above
         collector.run(lambda: check_not_empty(overview))
     rows = collector.run(make_or_read_split) if overview.pair_stats else None
     if (

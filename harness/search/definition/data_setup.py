@@ -100,6 +100,12 @@ def load_or_make_split(
     return split
 
 
+def split_line(split: Sequence[SplitRow]) -> str:
+    """Number of images of each role."""
+    n_by_role = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
+    return f"split {', '.join(f'{n} {role}' for role, n in n_by_role.items())} images"
+
+
 def too_few_images_warning(
     split: Sequence[SplitRow], pair_stats: Sequence[PairStats], config: StudyConfig
 ) -> str | None:

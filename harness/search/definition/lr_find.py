@@ -1,21 +1,17 @@
 """From a configuration and a data set to a learning-rate range test; nothing is written here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from harness.config.progress import ProgressReporter
-from harness.config.study import StudyConfig, TrialConfig
+from harness.config.study import ModelConfig, StudyConfig, TrialConfig
 from harness.config.study_files import require_study_yaml
-from harness.config.user_code import register_packages
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
-from harness.core.paths import StudyPaths, TrialPaths, Workspace
+from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.plurals import count
-from harness.data.datasets.sources import find_data, source_folder
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.models.weights import ensure_weights
 from harness.preflight.network_table import check_network_table
@@ -26,12 +22,13 @@ from harness.search.definition.component_checks import (
     legal_names,
     pretrained_models,
 )
+from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.data_setup import load_or_make_split
 from harness.search.definition.definition import StudyDefinition, default_loss_weights
 from harness.search.definition.fixed_values import FixedValues
-from harness.search.definition.user_code import load_study_parts
+from harness.search.definition.options import RunOptions
 from harness.space.space import SearchSpace
-from harness.training.hardware.device import describe_device, pick_device, pick_precision
+from harness.training.hardware.device import describe_device, pick_precision
 from harness.training.loop.errors import is_out_of_memory
 from harness.training.loop.setup import TrainingInputs, TrainingSetup, prepare_training
 from harness.training.optim.lr_range_test import (
@@ -47,20 +44,20 @@ MAX_RATE = 10.0
 
 
 @dataclass(frozen=True)
-class RangeTestRequest:
-    """What the user asked for."""
+class RangeTestSettings:
+    """Bounds and length of a learning-rate range test.
 
-    workspace: Workspace
-    study: str | None = None
-    data: str | None = None
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    Attributes:
+        low: first rate of all parameters outside the encoder, whose own rate keeps its ratio.
+        high: last rate.
+        steps: number of training steps between them.
+        seed: of weights, order and augmentation; `train.seed` overrides it.
+    """
+
     low: float = 1e-6
     high: float = 10.0
     steps: int = 100
     seed: int = 0
-    skip_bad: bool = False
-    parts: Path | None = None
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -83,33 +80,45 @@ class RangeTestResult:
     settings: dict[str, Any]
 
 
-def find_learning_rates(request: RangeTestRequest, progress: ProgressReporter) -> RangeTestResult:
+def find_learning_rates(
+    options: RunOptions, settings: RangeTestSettings, progress: ProgressReporter
+) -> RangeTestResult:
     """Check everything, prepare the images, run the test.
 
     Raises:
         UserError: something must be changed first.
     """
-    _check_range(request)
-    _load_parts(request, progress)
-    paths, definition = _resolve_definition(request)
-    config = definition.trial_config({})
-    device = pick_device(request.device)
+    _check_range(settings)
+    paths = _study_paths(options)
+    context = open_context(options, paths, progress, lambda: _resolve_definition(options, paths))
+    definition, device = context.definition, context.device
     table = check_networks(definition, None)
     check_network_table(table)
-    networks = pretrained_models(table)
     check_losses(definition)
-    setup = _prepare_training(request, paths, definition, device, progress, networks)
+    setup = _prepare_training(context, settings.seed, pretrained_models(table), progress)
+    config = definition.trial_config({})
+    curve = _sweep(setup, settings, config, device, progress)
+    return _make_result(config, curve, suggest_rates(curve))
+
+
+def _sweep(
+    setup: TrainingSetup,
+    settings: RangeTestSettings,
+    config: TrialConfig,
+    device: torch.device,
+    progress: ProgressReporter,
+) -> RangeTestCurve:
     on_progress = progress.bar(
-        f"training {count(request.steps, 'step')} on {describe_device(device)}"
+        f"training {count(settings.steps, 'step')} on {describe_device(device)}"
     )
     try:
         curve = sweep_learning_rates(
             setup.trainer,
             config.optim,
-            low=request.low,
-            high=request.high,
-            n_steps=request.steps,
-            on_step=lambda n: on_progress(n, request.steps),
+            low=settings.low,
+            high=settings.high,
+            n_steps=settings.steps,
+            on_step=lambda n: on_progress(n, settings.steps),
         )
     except Exception as error:
         if not is_out_of_memory(error):
@@ -118,56 +127,52 @@ def find_learning_rates(request: RangeTestRequest, progress: ProgressReporter) -
             f"train.batch_size: a batch of {config.train.batch_size} does not fit into the memory "
             f"of {describe_device(device)}; lower it, or data.image_size"
         ) from None
-    on_progress(request.steps, request.steps)
-    return _make_result(config, curve, suggest_rates(curve))
+    on_progress(settings.steps, settings.steps)
+    return curve
 
 
-def _check_range(request: RangeTestRequest) -> None:
+def _check_range(settings: RangeTestSettings) -> None:
     problems = []
-    if not 0 < request.low < request.high <= MAX_RATE:
+    if not 0 < settings.low < settings.high <= MAX_RATE:
         problems.append(
-            f"--low {request.low:g} --high {request.high:g}: must rise, above 0 and up to "
+            f"--low {settings.low:g} --high {settings.high:g}: must rise, above 0 and up to "
             f"{MAX_RATE:g}, e.g. --low 1e-6 --high 1"
         )
-    if not MIN_STEPS <= request.steps <= MAX_STEPS:
-        problems.append(f"--steps {request.steps}: must be {MIN_STEPS} to {MAX_STEPS:,}")
-    if not 0 <= request.seed < 2**32:
-        problems.append(f"--seed {request.seed}: must be 0 to {2**32 - 1}")
+    if not MIN_STEPS <= settings.steps <= MAX_STEPS:
+        problems.append(f"--steps {settings.steps}: must be {MIN_STEPS} to {MAX_STEPS:,}")
+    if not 0 <= settings.seed < 2**32:
+        problems.append(f"--seed {settings.seed}: must be 0 to {2**32 - 1}")
     if problems:
         raise ConfigError(problems)
 
 
-def _load_parts(request: RangeTestRequest, progress: ProgressReporter) -> None:
-    """Networks and losses of packages, and of the study's file or the one that was asked for."""
-    for problem in register_packages():
-        progress.stage(problem)
-    workspace = request.workspace
-    named = workspace.study(request.study) if request.study else StudyPaths(workspace.root)
-    load_study_parts(named, request.parts)
+def _study_paths(options: RunOptions) -> StudyPaths:
+    """The folder of `--study`; without it the workspace, which holds no study.yaml."""
+    workspace, name = options.stores.workspace, options.search.study
+    return StudyPaths(workspace.root) if name is None else workspace.study(name)
 
 
-def _resolve_definition(request: RangeTestRequest) -> tuple[StudyPaths, StudyDefinition]:
-    """The study that is named, else one of nothing but the data; `--set` over its fixed values."""
-    legal = legal_names()
+def _resolve_definition(options: RunOptions, paths: StudyPaths) -> StudyDefinition:
+    """The definition of the study, or of the data alone; `--set` overrides its fixed values.
+
+    Unlike `resolve_definition`, values of a started study may be overridden: nothing is recorded.
+    """
+    legal, search = legal_names(), options.search
     stored: dict[str, Any] = {}
-    paths = StudyPaths(request.workspace.root)
     location = "study.yaml"
-    if request.study is not None:
-        paths = request.workspace.study(request.study)
-        location, stored = str(paths.study_yaml), _read_study_yaml(paths)
+    search_from = StudyPaths(options.stores.workspace.studies / ".none")
+    if search.study is not None:
+        location, search_from, stored = str(paths.study_yaml), paths, _read_study_yaml(paths)
     data = dict(stored.get("data") or {})
-    if request.data is not None:
-        data["root"] = request.data
-    search_from = (
-        paths if request.study is not None else StudyPaths(request.workspace.studies / ".none")
-    )
+    if search.data is not None:
+        data["root"] = search.data
     own = stored.get("fixed") or {}
-    values = FixedValues.resolve(own, request.fixed, paths, legal, search_from=search_from)
+    values = FixedValues.resolve(own, search.fixed, paths, legal, search_from=search_from)
     fixed_space = values.apply_to(SearchSpace(), legal)
     fixed = default_loss_weights({"data": data}, fixed_space) | dict(fixed_space.fixed)
     config = StudyConfig.from_mapping(stored | {"data": data, "fixed": fixed}, source=location)
     is_started = config.id is not None and paths.split_csv.exists()
-    return paths, StudyDefinition(config, SearchSpace(), is_started=is_started)
+    return StudyDefinition(config, SearchSpace(), is_started=is_started)
 
 
 def _read_study_yaml(paths: StudyPaths) -> dict[str, Any]:
@@ -183,41 +188,40 @@ def _read_study_yaml(paths: StudyPaths) -> dict[str, Any]:
 
 
 def _prepare_training(
-    request: RangeTestRequest,
-    paths: StudyPaths,
-    definition: StudyDefinition,
-    device: torch.device,
-    progress: ProgressReporter,
-    networks: list[Any],
+    context: StudyContext, seed: int, networks: list[ModelConfig], progress: ProgressReporter
 ) -> TrainingSetup:
     """Network, optimiser and training images, as a trial has them."""
-    workspace, config = request.workspace, _range_test_config(definition.trial_config({}))
-    augments = check_augments(definition, workspace, paths)
+    definition, workspace, device = context.definition, context.workspace, context.device
+    config = _range_test_config(definition.trial_config({}))
+    augments = check_augments(definition, workspace, context.paths)
     precision = pick_precision(config.train.precision, device)
-    source = find_data(definition.config.data.root, workspace)
-    progress.stage(f"data {source} · device {describe_device(device)}, {precision}")
+    progress.stage(f"data {context.source} · device {describe_device(device)}, {precision}")
     split = load_or_make_split(
-        workspace, paths, definition, source, progress, skip_bad=request.skip_bad
+        workspace,
+        context.paths,
+        definition,
+        context.source,
+        progress,
+        skip_bad=context.options.search.skip_bad,
     )
     ensure_weights(networks)
     images: ImageCache = open_cache(
-        source_folder(source),
+        context.data_root,
         split,
-        definition.config.data,
+        context.config.data,
         size=config.data.height_width,
         fit=config.data.fit,
         folder=workspace.cache,
-        max_pixels=definition.config.limits.max_pixels,
+        max_pixels=context.config.limits.max_pixels,
         on_build_start=lambda n: progress.bar(f"decoding the images ({n / 1e6:,.0f} MB)"),
     )
-    seed = request.seed if config.train.seed is None else config.train.seed
     return prepare_training(
         TrainingInputs(
             config,
             images,
             {row.row: row.image for row in split},
-            TrialPaths(paths.root),
-            seed=seed,
+            TrialPaths(context.paths.root),
+            seed=seed if config.train.seed is None else config.train.seed,
             device=device,
             precision=precision,
             augments=augments[0].parent if augments else None,

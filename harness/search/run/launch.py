@@ -1,4 +1,4 @@
-"""From what the user asked for to a running study: settle, check everything, write, run.
+"""Start or continue a study: resolve the options, check everything, write the files, train.
 
 Nothing is written before every check has passed.
 """
@@ -8,20 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harness.config.progress import ProgressReporter
-from harness.config.study import objective_override
-from harness.config.user_code import register_packages
-from harness.core.errors import UserError
+from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
-from harness.core.plurals import count
 from harness.core.records import read_records
 from harness.core.study_lock import hold_study_lock, refuse_if_locked
-from harness.data.datasets.sources import find_data, source_folder
 from harness.data.splits.splits import SplitRow
 from harness.execution.prestart import PrestartedWorker
-from harness.execution.slots import VISIBLE_DEVICES, Slot
 from harness.models.weights import ensure_weights
 from harness.preflight.network_key import PreflightSetting
 from harness.preflight.network_table import NetworkChecker, check_network_table
@@ -30,132 +23,144 @@ from harness.search.definition.component_checks import (
     check_losses,
     check_networks,
     delayed_bar,
-    legal_names,
     possible_values,
     pretrained_models,
 )
-from harness.search.definition.data_setup import load_or_make_split
+from harness.search.definition.context import (
+    StudyContext,
+    device_line,
+    find_option_space,
+    open_context,
+    workers_line,
+)
+from harness.search.definition.data_setup import load_or_make_split, split_line
 from harness.search.definition.definition import (
     StudyDefinition,
-    resolve_definition,
     study_is_started,
     write_definition,
 )
-from harness.search.definition.user_code import load_study_parts, parts_override
+from harness.search.definition.options import RunOptions
 from harness.search.imports.copy_trials import copy_imports
 from harness.search.imports.imports import check_import_names, log_import_plans, plan_imports
 from harness.search.run.disk_space import check_disk_space, needed_bytes
-from harness.search.run.request import (
-    StudyRequest,
-    choose_study_name,
-    plan_request_slots,
-    resolve_space,
-)
 from harness.search.run.run import RefusalRule, StudyRun, run_trials
-from harness.search.run.stop_conditions import StopConditions, StopSignals
+from harness.search.run.stop_conditions import StopConditions, stop_on_signals
 from harness.search.run.trials import TrialContext
 from harness.search.storage.name_check import check_name_is_free
-from harness.search.storage.storage import resolve_storage
-from harness.tracking.uri import TrackingStore, resolve_tracking_store
-from harness.training.hardware.device import DeviceFacts, resolve_precision
-from harness.training.hardware.device_probe import resolve_devices
+from harness.training.hardware.device import resolve_precision
 
 DEFAULT_TRIALS = 20
 
 
 def launch(
-    request: StudyRequest, progress: ProgressReporter, early: PrestartedWorker | None = None
+    options: RunOptions, progress: ProgressReporter, prestarted: PrestartedWorker | None = None
 ) -> StudyPaths:
-    """Run or continue a study until it has as many finished trials as were asked for.
+    """Run or continue a study until it has the requested number of finished trials.
 
     Args:
-        early: a worker that was started already.
+        prestarted: a worker process that is already importing torch.
 
     Raises:
         UserError: something must be changed first; nothing was written.
-        StudyStoppedError: the same cause failed three trials in a row.
+        StudyStoppedError: three trials in a row failed with the same cause.
         StudyInterrupted: a signal arrived; the study can be continued.
     """
-    signals = StopSignals()
-    with signals.handle_signals():
-        stop_conditions = StopConditions(signals=signals, timeout_s=request.timeout_s)
-        return _launch_study(request, progress, stop_conditions, early)
+    with stop_on_signals(options.compute.timeout_s) as stop_conditions:
+        context = open_context(options, _study_paths(options), progress)
+        if not context.definition.is_started:
+            _refuse_orphan_trials(context.paths)
+        _run_study(context, progress, stop_conditions, prestarted)
+    return context.paths
 
 
-def _launch_study(
-    request: StudyRequest,
+def _study_paths(options: RunOptions) -> StudyPaths:
+    """The folder of the study: of `--study`, or of the stem of the space file.
+
+    Raises:
+        ConfigError: neither was given, or the name is not legal.
+        UserError: another process is running the study.
+    """
+    name, space = options.search.study, find_option_space(options)
+    if name is None:
+        if not isinstance(space, Path):
+            raise ConfigError(
+                "the study needs a name: give --study, or a --space file to name it after"
+            )
+        name = space.stem
+    paths = options.stores.workspace.study(name)
+    refuse_if_locked(paths)
+    return paths
+
+
+def _run_study(
+    context: StudyContext,
     progress: ProgressReporter,
     stop_conditions: StopConditions,
-    early: PrestartedWorker | None,
-) -> StudyPaths:
-    space = resolve_space(request)
-    paths = request.workspace.study(choose_study_name(request, space))
-    refuse_if_locked(paths)
-    for problem in register_packages():
-        progress.stage(problem)
-    parts = load_study_parts(paths, request.parts)
-    definition = resolve_definition(
-        paths,
-        space=space,
-        overrides=dict(request.overrides)
-        | parts_override(parts)
-        | objective_override(request.objective),
-        fixed=request.fixed,
-        legal=legal_names(),
-        label=request.label,
-        ignore=request.ignore,
-    )
-    if not definition.is_started:
-        _refuse_orphan_trials(paths)
-    config = definition.config
-    n_rows = len(definition.space.rows)
-    trials = request.trials or config.budget.trials or n_rows or DEFAULT_TRIALS
-    tracking_store = _tracking_store(request, paths, definition)
-    storage = resolve_storage(request.workspace, request.storage)
-    slots, devices = resolve_devices(plan_request_slots(request))
-    source = find_data(config.data.root, request.workspace)
-    root = source_folder(source)
+    prestarted: PrestartedWorker | None,
+) -> None:
+    paths, options, definition = context.paths, context.options, context.definition
+    trials = _total_trials(context)
+    # In this order: an address or a device is refused before the images are read, which is slow.
+    tracking_store, storage, slots = context.tracking_store, context.storage, context.slots
+    root = context.data_root
     check_losses(definition)
-    augments = check_augments(definition, request.workspace, paths)
-    precision_settings = possible_values(definition, "train.precision")
-    precisions = dict.fromkeys(
-        resolve_precision(p, device) for p in precision_settings for device in devices
-    )
-    progress.stage(
-        f"study {paths.name} · data {source} · device {device_line(devices)}, "
-        f"{' or '.join(precisions)}{workers_line(slots)} · workspace {request.workspace.root}"
-    )
+    augments = check_augments(definition, context.workspace, paths)
+    progress.stage(_summary_line(context))
     split = load_or_make_split(
-        request.workspace, paths, definition, source, progress, skip_bad=request.skip_bad
+        context.workspace,
+        paths,
+        definition,
+        context.source,
+        progress,
+        skip_bad=options.search.skip_bad,
     )
     progress.stage(split_line(split))
-    refuse = run_preflight(definition, split, paths, trials, len(slots), progress, request.space)
-    definition = _add_imports(request, paths, definition, split, augments, progress)
+    refuse = run_preflight(
+        definition, split, paths, trials, len(slots), progress, options.search.space
+    )
+    definition = _add_imports(context, split, augments, progress)
     if not definition.is_started:
-        check_name_is_free(
-            storage, tracking_store, paths.name, str(definition.config.id), progress.stage
-        )
+        study_id = str(definition.config.id)
+        check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
     with hold_study_lock(paths):
         if not definition.is_started:
             _refuse_concurrent_start(paths)
-            write_definition(paths, definition, split, augments, parts)
+            write_definition(paths, definition, split, augments, context.parts)
         copy_imports(paths, definition)
-        context = TrialContext(paths, root, request.workspace.cache, slots[0].device)
         run = StudyRun(
-            workspace=request.workspace,
+            workspace=context.workspace,
             definition=definition,
-            context=context,
+            context=TrialContext(paths, root, context.workspace.cache, slots[0].device),
             split=split,
             trials=trials,
             slots=slots,
-            device=devices[0].description,
+            device=context.devices[0].description,
             refuse=refuse,
             stop_conditions=stop_conditions,
             storage=storage,
             tracking_store=tracking_store,
         )
-        run_trials(run, progress, early)
-    return paths
+        run_trials(run, progress, prestarted)
+
+
+def _total_trials(context: StudyContext) -> int:
+    """`--trials`, else the recorded number, else the rows of a CSV space, else 20."""
+    recorded = context.config.budget.trials
+    n_rows = len(context.definition.space.rows)
+    return context.options.search.trials or recorded or n_rows or DEFAULT_TRIALS
+
+
+def _summary_line(context: StudyContext) -> str:
+    """Study, data, devices with the precisions that its trials can use, and workspace."""
+    settings = possible_values(context.definition, "train.precision")
+    precisions = dict.fromkeys(
+        resolve_precision(setting, device) for setting in settings for device in context.devices
+    )
+    return (
+        f"study {context.paths.name} · data {context.source} · device "
+        f"{device_line(context.devices)}, {' or '.join(precisions)}{workers_line(context.slots)} · "
+        f"workspace {context.workspace.root}"
+    )
 
 
 def run_preflight(
@@ -192,33 +197,20 @@ def _count_finished(paths: StudyPaths) -> int:
     return sum(record.state != "running" for record in own)
 
 
-def _tracking_store(
-    request: StudyRequest, paths: StudyPaths, definition: StudyDefinition
-) -> TrackingStore:
-    return resolve_tracking_store(
-        request.workspace,
-        paths,
-        str(definition.config.id),
-        uri=request.tracking_uri,
-        experiment=request.experiment,
-    )
-
-
 def _add_imports(
-    request: StudyRequest,
-    paths: StudyPaths,
-    definition: StudyDefinition,
+    context: StudyContext,
     split: Sequence[SplitRow],
     augments: Sequence[Path],
     progress: ProgressReporter,
 ) -> StudyDefinition:
-    """The definition with what it takes over from earlier studies; nothing is written."""
-    config = definition.config
+    """The definition with the plan of its imports from earlier studies; nothing is written."""
+    definition, config = context.definition, context.config
+    import_from = context.options.search.import_from
     if definition.is_started:
-        check_import_names(request.import_from, paths, config)
+        check_import_names(import_from, context.paths, config)
         return definition
-    names = request.import_from or [plan.study for plan in config.imports]
-    plans = plan_imports(names, paths, definition, split, augments)
+    names = import_from or [plan.study for plan in config.imports]
+    plans = plan_imports(names, context.paths, definition, split, augments)
     log_import_plans(plans, progress)
     return replace(definition, config=config.model_copy(update={"imports": plans}))
 
@@ -235,25 +227,3 @@ def _refuse_orphan_trials(paths: StudyPaths) -> None:
 def _refuse_concurrent_start(paths: StudyPaths) -> None:
     if study_is_started(paths):
         raise UserError(f"study {paths.name} was begun by another process just now; run it again")
-
-
-def split_line(split: Sequence[SplitRow]) -> str:
-    """How many images each role has."""
-    n_by_role = {role: sum(row.role == role for row in split) for role in ("train", "val", "test")}
-    return f"split {', '.join(f'{n} {role}' for role, n in n_by_role.items())} images"
-
-
-def device_line(devices: Sequence[DeviceFacts]) -> str:
-    """The devices, each kind once, and on a CPU its threads."""
-    threads = f" ({count(torch.get_num_threads(), 'thread')})" if devices[0].device == "cpu" else ""
-    return " and ".join(dict.fromkeys(device.description for device in devices)) + threads
-
-
-def workers_line(slots: Sequence[Slot]) -> str:
-    """How many workers there are, and where; "" for one."""
-    if len(slots) == 1:
-        return ""
-    gpus = dict.fromkeys(
-        slot.environment[VISIBLE_DEVICES] for slot in slots if VISIBLE_DEVICES in slot.environment
-    )
-    return f" · {count(len(slots), 'worker')}" + (f" on GPUs {', '.join(gpus)}" if gpus else "")

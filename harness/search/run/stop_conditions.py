@@ -85,6 +85,14 @@ class StopSignals:
         raise StudyInterrupted(number)
 
 
+@contextmanager
+def stop_on_signals(timeout_s: float | None) -> Iterator["StopConditions"]:
+    """Take over the signals of this process, and start the clock of `--timeout`."""
+    signals = StopSignals()
+    with signals.handle_signals():
+        yield StopConditions(signals=signals, timeout_s=timeout_s)
+
+
 class StopConditions(TrialObserver):
     """Looks whether a study must stop.
 

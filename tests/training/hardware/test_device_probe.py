@@ -11,7 +11,7 @@ from harness.core.errors import UserError
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.protocol import TrialTask
 from harness.execution.slots import Slot, plan_slots, visible_gpus
-from harness.search.run.launch import device_line
+from harness.search.definition.context import device_line
 from harness.training.hardware import device_probe
 from harness.training.hardware.device import probe_device
 from harness.training.hardware.device_probe import resolve_devices

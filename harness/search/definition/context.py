@@ -1,0 +1,169 @@
+"""An opened study: user code registered, definition resolved; data, devices and stores on demand.
+
+Every command that works on a study opens it here: run, check, confirm, test and lr-find.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.config.progress import ProgressReporter
+from harness.config.study import StudyConfig
+from harness.config.user_code import PartsFile, register_packages
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.plurals import count
+from harness.data.datasets.sources import find_data, source_folder
+from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
+from harness.search.definition.component_checks import legal_names
+from harness.search.definition.definition import StudyDefinition, resolve_definition
+from harness.search.definition.options import RunOptions
+from harness.search.definition.user_code import load_study_parts, parts_override
+from harness.search.storage.storage import StorageLocation, resolve_storage
+from harness.space.reading.load_space import find_space
+from harness.tracking.uri import TrackingStore, resolve_tracking_store
+from harness.training.hardware.device import DeviceFacts, pick_device
+from harness.training.hardware.device_probe import resolve_devices
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """A study that a command works on. Nothing here has been written.
+
+    The properties raise UserError when they are first read, so that a command chooses the order
+    in which mistakes are reported, and pays for no device that it does not use.
+
+    Attributes:
+        parts: the registered file of user-defined components; None: the study has no such file.
+    """
+
+    options: RunOptions
+    paths: StudyPaths
+    parts: PartsFile | None
+    definition: StudyDefinition
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.options.stores.workspace
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.definition.config
+
+    @cached_property
+    def source(self) -> Path:
+        """The data set: a folder, or a CSV file that lists the pairs."""
+        return find_data(self.config.data.root, self.workspace)
+
+    @property
+    def data_root(self) -> Path:
+        """The folder from which the paths of the split start."""
+        return source_folder(self.source)
+
+    @cached_property
+    def storage(self) -> StorageLocation:
+        """The database of Optuna's index."""
+        return resolve_storage(self.workspace, self.options.stores.storage)
+
+    @cached_property
+    def tracking_store(self) -> TrackingStore:
+        """The MLflow store that mirrors the study."""
+        return resolve_tracking_store(
+            self.workspace,
+            self.paths,
+            str(self.config.id),
+            uri=self.options.stores.tracking_uri,
+            experiment=self.options.stores.experiment,
+        )
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Places in which trials run simultaneously, each with its device."""
+        return self._slots_and_devices[0]
+
+    @property
+    def devices(self) -> tuple[DeviceFacts, ...]:
+        """The device of each slot."""
+        return self._slots_and_devices[1]
+
+    @cached_property
+    def _slots_and_devices(self) -> tuple[tuple[Slot, ...], tuple[DeviceFacts, ...]]:
+        compute = self.options.compute
+        return resolve_devices(
+            plan_slots(
+                device=compute.device,
+                gpus=compute.gpus,
+                per_gpu=compute.per_gpu,
+                workers=compute.workers,
+                visible=visible_gpus(torch.cuda.device_count()),
+                threads=torch.get_num_threads(),
+            )
+        )
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The one device of a command that trains or predicts in this process."""
+        return pick_device(self.options.compute.device)
+
+
+def open_context(
+    options: RunOptions,
+    paths: StudyPaths,
+    progress: ProgressReporter,
+    resolve: Callable[[], StudyDefinition] | None = None,
+) -> StudyContext:
+    """Register packages and the study's own file of components, then resolve the definition.
+
+    Args:
+        paths: the study's folder, which need not exist.
+        resolve: called once the components are registered; None: the files of the study with the
+            search options over them (`resolve_definition`).
+
+    Raises:
+        ConfigError: a file of components or a setting is wrong, or a started study would change.
+    """
+    for problem in register_packages():
+        progress.stage(problem)
+    parts = load_study_parts(paths, options.search.parts)
+    definition = _resolve_options(options, paths, parts) if resolve is None else resolve()
+    return StudyContext(options, paths, parts, definition)
+
+
+def find_option_space(options: RunOptions) -> Path | Mapping[str, Any] | None:
+    """The space of `--space`: the path of the named file, or the mapping itself."""
+    space = options.search.space
+    return find_space(space, options.stores.workspace) if isinstance(space, str) else space
+
+
+def device_line(devices: Sequence[DeviceFacts]) -> str:
+    """Describe the devices, each kind once, and on a CPU its threads."""
+    threads = f" ({count(torch.get_num_threads(), 'thread')})" if devices[0].device == "cpu" else ""
+    return " and ".join(dict.fromkeys(device.description for device in devices)) + threads
+
+
+def workers_line(slots: Sequence[Slot]) -> str:
+    """Number of workers and their GPUs; "" for one worker."""
+    if len(slots) == 1:
+        return ""
+    gpus = dict.fromkeys(
+        slot.environment[VISIBLE_DEVICES] for slot in slots if VISIBLE_DEVICES in slot.environment
+    )
+    return f" · {count(len(slots), 'worker')}" + (f" on GPUs {', '.join(gpus)}" if gpus else "")
+
+
+def _resolve_options(
+    options: RunOptions, paths: StudyPaths, parts: PartsFile | None
+) -> StudyDefinition:
+    search = options.search
+    return resolve_definition(
+        paths,
+        space=find_option_space(options),
+        overrides=search.overrides | parts_override(parts),
+        fixed=search.fixed,
+        legal=legal_names(),
+        label=search.label,
+        ignore=search.ignore,
+    )
