@@ -23,5 +23,10 @@ def is_or_are(n: int) -> str:
 
 
 def has_or_have(n: int) -> str:
-    """`has` of one, `has_or_have` of any other number."""
+    """`has` of one, `have` of any other number."""
     return "has" if n == 1 else "have"
+
+
+def was_or_were(n: int) -> str:
+    """`was` of one, `were` of any other number."""
+    return "was" if n == 1 else "were"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from harness.core.plurals import count, is_or_are, plural
+from harness.core.plurals import count, is_or_are, plural, was_or_were
 
 __all__ = [
     "count",
@@ -15,6 +15,7 @@ __all__ = [
     "join_words",
     "plural",
     "truncate",
+    "was_or_were",
 ]
 
 

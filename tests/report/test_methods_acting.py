@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from harness.config import components
 from harness.config.study import TrialConfig
 from harness.core import files, strict_yaml
 from harness.core.records import write_record
@@ -113,51 +112,20 @@ def test_what_acts_only_where_it_is_set_is_said(tmp_path: Path) -> None:
         "The momentum of SGD was 0.9.",
         "The learning rate rose linearly in a warm-up of 1 epoch.",
         "Gradients were clipped at a norm of 0.5.",
-        "The encoder was frozen for 1 epoch at the beginning.",
-        "Validated and kept were exponential moving averages of the weights (decay 0.99).",
-        "Training ended after 3 epochs without a better one.",
-        "In 1 trial a batch went through the network in parts of 2 images, ",
-        "The seed of training: 7.",
-        "Labels were smoothed by 0.1.",
+        "The encoder was initially frozen for 1 epoch.",
+        "Exponential moving averages of the weights (decay 0.99) were validated and saved.",
+        "Training stopped after 3 epochs without improvement.",
+        "In 1 trial each batch was split into micro-batches of 2 images to fit into GPU memory; ",
+        "The training seed was 7.",
+        "Label smoothing was 0.1.",
     ):
         assert sentence in text
 
 
-def test_a_loss_of_the_users_own_is_named_where_it_is_fixed_and_its_option_is_none(
-    study: Builder,
-) -> None:
-    """The file that registers it is not loaded: the report executes nobody's file."""
-    config = {"loss": {"dice": 0.0, "bce": 0.0, "hardest": 1.0, "hardest_share": 0.25}}
-    study.trial(0, [0.5], {})
-    files.write_text(study.paths.trial(0).config_yaml, strict_yaml.dump_yaml(config))
-    text = of(study).text
-    assert "The loss was hardest. Options of losses: hardest_share 0.25." in text
-
-
-def test_options_of_a_loss_that_was_searched_are_no_losses(study: Builder) -> None:
-    for number in range(2):
-        params = {"loss.hardest": 0.5 + number, "loss.hardest_share": 0.1 + number / 10}
-        record = study.trial(number, [0.5])
-        write_record(study.paths.trial(number), record.model_copy(update={"params": params}))
-    text = of(study).text
-    assert "(weights, divided by their sum: dice 1, bce 1, hardest 0.5 to 1.5)." in text
-    assert "Options of losses: hardest_share 0.1 to 0.2." in text
-
-
-def nothing(logits: Any, target: Any) -> float:
-    return 0.0
-
-
-def test_registered_names_decide_what_is_an_option(study: Builder) -> None:
-    """Two losses, of which one's name begins like the other's option would."""
-    try:
-        for name in ("edge", "edge_soft"):
-            components.loss(name, origin="own.py")(nothing)
-        study.trial(0, [0.5], {"loss.edge": 0.5, "loss.edge_soft": 0.25})
-        text = of(study).text
-    finally:
-        components.unregister_origin("own.py")
-    assert "edge 0.5, edge_soft 0.25)" in text and "Options of losses" not in text
+def test_imported_pruned_trials_are_not_those_of_the_pruner(study: Builder) -> None:
+    study.trial(0, [0.5], state="pruned", imported="other/0")
+    study.trial(1, [0.5])
+    assert "; the halving pruner stopped no trial early." in of(study).text
 
 
 def test_a_parameter_that_was_not_in_force_has_the_value_of_its_own_configuration(
@@ -199,12 +167,16 @@ def test_a_test_set_that_was_opened_did_not_stay_sealed(
             ),
         )
     text = of(study).text
-    assert f"1 for a test, whose images were {words} (seed 0)" in text and "sealed" not in text
+    assert (
+        f"1 test image (seed 0); duplicates are in the same part. The test images were {words}."
+        in (text)
+    )
+    assert "never" not in text
 
 
 def test_nothing_stopped_early_where_no_trial_was_pruned(study: Builder) -> None:
     study.trial(0, [0.5])
-    assert "; the halving pruner was there, but nothing stopped trials early." in of(study).text
+    assert "; the halving pruner stopped no trial early." in of(study).text
 
 
 def divided(root: Path, folder: str | None, roles: str, **split: Any) -> Builder:
@@ -234,11 +206,21 @@ def divided(root: Path, folder: str | None, roles: str, **split: Any) -> Builder
 @pytest.mark.parametrize(
     ("folder", "roles", "split", "words"),
     [
-        (None, "rrvs", {}, "(by the folders of the data)"),
-        ("train", "rrrv", {}, "(by the folders of the data; 1 of its training images validate"),
-        ("x", "rrvs", {"lists": "official"}, "(by the data's official lists)"),
+        (None, "rrvs", {}, "(by the folders of the dataset)"),
+        (
+            "train",
+            "rrrv",
+            {},
+            "(by the folders of the dataset; 1 training image moved to validation,",
+        ),
+        ("x", "rrvs", {"lists": "official"}, "(by the official lists of the dataset)"),
         ("x", "rrvs", {"lists": "splits/a"}, "(by the lists in splits/a)"),
-        ("x", "rrv", {"folds": 3, "fold": 2}, "(the others in 3 folds, fold 2 validates; seed 0)"),
+        (
+            "x",
+            "rrv",
+            {"folds": 3, "fold": 2},
+            "(3 folds of the other images, fold 2 for validation; seed 0)",
+        ),
         ("x", "rrvs", {}, "(seed 0)"),
     ],
 )
@@ -252,7 +234,7 @@ def test_a_column_of_roles_is_named(tmp_path: Path) -> None:
     study = Builder(tmp_path, config={"data": {"root": "data/all.csv", "eval_size": 32}})
     study.trial(0, [0.5])
     files.write_text(tmp_path / "data" / "all.csv", "image,mask,role\n")
-    assert "(by the column role of the data's CSV file)" in of(study, tmp_path / "data").text
+    assert "(by the column role of the CSV file)" in of(study, tmp_path / "data").text
     files.write_text(tmp_path / "data" / "all.csv", "image,mask\n")
     assert "(seed 0)" in of(study, tmp_path / "data").text
 
@@ -262,8 +244,8 @@ def test_a_share_of_the_training_images_is_told_in_images(tmp_path: Path) -> Non
     for number, share in ((0, 0.25), (1, 0.5)):
         study.trial(number, [0.5], {"data.subset": share})
     assert (
-        "8 for training and 2 for validation (seed 0), copies on one side. Each trial used 2 to 4 "
-        "of the training images (data.subset 0.25 to 0.5)."
+        "split into 8 training and 2 validation images (seed 0); duplicates are in the same part. "
+        "Each trial used 2 to 4 of the training images (data.subset 0.25 to 0.5)."
     ) in of(study).text
 
 

@@ -1,4 +1,8 @@
-"""The methods paragraph: what ran, in sentences with references, ready for a paper's appendix."""
+"""Methods paragraph of a report: the experiment in sentences with references, for a paper.
+
+Every sentence is derived from records, configurations and the definition of the study, so that the
+text describes the trials that ran and not the options that exist.
+"""
 
 import csv
 import re
@@ -8,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.core.text import count, format_range, is_or_are, join_words
+from harness.core.records import TrialRecord
+from harness.core.text import count, format_range, join_words, plural, was_or_were
 from harness.data.datasets.known_datasets import KVASIR
 from harness.data.datasets.pairs import ROLE_NAMES, Role
 from harness.data.splits.splits import SplitRow, subset_size
@@ -30,7 +35,7 @@ _RANDOM_STARTUP_SAMPLERS = ("tpe", "gp")
 
 @dataclass(frozen=True)
 class MethodsParagraph:
-    """The paragraph, and what it refers to as [1], [2], … in that order."""
+    """Text of the paragraph, and its references in the order of their numbers [1], [2], …"""
 
     text: str
     references: tuple[str, ...]
@@ -39,14 +44,15 @@ class MethodsParagraph:
 def build_methods_paragraph(
     tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None = None
 ) -> MethodsParagraph | None:
-    """What ran and how, from records, configurations, the ledger of test images and the definition.
+    """Describe data, networks, training, search and software of a study.
 
     Args:
-        split: may be empty, where split.csv is missing.
-        data_root: where a CSV file of the images is looked for; None: not found.
+        split: rows of split.csv; empty if the file is missing.
+        data_root: folder of the data, in which a CSV file of images is looked up; None if it is not
+            on this machine.
 
     Returns:
-        None where no trial has trained an epoch.
+        None if no trial has trained an epoch.
     """
     trials = load_trained_trials(tables)
     if not trials:
@@ -76,69 +82,75 @@ def _data_sentences(
 ) -> str:
     config = tables.config
     roles = Counter(row.role for row in split)
-    uses: dict[Role, str] = {
-        "train": "training",
-        "val": "validation",
-        "test": _test_use_text(tables),
-    }
-    parts = [f"{roles[role]} for {use}" for role, use in uses.items() if roles[role]]
-    division_text = split_origin_text(tables, split, data_root)
-    roles_text = f" were divided into {join_words(parts)} ({division_text})" if split else ""
+    names: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
+    parts = [f"{roles[role]} {name}" for role, name in names.items() if roles[role]]
+    last = next((role for role in reversed(names) if roles[role]), "train")
+    split_text = (
+        f" were split into {join_words(parts)} {plural('image', roles[last])} "
+        f"({split_origin_text(tables, split, data_root)})"
+        if split
+        else ""
+    )
     groups = " and declared groups" if config.split.group else ""
-    copies_text = f", copies{groups} on one side" if split else ""
+    groups_text = f"; duplicates{groups} are in the same part" if split else ""
     classes = " / ".join(config.data.classes)
+    # The study records the folder as the user typed it, so with the separator of their system.
     is_kvasir = re.split(r"[/\\]", config.data.root.rstrip("/\\"))[-1] == KVASIR.name
     root = cite(config.data.root, KVASIR.citation if is_kvasir else None)
-    text = f"The images of {root} ({config.data.task}: {classes}){roles_text}{copies_text}."
-    return " ".join([text, *_subset_sentences(trials, roles["train"])])
+    text = f"The images of {root} ({config.data.task}: {classes}){split_text}{groups_text}."
+    test_sentences = [_test_use_sentence(tables)] if roles["test"] else []
+    return " ".join([text, *test_sentences, *_subset_sentences(trials, roles["train"])])
 
 
-def _test_use_text(tables: StudyTables) -> str:
+def _test_use_sentence(tables: StudyTables) -> str:
     ledger = read_held_out_ledger(tables.paths)
     n = ledger.count_tests()
     if n:
         times = {1: "once", 2: "twice"}.get(n) or count(n, "time")
-        return f"a test, whose images were opened {times}"
+        return f"The test images were opened {times}."
     if ledger.damaged_lines:
-        return "a test, whose record of openings is damaged"
-    return "a test that stayed sealed"
+        return "The record of openings of the test images is damaged."
+    return "The test images were never opened."
 
 
 def split_origin_text(
     tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None
 ) -> str:
-    """By whom the roles were given: folds, lists, folders, a column, or the seed."""
+    """Origin of the roles train, val and test: folds, lists, folders, a CSV column, or the seed."""
     config = tables.config.split
     seed_text = f"seed {config.seed}"
     declared = _declared_roles_text(tables, split, data_root)
     if config.folds is not None:
-        test = f"test images {declared}, " if declared else ""
-        return (
-            f"{test}the others in {config.folds} folds, fold {config.fold} validates; {seed_text}"
-        )
+        test = f"test images {declared}; " if declared else ""
+        folds = f"{config.folds} folds of the other images, fold {config.fold} for validation"
+        return f"{test}{folds}; {seed_text}"
     return declared or seed_text
 
 
 def _declared_roles_text(
     tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None
 ) -> str:
-    """Where roles were declared; "" where the seed divided."""
+    """Origin of roles that the data declares; "" if the seed divided the images."""
     lists, root = tables.config.split.lists, tables.config.data.root
     if lists is not None:
-        return "by the data's official lists" if lists == "official" else f"by the lists in {lists}"
+        is_official = lists == "official"
+        return "by the official lists of the dataset" if is_official else f"by the lists in {lists}"
     folders = {row.row: ROLE_NAMES.get(row.image.split("/")[0]) for row in split}
     if split and all(folders.values()):
         moved = sum(row.role != folders[row.row] for row in split)
-        seed_text = f"; {moved} of its training images validate, seed {tables.config.split.seed}"
-        origin_text = "by the folders of the data"
-        return origin_text + (seed_text if moved and tables.config.split.folds is None else "")
+        moved_text = (
+            f"; {count(moved, 'training image')} moved to validation, seed "
+            f"{tables.config.split.seed}"
+        )
+        origin_text = "by the folders of the dataset"
+        return origin_text + (moved_text if moved and tables.config.split.folds is None else "")
     if root.lower().endswith(".csv") and _has_role_column(Path(root).name, data_root):
-        return "by the column role of the data's CSV file"
+        return "by the column role of the CSV file"
     return ""
 
 
 def _has_role_column(name: str, data_root: Path | None) -> bool:
-    """Whether a CSV file of images, where it can be read, has a column of roles."""
+    """True if the CSV file of images can be read and has a column of roles."""
     if data_root is None:
         return False
     try:
@@ -162,7 +174,7 @@ def _subset_sentences(trials: Sequence[TrainedTrial], n_train: int) -> list[str]
 
 def _search_sentences(tables: StudyTables, cite: CitationList) -> str:
     config = tables.config
-    name, pruner = config.sampler.name, config.pruner.name
+    name = config.sampler.name
     own_records = [record for record in tables.records if record.imported is None]
     library = cite("Optuna", references.LIBRARIES["optuna"])
     if not own_records:
@@ -174,18 +186,26 @@ def _search_sentences(tables: StudyTables, cite: CitationList) -> str:
     else:
         sampler = cite(_SAMPLER_NAMES.get(name, name), references.SAMPLERS.get(name))
         sampling_text = (
-            f"{library} drew {count(len(own_records), 'trial')} ({sampler} sampler, seed "
+            f"{library} sampled {count(len(own_records), 'trial')} ({sampler} sampler, seed "
             f"{config.seed})"
         )
     keys = join_words(tables.parameters) if tables.parameters else "nothing"
-    if any(record.state == "pruned" for record in own_records):
-        pruning_text = f"the {cite(pruner, references.PRUNERS.get(pruner))} pruner"
-    else:
-        pruning_text = (
-            "nothing" if pruner == "none" else f"the {pruner} pruner was there, but nothing"
-        )
-    text = f"{sampling_text}, varying {keys}; {pruning_text} stopped trials early."
+    text = f"{sampling_text}, varying {keys}; {_pruning_text(tables, own_records, cite)}."
     return " ".join([text, *_startup_sentences(tables), *_import_sentences(tables)])
+
+
+def _pruning_text(
+    tables: StudyTables, own_records: Sequence[TrialRecord], cite: CitationList
+) -> str:
+    """The pruner and the number of trials that it stopped; cited only if it stopped any."""
+    name = tables.config.pruner.name
+    if name == "none":
+        return "no pruner was used"
+    n_pruned = sum(record.state == "pruned" for record in own_records)
+    if not n_pruned:
+        return f"the {name} pruner stopped no trial early"
+    pruner = cite(name, references.PRUNERS.get(name))
+    return f"the {pruner} pruner stopped {n_pruned} of {count(len(own_records), 'trial')} early"
 
 
 def _startup_sentences(tables: StudyTables) -> list[str]:
@@ -197,13 +217,14 @@ def _startup_sentences(tables: StudyTables) -> list[str]:
     ):
         return []
     n = min(sampler.n_startup_trials, sum(record.imported is None for record in tables.records))
-    return [f"The first {count(n, 'trial')} {is_or_are(n)} drawn at random."]
+    return [f"The first {count(n, 'trial')} {was_or_were(n)} sampled at random."]
 
 
 def _import_sentences(tables: StudyTables) -> list[str]:
     origins = [record.imported for record in tables.records if record.imported is not None]
     studies = join_words(dict.fromkeys(origin.rpartition("/")[0] for origin in origins))
-    return [f"{count(len(origins), 'trial')} came from {studies}."] if origins else []
+    n = len(origins)
+    return [f"{count(n, 'trial')} {was_or_were(n)} imported from {studies}."] if n else []
 
 
 _DECISIONS: Final = {

@@ -1,4 +1,8 @@
-"""The sentences of the methods paragraph on networks, inputs, training and loss."""
+"""Sentences of the methods paragraph on networks, inputs, training and loss.
+
+Each sentence names a setting only if it had an effect in at least one trial, and says in how many
+trials if not in all. Values are ranges over the trials.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +19,7 @@ _LOSS_NAMES = {"bce": "binary cross-entropy", "ce": "cross-entropy"}
 
 
 def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
-    """Architectures with their options, encoders, depth and first weights."""
+    """Architectures with their options, encoders, encoder depth and initial weights."""
     archs = cite.cite_all(_distinct_texts(trials, "model.arch"), dict(references.ARCHITECTURES))
     encoders = _distinct_texts(trials, "model.encoder_name", _takes_encoder)
     encoder_names = join_words(
@@ -32,11 +36,12 @@ def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
         for w in distinct_values(trials, "model.encoder_weights", _takes_encoder)
     ]
     start = (
-        f", beginning with {join_words(origins)}"
-        if origins and _has_full_configuration(trials)
+        f", initialised with {join_words(origins)}"
+        if origins and any(trial.has_full_configuration for trial in trials)
         else ""
     )
-    return f"Trained were {archs}{with_encoder}{stages}{start}.{_network_options_sentence(trials)}"
+    options_text = _network_options_sentence(trials)
+    return f"The networks were {archs}{with_encoder}{stages}{start}.{options_text}"
 
 
 def _network_options_sentence(trials: Sequence[TrainedTrial]) -> str:
@@ -50,7 +55,7 @@ def _network_options_sentence(trials: Sequence[TrainedTrial]) -> str:
 
 
 def _range_with_null(values: Sequence[Any]) -> str:
-    """As `span`, and null where it is among the values."""
+    """A range as `format_range` writes it, with null if it is among the values."""
     return join_words(
         [text for text in (format_range(values), "null" if None in values else "") if text]
     )
@@ -67,8 +72,8 @@ def _weights_text(weights: str | None, cite: CitationList) -> str:
 
 
 def inputs_sentence(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
-    """Size, fit, normalisation and augmentation of the images."""
-    if not _has_full_configuration(trials):
+    """Size, fit, normalisation and augmentation of the images; "" without any config.yaml."""
+    if not any(trial.has_full_configuration for trial in trials):
         return ""
     sizes = distinct_values(trials, "data.image_size")
     sizes_text = join_words(
@@ -85,8 +90,8 @@ def inputs_sentence(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
 
 
 def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
-    """Optimiser, epochs, batch, rates, schedule, decay and precision; then what else acted."""
-    if not _has_full_configuration(trials):
+    """Optimiser, epochs, batch size, rates, schedule, decay, precision; then optional settings."""
+    if not any(trial.has_full_configuration for trial in trials):
         return ""
     names = [
         cite(_OPTIMISER_NAMES.get(n, n), references.OPTIMISERS.get(n))
@@ -97,7 +102,7 @@ def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
     decay = distinct_values(trials, "optim.weight_decay")
     decay_text = f"weight decay {format_range(decay)}" if any(decay) else "no weight decay"
     sentence = (
-        f"{join_words(names)} trained for "
+        f"They were trained with {join_words(names)} for "
         f"{format_range([trial.record.epochs for trial in trials])} epochs at batch "
         f"size {format_range(distinct_values(trials, 'train.batch_size'))}, {_rates_text(trials)} "
         f"({schedules}), "
@@ -107,7 +112,7 @@ def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
 
 
 def _rates_text(trials: Sequence[TrainedTrial]) -> str:
-    """The rates that weights had: of encoder and rest apart where they differed in any trial."""
+    """Peak learning rates; of encoder and rest separately if they differ in any trial."""
     rest = [trial.rates[1] for trial in trials]
     encoder = [trial.rates[0] for trial in trials if trial.rates[0] is not None]
     if all(trial.rates[0] in (None, trial.rates[1]) for trial in trials):
@@ -118,7 +123,7 @@ def _rates_text(trials: Sequence[TrainedTrial]) -> str:
 
 
 def _optional_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
-    """A sentence for each setting that acts only where it is set."""
+    """One sentence for each optional setting that had an effect."""
     numbers: tuple[tuple[str, Callable[[TrainedTrial], bool], str], ...] = (
         ("optim.momentum", lambda o: o["optim.name"] == "sgd", "The momentum of SGD was {}"),
         (
@@ -134,17 +139,17 @@ def _optional_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
         (
             "train.freeze_encoder_epochs",
             lambda o: o.has_encoder and bool(o["train.freeze_encoder_epochs"]),
-            "The encoder was frozen for {} at the beginning",
+            "The encoder was initially frozen for {}",
         ),
         (
             "train.ema_decay",
             lambda o: o["train.ema_decay"] is not None,
-            "Validated and kept were exponential moving averages of the weights (decay {})",
+            "Exponential moving averages of the weights (decay {}) were validated and saved",
         ),
         (
             "train.patience",
             lambda o: o["train.patience"] is not None,
-            "Training ended after {} without a better one",
+            "Training stopped after {} without improvement",
         ),
     )
     sentences = [
@@ -173,26 +178,29 @@ def _micro_batch_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
     if not split_trials:
         return []
     return [
-        f"In {count(len(split_trials), 'trial')} a batch went through the network in parts of "
-        f"{format_range([trial.record.micro_batch for trial in split_trials])} images, as memory "
-        "had no room for it; "
-        "the loss was that of the whole batch"
+        f"In {count(len(split_trials), 'trial')} each batch was split into micro-batches of "
+        f"{format_range([trial.record.micro_batch for trial in split_trials])} images to fit into "
+        "GPU memory; the loss is that of the full batch"
     ]
 
 
 def _seeds_sentence(trials: Sequence[TrainedTrial]) -> str:
     seeds = [trial["train.seed"] for trial in trials if trial["train.seed"] is not None]
     if not seeds:
-        return "Each trial had a seed of its own, derived from that of the study."
+        return "Each trial had its own seed, derived from the seed of the study."
     if len(seeds) == len(trials):
-        return (
-            f"{'Seeds' if len(set(seeds)) > 1 else 'The seed'} of training: {format_range(seeds)}."
-        )
-    return f"Seeds of training: {format_range(seeds)}, else derived from that of the study."
+        many = len(set(seeds)) > 1
+        return f"The training {'seeds were' if many else 'seed was'} {format_range(seeds)}."
+    return f"Training seeds were {format_range(seeds)}, otherwise derived from the study's seed."
 
 
 def loss_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
-    """The parts of the loss with their weights, then the options that acted."""
+    """Terms of the loss with their weights, then the options that had an effect.
+
+    "" without any config.yaml: a searched weight alone does not tell which other terms were added
+    to it, and a fixed loss would be missing.
+    """
+    trials = [trial for trial in trials if trial.has_full_configuration]
     used_names = dict.fromkeys(name for trial in trials for name in trial.losses)
     names = [
         *(name for name in BUILTIN_LOSSES if name in used_names),
@@ -202,8 +210,10 @@ def loss_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
         return ""
     losses_text = join_words([cite(_LOSS_NAMES.get(n, n), references.LOSSES.get(n)) for n in names])
     ranges = ", ".join(f"{n} {format_range([o.losses.get(n, 0.0) for o in trials])}" for n in names)
-    weights_text = f" (weights, divided by their sum: {ranges})" if len(names) > 1 else ""
-    return " ".join([f"The loss was {losses_text}{weights_text}.", *_loss_option_sentences(trials)])
+    weights_text = f" (weights, normalised to sum to 1: {ranges})" if len(names) > 1 else ""
+    sum_text = "a weighted sum of " if len(names) > 1 else ""
+    sentence = f"The loss was {sum_text}{losses_text}{weights_text}."
+    return " ".join([sentence, *_loss_option_sentences(trials)])
 
 
 def _loss_option_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
@@ -211,12 +221,12 @@ def _loss_option_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
         ("loss.focal_gamma", "The exponent of the focal loss was {}.", _uses_loss("focal")),
         (
             "loss.tversky_alpha",
-            "False alarms weighed {} in the Tversky loss.",
+            "False positives had weight {} in the Tversky loss.",
             _uses_loss("tversky"),
         ),
         (
             "loss.label_smoothing",
-            "Labels were smoothed by {}.",
+            "Label smoothing was {}.",
             lambda o: o.is_smoothing_active and bool(o["loss.label_smoothing"]),
         ),
     )
@@ -244,9 +254,7 @@ def _class_weight_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
     texts = ["balanced" if w == "balanced" else ", ".join(f"{x:g}" for x in w) for w in settings]
     computed = next((o.record.class_weights for o in weighted_trials if o.record.class_weights), {})
     computed_text = ", ".join(f"{name} {value:.3g}" for name, value in computed.items())
-    return [
-        f"Classes had weights: {'; '.join(texts)}{f' ({computed_text})' if computed_text else ''}."
-    ]
+    return [f"Class weights: {'; '.join(texts)}{f' ({computed_text})' if computed_text else ''}."]
 
 
 def _uses_loss(name: str) -> Callable[[TrainedTrial], bool]:
@@ -258,7 +266,7 @@ def _takes_encoder(trial: TrainedTrial) -> bool:
 
 
 def _share_text(trials: Sequence[TrainedTrial], is_active: Callable[[TrainedTrial], bool]) -> str:
-    """In how many trials something acted, where it was not in all."""
+    """Number of trials in which a setting had an effect, ` (1 of 2 trials)`; "" if in all."""
     n = sum(map(is_active, trials))
     return "" if n == len(trials) else f" ({n} of {count(len(trials), 'trial')})"
 
@@ -269,8 +277,3 @@ def _distinct_texts(
     condition: Callable[[TrainedTrial], bool] = lambda _: True,
 ) -> list[str]:
     return [str(value) for value in distinct_values(trials, key, condition) if value is not None]
-
-
-def _has_full_configuration(trials: Sequence[TrainedTrial]) -> Any:
-    """Whether a whole configuration could be read; else only searched parameters are known."""
-    return any("train.epochs" in trial.settings for trial in trials)

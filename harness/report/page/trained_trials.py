@@ -1,58 +1,66 @@
-"""The settings that trained, trial by trial, and which of them acted."""
+"""Settings of each trained trial, and the conditions under which each setting had an effect."""
 
+import ast
 import json
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from harness.config import components
 from harness.config.loss import find_loss_setting, loss_names, pixel_losses
 from harness.config.study import LossConfig, OptimConfig
+from harness.config.user_code import read_parts_file
+from harness.core.errors import ConfigError
 from harness.core.records import TrialRecord
 from harness.report.tables.study_tables import StudyTables, trial_settings
 
 FlatSettings = dict[str, Any]
-# of segmentation-models-pytorch, and ours that take an encoder of one's choice
+# Architectures of segmentation-models-pytorch and our own ones that accept model.encoder_name.
+# Listed here because the registry of models imports torch, and a report does not; a test compares.
 SELECTABLE_ENCODER_ARCHS: Final = (
     *("Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "PAN", "DeepLabV3"),
     *("DeepLabV3Plus", "UPerNet", "Segformer", "DPT", "fcn"),
 )
-BUILTIN_ENCODER_ARCHS: Final = (
-    "attention_unet",
-)  # an encoder that has rates and depth, but no name
+# Architectures with a fixed encoder: it has a learning rate and a depth, but no name.
+BUILTIN_ENCODER_ARCHS: Final = ("attention_unet",)
 _OPTIONS: Final = "model.options."
 
 
 @dataclass(frozen=True)
 class TrainedTrial:
-    """A trial that trained at least one epoch, with every setting by its full key.
+    """Trial that trained at least one epoch, with every setting by its full key.
 
     Attributes:
-        settings: lists as lists; of a parameter that was not in force what the configuration had.
-        n_epochs: how many it trained.
+        settings: values by key. An inactive parameter has the value of the configuration.
+        n_epochs: number of trained epochs.
+        declared_losses: losses that the study's file of user code registers, with their settings
+            below `loss.` that are options; empty if there is no such file.
     """
 
     record: TrialRecord
     settings: FlatSettings
     n_epochs: int
+    declared_losses: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         return self.settings.get(key)
 
     @property
     def has_encoder(self) -> bool:
-        """Whether part of the network is an encoder, with a rate of its own, that may be frozen."""
+        """True if the network has an encoder, which can be frozen or have its own rate."""
         return self["model.arch"] in BUILTIN_ENCODER_ARCHS or self.has_selectable_encoder
 
     @property
     def has_selectable_encoder(self) -> bool:
-        """Whether model.encoder_name chose part of the network."""
+        """True if model.encoder_name selects the encoder of this network."""
         arch = str(self["model.arch"])
         if arch in (*SELECTABLE_ENCODER_ARCHS, *BUILTIN_ENCODER_ARCHS):
             return arch in SELECTABLE_ENCODER_ARCHS
         part = components.get_components("network").get(arch)
-        # of a network that is not registered here: a key without effect is refused when searched
+        # A network that is not registered in this process: a searched key that had no effect would
+        # have been refused before the study, so a searched encoder was used.
         return (
             "model.encoder_name" in self.record.params
             if part is None
@@ -61,12 +69,12 @@ class TrainedTrial:
 
     @property
     def is_encoder_trained(self) -> bool:
-        """Whether any epoch trained the encoder."""
+        """True if the encoder was trained in at least one epoch."""
         return self.has_encoder and (self["train.freeze_encoder_epochs"] or 0) < self.n_epochs
 
     @property
     def rates(self) -> tuple[float | None, float]:
-        """Peak learning rates of the encoder (None: no weight of one learned) and of the rest."""
+        """Peak learning rates of encoder and rest; None for an encoder that was never trained."""
         rate_settings = {
             name: self[f"optim.{name}"]
             for name in ("lr", "encoder_lr", "encoder_lr_scale", "decoder_lr")
@@ -75,34 +83,40 @@ class TrainedTrial:
         return (encoder if self.is_encoder_trained else None), rest
 
     @property
+    def has_full_configuration(self) -> bool:
+        """True if the trial's config.yaml was read; otherwise only searched values are known."""
+        return "train.epochs" in self.settings
+
+    @property
     def losses(self) -> dict[str, float]:
-        """The weight of each part of the loss that has one above 0."""
-        names = [key.removeprefix("loss.") for key in self.settings if key.startswith("loss.")]
-        custom_losses = _custom_losses(names)
-        weights = {name: self[f"loss.{name}"] for name in (*loss_names(), *custom_losses)}
+        """Weight of each term of the loss with a weight above 0."""
+        weights = {name: self[f"loss.{name}"] for name in (*loss_names(), *self._user_losses())}
         return {name: float(weight) for name, weight in weights.items() if weight}
 
     @property
     def loss_options(self) -> dict[str, list[str]]:
-        """The options of the user's own losses that have a weight, by loss."""
-        names = [key.removeprefix("loss.") for key in self.settings if key.startswith("loss.")]
+        """Options, as settings below `loss.`, of each user-defined loss that has a weight."""
         return {
-            name: options for name, options in _custom_losses(names).items() if name in self.losses
+            name: options for name, options in self._user_losses().items() if name in self.losses
         }
+
+    def _user_losses(self) -> dict[str, list[str]]:
+        names = [key.removeprefix("loss.") for key in self.settings if key.startswith("loss.")]
+        return group_user_losses(names, self.declared_losses)
 
     @property
     def is_smoothing_active(self) -> bool:
-        """Whether label smoothing and class weights have a loss to act in."""
+        """True if a loss with a weight uses label smoothing."""
         return any(name in self.losses for name in pixel_losses("label_smoothing"))
 
     @property
     def are_class_weights_active(self) -> bool:
-        """Whether class weights have a loss to act in."""
+        """True if a loss with a weight uses class weights."""
         return any(name in self.losses for name in pixel_losses("class_weights"))
 
     @property
     def network_options(self) -> dict[str, Any]:
-        """The arguments of the architecture that were set."""
+        """Arguments of the architecture that the configuration sets."""
         return {
             key.removeprefix(_OPTIONS): value
             for key, value in self.settings.items()
@@ -110,39 +124,91 @@ class TrainedTrial:
         }
 
 
-def _custom_losses(names: Sequence[str]) -> dict[str, list[str]]:
-    """Losses of the user's own among settings of `loss.`, each with its options.
+def group_user_losses(
+    names: Sequence[str], declared: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """User-defined losses among the settings below `loss.`, each with its options among them.
 
-    Where the file that registers them is not loaded, as in a report, `<name>_<option>` is an option
-    if `<name>` is a setting as well.
+    Three sources decide, in this order, if a setting is a weight or an option: the registry (losses
+    of installed packages), the study's own file, and the naming rule `<loss>_<option>`. The rule
+    alone cannot tell a loss `edge_soft` from an option `soft` of a loss `edge`.
+
+    Args:
+        names: settings without `loss.`.
+        declared: losses of the study's file with their options, see `read_declared_losses`.
     """
-    builtin_fields = set(LossConfig.model_fields)
-    custom_names = [name for name in names if name not in builtin_fields]
+    owners = {option: loss for loss, options in declared.items() for option in options}
     options_by_loss: dict[str, list[str]] = {}
-    for name in sorted(custom_names, key=len):
-        setting = find_loss_setting(name)
-        if setting is not None:
-            owner = name if setting[1] is None else setting[0].name
+    # Shorter names first, so that a loss is known before its options `<loss>_<option>`.
+    for name in sorted(set(names) - set(LossConfig.model_fields), key=lambda n: (len(n), n)):
+        registered = find_loss_setting(name)
+        if registered is not None:
+            owner = name if registered[1] is None else registered[0].name
+        elif name in declared or name in owners:
+            owner = owners.get(name, name)
         else:
-            owner = max(
-                (loss_name for loss_name in options_by_loss if name.startswith(f"{loss_name}_")),
-                key=len,
-                default=name,
-            )
+            prefixes = [loss for loss in options_by_loss if name.startswith(f"{loss}_")]
+            owner = max(prefixes, key=len, default=name)
         options_by_loss.setdefault(owner, [])
         if owner != name:
             options_by_loss[owner].append(name)
     return options_by_loss
 
 
-def load_trained_trials(tables: StudyTables) -> list[TrainedTrial]:
-    """The trials that trained an epoch, in order; [] where there is none.
+def read_declared_losses(tables: StudyTables) -> dict[str, tuple[str, ...]]:
+    """Losses that the study's file of user code registers, each with its options.
 
-    Trials in which the same parameters are in force share everything that is not searched, so one
-    config.yaml of each such group is read.
+    The file is parsed and never executed: a report can be of a study from somebody else.
+
+    Returns:
+        Options as settings below `loss.`, e.g. `{"hardest": ("hardest_share",)}`; {} if the study
+        has no such file, or not the one it started with.
+    """
+    parts = tables.config.parts
+    if parts is None:
+        return {}
+    try:
+        file = read_parts_file(tables.paths.parts(parts.file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the user's code, e.g. an invalid escape
+            tree = ast.parse(file.data)
+    # Deeply nested code makes the parser itself run out of stack or memory.
+    except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    if parts.sha256 not in (None, file.sha256):
+        return {}
+    losses = {}
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef):
+            arguments = [a.arg for a in (*function.args.args, *function.args.kwonlyargs)]
+            options = [a for a in arguments if a not in components.HARNESS_ARGUMENTS["loss"]]
+            for decorator in function.decorator_list:
+                if (name := _registered_loss_name(decorator, function.name)) is not None:
+                    losses[name] = tuple(f"{name}_{option}" for option in options)
+    return losses
+
+
+def _registered_loss_name(decorator: ast.expr, function_name: str) -> str | None:
+    """Name under which `@parts.loss(...)` registers a function; None for another decorator."""
+    if not isinstance(decorator, ast.Call):
+        return None
+    if ast.unparse(decorator.func).rpartition(".")[2] != "loss":
+        return None
+    given = [*decorator.args[:1], *(k.value for k in decorator.keywords if k.arg == "name")]
+    name = given[0].value if given and isinstance(given[0], ast.Constant) else None
+    return name if isinstance(name, str) else function_name
+
+
+def load_trained_trials(tables: StudyTables) -> list[TrainedTrial]:
+    """Trials that trained at least one epoch, in order of number.
+
+    One config.yaml is read per set of active parameters, not per trial: trials with the same active
+    parameters share every setting that is not searched. A study of 2,000 trials would otherwise
+    parse as many YAML files.
     """
     epoch_counts = Counter(int(number) for number in tables.epochs["number"])
     bases: dict[tuple[str, ...], FlatSettings] = {}
+    declared = read_declared_losses(tables)
     trained_trials = []
     for record in tables.records:
         if not epoch_counts[record.number]:
@@ -152,13 +218,13 @@ def load_trained_trials(tables: StudyTables) -> list[TrainedTrial]:
             bases[group] = trial_settings(tables, record)
         searched = {key: _decode_choice(value) for key, value in record.params.items()}
         trained_trials.append(
-            TrainedTrial(record, bases[group] | searched, epoch_counts[record.number])
+            TrainedTrial(record, bases[group] | searched, epoch_counts[record.number], declared)
         )
     return trained_trials
 
 
 def _decode_choice(value: Any) -> Any:
-    """A parameter's value; of a choice that is a list, Optuna has its JSON text."""
+    """A parameter's value. A choice that is a list is stored by Optuna as its JSON text."""
     if isinstance(value, str) and value.startswith("["):
         try:
             return json.loads(value)
@@ -172,6 +238,6 @@ def distinct_values(
     key: str,
     condition: Callable[[TrainedTrial], bool] = lambda _: True,
 ) -> list[Any]:
-    """The different values of a setting in the trials in which it acted, in order of trial."""
+    """Distinct values of a setting in the trials that fulfil a condition, in order of trial."""
     values = [trial[key] for trial in trials if condition(trial)]
     return list({json.dumps(value): value for value in values}.values())
