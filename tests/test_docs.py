@@ -139,3 +139,18 @@ def test_links_and_paths_of_a_page_lead_to_files(page: Path) -> None:
     paths = re.findall(r"`((?:harness|tests|analysis|benchmarks)/[\w/.-]+)`", text)
     missing += [path for path in paths if not (ROOT / path).exists()]
     assert not missing
+
+
+def test_statistics_page_names_functions_that_exist() -> None:
+    folder = ROOT / "harness" / "evaluation" / "statistics"
+    text = (ROOT / "docs" / "statistics.md").read_text("utf-8")
+    names = re.findall(r"`([a-z_]+)\.([a-z_]+)`", text)
+    assert len(names) > 10
+    for module, function in names:
+        source = (folder / f"{module}.py").read_text("utf-8")
+        assert f"def {function}(" in source, f"{module}.{function}"
+
+
+def test_lines_of_the_statistics_page_are_short() -> None:
+    lines = (ROOT / "docs" / "statistics.md").read_text("utf-8").splitlines()
+    assert max(map(len, lines)) <= 120

@@ -123,18 +123,18 @@ def test_a_study_with_a_network(workspace: Path, polyps: Path, file: Path) -> No
     ("line", "instead", "said"),
     [
         (
-            "    return each.topk(",
-            "    raise ValueError('no such pixels')\n    return each.topk(",
+            "    return error.topk(",
+            "    raise ValueError('no such pixels')\n    return error.topk(",
             r"parts\.py:\d+: loss 'hardest': ValueError: no such pixels",
         ),
         (
-            "return abs(said - true) / true",
+            "return abs(predicted - true) / true",
             "return float('nan') + true",
             r"parts\.py: metric 'area_error' gave nan for image \S+, class foreground; it must",
         ),
         (
-            "    return each.topk(",
-            "    return float('inf') * each.topk(",
+            "    return error.topk(",
+            "    return float('inf') * error.topk(",
             r"the training loss is .* in epoch 1 \(loss\.hardest\)",
         ),
     ],
