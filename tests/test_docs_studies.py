@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli.run import parse_settings
+from harness.cli.arguments import parse_settings
 from harness.core.paths import StudyPaths, Workspace
 from harness.search.definition.component_checks import legal_names
 from harness.search.definition.definition import resolve_definition

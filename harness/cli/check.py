@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import api
+from harness.cli.arguments import api_arguments
 from harness.cli.display import open_progress
-from harness.cli.options import ObjectiveOption
-from harness.cli.run import parse_settings
+from harness.cli.options import (
+    SEARCH,
+    IgnoreOption,
+    LabelOption,
+    ObjectiveOption,
+    PartsOption,
+    SetOption,
+    SkipBadOption,
+    SpaceOption,
+    WorkspaceOption,
+    option,
+)
 from harness.cli.tables import fit_table, make_folding_table, stdout_console
 from harness.core.plurals import count
 
@@ -27,35 +39,37 @@ MAX_TABLES = 12  # beyond: a list
 
 
 def check(
-    space: Annotated[
-        str | None, typer.Option(help="Space file: a path, or a name in search_spaces/.")
-    ] = None,
+    space: SpaceOption = None,
     data: Annotated[
-        str | None, typer.Option(help="Folder with images/ and masks/, or a data set's name.")
+        str | None,
+        option(
+            "Folder with images/ and masks/, or name of a data set (kvasir-seg, synthetic).",
+            example="--data data/polyps",
+            panel=SEARCH,
+            default="kvasir-seg if it is there, otherwise the space alone is checked",
+            metavar="DATA",
+        ),
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help="Study whose space, data and settings are checked.")
+        str | None,
+        option(
+            "Check space, data and settings of this study.",
+            example="--study encoders",
+            panel=SEARCH,
+            default="no study",
+            metavar="NAME",
+        ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE for every trial; may be repeated."),
-    ] = None,
+    set_: SetOption = None,
     objective: ObjectiveOption = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Pairs that cannot be used would be left out.")
+    skip_bad: SkipBadOption = False,
+    parts: PartsOption = None,
+    label: LabelOption = None,
+    ignore: IgnoreOption = None,
+    json_: Annotated[
+        bool, option("Print everything as JSON.", "--json", panel=SEARCH, default="tables")
     ] = False,
-    parts: Annotated[
-        Path | None,
-        typer.Option(help="Python file with networks, losses or metrics of your own."),
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Column of a CSV space kept as a tag.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="Column of a CSV space left out.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    workspace: Annotated[Path, typer.Option(help="Folder of studies and data.")] = Path(),
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Find out before training: the space's mistakes, every network in it, weights, the data.
 
@@ -63,23 +77,10 @@ def check(
 
     Example: harness check --space encoders.yaml --data data/polyps
     """
-    progress = open_progress()
-    try:
-        result = api.check(
-            study,
-            space=space,
-            data=data,
-            fixed=parse_settings(set_ or []),
-            objective=objective,
-            skip_bad=skip_bad,
-            parts=parts,
-            label=label or (),
-            ignore=ignore or (),
-            workspace=workspace,
-            progress=progress,
-        )
-    finally:
-        progress.close()
+    arguments = api_arguments(locals())
+    del arguments["json_"]
+    with closing(open_progress()) as progress:
+        result = api.check(**arguments, progress=progress)
     if json_:
         typer.echo(json.dumps(result.as_json(), indent=1, allow_nan=False))
     else:

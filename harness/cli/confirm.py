@@ -1,77 +1,87 @@
 """`harness confirm`."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from harness import api
+from harness.cli.arguments import api_arguments
 from harness.cli.display import open_progress
-from harness.cli.options import ExperimentOption, StorageOption, TrackingUriOption
-from harness.cli.run import parse_duration
+from harness.cli.options import (
+    SEARCH,
+    DeviceOption,
+    ExperimentOption,
+    GpusOption,
+    PerGpuOption,
+    StorageOption,
+    StudyOption,
+    TimeoutOption,
+    TrackingUriOption,
+    WorkersOption,
+    WorkspaceOption,
+    option,
+)
 from harness.cli.tables import fit_table, stdout_console
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.report.page.confirmation import requirement_line
 
 
 def confirm(
-    study: Annotated[str, typer.Option(help="Name of the study.")],
+    study: StudyOption,
     top: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="How many configurations; as begun, else 5."),
+        option(
+            "Number of configurations.",
+            example="--top 3",
+            panel=SEARCH,
+            default="that of the recorded confirmation, otherwise 5",
+            metavar="N",
+            min=1,
+            max=100,
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=2, max=100, help="Fresh seeds of each; as begun, else 3."),
+        option(
+            "Number of fresh seeds of each configuration.",
+            example="--seeds 5",
+            panel=SEARCH,
+            default="that of the recorded confirmation, otherwise 3",
+            metavar="N",
+            min=2,
+            max=100,
+        ),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, max=100, help="Cross-validation over train and val, not seeds."),
+        option(
+            "Cross-validate over the train and val images in this many folds, instead of seeds.",
+            example="--folds 5",
+            panel=SEARCH,
+            default="seeds",
+            metavar="N",
+            min=2,
+            max=100,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    gpus: Annotated[
-        str | None, typer.Option(help="Train on several GPUs: all, or some, e.g. 0,2.")
-    ] = None,
-    per_gpu: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Trials at once on each GPU.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Trials at once on the CPU.")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="Stop after so long, e.g. 8h, 90m, 1h30m or 3600 (s).")
-    ] = None,
+    device: DeviceOption = "auto",
+    gpus: GpusOption = None,
+    per_gpu: PerGpuOption = None,
+    workers: WorkersOption = None,
+    timeout: TimeoutOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingUriOption = None,
     experiment: ExperimentOption = None,
-    workspace: Annotated[
-        Path, typer.Option(help="Folder of studies, data and databases.")
-    ] = Path(),
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Train the best configurations again, on fresh seeds or folds, and rank them by that.
 
     Example: harness confirm --study encoders --top 5 --seeds 3
     """
-    opened = api.open_study(study, workspace=workspace)
-    timeout_s = None if timeout is None else parse_duration(timeout)
-    progress = open_progress()
-    try:
-        confirmation = opened.confirm(
-            top=top,
-            seeds=seeds,
-            folds=folds,
-            device=device,
-            gpus=gpus,
-            per_gpu=per_gpu,
-            workers=workers,
-            timeout_s=timeout_s,
-            storage=storage,
-            tracking_uri=tracking_uri,
-            experiment=experiment,
-            progress=progress,
-        )
-    finally:
-        progress.close()
+    arguments = api_arguments(locals())
+    opened = api.open_study(arguments.pop("study"), workspace=arguments.pop("workspace"))
+    with closing(open_progress()) as progress:
+        confirmation = opened.confirm(**arguments, progress=progress)
     print_confirmation(confirmation, opened.tables.config.objective.metric)
     next_command = "report" if confirmation.decision is not None else "confirm"
     progress.stage(f"next: harness {next_command} --study {study}")

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from harness.cli import inspect_data
-from harness.cli.display import open_progress
+from harness.cli.download_prompt import confirm_and_download
+from harness.cli.options import WorkspaceOption
 from harness.core.errors import ConfigError, suggest_nearest
 from harness.core.paths import Workspace, expand_user_path
 from harness.core.plurals import count as counted
-from harness.data.datasets.download import download_kvasir
-from harness.data.datasets.known_datasets import KVASIR, DatasetArchive
+from harness.data.datasets.known_datasets import KVASIR
 from harness.data.datasets.synthetic import DIFFICULTY, generate_dataset
 
 app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def download(
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept the terms without being asked.")
     ] = False,
-    workspace: Annotated[Path, typer.Option(help="Folder of studies and data.")] = Path(),
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Download a published data set into data/, after showing its size and terms.
 
@@ -54,24 +54,3 @@ def synthesize(
         expand_user_path(folder), count=count, size=size, seed=seed, difficulty=difficulty
     )
     typer.echo(f"{counted(count, 'image')} in {path}")
-
-
-def confirm_and_download(
-    archive: DatasetArchive, workspace: Workspace, *, ask: bool = True
-) -> None:
-    """Show what would be fetched and under which terms, ask, and fetch it.
-
-    Raises:
-        typer.Abort: the answer was no.
-        DataError: what arrived is not what was published.
-    """
-    typer.echo(f"{archive.name}: {archive.url}, {archive.n_bytes / 1e6:.1f} MB", err=True)
-    typer.echo(f"terms: {archive.terms} ({archive.page})", err=True)
-    if ask:
-        typer.confirm("Download it?", abort=True, err=True)
-    progress = open_progress()
-    try:
-        path = download_kvasir(workspace.data, progress=progress.bar(f"downloading {archive.name}"))
-    finally:
-        progress.close()
-    typer.echo(f"{archive.name} is in {path}")

@@ -1,7 +1,7 @@
 """`harness data inspect` and `harness data clean`."""
 
 import json
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.cli.display import open_progress
+from harness.cli.options import WorkspaceOption
 from harness.cli.tables import fit_table, make_folding_table, stdout_console
 from harness.config.data import StudyDataConfig
 from harness.config.study import TrialConfig
@@ -44,7 +45,6 @@ StudyOption = Annotated[
 SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave pairs out that cannot be used, and say how many.")
 ]
-WorkspaceOption = Annotated[Path, typer.Option(help="Folder of studies and data: --workspace ..")]
 MaxPixelsOption = Annotated[
     float, typer.Option(min=1, help="Larger pictures are refused: --max-pixels 2e8")
 ]
@@ -141,8 +141,7 @@ def clean_data(
     if not skip_bad:
         check_no_bad_pairs(overview)
     check_not_empty(overview)
-    progress = open_progress()
-    try:
+    with closing(open_progress()) as progress:
         log = clean_dataset(
             overview,
             duplicates_among(overview.pair_stats),
@@ -151,8 +150,6 @@ def clean_data(
             keep_copies=keep_copies,
             progress=progress.bar(f"writing {target}"),
         )
-    finally:
-        progress.close()
     n_written = sum(bool(entry.written_paths) for entry in log)
     _print_status(
         f"{count(n_written, 'pair')} written, {len(log) - n_written} left out; see "
@@ -166,14 +163,9 @@ def _scan_overview(name: str, study: str | None, workspace: Path, max_pixels: fl
     root = find_data(name, workspace_paths)
     data = _load_data_config(study, name, workspace_paths)
     dataset = open_dataset(root, data, max_pixels=max_pixels)
-    progress = open_progress()
-    try:
-        bar: Callable[[int, int | None], None] = progress.bar(
-            f"reading {count(len(dataset.pairs), 'pair')}"
-        )
+    with closing(open_progress()) as progress:
+        bar = progress.bar(f"reading {count(len(dataset.pairs), 'pair')}")
         return scan_dataset(dataset, bar, workspace_paths.cache / "looks")
-    finally:
-        progress.close()
 
 
 def _load_data_config(study: str | None, root: str, workspace: Workspace) -> StudyDataConfig:

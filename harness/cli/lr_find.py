@@ -1,83 +1,100 @@
 """`harness lr-find`."""
 
-import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness import api
-from harness.cli.data import confirm_and_download
+from harness.cli.arguments import api_arguments
 from harness.cli.display import open_progress
-from harness.cli.run import parse_settings
-from harness.core.paths import Workspace
-from harness.data.datasets.known_datasets import NeedsDownloadError
+from harness.cli.download_prompt import retry_after_download
+from harness.cli.options import (
+    SEARCH,
+    DataOption,
+    DeviceOption,
+    PartsOption,
+    SetOption,
+    SkipBadOption,
+    WorkspaceOption,
+    option,
+)
 
+RANGE = "Range test"
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 
 
 def lr_find(
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder with images/ and masks/, kvasir-seg, or synthetic."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of the configuration; may be repeated."),
-    ] = None,
+    data: DataOption = None,
+    set_: SetOption = None,
     study: Annotated[
-        str | None, typer.Option(help="Take data, split and fixed values from this study.")
+        str | None,
+        option(
+            "Use data, split and fixed values of this study.",
+            example="--study encoders",
+            panel=SEARCH,
+            default="no study",
+            metavar="NAME",
+        ),
     ] = None,
-    low: Annotated[float, typer.Option(help="First learning rate.")] = 1e-6,
-    high: Annotated[float, typer.Option(help="Last learning rate, unless it diverges.")] = 10.0,
-    steps: Annotated[int, typer.Option(help="Steps of training between them.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
+    low: Annotated[
+        float,
+        option("First learning rate.", example="--low 1e-5", panel=RANGE, default="1e-6"),
+    ] = 1e-6,
+    high: Annotated[
+        float,
+        option(
+            "Last learning rate, unless the loss diverges.",
+            example="--high 1",
+            panel=RANGE,
+            default="10",
+        ),
+    ] = 10.0,
+    steps: Annotated[
+        int,
+        option(
+            "Number of training steps between the two.",
+            example="--steps 200",
+            panel=RANGE,
+            default="100",
+        ),
+    ] = 100,
+    seed: Annotated[
+        int,
+        option(
+            "Seed of weights, order and augmentation.",
+            example="--seed 1",
+            panel=RANGE,
+            default="0",
+            min=0,
+        ),
+    ] = 0,
     name: Annotated[
-        str | None, typer.Option(help="Name of the folder in lr-find/; else the time.")
+        str | None,
+        option(
+            "Name of the folder in lr-find/.",
+            example="--name sgd",
+            panel=RANGE,
+            default="the time",
+            metavar="NAME",
+        ),
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pairs that cannot be used.")
-    ] = False,
-    parts: Annotated[
-        Path | None, typer.Option(help="Python file of your own networks and losses.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    workspace: Annotated[Path, typer.Option(help="Folder of studies and data.")] = Path(),
+    skip_bad: SkipBadOption = False,
+    parts: PartsOption = None,
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Train while the learning rate rises: where the loss falls is where to search.
 
     Example: harness lr-find --data kvasir-seg --set model.arch=Unet --set optim.name=sgd
     """
-    fixed = parse_settings(set_ or [])
-    progress = open_progress()
-
-    def start() -> api.LearningRates:
-        return api.find_lr(
-            data=data,
-            fixed=fixed,
-            study=study,
-            low=low,
-            high=high,
-            steps=steps,
-            seed=seed,
-            name=name,
-            skip_bad=skip_bad,
-            parts=parts,
-            device=device,
-            workspace=workspace,
-            progress=progress,
+    arguments = api_arguments(locals())
+    with closing(open_progress()) as progress:
+        result = retry_after_download(
+            lambda: api.find_lr(**arguments, progress=progress), workspace
         )
-
-    try:
-        result = start()
-    except NeedsDownloadError as missing:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
-        confirm_and_download(missing.archive, Workspace.at(workspace))
-        result = start()
-    finally:
-        progress.close()
     typer.echo("\n".join(format_result(result)))
 
 

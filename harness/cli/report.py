@@ -5,10 +5,10 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from harness import api
+from harness.cli.options import SEARCH, StudyOption, WorkspaceOption, option
 from harness.cli.tables import fit_table, stdout_console
 from harness.config.progress import short_configuration
 from harness.core.records import TrialRecord
@@ -23,22 +23,46 @@ from harness.report.tables.study_tables import (
     trials_in_state,
 )
 
+OUTPUT = "Output"  # panel of --help
 MAX_LEADERBOARD_ROWS = 10
 
 
 def report(
-    study: Annotated[str, typer.Option(help="Name of the study.")],
-    images: Annotated[bool, typer.Option(help="Draw what the best trials predict.")] = True,
+    study: StudyOption,
+    images: Annotated[
+        bool,
+        option("Draw predictions of the best trials.", panel=OUTPUT, default="images are drawn"),
+    ] = True,
     baseline: Annotated[
-        str | None, typer.Option(help="Compare the leading trial with that of this study.")
+        str | None,
+        option(
+            "Compare the leading trial with the leading trial of this study.",
+            panel=SEARCH,
+            default="no comparison",
+            example="--baseline earlier",
+            metavar="STUDY",
+        ),
     ] = None,
     format_: Annotated[
-        ExportFormat | None, typer.Option("--format", help="Print the leaderboard as this instead.")
+        ExportFormat | None,
+        option(
+            "Print the leaderboard in this format.",
+            "--format",
+            panel=OUTPUT,
+            default="a table for the terminal",
+            example="--format latex",
+        ),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-    workspace: Annotated[
-        Path, typer.Option(help="Folder of studies, data and databases.")
-    ] = Path(),
+    open_: Annotated[
+        bool,
+        option(
+            "Open report.html in the browser.",
+            "--open",
+            panel=OUTPUT,
+            default="the path is printed",
+        ),
+    ] = False,
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Write report.html and trials.csv, and print the leaderboard.
 

@@ -2,22 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from harness import api
-from harness.cli.options import ExperimentOption, TrackingUriOption
+from harness.cli.options import ExperimentOption, StudyOption, TrackingUriOption, WorkspaceOption
 from harness.core.plurals import count
 
 
 def sync(
-    study: Annotated[str, typer.Option(help="Name of the study.")],
+    study: StudyOption,
     tracking_uri: TrackingUriOption = None,
     experiment: ExperimentOption = None,
-    workspace: Annotated[
-        Path, typer.Option(help="Folder of studies, data and databases.")
-    ] = Path(),
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Bring MLflow up to a study's folder: what is missing there is sent, nothing twice.
 

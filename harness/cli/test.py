@@ -1,15 +1,16 @@
 """`harness test`."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from harness import api
 from harness.cli.display import open_progress
+from harness.cli.options import SEARCH, DeviceOption, StudyOption, WorkspaceOption, option
 from harness.cli.tables import fit_table, stdout_console
 from harness.evaluation.held_out.images import parse_external_datasets
 from harness.evaluation.held_out.ledger import TEST_SPLIT, HeldOutTest
@@ -18,22 +19,47 @@ from harness.report.tables.sheets import ReportSheet
 
 
 def evaluate_test_split(
-    study: Annotated[str, typer.Option(help="Name of the study.")],
+    study: StudyOption,
     trial: Annotated[
-        int | None, typer.Option(help="Number of a trial; else the confirmed choice.")
+        int | None,
+        option(
+            "Number of a trial of the search.",
+            example="--trial 7",
+            panel=SEARCH,
+            default="the confirmed choice",
+            metavar="N",
+        ),
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over four flips.")] = False,
+    tta: Annotated[
+        bool,
+        option(
+            "Average the probabilities over four flips of each image.",
+            "--tta",
+            panel=SEARCH,
+            default="each image once",
+        ),
+    ] = False,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average over the confirmed seeds of the choice.")
+        bool,
+        option(
+            "Average the probabilities over all confirmed seeds of the choice.",
+            "--ensemble",
+            panel=SEARCH,
+            default="the best seed",
+        ),
     ] = False,
     on: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER of other images, instead of the study's; may be repeated."),
+        option(
+            "Test on other images instead of the study's own; may be repeated.",
+            example="--on clinic=data/clinic",
+            panel=SEARCH,
+            default="the test images of the study",
+            metavar="NAME=FOLDER",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    workspace: Annotated[
-        Path, typer.Option(help="Folder of studies, data and databases.")
-    ] = Path(),
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Open the sealed test images, once: what the chosen weights do on them. Every look is entered.
 
@@ -41,8 +67,7 @@ def evaluate_test_split(
     """
     other_sources = parse_external_datasets(on or [])
     opened = api.open_study(study, workspace=workspace)
-    progress = open_progress()
-    try:
+    with closing(open_progress()) as progress:
         looks = opened.test(
             trial=trial,
             ensemble=ensemble,
@@ -51,8 +76,6 @@ def evaluate_test_split(
             device=device,
             progress=progress,
         )
-    finally:
-        progress.close()
     console = stdout_console()
     for look in looks:
         _print_test_run(console, opened, look)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.options import StudyOption, WorkspaceOption
 from harness.cli.tables import fit_table, stdout_console
 from harness.config.progress import short_configuration
 from harness.core import files
@@ -19,29 +20,30 @@ from harness.report.tables.trials_csv import trials_as_csv_space, trials_as_dict
 
 
 def trials(
-    study: Annotated[str, typer.Option(help="Name of the study.")],
+    study: StudyOption,
     csv: Annotated[
-        bool, typer.Option("--csv", help="Print a CSV that reads back as a space.")
+        bool, typer.Option("--csv", help="Print a CSV file that can be used as a space.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
-    workspace: Annotated[
-        Path, typer.Option(help="Folder of studies, data and databases.")
-    ] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write to this file. Default: standard output. Example: --out again.csv"),
+    ] = None,
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """List the trials of a study: what was tried, and what came of it.
 
     Example: harness trials --study encoders --csv --out again.csv
     """
     if csv and json_:
-        raise ConfigError("--csv and --json: give one")
+        raise ConfigError("--csv and --json exclude one another; give one of them")
     tables = api.open_study(study, workspace=workspace).tables
     if csv:
         text = trials_as_csv_space(tables)
     elif json_:
         text = json.dumps(trials_as_dicts(tables), indent=1) + "\n"
     elif out is not None:
-        raise ConfigError("--out: add --csv or --json")
+        raise ConfigError(f"--out {out}: the table is only printed; add --csv or --json")
     else:
         _print_table(study, tables)
         return

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import WorkspaceOption
 from harness.core.errors import UserError
 from harness.core.paths import Workspace
 from harness.core.sqlite_file import explain_sqlite_error
@@ -17,10 +18,10 @@ from harness.tracking.relocation import relocate_artifacts
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
-    workspace: Annotated[
-        Path, typer.Option(help="Folder of studies, data and databases.")
-    ] = Path(),
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1. Example: --port 5001")
+    ] = 5000,
+    workspace: WorkspaceOption = Path(),
 ) -> None:
     """Start MLflow's own pages on this workspace, for this machine only.
 

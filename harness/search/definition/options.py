@@ -12,6 +12,8 @@ from typing import Any
 from harness.config.objective import objective_override
 from harness.core.paths import Workspace, expand_user_path
 
+DEFAULT_TRIALS = 20  # of a study whose space lists no rows
+
 
 @dataclass(frozen=True)
 class SearchOptions:

@@ -39,7 +39,7 @@ from harness.search.definition.definition import (
     study_is_started,
     write_definition,
 )
-from harness.search.definition.options import RunOptions
+from harness.search.definition.options import DEFAULT_TRIALS, RunOptions
 from harness.search.imports.copy_trials import copy_imports
 from harness.search.imports.imports import check_import_names, log_import_plans, plan_imports
 from harness.search.run.disk_space import check_disk_space, needed_bytes
@@ -48,8 +48,6 @@ from harness.search.run.stop_conditions import StopConditions, stop_on_signals
 from harness.search.run.trials import TrialContext
 from harness.search.storage.name_check import check_name_is_free
 from harness.training.hardware.device import resolve_precision
-
-DEFAULT_TRIALS = 20
 
 
 def launch(

@@ -1,0 +1,78 @@
+"""Values of the command line as arguments of the API: settings, durations, names."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.core import strict_yaml
+from harness.core.errors import ConfigError, suggest_nearest
+
+FROM_PREFIX = "from:"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_DURATION = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s?")))
+_UNITS_S = (86400, 3600, 60, 1)
+
+
+def api_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of the API for the parameters of a command, its `locals()`.
+
+    Options that were not given are left out, so that the defaults of the API apply.
+
+    Raises:
+        ConfigError: a value of `--set` or `--timeout` cannot be read.
+    """
+    arguments = {name: value for name, value in parameters.items() if value is not None}
+    if "set_" in arguments:
+        arguments["fixed"] = parse_settings(arguments.pop("set_"))
+    if "from_" in arguments:
+        arguments["import_from"] = arguments.pop("from_")
+    if "timeout" in arguments:
+        arguments["timeout_s"] = parse_duration(arguments.pop("timeout"))
+    return arguments
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["optim.lr=1e-3"]` → `{"optim.lr": 0.001}`; values are read as YAML.
+
+    `model.arch=from:encoders` is short for `model.arch={from: encoders}`.
+
+    Raises:
+        ConfigError: every setting that is not KEY=VALUE, or whose value is not valid YAML.
+    """
+    parsed: dict[str, Any] = {}
+    problems = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            problems.append(f"--set {setting}: must be KEY=VALUE, e.g. --set train.epochs=10")
+            continue
+        if value.strip().startswith(FROM_PREFIX):
+            parsed[key.strip()] = {"from": value.strip().removeprefix(FROM_PREFIX).strip()}
+            continue
+        try:
+            parsed[key.strip()] = strict_yaml.load_yaml(value, source=f"--set {key}").value
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return parsed
+
+
+def parse_duration(text: str) -> float:
+    """`90m`, `2h`, `1h30m`, `2d` or `3600` as seconds. Raises ConfigError for anything else."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in match.groups()] if match else []
+    seconds = sum(part * unit for part, unit in zip(parts, _UNITS_S, strict=False))
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"--timeout {text}: must be a time such as 8h, 90m, 1h30m or 3600 (s)")
+    return seconds
+
+
+def check_name(option: str, kind: str, value: str | None, allowed: Sequence[str]) -> None:
+    """Raise ConfigError with the nearest or all allowed names for a name that is not allowed."""
+    if value is None or value in allowed:
+        return
+    nearest = suggest_nearest(value, allowed, max_listed=0)
+    hint = nearest or f"; choose from {', '.join(sorted(allowed))}"
+    raise ConfigError(f"{option} {value}: unknown {kind}{hint}")

@@ -1,0 +1,53 @@
+"""Downloads that a command offers: size and terms are shown, and the user is asked.
+
+Apart from `harness data`, because `run` and `lr-find` need it without OpenCV, which that imports.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from harness.cli.display import open_progress
+from harness.core.paths import Workspace
+from harness.data.datasets.known_datasets import DatasetArchive, NeedsDownloadError
+
+Result = TypeVar("Result")
+
+
+def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
+    """Result of `call`; if it needs a data set, offer the download and call it once more.
+
+    Raises:
+        NeedsDownloadError: there is no terminal to ask on.
+    """
+    try:
+        return call()
+    except NeedsDownloadError as missing:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        confirm_and_download(missing.archive, Workspace.at(workspace))
+        return call()
+
+
+def confirm_and_download(
+    archive: DatasetArchive, workspace: Workspace, *, ask: bool = True
+) -> None:
+    """Show address, size and terms of a data set, ask, and download it.
+
+    Raises:
+        typer.Abort: the user declined.
+        DataError: the file differs from the published one.
+    """
+    typer.echo(f"{archive.name}: {archive.url}, {archive.n_bytes / 1e6:.1f} MB", err=True)
+    typer.echo(f"terms: {archive.terms} ({archive.page})", err=True)
+    if ask:
+        typer.confirm("Download it?", abort=True, err=True)
+    from harness.data.datasets.download import download_kvasir  # noqa: PLC0415  # imports OpenCV
+
+    with closing(open_progress()) as progress:
+        path = download_kvasir(workspace.data, progress=progress.bar(f"downloading {archive.name}"))
+    typer.echo(f"{archive.name} is in {path}")
