@@ -24,13 +24,17 @@ from tests.report.studies import Builder
 NO_TRIAL = "No trial is complete yet, so there is nothing to rank."
 CASES: list[tuple[Fill, int, str]] = [
     (degenerate.nothing, 10, NO_TRIAL),
-    (degenerate.failed, 10, "Nothing is confirmed, and no trial is complete yet"),
+    (degenerate.failed, 10, "No confirmation yet, and no complete trial"),
     (degenerate.running, 10, NO_TRIAL),
     (degenerate.pruned, 10, "Pruned trials (4): stopped early, so not ranked"),
     (degenerate.one, 3, "1 validation image at 32 × 32 pixels"),
     (degenerate.one, 10, "There is no second complete trial to compare with."),
     (degenerate.some, 3, "1 validation image ranks 4 trials; below 20 the order is mostly"),
-    (degenerate.without_parameters, 10, "All complete trials are one configuration"),
+    (
+        degenerate.without_parameters,
+        10,
+        "All complete trials have the same configuration and differ",
+    ),
     (degenerate.equal_values, 10, "All 12 complete trials have the same value: no importance"),
     (degenerate.equal_configurations, 10, "All 6 complete trials have the same configuration"),
     (
@@ -45,12 +49,12 @@ CASES: list[tuple[Fill, int, str]] = [
     ),
     (degenerate.nan_metrics, 10, "Trial 3: val/dice_loss 0.4400"),
     (degenerate.no_costs, 10, "No complete trial has recorded its costs."),
-    (degenerate.no_scores, 10, "No complete trial has kept its scores, so shares"),
+    (degenerate.no_scores, 10, "No complete trial has scores.csv, so foreground shares"),
     (degenerate.no_predictions, 10, "No complete trial has kept its predictions."),
     (degenerate.no_split, 10, "split.csv is missing, so the test images are not known."),
     (degenerate.no_epochs, 10, "No trial has finished an epoch yet."),
     (degenerate.hardly_a_file, 10, "No trial has finished an epoch yet."),
-    (degenerate.imported, 10, "3 trials came from old."),
+    (degenerate.imported, 10, "3 trials were imported from old."),
     (degenerate.no_data, 10, "The images of tiny were not found, so none are shown."),
 ]
 EACH = pytest.mark.parametrize(

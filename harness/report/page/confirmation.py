@@ -1,10 +1,10 @@
-"""The report's section on what was confirmed."""
+"""Section "Confirmation" of the page: the leading configurations trained again on new seeds."""
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.core.text import count, format_duration
+from harness.core.text import count, format_duration, is_or_are
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.evaluation.statistics.image_values import NATIVE_METRICS
@@ -20,17 +20,17 @@ TITLE = "Confirmation"
 
 @dataclass(frozen=True)
 class ConfirmationSection:
-    """What the template needs.
+    """Contents of the section.
 
     Attributes:
-        sheet: one row per configuration; without rows before there is a confirmation.
-        section: the figure, or why there is none.
-        sentence: what may be said; "" before there is a confirmation.
-        notes: what belongs beside it.
-        command: begins a confirmation, or goes on with it; "" where all is done.
-        figure: the place of the figure among those of the page.
-        decided: whether the sentence is what the comparison says.
-        choice: the trial of the search whose configuration is offered; None before that.
+        sheet: one row per configuration; no rows before a confirmation.
+        section: the figure, or the reason for its absence.
+        sentence: result of the comparison; "" before a confirmation.
+        notes: remarks below the table.
+        command: starts or continues a confirmation; "" if it is complete.
+        figure: index of the figure among all figures of the page.
+        decided: True if the comparison has a result.
+        choice: trial of the search with the chosen configuration; None before a result.
     """
 
     sheet: ReportSheet
@@ -46,23 +46,25 @@ class ConfirmationSection:
 def build_confirmation_section(
     tables: StudyTables, previous_sections: Sequence[FigureSection] = ()
 ) -> ConfirmationSection:
-    """Read the study's confirmation.
+    """Build the section from the confirmation of a study.
 
     Args:
-        previous_sections: the sections whose figures come first in the page's data.
+        previous_sections: sections before this one, whose figures are counted to get the index of
+            its figure.
     """
     confirmation = load_confirmation(tables.paths)
     figure_index = sum(len(section.charts) for section in previous_sections)
     command = f"harness confirm --study {shlex.quote(tables.paths.name)}"
     if confirmation is None and not ranked_records(tables):
-        empty = "Nothing is confirmed, and no trial is complete yet that could be trained again."
+        empty = "No confirmation yet, and no complete trial whose configuration could be confirmed."
         return ConfirmationSection(
             ReportSheet((), ()), _section((), empty), "", (), "", figure_index
         )
     if confirmation is None:
         empty = (
-            "Nothing is confirmed: the leading trial may owe its place to a lucky seed. This "
-            "trains the best five configurations again on three fresh seeds and compares them:"
+            "No confirmation yet: the leading trial may be first only because of a lucky seed. "
+            "This command trains the best five configurations again on three new seeds and "
+            "compares them:"
         )
         start_command = f"{command} --top 5 --seeds 3"
         return ConfirmationSection(
@@ -70,7 +72,9 @@ def build_confirmation_section(
         )
     return ConfirmationSection(
         sheet=confirmation_sheet(confirmation),
-        section=_section(_charts(confirmation, tables), "No confirming trial is complete yet."),
+        section=_section(
+            _charts(confirmation, tables), "No trial of the confirmation is complete."
+        ),
         sentence=confirmation.sentence[:1].upper() + confirmation.sentence[1:],
         notes=tuple(_notes(confirmation)),
         command="" if confirmation.ended == confirmation.wanted else command,
@@ -83,23 +87,23 @@ def build_confirmation_section(
 def confirmation_sheet(confirmation: Confirmation) -> ReportSheet:
     """One row per configuration, best first."""
     columns = (
-        SheetColumn("rank", "place by the confirmed mean"),
-        SheetColumn("trial", "number in the search of the trial with this configuration"),
+        SheetColumn("rank", "rank by the confirmed mean"),
+        SheetColumn("trial", "number of the trial of the search with this configuration"),
         SheetColumn("verdict", "better than every other, tied with the leader, or worse", ""),
         SheetColumn("confirmed", f"mean of the objective over {confirmation.kind}s"),
         SheetColumn("95 % interval", f"of that mean, over {confirmation.kind}s and images"),
         SheetColumn("searched", "objective of that trial in the search"),
-        SheetColumn("optimism", "by how much the search flattered it; above 0: it did worse again"),
-        SheetColumn(f"{confirmation.kind}s", f"complete ones of the {confirmation.parts} planned"),
+        SheetColumn("optimism", "searched against confirmed; above 0: worse when trained again"),
+        SheetColumn(f"{confirmation.kind}s", f"complete out of {confirmation.parts} planned"),
         SheetColumn("deviation", f"standard deviation of the objective over {confirmation.kind}s"),
         *(
             SheetColumn(
-                f"own {metric}", f"mean {metric} over images at their own sizes, not ranked by"
+                f"own {metric}", f"mean {metric} over images at native size; not used for the rank"
             )
             for metric in NATIVE_METRICS
         ),
-        SheetColumn("parameters", "of the network"),
-        SheetColumn("time", "mean seconds of a complete run"),
+        SheetColumn("parameters", "weights of the network"),
+        SheetColumn("time", "mean training time of a complete run"),
     )
     rows = tuple(
         _configuration_row(rank, row, confirmation)
@@ -111,7 +115,7 @@ def confirmation_sheet(confirmation: Confirmation) -> ReportSheet:
 def _configuration_row(
     rank: int, row: ConfirmedConfiguration, confirmation: Confirmation
 ) -> tuple[SheetCell, ...]:
-    interval = SheetCell("–", "", "none: too few runs or images")
+    interval = SheetCell("–", "", "too few runs or images for an interval")
     if row.interval is not None:
         text = f"{row.interval.low:.4f} to {row.interval.high:.4f}"
         interval = SheetCell(
@@ -148,21 +152,22 @@ def _notes(confirmation: Confirmation) -> list[str]:
     failed = [run for row in confirmation.rows for run in row.runs if run.state == "failed"]
     if failed:
         notes.append(
-            f"{count(len(failed), 'confirming trial')} failed and could not count, so the means of "
-            "their configurations are of those that went well."
+            f"{count(len(failed), 'confirmation trial')} failed and {is_or_are(len(failed))} "
+            "excluded from the means of the configurations."
         )
     requirement = requirement_line(confirmation)
     return [*notes, requirement] if requirement else notes
 
 
 def requirement_line(confirmation: Confirmation) -> str:
-    """How much more a difference of one point would take; "" where that cannot be told."""
+    """Number of seeds and images that would resolve a difference of one point; "" if unknown."""
     if confirmation.decision is None:
         return ""
     seeds, images = confirmation.decision.needed_seeds, confirmation.decision.needed_images
     parts = [] if seeds is None else [f"{count(seeds, confirmation.kind)} of each configuration"]
     parts += [] if images is None else [count(images, "validation image")]
-    return f"To tell a difference of one point (0.01): {', and '.join(parts)}." if parts else ""
+    needed = ", and ".join(parts)
+    return f"Needed to resolve a difference of one point (0.01): {needed}." if parts else ""
 
 
 def _charts(confirmation: Confirmation, tables: StudyTables) -> tuple[LabelledFigure, ...]:
@@ -171,9 +176,7 @@ def _charts(confirmation: Confirmation, tables: StudyTables) -> tuple[LabelledFi
     objective = ObjectiveLabel(
         settings.metric, settings.direction == "minimize", settings.is_builtin
     )
-    label = (
-        f"{objective.metric} of {count(len(rows), 'configuration')} on fresh {confirmation.kind}s"
-    )
+    label = f"{objective.metric} of {count(len(rows), 'configuration')} on new {confirmation.kind}s"
     return (
         (LabelledFigure(label, draw_confirmation(rows, confirmation.kind, objective)),)
         if rows
@@ -183,9 +186,9 @@ def _charts(confirmation: Confirmation, tables: StudyTables) -> tuple[LabelledFi
 
 def _section(charts: tuple[LabelledFigure, ...], empty: str) -> FigureSection:
     caption = (
-        "The best configurations of the search, trained again. Each dot is one training, the "
-        "diamond their mean, the cross what the search saw: where it lies better than the dots, "
-        "the search was lucky. Only this section speaks of configurations; all others speak of "
-        "single trials."
+        "The best configurations of the search, trained again. Each dot is one training run, the "
+        "diamond is their mean, and the cross is the value in the search: if the cross is better "
+        "than the dots, the search was lucky. Only this section compares configurations; all "
+        "others compare single trials."
     )
     return FigureSection("confirmation", TITLE, caption, charts, "one", "" if charts else empty)

@@ -1,7 +1,7 @@
-"""The data as the report can know it: split, sizes, shares, objects, and what to beware of.
+"""Facts and warnings about the data: split, image sizes, class shares and objects.
 
-Files of the test role are never opened. Sizes come from headers; shares from the sums that trials
-kept; objects from the truths that the gallery reads.
+Files of the test split are never opened. Sizes come from file headers, class shares from the
+scores.csv of a trial, object counts from the masks that the gallery reads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
-from harness.core.text import count
+from harness.core.text import count, is_or_are
 from harness.data.datasets.pairs import ROLES
 from harness.data.files.headers import read_header
 from harness.data.splits.splits import SplitRow, resolve_in_root
@@ -24,19 +24,21 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.training.metrics.image_scores import ImageScores, read_scores
 
 MIN_VALIDATION_IMAGES = 50  # validation images below which no interval of a mean is given
-_TINY_SHARE = 0.001  # share of the image
-_MAX_BYTES = 500_000_000  # of files; a header is checked against its whole file
+_TINY_SHARE = 0.001  # of the image: at 352 px, below 124 pixels in a mask
+# Total size of the files that are read for their sizes. A header is checked against its whole file
+# (a truncated JPEG has a valid header), so every file is read completely.
+_MAX_BYTES = 500_000_000
 _MAX_ASPECT_RATIO = 1.5  # ratio of the widest to the narrowest aspect
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the section shows.
+    """Contents of the section on the data.
 
     Attributes:
-        roles: how the images are divided, with their sizes.
+        roles: one row per role with its number of images, groups and median size.
         facts: pairs of name and value.
-        warnings: a sentence each.
+        warnings: one sentence each.
     """
 
     roles: ReportSheet
@@ -50,12 +52,13 @@ def collect_data_facts(
     data_root: Path | None,
     shapes: Mapping[int, Floats],
 ) -> DataFacts:
-    """Everything there is to say, from what can be read.
+    """Collect facts and warnings from the files that can be read.
 
     Args:
-        split: may be empty, where split.csv is missing.
-        data_root: where its paths start from; None: not found, so sizes are left out.
-        shapes: `describe` of the truths of validation images, of two-class tasks.
+        split: rows of split.csv; empty if the file is missing.
+        data_root: folder that the paths of split.csv start from; None if it is not on this machine,
+            then sizes are omitted.
+        shapes: `describe_shape` of the masks of validation images, by row, of two-class tasks.
     """
     sizes = {} if data_root is None else _read_sizes(split, data_root)
     scores = _read_best_scores(tables)
@@ -70,7 +73,7 @@ def collect_data_facts(
 
 
 def _read_sizes(split: Sequence[SplitRow], root: Path) -> dict[int, tuple[int, int]]:
-    """Height and width by row, of images of train and val, until _MOST_BYTES are read."""
+    """Height and width by row of images of train and val, until _MAX_BYTES have been read."""
     sizes: dict[int, tuple[int, int]] = {}
     remaining_bytes = _MAX_BYTES
     for row in split:
@@ -84,13 +87,14 @@ def _read_sizes(split: Sequence[SplitRow], root: Path) -> dict[int, tuple[int, i
             header = read_header(path.read_bytes())
         except (OSError, DataError, ValueError):
             continue
+        # EXIF orientations 5 to 8 turn the picture by a quarter, so the sides are exchanged.
         size = (header.height, header.width)
         sizes[row.row] = (size[1], size[0]) if header.orientation >= 5 else size
     return sizes
 
 
 def _read_best_scores(tables: StudyTables) -> ImageScores | None:
-    """Those of the best trial that has any: the truth is the same in all."""
+    """Scores of the best trial that has any; the masks that they describe are the same in all."""
     for record in ranked_records(tables):
         path = tables.paths.trial(record.number).scores_csv
         if path.is_file():
@@ -99,7 +103,7 @@ def _read_best_scores(tables: StudyTables) -> ImageScores | None:
 
 
 def _class_shares(scores: ImageScores, data: StudyDataConfig) -> Floats:
-    """The share of the image of each class to be found, where the truth has it."""
+    """Share of the image, in [0, 1], of each foreground class in each mask that contains it."""
     pixels = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
     truth = (scores.tp + scores.fn).astype(np.float64)
     is_sought = scores.has_truth & np.isin(scores.class_index, foreground_classes(data))
@@ -108,12 +112,10 @@ def _class_shares(scores: ImageScores, data: StudyDataConfig) -> Floats:
 
 def _roles_sheet(split: Sequence[SplitRow], sizes: Mapping[int, tuple[int, int]]) -> ReportSheet:
     columns = (
-        SheetColumn("role", "what the images are for", ""),
+        SheetColumn("role", "use of the images: train, val or test", ""),
         SheetColumn("images", "pairs of image and mask"),
-        SheetColumn(
-            "groups", "images that show the same, or were declared to belong together, are one"
-        ),
-        SheetColumn("size", "median height × width in pixels, as stored and turned upright"),
+        SheetColumn("groups", "near-duplicates and declared groups count as one"),
+        SheetColumn("size", "median height × width in pixels, upright after EXIF rotation"),
     )
     rows = []
     for role in ROLES:
@@ -121,7 +123,7 @@ def _roles_sheet(split: Sequence[SplitRow], sizes: Mapping[int, tuple[int, int]]
         known_sizes = [sizes[row.row] for row in role_rows if row.row in sizes]
         middle = [round(float(x)) for x in np.median(known_sizes, axis=0)] if known_sizes else []
         groups = len({row.group for row in role_rows})
-        unknown = "sealed" if role == "test" else "not read"
+        unknown = "not opened" if role == "test" else "not read"
         size = " × ".join(map(str, middle)) or unknown
         cells = [
             SheetCell(role, role),
@@ -151,8 +153,8 @@ def _share_facts(shares: Floats) -> list[tuple[str, str]]:
     )
     return [
         (
-            "share to be found (validation)",
-            f"median {middle}; half of them {quarter} to {three}, all {low} to {high}",
+            "foreground share (validation)",
+            f"median {middle}; interquartile range {quarter} to {three}; range {low} to {high}",
         )
     ]
 
@@ -165,32 +167,34 @@ def _object_facts(shapes: Mapping[int, Floats]) -> list[tuple[str, str]]:
     texts = [
         f"{sum(n == 1 for n in numbers)} with one",
         f"{sum(n == 2 for n in numbers)} with two",
-        *([f"{n_more} with more (at most {max(numbers)})"] if n_more else []),
+        *([f"{n_more} with more (maximum {max(numbers)})"] if n_more else []),
     ]
     return [(f"objects ({count(len(numbers), 'validation image')})", ", ".join(texts))]
 
 
 def _split_warnings(split: Sequence[SplitRow]) -> list[str]:
     if not split:
-        return ["split.csv is missing: how the images were divided is not known."]
+        return ["split.csv is missing, so the split of the images is not known."]
     warnings = []
     n_val = sum(row.role == "val" for row in split)
     if n_val < MIN_VALIDATION_IMAGES:
         warnings.append(
             f"{count(n_val, 'validation image')}: fewer than {MIN_VALIDATION_IMAGES} are too few "
-            "for an interval, "
-            "and the order of close trials is chance."
+            "for an interval, and the order of close trials is chance."
         )
     if not any(row.role == "test" for row in split):
-        warnings.append("No test images: every number here comes from images that chose something.")
+        warnings.append(
+            "No test images: every value in this report comes from images that were also used to "
+            "select epochs and trials."
+        )
     n_grouped = len(split) - len({row.group for row in split})
     if n_grouped:
         warnings.append(
-            f"{count(n_grouped, 'image')} shows the same as another or belongs to it, and is on "
-            "its side of the split."
+            "1 image duplicates another image or belongs to its group; both are in the same part "
+            "of the split."
             if n_grouped == 1
-            else f"{count(n_grouped, 'image')} show the same as another or belong to it; each is "
-            "on the side of its group."
+            else f"{n_grouped} images duplicate another image or belong to its group; each group "
+            "is in one part of the split."
         )
     return warnings
 
@@ -201,40 +205,39 @@ def _size_warnings(tables: StudyTables, sizes: Mapping[int, tuple[int, int]]) ->
     n_small = sum(max(shape) < size for shape in sizes.values())
     if n_small:
         warnings.append(
-            f"{count(n_small, 'image')} smaller than the {size} pixels at which metrics are "
-            "computed."
+            f"{count(n_small, 'image')} {is_or_are(n_small)} smaller than the {size} pixels at "
+            "which metrics are computed."
         )
     aspects = [width / height for height, width in sizes.values()]
     if aspects and max(aspects) > _MAX_ASPECT_RATIO * min(aspects):
         warnings.append(
-            f"Widths are {min(aspects):.2g} to {max(aspects):.2g} times the heights: metrics are "
-            "computed on squares, and data.fit decides what the network sees."
+            f"Widths are {min(aspects):.2g} to {max(aspects):.2g} times the heights. Metrics are "
+            "computed on squares; data.fit sets if images are stretched or padded."
         )
     return warnings
 
 
 def _truth_warnings(tables: StudyTables, scores: ImageScores | None, shares: Floats) -> list[str]:
     if scores is None:
-        return ["No complete trial has kept its scores, so shares to be found are not known."]
+        return ["No complete trial has scores.csv, so foreground shares are not known."]
     warnings = []
     sought = {row for row, has in zip(scores.row.tolist(), scores.has_truth, strict=True) if has}
     n_empty = len(set(scores.row.tolist()) - sought)
     if n_empty:
         warnings.append(
-            f"{count(n_empty, 'validation image')} with nothing to find: left out of Dice and IoU; "
-            "whatever is found there is a false alarm."
+            f"{count(n_empty, 'validation image')} without foreground: excluded from Dice and IoU; "
+            "every foreground pixel predicted there is a false positive."
         )
     n_tiny = int((shares < _TINY_SHARE).sum())
     if n_tiny:
         warnings.append(
-            f"{count(n_tiny, 'truth')} below {100 * _TINY_SHARE:g} % of the image: a few pixels "
-            "decide "
-            "their Dice."
+            f"{count(n_tiny, 'mask')} with foreground below {100 * _TINY_SHARE:g} % of the image: "
+            "a few pixels decide the Dice."
         )
     absent_classes = set(tables.config.data.scored_classes) - set(
         scores.class_index[scores.has_truth].tolist()
     )
     if absent_classes:
         names = ", ".join(tables.config.data.classes[k] for k in sorted(absent_classes))
-        warnings.append(f"No validation image shows {names}, so nothing is measured of it.")
+        warnings.append(f"No validation image contains {names}, so no metric is measured for it.")
     return warnings

@@ -1,4 +1,7 @@
-"""Failed trials by cause: how many, what the first of them said, and what helps."""
+"""Failed trials grouped by cause, with their number, the first error message and a remedy.
+
+The headline takes its advice for a study without a complete trial from the same remedies.
+"""
 
 from typing import Final
 
@@ -8,31 +11,29 @@ from harness.report.tables.sheet_cells import SheetCell, SheetColumn
 from harness.report.tables.sheets import ReportSheet
 from harness.report.tables.study_tables import StudyTables
 
+# Remedies by failure cause. The causes are the values of `failure.cause` in trial.json.
 REMEDIES: Final = {
-    "out_of_memory": "Even one image at a time did not fit into the GPU: lower data.image_size, "
-    "or leave the largest networks out of the space.",
+    "out_of_memory": "Even a single image did not fit into GPU memory: lower data.image_size, or "
+    "remove the largest networks from the space.",
     "host_out_of_memory": "Give the machine more memory, or run fewer workers (--workers, "
     "--per-gpu).",
     "shared_memory": "Enlarge /dev/shm (for docker: --shm-size=8g), or run fewer workers.",
     "diverged": "Lower the upper end of optim.lr, or set optim.grad_clip.",
-    "bad_data": "harness data inspect names the files; mend them, or leave them out with "
+    "bad_data": "Run harness data inspect to list the files; repair them, or skip them with "
     "--skip-bad.",
-    "bad_configuration": "Forbid the combination in the space; harness check finds such before "
-    "training.",
-    "hung": "The worker's log (worker-<slot>.log) holds the stacks; raise limits.hang_floor_s if "
-    "the epochs are merely long.",
-    "crashed": "The traceback is in the trial's trial.json; if it is the product's fault, report "
+    "bad_configuration": "Exclude the combination in the space; harness check finds such "
+    "combinations before training.",
+    "hung": "The worker's log (worker-<slot>.log) contains the stack traces; raise "
+    "limits.hang_floor_s if the epochs only take long.",
+    "crashed": "The traceback is in the trial's trial.json; if it is a bug of the harness, report "
     "it with that file.",
-    "disk_full": "Make room; the study then continues by the same command.",
+    "disk_full": "Free disk space, then continue the study with the same command.",
 }
-_MAX_NUMBERS = 12  # numbers of trials
+_MAX_NUMBERS = 12  # trial numbers listed per cause; one cause can fail hundreds of trials
 
 
 def failures_sheet(tables: StudyTables) -> ReportSheet:
-    """One row for each cause, the most frequent first; equally frequent ones by their first trial.
-
-    Columns: cause, how many trials, which, the first one's message, what helps.
-    """
+    """One row per cause, the most frequent first; ties in order of their first trial."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in tables.records:
         if record.state == "failed":
@@ -44,7 +45,7 @@ def failures_sheet(tables: StudyTables) -> ReportSheet:
         message = failure.message if failure else ""
         numbers = ", ".join(str(record.number) for record in records[:_MAX_NUMBERS])
         numbers += ", …" if len(records) > _MAX_NUMBERS else ""
-        remedy = REMEDIES.get(cause, "The message and the trial's trial.json say more.")
+        remedy = REMEDIES.get(cause, "See the message and the trial's trial.json.")
         rows.append(
             (
                 SheetCell(truncate(cause, 60), cause),
@@ -58,9 +59,9 @@ def failures_sheet(tables: StudyTables) -> ReportSheet:
 
 
 _FAILURE_COLUMNS = (
-    SheetColumn("cause", "sorted by what has to change", ""),
-    SheetColumn("trials", "how many failed so"),
-    SheetColumn("which", "their numbers", ""),
-    SheetColumn("first message", "the last words of the first of them", "wrap"),
-    SheetColumn("what helps", "the remedy", "wrap"),
+    SheetColumn("cause", "category of the failure", ""),
+    SheetColumn("trials", "number of trials that failed for this cause"),
+    SheetColumn("numbers", "of these trials", ""),
+    SheetColumn("first message", "error message of the first of these trials", "wrap"),
+    SheetColumn("remedy", "action that avoids the failure", "wrap"),
 )

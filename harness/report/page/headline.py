@@ -1,4 +1,7 @@
-"""What was asked and what was answered: the five lines at the top of the page."""
+"""Headline of the page: question, search, result, confidence and next command in five lines.
+
+The summary lines below it add failures, noise and the images on which the trials were measured.
+"""
 
 import math
 import shlex
@@ -6,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.core.records import FINISHED_STATES, TrialRecord
-from harness.core.text import count, display_value, format_duration, is_or_are, join_words
+from harness.core.text import count, display_value, format_duration, join_words, was_or_were
 from harness.data.splits.splits import SplitRow
 from harness.report.analysis.noise import estimate_pooled_noise, noise_sentence
 from harness.report.page.failures import REMEDIES
@@ -14,12 +17,12 @@ from harness.report.page.held_out_section import held_out_note
 from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.search.imports.duplicates import config_key
 
-_MAX_PARAMETERS = 6  # parameters
+_MAX_PARAMETERS = 6  # names that fit into two lines of the headline; more are counted
 
 
 @dataclass(frozen=True)
 class SummaryLine:
-    """One fact under a title of a word or two; `command`: what to type, shown before the text."""
+    """One fact under a short title; `command`, if any, is shown before the text."""
 
     title: str
     text: str
@@ -28,11 +31,11 @@ class SummaryLine:
 
 @dataclass(frozen=True)
 class ConfirmationSummary:
-    """What came of training the leading configurations again.
+    """Result of a confirmation, that is of training the leading configurations again.
 
     Attributes:
-        sentence: which configuration is better, or which are tied.
-        n_tests: how often the test images have been opened.
+        sentence: the better configuration, or the tied ones.
+        n_tests: number of times the test images have been opened.
     """
 
     sentence: str
@@ -42,19 +45,19 @@ class ConfirmationSummary:
 def headline_lines(
     tables: StudyTables, split: list[SplitRow], confirmation: ConfirmationSummary | None = None
 ) -> list[SummaryLine]:
-    """Asked, searched, answered, how sure, next: always five, whatever there is.
+    """Question, search, result, confidence and next step; always five lines.
 
     Args:
-        split: may be empty, where split.csv is missing.
-        confirmation: None before anything was trained again.
+        split: rows of split.csv; empty if the file is missing.
+        confirmation: None before a confirmation has a result.
     """
     ranked = ranked_records(tables)
-    title = "Leading" if confirmation is None else "Confirmed"
+    title = "Leading trial" if confirmation is None else "Confirmed"
     return [
-        SummaryLine("Asked", tables.config.question or "study.yaml states no question."),
-        SummaryLine("Searched", _search_text(tables)),
+        SummaryLine("Question", tables.config.question or "study.yaml states no question."),
+        SummaryLine("Search", _search_text(tables)),
         SummaryLine(title, _result_text(tables, ranked, confirmation)),
-        SummaryLine("How sure", _confidence_text(ranked, confirmation)),
+        SummaryLine("Confidence", _confidence_text(ranked, confirmation)),
         _next_line(tables, split, ranked, confirmation),
     ]
 
@@ -83,12 +86,13 @@ def _trials_text(tables: StudyTables) -> str:
 
 
 def _imports_text(tables: StudyTables) -> str:
-    """How many trials earlier studies gave, and which studies."""
+    """Number of imported trials and the studies that they come from; "" without any."""
     origins = [record.imported for record in tables.records if record.imported is not None]
     if not origins:
         return ""
     studies = ", ".join(dict.fromkeys(origin.rpartition("/")[0] for origin in origins))
-    return f" {count(len(origins), 'trial')} imported from {studies} beside them."
+    n = len(origins)
+    return f" In addition, {count(n, 'trial')} {was_or_were(n)} imported from {studies}."
 
 
 def _result_text(
@@ -120,16 +124,16 @@ def _leader_text(tables: StudyTables, best: TrialRecord) -> str:
 def _confidence_text(ranked: list[TrialRecord], confirmation: ConfirmationSummary | None) -> str:
     if confirmation is not None:
         return (
-            "Configurations were trained again on fresh seeds or folds, and compared by them; the "
-            "interval and the optimism of the search are under Confirmation."
+            "The configurations were trained again on new seeds or folds and compared on those. "
+            "The section Confirmation gives the interval and the optimism of the search."
         )
-    return f"Leading, not confirmed. {_caution_text(ranked)}" if ranked else "Not at all yet."
+    return f"Leading, not confirmed. {_caution_text(ranked)}" if ranked else "No result yet."
 
 
 def _caution_text(ranked: list[TrialRecord]) -> str:
     n_different = len({config_key(record) for record in ranked})
     if 1 == n_different < len(ranked):
-        return "All complete trials are one configuration: they differ by their seeds alone."
+        return "All complete trials have the same configuration and differ only in their seeds."
     subject = (
         "Every configuration was" if n_different == len(ranked) else "Most configurations were"
     )
@@ -138,8 +142,8 @@ def _caution_text(ranked: list[TrialRecord]) -> str:
         return f"{caveat}. There is no second complete trial to compare with."
     gap = abs((ranked[1].value or 0.0) - (ranked[0].value or 0.0))
     return (
-        f"{caveat}: trial {ranked[1].number} is second, {gap:.4f} behind. Which of them is "
-        "better this study does not say; it says which to look at again."
+        f"{caveat}: trial {ranked[1].number} is second, {gap:.4f} behind. The search cannot decide "
+        "which of them is better; it shows which configurations to train again."
     )
 
 
@@ -154,33 +158,41 @@ def _next_line(
     n_planned = tables.config.budget.trials or 0
     n_remaining = n_planned - sum(record.state in FINISHED_STATES for record in own_records)
     if n_remaining > 0:
-        text = f"goes on: {n_remaining} of {n_planned} trials {is_or_are(n_remaining)} left."
-        return SummaryLine("Next", text, f"harness run --study {name}")
+        text = f"runs the remaining {n_remaining} of {count(n_planned, 'trial')}."
+        return SummaryLine("Next step", text, f"harness run --study {name}")
     if not ranked:
-        return SummaryLine("Next", _no_result_text(own_records))
+        return SummaryLine("Next step", _no_result_text(own_records))
     if confirmation is None:
-        text = "trains the leading configurations again on fresh seeds and says which is better."
-        return SummaryLine("Next", text, f"harness confirm --study {name} --top 5 --seeds 3")
+        text = "trains the leading configurations again on new seeds and compares them."
+        return SummaryLine("Next step", text, f"harness confirm --study {name} --top 5 --seeds 3")
     if confirmation.n_tests == 0 and any(row.role == "test" for row in split):
-        text = "opens the test images, which nobody has looked at."
-        return SummaryLine("Next", text, f"harness test --study {name}")
-    return SummaryLine("Next", "Use it on images from elsewhere before you rely on it.")
+        text = "evaluates the confirmed model on the test images, which have never been opened."
+        return SummaryLine("Next step", text, f"harness test --study {name}")
+    return SummaryLine(
+        "Next step", "Test the model on images from elsewhere before you rely on it."
+    )
 
 
 def _no_result_text(own_records: list[TrialRecord]) -> str:
     cause_counts = Counter(record.failure.cause for record in own_records if record.failure)
     cause = cause_counts.most_common(1)[0][0] if cause_counts else ""
-    default_advice = "The pruner stopped them: let trials train to the end (pruner: none)."
-    return f"No trial was completed. {REMEDIES.get(cause, default_advice)}"
+    advice = REMEDIES.get(cause, "")
+    if not advice and any(record.state == "pruned" for record in own_records):
+        advice = "The pruner stopped them: let trials train to the end (pruner: none)."
+    return f"No trial is complete. {advice}".strip()
 
 
 def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[SummaryLine]:
-    """What stands below the answer: failures, noise, what was measured; `split` may be empty."""
+    """Failures, reduced micro-batches, noise, and the images that the trials were measured on.
+
+    Args:
+        split: rows of split.csv; empty if the file is missing.
+    """
     lines = []
     failures = Counter(record.failure.cause for record in tables.records if record.failure)
     if failures:
         causes = ", ".join(f"{cause} ({n})" for cause, n in failures.most_common())
-        lines.append(SummaryLine("Failures", f"{causes}; what helps is below."))
+        lines.append(SummaryLine("Failures", f"{causes}; see Failures for remedies."))
     reduced_records = [record for record in tables.records if record.micro_batch is not None]
     if reduced_records:
         lines.append(SummaryLine("GPU memory", _micro_batch_text(reduced_records)))
@@ -197,8 +209,9 @@ def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[SummaryLin
 def _micro_batch_text(records: list[TrialRecord]) -> str:
     trial_texts = ", ".join(f"{record.number} ({record.micro_batch})" for record in records)
     return (
-        f"{count(len(records), 'trial')} ran out of it and went on with whole batches, but fewer "
-        f"images at once in the network: {trial_texts}. BatchNorm saw no more than those."
+        f"{count(len(records), 'trial')} ran out of memory and continued with the full batch split "
+        f"into micro-batches (trial and images): {trial_texts}. BatchNorm normalises over the "
+        "micro-batch."
     )
 
 
@@ -207,7 +220,7 @@ def _measured_on_text(tables: StudyTables, split: list[SplitRow]) -> str:
     size = tables.config.data.eval_size
     images = count(roles["val"], "validation image") if split else "The validation images"
     return (
-        f"{images} at {size} × {size} pixels{held_out_note(tables.paths, split)}. The validation "
-        "images chose each trial's best epoch and the order of the trials, so on new images expect "
-        "somewhat less."
+        f"{images} at {size} × {size} pixels{held_out_note(tables.paths, split)}. The best epoch "
+        "of each trial and the order of the trials were selected on the validation images, so "
+        "expect somewhat worse values on new images."
     )

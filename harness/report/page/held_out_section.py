@@ -1,4 +1,7 @@
-"""The section "Test": what each look at sealed images gave, from the ledger alone."""
+"""Section "Test" of the page: the results of every test run, from the ledger alone.
+
+The images themselves are never read here: a report must not count as an opening of the test split.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.core.paths import StudyPaths
+from harness.core.plurals import has_or_have
 from harness.core.text import count
 from harness.data.splits.splits import SplitRow
 from harness.evaluation.held_out.ledger import (
@@ -33,17 +37,18 @@ _THRESHOLD_NAMES: Final = {
 }
 _SHORT_AGGREGATION_NAMES: Final = {"image": "", "pixels": "pixels", "256": "256"}
 _METRIC_NAMES: Final = {"iou": "IoU", "miou": "mIoU", "false_alarm_share": "False alarms"}
+# Of one example picture; a file that somebody replaced by a huge one must not bloat the page.
 _MAX_PICTURE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
 class HeldOutRunView:
-    """One look as it is printed.
+    """One test run as the page and the command `harness test` print it.
 
     Attributes:
-        facts: sentences: which weights, which thresholds, what they were computed with.
+        facts: sentences on images, weights, device and thresholds.
         sheets: tables with their titles.
-        pictures: name, and address for the page, of the examples that were drawn.
+        pictures: name and data URI of each example picture.
     """
 
     number: int
@@ -55,10 +60,11 @@ class HeldOutRunView:
 
 @dataclass(frozen=True)
 class HeldOutSection:
-    """The section, the latest look first; `empty` stands where no look was taken.
+    """Contents of the section, the latest test run first.
 
     Attributes:
-        n_test_runs: at the study's own test images.
+        n_test_runs: number of test runs on the study's own test images.
+        empty: sentence that replaces the section before the first test run.
     """
 
     n_test_runs: int
@@ -71,11 +77,11 @@ class HeldOutSection:
 def build_held_out_section(
     paths: StudyPaths, split: Sequence[SplitRow], *, images: bool
 ) -> HeldOutSection:
-    """What the ledger of a study says.
+    """Build the section from the ledger of a study.
 
     Args:
-        split: rows of split.csv; may be empty.
-        images: whether to show the examples that looks have drawn.
+        split: rows of split.csv; empty if the file is missing.
+        images: include the example pictures.
     """
     ledger = read_held_out_ledger(paths)
     warning_text = ledger_warning(paths, ledger)
@@ -88,9 +94,8 @@ def build_held_out_section(
             "the test images" if name == TEST_SPLIT else name for name in repeated
         )
         notes.append(
-            f"More than one look was taken at {dataset_names}: what was chosen in between was "
-            "chosen by "
-            "them too, and later numbers flatter it."
+            f"More than one test run on {dataset_names}: every choice made after the first run "
+            "was influenced by these images, so later values are too optimistic."
         )
     run_views = [
         _run_view_with_pictures(paths, test_run) if images else build_run_view(test_run)
@@ -106,39 +111,39 @@ def build_held_out_section(
 
 
 def held_out_note(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
-    """What the summary says of test images: `; 9 test images left untouched`, or how often not."""
+    """Use of the test images, for the summary: `; 9 test images never opened`, or the ledger."""
     n_test, ledger = _n_test(split), read_held_out_ledger(paths)
     if ledger.count_tests() or ledger.damaged_lines:
         return f"; {count(n_test, 'test image')} opened ({ledger.sentence()})"
-    return f"; {count(n_test, 'test image')} left untouched" if n_test else ""
+    return f"; {count(n_test, 'test image')} never opened" if n_test else ""
 
 
 def build_run_view(test_run: HeldOutTest, *, brief: bool = False) -> HeldOutRunView:
-    """One look in words and tables.
+    """Describe one test run in sentences and tables.
 
     Args:
-        brief: of classes and strata show only the means over images at 0.5, or by argmax.
+        brief: of classes and strata, show only the mean over images at threshold 0.5 or by argmax.
     """
     opened = test_run.start
     name = "the test images" if opened.data.name == TEST_SPLIT else opened.data.name
-    title = f"Look {test_run.number}: {name}, {opened.at}"
+    title = f"Test run {test_run.number}: {name}, {opened.at}"
     if isinstance(test_run.end, LedgerFinish):
         sheets = tuple(_result_sheets(test_run.results, brief=brief))
         return HeldOutRunView(test_run.number, title, tuple(_run_facts(test_run)), sheets)
-    reason = "it was stopped on the way, or is running"
+    reason = "the test run was interrupted or is still running"
     if isinstance(test_run.end, LedgerFailure):
-        reason = f"it failed on the way: {test_run.end.error}"
-    return HeldOutRunView(test_run.number, title, (*_run_facts(test_run), f"No numbers: {reason}."))
+        reason = f"the test run failed: {test_run.end.error}"
+    return HeldOutRunView(test_run.number, title, (*_run_facts(test_run), f"No results: {reason}."))
 
 
 def _empty_text(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
     command, n_test = f"harness test --study {paths.name}", _n_test(split)
     if not split:
-        return "No look was taken; split.csv is missing, so the test images are not known."
+        return "No test run yet. split.csv is missing, so the test images are not known."
     if not n_test:
-        return f"The split has no test images. Look at others: {command} --on NAME=FOLDER"
-    verb = "waits" if n_test == 1 else "wait"
-    return f"{count(n_test, 'test image')} {verb} sealed; nobody has looked: {command}"
+        return f"The split has no test images. To test on other images: {command} --on NAME=FOLDER"
+    have = has_or_have(n_test)
+    return f"{count(n_test, 'test image')} {have} never been opened. To test on them: {command}"
 
 
 def _n_test(split: Sequence[SplitRow]) -> int:
@@ -155,8 +160,8 @@ def _run_facts(test_run: HeldOutTest) -> list[str]:
     )
     weights_text += ", averaged over four flips" if opened.tta else ""
     facts = [
-        f"{count(opened.data.n_images, 'image')} at their own sizes, content "
-        f"{opened.data.sha256[:12]}; {weights_text}; {opened.device}."
+        f"{count(opened.data.n_images, 'image')} at native size, SHA-256 "
+        f"{opened.data.sha256[:12]}…; {weights_text}; {opened.device}."
     ]
     if opened.chosen.thresholds:
         thresholds_text = ", ".join(
@@ -164,7 +169,7 @@ def _run_facts(test_run: HeldOutTest) -> list[str]:
         )
         n = count(opened.chosen.n_images, "validation image")
         facts.append(
-            f"Chosen threshold: {thresholds_text}; on {n}, before any of these images was opened."
+            f"Chosen threshold: {thresholds_text}; selected on {n} before these images were opened."
         )
     if test_run.results and not any(result.low is not None for result in test_run.results):
         facts.append("Fewer than 50 images: too few for an interval.")
@@ -192,14 +197,14 @@ def _result_sheets(
 
 
 def _overall_sheet(results: Sequence[HeldOutResult]) -> ReportSheet:
-    """A row for each number."""
+    """One row per metric, aggregation and threshold."""
     columns = (
         SheetColumn("metric", "see docs/test.md", ""),
-        SheetColumn("meaning", "over what it is taken", ""),
-        SheetColumn("decided at", "which pixels count as found", ""),
+        SheetColumn("meaning", "aggregation: mean over images, or over all pixels together", ""),
+        SheetColumn("decided at", "threshold from which a pixel is predicted as the class", ""),
         SheetColumn("value", "0 to 1"),
         SheetColumn("interval", "95 % BCa bootstrap over images"),
-        SheetColumn("images", "how many count"),
+        SheetColumn("images", "number of images in the value"),
     )
     rows = []
     for r in results:
@@ -214,11 +219,11 @@ def _overall_sheet(results: Sequence[HeldOutResult]) -> ReportSheet:
 def _grouped_sheet(
     group_title: str, groups: dict[str, list[HeldOutResult]], variants: Sequence[tuple[str, str]]
 ) -> ReportSheet:
-    """Dice and IoU in each meaning, a row for each group of images."""
+    """Dice and IoU in each aggregation, one row per group of images."""
     keys = [(metric, *variant) for metric in ("dice", "iou") for variant in variants]
     columns = [
-        SheetColumn(group_title, "which images", ""),
-        SheetColumn("images", "how many have it"),
+        SheetColumn(group_title, "group of images", ""),
+        SheetColumn("images", "number of images in the group"),
     ]
     columns += [
         SheetColumn(
@@ -249,7 +254,7 @@ def _grouped_sheet(
 
 def _value_cell(result: HeldOutResult, *, interval: bool = False) -> SheetCell:
     if result.value is None:
-        return SheetCell("–", "", "no such image")
+        return SheetCell("–", "", "no image in this group")
     text = f"{result.value:.4f}"
     if interval:
         text = f"{text} {_interval_text(result)}".strip()

@@ -83,14 +83,13 @@ def _data_sentences(
     config = tables.config
     roles = Counter(row.role for row in split)
     names: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
-    parts = [f"{roles[role]} {name}" for role, name in names.items() if roles[role]]
-    last = next((role for role in reversed(names) if roles[role]), "train")
-    split_text = (
-        f" were split into {join_words(parts)} {plural('image', roles[last])} "
-        f"({split_origin_text(tables, split, data_root)})"
-        if split
-        else ""
-    )
+    used = [role for role in names if roles[role]]
+    split_text = ""
+    if used:
+        parts = join_words(f"{roles[role]} {names[role]}" for role in used)
+        noun = plural("image", roles[used[-1]])
+        origin_text = split_origin_text(tables, split, data_root)
+        split_text = f" were split into {parts} {noun} ({origin_text})"
     groups = " and declared groups" if config.split.group else ""
     groups_text = f"; duplicates{groups} are in the same part" if split else ""
     classes = " / ".join(config.data.classes)

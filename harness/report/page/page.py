@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs nothing else, not even a network."""
+"""Write `report.html`: one self-contained file that needs no network and no other file."""
 
 import base64
 import hashlib
@@ -63,19 +63,20 @@ def write_report(
     images: bool = True,
     baseline: StudyPaths | None = None,
 ) -> Path:
-    """Write `report.html` and `trials.csv`, each whole or not at all.
+    """Write `report.html` and `trials.csv`, each atomically.
 
     Args:
-        data_root: where the images of split.csv lie; None: not found, and the page says so.
-        images: whether to show sample predictions.
-        baseline: a study whose leading trial the leading trial of this one is compared with.
+        data_root: folder that the paths of split.csv start from; None if it is not on this machine,
+            then the page has no sample predictions and says so.
+        images: include sample predictions.
+        baseline: a study whose leading trial is compared with the leading trial of this one.
 
     Returns:
         The path of report.html.
 
     Raises:
-        ConfigError, DataError: a file of the study is not what it should be, or the baseline
-            cannot be compared with it; nothing is written then.
+        ConfigError, DataError: a file of the study is invalid, or the baseline cannot be compared
+            with it; nothing is written then.
     """
     tables = load_study_tables(paths)
     baseline_comparison = (
@@ -97,7 +98,7 @@ def render_report_page(
     data_root: Path | None = None,
     baseline_comparison: BaselineComparison | None = None,
 ) -> str:
-    """The whole page as text; arguments as in `write_report`."""
+    """Render the page as text; arguments as in `write_report`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     figures = report_sections(tables)
     confirmation = build_confirmation_section(tables, figures)
@@ -145,7 +146,7 @@ def _header_values(
 
 
 def _trial_values(tables: StudyTables, choice: int | None) -> dict[str, Any]:
-    """The tables and the leading configuration."""
+    """Values of the template for the tables of trials and the best configuration."""
     ranked = ranked_records(tables)
     return {
         "weights": build_leaderboard_comparison(tables, ranking_sheet(tables)),
@@ -171,7 +172,7 @@ def _gallery_values(tables: StudyTables, gallery: PredictionGallery) -> dict[str
 def _study_values(
     tables: StudyTables, split: list[SplitRow], data_root: Path | None
 ) -> dict[str, Any]:
-    """The definition and how to repeat it."""
+    """Values of the template for the definition of the study and its reproduction."""
     return {
         "definition": definition_facts(tables, split, data_root),
         "stamps": environment_facts(tables),
@@ -185,7 +186,7 @@ def _study_values(
 
 
 def _embedded_values(tables: StudyTables, figures: list[FigureSection]) -> dict[str, Any]:
-    """The scripts of the page and their data."""
+    """Values of the template for the scripts of the page, their data and the security policy."""
     scripts = [
         get_plotlyjs(),
         *(html.read_resource("harness.report.page", name) for name in SCRIPTS),
@@ -199,7 +200,7 @@ def _embedded_values(tables: StudyTables, figures: list[FigureSection]) -> dict[
 
 
 def _headline_numbers(tables: StudyTables) -> list[tuple[str, str]]:
-    """The leading trial's numbers in large type."""
+    """Number and metrics of the leading trial, in large type below the title."""
     ranked = ranked_records(tables)
     if not ranked:
         return []
@@ -217,9 +218,9 @@ def _read_text_if_present(path: Path) -> str:
 
 
 def study_page_data(tables: StudyTables) -> dict[str, Any]:
-    """What the page carries for other programs: every number as the float64 that was recorded.
+    """Build the machine-readable data of the page, every number as the recorded float64.
 
-    Of a large study the trials that its figures draw; `n_trials` counts all.
+    A large study is reduced to the trials that its figures draw; `n_trials` counts all of them.
     """
     drawn_numbers = downsample_trials(tables).numbers
     return {
@@ -251,18 +252,20 @@ def study_page_data(tables: StudyTables) -> dict[str, Any]:
 
 
 def figure_data(figures: list[FigureSection]) -> list[dict[str, Any]]:
-    """Plotly's JSON of each figure, in the order of the page."""
+    """Plotly's JSON of each figure in the order of the page."""
     charts = [chart for section in figures for chart in section.charts]
     return [json.loads(chart.figure.to_json()) for chart in charts]
 
 
 def content_security_policy(scripts: list[str]) -> str:
-    """Nothing may be fetched, and no script runs but the ones the page was written with."""
+    """Build the policy that forbids every request and every script except the page's own."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts
     )
-    # Plotly sets styles as it draws, which only 'unsafe-inline' allows; pictures are data addresses
+    # Plotly sets style attributes while it draws, which only 'unsafe-inline' permits. Scripts are
+    # listed by hash, so that a text of the study that slips into the markup cannot run as code.
+    # Pictures are data: URIs; blob: serves the picture that Plotly's download button builds.
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         f"img-src data: blob:; {html.SELF_CONTAINED_POLICY}"
@@ -270,7 +273,8 @@ def content_security_policy(scripts: list[str]) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand between script tags: no text in it can end the element."""
+    """Encode JSON for the inside of a script element, so that no text in it can end the element."""
+    # U+2028 and U+2029 are valid in JSON but ended a line of JavaScript before ES2019.
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

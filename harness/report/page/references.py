@@ -1,4 +1,7 @@
-"""The papers behind what a study can run; each is printed only where it did."""
+"""References of the methods paragraph, and their numbering.
+
+A reference is printed only if a trial used what it describes.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,7 +27,8 @@ ARCHITECTURES: Final = {
     "fcn": "Long, Shelhamer, Darrell 2015. Fully Convolutional Networks. CVPR. arXiv:1411.4038",
     "attention_unet": "Oktay et al. 2018. Attention U-Net. MIDL. arXiv:1804.03999",
 }
-# by how the name begins, `tu-` and `timm-` aside; the longest beginning counts
+# By prefix of the encoder's name without `tu-` and `timm-`; the longest prefix counts, so that
+# `resnext50` is not a `resnet` by accident and `mobilenetv3` is not cited as version 2.
 ENCODERS: Final = {
     "resnet": "He et al. 2016. Deep Residual Learning. CVPR. arXiv:1512.03385",
     "resnext": "Xie et al. 2017. Aggregated Residual Transformations. CVPR. arXiv:1611.05431",
@@ -85,7 +89,7 @@ LIBRARIES: Final = {
 
 
 def encoder_reference(name: str) -> str | None:
-    """The paper of an encoder, by the longest beginning of its name that is known."""
+    """Reference of an encoder by the longest known prefix of its name; None if unknown."""
     base_name = name.removeprefix("tu-").removeprefix("timm-")
     prefixes = [prefix for prefix in ENCODERS if base_name.startswith(prefix)]
     return ENCODERS[max(prefixes, key=len)] if prefixes else None
@@ -93,12 +97,12 @@ def encoder_reference(name: str) -> str | None:
 
 @dataclass
 class CitationList:
-    """References in the order in which they are first named."""
+    """References of a text, numbered in the order in which they are first cited."""
 
     references: list[str] = field(default_factory=list)
 
     def __call__(self, text: str, reference: str | None) -> str:
-        """The text with the number of its reference, `U-Net [1]`; as it is without one."""
+        """Append the number of a reference, `U-Net [1]`; without one, return the text as it is."""
         if reference is None:
             return text
         if reference not in self.references:
@@ -106,5 +110,5 @@ class CitationList:
         return f"{text} [{self.references.index(reference) + 1}]"
 
     def cite_all(self, names: Iterable[str], reference_of: dict[str, str]) -> str:
-        """Several names, each with its reference."""
+        """Join several names, each with the number of its reference."""
         return join_words([self(name, reference_of.get(name)) for name in names])

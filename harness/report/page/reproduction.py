@@ -1,4 +1,4 @@
-"""What a reader needs to run a study again: the command, what it leaves out, what ran."""
+"""Information to run a study again: definition, command, environment and library versions."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ _DEVICE_KINDS = {"cpu", "cuda", "mps"}
 
 
 def environment_facts(tables: StudyTables) -> list[tuple[str, str]]:
-    """Device, precision and code; several values where trials differ in them."""
+    """Device, precision and git commit; several values if the trials differ."""
     values_by_name: dict[str, dict[str, None]] = {}
     for record in tables.records:
         recorded = {"device": record.device, "precision": record.precision}
@@ -30,14 +30,15 @@ def environment_facts(tables: StudyTables) -> list[tuple[str, str]]:
 
 
 def repeat_study_name(tables: StudyTables) -> str:
-    """The name under which the study is repeated."""
+    """Name of the repeated study, shortened so that it is within the 64 characters of a name."""
     return f"{tables.paths.name[:57]}-again"
 
 
 def pip_requirements(tables: StudyTables) -> str:
-    """What pip installs to have the same libraries, one `name==version` a line.
+    """Requirements for pip with the recorded versions, one `name==version` per line.
 
-    "" where no version was recorded; a comment where trials ran with different ones.
+    The last version is required if trials ran with different ones; the others are in a comment. ""
+    if no trial has recorded versions.
     """
     lines = []
     for name, versions in _library_versions(tables.records).items():
@@ -48,7 +49,7 @@ def pip_requirements(tables: StudyTables) -> str:
 
 
 def _library_versions(records: Iterable[TrialRecord]) -> dict[str, dict[str, None]]:
-    """Every version that trials were stamped with, by name, in order of trial; python first."""
+    """Recorded versions by library in the order of their last use; python first."""
     versions_by_name: dict[str, dict[str, None]] = {}
     for record in records:
         for name, version in record.versions.items():
@@ -58,7 +59,7 @@ def _library_versions(records: Iterable[TrialRecord]) -> dict[str, dict[str, Non
 
 
 def reproduction_command(tables: StudyTables) -> str:
-    """The command that repeats this study under another name."""
+    """Command that repeats this study under another name."""
     config = tables.config
     finished = sum(record.state != "running" for record in tables.records)
     arguments = ["harness", "run", "--study", repeat_study_name(tables)]
@@ -84,7 +85,7 @@ def reproduction_command(tables: StudyTables) -> str:
 
 
 def settings_outside_command(tables: StudyTables) -> list[str]:
-    """What no option of the command sets, only a study.yaml, where it is not at its default."""
+    """Settings with a non-default value that only study.yaml can set, no option of the command."""
     settable_keys = {"data": {"root"}, "split": set(), "objective": set(), "sampler": {"name"}}
     settable_keys |= {"pruner": {"name"}, "budget": {"trials"}, "limits": set()}
     defaults = StudyConfig()
@@ -116,6 +117,6 @@ def definition_facts(
         ("objective", f"{config.objective.metric}, {config.objective.direction}"),
         ("sampler", config.sampler.name),
         ("pruner", control_arm_line(tables.paths, config) or config.pruner.name),
-        ("trials wanted", str(config.budget.trials or "not limited")),
+        ("trials planned", str(config.budget.trials or "not limited")),
         ("seed", str(config.seed)),
     ]

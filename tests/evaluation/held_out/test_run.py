@@ -311,8 +311,8 @@ def test_confirmed_weights_that_are_gone_are_named(study: Builder) -> None:
 def test_report_tells_of_looks_and_opens_no_test_image(study: Builder) -> None:
     write_report(study.paths, study.data_root)
     page = study.paths.report_html.read_text(encoding="utf-8")
-    assert "1 test image waits sealed; nobody has looked: harness test --study tiny" in page
-    assert "1 test image left untouched" in page
+    assert "1 test image has never been opened. To test on them: harness test --study tiny" in page
+    assert "1 test image never opened" in page
     look_at(study, trial=1)
     look_at(study, trial=1, tta=True)
     for name in ("images/p08.png", "masks/p08.png"):
@@ -320,9 +320,9 @@ def test_report_tells_of_looks_and_opens_no_test_image(study: Builder) -> None:
     write_report(study.paths, study.data_root)
     page = study.paths.report_html.read_text(encoding="utf-8")
     assert "1 test image opened (test looks: 2)" in page
-    assert "left untouched" not in page
+    assert "never opened" not in page
     assert "test looks: 2." in page
-    assert "More than one look was taken at the test images" in page
+    assert "More than one test run on the test images" in page
     assert "weights of trial 1, averaged over four flips" in page
     first = value(read_held_out_ledger(study.paths).tests[0], "dice", "256", "256").value
     assert f'data-order="{first!r}"' in page

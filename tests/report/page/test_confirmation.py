@@ -18,7 +18,7 @@ def test_without_one_it_says_what_to_type(tmp_path: Path) -> None:
     assert part.command == "harness confirm --study tiny --top 5 --seeds 3"
     assert part.section.charts == () and not part.decided
     page = render_report_page(tables, PredictionGallery((), ()))
-    assert "Nothing is confirmed" in page and part.command in page
+    assert "No confirmation yet" in page and part.command in page
 
 
 def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
     assert first[:4] == ["1", "1", "better, the choice", "0.2800"]
     assert first[5:9] == ["0.2000", "+0.0800", "3 of 3", "0.0200"]
     assert [second[place] for place in (2, 3, 5, 7)] == ["worse", "0.4050", "0.2500", "2 of 3"]
-    assert "1 confirming trial failed" in part.notes[0]
+    assert "1 confirmation trial failed and is excluded from the means" in part.notes[0]
     page = render_report_page(tables, PredictionGallery((), ()))
     top = page.split("<main>")[0]
     assert "<dt>Confirmed</dt>" in top and "is better than every other" in top

@@ -23,7 +23,7 @@ def test_roles_sizes_and_objects(shared: Builder) -> None:
     assert texts == [
         ["train", "1", "1", "40 × 50"],
         ["val", "8", "8", "40 × 50"],
-        ["test", "1", "1", "sealed"],
+        ["test", "1", "1", "not opened"],
     ]
     facts = dict(found.facts)
     assert facts["height × width"] == "40 × 50 pixels, 1 size in 9 images"
@@ -42,7 +42,7 @@ def test_objects_are_counted_as_touching_pixels(study: Builder) -> None:
     study.trial(0, [0.5], skill=0.8)
     facts = dict(of(study, study.data_root).facts)
     assert facts["objects (8 validation images)"] == (
-        "6 with one, 1 with two, 1 with more (at most 3)"
+        "6 with one, 1 with two, 1 with more (maximum 3)"
     )
 
 
@@ -61,8 +61,8 @@ def test_shares_are_those_of_the_truths(study: Builder) -> None:
         entries.append((row.row, row.image, 1, *sums, found, 0, 0, 1024 - found))
     write_scores(study.paths.trial(0).scores_csv, scores_from_entries(entries))
     facts = dict(of(study, None).facts)
-    assert facts["share to be found (validation)"] == (
-        "median 50 %; half of them 40.6 % to 50 %, all 12.5 % to 50 %"
+    assert facts["foreground share (validation)"] == (
+        "median 50 %; interquartile range 40.6 % to 50 %; range 12.5 % to 50 %"
     )
     assert "height × width" not in facts
 
@@ -73,7 +73,7 @@ def test_warnings_of_few_images_and_small_ones(study: Builder) -> None:
     cv2.imwrite(str(study.data_root / row.image), np.zeros((20, 30, 3), np.uint8))
     warnings = of(study, study.data_root).warnings
     assert warnings[0].startswith("8 validation images: fewer than 50")
-    assert "1 image smaller than the 32 pixels at which metrics are computed." in warnings
+    assert "1 image is smaller than the 32 pixels at which metrics are computed." in warnings
     assert not any("No test images" in warning for warning in warnings)
 
 
@@ -84,7 +84,9 @@ def test_a_split_without_test_and_with_a_group_is_told(study: Builder) -> None:
     write_split(study.paths.split_csv, [rows[0], first, together, *rest])
     warnings = of(study, None).warnings
     assert any(warning.startswith("No test images") for warning in warnings)
-    assert any(warning.startswith("1 image shows the same as another") for warning in warnings)
+    assert any(
+        warning.startswith("1 image duplicates another image or belongs") for warning in warnings
+    )
 
 
 def test_empty_truths_and_tiny_ones_are_told(study: Builder) -> None:
@@ -100,9 +102,12 @@ def test_empty_truths_and_tiny_ones_are_told(study: Builder) -> None:
     write_scores(study.paths.trial(0).scores_csv, scores_from_entries(entries))
     warnings = of(study, None).warnings
     assert any(
-        warning.startswith("2 validation images with nothing to find") for warning in warnings
+        warning.startswith("2 validation images without foreground: ") for warning in warnings
     )
-    assert any(warning.startswith("1 truth below 0.1 % of the image") for warning in warnings)
+    assert any(
+        warning.startswith("1 mask with foreground below 0.1 % of the image")
+        for warning in warnings
+    )
 
 
 def test_test_images_are_not_opened(study: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +129,7 @@ def test_a_study_without_a_split_or_scores_says_so(study: Builder) -> None:
     found = of(study, None)
     assert found.roles.rows == () and found.facts == ()
     assert found.warnings[0].startswith("split.csv is missing")
-    assert found.warnings[-1].startswith("No complete trial has kept its scores")
+    assert found.warnings[-1].startswith("No complete trial has scores.csv")
 
 
 def test_widths_that_differ_are_told(study: Builder) -> None:

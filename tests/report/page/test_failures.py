@@ -15,7 +15,7 @@ def test_causes_by_frequency_with_first_message_and_remedy(study: Builder) -> No
     assert [column.title for column in sheet.columns][:4] == [
         "cause",
         "trials",
-        "which",
+        "numbers",
         "first message",
     ]
     assert texts[0] == ["diverged", "2", "1, 3", "message 1", REMEDIES["diverged"]]
@@ -23,7 +23,7 @@ def test_causes_by_frequency_with_first_message_and_remedy(study: Builder) -> No
         ["crashed", "1", "0", "message 0"],
         ["odd", "1", "2", "message 2"],
     ]
-    assert texts[2][4] == "The message and the trial's trial.json say more."
+    assert texts[2][4] == "See the message and the trial's trial.json."
 
 
 def test_many_trials_of_one_cause_are_cut(study: Builder) -> None:

@@ -17,37 +17,37 @@ def answers(study: Builder, confirmed: ConfirmationSummary | None = None) -> dic
 
 def test_five_lines_of_a_study(shared: Builder) -> None:
     lines = answers(shared)
-    assert list(lines) == ["Asked", "Searched", "Leading", "How sure", "Next"]
-    assert lines["Asked"] == "Which encoder earns its memory?"
-    assert lines["Searched"] == (
+    assert list(lines) == ["Question", "Search", "Leading trial", "Confidence", "Next step"]
+    assert lines["Question"] == "Which encoder earns its memory?"
+    assert lines["Search"] == (
         "5 parameters: arch, encoder_name, encoder_depth, optim.lr and decoder_attention_type. "
         "8 of 8 finished: 5 complete, 2 pruned, 1 failed. 24 epochs trained in 12 s of training."
     )
-    assert lines["Leading"].startswith(
+    assert lines["Leading trial"].startswith(
         "Trial 3: val/dice_loss 0.1235 (val/dice 0.8765, val/iou 0.4383) at epoch 4 of 4, with "
         "model.arch Unet, "
     )
-    assert lines["How sure"].startswith(
+    assert lines["Confidence"].startswith(
         "Leading, not confirmed. Every configuration was trained once"
     )
-    assert "trial 4 is second, 0.1265 behind" in lines["How sure"]
-    assert lines["Next"].startswith("harness confirm --study tiny --top 5 --seeds 3 trains")
+    assert "trial 4 is second, 0.1265 behind" in lines["Confidence"]
+    assert lines["Next step"].startswith("harness confirm --study tiny --top 5 --seeds 3 trains")
 
 
 def test_an_empty_study_ranks_nothing(study: Builder) -> None:
     lines = answers(study)
-    assert lines["Searched"] == (
+    assert lines["Search"] == (
         "One configuration. 0 of 8 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained."
     )
-    assert lines["Leading"] == "No trial is complete yet, so there is nothing to rank."
-    assert lines["How sure"] == "Not at all yet."
-    assert lines["Next"] == "harness run --study tiny goes on: 8 of 8 trials are left."
+    assert lines["Leading trial"] == "No trial is complete yet, so there is nothing to rank."
+    assert lines["Confidence"] == "No result yet."
+    assert lines["Next step"] == "harness run --study tiny runs the remaining 8 of 8 trials."
 
 
 def test_running_trials_are_counted_apart(study: Builder) -> None:
     study.trial(0, [0.5], state="running")
-    assert "0 of 8 finished" in answers(study)["Searched"]
-    assert "; 1 running." in answers(study)["Searched"]
+    assert "0 of 8 finished" in answers(study)["Search"]
+    assert "; 1 running." in answers(study)["Search"]
 
 
 def test_a_study_that_only_failed_says_what_helps(tmp_path: Path) -> None:
@@ -55,26 +55,40 @@ def test_a_study_that_only_failed_says_what_helps(tmp_path: Path) -> None:
     for number in range(2):
         failure = TrialFailure(cause="diverged", message="train/loss is nan")
         study.trial(number, [], state="failed", failure=failure)
-    assert answers(study)["Next"] == (
-        "No trial was completed. Lower the upper end of optim.lr, or set optim.grad_clip."
+    assert answers(study)["Next step"] == (
+        "No trial is complete. Lower the upper end of optim.lr, or set optim.grad_clip."
     )
+
+
+def test_a_study_whose_trials_were_all_pruned_blames_the_pruner(tmp_path: Path) -> None:
+    study = Builder(tmp_path, config={"budget": {"trials": 1, "keep": 5}})
+    study.trial(0, [0.5], state="pruned")
+    assert answers(study)["Next step"] == (
+        "No trial is complete. The pruner stopped them: let trials train to the end (pruner: none)."
+    )
+
+
+def test_a_study_that_only_runs_blames_nothing(tmp_path: Path) -> None:
+    study = Builder(tmp_path, config={"budget": {"trials": None, "keep": 5}})
+    study.trial(0, [0.5], state="running")
+    assert answers(study)["Next step"] == "No trial is complete."
 
 
 def test_one_configuration_on_several_seeds(study: Builder) -> None:
     for number in range(3):
         study.trial(number, [0.5 + 0.01 * number])
-    assert "differ by their seeds alone" in answers(study)["How sure"]
+    assert "differ only in their seeds" in answers(study)["Confidence"]
 
 
 def test_repeated_configurations_are_not_every_one_trained_once(study: Builder) -> None:
     for number, rate in enumerate([1e-3, 1e-3, 1e-4]):
         study.trial(number, [0.5 + 0.01 * number], {"optim.lr": rate})
-    assert "Most configurations were trained once" in answers(study)["How sure"]
+    assert "Most configurations were trained once" in answers(study)["Confidence"]
 
 
 def test_a_single_complete_trial_has_no_second(study: Builder) -> None:
     study.trial(0, [0.5])
-    assert "no second complete trial" in answers(study)["How sure"]
+    assert "no second complete trial" in answers(study)["Confidence"]
 
 
 def test_many_parameters_are_counted_not_listed(study: Builder) -> None:
@@ -88,28 +102,31 @@ def test_many_parameters_are_counted_not_listed(study: Builder) -> None:
     }
     study.trial(0, [0.5], params, distributions=shapes)
     expected = "8 parameters: o0, o1, o2, o3, o4, o5 and 2 more. 1 of 8 finished"
-    assert answers(study)["Searched"].startswith(expected)
+    assert answers(study)["Search"].startswith(expected)
 
 
 def test_a_study_without_a_question_says_so(tmp_path: Path) -> None:
     study = Builder(tmp_path, config={"question": None})
-    assert answers(study)["Asked"] == "study.yaml states no question."
+    assert answers(study)["Question"] == "study.yaml states no question."
 
 
-@pytest.mark.parametrize(("looks", "expected"), [(0, "harness test --study tiny"), (1, "Use it")])
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [(0, "harness test --study tiny"), (1, "Test the model on images from elsewhere")],
+)
 def test_a_confirmed_study_answers_with_its_sentence(
     shared: Builder, looks: int, expected: str
 ) -> None:
     lines = answers(shared, ConfirmationSummary("Trial 3 and trial 4 are tied.", looks))
-    assert list(lines) == ["Asked", "Searched", "Confirmed", "How sure", "Next"]
+    assert list(lines) == ["Question", "Search", "Confirmed", "Confidence", "Next step"]
     assert lines["Confirmed"] == "Trial 3 and trial 4 are tied."
-    assert lines["Next"].startswith(expected)
+    assert lines["Next step"].startswith(expected)
 
 
 def test_a_searched_seed_makes_no_other_configuration(study: Builder) -> None:
     for number in range(3):
         study.trial(number, [0.5 - 0.1 * number], {"train.seed": number})
-    assert "All complete trials are one configuration" in answers(study)["How sure"]
+    assert "All complete trials have the same configuration" in answers(study)["Confidence"]
 
 
 def summary_texts(study: Builder) -> dict[str, str]:
@@ -122,7 +139,7 @@ def test_summary_of_a_study(shared: Builder) -> None:
     assert list(lines) == ["Failures", "Measured on"]
     assert lines["Failures"].startswith("diverged (1);")
     assert lines["Measured on"].startswith(
-        "8 validation images at 32 × 32 pixels; 1 test image left untouched."
+        "8 validation images at 32 × 32 pixels; 1 test image never opened."
     )
 
 
@@ -149,6 +166,6 @@ def test_summary_names_trials_that_ran_out_of_gpu_memory(study: Builder) -> None
         record = read_record(path.trial_json)
         write_record(path, record.model_copy(update={"micro_batch": (None, 4, 1)[number]}))
     assert summary_texts(study)["GPU memory"].startswith(
-        "2 trials ran out of it and went on with whole batches, but fewer images at once in the "
-        "network: 1 (4), 2 (1)."
+        "2 trials ran out of memory and continued with the full batch split into micro-batches "
+        "(trial and images): 1 (4), 2 (1). "
     )

@@ -54,9 +54,9 @@ def test_a_study_nobody_has_looked_at_names_the_command(study: Builder) -> None:
     section = build_held_out_section(study.paths, split, images=True)
     assert section.runs == () and section.notes == ()
     assert section.empty == (
-        "1 test image waits sealed; nobody has looked: harness test --study tiny"
+        "1 test image has never been opened. To test on them: harness test --study tiny"
     )
-    assert held_out_note(study.paths, split) == "; 1 test image left untouched"
+    assert held_out_note(study.paths, split) == "; 1 test image never opened"
     without = [row for row in split if row.role != "test"]
     assert "--on NAME=FOLDER" in build_held_out_section(study.paths, without, images=True).empty
     assert held_out_note(study.paths, without) == ""
@@ -73,12 +73,12 @@ def test_looks_are_shown_the_latest_first(study: Builder) -> None:
     section = build_held_out_section(study.paths, read_split(study.paths.split_csv), images=True)
     assert section.sentence == "test looks: 2; colon: 1"
     assert [look.title for look in section.runs] == [
-        "Look 3: the test images, 2026-01-02T03:04:05Z",
-        "Look 2: colon, 2026-01-02T03:04:05Z",
-        "Look 1: the test images, 2026-01-02T03:04:05Z",
+        "Test run 3: the test images, 2026-01-02T03:04:05Z",
+        "Test run 2: colon, 2026-01-02T03:04:05Z",
+        "Test run 1: the test images, 2026-01-02T03:04:05Z",
     ]
-    assert "No numbers: it was stopped on the way, or is running." in section.runs[0].facts
-    assert "No numbers: it failed on the way: DataError: x.png." in section.runs[1].facts
+    assert "No results: the test run was interrupted or is still running." in section.runs[0].facts
+    assert "No results: the test run failed: DataError: x.png." in section.runs[1].facts
     titles, sheets = zip(*section.runs[2].sheets, strict=True)
     assert titles == ("all images", "by size of object", "by number of objects")
     texts = [[cell.text for cell in row] for row in sheets[0].rows]

@@ -232,9 +232,9 @@ def test_a_report_tells_imported_trials_apart(old: Builder) -> None:
     copy_imports(paths, definition)
     tables = load_study_tables(paths)
     lines = {line.title: line.text for line in headline_lines(tables, [])}
-    assert lines["Searched"] == (
+    assert lines["Search"] == (
         "1 parameter: loss.dice. 0 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained. "
-        "3 trials imported from old beside them."
+        "In addition, 3 trials were imported from old."
     )
     sheet = ranking_sheet(tables)
     marks = [i for i, c in enumerate(sheet.columns) if c.title in ("repeats", "imported")]
