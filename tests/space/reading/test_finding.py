@@ -26,7 +26,7 @@ def test_space_of_the_workspace_is_found_with_and_without_ending(
 
 @pytest.mark.parametrize("name", ["encoders", "encoders.yaml"])
 def test_shipped_space_is_found_from_anywhere(name: str, workspace: Workspace) -> None:
-    assert find_space(name, workspace).read_text().startswith("# Which encoder earns its memory")
+    assert find_space(name, workspace).read_text().startswith("# Which encoder is worth its memory")
 
 
 def test_path_comes_before_the_workspace_and_that_before_the_shipped(workspace: Workspace) -> None:
