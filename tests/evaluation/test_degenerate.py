@@ -149,7 +149,7 @@ def test_decisions_of_equal_configurations_are_ties_or_refused_with_a_reason(
     assert found.ranked[0].mean == pytest.approx(values[0].mean())
     enough = len(values[0]) >= 20
     assert enough or (found.needed_images is None and found.needed_seeds is None)
-    assert ("below 20 their chance" in found.sentence) != enough
+    assert ("below 20 images chance" in found.sentence) != enough
     alone = rank_configurations(frames[0], minimized=True, costs={}, resamples=50)
     assert alone.sentence.startswith("c0 is the only configuration")
 

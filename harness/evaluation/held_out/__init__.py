@@ -1,1 +1,1 @@
-"""The test split: opened by one command, every opening recorded."""
+"""Held-out test: evaluate weights on the test split or further data sets; record each test run."""

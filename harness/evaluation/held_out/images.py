@@ -1,4 +1,4 @@
-"""Images whose truth decides nothing: the test role of a split, and further data sets."""
+"""Held-out images: the test role of a split and further data sets (`--on NAME=FOLDER`)."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,13 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """Images and masks that are not opened yet.
+    """Images and masks to evaluate on; nothing is opened until `read` or `batches`.
 
     Attributes:
-        name: what the ledger calls them.
-        root: the folder that the rows' paths are relative to.
-        rows: role test (or val, where a threshold is chosen); row numbers are of split.csv, or
-            count from 0.
+        name: name in the ledger.
+        root: folder that the rows' paths are relative to.
+        rows: rows of role test, or val if a threshold is chosen; row numbers are those of
+            split.csv, and count from 0 for a further data set.
     """
 
     name: str
@@ -40,7 +40,10 @@ class EvaluationImages:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over the sorted lines `<hash of the image> <hash of its mask>`."""
+        """SHA-256 over the sorted lines `<hash of the image> <hash of its mask>`.
+
+        Sorted, so that it identifies the content whatever the files are called.
+        """
         lines = sorted(f"{row.image_sha256} {row.mask_sha256}\n" for row in self.rows)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -48,7 +51,7 @@ class EvaluationImages:
         """Decode these rows.
 
         Raises:
-            DataError: every file that cannot be used, or is another than was hashed.
+            DataError: lists every file that cannot be used or has changed since it was hashed.
         """
         with ThreadPoolExecutor(_THREADS) as pool:
             results = list(pool.map(self._read, rows))
@@ -58,7 +61,7 @@ class EvaluationImages:
         return [result for result in results if not isinstance(result, str)]
 
     def batches(self, size: int) -> Iterator[tuple[tuple[SplitRow, ...], list[LoadedPair]]]:
-        """All rows, so many at a time, decoded."""
+        """Decode all rows in batches of `size`."""
         for start in range(0, len(self.rows), size):
             rows = self.rows[start : start + size]
             yield rows, self.read(rows)
@@ -72,28 +75,31 @@ class EvaluationImages:
         except DataError as error:
             return str(error)
         if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
-            return f"{self.root / row.image}: image or mask has changed since it was entered"
+            return (
+                f"{self.root / row.image}: image or mask has changed since its hash was recorded; "
+                "restore the file"
+            )
         return pair
 
 
 def check_images_present(images: EvaluationImages) -> None:
-    """Check that every file is there, without opening one.
+    """Check that every file exists, without opening any.
 
     Raises:
-        DataError: every file that is missing.
+        DataError: lists every missing file.
     """
     names = [name for row in images.rows for name in (row.image, *row.masks)]
     missing = [name for name in names if not resolve_in_root(images.root, name).is_file()]
     if missing:
-        problems = [f"{name}: is missing, but the split names it" for name in missing]
+        problems = [f"{name}: missing, but the split contains it" for name in missing]
         raise problems_error(problems, f"{images.root}: ")
 
 
 def check_images_unchanged(images: EvaluationImages) -> None:
-    """Check that every file is there and has the content that its row names; decodes nothing.
+    """Check that every file exists and has the hash in its row; decodes nothing.
 
     Raises:
-        DataError: every file that is missing or has changed.
+        DataError: lists every file that is missing or has changed.
     """
     problems = []
     for row in images.rows:
@@ -101,20 +107,20 @@ def check_images_unchanged(images: EvaluationImages) -> None:
         for names, expected in expected_hashes:
             try:
                 if _hash_files(images.root, names) != expected:
-                    problems.append(f"{names[0]}: has changed since the split was made")
+                    problems.append(f"{names[0]}: has changed since the split was created")
             except DataError as error:
                 problems.append(str(error))
             except OSError:
-                problems.append(f"{names[0]}: is missing, but the split names it")
+                problems.append(f"{names[0]}: missing, but the split contains it")
     if problems:
         raise problems_error(problems, f"{images.root}: ")
 
 
 def parse_external_datasets(options: Sequence[str]) -> dict[str, str]:
-    """`NAME=FOLDER` of the command line, by name.
+    """Parse `NAME=FOLDER` options into folders by name.
 
     Raises:
-        ConfigError: no name, an unsafe one, one that is given twice, or no folder.
+        ConfigError: a missing, unsafe or repeated name, or a missing folder.
     """
     folders: dict[str, str] = {}
     for text in options:
@@ -122,7 +128,7 @@ def parse_external_datasets(options: Sequence[str]) -> dict[str, str]:
         if not equals or not folder.strip():
             raise ConfigError(f"--on {text!r}: write NAME=FOLDER, e.g. --on colon=data/colon")
         if name in folders:
-            raise ConfigError(f"--on {name}: is given twice")
+            raise ConfigError(f"--on {name}: this name is given twice; use each name once")
         folders[name] = folder
     for name in folders:
         check_dataset_name(name)
@@ -130,15 +136,15 @@ def parse_external_datasets(options: Sequence[str]) -> dict[str, str]:
 
 
 def check_dataset_name(name: str) -> None:
-    """Raise ConfigError for the name of a data set that is unsafe, or the study's own."""
+    """Raise ConfigError if the name of a data set is unsafe or reserved for the test split."""
     if not STUDY_NAME.fullmatch(name):
         raise ConfigError(
-            f"--on {name!r}: a name is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or "
-            "digit"
+            f"--on {name!r}: invalid name; use 1 to 64 of the characters A-Z a-z 0-9 . _ - and "
+            "begin with a letter or digit"
         )
     if name == TEST_SPLIT:
         raise ConfigError(
-            f"--on {name}: is the name of the study's own test images; choose another"
+            f"--on {name}: this name is reserved for the study's own test images; choose another"
         )
 
 
@@ -151,15 +157,16 @@ def load_external_images(
     max_pixels: float,
     on_warning: WarningCallback | None = None,
 ) -> EvaluationImages:
-    """A further data set. Its files are hashed, and its images compared with those of the study.
+    """Load a further data set, hash its files and compare its images with those of the study.
 
     Args:
-        folder: as `--data`: a path, a name below the data folders, or a CSV file.
-        split: of the study; no image in it may come again, in whatever form.
-        on_warning: called with each warning; see `check_no_overlap`.
+        folder: as for `--data`: a path, a name below the data folders, or a CSV file.
+        split: the study's split; the data set must not contain any of its images in any form.
+        on_warning: called with each warning; see `overlap.check_no_overlap`.
 
     Raises:
-        DataError: no such folder; what is wrong with its files; images of the study among them.
+        DataError: the folder does not exist, its files are invalid, or it contains images of the
+            study.
     """
     try:
         source = find_data(folder, workspace)

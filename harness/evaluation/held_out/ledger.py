@@ -1,7 +1,8 @@
-"""`test-looks.jsonl`: every time sealed images were opened, and what was seen.
+"""Ledger of test runs, `test-looks.jsonl`: when held-out images were opened, and the results.
 
-Append-only. A look has two lines: one of state `opened` before its first image is decoded, and one
-of state `done` or `failed` when it ends. Without the second it was killed. Openings count.
+The file is append-only. A test run has two lines: one of state `opened` before its first image is
+decoded, and one of state `done` or `failed` at its end. A run without a second line was killed.
+Every opening counts as a use of the test images, however the run ended.
 """
 
 import json
@@ -23,7 +24,7 @@ class _LedgerLine(BaseModel):
 
 
 class LedgerDataset(_LedgerLine):
-    """The images of a look; `sha256`: see `harness.evaluation.held_out.images.content_hash`."""
+    """Images of a test run; `sha256` is `EvaluationImages.content_hash`."""
 
     name: str
     n_images: int
@@ -31,25 +32,25 @@ class LedgerDataset(_LedgerLine):
 
 
 class LedgerThresholds(_LedgerLine):
-    """Thresholds by class name, chosen on so many validation images; {} in multiclass tasks."""
+    """Thresholds by class name ({} in multiclass tasks), and the number of images they rest on."""
 
     thresholds: dict[str, float]
     n_images: int
 
 
 class HeldOutResult(_LedgerLine):
-    """One number of a look.
+    """One number of a test run.
 
     Attributes:
         metric: dice, iou, precision, recall, miou or false_alarm_share.
-        meaning: image (mean over images), pixels (of all images together), 256 (mean over
+        meaning: image (mean over images), pixels (pooled over all images), 256 (mean over 256
             thresholds, then over images).
-        at: decided at 0.5, at the chosen threshold, by argmax, or at all 256 thresholds.
-        of: name of a class; "" means over classes.
-        stratum: "" is all images; else e.g. "size 1-5 %" or "objects 2".
-        value: in [0, 1]; None where there is no such image.
-        low, high: 95 % interval over images; None where there are too few.
-        n: images that count.
+        at: decision rule: 0.5, the chosen threshold, argmax, or all 256 thresholds.
+        of: name of a class; "" is the mean over classes.
+        stratum: "" for all images; otherwise e.g. "size 1-5 %" or "objects 2".
+        value: in [0, 1]; None if no image counts.
+        low, high: 95 % interval over images; None with too few images.
+        n: number of images that count.
     """
 
     metric: str
@@ -64,7 +65,7 @@ class HeldOutResult(_LedgerLine):
 
 
 class LedgerStart(_LedgerLine):
-    """The first line of a look. `at` is UTC, ISO 8601; `weights` are hashes by trial."""
+    """First line of a test run. `at` is UTC, ISO 8601; `weights` are SHA-256 hashes by trial."""
 
     format: Literal[1] = 1
     state: Literal["opened"] = "opened"
@@ -80,7 +81,7 @@ class LedgerStart(_LedgerLine):
 
 
 class LedgerFinish(_LedgerLine):
-    """The second line of a look that came to its end."""
+    """Second line of a completed test run."""
 
     format: Literal[1] = 1
     state: Literal["done"] = "done"
@@ -91,7 +92,7 @@ class LedgerFinish(_LedgerLine):
 
 
 class LedgerFailure(_LedgerLine):
-    """The second line of a look that ended on the way; images had been opened."""
+    """Second line of a test run that failed after it had opened images."""
 
     format: Literal[1] = 1
     state: Literal["failed"] = "failed"
@@ -106,7 +107,7 @@ class _AnyLedgerLine(BaseModel):
 
 @dataclass(frozen=True)
 class HeldOutTest:
-    """One look: its opening, and its end; None: it was killed, or is running."""
+    """One test run: its start and its end; end is None if it was killed or is still running."""
 
     start: LedgerStart
     end: LedgerFinish | LedgerFailure | None = None
@@ -122,34 +123,38 @@ class HeldOutTest:
 
 @dataclass(frozen=True)
 class HeldOutLedger:
-    """What the ledger holds, in order.
+    """Content of the ledger, in order.
 
     Attributes:
-        damaged_lines: numbers, from 1, of lines that cannot be read; each may have been a look.
+        damaged_lines: numbers, from 1, of unreadable lines; each may have been a test run.
     """
 
     tests: tuple[HeldOutTest, ...] = ()
     damaged_lines: tuple[int, ...] = field(default=())
 
     def count_tests(self, name: str = TEST_SPLIT) -> int:
-        """How often the images of that name were opened."""
+        """Number of test runs that opened the images of that name."""
         return sum(test.start.data.name == name for test in self.tests)
 
     @property
     def external_names(self) -> tuple[str, ...]:
-        """Names of the further data sets, in order of their first look."""
+        """Names of the further data sets, in order of their first test run."""
         names = dict.fromkeys(test.start.data.name for test in self.tests)
         return tuple(name for name in names if name != TEST_SPLIT)
 
     def sentence(self) -> str:
-        """`test looks: 2`, with those at other data sets and what cannot be read."""
+        """`test runs: 2`, with the number for each further data set and the unreadable lines."""
         others = [f"{name}: {self.count_tests(name)}" for name in self.external_names]
         damaged = f"; {_describe_damage(self.damaged_lines)}" if self.damaged_lines else ""
-        return f"test looks: {self.count_tests()}" + "".join(f"; {o}" for o in others) + damaged
+        return f"test runs: {self.count_tests()}" + "".join(f"; {o}" for o in others) + damaged
 
 
 def read_held_out_ledger(paths: StudyPaths) -> HeldOutLedger:
-    """The ledger of a study; empty where there is none. Damaged lines are named, never raised."""
+    """Read the ledger of a study; empty if there is none.
+
+    Damaged lines are reported in `damaged_lines` and raise no error: the earlier test runs must
+    stay countable.
+    """
     starts: dict[int, LedgerStart] = {}
     ends: dict[int, LedgerFinish | LedgerFailure] = {}
     damaged = []
@@ -166,24 +171,25 @@ def read_held_out_ledger(paths: StudyPaths) -> HeldOutLedger:
 
 
 def ledger_warning(paths: StudyPaths, ledger: HeldOutLedger) -> str | None:
-    """One line on what cannot be read in the ledger; None: all can."""
+    """One line about unreadable lines of the ledger; None if there are none."""
     if not ledger.damaged_lines:
         return None
-    return f"{paths.test_ledger}: {_describe_damage(ledger.damaged_lines)}; left as it is"
+    return f"{paths.test_ledger}: {_describe_damage(ledger.damaged_lines)}; the file is kept as is"
 
 
 def next_test_number(paths: StudyPaths, ledger: HeldOutLedger) -> int:
-    """A number that no look has had, even where the ledger has lost lines."""
+    """An unused number for the next test run, also if the ledger has lost lines."""
+    # Folders and damaged lines count too: a reused number would overwrite an earlier run's scores.
     folders = [int(p.name) for p in paths.test_run(0).root.parent.glob("*") if p.name.isdecimal()]
     numbers = [test.number for test in ledger.tests]
     return max([0, *numbers, *folders, len(ledger.tests) + len(ledger.damaged_lines)]) + 1
 
 
 def append_to_ledger(paths: StudyPaths, line: LedgerStart | LedgerFinish | LedgerFailure) -> None:
-    """Append a line and fsync it. A torn last line stays, on a line of its own.
+    """Append a line and fsync it. A torn last line is kept as a line of its own.
 
     Raises:
-        OSError: it could not be written; then nothing must be opened.
+        OSError: the line could not be written; the caller must then open no image.
     """
     path = paths.test_ledger
     if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
@@ -208,5 +214,5 @@ def _parse_line(text: bytes) -> LedgerStart | LedgerFinish | LedgerFailure | Non
 def _describe_damage(lines: Sequence[int]) -> str:
     numbers = ", ".join(map(str, lines))
     if len(lines) == 1:
-        return f"line {numbers} of the ledger cannot be read, and may have been a look"
-    return f"lines {numbers} of the ledger cannot be read, and may have been looks"
+        return f"line {numbers} of the ledger cannot be read; it may have been a test run"
+    return f"lines {numbers} of the ledger cannot be read; they may have been test runs"

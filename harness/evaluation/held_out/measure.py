@@ -1,4 +1,4 @@
-"""Networks asked about images: the thresholds validation chooses, the scores of a look."""
+"""Predict held-out images: choose thresholds on validation images, score test images."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -33,13 +33,13 @@ _DECODE_BATCH = 8  # images that are decoded together
 
 
 class ImageEvaluator:
-    """Asks networks about images, and counts.
+    """Evaluate one network, or an ensemble of several, on images at their own sizes.
 
     Args:
-        predictors: whose probabilities are averaged.
-        data: what masks mean.
-        tta: average over four flips too.
-        progress: who is told.
+        predictors: networks whose probabilities are averaged.
+        data: meaning of the masks.
+        tta: test-time augmentation: also average over four flips.
+        progress: receives the progress of each pass.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class ImageEvaluator:
     def choose_thresholds(
         self, groups: Sequence[tuple[tuple[int, ...], EvaluationImages]]
     ) -> dict[int, float]:
-        """The best threshold of each class.
+        """Best threshold of each class.
 
         Args:
-            groups: validation images, with the places of the networks not trained on them.
+            groups: validation images, with the indices of the networks not trained on them.
         """
         total, n_done = sum(len(images.rows) for _, images in groups), 0
         bar = self._progress.bar(f"choosing thresholds on {count(total, 'validation image')}")
@@ -77,10 +77,10 @@ class ImageEvaluator:
     def score_images(
         self, images: EvaluationImages, thresholds: dict[int, float] | None
     ) -> ImageScores:
-        """One entry for each image and scored class, at the image's own size.
+        """One entry per image and scored class, at the image's own size.
 
         Args:
-            thresholds: by class; None in multiclass tasks.
+            thresholds: threshold by class; None in multiclass tasks.
         """
         images_text = "test images" if images.name == TEST_SPLIT else f"images of {images.name}"
         bar = self._progress.bar(f"measuring on {len(images.rows)} {images_text}")
@@ -99,8 +99,8 @@ class ImageEvaluator:
         return collect_scores(entries, extra_rows)
 
     def render_examples(self, images: EvaluationImages, scores: ImageScores) -> dict[str, bytes]:
-        """The worst, the median and the best image by Dice, with what was decided, as PNG."""
-        from harness.training.metrics.native_size import render_decision_png  # noqa: PLC0415  # brings torch
+        """The worst, the median and the best image by Dice, with their predictions, as PNG."""
+        from harness.training.metrics.native_size import render_decision_png  # noqa: PLC0415  # imports torch
 
         rows = {row.row: row for row in images.rows}
         pictures = {}
@@ -113,7 +113,7 @@ class ImageEvaluator:
     def _predict(
         self, predictors: "Sequence[NativePredictor]", pairs: Sequence[LoadedPair]
     ) -> list[NDArray[np.float32]]:
-        from harness.training.metrics.native_size import mean_probabilities  # noqa: PLC0415  # brings torch
+        from harness.training.metrics.native_size import mean_probabilities  # noqa: PLC0415  # imports torch
 
         return mean_probabilities(predictors, [pair.image for pair in pairs], tta=self._tta)
 
@@ -134,10 +134,10 @@ def select_example_rows(scores: ImageScores) -> dict[str, int]:
 
 
 class ThresholdSearch:
-    """Takes in validation images one by one, and knows the best threshold of each class.
+    """Running search for the best threshold of each class over validation images.
 
-    The best one has the largest mean Dice over the images whose truth has the class, each at its
-    own size; of equals the one nearest to 0.5, of two as near the lower.
+    The best threshold has the largest mean Dice over the images whose truth contains the class,
+    each at its own size. Ties go to the threshold nearest to 0.5, then to the lower one.
     """
 
     def __init__(self, classes: Iterable[int]) -> None:
@@ -145,13 +145,13 @@ class ThresholdSearch:
         self._images: dict[int, int] = dict.fromkeys(self._sums, 0)
 
     def add(self, plane: ClassPlane) -> None:
-        """One class of one image."""
+        """Add one class of one image."""
         if plane.y.any():
             self._sums[plane.index] += dice_by_threshold(plane.p, plane.y)
             self._images[plane.index] += 1
 
     def best(self) -> dict[int, float]:
-        """By class; 0.5 where no image has the class."""
+        """Best threshold by class; 0.5 for a class that no image contains."""
         return {
             index: _best_threshold(sums / self._images[index])
             if self._images[index]
@@ -161,8 +161,12 @@ class ThresholdSearch:
 
 
 def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
-    """2 tp / (2 tp + fp + fn) of the decisions p >= t, for each t of THRESHOLDS; y is not empty."""
-    steps = np.array(THRESHOLDS, np.float32)  # as comparing fp32 with a Python float does
+    """Dice 2 tp / (2 tp + fp + fn) of the decisions p >= t for each t in THRESHOLDS.
+
+    `y` must not be empty.
+    """
+    # NumPy compares fp32 with a Python float in fp32: the same rounding as in `p >= t`.
+    steps = np.array(THRESHOLDS, np.float32)
     n_passed = np.searchsorted(steps, p, side="right")
     n_predicted, hits = (
         np.bincount(passed, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:]
@@ -172,6 +176,6 @@ def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
 
 
 def _best_threshold(means: Floats) -> float:
-    # a mean of many sums is exact to 1e-12 at best: closer ones are equal
+    # Sums over images are exact to about 1e-12: means closer than that count as equal.
     near = [t for t, mean in zip(THRESHOLDS, means, strict=True) if mean >= means.max() - 1e-12]
     return min(near, key=lambda t: (round(abs(t - DEFAULT_THRESHOLD), 2), t))

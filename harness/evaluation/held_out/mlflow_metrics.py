@@ -1,4 +1,7 @@
-"""Looks in MLflow: their numbers on the study's own run, the look's number as step."""
+"""Copy the results of held-out tests to MLflow; apart from the test, which needs no MLflow.
+
+They are metrics of the study's own run, with the number of the test run as step.
+"""
 
 from collections.abc import Iterator
 
@@ -20,11 +23,11 @@ from harness.tracking.uri import resolve_tracking_store
 def mirror_held_out_tests(
     workspace: Workspace, paths: StudyPaths, progress: ProgressReporter
 ) -> None:
-    """Copy the numbers of all looks, and the ledger, where the study is in MLflow at all.
+    """Copy the numbers of all test runs, and the ledger, if the study is in MLflow.
 
-    A failure is told, and nothing else: the ledger has everything.
+    A failure is only reported: the ledger on disk is the record.
     """
-    from harness.tracking.sync import log_study_metrics  # noqa: PLC0415  # brings mlflow
+    from harness.tracking.sync import log_study_metrics  # noqa: PLC0415  # imports mlflow
 
     try:
         config = read_study_config(paths)
@@ -38,7 +41,7 @@ def mirror_held_out_tests(
 
 
 def ledger_metrics(ledger: HeldOutLedger) -> Iterator[StudyMetric]:
-    """The numbers over all images, with the ends of their intervals, and Dice and IoU by class."""
+    """Results over all images with the limits of their intervals, and Dice and IoU by class."""
     for test in ledger.tests:
         for result in test.results:
             if (

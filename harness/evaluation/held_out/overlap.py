@@ -1,4 +1,4 @@
-"""Images of a further data set that a study has already: the same file, pixels or picture."""
+"""Find images of a further data set that the study already has: same file, pixels or picture."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +24,13 @@ WarningCallback = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StudyImages:
-    """The images of a study, to compare others with.
+    """Images of a study that a further data set is compared with.
 
     Attributes:
-        rows: of `split.csv`.
-        root: the folder that the rows' paths are relative to; None: it is gone.
-        name: of the data set, under which the cache keeps what was seen of it.
-        scan_cache: the folder of that cache.
+        rows: rows of `split.csv`.
+        root: folder that the rows' paths are relative to; None if it no longer exists.
+        name: name of the data set, the key of its scan cache.
+        scan_cache: folder of the scan cache.
     """
 
     rows: tuple[SplitRow, ...]
@@ -48,19 +48,19 @@ def check_no_overlap(
     max_pixels: float,
     on_warning: WarningCallback | None = None,
 ) -> None:
-    """Check that no image of a further data set is one of the study, in whatever form.
+    """Check that no image of a further data set belongs to the study in any form.
 
-    Equal files and equal pixels are found, and near copies as a split finds them: encoded again,
-    resized, mirrored, turned by right angles. Masks are not opened.
+    Detects equal files, equal pixels, and the near copies that a split detects: re-encoded,
+    resized, mirrored, or rotated by right angles. Masks are not opened.
 
     Args:
-        name: of the further data set.
-        on_warning: called with a line for what is worth a warning: one picture several times in the
-            set, or images of the study that could not be compared.
+        name: name of the further data set.
+        on_warning: called with one line per warning: duplicates within the data set, or images of
+            the study that could not be compared.
 
     Raises:
-        DataError: images of the study among them; an image that cannot be read; images of train
-            or val that are gone, so that nobody can tell.
+        DataError: the data set contains images of the study; an image cannot be read; or images of
+            train or val are missing, so that the comparison is impossible.
     """
     study_prints = _study_fingerprints(name, study, data, max_pixels, on_warning)
     external_prints = _external_fingerprints(root, rows, data, max_pixels)
@@ -109,7 +109,7 @@ def _study_fingerprints(
     max_pixels: float,
     on_warning: WarningCallback | None,
 ) -> dict[SplitRow, ImageFingerprint]:
-    """Fingerprints of the study's images: those that the cache keeps, the others decoded."""
+    """Fingerprints of the study's images, from the scan cache or by decoding them."""
     fingerprints = {
         image: ImageFingerprint(image, facts.pixels, facts.thumbnail)
         for (image, _), facts in read_scan_cache(
@@ -124,21 +124,21 @@ def _study_fingerprints(
             for result in results
             if isinstance(result, ImageFingerprint)
         }
+    # Missing test images only warn: their files may stay away until the test, and their hashes are
+    # compared anyway. Train and val must be compared, as the weights were trained or chosen on them.
     unmatched_rows = [row for row in missing if row.image_sha256 not in fingerprints]
     missing_train_val = [row.image for row in unmatched_rows if row.role != "test"]
     if missing_train_val:
         raise DataError(
             f"--on {name}: cannot be compared with {len(missing_train_val)} of the "
-            f"{len(study.rows)} images "
-            f"of the study, the first {missing_train_val[0]!r}: gone from "
-            f"{study.root or 'the data folders'}, "
-            "or changed; put the study's data back"
+            f"{len(study.rows)} images of the study, the first {missing_train_val[0]!r}: missing "
+            f"from {study.root or 'the data folders'} or changed; restore the study's data"
         )
     if unmatched_rows and on_warning is not None:
         on_warning(
-            f"warning: --on {name}: compared by the hash of the file only with "
-            f"{len(unmatched_rows)} of "
-            f"the {len(study.rows)} images of the study: test images that are gone or changed"
+            f"warning: --on {name}: {len(unmatched_rows)} of the {len(study.rows)} images of the "
+            "study are test images that are missing or changed; they were compared by file hash "
+            "only"
         )
     return {
         row: fingerprints[row.image_sha256]
@@ -176,7 +176,7 @@ def _warn_of_duplicates(
     n_study: int,
     on_warning: WarningCallback,
 ) -> None:
-    """Name pictures that the set holds more than once: each copy counts in every mean."""
+    """Warn of duplicates within the data set: each copy counts in every mean."""
     texts = [
         f"{rows[copy.first - n_study].image!a} = {rows[copy.second - n_study].image!a} "
         f"({_MATCH_TEXT[copy.kind]})"
@@ -184,5 +184,5 @@ def _warn_of_duplicates(
         if copy.first >= n_study
     ]
     if texts:
-        summary = f"copies within it, {len(texts)} of {len(rows)} images, each of which counts"
+        summary = f"{len(texts)} of {len(rows)} images are copies of others in it, and each counts"
         on_warning(f"warning: --on {name}: {summary}: {_join_limited(texts)}")

@@ -1,4 +1,4 @@
-"""Scores of several configurations and runs, brought into the same order of images."""
+"""Align the scores of several configurations and runs by image."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ SCORE_COLUMNS = ("configuration", "run", "image", "value")
 
 @dataclass(frozen=True)
 class AlignedScores:
-    """The values that every configuration has.
+    """Scores of the images that every configuration has.
 
     Attributes:
-        runs: of each configuration, in order of run: the values of its images, in order of name.
-        folds: whether each run has images of its own.
-        n_images: how many images count.
+        runs: for each configuration, in order of run, the values of its images sorted by name.
+        folds: True if each run has its own images.
+        n_images: number of images that are compared.
     """
 
     runs: dict[str, RunValues]
@@ -28,35 +28,36 @@ class AlignedScores:
     n_images: int
 
     def image_means(self, configuration: str) -> Floats:
-        """Shape (n_images,): the mean over the runs that have the image."""
+        """Mean over the runs that have the image; shape (n_images,)."""
         runs = self.runs[configuration]
         return np.concatenate(runs) if self.folds else np.mean(runs, axis=0)
 
 
 def align_scores(scores: pd.DataFrame) -> AlignedScores:
-    """Sort the scores out.
+    """Keep the images that are comparable, and detect whether runs are seeds or folds.
 
     An image without a finite value in some configuration or run is left out of all. With seeds,
-    configurations may have different numbers of runs; a fold that is missing from one is left out
-    of all, as its images are no harder there than elsewhere.
+    configurations may have different numbers of runs. With folds, a fold that one configuration
+    lacks is left out of all: otherwise its images would count for some configurations only.
 
     Args:
-        scores: as in `configurations.decide`.
+        scores: as for `ranking.rank_configurations`.
 
     Raises:
-        ValueError: see there.
+        ValueError: as `ranking.rank_configurations`.
     """
     _check_scores(scores)
     images_of_run = {
         run: frozenset(run_scores["image"]) for run, run_scores in scores.groupby("run")
     }
+    # disjoint sets of images mean folds: the sizes add up to the size of the union
     folds = len(images_of_run) > 1 and sum(map(len, images_of_run.values())) == len(
         frozenset().union(*images_of_run.values())
     )
     if not folds and len(set(images_of_run.values())) > 1:
         raise ValueError(
             "runs must have the same images (seeds) or no image in common (folds); "
-            "these have some in common"
+            "these runs share only some of their images"
         )
     wide = scores.pivot(index="image", columns=["configuration", "run"], values="value")
     wide = wide.astype(np.float64)
@@ -68,12 +69,14 @@ def align_scores(scores: pd.DataFrame) -> AlignedScores:
 def _check_scores(scores: pd.DataFrame) -> None:
     missing = [column for column in SCORE_COLUMNS if column not in scores]
     if missing or scores.empty:
-        raise ValueError(f"scores need the columns {', '.join(SCORE_COLUMNS)} and at least one row")
+        raise ValueError(
+            f"scores must have the columns {', '.join(SCORE_COLUMNS)} and at least one row"
+        )
     is_duplicate = scores.duplicated(["configuration", "run", "image"])
     if is_duplicate.any():
         row = scores[is_duplicate].iloc[0]
         raise ValueError(
-            f"image {row['image']} stands twice in run {row['run']} of {row['configuration']}"
+            f"image {row['image']} occurs twice in run {row['run']} of {row['configuration']}"
         )
 
 

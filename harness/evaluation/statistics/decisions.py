@@ -1,4 +1,4 @@
-"""What a decision about configurations says."""
+"""Ranking decision about configurations, and its description in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.evaluation.statistics.power import required_seeds
 from harness.evaluation.statistics.variance_components import MeanEstimate
 
+# Plans for more than the promised 80 %: the images' error that enters is itself an estimate.
 PLANNED_POWER = 0.85
-SAME_SIZE = 0.05  # configurations whose sizes differ by no larger share count as equal
+SAME_SIZE = 0.05  # sizes within this share of the smallest count as equal
 RankingVerdict = Literal["better", "tied", "worse"]
 
 
 @dataclass(frozen=True)
 class ConfigurationCost:
-    """What a configuration costs.
+    """Cost of a configuration.
 
     Attributes:
         parameters: number of weights.
-        seconds: mean of training. They depend on the machine and on what else it did, so they are
-            shown and decide nothing.
-        gflops: of one forward pass of one image; None where it was not recorded.
+        seconds: mean training time. It depends on the machine and its load, so it is shown but
+            never decides.
+        gflops: work of one forward pass of one image; None: not recorded.
     """
 
     parameters: int
@@ -33,12 +34,12 @@ class ConfigurationCost:
 
 @dataclass(frozen=True)
 class RankedConfiguration:
-    """One configuration.
+    """One configuration of a ranking.
 
     Attributes:
         configuration: its name, as given.
-        mean: over runs, of the means over images; the ranking is by it.
-        interval: 95 %, of seeds and images like these; None with one run or below 50 images.
+        mean: mean over runs of the means over images; the ranking is by this value.
+        interval: 95 % interval over seeds and images; None with one run or below 50 images.
         sd_runs: standard deviation of the run means (seeds or folds); None with one run.
         verdict: better (than every other one), tied (not shown worse than the leader), worse.
     """
@@ -52,27 +53,27 @@ class RankedConfiguration:
 
 @dataclass(frozen=True)
 class RankingDecision:
-    """What the runs of all configurations say.
+    """Result of comparing all configurations over all their runs.
 
     Attributes:
         ranked: best first; equal means by name.
-        winner: the one that is better than every other; None if there is none.
-        tied: those not shown worse than the leader, which is the first of them.
-        choice: of the tied that are as small as the smallest (`smallest_configurations`), the one
-            with the best mean.
-        sentence: all of this in words. Names of configurations stand in it as they are.
-        needed_seeds: for each configuration, to find a lead of one point over all others with a
-            chance of 80 %; None where no number of seeds would do (more images are needed), with
-            folds, with one run each, and below MIN_RANKING_IMAGES images.
-        needed_images: for a difference of one point between the two that lead to stand out of
-            the chance of the images, with the same power; None where it cannot be told, as below
+        winner: the configuration that is better than every other; None if there is none.
+        tied: configurations not shown worse than the leader; the leader is the first of them.
+        choice: the one with the best mean among the smallest of the tied ones
+            (`smallest_configurations`).
+        sentence: the decision in words; configuration names appear unchanged.
+        needed_seeds: seeds per configuration to detect a lead of one point (0.01) over all others
+            with a power of 80 %; None if no number of seeds suffices (more images are needed),
+            with folds, with one run each, and below MIN_RANKING_IMAGES images.
+        needed_images: images to detect a difference of one point between the two leading
+            configurations with the same power; None if it cannot be estimated, as below
             MIN_RANKING_IMAGES images.
-        sd_runs: root of the mean variance of the run means within configurations; None where no
-            configuration has two.
-        sd_freedom: degrees of freedom of that.
-        images_error: the largest part, over comparisons with the leader, of the standard error
-            that more seeds would not remove.
-        n_images: how many images the comparison is of.
+        sd_runs: pooled standard deviation of the run means within configurations; None if every
+            configuration has one run.
+        sd_freedom: degrees of freedom of `sd_runs`.
+        images_error: part of the standard error that more seeds would not reduce; the largest
+            over the comparisons with the leader.
+        n_images: number of images in the comparison.
     """
 
     ranked: tuple[RankedConfiguration, ...]
@@ -88,13 +89,11 @@ class RankingDecision:
     n_images: int = 0
 
     def seeds_for(self, difference: float, power: float = PLANNED_POWER) -> int | None:
-        """Seeds for each configuration to find a lead of `difference` over all others.
-
-        Planned for a little more than the promised 80 %, as images_error is an estimate too.
+        """Seeds per configuration to detect a lead of `difference` over all others.
 
         Returns:
-            None with one run each, below MIN_RANKING_IMAGES images, whose part of the error is not
-            known, and where no number of seeds would do.
+            None with one run each, below MIN_RANKING_IMAGES images (their part of the error is
+            unknown), and if no number of seeds suffices.
         """
         if self.sd_runs is None or self.n_images < MIN_RANKING_IMAGES:
             return None
@@ -111,11 +110,11 @@ class RankingDecision:
 def smallest_configurations(
     names: Sequence[str], costs: Mapping[str, ConfigurationCost]
 ) -> tuple[str, ...]:
-    """Those that are as small as the smallest, in the order given.
+    """The smallest configurations, in the given order.
 
-    They have at most 5 % more parameters than the one with the fewest, and among these at most 5 %
-    more GFLOPs than the one with the fewest; where any of these lacks its GFLOPs, parameters
-    count alone. Configurations without a cost count as larger than all others.
+    Those with at most 5 % more parameters than the one with the fewest, and among them those with
+    at most 5 % more GFLOPs than the one with the fewest. If GFLOPs are missing for any of them,
+    only parameters decide. Configurations without a cost count as larger than all others.
     """
     parameters = {name: costs[name].parameters for name in names if name in costs}
     if not parameters:
@@ -142,13 +141,13 @@ def describe_decision(
     folds: bool,
     n_images: int,
 ) -> str:
-    """Who is better, or which are tied and what to take; names stand in it as they are."""
+    """Describe the winner, or the tied configurations and the choice among them."""
     text = _describe_ranking(ranked, comparisons, tied, choice, costs, folds)
     if len(ranked) > 1 and n_images < MIN_RANKING_IMAGES:
         images = count(n_images, "validation image")
         text += (
-            f" The comparison rests on {images}; below {MIN_RANKING_IMAGES} their chance is too "
-            "large to rank by."
+            f" The comparison is based on {images}; below {MIN_RANKING_IMAGES} images chance is "
+            "too large for a reliable ranking."
         )
     return text
 
@@ -163,36 +162,40 @@ def _describe_ranking(
 ) -> str:
     leader = ranked[0].configuration
     if len(ranked) == 1:
-        return f"{leader} is the only configuration: there is nothing to compare it with."
+        return f"{leader} is the only configuration, so there is no comparison."
     if ranked[0].verdict == "better":
         rival = ranked[1].configuration
         comparison = comparisons[rival]
         return (
             f"{leader} is better than every other configuration: {abs(comparison.value):.4f} "
-            "ahead of "
-            f"{rival}, the next (p = {comparison.p:.2g}, two-sided, {_run_kind(folds)} and images "
-            "random)."
+            f"ahead of {rival}, the next (p = {comparison.p:.2g}, two-sided, {_run_kind(folds)}s "
+            "and images random)."
         )
-    text = f"{_join_names(tied)} are tied: no test tells them apart"
+    text = f"{_join_names(tied)} are tied: no test shows a difference between them"
     if all(row.sd_runs is None for row in ranked):
-        text += f", as each has one of the {_run_kind(folds)} only"
+        text += f", as each has only one {_run_kind(folds)}"
     if len(tied) < len(ranked):
         worse = [row.configuration for row in ranked if row.configuration not in tied]
         text += f"; worse than {leader}: {', '.join(worse)}"
     candidates = smallest_configurations(tied, costs)
     if len(candidates) == 1:
-        return f"{text}. The smallest of the tied is {choice}{_describe_size(costs.get(choice))}."
+        return (
+            f"{text}. The smallest of the tied ones is {choice}{_describe_size(costs.get(choice))}."
+        )
     candidates_text = (
-        "all are of one size"
+        "all have the same size"
         if len(candidates) == len(tied)
         else f"{_join_names(candidates)} are the smallest"
     )
     size = _describe_size(costs.get(choice))
-    return f"{text}. Of the tied, {candidates_text}, and {choice}{size} has the best mean of these."
+    return (
+        f"{text}. Among the tied ones, {candidates_text}, and {choice}{size} has the best mean of "
+        "these."
+    )
 
 
 def _run_kind(folds: bool) -> str:
-    return "folds" if folds else "seeds"
+    return "fold" if folds else "seed"
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""From the sums of `scores.csv` to one value per image."""
+"""Turn the sums of `scores.csv` into one value per image, and compare networks by them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -22,23 +22,23 @@ NATIVE_METRICS = ("dice", "iou")
 
 
 def per_image_values(scores: ImageScores, metric: str) -> "pd.Series[float]":
-    """The value of each image that counts; the mean of these values is the reported metric.
+    """Value of each image that counts; the mean of these values is the reported metric.
 
-    With one class a metric of single images has the image's own value. With several classes, and
-    for metrics of pooled pixels, it is the image's share in the metric (`pseudo_values`), which
-    may lie outside [0, 1].
+    With one class, a per-image metric is the image's own value. With several classes, and for
+    metrics of pooled pixels, the value is the image's share in the metric
+    (`pseudo_values.pseudo_values`), which may lie outside [0, 1].
 
     Args:
-        scores: as `read_scores` gives them.
-        metric: dice_loss, dice, iou, precision, recall, accuracy, these but the first with
-            `_micro` behind them, miou, or a metric of the study's own; with or without `val/` or
-            `best/` before it.
+        scores: as returned by `read_scores`.
+        metric: dice_loss, dice, iou, precision, recall, accuracy, each of these except the first
+            with the suffix `_micro`, miou, or a user-defined metric; with or without the prefix
+            `val/` or `best/`.
 
     Returns:
-        Indexed by `image`, in order of row; images with nothing to find are left out.
+        Indexed by `image`, in order of row; images with an empty truth are left out.
 
     Raises:
-        UserError: a metric that is no such mean.
+        UserError: the metric is not such a mean.
     """
     name = _metric_name(metric)
     images, above, below = _image_sums(scores, name)
@@ -47,7 +47,7 @@ def per_image_values(scores: ImageScores, metric: str) -> "pd.Series[float]":
 
 
 def compare_images(a: ImageScores, b: ImageScores, metric: str, seed: int = 0) -> PairedTest:
-    """`paired_test` of two networks, a - b, over the same images and the same classes of each.
+    """`paired_test` of two networks, a - b, over the images and classes that count in both.
 
     Raises:
         UserError: as `per_image_values`.
@@ -72,12 +72,11 @@ def compare_images(a: ImageScores, b: ImageScores, metric: str, seed: int = 0) -
 def per_image_values_of_all(
     score_sets: Sequence[ImageScores], metric: str
 ) -> "list[pd.Series[float]]":
-    """`per_image_values` of several networks, each over the same images and the same classes of
-    each.
+    """`per_image_values` of several networks, all over the same images and classes.
 
-    An image that some network has no value for, in a class, counts in that class for none. That
-    happens where networks were validated on different images, and where a metric of the study's
-    own counts by what was predicted.
+    If one network has no value for an image in some class, the image is left out of that class
+    for all networks. This happens if networks were validated on different images, and for a
+    user-defined metric that is undefined for some predictions.
 
     Raises:
         UserError: as `per_image_values`.
@@ -89,15 +88,15 @@ def per_image_values_of_all(
 
 
 def filter_images(scores: ImageScores, images: Collection[str]) -> ImageScores:
-    """The scores of these images alone."""
+    """The scores of the given images only."""
     chosen = frozenset(images)
     return _filter_entries(scores, [image in chosen for image in scores.image])
 
 
 def read_native_scores(trial: TrialPaths) -> dict[str, float]:
-    """Dice and IoU at the images' own sizes, at p >= 0.5; {} where nothing is known of them.
+    """Dice and IoU at the images' own sizes, at p >= 0.5; {} if they were not measured.
 
-    The mean over images, and of several classes the mean over classes, as in validation.
+    Averaged over images, and with several classes over classes, as in validation.
     """
     if not trial.native_size_csv.exists():
         return {}
@@ -115,7 +114,7 @@ def _metric_name(metric: str) -> str:
 
 
 def _restrict_to_common(score_sets: Sequence[ImageScores], name: str) -> list[ImageScores]:
-    """The entries that count in all."""
+    """The entries (image, class) that count for all networks."""
     entries = [
         set(compress(_entry_keys(scores), _entry_sums(scores, name)[2].tolist()))
         for scores in score_sets
@@ -130,7 +129,7 @@ def _restrict_to_common(score_sets: Sequence[ImageScores], name: str) -> list[Im
 
 
 def _image_sums(scores: ImageScores, name: str) -> tuple[list[str], Floats, Floats]:
-    """The images that count, in order of row; `above` and `below` of shape (images, classes)."""
+    """Names of the images that count, in order of row; `above` and `below` (images, classes)."""
     above, below, counts = _entry_sums(scores, name)
     rows, row_of = np.unique(scores.row[counts], return_inverse=True)
     classes, class_of = np.unique(scores.class_index[counts], return_inverse=True)
@@ -144,7 +143,7 @@ def _image_sums(scores: ImageScores, name: str) -> tuple[list[str], Floats, Floa
 
 
 def _entry_sums(scores: ImageScores, name: str) -> tuple[Floats, Floats, Bools]:
-    """What is above and below the line in each entry, and which entries count."""
+    """Numerator and denominator of each entry, and True for the entries that count."""
     columns = {**per_entry(scores), **scores.extra_columns}
     pooled = {f"{key}_micro": parts for key, parts in pooled_ratios(scores).items()}
     if name in columns:
@@ -157,20 +156,23 @@ def _entry_sums(scores: ImageScores, name: str) -> tuple[Floats, Floats, Bools]:
         above, below = pooled["iou_micro"]
         return above, below, np.ones(len(scores), np.bool_)
     raise UserError(
-        f"{name}: is no mean over images and classes, so images cannot be compared by it"
+        f"{name}: not a mean over images and classes, so images cannot be compared by it"
         + suggest_nearest(name, [*columns, *pooled, "miou"])
     )
 
 
 def _in_undecided_class(scores: ImageScores, below: Floats) -> Bools:
-    """Entries of classes that are never decided: their precision is 0, and counts as such."""
+    """True for entries of classes that are never predicted.
+
+    Their precision is 0/0; validation reports it as 0, so `below` becomes 1 there.
+    """
     classes, class_of = np.unique(scores.class_index, return_inverse=True)
     sums = np.bincount(class_of, np.where(scores.has_truth, below, 0.0), len(classes))
     return np.asarray(sums[class_of] == 0)
 
 
 def _entry_keys(scores: ImageScores) -> list[tuple[str, int]]:
-    """Image and class of each entry."""
+    """Pair (image, class) of each entry."""
     return list(zip(scores.image, scores.class_index.tolist(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Two sets of weights on the same images: is the mean of the differences zero?"""
+"""Paired permutation tests of two sets of weights on the same images, and Holm's correction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,21 @@ from harness.evaluation.statistics.variance_components import ROUNDING
 
 Floats = NDArray[np.float64]
 
-RESAMPLES = 9999
+RESAMPLES = 9999  # with the observed order 10,000, so that p has round steps
 _BATCH_SIGNS = 2_000_000  # signs drawn at a time
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What a comparison image by image found.
+    """Result of a paired comparison over images.
 
     Attributes:
         difference: mean of a - b.
-        interval: of that mean, BCa, 95 %; None below 50 images.
-        p: two-sided, of "the mean of the differences is zero"; at least `smallest_p(n)`. It
-            speaks of
-            these two sets of weights, not of the configurations that they were trained with.
-        n: images in which both values are finite.
-        deviation: standard deviation over images of a - b, divided by n - 1; 0 for one image.
+        interval: 95 % BCa interval of that mean; None below 50 images.
+        p: two-sided p-value of "the mean of the differences is zero", at least `smallest_p(n)`.
+            It holds for these two sets of weights, not for the configurations that trained them.
+        n: number of images in which both values are finite.
+        deviation: standard deviation of a - b over images, divided by n - 1; 0 for one image.
     """
 
     difference: float
@@ -38,17 +37,20 @@ class PairedTest:
 
 
 def paired_test(a: Floats, b: Floats, seed: int = 0, *, shares: Floats | None = None) -> PairedTest:
-    """Compare two sets of weights on the same images, by flipping the signs of the differences.
+    """Compare two sets of weights on the same images by a sign-flip permutation test.
 
-    The statistic is the mean, as the mean is what is reported; Wilcoxon's ranks would test
-    another centre of skewed differences. If the two are exchangeable, each difference is as likely
-    with the other sign, and the test is exact whatever its distribution.
+    Statistic: the mean of the differences d_i. p = 2 min(P(mean(±d) ≥ mean(d)),
+    P(mean(±d) ≤ mean(d))) over random signs. If the two networks are exchangeable, each difference
+    is equally likely with the other sign, so the test is exact for any distribution. The mean is
+    tested because the mean is reported; Wilcoxon's test compares another centre of skewed
+    differences.
 
     Args:
-        a, b: shape (n,), one value per image, the images in the same order; an image in which one
-            is not finite is left out.
-        shares: shape (n,), what is flipped in place of a - b (`pseudo_values.difference_shares`).
-        seed: of the 9,999 draws of signs (all of them are taken below 14 images).
+        a, b: shape (n,), one value per image in the same order of images; an image in which one
+            of them is not finite is left out.
+        shares: shape (n,), values that are flipped in place of a - b
+            (`pseudo_values.difference_shares`).
+        seed: seed of the 9,999 draws of signs; up to 13 images all signs are enumerated instead.
 
     Raises:
         ValueError: a and b have different lengths.
@@ -58,7 +60,7 @@ def paired_test(a: Floats, b: Floats, seed: int = 0, *, shares: Floats | None = 
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape:
-        raise ValueError(f"a has {first.shape} values, b {second.shape}: they must be paired")
+        raise ValueError(f"a has shape {first.shape}, b {second.shape}; paired values must match")
     is_finite = np.isfinite(first) & np.isfinite(second)
     first, second = first[is_finite], second[is_finite]
     n = len(first)
@@ -70,7 +72,7 @@ def paired_test(a: Floats, b: Floats, seed: int = 0, *, shares: Floats | None = 
     interval = mean_interval(differences, seed=seed)
     if max(np.abs(differences).max(), np.abs(flip_values).max()) <= tolerance:
         return PairedTest(0.0, interval, 1.0, n)
-    # of one image both signs are as likely
+    # With one image both signs are equally likely, so p is 1.
     p = _sign_flip_p(flip_values, seed) if n > 1 else 1.0
     deviation = float(differences.std(ddof=1)) if n > 1 else 0.0
     return PairedTest(float(differences.mean()), interval, p, n, deviation)
@@ -90,19 +92,19 @@ def _sign_flip_p(differences: Floats, seed: int) -> float:
 
 
 def smallest_p(n: int) -> float:
-    """The smallest p that `paired_test` can give for n differences.
+    """Smallest p-value that `paired_test` can give for n differences.
 
-    All 2^n signs are taken up to 13 images: 2/2^n, as both of "all positive" and "all negative" are
-    as extreme. Above that 9,999 are drawn: 2/10,000.
+    2/2^n up to 13 images, where all signs are enumerated: "all positive" and "all negative" are
+    equally extreme. Above that 2/10,000: 9,999 draws and the observed signs.
     """
     return min(1.0, 2 / 2**n) if 2**n <= RESAMPLES else 2 / (RESAMPLES + 1)
 
 
 def holm_correction(p: Sequence[float]) -> list[float]:
-    """The p-values of several tests, corrected so that any false finding has the stated rate.
+    """Holm's corrected p-values, which control the probability of any false finding.
 
-    The smallest is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one
-    before it, none larger than 1. In the order in which they were given.
+    With p sorted ascending, p_(1) ≤ … ≤ p_(m), the corrected value of rank j is
+    max over i ≤ j of min(1, (m - i + 1) p_(i)). Returned in the order of the input.
 
     Source:
         Holm 1979, "A simple sequentially rejective multiple test procedure".

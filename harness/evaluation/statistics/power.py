@@ -1,4 +1,4 @@
-"""How many images or seeds a difference would need before a test can be expected to find it."""
+"""Power analysis: seeds or images needed to detect a difference of a given size."""
 
 import math
 from bisect import bisect_left
@@ -10,10 +10,10 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 
-ONE_POINT = 0.01
+ONE_POINT = 0.01  # one percentage point of Dice
 MAX_SEEDS = 1000
 MAX_IMAGES = 1_000_000
-_QUANTILES = (np.arange(40) + 0.5) / 40
+_QUANTILES = (np.arange(40) + 0.5) / 40  # midpoint rule for the mean over the χ² distribution
 
 
 def required_seeds(
@@ -26,29 +26,32 @@ def required_seeds(
     images_error: float = 0.0,
     freedom: int | None = None,
 ) -> int | None:
-    """Seeds for each configuration so that the better one is found better than all others.
+    """Seeds per configuration to detect that the best one is better than all others.
 
-    The smallest k with P(t' > t) ≥ 1 - (1 - power) / (n_configurations - 1), where t' is
-    noncentral with δ = difference / sqrt(2 sd²/k + images_error²), and t is the two-sided quantile,
-    both with Satterthwaite's degrees of freedom. By Boole's inequality all comparisons together
-    succeed with at least `power`. A standard deviation that is itself an estimate may be too small:
-    with `freedom`, P is the mean over what it may be, sd² · freedom / χ².
+    The smallest k with
+
+        P(t' > t) ≥ 1 - (1 - power) / (n_configurations - 1),
+
+    where t' is noncentral t with δ = difference / sqrt(2 sd²/k + images_error²) and t is the
+    two-sided quantile, both with Satterthwaite's degrees of freedom. By Boole's inequality all
+    comparisons together succeed with at least `power`. An estimated standard deviation may be too
+    small: with `freedom`, P is averaged over sd² · freedom / χ², the plausible true variances.
 
     Args:
         sd_runs: standard deviation of a run's mean within a configuration.
         difference: true lead over each other configuration, above 0.
-        power: the chance to find it.
-        level: of the two-sided test.
-        n_configurations: how many are compared.
-        images_error: the standard error that stays however many seeds there are.
-        freedom: degrees of freedom of sd_runs; None: it is known.
+        power: probability of detecting it.
+        level: significance level of the two-sided test.
+        n_configurations: number of configurations that are compared.
+        images_error: standard error that remains for any number of seeds.
+        freedom: degrees of freedom of sd_runs; None: sd_runs is known exactly.
 
     Returns:
-        At least 2; None where MOST_SEEDS would not do: then more images are needed.
+        At least 2; None if MAX_SEEDS do not suffice: then more images are needed.
 
     Source:
         Cohen 1988, "Statistical power analysis", chapter 2; O'Hagan, Stevens & Campbell 2005,
-        "Assurance in clinical trial design" (the mean over what the deviation may be).
+        "Assurance in clinical trial design" (mean over the plausible variances).
     """
     target_power = 1 - (1 - power) / max(1, n_configurations - 1)
     variances = np.array([sd_runs**2])
@@ -60,7 +63,8 @@ def required_seeds(
         variance = runs_variance + images_error**2
         if not variance.min() > 0:
             return True
-        # the images' own part has so many degrees of freedom that it adds nothing below
+        # Satterthwaite: the images' term is omitted, as its freedom n - 1 is large. The floor keeps
+        # the degrees of freedom finite where the runs' variance is negligible.
         denominator = np.maximum(runs_variance**2 / (2 * (k - 1)), 1e-6 * variance**2)
         return bool(
             _mean_power(difference / variance**0.5, variance**2 / denominator, level)
@@ -77,17 +81,21 @@ def required_images(
     power: float = 0.8,
     level: float = 0.05,
 ) -> int | None:
-    """Images so that a paired comparison of two sets of weights finds a true difference.
+    """Images for a paired comparison of two sets of weights to detect a true difference.
 
-    The smallest n for which the paired t-test has that power; the permutation test of
-    `paired_test` has nearly the same.
+    The smallest n with P(t' > t) ≥ power, where t' is noncentral t with n - 1 degrees of freedom
+    and δ = √n · difference / sd_differences. The permutation test of `paired_test` has nearly the
+    same power.
 
     Args:
-        sd_differences: standard deviation over images of the difference.
-        difference: true mean of it, above 0.
+        sd_differences: standard deviation of the difference over images.
+        difference: true mean of the difference, above 0.
 
     Returns:
         At least 3; None above a million.
+
+    Source:
+        Cohen 1988, "Statistical power analysis", chapter 2.
     """
     if not sd_differences > 0:
         return 3
@@ -102,26 +110,27 @@ def required_images(
 def required_images_for_interval(
     sd_values: float, half_width: float = ONE_POINT, *, level: float = 0.95
 ) -> int:
-    """Images so that the interval of one mean reaches no farther than `half_width` to each side.
+    """Images for an interval of one mean with this half width: (z · sd / half_width)², rounded up.
 
-    (z · sd / half_width)², rounded up; the normal approximation.
+    The normal approximation, with z = Φ⁻¹((1 + level) / 2).
     """
     z = float(stats.norm.isf((1 - level) / 2))
     return max(2, math.ceil((z * sd_values / half_width) ** 2))
 
 
 def _smallest_sufficient(suffices: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The least number from `low` to `high` that is enough; None if not even `high` is."""
+    """The smallest sufficient number from `low` to `high`; None if `high` does not suffice."""
     if not suffices(high):
         return None
     return low + bisect_left(range(low, high), True, key=suffices)
 
 
 def _mean_power(shift: Floats, freedom: Floats, level: float) -> float:
-    """The mean chance that t exceeds its two-sided quantile when its mean is shifted upwards.
+    """Mean probability that a noncentral t exceeds the two-sided quantile.
 
-    The other tail is left out: a finding of the wrong sign is none. Beyond a shift of 30 scipy's
-    noncentral t gives nan, and at two degrees of freedom or more the chance is 1.
+    The lower tail is left out, as a significant difference of the wrong sign detects nothing.
     """
+    # Above a shift of 30 scipy's noncentral t returns nan; the power is 1 there from two degrees
+    # of freedom on.
     quantile = stats.t.isf(level / 2, freedom)
     return float(np.mean(stats.nct.sf(quantile, freedom, np.minimum(shift, 30.0))))

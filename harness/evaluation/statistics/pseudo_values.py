@@ -1,8 +1,8 @@
-"""One value per image whose mean is a metric that is not itself a mean over images.
+"""Pseudo-values: one value per image whose mean is a metric that is not a mean over images.
 
-Every metric is a mean over classes of ratios of sums over images, sum(above) / sum(below): of a
-mean over the images that have the class `above` is each image's value and `below` is 1 where the
-image counts; of pooled pixels both are counts of pixels.
+Every metric is a mean over classes of ratios of sums over images, sum(above) / sum(below). For a
+mean over the images that have the class, `above` is the image's value and `below` is 1 for each
+image that counts; for pooled pixels both are pixel counts.
 """
 
 import numpy as np
@@ -11,17 +11,17 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 
-CONFIDENCE_LEVEL = 0.95  # at which the degrees of freedom are those of a class that few images have
+CONFIDENCE_LEVEL = 0.95  # the level at which the correction for rare classes is exact
 
 
 def mean_of_ratios(above: Floats, below: Floats) -> float | None:
-    """The mean over classes of sum(above) / sum(below).
+    """Mean over classes of sum(above) / sum(below).
 
     Args:
         above, below: shape (images, classes); below is 0 where an image does not count.
 
     Returns:
-        A class whose `below` is 0 throughout stays out; None where all are.
+        Classes whose `below` sums to 0 are left out; None if all classes are.
     """
     sums = below.sum(axis=0)
     present = sums > 0
@@ -29,29 +29,33 @@ def mean_of_ratios(above: Floats, below: Floats) -> float | None:
 
 
 def pseudo_values(above: Floats, below: Floats) -> Floats:
-    """One value for each image; their mean is `mean_of_ratios`, their spread gives its error.
+    """One value per image: their mean is `mean_of_ratios`, their spread gives its error.
 
-    With r_k = A_k / B_k the ratio of class k of K and n images, the value of image i is
+    For n images and K classes, let A_k and B_k be the sums of above and below over images,
+    r_k = A_k / B_k the ratio of class k and m the mean of the r_k. The value of image i is
 
         m + c (1/K) Σ_k (n / B_k) g_k (above_ik - r_k below_ik),
 
-    the linear part of the metric (infinitesimal jackknife). Of means that is
-    m + (1/K) Σ_k (n/n_k) (s_ik - m_k) over the classes that the image has, and of one class that
-    all images have the image's own value. The factors make small classes right: g_k divides
-    the squares of a class by n_k - 1, where the variance over images divides all by n - 1, and c
-    is t(f) / t(n - 1) at 95 %, with Satterthwaite's degrees of freedom f for classes of equal
-    spread. A quarter of the degrees of a class that few images have is taken off, as Dice values
-    are skewed (measured: docs/statistics.md). Both depend on `below` alone, so that in a
-    difference of two networks what an image does to both still cancels.
+    the linear part of the metric (infinitesimal jackknife). For means over images this is
+    m + (1/K) Σ_k (n/n_k) (s_ik - m_k) over the classes of the image; for one class that all images
+    have it is the image's own value. Two factors correct the spread of rare classes:
 
-    A class of a single image shows no spread. Its distance from the mean of the other classes
-    stands for it, so that one image alone decides nothing.
+        g_k² = (n - 1)/n · n_k/(n_k - 1)  divides the squares of a class by n_k - 1, where the
+            variance over images divides all of them by n - 1;
+        c = t(f) / t(n - 1)  at 95 %, with f = (Σ 1/n_k)² / Σ (1/n_k²)/f_k (Satterthwaite, equal
+            spread of classes) and f_k = (n_k - 1)(3 + n_k/n)/4.
+
+    The last factor takes up to a quarter off the degrees of freedom of a rare class, as Dice
+    values are skewed (an empirical choice, simulated in docs/statistics.md). Both factors depend on
+    `below` alone, so in a difference of two networks the effect of an image on both still cancels.
+    A class with a single image shows no spread; its distance from the mean of the other classes is
+    used instead, so that one image alone decides nothing.
 
     Args:
-        above, below: as of `mean_of_ratios`. Each image counts for at least one class.
+        above, below: as for `mean_of_ratios`. Each image counts for at least one class.
 
     Returns:
-        Shape (images,); empty where there is none.
+        Shape (images,); empty if there are no images.
 
     Source:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", section 21.3 (infinitesimal
@@ -64,14 +68,15 @@ def pseudo_values(above: Floats, below: Floats) -> Floats:
     if not n_classes:
         return np.zeros(n)
     if n_classes == 1 and np.ptp(below) == 0:
-        return np.asarray(above[:, 0] / below[:, 0])  # every digit as it was
+        # The general formula gives the same up to rounding; this keeps every digit of scores.csv.
+        return np.asarray(above[:, 0] / below[:, 0])
     sums = below.sum(axis=0)
     ratios = above.sum(axis=0) / sums
     mean = float(ratios.mean())
     if n == 1:
         return np.array([mean])
     single = (below > 0).sum(axis=0) == 1
-    # of means the number of images that have the class; fewer where some weigh more than others
+    # n_k: the number of images of a class; Kish's effective number if images weigh unequally
     effective = np.maximum(sums**2 / (below**2).sum(axis=0), 2.0)
     gain = np.sqrt((n - 1) / n * effective / (effective - 1))
     parts = (above - ratios * below) * (n / sums) * gain
@@ -85,18 +90,19 @@ def pseudo_values(above: Floats, below: Floats) -> Floats:
 
 
 def difference_shares(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Floats:
-    """The share of each image in the difference of two networks; exchanging them turns its sign.
+    """Share of each image in the difference of two networks; swapping the two flips its sign.
 
-    With the ratio R_k = (A_k + A'_k) / (B_k + B'_k) of both together, image i has
+    With the ratio R_k = (A_k + A'_k) / (B_k + B'_k) of both networks together, image i has
 
         (1/K) Σ_k 2n / (B_k + B'_k) ((above_ik - above'_ik) - R_k (below_ik - below'_ik)).
 
-    Of means that is (1/K) Σ_k (n/n_k) (s_ik - s'_ik), whose mean is the difference of the metrics;
-    of pooled pixels the mean is nearly that. Where an image's numbers are exchanged between the
-    networks, its share turns its sign and the others stay: flipping signs is an exact test.
+    For means over images this is (1/K) Σ_k (n/n_k) (s_ik - s'_ik), whose mean is the difference of
+    the metrics; for pooled pixels the mean is close to it. Swapping one image's numbers between the
+    networks flips the sign of its share and leaves the other shares unchanged, which makes the
+    sign-flip test exact; the `pseudo_values` of the networks do not have this property.
 
     Args:
-        first, second: `above` and `below` of the same images and classes, as of `mean_of_ratios`.
+        first, second: `above` and `below` of the same images and classes, as for `mean_of_ratios`.
 
     Returns:
         Shape (images,).
@@ -110,7 +116,7 @@ def difference_shares(first: tuple[Floats, Floats], second: tuple[Floats, Floats
 
 
 def _t_quantile_ratio(n: int, effective: Floats, single: NDArray[np.bool_]) -> float:
-    """t(f) / t(n - 1); 1 where every image counts alike for every class."""
+    """t(f) / t(n - 1), the factor c; 1 if every image counts equally for every class."""
     shares = 1 / np.where(single, 1.0, effective)
     freedoms = np.maximum((effective - 1) * (3 + effective / n) / 4, 1.0)
     freedom = min(n - 1.0, float(shares.sum() ** 2 / (shares**2 / freedoms).sum()))

@@ -1,4 +1,4 @@
-"""Which configurations are really better: statements from several runs of each, seeds or folds."""
+"""Rank configurations by several runs of each (seeds or folds) and test their differences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ from harness.evaluation.statistics.intervals import (
 from harness.evaluation.statistics.power import ONE_POINT, required_images
 from harness.evaluation.statistics.variance_components import (
     MeanEstimate,
+    PooledVariance,
     estimate_mean,
     pool_variance,
 )
@@ -50,31 +51,33 @@ def rank_configurations(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> RankingDecision:
-    """Rank configurations by their confirmed means, and say which of the differences are real.
+    """Rank configurations by their confirmed means and test which differences are real.
 
-    Two statements, each wrong in at most about 5 % of studies in which it could be. *Winner*: the
-    leader differs from each other configuration in a two-sided test; that the leader was
-    chosen by the same data needs no correction here. *Worse*, where there is no winner: a
-    configuration differs from the leader by more than the largest difference among as many equal
-    ones (studentised range). Everything that is not shown worse is tied. The errors of the
-    differences hold seeds and images both as random (`differences.estimate`).
+    Two statements, each wrong in at most about 5 % of the studies in which it can be wrong.
+
+    *Winner*: the leader differs from every other configuration in a two-sided t-test, p ≤ 0.05.
+    The data that selected the leader also test it, which needs no correction here (Hung & Fithian).
+    *Worse*, if there is no winner: a configuration differs from the leader by more than the
+    studentised range of equally many equal configurations, t √2 > q(0.95; n, f), with the error
+    of that pair (Games & Howell). All configurations not shown worse are tied. The errors treat
+    both seeds and images as random (`variance_components.estimate_mean`).
 
     Args:
         scores: columns configuration (str), run (int: seed or fold), image (str) and value (float,
-            one per image, whose mean is the objective: `values.per_image`). Runs have the same
-            images (seeds), or each its own, the same in every configuration (folds).
-        minimized: whether lower values are better.
-        costs: of each configuration; one that is missing is taken for the largest.
-        resamples: how many of the bootstrap, which draws the intervals and decides nothing.
-        seed: of the bootstrap.
+            one per image, whose mean is the objective: `image_values.per_image_values`). Runs have
+            the same images (seeds), or each its own, the same in every configuration (folds).
+        minimized: True if lower values are better.
+        costs: cost by configuration; a configuration without one counts as the largest.
+        resamples: resamples of the bootstrap, which gives the intervals and decides nothing.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: a column is missing, an image occurs twice in a run, or runs share some
-            images and differ in others.
+        ValueError: a column is missing, an image occurs twice in a run, or runs share only some
+            of their images.
 
     Source:
         Hung & Fithian 2019, "Rank verification for exponential families" (winner); Games & Howell
-        1976 (worse).
+        1976, "Pairwise multiple comparison procedures with unequal n's" (worse).
     """
     aligned = align_scores(scores)
     run_variance = pool_variance(aligned.runs.values())
@@ -83,76 +86,78 @@ def rank_configurations(
     }
     sign = 1.0 if minimized else -1.0
     order = sorted(estimates, key=lambda name: (sign * estimates[name].value, name))
-    comparisons = {
-        name: estimate_mean(
-            aligned.runs[name],
-            aligned.runs[order[0]],
-            folds=aligned.folds,
-            pooled_variance=run_variance,
-        )
-        for name in order[1:]
-    }
-    winner = (
-        order[0]
-        if comparisons and all(e.p <= SIGNIFICANCE_LEVEL for e in comparisons.values())
-        else None
-    )
-    worse = {name for name in comparisons if winner or _is_worse(comparisons[name], len(order))}
+    comparisons = _compare_with_leader(aligned, order, run_variance)
+    winner, worse = _test_comparisons(order, comparisons)
     tied = tuple(name for name in order if name not in worse)
-    choice = smallest_configurations(tied, costs)[0]  # in order of their means
+    choice = smallest_configurations(tied, costs)[0]  # the order of means is kept
     ranked = tuple(
         _rank_configuration(
             aligned, name, estimates[name], _assign_verdict(name, winner, worse), resamples, seed
         )
         for name in order
     )
-    sd_runs = None if run_variance is None else math.sqrt(run_variance.variance)
+    sentence = describe_decision(
+        ranked, comparisons, tied, choice, costs, folds=aligned.folds, n_images=aligned.n_images
+    )
     decision = RankingDecision(
         ranked=ranked,
         winner=winner,
         tied=tied,
         choice=choice,
-        sentence=describe_decision(
-            ranked,
-            comparisons,
-            tied,
-            choice,
-            costs,
-            folds=aligned.folds,
-            n_images=aligned.n_images,
-        ),
+        sentence=sentence,
         needed_seeds=None,
         needed_images=_required_images(aligned, order),
-        sd_runs=sd_runs,
+        sd_runs=None if run_variance is None else math.sqrt(run_variance.variance),
         sd_freedom=0 if run_variance is None else run_variance.freedom,
         images_error=max((e.images_error for e in comparisons.values()), default=0.0),
         n_images=aligned.n_images,
     )
-    return (
-        decision if aligned.folds else replace(decision, needed_seeds=decision.seeds_for(ONE_POINT))
-    )
+    if aligned.folds:  # the corrected fold variance does not fall with more seeds
+        return decision
+    return replace(decision, needed_seeds=decision.seeds_for(ONE_POINT))
 
 
 def search_optimism(searched: float, confirmed: float, *, minimized: bool) -> float:
-    """How much better the search made a configuration look than its confirmed mean is.
+    """Optimism of the search: the searched value minus the confirmed mean, in the better direction.
 
-    Positive: the search was too optimistic, as it is bound to be for the best of many, each seen
-    once. In the unit of the objective.
+    Positive: the search was too optimistic, as it must be on average for the best of many trials
+    that were each measured once (the winner's curse). In the unit of the objective.
     """
     return confirmed - searched if minimized else searched - confirmed
 
 
+def _compare_with_leader(
+    aligned: AlignedScores, order: Sequence[str], run_variance: PooledVariance | None
+) -> dict[str, MeanEstimate]:
+    """Difference of each configuration from the leader, best first."""
+    leader = aligned.runs[order[0]]
+    return {
+        name: estimate_mean(
+            aligned.runs[name], leader, folds=aligned.folds, pooled_variance=run_variance
+        )
+        for name in order[1:]
+    }
+
+
+def _test_comparisons(
+    order: Sequence[str], comparisons: Mapping[str, MeanEstimate]
+) -> tuple[str | None, set[str]]:
+    """The winner, if there is one, and the configurations shown worse than the leader."""
+    if comparisons and all(e.p <= SIGNIFICANCE_LEVEL for e in comparisons.values()):
+        return order[0], set(comparisons)
+    return None, {name for name, estimate in comparisons.items() if _is_worse(estimate, len(order))}
+
+
 def _is_worse(comparison: MeanEstimate, n: int) -> bool:
-    """Tukey's studentised range with an error of this pair (Games & Howell)."""
+    """True if the difference exceeds the studentised range of n equal configurations."""
     if not math.isfinite(comparison.t):
         return True
-    if (
-        comparison.p > SIGNIFICANCE_LEVEL
-    ):  # the range is the stricter of the two, and its integral slow
+    # The range test is stricter than this t-test, and its integral is slow: test t first.
+    if comparison.p > SIGNIFICANCE_LEVEL:
         return False
-    # beyond this the chance is 0 in double precision, and its integral does not converge
-    q = min(comparison.t * math.sqrt(2), 1e3)
-    return bool(stats.studentized_range.sf(q, n, comparison.freedom) <= SIGNIFICANCE_LEVEL)
+    # √2: the range is scaled by the error of one mean, t by the error of a difference of two.
+    p = studentized_range_p(comparison.t * math.sqrt(2), 1.0, comparison.freedom, n)
+    return p <= SIGNIFICANCE_LEVEL
 
 
 def _assign_verdict(name: str, winner: str | None, worse: set[str]) -> RankingVerdict:
@@ -181,25 +186,26 @@ def _rank_configuration(
 
 
 def _required_images(aligned: AlignedScores, order: Sequence[str]) -> int | None:
-    """For the two that lead: by the spread over images of the difference of their means."""
+    """Images to separate the two leaders, from the spread of their difference over images."""
     if len(order) < 2 or aligned.n_images < MIN_RANKING_IMAGES:
         return None
     first, second = (aligned.image_means(name) for name in order[:2])
     return required_images(float(np.std(first - second, ddof=1)), ONE_POINT)
 
 
-def studentized_range_p(span: float, deviation: float, freedom: int, n: int) -> float:
-    """The chance that the largest and smallest of n equal configurations differ by `span` or more.
+def studentized_range_p(span: float, deviation: float, freedom: float, n: int) -> float:
+    """Probability that the range of n equal configurations is `span` or more: P(Q ≥ span / s).
 
     Args:
         span: largest minus smallest value.
-        deviation: standard deviation of one value over seeds, above 0.
-        freedom: degrees of freedom of that estimate.
+        deviation: standard deviation s of one value over seeds, above 0.
+        freedom: degrees of freedom of s.
         n: configurations with one value each, 2 or more.
 
     Source:
         Tukey's studentised range; scipy.stats.studentized_range.
     """
-    # beyond these the chance does not change, or its integral does not converge
+    # scipy's double integral does not converge for larger q, where p is 0 in double precision; for
+    # more than 1,000 configurations p hardly changes.
     q, max_n = min(span / deviation, 1e3), 1000
     return float(stats.studentized_range.sf(q, min(n, max_n), freedom))

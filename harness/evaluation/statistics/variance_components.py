@@ -1,9 +1,9 @@
-"""Means over runs and images, with the error that both kinds of chance give them.
+"""Means over runs and images, with standard errors that treat both runs and images as random.
 
-With seeds, configuration c, run s and image i:  y = μ_c + a_i + b_ci + S_cs + e_csi.  The image
-effect a cancels in differences; that of an image on one configuration (b), of the seed (S), and
-what is left (e) do not. With folds the images belong to the run, and what is compared is the
-difference within each fold.
+With seeds, the value of configuration c, run s and image i is  y = μ_c + a_i + b_ci + S_cs + e_csi.
+In a difference of configurations the image effect a cancels; the effects of an image on one
+configuration (b) and of the seed (S), and the residual (e), do not. With folds each run has its own
+images, and the comparison uses the differences within folds.
 """
 
 import math
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
-RunValues = tuple[Floats, ...]  # of one configuration: the values of the images of each run
+RunValues = tuple[Floats, ...]  # one configuration: for each run the values of its images
 
 
 @dataclass(frozen=True)
 class MeanEstimate:
-    """A mean, or a difference of two.
+    """A mean or a difference of two means, with its standard error.
 
     Attributes:
-        value: the plain mean over runs of means over images, or the difference of two such.
-        error: its standard error; infinite where there are too few runs to tell.
+        value: mean over runs of the means over images, or the difference of two such means.
+        error: standard error of the value; infinite if there are too few runs to estimate it.
         freedom: degrees of freedom of the error, at least 1.
-        images_error: the part of the error that more seeds would not remove; 0 with folds.
+        images_error: part of the error that more seeds would not reduce; 0 with folds.
     """
 
     value: float
@@ -36,27 +36,30 @@ class MeanEstimate:
 
     @property
     def t(self) -> float:
-        """Student's t of "it is zero", not negative."""
+        """Student's t of the hypothesis "the value is zero": |value| / error."""
         if self.error == 0:
             return math.inf if self.value else 0.0
         return abs(self.value) / self.error
 
     @property
     def p(self) -> float:
-        """Two-sided."""
+        """Two-sided p-value of that hypothesis."""
         return float(2 * stats.t.sf(self.t, self.freedom))
 
 
 @dataclass(frozen=True)
 class PooledVariance:
-    """The variance of run means within configurations, over all of them."""
+    """Variance of run means within configurations, pooled over all configurations."""
 
     variance: float
     freedom: int
 
 
 def pool_variance(configurations: Iterable[RunValues]) -> PooledVariance | None:
-    """Σ(k_c - 1) s_c² / Σ(k_c - 1) of these configurations; None if none has two runs."""
+    """Σ(k_c - 1) s_c² / Σ(k_c - 1) over configurations; None if every k_c is 1.
+
+    s_c² is the variance of the k_c run means of configuration c, divided by k_c - 1.
+    """
     means = [np.array([run.mean() for run in runs]) for runs in configurations]
     freedom = sum(len(run_means) - 1 for run_means in means)
     squares = sum(float(((run_means - run_means.mean()) ** 2).sum()) for run_means in means)
@@ -70,14 +73,14 @@ def estimate_mean(
     folds: bool,
     pooled_variance: PooledVariance | None = None,
 ) -> MeanEstimate:
-    """The mean of `plus`, less that of `minus` where it is given.
+    """Mean of `plus`, minus the mean of `minus` if that is given, with its standard error.
 
     Args:
         plus: one array per run. With seeds, each has the same images in the same order.
-        minus: likewise, of the other configuration; with folds, the same folds in the same order.
-        folds: whether the images differ between runs.
-        pooled_variance: with seeds, the spread of runs in all configurations: the error is at
-            least what it gives, as two or three runs may lie close to each other by chance.
+        minus: the same for the other configuration; with folds, the same folds in the same order.
+        folds: True if the images differ between runs.
+        pooled_variance: with seeds, the variance of runs over all configurations: a lower bound of
+            the error, as two or three runs may lie close together by chance.
     """
     sides = [(1.0, plus)] + ([(-1.0, minus)] if minus else [])
     return _estimate_over_folds(sides) if folds else _estimate_over_seeds(sides, pooled_variance)
@@ -88,13 +91,14 @@ VarianceComponent = tuple[float, int]  # a variance, with its degrees of freedom
 
 
 def _estimate_over_seeds(sides: Sides, pooled_variance: PooledVariance | None) -> MeanEstimate:
-    """Seeds within configurations, crossed with images: both random.
+    """Error for seeds nested in configurations and crossed with images, both random.
 
-    Var = Σ_c s_c²/k_c + max(0, var_i(D_i)/n - Σ_c MSE_c/(n k_c)), the first sum at least
-    s²(others) Σ_c 1/k_c, where s_c² is the variance of the
-    k_c run means, D_i the (difference of the) means over runs of image i, and MSE_c the mean square
-    of what rows and columns leave; the last term is in both others and counts once. Degrees of
-    freedom by Satterthwaite.
+        Var = max(Σ_c s_c²/k_c, s²_pooled Σ_c 1/k_c) + max(0, var_i(D_i)/n - Σ_c MSE_c/(n k_c))
+
+    s_c² is the variance of the k_c run means, D_i the mean over runs of image i (or the difference
+    of two such means), n the number of images and MSE_c the mean square of the residuals after row
+    and column means. MSE_c is contained in both other terms, so it is subtracted once. Degrees of
+    freedom are Satterthwaite's. The pooled lower bound is our own addition (docs/statistics.md).
 
     Source:
         Clark 1973, "The language-as-fixed-effect fallacy" (quasi-F); Satterthwaite 1946.
@@ -131,8 +135,9 @@ def _estimate_over_seeds(sides: Sides, pooled_variance: PooledVariance | None) -
 def _larger_components(
     components: list[VarianceComponent], pooled_variance: PooledVariance, share: float
 ) -> list[VarianceComponent]:
-    """The parts of the runs; those of all configurations where these are more."""
-    # of two with as many runs each both are the same number, and rounding must not choose
+    """Variance components of the runs, replaced by the pooled one if that is larger."""
+    # With two configurations of equally many runs both are the same number up to rounding; without
+    # the factor, rounding errors would decide which degrees of freedom are used.
     if pooled_variance.variance * share > 1.000001 * math.fsum(
         variance for variance, _ in components
     ):
@@ -141,7 +146,7 @@ def _larger_components(
 
 
 def _residual_mean_square(table: Floats) -> float:
-    """The mean square of (images, runs) without the means of its rows and columns."""
+    """Mean square of the residuals of a table (images, runs) after its row and column means."""
     n, k = table.shape
     if n < 2:
         return 0.0
@@ -150,15 +155,19 @@ def _residual_mean_square(table: Floats) -> float:
 
 
 def _satterthwaite_freedom(variance: float, components: Sequence[VarianceComponent]) -> float:
+    """Degrees of freedom Var² / Σ v_j² / f_j of a sum of variance components, at least 1."""
     denominator = math.fsum(term * term / freedom for term, freedom in components if freedom > 0)
     return max(1.0, variance * variance / denominator) if denominator > 0 else 1.0
 
 
 def _estimate_over_folds(sides: Sides) -> MeanEstimate:
-    """The mean over k folds of d_f, with variance s² (1/k + 1/(k - 1)) and k - 1 degrees.
+    """Mean over k folds of the fold differences d_f, with the corrected variance.
 
-    1/(k - 1) is the ratio of held-out to training images: trained on overlapping images, the folds
-    are no independent repetitions, and s²/k alone would be too small.
+        Var = s² (1/k + 1/(k - 1)),  k - 1 degrees of freedom,
+
+    where s² is the variance of the d_f. 1/(k - 1) is the ratio of validation to training images:
+    the folds' training images overlap, so the folds are not independent repetitions and s²/k alone
+    would be too small.
 
     Source:
         Nadeau & Bengio 2003, "Inference for the generalization error", the corrected t-test.
@@ -174,7 +183,7 @@ def _estimate_over_folds(sides: Sides) -> MeanEstimate:
 
 
 def _sum_terms(terms: Sequence[float]) -> float:
-    """The sum; 0 where it is what rounding leaves of a difference of equal means."""
+    """Sum of the terms; 0 if only rounding errors are left of a difference of equal means."""
     value = math.fsum(terms)
     return 0.0 if abs(value) <= ROUNDING * max(map(abs, terms)) else value
 

@@ -127,9 +127,9 @@ def test_metric_of_the_users_own_skips_where_it_does_not_count() -> None:
 
 
 def test_metrics_that_are_no_mean_are_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match=r"^dice_macro: is no mean .*; did you mean dice_micro\?$"):
+    with pytest.raises(UserError, match=r"^dice_macro: not a mean .*; did you mean dice_micro\?$"):
         per_image_values(SCORES, "val/dice_macro")
-    with pytest.raises(UserError, match=r"^false_alarm_share: is no mean over images and classes"):
+    with pytest.raises(UserError, match=r"^false_alarm_share: not a mean over images and classes"):
         per_image_values(SCORES, "val/false_alarm_share")
 
 

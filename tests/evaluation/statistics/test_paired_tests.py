@@ -80,7 +80,7 @@ def test_no_image_in_common_says_nothing() -> None:
 
 
 def test_values_that_are_not_paired_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be paired"):
+    with pytest.raises(ValueError, match="paired values must match"):
         paired_test(np.zeros(3), np.zeros(4))
 
 

@@ -35,7 +35,7 @@ def test_equal_configurations_are_tied_and_the_smallest_is_chosen() -> None:
     assert found.winner is None
     assert sorted(found.tied) == ["c0", "c1", "c2"] and found.choice == "c2"
     assert {row.verdict for row in found.ranked} == {"tied"}
-    assert found.sentence.endswith("The smallest of the tied is c2 (3.00 M parameters).")
+    assert found.sentence.endswith("The smallest of the tied ones is c2 (3.00 M parameters).")
 
 
 def test_of_tied_ones_of_one_size_the_best_mean_is_chosen_whatever_its_seconds() -> None:
@@ -48,8 +48,8 @@ def test_of_tied_ones_of_one_size_the_best_mean_is_chosen_whatever_its_seconds()
     found = rank_configurations(scores, minimized=True, costs=slow)
     assert found.choice == leader and len(found.tied) == 3
     assert found.sentence.endswith(
-        f"Of the tied, all are of one size, and {leader} (2.35 M parameters, 1.5 GFLOPs) has the "
-        "best mean of these."
+        f"Among the tied ones, all have the same size, and {leader} (2.35 M parameters, "
+        "1.5 GFLOPs) has the best mean of these."
     )
     turned = scores.assign(value=-scores["value"])
     assert rank_configurations(turned, minimized=False, costs=slow).choice == leader
@@ -121,10 +121,10 @@ def test_as_small_as_the_smallest_by_hand(
 
 def test_too_few_images_to_rank_by_are_said_and_forecast_nothing() -> None:
     found = rank_configurations(lossy(7, [0.05, 0.45], n_images=19), minimized=True, costs={})
-    assert "rests on 19 validation images; below 20 their chance" in found.sentence
+    assert "based on 19 validation images; below 20 images chance" in found.sentence
     assert (found.needed_seeds, found.needed_images, found.seeds_for(0.1)) == (None, None, None)
     enough = rank_configurations(lossy(7, [0.15, 0.15], n_images=20), minimized=True, costs={})
-    assert "rests on" not in enough.sentence and enough.needed_images is not None
+    assert "based on" not in enough.sentence and enough.needed_images is not None
 
 
 def test_what_rounding_leaves_of_equal_means_is_no_lead() -> None:
@@ -200,7 +200,7 @@ def test_one_run_each_says_nothing() -> None:
     assert found.winner is None and found.tied == ("c0", "c1")
     assert all(row.sd_runs is None and row.interval is None for row in found.ranked)
     assert found.needed_seeds is None and found.sd_runs is None
-    assert "as each has one of the seeds only" in found.sentence
+    assert "as each has only one seed" in found.sentence
 
 
 def test_a_configuration_with_one_run_is_never_excluded() -> None:
@@ -216,7 +216,7 @@ def test_a_configuration_with_one_run_is_never_excluded() -> None:
 def test_one_configuration_alone_has_nothing_to_beat() -> None:
     found = rank_configurations(lossy(5, [0.1]), minimized=True, costs=COSTS)
     assert found.winner is None and found.tied == ("c0",) and found.choice == "c0"
-    assert found.sentence == "c0 is the only configuration: there is nothing to compare it with."
+    assert found.sentence == "c0 is the only configuration, so there is no comparison."
 
 
 def test_images_without_a_value_count_for_nobody() -> None:
@@ -244,10 +244,13 @@ def test_too_few_images_have_no_interval_but_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.drop(columns="run"), "need the columns configuration, run, image, value"),
+        (lambda s: s.drop(columns="run"), "must have the columns configuration, run, image, value"),
         (lambda s: s.head(0), "at least one row"),
-        (lambda s: pd.concat([s, s.head(1)]), "image i00000 stands twice in run 0 of c0"),
-        (lambda s: s[(s["run"] > 0) | (s["image"] > "i00050")], "these have some in common"),
+        (lambda s: pd.concat([s, s.head(1)]), "image i00000 occurs twice in run 0 of c0"),
+        (
+            lambda s: s[(s["run"] > 0) | (s["image"] > "i00050")],
+            "these runs share only some of their images",
+        ),
     ],
 )
 def test_scores_that_cannot_be_compared_are_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
