@@ -124,8 +124,8 @@ def _study_fingerprints(
             for result in results
             if isinstance(result, ImageFingerprint)
         }
-    # Missing test images only warn: their files may stay away until the test, and their hashes are
-    # compared anyway. Train and val must be compared, as the weights were trained or chosen on them.
+    # Missing test images only warn: their file hashes are compared anyway. Train and val images
+    # must be compared in full, as the weights were trained or selected on them.
     unmatched_rows = [row for row in missing if row.image_sha256 not in fingerprints]
     missing_train_val = [row.image for row in unmatched_rows if row.role != "test"]
     if missing_train_val:
@@ -136,9 +136,8 @@ def _study_fingerprints(
         )
     if unmatched_rows and on_warning is not None:
         on_warning(
-            f"warning: --on {name}: {len(unmatched_rows)} of the {len(study.rows)} images of the "
-            "study are test images that are missing or changed; they were compared by file hash "
-            "only"
+            f"warning: --on {name}: compared by file hash only with {len(unmatched_rows)} of the "
+            f"{len(study.rows)} images of the study (test images that are missing or changed)"
         )
     return {
         row: fingerprints[row.image_sha256]
@@ -184,5 +183,5 @@ def _warn_of_duplicates(
         if copy.first >= n_study
     ]
     if texts:
-        summary = f"{len(texts)} of {len(rows)} images are copies of others in it, and each counts"
+        summary = f"contains copies ({len(texts)} of {len(rows)} images), each of which counts"
         on_warning(f"warning: --on {name}: {summary}: {_join_limited(texts)}")

@@ -1,9 +1,9 @@
-"""From the sums of a look to what is reported: three meanings, strata, intervals over images.
+"""Compute the results of a held-out test: metrics, strata and intervals over images.
 
-Every number here is a mean over classes of ratios of sums over images, sum(above) / sum(below): for
-a mean over images `above` is each image's value and `below` is 1 where the image counts, for pooled
-pixels they are counts of pixels. So one bootstrap, over images, serves them all. Of several classes
-it is one of pseudo-values, as resampling images would lose the classes that few images have.
+Every number is a mean over classes of ratios of sums over images, sum(above) / sum(below). For a
+mean over images `above` is the image's value and `below` is 1 for each image that counts; for
+pooled pixels both are pixel counts. One bootstrap over images therefore serves all of them. With
+several classes it resamples pseudo-values: resampled images would often lose a rare class.
 """
 
 import warnings
@@ -31,17 +31,17 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 DecisionRule = Literal["0.5", "chosen", "argmax"]
 
-SIZE_BOUNDS: Final = (0.0, 0.01, 0.05, 0.15, 1.0)  # shares of the pixels that count
+SIZE_BOUNDS: Final = (0.0, 0.01, 0.05, 0.15, 1.0)  # shares of the pixels that are not ignored
 SIZE_NAMES: Final = ("size below 1 %", "size 1-5 %", "size 5-15 %", "size above 15 %")
 OBJECT_NAMES: Final = ("objects 1", "objects 2", "objects 3 or more")
 METRICS: Final = ("dice", "iou", "precision", "recall")
 STRATA_METRICS: Final = ("dice", "iou")
-_BATCH_NUMBERS: Final = 10_000_000  # numbers that one step of the bootstrap holds
+_BATCH_NUMBERS: Final = 10_000_000  # numbers held by one step of the bootstrap: 80 MB
 
 
 @dataclass(frozen=True)
 class HeldOutScoreTable:
-    """A look's scores as arrays (images, classes), in the order of the first appearance."""
+    """Scores of a test run as arrays (images, classes), in order of first appearance."""
 
     classes: tuple[int, ...]
     has_class: Bools  # the truth has the class
@@ -52,7 +52,7 @@ class HeldOutScoreTable:
 
 
 def compute_results(scores: ImageScores, data: StudyDataConfig) -> list[HeldOutResult]:
-    """Every number of a look: over all images, of each class, and by stratum."""
+    """All results of a test run: over all images, of each class, and by stratum."""
     table = tabulate_scores(scores, data)
     results = list(_iter_results(table))
     if data.task == "multiclass":
@@ -72,7 +72,7 @@ def compute_results(scores: ImageScores, data: StudyDataConfig) -> list[HeldOutR
 
 
 def strata_masks(table: HeldOutScoreTable) -> dict[str, Bools]:
-    """Which (image, class) has an object of that size, and so many objects; limits as named."""
+    """Masks (images, classes) of the strata by size of the truth and by number of objects."""
     sizes = np.digitize(table.share, SIZE_BOUNDS[1:-1])  # 0.01 itself belongs to 1-5 %
     masks = {name: table.has_class & (sizes == k) for k, name in enumerate(SIZE_NAMES)}
     numbers = np.minimum(table.objects, 3)
@@ -82,7 +82,7 @@ def strata_masks(table: HeldOutScoreTable) -> dict[str, Bools]:
 
 
 def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreTable:
-    """The scores of a look as arrays."""
+    """Arrange the scores of a test run as arrays (images, classes)."""
     classes = data.scored_classes
     shape = (len(scores) // len(classes), len(classes))
     default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
@@ -116,12 +116,16 @@ def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreT
 
 
 def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> ConfidenceInterval | None:
-    """The 95 % BCa bootstrap interval of `mean_of_ratios` over images.
+    """95 % BCa bootstrap interval of `mean_of_ratios` over images.
+
+    With one class, pairs (above_i, below_i) are resampled and the statistic is
+    Σ above / Σ below; with several, the mean of the pseudo-values (`mean_interval`).
 
     Returns:
-        None where fewer than MIN_IMAGES images count. Of zero width where no resample differs.
+        None if fewer than MIN_IMAGES images count. Zero width if all resamples are equal.
+
     Source:
-        Efron 1987; `scipy.stats.bootstrap`, as `harness.evaluation.statistics.intervals`.
+        Efron 1987, "Better bootstrap confidence intervals"; `scipy.stats.bootstrap`.
     """
     used_images, used_classes = (below > 0).any(axis=1), (below > 0).any(axis=0)
     above, below = above[used_images][:, used_classes], below[used_images][:, used_classes]
@@ -136,7 +140,8 @@ def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> Confidence
         return np.asarray(numbers[index].sum(axis=axis) / sizes[index].sum(axis=axis))
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # dealt with below
+        # If all resamples are equal, scipy warns and returns nan; both are handled below.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         bootstrap: Any = stats.bootstrap(
             (np.arange(len(numbers)),),
             statistic,
@@ -180,12 +185,12 @@ def _make_result(
 
 
 def with_class_name(result: HeldOutResult, name: str) -> HeldOutResult:
-    """The same number as that of a class."""
+    """The same result, labelled with the name of its class."""
     return result.model_copy(update={"of": name})
 
 
 def _false_alarm_results(scores: ImageScores, data: StudyDataConfig) -> Iterator[HeldOutResult]:
-    """The share of images with nothing to find in which any pixel was decided to be something."""
+    """Share of images with an empty truth in which any pixel was predicted positive."""
     default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
     alarms: dict[DecisionRule, Bools] = {default_rule: scores.fp > 0}
     if CHOSEN_COLUMNS[1] in scores.extra_columns:

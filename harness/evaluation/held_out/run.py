@@ -1,4 +1,7 @@
-"""`harness test`: the one place where sealed images are opened; each opening is entered first."""
+"""Run `harness test`: the only code that opens the test split, after recording that in the ledger.
+
+Once a study has its split, no other command opens the files of its test images (they are sealed).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,13 +47,13 @@ from harness.training.metrics.image_scores import write_scores
 
 @dataclass(frozen=True)
 class HeldOutRequest:
-    """What `harness test` was asked for.
+    """Options of `harness test`.
 
     Attributes:
-        trial: of the search; None: the confirmed choice.
+        trial: number of a trial of the search; None: the confirmed choice.
         ensemble: average over all confirmed seeds of the choice.
-        tta: average over four flips of each image.
-        on: further data sets by name; with any, the study's own test images stay closed.
+        tta: test-time augmentation: average over four flips of each image.
+        on: folders of further data sets by name; with any, the test split is not opened.
     """
 
     trial: int | None = None
@@ -62,17 +65,17 @@ class HeldOutRequest:
 def run_test(
     options: RunOptions, request: HeldOutRequest, progress: ProgressReporter
 ) -> list[HeldOutTest]:
-    """Measure the chosen weights on sealed images, and enter that in the ledger.
+    """Evaluate the selected weights on held-out images and record the test run in the ledger.
 
-    All that can be checked is checked first, and the thresholds are chosen and written down; only
-    then is the first sealed image decoded.
+    Everything is checked first, and the thresholds are chosen on validation images and recorded;
+    only then is the first held-out image decoded.
 
     Returns:
-        The looks, in order; each is in the ledger already.
+        The test runs, in order; each is in the ledger already.
 
     Raises:
-        UserError: something must be changed first; then nothing was opened, and no look entered.
-        DataError, DivergedError: a look failed on the way; it is in the ledger.
+        UserError: the user must change something first; no image was opened or run recorded.
+        DataError, DivergedError: a test run failed after it began; the ledger records it.
     """
     paths = options.stores.workspace.study(options.search.study or "")
     with hold_study_lock(paths):
@@ -88,7 +91,7 @@ def _read_definition(paths: StudyPaths) -> StudyDefinition:
 
 
 class _HeldOutSession:
-    """One call of `harness test`, while it leads the study."""
+    """One call of `harness test`; the caller holds the study's lock."""
 
     def __init__(
         self, context: StudyContext, request: HeldOutRequest, progress: ProgressReporter
@@ -104,7 +107,7 @@ class _HeldOutSession:
         self._device, self._evaluator = self._load_networks()
 
     def run(self) -> list[HeldOutTest]:
-        """Choose thresholds, then open one data set after the other."""
+        """Choose thresholds, then test one data set after the other."""
         labels = " + ".join(weights.label for weights in self._weights)
         self._progress.stage(
             f"study {self._paths.name} · trial {labels} · device {self._device}"
@@ -135,13 +138,15 @@ class _HeldOutSession:
         images = self._make_images(TEST_SPLIT, [row for row in split if row.role == "test"])
         if not images.rows:
             raise UserError(
-                f"{self._paths.split_csv}: has no test images; name others with --on NAME=FOLDER"
+                f"{self._paths.split_csv}: the split has no test images; "
+                "give a data set with --on NAME=FOLDER"
             )
-        check_images_present(images)  # not opened before that is entered
+        # Only their presence is checked: hashing would open them before the ledger records it.
+        check_images_present(images)
         return [images]
 
     def _find_validation_groups(self) -> list[tuple[tuple[int, ...], EvaluationImages]]:
-        """Where thresholds are chosen: nowhere in multiclass tasks, which decide by argmax."""
+        """Validation images to choose thresholds on; [] in multiclass tasks, which use argmax."""
         if self._config.data.task == "multiclass":
             return []
         groups = [
@@ -157,8 +162,8 @@ class _HeldOutSession:
         return EvaluationImages(name, root, tuple(rows), config.data, config.limits.max_pixels)
 
     def _load_networks(self) -> tuple[str, ImageEvaluator]:
-        """The device for people, and the networks on it."""
-        from harness.training.hardware.device import describe_device  # noqa: PLC0415  # brings torch
+        """Description of the device, and the networks on it."""
+        from harness.training.hardware.device import describe_device  # noqa: PLC0415  # imports torch
         from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415
 
         device, data = self._context.device, self._config.data
@@ -172,7 +177,7 @@ class _HeldOutSession:
     def _test_images(
         self, images: EvaluationImages, thresholds: dict[int, float] | None
     ) -> HeldOutTest:
-        """One data set: entered, opened, measured, entered."""
+        """Test one data set: record the start, open and measure the images, record the end."""
         ledger = read_held_out_ledger(self._paths)
         message = ledger_warning(self._paths, ledger)
         if message is not None:
@@ -181,7 +186,7 @@ class _HeldOutSession:
         append_to_ledger(self._paths, start)
         try:
             finish = self._measure_images(images, thresholds, start.look)
-        except BaseException as error:
+        except BaseException as error:  # also Ctrl-C: the images have been opened
             text = " ".join(str(error).split())[:300]
             error_text = f"{type(error).__name__}: {text}" if text else type(error).__name__
             append_to_ledger(
@@ -232,9 +237,10 @@ class _HeldOutSession:
 def group_held_out_images(
     weights: Sequence[TrialWeights],
 ) -> list[tuple[tuple[int, ...], list[SplitRow]]]:
-    """Validation images in groups, each with the places of the weights not trained on them.
+    """Validation images in groups, each with the indices of the weights not trained on them.
 
-    Weights of one split share all of them; those of folds have their own each.
+    Weights of one split share all validation images; weights of folds each have their own, so an
+    ensemble of folds is never evaluated on images that a member was trained on.
     """
     rows: dict[int, SplitRow] = {}
     indices: dict[int, list[int]] = {}

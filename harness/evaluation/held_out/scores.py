@@ -1,4 +1,4 @@
-"""What one prediction scores on one image at its own size: sums per class, numpy only."""
+"""Score one prediction on one image at its own size: sums per class, NumPy only."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +14,21 @@ from harness.training.metrics.image_scores import ImageScores, ScoreEntry, score
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 DEFAULT_THRESHOLD = 0.5
-MIN_OBJECT_PIXELS: Final = 5  # pixels: a smaller object counts only where there is no larger one
+MIN_OBJECT_PIXELS: Final = 5  # smaller objects count only if there is no larger one
 EXTRA_COLUMNS: Final = ("height", "width", "objects", "dice_256", "iou_256")
 CHOSEN_COLUMNS: Final = ("tp_chosen", "fp_chosen", "fn_chosen", "tn_chosen")
 
 
 @dataclass(frozen=True)
 class ClassPlane:
-    """One scored class of one image, as flat arrays of the pixels that count.
+    """One scored class of one image, as flat arrays of the pixels that are not ignored.
 
     Attributes:
-        index: of the class.
+        index: index of the class.
         p: float32 probabilities.
-        y: whether the truth has the class.
-        predicted: whether it was decided: p >= 0.5, in multiclass tasks where it is the most
-            probable.
-        n_objects: connected objects of the truth.
+        y: True where the truth has the class.
+        predicted: True where the class is predicted: p >= 0.5, or argmax in multiclass tasks.
+        n_objects: number of connected objects in the truth.
     """
 
     index: int
@@ -42,11 +41,11 @@ class ClassPlane:
 def iter_class_planes(
     p: NDArray[np.float32], mask: NDArray[np.uint8], data: StudyDataConfig
 ) -> Iterator[ClassPlane]:
-    """The scored classes of an image.
+    """Yield the scored classes of an image.
 
     Args:
-        p: (K, H, W); K = 1 in two-class tasks.
-        mask: (H, W) with VOID, or (H, W, K) in multilabel tasks.
+        p: probabilities (K, H, W); K = 1 in two-class tasks.
+        mask: (H, W) with IGNORE_INDEX, or (H, W, K) in multilabel tasks.
     """
     argmax_map = p.argmax(axis=0) if data.task == "multiclass" else None
     counts = np.ones(mask.shape[:2], np.bool_) if mask.ndim == 3 else mask != IGNORE_INDEX
@@ -62,9 +61,9 @@ def iter_class_planes(
 
 
 def count_truth_objects(y: Bools) -> int:
-    """Connected objects (8 neighbours) of a truth (H, W), specks aside.
+    """Number of connected objects (8 neighbours) of a truth (H, W), without specks.
 
-    Masks that were saved as JPEG have single pixels far from any object.
+    Masks that were saved as JPEG have isolated pixels far from any object.
     """
     _, _, stats, _ = cv2.connectedComponentsWithStats(y.astype(np.uint8), connectivity=8)
     areas = np.asarray(stats)[1:, cv2.CC_STAT_AREA]
@@ -73,7 +72,7 @@ def count_truth_objects(y: Bools) -> int:
 
 
 def make_entry(row: int, image: str, plane: ClassPlane) -> ScoreEntry:
-    """The columns that every scores.csv has, at the image's own size."""
+    """Values of the columns common to every scores.csv, at the image's own size."""
     p = plane.p.astype(np.float64)
     sums = float(p[plane.y].sum()), float(p.sum()), float(plane.y.sum())
     return (row, image, plane.index, *sums, *_confusion_counts(plane.predicted, plane.y))
@@ -82,11 +81,11 @@ def make_entry(row: int, image: str, plane: ClassPlane) -> ScoreEntry:
 def extra_columns(
     plane: ClassPlane, size: tuple[int, int], thresholds: Mapping[int, float] | None
 ) -> dict[str, float]:
-    """The further columns of a look's scores.csv.
+    """Additional columns of the scores.csv of a test run.
 
     Args:
         size: height and width of the image.
-        thresholds: by class; None in multiclass tasks, which have no `CHOSEN_COLUMNS`.
+        thresholds: threshold by class; None in multiclass tasks, which have no `CHOSEN_COLUMNS`.
     """
     dice, iou = mean_over_thresholds(plane.p, plane.y)
     values = (float(size[0]), float(size[1]), float(plane.n_objects), dice, iou)
@@ -100,7 +99,7 @@ def extra_columns(
 def collect_scores(
     entries: Sequence[ScoreEntry], extra_rows: Sequence[Mapping[str, float]]
 ) -> ImageScores:
-    """Scores of all images and classes; what is no column of every scores.csv is in `others`."""
+    """Scores of all images and classes; the additional columns go into `extra_columns`."""
     names = list(extra_rows[0]) if extra_rows else []
     return scores_from_entries(
         list(entries), {name: [row[name] for row in extra_rows] for name in names}
@@ -110,14 +109,15 @@ def collect_scores(
 def mean_over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float]:
     """Dice and IoU of one image, each the mean over the 256 thresholds of an 8-bit map.
 
-    The map is stretched to its full range first: b = floor(255 (p - min) / (max - min) + 1/2) with
-    the least and the largest p, and 0 throughout where p is constant. With tp_t the pixels of the
-    truth where b >= t, n_t all pixels where b >= t and m those of the truth, it is the mean over
-    t = 0..255 of 2 tp_t / (n_t + m), and of tp_t / (n_t + m - tp_t). NaN where m is 0.
+    The map is first stretched to its full range: b = floor(255 (p - min) / (max - min) + 1/2) with
+    the smallest and largest p, and b = 0 everywhere if p is constant. Let tp_t be the number of
+    truth pixels with b >= t, n_t the number of pixels with b >= t and m the number of truth pixels.
+    The results are the means over t = 0..255 of 2 tp_t / (n_t + m) and of
+    tp_t / (n_t + m - tp_t); NaN if m is 0.
 
     Source:
-        PraNet (Fan et al. 2020): MyTest.py writes the stretched map, and the evaluation takes
-        the mean over Thresholds = 1:-1/255:0.
+        PraNet (Fan et al. 2020): MyTest.py writes the stretched map, and the evaluation averages
+        over Thresholds = 1:-1/255:0.
     """
     n_true = int(y.sum())
     if not n_true:
@@ -134,11 +134,11 @@ def mean_over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float
 
 
 def _counts_at_or_above(counts: NDArray[np.int64]) -> Floats:
-    """How many lie at or above each value."""
+    """Number of pixels at or above each of the 256 values."""
     return counts[::-1].cumsum()[::-1].astype(np.float64)
 
 
 def _confusion_counts(predicted: Bools, y: Bools) -> tuple[int, int, int, int]:
-    """tp, fp, fn, tn."""
+    """Counts tp, fp, fn, tn."""
     tp, n_predicted, n_true = int((predicted & y).sum()), int(predicted.sum()), int(y.sum())
     return tp, n_predicted - tp, n_true - tp, int(y.size) - n_predicted - n_true + tp

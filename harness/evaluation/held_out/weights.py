@@ -1,4 +1,4 @@
-"""Which weights a look is taken with: one trial's, or those of the confirmed choice."""
+"""Select the weights of a held-out test: one trial's, or those of the confirmed choice."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class TrialWeights:
     """The saved weights of one trial.
 
     Attributes:
-        label: as in the ledger: "7" for a trial of the search, "confirm/2" for a confirming one.
-        split_csv: whose validation images the weights have not been trained on.
+        label: label in the ledger: "7" for a trial of the search, "confirm/2" for a confirming one.
+        split_csv: split whose validation images the weights were not trained on.
     """
 
     label: str
@@ -28,7 +28,7 @@ class TrialWeights:
 
     @property
     def config(self) -> TrialConfig:
-        """Of the trial. Raises ConfigError when its config.yaml is not one."""
+        """Configuration of the trial. Raises ConfigError if its config.yaml is invalid."""
         source = str(self.paths.config_yaml)
         nested = strict_yaml.load_yaml(
             self.paths.config_yaml.read_text(encoding="utf-8"), source=source
@@ -37,7 +37,7 @@ class TrialWeights:
 
     @property
     def sha256(self) -> str:
-        """Over the lines `<hash> <name>` of the files in `best/model`, sorted by name."""
+        """SHA-256 over the lines `<hash> <name>` of the files in `best/model`, sorted by name."""
         model_files = sorted(path for path in self.paths.model.iterdir() if path.is_file())
         lines = "".join(f"{files.file_sha256(path)} {path.name}\n" for path in model_files)
         return hashlib.sha256(lines.encode()).hexdigest()
@@ -46,20 +46,21 @@ class TrialWeights:
 def select_weights(
     paths: StudyPaths, trial: int | None, *, ensemble: bool = False, keep: int = 5
 ) -> tuple[TrialWeights, ...]:
-    """The weights that were asked for: of a trial of the search, else of the confirmed choice.
+    """Select the weights of one trial of the search, or of the confirmed choice.
 
     Args:
         trial: number of a trial of the search; None: the confirmed choice.
-        ensemble: all confirming trials of the choice; otherwise the best of them by the objective.
-        keep: how many trials keep their models, for the message.
+        ensemble: all confirming trials of the choice; otherwise the recommended one.
+        keep: number of trials that keep their models, for the error message.
 
     Raises:
-        UserError: there is no such trial, nothing is confirmed, or the weights are gone.
+        UserError: the trial does not exist, nothing is confirmed, or the weights were deleted.
     """
     if trial is not None:
         if ensemble:
             raise UserError(
-                "--ensemble averages the confirmed seeds of the choice; leave out --trial"
+                "--ensemble with --trial: --ensemble averages the confirmed seeds of the choice; "
+                "leave out one of the two"
             )
         return (_search_weights(paths, trial, keep),)
     return _confirmed_weights(paths, ensemble=ensemble)
@@ -68,8 +69,8 @@ def select_weights(
 def _search_weights(paths: StudyPaths, number: int, keep: int) -> TrialWeights:
     records = {record.number: record for record in read_records(paths)}
     if number not in records:
-        available = f"they are 0 to {max(records)}" if records else "there is none yet"
-        raise UserError(f"--trial {number}: no such trial in study {paths.name}; {available}")
+        available = f"its trials are 0 to {max(records)}" if records else "it has no trials yet"
+        raise UserError(f"--trial {number}: study {paths.name} has no such trial; {available}")
     record, trial = records[number], paths.trial(number)
     if not trial.model.is_dir():
         raise UserError(
@@ -80,25 +81,26 @@ def _search_weights(paths: StudyPaths, number: int, keep: int) -> TrialWeights:
 
 def _missing_reason(record: TrialRecord, keep: int) -> str:
     if record.imported is not None:
-        return f"was imported from {record.imported}, and its weights are there"
+        return f"this trial was imported from {record.imported}, which has its weights"
     if record.state != "complete":
-        return f"is {record.state}; only complete trials keep their weights"
+        return f"this trial is {record.state}; only complete trials keep their weights"
     return (
-        f"its weights were thinned away: only the best {keep} keep them (budget.keep); raise it "
-        "in study.yaml before a study runs, or retrain the configuration with `harness confirm`"
+        f"its weights were deleted: only the best {keep} trials keep them (budget.keep); raise "
+        "budget.keep in study.yaml before a study runs, or train the configuration again with "
+        "`harness confirm`"
     )
 
 
 def _list_available(paths: StudyPaths) -> str:
     numbers = [str(trial.number) for trial in paths.all_trials() if trial.model.is_dir()]
-    return f"; weights are there of trial {', '.join(numbers)}" if numbers else ""
+    return f"; weights are available of trial {', '.join(numbers)}" if numbers else ""
 
 
 def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeights, ...]:
-    """The weights that the confirmation offers, or those of all complete runs of its choice."""
+    """The weights that the confirmation recommends, or all complete runs of its choice."""
     confirmation = load_confirmation(paths)
     if confirmation is None:
-        raise _no_choice_error(paths, "is not confirmed")
+        raise _no_choice_error(paths, "has no confirmation")
     choice, best_run = confirmation.choice, confirmation.weights
     if choice is None or best_run is None:
         raise _no_choice_error(paths, f"has no confirmed choice ({confirmation.sentence})")
@@ -108,8 +110,8 @@ def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeigh
         trial = paths.confirm.trial(run.number)
         if not trial.model.is_dir():
             raise UserError(
-                f"{trial.model}: the weights of confirming trial {run.number} are gone; name a "
-                f"trial of the search with --trial N{_list_available(paths)}"
+                f"{trial.model}: the weights of confirming trial {run.number} are missing; choose "
+                f"a trial of the search with --trial N{_list_available(paths)}"
             )
         labels = read_record(trial.trial_json).labels
         selected.append(
@@ -119,8 +121,8 @@ def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeigh
 
 
 def _no_choice_error(paths: StudyPaths, reason: str) -> UserError:
-    """The error of a test without a choice, with both ways out."""
+    """Error of a test without a confirmed choice, with both remedies."""
     return UserError(
-        f"study {paths.name} {reason}; confirm first: harness confirm --study {paths.name} --top 5 "
-        f"--seeds 3, or name one trial: harness test --study {paths.name} --trial N"
+        f"study {paths.name} {reason}; confirm it first: harness confirm --study {paths.name} "
+        f"--top 5 --seeds 3, or choose one trial: harness test --study {paths.name} --trial N"
     )

@@ -50,7 +50,7 @@ def paths(tmp_path: Path) -> StudyPaths:
 def test_there_is_no_look_before_the_first(paths: StudyPaths) -> None:
     ledger = read_held_out_ledger(paths)
     assert (ledger.tests, ledger.count_tests(), next_test_number(paths, ledger)) == ((), 0, 1)
-    assert ledger.sentence() == "test looks: 0"
+    assert ledger.sentence() == "test runs: 0"
 
 
 def test_what_is_entered_is_read_back(paths: StudyPaths) -> None:
@@ -76,7 +76,7 @@ def test_openings_count_whatever_became_of_them(paths: StudyPaths) -> None:
         1,
         ("colon",),
     )
-    assert ledger.sentence() == "test looks: 2; colon: 1"
+    assert ledger.sentence() == "test runs: 2; colon: 1"
     assert next_test_number(paths, ledger) == 4
 
 
@@ -90,7 +90,7 @@ def test_a_torn_last_line_stays_and_the_next_has_its_own(paths: StudyPaths, cut:
     ledger = read_held_out_ledger(paths)
     assert [look.number for look in ledger.tests] == [1]
     assert ledger.damaged_lines == (3,)
-    assert "line 3 of the ledger cannot be read, and may have been a look" in (
+    assert "line 3 of the ledger cannot be read; it may have been a test run" in (
         ledger_warning(paths, ledger) or ""
     )
     number = next_test_number(paths, ledger)
@@ -99,7 +99,7 @@ def test_a_torn_last_line_stays_and_the_next_has_its_own(paths: StudyPaths, cut:
     assert paths.test_ledger.read_bytes().startswith(whole + torn + b"\n")
     again = read_held_out_ledger(paths)
     assert [look.number for look in again.tests] == [1, number]
-    assert again.sentence().startswith("test looks: 2; line 3 ")
+    assert again.sentence().startswith("test runs: 2; line 3 ")
 
 
 @pytest.mark.parametrize(

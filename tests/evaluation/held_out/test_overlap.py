@@ -187,7 +187,7 @@ def test_copies_within_the_set_are_said(study: Study) -> None:
     said: list[str] = []
     assert len(study.open(folder, said.append).rows) == 3
     assert said == [
-        "warning: --on colon: copies within it, 1 of 3 images, each of which counts: "
+        "warning: --on colon: contains copies (1 of 3 images), each of which counts: "
         "'images/a.png' = 'images/b.jpg' (the same picture in another form)"
     ]
 
@@ -203,10 +203,12 @@ def test_training_images_that_are_gone_leave_the_question_open(study: Study) -> 
     folder = stranger(study)
     (study.place / "images" / "p1.png").unlink()
     write(study.place / "images" / "p3.png", scene(80))
-    with pytest.raises(DataError, match=r"with 2 of the 6 images .* 'images/p1\.png': gone from"):
+    with pytest.raises(
+        DataError, match=r"with 2 of the 6 images .* 'images/p1\.png': missing from"
+    ):
         study.open(folder)
     shutil.rmtree(study.place)
-    with pytest.raises(DataError, match=r"with 5 of the 6 .*: gone from the data folders, or"):
+    with pytest.raises(DataError, match=r"with 5 of the 6 .*: missing from the data folders or"):
         study.open(folder)
 
 
@@ -215,8 +217,8 @@ def test_test_images_that_are_gone_are_said(study: Study) -> None:
     (study.place / "images" / "p5.png").unlink()
     study.open(stranger(study), said.append)
     assert said == [
-        "warning: --on colon: compared by the hash of the file only with 1 of the 6 images of "
-        "the study: test images that are gone or changed"
+        "warning: --on colon: compared by file hash only with 1 of the 6 images of "
+        "the study (test images that are missing or changed)"
     ]
 
 

@@ -189,12 +189,12 @@ def test_a_look_that_fails_on_the_way_counts(study: Builder) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "is not confirmed; confirm first: harness confirm --study tiny .*--trial N"),
-        ({"ensemble": True}, "is not confirmed"),
-        ({"ensemble": True, "trial": 1}, "leave out --trial"),
-        ({"trial": 9}, "--trial 9: no such trial in study tiny; they are 0 to 2"),
-        ({"trial": 0}, "thinned away: only the best 5 .*; weights are there of trial 1"),
-        ({"trial": 1, "on": {"../x": "tiny"}}, "a name is 1 to 64"),
+        ({}, "has no confirmation; confirm it first: harness confirm --study tiny .*--trial N"),
+        ({"ensemble": True}, "has no confirmation"),
+        ({"ensemble": True, "trial": 1}, "leave out one of the two"),
+        ({"trial": 9}, "--trial 9: study tiny has no such trial; its trials are 0 to 2"),
+        ({"trial": 0}, "deleted: only the best 5 .*; weights are available of trial 1"),
+        ({"trial": 1, "on": {"../x": "tiny"}}, "invalid name; use 1 to 64"),
         ({"trial": 1, "on": {"other": "tiny"}}, "9 of its 9 images are in the study's split"),
     ],
 )
@@ -209,7 +209,7 @@ def test_what_must_be_changed_first_opens_nothing(
 
 def test_missing_test_images_are_named_before_a_look(study: Builder) -> None:
     (study.data_root / "images" / "p08.png").unlink()
-    with pytest.raises(DataError, match=r"images/p08\.png: is missing"):
+    with pytest.raises(DataError, match=r"images/p08\.png: missing"):
         look_at(study, trial=1)
     assert read_held_out_ledger(study.paths).tests == ()
 
@@ -226,7 +226,7 @@ def test_further_data_sets_leave_the_test_images_closed(study: Builder, tmp_path
     assert (look.start.data.name, look.start.data.n_images) == ("colon.1", 4)
     ledger = read_held_out_ledger(study.paths)
     assert (ledger.count_tests(), ledger.count_tests("colon.1")) == (0, 1)
-    assert ledger.sentence() == "test looks: 0; colon.1: 1"
+    assert ledger.sentence() == "test runs: 0; colon.1: 1"
 
 
 def test_flips_are_entered_and_change_the_probabilities(study: Builder) -> None:
@@ -304,7 +304,7 @@ def test_each_image_is_judged_by_weights_that_were_not_trained_on_it(
 def test_confirmed_weights_that_are_gone_are_named(study: Builder) -> None:
     confirm(study, seeds=2)
     shutil.rmtree(study.paths.confirm.trial(0).model)
-    with pytest.raises(UserError, match=r"weights of confirming trial 0 are gone; .*--trial N"):
+    with pytest.raises(UserError, match=r"weights of confirming trial 0 are missing; .*--trial N"):
         look_at(study)
 
 
@@ -319,9 +319,9 @@ def test_report_tells_of_looks_and_opens_no_test_image(study: Builder) -> None:
         (study.data_root / name).unlink()
     write_report(study.paths, study.data_root)
     page = study.paths.report_html.read_text(encoding="utf-8")
-    assert "1 test image opened (test looks: 2)" in page
+    assert "1 test image opened (test runs: 2)" in page
     assert "never opened" not in page
-    assert "test looks: 2." in page
+    assert "test runs: 2." in page
     assert "More than one test run on the test images" in page
     assert "weights of trial 1, averaged over four flips" in page
     first = value(read_held_out_ledger(study.paths).tests[0], "dice", "256", "256").value
@@ -357,12 +357,12 @@ def test_the_one_command_that_opens_them_counts_its_looks(
     for name in ("images/p08.png", "masks/p08.png"):
         assert str(study.data_root / name) in opened[entered:]
         assert str(study.data_root / name) not in opened[:entered]
-    assert first.stdout.endswith("test looks: 1\n")
+    assert first.stdout.endswith("test runs: 1\n")
     assert "this is look" not in first.stdout
 
     code, out, _ = say(capsys, *words, "--trial", "1")
     assert code == 0
-    assert out.endswith("test looks: 2\nthis is look 2: choose nothing by it\n")
+    assert out.endswith("test runs: 2\nthis is look 2: choose nothing by it\n")
     check_mlflow(study.root, study.paths)
 
 

@@ -71,7 +71,7 @@ def test_looks_are_shown_the_latest_first(study: Builder) -> None:
     )
     append_to_ledger(study.paths, opening(3))
     section = build_held_out_section(study.paths, read_split(study.paths.split_csv), images=True)
-    assert section.sentence == "test looks: 2; colon: 1"
+    assert section.sentence == "test runs: 2; colon: 1"
     assert [look.title for look in section.runs] == [
         "Test run 3: the test images, 2026-01-02T03:04:05Z",
         "Test run 2: colon, 2026-01-02T03:04:05Z",
