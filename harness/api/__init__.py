@@ -1,4 +1,4 @@
-"""The functions that `import harness` offers; each module is imported when it is first used."""
+"""Public functions of `import harness`; each module is imported when it is first used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a public name: those that need pandas or torch take seconds."""
+    """Import the module of a public name. Late, because torch and pandas take seconds to import."""
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

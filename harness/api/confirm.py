@@ -1,4 +1,4 @@
-"""Confirming a study: what `Study.confirm` does."""
+"""Confirmation of a study: the work behind `Study.confirm`."""
 
 from typing import TypedDict, Unpack
 
@@ -6,7 +6,11 @@ from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import read_study_config
 from harness.core.errors import HarnessError
 from harness.core.paths import StudyPaths, Workspace
-from harness.evaluation.confirm.confirm import measure_native_size
+from harness.evaluation.confirm.confirm import (
+    ConfirmationSize,
+    measure_native_size,
+    run_confirmation,
+)
 from harness.evaluation.confirm.load_confirmation import build_champion, load_confirmation
 from harness.evaluation.confirm.results import Confirmation, write_ranking_csv
 from harness.report.tables.study_tables import load_study_tables, write_trials_csv
@@ -15,12 +19,12 @@ from harness.tracking.uri import resolve_tracking_store
 
 
 class ConfirmOptions(TypedDict, total=False):
-    """What `Study.confirm` may be asked.
+    """Arguments of `Study.confirm`.
 
     Attributes:
-        top: how many different configurations; None: as begun, else 5.
-        seeds: fresh seeds of each, at least 2; None: as begun, else 3.
-        folds: instead of seeds: cross-validation over train and val images.
+        top: number of different configurations; None: the recorded number, else 5.
+        seeds: number of fresh seeds of each, at least 2; None: the recorded number, else 3.
+        folds: number of folds of a cross-validation over train and val images, instead of seeds.
         device, gpus, per_gpu, workers, timeout_s, storage, tracking_uri, experiment, progress: as
             in `run_study`.
     """
@@ -42,13 +46,11 @@ class ConfirmOptions(TypedDict, total=False):
 def confirm_study(
     paths: StudyPaths, workspace: Workspace, **options: Unpack[ConfirmOptions]
 ) -> Confirmation:
-    """Train the best configurations again, compare them, register the winner in MLflow.
+    """Train the best configurations again, compare them, and register the winner in MLflow.
 
     Raises:
-        UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
+        UserError, StudyStoppedError, StudyInterrupted: as in `run_study`.
     """
-    from harness.evaluation.confirm.confirm import ConfirmationSize, run_confirmation  # noqa: PLC0415  # brings torch
-
     progress = options.get("progress") or LineProgress()
     run_options = RunOptions.from_arguments(
         {"study": paths.name, "workspace": workspace.root, **options}
@@ -59,17 +61,18 @@ def confirm_study(
     try:
         measure_native_size(workspace, paths, run_options.compute.device, progress)
     except HarnessError as error:
+        # The ranking stands without it: days of training must not end in this error.
         progress.stage(f"not measured at the images' own sizes: {error}")
     confirmation = load_confirmation(paths)
-    assert confirmation is not None, "it was just begun"
+    assert confirmation is not None, "run_confirmation has just written it"
     write_ranking_csv(paths, confirmation)
     try:
         stores = run_options.stores
         mirror_confirmation(paths, workspace, uri=stores.tracking_uri, experiment=stores.experiment)
     except HarnessError as error:
         progress.stage(
-            f"the confirmed winner is not in MLflow ({error}); harness sync --study {paths.name} "
-            "puts it there"
+            f"the confirmed winner is not in MLflow ({error}); send it with: "
+            f"harness sync --study {paths.name}"
         )
     return confirmation
 
@@ -77,17 +80,19 @@ def confirm_study(
 def mirror_confirmation(
     paths: StudyPaths, workspace: Workspace, *, uri: str | None, experiment: str | None
 ) -> None:
-    """Put what a confirmation has found into MLflow; nothing, where there is none yet.
+    """Register the confirmed model in MLflow; do nothing before a model is confirmed.
 
     Raises:
-        UserError, TrackingError: MLflow cannot be reached, or did not take everything.
+        UserError, TrackingError: MLflow cannot be reached, or did not accept everything.
     """
-    from harness.tracking.sync import log_champion  # noqa: PLC0415  # brings mlflow
+    from harness.tracking.sync import log_champion  # noqa: PLC0415  # imports mlflow
 
     confirmation = load_confirmation(paths)
     champion = None if confirmation is None else build_champion(paths, confirmation)
     if champion is None:
         return
     study_id = str(read_study_config(paths).id)
-    tracker = resolve_tracking_store(workspace, paths, study_id, uri=uri, experiment=experiment)
-    log_champion(tracker, paths.confirm, read_study_config(paths.confirm), champion)
+    tracking_store = resolve_tracking_store(
+        workspace, paths, study_id, uri=uri, experiment=experiment
+    )
+    log_champion(tracking_store, paths.confirm, read_study_config(paths.confirm), champion)

@@ -1,4 +1,4 @@
-"""`harness.find_lr`: the learning-rate range test, and what it found."""
+"""Learning-rate range test: `harness.find_lr` and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ from harness.search.definition.options import RunOptions
 
 @dataclass(frozen=True)
 class LearningRates:
-    """What a learning-rate range test found.
+    """Result of a learning-rate range test.
 
     Attributes:
-        points: step, lr, loss and smoothed, one row per step; lr is that of all but the encoder.
-        steepest: the rate at which the loss fell fastest; None: it never fell.
-        lowest: the rate at which the loss was lowest; a tenth of it is the usual choice beside.
-        lines: for `parameters:` of a space.
-        diverged: whether the loss grew out of bounds before the highest rate.
-        page: the curve as a page that needs nothing else.
+        points: columns step, lr, loss and smoothed; lr is the rate of all parameters outside the
+            encoder.
+        steepest: the rate at which the loss fell fastest; None if the loss never fell.
+        lowest: the rate at which the loss was lowest; a tenth of it is another usual choice.
+        lines: lines for `parameters:` of a space.
+        diverged: True if the loss grew out of bounds before the highest rate.
+        page: curve.html, which needs no other file.
     """
 
     points: pd.DataFrame
@@ -51,22 +52,22 @@ def find_lr(
     workspace: str | Path = ".",
     progress: ProgressReporter | None = None,
 ) -> LearningRates:
-    """Train one configuration while the learning rate rises, and say where it learns.
+    """Train one configuration while the learning rate rises, and find the useful rates.
 
     Writes curve.html, points.csv and config.yaml to `lr-find/<name>/` in the workspace.
 
     Args:
-        data: as in `run_study`; None: that of the study, else kvasir-seg.
-        fixed: the configuration by full key; what is absent takes the study's, else its default.
-        study: take data, split and fixed values from this study.
-        low, high: first and last rate of all but the encoder, whose own keeps its ratio to it.
-        steps: how many steps of training lie between them.
-        seed: of weights, order and augmentation; `train.seed` overrides it.
-        name: of the folder; None: the time.
-        parts: a Python file of networks and losses; None: that of the study.
+        data: as in `run_study`; None: the data of the study, else kvasir-seg.
+        fixed: the configuration by full key; an absent key has the study's value, else its default.
+        study: name of a study whose data, split and fixed values are used.
+        low, high: first and last rate outside the encoder; the encoder's rate keeps its ratio.
+        steps: number of training steps between them.
+        seed: seed of weights, order and augmentation; `train.seed` overrides it.
+        name: name of the folder; None: the time.
+        parts: a Python file of networks and losses; None: the file of the study.
 
     Raises:
-        UserError: something must be changed first; nothing was written.
+        UserError: the user must change something first; nothing was written.
 
     Example:
         rates = harness.find_lr(data="synthetic", fixed={"model.arch": "Linknet"})
@@ -86,7 +87,7 @@ def find_lr(
 
     paths = options.stores.workspace.lr_find(name or utc_timestamp("unique"))
     if paths.root.exists():
-        raise ConfigError(f"--name {name}: {paths.root} is there already; give another name")
+        raise ConfigError(f"--name {name}: {paths.root} exists already; choose another name")
     settings = RangeTestSettings(low, high, steps, seed)
     result = find_learning_rates(options, settings, progress or LineProgress())
     write_lr_test(paths, result.points, result.marks, result.facts, result.settings)

@@ -1,4 +1,4 @@
-"""What `import harness` offers: check and run a study, open one, read it, write its report."""
+"""Run a study, check one before training, and load a trained network, from Python."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,46 +45,47 @@ def run_study(
     """Run a study, or continue it, until it has `trials` finished trials in all.
 
     Args:
-        study: its name; None takes the stem of the space file.
+        study: name of the study; None: the stem of the space file.
         space: a space file, YAML or CSV (a path, or a name in search_spaces/), or a dict.
         data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
-        trials: finished trials in all, those of earlier calls included; None: as recorded, else as
-            many as a CSV has rows, else 20.
-        fixed: values by full key laid over the space's, e.g. `{"train.epochs": 5}`;
+        trials: total number of finished trials, including those of earlier calls; None: the
+            recorded number, else the number of rows of a CSV, else 20.
+        fixed: values by full key that override those of the space, e.g. `{"train.epochs": 5}`;
             `{"model.encoder_name": {"from": "encoders"}}` takes that of another study's best trial.
-        import_from: names of earlier studies whose finished trials are taken over where they fit.
+        import_from: names of earlier studies whose finished trials are imported where they fit.
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband, patient or curve.
-        seed: of the study; each trial's own seed follows from it.
-        objective: the metric that the study optimises, e.g. "val/miou"; the better direction
-            follows from it; None: as recorded, else val/dice_loss.
-        skip_bad: leave out the pairs that cannot be used when the split is made.
+        seed: seed of the study; the seed of each trial follows from it.
+        objective: metric to optimise, e.g. "val/miou"; the better direction follows from it; None:
+            the recorded metric, else val/dice_loss.
+        skip_bad: leave out pairs that cannot be used when the split is made.
         parts: a Python file that registers networks, losses or metrics; copied into the study.
-        label: columns of a CSV space that are kept as tags of the trials.
+        label: columns of a CSV space that are stored as tags of the trials.
         ignore: columns of a CSV space that are left out.
-        device: auto, cpu, cuda, cuda:1 or mps; of the one worker, where the next three are None.
-        gpus: "all", or positions among those of CUDA_VISIBLE_DEVICES, "0,2": a worker on each.
-        per_gpu: workers on each GPU.
-        workers: workers on the CPU, which share its threads.
-        timeout_s: stop after so many seconds; what runs then is put by, and continued next time.
-        storage: address of the database that holds Optuna's index, without a password; None:
-            optuna.db of the workspace. It can be rebuilt from the trial folders, whichever it is.
+        device: auto, cpu, cuda, cuda:1 or mps; for a single worker (the next three are None).
+        gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2"; one worker on each.
+        per_gpu: number of workers on each GPU.
+        workers: number of workers on the CPU, which share its threads.
+        timeout_s: stop after this many seconds; the next call continues the running trials.
+        storage: URL of the database of Optuna's index, without a password; None: optuna.db of the
+            workspace. Any of them can be rebuilt from the trial folders.
         tracking_uri: an MLflow server or database; None: MLFLOW_TRACKING_URI, else mlflow.db of
             the workspace. Credentials come from MLflow's own variables only.
-        experiment: name of the study's experiment in MLflow, when it is made; None: the study's.
+        experiment: name of a new experiment in MLflow; None: the name of the study.
         workspace: the folder with studies/, data/ and the databases.
-        progress: who is told what happens; None: lines on standard error.
+        progress: receives messages and progress; None: lines on standard error.
 
     Raises:
-        UserError: something must be changed first; nothing was written.
-        StudyStoppedError: the same cause failed three trials in a row.
-        StudyInterrupted: a signal arrived; call again to continue.
+        UserError: the user must change something first; nothing was written.
+        StudyStoppedError: three trials in a row failed with the same cause.
+        StudyInterrupted: a signal arrived; the same call continues the study.
 
     Example:
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
     """
-    options = RunOptions.from_arguments(locals())
-    # A worker of several has an environment of its own, which is not known yet.
+    options = RunOptions.from_arguments(locals())  # first of all: exactly the parameters
+    # The worker imports torch while this process does, which takes two processes no longer than
+    # one. Several workers need environments (GPU, threads) that are known only after the checks.
     with prestarted_worker(options.compute.is_single_worker) as prestarted:
         from harness.config.progress import LineProgress  # noqa: PLC0415
         from harness.search.run.launch import launch  # noqa: PLC0415  # imports torch
@@ -112,23 +113,18 @@ def check(
     workspace: str | Path = ".",
     progress: "ProgressReporter | None" = None,
 ) -> "CheckReport":
-    """Everything that can be known before training: the space, every network in it, the data.
+    """Check a study before training: the space, every network in it, weights, data.
 
-    Nothing is fetched, and nothing written but caches and the images of `synthetic`.
+    Nothing is downloaded, and nothing is written except caches and the images of `synthetic`.
 
     Args:
-        study: whose space, data and settings are checked, where they are not given here.
-        space: as in `run_study`.
-        data: as in `run_study`; None and none found: the space alone is checked.
-        fixed: values by full key laid over the space's.
-        objective: as in `run_study`.
-        skip_bad: pairs that cannot be used would be left out.
-        parts, label, ignore: as in `run_study`.
-        workspace: the folder with studies/ and data/.
-        progress: who is told what happens; None: lines on standard error.
+        study: name of a study; its space, data and settings are checked where they are not given.
+        data: as in `run_study`; if None and there is no data set, the space alone is checked.
+        skip_bad: do not report pairs that cannot be used as errors.
+        space, fixed, objective, parts, label, ignore, workspace, progress: as in `run_study`.
 
     Raises:
-        ConfigError: the space or the settings cannot be read; every mistake in them.
+        ConfigError: the space or the settings cannot be read; the message has every mistake.
 
     Example:
         assert harness.check(space="encoders.yaml", data="polyps").good
@@ -141,25 +137,25 @@ def check(
 
 
 def load_model(folder: str | Path, *, parts: str | Path | None = None) -> "nn.Module":
-    """The network that a trial has kept, in evaluation mode, on the CPU.
+    """Load the trained network of a trial, in evaluation mode, on the CPU.
 
-    It maps (N, channels, H, W), normalised as its trial's `data.normalize` says, to logits
-    (N, classes, H, W). Networks of segmentation-models-pytorch, of harness and of parts files are
-    read; nothing is fetched, and no code in the folder is executed.
+    The network maps (N, channels, H, W), normalised as its trial's `data.normalize` says, to logits
+    (N, classes, H, W). Networks of segmentation-models-pytorch, of harness and of parts files can
+    be loaded; nothing is downloaded, and no code in the folder is executed.
 
     Args:
         folder: `best/model` of a trial, or the trial's folder.
-        parts: the Python file that registers the network, where it is one of the user's own; it is
-            executed. The study's folder holds a copy.
+        parts: the Python file that registers a user-defined network; it is executed. The study's
+            folder holds a copy.
 
     Raises:
-        ConfigError: there is no such network, or it is of a parts file that was not given.
+        ConfigError: the folder holds no network, or its parts file was not given.
 
     Example:
         network = harness.load_model("studies/encoders/trials/0007/best/model")
     """
     from harness.config.user_code import read_parts_file, register_packages, register_parts_file  # noqa: PLC0415
-    from harness.models.serialization import load_network  # noqa: PLC0415  # brings torch
+    from harness.models.serialization import load_network  # noqa: PLC0415  # imports torch
 
     root = Path(folder).expanduser()
     model_folder = root / "best" / "model"

@@ -1,14 +1,14 @@
-"""A study on disk, as `import harness` hands it out: read it, report it, confirm it, test it."""
+"""Study on disk as `import harness` returns it: read, report, confirm, test and sync it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import TypedDict, Unpack
 
 import pandas as pd
 
 from harness.api.confirm import ConfirmOptions, confirm_study, mirror_confirmation
-from harness.api.test import HeldOutTestOptions, run_held_out_test
-from harness.config.progress import LineProgress
+from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import require_study_yaml
 from harness.core.errors import HarnessError, UserError
 from harness.core.paths import StudyPaths, Workspace
@@ -20,12 +20,33 @@ from harness.evaluation.held_out.ledger import HeldOutLedger, HeldOutTest, read_
 from harness.report.analysis.image_values import interval_metrics
 from harness.report.page.page import write_report
 from harness.report.tables.study_tables import StudyTables, leaderboard, load_study_tables
+from harness.search.definition.options import RunOptions
 from harness.tracking.uri import resolve_tracking_store
+
+
+class HeldOutTestOptions(TypedDict, total=False):
+    """Arguments of `Study.test`.
+
+    Attributes:
+        trial: number of a trial of the search; None: the confirmed choice.
+        ensemble: average the probabilities of all confirmed seeds of the choice.
+        tta: average the probabilities over four flips of each image.
+        on: folders of other data sets by name; they are tested instead of the study's test images.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        progress: receives messages; None: they are printed on standard error.
+    """
+
+    trial: int | None
+    ensemble: bool
+    tta: bool
+    on: Mapping[str, str | Path]
+    device: str
+    progress: ProgressReporter | None
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study on disk. Everything is read from its folder when it is asked for."""
+    """A study on disk. Each property reads the study's folder when it is used."""
 
     paths: StudyPaths
     workspace: Workspace
@@ -36,7 +57,7 @@ class Study:
 
     @property
     def tables(self) -> StudyTables:
-        """Definition, trials and epochs, as the report uses them."""
+        """Definition, trials and epochs in the form that the report uses."""
         return load_study_tables(self.paths)
 
     @property
@@ -46,23 +67,23 @@ class Study:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The leading complete trial; None before there is one."""
+        """The best complete trial; None before a trial is complete."""
         tables = self.tables
         board = leaderboard(tables)
         return None if board.empty else tables.record(int(board["number"].iloc[0]))
 
     def report(self, *, images: bool = True, baseline: str | None = None) -> Path:
-        """Write report.html and trials.csv, and put them into MLflow unless the study is running.
+        """Write report.html and trials.csv; copy them to MLflow unless the study is running.
 
         Args:
-            images: whether to show sample predictions.
-            baseline: a study whose leading trial the leading trial of this one is compared with.
+            images: show sample predictions.
+            baseline: name of a study; its leading trial is compared with that of this study.
 
         Returns:
             The path of report.html.
 
         Raises:
-            ConfigError: the baseline cannot be compared with this study; every reason.
+            ConfigError: the baseline cannot be compared with this study; every reason is given.
         """
         baseline_paths = None if baseline is None else self.workspace.study(baseline)
         root = self._data_root() if images else None
@@ -72,21 +93,29 @@ class Study:
 
     @property
     def looks(self) -> HeldOutLedger:
-        """The ledger of looks at sealed images."""
+        """Ledger of all held-out tests of this study."""
         return read_held_out_ledger(self.paths)
 
     def test(self, **options: Unpack[HeldOutTestOptions]) -> list[HeldOutTest]:
-        """Open the sealed images of one data set or several, and enter that in the ledger."""
+        """Evaluate the chosen weights on held-out images, and record each test in the ledger.
+
+        Raises:
+            UserError: the user must change something first; no image was opened.
+            HarnessError: a test failed after images were opened; the ledger has it.
+
+        Example:
+            harness.open_study("encoders").test(trial=7)
+        """
         return run_held_out_test(self.paths, self.workspace, **options)
 
     def confirm(self, **options: Unpack[ConfirmOptions]) -> Confirmation:
         """Train the best configurations again, on fresh seeds or folds, and compare them.
 
-        Call it again to continue, or with larger numbers to add to what is there. The options are
-        `top`, `seeds` or `folds`, and those of `run_study` that say where to train.
+        A second call continues an interrupted confirmation; larger numbers extend a finished one.
+        The arguments are those of `ConfirmOptions`.
 
         Raises:
-            UserError, StudyStoppedError, StudyInterrupted: as `run_study`.
+            UserError, StudyStoppedError, StudyInterrupted: as in `run_study`.
 
         Example:
             print(harness.open_study("encoders").confirm(top=3).sentence)
@@ -95,30 +124,30 @@ class Study:
 
     @property
     def confirmation(self) -> Confirmation | None:
-        """What `confirm` has found so far; None before it was begun."""
+        """Results of `confirm` so far; None before the first call."""
         return load_confirmation(self.paths)
 
     def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
-        """Bring MLflow up to the study's folder; whatever is there already stays as it is.
+        """Send everything to MLflow that is in the study's folder and not yet there.
 
         Args:
             tracking_uri: as in `run_study`.
             experiment: as in `run_study`.
 
         Returns:
-            How many trials the folder holds.
+            Number of trials in the folder.
 
         Raises:
-            UserError: the study is running, or something in MLflow must be mended first.
-            TrackingError: MLflow cannot be reached, or did not take everything.
+            UserError: the study is running, or something in MLflow must be repaired first.
+            TrackingError: MLflow cannot be reached, or did not accept everything.
         """
-        from harness.tracking.sync import sync_study  # noqa: PLC0415  # brings mlflow
+        from harness.tracking.sync import sync_study  # noqa: PLC0415  # imports mlflow
 
         config = self.tables.config
-        tracker = resolve_tracking_store(
+        tracking_store = resolve_tracking_store(
             self.workspace, self.paths, str(config.id), uri=tracking_uri, experiment=experiment
         )
-        n_trials = sync_study(tracker, self.paths, config, LineProgress().stage)
+        n_trials = sync_study(tracking_store, self.paths, config, LineProgress().stage)
         mirror_confirmation(self.paths, self.workspace, uri=tracking_uri, experiment=experiment)
         return n_trials
 
@@ -126,7 +155,7 @@ class Study:
         try:
             return source_folder(find_data(self.tables.config.data.root, self.workspace))
         except UserError:
-            return None  # the report says that the images are missing
+            return None  # the report states that the images are missing
 
 
 def open_study(name: str, *, workspace: str | Path = ".") -> Study:
@@ -142,16 +171,40 @@ def open_study(name: str, *, workspace: str | Path = ".") -> Study:
 
 
 def _mirror_report(study: Study) -> None:
+    """Copy the report to MLflow where that is safe; a failure is a message, not an error."""
     from harness.core.study_lock import is_study_locked  # noqa: PLC0415
-    from harness.tracking.sync import log_report  # noqa: PLC0415  # brings mlflow
+    from harness.tracking.sync import log_report  # noqa: PLC0415  # imports mlflow
 
     tables = study.tables
     config = tables.config
-    tracker = resolve_tracking_store(study.workspace, study.paths, str(config.id))
-    absent = tracker.database is not None and not tracker.database.exists()
+    tracking_store = resolve_tracking_store(study.workspace, study.paths, str(config.id))
+    # A running study mirrors itself; a report must not create the workspace's mlflow.db either.
+    absent = tracking_store.database is not None and not tracking_store.database.exists()
     if absent or is_study_locked(study.paths):
         return
     try:
-        log_report(tracker, study.paths, config, interval_metrics(tables))
+        log_report(tracking_store, study.paths, config, interval_metrics(tables))
     except HarnessError as error:
         LineProgress().stage(f"the report is not in MLflow: {error}")
+
+
+def run_held_out_test(
+    paths: StudyPaths, workspace: Workspace, **options: Unpack[HeldOutTestOptions]
+) -> list[HeldOutTest]:
+    """Implement `Study.test`: run the tests, then copy the ledger's numbers to MLflow."""
+    from harness.evaluation.held_out.mlflow_metrics import mirror_held_out_tests  # noqa: PLC0415
+    from harness.evaluation.held_out.run import HeldOutRequest, run_test  # noqa: PLC0415  # imports torch
+
+    progress = options.get("progress") or LineProgress()
+    request = HeldOutRequest(
+        trial=options.get("trial"),
+        ensemble=options.get("ensemble", False),
+        tta=options.get("tta", False),
+        on={name: str(folder) for name, folder in options.get("on", {}).items()},
+    )
+    run_options = RunOptions.from_arguments(
+        {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
+    )
+    tests = run_test(run_options, request, progress)
+    mirror_held_out_tests(workspace, paths, progress)
+    return tests

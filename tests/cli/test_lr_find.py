@@ -100,7 +100,7 @@ def test_folder_of_an_earlier_test_is_kept(
 ) -> None:
     (workspace / "lr-find" / "first").mkdir(parents=True)
     code, _, err = run(["--data", str(polyps), "--name", "first"], capsys)
-    assert code == 2 and "first is there already; give another name" in err
+    assert code == 2 and "first exists already; choose another name" in err
 
 
 def test_study_lends_data_split_and_fixed_values(

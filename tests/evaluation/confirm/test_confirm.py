@@ -157,7 +157,8 @@ def test_mlflow_that_fails_does_not_fail_it(
         broken.setattr(sync.StudyWriter, "log_champion", refuse)
         assert study.confirm(top=1, seeds=2).decision is not None
     said = capsys.readouterr().err
-    assert "is not in MLflow (RuntimeError: no registry); harness sync --study s puts it" in said
+    message = "is not in MLflow (RuntimeError: no registry); send it with: harness sync --study s"
+    assert message in said
     study.sync()
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     assert client.get_model_version_by_alias("s", "champion").version == 1
