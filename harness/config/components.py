@@ -15,134 +15,48 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
-from harness.core.annotations import annotation_problem, coerce_value
+from harness.config.catalogue import (
+    BUILTIN_LOSS_ENTRIES,
+    BUILTIN_ORIGIN,
+    NETWORKS,
+    PIXEL_SETTINGS,
+    TASKS,
+    LossEntry,
+    Task,
+)
+from harness.config.component_interface import HARNESS_ARGUMENTS, Component, ComponentKind
+from harness.config.measurements import BUILTIN_METRICS, Direction, MetricEntry
 from harness.core.errors import ConfigError, suggest_nearest
 
-ComponentKind = Literal["network", "loss", "metric"]
-Task = Literal["binary", "multiclass", "multilabel"]
-TASKS: tuple[Task, ...] = get_args(Task)
-
-# What the harness gives to each kind, by name; a network or loss takes those of them that it names.
-HARNESS_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {
-    "network": (
-        "in_channels",
-        "classes",
-        "encoder_name",
-        "encoder_depth",
-        "encoder_weights",
-        "image_size",
-    ),
-    "loss": ("logits", "target", "task", "void", "label_smoothing", "class_weights"),
-    "metric": ("probability", "truth", "valid"),
-}
 _REQUIRED_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {
     **HARNESS_ARGUMENTS,
     "network": ("in_channels", "classes"),
     "loss": ("logits", "target"),
 }
-# Names that mean something already: architectures, settings below `loss.`, metrics and columns of
-# scores.csv.
-_NETWORKS = (
-    "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet Segformer DPT "
-    "fcn attention_unet"
-)
-_LOSS_SETTINGS = (
-    "dice bce ce focal jaccard tversky lovasz focal_gamma tversky_alpha label_smoothing "
-    "class_weights"
-)
-_METRICS = (
-    "dice_loss dice iou precision recall accuracy dice_micro iou_micro precision_micro "
-    "recall_micro accuracy_micro miou false_alarm_share epoch row image class sum_py sum_p sum_y "
-    "tp fp fn tn"
-)
+# scores.csv has a column for each metric, and MLflow `best/epoch`: these names are in use there.
+_COLUMN_NAMES = ("epoch", "row", "image", "class", "sum_py", "sum_p", "sum_y")
+_COUNT_NAMES = ("tp", "fp", "fn", "tn")
+# From the catalogue, not from what is imported: the same names are refused in every process.
 RESERVED_NAMES: Mapping[ComponentKind, frozenset[str]] = {
-    "network": frozenset(_NETWORKS.split()),
-    "loss": frozenset(_LOSS_SETTINGS.split()),
-    "metric": frozenset(_METRICS.split()),
+    "network": frozenset(NETWORKS),
+    "loss": frozenset(
+        {key for entry in BUILTIN_LOSS_ENTRIES.values() for key in entry.setting_keys}
+        | set(PIXEL_SETTINGS)
+    ),
+    "metric": frozenset({*BUILTIN_METRICS, *_COLUMN_NAMES, *_COUNT_NAMES}),
 }
-BUILTIN_ORIGIN = "harness"
-PACKAGE_PREFIX = "package "  # what the origin of an installed package's parts begins with
 COMPONENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 _Build = TypeVar("_Build", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Component:
-    """A network, loss or metric with a name.
-
-    Attributes:
-        build: The decorated class or function.
-        tasks: The tasks in which it can act.
-        direction: Of a metric: which way is better.
-        origin: Where it was written, for messages: `harness`, a file, a package.
-    """
-
-    kind: ComponentKind
-    name: str
-    build: Callable[..., Any]
-    tasks: tuple[Task, ...] = TASKS
-    direction: Literal["minimize", "maximize"] = "maximize"
-    origin: str = BUILTIN_ORIGIN
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether it came with the harness."""
-        return self.origin == BUILTIN_ORIGIN
-
-    @property
-    def is_from_file(self) -> bool:
-        """Whether it is of a user's file, and not of an installed package."""
-        return not self.is_builtin and not self.origin.startswith(PACKAGE_PREFIX)
-
-    @cached_property
-    def arguments(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments of the decorated class or function, `self` left out."""
-        return inspect.signature(self.build, eval_str=True).parameters
-
-    @cached_property
-    def options(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments that the user may set."""
-        harness_arguments = HARNESS_ARGUMENTS[self.kind]
-        return {
-            name: argument
-            for name, argument in self.arguments.items()
-            if name not in harness_arguments
-        }
-
-    def accepts(self, argument: str) -> bool:
-        """Whether it is given this argument, e.g. a network its `encoder_name`."""
-        return argument in self.arguments
-
-    @property
-    def setting_keys(self) -> tuple[str, ...]:
-        """Of a loss: its settings below `loss.`, the weight first: `boundary`, `boundary_width`."""
-        return (self.name, *(f"{self.name}_{option}" for option in self.options))
-
-    def option_problem(self, name: str, value: Any) -> str | None:
-        """Why an option cannot have this value; None: it can. The message has no place."""
-        if name not in self.options:
-            return f"{self.name} has no such option{suggest_nearest(name, self.options)}"
-        return annotation_problem(self.options[name].annotation, value)
-
-    def coerce_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options that fit, with lists as what their annotations say, e.g. tuples."""
-        return {
-            name: coerce_value(self.options[name].annotation, value)
-            if isinstance(value, list) and name in self.options
-            else value
-            for name, value in options.items()
-        }
-
-
 _COMPONENTS: dict[tuple[ComponentKind, str], Component] = {}
-_origin_stack: list[str] = []  # of the file or package that is being read
+_origin_stack: list[str] = []  # of the files and packages that are being read, the innermost last
 
 
 def network(name: str | None = None, *, origin: str | None = None) -> Callable[[_Build], _Build]:
@@ -175,7 +89,7 @@ def loss(
 def metric(
     name: str | None = None,
     *,
-    direction: Literal["minimize", "maximize"] = "maximize",
+    direction: Direction = "maximize",
     tasks: tuple[Task, ...] = TASKS,
     origin: str | None = None,
 ) -> Callable[[_Build], _Build]:
@@ -205,6 +119,20 @@ def find_component(kind: ComponentKind, name: str) -> Component:
     return component
 
 
+def losses() -> Mapping[str, LossEntry]:
+    """Every loss by name: the built-in ones, then those that users and packages registered."""
+    registered = get_components("loss").values()
+    return dict(BUILTIN_LOSS_ENTRIES) | {
+        component.name: component.loss_entry for component in registered if not component.is_builtin
+    }
+
+
+def metrics() -> Mapping[str, MetricEntry]:
+    """Every metric by name: the built-in ones, then those that users and packages registered."""
+    registered = get_components("metric").values()
+    return dict(BUILTIN_METRICS) | {part.name: part.metric_entry for part in registered}
+
+
 @contextmanager
 def registration_scope(origin: str) -> Iterator[None]:
     """What is registered inside comes from `origin`; none of it stays if an exception leaves."""
@@ -232,6 +160,8 @@ def _make_decorator(
     def decorate(build: _Build) -> _Build:
         source = origin or (_origin_stack[-1] if _origin_stack else _find_origin(build))
         component = Component(kind, name or build.__name__, build, origin=source, **properties)
+        if component.is_builtin and kind == "loss":  # a KeyError here: it is not in the catalogue
+            component = replace(component, tasks=BUILTIN_LOSS_ENTRIES[component.name].tasks)
         problem = _component_problem(component)
         if problem is not None:
             raise ConfigError(f"{source}: {kind} {component.name!r}: {problem}")
@@ -284,15 +214,11 @@ def _options_problem(component: Component) -> str | None:
 
 
 def _keys_problem(component: Component) -> str | None:
-    """Two losses whose settings would have one name: `a` with b_c, and `a_b` with c."""
+    """Refuse two losses with one key: `a` with the option b_c, and `a_b` with the option c."""
     builtin_keys = () if component.is_builtin else RESERVED_NAMES["loss"]
-    others = [
-        other_loss
-        for other_loss in get_components("loss").values()
-        if other_loss.name != component.name
-    ]
-    used_keys = {*builtin_keys, *(key for other_loss in others for key in other_loss.setting_keys)}
-    duplicates = [key for key in component.setting_keys if key in used_keys]
+    others = [entry for name, entry in losses().items() if name != component.name]
+    used_keys = {*builtin_keys, *(key for entry in others for key in entry.setting_keys)}
+    duplicates = [key for key in component.loss_entry.setting_keys if key in used_keys]
     return (
         f"its setting loss.{duplicates[0]} is there already; rename the option"
         if duplicates

@@ -1,7 +1,7 @@
-"""The weights and options of the training loss, and those of losses that others have registered."""
+"""Settings of the training loss: weights and options of every loss of the catalogue."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -13,16 +13,22 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
+    create_model,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
-from harness.config.components import Component, get_components
+from harness.config.catalogue import (
+    BUILTIN_LOSS_ENTRIES,
+    BUILTIN_LOSSES,
+    LossEntry,
+    LossOption,
+    PixelSetting,
+)
+from harness.config.components import find_component, losses
 from harness.config.trial import to_tuple
 from harness.core.settings import ALLOW_UNREGISTERED, StrictSettings, field_effect
-
-BUILTIN_LOSSES = ("dice", "bce", "ce", "focal", "jaccard", "tversky", "lovasz")
 
 
 def _check_balanced(value: Any) -> Any:
@@ -58,50 +64,54 @@ _WEIGHT_ADAPTER: TypeAdapter[float] = TypeAdapter(
 )
 
 
-class LossConfig(StrictSettings):
-    """Weights of the parts of the training loss; used divided by their sum.
+def _weight_field(entry: LossEntry) -> Any:
+    effect = field_effect(entry.effect, entry.alternative, needs=entry.needs)
+    description = entry.description
+    return Field(
+        entry.default_weight, ge=0, le=1e6, description=description, json_schema_extra=effect
+    )
 
-    A loss of the user's own has its weight under its name and its options as `<name>_<option>`;
-    both are there, with their defaults, as soon as it is registered.
+
+def _option_field(entry: LossEntry, option: LossOption) -> Any:
+    effect = field_effect(
+        f"under loss.{entry.name}", option.alternative, needs={f"loss.{entry.name}": 1.0}
+    )
+    return Field(
+        option.default,
+        ge=option.low,
+        le=option.high,
+        description=option.description or None,
+        json_schema_extra=effect,
+    )
+
+
+if TYPE_CHECKING:  # mypy cannot see fields that are created from the catalogue
+
+    class _CatalogueSettings(StrictSettings):
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    _CatalogueSettings = create_model(
+        "_CatalogueSettings",
+        __base__=StrictSettings,
+        **{name: (float, _weight_field(entry)) for name, entry in BUILTIN_LOSS_ENTRIES.items()},
+        **{
+            entry.option_key(option): (option.annotation, _option_field(entry, option))
+            for entry in BUILTIN_LOSS_ENTRIES.values()
+            for option in entry.options
+        },
+    )
+
+
+class LossConfig(_CatalogueSettings):
+    """Weights of the losses, used divided by their sum, and their options.
+
+    A registered loss has its weight under its name and its options as `<name>_<option>`; both have
+    their defaults as soon as it is registered.
     """
 
     model_config = ConfigDict(extra="allow")
 
-    dice: float = Field(
-        1.0, ge=0, le=1e6, json_schema_extra=field_effect("where above 0; beside another part", 0.5)
-    )
-    bce: float = Field(
-        1.0,
-        ge=0,
-        le=1e6,
-        description="two-class and multilabel tasks",
-        json_schema_extra=field_effect("two-class and multilabel tasks, where above 0", 0.5),
-    )
-    ce: float = Field(
-        0.0,
-        ge=0,
-        le=1e6,
-        description="cross-entropy of the task: softmax in multiclass tasks, else as bce; a space "
-        "that names it alone has no bce beside it",
-        json_schema_extra=field_effect("where above 0", 1.0, needs={"loss.bce": 0.0}),
-    )
-    focal: float = Field(0.0, ge=0, le=1e6, json_schema_extra=field_effect("where above 0", 1.0))
-    jaccard: float = Field(0.0, ge=0, le=1e6, json_schema_extra=field_effect("where above 0", 1.0))
-    tversky: float = Field(0.0, ge=0, le=1e6, json_schema_extra=field_effect("where above 0", 1.0))
-    lovasz: float = Field(0.0, ge=0, le=1e6, json_schema_extra=field_effect("where above 0", 1.0))
-    focal_gamma: float = Field(
-        2.0,
-        ge=0,
-        description="focusing exponent",
-        json_schema_extra=field_effect("under loss.focal", 0.5, needs={"loss.focal": 1.0}),
-    )
-    tversky_alpha: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="weight of false alarms; misses have 1 - alpha",
-        json_schema_extra=field_effect("under loss.tversky", 0.9, needs={"loss.tversky": 1.0}),
-    )
     label_smoothing: float = Field(
         0.0,
         ge=0,
@@ -141,17 +151,14 @@ class LossConfig(StrictSettings):
         """Fill in and check the settings of registered losses, with all problems of the group."""
         if not isinstance(value, dict) or (info.context or {}).get(ALLOW_UNREGISTERED):
             return build(value)
-        registered_settings = _registered_loss_settings()
         extra = {key: setting for key, setting in value.items() if key not in cls.model_fields}
         problems = [
             InitErrorDetails(type=PydanticCustomError(*problem), loc=(key,), input=setting)
             for key, setting in extra.items()
-            if (problem := _loss_setting_problem(key, setting, registered_settings)) is not None
+            if (problem := _loss_setting_problem(key, setting)) is not None
         ]
         try:
-            config = build(
-                {key: default for key, (*_, default) in registered_settings.items()} | value
-            )
+            config = build(_registered_loss_settings() | value)
         except ValidationError as error:
             problems = [*(_rebuild_error(item) for item in error.errors()), *problems]
         if problems:
@@ -170,48 +177,50 @@ class LossConfig(StrictSettings):
 
 
 def loss_names() -> tuple[str, ...]:
-    """Every loss that can have a weight: ours, then those that others have registered."""
-    return (
-        *BUILTIN_LOSSES,
-        *(name for name in get_components("loss") if name not in BUILTIN_LOSSES),
-    )
+    """Every loss that can have a weight, the built-in ones first."""
+    return tuple(losses())
 
 
-def pixel_losses(argument: Literal["label_smoothing", "class_weights"]) -> tuple[str, ...]:
+def pixel_losses(setting: PixelSetting) -> tuple[str, ...]:
     """The losses in which that setting acts."""
-    others = [part.name for part in get_components("loss").values() if part.accepts(argument)]
-    return ("bce", "ce", "focal", *(name for name in others if name not in BUILTIN_LOSSES))
+    return tuple(name for name, entry in losses().items() if setting in entry.pixel_settings)
 
 
-def find_loss_setting(key: str) -> tuple[Component, str | None] | None:
-    """The registered loss that a setting below `loss.` is of, and its option; None: ours.
+def find_loss_setting(key: str) -> tuple[LossEntry, LossOption | None] | None:
+    """The loss that has this setting below `loss.`, and the option; the option of a weight is None.
 
-    The option of a weight is None.
+    None for a setting of all losses, and for an unknown one.
     """
-    entry = _registered_loss_settings().get(key)
-    return None if entry is None else entry[:2]
+    for name, entry in losses().items():
+        if key == name:
+            return entry, None
+        for option in entry.options:
+            if key == entry.option_key(option):
+                return entry, option
+    return None
 
 
-def _registered_loss_settings() -> dict[str, tuple[Component, str | None, Any]]:
-    """The settings of losses that are not ours, each with its loss, option and default."""
-    settings: dict[str, tuple[Component, str | None, Any]] = {}
-    for component in get_components("loss").values():
-        if component.name not in BUILTIN_LOSSES:
-            settings[component.name] = (component, None, 0.0)
-            for option, argument in component.options.items():
-                settings[f"{component.name}_{option}"] = (component, option, argument.default)
-    return settings
+def _registered_loss_settings() -> dict[str, Any]:
+    """The settings of losses that users and packages registered, with their defaults."""
+    return {
+        key: default
+        for name, entry in losses().items()
+        if name not in BUILTIN_LOSSES
+        for key, default in (
+            (name, entry.default_weight),
+            *((entry.option_key(option), option.default) for option in entry.options),
+        )
+    }
 
 
-def _loss_setting_problem(
-    key: str, value: Any, registered_settings: dict[str, tuple[Component, str | None, Any]]
-) -> tuple[Any, Any] | None:
-    """Type and message of what is wrong with a setting that is not ours; None: nothing."""
-    if key not in registered_settings:
+def _loss_setting_problem(key: str, value: Any) -> tuple[Any, Any] | None:
+    """Type and message of what is wrong with a setting that is no field; None if it is right."""
+    setting = find_loss_setting(key)
+    if setting is None:
         return "extra_forbidden", "Extra inputs are not permitted"
-    component, option, _ = registered_settings[key]
+    entry, option = setting
     if option is not None:
-        message = component.option_problem(option, value)
+        message = find_component("loss", entry.name).option_problem(option.name, value)
         return None if message is None else ("value_error", message)
     try:
         _WEIGHT_ADAPTER.validate_python(value)

@@ -1,35 +1,24 @@
-"""The metric that a study optimises: ours, or one that others have registered."""
+"""The metric that a study optimises, built in or registered, and what is better by it."""
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from harness.config.components import get_components
+from harness.config.components import metrics
+from harness.config.measurements import BUILTIN_METRICS, Direction
 from harness.core.errors import ConfigError, suggest_nearest
 from harness.core.settings import ALLOW_UNREGISTERED, StrictSettings
 
-METRICS = (
-    "val/dice_loss",
-    "val/dice",
-    "val/iou",
-    "val/precision",
-    "val/recall",
-    "val/accuracy",
-    "val/dice_micro",
-    "val/iou_micro",
-    "val/miou",
-)
+METRICS = tuple(entry.key for entry in BUILTIN_METRICS.values() if entry.is_objective)
 
 
 class ObjectiveConfig(StrictSettings):
     """The one metric a study optimises: one of METRICS, or `val/<name>` of the user's own."""
 
     metric: str = "val/dice_loss"
-    direction: Literal["minimize", "maximize"] = Field(
-        "minimize", description="absent: the better way of that metric"
-    )
+    direction: Direction = Field("minimize", description="absent: the better way of that metric")
 
     @property
     def is_builtin(self) -> bool:
@@ -66,7 +55,7 @@ class ObjectiveConfig(StrictSettings):
 
 def metric_names() -> tuple[str, ...]:
     """Every metric that can be an objective: ours, then those that others have registered."""
-    return (*METRICS, *(f"val/{name}" for name in get_components("metric")))
+    return tuple(entry.key for entry in metrics().values() if entry.is_objective)
 
 
 def objective_override(metric: str | None) -> dict[str, dict[str, str]]:
@@ -84,9 +73,8 @@ def objective_override(metric: str | None) -> dict[str, dict[str, str]]:
     return {"objective": {"metric": metric, "direction": _metric_direction(metric) or "minimize"}}
 
 
-def _metric_direction(metric: Any) -> str | None:
-    """Which way is better; None: not known here."""
-    if metric in METRICS:
-        return "minimize" if metric.endswith("loss") else "maximize"
-    component = get_components("metric").get(str(metric).removeprefix("val/"))
-    return None if component is None else component.direction
+def _metric_direction(metric: Any) -> Direction | None:
+    """The better way of a metric that can be an objective; None if it is not registered here."""
+    if metric not in metric_names():
+        return None
+    return metrics()[str(metric).removeprefix("val/")].direction

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
+from harness.config.catalogue import BUILTIN_LOSSES
 from harness.config.data import SplitConfig, StudyDataConfig
 from harness.config.imports import ImportConfig, ValueSourceConfig
-from harness.config.loss import BUILTIN_LOSSES, LossConfig, loss_names
+from harness.config.loss import LossConfig, loss_names
 from harness.config.objective import METRICS, ObjectiveConfig, objective_override
 from harness.config.trial import (
     AUGMENT_FILE,

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from harness.config.components import PACKAGE_PREFIX, registration_scope, unregister_origin
+from harness.config.component_interface import PACKAGE_PREFIX
+from harness.config.components import registration_scope, unregister_origin
 from harness.core.errors import ConfigError
 from harness.core.settings import StrictSettings
 

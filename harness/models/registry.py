@@ -13,6 +13,8 @@ from segmentation_models_pytorch.encoders import encoders as native_encoders
 from torch import nn
 
 from harness.config import components
+from harness.config.catalogue import NETWORKS
+from harness.config.component_interface import Component
 from harness.config.study import ModelConfig
 from harness.core.annotations import annotation_problem
 from harness.core.errors import ConfigError, suggest_nearest
@@ -23,21 +25,7 @@ from harness.models.options import option_annotation
 __all__ = ["TIMM_PREFIX", "attention_unet", "fcn"]  # the last two so that they are registered
 
 _CLASSES: dict[str, type] = {
-    network.__name__: network
-    for network in (
-        smp.Unet,
-        smp.UnetPlusPlus,
-        smp.MAnet,
-        smp.Linknet,
-        smp.FPN,
-        smp.PSPNet,
-        smp.DeepLabV3,
-        smp.DeepLabV3Plus,
-        smp.PAN,
-        smp.UPerNet,
-        smp.Segformer,
-        smp.DPT,
-    )
+    entry.name: getattr(smp, entry.name) for entry in NETWORKS.values() if entry.is_library
 }
 ARCHS: tuple[str, ...] = tuple(_CLASSES)  # of the library; see `archs`
 
@@ -96,14 +84,14 @@ def inactive_keys(arch: str) -> frozenset[str]:
 
 
 @cache
-def _inactive_keys(part: components.Component) -> frozenset[str]:
+def _inactive_keys(part: Component) -> frozenset[str]:
     inactive = set() if part.accepts("encoder_name") else set(_ENCODER_KEYS)
     if not part.accepts("encoder_depth"):
         inactive.add("model.encoder_depth")
     return frozenset(inactive if _has_encoder(part) else inactive | set(_ENCODER_TRAINING_KEYS))
 
 
-def _has_encoder(part: components.Component) -> bool:
+def _has_encoder(part: Component) -> bool:
     """Whether the network has a module `.encoder`, be it its own, that has rates and freezes.
 
     It is looked for in one built without memory; of one that cannot be, nothing is known, and

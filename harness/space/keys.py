@@ -123,8 +123,8 @@ def accepts_floats(key: str) -> bool:
     """Whether the setting is a float, so that 0.5 would be legal under it where 0 and 1 are."""
     setting = find_loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
     if setting is not None:
-        component, option = setting
-        return option is None or "float" in str(component.options[option].annotation)
+        option = setting[1]
+        return option is None or "float" in str(option.annotation)
     model, name = _model_field(key)
     if model is None:
         return False

@@ -1,10 +1,10 @@
 """Which settings have no effect beside others, and which others these are."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
+from harness.config.catalogue import PixelSetting
 from harness.config.loss import find_loss_setting, loss_names, pixel_losses
-from harness.config.study import BUILTIN_LOSSES
 from harness.space.keys import OPTIONS_PREFIX
 
 ValueLookup = Callable[[str], list[Any]]
@@ -17,7 +17,7 @@ def inactivity_rule(key: str) -> InactivityRule | None:
     A rule is given every value that another setting can have, by full key ([] for an option that
     nobody sets), and says why its own has no effect; None: it has one.
     """
-    return _RULES.get(key) or _custom_loss_rule(key)
+    return _RULES.get(key) or _loss_rule(key)
 
 
 def warmup_problem(values: ValueLookup) -> str | None:
@@ -42,9 +42,7 @@ def _needs_weight(part: str) -> InactivityRule:
     return rule
 
 
-def _needs_pixel_loss(
-    effect: str, setting: Literal["label_smoothing", "class_weights"]
-) -> InactivityRule:
+def _needs_pixel_loss(effect: str, setting: PixelSetting) -> InactivityRule:
     def rule(values: ValueLookup) -> str | None:
         *keys, last = (f"loss.{part}" for part in pixel_losses(setting))
         if any(max(values(key)) > 0 for key in (*keys, last)):
@@ -115,13 +113,13 @@ def _no_effect_on_training(_: ValueLookup) -> str | None:
     return "it changes nothing that is trained; put it under fixed:"
 
 
-def _custom_loss_rule(key: str) -> InactivityRule | None:
-    """The rule of a loss that others have registered, or of its option."""
+def _loss_rule(key: str) -> InactivityRule | None:
+    """The rule of the weight of a loss, or of its option."""
     setting = find_loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
     if setting is None:
         return None
-    part, option = setting
-    return _needs_other_loss(part.name) if option is None else _needs_weight(part.name)
+    loss, option = setting
+    return _needs_other_loss(loss.name) if option is None else _needs_weight(loss.name)
 
 
 _RULES: Mapping[str, InactivityRule] = {
@@ -132,11 +130,8 @@ _RULES: Mapping[str, InactivityRule] = {
     "data.normalize": _normalize_rule,
     OPTIONS_PREFIX + "aspp_rates": _needs_switch("attention_unet", OPTIONS_PREFIX + "aspp"),
     OPTIONS_PREFIX + "cbam_reduction": _needs_switch("attention_unet", OPTIONS_PREFIX + "cbam"),
-    "loss.focal_gamma": _needs_weight("focal"),
     "loss.label_smoothing": _needs_pixel_loss("it moves the targets of", "label_smoothing"),
     "loss.class_weights": _needs_pixel_loss("they weigh the classes in", "class_weights"),
-    "loss.tversky_alpha": _needs_weight("tversky"),
     "train.patience": _patience_rule,
     "train.checkpoint_s": _no_effect_on_training,
-    **{f"loss.{part}": _needs_other_loss(part) for part in BUILTIN_LOSSES},
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from harness.config.catalogue import NETWORKS
 from harness.config.study import TrialConfig
 from harness.core import files, strict_yaml
 from harness.core.records import write_record
@@ -18,7 +19,6 @@ from harness.evaluation.held_out.ledger import (
 )
 from harness.models.registry import ARCHS, inactive_keys
 from harness.report.page.methods import MethodsParagraph, build_methods_paragraph
-from harness.report.page.trained_trials import BUILTIN_ENCODER_ARCHS, SELECTABLE_ENCODER_ARCHS
 from harness.report.tables.study_tables import load_study_tables
 from tests.report.studies import Builder
 
@@ -271,8 +271,7 @@ def test_what_decides_is_that_of_the_task(tmp_path: Path, task: str, words: str)
 
 
 def test_architectures_are_known_to_have_an_encoder_or_not() -> None:
-    assert set(SELECTABLE_ENCODER_ARCHS) >= set(ARCHS)
-    for arch in SELECTABLE_ENCODER_ARCHS:
-        assert not inactive_keys(arch)
-    for arch in BUILTIN_ENCODER_ARCHS:
-        assert inactive_keys(arch) == {"model.encoder_name", "model.encoder_weights"}
+    assert set(NETWORKS) >= set(ARCHS)
+    for arch, entry in NETWORKS.items():
+        nameless = {"model.encoder_name", "model.encoder_weights"}
+        assert inactive_keys(arch) == (set() if entry.has_named_encoder else nameless)

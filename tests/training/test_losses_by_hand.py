@@ -148,16 +148,3 @@ def test_loss_equals_the_slow_version(task: str, name: str) -> None:
     )
     value = build_training_loss(config, DATA[task])(torch.tensor(logits), torch.tensor(mask)).total
     assert float(value) == pytest.approx(slow(name, task, logits, mask), rel=1e-5)
-
-
-def test_ours_are_registered_as_the_configuration_names_them() -> None:
-    ours = {
-        name: part for name, part in components.get_components("loss").items() if part.is_builtin
-    }
-    assert set(ours) == set(BUILTIN_LOSSES)
-    options = {key for part in ours.values() for key in part.setting_keys[1:]}
-    assert options == {"focal_gamma", "tversky_alpha"}
-    defaults = LossConfig().model_dump()
-    for part in ours.values():
-        for option, argument in part.options.items():
-            assert argument.default == defaults[f"{part.name}_{option}"]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core import files
 from harness.core.paths import StudyPaths
-from harness.evaluation.statistics.image_values import NATIVE_METRICS
 from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.evaluation.statistics.ranking import (
     ConfigurationCost,
@@ -157,6 +157,6 @@ def write_ranking_csv(paths: StudyPaths, confirmation: Confirmation) -> None:
             [rank, row.trial, len(row.values)]
             + ["" if number is None else repr(float(number)) for number in numbers]
             + [row.verdict, is_choice, row.cost.parameters, repr(float(row.cost.seconds))]
-            + [repr(row.own[key]) if key in row.own else "" for key in NATIVE_METRICS]
+            + [repr(row.own[key]) if key in row.own else "" for key in PRIMARY_METRICS]
         )
     files.write_text(paths.confirm.ranking_csv, text.getvalue())

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.config.data import StudyDataConfig
+from harness.config.measurements import PRIMARY_METRICS
 from harness.evaluation.held_out.ledger import HeldOutResult
 from harness.evaluation.held_out.scores import CHOSEN_COLUMNS
 from harness.evaluation.statistics.intervals import (
@@ -35,7 +36,6 @@ SIZE_BOUNDS: Final = (0.0, 0.01, 0.05, 0.15, 1.0)  # shares of the pixels that a
 SIZE_NAMES: Final = ("size below 1 %", "size 1-5 %", "size 5-15 %", "size above 15 %")
 OBJECT_NAMES: Final = ("objects 1", "objects 2", "objects 3 or more")
 METRICS: Final = ("dice", "iou", "precision", "recall")
-STRATA_METRICS: Final = ("dice", "iou")
 _BATCH_NUMBERS: Final = 10_000_000  # numbers held by one step of the bootstrap: 80 MB
 
 
@@ -96,10 +96,10 @@ def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreT
         columns, pooled = metrics_per_entry(rule_scores), pooled_ratios(rule_scores)
         for metric in METRICS:
             values[metric, "image", rule] = np.where(has_class, columns[metric], 0.0), counts
-        for metric in STRATA_METRICS:
+        for metric in PRIMARY_METRICS:
             above, below = pooled[metric]
             values[metric, "pixels", rule] = above * counts, below * counts
-    for metric in STRATA_METRICS:
+    for metric in PRIMARY_METRICS:
         column = scores.extra_columns[f"{metric}_256"]
         values[metric, "256", "256"] = np.where(has_class, column, 0.0), counts
     total = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
@@ -160,7 +160,7 @@ def _iter_results(
     table: HeldOutScoreTable, mask: Bools | None = None, stratum: str = ""
 ) -> Iterator[HeldOutResult]:
     for (metric, meaning, rule), (above, below) in table.values.items():
-        if stratum and metric not in STRATA_METRICS:
+        if stratum and metric not in PRIMARY_METRICS:
             continue
         if mask is not None:
             above, below = above * mask, below * mask

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core.errors import UserError, suggest_nearest
 from harness.core.paths import TrialPaths
 from harness.evaluation.statistics.paired_tests import PairedTest, paired_test
@@ -17,8 +18,6 @@ from harness.training.metrics.image_scores import metrics_per_entry as per_entry
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-NATIVE_METRICS = ("dice", "iou")
 
 
 def per_image_values(scores: ImageScores, metric: str) -> "pd.Series[float]":
@@ -101,7 +100,7 @@ def read_native_scores(trial: TrialPaths) -> dict[str, float]:
     if not trial.native_size_csv.exists():
         return {}
     scores = read_scores(trial.native_size_csv)
-    values = {metric: per_image_values(scores, metric).to_numpy() for metric in NATIVE_METRICS}
+    values = {metric: per_image_values(scores, metric).to_numpy() for metric in PRIMARY_METRICS}
     return {
         metric: float(np.mean(image_values))
         for metric, image_values in values.items()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core.errors import UserError
 from harness.core.records import TrialRecord
 from harness.evaluation.statistics.image_values import compare_images, per_image_values
@@ -18,7 +19,6 @@ from harness.training.metrics.image_scores import ImageScores, read_scores
 Floats = NDArray[np.float64]
 
 N_INTERVAL_TRIALS = 100  # trials with intervals
-QUALITY_METRICS = ("dice", "iou")
 
 
 def load_trial_scores(tables: StudyTables, number: int) -> ImageScores | None:
@@ -92,7 +92,7 @@ def quality_intervals(tables: StudyTables) -> dict[int, dict[str, ConfidenceInte
     intervals_by_trial: dict[int, dict[str, ConfidenceInterval]] = {}
     for record in ranked_records(tables)[:N_INTERVAL_TRIALS]:
         intervals = {
-            metric: trial_mean_interval(tables, record, metric) for metric in QUALITY_METRICS
+            metric: trial_mean_interval(tables, record, metric) for metric in PRIMARY_METRICS
         }
         intervals_by_trial[record.number] = {
             metric: interval for metric, interval in intervals.items() if interval is not None

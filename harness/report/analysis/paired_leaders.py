@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core.text import count, join_words
 from harness.evaluation.statistics.intervals import MIN_IMAGES, ConfidenceInterval
 from harness.evaluation.statistics.paired_tests import PairedTest, holm_correction, smallest_p
 from harness.report.analysis.image_values import (
-    QUALITY_METRICS,
     compare_trials,
     load_trial_scores,
     quality_intervals,
@@ -70,7 +70,7 @@ def add_interval_columns(
     ranking: ReportSheet, intervals: Mapping[int, Mapping[str, ConfidenceInterval]]
 ) -> ReportSheet:
     """The leaderboard with a column of intervals behind each of Dice and IoU, where there are."""
-    for metric in QUALITY_METRICS:
+    for metric in PRIMARY_METRICS:
         if not any(metric in trial_intervals for trial_intervals in intervals.values()):
             continue
         titles = [column.title for column in ranking.columns]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from harness.config.measurements import COSTS
 from harness.core.records import TrialRecord
 from harness.core.text import display_value, truncate
 from harness.report.figures.style import (
@@ -23,13 +24,6 @@ from harness.report.figures.style import (
 )
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
-COST_AXES = {  # what is recorded: (its name, its unit)
-    "cost/parameters": ("parameters", "weights"),
-    "cost/gflops": ("work per image", "GFLOP"),
-    "cost/seconds": ("training time", "s"),
-    "cost/peak_mb": ("peak memory", "MB"),
-    "cost/ms_per_image": ("time per image", "ms"),
-}
 GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, "#8d7cc3", "#8a8a8a")
 GROUP_SYMBOLS = {  # plotly's name: the character of a legend
     "circle": "●",
@@ -64,7 +58,7 @@ def cost_rows(tables: StudyTables) -> dict[str, list[CostRow]]:
     complete = ranked_records(tables)
     groups = _group_names(complete)
     rows_by_cost: dict[str, list[CostRow]] = {}
-    for cost in COST_AXES:
+    for cost in COSTS:
         rows = [
             CostRow(record.number, record.costs[cost], record.value, group, _setting_texts(record))
             for record, group in zip(complete, groups, strict=True)
@@ -137,7 +131,7 @@ def draw_cost(
     Args:
         visible_numbers: numbers of the trials that are drawn beside the front; None: all.
     """
-    name, unit = COST_AXES[cost]
+    name, unit = COSTS[cost].axis_title, COSTS[cost].unit
     title = f"{name}<br>({unit}, lower is cheaper)"
     figure = empty_figure(title, objective.title, height=330)
     front_rows = pareto_front(rows, minimized=objective.minimized)

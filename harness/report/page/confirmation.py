@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core.text import count, format_duration, is_or_are
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
-from harness.evaluation.statistics.image_values import NATIVE_METRICS
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.section import FigureSection, LabelledFigure
 from harness.report.figures.style import ObjectiveLabel
@@ -100,7 +100,7 @@ def confirmation_sheet(confirmation: Confirmation) -> ReportSheet:
             SheetColumn(
                 f"own {metric}", f"mean {metric} over images at native size; not used for the rank"
             )
-            for metric in NATIVE_METRICS
+            for metric in PRIMARY_METRICS
         ),
         SheetColumn("parameters", "weights of the network"),
         SheetColumn("time", "mean training time of a complete run"),
@@ -133,7 +133,7 @@ def _configuration_row(
         _number_cell(row.optimism, "+.4f"),
         SheetCell(f"{len(row.values)} of {confirmation.parts}", str(len(row.values))),
         _number_cell(row.deviation),
-        *(_number_cell(row.own.get(metric)) for metric in NATIVE_METRICS),
+        *(_number_cell(row.own.get(metric)) for metric in PRIMARY_METRICS),
         SheetCell(f"{row.cost.parameters / 1e6:.2f} M", str(row.cost.parameters)),
         SheetCell(format_duration(row.cost.seconds), repr(row.cost.seconds)),
     )

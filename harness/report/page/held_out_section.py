@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harness.config.measurements import BUILTIN_METRICS
 from harness.core.paths import StudyPaths
 from harness.core.plurals import has_or_have
 from harness.core.text import count
@@ -36,7 +37,6 @@ _THRESHOLD_NAMES: Final = {
     "256": "all",
 }
 _SHORT_AGGREGATION_NAMES: Final = {"image": "", "pixels": "pixels", "256": "256"}
-_METRIC_NAMES: Final = {"iou": "IoU", "miou": "mIoU", "false_alarm_share": "False alarms"}
 # Of one example picture; a file that somebody replaced by a huge one must not bloat the page.
 _MAX_PICTURE_BYTES = 1_000_000
 
@@ -272,7 +272,7 @@ def _short_threshold(threshold: str) -> str:
 
 
 def _metric_name(metric: str) -> str:
-    return _METRIC_NAMES.get(metric, metric.capitalize())
+    return BUILTIN_METRICS[metric].title
 
 
 def _run_view_with_pictures(paths: StudyPaths, test_run: HeldOutTest) -> HeldOutRunView:

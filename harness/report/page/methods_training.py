@@ -4,23 +4,30 @@ Each sentence names a setting only if it had an effect in at least one trial, an
 trials if not in all. Values are ranges over the trials.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.config.study import BUILTIN_LOSSES
+from harness.config.catalogue import (
+    BUILTIN_LOSS_ENTRIES,
+    BUILTIN_LOSSES,
+    NETWORKS,
+    OPTIMIZERS,
+    SCHEDULES,
+    CatalogueEntry,
+)
 from harness.core.text import count, format_range, join_words, plural
 from harness.report.page import references
 from harness.report.page.references import CitationList
 from harness.report.page.trained_trials import TrainedTrial, distinct_values
 
 _FIT_NAMES = {"stretch": "stretched", "pad": "scaled and padded"}
-_OPTIMISER_NAMES = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
-_LOSS_NAMES = {"bce": "binary cross-entropy", "ce": "cross-entropy"}
 
 
 def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
     """Architectures with their options, encoders, encoder depth and initial weights."""
-    archs = cite.cite_all(_distinct_texts(trials, "model.arch"), dict(references.ARCHITECTURES))
+    archs = join_words(
+        [_cite_entry(name, NETWORKS, cite) for name in _distinct_texts(trials, "model.arch")]
+    )
     encoders = _distinct_texts(trials, "model.encoder_name", _takes_encoder)
     encoder_names = join_words(
         [cite(name, references.encoder_reference(name)) for name in encoders]
@@ -93,11 +100,10 @@ def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
     """Optimiser, epochs, batch size, rates, schedule, decay, precision; then optional settings."""
     if not any(trial.has_full_configuration for trial in trials):
         return ""
-    names = [
-        cite(_OPTIMISER_NAMES.get(n, n), references.OPTIMISERS.get(n))
-        for n in _distinct_texts(trials, "optim.name")
-    ]
-    schedules = cite.cite_all(_distinct_texts(trials, "optim.schedule"), dict(references.SCHEDULES))
+    names = [_cite_entry(n, OPTIMIZERS, cite) for n in _distinct_texts(trials, "optim.name")]
+    schedules = join_words(
+        [_cite_entry(n, SCHEDULES, cite) for n in _distinct_texts(trials, "optim.schedule")]
+    )
     precision = join_words(dict.fromkeys(o.record.precision for o in trials if o.record.precision))
     decay = distinct_values(trials, "optim.weight_decay")
     decay_text = f"weight decay {format_range(decay)}" if any(decay) else "no weight decay"
@@ -208,7 +214,7 @@ def loss_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
     ]
     if not names:
         return ""
-    losses_text = join_words([cite(_LOSS_NAMES.get(n, n), references.LOSSES.get(n)) for n in names])
+    losses_text = join_words([_cite_entry(n, BUILTIN_LOSS_ENTRIES, cite) for n in names])
     ranges = ", ".join(f"{n} {format_range([o.losses.get(n, 0.0) for o in trials])}" for n in names)
     weights_text = f" (weights, normalised to sum to 1: {ranges})" if len(names) > 1 else ""
     sum_text = "a weighted sum of " if len(names) > 1 else ""
@@ -218,11 +224,10 @@ def loss_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
 
 def _loss_option_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
     option_sentences: tuple[tuple[str, str, Callable[[TrainedTrial], bool]], ...] = (
-        ("loss.focal_gamma", "The exponent of the focal loss was {}.", _uses_loss("focal")),
-        (
-            "loss.tversky_alpha",
-            "False positives had weight {} in the Tversky loss.",
-            _uses_loss("tversky"),
+        *(
+            (f"loss.{entry.option_key(option)}", option.sentence, _uses_loss(entry.name))
+            for entry in BUILTIN_LOSS_ENTRIES.values()
+            for option in entry.options
         ),
         (
             "loss.label_smoothing",
@@ -255,6 +260,12 @@ def _class_weight_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
     computed = next((o.record.class_weights for o in weighted_trials if o.record.class_weights), {})
     computed_text = ", ".join(f"{name} {value:.3g}" for name, value in computed.items())
     return [f"Class weights: {'; '.join(texts)}{f' ({computed_text})' if computed_text else ''}."]
+
+
+def _cite_entry(name: str, entries: Mapping[str, CatalogueEntry], cite: CitationList) -> str:
+    """Title and reference of an entry; the name alone of a component that a user registered."""
+    entry = entries.get(name)
+    return name if entry is None else cite(entry.title or name, entry.reference)
 
 
 def _uses_loss(name: str) -> Callable[[TrainedTrial], bool]:

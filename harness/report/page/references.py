@@ -1,32 +1,11 @@
-"""References of the methods paragraph, and their numbering.
+"""Papers of encoders, weights, samplers, pruners and libraries; cited only where they were used.
 
-A reference is printed only if a trial used what it describes.
+Those of networks, losses, optimisers and schedules stand in `harness.config.catalogue`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from harness.core.text import join_words
-
-ARCHITECTURES: Final = {
-    "Unet": "Ronneberger, Fischer, Brox 2015. U-Net. MICCAI. arXiv:1505.04597",
-    "UnetPlusPlus": "Zhou et al. 2018. UNet++. DLMIA. arXiv:1807.10165",
-    "MAnet": "Fan et al. 2020. MA-Net. IEEE Access 8. doi:10.1109/ACCESS.2020.3025372",
-    "Linknet": "Chaurasia, Culurciello 2017. LinkNet. VCIP. arXiv:1707.03718",
-    "FPN": "Lin et al. 2017. Feature Pyramid Networks. CVPR. arXiv:1612.03144",
-    "PSPNet": "Zhao et al. 2017. Pyramid Scene Parsing Network. CVPR. arXiv:1612.01105",
-    "PAN": "Li et al. 2018. Pyramid Attention Network. BMVC. arXiv:1805.10180",
-    "DeepLabV3": "Chen et al. 2017. Rethinking Atrous Convolution. arXiv:1706.05587",
-    "DeepLabV3Plus": "Chen et al. 2018. Encoder-Decoder with Atrous Separable Convolution. ECCV. "
-    "arXiv:1802.02611",
-    "UPerNet": "Xiao et al. 2018. Unified Perceptual Parsing. ECCV. arXiv:1807.10221",
-    "Segformer": "Xie et al. 2021. SegFormer. NeurIPS. arXiv:2105.15203",
-    "DPT": "Ranftl, Bochkovskiy, Koltun 2021. Vision Transformers for Dense Prediction. ICCV. "
-    "arXiv:2103.13413",
-    "fcn": "Long, Shelhamer, Darrell 2015. Fully Convolutional Networks. CVPR. arXiv:1411.4038",
-    "attention_unet": "Oktay et al. 2018. Attention U-Net. MIDL. arXiv:1804.03999",
-}
 # By prefix of the encoder's name without `tu-` and `timm-`; the longest prefix counts, so that
 # `resnext50` is not a `resnet` by accident and `mobilenetv3` is not cited as version 2.
 ENCODERS: Final = {
@@ -50,23 +29,6 @@ ENCODERS: Final = {
     "swin": "Liu et al. 2021. Swin Transformer. ICCV. arXiv:2103.14030",
 }
 IMAGENET: Final = "Russakovsky et al. 2015. ImageNet Challenge. IJCV 115. arXiv:1409.0575"
-LOSSES: Final = {
-    "dice": "Milletari, Navab, Ahmadi 2016. V-Net. 3DV. arXiv:1606.04797",
-    "focal": "Lin et al. 2017. Focal Loss. ICCV. arXiv:1708.02002",
-    "jaccard": "Rahman, Wang 2016. Optimizing Intersection-Over-Union. ISVC. "
-    "doi:10.1007/978-3-319-50835-1_22",
-    "tversky": "Salehi, Erdogmus, Gholipour 2017. Tversky Loss. MLMI. arXiv:1706.05721",
-    "lovasz": "Berman, Triki, Blaschko 2018. The Lovász-Softmax Loss. CVPR. arXiv:1705.08790",
-}
-OPTIMISERS: Final = {
-    "adamw": "Loshchilov, Hutter 2019. Decoupled Weight Decay. ICLR. arXiv:1711.05101",
-    "adam": "Kingma, Ba 2015. Adam. ICLR. arXiv:1412.6980",
-}
-SCHEDULES: Final = {
-    "cosine": "Loshchilov, Hutter 2017. SGDR. ICLR. arXiv:1608.03983",
-    "onecycle": "Smith, Topin 2019. Super-Convergence. arXiv:1708.07120",
-    "poly": "Chen et al. 2018. DeepLab. TPAMI 40. arXiv:1606.00915",
-}
 SAMPLERS: Final = {
     "tpe": "Bergstra et al. 2011. Algorithms for Hyper-Parameter Optimization. NeurIPS",
     "random": "Bergstra, Bengio 2012. Random Search for Hyper-Parameter Optimization. JMLR 13",
@@ -108,7 +70,3 @@ class CitationList:
         if reference not in self.references:
             self.references.append(reference)
         return f"{text} [{self.references.index(reference) + 1}]"
-
-    def cite_all(self, names: Iterable[str], reference_of: dict[str, str]) -> str:
-        """Join several names, each with the number of its reference."""
-        return join_words([self(name, reference_of.get(name)) for name in names])

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from harness.config import components
+from harness.config.catalogue import NETWORKS
+from harness.config.component_interface import HARNESS_ARGUMENTS
 from harness.config.loss import find_loss_setting, loss_names, pixel_losses
 from harness.config.study import LossConfig, OptimConfig
 from harness.config.user_code import read_parts_file
@@ -17,14 +19,6 @@ from harness.core.records import TrialRecord
 from harness.report.tables.study_tables import StudyTables, trial_settings
 
 FlatSettings = dict[str, Any]
-# Architectures of segmentation-models-pytorch and our own ones that accept model.encoder_name.
-# Listed here because the registry of models imports torch, and a report does not; a test compares.
-SELECTABLE_ENCODER_ARCHS: Final = (
-    *("Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "PAN", "DeepLabV3"),
-    *("DeepLabV3Plus", "UPerNet", "Segformer", "DPT", "fcn"),
-)
-# Architectures with a fixed encoder: it has a learning rate and a depth, but no name.
-BUILTIN_ENCODER_ARCHS: Final = ("attention_unet",)
 _OPTIONS: Final = "model.options."
 
 
@@ -50,14 +44,14 @@ class TrainedTrial:
     @property
     def has_encoder(self) -> bool:
         """True if the network has an encoder, which can be frozen or have its own rate."""
-        return self["model.arch"] in BUILTIN_ENCODER_ARCHS or self.has_selectable_encoder
+        return self["model.arch"] in NETWORKS or self.has_selectable_encoder
 
     @property
     def has_selectable_encoder(self) -> bool:
         """True if model.encoder_name selects the encoder of this network."""
         arch = str(self["model.arch"])
-        if arch in (*SELECTABLE_ENCODER_ARCHS, *BUILTIN_ENCODER_ARCHS):
-            return arch in SELECTABLE_ENCODER_ARCHS
+        if arch in NETWORKS:  # not asked of the registry: a report does not import `models`
+            return NETWORKS[arch].has_named_encoder
         part = components.get_components("network").get(arch)
         # A network that is not registered in this process: a searched key that had no effect would
         # have been refused before the study, so a searched encoder was used.
@@ -143,7 +137,7 @@ def group_user_losses(
     for name in sorted(set(names) - set(LossConfig.model_fields), key=lambda n: (len(n), n)):
         registered = find_loss_setting(name)
         if registered is not None:
-            owner = name if registered[1] is None else registered[0].name
+            owner = registered[0].name
         elif name in declared or name in owners:
             owner = owners.get(name, name)
         else:
@@ -181,7 +175,7 @@ def read_declared_losses(tables: StudyTables) -> dict[str, tuple[str, ...]]:
     for function in tree.body:
         if isinstance(function, ast.FunctionDef):
             arguments = [a.arg for a in (*function.args.args, *function.args.kwonlyargs)]
-            options = [a for a in arguments if a not in components.HARNESS_ARGUMENTS["loss"]]
+            options = [a for a in arguments if a not in HARNESS_ARGUMENTS["loss"]]
             for decorator in function.decorator_list:
                 if (name := _registered_loss_name(decorator, function.name)) is not None:
                     losses[name] = tuple(f"{name}_{option}" for option in options)

@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any, Literal
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core import files
 from harness.core.records import TrialRecord
 from harness.core.text import count, display_value
@@ -19,7 +20,6 @@ from harness.report.tables.trials_csv import trials_as_dicts
 ExportFormat = Literal["json", "csv", "latex"]
 MAX_INTERVAL_TRIALS = 100  # trials with an interval
 MAX_LATEX_ROWS = 10  # of a table for a paper
-QUALITY_METRICS = ("best/dice", "best/iou")
 _LATEX = {
     **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"},
     **{"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
@@ -83,7 +83,8 @@ def objective_interval(tables: StudyTables, record: TrialRecord) -> ConfidenceIn
 def _latex_table(tables: StudyTables) -> str:
     """A table with the rules of booktabs: rank, trial, objective, Dice, IoU, parameters, size."""
     ranked = ranked_records(tables)[:MAX_LATEX_ROWS]
-    quality = [key for key in QUALITY_METRICS if any(key in record.best for record in ranked)]
+    quality_keys = [f"best/{name}" for name in PRIMARY_METRICS]
+    quality = [key for key in quality_keys if any(key in record.best for record in ranked)]
     metric = tables.config.objective.metric
     names = ["rank", "trial", metric, *(key.replace("best/", "val/") for key in quality)]
     keys = list(dict.fromkeys(key for record in ranked for key in record.params))

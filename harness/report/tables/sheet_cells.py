@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from harness.core.text import display_value, format_duration, truncate
+from harness.config.measurements import COSTS
+from harness.core.text import display_value, truncate
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,7 @@ def cost_cell(key: str, value: float | None) -> SheetCell:
     """Cell of a cost such as `cost/seconds`, in the unit of its key; None: not recorded."""
     if value is None:
         return UNRECORDED_CELL
-    text = {
-        "cost/parameters": f"{value / 1e6:.2f} M",
-        "cost/gflops": f"{value:.3g}",
-        "cost/seconds": format_duration(value),
-        "cost/peak_mb": f"{value:,.0f} MB",
-        "cost/ms_per_image": f"{value:.3g}",
-    }[key]
-    return SheetCell(text, repr(value), repr(value))
+    return SheetCell(COSTS[key].format(value), repr(value), repr(value))
 
 
 def is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.config.components import RESERVED_NAMES
+from harness.config.measurements import COSTS, LEADERBOARD_METRICS
 from harness.core.records import TrialRecord
 from harness.core.text import truncate
 from harness.report.tables.sheet_cells import (
@@ -44,7 +45,7 @@ def ranking_sheet(tables: StudyTables) -> ReportSheet:
     all_ranked = ranked_records(tables)
     ranked = all_ranked[:MAX_ROWS]
     quality = _quality_keys(tables, ranked)
-    costs = [key for key in _COST_HEADINGS if any(key in record.costs for record in ranked)]
+    costs = [key for key in COSTS if any(key in record.costs for record in ranked)]
     columns = [
         SheetColumn("rank", "place by the objective"),
         _TRIAL_COLUMN,
@@ -54,7 +55,7 @@ def ranking_sheet(tables: StudyTables) -> ReportSheet:
         *_parameter_columns(tables, ranked),
         *_origin_columns(ranked),
         SheetColumn("best epoch", "epoch whose weights are kept, of those planned"),
-        *(SheetColumn(_COST_HEADINGS[key][0], _COST_HEADINGS[key][1]) for key in costs),
+        *(SheetColumn(COSTS[key].heading, COSTS[key].hint) for key in costs),
     ]
     rows = [
         (
@@ -189,19 +190,12 @@ def _limited_sheet(
 
 
 _TRIAL_COLUMN = SheetColumn("trial", "number of the trial: studies/<name>/trials/<number>")
-_COST_HEADINGS = {
-    "cost/parameters": ("parameters", "number of weights of the network"),
-    "cost/gflops": ("GFLOP", "work of one forward pass of one image"),
-    "cost/seconds": ("time", "training and validation of the whole trial"),
-    "cost/peak_mb": ("memory", "peak memory in MB"),
-    "cost/ms_per_image": ("ms / image", "median time of a forward pass of one image"),
-}
 
 
 def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[str]:
     objective = tables.config.objective.metric.replace("val/", "best/")
     recorded_keys = {key for record in ranked for key in record.best}
-    standard_keys = ("best/dice", "best/iou", "best/miou", "best/precision", "best/recall")
+    standard_keys = [f"best/{name}" for name in LEADERBOARD_METRICS]
     builtin_keys = {f"best/{name}" for name in RESERVED_NAMES["metric"]}
     custom_keys = sorted(key for key in recorded_keys - builtin_keys if key.count("/") == 1)
     return [

@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from harness.config.components import COMPONENT_NAME, get_components
+from harness.config.catalogue import BUILTIN_LOSSES, LossEntry
+from harness.config.components import COMPONENT_NAME, get_components, losses
 from harness.config.objective import metric_names
-from harness.config.study import BUILTIN_LOSSES, StudyConfig, TrialConfig
+from harness.config.study import StudyConfig, TrialConfig
 from harness.config.user_code import PARTS_FILE_NAME
 
 SchemaKind = Literal["space", "study", "trial"]
@@ -77,22 +78,22 @@ def _study_schema() -> Schema:
 def _trial_schema() -> Schema:
     """The schema of a trial configuration, with the losses that others have registered."""
     schema = model_schema(TrialConfig)
-    losses = schema["properties"]["loss"]
-    for part in get_components("loss").values():
-        if part.name not in BUILTIN_LOSSES:
-            description = f"weight of {part.name}, from {part.origin}"
-            losses["properties"][part.name] = losses["properties"]["focal"] | {
-                "description": description
-            }
-            for option, argument in part.options.items():
-                losses["properties"][f"{part.name}_{option}"] = _annotation_schema(
-                    argument.annotation
-                )
-    losses["additionalProperties"] = False
+    loss_schema = schema["properties"]["loss"]
+    members = loss_schema["properties"]
+    for entry in _registered_losses():
+        description = f"weight of {entry.name}, from {entry.origin}"
+        members[entry.name] = members["focal"] | {"description": description}
+        for option in entry.options:
+            members[entry.option_key(option)] = _annotation_schema(option.annotation)
+    loss_schema["additionalProperties"] = False
     model = schema["properties"]["model"]["properties"]
     model["arch"]["pattern"] = f"^{COMPONENT_NAME.pattern}$"
     model["encoder_name"]["pattern"] = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
     return schema
+
+
+def _registered_losses() -> list[LossEntry]:
+    return [entry for name, entry in losses().items() if name not in BUILTIN_LOSSES]
 
 
 def _annotation_schema(annotation: Any) -> Schema:
@@ -187,7 +188,7 @@ def _open_key_patterns() -> tuple[str, ...]:
 
     Losses of the user's own, and their options, are of any name where no file has registered one.
     """
-    if any(part.name not in BUILTIN_LOSSES for part in get_components("loss").values()):
+    if _registered_losses():
         return (OPTIONS_KEY,)
     return (OPTIONS_KEY, LOSS_KEY)
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.config.components import Component, get_components
+from harness.config.component_interface import Component
+from harness.config.components import get_components
 from harness.config.study import TrialConfig
 from harness.core.errors import DataError
 from harness.core.paths import TrialPaths

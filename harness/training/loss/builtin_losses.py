@@ -12,11 +12,6 @@ from torch import Tensor
 from harness.config import components
 from harness.config.data import IGNORE_INDEX
 
-SIGMOID_TASKS: tuple[components.Task, ...] = (
-    "binary",
-    "multilabel",
-)  # each output is a question of its own
-
 
 @components.loss("dice")
 def dice(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
@@ -25,7 +20,7 @@ def dice(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
     return value
 
 
-@components.loss("bce", tasks=SIGMOID_TASKS)
+@components.loss("bce")
 def bce(
     logits: Tensor,
     target: Tensor,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.config import components
+from harness.config.component_interface import Component
 from harness.config.data import StudyDataConfig
 from harness.config.study import LossConfig
 from harness.core.errors import ConfigError
@@ -109,7 +110,7 @@ class _LossTerm:
         return result
 
 
-def _check_loss_value(value: Any, part: components.Component, logits: Tensor) -> None:
+def _check_loss_value(value: Any, part: Component, logits: Tensor) -> None:
     """What a loss of somebody else's must give; its finiteness is looked at with the total's."""
     problem = None
     if not isinstance(value, Tensor) or value.ndim:

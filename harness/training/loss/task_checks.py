@@ -1,8 +1,9 @@
 """What a task has no use for, said before trial 0. No torch here."""
 
-from harness.config.components import get_components
+from harness.config.catalogue import Task
+from harness.config.components import losses, metrics
 from harness.config.data import StudyDataConfig
-from harness.config.loss import find_loss_setting, pixel_losses
+from harness.config.loss import pixel_losses
 from harness.config.study import LossConfig, ObjectiveConfig
 from harness.core.errors import ConfigError
 from harness.core.plurals import count
@@ -24,24 +25,27 @@ def check_loss_for_task(
     problems = _weight_problems(config, data) if has_class_weights else []
     if has_class_weights and not is_sampled_config:
         problems += _unused_weights_problems(config, data)
-    if data.task == "multiclass" and config.bce > 0:
-        problems.append("loss.bce: acts in two-class and multilabel tasks; use loss.ce")
     for name in config.weights:
-        registered_loss = find_loss_setting(name)
-        if registered_loss is not None and data.task not in registered_loss[0].tasks:
-            problems.append(f"loss.{name}: acts in {' and '.join(registered_loss[0].tasks)} tasks")
+        entry = losses()[name]
+        if data.task not in entry.tasks:
+            remedy = f"; {entry.remedy}" if entry.remedy else ""
+            problems.append(f"loss.{name}: acts in {_format_tasks(entry.tasks)} tasks{remedy}")
     if problems:
         raise ConfigError(problems)
 
 
 def check_objective_for_task(config: ObjectiveConfig, data: StudyDataConfig) -> None:
-    """Whether this task has the objective metric. Raises ConfigError if not."""
-    part = get_components("metric").get(config.metric.removeprefix("val/"))
-    if not config.is_builtin and part is not None and data.task not in part.tasks:
-        tasks = " and ".join(part.tasks)
-        raise ConfigError(f"objective.metric: {config.metric} is of {tasks} tasks")
-    if config.metric == "val/miou" and data.task != "multiclass":
-        raise ConfigError("objective.metric: val/miou is of multiclass tasks; use val/iou_micro")
+    """Check that this task has the objective metric. Raises ConfigError if it has not."""
+    entry = metrics().get(config.metric.removeprefix("val/"))
+    if entry is not None and data.task not in entry.tasks:
+        remedy = f"; {entry.remedy}" if entry.remedy else ""
+        raise ConfigError(
+            f"objective.metric: {config.metric} is of {_format_tasks(entry.tasks)} tasks{remedy}"
+        )
+
+
+def _format_tasks(tasks: tuple[Task, ...]) -> str:
+    return " and ".join("two-class" if task == "binary" else task for task in tasks)
 
 
 def may_have_ignored_pixels(data: StudyDataConfig) -> bool:
@@ -65,8 +69,8 @@ def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
 def _unused_weights_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
     if data.task == "binary":
         return []  # said already
-    inapplicable = {"bce"} if data.task == "multiclass" else set()
-    names = [name for name in pixel_losses("class_weights") if name not in inapplicable]
+    entries = losses()
+    names = [name for name in pixel_losses("class_weights") if data.task in entries[name].tasks]
     if any(getattr(config, name) > 0 for name in names):
         return []
     keys = " and ".join(f"loss.{name}" for name in names)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harness.config.components import Component
+from harness.config.component_interface import Component
 from harness.config.user_code import describe_exception, locate_error
 from harness.core.errors import ConfigError, HarnessError
 from harness.training.loop.errors import is_out_of_memory

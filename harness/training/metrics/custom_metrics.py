@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.components import Component, get_components
+from harness.config.component_interface import Component
+from harness.config.components import get_components
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.study import ObjectiveConfig
 from harness.core.errors import ConfigError

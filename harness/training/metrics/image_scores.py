@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.config.components import COMPONENT_NAME
 from harness.config.data import StudyDataConfig
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core import files
 from harness.core.errors import DataError
 from harness.core.plurals import count
@@ -25,7 +26,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SCORE_COLUMNS = ("row", "image", "class", "sum_py", "sum_p", "sum_y", "tp", "fp", "fn", "tn")
-PER_CLASS_METRICS = ("dice", "iou")  # also reported for each class, where there are several
 BINARY_DATA = StudyDataConfig()
 DICE_SMOOTHING = 1.0  # of soft Dice: keeps tiny objects from a division by almost nothing
 
@@ -121,7 +121,7 @@ def summarise_scores(scores: ImageScores, data: StudyDataConfig = BINARY_DATA) -
         if data.task == "multiclass":
             metrics["val/miou"] = _miou(scores)
         if data.task != "binary":
-            for name in PER_CLASS_METRICS:
+            for name in PRIMARY_METRICS:
                 for index, value in values[name].items():
                     metrics[f"val/{name}/{data.classes[index]}"] = value
     metrics |= _summarise_custom_metrics(scores)

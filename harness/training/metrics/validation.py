@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.config.components import Component
+from harness.config.component_interface import Component
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.data.loading.image_cache import ImageCache
 from harness.training.hardware.device_sync import timed_forward

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.catalogue import BUILTIN_LOSS_ENTRIES, NETWORKS, OPTIMIZERS
 from harness.data.splits.splits import read_split
 from harness.report.page import references
 from harness.report.page.methods import MethodsParagraph, build_methods_paragraph
@@ -48,27 +49,27 @@ def test_only_what_ran_is_referred_to_and_numbers_fit(shared: Builder) -> None:
     assert first == sorted(first)  # numbered in order of appearance
     known = found.references
     for name in ("Unet", "Linknet", "FPN"):
-        assert references.ARCHITECTURES[name] in known
+        assert NETWORKS[name].reference in known
     for reference in (
         references.SAMPLERS["tpe"],
         references.PRUNERS["halving"],
-        references.LOSSES["dice"],
-        references.OPTIMISERS["adamw"],
+        BUILTIN_LOSS_ENTRIES["dice"].reference,
+        OPTIMIZERS["adamw"].reference,
         references.LIBRARIES["torch"],
         references.IMAGENET,
     ):
         assert reference in known
     for reference in (
-        references.ARCHITECTURES["PSPNet"],
-        references.LOSSES["lovasz"],
-        references.OPTIMISERS["adam"],
+        NETWORKS["PSPNet"].reference,
+        BUILTIN_LOSS_ENTRIES["lovasz"].reference,
+        OPTIMIZERS["adam"].reference,
         references.PRUNERS["hyperband"],
         references.LIBRARIES["timm"],
     ):
         assert reference not in known
     where = found.text.index("Linknet [") + len("Linknet [")
     number = int(found.text[where : found.text.index("]", where)])
-    assert known[number - 1] == references.ARCHITECTURES["Linknet"]
+    assert known[number - 1] == NETWORKS["Linknet"].reference
 
 
 def test_a_loss_that_was_always_without_weight_is_not_named(study: Builder) -> None:

@@ -435,7 +435,7 @@ def test_what_a_loss_of_the_user_s_own_must_give(
     logits = LOGITS.clone().requires_grad_()
     if said is None:
         assert float(loss(LOGITS, TARGET).total) == pytest.approx(float(LOGITS.mean()))
-        with pytest.raises(ConfigError, match=r"loss\.soft: acts in binary tasks"):
+        with pytest.raises(ConfigError, match=r"loss\.soft: acts in two-class tasks"):
             check_loss_for_task(config, THREE)
         return
     with pytest.raises(ConfigError, match=said):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.config import components
-from harness.config.components import Component
+from harness.config.component_interface import Component
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.study import ObjectiveConfig
 from harness.core.errors import ConfigError, DataError
