@@ -56,6 +56,7 @@ OWNERS = {
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},
     "sqlalchemy": {"harness.search.storage"},
+    "pynvml": {"harness.training.hardware.cost"},
 }
 
 

@@ -25,7 +25,7 @@ from harness.execution.protocol import (
     WorkerDied,
     encode_message,
 )
-from harness.execution.slots import Slot
+from harness.execution.slots import Slot, shares_gpu
 
 LOG_TAIL_CHARS = 8000  # characters of a vanished worker's log; torch's list of modules takes half
 # Causes after which a process is not used again: what they leave behind may spoil the next trial.
@@ -55,7 +55,9 @@ class LocalExecutor:
     ) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers = [
-            _WorkerProcess(log(index), slot, module, self._events)
+            _WorkerProcess(
+                log(index), slot, module, self._events, shares_gpu=shares_gpu(slot, slots)
+            )
             for index, slot in enumerate(slots)
         ]
         if prestarted is not None and prestarted.module == module and not slots[0].environment:
@@ -98,8 +100,17 @@ class LocalExecutor:
 class _WorkerProcess:
     """One slot: a process, the task it holds, and a thread that reads its events."""
 
-    def __init__(self, log: Path, slot: Slot, module: str, events: "queue.Queue[Event]") -> None:
+    def __init__(
+        self,
+        log: Path,
+        slot: Slot,
+        module: str,
+        events: "queue.Queue[Event]",
+        *,
+        shares_gpu: bool,
+    ) -> None:
         self._log, self._slot, self._module, self._events = log, slot, module, events
+        self._shares_gpu = shares_gpu
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._tainted = False  # by what went wrong in it: the next trial gets a fresh one
@@ -112,6 +123,7 @@ class _WorkerProcess:
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
+        task = task.model_copy(update={"shares_gpu": self._shares_gpu})
         if self._slot.device != "auto":
             task = task.model_copy(update={"device": self._slot.device})
         with self._lock:

@@ -43,6 +43,7 @@ class TrialTask(ProtocolMessage):
     data: StudyDataConfig
     max_pixels: float
     device: str
+    shares_gpu: bool = False  # with another worker of the same study
     micro_batch: int | None = None  # images at once that an earlier attempt came down to
 
 

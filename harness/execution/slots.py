@@ -24,6 +24,12 @@ class Slot:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+def shares_gpu(slot: Slot, slots: Sequence[Slot]) -> bool:
+    """True if several of the slots are on the GPU of this one."""
+    gpu = slot.environment.get(VISIBLE_DEVICES)
+    return gpu is not None and sum(s.environment.get(VISIBLE_DEVICES) == gpu for s in slots) > 1
+
+
 def plan_slots(
     *,
     device: str = "auto",

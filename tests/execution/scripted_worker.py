@@ -58,7 +58,7 @@ def main() -> None:
                     value=0.5,
                     best_epoch=1,
                     best={},
-                    costs={"pid": os.getpid()},
+                    costs={"pid": os.getpid(), "shares_gpu": task.shares_gpu},
                 ),
                 **same,
             )

@@ -19,6 +19,7 @@ from harness.execution.protocol import (
     TrialTask,
     WorkerDied,
 )
+from harness.execution.slots import Slot
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
@@ -91,6 +92,24 @@ def test_one_warm_process_serves_trial_after_trial(executor: LocalExecutor) -> N
         )
         pids.append(end.result.costs["pid"])
     assert len(set(pids)) == 1 and pids[0] != os.getpid()
+
+
+@pytest.mark.parametrize(("gpus", "shared"), [(("0", "0"), 1.0), (("0", "1"), 0.0)])
+def test_workers_are_told_whether_they_share_a_gpu(
+    gpus: tuple[str, str], shared: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    slots = [Slot("cpu", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus]
+    module = "tests.execution.scripted_worker"
+    local = LocalExecutor(lambda slot: tmp_path / f"{slot}.log", slots=slots, module=module)
+    try:
+        local.start(task(0, 0))
+        next_event(local)
+        local.answer(0, "prune")
+        end = next_event(local)
+        assert isinstance(end, TrialFinished) and end.result.costs["shares_gpu"] == shared
+    finally:
+        local.close()
 
 
 def test_failed_trial_leaves_the_worker_alive(executor: LocalExecutor) -> None:

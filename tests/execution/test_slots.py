@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from harness.core.errors import UserError
-from harness.execution.slots import Slot, plan_slots, visible_gpus
+from harness.execution.slots import Slot, plan_slots, shares_gpu, visible_gpus
 
 THREE = ("0", "1", "2")
 
@@ -77,3 +77,11 @@ def test_visible_gpus_are_those_of_the_environment(monkeypatch: pytest.MonkeyPat
     assert visible_gpus(2) == ("3", "1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible_gpus(2) == ("0", "1")
+
+
+def test_gpu_is_shared_where_several_slots_are_on_it() -> None:
+    once, twice = plan_slots(gpus="0,2", visible=THREE), plan_slots(per_gpu=2, visible=THREE)
+    on_cpu = plan_slots(workers=2, threads=2)
+    assert not any(shares_gpu(slot, once) for slot in once)
+    assert all(shares_gpu(slot, twice) for slot in twice)
+    assert not any(shares_gpu(slot, on_cpu) for slot in on_cpu)

@@ -1,9 +1,10 @@
-"""What a trial costs: parameters, arithmetic, memory."""
+"""Costs of a trial: parameters, arithmetic, memory, energy of the GPU."""
 
 import contextlib
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -12,6 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.core.errors import ConfigError
 from harness.training.loop.errors import is_out_of_memory
+
+try:
+    import pynvml  # of the package nvidia-ml-py, which is optional: torch brings no NVML binding
+except ImportError:
+    pynvml = None
+
+MILLIJOULES_PER_WH = 3.6e6
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -71,6 +79,62 @@ def peak_memory_mb(device: torch.device) -> float:
         if high_water_mark := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
             return int(high_water_mark[1]) * 1024 / 1e6
     return math.nan
+
+
+class EnergyMeter:
+    """Energy that the GPU of a device has used since this object was created.
+
+    NVML counts for the whole board, since the driver was loaded (Volta and later). So nothing is
+    known where a process shares the board with others: with another worker, with a process of
+    another user, or as a slice (MIG).
+
+    Args:
+        shares_gpu: another worker of the study trains on the same GPU.
+    """
+
+    def __init__(self, device: torch.device, *, shares_gpu: bool = False) -> None:
+        self._handle = None if shares_gpu else _nvml_handle(device)
+        self._start_mj = self._read_mj()
+
+    def used_wh(self) -> float | None:
+        """Watt-hours until now; None where NVML cannot tell, and from then on."""
+        now_mj = self._read_mj()
+        if now_mj is None or self._start_mj is None or now_mj < self._start_mj:
+            self._handle = None  # a counter that went backwards: the driver was loaded again
+            return None
+        return (now_mj - self._start_mj) / MILLIJOULES_PER_WH
+
+    def _read_mj(self) -> int | None:
+        if self._handle is None:
+            return None
+        try:
+            # Inside a container this list is usually empty, so that a neighbour goes unseen there;
+            # other workers of the same study are known all the same, by `shares_gpu`.
+            if len(pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)) <= 1:
+                return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+        except pynvml.NVMLError:
+            pass  # not supported by this GPU, or not permitted
+        self._handle = None
+        return None
+
+
+def _nvml_handle(device: torch.device) -> Any:
+    """NVML's handle of the board that a CUDA device is; None where there is none, or a slice."""
+    if pynvml is None or device.type != "cuda":
+        return None
+    # By UUID, since NVML numbers all boards by their bus and CUDA only the visible ones, the
+    # fastest first: neither CUDA_VISIBLE_DEVICES nor CUDA_DEVICE_ORDER is known to NVML.
+    uuid = torch.cuda.get_device_properties(device).uuid
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")  # not found: a slice's own UUID
+    except pynvml.NVMLError:
+        return None
+    try:
+        is_sliced = pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
+    except pynvml.NVMLError:  # a GPU that knows no slices
+        is_sliced = False
+    return None if is_sliced else handle
 
 
 def _one_line(error: Exception) -> str:

@@ -82,10 +82,11 @@ def fit_trial(
         outcome = _replay_logged_epochs(run, on_epoch) or _train_remaining_epochs(
             run, reporter, should_stop
         )
+        energy_wh = run.energy_wh()
     guard.check_current()
     if outcome != "stopped":
         _write_best_epoch(run, setup, with_model=outcome == "complete")
-    return _make_result(outcome, run, setup, peak_is_measurable)
+    return _make_result(outcome, run, setup, peak_is_measurable, energy_wh)
 
 
 def _replay_logged_epochs(
@@ -139,7 +140,11 @@ def _write_best_epoch(run: TrainingRun, setup: TrainingSetup, *, with_model: boo
 
 
 def _make_result(
-    outcome: Outcome, run: TrainingRun, setup: TrainingSetup, peak_is_measurable: bool
+    outcome: Outcome,
+    run: TrainingRun,
+    setup: TrainingSetup,
+    peak_is_measurable: bool,
+    energy_wh: float | None,
 ) -> TrialResult:
     best = run.best
     line = {} if best is None else best.line
@@ -152,6 +157,8 @@ def _make_result(
         costs["cost/ms_per_image"] = run.ms_per_image
     if peak_is_measurable:
         costs["cost/peak_mb"] = peak_memory_mb(setup.inputs.device)
+    if energy_wh is not None:
+        costs["cost/energy_wh"] = energy_wh
     return TrialResult(
         outcome=outcome,
         best_epoch=None if best is None else best.epoch,

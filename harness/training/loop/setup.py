@@ -49,6 +49,7 @@ class TrainingInputs:
         device: where to train.
         precision: arithmetic of the training; validation is always fp32.
         augments: the folder of the files that `data.augment` may name.
+        shares_gpu: another worker trains on the same GPU at the same time.
     """
 
     config: TrialConfig
@@ -59,6 +60,7 @@ class TrainingInputs:
     device: torch.device
     precision: Precision
     augments: Path | None = None
+    shares_gpu: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from harness.config.study import ObjectiveConfig
 from harness.core import files
 from harness.core.errors import ConfigError
 from harness.training.hardware.batch_splitting import retry_on_oom
+from harness.training.hardware.cost import EnergyMeter
 from harness.training.loop.async_reporter import AsyncEpochReporter
 from harness.training.loop.attempt_guard import AttemptGuard
 from harness.training.loop.checkpoint import CheckpointWriter
@@ -85,6 +86,8 @@ class TrainingRun:
         self.log: list[EpochLine] = []
         self.best: BestEpoch | None = None
         self.ms_per_image = math.nan
+        self._energy_meter = EnergyMeter(setup.inputs.device, shares_gpu=setup.inputs.shares_gpu)
+        self._energy_before_wh: float | None = 0.0  # of attempts that this one continues
         if resumable is not None:
             self._restore(resumable)
         guard.check_current()
@@ -151,6 +154,13 @@ class TrainingRun:
         self._reporter.report(line)
         return True
 
+    def energy_wh(self) -> float | None:
+        """Energy of the training so far, over all attempts; None if any part is unknown."""
+        used_wh = self._energy_meter.used_wh()
+        if used_wh is None or self._energy_before_wh is None:
+            return None
+        return self._energy_before_wh + used_wh
+
     def save_checkpoint(self) -> None:
         """Begin to write a checkpoint as things stand, in the background, if there is none."""
         partial_epoch = self._trainer.partial_epoch
@@ -214,6 +224,7 @@ class TrainingRun:
         return sign * self.objective_value(line) < sign * self.objective_value(best_line)
 
     def _checkpoint_state(self) -> dict[str, Any]:
+        energy_wh = self.energy_wh()
         return {
             "epoch": self.n_epochs_finished,
             "part_s": self._epoch_seconds(),
@@ -221,11 +232,13 @@ class TrainingRun:
             "trainer": self._trainer.state(),
             "best": None if self.best is None else _best_epoch_state(self.best),
             "ms_per_image": self.ms_per_image,
+            **({} if energy_wh is None else {"energy_wh": energy_wh}),
         }
 
     def _restore(self, resumable: ResumableState) -> None:
         retry_on_oom(lambda: self._trainer.load(resumable.state["trainer"]))
         self._partial_epoch_s = resumable.state.get("part_s", 0.0)
+        self._energy_before_wh = resumable.state.get("energy_wh")
         best = resumable.state["best"]
         if best is not None:  # the first epoch is done
             scores = scores_from_entries(best["entries"], best.get("others", {}))

@@ -128,6 +128,7 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
             device=device,
             precision=precision,
             augments=task.augments,
+            shares_gpu=task.shares_gpu,
         ),
         objective=task.objective,
         should_stop=lambda: channel.preemption.stop_requested,

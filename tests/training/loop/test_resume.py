@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from harness.config.study import ModelConfig
@@ -320,3 +321,34 @@ def test_continuing_asks_for_no_pretrained_weights(
     run(pictures, tmp_path, answering("stop"), **changes)
     run(pictures, tmp_path, answering("continue", "stop"), **changes)
     assert asked == [True, False]
+
+
+class Metered:
+    """A GPU that has used 2 Wh more whenever its energy is read."""
+
+    def __init__(self, device: torch.device, *, shares_gpu: bool) -> None:
+        self._used = 0.0
+
+    def used_wh(self) -> float | None:
+        self._used += 2.0
+        return self._used
+
+
+def test_energy_adds_up_over_attempts(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_run, "EnergyMeter", Metered)
+    assert run(pictures, tmp_path, answering("continue", "stop")).outcome == "stopped"
+    state = read_checkpoint(TrialPaths(tmp_path))
+    assert state is not None and state["energy_wh"] == 2.0
+    assert run(pictures, tmp_path).costs["cost/energy_wh"] == 2.0 + 2.0
+
+
+def test_energy_that_one_attempt_did_not_tell_is_not_recorded(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(pictures, tmp_path, answering("continue", "stop")).outcome == "stopped"
+    state = read_checkpoint(TrialPaths(tmp_path))
+    assert state is not None and "energy_wh" not in state
+    monkeypatch.setattr(training_run, "EnergyMeter", Metered)
+    assert "cost/energy_wh" not in run(pictures, tmp_path).costs
