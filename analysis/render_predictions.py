@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> int:
             f"trial {s.number} " + ("–" if s.dice is None else f"{s.dice:.3f}")
             for s in (prediction.score for prediction in item.predictions)
         ]
-        print(f"{path}  {item.why}  {item.name}  Dice: {', '.join(scores)}")
+        print(f"{path}  {item.reason}  {item.name}  Dice: {', '.join(scores)}")
     for note in gallery.notes:
         print(note, file=sys.stderr)
     return 0 if gallery.images else 1

@@ -40,7 +40,7 @@ CASES: list[tuple[Fill, int, str]] = [
     (
         degenerate.nothing_to_find,
         10,
-        "No validation image has something to find, and nothing was found in any",
+        "No validation image has foreground, and no foreground was predicted in any",
     ),
     (
         degenerate.nothing_to_find,
@@ -50,12 +50,12 @@ CASES: list[tuple[Fill, int, str]] = [
     (degenerate.nan_metrics, 10, "Trial 3: val/dice_loss 0.4400"),
     (degenerate.no_costs, 10, "No complete trial has recorded its costs."),
     (degenerate.no_scores, 10, "No complete trial has scores.csv, so foreground shares"),
-    (degenerate.no_predictions, 10, "No complete trial has kept its predictions."),
+    (degenerate.no_predictions, 10, "No complete trial has saved predictions."),
     (degenerate.no_split, 10, "split.csv is missing, so the test images are not known."),
     (degenerate.no_epochs, 10, "No trial has finished an epoch yet."),
     (degenerate.hardly_a_file, 10, "No trial has finished an epoch yet."),
     (degenerate.imported, 10, "3 trials were imported from old."),
-    (degenerate.no_data, 10, "The images of tiny were not found, so none are shown."),
+    (degenerate.no_data, 10, "The images of tiny were not found, so no image is shown."),
 ]
 EACH = pytest.mark.parametrize(
     ("fill", "n_images", "sentence"), CASES, ids=[f"{fill.__name__}-{n}" for fill, n, _ in CASES]

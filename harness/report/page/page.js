@@ -3,8 +3,8 @@
   const page = document.documentElement;
   const divs = [...document.querySelectorAll("[data-figure]")];
 
-  /* Figures have no colours of their own for text: they take the page's, light or dark. On a
-     narrow page the legend stands above the figure line by line and needs room. */
+  /* Text in figures has the colours of the page, light or dark. On a narrow page the legend is
+     above the figure with one entry per line and needs additional height. */
   const colours = () => {
     const style = getComputedStyle(page);
     const get = (name) => style.getPropertyValue(name).trim();
@@ -55,10 +55,10 @@
     page.dataset.figures = "done";
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    for (const div of divs.filter((one) => one.dataset.drawn)) Plotly.relayout(div, colours());
+    for (const div of divs.filter((div) => div.dataset.drawn)) Plotly.relayout(div, colours());
   });
 
-  /* Numbers sort as numbers, the rest as text, cells without a value last in both directions. */
+  /* Numbers are sorted as numbers, others as text; empty cells are last in both directions. */
   const compare = (a, b) => {
     const [x, y] = [Number(a), Number(b)];
     return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
@@ -67,20 +67,20 @@
     const row = header.parentElement;
     const index = [...row.children].indexOf(header);
     const up = header.getAttribute("aria-sort") !== "ascending";
-    for (const other of row.children) other.removeAttribute("aria-sort");
+    for (const cell of row.children) cell.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", up ? "ascending" : "descending");
     const body = row.closest("table").tBodies[0];
     const key = (line) => line.children[index].dataset.order;
     const lines = [...body.rows];
-    const known = lines.filter((line) => key(line) !== "");
-    known.sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)));
-    body.append(...known, ...lines.filter((line) => key(line) === ""));
+    const filled = lines.filter((line) => key(line) !== "");
+    filled.sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)));
+    body.append(...filled, ...lines.filter((line) => key(line) === ""));
   };
   for (const button of document.querySelectorAll("table.sortable th button")) {
     button.addEventListener("click", () => sort(button.parentElement));
   }
 
-  /* Where the clipboard is closed to pages, the text is selected for the reader to copy. */
+  /* Browsers refuse the clipboard to some pages (file://): select the text instead. */
   const copy = async (button) => {
     const source = document.getElementById(button.dataset.copies);
     try {
@@ -96,12 +96,13 @@
     button.addEventListener("click", () => copy(button));
   }
 
-  /* On paper everything is open, and figures shrink to the page: their drawings get a shape. */
+  /* For printing, open all details and let figures shrink to the paper: an SVG scales only with
+     a viewBox, and Plotly writes none. */
   const drawings = () => divs.flatMap((div) => [...div.querySelectorAll(".main-svg")]);
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
-    for (const one of opened) one.open = true;
+    for (const details of opened) details.open = true;
     for (const svg of drawings()) {
       const [width, height] = [svg.getAttribute("width"), svg.getAttribute("height")];
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -109,7 +110,7 @@
     }
   });
   addEventListener("afterprint", () => {
-    for (const one of opened) one.open = false;
+    for (const details of opened) details.open = false;
     for (const svg of drawings()) svg.removeAttribute("viewBox");
   });
 

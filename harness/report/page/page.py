@@ -138,10 +138,10 @@ def _header_values(
         else [SummaryLine("Baseline", baseline_comparison.sentence)]
     )
     return {
-        "headline": _headline_numbers(tables),
-        "answer": headline_lines(tables, split, confirmed),
-        "traps": find_caveats(tables),
-        "lines": [*summary_lines(tables, split), *baseline_lines],
+        "headline_numbers": _headline_numbers(tables),
+        "headline_lines": headline_lines(tables, split, confirmed),
+        "caveats": find_caveats(tables),
+        "summary_lines": [*summary_lines(tables, split), *baseline_lines],
     }
 
 
@@ -149,7 +149,7 @@ def _trial_values(tables: StudyTables, choice: int | None) -> dict[str, Any]:
     """Values of the template for the tables of trials and the best configuration."""
     ranked = ranked_records(tables)
     return {
-        "weights": build_leaderboard_comparison(tables, ranking_sheet(tables)),
+        "comparison": build_leaderboard_comparison(tables, ranking_sheet(tables)),
         "pruned": unranked_sheet(tables, "pruned"),
         "running": unranked_sheet(tables, "running"),
         "failed": failed_sheet(tables),
@@ -175,13 +175,13 @@ def _study_values(
     """Values of the template for the definition of the study and its reproduction."""
     return {
         "definition": definition_facts(tables, split, data_root),
-        "stamps": environment_facts(tables),
+        "environment": environment_facts(tables),
         "requirements": pip_requirements(tables),
         "study_yaml": tables.paths.study_yaml.read_text(encoding="utf-8"),
         "space_yaml": _read_text_if_present(tables.paths.space_yaml),
         "command": reproduction_command(tables),
-        "again": repeat_study_name(tables),
-        "beside_command": settings_outside_command(tables),
+        "repeat_name": repeat_study_name(tables),
+        "outside_settings": settings_outside_command(tables),
     }
 
 

@@ -1,4 +1,4 @@
-"""Where the leading models contradict one another, and where all of them contradict the truth."""
+"""Images on which the leading models disagree, and images whose label may be wrong."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -12,17 +12,20 @@ Bools = NDArray[np.bool_]
 
 N_DISPUTED = 2
 N_SUSPECT = 3
-WRONG_DICE = 0.5  # Dice below which a decision is called wrong
-GOOD_DICE = 0.8  # median Dice above which a model may accuse a label
+# Thresholds of a suspect label, strict on purpose: a reader who checks correct labels in vain stops
+# checking.
+WRONG_DICE = 0.5  # a prediction with a lower Dice is called wrong
+GOOD_DICE = 0.8  # a model with a higher median Dice can make a label suspect
 MIN_GOOD_MODELS = 3  # models that must agree
 
 
 def mean_disagreement(decisions: Sequence[Bools]) -> float:
-    """The mean of 1 - IoU over all pairs of decisions, in [0, 1].
+    """Mean of 1 - IoU over all pairs of predicted masks, in [0, 1].
 
     Args:
-        decisions: at least two of shape (K, H, W), one plane for each class. A pair's IoU is the
-            mean over the classes that either of the two finds; where both find nothing, they agree.
+        decisions: at least two predicted masks (K, H, W), one plane per class. The IoU of a pair is
+            the mean over the classes that at least one of the two predicts; a pair that predicts
+            no foreground agrees.
     """
     return float(
         np.mean([_pair_disagreement(first, second) for first, second in combinations(decisions, 2)])
@@ -39,11 +42,11 @@ def _pair_disagreement(first: Bools, second: Bools) -> float:
 def find_disputed_images(
     disagreements: Mapping[int, float], n_models: int, n: int = N_DISPUTED
 ) -> list[ImageSelection]:
-    """The rows with the greatest disagreement, greatest first; rows without any are none.
+    """Rows with the greatest disagreement above 0, greatest first.
 
     Args:
         disagreements: `mean_disagreement` of each row.
-        n_models: how many models were compared.
+        n_models: number of compared models.
     """
     rows = sorted(
         (row for row in disagreements if disagreements[row] > 0),
@@ -58,15 +61,15 @@ def find_suspect_labels(
     false_pixels: Mapping[int, Sequence[int]],
     n: int = N_SUSPECT,
 ) -> list[ImageSelection]:
-    """Rows that every good model gets wrong, the worst first: their labels deserve a look.
+    """Rows that every good model gets wrong, the worst first; their labels should be checked.
 
-    Wrong is a Dice below WRONG, or something found where the truth has nothing. Good is a model
-    whose median Dice over the rows is above GOOD; with fewer than MIN_GOOD of them no label is
-    suspected, as weak models are wrong about exact masks as well.
+    Wrong is a Dice below WRONG_DICE, or predicted foreground in an image without foreground. Good
+    is a model whose median Dice over the rows is above GOOD_DICE. With fewer than MIN_GOOD_MODELS
+    good models no label is suspect, as weak models are wrong on exact masks as well.
 
     Args:
-        dice: of the same models for each row, in [0, 1]; None where there is nothing to find.
-        false_pixels: of the same models.
+        dice: of the same models for each row, in [0, 1]; None for an image without foreground.
+        false_pixels: number of false positive pixels of the same models.
     """
     good_models = _find_good_models(dice)
     if len(good_models) < MIN_GOOD_MODELS:
@@ -79,13 +82,13 @@ def find_suspect_labels(
             text = f"all {len(scores)} models get it wrong, the best with Dice {max(scores):.2f}"
             reasons[row] = (max(scores), f"suspect label: {text}")
         elif not scores and min(false_pixels[row][k] for k in good_models) > 0:
-            text = f"nothing to find, yet all {len(good_models)} models find something"
+            text = f"no foreground, but all {len(good_models)} models predict some"
             reasons[row] = (WRONG_DICE, f"suspect label: {text}")
     rows = sorted(reasons, key=lambda row: (reasons[row][0], row))
     return [ImageSelection(row, reasons[row][1]) for row in rows[:n]]
 
 
 def _find_good_models(dice: Mapping[int, Sequence[float | None]]) -> list[int]:
-    """Places of the models whose median Dice is above GOOD."""
+    """Indices of the models whose median Dice is above GOOD_DICE."""
     columns = [[v for v in column if v is not None] for column in zip(*dice.values(), strict=True)]
     return [k for k, column in enumerate(columns) if column and np.median(column) > GOOD_DICE]

@@ -1,7 +1,7 @@
-"""What the leading trials predict: the same validation images for each, beside the truth.
+"""Gallery of sample predictions: the same validation images for each of the best trials.
 
-Drawn from the kept probabilities and the data folder. Only images of the validation role are
-opened; a picture that cannot be had costs a note, never the report.
+The pictures are drawn from saved probabilities and the data folder. Only images of the validation
+split are opened. A file that cannot be read becomes a note on the page; the report is written.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,17 +40,17 @@ from harness.report.predictions.saved_predictions import LeadingModel, load_lead
 from harness.report.tables.study_tables import StudyTables
 
 N_TRIALS = 3
-_PANEL_SIDE_RANGE = (320, 384)  # least and most a panel is stored with
+_PANEL_SIDE_RANGE = (320, 384)  # pixels; bounds the page's size whatever data.eval_size is
 
 
 @dataclass(frozen=True)
 class PredictionScore:
-    """How well one trial did on an image.
+    """Scores of one trial on one image.
 
     Attributes:
-        dice: of the decisions at eval_size, in [0, 1]; the mean over the classes to be found,
-            None (as iou) where there is none.
-        false_pixels: how many pixels were decided wrongly to be something, at eval_size.
+        dice: of the predicted mask at eval_size, in [0, 1], mean over the foreground classes in the
+            true mask; None (as iou) if there are none.
+        false_pixels: number of false positive pixels at eval_size.
     """
 
     number: int
@@ -61,7 +61,7 @@ class PredictionScore:
 
     @property
     def text(self) -> str:
-        """The scores as they stand beside the pictures."""
+        """Scores as printed next to the pictures."""
         if self.dice is None or self.iou is None:
             return count(self.false_pixels, "false pixel")
         return f"Dice {self.dice:.3f} · IoU {self.iou:.3f}"
@@ -69,13 +69,13 @@ class PredictionScore:
 
 @dataclass(frozen=True, eq=False)
 class TrialPrediction:
-    """What one trial makes of an image.
+    """Pictures of one trial's prediction for an image.
 
     Attributes:
-        mask: the decision, drawn as the truth, as large as the image.
-        probability: RGB, dark blue (0) to yellow (1); None where only decisions were kept.
-        overlay: RGB, hits, misses and false alarms in their colours; of several classes the
-            decided ones, wrong pixels hatched.
+        mask: the predicted mask in the style of the true one and at the image's size.
+        probability: RGB, dark blue (0) to yellow (1); None if only class indices were saved.
+        overlay: RGB, true positives, false negatives and false positives in their colours; of
+            several classes the predicted ones, wrong pixels hatched.
     """
 
     score: PredictionScore
@@ -86,33 +86,34 @@ class TrialPrediction:
 
 @dataclass(frozen=True, eq=False)
 class GalleryImage:
-    """One validation image with its truth and what the leading trials made of it.
+    """One validation image with its true mask and the predictions of the best trials.
 
     Attributes:
-        why: the first reason for which it was chosen; `also`: the others.
+        reason: first reason of the selection.
+        other_reasons: further reasons.
         aspect: width over height of the original; all pictures here are squares.
         image: RGB, uint8 (side, side, 3).
-        truth: 0 or 255, uint8 (side, side); of several classes their colours, RGB.
-        others: scores of the leading models that are not drawn.
+        truth: true mask, 0 or 255, uint8 (side, side); of several classes their colours, RGB.
+        other_scores: scores of the leading models that are not drawn.
     """
 
     row: int
     name: str
-    why: str
-    also: tuple[str, ...]
+    reason: str
+    other_reasons: tuple[str, ...]
     aspect: float
     image: Array8
     truth: Array8
     predictions: tuple[TrialPrediction, ...]
-    others: tuple[PredictionScore, ...]
+    other_scores: tuple[PredictionScore, ...]
 
 
 @dataclass(frozen=True)
 class PredictionGallery:
-    """The images, and a sentence for everything that could not be shown.
+    """Images of the gallery, and a note for everything that could not be shown.
 
     Attributes:
-        shapes: `describe` of the truths that were read, by row; of two-class tasks.
+        shapes: `describe_shape` of the masks that were read, by row, of two-class tasks.
     """
 
     images: tuple[GalleryImage, ...]
@@ -121,19 +122,19 @@ class PredictionGallery:
 
 
 def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGallery:
-    """Choose images by what the leading models make of them, and draw the best N_TRIALS of those.
+    """Select images by the scores of all leading models and draw the best N_TRIALS models.
 
     Args:
-        data_root: the folder that split.csv's paths start from; None: it was not found.
+        data_root: folder that the paths of split.csv start from; None if it is not on this machine.
     """
     models, notes = load_leading_models(tables)
     if not models:
-        return PredictionGallery((), (*notes, "No complete trial has kept its predictions."))
+        return PredictionGallery((), (*notes, "No complete trial has saved predictions."))
     if data_root is None or not data_root.is_dir():
-        missing = f"The images of {tables.config.data.root} were not found, so none are shown."
+        missing = f"The images of {tables.config.data.root} were not found, so no image is shown."
         return PredictionGallery((), (*notes, missing))
     if not tables.paths.split_csv.is_file():
-        return PredictionGallery((), (*notes, "split.csv is missing, so no images are shown."))
+        return PredictionGallery((), (*notes, "split.csv is missing, so no image is shown."))
     rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
     drawn_models = models[:N_TRIALS]
     common_rows = [
@@ -153,25 +154,27 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
 
 
 def _no_image_note(common_rows: Sequence[SplitRow]) -> str:
-    """Why no image is shown although models and images are there."""
+    """Reason for an empty gallery although predictions and images exist."""
     if not common_rows:
-        return "No validation image has kept predictions of all trials that would be shown."
+        return "No validation image has saved predictions of all trials of the gallery."
     return (
-        "No validation image has something to find, and nothing was found in any, so none is shown."
+        "No validation image has foreground, and no foreground was predicted in any, so no image "
+        "is shown."
     )
 
 
 def _choose_rows(
     rows: Sequence[SplitRow], shapes: Mapping[int, Floats], models: Sequence[LeadingModel]
 ) -> list[tuple[int, tuple[str, ...]]]:
-    """By the leader's Dice and the shapes of truths; then by what all leading models say."""
+    """Rows and reasons: by the leading trial's scores, by variety, then by all leading models."""
     leader, groups = models[0], []
     dice = {row.row: value for row in rows if (value := leader.dice[row.row]) is not None}
     groups.append(select_sample_images(dice, shapes))
     false_alarms = {row.row: leader.false_pixels[row.row] for row in rows if row.row not in dice}
     worst_row = max(false_alarms, key=lambda row: (false_alarms[row], -row), default=None)
     if worst_row is not None and false_alarms[worst_row] > 0:
-        groups.append([ImageSelection(worst_row, "nothing to find: the largest false alarm")])
+        reason = "no foreground: the most false positive pixels"
+        groups.append([ImageSelection(worst_row, reason)])
     if len(models) > 1:
         common_rows = [
             row.row for row in rows if all(model.has_prediction(row.row) for model in models)
@@ -190,7 +193,10 @@ def _choose_rows(
 def _row_disagreements(
     models: Sequence[LeadingModel], rows: Iterable[int]
 ) -> Iterable[tuple[int, float]]:
-    """Of each row whose pictures can be read; those that cannot are noted if they are chosen."""
+    """Disagreement of each row whose predictions can be read.
+
+    An unreadable row is skipped here and gets its note when it is selected and drawn.
+    """
     for row in rows:
         try:
             yield row, mean_disagreement([model.decision_planes(row) for model in models])
@@ -201,7 +207,7 @@ def _row_disagreements(
 def _truth_descriptors(
     tables: StudyTables, data_root: Path, rows: Iterable[SplitRow]
 ) -> Iterable[tuple[int, Floats]]:
-    """Descriptors of the masks that can be read; those that cannot are noted if they are chosen."""
+    """Descriptors of the masks that can be read; an unreadable one gets its note when drawn."""
     for row in rows:
         try:
             masks = [resolve_in_root(data_root, mask) for mask in row.masks]
@@ -217,7 +223,7 @@ def _truth_descriptors(
 
 
 def _truth_descriptor(truth: Array8, data: StudyDataConfig) -> Floats | None:
-    """What tells truths apart: size and shape; of several classes the share of each."""
+    """Descriptor of a mask for variety: size and shape, or the share of each of several classes."""
     if data.task == "binary":
         return describe_shape(np.where(truth == IGNORE_INDEX, 0, truth).astype(np.uint8))
     if data.task == "multilabel":
@@ -242,15 +248,15 @@ def _draw_image(
     return GalleryImage(
         row=row.row,
         name=row.image,
-        why=reasons[0],
-        also=reasons[1:],
+        reason=reasons[0],
+        other_reasons=reasons[1:],
         aspect=pair.image.shape[1] / pair.image.shape[0],
         image=image,
         truth=draw_labels(truth, data),
         predictions=tuple(
             _draw_prediction(model, row.row, image, truth, data) for model in models[:N_TRIALS]
         ),
-        others=tuple(
+        other_scores=tuple(
             _prediction_score(model, row.row)
             for model in models[N_TRIALS:]
             if row.row in model.dice
@@ -289,5 +295,5 @@ def _read_verified_pair(tables: StudyTables, data_root: Path, row: SplitRow) -> 
         resolve_in_root(data_root, row.image), masks, config.data, config.limits.max_pixels
     )
     if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
-        raise DataError(f"{row.image} or its mask has changed since the study was made")
+        raise DataError(f"{row.image} or its mask has changed since the study was created")
     return pair

@@ -1,4 +1,4 @@
-"""Which validation images to show: the worst, the median, the best, and some unlike each other."""
+"""Selection of the validation images of the gallery: worst, median, best, and varied ones."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ N_VARIED = 4
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """An image to show and the reason."""
+    """Selected image and the reason for its selection."""
 
     row: int
     reason: str
 
 
 def merge_selections(*groups: Sequence[ImageSelection]) -> list[tuple[int, tuple[str, ...]]]:
-    """Each row once, in order of its first reason, with all its reasons."""
+    """Merge selections into unique rows, in order of their first reason, with all reasons."""
     reasons: dict[int, list[str]] = {}
     for selection in (image for group in groups for image in group):
         reasons.setdefault(selection.row, []).append(selection.reason)
@@ -37,16 +37,16 @@ def select_sample_images(
     n_worst: int = N_WORST,
     n_varied: int = N_VARIED,
 ) -> list[ImageSelection]:
-    """Worst, median and best by Dice, then the rows whose masks differ most from those and others.
+    """Select worst, median and best by Dice, then rows whose masks differ most from the selected.
 
     Args:
-        dice: the score of each row with something to find, in [0, 1].
-        shapes: `describe_shape` of the truth of rows; rows without one are not chosen for variety.
-        n_worst: how many of the lowest scores.
-        n_varied: how many for variety.
+        dice: score of each row with foreground, in [0, 1].
+        shapes: `describe_shape` of the true masks; rows without one are not selected for variety.
+        n_worst: number of rows with the lowest scores.
+        n_varied: number of rows for variety.
 
     Returns:
-        Each row once, worst first; equal scores in order of row.
+        Unique rows, worst first; equal scores in order of row.
     """
     order = sorted(dice, key=lambda row: (dice[row], row))
     if not order:
@@ -62,10 +62,14 @@ def select_sample_images(
 
 
 def select_farthest(shapes: Mapping[int, Floats], start_rows: Sequence[int], n: int) -> list[int]:
-    """Up to `n` more rows, each the one farthest from all that were taken before it.
+    """Select up to `n` further rows, each the farthest from all rows selected before it.
 
-    Distances are Euclidean over descriptors divided by their standard deviations; without any start
-    the first is the one farthest from the mean.
+    Distances are Euclidean over descriptors divided by their standard deviations. Without a start,
+    the first row is the farthest from the mean.
+
+    Source:
+        Gonzalez 1985, Clustering to minimize the maximum intercluster distance: farthest-first
+        traversal, within a factor of 2 of the best cover.
     """
     rows = sorted(shapes)
     if not rows:
@@ -87,7 +91,7 @@ def select_farthest(shapes: Mapping[int, Floats], start_rows: Sequence[int], n: 
 
 
 def describe_shape(mask: NDArray[np.uint8]) -> Floats | None:
-    """Size and shape of what a mask shows, None if it shows nothing.
+    """Size and shape of the foreground of a mask; None if there is none.
 
     Args:
         mask: (H, W), 0 or 1.
@@ -103,7 +107,8 @@ def describe_shape(mask: NDArray[np.uint8]) -> Floats | None:
     n_objects = cv2.connectedComponents(mask, connectivity=8)[0] - 1
     height, width = mask.shape
     points = np.stack([xs, ys], axis=1).astype(np.float64)
-    # 1/12: the spread of one pixel's own area, so that a thin line has a finite ratio
+    # 1/12 is the variance of a uniform distribution over one pixel's side: it adds the area of the
+    # pixels to that of their centres, so that a line one pixel wide has a finite ratio of axes.
     spread = np.linalg.eigvalsh(np.atleast_2d(np.cov(points.T, bias=True)) + np.eye(2) / 12)
     middle = points.mean(axis=0) - [(width - 1) / 2, (height - 1) / 2]
     return np.array(
@@ -118,6 +123,8 @@ def describe_shape(mask: NDArray[np.uint8]) -> Floats | None:
 
 
 def _solidity(mask: NDArray[np.uint8], area: int) -> float:
+    # The hull is filled and counted rather than measured by cv2.contourArea, which connects pixel
+    # centres: it gives 0 for a line and is too small by about half the perimeter.
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = cv2.convexHull(np.concatenate(contours))
     filled = cv2.fillConvexPoly(np.zeros_like(mask), hull, 1)

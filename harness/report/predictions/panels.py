@@ -1,4 +1,4 @@
-"""The pictures of the gallery: read from what trials kept, drawn, and packed into the page."""
+"""Pictures of the gallery: predictions read from trial folders, and drawn masks and overlays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +23,20 @@ from harness.data.files.resize import resize_mask
 
 Array8 = NDArray[np.uint8]
 
-# Cividis (Nunez, Anderton and Renslow 2018): from dark blue (0) to yellow (1), evenly brighter, and
-# alike for common kinds of colour blindness.
+# Cividis (Nunez, Anderton and Renslow 2018): from dark blue (0) to yellow (1) with linearly rising
+# lightness, and nearly the same to readers with red-green colour blindness.
 PROBABILITY_COLOURMAP = cv2.COLORMAP_CIVIDIS
-DECISION_THRESHOLD = 128  # kept probabilities are np.rint(255 p): p >= 0.5 from here on
+# Saved probabilities are np.rint(255 p), and rint rounds 127.5 to the even 128: p >= 0.5 is exactly
+# a value of at least 128.
+DECISION_THRESHOLD = 128
 
 
 def read_decision(paths: Sequence[Path], data: StudyDataConfig) -> Array8:
-    """What was decided: 0 or 1 (E, E) or in planes (E, E, K), or class indices (E, E)."""
+    """Read a predicted mask: 0 or 1 (E, E), per class (E, E, K), or class indices (E, E).
+
+    Raises:
+        DataError: a picture has another size, or a class index that the data does not have.
+    """
     planes = read_grey_images(paths, data.eval_size)
     if data.task == "multiclass":
         if planes[0].max() >= len(data.classes):
@@ -42,7 +48,7 @@ def read_decision(paths: Sequence[Path], data: StudyDataConfig) -> Array8:
 
 
 def read_grey_images(paths: Sequence[Path], size: int) -> Array8:
-    """Grey pictures of `size` square, uint8 (n, size, size). Raises DataError for others."""
+    """Read grey pictures, uint8 (n, size, size). Raises DataError for another size."""
     planes = []
     for path in paths:
         grey = read_image(path, float(size * size))[..., 0]
@@ -53,7 +59,7 @@ def read_grey_images(paths: Sequence[Path], size: int) -> Array8:
 
 
 def probability_scale(n: int = 5) -> list[Colour]:
-    """`n` colours of PALETTE from probability 0 to 1, RGB."""
+    """`n` colours of PROBABILITY_COLOURMAP from probability 0 to 1, RGB."""
     greys = np.rint(np.linspace(0, 255, n)).astype(np.uint8)[None]
     return [
         tuple(colour)
@@ -62,13 +68,13 @@ def probability_scale(n: int = 5) -> list[Colour]:
 
 
 def draw_probability(certainty: Array8, side: int) -> Array8:
-    """A map of probabilities, uint8 (E, E), in the colours of PALETTE, RGB (side, side, 3)."""
+    """Colour a probability map, uint8 (E, E), by PROBABILITY_COLOURMAP; RGB (side, side, 3)."""
     grey = cv2.resize(certainty, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.applyColorMap(grey, PROBABILITY_COLOURMAP)[..., ::-1], np.uint8)
 
 
 def draw_labels(labels: Array8, data: StudyDataConfig) -> Array8:
-    """Two classes: 0, 255 and grey for VOID, (side, side); several: their colours, RGB."""
+    """Draw a mask: 0, 255 and grey for ignored pixels (side, side), or class colours in RGB."""
     if data.task == "binary":
         return np.where(labels == IGNORE_INDEX, 128, 255 * labels).astype(np.uint8)
     return draw_class_map(labels, plain=background_classes(data.classes))
@@ -77,7 +83,7 @@ def draw_labels(labels: Array8, data: StudyDataConfig) -> Array8:
 def draw_prediction_overlay(
     image: Array8, truth: Array8, decision: Array8, data: StudyDataConfig
 ) -> Array8:
-    """The decision over its image, RGB: right and wrong, or several classes and what is wrong."""
+    """Draw a predicted mask over its image in RGB; of several classes, wrong pixels are hatched."""
     if data.task == "binary":
         return draw_overlay(image, truth, decision)
     wrong, background = wrong_pixels(truth, decision), background_classes(data.classes)
@@ -86,7 +92,7 @@ def draw_prediction_overlay(
 
 
 def resize_for_panel(mask: Array8, side: int, data: StudyDataConfig) -> Array8:
-    """A mask at the panel's size; enlarged, its pixels stay visible as what they are."""
+    """Resize a mask to a panel; enlarged pixels stay squares, so that nothing looks smoother."""
     if mask.shape[0] > side and data.task == "binary" and not data.has_ignored_pixels:
         return resize_mask(mask, (side, side))
     ys = (np.arange(side) * mask.shape[0] + mask.shape[0] // 2) // side

@@ -1,4 +1,4 @@
-"""What the leading trials kept of each validation image: scores, decisions, probabilities."""
+"""Predictions that the leading trials have saved: scores, masks and probabilities per image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from harness.training.metrics.image_scores import ImageScores, metrics_per_entry
 
 @dataclass(frozen=True)
 class LeadingModel:
-    """A leading trial whose predictions are kept, with what it scored on each row.
+    """Leading trial with saved predictions, and its scores by row of split.csv.
 
     Attributes:
-        dice: of the decisions at eval_size, in [0, 1], by row of split.csv; None (as iou) where
-            there is nothing to find.
-        false_pixels: how many pixels were decided wrongly to be something.
+        dice: of the predicted mask at eval_size, in [0, 1]; None (as iou) for an image without
+            foreground.
+        false_pixels: number of false positive pixels.
     """
 
     record: TrialRecord
@@ -36,17 +36,17 @@ class LeadingModel:
     false_pixels: dict[int, int]
 
     def has_prediction(self, row: int) -> bool:
-        """Whether an image was scored and its decisions are there."""
+        """True if the image has scores and the files of its predicted mask exist."""
         return row in self.dice and all(path.is_file() for path in self._decision_paths(row))
 
     def decision(self, row: int) -> Array8:
-        """What was decided, as `read_decision` gives it. Raises DataError, OSError."""
+        """Predicted mask as `read_decision` returns it. Raises DataError, OSError."""
         return read_decision(self._decision_paths(row), self.data)
 
     def certainty(self, row: int) -> Array8 | None:
-        """The probability of what is to be found, 255 times, uint8 (E, E); None: not kept.
+        """Foreground probability times 255, uint8 (E, E); None if it was not saved.
 
-        Of several classes the highest in each pixel.
+        Of several foreground classes, the highest probability of each pixel.
         """
         paths = [self.paths.probability(row, k) for k in foreground_classes(self.data)]
         if not all(path.is_file() for path in paths):
@@ -55,7 +55,7 @@ class LeadingModel:
         return np.asarray(greys.max(axis=0), np.uint8)
 
     def decision_planes(self, row: int) -> Bools:
-        """The decision as planes, bool (K, E, E), one for each class that is to be found."""
+        """Predicted mask as one plane per foreground class, bool (K, E, E)."""
         decision = self.decision(row)
         if self.data.task == "binary":
             return np.asarray(decision[None] == 1)
@@ -70,16 +70,16 @@ class LeadingModel:
 
 
 def load_leading_models(tables: StudyTables) -> tuple[list[LeadingModel], list[str]]:
-    """The best trials that kept predictions, at most `budget.keep`, and who of the best kept none.
+    """Load the best trials with saved predictions, at most `budget.keep`, and notes on the others.
 
-    An imported trial has its predictions where its study still had them.
+    An imported trial has predictions only if its study still had them at the time of the import.
     """
     n = tables.config.budget.keep
     ranked = list(enumerate(ranked_records(tables), start=1))
     own_ranks = [rank for rank, record in ranked if record.imported is None][:n]
-    last_rank = max(
-        [*own_ranks, *(rank for rank, _ in ranked[:n])], default=0
-    )  # ours displace no imported
+    # Only own trials are sure to have saved predictions. Imported trials without files may rank
+    # before them, so the search goes down to the n-th best own trial.
+    last_rank = max([*own_ranks, *(rank for rank, _ in ranked[:n])], default=0)
     models: list[LeadingModel] = []
     missing: list[int] = []
     for rank, record in ranked[:last_rank]:
@@ -107,7 +107,7 @@ def _load_model(
 
 
 def _means_by_row(scores: ImageScores, values: Floats) -> dict[int, float | None]:
-    """A metric of each image: the mean over the classes that its truth has, None without any."""
+    """Metric of each image: the mean over the classes in its true mask; None without any."""
     values_by_row: dict[int, list[float]] = {row: [] for row in scores.row.tolist()}
     columns = (scores.row.tolist(), scores.has_truth.tolist(), values.tolist())
     for row, has_truth, value in zip(*columns, strict=True):
@@ -120,6 +120,6 @@ def _means_by_row(scores: ImageScores, values: Floats) -> dict[int, float | None
 
 
 def foreground_classes(data: StudyDataConfig) -> list[int]:
-    """The classes to be found: those that are scored, without a background."""
+    """Indices of the foreground classes, that is of the scored classes without a background."""
     background = () if data.task == "binary" else background_classes(data.classes)
     return [k for k in data.scored_classes if k not in background] or list(data.scored_classes)

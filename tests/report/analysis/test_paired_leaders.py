@@ -89,8 +89,10 @@ def test_metrics_for_mlflow_are_the_ends_of_the_intervals(study: Builder) -> Non
 def test_page_says_what_weights_and_traps_are(study: Builder) -> None:
     filled(study)
     page = write_report(study.paths, study.data_root, images=False).read_text(encoding="utf-8")
-    assert "These weights, on images like these" in page
-    assert "they say nothing of a configuration, which was seen on a single seed" in page
+    assert "Comparison of these weights, image by image" in page
+    assert (
+        "so they do not compare configurations: each configuration was trained on one seed" in page
+    )
     assert "Leading, not confirmed." in page
 
 

@@ -74,7 +74,7 @@ def test_the_embedded_numbers_are_the_recorded_float64(written: Builder, page: P
 def test_the_page_has_every_part(page: Page) -> None:
     anchors = [attributes["id"] for attributes in page.of("section")]
     assert anchors == [
-        "traps",
+        "caveats",
         "leaderboard",
         "failures",
         "confirmation",
@@ -163,7 +163,7 @@ def test_running_trials_are_shown_apart(study: Builder) -> None:
     study.trial(0, [0.5])
     study.trial(1, [0.4], state="running")
     page = Page(write_report(study.paths, None))
-    assert "Running trials (1) as this report was written" in page.text
+    assert "Running trials (1) at the time of this report" in page.text
     assert page.json("harness-data")["ranking"] == [0]
 
 
@@ -200,7 +200,7 @@ def test_what_the_command_leaves_out_is_said(tmp_path: Path) -> None:
     study = Builder(tmp_path, config={"sampler": sampler, "parts": parts})
     text = html.unescape(write_report(study.paths, None).read_text(encoding="utf-8"))
     assert "--seed 0 --parts studies/tiny/own.py" in text
-    match = re.search(r'<p class="note" id="beside-command">(.*?)</p>', text)
+    match = re.search(r'<p class="note" id="outside-settings">(.*?)</p>', text)
     assert match is not None and re.findall("<code>(.*?)</code>", match[1]) == [
         "studies/tiny-again/study.yaml",
         "data.eval_size: 32",

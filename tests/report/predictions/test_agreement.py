@@ -58,7 +58,7 @@ def test_suspects_are_wrong_in_every_model_the_worst_first() -> None:
     chosen = find_suspect_labels(*judged())
     assert [one.row for one in chosen] == [3, 1, 4]
     assert chosen[0].reason == "suspect label: all 3 models get it wrong, the best with Dice 0.10"
-    assert chosen[2].reason == "suspect label: nothing to find, yet all 3 models find something"
+    assert chosen[2].reason == "suspect label: no foreground, but all 3 models predict some"
     assert [one.row for one in find_suspect_labels(*judged(), n=1)] == [3]
 
 

@@ -24,12 +24,12 @@ from tests.report.studies import Builder
 def test_the_same_images_for_the_best_three_trials(tables: StudyTables, shared: Builder) -> None:
     gallery = build_gallery(tables, shared.data_root)
     assert gallery.notes == ()
-    whys = [item.why for item in gallery.images]
+    whys = [item.reason for item in gallery.images]
     assert whys == ["worst", "worst", "median", "best", *["for variety of shape and size"] * 4]
     for item in gallery.images:
         assert [p.score.number for p in item.predictions] == [3, 4, 6]
         assert [p.score.rank for p in item.predictions] == [1, 2, 3]
-        assert [score.number for score in item.others] == [0, 1]
+        assert [score.number for score in item.other_scores] == [0, 1]
     assert len({item.row for item in gallery.images}) == 8
 
 
@@ -48,7 +48,7 @@ def test_images_are_ordered_by_the_dice_of_the_leading_trial(
         row for _, row in sorted(zip(metrics_per_entry(scores)["dice"], scores.row, strict=True))
     ]
     shown = {
-        item.why: item.row for item in reversed(build_gallery(tables, shared.data_root).images)
+        item.reason: item.row for item in reversed(build_gallery(tables, shared.data_root).images)
     }
     assert shown["worst"] == order[0] and shown["best"] == order[-1]
     assert shown["median"] == order[(len(order) - 1) // 2]
@@ -121,7 +121,7 @@ def test_images_that_models_dispute_and_that_all_get_wrong_are_shown(study: Buil
     reasons = [
         why
         for item in build_gallery(load_study_tables(study.paths), study.data_root).images
-        for why in (item.why, *item.also)
+        for why in (item.reason, *item.other_reasons)
     ]
     disputed = [why for why in reasons if "disagree" in why]
     assert disputed == ["the 2 leading models disagree: mean 1 − IoU between them 0.50"] * 2
@@ -133,13 +133,17 @@ def test_labels_that_good_models_contradict_are_suspect(study: Builder, n_wrong:
     for number in range(3):
         two_halves(study, number, slice(31 - number, 32), exact_from=1 + n_wrong)
     images = build_gallery(load_study_tables(study.paths), study.data_root).images
-    wrong = [item for item in images if "all 3 models get it wrong" in (item.why, *item.also)[-1]]
+    wrong = [
+        item
+        for item in images
+        if "all 3 models get it wrong" in (item.reason, *item.other_reasons)[-1]
+    ]
     if n_wrong > 3:
         assert wrong == []
         return
     assert {item.row for item in wrong} == {1, 2, 3}
     best = max(p.score.dice or 0 for p in wrong[0].predictions)
-    assert (wrong[0].why, *wrong[0].also)[-1] == (
+    assert (wrong[0].reason, *wrong[0].other_reasons)[-1] == (
         f"suspect label: all 3 models get it wrong, the best with Dice {best:.2f}"
     )
 
@@ -165,7 +169,7 @@ def test_missing_images_are_said(tables: StudyTables, tmp_path: Path) -> None:
     for root in (None, tmp_path / "gone"):
         gallery = build_gallery(tables, root)
         assert gallery.images == ()
-        assert gallery.notes == ("The images of tiny were not found, so none are shown.",)
+        assert gallery.notes == ("The images of tiny were not found, so no image is shown.",)
 
 
 def test_a_changed_image_is_said_and_the_others_are_shown(study: Builder) -> None:
@@ -173,7 +177,9 @@ def test_a_changed_image_is_said_and_the_others_are_shown(study: Builder) -> Non
     name = study.rows[3].image
     cv2.imwrite(str(study.data_root / name), np.zeros((40, 50, 3), np.uint8))
     gallery = build_gallery(load_study_tables(study.paths), study.data_root)
-    assert gallery.notes == (f"Not shown: {name} or its mask has changed since the study was made",)
+    assert gallery.notes == (
+        f"Not shown: {name} or its mask has changed since the study was created",
+    )
     assert len(gallery.images) == 7
 
 
@@ -195,7 +201,7 @@ def test_trials_that_kept_nothing_are_said(study: Builder) -> None:
 
 def test_a_study_without_a_complete_trial_says_so(study: Builder) -> None:
     gallery = build_gallery(load_study_tables(study.paths), study.data_root)
-    assert gallery.notes == ("No complete trial has kept its predictions.",)
+    assert gallery.notes == ("No complete trial has saved predictions.",)
 
 
 def test_the_largest_false_alarm_is_shown_where_nothing_is_to_be_found(study: Builder) -> None:
@@ -224,7 +230,7 @@ def test_the_largest_false_alarm_is_shown_where_nothing_is_to_be_found(study: Bu
         item.row: item
         for item in build_gallery(load_study_tables(study.paths), study.data_root).images
     }
-    assert shown[4].why == "nothing to find: the largest false alarm"
+    assert shown[4].reason == "no foreground: the most false positive pixels"
     score = shown[4].predictions[0].score
     assert score.dice is None and score.false_pixels == 9 and score.text == "9 false pixels"
     assert 2 not in shown
