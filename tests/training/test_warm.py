@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from harness.core.paths import TrialPaths
+from harness.core.records import TrialResult
 from harness.execution.prestart import ALLOCATOR_ENVIRONMENT
 from harness.training.hardware.buffer_snapshot import BufferSnapshot
 from harness.training.hardware.normalizer import ImageNormalizer
@@ -166,6 +167,15 @@ def test_leftovers_of_a_trial_do_not_make_the_next_ones_batch_smaller(
         gc.enable()
 
 
+AVERAGED: dict[str, Any] = {"train__ema_decay": 0.9, "optim__grad_clip": 0.1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> TrialResult:
+    """The result of a training that never ran out of memory."""
+    return run(pictures, tmp_path_factory.mktemp("undisturbed"), **AVERAGED)
+
+
 @pytest.mark.parametrize(
     ("place", "name"),
     [
@@ -183,12 +193,15 @@ def test_leftovers_of_a_trial_do_not_make_the_next_ones_batch_smaller(
     ],
 )
 def test_memory_that_runs_out_once_changes_nothing(
-    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: TrialResult,
+    place: Any,
+    name: str,
 ) -> None:
     """Wherever something is made on the device. The trial is continued, so that it also loads."""
-    changes: dict[str, Any] = {"train__ema_decay": 0.9, "optim__grad_clip": 0.1}
-    whole = run(pictures, tmp_path / "whole", **changes)
-    run(pictures, tmp_path / "parted", answering("stop"), **changes)
+    run(pictures, tmp_path, answering("stop"), **AVERAGED)
     action, failed = getattr(place, name), list[bool]()
 
     def once(*args: Any, **kwargs: Any) -> Any:
@@ -198,8 +211,8 @@ def test_memory_that_runs_out_once_changes_nothing(
         return action(*args, **kwargs)
 
     monkeypatch.setattr(place, name, once)
-    again = run(pictures, tmp_path / "parted", **changes)
-    assert failed and (again.value, again.best) == (whole.value, whole.best)
+    again = run(pictures, tmp_path, **AVERAGED)
+    assert failed and (again.value, again.best) == (undisturbed.value, undisturbed.best)
 
 
 def test_a_trial_begins_with_the_memory_of_those_before_given_back(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None),
     "number": (int, float), "integer": int,
 }  # fmt: skip
+
+
+@cache
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The schema as it is without components of users; to build it takes half a second."""
+    return json_schema(kind)
 
 
 def is_type(value: Any, name: str) -> bool:
@@ -82,12 +89,12 @@ def valid_member(name: str, item: Any, schema: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_space_is_valid(path: Path) -> None:
     document = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=path.name).value
-    assert valid(document, json_schema("space"))
+    assert valid(document, schema_of("space"))
 
 
 @pytest.mark.parametrize("text", [ENCODERS, "\n".join(BASE), "parameters:\nfixed: {epochs: 3}\n"])
 def test_space_is_valid(text: str) -> None:
-    assert valid(strict_yaml.load_yaml(text, source="").value, json_schema("space"))
+    assert valid(strict_yaml.load_yaml(text, source="").value, schema_of("space"))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_space_is_valid(text: str) -> None:
     ],
 )  # fmt: skip
 def test_broken_space_is_invalid(text: str) -> None:
-    assert not valid(strict_yaml.load_yaml(text, source="").value, json_schema("space"))
+    assert not valid(strict_yaml.load_yaml(text, source="").value, schema_of("space"))
 
 
 DOCUMENTED = [
@@ -126,7 +133,7 @@ def test_documented_yaml_is_valid(text: str) -> None:
     """A space where it has sections that only spaces have, else a study.yaml or part of it."""
     document = strict_yaml.load_yaml(text, source="").value
     kind: Any = "space" if {"parameters", "rows", "forbid", "enqueue"} & set(document) else "study"
-    assert valid(document, json_schema(kind))
+    assert valid(document, schema_of(kind))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,7 @@ def test_documented_yaml_is_valid(text: str) -> None:
     ],
 )  # fmt: skip
 def test_study_is_valid(text: str) -> None:
-    assert valid(strict_yaml.load_yaml(text, source="").value, json_schema("study"))
+    assert valid(strict_yaml.load_yaml(text, source="").value, schema_of("study"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_study_is_valid(text: str) -> None:
     ],
 )  # fmt: skip
 def test_broken_study_is_invalid(text: str) -> None:
-    assert not valid(strict_yaml.load_yaml(text, source="").value, json_schema("study"))
+    assert not valid(strict_yaml.load_yaml(text, source="").value, schema_of("study"))
 
 
 VALUES: list[Any] = [
@@ -175,15 +182,15 @@ def test_reader_and_schema_take_the_same_values(key: str) -> None:
 
 
 def test_defaults_are_valid_study_and_trial() -> None:
-    assert valid(StudyConfig().model_dump(mode="json"), json_schema("study"))
-    assert valid(TrialConfig().model_dump(mode="json"), json_schema("trial"))
-    assert not valid({"objective": {"direction": "up"}}, json_schema("study"))
-    assert not valid({"optim": {"lr": 0}}, json_schema("trial"))
+    assert valid(StudyConfig().model_dump(mode="json"), schema_of("study"))
+    assert valid(TrialConfig().model_dump(mode="json"), schema_of("trial"))
+    assert not valid({"objective": {"direction": "up"}}, schema_of("study"))
+    assert not valid({"optim": {"lr": 0}}, schema_of("trial"))
 
 
 @pytest.mark.parametrize("kind", SCHEMA_KINDS)
 def test_schema_is_plain_json_of_its_dialect(kind: Any) -> None:
-    schema = json_schema(kind)
+    schema = schema_of(kind)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
 
