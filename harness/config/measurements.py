@@ -132,6 +132,14 @@ _COSTS = (
         unit="ms",
         format=lambda value: f"{value:.3g}",
     ),
+    CostEntry(
+        name="energy_wh",
+        heading="energy",
+        hint="energy of the GPU during the training, in Wh",
+        axis_title="energy",
+        unit="Wh",
+        format=lambda value: f"{value:,.0f} Wh" if value >= 100 else f"{value:.3g} Wh",
+    ),
 )
 # The order is that of error texts, of columns and of figures.
 BUILTIN_METRICS: Final[Mapping[str, MetricEntry]] = {entry.name: entry for entry in _METRICS}

@@ -109,7 +109,7 @@ def test_names_of_columns_of_scores_are_reserved() -> None:
 def test_the_order_of_the_columns_of_the_leaderboard() -> None:
     assert LEADERBOARD_METRICS == ("dice", "iou", "miou", "precision", "recall")
     assert [key.removeprefix("cost/") for key in COSTS] == [
-        "parameters", "gflops", "seconds", "peak_mb", "ms_per_image",
+        "parameters", "gflops", "seconds", "peak_mb", "ms_per_image", "energy_wh",
     ]  # fmt: skip
 
 

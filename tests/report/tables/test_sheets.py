@@ -1,4 +1,5 @@
-from harness.core.records import TrialFailure
+from harness.core.records import TrialFailure, read_record, write_record
+from harness.report.tables.sheet_cells import UNRECORDED_CELL
 from harness.report.tables.sheets import failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.studies import Builder
@@ -32,6 +33,20 @@ def test_ranking_sheet_shows_rounded_and_keeps_exact(tables: StudyTables) -> Non
     assert first["best epoch"].text == "4 / 4"
     assert first["parameters"].text == "4.00 M"
     assert [row[1].text for row in sheet.rows] == ["3", "4", "6", "0", "1"]
+
+
+def test_energy_has_a_column_where_a_trial_has_it(study: Builder) -> None:
+    for number in range(2):
+        study.trial(number, [0.5 + number / 10], {"optim.lr": 1e-3})
+    paths = study.paths.trial(0)
+    record = read_record(paths.trial_json)
+    costs = record.costs | {"cost/energy_wh": 1234.5}
+    write_record(paths, record.model_copy(update={"costs": costs}))
+    tables = load_study_tables(study.paths)
+    sheet = ranking_sheet(tables)
+    assert sheet.columns[-1].title == "energy"
+    assert [row[-1].text for row in sheet.rows] == ["1,234 Wh", UNRECORDED_CELL.text]
+    assert tables.trials["cost/energy_wh"].dropna().tolist() == [1234.5]
 
 
 def test_a_parameter_not_in_force_differs_from_null(tables: StudyTables) -> None:
