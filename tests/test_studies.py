@@ -42,7 +42,7 @@ def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> N
     words = ["run", "--space", "rates", *data, "--from", "seeds", "--pruner", "none"]
     done = harness_command(workspace, *words, "--trials", "1")
     assert done.returncode == 0, done.stderr
-    assert "3 trials of seeds fit and are imported; none is left out" in done.stderr
+    assert "3 trials of seeds fit and are imported; no trial is excluded" in done.stderr
     rates = StudyPaths(workspace / "studies" / "rates")
     assert [r.imported for r in read_records(rates)] == ["seeds/0", "seeds/1", "seeds/2", None]
     again = harness_command(workspace, *words, "--trials", "1")

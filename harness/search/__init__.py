@@ -1,1 +1,1 @@
-"""The study: what to try next, what is recorded, when a trial is cut short."""
+"""Hyperparameter search: study definition, sampling, pruning, Optuna storage, control of trials."""

@@ -137,7 +137,7 @@ def test_copied_folder_continues_elsewhere(
         shutil.copytree(begun.paths.root, there / "studies" / "s")
         images = shutil.copytree(polyps, there / "elsewhere")
         done = study(there, images, 4, 2)
-    assert "lacked 2 trials: entered again from their folders" in capsys.readouterr().err
+    assert "lacked 2 trials: restored from the trial folders" in capsys.readouterr().err
     assert [facts(r) for r in done.tables.records] == [facts(r) for r in whole.tables.records]
     assert [curve(done, n) for n in range(4)] == [curve(whole, n) for n in range(4)]
     assert done.tables.config.data.root == str(images)

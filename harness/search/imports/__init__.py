@@ -1,1 +1,1 @@
-"""Trials of earlier studies in a new one."""
+"""Import of finished trials from earlier studies into a new one."""

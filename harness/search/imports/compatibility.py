@@ -1,4 +1,7 @@
-"""Whether trials of an earlier study could have been trials of a new one, and as which values."""
+"""Comparison of an earlier study and its trials with the space and data of a new study.
+
+The reasons of this module are keys of `left_out` in study.yaml.
+"""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -22,16 +25,16 @@ from harness.space.parameters import (
     same_value,
 )
 
-COMPARED_ROLES = ("train", "val")  # whose images decide a trial's value
+COMPARED_ROLES = ("train", "val")  # images of these roles determine a trial's value
 
 
 @dataclass(frozen=True)
 class Compatibility:
-    """What an earlier trial is in a new study.
+    """Result of comparing an earlier trial with a new study.
 
     Attributes:
-        values: the searched parameters in force there, by full key.
-        reasons: why it does not fit; empty: it does. Equal reasons have equal texts.
+        values: its values of the new study's active parameters, by full key.
+        reasons: reasons against importing it; empty if it fits. Equal reasons have equal texts.
     """
 
     values: dict[str, Any]
@@ -41,10 +44,10 @@ class Compatibility:
 def incomparable_reasons(
     old: StudyConfig, new: StudyConfig, old_split: Sequence[SplitRow], split: Sequence[SplitRow]
 ) -> list[str]:
-    """Why the values of two studies cannot be compared; empty: they can.
+    """Reasons why the objective values of two studies cannot be compared; empty if they can.
 
-    The objective, the meaning of the data but for its place, and the very images and masks of
-    train and val must be the same. Images of test have no part in a trial's value.
+    The objective, the data settings except the root folder, and the images and masks of train and
+    val (by content) must be the same. Test images do not influence a trial's value.
     """
     reasons = _group_differences(
         "objective", old.objective.model_dump(), new.objective.model_dump()
@@ -55,13 +58,13 @@ def incomparable_reasons(
     )
     if old.parts is not None and old.parts != new.parts:
         reasons.append(f"parts: {old.parts.file} there has other contents, or is not used here")
+    # Sets of hashes and not lists: the order of the rows and the file names may differ.
     for role in COMPARED_ROLES:
         old_hashes, new_hashes = _image_hashes(old_split, role), _image_hashes(split, role)
         if old_hashes != new_hashes:
             reasons.append(
                 f"split: the {role} images differ: {len(old_hashes - new_hashes)} of its "
-                f"{len(old_hashes)} are "
-                f"not among the {len(new_hashes)} here"
+                f"{len(old_hashes)} are not among the {len(new_hashes)} here"
             )
     return reasons
 
@@ -72,13 +75,15 @@ def check_compatibility(
     """Compare an earlier trial with the space and the fixed values of a new study.
 
     Args:
-        record: the earlier trial.
-        config: its whole configuration. All of it but `train.seed` must be possible here; an option
-            that is not set has its network's default.
+        definition: definition of the new study.
+        record: record of the earlier trial.
+        config: complete configuration of the earlier trial. Every setting except `train.seed` must
+            be possible in the new study; an option that is not set has its network's default.
     """
     old_values = default_options(config) | config.flat()
     values, reasons = _searched_values(definition, old_values)
-    if reasons:  # conditions hang on values that are missing: say what is plain, and no more
+    if reasons:
+        # Conditions may depend on the missing values, so only constants are compared further.
         return Compatibility(
             values, (*reasons, *_constant_differences(definition, record, old_values))
         )
@@ -97,9 +102,10 @@ def check_compatibility(
 
 
 def default_options(config: TrialConfig) -> dict[str, Any]:
-    """The options of a network that has that name, by full key, where none are set.
+    """Default options of the trial's network, by full key, as the network's class declares them.
 
-    Those without a plain default are left out, and all of a network that nobody has registered.
+    Options without a plain default value are omitted. The result is empty for a network that is
+    not registered.
     """
     arch, depth = config.model.arch, config.model.encoder_depth
     if arch not in archs():
@@ -109,7 +115,7 @@ def default_options(config: TrialConfig) -> dict[str, Any]:
     for name in option_names(arch):
         default = arguments[name].default
         if name == "decoder_channels" and arch in DEPTH_DEPENDENT:
-            default = default[-depth:]  # as the network is built
+            default = default[-depth:]  # the network is built with this part of the default
         if default is None or isinstance(default, bool | int | float | str | list | tuple):
             defaults[OPTIONS_PREFIX + name] = (
                 list(default) if isinstance(default, tuple) else default
@@ -118,7 +124,7 @@ def default_options(config: TrialConfig) -> dict[str, Any]:
 
 
 def _flat_with_defaults(config: TrialConfig, compared: TrialConfig) -> dict[str, Any]:
-    """Its settings, with the defaults of those options that the other one sets."""
+    """Settings of a trial, with defaults for the options that only the other trial sets."""
     flat, compared_flat = config.flat(), compared.flat()
     defaults = default_options(config).items()
     return {key: value for key, value in defaults if key in compared_flat} | flat
@@ -146,8 +152,8 @@ def _searched_values(
 def _constant_differences(
     definition: StudyDefinition, record: TrialRecord, old_values: Mapping[str, Any]
 ) -> list[str]:
-    """Differences in what is searched in no trial of the new study."""
-    constants = definition.space.constants  # options at their defaults are not among them
+    """Differences in settings that are constant in the new study."""
+    constants = definition.space.constants  # does not include options at their defaults
     old_constants = {key: value for key, value in old_values.items() if key in constants}
     return _setting_differences(
         old_constants, {key: constants[key] for key in old_constants}, record
@@ -157,7 +163,11 @@ def _constant_differences(
 def _setting_differences(
     old_values: Mapping[str, Any], new_values: Mapping[str, Any], record: TrialRecord
 ) -> list[str]:
-    """One text per key; the earlier value is told only where the whole earlier study had it."""
+    """One text per differing key.
+
+    The earlier value is named only if it was constant in its study: texts of equal reasons must be
+    equal, and a searched value differs from trial to trial.
+    """
     reasons = []
     for key in dict.fromkeys([*old_values, *new_values]):
         if key == SEED_KEY or (

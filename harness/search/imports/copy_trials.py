@@ -1,7 +1,7 @@
-"""Scores and predictions of single images, taken over with an imported trial.
+"""Copy of planned imports into the new study's folder: records, epochs, scores, predictions.
 
-Both studies validate on the same pictures at the same eval_size, or nothing would be imported; but
-a row of split.csv may have another number and another path there.
+Both studies validate on the same images at the same eval_size, otherwise nothing is imported; but
+the same image may have another row number and another path in the earlier split.csv.
 """
 
 import dataclasses
@@ -29,7 +29,11 @@ RowMapping = Mapping[int, SplitRow]
 
 
 def match_rows(earlier: Sequence[SplitRow], new_split: Sequence[SplitRow]) -> RowMapping:
-    """Our row of each row of an earlier split, by the content of image and mask; of val only."""
+    """Map validation rows of an earlier split to rows of the new one by image and mask content.
+
+    Returns:
+        New row by earlier row number.
+    """
     groups: dict[tuple[str, str], list[SplitRow]] = defaultdict(list)
     for row in new_split:
         if row.role == "val":
@@ -38,15 +42,15 @@ def match_rows(earlier: Sequence[SplitRow], new_split: Sequence[SplitRow]) -> Ro
     for row in earlier:
         group = groups[row.image_sha256, row.mask_sha256]
         if row.role == "val" and group:
-            matches[row.row] = group.pop(0)  # of equal pictures each is taken once
+            matches[row.row] = group.pop(0)  # duplicates of an image are paired one to one
     return matches
 
 
 def import_scores(source: TrialPaths, target: TrialPaths, rows: RowMapping) -> None:
-    """Write `best/scores.csv` and the kept probabilities as those of our split, where there are.
+    """Copy `best/scores.csv` and the saved probabilities, renumbered for the new split.
 
-    Scores that are damaged, or that tell of an image which is not ours, are left behind: the report
-    says that the trial has none.
+    Damaged scores, or scores of an image that the new split lacks, are not copied: the report
+    then states that the trial has none.
     """
     try:
         scores = _renumber_scores(read_scores(source.scores_csv), rows)
@@ -63,7 +67,11 @@ def import_scores(source: TrialPaths, target: TrialPaths, rows: RowMapping) -> N
 
 
 def _renumber_scores(scores: ImageScores, rows: RowMapping) -> ImageScores | None:
-    """With the numbers and names of our rows, in their order; None: some image is not ours."""
+    """Scores with row numbers and image names of the new split, in its order.
+
+    Returns:
+        None if an image is not in the new split.
+    """
     numbers = scores.row.tolist()
     if not all(number in rows for number in numbers):
         return None
@@ -83,10 +91,14 @@ def _renumber_scores(scores: ImageScores, rows: RowMapping) -> ImageScores | Non
 
 
 def copy_imports(paths: StudyPaths, definition: StudyDefinition) -> None:
-    """Copy the trials that study.yaml names and that are not here yet, in order.
+    """Copy the planned trials that this study does not have yet, in order.
+
+    Args:
+        paths: folder of the new study.
+        definition: its definition, whose `imports` name the trials.
 
     Raises:
-        UserError: an earlier study that is still needed is gone or was replaced.
+        UserError: an earlier study with trials still to be copied was removed or replaced.
     """
     planned = [(plan, number) for plan in definition.config.imports for number in plan.trials]
     first: dict[str, int] = {}
@@ -117,19 +129,22 @@ def copy_imports(paths: StudyPaths, definition: StudyDefinition) -> None:
                 splits = read_split(earlier.split_csv), read_split(paths.split_csv)
                 rows[plan.study] = match_rows(*splits)
             import_scores(earlier.trial(source_number), trial, rows[plan.study])
-        write_record(trial, record)  # last: from now on the trial is here
+        # Last: trial.json marks a complete copy, so a kill before this line repeats the copy.
+        write_record(trial, record)
 
 
 def _imported_record(
     trial: TrialPaths, definition: StudyDefinition, study: str, number: int
 ) -> TrialRecord:
-    """The record of an earlier trial as one of the new study."""
+    """Record of an earlier trial as a trial of the new study.
+
+    Distributions are those of the new space: group TPE keeps the first range that it saw of a
+    parameter, and with the old range never samples the new part (0 of 40 draws, measured).
+    """
     record = read_record(trial.trial_json)
     compatibility = check_trial(trial, record, definition)
     if compatibility.reasons:
-        raise UserError(
-            f"{trial.root}: has changed while it was imported: {compatibility.reasons[0]}"
-        )
+        raise UserError(f"{trial.root}: changed during the import: {compatibility.reasons[0]}")
     space = definition.space
     distributions = {
         key: json.loads(distribution_to_json(to_distribution(space.by_key[key])))

@@ -1,4 +1,7 @@
-"""Repetitions: trials of one configuration on several seeds."""
+"""Detection of repeated configurations: trials that differ in their seed only.
+
+Confirmation, report and trial control share it, so it stands alone.
+"""
 
 import json
 from collections.abc import Iterable
@@ -9,19 +12,19 @@ SEED_KEY = "train.seed"
 
 
 def config_key(record: TrialRecord) -> str:
-    """A text that two trials of a study share if all their settings but `train.seed` are equal.
+    """Text that is equal for two trials of a study if all settings but `train.seed` are equal.
 
-    What is not searched is the same in every trial of a study, so the searched values decide.
-    Conditions follow from the values above them, so absent parameters differ only where others do.
+    Fixed settings are the same in every trial of a study, so the searched values decide. Whether
+    a conditional parameter is present follows from other values, so it needs no entry of its own.
     """
     values = {key: value for key, value in record.params.items() if key != SEED_KEY}
     return json.dumps(values, sort_keys=True)
 
 
 def first_trial_by_config(records: Iterable[TrialRecord]) -> dict[str, int]:
-    """The lowest number of a trial with each configuration, by `config_key`.
+    """Lowest trial number of each configuration, by `config_key`.
 
-    A trial that failed counts: it was the first to be drawn so.
+    A failed trial counts: it was the first one with its configuration.
     """
     first: dict[str, int] = {}
     for record in records:

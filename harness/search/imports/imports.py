@@ -1,11 +1,9 @@
-"""`--from STUDY`: a new study takes over the finished trials of an earlier one that fit.
+"""Selection of finished trials of earlier studies for import into a new study (`--from STUDY`).
 
-They are copied into the new study's folder, first of all its trials, with scores and predictions
-of the validation images and without models, and told to
-Optuna with the new study's distributions: the tree-structured Parzen estimator keeps the first
-range it saw of a parameter, and would never leave the old one. They are marked, and do not count
-towards the number of trials asked for. What is to be imported is settled and written into
-study.yaml before anything is copied, so that a study killed half-way takes up where it stopped.
+Imported trials are the first trials of the new study. They are copied into its folder with scores
+and predictions of the validation images but without models, and do not count towards the requested
+number of trials. The selection is written into study.yaml before anything is copied, so that an
+interrupted import continues with the same trials.
 """
 
 import math
@@ -31,7 +29,7 @@ from harness.search.imports.compatibility import (
 )
 
 IMPORTABLE_STATES = ("complete", "pruned")
-MAX_LISTED_TRIALS = 8  # trials of one reason that are named on the console
+MAX_LISTED_TRIALS = 8  # trial numbers per reason that are printed
 
 
 def plan_imports(
@@ -41,16 +39,18 @@ def plan_imports(
     split: Sequence[SplitRow],
     augments: Sequence[Path] = (),
 ) -> tuple[ImportConfig, ...]:
-    """Which trials of the studies `names` a new study takes over; nothing is written.
+    """Select the trials of earlier studies that fit into a new one; nothing is written.
 
     Args:
-        paths: the new study's folder.
-        split: its split.
-        augments: its files of augmentation steps.
+        names: names of the earlier studies.
+        paths: folder of the new study.
+        definition: definition of the new study.
+        split: split of the new study.
+        augments: augmentation files of the new study.
 
     Raises:
-        ConfigError: no such study, or one whose values cannot be compared, or of which nothing
-            fits; every reason of every study at once.
+        ConfigError: a study does not exist, its values are not comparable, or no trial fits; the
+            error lists every reason of every study.
     """
     problems: list[str] = []
     plans: list[ImportConfig] = []
@@ -76,7 +76,7 @@ def plan_imports(
         else:
             lines = exclusion_lines(plan)
             problems.append(
-                f"{option}: nothing of it fits; {'; '.join(lines) or 'it has no trials'}"
+                f"{option}: no trial of it fits; {'; '.join(lines) or 'it has no trials'}"
             )
     if problems:
         raise ConfigError(problems)
@@ -84,21 +84,21 @@ def plan_imports(
 
 
 def check_import_names(names: Sequence[str], paths: StudyPaths, config: StudyConfig) -> None:
-    """Refuse imports that a study which has begun was not begun with."""
+    """Refuse names of studies that an existing study does not import already."""
     recorded = [plan.study for plan in config.imports]
     if new := [name for name in names if name not in recorded]:
         raise ConfigError(
-            f"study {paths.name} has begun, and a study never changes; it does not import "
-            f"{', '.join(new)}: start a new one, under another name with --study"
+            f"--from {', '.join(new)}: study {paths.name} has started without this import, and a "
+            "started study never changes; start a new one under another name with --study"
         )
 
 
 def log_import_plans(plans: Sequence[ImportConfig], progress: ProgressReporter) -> None:
-    """Say what is imported, and by reason what is not."""
+    """Report the imported trials, and the excluded ones by reason."""
     for plan in plans:
         summary = f"{_import_summary(plan)} imported"
         reasons = exclusion_lines(plan)
-        progress.stage(f"{summary}; not:" if reasons else f"{summary}; none is left out")
+        progress.stage(f"{summary}; excluded:" if reasons else f"{summary}; no trial is excluded")
         for line in reasons:
             progress.stage(f"  {line}")
 
@@ -110,7 +110,7 @@ def _import_summary(plan: ImportConfig) -> str:
 
 
 def exclusion_lines(plan: ImportConfig) -> list[str]:
-    """One line for each reason, most frequent first; a trial may have several."""
+    """One line for each reason of exclusion, most frequent first; a trial may have several."""
     ordered = sorted(plan.left_out.items(), key=lambda item: -len(item[1]))
     return [f"{why}: {_trial_list(numbers)}" for why, numbers in ordered]
 
@@ -152,7 +152,10 @@ def _plan_study(
 def check_trial(
     trial: TrialPaths, record: TrialRecord, definition: StudyDefinition
 ) -> Compatibility:
-    """As `fit`, and whether the trial has ended and its files tell all that is needed."""
+    """Check that an earlier trial has ended, that its files are readable, and that it fits.
+
+    The reasons are keys of `left_out` in study.yaml: a changed text would not match older files.
+    """
     if record.state not in IMPORTABLE_STATES:
         return Compatibility({}, ("still running",) if record.state == "running" else ("failed",))
     if record.state == "complete" and (record.value is None or not math.isfinite(record.value)):
@@ -176,11 +179,11 @@ def _read_trial_config(trial: TrialPaths) -> TrialConfig:
 def _augment_reasons(
     earlier: StudyPaths, record: TrialRecord, augments: dict[str, Path]
 ) -> list[str]:
-    """A file of augmentation steps may have the same name and other steps."""
+    """Reasons against a trial whose augmentation file has the same name but other steps."""
     try:
         name = _read_trial_config(earlier.trial(record.number)).data.augment
     except (OSError, ValueError, ConfigError):
-        return []  # said already
+        return []  # reported by `check_trial` already
     if name in AUGMENT_PRESETS or name not in augments:
         return []
     steps_file = earlier.augments / name
@@ -190,7 +193,10 @@ def _augment_reasons(
 
 
 def training_origin(study: str, record: TrialRecord) -> str:
-    """`<study>/<number>` where a trial was trained, also when it was imported there."""
+    """Study and number under which a trial was trained, as `<study>/<number>`.
+
+    A trial that the earlier study imported itself keeps its first origin.
+    """
     return record.imported or f"{study}/{record.number}"
 
 

@@ -1,1 +1,1 @@
-"""When a trial is stopped early."""
+"""Pruning: early stopping of trials that are unlikely to be among the best."""

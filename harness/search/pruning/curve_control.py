@@ -1,4 +1,4 @@
-"""How often the pruner `curve` is wrong: its verdicts on the trials that it never prunes."""
+"""Error rate of the pruner `curve`, measured on its control arm: the trials it never prunes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ STATE_BY_RECORD = {
 
 @dataclass(frozen=True)
 class ControlArmResult:
-    """What the pruner would have done to the trials that it never prunes.
+    """Decisions that the pruner would have made on the control arm.
 
     Attributes:
-        n: complete ones that had something to be compared with.
-        n_stopped: of these, would have been stopped.
-        n_wrong: of those, ended among the best, beside the trials before them.
+        n: complete trials of the control arm that had earlier complete trials for comparison.
+        n_stopped: number of these that the pruner would have stopped.
+        n_wrong: number of stopped ones that ended among the best of all trials up to them.
     """
 
     n: int
@@ -34,6 +34,7 @@ class ControlArmResult:
 
     @property
     def sentence(self) -> str:
+        """Summary for the report."""
         trials = "trial" if self.n == 1 else "trials"
         return (
             f"pruner curve: of {self.n} {trials} never pruned it would have stopped "
@@ -42,7 +43,11 @@ class ControlArmResult:
 
 
 def control_arm_line(paths: StudyPaths, config: StudyConfig) -> str | None:
-    """One sentence on a study's control arm, from its folder; None: there is no such arm yet."""
+    """Summary of a study's control arm, computed from its folder.
+
+    Returns:
+        None with another pruner, or before the control arm has a comparable trial.
+    """
     if config.pruner.name != "curve":
         return None
     records = read_records(paths)
@@ -57,10 +62,12 @@ def control_arm_line(paths: StudyPaths, config: StudyConfig) -> str | None:
 def evaluate_control_arm(
     pruner: CurvePruner, trials: Sequence[FrozenTrial], *, maximised: bool
 ) -> ControlArmResult:
-    """Take the pruner's decisions on its control arm again, beside the trials before each.
+    """Repeat the pruner's decisions on its control arm, each with the trials before it only.
 
     Args:
-        trials: of a study, in order of number.
+        pruner: the pruner under evaluation.
+        trials: all trials of a study, in order of number.
+        maximised: True if larger objective values are better.
     """
     n = n_stopped = n_wrong = 0
     for index, trial in enumerate(trials):
@@ -82,6 +89,7 @@ def evaluate_control_arm(
 def _would_stop(
     pruner: CurvePruner, trial: FrozenTrial, before: Sequence[FrozenTrial], *, maximised: bool
 ) -> bool:
+    # The pruner was asked after each epoch, so any single positive answer would have stopped it.
     values = trial.intermediate_values
     return any(
         pruner.should_stop(
@@ -105,7 +113,7 @@ def _to_frozen_trial(record: TrialRecord, paths: StudyPaths, config: StudyConfig
         datetime_start=None,
         datetime_complete=None,
         params=dict(record.params),
-        distributions={},  # the pruner needs none
+        distributions={},  # not read by the pruner
         user_attrs={},
         system_attrs={},
         intermediate_values={

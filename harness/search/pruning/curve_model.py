@@ -1,7 +1,8 @@
-"""How far a learning curve will still come: a forecast from all partial curves of a study.
+"""Extrapolation of a learning curve from all partial curves of a study.
 
-Over the rest of its training a trial's best loss falls as a power of the epoch; the exponent is
-a Bayesian linear regression on what the curve did so far and on the settings that shape curves.
+Model: over the remaining epochs a trial's best loss falls as a power of the epoch. The exponent
+is predicted by a Bayesian linear regression on the shape of the curve so far and on the settings
+that influence it (learning rate, schedule, optimiser, network).
 """
 
 import math
@@ -22,30 +23,26 @@ CATEGORICAL_KEYS = (
     "model.encoder_name",
     "model.encoder_weights",
 )
-START_FACTORS = (
-    1 / math.sqrt(2),
-    1.0,
-    math.sqrt(2),
-)  # points learnt from, as multiples of this one
+# Other curves are sampled at the same share of their training, and at these multiples of it.
+START_FACTORS = (1 / math.sqrt(2), 1.0, math.sqrt(2))
 
-# Chosen on the curves of benchmarks/RESULTS.md, section "Replay".
-PRIOR_EXPONENT, PRIOR_SPREAD = (
-    0.10,
-    0.08,
-)  # of a curve about which nothing is known: mean and residual
-PRIOR_WEIGHT = 4.0  # curves that this is worth, against those that were seen
-N_SHAPE, RIDGE_NUMBER, RIDGE_NAME = 3, 4.0, 8.0  # curves it takes to half believe an effect
+# The constants below were chosen on the curves of benchmarks/RESULTS.md, section "Replay".
+# Mean and residual standard deviation of the exponent without any data.
+PRIOR_EXPONENT, PRIOR_SPREAD = 0.10, 0.08
+PRIOR_WEIGHT = 4.0  # weight of this prior, in curves
+# Ridge strengths in curves: an effect supported by this many curves is shrunk by half.
+N_SHAPE, RIDGE_NUMBER, RIDGE_NAME = 3, 4.0, 8.0
 
 
 @dataclass(frozen=True)
 class PartialCurve:
-    """What a trial has done so far.
+    """Learning curve of a trial up to now.
 
     Attributes:
-        epochs: that are done, from 1, rising; shape (n,), n >= 1.
+        epochs: finished epochs, from 1, increasing; shape (n,), n >= 1.
         values: positive losses at these epochs, shape (n,).
-        planned_epochs: its whole length in epochs.
-        params: its searched parameters by full key.
+        planned_epochs: length of the whole training in epochs.
+        params: searched parameters of the trial by full key.
     """
 
     epochs: tuple[int, ...]
@@ -54,12 +51,13 @@ class PartialCurve:
     params: Mapping[str, Any]
 
     def up_to(self, epoch: int) -> "PartialCurve":
-        """The curve as it was after that epoch; its first point at least."""
+        """Curve truncated after an epoch; at least its first point remains."""
         n = max(1, sum(e <= epoch for e in self.epochs))
         return PartialCurve(self.epochs[:n], self.values[:n], self.planned_epochs, self.params)
 
     @property
     def best(self) -> float:
+        """Lowest loss so far."""
         return min(self.values)
 
     def shape(self) -> tuple[float, float, float]:
@@ -72,12 +70,12 @@ class PartialCurve:
 
 
 def probability_below(target: float, curve: PartialCurve, others: Sequence[PartialCurve]) -> float:
-    """The probability that a curve's best loss will be below `target` at its end, in [0, 1].
+    """Probability that a curve's best loss is below `target` at the end of training, in [0, 1].
 
     Args:
         target: a positive loss.
-        curve: one that has not ended.
-        others: curves to learn from; those that did not come further tell nothing.
+        curve: curve of a running trial.
+        others: curves to learn from; a curve that is not longer contributes nothing.
     """
     shape, log_remaining = curve.shape(), math.log(curve.planned_epochs / curve.epochs[-1])
     if curve.best < target:
@@ -86,13 +84,14 @@ def probability_below(target: float, curve: PartialCurve, others: Sequence[Parti
         return 0.0
     samples = _curve_samples(curve, others)
     mean, deviation = _predict_exponent(shape, curve.params, samples)
+    # best(end) = best(now) * exp(-exponent * log_remaining), so this exponent just reaches target.
     needed = (shape[0] - math.log(target)) / log_remaining
     return 0.5 * math.erfc((needed - mean) / deviation / math.sqrt(2))
 
 
 @dataclass(frozen=True)
 class _CurveSample:
-    """From one point of another curve to where it came: the exponent, and its weight in curves."""
+    """Observed exponent from one point of another curve to its end, with a weight in curves."""
 
     shape: tuple[float, float, float]
     params: Mapping[str, Any]
@@ -111,7 +110,8 @@ def _curve_samples(curve: PartialCurve, others: Sequence[PartialCurve]) -> list[
         starts = sorted(epoch for epoch in start_epochs if 1 <= epoch < end)
         for start in starts:
             past, span = other_curve.up_to(start), math.log(end / start)
-            # A short way says little about the whole: its exponent varies as one over its length.
+            # The exponent over a short span is noisy: its standard deviation grows as 1 / span
+            # (in log epochs), so the weight is the square of the covered share.
             weight = (span / math.log(other_curve.planned_epochs / start)) ** 2
             exponent = math.log(past.best / best) / span
             samples.append(
@@ -123,7 +123,11 @@ def _curve_samples(curve: PartialCurve, others: Sequence[PartialCurve]) -> list[
 def _predict_exponent(
     shape: tuple[float, float, float], params: Mapping[str, Any], samples: Sequence[_CurveSample]
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the exponent (ridge with a normal-inverse-gamma prior)."""
+    """Mean and standard deviation of the exponent (ridge with a normal-inverse-gamma prior).
+
+    Source: the posterior predictive is Student's t (Murphy 2012, section 7.6); here it is used as
+    a normal distribution of the same variance.
+    """
     rows = _design_matrix([*(sample.params for sample in samples), params])
     x = np.column_stack([[*(sample.shape for sample in samples), shape], rows])
     y = np.array([sample.exponent for sample in samples])
@@ -134,7 +138,7 @@ def _predict_exponent(
     spread = weights @ (x[:-1] - centre)[:, :N_SHAPE] ** 2
     scale[:N_SHAPE] = np.sqrt((spread + 0.05) / (n + 1))
     z = np.column_stack([np.ones(len(x)), (x - centre) / scale])
-    z[:, 1 : 1 + N_SHAPE] = z[:, 1 : 1 + N_SHAPE].clip(-2.5, 2.5)  # no line holds far outside
+    z[:, 1 : 1 + N_SHAPE] = z[:, 1 : 1 + N_SHAPE].clip(-2.5, 2.5)  # linear near the data only
     observed, query = z[:-1], z[-1]
     n_numbers = N_SHAPE + len(NUMERIC_KEYS)
     ridge = [1.0, *[RIDGE_NUMBER] * n_numbers, *[RIDGE_NAME] * (x.shape[1] - n_numbers)]
@@ -148,12 +152,15 @@ def _predict_exponent(
         / n_effective
         * (1 + query @ leverage)
     )
-    t_factor = n_effective / (n_effective - 2)  # of Student's t over the normal distribution
+    t_factor = n_effective / (n_effective - 2)  # variance of Student's t; n_effective >= 4
     return max(PRIOR_EXPONENT + float(query @ effects), 0.0), math.sqrt(variance * t_factor)
 
 
 def _design_matrix(params: Sequence[Mapping[str, Any]]) -> Floats:
-    """Settings as columns: decades of NUMBERS around their median, one column per name seen."""
+    """Settings as columns: numeric ones in decades around their median, categorical ones one-hot.
+
+    Rows are trials. A missing number becomes 0, the median; a missing name is a category.
+    """
     columns = [_centred_log10([settings.get(key) for settings in params]) for key in NUMERIC_KEYS]
     for key in CATEGORICAL_KEYS:
         values = [repr(settings.get(key)) for settings in params]

@@ -1,4 +1,4 @@
-"""The pruner `curve`: stops a trial that will hardly end among the best, by its forecast."""
+"""Pruner `curve`: stops a trial whose extrapolated curve is unlikely to end among the best."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,45 +13,46 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.config.study import BudgetConfig, PrunerConfig
 from harness.search.pruning.curve_model import PartialCurve, probability_below
 
-MAX_CURVES = 120  # the newest are learnt from; older ones cost time and tell of other places
-FLOOR_SHARE = 1e-4  # a loss of 0 counts as this share of the middle one: it has no logarithm
+# Only the newest curves are used: older ones cost time, and lie elsewhere in the search space.
+MAX_CURVES = 120
+FLOOR_SHARE = 1e-4  # losses are cut off below at this share of the median: 0 has no logarithm
 
 
 @dataclass(frozen=True)
 class PruningThresholds:
-    """How much is risked to save epochs.
+    """Trade-off between saved epochs and wrongly stopped trials.
 
     Attributes:
-        chance: of ending among the best, below which a trial is pruned.
-        best_share: the best as a share of all trials; of the first few trials the best one.
-        min_share: share of its epochs before which no trial is pruned.
-        least: complete trials, and curves that have come further, without which it waits.
+        chance: a trial is pruned if its probability of ending among the best is lower.
+        best_share: share of all trials that counts as the best, at least one trial.
+        min_share: share of its epochs that every trial trains before it can be pruned.
+        n_min: smallest number of complete trials, and of longer curves, for a decision.
     """
 
     chance: float
     best_share: float
     min_share: float
-    least: int
+    n_min: int
 
 
-# Chosen on the even-numbered curves of benchmarks/RESULTS.md, section "Replay". Where trials are
-# scarce a lost one is dear, and a good one that is cut at its first epoch ranks last with TPE,
-# which then leaves its neighbourhood; where hours are scarce so is each epoch.
-SCARCE_TRIALS = PruningThresholds(chance=0.3, best_share=0.1, min_share=0.1, least=3)
-SCARCE_HOURS = PruningThresholds(chance=0.5, best_share=0.05, min_share=0.0, least=1)
+# Chosen on the even-numbered curves of benchmarks/RESULTS.md, section "Replay". If the number of
+# trials is limited, a wrongly stopped trial is expensive: TPE ranks a good trial that was pruned
+# at its first epoch last, and leaves its neighbourhood. If hours are limited, epochs count more.
+SCARCE_TRIALS = PruningThresholds(chance=0.3, best_share=0.1, min_share=0.1, n_min=3)
+SCARCE_HOURS = PruningThresholds(chance=0.5, best_share=0.05, min_share=0.0, n_min=1)
 
 
 class CurvePruner(BasePruner):
-    """Prunes a trial whose chance of ending among the best is small.
+    """Prune a trial if its probability of ending among the best is small.
 
-    It compares with complete trials of either kind, own and imported. Every `control`-th trial is
-    never pruned. It waits until some trials are complete and as many have come further than
-    this one. The same study gives the same answer, in this process and in the next.
+    Own and imported trials are both used for comparison. Every `control`-th trial is never
+    pruned. No trial is pruned before enough trials are complete and enough curves are longer than
+    its own. The decision depends on the study alone, so a resumed study repeats it.
 
     Args:
-        config: its settings.
-        epochs: planned for the trial, and for all whose `train.epochs` is not searched.
-        budget: what is scarce: hours if they are limited, else trials.
+        config: settings of the pruner.
+        epochs: planned epochs of the trial, and of all trials whose `train.epochs` is fixed.
+        budget: budget of the study; limited GPU hours select SCARCE_HOURS, else SCARCE_TRIALS.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class CurvePruner(BasePruner):
         self._thresholds = replace(
             default,
             chance=default.chance if config.chance is None else config.chance,
-            least=default.least if config.n_min_curves is None else config.n_min_curves,
+            n_min=default.n_min if config.n_min_curves is None else config.n_min_curves,
         )
         self._control_interval, self._epochs = config.control, epochs
 
@@ -81,10 +82,13 @@ class CurvePruner(BasePruner):
         maximised: bool,
         observed_values: Mapping[int, float] | None = None,
     ) -> bool:
-        """The verdict on a trial, control arm or not, beside the others.
+        """True if a trial should be stopped, whether or not it is in the control arm.
 
         Args:
-            observed_values: what to judge it by; None: all that it has reported.
+            trial: the trial.
+            others: all other trials of the study to compare with.
+            maximised: True if larger objective values are better.
+            observed_values: values by step from 0 to base the decision on; None: all of them.
         """
         planned = self._planned_epochs(trial)
         complete = [
@@ -92,15 +96,15 @@ class CurvePruner(BasePruner):
         ]
         points = _finite(trial.intermediate_values if observed_values is None else observed_values)
         if (
-            len(complete) < self._thresholds.least
+            len(complete) < self._thresholds.n_min
             or not points
-            or self._too_early_or_late(points, planned)
+            or not self._is_prunable_epoch(points, planned)
         ):
             return False
         loss_scale = _LossScale([*complete, *points.values()], maximised=maximised)
         curve = _make_curve(points, planned, trial.params, loss_scale)
         longer_curves = self._longer_curves(curve, others, loss_scale)
-        if len(longer_curves) < self._thresholds.least:
+        if len(longer_curves) < self._thresholds.n_min:
             return False
         target = loss_scale.to_loss(
             self.best_threshold(complete, len(others) + 1, maximised=maximised)
@@ -108,28 +112,29 @@ class CurvePruner(BasePruner):
         return probability_below(target, curve, longer_curves) < self._thresholds.chance
 
     def best_threshold(self, complete: Sequence[float], n_trials: int, *, maximised: bool) -> float:
-        """The value below (maximised: above) which a trial is among the best.
+        """Objective value below (maximised: above) which a trial is among the best.
 
         Args:
             complete: values of complete trials, at least one.
-            n_trials: all there are, pruned ones too: they count as worse.
+            n_trials: number of all trials; pruned ones count as worse than every complete one.
+            maximised: True if larger objective values are better.
         """
         rank = min(math.ceil(self._thresholds.best_share * n_trials), len(complete))
         return sorted(complete, reverse=maximised)[rank - 1]
 
-    def _too_early_or_late(self, points: Mapping[int, float], planned: int) -> bool:
-        """Whether it is too early for a verdict, or too late to save anything."""
+    def _is_prunable_epoch(self, points: Mapping[int, float], planned: int) -> bool:
+        """True after the minimum share of the epochs and before the last one."""
         n_epochs = max(points) + 1
-        return n_epochs < self._thresholds.min_share * planned or n_epochs >= planned
+        return self._thresholds.min_share * planned <= n_epochs < planned
 
     def is_control(self, number: int) -> bool:
-        """Whether that trial is never pruned."""
+        """True if this trial belongs to the control arm, which is never pruned."""
         return self._control_interval > 0 and number % self._control_interval == 0
 
     def _longer_curves(
         self, curve: PartialCurve, others: Sequence[FrozenTrial], loss_scale: "_LossScale"
     ) -> list[PartialCurve]:
-        """The newest curves that have come further than this one, as shares of their length."""
+        """Newest curves that cover a larger share of their planned epochs than this one."""
         fraction = curve.epochs[-1] / curve.planned_epochs
         curves: list[PartialCurve] = []
         for trial in reversed(others):
@@ -138,7 +143,7 @@ class CurvePruner(BasePruner):
             if 0 not in points or (max(points) + 1) / planned <= fraction:
                 continue
             if trial.state == TrialState.COMPLETE and max(points) + 1 < planned:
-                # It stopped by itself, out of patience: what it has is what it would have got.
+                # Early stopping ended it: its last value is taken as its value at the end.
                 points |= {planned - 1: points[max(points)]}
             curves.append(_make_curve(points, planned, trial.params, loss_scale))
             if len(curves) == MAX_CURVES:
@@ -150,11 +155,13 @@ class CurvePruner(BasePruner):
 
 
 class _LossScale:
-    """Positive losses of an objective: lower is better, and ratios mean something.
+    """Map objective values to positive losses: lower is better, and ratios are meaningful.
+
+    A maximised score that never exceeds 1, such as Dice, becomes its distance from 1.
 
     Args:
-        values: of the objective, by which the scale is set.
-        maximised: of scores, whose distance from 1 counts if none is above.
+        values: objective values that set the scale.
+        maximised: True if larger objective values are better.
     """
 
     def __init__(self, values: Sequence[float], *, maximised: bool) -> None:
@@ -162,11 +169,13 @@ class _LossScale:
         raw = [self._sign * value for value in values]
         self._shift = 1.0 if maximised and max(values) <= 1 else 0.0
         if min(raw) + self._shift < 0:
+            # The scale has no natural zero: place the best value at a tenth of the range.
             self._shift = 0.1 * (max(raw) - min(raw)) - min(raw)
         middle = sorted(raw)[len(raw) // 2] + self._shift
         self._floor = FLOOR_SHARE * (middle or 1.0)
 
     def to_loss(self, value: float) -> float:
+        """Positive loss of an objective value."""
         return max(self._sign * value + self._shift, self._floor)
 
 
@@ -185,7 +194,7 @@ def _finite(values: Mapping[int, float]) -> dict[int, float]:
 
 
 def finite_value(trial: FrozenTrial) -> float | None:
-    """The value of a complete trial, if it is a number."""
+    """Value of a complete trial; None if it is not complete or the value is not finite."""
     if trial.state != TrialState.COMPLETE or trial.value is None:
         return None
     return trial.value if math.isfinite(trial.value) else None

@@ -1,4 +1,4 @@
-"""The pruner's verdicts: one on each epoch of a trial, taken once."""
+"""Pruners of a study: built from the `pruner:` settings, and asked once about each epoch."""
 
 import copy
 import math
@@ -16,18 +16,21 @@ from harness.search.pruning.learning_curve import CurvePruner
 from harness.search.run.trials import RunningTrial
 from harness.space.space import Categorical, SearchSpace
 
+# Share of a trial's epochs before the first rung of halving: a single epoch is mostly noise.
+FIRST_RUNG_SHARE = 1 / 8
+
 
 class PruningDecider:
-    """Asks the pruner about each epoch of a trial, and never twice about the same one.
+    """Decide whether a trial is pruned, exactly once for each of its epochs.
 
-    A trial that is continued reports epochs again that it had reported before. By then other trials
-    have come further, and beside them the same epoch may be judged differently: a trial that had
-    passed would be pruned by a restart. So an epoch that was reported before gets the verdict that
-    it had: to go on, unless its record names it as the one after which the trial is pruned.
+    A resumed trial reports some epochs a second time. Other trials have advanced in the meantime,
+    so a second evaluation of the same epoch could differ and a restart would prune a trial that
+    had passed. Therefore an epoch that was reported before keeps its first decision: continue,
+    unless the record names this epoch as the one after which the trial is pruned.
 
     Args:
-        study: its Optuna study; its pruner is set here.
-        definition: what the study is.
+        study: the Optuna study; its `pruner` attribute is set here.
+        definition: the study's definition.
 
     Attributes:
         build_pruner: builds the pruner from its settings, the planned epochs and the budget.
@@ -38,14 +41,19 @@ class PruningDecider:
         self.build_pruner: Callable[[PrunerConfig, int, BudgetConfig], BasePruner] = build_pruner
 
     def prepare_sampling(self) -> None:
-        """Set the pruner for a trial whose epochs are not drawn yet: Hyperband's samplers ask."""
+        """Set the pruner before a trial's epochs are sampled.
+
+        With Hyperband, Optuna's samplers only use trials of the same bracket, and the bracket
+        comes from the pruner that the study has at this moment.
+        """
         self._set_pruner(max_epochs(self._definition.space))
 
     def should_prune(self, running: RunningTrial, epoch: int) -> bool:
-        """Whether a trial is pruned after this epoch, whose value `running.trial` knows.
+        """True if a trial is pruned after this epoch.
 
         Args:
-            epoch: from 1.
+            running: the trial; the epoch's value was reported to its Optuna trial.
+            epoch: number of the epoch, from 1.
         """
         record = running.record
         if record.pruned_after is not None:
@@ -56,16 +64,18 @@ class PruningDecider:
         if isinstance(self._study.pruner, HyperbandPruner):
             self._register_rungs(running)
         running.last_pruner_epoch = epoch
-        last = epoch >= record.epochs  # nothing is left to be saved by pruning
-        return not last and running.trial.should_prune()
+        is_last = epoch >= record.epochs  # pruning after the last epoch saves nothing
+        return not is_last and running.trial.should_prune()
 
     def _register_rungs(self, running: RunningTrial) -> None:
-        """Have Optuna note the rungs that a continued trial has passed.
+        """Let Optuna record the rungs that a resumed trial has passed.
 
-        Hyperband keeps these notes in the database. A database that was rebuilt lacks them, and
-        the trial would be judged at all of its rungs at once.
+        Hyperband stores passed rungs as system attributes in the database. A rebuilt database
+        lacks them, and the next epoch would be compared at all earlier rungs simultaneously.
         """
         for step in sorted(running.unregistered_steps):
+            # Optuna has no public call for this; `prune` of a truncated copy writes the attribute
+            # as a side effect, and the answer itself is ignored.
             frozen = copy.copy(running.trial._get_latest_trial())
             values = frozen.intermediate_values
             frozen.intermediate_values = {
@@ -80,26 +90,25 @@ class PruningDecider:
         self._study.pruner = self.build_pruner(config.pruner, epochs, config.budget)
 
 
-# Of the epochs of a trial, after which halving judges it first; what the first epoch says is luck.
-FIRST_RUNG_SHARE = 1 / 8
-
-
 def build_pruner(
     config: PrunerConfig, epochs: int, budget: BudgetConfig | None = None
 ) -> BasePruner:
-    """The pruner for a trial of `epochs` epochs.
+    """Build the pruner for a trial of `epochs` epochs.
 
-    Optuna counts steps from 0: epoch e is step e - 1, so a warm-up of w epochs, w being
-    ceil(warmup * epochs), first allows pruning after epoch w + 1.
+    Optuna counts steps from 0: epoch e is step e - 1. A warm-up of w = ceil(warmup * epochs)
+    epochs therefore allows pruning after epoch w + 1 at the earliest.
 
     Args:
-        budget: of the study; `curve` is bolder where hours are limited.
+        config: the `pruner:` settings of study.yaml.
+        epochs: planned epochs of the trial.
+        budget: budget of the study; `curve` prunes more where GPU hours are limited.
 
     Sources:
         median, percentile: Golovin et al. 2017 (Google Vizier), the median stopping rule.
         halving: Li et al. 2020 (ASHA). hyperband: Li et al. 2018.
     """
-    warmup = math.ceil(config.warmup * epochs - 1e-9)  # 0.3 * 10 is 3.0000000000000004
+    # Without the tolerance 0.3 * 10, which is 3.0000000000000004, would round up to 4.
+    warmup = math.ceil(config.warmup * epochs - 1e-9)
     match config.name:
         case "none":
             return optuna.pruners.NopPruner()
@@ -138,7 +147,10 @@ def _percentile_pruner(config: PrunerConfig, percentile: float, warmup: int) -> 
 
 
 def max_epochs(space: SearchSpace) -> int:
-    """Epochs of a trial that is not drawn yet; Hyperband sorts trials into brackets by them."""
+    """Largest number of epochs that a trial of this space can have.
+
+    Hyperband needs it to assign a trial to a bracket before its epochs are sampled.
+    """
     parameter = space.by_key.get("train.epochs")
     if parameter is None:
         return int(space.constants["train.epochs"])
@@ -146,19 +158,19 @@ def max_epochs(space: SearchSpace) -> int:
 
 
 class HalvingPruner(BasePruner):
-    """Stops a trial that is not among the best 1 / `factor` of those that came as far.
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), without stored state.
 
-    Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), judged after `first` epochs,
-    `factor` times as many, and so on; each time by the best value so far. Of fewer than `factor`
-    trials only the best goes on.
+    A trial is compared after `first` epochs, after `factor` times as many, and so on, each time
+    by its best value so far. It continues if it is among the best 1 / `factor` of all trials that
+    reached this epoch; of fewer than `factor` trials only the best one continues.
 
-    Optuna's own writes into its database which rungs a trial has passed. A trial that was killed
-    between that and the answer would be judged otherwise when it is continued, and trials that
-    were imported, or read back from their folders, have no such notes.
+    Optuna's SuccessiveHalvingPruner stores the passed rungs of a trial in its database instead.
+    A trial that was killed between that write and the answer would get another decision when it
+    is resumed, and trials that were imported or rebuilt from their folders have no such entries.
 
     Args:
-        first: epochs, from 1, after which a trial is judged first.
-        factor: at least 2.
+        first: epochs before the first comparison, from 1.
+        factor: reduction factor, at least 2.
     """
 
     def __init__(self, first: int, factor: int) -> None:
@@ -175,6 +187,7 @@ class HalvingPruner(BasePruner):
             for other_trial in study.get_trials(deepcopy=False)
             if step in other_trial.intermediate_values and other_trial.number != trial.number
         ]
+        # Only strictly better trials count, so equal values never prune each other.
         n_better = sum(value < own_value for value in others)
         return n_better >= max(1, (len(others) + 1) // self._factor)
 
@@ -186,7 +199,7 @@ class HalvingPruner(BasePruner):
 
 
 def _best_value(trial: FrozenTrial, step: int, sign: float) -> float:
-    """The best value up to a step, such that less is better."""
+    """Best value up to a step, with its sign changed so that lower is better."""
     return min(
         sign * v for reported_step, v in trial.intermediate_values.items() if reported_step <= step
     )

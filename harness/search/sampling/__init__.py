@@ -1,1 +1,1 @@
-"""Which configuration is tried next."""
+"""Sampling: choice of the next configuration."""

@@ -1,8 +1,8 @@
-"""The sampler: draws a complete configuration, and again while it is forbidden or impossible.
+"""Sampler of complete configurations, with rejection of forbidden and impossible ones.
 
-A refused draw costs no trial and no row. It is drawn by a fresh base sampler, seeded from the study
-seed, the trial's number and the number of the draw, so that a resumed study goes on as if it had
-never stopped.
+A rejected draw uses up no trial and no row of the database. Each draw comes from a new base
+sampler, seeded from the study seed, the trial number and the draw number, so that a resumed study
+continues exactly as an uninterrupted one.
 """
 
 import warnings
@@ -25,15 +25,20 @@ from harness.core.errors import ConfigError
 from harness.search.storage.optuna_study import IMPORTED_ATTR
 from harness.space.space import Categorical, IntRange, Parameter, SearchSpace
 
-# After so many refusals the base sampler is stuck on forbidden ground: draw uniformly instead.
-# (A draw of the Gaussian process costs a fit, and returns to nearly the same point.)
+# After this many rejections the base sampler is stuck in a forbidden region: draw uniformly
+# instead. (Each draw of the Gaussian process costs a fit, and returns to nearly the same point.)
 MAX_GUIDED_DRAWS = {"tpe": 1_000, "gp": 10, "qmc": 100}
 MAX_DRAWS = 100_000
-QMC_STRIDE = 4096  # points of the sequence from one draw of a trial to the next
+# Distance in the QMC sequence between two draws of one trial: trials with smaller numbers than
+# this never share a point.
+QMC_STRIDE = 4096
 
 
 def to_distribution(parameter: Parameter) -> BaseDistribution:
-    """Optuna's distribution of a parameter; lists among choices are held as their JSON text."""
+    """Optuna distribution of a parameter.
+
+    Optuna allows only None, bool, int, float and str as choices, so lists become JSON text.
+    """
     if isinstance(parameter, Categorical):
         return CategoricalDistribution(list(parameter.optuna_choices))
     if isinstance(parameter, IntRange):
@@ -46,12 +51,16 @@ def to_distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def external_value(parameter: Parameter, stored: Any) -> Any:
-    """The value in the trial configuration of what Optuna stores."""
+    """Value in the trial configuration for a value as Optuna stores it."""
     return parameter.from_optuna(stored) if isinstance(parameter, Categorical) else stored
 
 
 def suggest_values(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
-    """The values of all parameters that apply, asked from `trial` in the space's order."""
+    """Suggest all active parameters of a trial, in the order of the space.
+
+    Returns:
+        Values by full key, as in the trial configuration.
+    """
     values: dict[str, Any] = {}
     listed = set(trial.relative_params) if space.rows else set(space.by_key)
     for parameter in space.parameters:
@@ -62,13 +71,13 @@ def suggest_values(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
 
 
 class SpaceSampler(BaseSampler):
-    """Optuna's sampler of that name, confined to what the space allows.
+    """Optuna sampler whose draws are restricted to the allowed part of the space.
 
     Args:
-        space: what may vary.
-        config: which sampler, with its options.
-        seed: the study's seed.
-        refuse: why a combination that the space allows must not be drawn either, or None.
+        space: the search space.
+        config: name and options of the base sampler.
+        seed: seed of the study.
+        refuse: returns a reason against a combination that the space itself allows, or None.
     """
 
     def __init__(
@@ -88,10 +97,13 @@ class SpaceSampler(BaseSampler):
         self._fallback = optuna.samplers.RandomSampler(seed=seed)
 
     def n_grid_trials(self, study: optuna.Study) -> int | None:
-        """How many trials this study trains, when its configurations are counted off one by one.
+        """Number of trials that this study trains with a CSV space or the grid sampler.
 
-        Those of imported trials are done already. Enqueued rows that agree only with what imports
-        and earlier rows have taken are repetitions, beside the rest.
+        Configurations of imported trials are not trained again. An enqueued row counts as an
+        additional repetition if imports and earlier rows already cover all matching grid points.
+
+        Returns:
+            None with another sampler, which has no fixed number.
         """
         if self._space.rows:
             return len(self._space.rows)
@@ -152,7 +164,7 @@ class SpaceSampler(BaseSampler):
     def _draw_candidate(
         self, study: optuna.Study, trial: FrozenTrial, given: dict[str, Any], draw: int
     ) -> dict[str, Any] | None:
-        """One complete configuration as Optuna stores it; None where it is refused."""
+        """One complete configuration as Optuna stores it; None if it is rejected."""
         base = self._base_sampler(trial.number, draw)
         related = base.infer_relative_search_space(study, trial)
         drawn = base.sample_relative(study, trial, related)
@@ -164,6 +176,7 @@ class SpaceSampler(BaseSampler):
             key, distribution = parameter.key, self._distributions[parameter.key]
             if key in given:
                 stored[key] = given[key]
+            # Group TPE keeps the first range it saw of a parameter: a value may lie outside ours.
             elif key in drawn and distribution._contains(distribution.to_internal_repr(drawn[key])):
                 stored[key] = drawn[key]
             else:
@@ -182,7 +195,8 @@ class SpaceSampler(BaseSampler):
             if config.name == "tpe":
                 return optuna.samplers.TPESampler(
                     n_startup_trials=config.n_startup_trials,
-                    # With one candidate a redraw wanders; with 24 it returns to the same point.
+                    # With Optuna's 24 candidates a redraw returns to the same rejected point: it
+                    # got stuck for good in 2 of 4 seeds. With one candidate it never did.
                     n_ei_candidates=24 if draw == 0 else 1,
                     multivariate=config.multivariate,
                     group=config.group and config.multivariate,
@@ -194,7 +208,8 @@ class SpaceSampler(BaseSampler):
                     seed=seed,
                     warn_independent_sampling=False,
                 )
-            # One sequence for the whole study, hence one seed; the rest is drawn per trial.
+            # All trials share one QMC sequence, hence the study's seed; parameters outside the
+            # sequence come from a sampler seeded per trial.
             return _NumberedQMCSampler(
                 number + draw * QMC_STRIDE,
                 qmc_type=config.qmc_type,
@@ -207,10 +222,11 @@ class SpaceSampler(BaseSampler):
     def _grid_point(
         self, study: optuna.Study, trial: FrozenTrial, given: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The first configuration of the grid that no other trial has; if asked for again, again.
+        """First grid point that no other trial uses.
 
         Args:
-            given: what an enqueued row says, and what was stored before a kill.
+            given: values of an enqueued row, or values stored before the process was killed. If
+                all matching points are used, the first one is repeated.
         """
         used_params = [
             t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number
@@ -221,9 +237,10 @@ class SpaceSampler(BaseSampler):
 
 
 class _NumberedQMCSampler(optuna.samplers.QMCSampler):
-    """Gives the point of that number in the sequence.
+    """QMC sampler that returns the point with a given number.
 
-    Optuna counts points off in its database, so that a lost one would begin the sequence anew.
+    Optuna's own class counts the points in its database, so a lost database would restart the
+    sequence.
     """
 
     def __init__(self, point: int, **options: Any) -> None:
@@ -235,18 +252,18 @@ class _NumberedQMCSampler(optuna.samplers.QMCSampler):
 
 
 def matches_given(point: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Whether a configuration has all the values that are given, both as Optuna stores them."""
+    """True if a configuration has all given values; both are as Optuna stores them."""
     return all(key in point and point[key] == value for key, value in given.items())
 
 
 def row_index_of_trial(study: optuna.Study, number: int) -> int:
-    """Which row of a listed space a trial trains: the trials take them in order, imported aside."""
+    """Index of the CSV row that a trial trains: rows in order, imported trials not counted."""
     trials = study.get_trials(deepcopy=False)
     return sum(t.number < number and IMPORTED_ATTR not in t.user_attrs for t in trials)
 
 
 def derive_seed(*parts: int) -> int:
-    """A 32-bit seed from numbers, the same on every machine (NumPy's SeedSequence)."""
+    """32-bit seed derived from several numbers, the same on every machine (NumPy SeedSequence)."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 

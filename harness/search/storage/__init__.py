@@ -1,1 +1,1 @@
-"""Optuna's database, rebuilt from the trial folders where it is lost."""
+"""Storage: Optuna's database, and its rebuild from the trial folders."""

@@ -1,4 +1,7 @@
-"""A study's place in Optuna: open or create it, find it again by its id."""
+"""Optuna study of a harness study: creation, lookup by id, own trials.
+
+Used by storage, sampling and control alike, so it stands apart from the database in `storage`.
+"""
 
 import optuna
 from optuna.storages import RDBStorage
@@ -8,14 +11,14 @@ from harness.config.study import StudyConfig
 from harness.core.errors import UserError
 
 STUDY_ID_ATTR = "harness.study_id"
-IMPORTED_ATTR = "harness.imported"  # of a trial: "<study>/<number>" that it was taken from
+IMPORTED_ATTR = "harness.imported"  # of a trial: its origin as "<study>/<number>"
 
 
 def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.Study:
-    """The Optuna study with this study's id, created if there is none.
+    """Open the Optuna study with this study's id, or create it.
 
     Raises:
-        UserError: when another study of that name is in the database.
+        UserError: the database contains another study of that name.
     """
     if (existing := find_optuna_study(storage, name, str(config.id))) is not None:
         return existing
@@ -27,10 +30,16 @@ def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> op
 
 
 def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.Study | None:
-    """The Optuna study with this id, whatever it is called; None: there is none.
+    """Find the Optuna study with this id, also under another name.
+
+    The id decides and not the name: `load_if_exists=True` of Optuna would silently continue
+    another study of the same name, even one with the opposite direction.
+
+    Returns:
+        None if the database does not contain it.
 
     Raises:
-        UserError: when another study of that name is in the database.
+        UserError: the database contains another study of that name.
     """
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     for summary in summaries:
@@ -39,9 +48,9 @@ def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.S
     for summary in summaries:
         if summary.study_name == name:
             raise UserError(
-                f"{storage.url} holds another study named {name}, whose folder is gone, replaced "
-                f"or elsewhere; choose another --study, or remove it with: optuna delete-study "
-                f"--study-name {name} --storage {storage.url}"
+                f"{storage.url} contains another study named {name}, whose folder was removed, "
+                f"replaced or moved; choose another --study, or remove it with: optuna "
+                f"delete-study --study-name {name} --storage {storage.url}"
             )
     return None
 
@@ -49,14 +58,14 @@ def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.S
 def own_trials(
     study: optuna.Study, states: tuple[TrialState, ...] | None = None
 ) -> list[FrozenTrial]:
-    """The trials of a study that were not imported, in order of number.
+    """Trials of a study that were not imported, in order of number.
 
-    Imported trials come first, so the k-th of these has the number k + how many were imported.
+    Imported trials come first, so the k-th own trial has the number k + number of imported ones.
     """
     trials = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in trials if IMPORTED_ATTR not in trial.user_attrs]
 
 
 def count_finished_trials(study: optuna.Study) -> int:
-    """How many of a study's own trials are complete, pruned or failed."""
+    """Number of a study's own trials that are complete, pruned or failed."""
     return len(own_trials(study, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)))

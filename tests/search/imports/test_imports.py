@@ -192,7 +192,7 @@ def test_every_study_that_cannot_be_imported_is_named(old: Builder) -> None:
         begin(old.root, [old, other, empty, ghost])
     assert caught.value.problems[:2] == [
         "--from other: values would not be comparable: data.eval_size: 64 there, 32 here",
-        "--from empty: nothing of it fits; it has no trials",
+        "--from empty: no trial of it fits; it has no trials",
     ]
     assert caught.value.problems[2].startswith(
         f"--from ghost: there is no study ghost in {old.root}/studies; one of empty, old"
@@ -218,7 +218,9 @@ def test_a_trial_that_two_studies_have_is_imported_once(old: Builder) -> None:
 def test_a_study_that_has_begun_imports_nothing_new(old: Builder) -> None:
     paths, definition = begin(old.root, [old])
     check_import_names(["old"], paths, definition.config)
-    with pytest.raises(ConfigError, match="does not import encoders: start a new one"):
+    with pytest.raises(
+        ConfigError, match="--from encoders: study new has started without this import"
+    ):
         check_import_names(["old", "encoders"], paths, definition.config)
     again = new_definition(paths)
     assert again.is_started and again.config.imports == definition.config.imports

@@ -188,7 +188,7 @@ def test_damaged_database_is_moved_aside_and_rebuilt(tmp_path: Path, where: str)
     found = [path.name for path in tmp_path.glob("optuna.db.damaged-*")]
     aside = [name for name in found if not name.endswith(("-wal", "-shm"))]
     assert len(aside) == (0 if where == "empty" else 1), "an empty file is merely without tables"
-    assert said[-1] == "Optuna's database lacked 6 trials: entered again from their folders"
+    assert said[-1] == "Optuna's database lacked 6 trials: restored from the trial folders"
     if aside:
         assert said[0].endswith(f"moved to {aside[0]}, and rebuilt from the trial folders")
     assert not is_damaged(database)
@@ -276,9 +276,9 @@ def test_edited_study_yaml_is_refused_with_the_difference(
     with pytest.raises(ConfigError) as refused:
         check_definition_unchanged(study, paths, definition_of(space(), **settings))
     first, *lines, last = refused.value.problems
-    assert first == "the files of study s were changed after it had begun:"
+    assert first == "the files of study s were changed after it had started:"
     assert len(lines) == 1 and lines[0].startswith(f"  {line}")
-    assert "put them back" in last
+    assert "restore them" in last
 
 
 def test_edited_space_and_split_are_refused(study: optuna.Study, paths: StudyPaths) -> None:

@@ -250,7 +250,7 @@ def test_study_goes_on_in_another_database(
     paths, said = Workspace(tmp_path).study("s"), []
     storage = opened()
     load_or_rebuild_study(storage, paths, definition, said.append)
-    assert said == ["Optuna's database lacked 6 trials: entered again from their folders"]
+    assert said == ["Optuna's database lacked 6 trials: restored from the trial folders"]
     controller_of(tmp_path, definition, FakeExecutor(curve), storage=storage).run(8)
     assert [r.number for r in read_records(paths)] == [*range(8)]
 
