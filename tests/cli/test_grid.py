@@ -74,7 +74,7 @@ def test_18_rows_are_18_trials_and_again_none(
     code, out, _ = command(["trials", "--study", "unetpp_grid", "--csv"], capsys)
     assert code == 0
     (workspace / "again.csv").write_text(out)
-    with pytest.raises(UserError, match="study unetpp_grid has begun"):
+    with pytest.raises(UserError, match="study unetpp_grid has started"):
         api.run_study("unetpp_grid", space=workspace / "again.csv", workspace=workspace)
     code, out, _ = command(["trials", "--study", "unetpp_grid", "--json"], capsys)
     assert [one["labels"]["experiment_num"] for one in json.loads(out)][-1] == "18"

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before trial 0: networks, losses, augmentation."""
+"""Checks of networks, losses and augmentations before the first trial."""
 
 import time
 from functools import partial
@@ -28,11 +28,11 @@ from harness.space.keys import OPTIONS_PREFIX
 from harness.space.space import AllowedValues, Categorical
 from harness.training.loss.task_checks import check_loss_for_task, check_objective_for_task
 
-BAR_DELAY_S = 2.0  # without a word
+BAR_DELAY_S = 2.0  # a shorter build shows no bar
 
 
 def legal_names() -> AllowedValues:
-    """The names that only the network libraries know."""
+    """Allowed architectures, encoders and options, which only the network libraries define."""
     options = {arch: option_names(arch) for arch in archs()}
     names = sorted({name for arch_options in options.values() for name in arch_options})
     return AllowedValues(
@@ -47,14 +47,14 @@ def legal_names() -> AllowedValues:
 
 
 def _option_problem(name: str, value: Any) -> str | None:
-    """Why no architecture that has this option takes this value; None: one does."""
+    """Problem with an option's value; None if at least one architecture accepts it."""
     supporting_archs = [arch for arch in archs() if name in option_names(arch)]
     problems = [option_problem(arch, name, value) for arch in supporting_archs]
     return None if None in problems else next(iter(problems), None)
 
 
 def _encoder_problem(name: Any) -> str | None:
-    """What is wrong with the name of an encoder; there are too many of timm's to list."""
+    """Problem with an encoder name; timm has too many encoders to list them as allowed values."""
     try:
         check_model(ModelConfig(encoder_name=name, encoder_weights=None))
     except ConfigError as error:
@@ -65,20 +65,21 @@ def _encoder_problem(name: Any) -> str | None:
 def check_networks(
     definition: StudyDefinition, n_train: int | None, on_progress: PreflightCallback | None = None
 ) -> NetworkTable:
-    """Build every network that the study can draw, or a sample where there are very many.
+    """Build every network that the study can sample, or a random selection of very many.
 
     Args:
-        n_train: training images; None: not known yet.
-        on_progress: called with (done, total).
+        definition: definition of the study.
+        n_train: number of training images; None if not known yet.
+        on_progress: called with (number of built networks, total).
     """
-    # A grid is counted off to its end, so that what is impossible must be known beforehand.
+    # The number of grid trials is fixed in advance, so all impossible points must be known.
     limit = None if definition.config.sampler.name == "grid" else MAX_NETWORKS
     setting = PreflightSetting.from_data(definition.config.data, n_train)
     return build_network_table(definition.space, setting, limit=limit, on_progress=on_progress)
 
 
 def delayed_bar(progress: ProgressReporter) -> PreflightCallback:
-    """A bar for building networks, which appears once that has taken a while."""
+    """Progress bar for building networks, shown only if it takes more than BAR_DELAY_S."""
     start_s, bars = time.monotonic(), list[PreflightCallback]()
 
     def report(n_done: int, total: int | None) -> None:
@@ -92,7 +93,7 @@ def delayed_bar(progress: ProgressReporter) -> PreflightCallback:
 
 
 def pretrained_models(table: NetworkTable) -> list[ModelConfig]:
-    """One model for each pretrained weights that a possible combination begins with."""
+    """One model for each set of pretrained weights that a possible combination uses."""
     return [
         ModelConfig.model_validate({"encoder_name": name, "encoder_weights": weights})
         for name, weights in table.pretrained_encoders
@@ -100,9 +101,13 @@ def pretrained_models(table: NetworkTable) -> list[ModelConfig]:
 
 
 def check_losses(definition: StudyDefinition) -> None:
-    """Check that the parts of the loss and the objective fit the task.
+    """Check that all parts of the loss and the objective fit the task.
 
-    What acts under some draws only, as class weights do, is asked about beside the largest values.
+    A setting such as class weights acts with some samples only, so each of its values is checked
+    together with the largest weight of every searched loss.
+
+    Raises:
+        ConfigError: a loss, one of its settings or the objective does not fit the task.
     """
     data, space = definition.config.data, definition.space
     check_objective_for_task(definition.config.objective, data)
@@ -120,11 +125,13 @@ def check_losses(definition: StudyDefinition) -> None:
 def check_augments(
     definition: StudyDefinition, workspace: Workspace, paths: StudyPaths
 ) -> list[Path]:
-    """Try every augmentation the study can draw; the files that are to be kept with it.
+    """Run every augmentation that the study can sample, at all image sizes it can have.
+
+    Returns:
+        Augmentation files, to be copied into the study.
 
     Raises:
-        ConfigError: see `check_augmentation`; each is tried at the image sizes it can be drawn
-            with.
+        ConfigError: an augmentation is invalid or fails; see `check_augmentation`.
     """
     data = definition.config.data
     step_files: list[Path] = []
@@ -139,7 +146,7 @@ def check_augments(
 
 
 def _sizes_with_augment(definition: StudyDefinition, name: str) -> list[Size]:
-    """Every `data.image_size`, as height and width, that can be drawn beside an augmentation."""
+    """Image sizes (height, width) that can be sampled together with an augmentation."""
     space, key, augment = definition.space, "data.image_size", "data.augment"
     if space.rows:
         row_sizes = [row.get(key, space.constants.get(key)) for row in space.rows]
@@ -166,6 +173,7 @@ def _sizes_with_augment(definition: StudyDefinition, name: str) -> list[Size]:
         )
         if not excluded and space.matching_rule(values) is None:
             pairs += _as_pairs(size)
+    # A size that is searched under a condition on the augmentation has its default elsewhere.
     default = TrialConfig().data.height_width
     is_conditional = key in searched and augment in searched[key].when
     return pairs or ([default] if is_conditional else [])
@@ -176,7 +184,7 @@ def _as_pairs(size: Any) -> list[Size]:
 
 
 def possible_values(definition: StudyDefinition, key: str) -> list[Any]:
-    """Every value a key can take in this study."""
+    """Values that a key can take in this study; of a numeric range its two ends."""
     listed = [row[key] for row in definition.space.rows if key in row]
     if listed:
         return [value for i, value in enumerate(listed) if value not in listed[:i]]

@@ -1,4 +1,4 @@
-"""A study's definition: settled before trial 0, written down, and the same ever after."""
+"""Definition of a study: resolved and written before trial 0, unchanged afterwards."""
 
 import json
 import uuid
@@ -25,7 +25,13 @@ from harness.space.space import AllowedValues, SearchSpace
 
 @dataclass(frozen=True)
 class StudyDefinition:
-    """What a study is: its configuration, its space as recorded, and whether it has begun."""
+    """Resolved definition of a study.
+
+    Attributes:
+        config: configuration as in study.yaml.
+        recorded_space: search space as in space.yaml.
+        is_started: True if the study's folder contains this definition already.
+    """
 
     config: StudyConfig
     recorded_space: SearchSpace
@@ -33,11 +39,11 @@ class StudyDefinition:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The space with the study's fixed values, `--set` included, in place of its own."""
+        """Search space with the fixed values of the study, `--set` included."""
         return replace(self.recorded_space, fixed=dict(self.config.fixed))
 
     def trial_config(self, values: Mapping[str, Any]) -> TrialConfig:
-        """The whole configuration of a trial: defaults, fixed values, then the drawn ones."""
+        """Complete configuration of a trial: defaults, overridden by fixed, then sampled values."""
         return TrialConfig.from_flat(dict(self.config.fixed) | dict(values))
 
 
@@ -51,20 +57,21 @@ def resolve_definition(
     label: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> StudyDefinition:
-    """The definition of a study, from its files and from what was asked for now.
+    """Resolve the definition of a study from its files and the options of this call.
 
     Args:
-        paths: the study's folder, which may not exist yet.
-        space: the space asked for; None takes the recorded one, else no parameters at all.
+        paths: folder of the study, which may not exist yet.
+        space: requested search space; None selects the recorded one, or an empty space.
         overrides: full keys of study.yaml given on the command line, e.g. `{"data.root": "d"}`; a
             mapping replaces a whole group.
         fixed: `--set`: full keys of the trial configuration.
-        legal: names that floor 0 does not know (architectures, encoders, options).
-        label: columns of a CSV kept as tags.
-        ignore: columns of a CSV left out.
+        legal: allowed values that only the network libraries define (architectures, encoders,
+            options).
+        label: columns of a CSV space that become tags.
+        ignore: columns of a CSV space that are ignored.
 
     Raises:
-        ConfigError: for illegal settings, or when a study that has begun would change.
+        ConfigError: a setting is not allowed, or a started study would change.
     """
     stored = _read_study_yaml(paths)
     is_started = _has_definition(stored, paths)
@@ -75,11 +82,11 @@ def resolve_definition(
     new_space = None
     if space is not None:
         if isinstance(space, Path) and space.suffix.lower() == CSV_SUFFIX:
-            fixed_values.raise_problems()  # its rows can only be judged beside all of them
+            fixed_values.raise_problems()  # its rows are checked together with all fixed values
         plain_fixed = fixed_values.plain_values
         new_space = _read_space(space, legal, label=label, ignore=ignore, fixed=plain_fixed)
     elif label or ignore:
-        raise ConfigError("--label and --ignore name columns of a --space that is a CSV")
+        raise ConfigError("--label and --ignore need a --space that is a CSV file")
     if is_started:
         return _continue_definition(paths, stored, new_space, overrides, fixed, legal)
     base_space = new_space or _recorded_space(stored, paths, legal) or SearchSpace()
@@ -105,11 +112,14 @@ def write_definition(
     augments: Sequence[Path] = (),
     parts: PartsFile | None = None,
 ) -> None:
-    """Write split, space and, last, study.yaml, whose id says that the study has begun.
+    """Write split and space, then study.yaml, whose id marks the study as started.
 
     Args:
-        augments: files of augmentation steps, which are copied into the study.
-        parts: the file of the user's own networks, losses and metrics, copied as it was read.
+        paths: folder of the study.
+        definition: the resolved definition.
+        split: rows of split.csv.
+        augments: augmentation files, copied into the study.
+        parts: parts file (user-defined networks, losses, metrics), copied as it was read.
     """
     copies = {paths.augments / path.name: path.read_bytes() for path in augments}
     if parts is not None:
@@ -125,7 +135,8 @@ def write_definition(
         )
         config = definition.config.model_dump(mode="json")
         files.write_text(paths.study_yaml, strict_yaml.dump_yaml(config))
-    except BaseException:  # also a signal: half a study would be taken for files of the user's
+    except BaseException:
+        # Also on a signal: the next run would take half a definition for user-written files.
         for path in new:
             path.unlink(missing_ok=True)
         with suppress(OSError):
@@ -134,7 +145,7 @@ def write_definition(
 
 
 def study_is_started(paths: StudyPaths) -> bool:
-    """Whether a study's folder holds a whole definition with an id."""
+    """True if the folder contains a complete definition with an id."""
     return _has_definition(_read_study_yaml(paths), paths)
 
 
@@ -143,7 +154,7 @@ def _has_definition(stored: Mapping[str, Any], paths: StudyPaths) -> bool:
 
 
 def record_trial_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> StudyConfig:
-    """Record a new number of trials, which is no part of the definition."""
+    """Write a new number of trials into study.yaml; it is not part of the definition."""
     budget = config.budget.model_copy(update={"trials": trials})
     config = config.model_copy(update={"budget": budget})
     files.write_text(paths.study_yaml, strict_yaml.dump_yaml(config.model_dump(mode="json")))
@@ -151,10 +162,10 @@ def record_trial_budget(paths: StudyPaths, config: StudyConfig, trials: int) -> 
 
 
 def default_loss_weights(study: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
-    """Weights of the two cross-entropies where the space leaves them open.
+    """Default weights of the two cross-entropies where the space does not set them.
 
-    `loss.ce` fits every task; `loss.bce`, the default, fits all but multiclass ones. A space that
-    names `loss.ce` alone has no `loss.bce`; a multiclass task has `loss.ce` in its place.
+    `loss.bce`, the default, does not fit multiclass tasks; `loss.ce` fits every task. A multiclass
+    task therefore uses `loss.ce` instead, and a space that sets `loss.ce` alone has no `loss.bce`.
     """
     multiclass = (study.get("data") or {}).get("task") == "multiclass"
     mentioned = {*space.fixed, *(parameter.key for parameter in space.parameters)}
@@ -192,26 +203,26 @@ def _read_space(
     if isinstance(space, Path):
         return read_space(space, legal=legal, label=label, ignore=ignore, overrides=fixed)
     if label or ignore:
-        raise ConfigError("label and ignore name columns of a CSV; this space is a mapping")
+        raise ConfigError("label and ignore need a CSV space; this space is a mapping")
     return space_from_dict(space, source="space", legal=legal)
 
 
 def _recorded_space(
     stored: Mapping[str, Any], paths: StudyPaths, legal: AllowedValues
 ) -> SearchSpace | None:
-    """The space beside a study.yaml that a user wrote by hand."""
+    """Search space next to a study.yaml that a user wrote by hand."""
     if paths.space_yaml.exists():
         return read_space(paths.space_yaml, legal=legal)
     if stored.get("space"):
         raise ConfigError(
-            f"{paths.study_yaml}: names the space {stored['space']}; start it with: "
-            f"harness run --study {paths.name} --space {stored['space']}"
+            f"{paths.study_yaml}: space: {stored['space']} is a file name only; start the study "
+            f"with: harness run --study {paths.name} --space {stored['space']}"
         )
     return None
 
 
 def _apply_overrides(stored: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """study.yaml with what was asked laid over it; without `fixed` and `taken` (dotted keys)."""
+    """Settings of study.yaml with overrides by dotted key; without `fixed` and `taken`."""
     mappings = (key for key, value in overrides.items() if isinstance(value, Mapping))
     replaced_keys = {"fixed", "taken", *mappings}
     groups = {key: value for key, value in stored.items() if key not in replaced_keys}
@@ -234,8 +245,9 @@ def _continue_definition(
     new_config = StudyConfig.from_mapping(
         _apply_overrides(stored, overrides) | unchanged, source=location
     )
+    # The image folder may have moved: split.csv contains the hashes of all images, which are
+    # verified separately.
     same_root = {"data": new_config.data.model_copy(update={"root": config.data.root})}
-    # The same images may lie elsewhere: split.csv holds their hashes, and they are compared.
     changes = config_differences(
         config.definition(), new_config.model_copy(update=same_root).definition()
     )
@@ -244,9 +256,9 @@ def _continue_definition(
     if changes:
         raise ConfigError(
             [
-                f"study {paths.name} has begun, and a study never changes; this would change it:",
+                f"study {paths.name} has started and must not change; this would change it:",
                 *(f"  {line}" for line in changes),
-                "start a new one: give it another name with --study",
+                "start a new study under another name with --study",
             ]
         )
     update = {"budget": new_config.budget, "limits": new_config.limits, "data": new_config.data}
@@ -256,7 +268,8 @@ def _continue_definition(
 def config_differences(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:
-    """One line for each key that differs: `<prefix><key>: <recorded> -> <asked>`."""
+    """One line for each differing key: `<prefix><key>: <recorded> -> <requested>`."""
+    # A round trip through JSON makes tuples and lists equal.
     before, after = (flatten(_index_mappings(json.loads(json.dumps(side)))) for side in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
     return [
@@ -267,7 +280,7 @@ def config_differences(
 
 
 def _index_mappings(value: Any) -> Any:
-    """Lists of mappings as mappings from their numbers, so that one row differs, not the list."""
+    """Lists of mappings as mappings by number, so that a change names one row, not the list."""
     if isinstance(value, dict):
         return {key: _index_mappings(item) for key, item in value.items()}
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):

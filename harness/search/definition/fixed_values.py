@@ -1,4 +1,4 @@
-"""Fixed values of a study: study.yaml's, `--set` over them, what is taken filled in."""
+"""Fixed values of a study: those of study.yaml, overridden by `--set`, with references resolved."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from harness.space.space import AllowedValues, SearchSpace
 
 @dataclass(frozen=True)
 class FixedValues:
-    """What is fixed, by full or short key, and where it was written.
+    """Fixed values by full or short key, with their sources.
 
     Attributes:
-        stored: of study.yaml.
-        overrides: `--set`.
-        location: what problems call study.yaml.
+        stored: values of study.yaml.
+        overrides: values of `--set`.
+        location: name of study.yaml in error messages.
     """
 
     stored: ResolvedValues
@@ -40,12 +40,14 @@ class FixedValues:
         *,
         search_from: StudyPaths | None = None,
     ) -> "FixedValues":
-        """Look up what is to come from other studies; what cannot be had is a problem for later.
+        """Resolve references to other studies; failures are recorded and raised later.
 
         Args:
-            stored: as study.yaml has them.
-            paths: the study's folder.
-            search_from: the folder beside which other studies are looked for, if not that one.
+            stored: values as written in study.yaml.
+            overrides: values of `--set`.
+            paths: folder of the study.
+            legal: allowed values of each key.
+            search_from: folder whose siblings are the other studies, if not that of the study.
         """
         lines = _line_numbers(paths) if any(map(is_reference, stored.values())) else {}
         location, search_paths = str(paths.study_yaml), search_from or paths
@@ -59,20 +61,24 @@ class FixedValues:
 
     @property
     def plain_values(self) -> dict[str, Any]:
-        """Every value that could be had, `--set` last."""
+        """Resolved values by key; those of `--set` override those of study.yaml."""
         return self.stored.fixed | self.overrides.fixed
 
     def raise_problems(self) -> None:
-        """Raises ConfigError with everything that could not be taken."""
+        """Raise the recorded failures.
+
+        Raises:
+            ConfigError: at least one reference could not be resolved.
+        """
         problems = self.stored.problems + self.overrides.problems
         if problems:
             raise ConfigError(problems)
 
     def apply_to(self, space: SearchSpace, legal: AllowedValues) -> SearchSpace:
-        """The space under these values.
+        """Search space with these values fixed.
 
         Raises:
-            ConfigError: everything that could not be taken, and everything that does not fit.
+            ConfigError: all unresolved references, and all values that do not fit the space.
         """
         problems = self.stored.problems + self.overrides.problems
         for resolved, name in ((self.stored, self.location), (self.overrides, "--set")):
@@ -85,7 +91,7 @@ class FixedValues:
         return space
 
     def references_in(self, space: SearchSpace) -> dict[str, Any]:
-        """What was taken and not replaced by a plain `--set`, as study.yaml records it."""
+        """Resolved references that no plain `--set` replaced, in the form of study.yaml."""
         references = self.stored.references | self.overrides.references
         return {
             key: reference.model_dump(mode="json")
@@ -95,7 +101,7 @@ class FixedValues:
 
 
 def _line_numbers(paths: StudyPaths) -> dict[str, int]:
-    """The line of each fixed value in study.yaml."""
+    """Line number of each fixed value in study.yaml."""
     text = paths.study_yaml.read_text(encoding="utf-8")
     document = strict_yaml.load_yaml(text, source=str(paths.study_yaml))
     return {key: document.line(("fixed", key)) for key in document.value["fixed"]}

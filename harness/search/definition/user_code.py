@@ -1,4 +1,7 @@
-"""The file of a study's own networks, losses and metrics: found, read and registered."""
+"""Lookup and registration of a study's parts file: user-defined networks, losses and metrics.
+
+Run, check, confirm, test and lr-find all call it, so it stands apart from `definition`.
+"""
 
 from pathlib import Path
 
@@ -17,30 +20,37 @@ from harness.core.settings import validate_settings
 
 
 def load_study_parts(paths: StudyPaths, parts_path: Path | None) -> PartsFile | None:
-    """Register the parts that a study names; None: it has none.
+    """Read and register the parts file of a study.
 
     Args:
-        parts_path: `--parts`: a file, wherever it lies; None: the one that study.yaml names.
+        paths: folder of the study.
+        parts_path: file of `--parts`; None selects the file that study.yaml names.
+
+    Returns:
+        None if the study has no parts file.
 
     Raises:
-        ConfigError: no such file, one that the study did not begin with, or what is wrong in it.
+        ConfigError: the file does not exist, is invalid, or differs from the recorded one.
     """
     recorded = _read_parts_config(paths)
     path = None if recorded is None else paths.parts(recorded.file)
     if parts_path is not None:
         path = parts_path.resolve()
         if not PARTS_FILE_NAME.fullmatch(path.name):
-            raise ConfigError(f"--parts {parts_path}: must be a .py file with a plain name")
+            raise ConfigError(
+                f"--parts {parts_path}: must be a .py file named with letters, digits, - and _ only"
+            )
     if path is None:
         register(None)
         return None
     file = read_parts_file(path)
     if recorded is not None and recorded.sha256 not in (None, file.sha256):
-        raise ConfigError(  # before it is executed
+        # Checked before registration, which executes the file.
+        raise ConfigError(
             [
-                f"study {paths.name} has begun, and a study never changes; this would change it:",
+                f"study {paths.name} has started and must not change; this would change it:",
                 f"  parts.sha256: {recorded.sha256!r} -> {file.sha256!r}",
-                f"bring {path} back as it was, or start a new study: another name with --study",
+                f"restore {path}, or start a new study under another name with --study",
             ]
         )
     register(file)
@@ -48,14 +58,14 @@ def load_study_parts(paths: StudyPaths, parts_path: Path | None) -> PartsFile | 
 
 
 def parts_override(file: PartsFile | None) -> dict[str, dict[str, str]]:
-    """What study.yaml says of a file, with its digest as it is now."""
+    """Entry of study.yaml for a parts file, with its current digest."""
     if file is None:
         return {}
     return {"parts": {"file": file.path.name, "sha256": file.sha256}}
 
 
 def _read_parts_config(paths: StudyPaths) -> PartsConfig | None:
-    """What study.yaml says of parts; None: nothing, or it is not there."""
+    """Entry `parts` of study.yaml; None if the entry or the file is absent."""
     if not paths.study_yaml.exists():
         return None
     location = str(paths.study_yaml)
@@ -66,5 +76,7 @@ def _read_parts_config(paths: StudyPaths) -> PartsConfig | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ConfigError(f"{location}: parts: must be the name of a .py file beside study.yaml")
+        raise ConfigError(
+            f"{location}: parts: must be the name of a .py file in the folder of study.yaml"
+        )
     return validate_settings(PartsConfig, value, f"{location}: parts")

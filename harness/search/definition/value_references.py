@@ -1,7 +1,8 @@
-"""`fixed: {model.encoder_name: {from: encoders}}`: a value from another study's best trial.
+"""Fixed values that refer to the best trial of another study.
 
-It is looked up once, before the study begins. From then on study.yaml holds the plain value under
-`fixed`, and under `taken` where it came from.
+Example: `fixed: {model.encoder_name: {from: encoders}}`. A reference is resolved once, before the
+study starts. After that study.yaml holds the plain value under `fixed`, and its source (study and
+trial) under `taken`.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,12 +24,12 @@ FROM_KEY = "from"
 
 @dataclass
 class ResolvedValues:
-    """Fixed values with those of other studies filled in.
+    """Fixed values after the references to other studies were resolved.
 
     Attributes:
-        fixed: what was written, with plain values; without what could not be taken.
-        references: where values came from, by full key.
-        problems: what could not be taken and why, each with its place.
+        fixed: plain values by key as written; unresolved references are absent.
+        references: sources of the resolved values, by full key.
+        problems: one line for each unresolved reference, with its location and the reason.
     """
 
     fixed: dict[str, Any] = field(default_factory=dict)
@@ -37,20 +38,20 @@ class ResolvedValues:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a fixed value is written as `{from: <study>}`, rightly or wrongly."""
+    """True if a fixed value has the form `{from: <study>}`, even with mistakes in it."""
     return isinstance(value, Mapping) and FROM_KEY in value
 
 
 def resolve_references(
     fixed: Mapping[str, Any], paths: StudyPaths, locate: Callable[[str], str], legal: AllowedValues
 ) -> ResolvedValues:
-    """Look up every value that is to come from another study.
+    """Resolve every reference to another study.
 
     Args:
-        fixed: full or short keys; values as written.
-        paths: the folder of the study that takes; others are looked for beside it.
-        locate: what problems call the place of a key of `fixed`, e.g. `study.yaml:4`.
-        legal: legal values.
+        fixed: values as written, by full or short key.
+        paths: folder of the study with the references; other studies are its sibling folders.
+        locate: returns the location of a key of `fixed` for error messages, e.g. `study.yaml:4`.
+        legal: allowed values of each key.
     """
     resolved = ResolvedValues()
     for written_key, value in fixed.items():
@@ -76,10 +77,12 @@ def resolve_references(
 def recorded_references(
     fixed: Mapping[str, Any], paths: StudyPaths, config: StudyConfig
 ) -> dict[str, Any]:
-    """`--set` of a study that has begun: what was taken then, and not looked up again.
+    """Replace references in `--set` of a started study by the values recorded at its start.
+
+    They are not resolved again: the other study may have a better trial by now.
 
     Raises:
-        ConfigError: a value that the study did not take from there.
+        ConfigError: the study did not start with this reference.
     """
     plain: dict[str, Any] = {}
     problems = []
@@ -94,8 +97,8 @@ def recorded_references(
             plain[matching_keys[0]] = config.taken[matching_keys[0]].value
         else:
             problems.append(
-                f"--set: {written_key}: study {paths.name} has begun, and did not take it from "
-                f"{value[FROM_KEY]}; start a new one: give it another name with --study"
+                f"--set: {written_key}: study {paths.name} has started without this value from "
+                f"{value[FROM_KEY]}; start a new study under another name with --study"
             )
     if problems:
         raise ConfigError(problems)
@@ -105,7 +108,7 @@ def recorded_references(
 def _load_reference(key: str, value: Mapping[str, Any], paths: StudyPaths) -> ValueSourceConfig:
     name = value[FROM_KEY]
     if set(value) != {FROM_KEY} or not isinstance(name, str):
-        raise ConfigError("must be {from: <name of a study>} and nothing else")
+        raise ConfigError("must be {from: <name of a study>} without further keys")
     earlier, config = open_earlier_study(name, paths)
     best = best_trial(earlier, config)
     path = earlier.trial(best.number).config_yaml
@@ -113,7 +116,7 @@ def _load_reference(key: str, value: Mapping[str, Any], paths: StudyPaths) -> Va
         nested = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    # Its losses may be of a file that the study which takes does not use.
+    # The earlier trial may use losses of a parts file that is not registered for this study.
     flat = TrialConfig.from_flat(flatten(nested), source=str(path), allow_unregistered=True).flat()
     if key not in flat:
         sibling_keys = [
@@ -122,7 +125,7 @@ def _load_reference(key: str, value: Mapping[str, Any], paths: StudyPaths) -> Va
             if candidate.rpartition(".")[0] == key.rpartition(".")[0]
         ]
         raise ConfigError(
-            f"trial {best.number} of {name}, its best, has no such "
-            f"setting{suggest_nearest(key, sibling_keys)}"
+            f"trial {best.number}, the best of study {name}, has no setting "
+            f"{key}{suggest_nearest(key, sibling_keys)}"
         )
     return ValueSourceConfig(study=name, id=str(config.id), trial=best.number, value=flat[key])

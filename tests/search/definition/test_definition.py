@@ -83,7 +83,7 @@ def test_change_is_refused_with_the_difference(
     paths: StudyPaths, change: dict[str, Any], line: str
 ) -> None:
     begun(paths)
-    with pytest.raises(ConfigError, match=rf"(?s)study s has begun.*{line}.*--study"):
+    with pytest.raises(ConfigError, match=rf"(?s)study s has started.*{line}.*--study"):
         settled(paths, **change)
 
 

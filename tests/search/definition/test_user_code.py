@@ -22,7 +22,9 @@ def test_a_changed_file_is_not_executed(tmp_path: Path, named: bool) -> None:
     asked = file if named else None
     assert load_study_parts(paths, asked) == read_parts_file(file)
     file.write_text(f"open({str(traces)!r}, 'w')\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"(?s)study s has begun.*parts\.sha256: .* another name"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)study s has started.*parts\.sha256: .* another name"
+    ):
         load_study_parts(paths, asked)
     assert not traces.exists()
     register_parts_file(None)

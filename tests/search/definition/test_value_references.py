@@ -69,9 +69,9 @@ def test_it_is_written_out_and_never_looked_up_again(encoders: Builder) -> None:
 def test_another_source_is_a_change(encoders: Builder) -> None:
     paths, definition = settled(encoders, **{"model.encoder_name": {"from": "encoders"}})
     write_definition(paths, definition, read_split(encoders.paths.split_csv))
-    with pytest.raises(ConfigError, match="has begun, and did not take it from others"):
+    with pytest.raises(ConfigError, match="study rates has started without this value from others"):
         settled(encoders, **{"model.encoder_name": {"from": "others"}})
-    with pytest.raises(ConfigError, match="did not take it from encoders"):
+    with pytest.raises(ConfigError, match="has started without this value from encoders"):
         settled(encoders, **{"model.encoder_depth": {"from": "encoders"}})
 
 
@@ -107,8 +107,9 @@ fixed:
         "resnet18, resnet34",
         f":4: model.encoder_depth: there is no study encoder in {studies}; did you mean encoders?",
         ":5: model.arch: study empty has no complete trial yet",
-        ":6: model.options.decoder_channels: trial 1 of encoders, its best, has no such setting",
-        ":7: model.encoder_weights: must be {from: <name of a study>} and nothing else",
+        ":6: model.options.decoder_channels: trial 1, the best of study encoders, has no setting "
+        "model.options.decoder_channels",
+        ":7: model.encoder_weights: must be {from: <name of a study>} without further keys",
         ":9: data.subset: a study cannot build on itself; name an earlier one",
         ": train.batch: no such setting; did you mean train.batch_size?",
     ]

@@ -49,7 +49,7 @@ def test_free_name_asks_nothing_of_mlflow(
 def test_name_of_another_study_in_the_index(study: MirrorStudy) -> None:
     storage = open_storage(study.workspace.optuna_db)
     optuna.create_study(study_name="s", storage=storage)
-    with pytest.raises(UserError, match=r"holds another study named s, .*optuna delete-study"):
+    with pytest.raises(UserError, match=r"contains another study named s, .*optuna delete-study"):
         refuse(study)
 
 
@@ -109,7 +109,7 @@ def test_run_leaves_no_folder_for_a_name_that_is_taken(tmp_path: Path) -> None:
     optuna.create_study(study_name="s", storage=storage)
     space = {"fixed": {"model.arch": "Linknet", "model.encoder_name": "mobilenet_v2",
                        "model.encoder_weights": None, "data.image_size": 32}}  # fmt: skip
-    with pytest.raises(UserError, match="holds another study named s"):
+    with pytest.raises(UserError, match="contains another study named s"):
         harness.run_study("s", space=space, data="synthetic", workspace=tmp_path)
     assert not (tmp_path / "studies" / "s").exists()
 

@@ -190,7 +190,7 @@ def test_damaged_database_is_moved_aside_and_rebuilt(tmp_path: Path, where: str)
     assert len(aside) == (0 if where == "empty" else 1), "an empty file is merely without tables"
     assert said[-1] == "Optuna's database lacked 6 trials: restored from the trial folders"
     if aside:
-        assert said[0].endswith(f"moved to {aside[0]}, and rebuilt from the trial folders")
+        assert said[0].endswith(f"moved to {aside[0]} and rebuilt from the trial folders")
     assert not is_damaged(database)
 
 
