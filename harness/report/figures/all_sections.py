@@ -1,4 +1,4 @@
-"""All figures of a report, by section, each with the sentence that stands where one is empty."""
+"""Figure sections of a report, each with the sentence that replaces a figure without data."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ from harness.report.tables.study_tables import StudyTables, trials_in_state
 
 
 def report_sections(tables: StudyTables) -> list[FigureSection]:
-    """Every section in the order of the page."""
+    """Build every figure section in the order of the page."""
     objective = ObjectiveLabel.from_config(tables.config)
     subset, importances = downsample_trials(tables), measure_importances(tables)
     return [
@@ -70,8 +70,8 @@ def _history_section(
     return figure_section(
         "history",
         "Optimisation history",
-        "Each point is a trial at its best epoch, the line the best complete trial so far. Crosses "
-        "are pruned trials: they were stopped early and are not comparable."
+        "Each point is a trial at its best epoch, the line is the best complete trial so far. "
+        "Crosses are pruned trials: they were stopped early and cannot be compared."
         + (f" Failed trials: {n_failed}. " if n_failed else " ")
         + subset.note,
         [LabelledFigure(label, draw_history(rows, objective, subset.numbers))] if drawn else [],
@@ -92,9 +92,9 @@ def _curves_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSec
     return figure_section(
         "curves",
         "Learning curves",
-        f"{subset.note or 'All trials.'} The leading ones are in colour; a cross ends a pruned "
-        "one. "
-        "Training losses compare only between trials with the same loss weights.",
+        f"{subset.note or 'All trials.'} The leading trials are in colour; a cross marks the last "
+        "epoch of a pruned trial. Training losses can only be compared between trials with the "
+        "same loss weights.",
         charts,
         "No trial has finished an epoch yet.",
     )
@@ -109,8 +109,8 @@ def _parallel_section(
     return figure_section(
         "parallel",
         "Parallel coordinates",
-        "One line per complete trial, from orange (best) over blue to grey (worst). A gap: the "
-        "parameter was not in force. " + subset.note,
+        "One line per complete trial, from orange (best) through blue to grey (worst). A gap marks "
+        "a parameter that was not active in the trial. " + subset.note,
         [LabelledFigure(label, draw_parallel(axes, lines, objective), AXIS_PX * len(axes))]
         if lines
         else [],
@@ -133,7 +133,7 @@ def _slices_section(
         "slices",
         "Slices",
         "The objective against one parameter at a time; later trials are darker. Crosses are "
-        "pruned trials at the best they had reached. " + subset.note,
+        "pruned trials at their best value. " + subset.note,
         charts,
         "Needs a complete trial and a searched parameter.",
         "small",
@@ -156,8 +156,8 @@ def _costs_section(
     drawn = figure_section(
         "cost",
         "Cost against quality",
-        "Complete trials. The dotted line is the Pareto front: trials that no other one betters "
-        "without costing more; #n is trial n. Times and memory hold for the device each ran on. "
+        "Complete trials. The dotted line is the Pareto front: no other trial is better without "
+        "costing more; #n is trial n. Times and memory depend on the device of the trial. "
         + subset.note,
         charts,
         "No complete trial has recorded its costs.",

@@ -11,12 +11,12 @@ from harness.core.text import display_value
 
 @dataclass(frozen=True)
 class ParameterAxis:
-    """The values that some trials took.
+    """Scale of a parameter over the values of some trials.
 
     Attributes:
-        choices: texts of a `choice` scale in order; a value's place is its index.
-        low: smallest value met, for the other scales.
-        high: largest value met, for the other scales.
+        choices: texts of a `choice` scale in order; the position of a value is its index.
+        low: smallest value in the trials, for the other scales.
+        high: largest value in the trials, for the other scales.
     """
 
     key: str
@@ -30,7 +30,7 @@ class ParameterAxis:
         return len(self.choices) > 1 if self.scale == "choice" else self.low < self.high
 
     def position(self, value: Any) -> float:
-        """Where a value lies between the ends, 0 to 1; 0.5 where there is only one place."""
+        """Position of a value between the ends, 0 to 1; 0.5 on an axis with a single value."""
         if self.scale == "choice":
             low, high, coordinate = (
                 0.0,
@@ -45,7 +45,7 @@ class ParameterAxis:
 
 
 def parameter_axis(key: str, records: Sequence[TrialRecord]) -> ParameterAxis | None:
-    """The axis of a parameter over the values these trials took; None if none had it in force."""
+    """Build the axis of a parameter over its values in trials; None if it was never active."""
     values = [record.params[key] for record in records if key in record.params]
     if not values:
         return None
@@ -61,15 +61,16 @@ def parameter_axis(key: str, records: Sequence[TrialRecord]) -> ParameterAxis | 
         ]
         present = {display_value(value) for value in values}
         choices = [choice for choice in dict.fromkeys(order) if choice in present]
-        if len(numbers) == len(values):  # among numbers, the order of writing means nothing
+        if len(numbers) == len(values):  # numbers have an order of their own, whatever the file's
             choices = [display_value(value) for value in sorted(set(values), key=_as_float)]
         return ParameterAxis(key, "choice", tuple(dict.fromkeys([*choices, *sorted(present)])))
+    # Imported trials can come from a space in which the parameter was linear: then the axis is too.
     log = min(numbers) > 0 and all(attribute.get("log") for attribute in attributes)
     return ParameterAxis(key, "log" if log else "linear", (), min(numbers), max(numbers))
 
 
 def log_ticks(axis: ParameterAxis) -> dict[str, Any]:
-    """Ticks of a logarithmic axis: 1, 2, 5 of each decade while they are few, else fewer."""
+    """Ticks of a logarithmic axis: 1, 2, 5 of each decade if that gives at most six, else fewer."""
     inside: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
         ticks = [float(f"{step}e{decade}") for decade in range(-12, 13) for step in steps]

@@ -1,4 +1,4 @@
-"""Encoders, architectures and other choices of the network at equal tuning budget."""
+"""Figure of encoders, architectures and other network choices at equal tuning budget."""
 
 import plotly.graph_objects as go
 
@@ -10,7 +10,7 @@ from harness.report.figures.section import FigureSection, LabelledFigure, figure
 from harness.report.figures.style import ObjectiveLabel, empty_figure, escape_markup
 from harness.report.tables.study_tables import StudyTables
 
-MAX_GROUPS = 12  # curves that can be told apart in one figure
+MAX_GROUPS = 12  # curves that remain distinguishable in one figure
 
 
 def categorical_model_parameters(tables: StudyTables) -> list[str]:
@@ -29,11 +29,12 @@ def budget_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSect
         "budget",
         "Choices at equal budget",
         " ".join([*(comparison.sentence for comparison in drawn), *_left_out_notes(drawn)])
-        + " The expected best of n is the mean of the best over all sets of n of a choice's trials "
-        "(Dodge et al. 2019, without replacement), bands: 95 % of resampled studies, too narrow "
-        "where trials are few. Pruned trials count with the best value they had reached, a bound "
-        "that finishing could only have improved; failed ones are left out. Trials that a sampler "
-        "drew late were better informed than random ones, and it draws more of what it favours.",
+        + " The expected best of n is the mean of the best value over all subsets of n trials of a "
+        "choice (Dodge et al. 2019, without replacement). Bands contain 95 % of resampled studies "
+        "and are too narrow for few trials. Pruned trials count with their best value, which "
+        "further training could only have improved; failed trials are excluded. The sampler "
+        "proposes late trials from what it has learned, and it proposes promising choices more "
+        "often, so the comparison is not one of random search.",
         [
             LabelledFigure(comparison.sentence, draw_budget(comparison, objective))
             for comparison in drawn
@@ -61,21 +62,21 @@ def _empty_reason(keys: list[str], comparisons: list[BudgetComparison]) -> str:
 
 def _left_out_notes(drawn: list[BudgetComparison]) -> list[str]:
     return [
-        f"Of {comparison.key} left out, with fewer than {MIN_GROUP} trials: "
+        f"Excluded values of {comparison.key}, with fewer than {MIN_GROUP} trials: "
         + ", ".join(f"{truncate(group)} ({n})" for group, n in comparison.small_groups)
         + "."
         for comparison in drawn
         if comparison.small_groups
     ] + [
-        f"Of {comparison.key} the best {MAX_GROUPS} of {count(len(comparison.curves), 'value')} "
-        "are drawn."
+        f"The figure shows the best {MAX_GROUPS} of {count(len(comparison.curves), 'value')} of "
+        f"{comparison.key}."
         for comparison in drawn
         if len(comparison.curves) > MAX_GROUPS
     ]
 
 
 def draw_budget(comparison: BudgetComparison, objective: ObjectiveLabel) -> go.Figure:
-    """A curve over n for each choice, with its band."""
+    """Draw the expected best of n for each choice, with its band."""
     figure = empty_figure(
         f"n, complete or pruned trials<br>of each {escape_markup(comparison.key)}",
         f"expected best of n<br>{objective.title}",

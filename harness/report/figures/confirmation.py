@@ -1,4 +1,4 @@
-"""What each configuration reached when it was trained again, beside what the search saw."""
+"""Figure of the confirmation: values of each configuration trained again, and in the search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,13 @@ from harness.report.figures.style import (
 
 @dataclass(frozen=True)
 class ConfirmedRow:
-    """One configuration: `values` with the seed or fold of each, best configuration first.
+    """Values of one configuration; unknown ones are None.
 
-    `searched`, `mean` and the limits of the interval are None where they are not known.
+    Attributes:
+        trial: number of its trial in the search.
+        searched: its objective in the search.
+        values: pairs of seed or fold and objective.
+        mean: confirmed mean; low, high: the 95 % interval of it.
     """
 
     trial: int
@@ -32,7 +36,7 @@ class ConfirmedRow:
 
 
 def confirmed_rows(confirmation: Confirmation) -> list[ConfirmedRow]:
-    """The configurations that have a complete run, best first."""
+    """Rows of the configurations with at least one complete run, best first."""
     return [
         ConfirmedRow(
             trial=row.trial,
@@ -54,7 +58,7 @@ def confirmed_rows(confirmation: Confirmation) -> list[ConfirmedRow]:
 def draw_confirmation(
     rows: Sequence[ConfirmedRow], kind: str, objective: ObjectiveLabel
 ) -> go.Figure:
-    """A dot for each seed or fold, a cross for the search, a diamond for the mean.
+    """Draw a dot per seed or fold, a diamond for the mean and a cross for the search.
 
     Args:
         kind: seed or fold.

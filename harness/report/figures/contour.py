@@ -1,4 +1,4 @@
-"""The objective over the two most important numeric parameters, between the trials that ran."""
+"""Contour plot of the objective over the two most important numeric parameters."""
 
 import math
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from harness.report.figures.style import ObjectiveLabel, empty_figure, escape_ma
 from harness.report.tables.downsample import TrialSubset, restrict_to_subset
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
-MIN_TRIALS = 10  # points below which a surface would be mostly invention
-GRID_SIZE = 40  # places along each axis
-# Best to worst, as parallel coordinates have it: orange, blue, grey.
+MIN_TRIALS = 10  # with fewer points most of the surface would be interpolation
+GRID_SIZE = 40  # points along each axis
+# From best to worst as in the parallel coordinates: orange, blue, grey.
 COLOUR_STOPS = ((0.0, "#e08e00"), (0.35, "#2b83c9"), (1.0, "#9aa5ad"))
 
 
 @dataclass(frozen=True)
 class ContourSurface:
-    """Complete trials over two parameters, and the objective between them.
+    """Complete trials over two parameters, and the objective interpolated between them.
 
     Attributes:
-        numbers, xs, ys, values: of each trial.
-        grid_x, grid_y: GRID places along each axis, even on the axis's own scale.
-        grid: (GRID, GRID), rows along y; NaN outside the hull of the trials.
+        numbers, xs, ys, values: one entry per trial.
+        grid_x, grid_y: GRID_SIZE values along each axis, evenly spaced on the scale of the axis.
+        grid: (GRID_SIZE, GRID_SIZE), rows along y; NaN outside the convex hull of the trials.
     """
 
     x_axis: ParameterAxis
@@ -45,10 +45,10 @@ class ContourSurface:
 
 
 def numeric_axes(tables: StudyTables, important: Sequence[str]) -> list[ParameterAxis]:
-    """Axes of the numeric parameters that varied among complete trials, most important first.
+    """Axes of the numeric parameters that vary among complete trials, most important first.
 
     Args:
-        important: keys of the parameters that are told from chance, most important first.
+        important: keys of the parameters with an importance above chance, most important first.
     """
     complete = ranked_records(tables)
     axes = [parameter_axis(key, complete) for key in important]
@@ -58,10 +58,14 @@ def numeric_axes(tables: StudyTables, important: Sequence[str]) -> list[Paramete
 def interpolate_surface(
     tables: StudyTables, x_axis: ParameterAxis, y_axis: ParameterAxis
 ) -> ContourSurface | None:
-    """Linear interpolation over a triangulation of the trials (scipy's griddata).
+    """Interpolate the objective linearly over a Delaunay triangulation (scipy's griddata).
 
-    Distances are measured on the axes as they are drawn. None with fewer than MIN_TRIALS complete
-    trials in which both are in force, and where these lie on one line.
+    Positions are those on the drawn axes, so that a logarithmic axis is triangulated on its
+    logarithm and no axis outweighs the other by its unit.
+
+    Returns:
+        None with fewer than MIN_TRIALS complete trials in which both parameters are active, or if
+        these lie on one line.
     """
     keys = (x_axis.key, y_axis.key)
     records = [r for r in ranked_records(tables) if all(key in r.params for key in keys)]
@@ -69,9 +73,9 @@ def interpolate_surface(
         return None
     positions = np.array([[a.position(r.params[a.key]) for a in (x_axis, y_axis)] for r in records])
     values = np.array([record.value for record in records], np.float64)
-    positions, unique_index = np.unique(
-        positions, axis=0, return_index=True
-    )  # best first: of equals the best
+    # Qhull needs distinct points. return_index gives the first of equal ones, and the records are
+    # sorted best first, so the best value of a repeated configuration is interpolated.
+    positions, unique_index = np.unique(positions, axis=0, return_index=True)
     fractions = np.linspace(0.0, 1.0, GRID_SIZE)
     try:
         grid = griddata(
@@ -80,7 +84,7 @@ def interpolate_surface(
             tuple(np.meshgrid(fractions, fractions)),
             method="linear",
         )
-    except (QhullError, ValueError):
+    except (QhullError, ValueError):  # fewer than three points, or all on one line
         return None
     return ContourSurface(
         x_axis,
@@ -98,7 +102,7 @@ def interpolate_surface(
 def contour_section(
     tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset, important: Sequence[str]
 ) -> FigureSection:
-    """The contour plot, or what is missing for one."""
+    """Build the section with the contour plot, or with the reason for its absence."""
     axes = numeric_axes(tables, important)
     contour = (
         interpolate_surface(restrict_to_subset(tables, subset), *axes[:2])
@@ -112,9 +116,9 @@ def contour_section(
     return figure_section(
         "contour",
         "Contour",
-        "The two numeric parameters of most importance. Between complete trials (points) the "
-        "objective is interpolated linearly, which smooths no noise; where no trial lies around, "
-        "nothing is drawn. " + subset.note,
+        "The two most important numeric parameters. Between complete trials (points) the objective "
+        "is interpolated linearly, without smoothing noise; outside the area that the trials "
+        "enclose, nothing is drawn. " + subset.note,
         charts,
         _empty_reason(tables, axes),
     )
@@ -123,7 +127,7 @@ def contour_section(
 def _empty_reason(tables: StudyTables, axes: list[ParameterAxis]) -> str:
     if len(axes) < 2:
         return (
-            "Needs two numeric parameters whose importance is told from chance; this study has "
+            "Needs two numeric parameters with an importance above chance; this study has "
             f"{len(axes)} from {count(len(ranked_records(tables)), 'complete trial')}."
         )
     keys = [axis.key for axis in axes[:2]]
@@ -138,7 +142,7 @@ def _empty_reason(tables: StudyTables, axes: list[ParameterAxis]) -> str:
 
 
 def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figure:
-    """Filled contours under the trials that they come from."""
+    """Draw filled contours with the trials on top."""
     figure = empty_figure(
         escape_markup(contour.x_axis.key), escape_markup(contour.y_axis.key), height=440
     )
@@ -189,7 +193,7 @@ def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figur
 
 
 def _axis_values(axis: ParameterAxis, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values at these places between the ends of an axis, 0 to 1."""
+    """Values at these fractions, 0 to 1, between the ends of an axis."""
     if axis.scale == "log":
         return np.asarray(axis.low * (axis.high / axis.low) ** fractions, np.float64)
     return np.asarray(axis.low + (axis.high - axis.low) * fractions, np.float64)

@@ -1,4 +1,4 @@
-"""What quality costs: the objective against weights, time and memory."""
+"""Figures of the objective against each recorded cost, e.g. weights, time and memory."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -34,16 +34,16 @@ GROUP_SYMBOLS = {  # plotly's name: the character of a legend
     "triangle-down": "▼",
     "cross": "✚",
 }
-
-
-MAX_LABELS = 8  # trials of a front that can be named without their names running into each other
+MAX_LABELS = 8  # trials of a Pareto front that are labelled; more labels would overlap
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """A complete trial's cost and objective; `group` is its architecture, or its encoder.
+    """Cost and objective of a complete trial.
 
-    `settings` are its searched parameters in words.
+    Attributes:
+        group: its architecture, or its encoder if the architecture does not vary; "" otherwise.
+        settings: its searched parameters as texts.
     """
 
     number: int
@@ -54,7 +54,7 @@ class CostRow:
 
 
 def cost_rows(tables: StudyTables) -> dict[str, list[CostRow]]:
-    """The complete trials, best first, for each cost that was recorded."""
+    """Complete trials, best first, for each cost that at least one of them has recorded."""
     complete = ranked_records(tables)
     groups = _group_names(complete)
     rows_by_cost: dict[str, list[CostRow]] = {}
@@ -70,9 +70,9 @@ def cost_rows(tables: StudyTables) -> dict[str, list[CostRow]]:
 
 
 def pareto_front(rows: Sequence[CostRow], *, minimized: bool) -> list[CostRow]:
-    """The Pareto front: those that no other trial betters in one without losing in the other.
+    """Trials that no other trial improves in cost or objective without loss in the other one.
 
-    Of trials with equal cost and value all are on it or none. Cheapest first.
+    Trials with equal cost and value are all on the front or none of them is. Cheapest first.
     """
     sign = 1.0 if minimized else -1.0
     front_rows: list[CostRow] = []
@@ -85,7 +85,7 @@ def pareto_front(rows: Sequence[CostRow], *, minimized: bool) -> list[CostRow]:
 
 
 def labelled(front_rows: Sequence[CostRow]) -> list[CostRow]:
-    """The trials of a front that are named: all, or NAMED of them from its cheapest to its best."""
+    """Trials of a front that get a label: all, or MAX_LABELS evenly from cheapest to best."""
     n = len(front_rows)
     if n <= MAX_LABELS:
         return list(front_rows)
@@ -97,7 +97,7 @@ def _setting_texts(record: TrialRecord) -> tuple[str, ...]:
 
 
 def _group_names(records: Sequence[TrialRecord]) -> list[str]:
-    """The architecture of each trial where it varies, else the encoder, else nothing."""
+    """Architecture of each trial if it varies, otherwise encoder if it varies, otherwise ""."""
     for key in ("model.arch", "model.encoder_name"):
         names = [display_value(r.params[key]) if key in r.params else "" for r in records]
         if len(set(names)) > 1:
@@ -106,13 +106,16 @@ def _group_names(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def cost_groups(rows: dict[str, list[CostRow]]) -> list[str]:
-    """Every group once, in order of name; [] where there is only one."""
+    """Distinct groups in order of name; [] if there is only one."""
     names = sorted({row.group for trial_rows in rows.values() for row in trial_rows})
     return names if len(names) > 1 else []
 
 
 def style_of(group: str, groups: Sequence[str]) -> tuple[str, str]:
-    """(colour, symbol) of a group: the same in every cost figure."""
+    """Colour and symbol of a group, the same in every figure.
+
+    There are eight colours and seven symbols, so the pairs repeat only after 56 groups.
+    """
     index = groups.index(group) if group in groups else 0
     return GROUP_COLOURS[index % len(GROUP_COLOURS)], list(GROUP_SYMBOLS)[
         index % len(GROUP_SYMBOLS)
@@ -126,10 +129,10 @@ def draw_cost(
     objective: ObjectiveLabel,
     visible_numbers: Collection[int] | None = None,
 ) -> go.Figure:
-    """One point per trial, a look for each architecture or encoder; the Pareto front is named.
+    """Draw one point per trial, styled by architecture or encoder, and the labelled Pareto front.
 
     Args:
-        visible_numbers: numbers of the trials that are drawn beside the front; None: all.
+        visible_numbers: numbers of the trials that are drawn in addition to the front; None: all.
     """
     name, unit = COSTS[cost].axis_title, COSTS[cost].unit
     title = f"{name}<br>({unit}, lower is cheaper)"
@@ -155,7 +158,7 @@ def draw_cost(
 
 
 def _add_front(figure: go.Figure, front_rows: Sequence[CostRow]) -> None:
-    """The front as steps, as between two of its trials the better one costs as much as it does."""
+    """Draw the front as steps: a cost between two of its trials buys the cheaper one's value."""
     figure.add_scatter(
         x=[row.cost for row in front_rows],
         y=[row.value for row in front_rows],

@@ -1,4 +1,4 @@
-"""Learning curves of all trials."""
+"""Figure of the learning curves of all trials."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """A metric of one trial, epoch by epoch; `rank` (from 1) only for the leading trials."""
+    """Metric of one trial by epoch; `rank` (from 1) is None except for the leading trials."""
 
     number: int
     state: str
@@ -30,7 +30,7 @@ class LearningCurve:
 
 
 def learning_curves(tables: StudyTables, metric: str) -> list[LearningCurve]:
-    """The metric of every trial that logged it, the leading ones last (so drawn on top)."""
+    """Curves of every trial that logged the metric; the leading ones last, so they are on top."""
     if metric not in tables.epochs.columns:
         return []
     leading = ranked_records(tables)[: len(LEADER_COLOURS)]
@@ -47,7 +47,7 @@ def learning_curves(tables: StudyTables, metric: str) -> list[LearningCurve]:
 
 
 def draw_learning_curves(curves: Sequence[LearningCurve], metric: str, title: str) -> go.Figure:
-    """One line per trial over epochs: the leading ones in colour, pruned ones ending in a cross."""
+    """Draw one line per trial: leading trials in colour, pruned ones with a cross at their end."""
     figure = empty_figure("epoch", title)
     groups = (
         ("complete", "other complete", BLUE, 0.4),
@@ -87,7 +87,11 @@ def draw_learning_curves(curves: Sequence[LearningCurve], metric: str, title: st
 def _add_trace(
     figure: go.Figure, curves: Iterable[LearningCurve], metric: str, **style: Any
 ) -> None:
-    """Several curves as one trace with gaps: a thousand traces would make a slow page."""
+    """Add several curves as one trace.
+
+    A None ends a line in Plotly. One trace per trial would make a page of 1,000 trials slow, since
+    every trace has its own SVG elements and legend entry.
+    """
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
@@ -100,7 +104,7 @@ def _add_trace(
             for epoch, value in zip(curve.epochs, curve.values, strict=True)
         ]
         texts.append("")
-        # a single epoch makes no line; a pruned trial has its cross instead
+        # A single epoch gives no line, so it needs a marker; a pruned trial has its cross already.
         has_single_epoch = has_single_epoch or (len(curve.epochs) == 1 and curve.state != "pruned")
     if xs:
         mode = "lines+markers" if has_single_epoch else "lines"

@@ -1,4 +1,7 @@
-"""What one choice changes with everything else held equal."""
+"""Figure of the effect of one choice, with everything else equal.
+
+Used by a script of `analysis/`, outside the package.
+"""
 
 import plotly.graph_objects as go
 
@@ -18,7 +21,7 @@ VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "no difference shown": BLUE
 
 
 def draw_effects(table: EffectTable, choice_name: str, objective: ObjectiveLabel) -> go.Figure:
-    """A point with its interval for each level, and a line at no difference."""
+    """Draw the difference to each level with its interval, and a line at no difference."""
     figure = empty_figure(
         f"{objective.metric} at {escape_markup(table.reference)} minus that at the other, all "
         "else equal"

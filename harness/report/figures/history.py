@@ -1,4 +1,4 @@
-"""Optimisation history: what each trial reached, and the best so far."""
+"""Figure of the optimisation history: value of each trial, and the best value so far."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One trial; `best` is the best complete value up to it, None before there is one."""
+    """One trial; `best` is the best value of the complete trials up to it, None before any."""
 
     number: int
     state: str
@@ -30,7 +30,7 @@ class HistoryRow:
 
 
 def history_rows(tables: StudyTables) -> list[HistoryRow]:
-    """Every trial in order of number; only complete ones move the best."""
+    """Rows of every trial in order of number; only complete trials change the best value."""
     rows: list[HistoryRow] = []
     best: float | None = None
     better = min if tables.minimized else max
@@ -44,7 +44,7 @@ def history_rows(tables: StudyTables) -> list[HistoryRow]:
 
 
 class BestValueRow(Protocol):
-    """A place on the line of the best so far."""
+    """Row with the best value so far."""
 
     @property
     def best(self) -> float | None: ...
@@ -54,7 +54,7 @@ _Row = TypeVar("_Row", bound=BestValueRow)
 
 
 def step_corners(rows: Sequence[_Row]) -> list[_Row]:
-    """The rows at which a line of steps through the best so far has a corner or an end."""
+    """Rows at which the step line of the best value so far has a corner or an end."""
     last = len(rows) - 1
     return [row for i, row in enumerate(rows) if i in (0, last) or row.best != rows[i - 1].best]
 
@@ -64,11 +64,11 @@ def draw_history(
     objective: ObjectiveLabel,
     visible_numbers: Collection[int] | None = None,
 ) -> go.Figure:
-    """Value of each trial, the best complete one so far as steps, pruned ones as crosses.
+    """Draw the value of each trial, pruned ones as crosses, and the best so far as steps.
 
     Args:
-        visible_numbers: numbers of the trials whose points are drawn; None: all. The best is of
-            all.
+        visible_numbers: numbers of the trials whose points are drawn; None: all. The best value is
+            always that of all trials.
     """
     figure = empty_figure("trial", objective.title)
     best_rows = step_corners([row for row in rows if row.best is not None])

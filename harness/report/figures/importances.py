@@ -1,4 +1,4 @@
-"""Which parameters decided whether a trial was among the best."""
+"""Figures of parameter importances, over all complete trials and per branch of the space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +27,14 @@ MIN_RELIABLE_TRIALS = 20  # complete trials below which importances are a hint a
 
 @dataclass(frozen=True)
 class ImportanceRow:
-    """A parameter's share, and in how many of the complete trials it was in force.
+    """Importance of one parameter.
 
     Attributes:
-        explained, shuffled: as in `harness.report.analysis.permutation_test.Decisive`.
+        share: of the importance of all parameters, in [0, 1].
+        n_active: number of the complete trials in which the parameter was active.
+        n_complete: number of complete trials.
+        explained: share of the order of the trials that its values explain, in [0, 1].
+        shuffled: share that shuffled values explain, see `analysis.permutation_test`.
     """
 
     key: str
@@ -44,7 +48,7 @@ class ImportanceRow:
 def importance_rows(
     complete: Sequence[TrialRecord], parameters: Sequence[ParameterImportance]
 ) -> list[ImportanceRow]:
-    """What `measured` named for these trials, with the trials in which it is in force."""
+    """Rows of the parameters with an importance above chance in these trials."""
     return [
         ImportanceRow(
             parameter.key,
@@ -59,10 +63,10 @@ def importance_rows(
 
 
 def importance_section(tables: StudyTables, overall: ImportanceResult) -> FigureSection:
-    """All complete trials, then each branch of the space that has enough of them.
+    """Build the section: importances over all complete trials, then per branch of the space.
 
     Args:
-        overall: `measured` of all complete trials.
+        overall: `measure_importances` of all complete trials.
     """
     complete = ranked_records(tables)
     rows, n = importance_rows(complete, overall.named), len(complete)
@@ -71,15 +75,15 @@ def importance_section(tables: StudyTables, overall: ImportanceResult) -> Figure
     charts += branch_charts
     any_inactive = any(row.n_active < row.n_complete for row in rows)
     caption = [
-        "How much each parameter's value tells about being among the best trials (PED-ANOVA).",
+        "Importance of each parameter's value for being among the best trials (PED-ANOVA).",
         _explained_note(rows),
         _unexplained_note(overall),
-        "Lighter bars: in force in some trials only." if any_inactive else "",
+        "Lighter bars: parameters that were active in some trials only." if any_inactive else "",
         *sentences,
         f"With {count(n, 'complete trial')} this is a hint at most."
         if n < MIN_RELIABLE_TRIALS
         else "",
-        f"Of {count(n, 'complete trial')} {MAX_IMPORTANCE_TRIALS}, evenly by rank, were used."
+        f"Computed from {MAX_IMPORTANCE_TRIALS} of {count(n, 'complete trial')}, evenly by rank."
         if n > MAX_IMPORTANCE_TRIALS
         else "",
     ]
@@ -93,9 +97,10 @@ def importance_section(tables: StudyTables, overall: ImportanceResult) -> Figure
 
 
 def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]]:
-    """A chart of each branch in which something is told from chance, and sentences on the others.
+    """Charts of the branches with an importance above chance, and sentences on the others.
 
-    LEVEL is divided by the number of branches, so that it holds for all of them together.
+    LEVEL is divided by the number of branches (Bonferroni), so that it holds for all of them
+    together: with ten branches at 5 % each, a false finding would be the rule.
     """
     all_branches = space_branches(tables)
     level = LEVEL / max(len(all_branches), 1)
@@ -113,11 +118,11 @@ def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]
         else:
             small_branches.append(branch)
     sentences = [
-        f"Below, the same within each branch of the space; below {MIN_RELIABLE_TRIALS} trials a "
-        "hint at most."
+        "The further figures show the same within each branch of the space; with fewer than "
+        f"{MIN_RELIABLE_TRIALS} trials they are a hint at most."
         if charts
         else "",
-        f"No parameter is told from chance where {'; '.join(undecided_names)}."
+        f"No parameter has an importance above chance for {'; '.join(undecided_names)}."
         if undecided_names
         else "",
         _small_branches_note(small_branches),
@@ -126,16 +131,16 @@ def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]
 
 
 def _explained_note(rows: Sequence[ImportanceRow]) -> str:
-    """What the values explain of the order, beside what shuffled values reach."""
+    """Share of the order that each parameter explains, with that of shuffled values."""
     if not rows:
         return ""
     clearest = sorted(rows, key=lambda row: -row.explained)
     parameter_texts = ", ".join(f"{r.key} {r.explained:.0%} ({r.shuffled:.0%})" for r in clearest)
     return (
-        "Named are only parameters whose values explain more of the order of the trials than "
-        f"shuffled values do; in brackets what those reach in {LEVEL:.0%} of all shuffles: "
-        f"{parameter_texts}, "
-        "each of what clearer ones leave."
+        "The figure includes only parameters whose values explain more of the order of the trials "
+        "than shuffled values do. Explained share, with the share that shuffled values reach in "
+        f"{LEVEL:.0%} of all shuffles in brackets: {parameter_texts}. Each share is of what the "
+        "parameters before it leave unexplained."
     )
 
 
@@ -152,7 +157,7 @@ def _unexplained_note(overall: ImportanceResult) -> str:
 
 
 def _empty_reason(tables: StudyTables, overall: ImportanceResult, n: int) -> str:
-    """Why there is no figure."""
+    """Reason for the absence of a figure."""
     if not tables.parameters:
         return "No parameter was searched."
     if not overall.n_varied:
@@ -166,11 +171,11 @@ def _empty_reason(tables: StudyTables, overall: ImportanceResult, n: int) -> str
             f"{n}."
         )
     hint = (
-        f" With {count(n, 'complete trial')} only large effects can be told."
+        f" With {count(n, 'complete trial')} only large effects can be detected."
         if n < MIN_RELIABLE_TRIALS
         else ""
     )
-    return f"No parameter can be named: {_unexplained_note(overall)}{hint}"
+    return f"No parameter has an importance above chance: {_unexplained_note(overall)}{hint}"
 
 
 def _chart_label(branch_text: str, rows: Sequence[ImportanceRow]) -> str:
@@ -187,13 +192,13 @@ def _small_branches_note(small_branches: Sequence[SpaceBranch]) -> str:
         for branch in small_branches
     )
     return (
-        f"A branch needs {MIN_IMPORTANCE_TRIALS} complete trials that differ; left out, with the "
-        f"trials they have: {branch_texts}."
+        f"A branch needs {MIN_IMPORTANCE_TRIALS} complete trials that differ. Excluded branches, "
+        f"with their number of trials: {branch_texts}."
     )
 
 
 def draw_importances(rows: Sequence[ImportanceRow], title: str = "") -> go.Figure:
-    """Bars, the largest on top; a parameter that was not always in force says so."""
+    """Draw a bar per parameter, the largest on top; labels count trials if not active in all."""
     figure = empty_figure(
         "share (no unit; all add up to 1)",
         "parameter",
@@ -211,7 +216,7 @@ def draw_importances(rows: Sequence[ImportanceRow], title: str = "") -> go.Figur
             f"{escape_markup(row.key)}: {row.share:.3f}"
             f"<br>explains {row.explained:.0%} of the trials' order, shuffled values "
             f"{row.shuffled:.0%}"
-            f"<br>in force in {row.n_active} of {row.n_complete} complete trials"
+            f"<br>active in {row.n_active} of {row.n_complete} complete trials"
             for row in rows
         ],
         hoverinfo="text",

@@ -1,4 +1,7 @@
-"""The curve of a learning-rate range test."""
+"""Figure and files of a learning-rate range test.
+
+A module of its own because `harness lr-find` needs it without the page of a report.
+"""
 
 import csv
 import io
@@ -15,7 +18,7 @@ LrTestPoint = tuple[int, float, float, float]  # step (from 1), rate, loss, smoo
 
 
 def draw_lr_test(points: Sequence[LrTestPoint], marks: Mapping[str, float]) -> go.Figure:
-    """Training loss over the rate, and a line at each marked rate."""
+    """Draw training loss over learning rate, with a line at each marked rate."""
     figure = empty_figure("learning rate (logarithmic)", "training loss (lower is better)")
     rates = [rate for _, rate, _, _ in points]
     raw = {"color": GREY, "size": 5}
@@ -39,9 +42,10 @@ def draw_lr_test(points: Sequence[LrTestPoint], marks: Mapping[str, float]) -> g
 
 
 def _loss_axis_range(smoothed: Sequence[float]) -> list[float] | None:
-    """A range of losses in which the fall can be seen; the divergence may leave it at the top.
+    """Range of the loss axis in which the decrease is visible.
 
-    A double click on the figure shows all. None: nothing has fallen, so all is shown.
+    The loss diverges at the end of the test, often by orders of magnitude, and would flatten the
+    rest of the curve; a double click on the figure shows all of it. None if the loss never fell.
     """
     loss_drop = smoothed[0] - min(smoothed)
     return [min(smoothed) - loss_drop, smoothed[0] + loss_drop] if loss_drop > 0 else None
@@ -57,12 +61,12 @@ def write_lr_test(
     facts: Sequence[str],
     settings: Mapping[str, object],
 ) -> None:
-    """Write curve.html, points.csv and config.yaml, each whole or not at all.
+    """Write curve.html, points.csv and config.yaml, each atomically.
 
     Args:
-        marks: rates that the figure points out, by name.
-        facts: what stands above the figure, a line each.
-        settings: the trial configuration, nested.
+        marks: rates that the figure marks, by name.
+        facts: lines of text above the figure.
+        settings: nested trial configuration.
     """
     files.write_text(paths.config_yaml, strict_yaml.dump_yaml(dict(settings)))
     files.write_text(paths.points_csv, points_csv(points))
@@ -71,7 +75,7 @@ def write_lr_test(
 
 
 def points_csv(points: Sequence[LrTestPoint]) -> str:
-    """The points as CSV, every number as it was computed."""
+    """Encode the points as CSV with every digit."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(POINT_COLUMNS)

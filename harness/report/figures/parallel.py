@@ -1,7 +1,7 @@
-"""Parallel coordinates: every complete trial as one line across all parameters.
+"""Figure of parallel coordinates: every complete trial as one line across all parameters.
 
-Drawn as ordinary lines. Plotly's own parallel coordinates need WebGL and code made from text, which
-the page's security policy forbids, and they cannot leave out a value that is not in force.
+Drawn as ordinary lines: Plotly's own parallel coordinates need WebGL and code generated from text,
+which the page's security policy forbids, and they have no gaps for inactive parameters.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ from harness.report.figures.style import (
 )
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
-# Best to worst, in tones that hold on a light and a dark page.
+# From best to worst, in tones with enough contrast on light and dark pages.
 _RANK_COLOURS = ((0.0, (224, 142, 0)), (0.35, (43, 131, 201)), (1.0, (154, 165, 173)))
-AXIS_PX = 92  # least room between axes for the texts beside them
-MAX_BANDS = 10  # lines of like rank share a trace: a thousand traces would make a slow page
+AXIS_PX = 92  # minimum distance of two axes, for the labels between them
+MAX_BANDS = 10  # lines of similar rank share a trace; one trace per trial makes the page slow
 
 
 @dataclass(frozen=True)
 class ParallelLine:
-    """One complete trial across all axes; a position is None where a parameter is not in force."""
+    """One complete trial across all axes; the position on an inactive parameter's axis is None."""
 
     rank: int
     number: int
@@ -40,10 +40,11 @@ class ParallelLine:
 
 
 def parallel_lines(tables: StudyTables) -> tuple[list[ParameterAxis], list[ParallelLine]]:
-    """Parameters that took more than one value, then the objective; complete trials, best first.
+    """Build axes and lines of the complete trials, best first.
 
     Returns:
-        ([], []) where there is nothing to compare: fewer than two trials, or no such parameter.
+        Axes of the parameters with more than one value and of the objective, and one line per
+        trial; ([], []) with fewer than two trials or without such a parameter.
     """
     complete = ranked_records(tables)
     axes = [axis for key in tables.parameters if (axis := parameter_axis(key, complete))]
@@ -70,7 +71,7 @@ def _trial_line(
 ) -> ParallelLine:
     params = record.params
     positions = [axis.position(params[axis.key]) if axis.key in params else None for axis in axes]
-    texts = [display_value(params[a.key]) if a.key in params else "not in force" for a in axes]
+    texts = [display_value(params[a.key]) if a.key in params else "not active" for a in axes]
     return ParallelLine(
         rank,
         record.number,
@@ -83,10 +84,10 @@ def _trial_line(
 def draw_parallel(
     axes: Sequence[ParameterAxis], lines: Sequence[ParallelLine], objective: ObjectiveLabel
 ) -> go.Figure:
-    """A line per trial coloured by rank, the best on top."""
+    """Draw a line per trial, coloured by rank, the best on top."""
     figure = empty_figure("", "", height=460)
     n_bands = min(MAX_BANDS, len(lines))
-    for band in reversed(range(n_bands)):  # worst first, so that the best lie on top
+    for band in reversed(range(n_bands)):  # later traces are on top, so the best band is last
         band_lines = [line for i, line in enumerate(lines) if i * n_bands // len(lines) == band]
         line_style = {
             "color": _rank_colour(band / max(n_bands - 1, 1)),
@@ -104,7 +105,7 @@ def draw_parallel(
 
 
 def _rank_colour(share: float) -> str:
-    """The colour of a rank, 0 the best, 1 the worst."""
+    """Colour of a relative rank, from 0 (best) to 1 (worst)."""
     stops = [stop for stop, _ in _RANK_COLOURS]
     channels = zip(*(colour for _, colour in _RANK_COLOURS), strict=True)
     levels = [round(float(np.interp(share, stops, channel))) for channel in channels]
@@ -153,7 +154,7 @@ def _draw_axis(
     figure.add_shape(type="line", x0=index, x1=index, y0=0, y1=1, line=line, layer="below")
     group, _, name = axis.key.rpartition(".")
     top_line = f"{escape_markup(group)}." if group else objective.direction_text
-    height = 1.05 if index % 2 == 0 else 1.16  # neighbours' names would run into each other
+    height = 1.05 if index % 2 == 0 else 1.16  # alternating: names of neighbours would overlap
     _annotate(figure, index, height, f"{top_line}<br><b>{escape_markup(name)}</b>", title=True)
     if axis.scale == "choice":
         for choice in axis.choices:

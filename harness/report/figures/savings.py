@@ -1,4 +1,4 @@
-"""What the pruner saved, and the best value so far against device time."""
+"""Figures of effort: epochs and time saved by the pruner, and best value against device time."""
 
 from collections.abc import Collection, Sequence
 
@@ -36,7 +36,7 @@ TIME_UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 def effort_section(
     tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
 ) -> FigureSection:
-    """What the device time went into."""
+    """Build the section on device time and on the savings of the pruner."""
     pruning_savings, rows = measure_savings(tables), trial_spendings(tables)
     charts = []
     if pruning_savings is not None and pruning_savings.n_pruned:
@@ -53,8 +53,8 @@ def effort_section(
         "effort",
         "Effort",
         sentences
-        + "Device time is that of the recorded epochs, training and validation, summed over "
-        "all devices. Epochs spared count at the median seconds of their trial's own epochs. "
+        + "Device time is the time of the recorded epochs, training and validation, summed over "
+        "all devices. Each saved epoch counts the median seconds of its trial's own epochs. "
         + subset.note,
         charts,
         "No complete or pruned trial has recorded the seconds of its epochs.",
@@ -62,7 +62,7 @@ def effort_section(
 
 
 def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
-    """Two bars, epochs and time, each in parts: trained by state, and spared."""
+    """Draw two bars, epochs and time, each divided by the state of the trials, and the savings."""
     figure = empty_figure("share of all planned (%)", "effort in", height=190)
     totals = (
         sum(pruning_savings.epochs.values()) + pruning_savings.epochs_saved,
@@ -74,11 +74,11 @@ def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
         if state in pruning_savings.epochs
     ]
     parts.append(
-        ("spared by pruning", GREY, pruning_savings.epochs_saved, pruning_savings.seconds_saved)
+        ("saved by pruning", GREY, pruning_savings.epochs_saved, pruning_savings.seconds_saved)
     )
     for name, colour, epochs, seconds in parts:
         shares = [100 * v / t if t else 0.0 for v, t in zip((epochs, seconds), totals, strict=True)]
-        pattern = {"shape": "/"} if name.startswith("spared") else {}
+        pattern = {"shape": "/"} if name.startswith("saved") else {}
         figure.add_bar(
             x=shares,
             y=["epochs", "time"],
@@ -105,7 +105,12 @@ def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
 def draw_spending(
     rows: Sequence[TrialSpending], objective: ObjectiveLabel, visible_numbers: Collection[int]
 ) -> go.Figure:
-    """Each shown trial where it ended on the clock of all devices, and the best so far of all."""
+    """Draw trials at their end in cumulative device time, and the best value so far.
+
+    Args:
+        visible_numbers: numbers of the trials whose points are drawn; the best value is that of
+            all trials.
+    """
     unit, size = next(
         ((u, s) for u, s in TIME_UNITS if rows[-1].cumulative_seconds >= s), TIME_UNITS[-1]
     )
@@ -139,7 +144,7 @@ def draw_spending(
                 name=state,
                 hovertext=[
                     f"{hover_text(row.number, objective, row.value or 0.0, state)}"
-                    f"<br>{format_duration(row.seconds)} of its own"
+                    f"<br>{format_duration(row.seconds)} of device time"
                     for row in state_rows
                 ],
                 hoverinfo="text",

@@ -1,4 +1,4 @@
-"""What scripts of `analysis/` share: options, a sentence on standard output, a figure's page."""
+"""Command line of the scripts in `analysis/`: options, text on standard output, figure page."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ from harness.report.tables.study_tables import load_study_tables
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """What a script found: the answer as its first line, details below, and a figure if any."""
+    """Result of a script: the answer as first line, then details; None if there is no figure."""
 
     lines: Sequence[str]
     figure: go.Figure | None
@@ -31,17 +31,18 @@ def run_analysis(
     arguments: Sequence[str] | None,
     **options: Mapping[str, Any],
 ) -> int:
-    """Parse a script's words, print what `analyse` answers, and write its figure.
+    """Parse the arguments of a script, print its result and write its figure.
 
     Args:
-        name: of the script; its figure goes to `<name>.html` unless `--out` says otherwise.
-        question: the script's docstring: the question, and an example.
-        analyse: called with the study's tables, and its options by name.
-        arguments: of the command line; None: those of this process.
-        options: further options of the script, as argparse's `add_argument` takes them.
+        name: name of the script; its figure is written to `<name>.html` or to `--out`.
+        question: docstring of the script: the question and an example.
+        analyse: called with the tables of the study and the script's options by name.
+        arguments: command line; None for that of this process.
+        options: further options of the script, as keyword arguments of argparse's `add_argument`.
 
     Returns:
-        The exit code: 0 answered, 1 there is no answer in this study, 2 something must be changed.
+        Exit code: 0 with an answer, 1 if the study has no answer, 2 if the user must change
+        something.
     """
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=question, formatter_class=raw)

@@ -1,4 +1,4 @@
-"""What a section of the page is made of: figures, their words, and a legend they may share."""
+"""Section of the page: figures with a title, a caption and a shared legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class LabelledFigure:
-    """A figure and what it shows in words, for those who cannot see it."""
+    """Figure with a description for screen readers."""
 
     label: str
     figure: go.Figure
@@ -17,7 +17,7 @@ class LabelledFigure:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """An entry of a legend that several figures share."""
+    """Entry of a legend that several figures share."""
 
     name: str
     symbol: str
@@ -26,11 +26,11 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class FigureSection:
-    """Figures that belong together.
+    """Figures under one heading.
 
     Attributes:
-        layout: `one` below the other, `small` ones side by side, `wide` scrolls on a phone.
-        empty: why there is no figure; "" where there is one.
+        layout: `one` per row, `small` ones side by side, or `wide`, which scrolls on a phone.
+        empty: reason for the absence of a figure; "" if there is one.
     """
 
     anchor: str
@@ -50,7 +50,7 @@ def figure_section(
     empty: str,
     layout: str = "one",
 ) -> FigureSection:
-    """A section; `empty` is kept only where there is no figure."""
+    """Build a section; `empty` is used only if there is no figure."""
     return FigureSection(
         anchor, title, caption.strip(), tuple(charts), layout, "" if charts else empty
     )

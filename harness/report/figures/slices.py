@@ -1,4 +1,4 @@
-"""Slices: the objective against one parameter at a time."""
+"""Figures of slices: the objective against one parameter at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 
 @dataclass(frozen=True)
 class SlicePoint:
-    """One trial: the parameter's value and the objective's."""
+    """Value of the parameter and of the objective in one trial."""
 
     number: int
     x: str | int | float | bool | None
@@ -31,7 +31,7 @@ class SlicePoint:
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """All trials in which one parameter was in force."""
+    """All trials in which one parameter was active."""
 
     axis: ParameterAxis
     complete: tuple[SlicePoint, ...]
@@ -39,7 +39,7 @@ class ParameterSlice:
 
 
 def parameter_slices(tables: StudyTables) -> list[ParameterSlice]:
-    """One slice for each parameter that was in force in any complete trial."""
+    """Build a slice per parameter that was active in at least one complete trial."""
     complete = ranked_records(tables)
     pruned = [r for r in tables.records if r.state == "pruned" and is_finite_number(r.value)]
     slices = []
@@ -60,7 +60,7 @@ def _slice_points(key: str, records: Sequence[TrialRecord]) -> tuple[SlicePoint,
 
 
 def draw_slice(parameter_slice: ParameterSlice, objective: ObjectiveLabel) -> go.Figure:
-    """Complete trials, later ones darker; pruned ones as crosses at what they had reached."""
+    """Draw complete trials, later ones darker, and pruned ones as crosses at their best value."""
     figure = empty_figure(escape_markup(parameter_slice.axis.key), objective.title, height=300)
     newest = max(point.number for point in parameter_slice.complete)
     dots = {

@@ -1,4 +1,4 @@
-"""A figure as a page of its own, which needs nothing else."""
+"""Self-contained HTML page of a single figure, for range tests and the scripts of `analysis/`."""
 
 import html
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from plotly.offline import get_plotlyjs
 
 
 def figure_page(title: str, lines: Sequence[str], figure: go.Figure) -> str:
-    """A page that needs nothing else: title, lines of text, and the figure."""
-    # Plotly sets styles as it draws; scripts stand in the page, and nothing may be fetched.
+    """Build a self-contained page from a title, lines of text and a figure."""
+    # Plotly sets style attributes while it draws. Scripts are inline and no request is allowed. The
+    # policy is looser than that of a report ('unsafe-inline' scripts), so every text is escaped.
     policy = (
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Dice of the leading trials by the size of what is to be found."""
+"""Figure of the Dice of the leading trials by the size of the foreground."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from harness.training.metrics.image_scores import ImageScores, metrics_per_entry
 SIZE_EDGES = (0.01, 0.05, 0.15)  # shares of the image
 SIZE_CLASSES = ("< 1 %", "1–5 %", "5–15 %", "> 15 %")
 N_TRIALS = 3
-MIN_RELIABLE_IMAGES = 10  # images below which a mean is a hint at most
+MIN_RELIABLE_IMAGES = 10  # with fewer images a mean is a hint at most
 
 
 @dataclass(frozen=True)
 class SizeStratum:
-    """One trial in one class of size: its mean Dice over `n` images; None where n is 0."""
+    """Mean Dice of one trial over the `n` images of one size class; None if n is 0."""
 
     number: int
     size: str
@@ -31,7 +31,7 @@ class SizeStratum:
 
 
 def strata_section(tables: StudyTables) -> FigureSection:
-    """Bars for each class of size, a bar for each leading trial."""
+    """Build the section with a bar per size class and leading trial."""
     rows = [row for row in dice_by_size(tables) if row.n]
     first_trial_rows = [row for row in rows if row.number == rows[0].number]
     is_multiclass = tables.config.data.task != "binary"
@@ -42,14 +42,14 @@ def strata_section(tables: StudyTables) -> FigureSection:
         size for size in SIZE_CLASSES if size not in {row.size for row in first_trial_rows}
     ]
     sentences = [
-        f"Mean Dice ({decision_rule(tables.config.data.task)} decides) at "
-        f"{tables.config.data.eval_size} px over validation images, by the share of "
-        "the image that is to be found.",
-        "Each class of an image counts by itself." if is_multiclass else "",
-        f"Fewer than {MIN_RELIABLE_IMAGES} images, a hint at most: {', '.join(small_sizes)}."
+        f"Mean Dice (decision: {decision_rule(tables.config.data.task)}) at "
+        f"{tables.config.data.eval_size} px over validation images, by the share of the image that "
+        "is foreground.",
+        "Each class of an image counts separately." if is_multiclass else "",
+        f"Fewer than {MIN_RELIABLE_IMAGES} images, so a hint at most: {', '.join(small_sizes)}."
         if small_sizes
         else "",
-        f"No image: {', '.join(absent_sizes)}." if absent_sizes and rows else "",
+        f"Sizes without an image: {', '.join(absent_sizes)}." if absent_sizes and rows else "",
         missing_data_note(tables, _trials_without_scores(tables), SCORES),
     ]
     return figure_section(
@@ -57,14 +57,14 @@ def strata_section(tables: StudyTables) -> FigureSection:
         "By object size",
         " ".join(sentence for sentence in sentences if sentence),
         [LabelledFigure(_chart_label(rows), draw_strata(rows))] if rows else [],
-        "Needs a complete trial that kept best/scores.csv, with an object in a validation image.",
+        "Needs a complete trial with best/scores.csv, and foreground in a validation image.",
     )
 
 
 def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
-    """Groups of bars, as many as there are sizes."""
+    """Draw a group of bars per size class, one bar per trial."""
     figure = empty_figure(
-        "share of the image that is to be found (%)", "mean Dice<br>(0 to 1, higher is better)",
+        "foreground share of the image (%)", "mean Dice<br>(0 to 1, higher is better)",
         height=330,
     )  # fmt: skip
     numbers = list(dict.fromkeys(row.number for row in rows))
@@ -105,11 +105,10 @@ def _trials_without_scores(tables: StudyTables) -> list[int]:
 
 
 def dice_by_size(tables: StudyTables) -> list[SizeStratum]:
-    """The leading trials that kept their scores, best first, each with every class of size.
+    """Mean Dice of the leading trials with scores.csv, best first, for every size class.
 
-    The size of an object is Σy / eval_size²: how much of the image its class covers. Images with
-    nothing to find are in no stratum; in tasks of several classes each image counts once for each
-    class that its truth has.
+    The size is Σy / eval_size², the share of the image that its class covers. Images without
+    foreground are in no stratum. With several classes, an image counts once per class in its mask.
     """
     rows: list[SizeStratum] = []
     for record in ranked_records(tables)[:N_TRIALS]:
@@ -131,5 +130,5 @@ def _trial_strata(number: int, scores: ImageScores, eval_size: int) -> list[Size
 
 
 def size_class_index(shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Index into CLASSES of each share of the image; a share on an edge belongs above it."""
+    """Index into SIZE_CLASSES of each share; a share on an edge belongs to the larger class."""
     return np.asarray(np.searchsorted(SIZE_EDGES, shares, side="right"), np.int64)

@@ -1,4 +1,4 @@
-"""Colours, axes and texts that all figures share."""
+"""Colours, axes and texts of all figures."""
 
 import html
 import math
@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from harness.config.study import StudyConfig
 
-# After Okabe and Ito, readable for colour-blind people; tones that hold on a light and a dark page.
+# After Okabe and Ito 2008 (Color universal design): distinguishable with colour blindness, in tones
+# with enough contrast on light and dark pages.
 BLUE, ORANGE, GREEN = "#2b83c9", "#e08e00", "#0f9b74"
 PURPLE, SKY, RED = "#c46a9b", "#4aa8dd", "#d6602a"
 GREY = "rgba(128,128,128,0.6)"
@@ -19,10 +20,10 @@ LEADER_COLOURS = (ORANGE, GREEN, PURPLE)  # the leading trials, by rank, in ever
 
 @dataclass(frozen=True)
 class ObjectiveLabel:
-    """The objective metric as figures name it.
+    """Objective metric as figures label it.
 
     Attributes:
-        bounded: whether it lies in 0 to 1, as all of ours do.
+        bounded: True if its values are in [0, 1], as those of all built-in metrics are.
     """
 
     metric: str
@@ -31,7 +32,7 @@ class ObjectiveLabel:
 
     @classmethod
     def from_config(cls, config: StudyConfig) -> "ObjectiveLabel":
-        """That of a study."""
+        """Label of a study's objective."""
         settings = config.objective
         return cls(settings.metric, settings.direction == "minimize", settings.is_builtin)
 
@@ -45,7 +46,7 @@ class ObjectiveLabel:
 
 
 def empty_figure(x_title: str, y_title: str, *, height: int = 380) -> go.Figure:
-    """A figure without traces and without a background, so that it suits light and dark pages."""
+    """Create a figure without traces and with a transparent background for light and dark pages."""
     figure = go.Figure()
     figure.update_layout(
         template=go.layout.Template(),
@@ -65,15 +66,15 @@ def empty_figure(x_title: str, y_title: str, *, height: int = 380) -> go.Figure:
 
 
 def hover_text(number: int, objective: ObjectiveLabel, value: float, note: str) -> str:
-    """The text shown over a point of one trial."""
+    """Hover text of a point of one trial."""
     return f"trial {number} ({escape_markup(note)})<br>{objective.metric} {value:.5f}"
 
 
 def escape_markup(text: str) -> str:
-    """Plotly reads a little HTML in every text; what others wrote must not be taken for it."""
+    """Escape text from users: Plotly interprets a subset of HTML, links included, in every text."""
     return html.escape(text, quote=False)
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether it is a number that can be drawn."""
+    """True for a finite number, which can be drawn."""
     return isinstance(value, int | float) and math.isfinite(value)

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.config.measurements import PRIMARY_METRICS
-from harness.core.text import count, format_duration, is_or_are
+from harness.config.measurements import COSTS, PRIMARY_METRICS
+from harness.core.text import count, is_or_are
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
@@ -121,6 +121,7 @@ def _configuration_row(
         interval = SheetCell(
             text, repr(row.interval.low), f"{row.interval.low!r} to {row.interval.high!r}"
         )
+    parameters = row.cost.parameters
     is_choice = confirmation.choice is not None and confirmation.choice.trial == row.trial
     verdict = row.verdict or "–"
     return (
@@ -134,8 +135,8 @@ def _configuration_row(
         SheetCell(f"{len(row.values)} of {confirmation.parts}", str(len(row.values))),
         _number_cell(row.deviation),
         *(_number_cell(row.own.get(metric)) for metric in PRIMARY_METRICS),
-        SheetCell(f"{row.cost.parameters / 1e6:.2f} M", str(row.cost.parameters)),
-        SheetCell(format_duration(row.cost.seconds), repr(row.cost.seconds)),
+        SheetCell(COSTS["cost/parameters"].format(parameters), str(parameters)),
+        SheetCell(COSTS["cost/seconds"].format(row.cost.seconds), repr(row.cost.seconds)),
     )
 
 

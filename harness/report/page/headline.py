@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from dataclasses import dataclass
 
+from harness.config.measurements import PRIMARY_METRICS
 from harness.core.records import FINISHED_STATES, TrialRecord
 from harness.core.text import count, display_value, format_duration, join_words, was_or_were
 from harness.data.splits.splits import SplitRow
@@ -108,9 +109,9 @@ def _result_text(
 def _leader_text(tables: StudyTables, best: TrialRecord) -> str:
     metric = tables.config.objective.metric
     quality = [
-        f"{key.replace('best/', 'val/')} {best.best[key]:.4f}"
-        for key in ("best/dice", "best/iou")
-        if key in best.best and key != metric.replace("val/", "best/")
+        f"val/{name} {best.best[f'best/{name}']:.4f}"
+        for name in PRIMARY_METRICS
+        if f"best/{name}" in best.best and f"val/{name}" != metric
     ]
     values = ", ".join(f"{key} {display_value(value)}" for key, value in best.params.items())
     return (

@@ -272,7 +272,9 @@ def _short_threshold(threshold: str) -> str:
 
 
 def _metric_name(metric: str) -> str:
-    return BUILTIN_METRICS[metric].title
+    # A ledger of a later version may have a metric that this one does not know.
+    entry = BUILTIN_METRICS.get(metric)
+    return metric if entry is None else entry.title
 
 
 def _run_view_with_pictures(paths: StudyPaths, test_run: HeldOutTest) -> HeldOutRunView:

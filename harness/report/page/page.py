@@ -8,6 +8,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from harness.config.measurements import BUILTIN_METRICS, PRIMARY_METRICS
 from harness.core import files, html
 from harness.core.paths import StudyPaths
 from harness.data.files.encode import data_uri
@@ -206,10 +207,10 @@ def _headline_numbers(tables: StudyTables) -> list[tuple[str, str]]:
         return []
     metric = tables.config.objective.metric
     numbers: list[tuple[str, str]] = [(metric, f"{ranked[0].value:.4f}")]
-    for key in ("best/dice", "best/iou", "best/miou"):
-        name = key.replace("best/", "val/")
-        if key in ranked[0].best and name != metric:
-            numbers.append((name, f"{ranked[0].best[key]:.4f}"))
+    for entry in (BUILTIN_METRICS[name] for name in (*PRIMARY_METRICS, "miou")):
+        value = ranked[0].best.get(f"best/{entry.name}")
+        if value is not None and entry.key != metric:
+            numbers.append((entry.key, f"{value:.4f}"))
     return [("leading trial", str(ranked[0].number)), *numbers]
 
 

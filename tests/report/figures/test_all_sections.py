@@ -32,8 +32,12 @@ def test_all_figures_of_a_study(drawn: list[FigureSection]) -> None:
         "importances",
         "contour",
     ]
-    assert found["contour"].empty.startswith("Needs two numeric parameters whose importance is ")
-    assert found["importances"].empty.startswith("No parameter can be named: 5 of 5 parameters ")
+    assert found["contour"].empty.startswith(
+        "Needs two numeric parameters with an importance above chance; this study has 0 from 5 "
+    )
+    assert found["importances"].empty.startswith(
+        "No parameter has an importance above chance: 5 of 5 parameters "
+    )
     assert "With 5 complete trials only large effects" in found["importances"].empty
     assert "Failed trials: 1." in found["history"].caption
     assert [mark.name for mark in found["cost"].legend] == ["Linknet", "Unet"]

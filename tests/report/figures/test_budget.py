@@ -27,7 +27,7 @@ def test_each_choice_with_two_groups_is_drawn(tables: StudyTables) -> None:
     assert tuple(line.x) == (1, 2, 3)
     # of the four of resnet18, two of them pruned, three sets of three hold the best
     assert line.y[-1] == pytest.approx(0.75 * 0.1234567890123456 + 0.25 * 0.5)
-    assert "Of model.arch left out, with fewer than 3 trials: FPN (1)." in found.caption
+    assert "Excluded values of model.arch, with fewer than 3 trials: FPN (1)." in found.caption
 
 
 def test_without_choices_it_says_what_is_missing(study: Builder) -> None:

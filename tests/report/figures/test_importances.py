@@ -53,7 +53,7 @@ def test_each_branch_with_enough_trials_is_drawn_and_the_others_are_named(study:
         "Share of each parameter where model.arch Unet",
     ]
     assert found.charts[1].figure.layout.title.text == "model.arch Unet, 6 trials"
-    assert "left out, with the trials they have: model.arch FPN (3)." in found.caption
+    assert "Excluded branches, with their number of trials: model.arch FPN (3)." in found.caption
 
 
 def test_what_shuffled_values_reach_is_said_and_nothing_below_it_is_named(study: Builder) -> None:
@@ -64,7 +64,7 @@ def test_what_shuffled_values_reach_is_said_and_nothing_below_it_is_named(study:
     tables = load_study_tables(study.paths)
     found = importance_section(tables, measure_importances(tables))
     assert [chart.label for chart in found.charts] == ["Share of each parameter: optim.lr 1.00"]
-    assert re.search(r"optim\.lr 100% \(\d\d%\), each of", found.caption)
+    assert re.search(r"optim\.lr 100% \(\d\d%\)\. Each share is of what", found.caption)
     assert re.search(r"1 of 2 parameters explains no more than shuffled values do", found.caption)
     assert "loss.dice" not in found.caption
 
@@ -77,7 +77,8 @@ def test_nothing_is_named_where_nothing_matters(study: Builder) -> None:
     found = importance_section(tables, measure_importances(tables))
     assert found.charts == ()
     assert re.fullmatch(
-        r"No parameter can be named: 2 of 2 parameters explain no more than shuffled values do "
+        r"No parameter has an importance above chance: 2 of 2 parameters explain no more than "
+        r"shuffled values do "
         r"\(\d\d%\)\.",
         found.empty,
     )

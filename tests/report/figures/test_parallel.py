@@ -14,7 +14,7 @@ def test_lines_are_the_complete_trials_best_first(tables: StudyTables) -> None:
     assert [line.number for line in lines] == [3, 4, 6, 0, 1]
     assert lines[0].positions[-1] == 0.0 and lines[-1].positions[-1] == 1.0
     assert lines[0].positions[2] == 1.0  # depth 5 of 3 to 5
-    assert lines[1].positions[4] is None and lines[1].texts[4] == "not in force"
+    assert lines[1].positions[4] is None and lines[1].texts[4] == "not active"
 
 
 def test_a_parameter_that_never_varied_has_no_axis(study: Builder) -> None:

@@ -17,7 +17,7 @@ def test_bars_add_up_to_all_that_was_planned(tables: StudyTables) -> None:
         "trained, complete",
         "trained, pruned",
         "trained, failed",
-        "spared by pruning",
+        "saved by pruning",
     ]
     # 20 + 3 + 1 epochs trained; the pruned ones stopped after 2 and 1 of 4
     assert [round(trace.x[0] * 29 / 100) for trace in figure.data] == [20, 3, 1, 5]

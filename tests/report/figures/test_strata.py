@@ -40,14 +40,14 @@ def test_the_section_counts_images_and_names_sizes_that_are_few(tables: StudyTab
     found = strata_section(tables)
     (chart,) = found.charts
     assert [trace.name for trace in chart.figure.data] == ["trial 3", "trial 4", "trial 6"]
-    assert "Fewer than 10 images, a hint at most: " in found.caption
+    assert "Fewer than 10 images, so a hint at most: " in found.caption
     assert sum(row.n for row in dice_by_size(tables) if row.number == 3) == 8
 
 
 def test_bars_say_their_number_of_images() -> None:
     figure = draw_strata([SizeStratum(7, "< 1 %", 0.25, 3), SizeStratum(7, "> 15 %", 0.75, 9)])
     assert tuple(figure.data[0].text) == ("0.25<br>n 3", "0.75<br>n 9")
-    assert figure.layout.xaxis.title.text == "share of the image that is to be found (%)"
+    assert figure.layout.xaxis.title.text == "foreground share of the image (%)"
 
 
 def test_without_scores_it_says_what_is_missing(study: Builder) -> None:
