@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. `harness --help` imports neither torch nor mlflow."""
+"""Command line: parse, call the API, print. `harness --help` imports neither torch nor mlflow."""
 
 from harness.cli.app import entry, main
 

@@ -1,6 +1,6 @@
-"""The commands of `harness`, and how errors become exit codes.
+"""Table of the commands of `harness`, and the exit codes of their errors.
 
-0 done · 1 failed · 2 the user must change something · 130 or 143 interrupted, to be continued.
+0 done · 1 failed · 2 the user must change something · 130 or 143 interrupted, can be continued.
 """
 
 import atexit
@@ -24,16 +24,11 @@ import typer
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
 
 RESUMABLE_COMMANDS = (["run"], ["confirm"])
-QUIET_LOGGERS = (
-    "alembic",
-    "mlflow",
-    "optuna",
-    "urllib3.connectionpool",
-)  # quieter while a command runs
-TEMPORARY_NAME = re.compile(
-    r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp"
-)  # as harness.core.files and data.whole name them
-# Of an OSError: what the user can mend, and how.
+QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
+# Files are written under such a name and then renamed; a user knows only the final name.
+TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
+# Errors of the file system that a user can repair, by errno. All others, such as EIO, are bugs or
+# broken disks, and are reported with the traceback at hand (--debug).
 REMEDIES = {
     errno.EACCES: "make it accessible, or name another place",
     errno.EPERM: "make it accessible, or name another place",
@@ -45,14 +40,15 @@ REMEDIES = {
     errno.EISDIR: "a folder stands where a file is needed; move it, or name another place",
 }
 
-# name: module and function in it (none: the module's own group of commands), and its first line.
-# What a command needs is imported when that command is given: no other has to wait for torch.
+# Name: module in harness.cli, function in it (None: a group of commands), summary in --help. The
+# module is imported only when its command is given, so that `harness --help` need not wait the
+# seconds that torch and mlflow take. A test compares the summaries with the docstrings.
 COMMANDS: dict[str, tuple[str, str | None, str]] = {
     "run": ("run", "run", "Run a study, or continue it, until it has --trials finished trials."),
     "check": (
         "check",
         "check",
-        "Find out before training: the space's mistakes, every network in it, weights, the data.",
+        "Check a study before training: its space, every network in it, weights and data.",
     ),
     "report": (
         "report",
@@ -62,41 +58,40 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
     "confirm": (
         "confirm",
         "confirm",
-        "Train the best configurations again, on fresh seeds or folds, and rank them by that.",
+        "Train the best configurations again on fresh seeds or folds, and rank them by the result.",
     ),
     "test": (
         "test",
         "evaluate_test_split",
-        "Open the sealed test images, once: what the chosen weights do on them. Every look is "
-        "entered.",
+        "Evaluate the chosen weights on the held-out test images; a ledger counts every test.",
     ),
     "trials": (
         "trials",
         "trials",
-        "List the trials of a study: what was tried, and what came of it.",
+        "List the trials of a study with state, value and configuration.",
     ),
     "config": (
         "config",
         "config",
-        "Show what can be set: key, what it takes, its default, what it means and when it acts.",
+        "Show every setting: key, legal values, default, meaning, and when it has an effect.",
     ),
     "lr-find": (
         "lr_find",
         "lr_find",
-        "Train while the learning rate rises: where the loss falls is where to search.",
+        "Train while the learning rate rises, to find the rates that are worth searching.",
     ),
     "sync": (
         "sync",
         "sync",
-        "Bring MLflow up to a study's folder: what is missing there is sent, nothing twice.",
+        "Send to MLflow what it lacks of a study's folder; nothing is sent twice.",
     ),
-    "ui": ("ui", "ui", "Start MLflow's own pages on this workspace, for this machine only."),
+    "ui": ("ui", "ui", "Start MLflow's web interface on this workspace, for this machine only."),
     "data": ("data", None, "Data sets: inspect, clean, download, synthesize."),
 }
 
 
 def build_app(selected: str | None) -> typer.Typer:
-    """The command line, with the command `selected` ready to run; the others can be listed."""
+    """Build the command line: `selected` can run, the other commands are only listed."""
     app = typer.Typer(
         name="harness",
         help="Hyperparameter studies of segmentation networks: run, rank honestly, see.",
@@ -117,15 +112,15 @@ def build_app(selected: str | None) -> typer.Typer:
 
 
 def _placeholder_command() -> None:
-    raise AssertionError("a command that was not named runs")
+    raise AssertionError("a command runs that was not selected")
 
 
 class TerminationSignal(BaseException):
-    """SIGTERM arrived."""
+    """Raised in the main thread when SIGTERM arrives."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -136,10 +131,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _preserve_process_state() -> Iterator[None]:
-    """Raise Terminated on SIGTERM, and give the caller's process back as it was.
+    """Raise TerminationSignal on SIGTERM; restore signals, environment and log levels at the end.
 
     A test or a notebook may call `main`. Handlers can be set on the main thread only; a signal
-    that is ignored stays so.
+    that is ignored (`nohup`) stays ignored.
     """
     handler = signal.getsignal(signal.SIGTERM)
     installs_handler = (
@@ -154,6 +149,7 @@ def _preserve_process_state() -> Iterator[None]:
             yield
     finally:
         if installs_handler:
+            # getsignal gives None for a handler that C code installed; it cannot be set again.
             signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
@@ -163,7 +159,11 @@ def _preserve_process_state() -> Iterator[None]:
 
 
 def entry() -> None:
-    """`main`, without the interpreter's farewell: to take torch apart lasts two seconds or more."""
+    """Run `main` as the installed command, and exit without finalising the interpreter.
+
+    Destroying torch's modules takes two seconds or more. Exit handlers and buffers are run and
+    flushed here, as `os._exit` skips both.
+    """
     code: object = 0
     try:
         main()
@@ -171,7 +171,7 @@ def entry() -> None:
         code = exit_request.code
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # whoever read it has left
+        with contextlib.suppress(OSError, ValueError):  # the reader of a pipe may be gone
             stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
@@ -194,11 +194,11 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             raise
         return _print_error(f"error: {error}", 2 if isinstance(error, UserError) else 1)
     except BrokenPipeError:
-        return 1  # whoever read our output has left
+        return 1  # e.g. `harness trials | head`
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REMEDIES and not debug:
             return _print_error(f"error: {_describe_os_error(error)}", 2)
-        show = getattr(error, "show", None)  # what the parser has to say about the command line
+        show = getattr(error, "show", None)  # click's usage errors print themselves
         if show is not None:
             show()
             return 2
@@ -210,8 +210,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
 
 def _describe_os_error(error: OSError) -> str:
-    """An error of the file system in one line: the file, what is wrong, what to do."""
-    assert error.errno is not None, "only those with a remedy come here"
+    """Describe an error of the file system in one line: file, cause, remedy."""
+    assert error.errno is not None, "the caller has looked its remedy up"
     location = ""
     if isinstance(error.filename, str | bytes | os.PathLike):
         path = Path(os.fsdecode(error.filename))
@@ -221,7 +221,7 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _continuation_hint(arguments: list[str]) -> str:
-    """What the same command does next: only a study is resumed, all else begins anew."""
+    """Hint for an interrupted command: run and confirm continue, the others start again."""
     return (
         "; the same command continues where it stopped"
         if arguments[:1] in RESUMABLE_COMMANDS
@@ -230,7 +230,7 @@ def _continuation_hint(arguments: list[str]) -> str:
 
 
 def _shell_command(arguments: list[str]) -> str:
-    """The same command, to be pasted into a shell."""
+    """The same command, quoted so that it can be pasted into a shell."""
     return shlex.join(["harness", *arguments])
 
 

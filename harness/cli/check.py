@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.search.definition.check_report import CheckReport
 
 CELL_WIDTH = 16
-MAX_TABLES = 12  # beyond: a list
+MAX_TABLES = 12  # a space with more combinations is printed as one list
 
 
 def check(
@@ -71,9 +71,9 @@ def check(
     ] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Find out before training: the space's mistakes, every network in it, weights, the data.
+    """Check a study before training: its space, every network in it, weights and data.
 
-    Exit code 2 where `harness run` would refuse to begin.
+    Exit code 2 if `harness run` would refuse to start.
 
     Example: harness check --space encoders.yaml --data data/polyps
     """
@@ -90,7 +90,7 @@ def check(
 
 
 def _print_check(result: "CheckReport") -> None:
-    """Names come from files: they are escaped, never markup."""
+    """Print the report. Names come from files, so they are escaped: `[red]` is not markup."""
     console = stdout_console()
     groups = _group_entries(result.table.entries)
     max_columns = max((console.width - 18) // (CELL_WIDTH + 3), 1)
@@ -115,7 +115,7 @@ def _print_check(result: "CheckReport") -> None:
 
 
 def _group_entries(entries: Sequence["NetworkEntry"]) -> list[tuple[str, list["NetworkEntry"]]]:
-    """The entries by what architecture and encoder do not say."""
+    """Group the entries that differ only in architecture and encoder, each group with a title."""
 
     def group_key(entry: "NetworkEntry") -> tuple[Any, ...]:
         network, drawn = entry.sampled.network, entry.sampled
@@ -126,18 +126,16 @@ def _group_entries(entries: Sequence["NetworkEntry"]) -> list[tuple[str, list["N
     groups = []
     for key, group in groupby(sorted(entries, key=group_key), group_key):
         depth, (height, width), options, batch_of_one, weights = key
-        title = f"depth {depth}, {height} x {width} px"
         option_text = "".join(f", {name} {value}" for name, value in json.loads(options).items())
-        title += (
-            f"{option_text}{', batch of one' if batch_of_one else ''}, {weights or 'random'} "
-            "weights"
-        )
+        single = ", batch of one" if batch_of_one else ""
+        size = f"{height} x {width} px{option_text}{single}"
+        title = f"depth {depth}, {size}, {weights or 'random'} weights"
         groups.append((title, list(group)))
     return groups
 
 
 def _network_tables(title: str, entries: list["NetworkEntry"], max_columns: int) -> Iterator[Table]:
-    """Architecture by encoder, as many tables as the width asks for."""
+    """Tables of architecture by encoder, as many as the width of the terminal requires."""
     cells = {(e.sampled.network.arch, e.sampled.network.encoder_name): _cell(e) for e in entries}
     archs = list(dict.fromkeys(arch for arch, _ in cells))
     encoders = list(dict.fromkeys(encoder for _, encoder in cells))
@@ -176,11 +174,11 @@ def _network_list(entries: Sequence["NetworkEntry"], width: int) -> Table:
         possible = ("yes", name) if reason is None else (f"no: {reason.kind}", f"{name}: {reason}")
         rows.append((possible[0], _millions(entry), _gflops(entry), possible[1]))
     columns = ("possible", "parameters", "GFLOPs")
-    return fit_table("", columns, rows, width, text="network, and why not")
+    return fit_table("", columns, rows, width, text="network, and why it is impossible")
 
 
 def _reasons_table(entries: Sequence["NetworkEntry"]) -> Table:
-    """Each reason once, with the networks it concerns."""
+    """Table of the reasons, each with the networks that it excludes."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         assert entry.reason is not None
@@ -188,7 +186,7 @@ def _reasons_table(entries: Sequence["NetworkEntry"]) -> Table:
         network = entry.sampled.network
         name = f"{network.arch} {network.encoder_name} {network.encoder_depth}"
         by_reason.setdefault(key, []).append(name)
-    table = make_folding_table("why not", "", "networks (architecture encoder depth)")
+    table = make_folding_table("reason", "", "networks (architecture encoder depth)")
     for (kind, text), names in by_reason.items():
         more = f", and {len(names) - 4} more" if len(names) > 4 else ""
         cells = (kind, text, ", ".join(names[:4]) + more)

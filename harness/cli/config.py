@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.core.errors import ConfigError, suggest_nearest
+from harness.core.errors import ConfigError
 from harness.space.docs.documentation import SettingDoc, document_settings, find_settings
 from harness.space.docs.json_schema import SCHEMA_KINDS, SchemaKind, json_schema
 
@@ -19,13 +19,20 @@ TITLES: dict[SchemaKind, str] = {
 
 def config(
     key: Annotated[
-        str | None, typer.Argument(help="A setting or a group, e.g. optim.lr, or space.")
+        str | None,
+        typer.Argument(
+            help="A setting, a group or space, study, trial. Default: everything. Example: optim.lr"
+        ),
     ] = None,
     schema: Annotated[
-        str | None, typer.Option("--json-schema", help="space, study or trial, for editors.")
+        str | None,
+        typer.Option(
+            "--json-schema",
+            help="Print the JSON Schema of space, study or trial. Example: --json-schema space",
+        ),
     ] = None,
 ) -> None:
-    """Show what can be set: key, what it takes, its default, what it means and when it acts.
+    """Show every setting: key, legal values, default, meaning, and when it has an effect.
 
     Example: harness config optim.lr
     """
@@ -33,10 +40,10 @@ def config(
         kind = next((candidate for candidate in SCHEMA_KINDS if candidate == schema), None)
         if kind is None:
             raise ConfigError(
-                f"--json-schema {schema}: there is none{suggest_nearest(schema, SCHEMA_KINDS)}"
+                f"--json-schema {schema}: unknown schema; choose from {', '.join(SCHEMA_KINDS)}"
             )
         if key is not None:
-            raise ConfigError("a key and --json-schema: give one")
+            raise ConfigError(f"{key} and --json-schema exclude one another; give one of them")
         sys.stdout.write(json.dumps(json_schema(kind), indent=1) + "\n")
         return
     listed_kind = next((candidate for candidate in SCHEMA_KINDS if candidate == key), None)
@@ -49,7 +56,7 @@ def config(
 
 
 def describe_setting(setting: SettingDoc) -> str:
-    """A setting in one to three lines."""
+    """Describe a setting in one to three lines."""
     default = f"; default {setting.default}" if setting.default else ""
     lines = [f"{setting.key}  ({setting.takes}{default})"]
     lines += [f"    {text}" for text in (setting.meaning,) if text]

@@ -74,7 +74,7 @@ def confirm(
     experiment: ExperimentOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Train the best configurations again, on fresh seeds or folds, and rank them by that.
+    """Train the best configurations again on fresh seeds or folds, and rank them by the result.
 
     Example: harness confirm --study encoders --top 5 --seeds 3
     """
@@ -88,9 +88,10 @@ def confirm(
 
 
 def print_confirmation(confirmation: Confirmation, metric: str) -> None:
-    """The configurations, best first, and what may be said of them, on standard output."""
+    """Print the configurations, best first, and the decision between them, on standard output."""
     console = stdout_console()
     runs = f"{confirmation.kind}s"
+    # The verdict stands early: fit_table folds the last columns on a narrow terminal.
     columns = ("rank", "trial", "verdict", "confirmed", "95 % interval", "searched", "optimism")
     rows = [
         (str(rank), str(row.trial), *_cells(row, confirmation.parts))

@@ -23,7 +23,7 @@ app.command("clean")(inspect_data.clean_data)
 def download(
     name: Annotated[str, typer.Argument(help="kvasir-seg")],
     yes: Annotated[
-        bool, typer.Option("--yes", help="Accept the terms without being asked.")
+        bool, typer.Option("--yes", help="Accept the terms without a question. Default: ask.")
     ] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -32,18 +32,29 @@ def download(
     Example: harness data download kvasir-seg
     """
     if name != KVASIR.name:
-        raise ConfigError(f"data download {name}: not known{suggest_nearest(name, [KVASIR.name])}")
+        raise ConfigError(
+            f"data download {name}: unknown data set{suggest_nearest(name, [KVASIR.name])}"
+        )
     confirm_and_download(KVASIR, Workspace.at(workspace), ask=not yes)
 
 
 @app.command()
 def synthesize(
-    folder: Annotated[Path, typer.Argument(help="Where images/ and masks/ are written.")],
-    count: Annotated[int, typer.Option(min=3, max=100_000, help="Number of images.")] = 64,
-    size: Annotated[int, typer.Option(min=32, max=2048, help="Height and width, pixels.")] = 160,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="Folder for images/ and masks/.")],
+    count: Annotated[
+        int, typer.Option(min=3, max=100_000, help="Number of images. Example: --count 200")
+    ] = 64,
+    size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Height and width in pixels. Example: --size 96")
+    ] = 160,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed gives the same images. Example: --seed 1")
+    ] = 0,
     difficulty: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of polyps that are hard to see.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of polyps that are hard to see. Example: --difficulty 0.8"
+        ),
     ] = DIFFICULTY,
 ) -> None:
     """Generate polyp-like images with exact masks.

@@ -1,4 +1,4 @@
-"""Progress on a terminal: the study, each running trial's epochs, what is left."""
+"""Progress display on a terminal: bars of the study and of each running trial."""
 
 import sys
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from harness.core.records import TrialRecord
 
 
 def open_progress() -> ProgressReporter:
-    """A live display on a terminal, plain lines anywhere else."""
+    """Live display on a terminal; plain lines where standard error is a file or a pipe."""
     if sys.stderr.isatty():
         return LiveProgress(Console(stderr=True, highlight=False))
     return LineProgress()
 
 
 class LiveProgress:
-    """Bars at the bottom of the terminal, lines for what is settled above them."""
+    """Bars at the bottom of the terminal; finished trials and messages scroll above them."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
@@ -43,7 +43,7 @@ class LiveProgress:
         self._metric = DEFAULT_METRIC
 
     def stage(self, text: str) -> None:
-        # Names in it come from files: they are text, never markup.
+        # The text holds names from files; rich would read `[red]` in them as markup.
         self._bars.console.print(text, markup=False, soft_wrap=True)
 
     def bar(self, text: str) -> Callable[[int, int | None], None]:

@@ -40,13 +40,14 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 StudyOption = Annotated[
     str | None,
-    typer.Option(help="Study, or study.yaml, whose data: says what values mean: --study encoders"),
+    typer.Option(help="Use the data: block of this study or study.yaml. Example: --study encoders"),
 ]
 SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave pairs out that cannot be used, and say how many.")
+    bool,
+    typer.Option("--skip-bad", help="Leave out pairs that cannot be used, and print their number."),
 ]
 MaxPixelsOption = Annotated[
-    float, typer.Option(min=1, help="Larger pictures are refused: --max-pixels 2e8")
+    float, typer.Option(min=1, help="Refuse larger images. Example: --max-pixels 2e8")
 ]
 
 
@@ -55,34 +56,34 @@ def inspect_data(
     study: StudyOption = None,
     skip_bad: SkipBadOption = False,
     json_: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON: --json > found.json")
+        bool, typer.Option("--json", help="Print everything as JSON. Example: --json > found.json")
     ] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with pictures: --html inspection.html")
+        Path | None, typer.Option(help="Write a page with images. Example: --html inspection.html")
     ] = None,
     augment: Annotated[
         str | None,
         typer.Option(
-            help="Draw pairs augmented by a preset or a file of steps, into the page or --sheet: "
-            "--augment medium"
+            help="Draw pairs augmented by a preset or a file of steps, into the page or --sheet. "
+            "Example: --augment medium"
         ),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="PNG for --augment: --sheet augmented.png")
+        Path | None, typer.Option(help="PNG file for --augment. Example: --sheet augmented.png")
     ] = None,
     max_pixels: MaxPixelsOption = 100e6,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Look at every image and mask: what is wrong, what is in them, what data: should say.
+    """Scan every image and mask: report errors and statistics, and propose a data: block.
 
-    Exit code 2 where a file cannot be used or copies lie on two sides; warnings leave it 0.
+    Exit code 2 if a file cannot be used or copies are in two roles; warnings do not change it.
 
     Example: harness data inspect data/polyps --html inspection.html
     """
     if augment and not (html or sheet):
-        raise ConfigError("--augment: where to? add --html FILE or --sheet FILE.png")
+        raise ConfigError("--augment: needs an output; add --html FILE or --sheet FILE.png")
     if sheet and not augment:
-        raise ConfigError("--sheet: draws augmented pairs; add --augment medium")
+        raise ConfigError("--sheet: needs an augmentation to draw; add --augment medium")
     if sheet and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet}: must end in .png")
     html, sheet = (None if path is None else expand_user_path(path) for path in (html, sheet))
@@ -117,11 +118,11 @@ def clean_data(
         bool,
         typer.Option(
             "--cover-text",
-            help="Paint suspected text over; misses much, so no anonymising: --cover-text",
+            help="Paint over suspected text; it misses much and does not anonymise.",
         ),
     ] = False,
     keep_copies: Annotated[
-        bool, typer.Option("--keep-copies", help="Keep images with equal pixels: --keep-copies")
+        bool, typer.Option("--keep-copies", help="Keep images with equal pixels.")
     ] = False,
     study: StudyOption = None,
     skip_bad: SkipBadOption = False,
@@ -130,7 +131,7 @@ def clean_data(
 ) -> None:
     """Write a cleaned copy: upright, without black borders and exact copies, masks of two values.
 
-    The original is never touched. What was done to each file is in cleaned.csv.
+    The original is never changed. cleaned.csv lists the changes to each file.
 
     Example: harness data clean data/polyps data/polyps-clean --cover-text
     """
@@ -169,7 +170,7 @@ def _scan_overview(name: str, study: str | None, workspace: Path, max_pixels: fl
 
 
 def _load_data_config(study: str | None, root: str, workspace: Workspace) -> StudyDataConfig:
-    """The data: block of a study or file; the defaults where none is named."""
+    """The data: block of a study or file; without one the defaults."""
     if study is None:
         return StudyDataConfig(root=root)
     path = expand_user_path(study)
@@ -189,8 +190,8 @@ def _augment_galleries(
 ) -> list[InspectionGallery]:
     if name is None:
         return []
-    from harness.data.loading.augment import find_steps_folder  # noqa: PLC0415  # brings albumentations
-    from harness.inspection import augment_sheet  # noqa: PLC0415  # brings albumentations
+    from harness.data.loading.augment import find_steps_folder  # noqa: PLC0415  # imports albumentations
+    from harness.inspection import augment_sheet  # noqa: PLC0415
 
     name = str(expand_user_path(name))
     workspace_paths = Workspace.at(workspace)
@@ -209,7 +210,7 @@ def _augment_galleries(
 
 
 def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
-    """The height and width that a study trains at, or the first of them; None: not written."""
+    """First height and width that a study trains at; None if its files set none."""
     for path in (paths.study_yaml, paths.space_yaml):
         if not path.is_file():
             continue
@@ -226,7 +227,7 @@ def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
 
 
 def _print_inspection(inspection: InspectionReport) -> None:
-    """Names come from files: they are escaped, never markup."""
+    """Print the report. Names come from files, so they are escaped: `[red]` is not markup."""
     console = stdout_console()
     statistics = inspection.statistics
     console.print(
@@ -242,7 +243,7 @@ def _print_inspection(inspection: InspectionReport) -> None:
     columns = ("class", "in images", "mean", "median", "least", "greatest", "objects")
     console.print(fit_table("", columns, facts, console.width))
     console.print(_facts_text(inspection), markup=False)
-    table = make_folding_table("kind", "about", "what", "what to do")
+    table = make_folding_table("kind", "topic", "finding", "what to do")
     bad = [finding for finding in inspection.findings if finding.topic == BAD_TOPIC]
     for finding in [
         *bad[:MAX_BAD_PRINTED],
@@ -255,16 +256,14 @@ def _print_inspection(inspection: InspectionReport) -> None:
         style = STYLES[finding.severity]
         cells = (finding.topic, _with_files(finding), finding.remedy)
         table.add_row(f"[{style}]{finding.severity}[/]", *(escape(cell) for cell in cells))
-    console.print(table if inspection.findings else "nothing to report")
+    console.print(table if inspection.findings else "no findings")
     if len(bad) > MAX_BAD_PRINTED:
         more = count(len(bad) - MAX_BAD_PRINTED, "further pair")
-        console.print(f"{more} cannot be used; --json names them all")
+        console.print(f"{more} cannot be used; --json lists them all")
     is_unchanged = inspection.read_as == inspection.proposal
-    heading = (
-        "The files fit this meaning:" if inspection.fits else "The files suggest, for study.yaml:"
-    )
+    heading = "The files fit these settings:" if inspection.fits else "Suggested for study.yaml:"
     if is_unchanged and not inspection.fits:
-        heading = "The files do not tell what they mean, and do not fit what was asked for:"
+        heading = "The files do not fit these settings, and suggest no others:"
     console.print(heading)
     console.print(inspection.proposal, markup=False, soft_wrap=True)
 

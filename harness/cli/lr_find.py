@@ -86,7 +86,7 @@ def lr_find(
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Train while the learning rate rises: where the loss falls is where to search.
+    """Train while the learning rate rises, to find the rates that are worth searching.
 
     Example: harness lr-find --data kvasir-seg --set model.arch=Unet --set optim.name=sgd
     """
@@ -99,7 +99,7 @@ def lr_find(
 
 
 def format_result(result: api.LearningRates) -> list[str]:
-    """The curve in one line, the suggestion, and the lines to paste."""
+    """Lines to print: the curve, the suggested rates, and lines to paste into a space."""
     rates, losses = result.points["lr"].tolist(), result.points["smoothed"].tolist()
     lines = []
     if rates:
@@ -117,7 +117,11 @@ def format_result(result: api.LearningRates) -> list[str]:
 
 
 def sparkline(values: list[float]) -> str:
-    """Values as bars of eight heights, of many every so many-th; cut where they grow beyond."""
+    """Draw values as bars of eight heights, at most 60 of them, evenly sampled.
+
+    The range ends at the highest value before the lowest one: a loss that explodes at the highest
+    rates would otherwise flatten the fall, which is what the curve is for.
+    """
     sampled = values[:: max(1, -(-len(values) // _WIDTH))]
     low = min(sampled)
     high = max(sampled[: sampled.index(low) + 1])

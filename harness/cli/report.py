@@ -88,7 +88,7 @@ def report(
 
 
 def print_leaderboard(study: api.Study) -> None:
-    """Complete trials, best first, on standard output; pruned and failed ones are counted."""
+    """Print the complete trials, best first; pruned and failed ones are only counted."""
     tables = study.tables
     metric = tables.config.objective.metric
     board = leaderboard(tables)
@@ -141,7 +141,7 @@ def print_leaderboard(study: api.Study) -> None:
 
 
 def _confirmation_status(study: api.Study) -> str:
-    """What the first place is worth."""
+    """State whether the leading trial is confirmed, with the decision."""
     confirmation = study.confirmation
     if confirmation is None or confirmation.decision is None:
         return "The first is leading, not confirmed."

@@ -14,10 +14,10 @@ def sync(
     experiment: ExperimentOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Bring MLflow up to a study's folder: what is missing there is sent, nothing twice.
+    """Send to MLflow what it lacks of a study's folder; nothing is sent twice.
 
     Example: harness sync --study encoders
     """
     opened = api.open_study(study, workspace=workspace)
     n_trials = opened.sync(tracking_uri=tracking_uri, experiment=experiment)
-    sys.stdout.write(f"MLflow holds what the folder of {study} holds: {count(n_trials, 'trial')}\n")
+    sys.stdout.write(f"MLflow now holds all of the folder of {study}: {count(n_trials, 'trial')}\n")

@@ -1,4 +1,4 @@
-"""Tables that keep what matters at any width of the terminal."""
+"""Tables that fit the width of the terminal without cutting a cell."""
 
 import sys
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-WIDTH = 140  # characters, where standard output is no terminal
+WIDTH = 140  # characters, where standard output is a file or a pipe
 _BORDER = 3  # characters between two columns
-_FOLDED_WIDTH = 20  # characters that a folded column needs to be read
+_FOLDED_WIDTH = 20  # characters; a narrower folded column is hard to read
 
 
 def stdout_console() -> Console:
-    """Standard output, as wide as the terminal, or WIDTH."""
+    """Console of standard output, as wide as the terminal, else WIDTH characters."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
@@ -25,14 +25,14 @@ def fit_table(
     *,
     text: str = "",
 ) -> Table:
-    """A table of the columns that fit, the others folded into the last one, each with its name.
+    """Build a table of the columns that fit; the others fold into the last one with their names.
 
     Args:
-        columns: the most important first; what stands in them is never cut. The first names the
-            row and folds where it is longer than a third of the width.
+        columns: titles, the most important first; their cells are never cut. The first column
+            names the row and folds where it is longer than a third of the width.
         rows: a cell for each column, then one for `text` if that is given.
         width: characters of the console.
-        text: the title of a last column that may be folded anyway, such as a configuration.
+        text: title of a last column that may always fold, such as a configuration.
     """
     n_visible = len(columns)
     widths = [
@@ -72,7 +72,7 @@ def fit_table(
 
 
 def make_folding_table(*columns: str) -> Table:
-    """A table of texts: the first column stays whole, words too long for the others fold.
+    """Build a table of texts: the first column never folds, the others do.
 
     Cells are markup; escape what comes from files.
     """

@@ -61,7 +61,7 @@ def evaluate_test_split(
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Open the sealed test images, once: what the chosen weights do on them. Every look is entered.
+    """Evaluate the chosen weights on the held-out test images; a ledger counts every test.
 
     Example: harness test --study encoders
     """
@@ -102,7 +102,7 @@ def _print_test_run(console: Console, study: api.Study, look: HeldOutTest) -> No
 
 
 def held_out_table(title: str, sheet: ReportSheet, width: int) -> Table:
-    """What the row is, its numbers, then what they mean."""
+    """Table with the name of the row first, then its numbers, then texts about them."""
     _, *other_columns = range(len(sheet.columns))
     order = [0, *sorted(other_columns, key=lambda k: sheet.columns[k].kind != "number")]
     rows = [[row[k].text for k in order] for row in sheet.rows]

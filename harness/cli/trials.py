@@ -31,7 +31,7 @@ def trials(
     ] = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """List the trials of a study: what was tried, and what came of it.
+    """List the trials of a study with state, value and configuration.
 
     Example: harness trials --study encoders --csv --out again.csv
     """

@@ -23,7 +23,7 @@ def ui(
     ] = 5000,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Start MLflow's own pages on this workspace, for this machine only.
+    """Start MLflow's web interface on this workspace, for this machine only.
 
     Example: harness ui
     """
@@ -43,10 +43,13 @@ def ui(
         *("--backend-store-uri", mlflow_sqlite_url(workspace_paths.mlflow_db)),
         *("--default-artifact-root", workspace_paths.mlruns.as_uri()),
     ]
-    sys.stderr.write(f"http://127.0.0.1:{port} (Ctrl-C ends it)\n")
-    # The server starts others; none of them is to import what lies in the workspace.
+    sys.stderr.write(f"http://127.0.0.1:{port} (stop it with Ctrl-C)\n")
+    # -P and the variable keep the workspace off the import path, also of the processes that the
+    # server starts: a file such as random.py there would otherwise be imported.
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
     with subprocess.Popen(command, cwd=workspace_paths.root, env=environment) as server:
         code = server.wait()
-    if code not in (0, -2, 130):
-        raise UserError(f"mlflow ui ended with code {code}; is port {port} taken? try --port")
+    if code not in (0, -2, 130):  # the last two: Ctrl-C
+        raise UserError(
+            f"mlflow ui ended with code {code}; if port {port} is in use, give another --port"
+        )

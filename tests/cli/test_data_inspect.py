@@ -27,7 +27,7 @@ def test_fine_data_is_0_and_prints_a_block(
     code, out, _ = run(capsys, "inspect", "d")
     assert code == 0
     assert "3 pairs, 0 unusable" in out
-    assert "The files fit this meaning:\ndata:\n  root: d\n  task: binary" in out
+    assert "The files fit these settings:\ndata:\n  root: d\n  task: binary" in out
     assert len(list((workspace / "data/cache/looks").glob("*.npz"))) == 1
 
 
@@ -104,8 +104,8 @@ def test_page_and_sheet_are_written(workspace: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--augment", "light"), "--augment: where to?"),
-        (("--sheet", "x.png"), "--sheet: draws augmented pairs; add --augment"),
+        (("--augment", "light"), "--augment: needs an output; add --html FILE or --sheet FILE.png"),
+        (("--sheet", "x.png"), "--sheet: needs an augmentation to draw; add --augment"),
         (("--augment", "light", "--sheet", "x.gif"), "must end in .png"),
         (("--augment", "lihgt", "--sheet", "x.png"), "did you mean light?"),
         (("--study", "nothing"), "--study nothing: neither a study"),

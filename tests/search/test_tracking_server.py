@@ -92,7 +92,7 @@ def killed_and_sent_again(study: MirrorStudy, server: Server) -> None:
     for _ in range(2):
         done = harness_command(study.workspace.root, *words)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "MLflow holds what the folder of s holds: 3 trials\n"
+        assert done.stdout == "MLflow now holds all of the folder of s: 3 trials\n"
         assert_all_there_once(study, client)
 
 
