@@ -105,7 +105,10 @@ def format_result(result: api.LearningRates) -> list[str]:
     if rates:
         lines += [f"loss {sparkline(losses)}", f"lr   {rates[0]:.0e} … {rates[-1]:.0e}"]
     if result.steepest is None or result.lowest is None:
-        lines += ["the loss never fell: no suggestion; try other --low and --high, or more --steps"]
+        lines += [
+            "the loss never fell, so no rate is suggested; try other --low and --high, or more "
+            "--steps"
+        ]
     else:
         lines += [
             f"steepest fall {result.steepest:.1e} · a tenth of the lowest {result.lowest / 10:.1e}"

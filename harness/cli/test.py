@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import api
+from harness.cli.arguments import api_arguments
 from harness.cli.display import open_progress
 from harness.cli.options import SEARCH, DeviceOption, StudyOption, WorkspaceOption, option
 from harness.cli.tables import fit_table, stdout_console
@@ -65,39 +66,33 @@ def evaluate_test_split(
 
     Example: harness test --study encoders
     """
-    other_sources = parse_external_datasets(on or [])
-    opened = api.open_study(study, workspace=workspace)
+    arguments = api_arguments(locals())
+    arguments["on"] = parse_external_datasets(on or [])
+    opened = api.open_study(arguments.pop("study"), workspace=arguments.pop("workspace"))
     with closing(open_progress()) as progress:
-        looks = opened.test(
-            trial=trial,
-            ensemble=ensemble,
-            tta=tta,
-            on=other_sources,
-            device=device,
-            progress=progress,
-        )
+        tests = opened.test(**arguments, progress=progress)
     console = stdout_console()
-    for look in looks:
-        _print_test_run(console, opened, look)
+    for test in tests:
+        _print_test_run(console, opened, test)
     ledger = opened.looks
     console.print(escape(ledger.sentence()))
-    for look in looks:
-        n = ledger.count_tests(look.start.data.name)
+    for test in tests:
+        n = ledger.count_tests(test.start.data.name)
         if n > 1:
-            source_note = (
-                "" if look.start.data.name == TEST_SPLIT else f" at {look.start.data.name}"
-            )
-            console.print(escape(f"this is look {n}{source_note}: choose nothing by it"))
+            name = test.start.data.name
+            of = "" if name == TEST_SPLIT else f" on {name}"
+            # A choice by test results turns the test images into validation images.
+            console.print(escape(f"this is test run {n}{of}: select nothing by its result"))
 
 
-def _print_test_run(console: Console, study: api.Study, look: HeldOutTest) -> None:
-    page = build_run_view(look, brief=True)
+def _print_test_run(console: Console, study: api.Study, test: HeldOutTest) -> None:
+    page = build_run_view(test, brief=True)
     console.print(escape(f"{study.name}: {page.title}"))
     for fact in page.facts:
         console.print(escape(fact))
     for title, sheet in page.sheets:
         console.print(held_out_table(title, sheet, console.width))
-    scores = study.paths.test_run(look.number).scores_csv
+    scores = study.paths.test_run(test.number).scores_csv
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"rows: {scores}", markup=False)
 
 

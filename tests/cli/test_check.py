@@ -48,7 +48,7 @@ def test_matrix_names_what_is_impossible_and_why(
     assert "dilation" in rows[0] and "batch" in rows[1]
     assert "PAN dilates its encoder, vgg11" in " ".join(said.split())
     assert "3 of 8 networks cannot be built" in said
-    assert "no data was named or found: the space alone was checked" in " ".join(said.split())
+    assert "no data set was given or found, so only the space was checked" in " ".join(said.split())
     assert [path.name for path in workspace.iterdir()] == ["two.yaml"]
 
 

@@ -37,10 +37,9 @@ from harness.search.definition.context import (
 )
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
-from harness.search.run.launch import run_preflight
-from harness.search.run.run import StudyRun, run_trials
+from harness.search.run.launch import build_study_run, run_preflight
+from harness.search.run.run import run_trials
 from harness.search.run.stop_conditions import StopConditions, stop_on_signals
-from harness.search.run.trials import TrialContext
 from harness.search.storage.name_check import check_name_is_free
 from harness.training.metrics.image_scores import write_scores
 
@@ -114,21 +113,14 @@ def _run_confirmation(
                 "run the command again"
             )
         write_confirming_study(plan, previous_plan, paths, confirming, splits, storage, progress)
-        study_run = StudyRun(
-            workspace=context.workspace,
-            definition=confirming,
-            context=TrialContext(
-                paths.confirm, context.data_root, context.workspace.cache, slots[0].device
-            ),
-            split=splits[0],
-            trials=len(plan.runs),
-            slots=slots,
-            device=context.devices[0].description,
+        study_run = build_study_run(
+            context,
+            confirming,
+            paths.confirm,
+            splits,
+            len(plan.runs),
             refuse=refuse,
-            stop_conditions=stop_conditions,
-            storage=storage,
-            tracking_store=tracking_store,
-            more_splits=splits[1:],
+            stops=stop_conditions,
         )
         run_trials(study_run, progress)
 

@@ -1,4 +1,4 @@
-"""Everything that can be known before training, gathered and not written: `harness check`."""
+"""Check of a study before training: every problem that `harness run` would meet, in one report."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,15 +31,15 @@ from harness.search.definition.options import RunOptions
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a study would meet.
+    """Result of `harness check`.
 
     Attributes:
-        name: of the space or the study.
-        table: every network, or a sample.
-        weights: of every encoder that a possible network begins with.
-        data: what inspecting the data found; None: it was not looked at.
-        notes: what was left out.
-        problems: what `harness run` would refuse, one line each.
+        name: name of the study, or of the space file.
+        table: every network of the space, or a random sample where there are very many.
+        weights: pretrained weights of every encoder in a possible network.
+        data: inspection of the data; None if it was not scanned.
+        notes: what was not checked, and warnings.
+        problems: one line for each reason why `harness run` would refuse the study.
     """
 
     name: str
@@ -51,11 +51,11 @@ class CheckReport:
 
     @property
     def good(self) -> bool:
-        """Whether a study could begin."""
+        """True if `harness run` would start the study."""
         return not self.problems
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`."""
+        """The report as plain values for `json.dumps`."""
         return {
             "format": 1,
             "name": self.name,
@@ -75,7 +75,7 @@ def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
     Nothing is downloaded, and nothing is written except caches and the images of `synthetic`.
 
     Raises:
-        ConfigError: the space or the settings cannot be read at all; every mistake in them.
+        ConfigError: the space or the settings cannot be read; the message has every mistake.
     """
     name, paths = _name_and_paths(options)
     context = open_context(options, paths, progress)
@@ -89,7 +89,7 @@ def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
     collector.run(lambda: check_weights_reachable(pretrained_models(table)))
     if not table.is_complete:
         collector.notes.append(
-            f"{count(len(table.entries), 'network')} were drawn from more than that"
+            f"the space has too many networks; a random sample of {len(table.entries)} was checked"
         )
     return CheckReport(
         name,
@@ -103,11 +103,13 @@ def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
 
 @dataclass
 class _ProblemCollector:
+    """Problems and notes of several checks, so that one mistake does not hide the next."""
+
     problems: list[str]
     notes: list[str]
 
     def run(self, action: Callable[[], Any]) -> Any:
-        """What a test gives; None after noting what it raised."""
+        """Result of a check; None if it raised UserError, whose lines are collected."""
         try:
             return action()
         except UserError as error:
@@ -140,7 +142,7 @@ def _check_data(
         if is_required:
             collector.problems += str(error).splitlines()
         else:
-            collector.notes.append("no data was named or found: the space alone was checked")
+            collector.notes.append("no data set was given or found, so only the space was checked")
         return None, None
     dataset = collector.run(
         lambda: open_dataset(source, config.data, max_pixels=config.limits.max_pixels)
@@ -162,7 +164,7 @@ def _check_data(
         verify_split(rows, context.data_root)
         return rows
 
-    if search.skip_bad:  # else each pair is named above
+    if search.skip_bad:  # otherwise each bad pair is among the errors above
         collector.run(lambda: check_not_empty(overview))
     rows = collector.run(make_or_read_split) if overview.pair_stats else None
     if (

@@ -1,4 +1,4 @@
-"""The images of a study before trial 0: looked at, divided, decoded."""
+"""Images of a study before trial 0: scan, split and decode them."""
 
 from collections.abc import Sequence
 from itertools import islice, product
@@ -8,7 +8,7 @@ from harness.config.data import MIN_RANKING_IMAGES
 from harness.config.progress import ProgressReporter
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths, Workspace
-from harness.core.plurals import count, has_or_have, is_or_are
+from harness.core.plurals import count, is_or_are
 from harness.data.datasets.sources import open_dataset, source_folder
 from harness.data.loading.image_cache import Progress as Bar
 from harness.data.loading.image_cache import open_cache
@@ -25,7 +25,7 @@ from harness.search.definition.component_checks import possible_values
 from harness.search.definition.definition import StudyDefinition
 
 SCAN_CACHE_FOLDER = "looks"  # folder below the cache
-MAX_CACHES = 4  # sizes decoded before trial 0; further ones are decoded when a trial needs them
+MAX_CACHES = 4  # sizes decoded before trial 0; the others are decoded when a trial needs them
 
 
 def fill_caches(
@@ -35,7 +35,10 @@ def fill_caches(
     split: Sequence[SplitRow],
     progress: ProgressReporter,
 ) -> None:
-    """Decode the images once per size before trial 0, where everybody can see it."""
+    """Decode the images once per size before trial 0, with a progress bar.
+
+    A worker would otherwise decode them within its first trial, where no bar shows it.
+    """
     config = definition.config
     n_images = sum(row.role != "test" for row in split)
     sizes = possible_values(definition, "data.image_size")
@@ -70,7 +73,11 @@ def load_or_make_split(
     *,
     skip_bad: bool,
 ) -> list[SplitRow]:
-    """The recorded split, checked against the files; else a new one of files all looked at."""
+    """Read the recorded split and check it against the files, or scan the files and make a split.
+
+    Raises:
+        DataError: a recorded image is missing or has changed, or a pair cannot be used.
+    """
     if definition.is_started:
         split = read_split(paths.split_csv)
         verify_split(split, source_folder(source))
@@ -93,7 +100,9 @@ def load_or_make_split(
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if warnings:
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
-        progress.stage(f"warnings about the data ({kinds}): harness data inspect {source}")
+        progress.stage(
+            f"warnings about the data ({kinds}); list them with: harness data inspect {source}"
+        )
     split = make_split(overview.dataset, overview.pair_stats, definition.config.split, copies)
     if (note := too_few_images_warning(split, overview.pair_stats, definition.config)) is not None:
         progress.stage(f"warning: {note}")
@@ -109,10 +118,11 @@ def split_line(split: Sequence[SplitRow]) -> str:
 def too_few_images_warning(
     split: Sequence[SplitRow], pair_stats: Sequence[PairStats], config: StudyConfig
 ) -> str | None:
-    """A warning where the validation images are too few to rank trials; None: there are enough.
+    """Warn if the validation images are too few to rank trials; None if there are enough.
 
     Args:
-        pair_stats: of the images of the split; those with nothing to find stay out of the metrics.
+        pair_stats: statistics of the images of the split. Only images with foreground count, as
+            the metrics leave out the others.
     """
     shares = {(stats.image_sha256, stats.mask_sha256): stats.shares for stats in pair_stats}
     validated = [
@@ -125,14 +135,14 @@ def too_few_images_warning(
     )
     if n >= MIN_RANKING_IMAGES:
         return None
-    images = f"{count(n, 'validation image')} {has_or_have(n)}"
+    images = f"{count(n, 'validation image')} {'contains' if n == 1 else 'contain'}"
     if n < len(validated):
-        images = f"{n} of {len(validated)} validation images {has_or_have(n)}"
+        images = f"{n} of {len(validated)} validation images {'contains' if n == 1 else 'contain'}"
     remedy = "add images"
     if config.split.folds is None:
-        remedy += ", or begin a study with `split: {folds: 5}` in its studies/NAME/study.yaml"
+        remedy += ", or start a study with `split: {folds: 5}` in its studies/NAME/study.yaml"
     return (
-        f"{images} something to find; below {MIN_RANKING_IMAGES} the order of the trials is mostly "
-        f"the chance of the images. To rank them, {remedy}; harness confirm --folds 5 then "
-        "compares the best on every image of train and val"
+        f"{images} foreground; with fewer than {MIN_RANKING_IMAGES} the ranking of trials depends "
+        f"mostly on which images these are. To rank trials, {remedy}; "
+        "harness confirm --folds 5 then compares the best ones on every image of train and val"
     )

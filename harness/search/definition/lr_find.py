@@ -1,4 +1,7 @@
-"""From a configuration and a data set to a learning-rate range test; nothing is written here."""
+"""Learning-rate range test of one configuration on one data set; nothing is written here.
+
+Source: Smith 2017, "Cyclical learning rates for training neural networks", WACV.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +42,7 @@ from harness.training.optim.lr_range_test import (
     sweep_learning_rates,
 )
 
-MIN_STEPS, MAX_STEPS = 20, 100_000
+MIN_STEPS, MAX_STEPS = 20, 100_000  # fewer points than 20 make no curve to read a rate from
 MAX_RATE = 10.0
 
 
@@ -62,13 +65,14 @@ class RangeTestSettings:
 
 @dataclass(frozen=True)
 class RangeTestResult:
-    """What came of it, in plain numbers.
+    """Curve and suggested rates of a range test.
 
     Attributes:
-        points: step (from 1), rate of all but the encoder, loss, smoothed loss.
-        marks: suggested rates by what they are; empty where the loss never fell.
-        lines: for `parameters:` of a space.
-        facts: what was tested, and what is suggested, in sentences.
+        points: step (from 1), rate outside the encoder, loss, smoothed loss.
+        marks: suggested rates by name; empty if the loss never fell.
+        lines: lines for `parameters:` of a space.
+        diverged: True if the loss grew out of bounds before the highest rate.
+        facts: sentences on the tested configuration and the suggestion.
         settings: the trial configuration, nested.
     """
 
@@ -86,7 +90,7 @@ def find_learning_rates(
     """Check everything, prepare the images, run the test.
 
     Raises:
-        UserError: something must be changed first.
+        UserError: the user must change something first.
     """
     _check_range(settings)
     paths = _study_paths(options)
@@ -135,8 +139,8 @@ def _check_range(settings: RangeTestSettings) -> None:
     problems = []
     if not 0 < settings.low < settings.high <= MAX_RATE:
         problems.append(
-            f"--low {settings.low:g} --high {settings.high:g}: must rise, above 0 and up to "
-            f"{MAX_RATE:g}, e.g. --low 1e-6 --high 1"
+            f"--low {settings.low:g} --high {settings.high:g}: low must be above 0 and below high, "
+            f"and high at most {MAX_RATE:g}, e.g. --low 1e-6 --high 1"
         )
     if not MIN_STEPS <= settings.steps <= MAX_STEPS:
         problems.append(f"--steps {settings.steps}: must be {MIN_STEPS} to {MAX_STEPS:,}")
@@ -182,7 +186,7 @@ def _read_study_yaml(paths: StudyPaths) -> dict[str, Any]:
         paths.study_yaml.read_text(encoding="utf-8"), source=location
     ).value
     if not isinstance(value, dict) or not isinstance(value.get("fixed") or {}, dict):
-        raise ConfigError(f"{location}: must be a mapping, and `fixed` in it another")
+        raise ConfigError(f"{location}: must be a mapping, and `fixed` in it a mapping too")
     StudyConfig.from_mapping(value | {"fixed": {}}, source=location)
     return value
 
@@ -190,7 +194,7 @@ def _read_study_yaml(paths: StudyPaths) -> dict[str, Any]:
 def _prepare_training(
     context: StudyContext, seed: int, networks: list[ModelConfig], progress: ProgressReporter
 ) -> TrainingSetup:
-    """Network, optimiser and training images, as a trial has them."""
+    """Prepare network, optimiser and training images as for a trial."""
     definition, workspace, device = context.definition, context.workspace, context.device
     config = _range_test_config(definition.trial_config({}))
     augments = check_augments(definition, workspace, context.paths)
@@ -231,7 +235,11 @@ def _prepare_training(
 
 
 def _range_test_config(config: TrialConfig) -> TrialConfig:
-    """The encoder learns from the first step, or, if it never does in the training, never."""
+    """The configuration without compilation, and without a change of frozen layers on the way.
+
+    Schedules count epochs, and a range test has none: an encoder that training unfreezes after some
+    epochs learns from the first step; one that stays frozen to the end is frozen here, too.
+    """
     train = config.train
     never = train.freeze_encoder_epochs >= train.epochs
     changes = {"freeze_encoder_epochs": MAX_STEPS if never else 0, "compile": False}
@@ -249,9 +257,7 @@ def _make_result(
         + ("the loss diverged" if curve.diverged else "the loss did not diverge")
     )
     if suggestion is None:
-        outcome = (
-            "the loss never fell: no suggestion; try other bounds, more steps, or the loss alone"
-        )
+        outcome = "the loss never fell, so no rate is suggested; try other bounds or more steps"
         return RangeTestResult(
             points, {}, (), curve.diverged, (description, outcome), config.model_dump(mode="json")
         )

@@ -100,7 +100,6 @@ def _run_study(
     trials = _total_trials(context)
     # In this order: an address or a device is refused before the images are read, which is slow.
     tracking_store, storage, slots = context.tracking_store, context.storage, context.slots
-    root = context.data_root
     check_losses(definition)
     augments = check_augments(definition, context.workspace, paths)
     progress.stage(_summary_line(context))
@@ -125,18 +124,8 @@ def _run_study(
             _refuse_concurrent_start(paths)
             write_definition(paths, definition, split, augments, context.parts)
         copy_imports(paths, definition)
-        run = StudyRun(
-            workspace=context.workspace,
-            definition=definition,
-            context=TrialContext(paths, root, context.workspace.cache, slots[0].device),
-            split=split,
-            trials=trials,
-            slots=slots,
-            device=context.devices[0].description,
-            refuse=refuse,
-            stop_conditions=stop_conditions,
-            storage=storage,
-            tracking_store=tracking_store,
+        run = build_study_run(
+            context, definition, paths, [split], trials, refuse=refuse, stops=stop_conditions
         )
         run_trials(run, progress, prestarted)
 
@@ -161,6 +150,41 @@ def _summary_line(context: StudyContext) -> str:
     )
 
 
+def build_study_run(
+    context: StudyContext,
+    definition: StudyDefinition,
+    paths: StudyPaths,
+    splits: Sequence[Sequence[SplitRow]],
+    trials: int,
+    *,
+    refuse: RefusalRule,
+    stops: StopConditions,
+) -> StudyRun:
+    """Combine an opened study and its checked definition into what `run_trials` takes.
+
+    Args:
+        definition: of the trained study; a confirmation opens one study and trains another.
+        paths: folder of the trained study.
+        splits: one, or one per fold.
+        trials: total number of finished trials.
+    """
+    cache, device = context.workspace.cache, context.slots[0].device
+    return StudyRun(
+        workspace=context.workspace,
+        definition=definition,
+        context=TrialContext(paths, context.data_root, cache, device),
+        split=splits[0],
+        trials=trials,
+        slots=context.slots,
+        device=context.devices[0].description,
+        refuse=refuse,
+        stop_conditions=stops,
+        storage=context.storage,
+        tracking_store=context.tracking_store,
+        more_splits=splits[1:],
+    )
+
+
 def run_preflight(
     definition: StudyDefinition,
     split: Sequence[SplitRow],
@@ -170,7 +194,17 @@ def run_preflight(
     progress: ProgressReporter,
     space: str | Mapping[str, Any] | None,
 ) -> RefusalRule:
-    """Build every network before trial 0 and fetch all weights; what refuses the impossible."""
+    """Build every network before trial 0, check disk space, and download all weights.
+
+    Args:
+        paths: folder of the trained study.
+        trials: total number of finished trials; a study that has them builds nothing.
+        n_slots: number of trials that run simultaneously, for the estimate of disk space.
+        space: `--space`, for the hint to `harness check`.
+
+    Returns:
+        The rule that refuses a configuration whose network cannot be built.
+    """
     n_train = sum(row.role == "train" for row in split)
     if _count_finished(paths) >= trials:
         return NetworkChecker(
@@ -191,6 +225,7 @@ def run_preflight(
 
 
 def _count_finished(paths: StudyPaths) -> int:
+    """Number of trials that this study trained to an end, failed and pruned ones included."""
     own = (record for record in read_records(paths) if record.imported is None)
     return sum(record.state != "running" for record in own)
 
@@ -214,7 +249,7 @@ def _add_imports(
 
 
 def _refuse_orphan_trials(paths: StudyPaths) -> None:
-    """Trials without their definition would be entered into the new study as its own."""
+    """Refuse a folder of trials without a definition: the new study would count them as its own."""
     if any(paths.all_trials()):
         raise UserError(
             f"{paths.root} holds trials, but no study.yaml with an id and space.yaml: put these "
@@ -223,5 +258,8 @@ def _refuse_orphan_trials(paths: StudyPaths) -> None:
 
 
 def _refuse_concurrent_start(paths: StudyPaths) -> None:
+    """Refuse a definition that another process wrote after ours was resolved, without the lock."""
     if study_is_started(paths):
-        raise UserError(f"study {paths.name} was begun by another process just now; run it again")
+        raise UserError(
+            f"study {paths.name}: another process has just started it; run the command again"
+        )

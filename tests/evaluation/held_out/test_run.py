@@ -358,11 +358,11 @@ def test_the_one_command_that_opens_them_counts_its_looks(
         assert str(study.data_root / name) in opened[entered:]
         assert str(study.data_root / name) not in opened[:entered]
     assert first.stdout.endswith("test runs: 1\n")
-    assert "this is look" not in first.stdout
+    assert "this is test run" not in first.stdout
 
     code, out, _ = say(capsys, *words, "--trial", "1")
     assert code == 0
-    assert out.endswith("test runs: 2\nthis is look 2: choose nothing by it\n")
+    assert out.endswith("test runs: 2\nthis is test run 2: select nothing by its result\n")
     check_mlflow(study.root, study.paths)
 
 

@@ -38,9 +38,11 @@ def divided(full: int, empty: int, **data: Any) -> str | None:
 
 def test_images_with_nothing_to_find_do_not_count() -> None:
     assert divided(MIN_RANKING_IMAGES, 5) is None
-    assert str(divided(19, 5)).startswith("19 of 24 validation images have something to find; ")
-    assert str(divided(1, 0)).startswith("1 validation image has something to find; below 20 ")
-    assert str(divided(0, 2)).startswith("0 of 2 validation images have something to find; ")
+    assert str(divided(19, 5)).startswith("19 of 24 validation images contain foreground; ")
+    assert str(divided(1, 0)).startswith(
+        "1 validation image contains foreground; with fewer than 20 "
+    )
+    assert str(divided(0, 2)).startswith("0 of 2 validation images contain foreground; ")
     three = {"task": "multilabel", "classes": ["a", "b"]}
     assert divided(15, 5, data=three) is None, "class a is in every image"
 
@@ -58,7 +60,7 @@ def test_run_and_check_say_it_before_trial_0_and_the_remedy_is_taken(
     space = {"fixed": {"model.encoder_weights": None, "data.image_size": 32}}
     found = api.check("s", space=space, data=root)
     (note,) = [note for note in found.notes if "validation image" in note]
-    assert found.good and note.startswith("3 validation images have something to find")
+    assert found.good and note.startswith("3 validation images contain foreground")
     advised = re.search(r"`(split: .*?)`", note)
     assert advised is not None
     paths = Workspace(workspace).study("s")
@@ -68,4 +70,4 @@ def test_run_and_check_say_it_before_trial_0_and_the_remedy_is_taken(
     )
     assert {row.fold for row in rows if row.role != "test"} == {0, 1, 2, 3, 4}
     said = capsys.readouterr().err
-    assert re.search(r"warning: \d validation images have something to find; below 20", said)
+    assert re.search(r"warning: \d validation images contain foreground; with fewer than 20", said)
