@@ -48,7 +48,7 @@ def test_images_with_nothing_to_find_do_not_count() -> None:
 
 
 def test_the_remedy_is_named_where_it_is_not_taken_already() -> None:
-    assert "begin a study with `split: {folds: 5}` in its studies/NAME" in str(divided(3, 0))
+    assert "start a study with `split: {folds: 5}` in its studies/NAME" in str(divided(3, 0))
     assert "split:" not in str(divided(3, 0, split={"folds": 5}))
 
 
