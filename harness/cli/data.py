@@ -11,7 +11,7 @@ from harness.cli.options import WorkspaceOption
 from harness.core.errors import ConfigError, suggest_nearest
 from harness.core.paths import Workspace, expand_user_path
 from harness.core.plurals import count as counted
-from harness.data.datasets.known_datasets import KVASIR
+from harness.data.datasets.sources import KVASIR
 from harness.data.datasets.synthetic import DIFFICULTY, generate_dataset
 
 app = typer.Typer(help="Data sets: inspect, clean, download, synthesize.", no_args_is_help=True)

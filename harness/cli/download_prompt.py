@@ -13,7 +13,7 @@ import typer
 
 from harness.cli.display import open_progress
 from harness.core.paths import Workspace
-from harness.data.datasets.known_datasets import DatasetArchive, NeedsDownloadError
+from harness.data.datasets.sources import DatasetArchive, NeedsDownloadError
 
 Result = TypeVar("Result")
 

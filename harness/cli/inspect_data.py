@@ -30,10 +30,9 @@ from harness.data.scan.scan import (
 )
 from harness.inspection.clean import LOG_NAME, check_target, clean_dataset, cleaned_data_config
 from harness.inspection.findings import BAD_TOPIC, Finding
-from harness.inspection.page import write_inspection_page
 from harness.inspection.panels import InspectionGallery, build_galleries
 from harness.inspection.proposal import as_yaml
-from harness.inspection.report import InspectionReport, inspect_dataset
+from harness.inspection.report import InspectionReport, inspect_dataset, write_inspection_page
 
 MAX_BAD_PRINTED = 20
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}

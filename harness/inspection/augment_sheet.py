@@ -64,8 +64,7 @@ def _load_training_pair(
 ) -> tuple[NDArray[Any], Array8]:
     """A pair at the size and in the types that augmentation is given in training."""
     data = dataset.data
-    masks = [dataset.root / mask for mask in pair.masks]
-    loaded = read_pair(dataset.root / pair.image, masks, data, dataset.max_pixels)
+    loaded = read_pair(dataset.source, pair.image, pair.masks, data, dataset.max_pixels)
     image = fit_image(loaded.image, size, "stretch")
     mask = fit_mask(loaded.mask, size, "stretch", nearest=data.uses_nearest_resize)
     return scale_for_augmentation(image, data.range), mask

@@ -19,6 +19,7 @@ from harness.core.plurals import count
 from harness.data.datasets.sources import Dataset, ImageMaskPair, problems_error
 from harness.data.files.encode import encode_png
 from harness.data.files.image_io import read_pair
+from harness.data.files.source import FolderSource
 from harness.data.scan.image_artifacts import Box, Sides
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, PairStats
@@ -68,7 +69,8 @@ def clean_dataset(
             get one name; an image that PNG cannot hold.
     """
     dataset = scan.dataset
-    check_target(dataset.root, target)
+    if isinstance(dataset.source, FolderSource):
+        check_target(dataset.source.root, target)
     _check_names(dataset.pairs)
     repeats = {} if keep_copies else _find_repeats(scan, copies)
     other_mask = _find_conflicting_masks(scan, copies, repeats)
@@ -171,10 +173,9 @@ def _write_pair(
     folder: Path, dataset: Dataset, pair: ImageMaskPair, stats: PairStats, text: tuple[Box, ...]
 ) -> CleanedPair:
     data = dataset.data
-    masks = [dataset.root / mask for mask in pair.masks]
-    loaded = read_pair(dataset.root / pair.image, masks, data, dataset.max_pixels)
-    if (loaded.image_sha256, loaded.mask_sha256) != (stats.image_sha256, stats.mask_sha256):
-        raise DataError(f"{dataset.root / pair.image}: changed while it was cleaned; try again")
+    loaded = read_pair(
+        dataset.source, pair.image, pair.masks, data, dataset.max_pixels, stats.hashes
+    )
     image, mask, actions = loaded.image, loaded.mask, list[str]()
     if stats.seen.stored.orientation != 1:
         actions.append(f"turned upright (EXIF orientation {stats.seen.stored.orientation})")

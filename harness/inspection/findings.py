@@ -8,7 +8,8 @@ from typing import Final, Literal
 from harness.core.plurals import plural
 from harness.data.datasets.pairs import SUFFIXES
 from harness.data.scan.near_duplicates import DuplicatePair
-from harness.data.scan.scan import BadPair, DatasetScan, PairStats
+from harness.data.scan.pair_scan import BadPair
+from harness.data.scan.scan import DatasetScan, PairStats
 from harness.inspection.pair_checks import has_border, is_empty, is_full, same_mask
 
 Severity = Literal["error", "warning", "note"]

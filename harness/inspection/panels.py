@@ -14,8 +14,7 @@ from harness.core.errors import DataError
 from harness.data.datasets.sources import Dataset, ImageMaskPair
 from harness.data.files.decode import load_image_file
 from harness.data.files.image_io import read_pair
-from harness.data.files.overlay import as_rgb
-from harness.data.files.palette import CLASS_COLOURS, Colour
+from harness.data.files.overlay import CLASS_COLOURS, Colour, as_rgb
 from harness.data.files.resize import resize_image
 from harness.data.scan.image_artifacts import Box
 from harness.data.scan.near_duplicates import DuplicatePair
@@ -169,12 +168,7 @@ def _draw_box(picture: Array8, box: Box, scale: float) -> None:
 def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:
     """A pair that was looked at; grey where it went away since."""
     try:
-        loaded = read_pair(
-            dataset.root / pair.image,
-            [dataset.root / mask for mask in pair.masks],
-            dataset.data,
-            dataset.max_pixels,
-        )
+        loaded = read_pair(dataset.source, pair.image, pair.masks, dataset.data, dataset.max_pixels)
     except DataError:
         return _grey_placeholder()
     return draw_pair(loaded.image, loaded.mask, dataset.data)
@@ -204,9 +198,10 @@ def _bad_pair_gallery(scan: DatasetScan) -> list[InspectionGallery]:
 
 def _draw_raw_file(dataset: Dataset, pair: ImageMaskPair, *, mask: bool) -> Array8:
     """A file as stored, whatever it means; grey where it cannot be decoded."""
-    path = dataset.root / (pair.masks[0] if mask else pair.image)
+    name = pair.masks[0] if mask else pair.image
     try:
-        data = np.frombuffer(load_image_file(path, dataset.max_pixels).data, np.uint8)
+        file = load_image_file(dataset.source, name, dataset.max_pixels)
+        data = np.frombuffer(file.data, np.uint8)
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (DataError, cv2.error):
         return _grey_placeholder()

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.config.data import IGNORE_INDEX, IGNORE_LABEL, NONZERO, StudyDataConfig
 from harness.core import strict_yaml
-from harness.data.files.file_info import ImageFileInfo
+from harness.data.files.headers import ImageFileInfo
 from harness.data.files.mask_values import MaskValues, merge_values
 from harness.data.scan.scan import DatasetScan
 

@@ -4,9 +4,12 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from harness.config.data import NONZERO
+from harness.core import files, html
+from harness.data.files.encode import data_uri
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, PairStats
 from harness.inspection.findings import (
@@ -17,6 +20,7 @@ from harness.inspection.findings import (
     sort_by_severity,
 )
 from harness.inspection.pair_checks import is_empty, is_full
+from harness.inspection.panels import InspectionGallery
 from harness.inspection.proposal import as_yaml, propose_data_config
 
 
@@ -150,3 +154,53 @@ def _storage_label(stats: PairStats) -> str:
 
 def _count_by(pair_stats: Sequence[PairStats], key: Callable[[PairStats], str]) -> dict[str, int]:
     return dict(Counter(key(stats) for stats in pair_stats).most_common())
+
+
+# Nothing may be fetched and no script runs: the page has none. Bars have style attributes.
+POLICY: Final = (
+    f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {html.SELF_CONTAINED_POLICY}"
+)
+
+
+MOST_FILES: Final = 200  # named per finding; --json names all
+
+
+_MOST_SIZES: Final = 12
+
+
+def write_inspection_page(
+    path: Path, inspection: InspectionReport, galleries: Sequence[InspectionGallery]
+) -> None:
+    """Write the page, whole or not at all."""
+    files.write_text(path, render_inspection_page(inspection, galleries))
+
+
+def render_inspection_page(
+    inspection: InspectionReport, galleries: Sequence[InspectionGallery]
+) -> str:
+    """The whole page as text. Names of files and classes are hostile text and are escaped."""
+    numbers = inspection.statistics
+    return html.render(
+        "harness.inspection",
+        {"data_uri": data_uri},
+        name=inspection.name,
+        policy=POLICY,
+        inspection=inspection,
+        headline=_headline(inspection),
+        numbers=numbers,
+        sizes=numbers.sizes[:_MOST_SIZES],
+        n_more_sizes=len(numbers.sizes) - _MOST_SIZES,
+        galleries=galleries,
+        most_files=MOST_FILES,
+    )
+
+
+def _headline(inspection: InspectionReport) -> list[tuple[str, str]]:
+    numbers = inspection.statistics
+    return [
+        ("pairs", f"{numbers.n_pairs:,}"),
+        ("cannot be used", f"{numbers.n_bad:,}"),
+        ("errors", str(inspection.count("error"))),
+        ("warnings", str(inspection.count("warning"))),
+        ("notes", str(inspection.count("note"))),
+    ]

@@ -7,9 +7,8 @@ from typing import Literal
 from harness.config.study import ModelConfig
 from harness.core.errors import ConfigError, WeightsError
 from harness.models.image_size import pretrained_size, weights_fit
-from harness.models.licences import licence_of
 from harness.models.registry import check_model
-from harness.models.weights import IMAGENET, are_cached
+from harness.models.weights import IMAGENET, are_cached, licence_of
 from harness.preflight.network_key import NetworkKey, PretrainedEncoder
 from harness.preflight.refusal_reasons import RefusalReason
 

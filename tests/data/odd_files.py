@@ -17,6 +17,7 @@ from PIL import Image
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.files.image_io import read_image, read_mask, read_pair
+from harness.data.files.source import FolderSource
 from tests.data.make import Array8, encode, exif, picture, square
 
 MAX_PIXELS = 100e6
@@ -48,7 +49,7 @@ class Case:
         else:
             path.write_bytes(self.data)
         if self.mask_for is not None:
-            return read_mask([path], self.mask_for, MAX_PIXELS)
+            return read_mask(FolderSource(path.parent), [path], self.mask_for, MAX_PIXELS)
         return read_image(path, MAX_PIXELS, **self.options)
 
 
@@ -411,4 +412,6 @@ def outcome(read: Callable[[], np.ndarray]) -> tuple[tuple[int, ...], type] | st
 def read_odd_pair(folder: Path, image: bytes, mask: bytes) -> np.ndarray:
     (folder / "a.jpg").write_bytes(image)
     (folder / "m.jpg").write_bytes(mask)
-    return read_pair(folder / "a.jpg", [folder / "m.jpg"], StudyDataConfig(), MAX_PIXELS).mask
+    return read_pair(
+        FolderSource(folder), folder / "a.jpg", [folder / "m.jpg"], StudyDataConfig(), MAX_PIXELS
+    ).mask

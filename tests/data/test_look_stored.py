@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.files.file_info import ImageFileInfo, describe_image
-from harness.data.files.headers import read_header
+from harness.data.files.headers import ImageFileInfo, describe_image, read_header
 from tests.data.make import encode, picture
 
 

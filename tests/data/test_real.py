@@ -114,12 +114,7 @@ def test_kvasir_masks_lie_in_their_published_boxes(kvasir: Dataset) -> None:
     """Every fifth mask: nothing outside the boxes, within the 2 pixels of their rounding."""
     boxes = json.loads((kvasir.root / "kvasir_bboxes.json").read_text(encoding="utf-8"))
     for pair in kvasir.pairs[::5]:
-        mask = read_pair(
-            kvasir.root / pair.image,
-            [kvasir.root / mask for mask in pair.masks],
-            StudyDataConfig(),
-            100e6,
-        ).mask
+        mask = read_pair(kvasir.source, pair.image, pair.masks, StudyDataConfig(), 100e6).mask
         assert mask.shape == (boxes[pair.stem]["height"], boxes[pair.stem]["width"])
         outside = mask.copy()
         for box in boxes[pair.stem]["bbox"]:
@@ -132,11 +127,6 @@ def test_kvasir_masks_lie_in_their_published_boxes(kvasir: Dataset) -> None:
 def test_nuclei_are_read_from_rgba_images() -> None:
     nuclei = dataset("dsb2018")
     pair = nuclei.pairs[0]
-    read = read_pair(
-        nuclei.root / pair.image,
-        [nuclei.root / mask for mask in pair.masks],
-        StudyDataConfig(),
-        100e6,
-    )
+    read = read_pair(nuclei.source, pair.image, pair.masks, StudyDataConfig(), 100e6)
     assert read.image.shape == (*read.mask.shape, 3)
     assert set(np.unique(read.mask)) == {0, 1}

@@ -7,6 +7,7 @@ import pytest
 from harness.config.data import SplitConfig
 from harness.core.errors import DataError
 from harness.data.datasets.sources import open_dataset
+from harness.data.files.source import FolderSource
 from harness.data.scan.scan import scan_dataset_strict
 from harness.data.splits.splits import SplitRow, make_split, read_split, verify_split, write_split
 from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
@@ -156,13 +157,13 @@ def test_several_masks_of_a_row_are_verified(tmp_path: Path) -> None:
     joined = hashlib.sha256("".join(digests).encode()).hexdigest()
     of_image = hashlib.sha256(image.read_bytes()).hexdigest()
     row = SplitRow(0, "a.png", "m0.png|m1.png", "train", "a.png", of_image, joined)
-    verify_split([row], tmp_path)
+    verify_split([row], FolderSource(tmp_path))
     save(tmp_path / "m1.png", square(25, 32))
-    with pytest.raises(DataError, match=r"m0\.png: has changed since the split was made"):
-        verify_split([row], tmp_path)
+    with pytest.raises(DataError, match=r"m0\.png: has changed since the split was created"):
+        verify_split([row], FolderSource(tmp_path))
     parts[1].unlink()
     with pytest.raises(DataError, match=r"m1\.png: is missing"):
-        verify_split([row], tmp_path)
+        verify_split([row], FolderSource(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from harness.core import strict_yaml
 from harness.core.errors import DataError
 from harness.data.datasets.sources import open_dataset
 from harness.data.files.image_io import read_mask
+from harness.data.files.source import FolderSource
 from harness.data.scan.scan import duplicates_among, scan_dataset
 from harness.inspection.panels import build_galleries
 from harness.inspection.report import InspectionReport, inspect_dataset
@@ -68,9 +69,9 @@ def test_the_advice_of_an_error_is_enough(
 ) -> None:
     path = save(tmp_path / ("m.jpg" if isinstance(stored, bytes) else "m.png"), stored)
     with pytest.raises(DataError) as caught:
-        read_mask([path], data, 1e6)
+        read_mask(FolderSource(tmp_path), [path], data, 1e6)
     meant = followed(str(caught.value), data)
-    values = np.unique(read_mask([path], meant, 1e6)).tolist()
+    values = np.unique(read_mask(FolderSource(tmp_path), [path], meant, 1e6)).tolist()
     assert set(values) <= {*range(len(meant.classes)), 255} and len(values) > 1
 
 
@@ -130,7 +131,7 @@ def test_instance_ids_are_told_and_the_proposal_makes_every_pair_usable(
     assert again.bad_pairs == () and inspect_dataset(again, []).fits
     for mask, look in zip(masks, sorted(again.pair_stats, key=lambda x: x.size), strict=True):
         assert look.shares[1] > 0 and mask.any()
-    read = read_mask([tmp_path / "masks/0.png"], meant, 1e6)
+    read = read_mask(FolderSource(tmp_path), [tmp_path / "masks/0.png"], meant, 1e6)
     expected = masks[0].any(axis=2) if masks[0].ndim == 3 else masks[0] > 0
     np.testing.assert_array_equal(read, expected)
 
@@ -158,7 +159,7 @@ def test_a_semicolon_in_a_name_begins_no_remedy(tmp_path: Path) -> None:
 def test_lossy_masks_hold_no_numbers_of_objects(tmp_path: Path) -> None:
     path = save(tmp_path / "m.jpg", jpeg(0, 255))
     with pytest.raises(DataError, match=r"lossy file cannot hold numbers .* save masks as PNG"):
-        read_mask([path], StudyDataConfig(values="nonzero"), 1e6)
+        read_mask(FolderSource(tmp_path), [path], StudyDataConfig(values="nonzero"), 1e6)
 
 
 SCENES: dict[str, Callable[[int], Array8]] = {

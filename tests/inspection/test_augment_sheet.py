@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import ConfigError
-from harness.data.files.palette import CLASS_COLOURS
+from harness.data.files.overlay import CLASS_COLOURS
 from harness.inspection.augment_sheet import augmentation_gallery, gallery_sheet
 from harness.inspection.panels import InspectionPanel
 from tests.data.make import folder, picture, save, square

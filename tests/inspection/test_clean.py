@@ -12,6 +12,7 @@ from harness.config.data import StudyDataConfig
 from harness.core import files
 from harness.core.errors import DataError
 from harness.data.files.image_io import read_image, read_pair
+from harness.data.files.source import FolderSource
 from harness.data.scan.scan import DatasetScan, duplicates_among
 from harness.inspection.clean import clean_dataset, cleaned_data_config
 from tests.data.make import DATA, encode, folder, picture, save, square
@@ -113,7 +114,7 @@ def test_targets_that_are_refused(source: DatasetScan, tmp_path: Path, kind: str
 def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
     seen = overview(folder(tmp_path / "source", 3))
     save(tmp_path / "source/images/002.png", picture(50))
-    with pytest.raises(DataError, match=r"002\.png: changed while it was cleaned"):
+    with pytest.raises(DataError, match=r"002\.png: image or mask has changed since its hash was"):
         clean_dataset(seen, [], tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
@@ -154,7 +155,7 @@ def test_meaning_of_the_copy_reads_it(source: DatasetScan, tmp_path: Path) -> No
     meaning = cleaned_data_config(DATA, "target")
     assert meaning == StudyDataConfig(root="target")
     paths = (tmp_path / "target/images/000.png", [tmp_path / "target/masks/000.png"])
-    assert np.array_equal(read_pair(*paths, meaning, 1e6).mask, square())
+    assert np.array_equal(read_pair(FolderSource(tmp_path), *paths, meaning, 1e6).mask, square())
     void = StudyDataConfig(values={"0": "background", "1": "foreground", "9": "ignore"})
     assert cleaned_data_config(void, "t").ignore_index == 128
 

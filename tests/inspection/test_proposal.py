@@ -9,9 +9,11 @@ import pytest
 from harness.config.data import StudyDataConfig
 from harness.core import strict_yaml
 from harness.data.datasets.sources import Dataset, ImageMaskPair
-from harness.data.files.file_info import ImageFileInfo, Mode
+from harness.data.files.headers import ImageFileInfo, Mode
 from harness.data.files.mask_values import MaskValues
-from harness.data.scan.scan import BadPair, DatasetScan
+from harness.data.files.source import FolderSource
+from harness.data.scan.pair_scan import BadPair
+from harness.data.scan.scan import DatasetScan
 from harness.inspection.proposal import as_yaml, propose_data_config
 from tests.data.make import folder, save
 from tests.inspection.datasets import overview
@@ -24,7 +26,9 @@ def of_values(
     pair = ImageMaskPair("a", Path("images/a.png"), (Path("masks/a.png"),))
     held = MaskValues(kind, values)  # type: ignore[arg-type]
     bad = BadPair(pair, "masks/a.png: not two-valued", held, stored or ImageFileInfo())
-    return DatasetScan(Dataset("d", Path("d"), (), StudyDataConfig(root="d"), 1e6), (), (bad,))
+    return DatasetScan(
+        Dataset("d", FolderSource(Path("d")), (), StudyDataConfig(root="d"), 1e6), (), (bad,)
+    )
 
 
 def test_two_valued_masks_keep_the_defaults(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from harness.config.study import ModelConfig
 from harness.config.trial import EncoderWeightsName
 from harness.core.errors import ConfigError
 from harness.models.build import build_network, split_parameters
-from harness.models.licences import licence_of
 from harness.models.registry import ARCHS, check_model, encoder_names, inactive_keys, option_names
+from harness.models.weights import licence_of
 
 
 def test_archs_are_those_of_the_library() -> None:

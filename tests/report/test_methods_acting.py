@@ -9,7 +9,7 @@ from harness.config.catalogue import NETWORKS
 from harness.config.study import TrialConfig
 from harness.core import files, strict_yaml
 from harness.core.records import write_record
-from harness.data.datasets.known_datasets import KVASIR
+from harness.data.datasets.sources import KVASIR
 from harness.data.splits.splits import Role, SplitRow, read_split, write_split
 from harness.evaluation.held_out.ledger import (
     LedgerDataset,

@@ -10,8 +10,8 @@ import pytest
 
 from harness.config.data import IGNORE_INDEX
 from harness.data.files.image_io import LoadedPair, read_image
-from harness.data.files.overlay import draw_class_overlay, wrong_pixels
-from harness.data.files.palette import CLASS_COLOURS
+from harness.data.files.overlay import CLASS_COLOURS, draw_class_overlay, wrong_pixels
+from harness.data.files.source import DataSource
 from harness.data.splits.splits import SplitRow
 from harness.report.page.page import write_report
 from harness.report.predictions import gallery as gallery_module
@@ -57,19 +57,18 @@ def several(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bu
         data["ignore_index"] = 9
     study = Builder(tmp_path, config={"data": data})
 
-    def mask_of(path: Path) -> np.ndarray:
-        truth = truth_of(path.name)
+    def mask_of(name: str) -> np.ndarray:
+        truth = truth_of(Path(name).name)
         if task == "multiclass":
             return truth
         return planes_of(np.where(truth == IGNORE_INDEX, 0, truth))
 
-    def pair(image: Path, masks: list[Path], *_: object) -> LoadedPair:
-        row: SplitRow = next(r for r in study.rows if r.image.endswith(image.name))
-        hashes = (row.image_sha256, row.mask_sha256)
-        return LoadedPair(read_image(image, 1e6), mask_of(masks[0]), *hashes)
+    def pair(source: DataSource, image: str, masks: list[str], *_: object) -> LoadedPair:
+        row: SplitRow = next(r for r in study.rows if r.image == image)
+        return LoadedPair(read_image(source.root / image, 1e6), mask_of(masks[0]), *row.hashes)
 
     monkeypatch.setattr(gallery_module, "read_pair", pair)
-    monkeypatch.setattr(gallery_module, "read_mask", lambda masks, *_: mask_of(masks[0]))
+    monkeypatch.setattr(gallery_module, "read_mask", lambda source, masks, *_: mask_of(masks[0]))
     # truths are at eval_size already; how they get there is tested with resize
     monkeypatch.setattr(gallery_module, "resize_truth", lambda mask, *_, **__: mask)
     config = load_study_tables(study.paths).config.data

@@ -13,6 +13,7 @@ from harness.config.data import SplitConfig, StudyDataConfig
 from harness.config.study import TrialConfig
 from harness.data.datasets.sources import open_dataset
 from harness.data.files.resize import Fit
+from harness.data.files.source import FolderSource
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.scan.scan import scan_dataset_strict
 from harness.data.splits.splits import SplitRow, make_split
@@ -47,7 +48,7 @@ class Pictures:
         self, *, size: tuple[int, int] = (32, 32), fit: Fit = "stretch", eval_size: int = EVAL_SIZE
     ) -> ImageCache:
         return open_cache(
-            self.root,
+            FolderSource(self.root),
             self.rows,
             StudyDataConfig(eval_size=eval_size),
             size=size,

@@ -19,8 +19,7 @@ from typing import IO, Final
 from harness.config.data import StudyDataConfig
 from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import DataError
-from harness.data.datasets.known_datasets import KVASIR
-from harness.data.datasets.sources import open_dataset
+from harness.data.datasets.sources import KVASIR, open_dataset
 
 Progress = Callable[[int, int | None], None]
 

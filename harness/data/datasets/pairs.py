@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final, Literal
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.files.headers import is_image_start
+from harness.data.files.source import DataSource
 
 Role = Literal["train", "val", "test"]
 
@@ -57,11 +58,16 @@ class Dataset:
     """
 
     name: str
-    root: Path
+    source: DataSource
     pairs: tuple[ImageMaskPair, ...]
     data: StudyDataConfig
     max_pixels: float
     unread: tuple[Path, ...] = ()
+
+    @property
+    def root(self) -> PurePath:
+        """The start of every path in messages."""
+        return self.source.root
 
 
 def problems_error(

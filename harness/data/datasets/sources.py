@@ -1,22 +1,19 @@
 """Where images and masks come from: finding a dataset, and opening it."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError, suggest_nearest
 from harness.core.paths import Workspace, expand_user_path
 from harness.data.datasets.csv_source import read_csv_pairs
-from harness.data.datasets.known_datasets import (
-    KNOWN_DATASETS,
-    KVASIR,
-    SYNTHETIC,
-    NeedsDownloadError,
-)
 from harness.data.datasets.layouts import read_folder_layout
 from harness.data.datasets.pairs import Dataset, ImageMaskPair, Role, problems_error
 from harness.data.datasets.synthetic import generate_dataset
 from harness.data.files.image_io import LoadedPair, read_image, read_mask, read_pair
+from harness.data.files.source import DataSource, FolderSource
 
 __all__ = [
     "Dataset",
@@ -26,6 +23,7 @@ __all__ = [
     "Role",
     "find_data",
     "open_dataset",
+    "open_source",
     "problems_error",
     "read_image",
     "read_mask",
@@ -35,6 +33,48 @@ __all__ = [
 ]
 
 DATA_VARIABLE = "HARNESS_DATA_DIR"
+
+
+@dataclass(frozen=True)
+class DatasetArchive:
+    """A published dataset: where it is, how large, what it may be used for, and its checksum.
+
+    Attributes:
+        citation: what its terms ask to be cited.
+    """
+
+    name: str
+    url: str
+    n_bytes: int
+    sha256: str
+    page: str
+    terms: str
+    citation: str
+
+
+KVASIR: Final = DatasetArchive(
+    name="kvasir-seg",
+    url="https://datasets.simula.no/downloads/kvasir-seg.zip",
+    n_bytes=46_200_000,  # as its page says; the checksum is what counts
+    sha256="03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
+    page="https://datasets.simula.no/kvasir-seg/",
+    terms="research and education only; cite Jha et al., Kvasir-SEG, MMM 2020",
+    citation="Jha et al. 2020. Kvasir-SEG: A Segmented Polyp Dataset. MMM. arXiv:1911.07069",
+)
+SYNTHETIC: Final = "synthetic"
+KNOWN_DATASETS: Final = (KVASIR.name, SYNTHETIC)
+
+
+class NeedsDownloadError(DataError):
+    """A known dataset is not here yet; `archive` says what fetching it means."""
+
+    def __init__(self, archive: DatasetArchive) -> None:
+        self.archive = archive
+        super().__init__(
+            f"{archive.name}: not here yet. It can be downloaded from {archive.url} "
+            f"({archive.n_bytes / 1e6:.1f} MB; {archive.terms}): "
+            f"harness data download {archive.name}"
+        )
 
 
 def find_data(spec: str, workspace: Workspace) -> Path:
@@ -78,40 +118,53 @@ def find_data(spec: str, workspace: Workspace) -> Path:
     raise DataError(f"--data {spec}: neither a folder nor a dataset in {searched}{hint}")
 
 
-def source_folder(source: Path) -> Path:
-    """The folder that a split's paths are relative to, for what `find_data` found."""
-    return source if source.is_dir() else source.parent
+def source_folder(location: Path) -> Path:
+    """The folder that a split's paths are relative to, of what `find_data` returns."""
+    return location.parent if _is_csv(location) else location
 
 
-def source_name(source: Path) -> str:
-    """The name of a data set: its folder's, or its CSV file's without the ending."""
-    return source.resolve().name if source.is_dir() else source.stem
+def source_name(location: Path) -> str:
+    """The name of a dataset: that of its folder, or of its CSV file without the suffix."""
+    return location.stem if _is_csv(location) else location.resolve().name
 
 
-def open_dataset(root: Path, data: StudyDataConfig, *, max_pixels: float) -> Dataset:
-    """The pairs of a folder in any layout that is understood, or of a CSV file.
+def open_source(location: Path) -> DataSource:
+    """Open the files of what `find_data` returns, or of its `source_folder`.
 
-    Nothing is decoded. The dataset's root is the folder, or the one that the CSV file lies in.
+    Worker processes receive the location and open it themselves: a source of another kind needs a
+    location from which every process can open it.
+    """
+    return FolderSource(source_folder(location))
+
+
+def open_dataset(location: Path, data: StudyDataConfig, *, max_pixels: float) -> Dataset:
+    """List the pairs of a local folder in any supported layout, or of a local CSV file.
+
+    Nothing is decoded. The dataset's source is the folder, or the folder of the CSV file.
 
     Raises:
         DataError: every problem at once: no layout, a missing or empty folder, an image without
             a mask or a mask without an image, two files with one stem, folders, unreadable
             kinds, links that leave the folder, names that are no text.
     """
-    if root.is_dir():
-        pairs, unread = read_folder_layout(root, data)
-    elif _is_source(root):
-        pairs, unread = read_csv_pairs(root, data), []
+    if location.is_dir():
+        pairs, unread = read_folder_layout(location, data)
+    elif _is_csv(location):
+        pairs, unread = read_csv_pairs(location, data), []
     else:
-        raise DataError(f"{root}: no such folder; it should hold images/ and masks/")
+        raise DataError(f"{location}: no such folder; it should hold images/ and masks/")
     pairs.sort(key=lambda pair: (pair.stem, pair.image.as_posix()))
     return Dataset(
-        source_name(root), source_folder(root), tuple(pairs), data, max_pixels, tuple(unread)
+        source_name(location), open_source(location), tuple(pairs), data, max_pixels, tuple(unread)
     )
 
 
 def _is_source(path: Path) -> bool:
-    return path.is_dir() or (path.suffix.lower() == ".csv" and path.is_file())
+    return path.is_dir() or _is_csv(path)
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def _data_folders(workspace: Workspace) -> list[Path]:

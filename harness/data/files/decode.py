@@ -3,7 +3,7 @@
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.plurals import count
 from harness.data.files.headers import ImageHeader, bmp_palette, read_header
+from harness.data.files.source import DataSource, RelativePath
 from harness.data.files.tiff import decode_tiff
 from harness.data.files.tiff_layout import read_tiff_layout
 
@@ -24,9 +25,9 @@ _GREY_SPREAD = 16  # of red, green and blue in a lossy file that is grey all the
 
 
 class ImageFile(NamedTuple):
-    """A whole image file, not yet decoded."""
+    """A complete image file, not yet decoded; `path` is its name in messages."""
 
-    path: Path
+    path: PurePath
     data: bytes
     header: ImageHeader
 
@@ -46,20 +47,24 @@ class RawMask:
     palette: NDArray[np.uint8] | None = None
 
 
-def load_image_file(path: Path, max_pixels: float) -> ImageFile:
-    """A file's bytes and header.
+def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -> ImageFile:
+    """Read a file's bytes and parse its header.
 
     Raises:
-        DataError: before anything large is allocated, above `max_pixels` or 4 bytes for each.
+        DataError: absent, unreadable, or too large: above `max_pixels` or 4 bytes for each. This is
+            found before anything large is allocated.
     """
+    path = source.root / name
     max_bytes = _BYTES_PER_PIXEL * max_pixels
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
-        if path.stat().st_size > max_bytes + _SLACK_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size:,} bytes; too large for an image")
-        data = path.read_bytes()
+        n_bytes = source.size(name)
+        if n_bytes > max_bytes + _SLACK_BYTES:
+            raise DataError(f"{path}: {n_bytes:,} bytes; too large for an image")
+        with source.open(name) as handle:
+            data = handle.read()
         header = read_header(data)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

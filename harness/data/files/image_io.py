@@ -24,8 +24,11 @@ from harness.data.files.decode import (
     mask_samples,
 )
 from harness.data.files.mask_classes import to_classes
+from harness.data.files.source import DataSource, FolderSource, RelativePath
 
 Array8 = NDArray[np.uint8]
+
+PairHashes = tuple[str, str]  # SHA-256 of an image and of its mask or masks
 
 RANGE_8_BIT = (0.0, 255.0)
 
@@ -38,7 +41,7 @@ class PairFiles:
     masks: tuple[ImageFile, ...]
 
     @cached_property
-    def hashes(self) -> tuple[str, str]:
+    def hashes(self) -> PairHashes:
         """SHA-256 of the image and of its mask; of several masks, their `combine_sha256`."""
         image_hash, *mask_hashes = [
             hashlib.sha256(file.data).hexdigest() for file in (self.image, *self.masks)
@@ -67,7 +70,7 @@ def read_image(
     channels: int = 3,
     value_range: tuple[float, float] = RANGE_8_BIT,
 ) -> Samples:
-    """An image (H, W, channels) as stored, upright, in RGB order; grey is repeated for three.
+    """Read a local image (H, W, channels): values as stored, upright, RGB; grey becomes three.
 
     Alpha is dropped unless `channels` counts it. The type is uint16 where `value_range` ends above
     255, else uint8.
@@ -76,10 +79,15 @@ def read_image(
         DataError: absent, undecodable, truncated, above `max_pixels`, of another number of
             channels, or of 16 bits where `value_range` ends at 255.
     """
-    return decode_image(load_image_file(path, max_pixels), channels, value_range)
+    # The source is the whole file system: a local image may be a link to any folder.
+    local = path.absolute()
+    file = load_image_file(FolderSource(Path(local.anchor)), local, max_pixels)
+    return decode_image(file, channels, value_range)
 
 
-def read_mask(paths: Sequence[Path], data: StudyDataConfig, max_pixels: float) -> Array8:
+def read_mask(
+    source: DataSource, names: Sequence[RelativePath], data: StudyDataConfig, max_pixels: float
+) -> Array8:
     """A mask as `LoadedPair` has it, not turned (`read_pair` turns it with its image).
 
     Without `data.values`, grey values above 127 are the foreground of a two-class mask, a lossless
@@ -88,30 +96,43 @@ def read_mask(paths: Sequence[Path], data: StudyDataConfig, max_pixels: float) -
     Raises:
         DataError: as `read_image`; also for a value whose meaning is not known.
     """
-    files = [load_image_file(path, max_pixels) for path in paths]
+    files = [load_image_file(source, name, max_pixels) for name in names]
     return _decode_mask(files, [mask_samples(file) for file in files], data)
 
 
 def read_pair(
-    image_path: Path, mask_paths: Sequence[Path], data: StudyDataConfig, max_pixels: float
+    source: DataSource,
+    image: RelativePath,
+    masks: Sequence[RelativePath],
+    data: StudyDataConfig,
+    max_pixels: float,
+    hashes: PairHashes | None = None,
 ) -> LoadedPair:
-    """An image and its mask, or masks of a multilabel task, which must have one size.
+    """Read an image and its mask, or the masks of a multilabel task; all must have one size.
 
     An EXIF orientation of the image turns all: annotation tools draw on the pixels as stored.
 
+    Args:
+        hashes: SHA-256 of image and mask that were recorded before; None: accept any content.
+
     Raises:
-        DataError: as `read_image` and `read_mask`; both sizes where they differ.
+        DataError: as `read_image` and `read_mask`; both sizes where they differ; other hashes.
     """
-    pair = load_pair(image_path, mask_paths, max_pixels)
+    pair = load_pair(source, image, masks, max_pixels)
+    if hashes is not None and pair.hashes != hashes:
+        raise DataError(
+            f"{pair.image.path}: image or mask has changed since its hash was recorded; "
+            "restore the file"
+        )
     return decode_pair(pair, [mask_samples(mask) for mask in pair.masks], data)
 
 
-def load_pair(image_path: Path, mask_paths: Sequence[Path], max_pixels: float) -> PairFiles:
-    """The files of a pair, read but not decoded. Raises DataError as
-    `harness.data.files.decode.load`.
-    """
-    image = load_image_file(image_path, max_pixels)
-    return PairFiles(image, tuple(load_image_file(path, max_pixels) for path in mask_paths))
+def load_pair(
+    source: DataSource, image: RelativePath, masks: Sequence[RelativePath], max_pixels: float
+) -> PairFiles:
+    """Read the files of a pair without decoding. Raises DataError as `load_image_file`."""
+    image_file = load_image_file(source, image, max_pixels)
+    return PairFiles(image_file, tuple(load_image_file(source, name, max_pixels) for name in masks))
 
 
 def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) -> LoadedPair:

@@ -1,6 +1,6 @@
 """From the values in a mask to its classes, by the rules of study.yaml's `data`, or an error."""
 
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ _NEAR = 8  # how far a lossy file moves a value inside an area
 _NEAR_COLOUR = 64  # the same for colours, as a distance in RGB: chroma is stored more coarsely
 
 
-def to_classes(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+def to_classes(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
     """A mask of class indices (H, W), VOID where ignored; two-valued for a multilabel's part.
 
     Raises:
@@ -47,7 +47,7 @@ def to_classes(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     return _two_valued(raw, data, path)
 
 
-def _two_valued(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+def _two_valued(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
     grey = _palette_to_grey(raw)
     if grey.ndim == 3:
         raise _undeclared_error(raw, distinct_colours(grey), data, path, colours=True)
@@ -67,7 +67,7 @@ def _two_valued(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     return mask
 
 
-def _from_instances(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+def _from_instances(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
     """Numbers of objects, in grey, in a palette or as colours: all but 0 is the foreground."""
     if not raw.lossless:
         raise DataError(
@@ -100,7 +100,7 @@ def _ignored_pixels(grey: Samples, lossless: bool, ignore_index: int | None) -> 
     return np.asarray((grey >= ignore_index - near) & (grey <= ignore_index + near))
 
 
-def _from_indices(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
+def _from_indices(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
     if raw.samples.ndim == 3:
         raise _undeclared_error(raw, distinct_colours(raw.samples), data, path, colours=True)
     if not raw.lossless:
@@ -114,7 +114,9 @@ def _from_indices(raw: RawMask, data: StudyDataConfig, path: Path) -> Array8:
     return _apply_table(raw.samples, table, data, path)
 
 
-def _from_values(raw: RawMask, data: StudyDataConfig, values: dict[str, str], path: Path) -> Array8:
+def _from_values(
+    raw: RawMask, data: StudyDataConfig, values: dict[str, str], path: PurePath
+) -> Array8:
     meaning = {name: index for index, name in enumerate(data.classes)} | {
         IGNORE_LABEL: IGNORE_INDEX
     }
@@ -135,7 +137,7 @@ def _from_values(raw: RawMask, data: StudyDataConfig, values: dict[str, str], pa
 
 
 def _apply_table(
-    samples: Samples, table: dict[int, int], data: StudyDataConfig, path: Path
+    samples: Samples, table: dict[int, int], data: StudyDataConfig, path: PurePath
 ) -> Array8:
     stored = np.flatnonzero(value_counts(samples))
     unknown = stored[~np.isin(stored, list(table))]
@@ -148,7 +150,7 @@ def _apply_table(
 
 
 def _nearest_grey(
-    samples: Samples, table: dict[int, int], data: StudyDataConfig, path: Path
+    samples: Samples, table: dict[int, int], data: StudyDataConfig, path: PurePath
 ) -> Array8:
     declared = np.array(sorted(table))
     distance = np.abs(np.arange(np.iinfo(samples.dtype).max + 1)[:, None] - declared)
@@ -163,7 +165,9 @@ def _nearest_grey(
     )
 
 
-def _from_colours(raw: RawMask, table: dict[int, int], data: StudyDataConfig, path: Path) -> Array8:
+def _from_colours(
+    raw: RawMask, table: dict[int, int], data: StudyDataConfig, path: PurePath
+) -> Array8:
     colours = _as_colours(raw, path)
     colour_index = np.empty(colours.shape[:2], np.uint16)
     far = np.empty(colours.shape[:2], bool)
@@ -198,7 +202,7 @@ def _match_nearest_colour(colours: Samples, declared: Numbers) -> tuple[Numbers,
     return colour_index, np.asarray(best > _NEAR_COLOUR**2)
 
 
-def _as_colours(raw: RawMask, path: Path) -> Samples:
+def _as_colours(raw: RawMask, path: PurePath) -> Samples:
     if raw.palette is not None:
         return np.asarray(raw.palette[raw.samples])
     if raw.samples.dtype != np.uint8:
@@ -207,7 +211,7 @@ def _as_colours(raw: RawMask, path: Path) -> Samples:
 
 
 def _undeclared_error(
-    raw: RawMask, values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool
+    raw: RawMask, values: Numbers, data: StudyDataConfig, path: PurePath, *, colours: bool
 ) -> DataError:
     listed = format_values(values, colours=colours)
     if data.task == "multilabel":
@@ -237,7 +241,7 @@ def _undeclared_error(
 
 
 def _unknown_error(
-    values: Numbers, data: StudyDataConfig, path: Path, *, colours: bool
+    values: Numbers, data: StudyDataConfig, path: PurePath, *, colours: bool
 ) -> DataError:
     listed = format_values(values, colours=colours)
     if data.values is None:

@@ -8,10 +8,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX
-from harness.data.files.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 
 Array8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
+
+Colour = tuple[int, int, int]
+
+# RGB. The first seven: Okabe and Ito (2008), for every common kind of colour blindness. Each
+# further one: the colour of a 15-step grid, neither dark nor pale, that is farthest in CIE 1976 Lab
+# from those before it and from VOID_COLOUR, in the worst of normal sight and the three dichromacies
+# of Machado, Oliveira and Fernandes (2009). The nearest of the first 20 are 16 apart in that sense;
+# below 3 nobody sees a difference. A table, so that no rounding on another machine changes it.
+_TABLE: Final = (
+    "e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 9600f0 c3ffa5 693c1e 00ffd2 3c4b5a "
+    "87b469 9687ff 692db4 a55a2d d2d2f0 87f069 960087 ffb4a5 695a4b d20fb4 c3a5a5 a5b44b "
+    "875af0 964b87 4b1ec3 e1ff00 87b4d2 c30f00 00d21e 87694b a569d2 96005a b4d278 69c387 "
+    "5a964b 000fff 78961e ff96ff 780f96 e1f0ff c3b4c3 006900 b478b4 695ad2 ff0078 d2694b "
+    "693cd2 005aff ff4bff ffd2c3 00e1a5 c3d24b b4e196 694b96 d2ff69 e1c3ff b4e1e1 fff0c3 "
+    "a5003c b487d2 696969 4b782d 78ff87 1eb496 788796 b40078 96b45a 9669e1 4b5a78 a50000 "
+    "ff9687 2d8769 f0f0f0 a59669 ffd269 4b4b3c 5a3ca5 e1f01e e1873c c38787 b43c5a 1e4b69 "
+    "ff87d2 1e5a2d 2d3ce1 6996f0 e1001e 690fb4 f06900 78a5b4 9669a5 b4b4ff c3c3c3 875ab4 "
+    "e1d200 ff5a2d 873cc3 8778c3 c3c35a a5ff78 78a53c f0b43c 00785a b40f96 a5c3e1 96785a "
+    "697887 e14b96 b46969 964b3c 87783c fff05a 5aa5c3 873c2d b4c3b4 5ad287 960069 87ff4b "
+    "d2004b d24b3c b4a578 4b00e1 c3b41e 782d96 787896 b4c378 b40fff c396e1 96691e 69a50f "
+    "a5c369 7896e1 96965a a53ca5 784be1 b4004b 3cf0b4 a54be1 e1e1ff c3e1a5 c3f0a5 3c5a0f "
+    "b4f096 c33c69 d296ff e13c87 875a1e f078c3 870f78 87c396 d20087 965ac3 e1d2ff 5a3c87 "
+    "ffa5e1 ff3cc3 d2b4f0 2d87d2 6996a5 d2c3d2 1e5a69 9600d2 3c5ac3 96a55a b45af0 c3d2c3 "
+    "7800d2 b469b4 96f078 b4ffe1 873ca5 b43cf0 693cb4 4b3cc3 69a587 c39696 965a96 ff874b "
+    "ffa5a5 5a2da5 871e4b a5d269 7800ff 871e2d 96b4b4 a50f69 a5e187 783ce1 7887e1 e1e1d2 "
+    "b42dd2 d2c3f0 5a69e1 ffc3b4 8787c3 a5f0e1 96ffb4 7800e1 9678a5 3c695a a58778 695a96 "
+    "c3e14b 96875a e1b44b e13cd2 d269f0 b42d78 69b43c f01e3c ff69f0 4b69a5 ff3c78 b496a5 "
+    "d2e1f0 ff96d2 f0c33c 5a5ab4 96e15a d2c396 4bb44b 785a2d d287b4 781ec3 78c3d2 3c4bf0 "
+    "a50078 e15ae1 ff5a87 69f000 b41e1e d2f087 78695a b40000 870087 96f0c3 ff782d 782d5a "
+    "5a691e c3d2e1 5a00d2 d2d2d2 960000 1e4b87 b45aff b4ff96 ff3c3c ff87f0 69e1b4 5a875a "
+    "c3ff5a 4b963c a54ba5 "
+)
+
+CLASS_COLOURS: Final[tuple[Colour, ...]] = tuple(
+    (int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16)) for text in _TABLE.split()
+)
+
+VOID_COLOUR: Final[Colour] = (128, 128, 128)
 
 # RGB, after Okabe and Ito (2008), made lighter to stand out on red mucosa: they stay apart for
 # every common kind of colour blindness, and differ in brightness too.

@@ -26,7 +26,8 @@ from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
 from harness.data.datasets.sources import problems_error
 from harness.data.files.image_io import read_pair
 from harness.data.files.resize import Box, Fit, Size, content_box, fit_image, fit_mask, resize_truth
-from harness.data.splits.splits import SplitRow, resolve_in_root
+from harness.data.files.source import DataSource
+from harness.data.splits.splits import SplitRow
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -73,7 +74,7 @@ class _CacheEntry(NamedTuple):
 
 
 def open_cache(
-    root: Path,
+    source: DataSource,
     rows: Sequence[SplitRow],
     data: StudyDataConfig,
     *,
@@ -90,7 +91,7 @@ def open_cache(
     processes may build the same one; either result serves both.
 
     Args:
-        root: folder that the rows' paths are relative to.
+        source: read access to the files that the rows name.
         folder: where caches live; safe to delete.
         on_build_start: called with the bytes to be written when images must be decoded; what it
             returns is called with images done and images in all.
@@ -111,7 +112,7 @@ def open_cache(
         _check_disk_space(folder, n_bytes)
         progress = None if on_build_start is None else on_build_start(n_bytes)
         with atomic_directory(cache_folder) as temporary:
-            entries = _decode_entries(root, cached_rows, data, size, fit, max_pixels)
+            entries = _decode_entries(source, cached_rows, data, size, fit, max_pixels)
             _write_cache(temporary, entries, cached_rows, data, size, progress)
     return _map_cache(cache_folder, cached_rows, data, size)
 
@@ -171,7 +172,7 @@ def _check_disk_space(folder: Path, n_bytes: int) -> None:
 
 
 def _decode_entries(
-    root: Path,
+    source: DataSource,
     rows: Sequence[SplitRow],
     data: StudyDataConfig,
     size: Size,
@@ -182,7 +183,7 @@ def _decode_entries(
 
     def try_decode(row: SplitRow) -> _CacheEntry | DataError:
         try:
-            return _decode_entry(root, row, data, size, fit, max_pixels)
+            return _decode_entry(source, row, data, size, fit, max_pixels)
         except DataError as error:
             return error
 
@@ -203,12 +204,14 @@ def _decode_entries(
 
 
 def _decode_entry(
-    root: Path, row: SplitRow, data: StudyDataConfig, size: Size, fit: Fit, max_pixels: float
+    source: DataSource,
+    row: SplitRow,
+    data: StudyDataConfig,
+    size: Size,
+    fit: Fit,
+    max_pixels: float,
 ) -> _CacheEntry:
-    masks = [resolve_in_root(root, mask) for mask in row.masks]
-    pair = read_pair(resolve_in_root(root, row.image), masks, data, max_pixels)
-    if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
-        raise DataError(f"{root / row.image}: image or mask has changed since the split was made")
+    pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
     nearest = data.uses_nearest_resize
     padding = IGNORE_INDEX if data.task == "multiclass" else 0
     truth = resize_truth(pair.mask, data.eval_size, nearest=nearest) if row.role == "val" else None

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.config.data import StudyDataConfig
 from harness.core import files
-from harness.data.files.file_info import ImageFileInfo
+from harness.data.files.headers import ImageFileInfo
+from harness.data.files.image_io import PairHashes
 from harness.data.files.mask_values import MaskValues
 from harness.data.scan.image_artifacts import Box, Sides
 from harness.data.scan.near_duplicates import Thumbnail
@@ -67,6 +68,11 @@ class PairStats:
     shares: tuple[float, ...]
     seen: ImageFacts = field(default_factory=ImageFacts)
 
+    @property
+    def hashes(self) -> PairHashes:
+        """SHA-256 of the image and of its mask: the key of the cache."""
+        return self.image_sha256, self.mask_sha256
+
 
 @dataclass(frozen=True)
 class _ScanRow:
@@ -79,7 +85,6 @@ class _ScanRow:
 
 
 _ROWS_ADAPTER = TypeAdapter(list[_ScanRow])
-PairHashes = tuple[str, str]
 
 
 def scan_cache_path(folder: Path, name: str, data: StudyDataConfig) -> Path:

@@ -9,6 +9,7 @@ from harness.core.errors import DataError, suggest_nearest
 from harness.core.paths import expand_user_path
 from harness.core.plurals import count
 from harness.data.datasets.pairs import ROLE_NAMES, Dataset, Role, problems_error
+from harness.data.files.source import FolderSource
 
 OFFICIAL: Final = "official"
 _PREFIX: Final = "official_"
@@ -27,7 +28,8 @@ def read_published_roles(dataset: Dataset, location: str) -> list[Role]:
     Raises:
         DataError: no lists; names that are not there, ambiguous or named twice; images in none.
     """
-    lists = _find_lists(dataset.root, location)
+    folder = dataset.source.root if isinstance(dataset.source, FolderSource) else None
+    lists = _find_lists(folder, location)
     names = _indices_by_name(dataset)
     problems: list[str] = []
     role_of: dict[int, tuple[Role, str]] = {}
@@ -49,13 +51,20 @@ def read_published_roles(dataset: Dataset, location: str) -> list[Role]:
     return [role_of[index][0] for index in range(len(dataset.pairs))]
 
 
-def _find_lists(root: Path, location: str) -> list[tuple[Path, Role]]:
-    """The lists that are there. Raises DataError."""
-    if location == OFFICIAL:
+def _find_lists(root: Path | None, location: str) -> list[tuple[Path, Role]]:
+    """The existing lists with their roles. Raises DataError.
+
+    Args:
+        root: the local folder of the data; None if the data are not in one, so that lists are
+            looked for elsewhere only.
+    """
+    if location == OFFICIAL and root is not None:
         folder, prefixes = root / _FOLDER, (_PREFIX, "")
     else:
-        below, prefixes = root / location, ("", _PREFIX)
-        folder = below if below.is_dir() else expand_user_path(location)
+        prefixes = ("", _PREFIX)
+        folder = expand_user_path(location)
+        if root is not None and (root / location).is_dir():
+            folder = root / location
     for prefix in prefixes:
         files = [(folder / f"{prefix}{name}.txt", role) for name, role in ROLE_NAMES.items()]
         lists = [(path, role) for path, role in files if path.is_file()]

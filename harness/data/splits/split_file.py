@@ -20,6 +20,8 @@ from harness.core.errors import DataError, suggest_nearest
 from harness.core.plurals import count
 from harness.data.datasets.csv_source import read_csv_lines
 from harness.data.datasets.pairs import ROLES, Role, is_safe_path, problems_error
+from harness.data.files.image_io import PairHashes
+from harness.data.files.source import DataSource, hash_files
 
 COLUMNS = ("image", "mask", "role", "fold", "group", "image_sha256", "mask_sha256")
 _THREADS = 4
@@ -44,6 +46,11 @@ class SplitRow:
     image_sha256: str
     mask_sha256: str
     fold: int | None = None
+
+    @property
+    def hashes(self) -> PairHashes:
+        """SHA-256 of the image and of its mask, as recorded."""
+        return self.image_sha256, self.mask_sha256
 
     @property
     def masks(self) -> tuple[str, ...]:
@@ -85,8 +92,17 @@ def read_split(path: Path) -> list[SplitRow]:
     return rows
 
 
-def verify_split(rows: Iterable[SplitRow], root: Path) -> None:
-    """Check that the train and val files are there and unchanged. Test files are not opened.
+def verify_split(rows: Iterable[SplitRow], source: DataSource) -> None:
+    """Check that the train and val files are present and unchanged. Test files are not opened.
+
+    Raises:
+        DataError: every file that is missing or has changed.
+    """
+    verify_files((row for row in rows if row.role != "test"), source)
+
+
+def verify_files(rows: Iterable[SplitRow], source: DataSource) -> None:
+    """Check that the files of all these rows have the recorded hashes. Nothing is decoded.
 
     Raises:
         DataError: every file that is missing or has changed.
@@ -94,22 +110,13 @@ def verify_split(rows: Iterable[SplitRow], root: Path) -> None:
     expected = [
         item
         for row in rows
-        if row.role != "test"
         for item in (((row.image,), row.image_sha256), (row.masks, row.mask_sha256))
     ]
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(lambda item: _file_problem(root, *item), expected)
+        results = pool.map(lambda item: _file_problem(source, *item), expected)
         problems = [problem for problem in results if problem is not None]
     if problems:
-        raise problems_error(problems, f"{root}: ")
-
-
-def resolve_in_root(root: Path, relative: str) -> Path:
-    """The file a row names. Raises DataError where a link leads out of the root."""
-    path = root / relative
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{path}: a link that leaves the folder; put the file itself here")
-    return path
+        raise problems_error(problems, f"{source.root}: ")
 
 
 def _row_problems(cells: list[str]) -> list[str]:
@@ -180,18 +187,17 @@ def _fold_problems(rows: list[SplitRow]) -> list[str]:
     return []
 
 
-def _file_problem(root: Path, paths: Sequence[str], expected: str) -> str | None:
-    """What is wrong with files that have one hash: of their own, or of their joined hashes."""
-    hashes = []
-    for path in paths:
-        try:
-            hashes.append(files.file_sha256(resolve_in_root(root, path)))
-        except DataError as error:
-            return str(error)
-        except OSError:
-            return f"{path}: is missing, but the split names it"
-    return (
-        None
-        if files.combine_sha256(hashes) == expected
-        else f"{paths[0]}: has changed since the split was made"
-    )
+def _file_problem(source: DataSource, paths: Sequence[str], expected: str) -> str | None:
+    """A sentence if files are missing or have another (combined) hash than the expected one."""
+    try:
+        unchanged = hash_files(source, paths) == expected
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return f"{_relative_name(error, source, paths)}: missing, but the split contains it"
+    return None if unchanged else f"{paths[0]}: has changed since the split was created"
+
+
+def _relative_name(error: OSError, source: DataSource, paths: Sequence[str]) -> str:
+    names = {str(source.root / path): path for path in paths}
+    return names.get(str(error.filename), paths[0])

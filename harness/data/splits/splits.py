@@ -14,7 +14,6 @@ from harness.data.splits.split_file import (
     COLUMNS,
     SplitRow,
     read_split,
-    resolve_in_root,
     verify_split,
     write_split,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "SplitRow",
     "make_split",
     "read_split",
-    "resolve_in_root",
     "subset_size",
     "verify_split",
     "write_split",

@@ -13,7 +13,7 @@ from harness.core import files, strict_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.records import read_records
-from harness.data.datasets.sources import Dataset, ImageMaskPair
+from harness.data.datasets.sources import Dataset, ImageMaskPair, open_source
 from harness.data.scan.scan import scan_dataset_strict
 from harness.data.splits.splits import SplitRow, read_split, verify_split, write_split
 from harness.data.splits.stratified_split import assign_folds, collect_groups
@@ -73,7 +73,7 @@ def make_confirmation_splits(
     """
     paths, config = context.paths, context.config
     split = read_split(paths.split_csv)
-    verify_split(split, context.data_root)
+    verify_split(split, open_source(context.data_root))
     if plan.folds is None:
         progress.stage(split_line(split))
         return [split]
@@ -128,7 +128,7 @@ def make_fold_splits(
     )
     image_facts = scan_dataset_strict(
         # its own name: under the data set's a scan could drop test images from the cache
-        Dataset(f"{root.resolve().name} to be dealt", root, pairs, data, max_pixels),
+        Dataset(f"{root.resolve().name} to be dealt", open_source(root), pairs, data, max_pixels),
         on_progress,
         scan_cache,
     )

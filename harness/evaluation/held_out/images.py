@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config.data import StudyDataConfig
-from harness.core import files
 from harness.core.errors import ConfigError, DataError
 from harness.core.paths import STUDY_NAME, Workspace
 from harness.data.datasets.pairs import problems_error
-from harness.data.datasets.sources import find_data, open_dataset, source_folder, source_name
+from harness.data.datasets.sources import (
+    find_data,
+    open_dataset,
+    open_source,
+    source_folder,
+    source_name,
+)
 from harness.data.files.image_io import LoadedPair, read_pair
-from harness.data.splits.split_file import SplitRow, resolve_in_root
+from harness.data.files.source import hash_files
+from harness.data.splits.split_file import SplitRow, verify_files
 from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, check_no_overlap
 from harness.search.definition.data_setup import SCAN_CACHE_FOLDER
@@ -68,18 +74,10 @@ class EvaluationImages:
 
     def _read(self, row: SplitRow) -> LoadedPair | str:
         try:
-            masks = [resolve_in_root(self.root, mask) for mask in row.masks]
-            pair = read_pair(
-                resolve_in_root(self.root, row.image), masks, self.data, self.max_pixels
-            )
+            source = open_source(self.root)
+            return read_pair(source, row.image, row.masks, self.data, self.max_pixels, row.hashes)
         except DataError as error:
             return str(error)
-        if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
-            return (
-                f"{self.root / row.image}: image or mask has changed since its hash was recorded; "
-                "restore the file"
-            )
-        return pair
 
 
 def check_images_present(images: EvaluationImages) -> None:
@@ -88,10 +86,13 @@ def check_images_present(images: EvaluationImages) -> None:
     Raises:
         DataError: lists every missing file.
     """
-    names = [name for row in images.rows for name in (row.image, *row.masks)]
-    missing = [name for name in names if not resolve_in_root(images.root, name).is_file()]
-    if missing:
-        problems = [f"{name}: missing, but the split contains it" for name in missing]
+    source, problems = open_source(images.root), []
+    for name in (name for row in images.rows for name in (row.image, *row.masks)):
+        try:
+            source.size(name)
+        except OSError:
+            problems.append(f"{name}: missing, but the split contains it")
+    if problems:
         raise problems_error(problems, f"{images.root}: ")
 
 
@@ -101,19 +102,7 @@ def check_images_unchanged(images: EvaluationImages) -> None:
     Raises:
         DataError: lists every file that is missing or has changed.
     """
-    problems = []
-    for row in images.rows:
-        expected_hashes = ((row.image,), row.image_sha256), (row.masks, row.mask_sha256)
-        for names, expected in expected_hashes:
-            try:
-                if _hash_files(images.root, names) != expected:
-                    problems.append(f"{names[0]}: has changed since the split was created")
-            except DataError as error:
-                problems.append(str(error))
-            except OSError:
-                problems.append(f"{names[0]}: missing, but the split contains it")
-    if problems:
-        raise problems_error(problems, f"{images.root}: ")
+    verify_files(images.rows, open_source(images.root))
 
 
 def parse_external_datasets(options: Sequence[str]) -> dict[str, str]:
@@ -178,7 +167,7 @@ def load_external_images(
     for number, pair in enumerate(dataset.pairs):
         image, masks = pair.image.as_posix(), [mask.as_posix() for mask in pair.masks]
         try:
-            hashes = _hash_files(root, (image,)), _hash_files(root, masks)
+            hashes = hash_files(dataset.source, (image,)), hash_files(dataset.source, masks)
         except OSError as error:
             raise DataError(f"{root / image}: cannot be read: {error.strerror}") from None
         rows.append(SplitRow(number, image, "|".join(masks), "test", image, *hashes))
@@ -197,7 +186,3 @@ def _study_images(
     except DataError:
         return StudyImages(rows, None, Path(data.root).stem, scan_cache)
     return StudyImages(rows, source_folder(source), source_name(source), scan_cache)
-
-
-def _hash_files(root: Path, names: Sequence[str]) -> str:
-    return files.combine_sha256([files.file_sha256(resolve_in_root(root, name)) for name in names])

@@ -10,10 +10,11 @@ from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.core.union_find import DisjointSet
 from harness.data.datasets.pairs import problems_error
+from harness.data.datasets.sources import open_source
 from harness.data.scan.near_duplicates import DuplicatePair, find_duplicates
-from harness.data.scan.scan import ImageFingerprint, fingerprint_image
+from harness.data.scan.pair_scan import ImageFingerprint, fingerprint_image
 from harness.data.scan.scan_cache import read_scan_cache, scan_cache_path
-from harness.data.splits.split_file import SplitRow, resolve_in_root
+from harness.data.splits.split_file import SplitRow
 
 _THREADS: Final = 4
 _MAX_LISTED: Final = 5
@@ -149,9 +150,11 @@ def _study_fingerprints(
 def _compute_fingerprints(
     root: Path, rows: Sequence[SplitRow], data: StudyDataConfig, max_pixels: float
 ) -> list[ImageFingerprint | str]:
+    source = open_source(root)
+
     def fingerprint_row(row: SplitRow) -> ImageFingerprint | str:
         try:
-            return fingerprint_image(resolve_in_root(root, row.image), data, max_pixels)
+            return fingerprint_image(source, row.image, data, max_pixels)
         except DataError as error:
             return str(error)
 

@@ -14,8 +14,9 @@ from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.core.text import count, is_or_are
 from harness.data.datasets.pairs import ROLES
+from harness.data.datasets.sources import open_source
 from harness.data.files.headers import read_header
-from harness.data.splits.splits import SplitRow, resolve_in_root
+from harness.data.splits.splits import SplitRow
 from harness.report.predictions.image_selection import Floats
 from harness.report.predictions.saved_predictions import foreground_classes
 from harness.report.tables.sheet_cells import SheetCell, SheetColumn
@@ -76,15 +77,16 @@ def _read_sizes(split: Sequence[SplitRow], root: Path) -> dict[int, tuple[int, i
     """Height and width by row of images of train and val, until _MAX_BYTES have been read."""
     sizes: dict[int, tuple[int, int]] = {}
     remaining_bytes = _MAX_BYTES
+    source = open_source(root)
     for row in split:
         if row.role == "test":
             continue
         try:
-            path = resolve_in_root(root, row.image)
-            remaining_bytes -= path.stat().st_size
+            remaining_bytes -= source.size(row.image)
             if remaining_bytes < 0:
                 break
-            header = read_header(path.read_bytes())
+            with source.open(row.image) as handle:
+                header = read_header(handle.read())
         except (OSError, DataError, ValueError):
             continue
         # EXIF orientations 5 to 8 turn the picture by a quarter, so the sides are exchanged.

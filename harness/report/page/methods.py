@@ -14,8 +14,8 @@ from typing import Final
 
 from harness.core.records import TrialRecord
 from harness.core.text import count, format_range, join_words, plural, was_or_were
-from harness.data.datasets.known_datasets import KVASIR
 from harness.data.datasets.pairs import ROLE_NAMES, Role
+from harness.data.datasets.sources import KVASIR
 from harness.data.splits.splits import SplitRow, subset_size
 from harness.evaluation.held_out.ledger import read_held_out_ledger
 from harness.report.page import references

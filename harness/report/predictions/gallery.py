@@ -13,10 +13,11 @@ import numpy as np
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import DataError
 from harness.core.text import count
+from harness.data.datasets.sources import open_source
 from harness.data.files.image_io import LoadedPair, read_mask, read_pair
 from harness.data.files.overlay import as_rgb
 from harness.data.files.resize import resize_image, resize_truth
-from harness.data.splits.splits import SplitRow, read_split, resolve_in_root
+from harness.data.splits.splits import SplitRow, read_split
 from harness.report.predictions.agreement import (
     find_disputed_images,
     find_suspect_labels,
@@ -146,7 +147,8 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
         try:
             images.append(_draw_image(tables, data_root, rows[number], reasons, models))
         except (DataError, OSError) as error:
-            notes.append(f"Not shown: {error}")
+            # The page is shared with others: it names files relative to the data.
+            notes.append("Not shown: " + str(error).replace(f"{data_root}/", ""))
     if not images and not notes:
         notes.append(_no_image_note(common_rows))
     is_binary = tables.config.data.task == "binary"
@@ -208,10 +210,10 @@ def _truth_descriptors(
     tables: StudyTables, data_root: Path, rows: Iterable[SplitRow]
 ) -> Iterable[tuple[int, Floats]]:
     """Descriptors of the masks that can be read; an unreadable one gets its note when drawn."""
+    source = open_source(data_root)
     for row in rows:
         try:
-            masks = [resolve_in_root(data_root, mask) for mask in row.masks]
-            mask = read_mask(masks, tables.config.data, tables.config.limits.max_pixels)
+            mask = read_mask(source, row.masks, tables.config.data, tables.config.limits.max_pixels)
         except (DataError, OSError):
             continue
         data = tables.config.data
@@ -289,11 +291,7 @@ def _prediction_score(model: LeadingModel, row: int) -> PredictionScore:
 
 
 def _read_verified_pair(tables: StudyTables, data_root: Path, row: SplitRow) -> LoadedPair:
-    masks = [resolve_in_root(data_root, mask) for mask in row.masks]
-    config = tables.config
-    pair = read_pair(
-        resolve_in_root(data_root, row.image), masks, config.data, config.limits.max_pixels
+    source, config = open_source(data_root), tables.config
+    return read_pair(
+        source, row.image, row.masks, config.data, config.limits.max_pixels, row.hashes
     )
-    if (pair.image_sha256, pair.mask_sha256) != (row.image_sha256, row.mask_sha256):
-        raise DataError(f"{row.image} or its mask has changed since the study was created")
-    return pair

@@ -11,14 +11,16 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.files.image_io import read_image
 from harness.data.files.overlay import (
+    CLASS_COLOURS,
     COLOURS,
+    VOID_COLOUR,
+    Colour,
     background_classes,
     draw_class_map,
     draw_class_overlay,
     draw_overlay,
     wrong_pixels,
 )
-from harness.data.files.palette import CLASS_COLOURS, VOID_COLOUR, Colour
 from harness.data.files.resize import resize_mask
 
 Array8 = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from harness.config.study_files import require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.plurals import count
-from harness.data.datasets.sources import open_dataset
+from harness.data.datasets.sources import open_dataset, open_source
 from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
 from harness.data.splits.splits import make_split, read_split, verify_split
 from harness.inspection.report import InspectionReport, inspect_dataset
@@ -161,7 +161,7 @@ def _check_data(
         if not context.definition.is_started:
             return make_split(overview.dataset, overview.pair_stats, config.split)
         rows = read_split(paths.split_csv)
-        verify_split(rows, context.data_root)
+        verify_split(rows, open_source(context.data_root))
         return rows
 
     if search.skip_bad:  # otherwise each bad pair is among the errors above

@@ -9,7 +9,7 @@ from harness.config.progress import ProgressReporter
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.plurals import count, is_or_are
-from harness.data.datasets.sources import open_dataset, source_folder
+from harness.data.datasets.sources import open_dataset, open_source
 from harness.data.loading.image_cache import Progress as Bar
 from harness.data.loading.image_cache import open_cache
 from harness.data.scan.scan import (
@@ -53,7 +53,7 @@ def fill_caches(
             )
 
         open_cache(
-            root,
+            open_source(root),
             split,
             config.data,
             size=pair,
@@ -80,7 +80,7 @@ def load_or_make_split(
     """
     if definition.is_started:
         split = read_split(paths.split_csv)
-        verify_split(split, source_folder(source))
+        verify_split(split, open_source(source))
         return split
     dataset = open_dataset(
         source, definition.config.data, max_pixels=definition.config.limits.max_pixels

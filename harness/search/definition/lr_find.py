@@ -15,6 +15,7 @@ from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.plurals import count
+from harness.data.datasets.sources import open_source
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.models.weights import ensure_weights
 from harness.preflight.network_table import check_network_table
@@ -210,7 +211,7 @@ def _prepare_training(
     )
     ensure_weights(networks)
     images: ImageCache = open_cache(
-        context.data_root,
+        open_source(context.data_root),
         split,
         context.config.data,
         size=config.data.height_width,

@@ -16,6 +16,7 @@ from pathlib import Path
 # All weights were fetched before trial 0; to look for more only hangs on a dead network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from harness.data.datasets.sources import open_source
 from harness.training.worker.parent_death import bind_to_parent
 
 if __name__ == "__main__":
@@ -155,7 +156,8 @@ def _open_images(
     """The cached images of a study, kept open from trial to trial, and their names by row."""
     rows = read_split(split_csv)
     data = StudyDataConfig.model_validate_json(data_json)  # text is hashable, for lru_cache
-    cache = open_cache(root, rows, data, size=size, fit=fit, folder=folder, max_pixels=max_pixels)
+    source = open_source(root)
+    cache = open_cache(source, rows, data, size=size, fit=fit, folder=folder, max_pixels=max_pixels)
     return cache, {number: row.image for number, row in enumerate(rows)}
 
 

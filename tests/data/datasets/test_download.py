@@ -12,8 +12,7 @@ import pytest
 
 from harness.core.errors import DataError
 from harness.data.datasets.download import download_kvasir
-from harness.data.datasets.known_datasets import KVASIR
-from harness.data.datasets.sources import open_dataset
+from harness.data.datasets.sources import KVASIR, open_dataset
 from tests.data.make import DATA, MAX_PIXELS, encode, picture, square
 
 Serve = Callable[[bytes], str]

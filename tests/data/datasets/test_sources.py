@@ -6,8 +6,13 @@ import pytest
 
 from harness.core.errors import DataError
 from harness.core.paths import Workspace
-from harness.data.datasets.known_datasets import KVASIR
-from harness.data.datasets.sources import NeedsDownloadError, find_data, open_dataset, source_folder
+from harness.data.datasets.sources import (
+    KVASIR,
+    NeedsDownloadError,
+    find_data,
+    open_dataset,
+    source_folder,
+)
 from tests.data.make import DATA, MAX_PIXELS, folder, picture, save, square
 
 

@@ -8,6 +8,7 @@ from harness.core.errors import DataError
 from harness.data.datasets.sources import open_dataset
 from harness.data.datasets.synthetic import draw_image, generate_dataset
 from harness.data.files.image_io import read_pair
+from harness.data.files.source import FolderSource
 from tests.data.make import DATA, MAX_PIXELS
 
 
@@ -19,7 +20,7 @@ def test_folder_holds_pairs_that_can_be_read(tmp_path: Path) -> None:
     dataset = open_dataset(root, DATA, max_pixels=MAX_PIXELS)
     assert [pair.stem for pair in dataset.pairs] == [f"polyp-{i:04d}" for i in range(5)]
     for index, pair in enumerate(dataset.pairs):
-        read = read_pair(root / pair.image, [root / mask for mask in pair.masks], DATA, MAX_PIXELS)
+        read = read_pair(FolderSource(root), pair.image, pair.masks, DATA, MAX_PIXELS)
         np.testing.assert_array_equal(read.mask, draw_image(32, 0, index)[1])
         # JPEG at quality 95 moves colours a little, and shifts none.
         assert np.abs(read.image.astype(int) - draw_image(32, 0, index)[0]).mean() < 6

@@ -12,6 +12,7 @@ from PIL import Image
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.files.image_io import read_image, read_mask, read_pair
+from harness.data.files.source import FolderSource
 from tests.data.make import DATA, MAX_PIXELS, Array8, encode, exif, picture, save, square
 
 
@@ -46,7 +47,7 @@ def test_pair_turns_the_mask_with_its_image(tmp_path: Path) -> None:
     """Orientation 6 means: turn a quarter clockwise to see it upright."""
     image = save(tmp_path / "a.jpg", with_orientation(encode(".jpg", picture(2)), 6))
     mask = save(tmp_path / "a.png", 255 * square())
-    pair = read_pair(image, [mask], DATA, MAX_PIXELS)
+    pair = read_pair(FolderSource(tmp_path), image, [mask], DATA, MAX_PIXELS)
     assert pair.image.shape == (32, 24, 3)
     np.testing.assert_array_equal(pair.mask, np.rot90(square(), -1))
 
@@ -54,20 +55,20 @@ def test_pair_turns_the_mask_with_its_image(tmp_path: Path) -> None:
 def test_pair_of_different_sizes_is_refused_with_both(tmp_path: Path) -> None:
     image, mask = save(tmp_path / "a.jpg", picture(0)), save(tmp_path / "m.png", square(25, 32))
     with pytest.raises(DataError, match=r"a\.jpg: 32x24, but its mask m\.png is 32x25"):
-        read_pair(image, [mask], DATA, MAX_PIXELS)
+        read_pair(FolderSource(tmp_path), image, [mask], DATA, MAX_PIXELS)
 
 
 def test_mask_of_another_orientation_than_its_image_is_refused(tmp_path: Path) -> None:
     image = save(tmp_path / "a.jpg", picture(0))
     mask = save(tmp_path / "m.jpg", with_orientation(encode(".jpg", 255 * square()), 3))
     with pytest.raises(DataError, match=r"EXIF orientation 3, but its image a\.jpg has 1"):
-        read_pair(image, [mask], DATA, MAX_PIXELS)
+        read_pair(FolderSource(tmp_path), image, [mask], DATA, MAX_PIXELS)
 
 
 def test_pair_has_the_hashes_that_sha256sum_gives(tmp_path: Path) -> None:
     empty_hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     image, mask = save(tmp_path / "a.png", picture(0)), save(tmp_path / "m.png", square())
-    pair = read_pair(image, [mask], DATA, MAX_PIXELS)
+    pair = read_pair(FolderSource(tmp_path), image, [mask], DATA, MAX_PIXELS)
     from harness.core.files import file_sha256
 
     assert (pair.image_sha256, pair.mask_sha256) == (file_sha256(image), file_sha256(mask))
@@ -81,18 +82,18 @@ def test_jpeg_mask_is_cut_in_the_middle(tmp_path: Path, quality: int) -> None:
         np.uint8
     )
     data = encode(".jpg", 255 * blocks, cv2.IMWRITE_JPEG_QUALITY, quality)
-    read = read_mask([save(tmp_path / "m.jpg", data)], DATA, MAX_PIXELS)
+    read = read_mask(FolderSource(tmp_path), [save(tmp_path / "m.jpg", data)], DATA, MAX_PIXELS)
     np.testing.assert_array_equal(read, blocks)
     disc = cv2.circle(np.zeros((64, 64), np.uint8), (30, 33), 20, 1, -1)
     data = encode(".jpg", 255 * disc, cv2.IMWRITE_JPEG_QUALITY, quality)
-    read = read_mask([save(tmp_path / "d.jpg", data)], DATA, MAX_PIXELS)
+    read = read_mask(FolderSource(tmp_path), [save(tmp_path / "d.jpg", data)], DATA, MAX_PIXELS)
     assert (read != disc).sum() <= 0.01 * disc.sum()
 
 
 @pytest.mark.parametrize("top", [1, 255])
 def test_lossless_mask_may_be_0_and_1_or_0_and_255(tmp_path: Path, top: int) -> None:
     path = save(tmp_path / "m.png", (top * square()).astype(np.uint8))
-    read = read_mask([path], DATA, MAX_PIXELS)
+    read = read_mask(FolderSource(tmp_path), [path], DATA, MAX_PIXELS)
     np.testing.assert_array_equal(read, square())
 
 
@@ -100,15 +101,22 @@ def test_noise_in_an_empty_jpeg_mask_is_no_foreground(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 2, (32, 32)).astype(np.uint8)
     data = encode(".jpg", noise, cv2.IMWRITE_JPEG_QUALITY, 100)
     assert 1 <= cv2.imdecode(np.frombuffer(data, np.uint8), 0).max() <= 8
-    assert read_mask([save(tmp_path / "m.jpg", data)], DATA, MAX_PIXELS).sum() == 0
+    assert (
+        read_mask(FolderSource(tmp_path), [save(tmp_path / "m.jpg", data)], DATA, MAX_PIXELS).sum()
+        == 0
+    )
 
 
 def test_full_and_empty_masks_are_allowed(tmp_path: Path) -> None:
     for value in (0, 255):
         mask = np.full((20, 20), value, np.uint8)
-        assert set(np.unique(read_mask([save(tmp_path / "m.png", mask)], DATA, MAX_PIXELS))) == {
-            value // 255
-        }
+        assert set(
+            np.unique(
+                read_mask(
+                    FolderSource(tmp_path), [save(tmp_path / "m.png", mask)], DATA, MAX_PIXELS
+                )
+            )
+        ) == {value // 255}
 
 
 def _classes() -> Array8:
@@ -131,7 +139,7 @@ def _grey() -> Array8:
 def test_mask_of_other_values_is_refused(tmp_path: Path, mask: Array8, values: str) -> None:
     path = save(tmp_path / "m.png", mask)
     with pytest.raises(DataError, match=rf"m\.png: values {values} are not two-valued"):
-        read_mask([path], DATA, MAX_PIXELS)
+        read_mask(FolderSource(tmp_path), [path], DATA, MAX_PIXELS)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -264,22 +272,22 @@ def test_multilabel_masks_are_stacked_and_hashed_together(tmp_path: Path) -> Non
     data = StudyDataConfig(task="multilabel", classes=("a", "b"))
     image = save(tmp_path / "a.png", picture(0))
     first, second = save(tmp_path / "0.png", 255 * square()), save(tmp_path / "1.png", 1 - square())
-    pair = read_pair(image, [first, second], data, MAX_PIXELS)
+    pair = read_pair(FolderSource(tmp_path), image, [first, second], data, MAX_PIXELS)
     np.testing.assert_array_equal(pair.mask, np.dstack([square(), 1 - square()]))
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)]
     assert pair.mask_sha256 == hashlib.sha256("".join(digests).encode()).hexdigest()
     with pytest.raises(
         DataError, match="1 mask of one image; a multilabel task of 2 classes has 2"
     ):
-        read_pair(image, [first], data, MAX_PIXELS)
+        read_pair(FolderSource(tmp_path), image, [first], data, MAX_PIXELS)
     small = save(tmp_path / "2.png", square(10, 10))
     with pytest.raises(DataError, match=r"2\.png: of another size than 0\.png"):
-        read_mask([first, small], data, MAX_PIXELS)
+        read_mask(FolderSource(tmp_path), [first, small], data, MAX_PIXELS)
 
 
 def test_multilabel_masks_are_turned_with_their_image(tmp_path: Path) -> None:
     data = StudyDataConfig(task="multilabel", classes=("a", "b"))
     image = save(tmp_path / "a.jpg", with_orientation(encode(".jpg", picture(2)), 6))
     mask = save(tmp_path / "m.png", 255 * square())
-    pair = read_pair(image, [mask, mask], data, MAX_PIXELS)
+    pair = read_pair(FolderSource(tmp_path), image, [mask, mask], data, MAX_PIXELS)
     np.testing.assert_array_equal(pair.mask, np.rot90(np.dstack([square()] * 2), -1))

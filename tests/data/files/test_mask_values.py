@@ -20,6 +20,7 @@ from harness.data.files.mask_values import (
     example_values,
     merge_values,
 )
+from harness.data.files.source import FolderSource
 from tests.data.make import DATA, MAX_PIXELS, Array8, encode, save, square
 
 THREE = ("background", "road", "tree")
@@ -47,7 +48,7 @@ def classes(task: str = "multiclass", **more: Any) -> StudyDataConfig:
 
 
 def read(path: Path, mask: Array8 | bytes, data: StudyDataConfig) -> Array8:
-    return read_mask([save(path, mask)], data, MAX_PIXELS)
+    return read_mask(FolderSource(path.parent), [save(path, mask)], data, MAX_PIXELS)
 
 
 @pytest.mark.parametrize("quality", range(50, 100, 5))
@@ -115,7 +116,9 @@ def test_colours_are_found_in_grey_and_palette_masks(tmp_path: Path) -> None:
     image = Image.fromarray(square())
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.save(tmp_path / "p.png")
-    np.testing.assert_array_equal(read_mask([tmp_path / "p.png"], data, MAX_PIXELS), square())
+    np.testing.assert_array_equal(
+        read_mask(FolderSource(tmp_path), [tmp_path / "p.png"], data, MAX_PIXELS), square()
+    )
     assert read(tmp_path / "m.png", 0 * square(), data).sum() == 0
 
 
@@ -126,7 +129,7 @@ def test_indices_of_a_palette_are_the_classes(tmp_path: Path, suffix: str) -> No
     image = Image.fromarray(indices)
     image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     image.save(tmp_path / f"m{suffix}")
-    read = read_mask([tmp_path / f"m{suffix}"], classes(), MAX_PIXELS)
+    read = read_mask(FolderSource(tmp_path), [tmp_path / f"m{suffix}"], classes(), MAX_PIXELS)
     np.testing.assert_array_equal(read, indices)
 
 
@@ -137,7 +140,9 @@ def test_indices_of_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> Non
     image.putpalette([7 * i % 256 for i in range(3 << bits)])
     image.save(tmp_path / "m.png", bits=bits)
     assert (tmp_path / "m.png").read_bytes()[24] == bits
-    np.testing.assert_array_equal(read_mask([tmp_path / "m.png"], classes(), MAX_PIXELS), indices)
+    np.testing.assert_array_equal(
+        read_mask(FolderSource(tmp_path), [tmp_path / "m.png"], classes(), MAX_PIXELS), indices
+    )
 
 
 def test_index_masks_know_their_void_and_no_other_values(tmp_path: Path) -> None:
@@ -268,5 +273,7 @@ def test_every_tenth_kvasir_mask_equals_thresholding() -> None:
         pytest.skip("$HARNESS_DATA_DIR holds no kvasir-seg")
     for path in sorted(root.iterdir())[::10]:
         expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127
-        np.testing.assert_array_equal(read_mask([path], DATA, 100e6), expected)
+        np.testing.assert_array_equal(
+            read_mask(FolderSource(root), [path.name], DATA, 100e6), expected
+        )
         assert described(path.read_bytes()).kind in ("two-valued", "noisy"), path.name

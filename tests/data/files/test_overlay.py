@@ -7,7 +7,9 @@ import pytest
 
 from harness.config.data import IGNORE_INDEX
 from harness.data.files.overlay import (
+    CLASS_COLOURS,
     COLOURS,
+    VOID_COLOUR,
     as_rgb,
     background_classes,
     draw_class_map,
@@ -15,7 +17,6 @@ from harness.data.files.overlay import (
     draw_overlay,
     wrong_pixels,
 )
-from harness.data.files.palette import CLASS_COLOURS, VOID_COLOUR
 
 # How dichromats see linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.
 BLINDNESS = {

@@ -20,6 +20,7 @@ from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import DataError
 from harness.data.datasets.sources import open_dataset
 from harness.data.files.resize import Fit
+from harness.data.files.source import FolderSource
 from harness.data.loading import image_cache as module
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.scan.scan import scan_dataset_strict
@@ -38,7 +39,7 @@ def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache
     settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch"}
     settings |= {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
     data = StudyDataConfig(eval_size=settings.pop("eval_size", 18))
-    return open_cache(tmp_path / "data", rows, data, **settings)
+    return open_cache(FolderSource(tmp_path / "data"), rows, data, **settings)
 
 
 def built(tmp_path: Path) -> list[Path]:
@@ -143,7 +144,8 @@ def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, rows: list[
         opened(tmp_path, rows)
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
-    assert lines[0].endswith("image or mask has changed since the split was made")
+    problem = "image or mask has changed since its hash was recorded; restore the file"
+    assert lines[0].endswith(problem)
     assert lines[1].endswith(f"{used[3].mask}: no such file")
     assert built(tmp_path) == []
 
@@ -258,16 +260,16 @@ def test_disk_that_fills_up_while_a_cache_is_built_is_named(
 def test_image_that_cannot_be_read_for_a_moment_is_told_from_a_bad_one(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Path.read_bytes
+    open_file = FolderSource.open
 
-    def flaky(self: Path) -> bytes:
-        if self == tmp_path / "data" / used[2].image:
-            raise OSError(errno.EIO, "Input/output error", str(self))
-        return read(self)
+    def flaky(self: FolderSource, path: str) -> Any:
+        if path == used[2].image:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return open_file(self, path)
 
     used = [row for row in rows if row.role != "test"]
     (tmp_path / "data" / used[0].image).write_bytes(b"no image")
-    monkeypatch.setattr(Path, "read_bytes", flaky)
+    monkeypatch.setattr(FolderSource, "open", flaky)
     with pytest.raises(DataError, match="Input/output error") as raised:
         opened(tmp_path, rows)
     assert files.find_disk_error(raised.value, files.TRANSIENT_ERRNOS) is not None
@@ -302,7 +304,13 @@ def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) ->
         for row, stem in enumerate("xy")
     ]
     cache = open_cache(
-        root, rows, data, size=(8, 12), fit="stretch", folder=tmp_path / "c", max_pixels=MAX_PIXELS
+        FolderSource(root),
+        rows,
+        data,
+        size=(8, 12),
+        fit="stretch",
+        folder=tmp_path / "c",
+        max_pixels=MAX_PIXELS,
     )
     assert cache.images.dtype == np.uint16 and cache.masks.shape == (2, 8, 12, 2)
     np.testing.assert_array_equal(cache.images[0], made)

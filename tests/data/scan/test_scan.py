@@ -12,9 +12,10 @@ from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.datasets.sources import Dataset, open_dataset
 from harness.data.files import decode as decoding
-from harness.data.files.file_info import ImageFileInfo
-from harness.data.scan import scan as looking
-from harness.data.scan.objects import count_mask_objects
+from harness.data.files.headers import ImageFileInfo
+from harness.data.files.source import FolderSource
+from harness.data.scan import pair_scan as looking
+from harness.data.scan.pair_scan import count_mask_objects
 from harness.data.scan.scan import check_no_bad_pairs, scan_dataset, scan_dataset_strict
 from harness.data.scan.scan_cache import (
     ImageFacts,
@@ -77,17 +78,17 @@ def test_each_file_is_read_and_decoded_once(
         save(tmp_path / f"d/images/{name}.png", picture(7 + int(name)))
     save(tmp_path / "d/masks/001.png", np.arange(768, dtype=np.uint8).reshape(24, 32) // 4)
     read, decoded = Counter[str](), Counter[str]()
-    read_bytes, decode = Path.read_bytes, decoding._decode
+    open_file, decode = FolderSource.open, decoding._decode
 
-    def counted_read(path: Path) -> bytes:
+    def counted_open(source: FolderSource, path: Path) -> Any:
         read[path.name + path.parent.name] += 1
-        return read_bytes(path)
+        return open_file(source, path)
 
     def counted_decode(file: decoding.ImageFile, *how: Any) -> Any:
         decoded[file.path.name + file.path.parent.name] += 1
         return decode(file, *how)
 
-    monkeypatch.setattr(Path, "read_bytes", counted_read)
+    monkeypatch.setattr(FolderSource, "open", counted_open)
     monkeypatch.setattr(decoding, "_decode", counted_decode)
     overview = scan_dataset(dataset, cache=tmp_path / "looks")
     assert (len(overview.pair_stats), len(overview.bad_pairs)) == (2, 1)

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from harness.config.study import TrialConfig
 from harness.core import files
 from harness.core.errors import DataError, UserError
 from harness.core.paths import StudyPaths, TrialPaths
+from harness.data.files import image_io
+from harness.data.files.decode import ImageFile
+from harness.data.files.source import DataSource
 from harness.data.splits.splits import read_split
 from harness.evaluation.confirm.plan import ConfirmationPlan, PlannedRun
 from harness.evaluation.held_out import measure
@@ -159,18 +161,17 @@ def test_the_look_is_entered_before_the_first_image_is_read(
     study: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were it entered later, a killed process would leave no trace of what it saw."""
-    sealed = study.data_root / "images" / "p08.png"
-    reader: Callable[[Path], bytes] = Path.read_bytes
+    load = image_io.load_image_file
 
-    def watched(path: Path) -> bytes:
-        if path == sealed:
+    def watched(source: DataSource, name: str, max_pixels: float) -> ImageFile:
+        if name == "images/p08.png":
             (look,) = read_held_out_ledger(study.paths).tests
             assert look.end is None
             assert look.start.chosen.thresholds
             raise KeyboardInterrupt
-        return reader(path)
+        return load(source, name, max_pixels)
 
-    monkeypatch.setattr(Path, "read_bytes", watched)
+    monkeypatch.setattr(image_io, "load_image_file", watched)
     with pytest.raises(KeyboardInterrupt):
         look_at(study, trial=1)
     (look,) = read_held_out_ledger(study.paths).tests

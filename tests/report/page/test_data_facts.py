@@ -1,9 +1,11 @@
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from harness.data.files.source import FolderSource
 from harness.data.splits.splits import SplitRow, read_split, write_split
 from harness.report.page.data_facts import DataFacts, collect_data_facts
 from harness.report.predictions.gallery import build_gallery
@@ -112,13 +114,13 @@ def test_empty_truths_and_tiny_ones_are_told(study: Builder) -> None:
 
 def test_test_images_are_not_opened(study: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    read = Path.read_bytes
+    open_file = FolderSource.open
 
-    def watched(path: Path) -> bytes:
-        opened.append(path.name)
-        return read(path)
+    def watched(source: FolderSource, path: str) -> io.BufferedIOBase:
+        opened.append(Path(path).name)
+        return open_file(source, path)
 
-    monkeypatch.setattr(Path, "read_bytes", watched)
+    monkeypatch.setattr(FolderSource, "open", watched)
     study.trial(0, [0.5], skill=0.8)
     of(study, study.data_root)
     assert "p08.png" in opened and "p09.png" not in opened

@@ -177,9 +177,8 @@ def test_a_changed_image_is_said_and_the_others_are_shown(study: Builder) -> Non
     name = study.rows[3].image
     cv2.imwrite(str(study.data_root / name), np.zeros((40, 50, 3), np.uint8))
     gallery = build_gallery(load_study_tables(study.paths), study.data_root)
-    assert gallery.notes == (
-        f"Not shown: {name} or its mask has changed since the study was created",
-    )
+    problem = "image or mask has changed since its hash was recorded; restore the file"
+    assert gallery.notes == (f"Not shown: {name}: {problem}",)
     assert len(gallery.images) == 7
 
 

@@ -1,0 +1,219 @@
+"""Statistics of one image-mask pair, and of one image for a comparison with others."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.datasets.sources import Dataset, ImageMaskPair
+from harness.data.files.decode import load_image_file, mask_samples
+from harness.data.files.headers import ImageFileInfo, describe_image
+from harness.data.files.image_io import (
+    RANGE_8_BIT,
+    LoadedPair,
+    PairHashes,
+    decode_image,
+    decode_pair,
+    load_pair,
+)
+from harness.data.files.mask_values import MaskValues, describe_values, merge_values
+from harness.data.files.overlay import as_rgb
+from harness.data.files.resize import resize_truth
+from harness.data.files.source import DataSource, RelativePath
+from harness.data.scan.image_artifacts import black_border, burnt_in_panels, burnt_in_text
+from harness.data.scan.near_duplicates import Thumbnail, thumbnail
+from harness.data.scan.scan_cache import (
+    ImageFacts,
+    PairStats,
+)
+
+_EMPTY_CACHE: Final[Mapping[PairHashes, PairStats]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class BadPair:
+    """A pair that cannot be used, and why in one line.
+
+    `values` and `stored` are what its files hold all the same; None where that cannot be told.
+    """
+
+    pair: ImageMaskPair
+    problem: str
+    values: MaskValues | None
+    stored: ImageFileInfo | None
+
+
+def scan_pair(
+    dataset: Dataset, pair: ImageMaskPair, cached: Mapping[PairHashes, PairStats] = _EMPTY_CACHE
+) -> PairStats | BadPair:
+    """Read one pair, each file once; nothing is decoded of files that were looked at before.
+
+    Args:
+        cached: what was seen before, by the hashes of image and mask.
+    """
+    try:
+        pair_files = load_pair(dataset.source, pair.image, pair.masks, dataset.max_pixels)
+    except DataError as error:
+        return BadPair(
+            pair, str(error), _read_mask_values(dataset, pair), _read_file_info(dataset, pair)
+        )
+    if pair_files.hashes in cached:
+        return cached[pair_files.hashes]
+    values = None
+    stored = describe_image(pair_files.image.header)
+    try:
+        raw = [mask_samples(mask) for mask in pair_files.masks]
+        values = merge_values([describe_values(raw_mask) for raw_mask in raw])
+        return _compute_pair_stats(
+            decode_pair(pair_files, raw, dataset.data), dataset.data, stored, values
+        )
+    except DataError as error:
+        return BadPair(pair, str(error), values, stored)
+
+
+def _compute_pair_stats(
+    loaded: LoadedPair, data: StudyDataConfig, stored: ImageFileInfo, values: MaskValues
+) -> PairStats:
+    image = loaded.image
+    rgb = as_rgb(image, data.range)
+    return PairStats(
+        image_sha256=loaded.image_sha256,
+        mask_sha256=loaded.mask_sha256,
+        pixels=_pixel_hash(image),
+        thumbnail=thumbnail(rgb),
+        size=(image.shape[0], image.shape[1]),
+        shares=class_shares(loaded.mask, data),
+        seen=_compute_image_facts(loaded, data, rgb, stored, values),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFingerprint:
+    """What tells whether two images show the same; each field as in `Look`."""
+
+    image_sha256: str
+    pixels: str
+    thumbnail: Thumbnail
+
+
+def fingerprint_image(
+    source: DataSource, name: RelativePath, data: StudyDataConfig, max_pixels: float
+) -> ImageFingerprint:
+    """Decode one image, and no mask, for a comparison with others.
+
+    Raises:
+        DataError: as `harness.data.files.image_io.read_image`.
+    """
+    file = load_image_file(source, name, max_pixels)
+    image = decode_image(file, data.channels, data.range)
+    # A copy of 8 bits of an image of 16 has the same picture, in values of another range.
+    span = RANGE_8_BIT if file.header.bits == 8 else data.range
+    return ImageFingerprint(
+        hashlib.sha256(file.data).hexdigest(), _pixel_hash(image), thumbnail(as_rgb(image, span))
+    )
+
+
+def _pixel_hash(image: NDArray[np.integer]) -> str:
+    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
+
+
+def class_shares(mask: NDArray[np.uint8], data: StudyDataConfig) -> tuple[float, ...]:
+    """The share of each class among the pixels of a decoded mask that are not void."""
+    if mask.ndim == 3:
+        return tuple(float(share) for share in mask.mean(axis=(0, 1)))
+    counts = np.bincount(mask[mask != IGNORE_INDEX], minlength=len(data.classes))
+    return tuple(float(count) / max(int(counts.sum()), 1) for count in counts)
+
+
+def _compute_image_facts(
+    loaded: LoadedPair,
+    data: StudyDataConfig,
+    rgb: NDArray[np.uint8],
+    stored: ImageFileInfo,
+    values: MaskValues,
+) -> ImageFacts:
+    n_objects, n_vanishing = count_mask_objects(loaded.mask, data)
+    return ImageFacts(
+        stored=stored,
+        mask=values,
+        n_objects=n_objects,
+        n_vanishing=n_vanishing,
+        border=black_border(rgb),
+        text=burnt_in_text(rgb),
+        panels=burnt_in_panels(rgb),
+        greatest=int(loaded.image.max()),
+        mask_pixels=_pixel_hash(loaded.mask),
+    )
+
+
+def _read_mask_values(dataset: Dataset, pair: ImageMaskPair) -> MaskValues | None:
+    """The values in a pair's masks where its image cannot be read; None where they cannot be."""
+    try:
+        masks = [load_image_file(dataset.source, name, dataset.max_pixels) for name in pair.masks]
+        return merge_values([describe_values(mask_samples(mask)) for mask in masks])
+    except DataError:
+        return None
+
+
+def _read_file_info(dataset: Dataset, pair: ImageMaskPair) -> ImageFileInfo | None:
+    try:
+        file = load_image_file(dataset.source, pair.image, dataset.max_pixels)
+        return describe_image(file.header)
+    except DataError:
+        return None
+
+
+Array8 = NDArray[np.uint8]
+
+
+_MAX_CHECKED_AREA = 4.0  # pixels at eval_size; a larger object is looked no closer at
+
+
+def count_mask_objects(mask: Array8, data: StudyDataConfig) -> tuple[tuple[int, ...], int]:
+    """Connected objects (8 neighbours) of each scored class, and how many vanish at `eval_size`.
+
+    An object vanishes if no pixel of the truth that metrics compare with shows it: then no network
+    can find it, and none is blamed for missing it.
+
+    Args:
+        mask: decoded, (H, W) or (H, W, K).
+
+    Returns:
+        A count for each of `data.scored_classes`, and the number that vanish in all.
+    """
+    counts = []
+    n_vanishing = 0
+    for plane in _scored_planes(mask, data):
+        n, _, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
+        counts.append(n - 1)
+        n_vanishing += _count_vanishing(plane, np.asarray(stats), data)
+    return tuple(counts), n_vanishing
+
+
+def _scored_planes(mask: Array8, data: StudyDataConfig) -> Iterator[Array8]:
+    """A plane in {0, 1} for each scored class."""
+    for index in data.scored_classes:
+        plane = mask[:, :, index] if mask.ndim == 3 else (mask == index) & (mask != IGNORE_INDEX)
+        yield np.ascontiguousarray(plane, np.uint8)
+
+
+def _count_vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -> int:
+    scale_y, scale_x = (data.eval_size / side for side in plane.shape)
+    small = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] * scale_y * scale_x < _MAX_CHECKED_AREA) + 1
+    if min(scale_y, scale_x) >= 1 or not len(small):
+        return 0
+    truth = resize_truth(plane, data.eval_size, nearest=data.uses_nearest_resize)
+    n_vanishing = 0
+    for index in small:
+        x, y, width, height, _ = stats[index]
+        rows = slice(int(y * scale_y), int(np.ceil((y + height) * scale_y)))
+        columns = slice(int(x * scale_x), int(np.ceil((x + width) * scale_x)))
+        n_vanishing += not truth[rows, columns].any()
+    return n_vanishing
