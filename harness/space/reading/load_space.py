@@ -82,7 +82,7 @@ def space_from_dict(value: Mapping[str, Any], *, source: str, legal: AllowedValu
 def with_fixed(
     space: SearchSpace, fixed: Mapping[str, Any], *, source: str, legal: AllowedValues
 ) -> SearchSpace:
-    """The space with more fixed values (`--set`, study.yaml), checked again as a whole.
+    """The space with more fixed values (`--set`, study.yaml), checked together with them.
 
     Args:
         space: A space as read; its own fixed values give way to equal keys of `fixed`.
@@ -99,5 +99,6 @@ def with_fixed(
     reader.searched = set(space.by_key)
     reader.read_fixed()
     problems.raise_any()
-    merged = space.as_dict() | {"fixed": space.fixed | reader.fixed}
-    return space_from_dict(merged, source=source, legal=legal)
+    # The space's own values are checked once more: those of a study.yaml come from outside.
+    document = {"fixed": to_plain(space.fixed | reader.fixed, source)}
+    return SpaceReader(document, legal, ProblemCollector(source)).read_with(space)

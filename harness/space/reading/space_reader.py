@@ -1,7 +1,7 @@
 """One pass over the document of a space: what can be read is kept, and every mistake noted."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.core.errors import ConfigError
@@ -44,7 +44,23 @@ class SpaceReader:
         self._read_conditions()
         ordered = self._sort_parameters()
         forbid, enqueue = self._read_forbid(), self._read_enqueue()
-        space = SearchSpace(ordered, self.fixed, forbid, enqueue)
+        return self._checked(SearchSpace(ordered, self.fixed, forbid, enqueue))
+
+    def read_with(self, space: SearchSpace) -> SearchSpace:
+        """A checked space under the fixed values of this document, which has no other section.
+
+        The parameters, rules and rows were checked when the space was read; only what depends on
+        fixed values is checked again.
+        """
+        self.searched, self.parameters = set(space.by_key), dict(space.by_key)
+        self.read_fixed()
+        if not space.rows:
+            return self._checked(replace(space, fixed=self.fixed))
+        self.problems.raise_any()
+        return self._make_row_space(space.rows, space.labels, space.row_locations)
+
+    def _checked(self, space: SearchSpace) -> SearchSpace:
+        """The space itself; raises ConfigError if its settings contradict each other."""
         for key, message in inactive.inactive_parameters(
             space, self.legal, self.problems.unreadable_keys
         ):
@@ -87,7 +103,16 @@ class SpaceReader:
                 self._check_rows(rows, fixed)
         self.problems.raise_any()
         locations = [self.problems.location(("rows", i)) for i in range(len(rows))]
-        locations = [] if self.problems.line_of is None else locations
+        return self._make_row_space(
+            rows, labels, [] if self.problems.line_of is None else locations
+        )
+
+    def _make_row_space(
+        self,
+        rows: Sequence[dict[str, Any]],
+        labels: Sequence[dict[str, str]],
+        locations: Sequence[str],
+    ) -> SearchSpace:
         try:
             return space_from_rows(rows, self.fixed, labels=labels, locations=locations)
         except ConfigError as error:
