@@ -1,6 +1,7 @@
 """The metric that a study optimises, built in or registered, and what is better by it."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic_core.core_schema import ValidationInfo
 from harness.config.components import metrics
 from harness.config.measurements import BUILTIN_METRICS, Direction
 from harness.core.errors import ConfigError, suggest_nearest
+from harness.core.records import TrialRecord
 from harness.core.settings import ALLOW_UNREGISTERED, StrictSettings
 
 METRICS = tuple(entry.key for entry in BUILTIN_METRICS.values() if entry.is_objective)
@@ -24,6 +26,38 @@ class ObjectiveConfig(StrictSettings):
     def is_builtin(self) -> bool:
         """Whether it is one of METRICS, which lie in [0, 1]."""
         return self.metric in METRICS
+
+    @property
+    def minimized(self) -> bool:
+        """True if lower values are better."""
+        return self.direction == "minimize"
+
+    def better(self, value: float, other: float) -> bool:
+        """True if `value` is better than `other`; False for equal values."""
+        return value < other if self.minimized else value > other
+
+    def sort_key(self, value: float) -> float:
+        """Key by which sorting puts the better value first."""
+        return value if self.minimized else -value
+
+    def ranked(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+        """Complete trials with a finite value, best first; of equal values the lower number first.
+
+        A pruned trial's value is that of fewer epochs and has no place in this order. Values that
+        are not finite can only come from files that something else has written.
+        """
+        complete = [
+            (self.sort_key(record.value), record.number, record)
+            for record in records
+            if record.state == "complete"
+            and record.value is not None
+            and math.isfinite(record.value)
+        ]
+        return [record for *_, record in sorted(complete, key=lambda item: item[:2])]
+
+    def best(self, records: Iterable[TrialRecord]) -> TrialRecord | None:
+        """The first trial of `ranked`; None if no trial is complete."""
+        return next(iter(self.ranked(records)), None)
 
     def is_possible_value(self, value: float) -> bool:
         """Whether the metric can have this value: finite, and of ours in [0, 1]."""

@@ -1,7 +1,5 @@
 """Access to the files of existing studies: lookup by name, recorded definition, best trial."""
 
-import math
-
 from harness.config.study import StudyConfig
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError, suggest_nearest
@@ -68,12 +66,7 @@ def best_trial(earlier: StudyPaths, config: StudyConfig) -> TrialRecord:
     Raises:
         ConfigError: the study has no complete trial.
     """
-    sign = 1.0 if config.objective.direction == "minimize" else -1.0
-    complete = [
-        (sign * record.value, record.number, record)
-        for record in read_records(earlier)
-        if record.state == "complete" and record.value is not None and math.isfinite(record.value)
-    ]
-    if not complete:
+    best = config.objective.best(read_records(earlier))
+    if best is None:
         raise ConfigError(f"study {earlier.name} has no complete trial yet")
-    return min(complete)[2]
+    return best

@@ -106,7 +106,6 @@ def best_so_far(
     Returns:
         One for each complete trial of the study's own; imported trials only set the mark.
     """
-    better = min if objective.direction == "minimize" else max
     complete = [
         BestSoFar(record.ended, record.number, record.value, is_own=record.imported is None)
         for record in records
@@ -116,8 +115,8 @@ def best_so_far(
     for point in sorted(complete, key=lambda point: (point.is_own, point.ended_at, point.number)):
         if after is not None and (point.ended_at, point.number) <= (after.ended_at, after.number):
             continue
-        value = point.value if best is None else better(best.value, point.value)
-        best = replace(point, value=value)
+        improves = best is None or objective.better(point.value, best.value)
+        best = replace(point, value=point.value if best is None or improves else best.value)
         if point.is_own:
             yield best
 

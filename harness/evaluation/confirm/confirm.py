@@ -161,8 +161,7 @@ def _log_plan(
         )
     if (size.top or plan.top) < plan.top or (size.seeds or plan.parts) < plan.parts:
         progress.stage("an earlier confirmation was larger; its size is kept")
-    minimized = definition.config.objective.direction == "minimize"
-    better_trials = find_unconfirmed(plan, read_records(paths), minimized=minimized)
+    better_trials = find_unconfirmed(plan, read_records(paths), definition.config.objective)
     if better_trials:
         numbers = ", ".join(str(number) for number in better_trials)
         progress.stage(

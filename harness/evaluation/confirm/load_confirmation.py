@@ -43,7 +43,7 @@ def load_confirmation(paths: StudyPaths) -> Confirmation | None:
     if plan is None:
         return None
     config = read_study_config(paths)
-    minimized = config.objective.direction == "minimize"
+    minimized = config.objective.minimized
     searched = {record.number: record.value for record in read_records(paths)}
     records = read_records(paths.confirm)
     rows = [

@@ -3,13 +3,13 @@
 A plan only grows: planned runs stay, and further seeds and configurations are appended.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from harness.config.objective import ObjectiveConfig
 from harness.config.trial import to_tuple
 from harness.core import files, strict_yaml
 from harness.core.errors import ConfigError, UserError
@@ -116,9 +116,7 @@ def extend_confirmation_plan(
     old = read_confirmation_plan(paths)
     _check_kind(paths, old, seeds, folds)
     records = read_records(paths)
-    ranked = best_per_configuration(
-        records, minimized=definition.config.objective.direction == "minimize"
-    )
+    ranked = best_per_configuration(records, definition.config.objective)
     if not ranked:
         raise UserError(
             f"study {paths.name} has no complete trial yet, so there is nothing to confirm; "
@@ -141,23 +139,21 @@ def extend_confirmation_plan(
     )
 
 
-def best_per_configuration(records: Sequence[TrialRecord], *, minimized: bool) -> list[TrialRecord]:
+def best_per_configuration(
+    records: Sequence[TrialRecord], objective: ObjectiveConfig
+) -> list[TrialRecord]:
     """The best complete trial of each configuration, best first; of equal ones the earlier."""
-    sign = 1.0 if minimized else -1.0
-    complete = [r for r in records if r.state == "complete" and math.isfinite(r.value or 0.0)]
-    complete = [r for r in complete if r.value is not None]
-    complete.sort(key=lambda r: (sign * (r.value or 0.0), r.number))
     best_by_key: dict[str, TrialRecord] = {}
-    for record in complete:
+    for record in objective.ranked(records):
         best_by_key.setdefault(config_key(record), record)
     return list(best_by_key.values())
 
 
 def find_unconfirmed(
-    plan: ConfirmationPlan, records: Sequence[TrialRecord], *, minimized: bool
+    plan: ConfirmationPlan, records: Sequence[TrialRecord], objective: ObjectiveConfig
 ) -> list[int]:
     """Unconfirmed trials among the best n of the search, where n configurations are confirmed."""
-    ranked = best_per_configuration(records, minimized=minimized)
+    ranked = best_per_configuration(records, objective)
     leaders = ranked[: len(plan.trials)]
     new_numbers = {record.number for record in _new_configurations(plan, ranked, records)}
     return [record.number for record in leaders if record.number in new_numbers]

@@ -121,8 +121,8 @@ def compare_at_equal_budget(tables: StudyTables, key: str) -> BudgetComparison:
     curves = [
         _make_curve(name, group, n, minimized=tables.minimized) for name, group in large.items()
     ]
-    sign = 1.0 if tables.minimized else -1.0
-    curves.sort(key=lambda curve: (sign * curve.expected[-1], curve.group))
+    sort_key = tables.config.objective.sort_key
+    curves.sort(key=lambda curve: (sort_key(curve.expected[-1]), curve.group))
     small = sorted((name, len(group)) for name, group in groups.items() if name not in large)
     return BudgetComparison(key, tuple(curves), tuple(small))
 

@@ -96,12 +96,13 @@ def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
     finished = [r for r in tables.records if r.imported is None and r.state != "running"]
     rows: list[TrialSpending] = []
     total, best = 0.0, None
-    better = min if tables.minimized else max
+    objective = tables.config.objective
     for record in sorted(finished, key=lambda r: (r.ended is None, r.ended or "", r.number)):
         own_seconds = float(seconds.get(record.number, 0.0))
         total += own_seconds
         if record.number in ranked and record.value is not None:
-            best = record.value if best is None else better(best, record.value)
+            improves = best is None or objective.better(record.value, best)
+            best = record.value if improves else best
         rows.append(
             TrialSpending(record.number, record.state, record.value, own_seconds, total, best)
         )

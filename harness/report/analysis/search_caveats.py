@@ -175,7 +175,7 @@ def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
     complete = {record.number for record in ranked_records(tables)}
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
     pruned = [record.number for record in tables.records if record.state == "pruned"]
-    sign = 1.0 if tables.minimized else -1.0
+    sort_key = tables.config.objective.sort_key
     best_at_epoch = {
         epoch: best_by_epoch(tables, epoch)
         for epoch in {int(epochs_done[number]) for number in pruned}
@@ -184,14 +184,18 @@ def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
     for number in pruned:
         epoch = int(epochs_done[number])
         others = [
-            sign * value
+            sort_key(value)
             for other_number, value in best_at_epoch[epoch].items()
             if other_number in complete
         ]
         if number in best_at_epoch[epoch] and others:
             value = best_at_epoch[epoch][number]
-            share_beaten = sum(other_value > sign * value for other_value in others) / len(others)
-            gaps.append(PruningGap(number, epoch, value, sign * value - min(others), share_beaten))
+            share_beaten = sum(other_value > sort_key(value) for other_value in others) / len(
+                others
+            )
+            gaps.append(
+                PruningGap(number, epoch, value, sort_key(value) - min(others), share_beaten)
+            )
     return gaps
 
 

@@ -33,12 +33,12 @@ def history_rows(tables: StudyTables) -> list[HistoryRow]:
     """Rows of every trial in order of number; only complete trials change the best value."""
     rows: list[HistoryRow] = []
     best: float | None = None
-    better = min if tables.minimized else max
+    objective = tables.config.objective
     ranked = {record.number for record in ranked_records(tables)}
     for record in tables.records:
         value = record.value if is_finite_number(record.value) else None
         if value is not None and record.number in ranked:
-            best = value if best is None else better(best, value)
+            best = value if best is None or objective.better(value, best) else best
         rows.append(HistoryRow(record.number, record.state, value, best))
     return rows
 

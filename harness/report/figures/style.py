@@ -34,7 +34,7 @@ class ObjectiveLabel:
     def from_config(cls, config: StudyConfig) -> "ObjectiveLabel":
         """Label of a study's objective."""
         settings = config.objective
-        return cls(settings.metric, settings.direction == "minimize", settings.is_builtin)
+        return cls(settings.metric, settings.minimized, settings.is_builtin)
 
     @property
     def direction_text(self) -> str:

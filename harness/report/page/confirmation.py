@@ -173,10 +173,7 @@ def requirement_line(confirmation: Confirmation) -> str:
 
 def _charts(confirmation: Confirmation, tables: StudyTables) -> tuple[LabelledFigure, ...]:
     rows = confirmed_rows(confirmation)
-    settings = tables.config.objective
-    objective = ObjectiveLabel(
-        settings.metric, settings.direction == "minimize", settings.is_builtin
-    )
+    objective = ObjectiveLabel.from_config(tables.config)
     label = f"{objective.metric} of {count(len(rows), 'configuration')} on new {confirmation.kind}s"
     return (
         (LabelledFigure(label, draw_confirmation(rows, confirmation.kind, objective)),)

@@ -80,9 +80,9 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
     Of more than MOST_ROWS those with the best values.
     """
     all_records = [record for record in tables.records if record.state == state]
-    sign = 1.0 if tables.minimized else -1.0
+    sort_key = tables.config.objective.sort_key
     by_value = sorted(
-        all_records, key=lambda record: math.inf if record.value is None else sign * record.value
+        all_records, key=lambda record: math.inf if record.value is None else sort_key(record.value)
     )
     selected = sorted(by_value[:MAX_ROWS], key=lambda record: record.number)
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
@@ -215,7 +215,7 @@ def _quality_column(key: str) -> SheetColumn:
 
 def _objective_column(tables: StudyTables) -> SheetColumn:
     objective = tables.config.objective
-    better = "lower" if objective.direction == "minimize" else "higher"
+    better = "lower" if objective.minimized else "higher"
     bounds_text = "0 to 1, " if objective.is_builtin else ""
     return SheetColumn(
         objective.metric, f"objective at the best epoch, {bounds_text}{better} is better"

@@ -53,7 +53,7 @@ class StudyTables:
 
     @property
     def minimized(self) -> bool:
-        return self.config.objective.direction == "minimize"
+        return self.config.objective.minimized
 
     def record(self, number: int) -> TrialRecord:
         """The record of that trial. Raises KeyError if there is none."""
@@ -164,12 +164,9 @@ def leaderboard(tables: StudyTables) -> pd.DataFrame:
 
     Columns: rank, number, label.…, value, best/…, the parameters, best_epoch, epochs_done, cost/….
     """
-    complete = trials_in_state(tables, "complete")
-    # a value that is no finite number can come only from outside; it has no place in an order
-    complete = complete[complete["value"].abs() < math.inf]
-    ranked = complete.sort_values(
-        ["value", "number"], ascending=[tables.minimized, True], kind="stable"
-    ).reset_index(drop=True)
+    positions = {int(number): i for i, number in enumerate(tables.trials["number"])}
+    order = [positions[record.number] for record in ranked_records(tables)]
+    ranked = tables.trials.take(order).reset_index(drop=True)
     ranked.insert(0, "rank", range(1, len(ranked) + 1))
     columns = ["rank", "number", *_columns_with_prefix(ranked, "label."), "value"]
     columns += [*_columns_with_prefix(ranked, "best/"), *tables.parameters]
@@ -178,8 +175,7 @@ def leaderboard(tables: StudyTables) -> pd.DataFrame:
 
 def ranked_records(tables: StudyTables) -> list[TrialRecord]:
     """The records of the leaderboard's trials, best first; each has a finite value."""
-    records = {record.number: record for record in tables.records}
-    return [records[int(number)] for number in leaderboard(tables)["number"]]
+    return tables.config.objective.ranked(tables.records)
 
 
 def trials_in_state(tables: StudyTables, state: str) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def control_arm_line(paths: StudyPaths, config: StudyConfig) -> str | None:
     epochs = max((record.epochs for record in records), default=1)
     pruner = CurvePruner(config.pruner, epochs, config.budget)
     trials = [_to_frozen_trial(record, paths, config) for record in records]
-    maximised = config.objective.direction == "maximize"
+    maximised = not config.objective.minimized
     control = evaluate_control_arm(pruner, trials, maximised=maximised)
     return control.sentence if control.n else None
 

@@ -20,7 +20,7 @@ class BudgetUsage:
 
     def __init__(self, paths: StudyPaths, config: StudyConfig) -> None:
         self._budget, self._study_yaml = config.budget, paths.study_yaml
-        self._sign = 1.0 if config.objective.direction == "minimize" else -1.0
+        self._objective = config.objective
         self._seconds: dict[int, dict[int, float]] = {}  # trial -> epoch -> seconds
         self._spent_s = 0.0
         self._best: float | None = None
@@ -48,11 +48,13 @@ class BudgetUsage:
     def add_trial(self, record: TrialRecord) -> None:
         """A trial has ended. One that failed is no evidence that nothing improves."""
         self._seconds.pop(record.number, None)  # never reported again
-        if record.state == "complete" and record.value is not None:
-            value = self._sign * record.value
-            if self._best is None or value < self._best:
-                self._best, self._n_since_best = value, 0
-                return
+        if (
+            record.state == "complete"
+            and record.value is not None
+            and (self._best is None or self._objective.better(record.value, self._best))
+        ):
+            self._best, self._n_since_best = record.value, 0
+            return
         if record.state in ("complete", "pruned") and record.imported is None:
             self._n_since_best += 1
 

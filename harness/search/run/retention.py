@@ -21,7 +21,7 @@ class ArtifactRetention(TrialObserver):
     def __init__(self, paths: StudyPaths, config: StudyConfig) -> None:
         self._paths = paths
         self._n_keep = config.budget.keep
-        self._sign = 1.0 if config.objective.direction == "minimize" else -1.0
+        self._objective = config.objective
         self._ranked: list[TrialRecord] = []  # our own, the best first, no more than are kept
         self._imported: list[TrialRecord] = []
         for record in read_records(paths):
@@ -31,7 +31,7 @@ class ArtifactRetention(TrialObserver):
     @property
     def best(self) -> TrialRecord | None:
         """The best complete trial, imported ones among them; of equals the earlier one."""
-        return min([*self._ranked[:1], *self._imported], key=self._rank_key, default=None)
+        return self._objective.best([*self._ranked[:1], *self._imported])
 
     def trial_ended(self, running: RunningTrial) -> None:
         self.add_trial(running.record)
@@ -58,7 +58,7 @@ class ArtifactRetention(TrialObserver):
         remove_failed_checkpoints(self._paths)
 
     def _rank_key(self, record: TrialRecord) -> tuple[float, int]:
-        return self._sign * (record.value or 0.0), record.number
+        return self._objective.sort_key(record.value or 0.0), record.number
 
     def _remove_artifacts(self, record: TrialRecord) -> None:
         trial = self._paths.trial(record.number)

@@ -220,8 +220,7 @@ class TrainingRun:
             self.best = BestEpoch(line, scores, copies)
 
     def _is_better(self, line: EpochLine, best_line: EpochLine) -> bool:
-        sign = 1 if self._objective.direction == "minimize" else -1
-        return sign * self.objective_value(line) < sign * self.objective_value(best_line)
+        return self._objective.better(self.objective_value(line), self.objective_value(best_line))
 
     def _checkpoint_state(self) -> dict[str, Any]:
         energy_wh = self.energy_wh()

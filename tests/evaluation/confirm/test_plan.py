@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from harness.config.objective import ObjectiveConfig
 from harness.config.study_files import read_study_config
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
@@ -121,7 +122,7 @@ def test_what_the_search_finds_later_waits_for_a_larger_top(tmp_path: Path) -> N
     plan = planned(study.paths, top=2, seeds=2)
     study.trial(3, [0.05], {"optim.lr": 9e-3})
     assert planned(study.paths, top=2) == plan
-    assert find_unconfirmed(plan, read_records(study.paths), minimized=True) == [3]
+    assert find_unconfirmed(plan, read_records(study.paths), ObjectiveConfig()) == [3]
     assert planned(study.paths, top=3).trials == (1, 2, 3)
 
 
