@@ -83,11 +83,12 @@ def find_lr(
             "workspace": workspace,
         }
     )
-    from harness.search.definition.lr_find import RangeTestSettings, find_learning_rates  # noqa: PLC0415  # imports torch
-
+    # A name that is taken is refused before torch is imported, which takes seconds.
     paths = options.stores.workspace.lr_find(name or utc_timestamp("unique"))
     if paths.root.exists():
         raise ConfigError(f"--name {name}: {paths.root} exists already; choose another name")
+    from harness.search.definition.lr_find import RangeTestSettings, find_learning_rates  # noqa: PLC0415  # imports torch
+
     settings = RangeTestSettings(low, high, steps, seed)
     result = find_learning_rates(options, settings, progress or LineProgress())
     write_lr_test(paths, result.points, result.marks, result.facts, result.settings)

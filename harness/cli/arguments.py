@@ -9,6 +9,7 @@ from harness.core import strict_yaml
 from harness.core.errors import ConfigError, suggest_nearest
 
 FROM_PREFIX = "from:"
+# [0-9] and not \d, which matches the digits of every script.
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _DURATION = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s?")))
 _UNITS_S = (86400, 3600, 60, 1)
@@ -50,6 +51,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if value.strip().startswith(FROM_PREFIX):
             parsed[key.strip()] = {"from": value.strip().removeprefix(FROM_PREFIX).strip()}
             continue
+        # Read as YAML 1.2, so that 1e-3 is a number, null is None and [64, 96] is a list.
         try:
             parsed[key.strip()] = strict_yaml.load_yaml(value, source=f"--set {key}").value
         except ConfigError as error:
@@ -64,6 +66,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip().lower())
     parts = [float(part or 0) for part in match.groups()] if match else []
     seconds = sum(part * unit for part, unit in zip(parts, _UNITS_S, strict=False))
+    # A number of 400 digits is infinite as a float, and would be a limit that never comes.
     if not 0 < seconds < math.inf:
         raise ConfigError(f"--timeout {text}: must be a time such as 8h, 90m, 1h30m or 3600 (s)")
     return seconds

@@ -1,4 +1,4 @@
-"""`harness check`."""
+"""Command `harness check`: print what a check finds."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -38,37 +38,42 @@ CELL_WIDTH = 16
 MAX_TABLES = 12  # a space with more combinations is printed as one list
 
 
+CheckedDataOption = Annotated[
+    str | None,
+    option(
+        "Folder with images/ and masks/, or name of a data set (kvasir-seg, synthetic).",
+        example="--data data/polyps",
+        panel=SEARCH,
+        default="kvasir-seg if it is there, otherwise the space alone is checked",
+        metavar="DATA",
+    ),
+]
+CheckedStudyOption = Annotated[
+    str | None,
+    option(
+        "Check space, data and settings of this study.",
+        example="--study encoders",
+        panel=SEARCH,
+        default="no study",
+        metavar="NAME",
+    ),
+]
+JsonOption = Annotated[
+    bool, option("Print everything as JSON.", "--json", panel=SEARCH, default="tables")
+]
+
+
 def check(
     space: SpaceOption = None,
-    data: Annotated[
-        str | None,
-        option(
-            "Folder with images/ and masks/, or name of a data set (kvasir-seg, synthetic).",
-            example="--data data/polyps",
-            panel=SEARCH,
-            default="kvasir-seg if it is there, otherwise the space alone is checked",
-            metavar="DATA",
-        ),
-    ] = None,
-    study: Annotated[
-        str | None,
-        option(
-            "Check space, data and settings of this study.",
-            example="--study encoders",
-            panel=SEARCH,
-            default="no study",
-            metavar="NAME",
-        ),
-    ] = None,
+    data: CheckedDataOption = None,
+    study: CheckedStudyOption = None,
     set_: SetOption = None,
     objective: ObjectiveOption = None,
     skip_bad: SkipBadOption = False,
     parts: PartsOption = None,
     label: LabelOption = None,
     ignore: IgnoreOption = None,
-    json_: Annotated[
-        bool, option("Print everything as JSON.", "--json", panel=SEARCH, default="tables")
-    ] = False,
+    json_: JsonOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Check a study before training: its space, every network in it, weights and data.
@@ -93,10 +98,12 @@ def _print_check(result: "CheckReport") -> None:
     """Print the report. Names come from files, so they are escaped: `[red]` is not markup."""
     console = stdout_console()
     groups = _group_entries(result.table.entries)
+    # 18: the column of architectures (attention_unet is the longest); 3: a border with padding.
     max_columns = max((console.width - 18) // (CELL_WIDTH + 3), 1)
     blocks = [
         block for title, entries in groups for block in _network_tables(title, entries, max_columns)
     ]
+    # Errors stand last, where they are still on the screen after long tables.
     if len(blocks) <= MAX_TABLES:
         for block in blocks:
             console.print(block)

@@ -1,4 +1,4 @@
-"""`harness config`."""
+"""Command `harness config`: print the reference of all settings."""
 
 import json
 import sys

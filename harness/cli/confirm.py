@@ -1,4 +1,4 @@
-"""`harness confirm`."""
+"""Command `harness confirm`: train the best configurations again and print the ranking."""
 
 from contextlib import closing
 from pathlib import Path
@@ -25,45 +25,49 @@ from harness.cli.tables import fit_table, stdout_console
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.report.page.confirmation import requirement_line
 
+TopOption = Annotated[
+    int | None,
+    option(
+        "Number of configurations.",
+        example="--top 3",
+        panel=SEARCH,
+        default="that of the recorded confirmation, otherwise 5",
+        metavar="N",
+        min=1,
+        max=100,
+    ),
+]
+SeedsOption = Annotated[
+    int | None,
+    option(
+        "Number of fresh seeds of each configuration.",
+        example="--seeds 5",
+        panel=SEARCH,
+        default="that of the recorded confirmation, otherwise 3",
+        metavar="N",
+        min=2,
+        max=100,
+    ),
+]
+FoldsOption = Annotated[
+    int | None,
+    option(
+        "Cross-validate over the train and val images in this many folds, instead of seeds.",
+        example="--folds 5",
+        panel=SEARCH,
+        default="seeds",
+        metavar="N",
+        min=2,
+        max=100,
+    ),
+]
+
 
 def confirm(
     study: StudyOption,
-    top: Annotated[
-        int | None,
-        option(
-            "Number of configurations.",
-            example="--top 3",
-            panel=SEARCH,
-            default="that of the recorded confirmation, otherwise 5",
-            metavar="N",
-            min=1,
-            max=100,
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        option(
-            "Number of fresh seeds of each configuration.",
-            example="--seeds 5",
-            panel=SEARCH,
-            default="that of the recorded confirmation, otherwise 3",
-            metavar="N",
-            min=2,
-            max=100,
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        option(
-            "Cross-validate over the train and val images in this many folds, instead of seeds.",
-            example="--folds 5",
-            panel=SEARCH,
-            default="seeds",
-            metavar="N",
-            min=2,
-            max=100,
-        ),
-    ] = None,
+    top: TopOption = None,
+    seeds: SeedsOption = None,
+    folds: FoldsOption = None,
     device: DeviceOption = "auto",
     gpus: GpusOption = None,
     per_gpu: PerGpuOption = None,

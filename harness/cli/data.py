@@ -1,4 +1,4 @@
-"""`harness data …`."""
+"""Command group `harness data`: inspect, clean, download and synthesize data sets."""
 
 from pathlib import Path
 from typing import Annotated

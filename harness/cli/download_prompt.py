@@ -27,6 +27,7 @@ def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
     try:
         return call()
     except NeedsDownloadError as missing:
+        # Not standard output: the question goes to standard error, and the results may be piped.
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         confirm_and_download(missing.archive, Workspace.at(workspace))

@@ -1,4 +1,4 @@
-"""`harness data inspect` and `harness data clean`."""
+"""Commands `harness data inspect` and `harness data clean`."""
 
 import json
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""`harness lr-find`."""
+"""Command `harness lr-find`: range test of the learning rate, drawn in one line."""
 
 from contextlib import closing
 from pathlib import Path
@@ -25,62 +25,69 @@ RANGE = "Range test"
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 
+BaseStudyOption = Annotated[
+    str | None,
+    option(
+        "Use data, split and fixed values of this study.",
+        example="--study encoders",
+        panel=SEARCH,
+        default="no study",
+        metavar="NAME",
+    ),
+]
+LowOption = Annotated[
+    float,
+    option("First learning rate.", example="--low 1e-5", panel=RANGE, default="1e-6"),
+]
+HighOption = Annotated[
+    float,
+    option(
+        "Last learning rate, unless the loss diverges.",
+        example="--high 1",
+        panel=RANGE,
+        default="10",
+    ),
+]
+StepsOption = Annotated[
+    int,
+    option(
+        "Number of training steps between the two.",
+        example="--steps 200",
+        panel=RANGE,
+        default="100",
+    ),
+]
+SeedOption = Annotated[
+    int,
+    option(
+        "Seed of weights, order and augmentation.",
+        example="--seed 1",
+        panel=RANGE,
+        default="0",
+        min=0,
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    option(
+        "Name of the folder in lr-find/.",
+        example="--name sgd",
+        panel=RANGE,
+        default="the time",
+        metavar="NAME",
+    ),
+]
+
 
 def lr_find(
     data: DataOption = None,
     set_: SetOption = None,
-    study: Annotated[
-        str | None,
-        option(
-            "Use data, split and fixed values of this study.",
-            example="--study encoders",
-            panel=SEARCH,
-            default="no study",
-            metavar="NAME",
-        ),
-    ] = None,
-    low: Annotated[
-        float,
-        option("First learning rate.", example="--low 1e-5", panel=RANGE, default="1e-6"),
-    ] = 1e-6,
-    high: Annotated[
-        float,
-        option(
-            "Last learning rate, unless the loss diverges.",
-            example="--high 1",
-            panel=RANGE,
-            default="10",
-        ),
-    ] = 10.0,
-    steps: Annotated[
-        int,
-        option(
-            "Number of training steps between the two.",
-            example="--steps 200",
-            panel=RANGE,
-            default="100",
-        ),
-    ] = 100,
-    seed: Annotated[
-        int,
-        option(
-            "Seed of weights, order and augmentation.",
-            example="--seed 1",
-            panel=RANGE,
-            default="0",
-            min=0,
-        ),
-    ] = 0,
-    name: Annotated[
-        str | None,
-        option(
-            "Name of the folder in lr-find/.",
-            example="--name sgd",
-            panel=RANGE,
-            default="the time",
-            metavar="NAME",
-        ),
-    ] = None,
+    study: BaseStudyOption = None,
+    low: LowOption = 1e-6,
+    high: HighOption = 10.0,
+    steps: StepsOption = 100,
+    seed: SeedOption = 0,
+    name: NameOption = None,
     skip_bad: SkipBadOption = False,
     parts: PartsOption = None,
     device: DeviceOption = "auto",
@@ -128,7 +135,7 @@ def sparkline(values: list[float]) -> str:
     sampled = values[:: max(1, -(-len(values) // _WIDTH))]
     low = min(sampled)
     high = max(sampled[: sampled.index(low) + 1])
-    high = max(sampled) if high == low else high
+    high = max(sampled) if high == low else high  # a loss that only rises has no fall to show
     span = (high - low) or 1.0
     heights = (min(1.0, (value - low) / span) for value in sampled)
     return "".join(_BARS[round(height * (len(_BARS) - 1))] for height in heights)

@@ -13,6 +13,9 @@ from harness.search.definition.options import DEFAULT_TRIALS
 
 SPACE, SEARCH, COMPUTE, STORAGE = "Space", "Search", "Compute", "Storage"  # panels of --help
 
+# Typer shows `<str>` or `<list[str]>` for an option, which says nothing about its values: nearly
+# every option here has a metavar. Defaults are read from the configuration models, their only home.
+
 
 def option(
     help_text: str,

@@ -1,4 +1,4 @@
-"""`harness report`."""
+"""Command `harness report`: write the report and print the leaderboard."""
 
 import sys
 import webbrowser
@@ -27,41 +27,47 @@ OUTPUT = "Output"  # panel of --help
 MAX_LEADERBOARD_ROWS = 10
 
 
+ImagesOption = Annotated[
+    bool,
+    option("Draw predictions of the best trials.", panel=OUTPUT, default="images are drawn"),
+]
+BaselineOption = Annotated[
+    str | None,
+    option(
+        "Compare the leading trial with the leading trial of this study.",
+        panel=SEARCH,
+        default="no comparison",
+        example="--baseline earlier",
+        metavar="STUDY",
+    ),
+]
+FormatOption = Annotated[
+    ExportFormat | None,
+    option(
+        "Print the leaderboard in this format.",
+        "--format",
+        panel=OUTPUT,
+        default="a table for the terminal",
+        example="--format latex",
+    ),
+]
+OpenOption = Annotated[
+    bool,
+    option(
+        "Open report.html in the browser.",
+        "--open",
+        panel=OUTPUT,
+        default="the path is printed",
+    ),
+]
+
+
 def report(
     study: StudyOption,
-    images: Annotated[
-        bool,
-        option("Draw predictions of the best trials.", panel=OUTPUT, default="images are drawn"),
-    ] = True,
-    baseline: Annotated[
-        str | None,
-        option(
-            "Compare the leading trial with the leading trial of this study.",
-            panel=SEARCH,
-            default="no comparison",
-            example="--baseline earlier",
-            metavar="STUDY",
-        ),
-    ] = None,
-    format_: Annotated[
-        ExportFormat | None,
-        option(
-            "Print the leaderboard in this format.",
-            "--format",
-            panel=OUTPUT,
-            default="a table for the terminal",
-            example="--format latex",
-        ),
-    ] = None,
-    open_: Annotated[
-        bool,
-        option(
-            "Open report.html in the browser.",
-            "--open",
-            panel=OUTPUT,
-            default="the path is printed",
-        ),
-    ] = False,
+    images: ImagesOption = True,
+    baseline: BaselineOption = None,
+    format_: FormatOption = None,
+    open_: OpenOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Write report.html and trials.csv, and print the leaderboard.
@@ -116,6 +122,7 @@ def print_leaderboard(study: api.Study) -> None:
     columns = ("rank", "trial", metric, "dice", "iou", "epoch")
     table = fit_table(title, columns, rows, console.width, text="configuration")
     console.print(table)
+    # Pruned and failed trials have no rank, but hiding them would make the study look smaller.
     counts = {
         state: len(trials_in_state(tables, state)) for state in ("complete", "pruned", "failed")
     }

@@ -1,4 +1,4 @@
-"""`harness run`."""
+"""Command `harness run`: run a study or continue it."""
 
 from contextlib import closing
 from pathlib import Path

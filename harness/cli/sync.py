@@ -1,4 +1,4 @@
-"""`harness sync`."""
+"""Command `harness sync`: send a study to MLflow."""
 
 import sys
 from pathlib import Path

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-WIDTH = 140  # characters, where standard output is a file or a pipe
+# Characters, where standard output is a file or a pipe: rich would take 80 and fold the tables.
+WIDTH = 140
 _BORDER = 3  # characters between two columns
 _FOLDED_WIDTH = 20  # characters; a narrower folded column is hard to read
 

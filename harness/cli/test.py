@@ -1,4 +1,4 @@
-"""`harness test`."""
+"""Command `harness test`: held-out test of a study, printed as tables."""
 
 from contextlib import closing
 from pathlib import Path
@@ -18,47 +18,52 @@ from harness.evaluation.held_out.ledger import TEST_SPLIT, HeldOutTest
 from harness.report.page.held_out_section import build_run_view
 from harness.report.tables.sheets import ReportSheet
 
+TrialOption = Annotated[
+    int | None,
+    option(
+        "Number of a trial of the search.",
+        example="--trial 7",
+        panel=SEARCH,
+        default="the confirmed choice",
+        metavar="N",
+    ),
+]
+TtaOption = Annotated[
+    bool,
+    option(
+        "Average the probabilities over four flips of each image.",
+        "--tta",
+        panel=SEARCH,
+        default="each image once",
+    ),
+]
+EnsembleOption = Annotated[
+    bool,
+    option(
+        "Average the probabilities over all confirmed seeds of the choice.",
+        "--ensemble",
+        panel=SEARCH,
+        default="the best seed",
+    ),
+]
+OnOption = Annotated[
+    list[str] | None,
+    option(
+        "Test on other images instead of the study's own; may be repeated.",
+        example="--on clinic=data/clinic",
+        panel=SEARCH,
+        default="the test images of the study",
+        metavar="NAME=FOLDER",
+    ),
+]
+
 
 def evaluate_test_split(
     study: StudyOption,
-    trial: Annotated[
-        int | None,
-        option(
-            "Number of a trial of the search.",
-            example="--trial 7",
-            panel=SEARCH,
-            default="the confirmed choice",
-            metavar="N",
-        ),
-    ] = None,
-    tta: Annotated[
-        bool,
-        option(
-            "Average the probabilities over four flips of each image.",
-            "--tta",
-            panel=SEARCH,
-            default="each image once",
-        ),
-    ] = False,
-    ensemble: Annotated[
-        bool,
-        option(
-            "Average the probabilities over all confirmed seeds of the choice.",
-            "--ensemble",
-            panel=SEARCH,
-            default="the best seed",
-        ),
-    ] = False,
-    on: Annotated[
-        list[str] | None,
-        option(
-            "Test on other images instead of the study's own; may be repeated.",
-            example="--on clinic=data/clinic",
-            panel=SEARCH,
-            default="the test images of the study",
-            metavar="NAME=FOLDER",
-        ),
-    ] = None,
+    trial: TrialOption = None,
+    tta: TtaOption = False,
+    ensemble: EnsembleOption = False,
+    on: OnOption = None,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -80,9 +85,9 @@ def evaluate_test_split(
         n = ledger.count_tests(test.start.data.name)
         if n > 1:
             name = test.start.data.name
-            of = "" if name == TEST_SPLIT else f" on {name}"
+            suffix = "" if name == TEST_SPLIT else f" on {name}"
             # A choice by test results turns the test images into validation images.
-            console.print(escape(f"this is test run {n}{of}: select nothing by its result"))
+            console.print(escape(f"this is test run {n}{suffix}: select nothing by its result"))
 
 
 def _print_test_run(console: Console, study: api.Study, test: HeldOutTest) -> None:

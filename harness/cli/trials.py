@@ -1,4 +1,4 @@
-"""`harness trials`."""
+"""Command `harness trials`: print the trials of a study as table, CSV or JSON."""
 
 import json
 import sys

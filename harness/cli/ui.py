@@ -1,4 +1,4 @@
-"""`harness ui`."""
+"""Command `harness ui`: start MLflow's web interface."""
 
 import os
 import sqlite3

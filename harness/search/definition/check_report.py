@@ -157,6 +157,7 @@ def _check_data(
     bad = [finding for finding in inspection.findings if finding.severity == "error"]
     collector.problems += [f"data: {finding.what}; {finding.remedy}" for finding in bad]
 
+    # Not load_or_make_split: that raises for bad pairs, which are among the problems already.
     def make_or_read_split() -> list[Any]:
         if not context.definition.is_started:
             return make_split(overview.dataset, overview.pair_stats, config.split)

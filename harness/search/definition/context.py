@@ -53,6 +53,8 @@ class StudyContext:
     def config(self) -> StudyConfig:
         return self.definition.config
 
+    # cached_property writes into __dict__, which a frozen dataclass without slots permits. An
+    # exception is not cached: a second access tries, and raises, again.
     @cached_property
     def source(self) -> Path:
         """The data set: a folder, or a CSV file that lists the pairs."""
@@ -128,6 +130,7 @@ def open_context(
     for problem in register_packages():
         progress.stage(problem)
     parts = load_study_parts(paths, options.search.parts)
+    # Only now: --set and --objective may name a loss or a metric that the file registers.
     definition = _resolve_options(options, paths, parts) if resolve is None else resolve()
     return StudyContext(options, paths, parts, definition)
 

@@ -24,7 +24,7 @@ from harness.inspection.findings import collect_findings
 from harness.search.definition.component_checks import possible_values
 from harness.search.definition.definition import StudyDefinition
 
-SCAN_CACHE_FOLDER = "looks"  # folder below the cache
+SCAN_CACHE_FOLDER = "looks"  # folder below the cache; the name is on users' disks
 MAX_CACHES = 4  # sizes decoded before trial 0; the others are decoded when a trial needs them
 
 
@@ -95,6 +95,7 @@ def load_or_make_split(
             f"{len(overview.bad_pairs)} of {count(len(dataset.pairs), 'pair')} "
             f"{is_or_are(len(overview.bad_pairs))} left out (--skip-bad)"
         )
+    # Searched once, for the warnings and the split: all thumbnails are compared with each other.
     copies = duplicates_among(overview.pair_stats)
     findings = collect_findings(overview, copies, skip_bad=True)
     warnings = [finding for finding in findings if finding.severity == "warning"]

@@ -128,6 +128,7 @@ def _sweep(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        # Not halved as in a trial: the useful rates of another batch size are other rates.
         raise UserError(
             f"train.batch_size: a batch of {config.train.batch_size} does not fit into the memory "
             f"of {describe_device(device)}; lower it, or data.image_size"
@@ -165,6 +166,7 @@ def _resolve_definition(options: RunOptions, paths: StudyPaths) -> StudyDefiniti
     legal, search = legal_names(), options.search
     stored: dict[str, Any] = {}
     location = "study.yaml"
+    # `{from: encoders}` looks next to the study's folder; without a study, in studies/ as well.
     search_from = StudyPaths(options.stores.workspace.studies / ".none")
     if search.study is not None:
         location, search_from, stored = str(paths.study_yaml), paths, _read_study_yaml(paths)
@@ -243,6 +245,7 @@ def _range_test_config(config: TrialConfig) -> TrialConfig:
     """
     train = config.train
     never = train.freeze_encoder_epochs >= train.epochs
+    # Compilation would take longer than the test itself.
     changes = {"freeze_encoder_epochs": MAX_STEPS if never else 0, "compile": False}
     return config.model_copy(update={"train": train.model_copy(update=changes)})
 

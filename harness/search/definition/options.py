@@ -120,6 +120,7 @@ class RunOptions:
 
         Arguments that are None or that no part declares, such as `progress`, are left out.
         """
+        # None is dropped, not passed on: it means "not given", also where a field has a default.
         given = {
             name: _CONVERTERS[name](value) if name in _CONVERTERS else value
             for name, value in arguments.items()

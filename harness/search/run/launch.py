@@ -119,6 +119,7 @@ def _run_study(
     if not definition.is_started:
         study_id = str(definition.config.id)
         check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
+    # Nothing has been written so far.
     with hold_study_lock(paths):
         if not definition.is_started:
             _refuse_concurrent_start(paths)
@@ -206,6 +207,7 @@ def run_preflight(
         The rule that refuses a configuration whose network cannot be built.
     """
     n_train = sum(row.role == "train" for row in split)
+    # Nothing will be trained then, so no time is spent on building hundreds of networks.
     if _count_finished(paths) >= trials:
         return NetworkChecker(
             definition.space, PreflightSetting.from_data(definition.config.data, n_train)
@@ -242,6 +244,7 @@ def _add_imports(
     if definition.is_started:
         check_import_names(import_from, context.paths, config)
         return definition
+    # A study.yaml written by hand may name imports, too; --from replaces them.
     names = import_from or [plan.study for plan in config.imports]
     plans = plan_imports(names, context.paths, definition, split, augments)
     log_import_plans(plans, progress)
