@@ -43,6 +43,8 @@ from harness.report.tables.study_tables import StudyTables, trials_in_state
 def report_sections(tables: StudyTables) -> list[FigureSection]:
     """Build every figure section in the order of the page."""
     objective = ObjectiveLabel.from_config(tables.config)
+    # The permutation test behind the importances is the slowest part of a report, so it runs once
+    # for the two sections that use it.
     subset, importances = downsample_trials(tables), measure_importances(tables)
     return [
         _history_section(tables, objective, subset),

@@ -52,6 +52,7 @@ def parameter_axis(key: str, records: Sequence[TrialRecord]) -> ParameterAxis | 
     attributes = [
         _distribution_attributes(record, key) for record in records if key in record.params
     ]
+    # bool is a subclass of int, but a switch is a choice and not a number between 0 and 1.
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(values) or any("choices" in attribute for attribute in attributes):
         order = [
@@ -73,6 +74,7 @@ def log_ticks(axis: ParameterAxis) -> dict[str, Any]:
     """Ticks of a logarithmic axis: 1, 2, 5 of each decade if that gives at most six, else fewer."""
     inside: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
+        # Parsed from text: 3 * 10**-4 is 0.00030000000000000003 and would be labelled so.
         ticks = [float(f"{step}e{decade}") for decade in range(-12, 13) for step in steps]
         inside = [t for t in ticks if axis.low / 1.5 <= t <= axis.high * 1.5]
         if len(inside) <= 6:

@@ -87,6 +87,8 @@ def draw_budget(comparison: BudgetComparison, objective: ObjectiveLabel) -> go.F
     budgets = list(range(1, comparison.budget + 1))
     for curve in curves:
         colour, symbol = style_of(curve.group, names)
+        # One closed polygon per band: `tonexty` would fill up to the previous trace, which is the
+        # line of another group once the reader hides a group in the legend.
         figure.add_scatter(
             x=[*budgets, *reversed(budgets)],
             y=[*curve.low, *reversed(curve.high)],

@@ -74,6 +74,27 @@ def draw_confirmation(
         hovertext=[_hover_text(t, f"{kind} {part}", value, objective) for t, part, value in dots],
         hoverinfo="text",
     )
+    _add_means(figure, rows, objective)
+    crosses = [(row.trial, row.searched) for row in rows if row.searched is not None]
+    figure.add_scatter(
+        x=[_trial_name(trial) for trial, _ in crosses],
+        y=[value for _, value in crosses],
+        mode="markers",
+        # x-thin has no area to fill: its colour is that of the outline.
+        marker={"color": RED, "size": 11, "symbol": "x-thin", "line": {"color": RED, "width": 2.5}},
+        name="in the search",
+        hovertext=[
+            _hover_text(trial, "in the search", value, objective) for trial, value in crosses
+        ],
+        hoverinfo="text",
+    )
+    figure.update_xaxes(type="category", categoryorder="array")
+    figure.update_xaxes(categoryarray=[_trial_name(row.trial) for row in rows])
+    return figure
+
+
+def _add_means(figure: go.Figure, rows: Sequence[ConfirmedRow], objective: ObjectiveLabel) -> None:
+    # Plotly's error bars are lengths from the point, and the interval is not symmetric about it.
     means = [(row, row.mean) for row in rows if row.mean is not None]
     figure.add_scatter(
         x=[_trial_name(row.trial) for row, _ in means],
@@ -91,21 +112,6 @@ def draw_confirmation(
         hovertext=[_hover_text(row.trial, "mean", mean, objective) for row, mean in means],
         hoverinfo="text",
     )
-    crosses = [(row.trial, row.searched) for row in rows if row.searched is not None]
-    figure.add_scatter(
-        x=[_trial_name(trial) for trial, _ in crosses],
-        y=[value for _, value in crosses],
-        mode="markers",
-        marker={"color": RED, "size": 11, "symbol": "x-thin", "line": {"color": RED, "width": 2.5}},
-        name="in the search",
-        hovertext=[
-            _hover_text(trial, "in the search", value, objective) for trial, value in crosses
-        ],
-        hoverinfo="text",
-    )
-    figure.update_xaxes(type="category", categoryorder="array")
-    figure.update_xaxes(categoryarray=[_trial_name(row.trial) for row in rows])
-    return figure
 
 
 def _trial_name(trial: int) -> str:

@@ -146,6 +146,7 @@ def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figur
     figure = empty_figure(
         escape_markup(contour.x_axis.key), escape_markup(contour.y_axis.key), height=440
     )
+    # Surface and points share the scale of the trials, so that equal colours are equal values.
     low, high = min(contour.values), max(contour.values)
     colour_scale = {
         "colorscale": [list(shade) for shade in COLOUR_STOPS],
@@ -156,6 +157,7 @@ def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figur
     figure.add_contour(
         x=contour.grid_x.tolist(),
         y=contour.grid_y.tolist(),
+        # JSON has no NaN; None is a hole in the surface.
         z=[[None if math.isnan(z) else z for z in row] for row in contour.grid.tolist()],
         zmin=low,
         zmax=high,
@@ -165,7 +167,24 @@ def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figur
         hoverinfo="skip",
         **colour_scale,
     )
-    marker = {"size": 8, "color": list(contour.values), "cmin": low, "cmax": high, **colour_scale}
+    _add_trials(figure, contour, objective, colour_scale | {"cmin": low, "cmax": high})
+    for axis, update in (
+        (contour.x_axis, figure.update_xaxes),
+        (contour.y_axis, figure.update_yaxes),
+    ):
+        if axis.scale == "log":
+            update(**log_ticks(axis))
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def _add_trials(
+    figure: go.Figure,
+    contour: ContourSurface,
+    objective: ObjectiveLabel,
+    colours: dict[str, object],
+) -> None:
+    marker = {"size": 8, "color": list(contour.values), **colours}
     figure.add_scatter(
         x=contour.xs,
         y=contour.ys,
@@ -182,14 +201,6 @@ def draw_contour(contour: ContourSurface, objective: ObjectiveLabel) -> go.Figur
         ],
         hoverinfo="text",
     )
-    for axis, update in (
-        (contour.x_axis, figure.update_xaxes),
-        (contour.y_axis, figure.update_yaxes),
-    ):
-        if axis.scale == "log":
-            update(**log_ticks(axis))
-    figure.update_layout(showlegend=False)
-    return figure
 
 
 def _axis_values(axis: ParameterAxis, fractions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -142,6 +142,7 @@ def draw_cost(
     if visible_numbers is not None:
         drawn_numbers = {row.number for row in front_rows}.union(visible_numbers)
         rows = [row for row in rows if row.number in drawn_numbers]
+    # cliponaxis=False: a point on the axis, e.g. of the best value 0, is not cut in half.
     styles = [style_of(row.group, groups) for row in rows]
     figure.add_scatter(
         x=[row.cost for row in rows],
@@ -153,7 +154,7 @@ def draw_cost(
         hoverinfo="text",
     )
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(rangemode="tozero")  # ratios of costs are read from lengths
     return figure
 
 

@@ -59,6 +59,18 @@ def step_corners(rows: Sequence[_Row]) -> list[_Row]:
     return [row for i, row in enumerate(rows) if i in (0, last) or row.best != rows[i - 1].best]
 
 
+def add_best_line(figure: go.Figure, points: Sequence[tuple[float, float | None]]) -> None:
+    """Add the best value so far as steps: it holds until the next trial improves it."""
+    figure.add_scatter(
+        x=[x for x, _ in points],
+        y=[best for _, best in points],
+        mode="lines",
+        line={"shape": "hv", "color": ORANGE, "width": 2.5},
+        name="best so far",
+        hoverinfo="skip",
+    )
+
+
 def draw_history(
     rows: Sequence[HistoryRow],
     objective: ObjectiveLabel,
@@ -72,14 +84,7 @@ def draw_history(
     """
     figure = empty_figure("trial", objective.title)
     best_rows = step_corners([row for row in rows if row.best is not None])
-    figure.add_scatter(
-        x=[row.number for row in best_rows],
-        y=[row.best for row in best_rows],
-        mode="lines",
-        line={"shape": "hv", "color": ORANGE, "width": 2.5},
-        name="best so far",
-        hoverinfo="skip",
-    )
+    add_best_line(figure, [(row.number, row.best) for row in best_rows])
     styles = {
         "complete": (BLUE, "circle"),
         "pruned": (GREY, "x"),

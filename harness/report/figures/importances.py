@@ -226,6 +226,7 @@ def draw_importances(rows: Sequence[ImportanceRow], title: str = "") -> go.Figur
         + (f" ({row.n_active} of {row.n_complete})" * (row.n_active < row.n_complete))
         for row in rows
     ]
+    # Bars are at numbers with tick labels: two names that are equal once shortened stay two bars.
     figure.update_yaxes(autorange="reversed", tickvals=list(range(len(rows))), ticktext=labels)
     figure.update_xaxes(range=[0, 1.15 * max((row.share for row in rows), default=1.0)])
     figure.update_layout(showlegend=False)

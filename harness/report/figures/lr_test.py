@@ -30,12 +30,13 @@ def draw_lr_test(points: Sequence[LrTestPoint], marks: Mapping[str, float]) -> g
         x=rates, y=[mean for *_, mean in points], mode="lines", line=line, name="smoothed"
     )
     for (name, rate), colour in zip(marks.items(), (ORANGE, GREEN, GREY), strict=False):
+        # A vertical line has no legend entry, so an empty trace of the same style provides it.
         figure.add_vline(x=rate, line={"color": colour, "dash": "dash"})
         figure.add_scatter(
             x=[rate], y=[None], mode="lines", line={"color": colour, "dash": "dash"},
             name=f"{name} {rate:.1e}",
         )  # fmt: skip
-    figure.update_xaxes(type="log", exponentformat="power", dtick=1)
+    figure.update_xaxes(type="log", exponentformat="power", dtick=1)  # on a log axis 1 is a decade
     figure.update_yaxes(range=_loss_axis_range([mean for *_, mean in points]))
     figure.update_layout(height=480)
     return figure

@@ -132,6 +132,7 @@ def _add_lines(
             texts.append(
                 f"{hover_title}<br>{escape_markup(axis.key)} {escape_markup(line.texts[index])}"
             )
+        # None ends the line of a trial; an inactive parameter is a None within it.
         xs.append(None)
         ys.append(None)
         texts.append("")

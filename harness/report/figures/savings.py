@@ -12,7 +12,7 @@ from harness.report.analysis.savings import (
     measure_savings,
     trial_spendings,
 )
-from harness.report.figures.history import step_corners
+from harness.report.figures.history import add_best_line, step_corners
 from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
 from harness.report.figures.style import (
     BLUE,
@@ -96,6 +96,7 @@ def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
             hoverinfo="text",
         )
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
+    # A label that does not fit into a narrow part is hidden; Plotly would shrink or rotate it.
     figure.update_layout(uniformtext={"minsize": 10, "mode": "hide"})
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(autorange="reversed")
@@ -116,14 +117,7 @@ def draw_spending(
     )
     figure = empty_figure(f"device time, summed over trials ({unit})", objective.title)
     best_rows = step_corners([row for row in rows if row.best is not None])
-    figure.add_scatter(
-        x=[row.cumulative_seconds / size for row in best_rows],
-        y=[row.best for row in best_rows],
-        mode="lines",
-        line={"shape": "hv", "color": ORANGE, "width": 2.5},
-        name="best so far",
-        hoverinfo="skip",
-    )
+    add_best_line(figure, [(row.cumulative_seconds / size, row.best) for row in best_rows])
     styles = {
         "complete": (BLUE, "circle"),
         "pruned": (GREY, "x"),

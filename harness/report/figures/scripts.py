@@ -60,6 +60,7 @@ def run_analysis(
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    # The answer goes to standard output and the rest to standard error, so that it can be piped.
     sys.stdout.write("".join(f"{line}\n" for line in result.lines))
     if result.figure is None:
         return 1

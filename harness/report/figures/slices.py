@@ -83,7 +83,7 @@ def draw_slice(parameter_slice: ParameterSlice, objective: ObjectiveLabel) -> go
     if parameter_slice.axis.scale == "choice":
         n = len(parameter_slice.axis.choices)
         labels = [escape_markup(truncate(choice)) for choice in parameter_slice.axis.choices]
-        is_crowded = sum(len(label) for label in labels) > 30
+        is_crowded = sum(len(label) for label in labels) > 30  # characters across a small figure
         ticks = {"tickvals": list(range(n)), "ticktext": labels, "range": [-0.5, n - 0.5]}
         figure.update_xaxes(tickangle=-35 if is_crowded else 0, **ticks)
     elif parameter_slice.axis.scale == "log":
@@ -92,7 +92,7 @@ def draw_slice(parameter_slice: ParameterSlice, objective: ObjectiveLabel) -> go
         all(isinstance(p.x, int) for p in parameter_slice.complete)
         and parameter_slice.axis.high - parameter_slice.axis.low <= 10
     ):
-        figure.update_xaxes(dtick=1)
+        figure.update_xaxes(dtick=1)  # Plotly would label halves of an integer
     figure.update_layout(showlegend=False)
     return figure
 

@@ -86,8 +86,11 @@ def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
         )
     figure.update_layout(barmode="group")
     present_sizes = {row.size for row in rows}
+    # Plotly orders categories by their first appearance, which is not the order of the sizes if the
+    # leading trial has no image of one of them.
     figure.update_xaxes(type="category", categoryorder="array")
     figure.update_xaxes(categoryarray=[size for size in SIZE_CLASSES if size in present_sizes])
+    # The range ends above 1 to leave room for the labels of full bars.
     figure.update_yaxes(range=[0, 1.12], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
     return figure
 

@@ -49,6 +49,8 @@ def empty_figure(x_title: str, y_title: str, *, height: int = 380) -> go.Figure:
     """Create a figure without traces and with a transparent background for light and dark pages."""
     figure = go.Figure()
     figure.update_layout(
+        # Without an empty template Plotly adds its own to every figure, with a background and text
+        # colours that do not follow the page.
         template=go.layout.Template(),
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

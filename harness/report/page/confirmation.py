@@ -53,6 +53,7 @@ def build_confirmation_section(
             its figure.
     """
     confirmation = load_confirmation(tables.paths)
+    # All figures of the page are one array of JSON; the template refers to them by index.
     figure_index = sum(len(section.charts) for section in previous_sections)
     command = f"harness confirm --study {shlex.quote(tables.paths.name)}"
     if confirmation is None and not ranked_records(tables):

@@ -106,6 +106,8 @@ def _read_best_scores(tables: StudyTables) -> ImageScores | None:
 
 def _class_shares(scores: ImageScores, data: StudyDataConfig) -> Floats:
     """Share of the image, in [0, 1], of each foreground class in each mask that contains it."""
+    # Ignored pixels are in no count, so `pixels` can be below H * W, and 0 for a mask that is
+    # ignored completely.
     pixels = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
     truth = (scores.tp + scores.fn).astype(np.float64)
     is_sought = scores.has_truth & np.isin(scores.class_index, foreground_classes(data))
@@ -162,6 +164,7 @@ def _share_facts(shares: Floats) -> list[tuple[str, str]]:
 
 
 def _object_facts(shapes: Mapping[int, Floats]) -> list[tuple[str, str]]:
+    # Descriptors of two-class masks have five numbers, the second is log2 of the object count.
     numbers = [round(2 ** float(shape[1])) for shape in shapes.values() if len(shape) == 5]
     if not numbers:
         return []

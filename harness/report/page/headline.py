@@ -76,6 +76,7 @@ def _trials_text(tables: StudyTables) -> str:
     counts = Counter(record.state for record in own_records)
     finished = sum(counts[state] for state in FINISHED_STATES)
     n_planned = tables.config.budget.trials
+    # A budget that was lowered between two runs can be below the number of finished trials.
     planned_text = f" of {n_planned}" if n_planned and n_planned >= finished else ""
     states = ", ".join(f"{counts[state]} {state}" for state in FINISHED_STATES)
     running = f"; {counts['running']} running" if counts["running"] else ""
@@ -132,6 +133,7 @@ def _confidence_text(ranked: list[TrialRecord], confirmation: ConfirmationSummar
 
 
 def _caution_text(ranked: list[TrialRecord]) -> str:
+    # Repeats of one configuration differ by chance alone; `config_key` ignores the training seed.
     n_different = len({config_key(record) for record in ranked})
     if 1 == n_different < len(ranked):
         return "All complete trials have the same configuration and differ only in their seeds."

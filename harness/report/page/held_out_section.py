@@ -278,6 +278,7 @@ def _metric_name(metric: str) -> str:
 
 
 def _run_view_with_pictures(paths: StudyPaths, test_run: HeldOutTest) -> HeldOutRunView:
+    # Pictures are embedded as data URIs: the page refers to no file, so it can be sent by mail.
     view, pictures = build_run_view(test_run), []
     for name in ("worst", "median", "best"):
         path = paths.test_run(test_run.number).image(name)

@@ -57,6 +57,7 @@ def build_methods_paragraph(
     trials = load_trained_trials(tables)
     if not trials:
         return None
+    # References are numbered as they are cited, so the calls are in the order of the sentences.
     cite = CitationList()
     sentences = [
         _data_sentences(tables, split, trials, data_root, cite),
@@ -134,6 +135,8 @@ def _declared_roles_text(
     if lists is not None:
         is_official = lists == "official"
         return "by the official lists of the dataset" if is_official else f"by the lists in {lists}"
+    # split.csv does not record the origin of a role, so it is recognised: if every image is in a
+    # folder with the name of a role, the data had declared it.
     folders = {row.row: ROLE_NAMES.get(row.image.split("/")[0]) for row in split}
     if split and all(folders.values()):
         moved = sum(row.role != folders[row.row] for row in split)
@@ -153,6 +156,7 @@ def _has_role_column(name: str, data_root: Path | None) -> bool:
     if data_root is None:
         return False
     try:
+        # utf-8-sig: Excel writes a byte order mark, which would become part of the first name.
         with (data_root / name).open(encoding="utf-8-sig", newline="") as handle:
             header = next(csv.reader(handle), [])
     except (OSError, ValueError, csv.Error):
@@ -209,14 +213,30 @@ def _pruning_text(
 
 def _startup_sentences(tables: StudyTables) -> list[str]:
     sampler = tables.config.sampler
-    if (
-        sampler.name not in _RANDOM_STARTUP_SAMPLERS
-        or "rows" in tables.space
-        or not tables.parameters
-    ):
+    if "rows" in tables.space or not tables.parameters:
         return []
-    n = min(sampler.n_startup_trials, sum(record.imported is None for record in tables.records))
-    return [f"The first {count(n, 'trial')} {was_or_were(n)} sampled at random."]
+    n_own = sum(record.imported is None for record in tables.records)
+    n_given = min(len(tables.space.get("enqueue") or ()), n_own)
+    sentences = []
+    if n_given:
+        sentences.append(f"The {_successive('first', n_given)} had values given by the space.")
+    if sampler.name in _RANDOM_STARTUP_SAMPLERS:
+        # Optuna's samplers count imported trials as well; with enough of them, none is random. TPE
+        # counts complete and pruned trials, GP only complete ones (Optuna 5.0).
+        counted = ("complete", "pruned") if sampler.name == "tpe" else ("complete",)
+        n_imported = sum(
+            record.imported is not None and record.state in counted for record in tables.records
+        )
+        n_random = min(sampler.n_startup_trials - n_imported, n_own) - n_given
+        if n_random > 0:
+            trials = _successive("next" if n_given else "first", n_random)
+            sentences.append(f"The {trials} {was_or_were(n_random)} sampled at random.")
+    return sentences
+
+
+def _successive(position: str, n: int) -> str:
+    """`first trial`, `first 3 trials`."""
+    return f"{position} trial" if n == 1 else f"{position} {n} trials"
 
 
 def _import_sentences(tables: StudyTables) -> list[str]:

@@ -130,6 +130,8 @@ def _rates_text(trials: Sequence[TrainedTrial]) -> str:
 
 def _optional_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
     """One sentence for each optional setting that had an effect."""
+    # Key, condition under which the setting has an effect, and sentence. A new setting of a trial
+    # needs an entry here: a test changes every setting and expects another paragraph.
     numbers: tuple[tuple[str, Callable[[TrainedTrial], bool], str], ...] = (
         ("optim.momentum", lambda o: o["optim.name"] == "sgd", "The momentum of SGD was {}"),
         (

@@ -79,6 +79,8 @@ def write_report(
         ConfigError, DataError: a file of the study is invalid, or the baseline cannot be compared
             with it; nothing is written then.
     """
+    # Everything that can fail comes before the first write, so that an error leaves the previous
+    # report and its trials.csv together.
     tables = load_study_tables(paths)
     baseline_comparison = (
         compare_with_baseline(tables, load_study_tables(baseline)) if baseline is not None else None
@@ -254,6 +256,7 @@ def study_page_data(tables: StudyTables) -> dict[str, Any]:
 
 def figure_data(figures: list[FigureSection]) -> list[dict[str, Any]]:
     """Plotly's JSON of each figure in the order of the page."""
+    # Through text: only Plotly's own encoder handles its numpy arrays.
     charts = [chart for section in figures for chart in section.charts]
     return [json.loads(chart.figure.to_json()) for chart in charts]
 

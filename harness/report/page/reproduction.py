@@ -67,12 +67,15 @@ def reproduction_command(tables: StudyTables) -> str:
     arguments += ["--trials", str(config.budget.trials or max(finished, 1))]
     arguments += ["--sampler", config.sampler.name, "--pruner", config.pruner.name]
     arguments += ["--seed", str(config.seed)]
+    # The device comes from trial.json, which somebody else may have written: only a known kind
+    # enters the command line.
     kinds = {record.device.split()[0] for record in tables.records if record.device}
     if len(kinds) == 1 and kinds <= _DEVICE_KINDS:
         arguments += ["--device", *kinds]
     if config.parts is not None:
         arguments += ["--parts", f"studies/{tables.paths.name}/{config.parts.file}"]
     space_fixed = tables.space.get("fixed") or {}
+    # Fixed values of the space are in its file already; only those of --set are repeated.
     for plan in config.imports:
         arguments += ["--from", plan.study]
     for key, value in config.fixed.items():

@@ -98,6 +98,43 @@ def test_options_that_ran_change_the_words(tmp_path: Path) -> None:
     assert references.SAMPLERS["random"] in found.references
 
 
+ROW = "enqueue: [{optim.lr: 0.001}]\n"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "imported", "enqueue", "sentence"),
+    [
+        ("tpe", [], "", "The first 2 trials were sampled at random."),
+        ("tpe", ["complete", "pruned"], "", "The first trial was sampled at random."),
+        ("gp", ["complete", "pruned"], "", "The first 2 trials were sampled at random."),
+        ("tpe", ["complete"] * 3, "", None),
+        (
+            "tpe",
+            [],
+            ROW,
+            "The first trial had values given by the space. The next trial was sampled at random.",
+        ),
+        ("tpe", ["complete"] * 3, ROW, "The first trial had values given by the space."),
+        ("random", [], "", None),
+    ],
+)
+def test_trials_sampled_at_random_are_those_before_the_sampler_has_its_startup_trials(
+    tmp_path: Path, sampler: str, imported: list[str], enqueue: str, sentence: str | None
+) -> None:
+    """Three startup trials, two own trials; imported ones count, enqueued ones are given."""
+    study = Builder(tmp_path, config={"sampler": {"name": sampler, "n_startup_trials": 3}})
+    with study.paths.space_yaml.open("a", encoding="utf-8") as handle:
+        handle.write(enqueue)
+    for number, state in enumerate(imported):
+        study.trial(number, [0.5], {"optim.lr": 1e-3}, state=state, imported=f"old/{number}")
+    for number in range(len(imported), len(imported) + 2):
+        study.trial(number, [0.5], {"optim.lr": 1e-4})
+    text = of(study).text
+    assert (sentence or "early.") in text
+    assert sentence is not None or ("at random" not in text and "given by" not in text)
+    assert ("at random" in (sentence or "")) == ("sampled at random" in text)
+
+
 @pytest.mark.parametrize(
     ("encoder", "author"),
     [
