@@ -146,6 +146,7 @@ def test_outside_library_has_one_owner(library: str) -> None:
     [
         ("harness.cli", {"torch", "mlflow", "albumentations"}),
         ("harness.api", {"torch", "mlflow", "albumentations"}),
+        ("harness.api.study", {"torch", "mlflow", "albumentations"}),
         ("harness.report.page.page", {"torch", "mlflow", "albumentations"}),
         ("harness.search.run.controller", {"torch", "mlflow", "albumentations"}),
     ],

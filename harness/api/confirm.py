@@ -1,4 +1,7 @@
-"""Confirmation of a study: the work behind `Study.confirm`."""
+"""Confirmation of a study: the work behind `Study.confirm`.
+
+Apart from `harness.api.study`, which `harness report` and `harness trials` use without torch.
+"""
 
 from typing import TypedDict, Unpack
 

@@ -83,7 +83,7 @@ def find_lr(
             "workspace": workspace,
         }
     )
-    # A name that is taken is refused before torch is imported, which takes seconds.
+    # An existing folder is refused before torch is imported, which takes seconds.
     paths = options.stores.workspace.lr_find(name or utc_timestamp("unique"))
     if paths.root.exists():
         raise ConfigError(f"--name {name}: {paths.root} exists already; choose another name")

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import pandas as pd
 
-from harness.api.confirm import ConfirmOptions, confirm_study, mirror_confirmation
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import require_study_yaml
 from harness.core.errors import HarnessError, UserError
@@ -22,6 +21,9 @@ from harness.report.page.page import write_report
 from harness.report.tables.study_tables import StudyTables, leaderboard, load_study_tables
 from harness.search.definition.options import RunOptions
 from harness.tracking.uri import resolve_tracking_store
+
+if TYPE_CHECKING:
+    from harness.api.confirm import ConfirmOptions
 
 
 class HeldOutTestOptions(TypedDict, total=False):
@@ -108,7 +110,7 @@ class Study:
         """
         return run_held_out_test(self.paths, self.workspace, **options)
 
-    def confirm(self, **options: Unpack[ConfirmOptions]) -> Confirmation:
+    def confirm(self, **options: "Unpack[ConfirmOptions]") -> Confirmation:
         """Train the best configurations again, on fresh seeds or folds, and compare them.
 
         A second call continues an interrupted confirmation; larger numbers extend a finished one.
@@ -120,6 +122,8 @@ class Study:
         Example:
             print(harness.open_study("encoders").confirm(top=3).sentence)
         """
+        from harness.api.confirm import confirm_study  # noqa: PLC0415  # imports torch
+
         return confirm_study(self.paths, self.workspace, **options)
 
     @property
@@ -141,6 +145,7 @@ class Study:
             UserError: the study is running, or something in MLflow must be repaired first.
             TrackingError: MLflow cannot be reached, or did not accept everything.
         """
+        from harness.api.confirm import mirror_confirmation  # noqa: PLC0415  # imports torch
         from harness.tracking.sync import sync_study  # noqa: PLC0415  # imports mlflow
 
         config = self.tables.config
