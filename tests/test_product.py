@@ -147,7 +147,7 @@ def test_same_command_again_does_nothing_and_more_trials_add(finished: Path, pol
     options = ["--space", "tiny.yaml", "--data", str(polyps)]
     again = harness_command(finished, "run", *options, "--trials", "7")
     assert again.returncode == 0
-    assert "7 trials are finished, 7 were asked for: nothing to do" in again.stderr
+    assert "7 trials are finished, 7 were requested: nothing to do" in again.stderr
     assert "trial 7" not in again.stderr
     changed = harness_command(finished, "run", *options, "--trials", "8", "--set", "train.epochs=9")
     assert changed.returncode == 2

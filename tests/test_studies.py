@@ -46,7 +46,7 @@ def test_seeds_then_rates_then_a_value_taken(workspace: Path, polyps: Path) -> N
     rates = StudyPaths(workspace / "studies" / "rates")
     assert [r.imported for r in read_records(rates)] == ["seeds/0", "seeds/1", "seeds/2", None]
     again = harness_command(workspace, *words, "--trials", "1")
-    assert "1 trial is finished, 1 was asked for: nothing to do" in again.stderr
+    assert "1 trial is finished, 1 was requested: nothing to do" in again.stderr
     assert len(read_records(rates)) == 4
     with rates.trials_csv.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))

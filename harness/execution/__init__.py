@@ -1,1 +1,1 @@
-"""Where trials are trained: the worker process and the executors that drive it."""
+"""Execution of trials: the protocol, the executors and the start of worker processes."""

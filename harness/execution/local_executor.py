@@ -1,4 +1,4 @@
-"""Workers on this machine: one warm process per slot."""
+"""Executor that trains on this machine, with one warm worker process per slot."""
 
 import contextlib
 import os
@@ -27,22 +27,25 @@ from harness.execution.protocol import (
 )
 from harness.execution.slots import Slot, shares_gpu
 
-LOG_TAIL_CHARS = 8000  # characters of a vanished worker's log; torch's list of modules takes half
-# Causes after which a process is not used again: what they leave behind may spoil the next trial.
+# Length of the log of a dead worker that a failure quotes. A fatal signal makes faulthandler list
+# all extension modules after the traceback: with torch imported that is half of these characters.
+LOG_TAIL_CHARS = 8000
+# After these causes a process is not used again: fragmented or leaked memory, or an exception that
+# left a library in an unknown state, could fail the next trial as well.
 TAINTING_CAUSES = ("out_of_memory", "host_out_of_memory", "shared_memory", "crashed")
-LOG_TAIL_WAIT_S = 1.0  # for those of an early worker, which come through a pipe
-ABORT_S = 3.0  # for a worker that is to write its stacks and end
+LOG_TAIL_WAIT_S = 1.0  # for the output of a prestarted worker, which arrives through a pipe
+ABORT_S = 3.0  # for a worker to write its stacks to the log and end
 
 
 class LocalExecutor:
-    """Trains on this machine, in worker processes that are started when first needed.
+    """Train trials in worker processes, each started when its slot is first used.
 
     Args:
-        slots: how many trials run at once, and on what.
-        log: where the worker of a slot writes what it prints.
-        module: what a worker process runs.
-        prestarted: a worker that was started already: of the first slot, if it runs the same
-            module and the slot needs no environment of its own.
+        log: file to which the worker of a slot writes its output, by index of the slot.
+        slots: one worker process each.
+        module: module that a worker process runs.
+        prestarted: a worker process that is running already; it serves the first slot, if it runs
+            the same module and the slot needs no environment of its own.
     """
 
     def __init__(
@@ -93,12 +96,13 @@ class LocalExecutor:
             worker.end()
 
     def _workers_of(self, number: int) -> "list[_WorkerProcess]":
-        tasks = [(worker, worker.task) for worker in self._workers]  # readers empty them meanwhile
+        # A reader thread may set worker.task to None at any moment: read each of them once.
+        tasks = [(worker, worker.task) for worker in self._workers]
         return [worker for worker, task in tasks if task is not None and task.number == number]
 
 
 class _WorkerProcess:
-    """One slot: a process, the task it holds, and a thread that reads its events."""
+    """Process of one slot, with its current task and a thread that reads its events."""
 
     def __init__(
         self,
@@ -113,12 +117,14 @@ class _WorkerProcess:
         self._shares_gpu = shares_gpu
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
-        self._tainted = False  # by what went wrong in it: the next trial gets a fresh one
-        self._lock = threading.Lock()  # between a new task and a process that ends just then
+        self._tainted = False  # its last trial failed with a tainting cause
+        # Between a new task and a process that ends at that moment: without it the task could be
+        # given to a process whose reader has finished, and its death would never be reported.
+        self._lock = threading.Lock()
         self._reading = False
         self.prestarted: PrestartedWorker | None = None
         self._log_copier: threading.Thread | None = None
-        self._log_offset = 0  # bytes of the log that are of earlier processes
+        self._log_offset = 0  # bytes of the log that earlier processes wrote
         self._oom_kills: int | None = None
         self.task: TrialTask | None = None
 
@@ -129,7 +135,7 @@ class _WorkerProcess:
         with self._lock:
             is_reusable = self._reading and not self._tainted
             if is_reusable:
-                self.task = task  # from now on an end of the process is a vanishing
+                self.task = task  # from now on the end of the process is reported as WorkerDied
         if not is_reusable:
             self.end()
             self.task = task
@@ -143,14 +149,14 @@ class _WorkerProcess:
             self._process.stdin.write(line)
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError):
-            pass  # it has just died; its reader says so
+            pass  # it has just died; its reader reports that
 
     def abort(self) -> str:
-        """End the process, with its stacks in the log; the last words of that log."""
-        process, self.task = self._process, None  # without a task its end is no vanishing
+        """End the process with its stacks in the log, and return the end of that log."""
+        process, self.task = self._process, None  # without a task its end is not reported
         if process is not None:
-            # faulthandler writes the stacks, whatever the process is busy with. One that is
-            # stopped gets the signal only when it is woken, and that never happens.
+            # faulthandler writes the stacks even while C code holds the interpreter. A process that
+            # was stopped (SIGSTOP) receives SIGABRT only when it is continued: `end` kills it.
             process.send_signal(signal.SIGABRT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(ABORT_S)
@@ -158,17 +164,17 @@ class _WorkerProcess:
         return self._log_tail()
 
     def end(self) -> None:
-        """Kill the process and what it has started; afterwards it writes nothing any more."""
+        """Kill the process and its children; when this returns, they can write nothing more."""
         process, self._process, self.task = self._process, None, None
         self._tainted = False
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
+            os.killpg(process.pid, signal.SIGKILL)  # start_new_session made it a leader
         process.kill()
         process.wait()
         if process.stdin is not None:
-            with contextlib.suppress(OSError):  # what was still to be written to it is lost
+            with contextlib.suppress(OSError):  # messages still in the buffer are lost
                 process.stdin.close()
         if self._reader is not None:
             self._reader.join()
@@ -195,7 +201,7 @@ class _WorkerProcess:
                 try:
                     event = EVENT_ADAPTER.validate_json(line)
                 except ValidationError:
-                    continue  # the torn last line of a process that was killed
+                    continue  # the incomplete last line of a process that was killed
                 if isinstance(event, TrialFinished | TrialFailed):
                     self._tainted = (
                         isinstance(event, TrialFailed) and event.failure.cause in TAINTING_CAUSES
@@ -226,7 +232,7 @@ class _WorkerProcess:
 
 
 def read_log_tail(log: Path, offset: int) -> str:
-    """The last words of a log, of what was written after `offset` bytes."""
+    """Read the end of a log, of the part after `offset` bytes."""
     with log.open("rb") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(offset, size - 4 * LOG_TAIL_CHARS))

@@ -1,4 +1,4 @@
-"""How often the kernel has killed for want of memory, in the control group of this process."""
+"""Count of the processes that the kernel has killed for lack of memory, from the control group."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ _CGROUP_MOUNT = Path("/sys/fs/cgroup")
 def count_oom_kills(
     own_cgroup: Path = _OWN_CGROUP, cgroup_mount: Path = _CGROUP_MOUNT
 ) -> int | None:
-    """The kernel's count of processes killed for memory; None where it does not tell.
+    """Read the kernel's count of processes killed for memory; None if it is not available.
 
     Args:
-        own_cgroup: which groups a process is in, as in cgroups(7).
-        cgroup_mount: where their hierarchy is mounted.
+        own_cgroup: file that lists the groups of a process, see cgroups(7).
+        cgroup_mount: folder where the hierarchy of groups is mounted.
     """
     try:
         lines = own_cgroup.read_text(encoding="ascii").splitlines()
@@ -22,7 +22,8 @@ def count_oom_kills(
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
-            # Inside a container the path is that of the host, and the mount is the group itself.
+            # Inside a container the path is that of the host, and the mount is the group itself, so
+            # the second candidate is the right one there.
             files = [
                 cgroup_mount / path.lstrip("/") / "memory.events",
                 cgroup_mount / "memory.events",

@@ -1,4 +1,4 @@
-"""A worker is asked to stop: by its controller, or by a machine that is about to end it."""
+"""Requests to a worker to stop: from its controller, or from a machine that will end it soon."""
 
 import os
 import signal
@@ -6,27 +6,30 @@ from types import FrameType
 
 
 class PreemptionHandler:
-    """Whether to stop at the next step.
+    """State of a pre-emption: whether the training must stop at the next step.
 
-    SIGTERM and SIGUSR1 are such a notice: a worker that trains saves its trial first and then dies
-    by SIGTERM, so that the controller sees what it sees whenever a worker is pre-empted.
+    SIGTERM and SIGUSR1 announce a pre-emption (Slurm sends either, see `--signal`). A worker that
+    is training saves its trial first and then dies by SIGTERM, so that the controller sees the same
+    exit code as for any other pre-empted worker.
 
     Attributes:
         stop_requested: stop at the next step, and save.
-        is_training: a trial is being trained; while none is, a notice ends the process at once.
+        is_training: a trial is being trained; otherwise a signal ends the process immediately.
     """
 
     def __init__(self) -> None:
         self.stop_requested = self.is_training = self._signal_received = False
 
     def install_handlers(self) -> None:
-        """Take the signals over; called on the main thread."""
+        """Install the signal handlers; Python allows this on the main thread alone."""
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
 
     def exit_if_preempted(self) -> None:
-        """End this process if the machine has asked for it."""
+        """End this process if a signal has arrived."""
         if self._signal_received:
+            # With the default action instead of sys.exit: the exit code is then -SIGTERM, which
+            # `search.run.failures` counts as a pre-emption and not as a lost attempt.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
 

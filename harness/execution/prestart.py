@@ -1,4 +1,4 @@
-"""A worker process that is started before anybody knows what it will train."""
+"""Start of worker processes, also of one before its trial is known, to hide the time of imports."""
 
 import contextlib
 import os
@@ -13,12 +13,11 @@ from harness.execution import interpreter
 
 MODULE = "harness.training.worker.worker"
 
-# A training step on the CPU hands its large blocks back to the system, and gets them anew, zeroed
-# page by page. The C library is told to keep them (blocks of up to so many bytes, and so many that
-# are free), torch to use large pages. Where users have set these, theirs count.
-# One heap for all threads: what is free at the end of another one cannot be given back between
-# trials (`harness.training.hardware.batch_splitting`), 43 MB for each
-# thread that ever wrote a checkpoint.
+# A training step on the CPU returns its large blocks to the system and gets them again, zeroed page
+# by page. These settings make glibc keep them (blocks of up to MMAP_THRESHOLD bytes, up to
+# TRIM_THRESHOLD free bytes in all) and torch use large pages. Values that a user has set win.
+# One arena for all threads: `malloc_trim` (`training.hardware.batch_splitting`) cannot return the
+# free end of another thread's heap between trials, 43 MB for each thread that wrote a checkpoint.
 ALLOCATOR_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
@@ -30,9 +29,11 @@ ALLOCATOR_ENVIRONMENT = {
 def start_worker_process(
     module: str, environment: Mapping[str, str], stderr: IO[bytes] | int
 ) -> "subprocess.Popen[bytes]":
-    """A worker process with pipes for orders and events; `environment` is laid over ours.
+    """Start a worker process with pipes for orders and events.
 
-    Neither it nor a Python that it starts looks for modules in the current folder.
+    Args:
+        environment: variables that override those of this process.
+        stderr: file or pipe for everything that the worker prints.
     """
     defaults = ALLOCATOR_ENVIRONMENT | interpreter.child_environment() | {"PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
@@ -46,13 +47,13 @@ def start_worker_process(
 
 
 class PrestartedWorker:
-    """A worker that imports torch while its controller still does so itself.
+    """Worker process that imports torch while its controller is still importing it.
 
-    The imports take seconds, and two processes do them as fast as one. It is taken once; from then
-    on whoever took it ends it.
+    The imports take seconds, and two processes do them as fast as one. The process is handed over
+    once; from then on the executor that received it must end it.
 
     Attributes:
-        module: what it runs.
+        module: module that the process runs.
     """
 
     def __init__(self, module: str = MODULE) -> None:
@@ -62,7 +63,11 @@ class PrestartedWorker:
         )
 
     def hand_over(self, log: Path) -> "tuple[subprocess.Popen[bytes], threading.Thread] | None":
-        """The process, and the thread that appends to `log` what it prints and has printed."""
+        """Hand over the process, with the thread that copies its output to `log` from its start.
+
+        Returns:
+            None if it was handed over or closed before.
+        """
         process, self._process = self._process, None
         if process is None:
             return None
@@ -71,7 +76,7 @@ class PrestartedWorker:
         return process, log_copier
 
     def close(self) -> None:
-        """End the process, unless it was taken."""
+        """End the process, unless it was handed over."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -80,7 +85,7 @@ class PrestartedWorker:
 
 @contextmanager
 def prestarted_worker(enabled: bool) -> Iterator[PrestartedWorker | None]:
-    """A worker that is there while this lasts, and is ended if nobody took it."""
+    """Keep a prestarted worker for the time of the block; end it if it was not handed over."""
     worker = PrestartedWorker() if enabled else None
     try:
         yield worker

@@ -1,9 +1,9 @@
-"""What a controller and a worker say to each other: JSON lines, one message each.
+"""Messages between controller and worker: JSON lines, one message each.
 
-The controller hands a worker a `TrialTask`. The worker answers with `TrialStarted`, one
-`EpochReport` per
-epoch (each waits for a decision) and a last `TrialFinished` or `Failed`; `MicroBatchReduced` may
-come between. `WorkerDied` is the executor's word for a worker that left without one.
+The controller sends a worker a `TrialTask`. The worker sends `TrialStarted`, one `EpochReport` per
+epoch (each waits for an `EpochReply`) and at last `TrialFinished` or `TrialFailed`;
+`MicroBatchReduced` may come between. The executor itself adds `WorkerDied` for a worker process
+that ended without a last message.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ class ProtocolMessage(BaseModel):
 
 
 class TrialTask(ProtocolMessage):
-    """All a worker needs to train one trial; it never sees a database."""
+    """Everything that a worker needs to train one trial; it never opens a database."""
 
     kind: Literal["task"] = "task"
     number: int
@@ -44,11 +44,11 @@ class TrialTask(ProtocolMessage):
     max_pixels: float
     device: str
     shares_gpu: bool = False  # with another worker of the same study
-    micro_batch: int | None = None  # images at once that an earlier attempt came down to
+    micro_batch: int | None = None  # images per pass that an earlier attempt came down to
 
 
 class EpochReply(ProtocolMessage):
-    """What a worker is to do after an epoch."""
+    """Decision of the controller about a reported epoch."""
 
     kind: Literal["answer"] = "answer"
     number: int
@@ -56,13 +56,13 @@ class EpochReply(ProtocolMessage):
 
 
 class StopRequest(ProtocolMessage):
-    """Stop what is being trained at the next step, save it, and say so with `TrialFinished`."""
+    """Stop the training at the next step, save it, and confirm with `TrialFinished`."""
 
     kind: Literal["wind_up"] = "wind_up"
 
 
 class TrialStarted(ProtocolMessage):
-    """Training begins, on this device."""
+    """The training of a trial begins, on this device."""
 
     kind: Literal["started"] = "started"
     number: int
@@ -72,7 +72,7 @@ class TrialStarted(ProtocolMessage):
 
 
 class MicroBatchReduced(ProtocolMessage):
-    """The GPU's memory ran out: training goes on, `micro_batch` images at a time."""
+    """The GPU's memory ran out: training continues with `micro_batch` images per pass."""
 
     kind: Literal["squeezed"] = "squeezed"
     number: int
@@ -103,9 +103,10 @@ class TrialFinished(ProtocolMessage):
 
 
 class TrialFailed(ProtocolMessage):
-    """The trial could not be trained; the worker lives on.
+    """The trial could not be trained; the worker process continues.
 
-    `full_folder`: the folder whose disk is full, where that is the cause and known.
+    Attributes:
+        full_folder: the folder whose disk is full, if that is the cause and the folder is known.
     """
 
     kind: Literal["failed"] = "failed"
@@ -116,9 +117,11 @@ class TrialFailed(ProtocolMessage):
 
 
 class WorkerDied(ProtocolMessage):
-    """The worker process ended without a word; negative exit codes are signals.
+    """The worker process ended without a last message; negative exit codes are signals.
 
-    `out_of_memory`: the kernel has killed for want of memory since the process was started.
+    Attributes:
+        log_tail: the end of its log.
+        out_of_memory: the kernel has killed for lack of memory since the process was started.
     """
 
     kind: Literal["vanished"] = "vanished"
@@ -134,47 +137,47 @@ EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discrimin
 
 
 class Executor(Protocol):
-    """Where trials are trained. One machine or a cluster: the controller sees no difference."""
+    """Trains trials, on one machine or a cluster; the controller sees no difference."""
 
     @property
     def slots(self) -> int:
-        """How many trials may run at once."""
+        """Number of trials that can run simultaneously."""
         ...
 
     def start(self, task: TrialTask) -> None:
-        """Hand a task to a free slot. Starting more tasks than slots is a bug."""
+        """Send a task to a free slot. Starting more tasks than slots is a bug."""
         ...
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
-        """The next event of any trial; None when the time is up."""
+        """Wait for the next event of any trial; None after `timeout_s`."""
         ...
 
     def answer(self, number: int, decision: Decision) -> None:
-        """Answer the epoch that trial `number` has just reported."""
+        """Send the decision about the epoch that trial `number` has just reported."""
         ...
 
     def kill_trial(self, number: int) -> str:
-        """End the worker of trial `number` for good, and with it the trial's attempt.
+        """Kill the worker of trial `number`, which ends the trial's attempt.
 
         Returns:
-            The last it wrote to its log, with where each of its threads was.
+            The end of its log, with the stack of each of its threads.
         """
         ...
 
     def request_stop(self) -> None:
-        """Ask every trial to stop at its next step: each ends as "stopped", to be continued."""
+        """Request every trial to stop at its next step; each ends as "stopped", resumable."""
         ...
 
     def close(self) -> None:
-        """End all workers at once. What they were training can be continued."""
+        """Kill all workers immediately. Their trials can be continued from their checkpoints."""
         ...
 
 
 def encode_message(message: ProtocolMessage) -> bytes:
-    """One message as one line of JSON."""
+    """Encode a message as one line of JSON."""
     return message.model_dump_json().encode("utf-8") + b"\n"
 
 
 def numeric_values(epoch_line: dict[str, Any]) -> dict[str, float]:
-    """The numbers of an epoch's line."""
+    """Select the numbers of an epoch's line."""
     return {key: value for key, value in epoch_line.items() if isinstance(value, int | float)}

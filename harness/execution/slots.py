@@ -1,4 +1,4 @@
-"""Slots: how many trials train at once, and on what each of them does."""
+"""Slots: the number of trials that train simultaneously, and the device of each."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,16 @@ from itertools import takewhile
 from harness.core.errors import UserError
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
-MIG_PREFIX = "MIG-"  # begins the name of a part of a GPU
+MIG_PREFIX = "MIG-"  # of the name of a slice of a GPU
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One worker process.
+    """Place for one worker process.
 
     Attributes:
-        device: as `TrialTask.device`; a worker that is shown one GPU calls it "cuda".
-        environment: what its process finds in the environment besides ours.
+        device: as `TrialTask.device`; a worker that sees one GPU alone calls it "cuda".
+        environment: variables that override those of this process.
     """
 
     device: str
@@ -39,28 +39,32 @@ def plan_slots(
     visible: Sequence[str] = (),
     threads: int = 1,
 ) -> tuple[Slot, ...]:
-    """One slot on `device`; `workers` slots on the CPU; or `per_gpu` on each of several GPUs.
+    """Plan one slot on `device`, `workers` slots on the CPU, or `per_gpu` slots on each GPU.
 
-    The threads of the CPU are divided between slots, at least one each: as many at once as the
-    cores bear. One slot alone has all of them.
+    The CPU threads are divided among the slots, at least one each, so that the workers together
+    start about as many threads as there are cores. A single slot has all of them.
 
     Args:
         gpus: "all", or positions among the visible ones, e.g. "0,2". None, with `per_gpu`: all.
         visible: the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them.
-        threads: of all workers together.
+        threads: number of CPU threads of all workers together.
 
     Raises:
-        UserError: a GPU that is not there, or options that exclude one another.
+        UserError: a GPU that does not exist, or options that exclude one another.
     """
     if gpus is not None or per_gpu is not None:
         if device not in ("auto", "cuda"):
-            raise UserError(f"--device {device} and --gpus or --per-gpu exclude one another")
+            raise UserError(
+                f"--device {device}: cannot be combined with --gpus or --per-gpu; use one of them"
+            )
         if workers is not None:
-            raise UserError("--workers are on the CPU: for several on a GPU give --per-gpu")
+            raise UserError(
+                "--workers: starts workers on the CPU; for several workers on a GPU use --per-gpu"
+            )
         chosen_gpus = _select_gpus(gpus or "all", visible)
         n_per_gpu = 1 if per_gpu is None else _check_count("--per-gpu", per_gpu)
         thread_limits = _thread_limits(threads, n_per_gpu * len(chosen_gpus))
-        # Trial after trial takes the first free slot: first one on each GPU, then a second.
+        # A trial takes the first free slot: so every GPU gets its first trial before a second one.
         return tuple(
             Slot("cuda", {VISIBLE_DEVICES: gpu} | thread_limits)
             for _ in range(n_per_gpu)
@@ -68,19 +72,21 @@ def plan_slots(
         )
     if workers is not None:
         if device not in ("auto", "cpu"):
-            raise UserError(f"--workers are on the CPU: leave out --device {device}, or --workers")
+            raise UserError(
+                f"--workers: starts workers on the CPU; omit --workers or --device {device}"
+            )
         n_workers = _check_count("--workers", workers)
         return tuple(Slot("cpu", _thread_limits(threads, n_workers)) for _ in range(n_workers))
     return (Slot(device),)
 
 
 def visible_gpus(n_gpus: int) -> tuple[str, ...]:
-    """The GPUs that workers may use, as CUDA_VISIBLE_DEVICES names them.
+    """List the GPUs that workers may use, as CUDA_VISIBLE_DEVICES names them.
 
     Args:
-        n_gpus: so many CUDA shows to this process: as many as there are before the first name that
-            it does not know, none where a name is there twice. Of slices (MIG) it shows each
-            process one, however many are named; each worker gets one of them.
+        n_gpus: number of GPUs that CUDA shows to this process. CUDA stops at the first name that it
+            does not know, and shows nothing if a name occurs twice. Of slices (MIG) it shows one
+            to each process, however many are named; each worker gets one of them.
     """
     visible = os.environ.get(VISIBLE_DEVICES)
     if visible is None:
@@ -93,11 +99,11 @@ def visible_gpus(n_gpus: int) -> tuple[str, ...]:
 
 
 def _select_gpus(gpus: str, visible: Sequence[str]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls the GPUs at these positions of itself."""
+    """Names of the GPUs at these positions of CUDA_VISIBLE_DEVICES."""
     if not visible:
         raise UserError(
-            f"--gpus {gpus}: there is no GPU here that CUDA can use (see nvidia-smi and "
-            f"{VISIBLE_DEVICES}); leave out --gpus and --per-gpu to train on the CPU"
+            f"--gpus {gpus}: no GPU here that CUDA can use (see nvidia-smi and "
+            f"{VISIBLE_DEVICES}); omit --gpus and --per-gpu to train on the CPU"
         )
     if gpus == "all":
         return list(visible)
@@ -109,20 +115,22 @@ def _select_gpus(gpus: str, visible: Sequence[str]) -> list[str]:
         if not (w.isascii() and w.isdigit() and len(w) < 5 and int(w) < len(visible))
     ]
     if invalid:
-        raise UserError(f"--gpus {gpus}: no GPU {invalid[0]!r}; give all, or some of {positions}")
+        raise UserError(f"--gpus {gpus}: no GPU {invalid[0]!r}; choose all, or some of {positions}")
     if len({int(word) for word in words}) < len(words):
-        raise UserError(f"--gpus {gpus}: each GPU once; for several workers on it give --per-gpu")
+        raise UserError(
+            f"--gpus {gpus}: name each GPU once; for several workers on one use --per-gpu"
+        )
     return [visible[int(word)] for word in words]
 
 
 def _check_count(option: str, value: int) -> int:
     if not 1 <= value <= 64:
-        raise UserError(f"{option} {value}: must be 1 to 64")
+        raise UserError(f"{option} {value}: must be from 1 to 64")
     return value
 
 
 def _thread_limits(threads: int, n_slots: int) -> dict[str, str]:
-    """The environment of one of several workers; torch and the libraries under it obey it."""
+    """Variables that limit the threads of one of several workers: torch, OpenMP and MKL."""
     if n_slots == 1:
         return {}
     n_threads = str(max(1, threads // n_slots))

@@ -119,7 +119,7 @@ def test_worker_on_a_full_disk_loses_nothing(
         done = study(tmp_path / "full", polyps, 2, 6, progress=filling)
         whole = study(tmp_path / "whole", polyps, 2, 6)
         assert any(re.match("disk full: trial 0: OSError.*No space left", s) for s in filling.said)
-        assert "there is room again: going on" in filling.said
+        assert "there is disk space again: continuing" in filling.said
         assert [record.state for record in done.tables.records] == ["complete"] * 2
         assert [record.attempt for record in done.tables.records] == [2, 1]
         assert [curve(done, n) for n in range(2)] == [curve(whole, n) for n in range(2)]

@@ -1,1 +1,1 @@
-"""Running a study: trials, slots, budgets, disk space, stops."""
+"""Run of a study: trials, retries, budgets, disk space, stops."""

@@ -1,4 +1,4 @@
-"""What a study has used of its budget, in all its runs: `gpu_hours` and `stop_after`."""
+"""Use of a study's budget, summed over all its runs: `gpu_hours` and `stop_after`."""
 
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths
@@ -7,15 +7,15 @@ from harness.core.records import TrialRecord, read_epochs, read_records
 
 
 class BudgetUsage:
-    """Counts hours of training, and trials since the last improvement.
+    """Hours of training, and number of trials since the last improvement.
 
-    Hours are those of all epochs that were finished, summed over trials, whatever device trained
-    them; two trials that share a GPU count twice. Imported trials cost nothing here, but an
-    improvement must be one on them too.
+    Hours are the sum over all finished epochs of all trials, on any device; two trials that share a
+    GPU count twice. Imported trials cost nothing here, but an improvement must be better than they
+    are, too.
 
     Args:
-        paths: the study's folder; what was used before is read from it.
-        config: its definition, with the budget.
+        paths: the study's folder, from which the use by earlier runs is read.
+        config: the study's definition, with the budget.
     """
 
     def __init__(self, paths: StudyPaths, config: StudyConfig) -> None:
@@ -39,15 +39,15 @@ class BudgetUsage:
         return self._spent_s / 3600
 
     def add_epoch(self, number: int, metrics: dict[str, float]) -> None:
-        """An epoch is done; one that is repeated after a kill counts once."""
+        """Add a finished epoch; one that is repeated after a kill counts once."""
         epochs, epoch = self._seconds.setdefault(number, {}), int(metrics["epoch"])
         seconds = metrics.get("seconds", 0.0)
         self._spent_s += seconds - epochs.get(epoch, 0.0)
         epochs[epoch] = seconds
 
     def add_trial(self, record: TrialRecord) -> None:
-        """A trial has ended. One that failed is no evidence that nothing improves."""
-        self._seconds.pop(record.number, None)  # never reported again
+        """Add a trial that has ended. A failed one is no evidence that nothing improves."""
+        self._seconds.pop(record.number, None)  # its epochs cannot be reported again
         if (
             record.state == "complete"
             and record.value is not None
@@ -59,21 +59,21 @@ class BudgetUsage:
             self._n_since_best += 1
 
     def hours_message(self) -> str | None:
-        """A line for the user once they are."""
+        """Message for the user once the hours are used up; None before."""
         limit = self._budget.gpu_hours
         if limit is None or self.hours < limit:
             return None
         return (
-            f"budget.gpu_hours: {limit:g} are spent ({self.hours:.2f}); "
-            f"raise it in {self._study_yaml} to go on"
+            f"budget.gpu_hours: all {limit:g} hours are used ({self.hours:.2f}); "
+            f"raise it in {self._study_yaml} to continue"
         )
 
     def stagnation_message(self) -> str | None:
-        """A line for the user once so many trials have not improved on the best."""
+        """Message for the user once `stop_after` trials brought no improvement; None before."""
         limit = self._budget.stop_after
         if limit is None or self._best is None or self._n_since_best < limit:
             return None
         return (
             f"budget.stop_after: {count(self._n_since_best, 'trial')} without improvement; "
-            f"raise it in {self._study_yaml} to go on"
+            f"raise it in {self._study_yaml} to continue"
         )

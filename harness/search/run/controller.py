@@ -1,6 +1,6 @@
-"""One controller per study: it draws, hands out, records, prunes and tells.
+"""Main loop of a study: create trials, send them to workers, prune, record and retry.
 
-Life of a trial: `TrialFactory` draws a configuration and writes trial.json → an executor trains
+Life of a trial: `TrialFactory` samples a configuration and writes trial.json → an executor trains
 it → every epoch arrives in `_on_epoch`, which reports to Optuna and answers → `_finish` writes
 trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror copies to MLflow.
 """
@@ -50,21 +50,21 @@ from harness.search.sampling.sampler import SpaceSampler
 
 
 class Controller:
-    """Runs the trials of one study.
+    """Runs the trials of one study. There is one controller per study, on one thread.
 
     Args:
-        study: its Optuna study.
-        storage: where that lives.
-        definition: what the study is.
-        context: where its folder and data are.
-        executor: who trains.
-        progress: who is told.
+        study: the Optuna study.
+        storage: database of the Optuna study.
+        definition: configuration and search space of the study.
+        context: folders of the study and its data.
+        executor: trains the trials.
+        progress: shows them to the user.
         mirror: copies changed trials to another store.
         environment: versions and commit, written into each record.
-        refuse: why a combination must not be drawn although the space allows it, or None.
-        clock: monotonic seconds, by which silence is measured.
-        stop_conditions: what may end the study early; None: nothing.
-        disk_guard: waits where a disk is full; None: for the smallest room, in the study's folder.
+        refuse: reason why a configuration that the space allows must not be sampled, or None.
+        clock: monotonic seconds, for hangs and time limits.
+        stop_conditions: reasons to end the study early; None: there are none.
+        disk_guard: waits while a disk is full; None: it watches the study's folder alone.
     """
 
     def __init__(
@@ -123,10 +123,13 @@ class Controller:
         )
 
     def run(self, trials: int) -> StopReason | None:
-        """Run until `trials` trials are finished in all, counting those of earlier runs.
+        """Run until `trials` trials are finished, including those of earlier runs.
 
-        Returns what stopped it before that; trials may be left running, to be adopted.
-        Raises StudyStoppedError when the same cause failed three trials in a row.
+        Returns:
+            The reason if it stopped before that; interrupted trials then keep the state "running",
+            and the next run continues them.
+
+        Raises StudyStoppedError when three trials in a row failed for the same cause.
         """
         grid = self._sampler.n_grid_trials(self._study)
         self._progress_observer.n_target = trials if grid is None else min(trials, grid)
@@ -146,7 +149,7 @@ class Controller:
 
     def _end_run(self) -> StopReason | None:
         stop = self._graceful_stop.stop
-        if stop is None:  # all that were wanted are finished
+        if stop is None:  # all requested trials are finished
             self._retention.remove_failed_checkpoints()
         return stop
 
@@ -154,7 +157,7 @@ class Controller:
         return (self._context.paths.trial(number) for number in self._running)
 
     def _check_stop(self, waiting: list[int]) -> None:
-        """Notice a reason to stop, once, and ask running trials to wind up if it says so."""
+        """Look for a new reason to stop; if it interrupts trials, request the workers to save."""
         if not (self._running or waiting or self._needs_more()):
             return
         if (stop := self._graceful_stop.check()) is not None:
@@ -166,7 +169,7 @@ class Controller:
         return self.count_finished() + len(self._running) < self._progress_observer.n_target
 
     def _fill_slots(self, waiting: list[int]) -> None:
-        """Give every free slot a trial: those left running first, then new ones."""
+        """Give every free slot a trial: first unfinished ones of earlier runs, then new ones."""
         while len(self._running) < self._executor.slots:
             if waiting:
                 if (running := self._source.resume_trial(waiting.pop(0))) is not None:
@@ -177,7 +180,7 @@ class Controller:
                 break
 
     def count_finished(self) -> int:
-        """Trials that are complete, pruned or failed; imported ones do not count."""
+        """Number of trials that are complete, pruned or failed; imported ones do not count."""
         return self._store.n_finished
 
     def _dispatch(self, running: RunningTrial, *, continued: bool = False) -> None:
@@ -223,7 +226,8 @@ class Controller:
         self._store.cache_epoch(running.trial, event.epoch, value)
         prune = self._pruning.should_prune(running, event.epoch)
         if prune and running.record.pruned_after is None:
-            # Before Optuna holds the epoch: a trial that is killed now ends here when it continues.
+            # Written before Optuna has the epoch: if this process is killed in between, the next
+            # run still prunes the trial here, instead of asking the pruner a second time.
             self._update_record(running, {"pruned_after": event.epoch})
         self._store.report_epoch(running.trial, event.epoch, value)
         last = event.epoch >= running.record.epochs
@@ -235,22 +239,20 @@ class Controller:
         if event.result.outcome == "stopped":
             if running.pending_failure is not None:
                 return self._fail(running, running.pending_failure)
-            failure = TrialFailure(cause="crashed", message="stopped unasked")
+            failure = TrialFailure(cause="crashed", message="stopped without a request")
             return self._retry_or_fail(running, running.attempts.attempt_failed(failure))
         return self._finish(running, event.result.record_update())
 
     def _on_micro_batch_reduced(self, running: RunningTrial, event: MicroBatchReduced) -> None:
         self._update_record(running, {"micro_batch": event.micro_batch})
         self._progress.stage(
-            f"trial {event.number}  out of GPU memory: goes on with {event.micro_batch} of "
-            f"{count(running.config.train.batch_size, 'image')} at once"
+            f"trial {event.number}  out of GPU memory: continues with {event.micro_batch} of "
+            f"{count(running.config.train.batch_size, 'image')} per pass"
         )
 
     def _retry_or_fail(self, running: RunningTrial, failure: TrialFailure | None) -> None:
-        """After an attempt that went wrong: the next, in a fresh worker, unless that is enough."""
-        failure = (
-            running.pending_failure or failure
-        )  # it had failed before, whatever its worker met since
+        """After a lost attempt: start the next one, unless `failure` ends the trial."""
+        failure = running.pending_failure or failure  # a pending failure came first
         if failure is not None:
             return self._fail(running, failure)
         return self._restart(running)
@@ -262,7 +264,8 @@ class Controller:
             self._retry_or_fail(running, running.attempts.worker_hung(seconds, stacks))
 
     def _restart(self, running: RunningTrial) -> None:
-        # Before the worker starts: from now on the record refuses what an earlier one writes.
+        # Written before the new worker starts: `AttemptGuard` reads the attempt from trial.json, so
+        # an old worker that is still alive can write nothing from now on.
         attempt = running.record.attempt + 1
         self._update_record(running, {"attempt": attempt, "judged": running.last_pruner_epoch})
         self._start(running)
@@ -272,7 +275,7 @@ class Controller:
         self._executor.start(self._factory.make_task(running))
 
     def _retry_when_full(self, running: RunningTrial, event: TrialFailed) -> None:
-        """What could not be written was not reported: the trial goes on from its checkpoint."""
+        """Wait for disk space, then continue the trial; an unwritten epoch was not reported."""
         if running.pending_failure is not None:  # it had failed before
             return self._fail(running, running.pending_failure)
         message = event.failure.message.splitlines()[0][:200]

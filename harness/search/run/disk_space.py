@@ -1,4 +1,4 @@
-"""Room on disk: what a study will need, and waiting where it has run out."""
+"""Disk space: the estimate before a study, and waiting while a disk is full."""
 
 import os
 import shutil
@@ -20,34 +20,35 @@ from harness.search.run.stop_conditions import StopConditions
 T = TypeVar("T")
 
 POLL_S = 5.0  # one pause
-MAX_PAUSES = 60  # before it is tried again whether there is room
-MAX_WAITS = 20  # without an epoch between: then the study ends, to be continued
+MAX_PAUSES = 60  # pauses before the disk is tested again: five minutes
+MAX_WAITS = 20  # waits without a finished epoch in between; then the study ends, resumable
 MIN_FREE_BYTES = 20_000_000  # records, logs, databases
+# SQLite's primary result codes; the extended code of an error holds them in its low byte.
 _SQLITE_IOERR, _SQLITE_FULL = 10, 13
 _CHUNK = 1_000_000
-# For each parameter: weights, the best ones, their moving average, two moments of the optimiser.
+# Per parameter: weights, weights of the best epoch, moving average, two moments of the optimiser.
 _WEIGHT_COPIES = 5
-_CHECKPOINT_FILES = 3  # a checkpoint, the one before, the one being written
-_MAX_SAVED_IMAGES = 200  # validation images whose probabilities are kept of a trial
+_CHECKPOINT_FILES = 3  # the current one, the previous one, the one being written
+_MAX_SAVED_IMAGES = 200  # validation images whose probabilities a trial keeps
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether room on disk, or what a user may take of it, has run out; causes are looked at."""
+    """True if the disk or the user's quota is full, according to an error or one of its causes."""
     return files.find_disk_error(error) is not None or _has_sqlite_code(error, _SQLITE_FULL)
 
 
 def checkpoint_bytes(n_parameters: int) -> int:
-    """At most so much a running trial takes for its checkpoints."""
+    """Upper bound of the disk space of a running trial's checkpoints."""
     return 4 * n_parameters * _WEIGHT_COPIES * _CHECKPOINT_FILES
 
 
 def needed_bytes(config: StudyConfig, n_parameters: int, n_val: int, n_slots: int) -> int:
-    """An estimate of what a study takes: checkpoints, the models and pictures it keeps, records.
+    """Estimate the disk space of a study: checkpoints, kept models and images, records.
 
     Args:
-        n_parameters: of the largest network.
-        n_val: validation images.
-        n_slots: trials that run at once.
+        n_parameters: number of parameters of the largest network.
+        n_val: number of validation images.
+        n_slots: number of trials that run simultaneously.
     """
     planes = config.data.eval_size**2 * config.data.n_outputs * min(n_val, _MAX_SAVED_IMAGES)
     artifact_bytes = config.budget.keep * (4 * n_parameters + planes)
@@ -57,7 +58,7 @@ def needed_bytes(config: StudyConfig, n_parameters: int, n_val: int, n_slots: in
 def check_disk_space(
     paths: StudyPaths, needed: int, free: Callable[[Path], int] | None = None
 ) -> None:
-    """Raise UserError where less is free than needed. What the study has already is counted in."""
+    """Raise UserError if less is free than a study still needs, given the files that it has."""
     removable = {
         paths.trial(r.number).checkpoint for r in read_records(paths) if r.state == "failed"
     }
@@ -67,35 +68,35 @@ def check_disk_space(
     if needed - used_bytes > available_bytes:
         raise UserError(
             f"{paths.root}: the study needs about {_mb(needed - used_bytes)} more, "
-            f"{_mb(available_bytes)} are free; "
-            "make room there, or keep fewer models (budget.keep in study.yaml)"
+            f"{_mb(available_bytes)} are free; free disk space there, or keep fewer models "
+            "(budget.keep in study.yaml)"
         )
 
 
 def free_bytes(folder: Path) -> int:
-    """What may still be written in a folder, or where it will be made."""
+    """Free disk space of a folder; if it does not exist, of its nearest existing parent."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 class DiskSpaceGuard:
-    """Waits where a disk is full, and goes on when there is room.
+    """Waits while a disk is full, and continues when there is space.
 
-    Whether there is room is found out by writing: a quota leaves a disk as free as it was. A wait
-    that no finished epoch follows is longer, up to five minutes.
+    Space is tested by writing, since a quota that is used up does not change the free space of the
+    disk. Waits become longer, up to five minutes between two tests, until an epoch is finished.
 
     Args:
-        folders: where the study writes.
+        folders: folders to which the study writes.
         needed: bytes that must be free in each.
-        progress: who is told.
-        stop_conditions: what ends the waiting.
-        free: bytes free in a folder.
-        pause: waits for a moment, after which it is looked for a reason to stop.
-        free_up: removes what can be done without; the bytes that became free.
+        progress: shows the waiting to the user.
+        stop_conditions: reasons to end the waiting.
+        free: returns the bytes free in a folder.
+        pause: waits a few seconds; the stop conditions are checked after each pause.
+        free_up: removes files that are dispensable, and returns the bytes that became free.
 
     Attributes:
-        n_waits: how often it has waited.
+        n_waits: number of waits so far.
     """
 
     def __init__(
@@ -116,23 +117,23 @@ class DiskSpaceGuard:
         self.n_waits = 0
 
     def reset_waits(self) -> None:
-        """An epoch was finished and written."""
+        """Start with short waits again, after an epoch was finished and written."""
         self._n_failed_waits = 0
 
     def wait(self, reason: str, folder: Path | None = None, *, full: bool = True) -> None:
-        """Say that the disk is full and wait, for one pause at least, until there is room.
+        """Report the problem and wait, for at least one pause, until there is space.
 
         Args:
-            reason: happened, in few words.
-            folder: the one that is full, where it is known; None: of the study's, those that turn
-                out to be, else all.
-            full: it is; else it could not be read or written for another reason, which may pass.
-                Then nothing is tried there: it may be the folder of the user's data.
+            reason: the event that caused the wait, in a few words.
+            folder: the full folder, if it is known; None: all folders of the study that a test
+                finds full, or all of them if it finds none.
+            full: the disk is full. False: it could not be read or written for a reason that may
+                pass. Then no test file is written: it may be the folder of the user's data.
 
         Raises:
             StudyInterrupted: a signal arrived.
-            StudyStoppedError: the time or the budget ran out, or each of the last 20 waits was in
-                vain: there was room for the little that is tried, and not for what is written.
+            StudyStoppedError: the time or the budget ran out, or each of the last 20 waits was
+                useless: the test file could be written, and the study's files could not.
         """
         self.n_waits += 1
         self._n_failed_waits += 1
@@ -142,10 +143,9 @@ class DiskSpaceGuard:
         folders_text = " and ".join(f"{f} ({_mb(self._free(f))} free)" for f in folders)
         if self._n_failed_waits > MAX_WAITS:
             raise StudyStoppedError(
-                f"{reason}; {MAX_WAITS} waits were in vain, though {_mb(self._needed)} could be "
-                f"written each time in {folders_text}; make room there or raise the quota, then "
-                "the same "
-                "command continues the study"
+                f"{reason}; this happened again after each of {MAX_WAITS} waits, although "
+                f"{_mb(self._needed)} could be written in {folders_text}; free disk space there or "
+                "raise the quota, then run the same command to continue the study"
             )
         self._progress.stage(
             f"disk full: {reason}; waiting until {_mb(self._needed)} are free in "
@@ -154,16 +154,14 @@ class DiskSpaceGuard:
         if freed := self._free_up():
             self._progress.stage(f"removed the checkpoints of failed trials ({_mb(freed)})")
         self._wait_until_free(folders)
-        return self._progress.stage("there is room again: going on")
+        return self._progress.stage("there is disk space again: continuing")
 
     def retry_when_full(self, action: Callable[[], T]) -> T:
-        """What `action` gives; after a disk that was full, once more. `action` must bear
-        repeating.
-        """
+        """Run an action, and again after each wait for a full disk; it must be repeatable."""
         while True:
             try:
                 return action()
-            except UserError:  # who began the study is there to mend it
+            except UserError:  # only raised at the start, while the user is there to react
                 raise
             except Exception as error:
                 full = is_disk_full(error)
@@ -176,12 +174,13 @@ class DiskSpaceGuard:
         location = "" if folder is None else f" in {folder}"
         if self._n_failed_waits > MAX_WAITS:
             raise StudyStoppedError(
-                f"cannot read or write{location}: {reason}; {MAX_WAITS} waits were in vain; see to "
-                "that disk or its network, then the same command continues the study"
+                f"cannot read or write{location}: {reason}; this happened again after each of "
+                f"{MAX_WAITS} waits; check that disk or its network, then run the same command to "
+                "continue the study"
             )
         self._progress.stage(
-            f"cannot read or write{location}: {reason}; waiting before it is tried "
-            f"again{self._wait_suffix}"
+            f"cannot read or write{location}: {reason}; waiting before the next "
+            f"attempt{self._wait_suffix}"
         )
         self._pause_repeatedly(2 ** (self._n_failed_waits - 1))
 
@@ -219,17 +218,19 @@ class DiskSpaceGuard:
 
 
 def can_write(folder: Path, n_bytes: int) -> bool:
-    """Whether there is room for so many bytes in a folder, or where it will be made.
+    """True if `n_bytes` can be written to a folder, or to its nearest existing parent.
 
-    What else prevents writing there, as on a disk that became read-only, does not pass by waiting:
-    whoever writes next is told of it.
+    Also True for an error other than a full disk, e.g. a disk that became read-only: waiting does
+    not help, and the next write of the study reports that error.
     """
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     probe = folder / f".room-{os.getpid()}.tmp"
     try:
         with probe.open("wb") as handle:
-            for begin in range(0, n_bytes, _CHUNK):  # random: a file system may compress
+            # Random bytes: a file system that compresses would store zeros in no space. With fsync,
+            # since a network file system reports a full quota only then.
+            for begin in range(0, n_bytes, _CHUNK):
                 handle.write(os.urandom(min(_CHUNK, n_bytes - begin)))
             handle.flush()
             os.fsync(handle.fileno())
@@ -242,7 +243,7 @@ def can_write(folder: Path, n_bytes: int) -> bool:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether a disk did not do as it was told, for a reason that may pass."""
+    """True if a disk could not be read or written, for a reason that may pass."""
     return files.find_disk_error(error, files.TRANSIENT_ERRNOS) is not None or _has_sqlite_code(
         error, _SQLITE_IOERR
     )

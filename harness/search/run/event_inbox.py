@@ -1,4 +1,7 @@
-"""Events of the workers in order, and the trials whose workers have sent none for too long."""
+"""Events of the workers in order, and the trials whose workers have sent none for too long.
+
+Separate from the controller, so that the race between a late event and a hang is tested alone.
+"""
 
 from collections import deque
 from collections.abc import Mapping
@@ -7,16 +10,16 @@ from harness.execution.protocol import Event, Executor
 from harness.search.run.hang_detector import HangWatch
 from harness.search.run.trials import RunningTrial
 
-TICK_S = 0.5  # a signal that arrives while no event does is noticed after so long
+TICK_S = 0.5  # longest time until a signal is noticed while no event arrives
 
 
 class EventInbox:
-    """Reads the events of an executor, and checks by the clock for workers that hang.
+    """Reads the events of an executor, and finds workers that hang.
 
     Args:
-        executor: who trains.
+        executor: trains the trials.
         running: the trials that are being trained, by number.
-        hang_watch: knows when each of them was heard last.
+        hang_watch: records the time of each worker's last event.
     """
 
     def __init__(
@@ -26,20 +29,20 @@ class EventInbox:
         self._queued: deque[Event] = deque()
 
     def next_event(self) -> Event | None:
-        """The next event; None if none comes within a tick."""
+        """The next event; None if no event arrives within a tick."""
         return self._queued.popleft() if self._queued else self._executor.next_event(TICK_S)
 
     def is_current(self, event: Event) -> bool:
-        """Whether it comes from the present attempt at a trial, not from a worker of an earlier."""
+        """True if an event belongs to the current attempt, not to a worker of an earlier one."""
         running = self._running.get(event.number)
         return running is not None and event.attempt == running.record.attempt
 
     def hung_trials(self) -> dict[int, float]:
-        """Trials whose workers have been silent for too long: number -> seconds.
+        """Trials whose workers have sent nothing for too long: number -> seconds.
 
-        Checked after every event: where other workers report often, a tick never passes without
-        one. An event that arrived while the controller was busy is a sign of life too, so that the
-        executor's queue is read before anybody is called silent.
+        Call it after every event and every tick: where other workers report often, no tick passes
+        without an event. The executor's queue is read first, since an event may have arrived while
+        the controller was busy (a slow database), and then its worker does not hang.
         """
         if not self._hang_watch.hung_trials():
             return {}

@@ -1,6 +1,7 @@
-"""What becomes of a trial whose attempt went wrong: another one, or the end as failed.
+"""Retry rules: whether a trial gets another attempt after a failure, or ends as failed.
 
-Attempts count since the last newly finished epoch, so that a trial which gets on is never given up.
+Attempts are counted since the last newly finished epoch, so that a trial that makes progress is
+never given up.
 """
 
 from dataclasses import dataclass, field
@@ -11,24 +12,28 @@ from harness.core.errors import StudyStoppedError
 from harness.core.records import TrialFailure, TrialRecord
 from harness.execution.protocol import WorkerDied
 
-MAX_ATTEMPTS = 3  # that a trial may lose by itself
+MAX_ATTEMPTS = 3  # lost attempts without progress that end a trial as failed
 MAX_SAME_CAUSE = 3  # failures in a row that stop the study
-MAX_PREEMPTIONS = 20  # whoever is killed so often without an epoch between is not pre-empted
-RETRY_ONCE_CAUSES = (
-    "host_out_of_memory",
-    "shared_memory",
-)  # perhaps somebody else's doing: one retry
+# A worker that is killed this often without one epoch in between is not pre-empted: the trial
+# itself is the reason, e.g. a memory limit that a daemon enforces instead of the kernel.
+MAX_PREEMPTIONS = 20
+# Another process may have used up the memory: one retry.
+RETRY_ONCE_CAUSES = ("host_out_of_memory", "shared_memory")
 PREEMPTION_EXIT_CODES = (-SIGKILL, -SIGTERM)
 
 
 @dataclass
 class AttemptCounter:
-    """What has befallen a trial since its last newly finished epoch.
+    """Counts of the lost attempts of a trial since its last newly finished epoch.
 
-    Each method takes one mishap and gives the failure that ends the trial, or None: try again.
+    Each method adds one lost attempt and returns the failure that ends the trial, or None if the
+    trial gets another attempt.
 
     Attributes:
-        epoch: the last one finished.
+        epoch: the last finished epoch.
+        n_lost: attempts that ended without a cause outside of the trial.
+        n_preempted: attempts that a signal from outside ended.
+        retried_causes: causes that have had their one retry.
     """
 
     epoch: int = 0
@@ -37,7 +42,7 @@ class AttemptCounter:
     retried_causes: set[str] = field(default_factory=set)
 
     def epoch_finished(self, epoch: int) -> bool:
-        """An epoch was reported; whether that is progress: no earlier attempt had reported it."""
+        """Add a reported epoch; True if it is progress: no earlier attempt had reported it."""
         if epoch <= self.epoch:
             return False
         self.epoch, self.n_lost, self.n_preempted = epoch, 0, 0
@@ -45,34 +50,38 @@ class AttemptCounter:
         return True
 
     def worker_died(self, event: WorkerDied) -> TrialFailure | None:
-        """The worker process ended without a word."""
+        """Add an attempt whose worker process ended without a last message."""
         ending = _exit_text(event.exit_code)
         if event.exit_code == -SIGKILL and event.out_of_memory:
             message = "the machine's memory ran out, and the kernel killed the worker"
             return self.attempt_failed(_make_failure("host_out_of_memory", message, event.log_tail))
         if event.exit_code == -SIGBUS:
-            message = "shared memory or a mapped file could not be had: bus error"
+            message = "bus error: shared memory or a mapped file was not available"
             return self.attempt_failed(_make_failure("shared_memory", message, event.log_tail))
         if event.exit_code in PREEMPTION_EXIT_CODES:
             self.n_preempted += 1
             if self.n_preempted < MAX_PREEMPTIONS:
                 return None
-            message = f"its worker was killed {MAX_PREEMPTIONS} times without an epoch between"
+            message = f"its worker was killed {MAX_PREEMPTIONS} times without an epoch in between"
             return _make_failure("crashed", f"{message}, last by {ending}", event.log_tail)
         message = f"its worker ended {MAX_ATTEMPTS} times, last with {ending}"
         return self._count_loss(_make_failure("crashed", message, event.log_tail))
 
     def worker_hung(self, seconds: float, stacks: str) -> TrialFailure | None:
-        """The worker reported nothing for so long, and was killed; `stacks` say where it was."""
-        message = f"no word from its worker {MAX_ATTEMPTS} times, last for {seconds:.0f} s"
+        """Add an attempt whose worker was killed because it reported nothing for `seconds`.
+
+        Args:
+            stacks: the end of its log, with the stacks of its threads.
+        """
+        message = f"its worker stopped reporting {MAX_ATTEMPTS} times, last for {seconds:.0f} s"
         return self._count_loss(_make_failure("hung", message, stacks))
 
     def attempt_failed(self, failure: TrialFailure) -> TrialFailure | None:
-        """The worker gave up, and said why.
+        """Add an attempt that ended with an exception in the worker.
 
-        An exception that nobody expected may be a moment's trouble of a disk or a driver, so it
-        gets the attempts of a worker that ended by itself. What follows from the configuration and
-        the images is final.
+        An unexpected exception may come from a temporary problem of a disk or a driver, so it gets
+        as many attempts as a worker that crashed. A failure that follows from the configuration or
+        the images is final, since every attempt would end in the same way.
         """
         if failure.cause == "crashed":
             return self._count_loss(failure)
@@ -87,16 +96,16 @@ class AttemptCounter:
 
 
 class FailureStreak:
-    """The causes of the last failures in a row."""
+    """Causes of the last failures in a row."""
 
     def __init__(self) -> None:
         self._causes: list[str] = []
 
     def add(self, record: TrialRecord, path: Path) -> None:
-        """A trial has ended; `path` is where its record lies.
+        """Add a trial that has ended; `path` is its record.
 
         Raises:
-            StudyStoppedError: the same cause for the third time in a row.
+            StudyStoppedError: three trials in a row failed for the same cause.
         """
         if record.failure is None:
             self._causes = []
@@ -105,8 +114,7 @@ class FailureStreak:
         if self._causes == [record.failure.cause] * MAX_SAME_CAUSE:
             raise StudyStoppedError(
                 f"{MAX_SAME_CAUSE} trials in a row failed for the same cause "
-                f"({record.failure.cause}): "
-                f"{record.failure.message}; see {path}"
+                f"({record.failure.cause}): {record.failure.message}; see {path}"
             )
 
 
@@ -115,7 +123,7 @@ def _make_failure(cause: str, message: str, log_tail: str) -> TrialFailure:
 
 
 def _exit_text(exit_code: int | None) -> str:
-    """`code 3`, `signal SIGSEGV`."""
+    """Text of an exit code: `code 3`, `signal SIGSEGV`."""
     if exit_code is None or exit_code >= 0:
         return f"code {exit_code}"
     try:

@@ -1,4 +1,4 @@
-"""Who has been silent for too long."""
+"""Detection of workers that hang: they have reported nothing for too long."""
 
 import time
 from collections.abc import Callable
@@ -8,29 +8,29 @@ from statistics import median
 from harness.search.run.observers import TrialObserver
 from harness.search.run.trials import RunningTrial
 
-SILENT_EPOCHS = 10  # median epochs of silence
-FIRST_EPOCH_FACTOR = (
-    10  # times as long before the first report: the first epoch compiles, tunes, fills caches
-)
-N_RECENT_EPOCHS = 100  # epochs that the median is over
+SILENT_EPOCHS = 10  # times the median duration of an epoch
+# The first epoch of an attempt compiles, tunes cuDNN and fills caches, and a new worker process
+# imports torch before it.
+FIRST_EPOCH_FACTOR = 10
+N_RECENT_EPOCHS = 100  # epochs of which the median is taken
 
 
 @dataclass
 class _AttemptActivity:
-    last_heard: float  # by the clock
+    last_heard: float  # time of the last event, by the clock
     reported: bool = False
 
 
 @dataclass
 class HangWatch(TrialObserver):
-    """Watches the attempts that are being trained.
+    """Time limits for the attempts that are being trained.
 
-    One hangs that has been silent for ten median epochs, but at least `floor_s`; ten times as long
-    until it has reported its first epoch. The median is over the study's last 100 epochs, or those
-    of the trial itself where they are slower.
+    An attempt hangs if its worker has sent nothing for ten median epochs, but at least `floor_s`;
+    the limit is ten times as long before its first epoch. The median is that of the study's last
+    100 epochs, or of the trial's own epochs if these are slower.
 
     Args:
-        floor_s: seconds that are never too long.
+        floor_s: lower bound of the limit, in seconds.
         clock: monotonic seconds.
     """
 
@@ -41,21 +41,21 @@ class HangWatch(TrialObserver):
     _trial_seconds: dict[int, list[float]] = field(default_factory=dict)
 
     def start_attempt(self, number: int) -> None:
-        """An attempt at trial `number` begins."""
+        """Start the time of an attempt at trial `number`."""
         self._attempts[number] = _AttemptActivity(self.clock())
 
     def record_activity(self, number: int) -> None:
-        """A sign of life from it, or a word to it that it was waiting for."""
+        """Record an event of the trial's worker, or an answer that it was waiting for."""
         if number in self._attempts:
             self._attempts[number].last_heard = self.clock()
 
     def reset_silence(self) -> None:
-        """Nobody has listened for a while, so that silence says nothing."""
+        """Restart the time of all attempts, after the controller itself read no events."""
         for attempt in self._attempts.values():
             attempt.last_heard = self.clock()
 
     def record_epoch(self, number: int, seconds: float | None) -> None:
-        """It has reported an epoch, which took so long."""
+        """Record a reported epoch and its duration."""
         if number in self._attempts:
             self._attempts[number].reported = True
         self.record_activity(number)
@@ -65,7 +65,7 @@ class HangWatch(TrialObserver):
                 del durations[:-N_RECENT_EPOCHS]
 
     def end_trial(self, number: int) -> None:
-        """The trial has ended."""
+        """Forget a trial that has ended."""
         self._attempts.pop(number, None)
         self._trial_seconds.pop(number, None)
 
@@ -76,12 +76,12 @@ class HangWatch(TrialObserver):
         self.end_trial(running.record.number)
 
     def seconds_until_hang(self) -> float | None:
-        """Seconds until somebody may have to be called silent; None where nobody trains."""
+        """Seconds until the next limit is reached; None while no trial is trained."""
         remaining = [self._deadline(number) - self.clock() for number in self._attempts]
         return max(0.0, min(remaining)) if remaining else None
 
     def hung_trials(self) -> dict[int, float]:
-        """Who has been silent for too long: trial number -> seconds."""
+        """Trials whose workers have sent nothing for too long: number -> seconds."""
         now = self.clock()
         hung = [number for number in self._attempts if self._deadline(number) <= now]
         return {number: now - self._attempts[number].last_heard for number in hung}

@@ -1,4 +1,4 @@
-"""Thinning: models and probabilities are kept for the best trials only, scores for all."""
+"""Retention of files: models and probabilities of the best trials only, scores of all."""
 
 import bisect
 import shutil
@@ -11,18 +11,18 @@ from harness.search.run.trials import RunningTrial
 
 
 class ArtifactRetention(TrialObserver):
-    """Knows the best trials of a study and deletes what no report will need.
+    """Ranks the trials of a study and deletes the files that no report will need.
 
     Args:
         paths: the study's folder; the trials that have ended already are read from it.
-        config: its definition; `budget.keep` is how many trials keep models and probabilities.
+        config: the study's definition; `budget.keep` trials keep models and probabilities.
     """
 
     def __init__(self, paths: StudyPaths, config: StudyConfig) -> None:
         self._paths = paths
         self._n_keep = config.budget.keep
         self._objective = config.objective
-        self._ranked: list[TrialRecord] = []  # our own, the best first, no more than are kept
+        self._ranked: list[TrialRecord] = []  # of this study, best first, at most n_keep
         self._imported: list[TrialRecord] = []
         for record in read_records(paths):
             if record.state != "running":
@@ -30,31 +30,33 @@ class ArtifactRetention(TrialObserver):
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best complete trial, imported ones among them; of equals the earlier one."""
+        """The best complete trial, including imported ones; of equal trials the earlier one."""
         return self._objective.best([*self._ranked[:1], *self._imported])
 
     def trial_ended(self, running: RunningTrial) -> None:
         self.add_trial(running.record)
 
     def add_trial(self, record: TrialRecord) -> None:
-        """Take in a trial that has ended, and thin it or the one it displaces."""
-        if record.state == "failed":  # why it failed may be mended, so its work stays for a while
+        """Add a trial that has ended, and remove the files of it or of the one it displaces."""
+        # A failed trial keeps its last checkpoint until the study is complete: its cause may be
+        # repairable, and its epochs were costly. A full disk deletes it earlier.
+        if record.state == "failed":
             self._paths.trial(record.number).checkpoint_previous.unlink(missing_ok=True)
             return self._remove_artifacts(record)
         _remove_checkpoints(self._paths, record)
         if record.state != "complete" or record.value is None:
             return self._remove_artifacts(record)
-        if record.imported is not None:  # it came without a model, and must displace none
+        if record.imported is not None:  # it has no model here, so it must displace no other
             self._imported.append(record)
             return None
         bisect.insort(self._ranked, record, key=self._rank_key)
         for displaced in self._ranked[self._n_keep :]:
             self._remove_artifacts(displaced)
-        del self._ranked[self._n_keep :]  # they are asked for no more
+        del self._ranked[self._n_keep :]  # they can never be among the best again
         return None
 
     def remove_failed_checkpoints(self) -> None:
-        """Remove the checkpoints of failed trials, when the study is at its end."""
+        """Remove the checkpoints of failed trials, at the end of the study."""
         remove_failed_checkpoints(self._paths)
 
     def _rank_key(self, record: TrialRecord) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""A study whose definition is settled: its index, its mirror and its workers, until it stops."""
+"""Run of a defined study: open its database, start mirror and workers, train until it stops."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,26 +31,25 @@ from harness.space.space import SearchSpace
 from harness.tracking.mirror import Mirror
 from harness.tracking.uri import TrackingStore
 
-MIRROR_TIMEOUT_S, MIRROR_TIMEOUT_AFTER_SIGNAL_S = (
-    60.0,
-    1.0,
-)  # for MLflow to catch up, at the end and after a signal
+# For MLflow to catch up at the end. After a signal it has a second: a scheduler that pre-empts this
+# process kills it soon, and the next run of the study sends the rest.
+MIRROR_TIMEOUT_S, MIRROR_TIMEOUT_AFTER_SIGNAL_S = 60.0, 1.0
 RefusalRule = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A study that this process leads.
+    """A study that is ready to run in this process, which holds its lock.
 
     Attributes:
-        trials: finished ones in all, that are asked for.
-        slots: where trials run at once.
-        device: the first of them, for people and records.
-        refuse: why a combination must not be drawn although the space allows it, or None.
-        stop_conditions: what may end it early.
-        storage: the database of Optuna's index.
-        tracking_store: the MLflow store that mirrors it.
-        more_splits: further ones that its trials are trained on, where it has folds.
+        trials: total number of finished trials that the user requested.
+        slots: places for workers, one trial each.
+        device: description of the first device, for messages and records.
+        refuse: reason why a configuration that the space allows must not be sampled, or None.
+        stop_conditions: reasons to end the study early.
+        storage: the database of the Optuna study.
+        tracking_store: the MLflow store that mirrors the study.
+        more_splits: further splits that its trials are trained on, if it has folds.
     """
 
     workspace: Workspace
@@ -70,13 +69,13 @@ class StudyRun:
 def run_trials(
     run: StudyRun, progress: ProgressReporter, early: PrestartedWorker | None = None
 ) -> None:
-    """Train until so many trials are finished, or something stops the study.
+    """Train until the requested trials are finished, or something stops the study.
 
     Args:
-        early: a worker that was started while the study was still being settled.
+        early: a worker that was started while the study was being defined.
 
     Raises:
-        StudyStoppedError: the same cause failed three trials in a row.
+        StudyStoppedError: three trials in a row failed for the same cause.
         StudyInterrupted: a signal arrived; the study can be continued.
     """
     paths, config = run.context.paths, run.definition.config
@@ -108,7 +107,7 @@ def run_trials(
         )
         n_finished = controller.count_finished()
         progress.stage(plan_line(n_finished, run.trials, run.definition.space))
-        if not n_finished:  # later nothing that MLflow says is worth stopping for
+        if not n_finished:  # an unusable MLflow store is worth stopping for only before any result
             run.stop_conditions.checks.append(mirror.check)
         if n_finished < run.trials:
             root = run.context.data_root
@@ -126,7 +125,7 @@ def run_trials(
 
 
 def _make_disk_guard(run: StudyRun, progress: ProgressReporter) -> DiskSpaceGuard:
-    """Where the study writes, with what it can do without."""
+    """Guard the folders to which the study writes; failed trials' checkpoints are dispensable."""
     folders = [run.context.paths.root, run.workspace.root]
     if isinstance(run.storage, Path) and run.storage.parent not in folders:
         folders.append(run.storage.parent)
@@ -158,7 +157,7 @@ def _run_until_stopped(
 
 
 def plan_line(n_finished: int, trials: int, space: SearchSpace) -> str:
-    """What a run is about to do: its space, and how many of its trials are finished."""
+    """Describe a run before it starts: its space, and the number of finished trials."""
     parameters, n_rows = f"space of {count(len(space.parameters), 'parameter')}", len(space.rows)
     if space.rows:
         rows = count(n_rows, "row")
@@ -168,15 +167,14 @@ def plan_line(n_finished: int, trials: int, space: SearchSpace) -> str:
             return f"{every}{rows} of the space {is_or_are(n_rows)} trained: nothing to do"
         if trials > n_rows:
             parameters += (
-                f" and then the study ends, though {count(trials, 'trial')} were asked for"
+                f" and then the study ends, though {count(trials, 'trial')} were requested"
             )
             trials = n_rows
     if n_finished >= trials:
-        target_text = f"{trials} {'was' if trials == 1 else 'were'} asked for"
+        target_text = f"{trials} {'was' if trials == 1 else 'were'} requested"
         return (
             f"{count(n_finished, 'trial')} {is_or_are(n_finished)} finished, {target_text}: "
-            "nothing "
-            "to do"
+            "nothing to do"
         )
     if n_finished:
         return f"{parameters} · continues at {n_finished} of {count(trials, 'trial')}"

@@ -1,4 +1,4 @@
-"""What ends a study before all its trials are finished: signals, `--timeout`, its budget."""
+"""Early end of a study: the reasons (signals, `--timeout`, budget), and the time to save trials."""
 
 import signal
 import threading
@@ -27,13 +27,13 @@ HANDLED_SIGNALS = tuple(
 
 @dataclass(frozen=True)
 class StopReason:
-    """Why a study stops now.
+    """Reason why a study stops.
 
     Attributes:
-        line: what ran out or arrived, for the user.
-        interrupts_trials: running trials are put by, to be continued; else they are trained to
+        line: the limit that was reached or the signal that arrived, for the user.
+        interrupts_trials: running trials are saved, to be continued; otherwise they are trained to
             their end.
-        signal: number of the signal; None: something ran out.
+        signal: number of the signal; None: a limit was reached.
     """
 
     line: str
@@ -42,11 +42,11 @@ class StopReason:
 
 
 class StopSignals:
-    """The first signal asks, the second insists.
+    """Signal handlers: the first signal requests a graceful stop, the second one ends at once.
 
     Attributes:
-        first_signal: number of the first one that arrived while trials were trained; None: none
-            yet.
+        first_signal: number of the first signal that arrived while trials were trained; None before
+            that.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,11 @@ class StopSignals:
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
-        """Take the signals over; those that are ignored stay so, other threads have no say."""
+        """Install the handlers for the time of the block; ignored signals stay ignored.
+
+        Does nothing outside of the main thread, where Python allows no handlers (a notebook server
+        may call us from another thread). SIGINT is ignored in background jobs of a shell.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -71,7 +75,7 @@ class StopSignals:
 
     @contextmanager
     def defer_first(self) -> Iterator[None]:
-        """While this lasts the first signal is noted only; any other raises StudyInterrupted."""
+        """Note the first signal for the time of the block; any other raises StudyInterrupted."""
         self._defers = True
         try:
             yield
@@ -94,16 +98,16 @@ def stop_on_signals(timeout_s: float | None) -> Iterator["StopConditions"]:
 
 
 class StopConditions(TrialObserver):
-    """Looks whether a study must stop.
+    """Reasons to stop a study, checked by the controller between two events.
 
     Args:
-        signals: those that have arrived; None: nobody catches any.
-        timeout_s: how long this call may last, from now on.
+        signals: the signal handlers; None: signals are not handled.
+        timeout_s: time limit of this run, from now on.
         clock: monotonic seconds.
 
     Attributes:
-        budget_usage: what of the budget is used; None: there is no limit.
-        checks: called with each look; they raise what must end the study.
+        budget_usage: the used part of the budget; None: there is no limit.
+        checks: called with each check; they raise an exception that must end the study.
     """
 
     def __init__(
@@ -120,21 +124,23 @@ class StopConditions(TrialObserver):
         self._deadline = None if timeout_s is None else clock() + timeout_s
 
     def defer_first_signal(self) -> AbstractContextManager[None]:
-        """While this lasts the first signal only asks."""
+        """Let the first signal request a graceful stop, for the time of the block."""
         return nullcontext() if self._signals is None else self._signals.defer_first()
 
     def check(self) -> StopReason | None:
-        """The most pressing reason to stop now."""
+        """The most urgent reason to stop; None if there is no reason."""
         for run_check in self.checks:
             run_check()
         if self._signals is not None and self._signals.first_signal is not None:
             number = self._signals.first_signal
             name = signal.Signals(number).name
             return StopReason(
-                f"{name}: finishing the step; a second one leaves at once", signal=number
+                f"{name}: finishing the step; a second signal quits immediately", signal=number
             )
         if self._deadline is not None and self._clock() >= self._deadline:
-            return StopReason(f"--timeout: {format_duration(self._timeout_s or 0.0)} are over")
+            return StopReason(
+                f"--timeout: the limit of {format_duration(self._timeout_s or 0.0)} is reached"
+            )
         if self.budget_usage is None:
             return None
         if (line := self.budget_usage.hours_message()) is not None:
@@ -152,31 +158,30 @@ class StopConditions(TrialObserver):
 
 
 def is_resumable_stop(event: Event, *, has_failure: bool) -> bool:
-    """Whether a trial of a study that winds up is left to be continued.
+    """True if the study is stopping and the next run should resume this trial.
 
     Args:
-        has_failure: the controller has stopped the trial for a reason of its own.
+        has_failure: the controller has stopped the trial for a failure, which is recorded instead.
     """
     return isinstance(event, WorkerDied) or (
         isinstance(event, TrialFinished) and event.result.outcome == "stopped" and not has_failure
     )
 
 
-MAX_EXTENSION = (
-    10  # times `limits.stop_s`: a disk that never takes a checkpoint must not hold the study
-)
+# Times `limits.stop_s`: a disk that never completes a checkpoint must not hold the study for ever.
+MAX_EXTENSION = 10
 
 
 class GracefulStop:
-    """The reason to stop that was found, and the time that running trials get for it.
+    """State of a stop: its reason, and the time that the workers have for saving.
 
     Args:
-        stop_conditions: what may end the study early.
+        stop_conditions: reasons to end the study early.
         stop_s: seconds for workers to finish a step and save, `limits.stop_s`.
         clock: monotonic seconds.
 
     Attributes:
-        stop: the reason; None: there is none yet.
+        stop: the reason; None while the study continues.
     """
 
     def __init__(
@@ -188,11 +193,11 @@ class GracefulStop:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether running trials were asked to stop."""
+        """True if the running trials have been requested to stop."""
         return self.stop is not None and self.stop.interrupts_trials
 
     def check(self) -> StopReason | None:
-        """A reason to stop that was not known before, more pressing than the one that was."""
+        """A new reason to stop, more urgent than the present one; None if there is no such."""
         if self.is_stopping:
             return None
         stop = self._stop_conditions.check()
@@ -202,10 +207,10 @@ class GracefulStop:
         return stop
 
     def is_over(self, trials: Iterable[TrialPaths]) -> bool:
-        """Whether the workers of these trials have had their time.
+        """True if the time for saving is over for the workers of these trials.
 
-        While the checkpoint of one is being written they get more, up to ten times as much: a
-        network of 25 million parameters is half a gigabyte, and the disk may be busy.
+        While one of them is writing a checkpoint the limit is ten times as long: a network of 25
+        million parameters makes half a gigabyte, and the disk may be busy.
         """
         if not self.is_stopping:
             return False

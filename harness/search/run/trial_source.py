@@ -1,4 +1,7 @@
-"""The next trial to train: one that was left running, or a new one."""
+"""Choice of the next trial to train: an unfinished one of an earlier run, or a new one.
+
+Separate from `TrialFactory`, which only creates: here a full disk may interrupt the creation.
+"""
 
 from collections.abc import Container
 
@@ -11,13 +14,13 @@ from harness.search.run.trials import RunningTrial, TrialFactory
 
 
 class TrialSource:
-    """Draws new trials and adopts old ones, waiting where the disk is full.
+    """Creates new trials and resumes unfinished ones, waiting while the disk is full.
 
     Args:
-        study: its Optuna study.
-        factory: which writes trials down.
-        store: which waits.
-        pruning: whose pruner some samplers ask.
+        study: the Optuna study.
+        factory: creates the trials and writes their records.
+        store: waits while the disk is full.
+        pruning: prepares the pruner, which some samplers call.
     """
 
     def __init__(
@@ -27,17 +30,21 @@ class TrialSource:
         self._creation_pending = False
 
     def unfinished_trials(self, running_numbers: Container[int] = ()) -> list[int]:
-        """Numbers of the trials that run for Optuna, and are none of these."""
+        """Numbers of the trials with state RUNNING in Optuna that no worker is training."""
         rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [row.number for row in rows if row.number not in running_numbers]
 
     def create_trial(self, running_numbers: Container[int]) -> RunningTrial:
-        """A new trial, beside those that are trained already."""
+        """Create a new trial while those of `running_numbers` are being trained."""
         self._pruning.prepare_sampling()
         return self._store.retry_when_full(lambda: self._create_or_resume(running_numbers))
 
     def resume_trial(self, number: int) -> RunningTrial | None:
-        """A trial that was left running; None: it had ended, and Optuna was not told in time."""
+        """Resume an unfinished trial; None: it had ended, and Optuna is only informed now.
+
+        The record is written before Optuna's row, so a kill between the two leaves a finished
+        record with a row that is still RUNNING.
+        """
         self._pruning.prepare_sampling()
         running = self._store.retry_when_full(lambda: self._factory.resume_trial(number))
         if running.record.state == "running":
@@ -46,7 +53,10 @@ class TrialSource:
         return None
 
     def _create_or_resume(self, running_numbers: Container[int]) -> RunningTrial:
-        """A new trial, or the one whose drawing a full disk has interrupted."""
+        """Create a trial, or complete the one whose creation a full disk has interrupted.
+
+        Without this, each retry after a full disk would leave another RUNNING row in Optuna.
+        """
         unfinished = self.unfinished_trials(running_numbers) if self._creation_pending else []
         self._creation_pending = True
         running = (

@@ -1,4 +1,4 @@
-"""What a study's trials leave in writing: their records, and Optuna's rows."""
+"""Writing of trials: their records in the study's folder, and their rows in Optuna."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,14 @@ _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
 class TrialStore:
-    """Writes, and where the disk is full waits and writes again.
+    """Writes records and rows; while the disk is full it waits and writes again.
 
     Args:
-        disk_guard: which waits.
+        disk_guard: waits while the disk is full.
         on_wait: called after a wait.
 
     Attributes:
-        n_finished: trials that are complete, pruned or failed; imported ones do not count.
+        n_finished: number of trials that are complete, pruned or failed, without imported ones.
     """
 
     def __init__(
@@ -38,12 +38,11 @@ class TrialStore:
     ) -> None:
         self._study, self._storage, self._paths = study, storage, paths
         self._disk_guard, self._on_wait = disk_guard, on_wait
-        self.n_finished = count_finished_trials(
-            study
-        )  # asking Optuna takes longer with every trial
+        # Counted once: reading all trials from Optuna takes longer with every trial.
+        self.n_finished = count_finished_trials(study)
 
     def update_record(self, record: TrialRecord, update: dict[str, Any]) -> TrialRecord:
-        """The record with these fields, written to its trial's folder."""
+        """Change fields of a record and write it to its trial's folder; returns the new record."""
         record = record.model_copy(update=update)
         self.retry_when_full(lambda: write_record(self._paths.trial(record.number), record))
         return record
@@ -51,7 +50,7 @@ class TrialStore:
     def report_epoch(self, trial: optuna.Trial, epoch: int, value: float) -> None:
         """Report an epoch, from 1, to Optuna, and to `trial` itself.
 
-        Through the storage a repeated epoch overwrites; Trial.report would keep the first.
+        Through the storage a repeated epoch overwrites; `Trial.report` would keep the first value.
         """
         self.retry_when_full(
             lambda: self._storage.set_trial_intermediate_value(trial._trial_id, epoch - 1, value)
@@ -59,23 +58,25 @@ class TrialStore:
         self.cache_epoch(trial, epoch, value)
 
     def cache_epoch(self, trial: optuna.Trial, epoch: int, value: float) -> None:
-        """Enter an epoch, from 1, in `trial` alone, so that its pruner reads no database."""
+        """Enter an epoch, from 1, in `trial` alone, so that its pruner reads no database.
+
+        `_cached_frozen_trial` is private to Optuna: the tests of pruning notice if it changes.
+        """
         reported_values = trial._cached_frozen_trial.intermediate_values
         for step in [step for step in reported_values if step >= epoch]:
-            del reported_values[
-                step
-            ]  # of an attempt that came further: this one is judged where it is
+            # Of an attempt that came further: the pruner must compare this one at its own epoch.
+            del reported_values[step]
         reported_values[epoch - 1] = value
 
     def finish_trial(self, record: TrialRecord) -> None:
-        """Tell Optuna how a trial has ended."""
+        """Report the end of a trial to Optuna."""
         state = _STATES.get(record.state, TrialState.FAIL)
         value = record.value if state == TrialState.COMPLETE else None
         self.retry_when_full(lambda: self._study.tell(record.number, value, state=state))
         self.n_finished += 1
 
     def retry_when_full(self, action: Callable[[], T]) -> T:
-        """What `action` gives, once there is room for what it writes; it must bear repeating."""
+        """Run a repeatable action, again after each wait for disk space."""
         before = self._disk_guard.n_waits
         result = self._disk_guard.retry_when_full(action)
         if self._disk_guard.n_waits > before:
@@ -83,10 +84,10 @@ class TrialStore:
         return result
 
     def wait_for_space(self, reason: str, folder: Path | None) -> None:
-        """Wait until there is room. Arguments and errors as `DiskSpaceGuard.wait`."""
+        """Wait for disk space. Arguments and errors as `DiskSpaceGuard.wait`."""
         self._disk_guard.wait(reason, folder)
         self._on_wait()
 
     def reset_waits(self) -> None:
-        """An epoch was finished that no attempt had finished before."""
+        """Start with short waits again, after an epoch that no attempt had finished before."""
         self._disk_guard.reset_waits()

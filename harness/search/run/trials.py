@@ -1,4 +1,4 @@
-"""Trials before they are trained: drawn or adopted, recorded, and made into a task."""
+"""Creation of trials: sample or resume a configuration, record it, and make a worker's task."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ ENQUEUED_ATTR = "harness.enqueued"  # of a study: how many rows were handed to O
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Where a study's trials find what they need."""
+    """Folders and device of a study's trials."""
 
     paths: StudyPaths
     data_root: Path
@@ -42,26 +42,26 @@ class TrialContext:
 
 @dataclass
 class RunningTrial:
-    """A trial in a worker's hands."""
+    """A trial that a worker is training."""
 
     trial: optuna.Trial
     record: TrialRecord
     config: TrialConfig
     attempts: AttemptCounter = field(default_factory=AttemptCounter)
-    pending_failure: TrialFailure | None = None  # the controller's own, while the worker winds up
-    last_pruner_epoch: int = 0  # the last epoch that the pruner has judged, in any attempt
-    unregistered_steps: Sequence[int] = ()  # steps judged before, which Optuna may have no notes of
+    pending_failure: TrialFailure | None = None  # found by the controller; the worker still stops
+    last_pruner_epoch: int = 0  # last epoch evaluated by the pruner, in any attempt
+    unregistered_steps: Sequence[int] = ()  # of earlier attempts; a rebuilt study lacks rung notes
 
 
 @dataclass(frozen=True)
 class TrialFactory:
-    """Draws and adopts the trials of one study.
+    """Creates and resumes the trials of one study.
 
     Attributes:
-        study: its Optuna study, with its sampler set.
-        storage: where that lives.
-        definition: what the study is.
-        context: where its folder and data are.
+        study: the Optuna study, with its sampler set.
+        storage: database of the Optuna study.
+        definition: configuration and search space of the study.
+        context: folders of the study and its data.
         environment: versions and commit, written into each record.
     """
 
@@ -72,30 +72,30 @@ class TrialFactory:
     environment: EnvironmentInfo
 
     def enqueue_rows(self) -> None:
-        """Hand the space's own configurations to Optuna, once in the life of the study.
+        """Enqueue the space's own configurations in Optuna, once in the life of the study.
 
-        A row that is there twice is trained twice, on two seeds.
+        A row that occurs twice is trained twice, with two seeds.
         """
         if ENQUEUED_ATTR in self.study.user_attrs:
             return
         space = self.definition.space
         trials = self.study.get_trials(deepcopy=False)
         n_enqueued = sum("fixed_params" in trial.system_attrs for trial in trials)
-        for row in space.enqueue[n_enqueued:]:  # the first ones, if this was interrupted
+        for row in space.enqueue[n_enqueued:]:  # a kill may have interrupted this before
             self.study.enqueue_trial(space.to_optuna(row))
         self.study.set_user_attr(ENQUEUED_ATTR, len(space.enqueue))
 
     def create_trial(self) -> RunningTrial:
-        """A new trial, with its configuration drawn and written down."""
+        """Create a trial: sample its configuration and write its record."""
         trial = self.study.ask()
         return self._write_trial(trial, self._new_record(trial))
 
     def resume_trial(self, number: int) -> RunningTrial:
-        """A trial that an earlier controller left running: same number, same parameters.
+        """Resume a trial that an earlier run left unfinished: same number, same parameters.
 
-        Asking again for values that are already stored gives the stored ones, and our sampler is
-        a function of seed, number and history, so a half-asked trial is completed as it would
-        have been.
+        Suggesting values that are already stored returns the stored ones, and our sampler is a
+        function of seed, number and history, so a trial that was killed between two suggestions
+        is completed as it would have been.
         """
         trial = optuna.Trial(self.study, self.trial_id(number))
         path = self.context.paths.trial(number).trial_json
@@ -112,7 +112,7 @@ class TrialFactory:
         return running
 
     def make_task(self, running: RunningTrial) -> TrialTask:
-        """All that a worker needs to train this trial."""
+        """Make the task that a worker needs to train this trial."""
         study = self.definition.config
         return TrialTask(
             number=running.record.number,
@@ -134,14 +134,14 @@ class TrialFactory:
         )
 
     def trial_id(self, number: int) -> int:
-        """Optuna's own id of a trial."""
+        """Optuna's internal id of a trial, which is unique across studies."""
         return int(
             self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         )
 
     @cached_property
     def _first_trial_by_config(self) -> dict[str, int]:
-        """Each configuration that was drawn, with the first trial that has it."""
+        """Number of the first trial with each configuration."""
         return first_trial_by_config(read_records(self.context.paths))
 
     def _new_record(self, trial: optuna.Trial) -> TrialRecord:
@@ -181,6 +181,6 @@ class TrialFactory:
 
 
 def trial_seed(config: TrialConfig, study_seed: int, number: int) -> int:
-    """The seed a trial trains with: its own setting, else from the study's and its number."""
+    """The seed of a trial: `train.seed` if set, otherwise from the study's seed and its number."""
     own = config.train.seed
     return derive_seed(study_seed, number) if own is None else own

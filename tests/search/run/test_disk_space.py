@@ -102,7 +102,9 @@ def test_need_is_estimated_and_refused_with_path_need_and_free(tmp_path: Path) -
     assert needed == 20 * MB + 120 * MB + 2 * (4 * MB + 100_000)
     paths = StudyPaths(tmp_path / "studies" / "s")
     check_disk_space(paths, needed, lambda _: needed)
-    with pytest.raises(UserError, match=r"studies/s: .* about 148 MB more, 100 MB are free; make"):
+    with pytest.raises(
+        UserError, match=r"studies/s: .* about 148 MB more, 100 MB are free; free disk"
+    ):
         check_disk_space(paths, needed, lambda _: 100 * MB)
     paths.root.mkdir(parents=True)
     (paths.root / "model").write_bytes(bytes(49 * MB))
@@ -151,7 +153,7 @@ def test_worker_on_a_full_disk_waits_and_continues_the_same_trial(tmp_path: Path
         "disk full: trial 1: OSError: [Errno 28] No space: '/x'; waiting until 5 MB are free in "
         f"{tmp_path} (1 MB free)"
     )
-    assert told.lines[1] == "there is room again: going on"
+    assert told.lines[1] == "there is disk space again: continuing"
     assert len(told.lines) == 4
 
 
@@ -195,7 +197,8 @@ def test_waits_under_a_quota_grow_and_end_the_study_that_can_be_continued(tmp_pa
     )
     controller = controller_of(tmp_path, definition_of(space(4)), executor, told, room=room)
     with pytest.raises(
-        StudyStoppedError, match=r"trial 0: .*quota exceeded; 20 waits were in vain, .* continues"
+        StudyStoppedError,
+        match=r"trial 0: .*quota exceeded; this happened again after each of 20 waits, .* continue",
     ):
         controller.run(1)
     assert executor.pauses == [1, 2, 4, 8, 16, 32, *[60] * 14, 0]
@@ -246,8 +249,8 @@ def test_folder_is_that_of_the_error_and_a_passing_one_is_no_full_disk(tmp_path:
     room = DiskSpaceGuard([Path("/nowhere")], 1000, told, StopConditions(), pause=lambda: None)
     assert room.retry_when_full(write) == "written"
     assert told.lines == [
-        f"cannot read or write in {tmp_path}: RuntimeError: library; waiting before it is tried "
-        "again"
+        f"cannot read or write in {tmp_path}: RuntimeError: library; waiting before the next "
+        "attempt"
     ]
 
 
@@ -264,7 +267,9 @@ def test_nothing_is_written_where_data_cannot_be_read_for_a_while(
     def read() -> None:
         raise OSError(errno.ESTALE, "Stale file handle", str(tmp_path / "images" / "1.png"))
 
-    with pytest.raises(StudyStoppedError, match=r"cannot read or write in .*20 waits were in vain"):
+    with pytest.raises(
+        StudyStoppedError, match=r"cannot read or write in .*after each of 20 waits"
+    ):
         room.retry_when_full(read)
     assert len(pauses) == sum([1, 2, 4, 8, 16, 32, *[60] * 14])
 
@@ -328,7 +333,7 @@ def test_checkpoints_of_failed_trials_give_way(tmp_path: Path) -> None:
     room.wait("trial 3")
     assert told.lines[1:] == [
         "removed the checkpoints of failed trials (7 MB)",
-        "there is room again: going on",
+        "there is disk space again: continuing",
     ]
 
 

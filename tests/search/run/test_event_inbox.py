@@ -95,5 +95,5 @@ def test_timeout_is_noticed_whether_or_not_events_come(tmp_path: Path, talks: bo
     definition = definition_of(space(4), limits={"hang_floor_s": 1000, "stop_s": 5})
     controller = controller_of(tmp_path, definition, executor, stops=stops, clock=lambda: now[0])
     stop = controller.run(50)
-    assert stop is not None and stop.line == "--timeout: 6 s are over"
+    assert stop is not None and stop.line == "--timeout: the limit of 6 s is reached"
     assert now[0] <= 6 + 5 + 1

@@ -27,7 +27,7 @@ def test_killed_workers_are_preempted_and_count_nothing_for_long(signal: int) ->
         assert attempts.worker_died(gone(-signal)) is None
     failure = attempts.worker_died(gone(-signal))
     assert failure is not None and failure.cause == "crashed"
-    assert "20 times without an epoch between" in failure.message
+    assert "20 times without an epoch in between" in failure.message
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ ROW = {"optim.lr": 0.1}
         (0, 1, ONE, "space of 1 parameter · 1 trial"),
         (0, 2, TWO, "space of 2 parameters · 2 trials"),
         (1, 3, ONE, "space of 1 parameter · continues at 1 of 3 trials"),
-        (1, 1, ONE, "1 trial is finished, 1 was asked for: nothing to do"),
-        (7, 5, TWO, "7 trials are finished, 5 were asked for: nothing to do"),
+        (1, 1, ONE, "1 trial is finished, 1 was requested: nothing to do"),
+        (7, 5, TWO, "7 trials are finished, 5 were requested: nothing to do"),
         (
             0,
             1,

@@ -124,7 +124,7 @@ def test_timeout_winds_up(tmp_path: Path) -> None:
     stops = StopConditions(timeout_s=4, clock=lambda: now[0])
     executor = FakeExecutor(curve)
     stop = controller_of(tmp_path, definition_of(space(4)), executor, stops=stops).run(50)
-    assert stop is not None and stop.line == "--timeout: 4 s are over"
+    assert stop is not None and stop.line == "--timeout: the limit of 4 s is reached"
     assert stop.signal is None and executor.wound_up == 1
     assert trials_of(tmp_path)[-1].state is TrialState.RUNNING
 
@@ -151,8 +151,10 @@ def spend(root: Path, executor: FakeExecutor, trials: int, **budget: Any) -> str
 def test_gpu_hours_are_a_total_and_end_the_study(tmp_path: Path) -> None:
     executor = CostlyExecutor(flat)
     line = spend(tmp_path, executor, 10, gpu_hours=3.0)
-    assert line is not None and line.startswith("budget.gpu_hours: 3 are spent (3.00); raise it in")
-    assert line.endswith("study.yaml to go on")
+    assert line is not None and line.startswith(
+        "budget.gpu_hours: all 3 hours are used (3.00); raise it in"
+    )
+    assert line.endswith("study.yaml to continue")
     assert executor.asked == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (1, 3)]
 
 
