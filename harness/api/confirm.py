@@ -60,6 +60,7 @@ def confirm_study(
     )
     size = ConfirmationSize(options.get("top"), options.get("seeds"), options.get("folds"))
     run_confirmation(run_options, size, progress)
+    # The table first: the measurement below is slow, and its failure must not lose it.
     write_trials_csv(load_study_tables(paths.confirm), paths.confirm.trials_csv)
     try:
         measure_native_size(workspace, paths, run_options.compute.device, progress)

@@ -91,6 +91,7 @@ def run_study(
         from harness.search.run.launch import launch  # noqa: PLC0415  # imports torch
 
         paths = launch(options, progress or LineProgress(), prestarted)
+    # After training, as pandas and scipy would delay the first trial.
     from harness.api.study import Study  # noqa: PLC0415  # imports pandas and scipy
     from harness.report.tables.study_tables import write_trials_csv  # noqa: PLC0415
 

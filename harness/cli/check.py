@@ -87,6 +87,7 @@ def check(
     with closing(open_progress()) as progress:
         result = api.check(**arguments, progress=progress)
     if json_:
+        # NaN is not JSON, and strict parsers refuse it: better an error here than a broken file.
         typer.echo(json.dumps(result.as_json(), indent=1, allow_nan=False))
     else:
         _print_check(result)
@@ -131,6 +132,7 @@ def _group_entries(entries: Sequence["NetworkEntry"]) -> list[tuple[str, list["N
         return network.encoder_depth, size, options, drawn.has_single_image_batch, weights
 
     groups = []
+    # groupby joins neighbours only, so the entries are sorted by the same key first.
     for key, group in groupby(sorted(entries, key=group_key), group_key):
         depth, (height, width), options, batch_of_one, weights = key
         option_text = "".join(f", {name} {value}" for name, value in json.loads(options).items())

@@ -87,6 +87,7 @@ def confirm(
     with closing(open_progress()) as progress:
         confirmation = opened.confirm(**arguments, progress=progress)
     print_confirmation(confirmation, opened.tables.config.objective.metric)
+    # A confirmation that was stopped has no decision yet; the same command continues it.
     next_command = "report" if confirmation.decision is not None else "confirm"
     progress.stage(f"next: harness {next_command} --study {study}")
 

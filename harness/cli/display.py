@@ -50,6 +50,7 @@ class LiveProgress:
         task = self._bars.add_task(text, total=None)
 
         def update(n_done: int, total: int | None) -> None:
+            # Without a known total rich draws a moving bar.
             finished = total is not None and n_done >= total
             self._bars.update(task, completed=n_done, total=total, visible=not finished)
 
@@ -68,6 +69,7 @@ class LiveProgress:
         self._trials[record.number] = self._bars.add_task(description, total=record.epochs)
 
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None:
+        # Dice as well, because it can be compared between studies with different objectives.
         keys = dict.fromkeys((self._metric, "val/dice"))
         scores = "  ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
         self._bars.update(

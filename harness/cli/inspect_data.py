@@ -136,6 +136,7 @@ def clean_data(
     """
     workspace_paths = Workspace.at(workspace)
     target = expand_user_path(target)
+    # Before the scan, which takes minutes for a large data set.
     check_target(find_data(source, workspace_paths), target)
     overview = _scan_overview(source, study, workspace, max_pixels)
     if not skip_bad:
@@ -210,6 +211,7 @@ def _augment_galleries(
 
 def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
     """First height and width that a study trains at; None if its files set none."""
+    # Either file may set the size: study.yaml fixes it, space.yaml searches it.
     for path in (paths.study_yaml, paths.space_yaml):
         if not path.is_file():
             continue
@@ -243,6 +245,7 @@ def _print_inspection(inspection: InspectionReport) -> None:
     console.print(fit_table("", columns, facts, console.width))
     console.print(_facts_text(inspection), markup=False)
     table = make_folding_table("kind", "topic", "finding", "what to do")
+    # Unusable files come first: they are the reason of exit code 2.
     bad = [finding for finding in inspection.findings if finding.topic == BAD_TOPIC]
     for finding in [
         *bad[:MAX_BAD_PRINTED],

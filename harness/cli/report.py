@@ -82,6 +82,7 @@ def report(
         comparison = compare_with_baseline(
             tables, api.open_study(baseline, workspace=workspace).tables
         )
+    # Only the table goes to standard output, so that it can be redirected into a file.
     if format_ is not None:
         sys.stdout.write(export_leaderboard(tables, format_, comparison))
     else:

@@ -75,6 +75,7 @@ def run(
         finished_study = retry_after_download(
             lambda: api.run_study(**arguments, progress=progress), workspace
         )
+    # The best of many trials on a few images is too good by chance, hence "not confirmed".
     best = finished_study.best
     if best is not None and best.value is not None:
         metric = finished_study.tables.config.objective.metric

@@ -83,6 +83,8 @@ def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
     collector = _ProblemCollector([], [])
     collector.run(lambda: check_losses(definition))
     collector.run(lambda: check_augments(definition, context.workspace, paths))
+    # Data before networks: the number of training images decides whether an epoch ends in a
+    # batch of one image, which BatchNorm refuses in some decoders.
     data, n_train = _check_data(context, collector, progress)
     table = check_networks(definition, n_train, delayed_bar(progress))
     collector.run(lambda: check_network_table(table))

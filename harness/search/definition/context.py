@@ -94,6 +94,8 @@ class StudyContext:
     @cached_property
     def _slots_and_devices(self) -> tuple[tuple[Slot, ...], tuple[DeviceFacts, ...]]:
         compute = self.options.compute
+        # Child processes probe the GPUs. A CUDA context in this process would take half a gigabyte
+        # of GPU memory, and prevent a worker's own on a GPU in exclusive mode.
         return resolve_devices(
             plan_slots(
                 device=compute.device,

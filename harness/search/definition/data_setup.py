@@ -46,6 +46,7 @@ def fill_caches(
     for size, fit in islice(product(sizes, fits), MAX_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
 
+        # `pair` is bound as a default: the closure would otherwise see the last size of the loop.
         def start_bar(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
             return progress.bar(
                 f"decoding {count(n_images, 'image')} to {pair[0]} x {pair[1]} pixels "
@@ -125,6 +126,7 @@ def too_few_images_warning(
         pair_stats: statistics of the images of the split. Only images with foreground count, as
             the metrics leave out the others.
     """
+    # By content: a split holds hashes, and the images may have been moved since the scan.
     shares = {(stats.image_sha256, stats.mask_sha256): stats.shares for stats in pair_stats}
     validated = [
         shares[row.image_sha256, row.mask_sha256]

@@ -115,8 +115,10 @@ def _run_study(
     refuse = run_preflight(
         definition, split, paths, trials, len(slots), progress, options.search.space
     )
+    # After the split: only trials that were validated on the same images can be imported.
     definition = _add_imports(context, split, augments, progress)
     if not definition.is_started:
+        # A name that is taken in optuna.db or MLflow would otherwise leave half a study behind.
         study_id = str(definition.config.id)
         check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
     # Nothing has been written so far.
@@ -140,6 +142,7 @@ def _total_trials(context: StudyContext) -> int:
 
 def _summary_line(context: StudyContext) -> str:
     """Study, data, devices with the precisions that its trials can use, and workspace."""
+    # `auto` can mean different precisions on different GPUs of one machine.
     settings = possible_values(context.definition, "train.precision")
     precisions = dict.fromkeys(
         resolve_precision(setting, device) for setting in settings for device in context.devices
@@ -214,6 +217,7 @@ def run_preflight(
         ).config_refusal
     table = check_networks(definition, n_train, delayed_bar(progress))
     check_network_table(table)
+    # The largest network decides: every trial may be one of those that stay on disk.
     max_parameters = max(
         (entry.build_result.n_parameters or 0 for entry in table.possible), default=0
     )
