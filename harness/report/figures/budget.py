@@ -34,7 +34,7 @@ def budget_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSect
         "and are too narrow for few trials. Pruned trials count with their best value, which "
         "further training could only have improved; failed trials are excluded. The sampler "
         "proposes late trials from what it has learned, and it proposes promising choices more "
-        "often, so the comparison is not one of random search.",
+        "often, so the result can differ from that of random search.",
         [
             LabelledFigure(comparison.sentence, draw_budget(comparison, objective))
             for comparison in drawn

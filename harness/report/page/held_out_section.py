@@ -141,9 +141,10 @@ def _empty_text(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
     if not split:
         return "No test run yet. split.csv is missing, so the test images are not known."
     if not n_test:
-        return f"The split has no test images. To test on other images: {command} --on NAME=FOLDER"
+        return f"No test images in the split. Run {command} --on NAME=FOLDER to test on others."
     have = has_or_have(n_test)
-    return f"{count(n_test, 'test image')} {have} never been opened. To test on them: {command}"
+    text = f"{count(n_test, 'test image')} {have} never been opened."
+    return f"{text} Run {command} to evaluate the best model on the test split."
 
 
 def _n_test(split: Sequence[SplitRow]) -> int:

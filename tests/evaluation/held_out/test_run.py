@@ -312,7 +312,7 @@ def test_confirmed_weights_that_are_gone_are_named(study: Builder) -> None:
 def test_report_tells_of_looks_and_opens_no_test_image(study: Builder) -> None:
     write_report(study.paths, study.data_root)
     page = study.paths.report_html.read_text(encoding="utf-8")
-    assert "1 test image has never been opened. To test on them: harness test --study tiny" in page
+    assert "1 test image has never been opened. Run harness test --study tiny to evaluate" in page
     assert "1 test image never opened" in page
     look_at(study, trial=1)
     look_at(study, trial=1, tta=True)

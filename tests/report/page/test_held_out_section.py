@@ -54,7 +54,8 @@ def test_a_study_nobody_has_looked_at_names_the_command(study: Builder) -> None:
     section = build_held_out_section(study.paths, split, images=True)
     assert section.runs == () and section.notes == ()
     assert section.empty == (
-        "1 test image has never been opened. To test on them: harness test --study tiny"
+        "1 test image has never been opened. Run harness test --study tiny to evaluate the best "
+        "model on the test split."
     )
     assert held_out_note(study.paths, split) == "; 1 test image never opened"
     without = [row for row in split if row.role != "test"]
