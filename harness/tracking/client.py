@@ -1,4 +1,4 @@
-"""Opening MLflow: short time-outs, a sound database, the experiment of the study."""
+"""MLflow client of a store: short time-outs, database repair, the experiment of a study."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from harness.tracking.uri import TrackingStore, redact_secrets
 
 KIND_TAG = "mlflow.experimentKind"
 CLIENT_SETTINGS = {
-    # One call against a dead server takes four minutes by MLflow's own settings.
+    # With MLflow's defaults one call to an unreachable server blocks for 246 s (measured).
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
@@ -34,16 +34,21 @@ CLIENT_SETTINGS = {
 MAX_MESSAGE_LENGTH = 400
 _SCHEMA_PATTERN = re.compile(r"database schema \(found version (\w+), but expected \w+\)")
 
-# MLflow keeps one engine per address as long as the process lives, and with it a file that was
-# replaced. So the address of a file changes, in the last digits of the time-out, with each file.
+# MLflow caches one database engine per URI for the life of the process, and keeps writing to a file
+# that was replaced. So the URI changes with each new file, in the last digits of the time-out.
 _file_generations: dict[Path, int] = {}
 
 
 def open_client(store: TrackingStore, log: Callable[[str], None]) -> mlflow.MlflowClient:
-    """A client of the store; the workspace's own database is made if it is absent or damaged."""
+    """Open the store; the workspace's own database is created if it is absent or damaged.
+
+    Args:
+        store: the store.
+        log: takes one line about repairs and moved files.
+    """
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else: every retry
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of each retry
     for variable, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(variable, value)
     if store.database is None:
@@ -55,17 +60,16 @@ def open_client(store: TrackingStore, log: Callable[[str], None]) -> mlflow.Mlfl
         if is_damaged(store.database):
             damaged_copy = move_damaged_file(store.database)
             log(
-                f"{store.database.name} is damaged: it is now {damaged_copy.name}, and rebuilt "
-                "from the "
-                "study's folder; other studies return with `harness sync --study NAME`"
+                f"{store.database.name} was damaged: moved to {damaged_copy.name} and rebuilt from "
+                "the study's folder; restore other studies with `harness sync --study NAME`"
             )
         new = not store.database.exists()
         _file_generations[store.database] = _file_generations.get(store.database, 0) + new
         timeout = f"{BUSY_TIMEOUT_S}.{_file_generations[store.database]:04d}"
         client = mlflow.MlflowClient(f"{store.uri}?timeout={timeout}")
-        client.search_experiments(max_results=1)  # makes the tables
+        client.search_experiments(max_results=1)  # the first call creates the tables
         if new:
-            enable_wal(store.database)
+            enable_wal(store.database)  # MLflow does not; the mode persists in the file
         _relocate_experiment(client, store, log)
     return client
 
@@ -73,24 +77,24 @@ def open_client(store: TrackingStore, log: Callable[[str], None]) -> mlflow.Mlfl
 def _relocate_experiment(
     client: mlflow.MlflowClient, store: TrackingStore, log: Callable[[str], None]
 ) -> None:
-    """Correct the places of files where the workspace was moved, or say that they lie elsewhere."""
+    """Correct artifact paths after the workspace was moved, or report that they differ."""
     artifacts = local_path(store.artifacts)
-    assert artifacts is not None, "a store that MLflow writes by itself"
+    assert artifacts is not None, "a store with local artifacts"
     if store.file is not None:
-        client.search_experiments(max_results=1)  # makes the tables
+        client.search_experiments(max_results=1)  # the first call creates the tables
         study_id = None if store.database is not None else artifacts.name
         line = relocate_artifacts(store.file, artifacts.parent, study_id)
         if line:
             log(line)
-            # Of each run the place that it had is remembered as long as the process lives.
+            # MLflow caches the artifact location of each run for the life of the process.
             tracking_utils._artifact_repos_cache.clear()
         return
     experiment = find_experiment(client, store, artifacts.name)
     folder = None if experiment is None else local_path(experiment.artifact_location)
     if folder is not None and folder != artifacts:
         log(
-            f"MLflow at {store.uri} keeps the files of this study in {folder}, and this workspace "
-            f"has {artifacts}; to keep them here: ln -s {artifacts} {folder}, or change "
+            f"MLflow at {store.uri} stores the files of this study in {folder}, but this workspace "
+            f"uses {artifacts}; to store them here: ln -s {artifacts} {folder}, or change "
             "experiments.artifact_location and runs.artifact_uri in that database"
         )
 
@@ -98,10 +102,13 @@ def _relocate_experiment(
 def find_experiment(
     client: mlflow.MlflowClient, store: TrackingStore, study_id: str
 ) -> Experiment | None:
-    """The study's experiment, by its tag; None if there is none.
+    """Find the study's experiment by its tag.
+
+    Returns:
+        None if the store does not contain it.
 
     Raises:
-        UserError: it was deleted.
+        UserError: the experiment was deleted.
     """
     tag_filter = f"tags.`{STUDY_TAG}` = '{study_id}'"
     experiments = client.search_experiments(view_type=ViewType.ALL, filter_string=tag_filter)
@@ -111,15 +118,20 @@ def find_experiment(
     return min(active, key=lambda experiment: experiment.experiment_id, default=None)
 
 
-def create_experiment(client: mlflow.MlflowClient, store: TrackingStore, study_id: str) -> str:
-    """The id of a new experiment, or of one that the user named and that is nobody's yet.
+def ensure_experiment(client: mlflow.MlflowClient, store: TrackingStore, study_id: str) -> str:
+    """Find the study's experiment, or create it, or claim an existing one that the user named.
+
+    Returns:
+        Id of the experiment.
 
     Raises:
-        UserError: the name is taken, also by an experiment that was deleted.
+        UserError: the experiment was deleted, or its name belongs to another study.
     """
+    if (experiment := find_experiment(client, store, study_id)) is not None:
+        return str(experiment.experiment_id)
     existing = _claimable_experiment(client, store, study_id)
     if existing is None:
-        # Without the second one MLflow's pages open as a tool for chat models.
+        # Without KIND_TAG MLflow's user interface opens the experiment in its view for LLM apps.
         tags = {STUDY_TAG: study_id, KIND_TAG: "custom_model_development"}
         return str(
             client.create_experiment(store.experiment, artifact_location=store.artifacts, tags=tags)
@@ -132,7 +144,7 @@ def check_experiment(store: TrackingStore, study_id: str, log: Callable[[str], N
     """Check that the study has its experiment, or that the name of a new one is free.
 
     Raises:
-        UserError: it has not; the message says what to do.
+        UserError: the experiment was deleted, or its name belongs to another study.
         TrackingError: MLflow cannot be reached.
     """
     try:
@@ -152,10 +164,14 @@ def check_experiment(store: TrackingStore, study_id: str, log: Callable[[str], N
 def _claimable_experiment(
     client: mlflow.MlflowClient, store: TrackingStore, study_id: str
 ) -> Experiment | None:
-    """The experiment that the user named, if it is nobody's yet; None: the name is free.
+    """Existing experiment that the user named and that belongs to no other study.
+
+    Returns:
+        None if no experiment has the name.
 
     Raises:
-        UserError: the name is taken, also by an experiment that was deleted.
+        UserError: the name belongs to another study or to a deleted experiment. MLflow never frees
+            the name of a deleted experiment.
     """
     existing = client.get_experiment_by_name(store.experiment)
     if existing is None:
@@ -164,18 +180,18 @@ def _claimable_experiment(
         raise _deleted_error(existing, store)
     if not store.is_user_named or existing.tags.get(STUDY_TAG, study_id) != study_id:
         raise UserError(
-            f"MLflow at {store.uri} has an experiment {store.experiment} that is not this "
-            "study's; choose another --study, or another name for it with --experiment"
+            f"MLflow at {store.uri} has an experiment {store.experiment} of another study or "
+            "project; choose another --study, or another experiment name with --experiment"
         )
     return existing
 
 
 class StoreFileError(TrackingError):
-    """The database of MLflow is locked, can only be read, or is of another version of MLflow."""
+    """MLflow's database is locked, read-only, or of another version of MLflow."""
 
 
 def to_user_error(error: Exception, store: TrackingStore) -> Exception:
-    """What to tell the user of a failed call: one line without secrets, with the way out."""
+    """Convert the error of a failed call to one line without secrets that names the remedy."""
     reason = None if store.file is None else explain_sqlite_error(store.file, error)
     if reason is not None:
         return StoreFileError(reason)
@@ -187,26 +203,26 @@ def to_user_error(error: Exception, store: TrackingStore) -> Exception:
     text = text if len(text) <= MAX_MESSAGE_LENGTH else text[:MAX_MESSAGE_LENGTH] + " …"
     if _is_auth_error(error):
         return UserError(
-            f"MLflow at {store.uri} refuses these credentials; set MLFLOW_TRACKING_USERNAME and "
+            f"MLflow at {store.uri} rejects the credentials; set MLFLOW_TRACKING_USERNAME and "
             f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN ({text})"
         )
     return TrackingError(f"MLflow at {store.uri}: {text}")
 
 
 def _version_error_text(revision: str, store: TrackingStore) -> str:
-    """What to do with tables of another MLflow; `mlflow db upgrade` knows older ones only."""
-    own = store.database is not None
+    """Remedy for tables of another MLflow version; `mlflow db upgrade` handles older ones only."""
+    is_own = store.database is not None
     migrations = Path(db_migrations.__file__).parent / "versions"
     if any(path.name.startswith(f"{revision}_") for path in migrations.iterdir()):
         return (
             f"MLflow at {store.uri}: its tables are of an older MLflow than the installed "
-            f"{mlflow.__version__}; copy the database, then run: mlflow db upgrade {store.uri}"
+            f"{mlflow.__version__}; back up the database, then run: mlflow db upgrade {store.uri}"
         )
-    aside = ", or move the file aside: harness sync --study NAME rebuilds it" if own else ""
+    rebuild = ", or move the file aside: harness sync --study NAME rebuilds it" if is_own else ""
     return (
         f"MLflow at {store.uri}: its tables (version {revision}) are of a newer MLflow than the "
-        f"installed {mlflow.__version__}, which cannot use them, nor can `mlflow db upgrade`; "
-        f"update MLflow (pip install -U mlflow){aside}"
+        f"installed {mlflow.__version__}, and `mlflow db upgrade` cannot convert them; "
+        f"update MLflow (pip install -U mlflow){rebuild}"
     )
 
 
@@ -220,7 +236,11 @@ def _deleted_error(experiment: Experiment, store: TrackingStore) -> UserError:
 
 
 def _is_auth_error(error: MlflowException) -> bool:
-    """MLflow wraps a plain 401 or 403 of a server or proxy in an error of its own."""
+    """True for rejected credentials.
+
+    MLflow reports a plain 401 or 403 of a server or proxy with a general error code, so the text
+    is searched as well.
+    """
     return error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or any(
         f"error code {status}" in str(error) for status in (401, 403)
     )

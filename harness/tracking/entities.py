@@ -1,4 +1,4 @@
-"""Epochs, parameters and data of a study as MLflow's own objects."""
+"""Conversion of epochs, parameters, splits and overlay images to the forms that MLflow expects."""
 
 import json
 import shutil
@@ -15,12 +15,18 @@ from harness.config.study import StudyConfig
 from harness.core import files
 from harness.core.settings import flatten
 
-MAX_METRICS_PER_CALL = 900  # metrics a call; MLflow takes 1000
-MAX_PARAM_LENGTH = 6000  # MLflow refuses more; the names of 255 classes may be
+MAX_METRICS_PER_CALL = 900  # MLflow accepts at most 1000 per call
+MAX_PARAM_LENGTH = 6000  # characters; MLflow refuses longer ones, e.g. the names of 255 classes
+IMAGE_FOLDER = "images"
+LOGGED_IMAGES_TAG = "mlflow.loggedImages"  # MLflow shows the image grid only with this tag
+OVERLAY_KEY = "val/overlay"
+THUMBNAIL_PX = 256
+# OpenCV's default is lossless WebP, which takes 15 times as long.
+_WEBP_OPTIONS = [cv2.IMWRITE_WEBP_QUALITY, 80]
 
 
 def split_input(split_csv: Path, config: StudyConfig) -> DatasetInput:
-    """The split: its digest changes when any image or role does."""
+    """Dataset input for a split; its digest changes with any image or role."""
     rows = split_csv.read_text(encoding="utf-8").splitlines()[1:]
     digest = files.file_sha256(split_csv)
     dataset = Dataset(
@@ -34,7 +40,11 @@ def split_input(split_csv: Path, config: StudyConfig) -> DatasetInput:
 
 
 def metric_batches(epochs: list[dict[str, float]]) -> Iterator[list[Metric]]:
-    """Metrics in calls of at most BATCH; an epoch is not torn, unless it alone is larger."""
+    """Metrics in batches for one call each; an epoch is split only if it alone exceeds a batch.
+
+    MLflow identifies a metric by key, time, step and value: with the recorded time of the epoch a
+    repeated call adds nothing, with the current time it would double the value.
+    """
     batch: list[Metric] = []
     for epoch in epochs:
         metrics = [
@@ -54,54 +64,39 @@ def metric_batches(epochs: list[dict[str, float]]) -> Iterator[list[Metric]]:
 
 
 def flat_definition(config: StudyConfig) -> dict[str, Any]:
-    """The definition by full keys; `data.values` in one, as MLflow takes no `#` in a key."""
+    """Definition by full key; `data.values` stays one value, as MLflow allows no `#` in a key."""
     definition = config.definition()
     values = definition["data"].pop("values")
     return flatten(definition) | {"data.values": values}
 
 
 def to_params(flat: dict[str, Any]) -> list[Param]:
-    """Settings by full key; lists and dicts as JSON, cut where MLflow would refuse them."""
+    """Settings as parameters; lists and dicts become JSON, cut at MLflow's maximum length."""
     return [
         Param(key, (json.dumps(v) if isinstance(v, list | dict) else str(v))[:MAX_PARAM_LENGTH])
         for key, v in flat.items()
     ]
 
 
-IMAGE_FOLDER = "images"
-
-
-LOGGED_IMAGES_TAG = "mlflow.loggedImages"  # tells MLflow's pages that there are any
-
-
-OVERLAY_KEY = "val/overlay"
-
-
-THUMBNAIL_PX = 256
-
-
-_WEBP_OPTIONS = [
-    cv2.IMWRITE_WEBP_QUALITY,
-    80,
-]  # unless told, OpenCV writes lossless WebP: 15 times as long
-
-
 @contextmanager
 def logged_image_files(
     overlay: Path, outbox: Path, seed: str, step: int, row: int, time_ms: int
 ) -> Iterator[list[Path]]:
-    """The picture and its small copy in `outbox`, under the names that MLflow expects.
+    """Copy an overlay and its thumbnail to `outbox` under the names that MLflow's grid expects.
+
+    `MlflowClient.log_image` gives each image a random name, so an image sent twice appears twice.
+    Here the name is derived from run, step and row, and sending it again overwrites it.
 
     Args:
-        overlay: a PNG.
-        outbox: a folder for the time of sending.
-        seed: what tells this run from all others.
+        overlay: overlay image, a PNG file.
+        outbox: temporary folder, removed when the block ends.
+        seed: text that is unique to the run.
         step: epoch, from 1.
-        row: of split.csv.
-        time_ms: of the epoch, milliseconds since 1970.
+        row: row of split.csv.
+        time_ms: time of the epoch, milliseconds since 1970.
 
-    Returns:
-        Both files, or none if the picture cannot be read.
+    Yields:
+        Both files; an empty list if the overlay cannot be read.
     """
     image = cv2.imread(str(overlay), cv2.IMREAD_COLOR)
     if image is None:

@@ -1,4 +1,4 @@
-"""What of a trial's folder and record is written into MLflow, in MLflow's words."""
+"""Metrics and tags of trials and studies under their MLflow keys, computed without mlflow."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_record, write_record
 
-MAX_FAILURES_IN_A_ROW = 2  # after so many the store is taken for dead
-STUDY_NUMBER = -1  # stands for the study's own run among the numbers of trials
+MAX_FAILURES_IN_A_ROW = 2  # the store counts as unreachable after this many
+STUDY_NUMBER = -1  # denotes the study's own run among the trial numbers
 
 
 @dataclass(frozen=True)
 class BestSoFar:
-    """The best value so far when trial `number` ended."""
+    """Best value of the study at the time when trial `number` ended."""
 
     ended_at: str
     number: int
@@ -28,7 +28,7 @@ class BestSoFar:
 
 @dataclass(frozen=True)
 class StudyMetric:
-    """A number of the study as a whole; `time_ms` is since 1970."""
+    """Metric of a whole study; `time_ms` is in milliseconds since 1970."""
 
     key: str
     value: float
@@ -38,14 +38,14 @@ class StudyMetric:
 
 @dataclass(frozen=True)
 class ConfirmedModel:
-    """The confirming trial whose weights are offered, and what was found.
+    """Winner of a confirmation, to be registered as a model.
 
     Attributes:
-        number: of the trial in the confirmation.
-        search_number: of the trial in the search that has its configuration.
-        sentence: what the comparison says.
-        metrics: by metric, e.g. `confirm/mean`.
-        ended_at: UTC, ISO 8601: when the last of the confirming trials ended.
+        number: number of the trial in the confirmation.
+        search_number: number of the search trial with the same configuration.
+        sentence: result of the comparison.
+        metrics: values by metric, e.g. `confirm/mean`.
+        ended_at: end of the last confirming trial, UTC, ISO 8601.
     """
 
     number: int
@@ -56,26 +56,27 @@ class ConfirmedModel:
 
 
 def record_run_ids(paths: StudyPaths, run_ids: Mapping[int, str]) -> None:
-    """Write MLflow's ids of the runs into the records of their trials, where they are new.
+    """Write new MLflow run ids into the trial records.
 
-    The caller leads the study and no worker trains: records are otherwise written by the
-    controller alone, from what it holds in memory.
+    The caller must hold the study lock while no worker trains. During a run the controller alone
+    writes records, from its memory, and would overwrite the ids.
 
     Args:
-        run_ids: by number; of the store that the study was copied to last.
+        paths: folder of the study.
+        run_ids: run id by trial number, of the store that the study was copied to last.
     """
     for number, run_id in run_ids.items():
         trial = paths.trial(number)
         try:
             record = read_record(trial.trial_json)
-        except (ConfigError, FileNotFoundError):  # damaged, which is told of, or gone
+        except (ConfigError, FileNotFoundError):  # damaged (reported elsewhere) or removed
             continue
         if record.mlflow_run_id != run_id:
             write_record(trial, record.model_copy(update={"mlflow_run_id": run_id}))
 
 
 def label_tags(labels: dict[str, str]) -> dict[str, str]:
-    """Labels as tags of MLflow, whose keys have few signs and some 250 letters."""
+    """Labels as MLflow tags, with keys restricted to the allowed characters and length (250)."""
     return {
         f"label.{re.sub(r'[^A-Za-z0-9_. -]', '_', name)[:200]}": text
         for name, text in labels.items()
@@ -83,28 +84,29 @@ def label_tags(labels: dict[str, str]) -> dict[str, str]:
 
 
 def epoch_and_row(path: Path) -> tuple[int, int]:
-    """Epoch and row of split.csv in the name of an overlay; zeros for another name."""
+    """Epoch and row of split.csv from the file name of an overlay; zeros for any other name."""
     match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def to_milliseconds(timestamp: str | None) -> int | None:
-    """Since 1970; None for no moment."""
+    """Milliseconds since 1970 of an ISO 8601 timestamp; None for None."""
     return None if timestamp is None else int(datetime.fromisoformat(timestamp).timestamp() * 1000)
 
 
 def best_so_far(
     records: Iterable[TrialRecord], objective: ObjectiveConfig, after: "BestSoFar | None" = None
 ) -> "Iterator[BestSoFar]":
-    """The best value of the study at the end of each complete trial, in the order they ended.
+    """Best value of the study at the end of each complete trial, in the order of their ends.
 
     Args:
-        records: trials of any state; those that ended before `after` are passed over.
-        objective: says what is better.
-        after: the last one of an earlier call.
+        records: trials of any state; those that ended before `after` are skipped.
+        objective: objective of the study, which defines what is better.
+        after: last item of an earlier call.
 
-    Returns:
-        One for each complete trial of the study's own; imported trials only set the mark.
+    Yields:
+        One item for each complete trial of the study itself. Imported trials have no item, but
+        their values count.
     """
     complete = [
         BestSoFar(record.ended, record.number, record.value, is_own=record.imported is None)
@@ -122,7 +124,7 @@ def best_so_far(
 
 
 def final_metrics(record: TrialRecord) -> dict[str, float]:
-    """What is said once of a trial that has ended: metrics of its best epoch, and costs."""
+    """Metrics logged once at the end of a trial: those of its best epoch, and its costs."""
     metrics = {key: float(value) for key, value in (record.best | record.costs).items()}
     if record.best_epoch is not None:
         metrics["best/epoch"] = float(record.best_epoch)
@@ -130,7 +132,7 @@ def final_metrics(record: TrialRecord) -> dict[str, float]:
 
 
 def final_tags(record: TrialRecord) -> dict[str, str]:
-    """Facts of a trial that has ended; empty where there is nothing to say."""
+    """Tags logged at the end of a trial; an empty text where a fact is not recorded."""
     return {
         "harness.device": record.device or "",
         "harness.precision": record.precision or "",

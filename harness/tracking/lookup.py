@@ -1,4 +1,8 @@
-"""What an experiment holds already, found by tags."""
+"""Runs and registered models of an experiment: looked up by tag, created if absent.
+
+MLflow has no create-if-absent call. A call that times out may still have created its run, so each
+run is looked up by tag again after it was created, and duplicates are removed.
+"""
 
 import mlflow
 from mlflow.entities import Run
@@ -10,16 +14,22 @@ from harness.tracking.fields import ConfirmedModel
 from harness.tracking.relocation import STUDY_TAG, local_path
 
 TRIAL_TAG, ROLE_TAG = "harness.trial", "harness.role"
-CONFIRMATION_TAG = "harness.confirmation"  # the id of the confirming study
-COPIED_TAG = "harness.copied"  # set last, to the end of the trial: all of it is there
-PAGE_SIZE = 200  # runs a call
+CONFIRMATION_TAG = "harness.confirmation"  # id of the confirming study
+COPIED_TAG = "harness.copied"  # set last, to the trial's end time: the run is complete
+PAGE_SIZE = 200  # runs per call
+CHAMPION_ALIAS = "champion"
+MODEL_FOLDER = "model"  # artifact folder of the run
+MAX_TAG_LENGTH = 4000  # characters; MLflow accepts slightly more
+_ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 class ExperimentRuns:
-    """The runs of one experiment.
+    """Runs of one experiment.
 
     Args:
-        local: their files lie in folders of this machine, which can be looked at.
+        client: MLflow client of the store.
+        experiment: id of the experiment.
+        local: True if artifacts are in folders of this machine, so that missing ones are noticed.
     """
 
     def __init__(
@@ -28,7 +38,7 @@ class ExperimentRuns:
         self._client, self._experiment, self._is_local = client, experiment, local
 
     def find(self, run_filter: str) -> Run | None:
-        """The one run that a filter finds; those that a time-out doubled are removed."""
+        """The run that matches a filter; duplicates from calls that timed out are deleted."""
         matches = self._client.search_runs([self._experiment], run_filter, max_results=PAGE_SIZE)
         runs = sorted(matches, key=lambda run: (-run.info.start_time, run.info.run_id))
         for duplicate in runs[1:]:
@@ -38,22 +48,20 @@ class ExperimentRuns:
     def create(
         self, run_filter: str, tags: dict[str, str], name: str, start_time: int | None = None
     ) -> Run:
-        """A new run that `run_filter` finds; made twice where an answer was lost, it is one
-        again.
-        """
+        """Create a run that matches `run_filter`, and delete a duplicate left by a lost answer."""
         created = self._client.create_run(
             self._experiment, start_time=start_time, tags=tags, run_name=name
         )
         return self.find(run_filter) or created
 
     def remove_duplicates(self, run_filter: str, keep_id: str) -> None:
-        """Remove doubles of a run that arrived after it was looked up."""
+        """Delete duplicates of a run that appeared after it was looked up."""
         for run in self._client.search_runs([self._experiment], run_filter, max_results=PAGE_SIZE):
             if run.info.run_id != keep_id:
                 self._client.delete_run(run.info.run_id)
 
     def steps(self, run_id: str, metric: str) -> dict[int, int]:
-        """The steps of a metric that are there, with their times."""
+        """Logged steps of a metric, with their times in milliseconds since 1970."""
         history = self._client.get_metric_history(run_id, metric)
         return {entry.step: entry.timestamp for entry in history}
 
@@ -62,12 +70,14 @@ class ExperimentRuns:
         return folder is not None and not folder.is_dir()
 
     def complete_runs(self, study: str, condition: str = "") -> dict[int, tuple[str, str]]:
-        """The trials of a study whose runs are whole, with the ids of these and the times of
-        their ends.
+        """Trials of a study whose runs are complete.
 
         Args:
-            study: as Optuna knows it.
-            condition: a further condition, beginning with AND.
+            study: name of the study, with the suffix `.confirm` for a confirmation.
+            condition: additional filter condition, beginning with AND.
+
+        Returns:
+            Run id and end time by trial number.
         """
         complete: dict[int, tuple[str, str]] = {}
         token = None
@@ -87,18 +97,6 @@ class ExperimentRuns:
                 return complete
 
 
-CHAMPION_ALIAS = "champion"
-
-
-MODEL_FOLDER = "model"  # among the artifacts of the run
-
-
-MAX_TAG_LENGTH = 4000  # letters; MLflow takes a few more
-
-
-_ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
-
-
 def register_model(
     client: mlflow.MlflowClient,
     run: Run,
@@ -106,15 +104,18 @@ def register_model(
     study_id: str,
     champion: ConfirmedModel,
 ) -> None:
-    """Make the trial's weights the version that `models:/<study>@champion` names.
+    """Register the weights of a confirming trial as `models:/<study>@champion`.
 
-    A version that is there already is taken again. A registered model of that name which is not
-    this study's is left alone: ours is then called `<study>-<first letters of its id>`.
+    The model is safetensors and JSON: every pickle-based flavour of MLflow can run code when it is
+    loaded. An existing version of the same trial is reused. If the name belongs to another study,
+    the model is registered as `<study>-<first 8 characters of the study id>`.
 
     Args:
-        run: of the confirming trial.
-        paths: of the confirmation.
-        study_id: of the study that is confirmed.
+        client: MLflow client of the store.
+        run: run of the confirming trial.
+        paths: folder of the confirmation.
+        study_id: id of the confirmed study.
+        champion: the winner.
     """
     model = paths.trial(champion.number).model
     if not model.is_dir():
@@ -145,7 +146,7 @@ def register_model(
 
 
 def _ensure_registered_model(client: mlflow.MlflowClient, study: str, study_id: str) -> str:
-    """The name of the study's registered model, made where it is absent."""
+    """Name of the study's registered model, which is created if it is absent."""
     for name in (study, f"{study}-{study_id[:8]}"):
         try:
             client.create_registered_model(name, tags={STUDY_TAG: study_id})
@@ -155,4 +156,4 @@ def _ensure_registered_model(client: mlflow.MlflowClient, study: str, study_id: 
             if client.get_registered_model(name).tags.get(STUDY_TAG) != study_id:
                 continue
         return name
-    raise MlflowException(f"registered models {study} and {name} are both another study's")
+    raise MlflowException(f"registered models {study} and {name} both belong to other studies")

@@ -1,7 +1,8 @@
-"""A workspace that was moved or copied, and MLflow's tables, which hold absolute paths of files.
+"""Correction of the absolute artifact paths in MLflow's tables after a workspace was moved.
 
-MLflow has no call that changes where an experiment or a run keeps its files, and a path relative
-to the database is made absolute when it is stored (mlflow 3.17); hence the tables themselves.
+MLflow has no call that changes the artifact location of an experiment or a run, and it converts a
+path relative to the database to an absolute one when it stores it (mlflow 3.17). Therefore the
+tables are edited directly.
 """
 
 import sqlite3
@@ -24,19 +25,19 @@ _MLRUNS = "mlruns"
 
 
 def relocate_artifacts(database: Path, mlruns: Path, study_id: str | None = None) -> str:
-    """Let the tables of a SQLite file name the folder in which a workspace keeps its files now.
+    """Replace outdated artifact folders in the tables of a SQLite file.
 
     Files are neither moved nor removed.
 
     Args:
-        database: MLflow's, with its tables.
-        mlruns: where the files belong, `<workspace>/mlruns`; those of a study in a folder below
-            it that has the study's id as its name.
-        study_id: the one study that follows; None: the database is the workspace's own, and
-            whatever lay below its mlruns/ follows, the user's own experiments, too.
+        database: MLflow's database, with its tables.
+        mlruns: current folder of the artifacts, `<workspace>/mlruns`; those of a study are in its
+            subfolder named by the study's id.
+        study_id: study whose paths are corrected. None: the database is the workspace's own, and
+            every path below its old mlruns/ is corrected, including user-defined experiments.
 
     Returns:
-        What was corrected, in one line; empty if nothing was.
+        One line about the correction; empty if nothing changed.
     """
     with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection, connection:
         moves = dict(_folder_moves(connection, mlruns, study_id))
@@ -51,14 +52,13 @@ def relocate_artifacts(database: Path, mlruns: Path, study_id: str | None = None
     if not n_changed or not old_folders:
         return ""
     return (
-        f"{database}: names {old_folders[0]} as the place of its files, and the workspace was "
-        "moved or "
-        f"copied: corrected to {moves[old_folders[0]]}"
+        f"{database}: the workspace was moved or copied; artifact folder {old_folders[0]} "
+        f"corrected to {moves[old_folders[0]]}"
     )
 
 
 def local_path(location: str | None) -> Path | None:
-    """The path of a `file:` URI, or of a plain absolute path; None for any other place."""
+    """Path of a `file:` URI or of a plain absolute path; None for any other location."""
     if location is None or not location.startswith(("file:", "/")):
         return None
     return Path(unquote(urlsplit(location).path) if location.startswith("file:") else location)
@@ -67,7 +67,7 @@ def local_path(location: str | None) -> Path | None:
 def _folder_moves(
     connection: sqlite3.Connection, mlruns: Path, only_study: str | None
 ) -> Iterator[tuple[Path, Path]]:
-    """Old and new folders: of mlruns/, or of the one study."""
+    """Pairs of old and new folder, for mlruns/ or for a single study."""
     studies = connection.execute(
         "SELECT artifact_location, value FROM experiments JOIN experiment_tags"
         " ON experiments.experiment_id = experiment_tags.experiment_id WHERE key = ?",
@@ -76,7 +76,7 @@ def _folder_moves(
     for location, study_id in studies.fetchall():
         folder = local_path(location)
         if folder is None or folder.name != study_id or folder.parent.name != _MLRUNS:
-            continue  # the user chose another place
+            continue  # location chosen by the user
         if folder.parent == mlruns:
             continue
         if only_study is None:
@@ -86,7 +86,10 @@ def _folder_moves(
 
 
 def _default_experiment_move(connection: sqlite3.Connection, mlruns: Path) -> dict[Path, Path]:
-    """MLflow places its experiment 0 in the current folder of the process that made the tables."""
+    """Old and new folder of experiment 0, if it has no runs.
+
+    MLflow locates it in the working directory of the process that created the tables.
+    """
     row = connection.execute(
         "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
         " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.experiment_id = 0)"
@@ -100,13 +103,17 @@ def _default_experiment_move(connection: sqlite3.Connection, mlruns: Path) -> di
 def _update_locations(
     connection: sqlite3.Connection, table: str, column: str, moves: dict[Path, Path]
 ) -> int:
-    """Correct one column; how many rows were."""
+    """Correct one column.
+
+    Returns:
+        Number of changed rows.
+    """
     column_info = connection.execute(
         "SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)
     )
-    if column_info.fetchone() is None:  # the tables of another version
+    if column_info.fetchone() is None:  # tables of another MLflow version
         return 0
-    # Table and column come from _PLACES, never from a user.
+    # Table and column come from _LOCATION_COLUMNS, never from a user.
     rows = connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall()  # noqa: S608
     changed = [
         (new, row) for row, old in rows if (new := _relocated_location(old, moves)) is not None
@@ -117,7 +124,7 @@ def _update_locations(
 
 
 def _relocated_location(location: str | None, moves: dict[Path, Path]) -> str | None:
-    """The new location in the form of the old one; None: it stays."""
+    """New location in the same form (URI or path) as the old one; None if it is unchanged."""
     path = local_path(location)
     if path is None or location is None:
         return None

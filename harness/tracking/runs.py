@@ -1,7 +1,7 @@
-"""What is written into the runs of a study: parameters, epochs, pictures, results.
+"""Writer of a study's MLflow runs: parameters, epochs, images, results.
 
-Nothing is doubled by writing it twice: a metric is one with the same time, step and value, files
-have names that do not change, and runs are looked up by tag before and after they are made.
+Writing twice adds nothing: MLflow identifies a metric by time, step and value, artifacts have
+stable names, and runs are looked up by tag before and after they are created.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, read_epochs, read_record, read_records
 from harness.core.settings import flatten
 from harness.tracking import entities
-from harness.tracking.client import create_experiment, find_experiment
+from harness.tracking.client import ensure_experiment
 from harness.tracking.entities import (
     MAX_METRICS_PER_CALL,
     flat_definition,
@@ -55,27 +55,27 @@ RUN_STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", 
 
 @dataclass
 class OpenRun:
-    """What is known of the run of a trial that is not copied to its end."""
+    """State of a run whose trial is not completely copied."""
 
     run_id: str
-    sent_before: dict[int, int]  # epochs that were there when it was found, with their time
-    last_sent_epoch: int = 0  # the last epoch sent, or found to be there
-    last_image_epoch: int = 0  # the last epoch whose pictures were sent
+    sent_before: dict[int, int]  # time by epoch, of epochs that the run had when it was opened
+    last_sent_epoch: int = 0
+    last_image_epoch: int = 0  # last epoch whose overlays were sent
 
 
 class StudyWriter:
-    """MLflow's client, and the little of the study that is known to be there already.
+    """Copies the folder of one study, or of its confirmation, into MLflow.
+
+    Confirming trials are in the same experiment as the search, below the same parent run.
 
     Args:
-        client: of the store.
+        client: MLflow client of the store.
         store: the store.
-        paths: the study's folder.
+        paths: folder of the study or the confirmation.
         config: its definition.
 
     Attributes:
-        run_ids: of the runs that are there, by number of their trials.
-
-    The runs of a confirmation lie beside those of the study, below the same run.
+        run_ids: ids of the known runs by trial number.
     """
 
     def __init__(
@@ -87,15 +87,8 @@ class StudyWriter:
     ) -> None:
         self._client, self._paths, self._config = client, paths, config
         self._study_config = read_study_config(paths.study) if paths.is_confirmation else config
-        study_id = str(self._study_config.id)
-        experiment = find_experiment(client, store, study_id)
-        self._runs = ExperimentRuns(
-            client,
-            create_experiment(client, store, study_id)
-            if experiment is None
-            else str(experiment.experiment_id),
-            local=store.artifacts is not None,
-        )
+        experiment = ensure_experiment(client, store, str(self._study_config.id))
+        self._runs = ExperimentRuns(client, experiment, local=store.artifacts is not None)
         self._parent = self._ensure_study_run()
         condition = f" AND tags.`{CONFIRMATION_TAG}` = '{config.id}'"
         self._condition = condition if paths.is_confirmation else ""
@@ -106,26 +99,27 @@ class StudyWriter:
         self._best: BestSoFar | None = None
 
     def copy_trial(self, number: int) -> None:
-        """Bring the run of a trial up to its folder."""
+        """Bring the run of a trial up to date with its folder."""
         trial = self._paths.trial(number)
         if not trial.trial_json.exists():
             return
         record = read_record(trial.trial_json)
         if record.imported is not None:
-            return  # it has its run already, in the study that trained it
+            return  # its run is in the experiment of the study that trained it
         if record.ended is not None and self._copied.get(number) == record.ended:
             return
         try:
             self._copy_record(record, trial)
         except Exception:
-            self._open.pop(number, None)  # what arrived is not known: look it up again
+            # The call may have succeeded in spite of the error: read the run again next time.
+            self._open.pop(number, None)
             raise
         if record.state != "running":
             del self._open[number]
             self._copied[number] = record.ended or ""
 
     def log_trial_metrics(self, metrics_by_trial: Mapping[int, Mapping[str, float]]) -> None:
-        """Metrics of trials that were worked out later; those that are there already stay."""
+        """Log metrics that were computed after the trials ended; equal ones are skipped."""
         for number, metrics in metrics_by_trial.items():
             run = self._runs.find(self._trial_filter(number)) if metrics else None
             if run is None:
@@ -140,7 +134,7 @@ class StudyWriter:
                 self._client.log_batch(run.info.run_id, metrics=new)
 
     def copy_study(self) -> None:
-        """Definition, split, tables and report, as artifacts of the study's own run."""
+        """Log definition, split, tables and report as artifacts of the study's own run."""
         self._runs.remove_duplicates(STUDY_RUN_FILTER, self._parent)
         paths = self._paths
         files = [paths.study_yaml, paths.space_yaml, paths.trials_csv]
@@ -156,15 +150,11 @@ class StudyWriter:
         self._client.set_terminated(self._parent, "FINISHED")
 
     def log_study_metrics(self, study_metrics: Sequence[StudyMetric]) -> None:
-        """Numbers of the study as a whole, on its own run; sent again, nothing is added."""
-        metrics = [Metric(n.key, n.value, n.time_ms, n.step) for n in study_metrics]
-        for start in range(0, len(metrics), MAX_METRICS_PER_CALL):
-            self._client.log_batch(
-                self._parent, metrics=metrics[start : start + MAX_METRICS_PER_CALL]
-            )
+        """Log metrics of the whole study to its own run; a repeated call adds nothing."""
+        self._log_to_parent([Metric(n.key, n.value, n.time_ms, n.step) for n in study_metrics])
 
     def log_champion(self, champion: ConfirmedModel) -> None:
-        """Register the weights of a confirming trial, and note the numbers on the study's run."""
+        """Register the winner's weights, and log its metrics and result to the study's run."""
         self.copy_trial(champion.number)
         run = self._runs.find(self._trial_filter(champion.number))
         if run is not None:
@@ -187,6 +177,7 @@ class StudyWriter:
         if run is None:
             run = self._open[record.number] = self._open_run(record, trial)
         epochs = self._copy_metrics(run, record, trial)
+        # COPIED_TAG comes last: a copy that is interrupted before it is repeated.
         if record.state != "running":
             self._close_run(run.run_id, record)
         self._copy_images(run, record, trial, epochs)
@@ -226,12 +217,13 @@ class StudyWriter:
     def _copy_metrics(
         self, run: OpenRun, record: TrialRecord, trial: TrialPaths
     ) -> list[dict[str, float]]:
-        """Send epochs that a checkpoint holds; all of them once the trial has ended.
+        """Log the epochs that a checkpoint covers; all epochs once the trial has ended.
 
-        An epoch that was repeated after its checkpoint was damaged stays as it was sent first.
+        Later epochs may be repeated with other values if the trial is resumed. If a checkpoint was
+        damaged and an epoch repeated nevertheless, its first values stay in MLflow.
 
         Returns:
-            All epochs that are in MLflow now.
+            All epochs that MLflow now contains.
         """
         safe = checkpoint_epoch(trial) if record.state == "running" else record.epochs
         epochs = [e for e in read_epochs(trial) if e["epoch"] <= safe]
@@ -276,7 +268,11 @@ class StudyWriter:
             self._copy_best(record)
 
     def _copy_best(self, record: TrialRecord | None = None) -> None:
-        """The best value so far, on the study's run; of all trials unless they are there."""
+        """Log the best value so far to the study's run; only missing steps.
+
+        Args:
+            record: trial that has just ended; None to go through all trials.
+        """
         objective = self._config.objective
         key = objective.metric.replace("val/", "best/")
         if record is not None and self._best is not None:
@@ -285,8 +281,8 @@ class StudyWriter:
         else:
             try:
                 points = list(best_so_far(read_records(self._paths), objective))
-            except ConfigError:  # without a damaged trial, which is told of, the curve is another
-                return
+            except ConfigError:
+                return  # a damaged record (reported elsewhere) would change the curve
             existing_steps = self._runs.steps(self._parent, key)
         self._best = points[-1] if points else self._best
         metrics = [
@@ -294,7 +290,9 @@ class StudyWriter:
             for point in points
             if point.number not in existing_steps
         ]
+        self._log_to_parent(metrics)
+
+    def _log_to_parent(self, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), MAX_METRICS_PER_CALL):
-            self._client.log_batch(
-                self._parent, metrics=metrics[start : start + MAX_METRICS_PER_CALL]
-            )
+            batch = metrics[start : start + MAX_METRICS_PER_CALL]
+            self._client.log_batch(self._parent, metrics=batch)

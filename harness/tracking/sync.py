@@ -1,4 +1,4 @@
-"""Sends what MLflow lacks, trial by trial; what fails is remembered, and stops nothing else."""
+"""Synchronisation of a study with MLflow, trial by trial; failures are recorded for a retry."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,19 +22,19 @@ from harness.tracking.uri import TrackingStore, redact_secrets
 
 
 class MlflowSync:
-    """Copies one study. Not safe for threads: it belongs to the one that calls it.
+    """Copy of one study into MLflow. Not thread-safe: one thread only may use it.
 
     Args:
         store: the store.
-        paths: the study's folder.
-        config: its definition.
-        log: takes one line about what was found and done.
+        paths: folder of the study.
+        config: definition of the study.
+        log: takes one line about each repair of the store.
 
     Attributes:
-        pending: trials that failed to be copied.
-        error: the last one; None: there is none, or all has arrived since.
-        failures: in a row.
-        run_ids: MLflow's ids of the runs that were copied or found, by number of their trials.
+        pending: numbers of the trials whose copy failed.
+        error: last error; None if everything was copied since.
+        failures: number of consecutive failures.
+        run_ids: MLflow run ids by trial number, of copied and existing runs.
     """
 
     def __init__(
@@ -46,18 +46,22 @@ class MlflowSync:
     ) -> None:
         self._store, self._paths, self._config, self._log = store, paths, config, log
         self._writer: StudyWriter | None = None
-        self._inode: int | None = None  # of the workspace's own database
+        self._inode: int | None = None  # inode of the workspace's own database
         self.pending: set[int] = set()
         self.error: Exception | None = None
         self.failures = 0
         self.run_ids: dict[int, str] = {}
 
     def connect(self) -> bool:
-        """Connect, and make experiment and run of the study if they are absent."""
+        """Connect, and create experiment and run of the study if they are absent."""
         return self._attempt(self._get_writer)
 
     def copy(self, number: int) -> bool:
-        """Bring the run of a trial, or of the STUDY, up to its folder; whether that worked."""
+        """Bring the run of a trial (or of the study, STUDY_NUMBER) up to date.
+
+        Returns:
+            True if the copy succeeded.
+        """
         succeeded = self._attempt(lambda: self._copy_number(number))
         (self.pending.discard if succeeded else self.pending.add)(number)
         if succeeded and not self.pending:
@@ -65,11 +69,11 @@ class MlflowSync:
         return succeeded
 
     def pending_message(self) -> str:
-        """What is behind and how to bring it up, in one line; empty if nothing is."""
+        """One line about missing data and the command that completes it; empty if complete."""
         if not self.pending and self.error is None:
             return ""
         command = self._store.sync_command(self._paths)
-        return f"MLflow is behind ({self.error}); {command} brings it up"
+        return f"MLflow is not up to date ({self.error}); complete it with: {command}"
 
     def _copy_number(self, number: int) -> None:
         writer = self._get_writer()
@@ -83,7 +87,7 @@ class MlflowSync:
     def _get_writer(self) -> StudyWriter:
         database = self._store.database
         if self._writer is not None and database is not None and self._inode != _inode(database):
-            self._writer = None  # the file was deleted or replaced
+            self._writer = None  # the file was deleted or replaced: open the new one
         if self._writer is None:
             client = open_client(self._store, self._log)
             self._inode = None if database is None else _inode(database)
@@ -91,10 +95,10 @@ class MlflowSync:
         return self._writer
 
     def _attempt(self, work: Callable[[], object]) -> bool:
-        """Training goes on whatever happens here; the next copy catches up."""
+        """Run a call to MLflow and record its error; True if it succeeded."""
         try:
             work()
-        except Exception as error:
+        except Exception as error:  # of any class: MLflow must never stop the training
             self.error = _sanitised_error(to_user_error(error, self._store))
             self.failures += 1
             return False
@@ -108,14 +112,14 @@ def sync_study(
     config: StudyConfig,
     log: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Bring MLflow up to the study's folder.
+    """Bring MLflow up to date with the study's folder.
 
     Returns:
-        How many trials the folder holds, confirming ones among them.
+        Number of trials in the folder, including those of a confirmation.
 
     Raises:
-        UserError: another process leads the study, or the user must mend something in MLflow.
-        TrackingError: MLflow cannot be reached, or did not take everything.
+        UserError: another process runs the study, or the user must change something in MLflow.
+        TrackingError: MLflow cannot be reached, or a copy failed.
     """
     with hold_study_lock(paths):
         n_trials = _send_all(MlflowSync(store, paths, config, log), paths)
@@ -128,11 +132,13 @@ def sync_study(
 def log_champion(
     store: TrackingStore, paths: StudyPaths, config: StudyConfig, champion: ConfirmedModel
 ) -> None:
-    """Register the winner of a confirmation, and put its tables into MLflow.
+    """Register the winner of a confirmation, and log its tables to MLflow.
 
     Args:
-        paths: of the confirmation.
-        config: its definition.
+        store: the store.
+        paths: folder of the confirmation.
+        config: definition of the confirmation.
+        champion: the winner.
 
     Raises:
         UserError, TrackingError: as `sync_study`.
@@ -166,10 +172,13 @@ def log_report(
     config: StudyConfig,
     numbers: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
 ) -> None:
-    """Put the study's report and tables into MLflow, where the study is there at all.
+    """Log report and tables to MLflow, if the study has an experiment there.
 
     Args:
-        numbers: further metrics of trials, by number.
+        store: the store.
+        paths: folder of the study.
+        config: definition of the study.
+        numbers: additional metrics by trial number.
 
     Raises:
         UserError, TrackingError: as `sync_study`.
@@ -187,7 +196,7 @@ def log_report(
 def log_study_metrics(
     store: TrackingStore, paths: StudyPaths, config: StudyConfig, metrics: Sequence[StudyMetric]
 ) -> None:
-    """Put numbers onto the study's own run, and its files beside, where it is there at all.
+    """Log metrics and files to the study's own run, if the study has an experiment there.
 
     Raises:
         UserError, TrackingError: as `sync_study`.
@@ -203,7 +212,7 @@ def log_study_metrics(
 
 
 def _sanitised_error(error: Exception) -> HarnessError:
-    """An error without the frames that hold what was sent, and without secrets."""
+    """Error without secrets and without a traceback, whose frames would keep the sent data."""
     if isinstance(error, HarnessError):
         return error.with_traceback(None)
     return TrackingError(f"{type(error).__name__}: {redact_secrets(str(error))}")

@@ -1,4 +1,4 @@
-"""Where a study is mirrored to: the address, checked before anything connects to it."""
+"""URI of the MLflow store of a study, checked before anything connects to it."""
 
 import os
 import re
@@ -12,22 +12,23 @@ from harness.core.sqlite_urls import is_sqlite_url, mlflow_sqlite_url, parse_sql
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
-DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")  # MLflow writes into these by itself
-DATABRICKS = "databricks"  # the one address that is a word
+# Without a server: MLflow's client writes into these databases directly.
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+DATABRICKS = "databricks"  # the only valid URI without a scheme
 SECRET_PATTERN = re.compile(r"passw|pwd|token|secret", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """An MLflow store, and what the study's experiment is to be called there.
+    """MLflow store of a study, with the name of its experiment.
 
     Args:
-        uri: the address, without any credentials.
-        experiment: the name that the experiment gets when it is made; later it is found by its tag.
-        is_user_named: the user chose that name.
-        artifacts: folder of the experiment's artifacts, as a URI; None: the server chooses.
-        database: the workspace's own mlflow.db, if that is the store; it may be made anew.
-        file: the SQLite file that is the store, the workspace's own or another; None: a server.
+        uri: URI of the store, without credentials.
+        experiment: name for creating the experiment; later it is found by its tag.
+        is_user_named: True if the user chose that name.
+        artifacts: folder of the experiment's artifacts, as a URI; None if the server chooses it.
+        database: the workspace's own mlflow.db, which may be rebuilt; None for another store.
+        file: SQLite file of the store, the workspace's own or another; None for a server.
     """
 
     uri: str
@@ -39,11 +40,11 @@ class TrackingStore:
 
     @property
     def option(self) -> str:
-        """What a command needs to find the store again."""
+        """Command-line option that selects this store; empty for the workspace's own."""
         return "" if self.database is not None else f" --tracking-uri {self.uri}"
 
     def sync_command(self, paths: StudyPaths) -> str:
-        """What the user types to bring the store up to a study."""
+        """Command that brings the store up to date with a study."""
         return f"harness sync --study {paths.study.name}{self.option}"
 
 
@@ -55,10 +56,10 @@ def resolve_tracking_store(
     uri: str | None = None,
     experiment: str | None = None,
 ) -> TrackingStore:
-    """The store that was asked for, else that of MLFLOW_TRACKING_URI, else the workspace's own.
+    """Select the store: `uri`, otherwise MLFLOW_TRACKING_URI, otherwise the workspace's mlflow.db.
 
     Raises:
-        ConfigError: an address with a password in it, or that is none.
+        ConfigError: the URI is invalid or contains a password.
     """
     option = URI_VARIABLE if uri is None else "--tracking-uri"
     uri = os.environ.get(URI_VARIABLE, "").strip() or None if uri is None else uri.strip()
@@ -77,16 +78,19 @@ def resolve_tracking_store(
 
 
 def check_tracking_uri(uri: str, option: str) -> str:
-    """The address itself; a SQLite file's is made absolute.
+    """Check a tracking URI.
+
+    Returns:
+        The URI, with the path of a SQLite file made absolute.
 
     Raises:
-        ConfigError: it holds a password, or is a folder. The message does not repeat a password.
+        ConfigError: it contains a password (not repeated in the message) or names a folder.
     """
     refuse_secret(uri, option)
     scheme, colon, _ = uri.partition(":")
     if uri != DATABRICKS and (not colon or scheme == "file"):
         raise ConfigError(
-            f"{option} {uri!r}: MLflow keeps nothing in plain folders; "
+            f"{option} {uri!r}: MLflow does not support plain folders; "
             "use http://HOST:PORT, or sqlite:///FILE for a file"
         )
     if is_sqlite_url(uri):
@@ -96,17 +100,22 @@ def check_tracking_uri(uri: str, option: str) -> str:
 
 
 def refuse_secret(uri: str, option: str) -> None:
-    """Raise ConfigError where an address holds a password; the message does not repeat it."""
+    """Refuse a URI that contains a password or token.
+
+    Raises:
+        ConfigError: the message does not repeat the secret.
+    """
     if _has_secret(uri):
         raise ConfigError(
-            f"{option}: an address must hold no password or token, as it is printed and logged; "
-            "for a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-            "MLFLOW_TRACKING_TOKEN; for a database its own variable, e.g. PGPASSWORD"
+            f"{option}: the URL must not contain a password or token, because it is printed and "
+            "logged; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, for a server, and its own variable, e.g. PGPASSWORD, for a "
+            "database"
         )
 
 
 def redact_secrets(text: str) -> str:
-    """The text without credentials."""
+    """Text with all credentials replaced by `***`."""
     for name in SECRET_VARIABLES:
         secret = os.environ.get(name)
         text = text.replace(secret, "***") if secret else text
@@ -121,6 +130,6 @@ def _has_secret(uri: str) -> bool:
         return True
     try:
         query = parse_qsl(urlsplit(uri).query, keep_blank_values=True)
-    except ValueError:  # e.g. a bracket that is not closed; MLflow says what it makes of it
+    except ValueError:  # e.g. an unclosed bracket; MLflow itself reports an invalid URI
         return False
     return any(SECRET_PATTERN.search(key) for key, _ in query)

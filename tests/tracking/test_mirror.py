@@ -61,7 +61,7 @@ def test_client_that_blocks_for_ever_stops_no_epoch(
         said = mirror.finish(timeout_s=0.2)
     finally:
         release.set()
-    assert "harness sync --study s brings it up" in said
+    assert "complete it with: harness sync --study s" in said
 
 
 def test_outage_is_said_once_and_everything_arrives_once(
@@ -85,7 +85,7 @@ def test_outage_is_said_once_and_everything_arrives_once(
     answers.set()
     assert mirror.finish() == ""
     assert len(said) == 2
-    assert "connection refused; training goes on" in said[0]
+    assert "connection refused; training continues" in said[0]
     assert said[1] == "MLflow has caught up"
     assert_all_there_once(study, study.client())
 
@@ -282,7 +282,9 @@ def test_experiment_of_somebody_else(study: MirrorStudy) -> None:
     gone = client.create_experiment("gone")
     client.delete_experiment(gone)
     config = study.definition.config
-    with pytest.raises(UserError, match=r"experiment s that is not this study's; .* --experiment"):
+    with pytest.raises(
+        UserError, match=r"experiment s of another study or project; .* --experiment"
+    ):
         sync_study(study.tracker(), study.paths, config)
     with pytest.raises(UserError, match=f"gone .id {gone}. was deleted"):
         sync_study(study.tracker(experiment="gone"), study.paths, config)
@@ -297,7 +299,10 @@ def test_experiment_of_somebody_else(study: MirrorStudy) -> None:
     ("revision", "advice"),
     [
         ("0a8213491aaa", r"of an older MLflow .*run: mlflow db upgrade sqlite:////.*/mlflow\.db"),
-        ("ffffffffffff", r"of a newer MLflow .*, nor can .*; update MLflow .*, or move the file"),
+        (
+            "ffffffffffff",
+            r"of a newer MLflow .* cannot convert them; update MLflow .*, or move the file",
+        ),
     ],
 )
 def test_tables_of_another_mlflow_are_one_line_with_what_helps(
@@ -326,7 +331,7 @@ def test_mlflow_database_that_cannot_be_written_stops_no_study(
     mirror = study.mirror()
     mirror.note(0)
     mirror.check(60)
-    assert f"MLflow is behind ({study.workspace.mlflow_db}: " in mirror.finish()
+    assert f"MLflow is not up to date ({study.workspace.mlflow_db}: " in mirror.finish()
     with pytest.raises(UserError, match=rf"^{study.workspace.mlflow_db}: (is|cannot be) "):
         sync_study(study.tracker(), study.paths, study.definition.config)
 

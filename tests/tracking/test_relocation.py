@@ -146,7 +146,7 @@ def test_database_on_a_server_is_left_alone_and_the_difference_is_said(
     said: list[str] = []
     client = open_client(replace(moved.tracker(uri), file=None), said.append)
     old, new = (tmp_path / name / "mlruns" / STUDY_ID for name in ("one", "two"))
-    assert len(said) == 1 and f"keeps the files of this study in {old}" in said[0]
+    assert len(said) == 1 and f"stores the files of this study in {old}" in said[0]
     assert f"ln -s {new} {old}" in said[0]
     experiment = client.get_experiment_by_name("s")
     assert experiment is not None and local_path(experiment.artifact_location) == old

@@ -64,12 +64,12 @@ def test_study_that_was_renamed_in_the_index_is_found_behind_its_name(study: Mir
 def test_name_of_another_experiment(study: MirrorStudy) -> None:
     client = study.client()
     client.create_experiment("s")
-    with pytest.raises(UserError, match="has an experiment s that is not this study's; choose"):
+    with pytest.raises(UserError, match="has an experiment s of another study or project; choose"):
         refuse(study)
     refuse(study, "another")
     refuse(study, "s")  # the user named it, and it is nobody's
     client.set_experiment_tag("1", "harness.study_id", "f" * 32)
-    with pytest.raises(UserError, match="has an experiment s that is not this study's; choose"):
+    with pytest.raises(UserError, match="has an experiment s of another study or project; choose"):
         refuse(study, "s")
 
 
