@@ -118,5 +118,6 @@ def draw_budget(comparison: BudgetComparison, objective: ObjectiveLabel) -> go.F
             ],
             hoverinfo="text",
         )
+    # "d": Plotly labels a short axis with half trials otherwise.
     figure.update_xaxes(tickformat="d", dtick=1 if comparison.budget <= 20 else None)
     return figure

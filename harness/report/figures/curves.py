@@ -37,6 +37,7 @@ def learning_curves(tables: StudyTables, metric: str) -> list[LearningCurve]:
     ranks = {record.number: rank for rank, record in enumerate(leading, start=1)}
     states = {record.number: record.state for record in tables.records}
     logged = tables.epochs[tables.epochs[metric].map(is_finite_number)]
+    # Epochs with NaN, e.g. of a diverging trial, are not drawn: JSON has no NaN.
     curves = []
     for key, group in logged.groupby("number", sort=True):
         number = int(str(key))

@@ -27,7 +27,7 @@ def draw_effects(table: EffectTable, choice_name: str, objective: ObjectiveLabel
         "else equal"
         f"<br>({objective.direction_text})",
         f"{escape_markup(choice_name)} compared with",
-        height=190 + 45 * len(table.effects),
+        height=190 + 45 * len(table.effects),  # pixels: axes and title, then one row per level
     )
     figure.add_vline(x=0, line={"color": GREY, "dash": "dash"})
     for position, effect in enumerate(table.effects):

@@ -77,6 +77,7 @@ def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
         ("saved by pruning", GREY, pruning_savings.epochs_saved, pruning_savings.seconds_saved)
     )
     for name, colour, epochs, seconds in parts:
+        # Epochs and seconds are drawn as shares, so that both bars fit on one axis.
         shares = [100 * v / t if t else 0.0 for v, t in zip((epochs, seconds), totals, strict=True)]
         pattern = {"shape": "/"} if name.startswith("saved") else {}
         figure.add_bar(

@@ -40,6 +40,7 @@ def failures_sheet(tables: StudyTables) -> ReportSheet:
             cause = record.failure.cause if record.failure else "unknown"
             groups.setdefault(cause, []).append(record)
     rows = []
+    # sorted is stable: causes with equally many trials stay in the order of their first trial.
     for cause, records in sorted(groups.items(), key=lambda item: -len(item[1])):
         failure = records[0].failure
         message = failure.message if failure else ""

@@ -92,6 +92,7 @@ def _imports_text(tables: StudyTables) -> str:
     origins = [record.imported for record in tables.records if record.imported is not None]
     if not origins:
         return ""
+    # An origin is `<study>/<trial>`; a dict keeps the order of the studies, a set would not.
     studies = ", ".join(dict.fromkeys(origin.rpartition("/")[0] for origin in origins))
     n = len(origins)
     return f" In addition, {count(n, 'trial')} {was_or_were(n)} imported from {studies}."

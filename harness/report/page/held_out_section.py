@@ -259,6 +259,7 @@ def _value_cell(result: HeldOutResult, *, interval: bool = False) -> SheetCell:
     text = f"{result.value:.4f}"
     if interval:
         text = f"{text} {_interval_text(result)}".strip()
+    # repr keeps every digit: the page sorts by the second text and shows the third on hover.
     return SheetCell(text, repr(result.value), repr(result.value))
 
 

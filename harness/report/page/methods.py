@@ -182,6 +182,7 @@ def _search_sentences(tables: StudyTables, cite: CitationList) -> str:
     library = cite("Optuna", references.LIBRARIES["optuna"])
     if not own_records:
         return " ".join(_import_sentences(tables))
+    # The rows of a CSV space are trained in order, whatever sampler study.yaml names.
     if "rows" in tables.space:
         sampling_text = (
             f"{library} ran {count(len(own_records), 'trial')}, the rows of a list in order"
@@ -263,6 +264,7 @@ def _objective_sentences(tables: StudyTables) -> str:
 
 
 def _software_sentence(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
+    # Of all trials: a study that was continued after an upgrade ran with both versions.
     versions: dict[str, dict[str, None]] = {}
     for trial in trials:
         for name, version in trial.record.versions.items():

@@ -121,6 +121,7 @@ def _rates_text(trials: Sequence[TrainedTrial]) -> str:
     """Peak learning rates; of encoder and rest separately if they differ in any trial."""
     rest = [trial.rates[1] for trial in trials]
     encoder = [trial.rates[0] for trial in trials if trial.rates[0] is not None]
+    # A trial whose encoder stayed frozen has no rate of it, so nothing that could differ.
     if all(trial.rates[0] in (None, trial.rates[1]) for trial in trials):
         return f"learning rate {format_range(rest)}"
     return (

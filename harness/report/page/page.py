@@ -103,6 +103,7 @@ def render_report_page(
 ) -> str:
     """Render the page as text; arguments as in `write_report`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
+    # Figures come first: the confirmation needs to know how many precede its own.
     figures = report_sections(tables)
     confirmation = build_confirmation_section(tables, figures)
     held_out = build_held_out_section(tables.paths, split, images=bool(gallery.images))
@@ -191,6 +192,8 @@ def _study_values(
 def _embedded_values(tables: StudyTables, figures: list[FigureSection]) -> dict[str, Any]:
     """Values of the template for the scripts of the page, their data and the security policy."""
     scripts = [
+        # 4.8 MB of every page: a page that loads Plotly from a CDN is blank offline, and tells the
+        # CDN who reads it.
         get_plotlyjs(),
         *(html.read_resource("harness.report.page", name) for name in SCRIPTS),
     ]
@@ -279,6 +282,7 @@ def content_security_policy(scripts: list[str]) -> str:
 def script_json(value: Any) -> str:
     """Encode JSON for the inside of a script element, so that no text in it can end the element."""
     # U+2028 and U+2029 are valid in JSON but ended a line of JavaScript before ES2019.
+    # JSON.parse of browsers refuses NaN, so it must fail here and not on the reader's screen.
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.config.measurements import BUILTIN_METRICS
 from harness.config.study import StudyConfig
 from harness.core.records import TrialRecord
 from harness.data.splits.splits import SplitRow
@@ -53,6 +54,7 @@ def _library_versions(records: Iterable[TrialRecord]) -> dict[str, dict[str, Non
     versions_by_name: dict[str, dict[str, None]] = {}
     for record in records:
         for name, version in record.versions.items():
+            # Removed and added again: the last key is then the version that was used last.
             versions_by_name.setdefault(name, {}).pop(version, None)
             versions_by_name[name][version] = None
     return dict(sorted(versions_by_name.items(), key=lambda item: (item[0] != "python", item[0])))
@@ -65,6 +67,7 @@ def reproduction_command(tables: StudyTables) -> str:
     arguments = ["harness", "run", "--study", repeat_study_name(tables)]
     arguments += ["--space", f"studies/{tables.paths.name}/space.yaml", "--data", config.data.root]
     arguments += ["--trials", str(config.budget.trials or max(finished, 1))]
+    arguments += _objective_arguments(config)
     arguments += ["--sampler", config.sampler.name, "--pruner", config.pruner.name]
     arguments += ["--seed", str(config.seed)]
     # The device comes from trial.json, which somebody else may have written: only a known kind
@@ -87,9 +90,25 @@ def reproduction_command(tables: StudyTables) -> str:
     return shlex.join(arguments)
 
 
+def _objective_arguments(config: StudyConfig) -> list[str]:
+    """`--objective` if it sets exactly this objective; [] for the default and for other cases.
+
+    The option chooses the better way of a metric by itself. It is known here for built-in metrics
+    only, since a report does not execute the file that registers others.
+    """
+    objective = config.objective
+    entry = BUILTIN_METRICS.get(objective.metric.removeprefix("val/"))
+    if objective == StudyConfig().objective or entry is None:
+        return []
+    return ["--objective", objective.metric] if entry.direction == objective.direction else []
+
+
 def settings_outside_command(tables: StudyTables) -> list[str]:
     """Settings with a non-default value that only study.yaml can set, no option of the command."""
-    settable_keys = {"data": {"root"}, "split": set(), "objective": set(), "sampler": {"name"}}
+    has_objective = bool(_objective_arguments(tables.config))
+    objective_keys = {"metric", "direction"} if has_objective else set()
+    settable_keys = {"data": {"root"}, "split": set(), "objective": objective_keys}
+    settable_keys |= {"sampler": {"name"}}
     settable_keys |= {"pruner": {"name"}, "budget": {"trials"}, "limits": set()}
     defaults = StudyConfig()
     return [

@@ -141,6 +141,7 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
     common_rows = [
         row for row in rows.values() if all(model.has_prediction(row.row) for model in drawn_models)
     ]
+    # Masks of all candidate rows are read, images only of the selected ones.
     shapes = dict(_truth_descriptors(tables, data_root, common_rows))
     images = []
     for number, reasons in _choose_rows(common_rows, shapes, models):

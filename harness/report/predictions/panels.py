@@ -97,6 +97,7 @@ def resize_for_panel(mask: Array8, side: int, data: StudyDataConfig) -> Array8:
     """Resize a mask to a panel; enlarged pixels stay squares, so that nothing looks smoother."""
     if mask.shape[0] > side and data.task == "binary" and not data.has_ignored_pixels:
         return resize_mask(mask, (side, side))
+    # Nearest pixel by integers: interpolation would invent class indices between two classes.
     ys = (np.arange(side) * mask.shape[0] + mask.shape[0] // 2) // side
     if mask.shape[0] > side or mask.ndim == 3:
         return np.ascontiguousarray(mask[ys][:, ys])
