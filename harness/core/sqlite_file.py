@@ -1,4 +1,4 @@
-"""The file of a SQLite database: opened by one process at a time, moved aside when damaged."""
+"""SQLite database files: exclusive access, write-ahead mode, errors, damage, file systems."""
 
 import contextlib
 import fcntl
@@ -13,23 +13,28 @@ from harness.core.errors import UserError
 from harness.core.timestamps import utc_timestamp
 
 BUSY_TIMEOUT_S = 60
-MAX_PATH_BYTES = (
-    500  # bytes; MAX_PATHNAME of SQLite's os_unix.c is 512, with `-journal` and its like
-)
-# SQLite's result codes
+# MAX_PATHNAME of SQLite's os_unix.c is 512, including suffixes such as `-journal`.
+MAX_PATH_BYTES = 500
+# SQLite's primary result codes (sqlite.org/rescode.html)
 _PERM, _BUSY, _LOCKED, _READ_ONLY, _CORRUPT, _FULL, _CANNOT_OPEN, _NO_DATABASE = (
     3, 5, 6, 8, 11, 13, 14, 26,
 )  # fmt: skip
 _FILE_SUFFIXES = ("", "-wal", "-shm")
+MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK_TYPES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "gpfs"}
+    | {"beegfs", "orangefs", "pvfs2", "ocfs2", "gfs2", "virtiofs", "davfs", "ncpfs", "wekafs"}
+)
 
 
 @contextmanager
 def exclusive_access(database: Path) -> Iterator[None]:
-    """Be the only one who creates, repairs or moves this database, for as long as it lasts.
+    """Exclude other processes from creating, repairing or moving this database.
 
-    Two processes that make Optuna's tables at once fail both; the lock is that of the folder.
+    Two processes that create Optuna's tables simultaneously both fail.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
+    # The folder is locked, not the file: the file may not exist yet, or be renamed below.
     folder = os.open(database.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -39,57 +44,59 @@ def exclusive_access(database: Path) -> Iterator[None]:
 
 
 def enable_wal(database: Path) -> None:
-    """Put a database into write-ahead mode, which is kept in the file; created if absent.
+    """Put a database into write-ahead mode, which persists in the file; created if absent.
 
     Raises:
-        sqlite3.Error: it cannot be written now; `explain_sqlite_error` says why.
+        sqlite3.Error: the file cannot be written now; see `explain_sqlite_error`.
     """
     with contextlib.closing(_connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")  # a locked file is noticed here
-        # Of a file that can only be read SQLite begins a transaction all the same, to read.
+        connection.execute("BEGIN IMMEDIATE")  # fails if the file is locked
+        # On a read-only file BEGIN IMMEDIATE succeeds as a read transaction, so write something.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {int(version)}")
         connection.execute("ROLLBACK")
 
 
 def explain_sqlite_error(database: Path, error: BaseException) -> str | None:
-    """Why a SQLite file cannot be used and what to do, in one line that names it.
+    """Cause and remedy of a SQLite error, in one line that names the file.
 
     Args:
-        error: what was raised; its causes are looked at, too.
+        database: the file.
+        error: the exception; its chain of causes is searched too.
 
     Returns:
-        None where the reason is another one than a lock, a permission or a full disk.
+        None if the cause is not a lock, a permission, a full disk or a long path.
     """
     code = _result_code(error)
     if code == _CANNOT_OPEN and len(os.fsencode(database)) > MAX_PATH_BYTES:
         return (
-            f"{database}: SQLite takes no path longer than about {MAX_PATH_BYTES} bytes; move the "
-            "workspace to a shorter one, or name another --workspace"
+            f"{database}: SQLite paths must be shorter than about {MAX_PATH_BYTES} bytes; move the "
+            "workspace to a shorter path, or choose another --workspace"
         )
     if code in (_BUSY, _LOCKED):
         return (
-            f"{database}: is locked by another program, e.g. a database viewer, and stayed so for "
-            f"{BUSY_TIMEOUT_S} s; close that program and give the same command again"
+            f"{database}: is locked by another program, e.g. a database viewer, for more than "
+            f"{BUSY_TIMEOUT_S} s; close that program and run the same command again"
         )
     if code == _FULL:
         return (
-            f"{database}: the disk of {database.parent} is full, or a quota is used up; make room "
-            "there and give the same command again"
+            f"{database}: the disk of {database.parent} is full, or a quota is used up; free space "
+            "there and run the same command again"
         )
     if code in (_PERM, _READ_ONLY, _CANNOT_OPEN):
         return (
             f"{database}: cannot be opened for writing; make this file and its folder writable, or "
-            "name another --workspace"
+            "choose another --workspace"
         )
     return None
 
 
 def _result_code(error: BaseException | None) -> int | None:
-    """SQLite's result code among an error and its causes."""
+    """Primary SQLite result code of an exception or one of its causes."""
     while error is not None:
         if isinstance(error, sqlite3.Error):
+            # Extended codes, e.g. 261 for BUSY_RECOVERY, have the primary code in their low byte.
             return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         error = error.__cause__ or error.__context__
     return None
@@ -100,7 +107,7 @@ def _connect(database: Path) -> sqlite3.Connection:
 
 
 def is_damaged(database: Path) -> bool:
-    """Whether a file that is there is no whole SQLite database. One that is absent is not."""
+    """True if a file exists and is not an intact SQLite database."""
     if not database.exists():
         return False
     try:
@@ -113,10 +120,10 @@ def is_damaged(database: Path) -> bool:
 
 
 def move_damaged_file(database: Path) -> Path:
-    """Rename a database and what belongs to it.
+    """Rename a database together with its -wal and -shm files.
 
     Returns:
-        `<name>.damaged-<UTC date and time>` beside it.
+        New path in the same folder: `<name>.damaged-<UTC date and time>`.
     """
     stamp = utc_timestamp("file_name")
     target = database.with_name(f"{database.name}.damaged-{stamp}")
@@ -132,22 +139,13 @@ def move_damaged_file(database: Path) -> Path:
     return target
 
 
-MOUNTS = Path("/proc/self/mountinfo")
-
-
-_NETWORK_TYPES = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "gpfs"}
-    | {"beegfs", "orangefs", "pvfs2", "ocfs2", "gfs2", "virtiofs", "davfs", "ncpfs", "wekafs"}
-)
-
-
 def refuse_network_filesystem(database: Path) -> None:
-    """Refuse to keep a SQLite database on a network or FUSE file system.
+    """Refuse a SQLite database on a network or FUSE file system, where its locks are unreliable.
 
-    Nothing is refused where the system does not tell (it is asked through /proc, on Linux).
+    The type is read from /proc (Linux only); if it is unknown, nothing is refused.
 
     Raises:
-        UserError: with the kind of file system, and what to do.
+        UserError: the message names the type of file system and the alternatives.
     """
     try:
         text = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
@@ -156,27 +154,27 @@ def refuse_network_filesystem(database: Path) -> None:
     fs_type = filesystem_type(database.parent.resolve(), text)
     if fs_type is not None and is_network_filesystem(fs_type):
         raise UserError(
-            f"{database.parent}: is on a file system of kind {fs_type}, where SQLite's locks are "
-            "not "
-            "to be relied on; name a database elsewhere (--storage postgresql+psycopg://…, or "
-            "--storage sqlite:///FILE on a local disk), or choose a --workspace on a local disk "
-            "(studies/ may be copied there)"
+            f"{database.parent}: is on a file system of type {fs_type}, where SQLite's locks are "
+            "unreliable; choose another database (--storage postgresql+psycopg://…, or --storage "
+            "sqlite:///FILE on a local disk), or choose a --workspace on a local disk (studies/ "
+            "may be copied there)"
         )
 
 
 def is_network_filesystem(fs_type: str) -> bool:
-    """Whether a kind of file system is a network's or FUSE's."""
+    """True for the types of network file systems and for FUSE."""
     return fs_type in _NETWORK_TYPES or fs_type.startswith("fuse")
 
 
 def filesystem_type(folder: Path, mountinfo: str) -> str | None:
-    """The kind of file system, e.g. ext4, that an absolute folder without links lies on.
+    """Type of the file system, e.g. ext4, of a folder.
 
     Args:
-        mountinfo: as in /proc/self/mountinfo; of mounts on one point the last counts.
+        folder: absolute path without symbolic links.
+        mountinfo: contents of /proc/self/mountinfo; the last of several mounts on one point counts.
 
     Returns:
-        None where no mount holds it.
+        None if no mount point contains the folder.
     """
     fs_type, deepest = None, -1
     for line in mountinfo.splitlines():
@@ -184,6 +182,7 @@ def filesystem_type(folder: Path, mountinfo: str) -> str | None:
         fields, tail_fields = head.split(" "), tail.split(" ")
         if not dash or len(fields) < 5:
             continue
+        # The kernel escapes spaces, tabs, newlines and backslashes as octal numbers (proc(5)).
         point = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4]))
         depth = len(point.parts)
         if folder.is_relative_to(point) and depth >= deepest:

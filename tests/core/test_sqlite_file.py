@@ -46,7 +46,7 @@ def test_database_on_a_network_is_refused_with_the_remedy(
     sample = tmp_path / "mountinfo"
     sample.write_text(f"22 1 0:1 / {tmp_path.resolve()} rw - nfs server:/x rw\n")
     monkeypatch.setattr(sqlite_file, "MOUNTS", sample)
-    with pytest.raises(UserError, match=r"kind nfs, .* choose a --workspace on a local disk"):
+    with pytest.raises(UserError, match=r"type nfs, .* choose a --workspace on a local disk"):
         refuse_network_filesystem(tmp_path / "optuna.db")
     monkeypatch.setattr(sqlite_file, "MOUNTS", tmp_path / "absent")
     refuse_network_filesystem(tmp_path / "optuna.db")

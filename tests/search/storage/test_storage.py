@@ -135,7 +135,7 @@ def test_file_that_can_only_be_read_is_noticed_when_it_is_opened(
 
 
 def test_path_that_is_too_long_for_sqlite_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"SQLite takes no path longer than about 500 bytes; move"):
+    with pytest.raises(UserError, match=r"SQLite paths must be shorter than about 500 bytes; move"):
         open_storage(tmp_path / ("x" * 200) / ("y" * 200) / ("z" * 120) / "optuna.db")
 
 
