@@ -1,19 +1,23 @@
 """Downloads that a command offers: size and terms are shown, and the user is asked.
 
-Apart from `harness data`, because `run` and `lr-find` need it without OpenCV, which that imports.
+Apart from `harness data`, because `run` and `lr-find` offer downloads, too. NumPy and OpenCV are
+imported late: `run` first starts a worker, which imports torch in the meantime.
 """
 
 import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from harness.cli.display import open_progress
+from harness.core.errors import DataError
 from harness.core.paths import Workspace
-from harness.data.datasets.sources import DatasetArchive, NeedsDownloadError
+
+if TYPE_CHECKING:
+    from harness.data.datasets.sources import DatasetArchive
 
 Result = TypeVar("Result")
 
@@ -26,16 +30,19 @@ def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
     """
     try:
         return call()
-    except NeedsDownloadError as missing:
+    except DataError as error:
+        from harness.data.datasets.sources import NeedsDownloadError  # noqa: PLC0415
+
         # Not standard output: the question goes to standard error, and the results may be piped.
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        has_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+        if not (isinstance(error, NeedsDownloadError) and has_terminal):
             raise
-        confirm_and_download(missing.archive, Workspace.at(workspace))
+        confirm_and_download(error.archive, Workspace.at(workspace))
         return call()
 
 
 def confirm_and_download(
-    archive: DatasetArchive, workspace: Workspace, *, ask: bool = True
+    archive: "DatasetArchive", workspace: Workspace, *, ask: bool = True
 ) -> None:
     """Show address, size and terms of a data set, ask, and download it.
 
