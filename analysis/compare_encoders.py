@@ -1,4 +1,4 @@
-"""Which encoder pays off, when each is given the same number of trials?
+"""Compare encoders (or the values of another parameter) at an equal number of trials.
 
 Example: python analysis/compare_encoders.py --study encoders --by model.arch
 """
@@ -24,7 +24,10 @@ def compared(tables: StudyTables, by: str) -> AnalysisResult:
         f"{curve.n_pruned} pruned trials"
         for curve in found.curves
     ]
-    lines += [f"{group}: left out, {n} of {MIN_GROUP} trials" for group, n in found.small_groups]
+    lines += [
+        f"{group}: left out, as it has {n} of the {MIN_GROUP} trials that are needed"
+        for group, n in found.small_groups
+    ]
     drawn = len(found.curves) > 1
     return AnalysisResult(
         lines, draw_budget(found, ObjectiveLabel.from_config(tables.config)) if drawn else None

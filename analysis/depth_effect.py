@@ -1,4 +1,4 @@
-"""Does encoder depth 5 beat 3 and 4, all else equal?
+"""Estimate the effect of encoder depth 5 against 3 and 4, all else equal.
 
 Example: python analysis/depth_effect.py --study encoders
 """
@@ -28,7 +28,7 @@ def of_depth(tables: StudyTables, depth: str) -> AnalysisResult:
     )
     if found.reason:
         return AnalysisResult(
-            [f"Whether encoder depth {depth} pays off is not told: {found.reason}."], None
+            [f"The effect of encoder depth {depth} cannot be estimated: {found.reason}."], None
         )
     lines = [
         f"Encoder depth {depth}, all else equal, in {objective.metric} "

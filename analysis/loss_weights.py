@@ -1,4 +1,4 @@
-"""Which part of the loss should weigh most, all else equal?
+"""Estimate the effect of the loss that has the largest weight, all else equal.
 
 Example: python analysis/loss_weights.py --study losses --loss dice
 """
@@ -16,17 +16,17 @@ MIXED = "no part above half"
 
 
 def main(words: list[str] | None = None) -> int:
-    loss = {"default": "dice", "help": "the part that the others are compared with"}
+    loss = {"default": "dice", "help": "the loss that the others are compared with"}
     return run_analysis("loss_weights", __doc__, of_weights, words, loss=loss)
 
 
 def of_weights(tables: StudyTables, loss: str) -> AnalysisResult:
     names = [name for name in loss_names() if f"loss.{name}" in tables.parameters]
     if not names:
-        raise ConfigError(f"{tables.paths.name}: no weight of a loss was searched")
+        raise ConfigError(f"study {tables.paths.name} did not search the weight of any loss")
 
     def level_of(record: TrialRecord) -> str | None:
-        """The part with more than half of the weights, which are used divided by their sum."""
+        """The loss with more than half of the total weight; weights are normalised to sum 1."""
         given = trial_settings(tables, record) | dict(record.params)
         weights = {name: float(given.get(f"loss.{name}") or 0.0) for name in loss_names()}
         total = sum(weights.values())
@@ -41,7 +41,7 @@ def of_weights(tables: StudyTables, loss: str) -> AnalysisResult:
     objective = ObjectiveLabel.from_config(tables.config)
     if found.reason:
         return AnalysisResult(
-            [f"What the weights of the loss change is not told: {found.reason}."], None
+            [f"The effect of the loss weights cannot be estimated: {found.reason}."], None
         )
     lines = [
         f"More than half of the loss from {loss}, all else equal, in {objective.metric} "

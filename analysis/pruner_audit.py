@@ -1,9 +1,9 @@
-"""What did the pruner cut, when, and how near to the best was it?
+"""Audit the pruner: the trials that it stopped, their epoch, and their distance from the best.
 
 Example: python analysis/pruner_audit.py --study encoders --control encoders-unpruned
 
-The control is a study of the same space whose trials were not pruned (`--pruner none`): it tells
-how many of its best tenth lay below the median at the epoch at which this study cut.
+The control is a study of the same space without pruning (`--pruner none`): it shows how many of its
+best tenth were worse than the median at the epoch at which this study pruned.
 """
 
 import statistics
@@ -54,7 +54,7 @@ def audit(tables: StudyTables, control: str | None) -> AnalysisResult:
 def _of_noise(tables: StudyTables, found: list[PruningGap]) -> str:
     noise = estimate_pooled_noise(tables.records, ranked_records(tables))
     if noise is None:
-        return "How many cuts lie within noise is not known: no configuration has two trials."
+        return "The noise is unknown, as no configuration has two complete trials."
     within = sum(cut.gap < noise.smallest_lead for cut in found)
     return (
         f"{within} of {len(found)} cuts ({within / len(found):.0%}) were nearer to the best than "
@@ -64,7 +64,10 @@ def _of_noise(tables: StudyTables, found: list[PruningGap]) -> str:
 
 def _of_control(control: StudyTables, tables: StudyTables, epoch: int) -> str:
     if control.config.objective.metric != tables.config.objective.metric:
-        raise ConfigError(f"--control {control.paths.name}: its objective is another one")
+        raise ConfigError(
+            f"--control {control.paths.name}: its objective is {control.config.objective.metric}, "
+            f"not {tables.config.objective.metric}; choose a study with the same objective"
+        )
     ranked = ranked_records(control)
     reached = best_by_epoch(control, epoch)
     some = [record.number for record in ranked if record.number in reached]

@@ -1,4 +1,4 @@
-"""Which trials of a study lead, and by how much?
+"""Print the leading trials of a study and their lead.
 
 Example: python analysis/rank_trials.py --study encoders --top 10
 """

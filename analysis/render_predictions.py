@@ -1,4 +1,4 @@
-"""What do the leading trials of a study predict, as pictures to look at one by one?
+"""Render the predictions of the leading trials of a study as one picture per image.
 
 Each picture has two rows: the image with one overlay per trial, below them the masks.
 
@@ -25,7 +25,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--workspace", type=Path, default=Path(), help="folder with studies/")
-    parser.add_argument("--data", help="folder of the images; left out: as study.yaml says")
+    parser.add_argument("--data", help="folder of the images (default: data.root of study.yaml)")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder to write to")
     options = parser.parse_args(words)
     workspace = Workspace.at(options.workspace)

@@ -1,4 +1,4 @@
-"""How much of what a search saw is the chance of the seed?
+"""Estimate the share of a search's variance that is due to seeds, from its confirmation.
 
 Example: python analysis/seed_noise.py --study encoders
 """
@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> int:
 def sentence(tables: StudyTables, confirmation: Confirmation | None) -> str:
     name = tables.paths.name
     if confirmation is None:
-        return f"Nothing of {name} was trained again: harness confirm --study {name} does."
+        return f"Study {name} has no confirmation; run harness confirm --study {name} first."
     deviation, freedom = pooled(confirmation)
     if deviation is None:
         return f"No configuration of {name} has two complete {confirmation.kind}s yet."
@@ -58,13 +58,13 @@ def sentence(tables: StudyTables, confirmation: Confirmation | None) -> str:
         return f"{start}; the search has no spread to compare it with."
     share = min(1.0, deviation**2 / float(values.var()))
     return (
-        f"{start}, which is {share:.0%} of the variance that the search saw over its {len(values)} "
-        "complete trials; the rest can be due to their configurations."
+        f"{start}, which is {share:.0%} of the variance over the {len(values)} complete trials of "
+        "the search; the rest can be due to their configurations."
     )
 
 
 def pooled(confirmation: Confirmation) -> tuple[float | None, int]:
-    """The standard deviation within configurations, and its degrees of freedom."""
+    """Pooled standard deviation within configurations, and its degrees of freedom."""
     repeated = [row for row in confirmation.rows if row.deviation is not None]
     freedom = sum(len(row.values) - 1 for row in repeated)
     squares = math.fsum((len(r.values) - 1) * (r.deviation or 0.0) ** 2 for r in repeated)

@@ -1,6 +1,6 @@
-"""A training loop without a harness, as a careful user writes it; reads orders, answers seconds.
+"""Training loop without the harness, as a careful user writes it; reads commands, prints seconds.
 
-Run by `benchmarks/trial_overhead.py`, which gives it the same batches, network and optimiser.
+Started by `benchmarks/trial_overhead.py`, with the same batches, network and optimiser.
 """
 
 import json
@@ -32,7 +32,7 @@ def main() -> None:
 def train(
     cache: str, out: str, encoder: str, epochs: int, batch_size: int, n_train: int, seed: int
 ) -> float:
-    """Train on the images of a cache's folder; the last validation Dice."""
+    """Train on the images of a cache folder; returns the last validation Dice."""
     torch.manual_seed(seed)
     images, masks, truths = (
         np.load(Path(cache) / f"{name}.npy", mmap_mode="r")

@@ -1,9 +1,9 @@
-"""What a report over many trials costs: seconds, MB, peak memory. Nothing is trained.
+"""Measure a report over many trials: seconds, MB and peak memory, without training anything.
 
     python benchmarks/big_report.py [--trials 10000] [--epochs 20] [--keep FOLDER]
 
-The study is generated: random configurations of a conditional space, curves that fall towards a
-value which follows from the configuration, a third of them cut, a few failed.
+The study is generated: random configurations of a conditional space with curves that fall towards a
+value that depends on the configuration; a third of the trials are pruned, a few failed.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def generate(root: Path, n_trials: int, n_epochs: int, seed: int = 0) -> StudyPaths:
-    """A study of so many trials in `root`, as a controller and its workers leave it."""
+    """Write a study with this many trials into `root`, as a controller and its workers would."""
     paths, rng = StudyPaths(root), np.random.default_rng(seed)
     paths.trials.mkdir(parents=True)
     config = StudyConfig.from_mapping(
@@ -131,7 +131,7 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def curve(params: dict[str, Any], n_epochs: int, rng: np.random.Generator) -> list[float]:
-    """Falls from about 0.8 towards what the configuration can reach, with noise."""
+    """Noisy curve from about 0.8 towards the final value of the configuration."""
     reach = 0.15 + ARCHS[params["model.arch"]] + ENCODERS[params["model.encoder_name"]]
     reach += 0.03 * (np.log10(params["optim.lr"]) + 3.3) ** 2 + 0.03 * params["loss.bce"]
     reach += 0.01 * (5 - params["model.encoder_depth"]) + rng.normal(0, 0.01)

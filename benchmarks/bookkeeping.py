@@ -1,11 +1,11 @@
-"""What the thread that trains spends on anything else, per trial; and what the controller spends.
+"""Measure the bookkeeping per trial: in the thread that trains, and in the controller.
 
     python -m benchmarks.bookkeeping [--epochs 20] [--trials 100 5000] [--repeats 5]
 
-For each number of trials a study that holds so many finished ones. In it a worker really trains a
-few more, and measures what its thread does besides training and validation; the controller
-draws, judges every epoch and writes to its database meanwhile. Then trials that take no time at all
-show the controller's own time, in a process of its own while workers train.
+For each number of trials, a study is generated that has this many finished trials. A worker then
+trains a few more and measures the time of its thread outside training and validation, while the
+controller samples trials, decides about every epoch and writes to its database. After that, trials
+of zero duration show the time of the controller itself, in a separate process.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def of_controller(root: Path, n_trials: int, args: argparse.Namespace) -> None:
 
 
 def definition_of(args: argparse.Namespace, data: Path) -> StudyDefinition:
-    """A study over SPACE, as `harness run` would settle it."""
+    """Definition of a study over SPACE, as `harness run` would resolve it."""
     settings = {
         "id": "0" * 32,
         "data": {"root": str(data)},
@@ -128,7 +128,7 @@ def definition_of(args: argparse.Namespace, data: Path) -> StudyDefinition:
 def controller_of(
     workspace: Workspace, definition: StudyDefinition, n_trials: int, executor: Any
 ) -> Controller:
-    """The controller of the study `many`, which holds so many finished trials."""
+    """Controller of the study `many`, which has this many finished trials."""
     paths, root = workspace.study("many"), Path(definition.config.data.root)
     storage = open_storage(workspace.optuna_db)
     study = load_or_rebuild_study(storage, paths, definition, print)
@@ -165,7 +165,7 @@ def _finished(definition: StudyDefinition, number: int, epochs: int) -> optuna.t
 
 
 class Instant:
-    """An executor whose trials take no time at all."""
+    """Executor whose trials end immediately."""
 
     slots = 1
 

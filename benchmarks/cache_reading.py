@@ -1,9 +1,9 @@
-"""What an epoch of training images costs: decoded anew each time, or read from the cache.
+"""Compare an epoch of training images decoded from files with one read from the cache.
 
     python benchmarks/cache_reading.py [--data FOLDER] [--images 200] [--size 256] [--repeats 3]
 
-Both arms make the same uint8 pictures and masks in the same order, in this process. Without a
-folder the images are generated, of the size that colonoscopy frames usually have.
+Both arms produce the same uint8 images and masks in the same order, in this process. Without a
+folder the images are generated in the usual size of colonoscopy frames.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What a long study costs its controller: memory, and seconds per trial and per ask.
+"""Measure the controller of a long study: memory, seconds per trial and milliseconds per ask.
 
     python -m benchmarks.many_trials [--trials 2000] [--seconds 0.05] [--epochs 1] [--workers 2]
                                      [--sampler tpe] [--no-mlflow]
 
-Workers sleep instead of training; all else is the harness's own: database, records, MLflow. The
-last column but one is the share of the workers' time in which they slept, that is, "trained".
+Workers sleep instead of training; database, records and MLflow are real. The column "workers busy"
+is the share of their time in which the workers slept, that is, "trained".
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class Table(LineProgress):
-    """A line every so many trials: what they cost on average since the line before."""
+    """Print a line after each group of trials: their average cost since the previous line."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Table(LineProgress):
 
 
 def run(root: Path, args: argparse.Namespace) -> None:
-    """Run a study of that many trials in an empty folder, and print what it costs."""
+    """Run a study with that many trials in an empty folder and print its cost."""
     workspace, table = Workspace(root), Table(args)
     paths = workspace.study("many")
     definition = definition_of(args)
@@ -124,7 +124,7 @@ def run(root: Path, args: argparse.Namespace) -> None:
 
 
 def definition_of(args: argparse.Namespace) -> StudyDefinition:
-    """A study over SPACE, as `harness run` would settle it."""
+    """Definition of a study over SPACE, as `harness run` would resolve it."""
     space = space_from_dict(SPACE, source="space", legal=AllowedValues())
     settings = {
         "id": "0" * 32,

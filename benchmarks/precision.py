@@ -1,8 +1,8 @@
-"""How many times as fast a training step is in bf16, on this CPU, as in fp32.
+"""Measure the speed-up of a training step in bf16 against fp32 on this CPU.
 
     python -m benchmarks.precision [--batch-size 8] [--repeats 5]
 
-Two columns: with autocast alone, and as the harness trains, which leaves some convolutions in fp32
+Two columns: with autocast only, and as the harness trains, which keeps some convolutions in fp32
 (`harness/training/hardware/cpu_bf16.py`). The arms take turns; medians of the ratios.
 """
 

@@ -1,4 +1,4 @@
-"""Recorded learning curves as a table, a search space over it, and what a draw is mapped to."""
+"""Table of recorded learning curves, its search space, and the nearest network to a draw."""
 
 import json
 import math
@@ -16,14 +16,14 @@ from harness.core import strict_yaml
 from harness.core.paths import StudyPaths
 from harness.core.records import read_epochs, read_records
 
-DECADE = 10.0  # numbers that span more are searched, and compared, in the logarithm
-FEW = 8  # so many whole numbers at most are choices
+DECADE = 10.0  # parameters whose range spans a larger factor are searched on a log scale
+FEW = 8  # integers with at most this many values become choices
 ABSENT = object()
 
 
 @dataclass(frozen=True)
 class Table:
-    """Networks that were trained once, each for as many epochs as the others.
+    """Networks that were trained once, all for the same number of epochs.
 
     Attributes:
         ids: their names, shape (n,).
@@ -44,7 +44,7 @@ class Table:
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """The curves turned so that lower is better."""
+        """The curves with their sign changed, if necessary, so that lower is better."""
         return self.curves if self.minimized else -self.curves
 
     @cached_property
@@ -54,7 +54,7 @@ class Table:
 
     @cached_property
     def varying(self) -> dict[str, list[Any]]:
-        """The values seen of each setting that has more than one."""
+        """The values of each setting that has more than one."""
         keys = dict.fromkeys(key for config in self.configs for key in config)
         seen = {
             key: [config[key] for config in self.configs if key in config] for key in sorted(keys)
@@ -62,7 +62,7 @@ class Table:
         return {key: values for key, values in seen.items() if len({*map(repr, values)}) > 1}
 
     def part(self, chosen: Sequence[bool]) -> "Table":
-        """Only those networks."""
+        """The table restricted to those networks."""
         at = [i for i, one in enumerate(chosen) if one]
         ids, configs = tuple(self.ids[i] for i in at), tuple(self.configs[i] for i in at)
         return Table(ids, configs, self.curves[at], self.metric, self.minimized)
@@ -164,7 +164,7 @@ def _equally_long(
     *,
     minimized: bool = True,
 ) -> Table:
-    """The curves of the commonest length."""
+    """The curves of the most common length."""
     lengths = Counter(map(len, curves))
     length = lengths.most_common(1)[0][0] if lengths else 0
     at = [i for i, curve in enumerate(curves) if len(curve) == length]

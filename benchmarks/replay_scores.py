@@ -1,4 +1,4 @@
-"""What a replay is worth: epochs charged, distance from the best, good trials lost."""
+"""Score replays: epochs spent, distance from the best network, good trials lost."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Score:
 
 
 def score(table: Table, played: Sequence[Played]) -> Score:
-    """Score one replay, of which the last trial may have been cut off by the budget."""
+    """Score one replay; the budget may have cut off its last trial."""
     final = table.final
     complete = [final[one.network] for one in played if one.complete]
     best = float(min(complete, default=math.inf))
@@ -51,7 +51,7 @@ def score(table: Table, played: Sequence[Played]) -> Score:
 
 
 def until(played: Sequence[Played], epochs: int) -> list[Played]:
-    """A replay as it would have been with so many epochs: its last trial may be cut off."""
+    """The replay as it would have been with this many epochs; its last trial may be cut off."""
     kept: list[Played] = []
     for one in played:
         left = epochs - sum(before.epochs for before in kept)
@@ -76,7 +76,7 @@ def print_table(
     trials: int,
     epochs: int,
 ) -> None:
-    """Print a Markdown table: an arm a row, at equal trials and at equal epochs.
+    """Print a Markdown table with a row per arm, at equal trials and at equal epochs.
 
     Args:
         results: of each arm the replays where trials are scarce, and where epochs are.

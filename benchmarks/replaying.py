@@ -1,4 +1,4 @@
-"""A study whose trials are not trained: recorded curves are played to the harness's controller."""
+"""Replay recorded learning curves through the harness's controller, without training."""
 
 import tempfile
 from collections import deque
@@ -35,7 +35,7 @@ MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Played:
-    """One trial of a replay: which network it was mapped to, the epochs it was charged, its end."""
+    """One trial of a replay: the network that it was mapped to, its epochs and its end."""
 
     network: int
     epochs: int
@@ -92,7 +92,7 @@ def replay(
 
 
 class Player:
-    """An executor with one slot: gives each trial the nearest unused network's curve.
+    """Executor with one slot that gives each trial the curve of the nearest unused network.
 
     Attributes:
         played: the trials that have ended, in order.
@@ -112,7 +112,7 @@ class Player:
 
     @property
     def is_between(self) -> bool:
-        """Whether what comes next is an epoch, or nothing at all."""
+        """True if the next event is an epoch, or if there is none."""
         return not self._events or isinstance(self._events[0], EpochReport)
 
     def start(self, task: TrialTask) -> None:
@@ -178,7 +178,7 @@ class Player:
 
 
 class _Spent(StopConditions):
-    """Stops once so many epochs are spent."""
+    """Stop condition: a total number of epochs."""
 
     def __init__(self, player: Player, epochs: int | None) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class _Spent(StopConditions):
 
 
 class Silence:
-    """Progress and notes that nobody wants."""
+    """Progress reporter that discards everything."""
 
     def stage(self, text: str) -> None: ...
 

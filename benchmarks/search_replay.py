@@ -1,11 +1,11 @@
-"""How few epochs a search needs: samplers and pruners on recorded learning curves.
+"""Compare samplers and pruners by the epochs that they need, on recorded learning curves.
 
     python -m benchmarks.search_replay --curves FILE.jsonl|studies/NAME [--part report]
         [--seeds 40] [--trials 40] [--epochs 640] [--arms 'TPE*'] [--keep replays.jsonl]
 
-Every arm runs through the harness's own controller; a draw is mapped to the nearest unused network
-of the table and charged its epochs. Where each trial counts the study ends after `--trials`, where
-each epoch counts after `--epochs`, or when the table has no unused network.
+Every arm runs through the harness's controller; each draw is mapped to the nearest unused network
+of the table and charged that network's epochs. A study ends after `--trials` trials (comparison at
+equal trials), after `--epochs` epochs (at equal epochs), or when all networks are used.
 """
 
 import argparse
@@ -30,7 +30,7 @@ REFERENCE = "TPE, no pruner"
 
 
 class KeepBest(BasePruner):
-    """Trains on, after so many epochs, only what is then better than all before."""
+    """Pruner that continues, after this many epochs, only trials better than all earlier ones."""
 
     def __init__(self, epochs: int) -> None:
         self._step = epochs - 1
@@ -50,7 +50,7 @@ class KeepBest(BasePruner):
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to search: keys of study.yaml, or a pruner that the harness does not offer."""
+    """A search method: keys of study.yaml, or a pruner that the harness does not offer."""
 
     pruner: dict[str, Any]
     sampler: str = "tpe"
@@ -65,7 +65,7 @@ NONE = {"name": "none"}
 
 
 def _halving(least: int) -> Arm:
-    """Optuna's own, which counts steps from 0: from 2 means after 3 epochs, and after 7."""
+    """Optuna's pruner, which counts steps from 0: 2 means after 3 epochs, 6 after 7."""
     return Arm(NONE, other=SuccessiveHalvingPruner(min_resource=least, reduction_factor=3))
 
 
@@ -86,7 +86,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One replay; `by_hours`: epochs are what is scarce, and the arm knows it."""
+    """One replay; with `by_hours` the budget is epochs instead of trials, and the arm knows it."""
 
     table: Table
     arm: str
@@ -119,7 +119,7 @@ def main() -> None:
     if args.part != "all":
         table = table.part([number % 2 == (args.part == "report") for number in table.ids])
     arms = [arm for arm in ARMS if fnmatch.fnmatch(arm, args.arms) or arm == REFERENCE]
-    # What does not know its budget does the same under either: one replay serves both.
+    # An arm that ignores its budget behaves equally under both, so one replay serves both.
     jobs = [
         Job(table, arm, seed, by_hours, args.epochs)
         for seed in range(args.seeds)
@@ -152,7 +152,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _played(jobs: list[Job], args: argparse.Namespace) -> Iterator[tuple[Job, list[Played]]]:
-    """Each job with its trials: those that are kept, then the rest as they are played."""
+    """Each job with its trials: first the stored replays, then the others as they finish."""
     kept: dict[str, list[Played]] = {}
     if args.keep is not None and args.keep.exists():
         for line in args.keep.read_text(encoding="utf-8").splitlines():

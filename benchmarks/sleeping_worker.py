@@ -1,7 +1,7 @@
-"""A worker that sleeps instead of training, for measuring what surrounds it.
+"""Worker that sleeps instead of training, to measure everything around the training.
 
-HARNESS_BENCH_EPOCHS and HARNESS_BENCH_SECONDS say how many epochs a trial has and how long it takes
-in all. Its learning curves depend on the seed of the task alone.
+HARNESS_BENCH_EPOCHS is the number of epochs of a trial, HARNESS_BENCH_SECONDS its total duration.
+The learning curves depend only on the seed of the task.
 """
 
 import os

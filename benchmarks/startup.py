@@ -1,10 +1,10 @@
-"""How soon a study trains: `harness run` against the bare imports of the libraries it needs.
+"""Measure the time until a study trains: `harness run` against the imports of its libraries.
 
     python benchmarks/startup.py [--repeats 5]
 
-Both arms in turn, each a fresh process, all caches built before. The first step of a trial begins
-when its first epoch does, which `epochs.jsonl` tells. A second table: `harness --help` against
-`import typer`.
+Both arms run in turn, each in a fresh process, with all caches built before. The first step of a
+trial begins with its first epoch, whose start follows from `epochs.jsonl`. A second table compares
+`harness --help` with `import typer`.
 """
 
 import argparse
@@ -55,7 +55,7 @@ HARNESS = [str(Path(sys.executable).with_name("harness"))]
 
 
 def bare_imports() -> float:
-    """Seconds from the start of a process to the end of the imports; its farewell is not in it."""
+    """Seconds from the start of a process to the end of its imports, without its shutdown."""
     begun = time.time()
     code = f"{IMPORTS}; import os, time; print(time.time(), flush=True); os._exit(0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

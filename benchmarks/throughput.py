@@ -1,15 +1,15 @@
-"""Images per second: the harness, a plain loop, and a batch that is there already.
+"""Measure images per second: the harness, a plain loop, and a batch that is already in memory.
 
     python -m benchmarks.throughput [--data FOLDER] [--frame 540] [--png]
         [--encoder mobilenet_v2] [--weights imagenet] [--size 96] [--epochs 5] [--seeds 3]
         [--precision auto] [--arms plain,harness,resident]
 
-Epoch by epoch in turn, each arm with a network and a process of its own; median over epochs, of
-each seed all but the first. `plain` decodes each image in each epoch, in fp32 and torch's default
-layout, with the number of loader workers that is fastest here. `resident` trains the harness's
-network on one batch that was made before: what the machine can do at most. Beside the rates stand
-the validation Dice after all epochs, and which share of the speed of a plain matrix product the
-network's arithmetic reaches (a step counted as three forward passes).
+The arms take turns epoch by epoch, each with its own network and process; rates are medians over
+the epochs of each seed except the first. `plain` decodes each image in each epoch, in fp32 and
+torch's default layout, with the number of loader workers that is fastest here. `resident` trains
+the harness's network on one prepared batch: the upper limit of this machine. The table also has the
+validation Dice after all epochs, and the network's arithmetic as a share of the speed of a plain
+matrix product (a step counts as three forward passes).
 """
 
 import argparse
@@ -88,7 +88,7 @@ def as_png(folder: Path) -> None:
 
 
 class Remote:
-    """An arm in a process of its own; the harness's are started as its workers are."""
+    """Start an arm in its own process; those of the harness start like its workers."""
 
     def __init__(self, name: str, *given: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -110,7 +110,7 @@ class Remote:
 def tell(
     seconds: float, workers: int, rates: dict[str, list[float]], dice: dict[str, list[float]]
 ) -> None:
-    """Print rates and ratios; `seconds` is what an image takes at the speed of a matrix product."""
+    """Print rates and ratios; `seconds`: time of an image at the speed of a matrix product."""
     for name, values in rates.items():
         shown = f" ({workers} loader workers)" if name == "plain" else ""
         each = ", ".join(f"{value:.3f}" for value in dice.get(name, ()))

@@ -43,7 +43,7 @@ def serve(
 
 
 class Arm:
-    """What the benchmark asks of an arm."""
+    """Interface of an arm."""
 
     def __init__(
         self, name: str, folder: Path, root: Path, rows: list[SplitRow], args: argparse.Namespace
@@ -62,7 +62,7 @@ class Arm:
         )
 
     def find_workers(self) -> int:
-        """The best number of loader workers, which it then has."""
+        """Find the fastest number of loader workers, and keep it."""
         self._workers = Plain(self._root, self._rows, self._args, 0).best_workers()
         return self._workers
 
@@ -148,7 +148,7 @@ class Ours:
 
 
 class Resident:
-    """The harness's own step, on one batch that lies in memory as the network takes it."""
+    """The harness's training step, on one batch that is already in memory in its final form."""
 
     def __init__(self, setup: TrainingSetup, args: argparse.Namespace) -> None:
         self._setup, self.network = setup, setup.trainer.network
@@ -178,7 +178,7 @@ class _Same:
 
 
 class Files(Dataset[Any]):
-    """Decoded, resized and augmented at every access."""
+    """Dataset that decodes, resizes and augments at every access."""
 
     def __init__(self, root: Path, rows: list[SplitRow], size: int) -> None:
         self._paths = [(root / row.image, root / row.masks[0]) for row in rows]
@@ -201,7 +201,7 @@ class Files(Dataset[Any]):
 
 
 class Plain:
-    """A loop as one writes it from the tutorials, with care."""
+    """A careful training loop in the style of the PyTorch tutorials."""
 
     def __init__(
         self,

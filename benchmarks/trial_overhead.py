@@ -1,10 +1,11 @@
-"""What a trial costs beyond its training: the harness against a bare PyTorch loop.
+"""Measure the overhead of a trial beyond its training: the harness against a bare PyTorch loop.
 
     python -m benchmarks.trial_overhead [--repeats 5] [--epochs 4] [--encoder NAME] [--size 128]
 
-Same images, batches, network, optimiser and number of validations, in turn, each in a warm process.
-The harness's arm is everything from the draw of the trial: database, log, pictures, model, MLflow;
-once until the controller would draw the next one, once until MLflow has everything as well.
+Both arms have the same images, batches, network, optimiser and number of validations; they take
+turns, each in a warm process. The harness's time starts with the sampling of the trial and includes
+database, log, images, model and MLflow; it is measured until the controller would sample the next
+trial, and until MLflow has received everything.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def definition_of(args: argparse.Namespace, root: Path) -> StudyDefinition:
 
 
 class Turns(LineProgress):
-    """After each of the harness's trials the bare loop has its turn."""
+    """Run the bare loop after each trial of the harness."""
 
     def __init__(self, mirror_idle: Callable[[], bool], bare: Callable[[], float]) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class Turns(LineProgress):
 
 
 class Watched(Mirror):
-    """Knows when everything that was noted has been copied."""
+    """Mirror that reports when all queued data have been copied."""
 
     _waits = False
 
@@ -125,7 +126,7 @@ class Watched(Mirror):
 
 
 class Bare:
-    """The bare loop in a process of its own, which stays."""
+    """The bare loop in its own process, which stays alive."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._order = order

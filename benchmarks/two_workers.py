@@ -1,8 +1,8 @@
-"""Two workers with one thread each, against one worker with two: who finishes a study sooner?
+"""Compare the time of a study with two workers of one thread each and with one worker of two.
 
     python benchmarks/two_workers.py [--repeats 3] [--trials 6]
 
-Whole commands, from the start of the process to its end, in turn; all caches built before.
+Complete commands in turn, from the start of the process to its end, with all caches built before.
 """
 
 import argparse

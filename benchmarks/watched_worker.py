@@ -1,9 +1,8 @@
-"""A worker that says after each training, in its log, what its thread did besides training.
+"""Worker that logs after each trial the time that its thread spent outside training.
 
-Run by `benchmarks/bookkeeping.py`. All that `TrainingRun.next_epoch` does beyond an epoch's
-training
-and validation is bookkeeping; copies of weights, of the best epoch and for checkpoints, count
-apart.
+Started by `benchmarks/bookkeeping.py`. Bookkeeping is everything that `TrainingRun.next_epoch` does
+beyond the training and validation of an epoch; copies of weights (best epoch, checkpoints) are
+counted separately.
 """
 
 import json
@@ -19,7 +18,7 @@ from harness.training.worker.parent_death import bind_to_parent
 
 
 class Watch:
-    """Seconds spent in some methods; nested ones count once."""
+    """Seconds spent in the watched methods; nested calls count once."""
 
     def __init__(self, *methods: tuple[type, str]) -> None:
         self.seconds, self._inside = 0.0, False

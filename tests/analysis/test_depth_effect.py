@@ -22,4 +22,4 @@ def test_finds_the_depth_that_the_study_was_made_with(
 def test_five_trials_do_not_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_study(tmp_path)
     assert main(["--workspace", str(tmp_path), "--study", "tiny"]) == 1
-    assert "is not told: 5 complete trials leave " in capsys.readouterr().out
+    assert "cannot be estimated: 5 complete trials leave " in capsys.readouterr().out

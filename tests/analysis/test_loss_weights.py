@@ -28,4 +28,4 @@ def test_without_weights_in_the_space_it_says_so(
 ) -> None:
     a_study(tmp_path)
     assert main(["--workspace", str(tmp_path), "--study", "tiny"]) == 2
-    assert "tiny: no weight of a loss was searched" in capsys.readouterr().err
+    assert "study tiny did not search the weight of any loss" in capsys.readouterr().err

@@ -16,7 +16,7 @@ def test_says_when_and_how_far_behind(tmp_path: Path, capsys: pytest.CaptureFixt
         "halving cut 2 trials, half of them by epoch 2, in the median 0.5050 of val/dice_loss "
         "behind the best complete trial at the same epoch; 0 were ahead of it."
     )
-    assert noise.endswith("no configuration has two trials.")
+    assert noise.endswith("no configuration has two complete trials.")
     assert nearest.startswith("trial 7: cut after epoch 1 at 0.9200, 0.4200 behind; better than 0%")
     assert out.exists()
 

@@ -27,7 +27,7 @@ def test_without_predictions_it_fails_and_says_why(
     Builder(tmp_path).trial(0, [0.5])
     words = ["--workspace", str(tmp_path), "--study", "tiny", "--out", str(tmp_path / "out")]
     assert main(words) == 1
-    assert "Trial 0 has not kept its predictions." in capsys.readouterr().err
+    assert "Trial 0 has no saved predictions." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from tests.evaluation.confirm.test_results import plan_of, spread
 
 from analysis.seed_noise import main
+from tests.evaluation.confirm.test_load_confirmation import plan_of, spread
 from tests.evaluation.confirming import a_search, begun, trained
 
 
@@ -22,7 +22,7 @@ def test_says_how_much_is_noise_and_draws_it(
     said = capsys.readouterr().out
     assert said.startswith(
         "val/dice_loss differs by ±0.0316 between seeds of one configuration (pooled over 2; 4 "
-        "degrees of freedom), which is 40% of the variance that the search saw over its 3 "
+        "degrees of freedom), which is 40% of the variance over the 3 complete "
     )
     assert "in the search" in out.read_text(encoding="utf-8")
 
@@ -33,5 +33,5 @@ def test_without_a_confirmation_it_says_what_to_type(
     a_search(tmp_path)
     assert main(["--workspace", str(tmp_path), "--study", "tiny"]) == 0
     assert capsys.readouterr().out == (
-        "Nothing of tiny was trained again: harness confirm --study tiny does.\n"
+        "Study tiny has no confirmation; run harness confirm --study tiny first.\n"
     )

@@ -16,7 +16,9 @@ def test_two_thousand_trials_make_a_small_page(tmp_path: Path) -> None:
     assert len(page.encode()) < 12e6
     tables = re.findall(r"The (best|last) (\d+) of (\d+) are shown; all are in trials.csv", page)
     assert [(which, shown) for which, shown, _ in tables] == [("best", "100"), ("best", "100")]
-    notes = re.findall(r"Drawn are the best 100 complete trials and 500 of the other 1900", page)
+    notes = re.findall(
+        r"The figures show the best 100 complete trials and 500 of the other 1900", page
+    )
     assert len(notes) >= 6
     assert re.search(r"Of \d+ complete trials 1000, evenly by rank, were used", page)
     assert len(paths.trials_csv.read_text(encoding="utf-8").splitlines()) == 2001

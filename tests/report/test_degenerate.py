@@ -29,7 +29,7 @@ CASES: list[tuple[Fill, int, str]] = [
     (degenerate.pruned, 10, "Pruned trials (4): stopped early, so not ranked"),
     (degenerate.one, 3, "1 validation image at 32 × 32 pixels"),
     (degenerate.one, 10, "There is no second complete trial to compare with."),
-    (degenerate.some, 3, "1 validation image ranks 4 trials; below 20 the order is mostly"),
+    (degenerate.some, 3, "1 validation image ranks 4 trials; below 20 the order depends mostly"),
     (
         degenerate.without_parameters,
         10,
@@ -45,7 +45,7 @@ CASES: list[tuple[Fill, int, str]] = [
     (
         degenerate.nothing_to_find,
         3,
-        "No validation image has a value of val/dice_loss for two trials, so none are",
+        "No validation image has a value of val/dice_loss in two trials, so the trials",
     ),
     (degenerate.nan_metrics, 10, "Trial 3: val/dice_loss 0.4400"),
     (degenerate.no_costs, 10, "No complete trial has recorded its costs."),
@@ -73,8 +73,9 @@ COMPARED = (  # with `some`, on the same images
     degenerate.no_data,
 )
 INCOMPARABLE = (
-    r"^[^\n]*(no trial of tiny is complete|0 validation images of|split.csv: is missing, so images"
-    r"|scores.csv: is missing; only trials)[^\n]*$"
+    r"^[^\n]*(study tiny has no complete trial|0 validation images in common"
+    r"|split.csv: missing, so images"
+    r"|scores.csv: missing; only trials)[^\n]*$"
 )
 SCRIPTS = sorted(path.stem for path in (Path(__file__).parents[2] / "analysis").glob("*.py"))
 

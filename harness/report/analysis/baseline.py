@@ -1,4 +1,4 @@
-"""The leading trial of one study against that of another, on the images that both validate on."""
+"""Compare the leading trials of two studies on the validation images that both have."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ from harness.training.metrics.image_scores import ImageScores, read_scores
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """Two sets of weights on the same images.
+    """Paired comparison of two sets of weights on the same images.
 
     Attributes:
         study, other: names of the studies.
-        number, other_number: of their leading trials.
+        number, other_number: numbers of their leading trials.
         mean, other_mean: the objective over the images that both have.
-        test: this study's values minus the other's.
+        test: paired test of this study's values minus the other's.
     """
 
     study: str
@@ -39,7 +39,7 @@ class BaselineComparison:
 
     @property
     def sentence(self) -> str:
-        """What was found, as a statement about these weights on these images."""
+        """The comparison in words, as a statement about these weights on these images."""
         test = self.test
         interval_text = (
             "fewer than 50 images, too few for an interval"
@@ -52,20 +52,20 @@ class BaselineComparison:
             f"{self.mean:.4f} for trial {self.number} and {self.other_mean:.4f} for trial "
             f"{self.other_number} of {self.other}, a paired difference of {test.difference:+.4f} "
             f"({interval_text}; p = {test.p:.2g}; {'lower' if self.minimized else 'higher'} is "
-            "better). "
-            "The images chose both trials, and nothing is said of their configurations."
+            "better). Both trials were selected on these images, and the result says nothing about "
+            "their configurations."
         )
 
 
 def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> BaselineComparison:
     """Compare the leading trials image by image.
 
-    Images are matched by name and by the content of image and mask, as split.csv records them, so
-    two studies may have different splits. Images with nothing to find stay out.
+    Images are matched by name and by the content of image and mask, as recorded in split.csv, so
+    the studies may have different splits. Images with an empty truth are left out.
 
     Raises:
-        ConfigError: the studies cannot be compared; every reason.
-        UserError: the objective is no mean over images.
+        ConfigError: the studies cannot be compared; lists every reason.
+        UserError: the objective is not a mean over images.
     """
     problems = _find_incompatibilities(tables, baseline)
     if problems:
@@ -79,9 +79,9 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
     own_values, baseline_values = per_image_values_of_all([a, b], metric)
     if own_values.empty:
         raise ConfigError(
-            f"--baseline {baseline.paths.name}: {count(len(names), 'validation image')} of "
-            f"{tables.paths.name} with the same name and content, and no value of both trials for "
-            "any; studies on one data set with one split share them"
+            f"--baseline {baseline.paths.name}: {count(len(names), 'validation image')} in common "
+            f"with {tables.paths.name} (same name and content), none with a value of both trials; "
+            "choose a study on the same data set and split"
         )
     return BaselineComparison(
         tables.paths.name,
@@ -97,7 +97,7 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
 
 
 def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[str]:
-    """What makes the values of two studies numbers of different things."""
+    """Settings that differ between the studies and make their values incomparable."""
     own_config, baseline_config = tables.config, baseline.config
     facts = {
         "objective": (own_config.objective.metric, baseline_config.objective.metric),
@@ -108,8 +108,8 @@ def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[
         "data.ignore_index": (own_config.data.ignore_index, baseline_config.data.ignore_index),
     }
     return [
-        f"its {name} is {baseline_value}, that of {tables.paths.name} {own_value}; values cannot "
-        "be compared"
+        f"its {name} is {baseline_value}, but that of {tables.paths.name} is {own_value}; their "
+        "values cannot be compared"
         for name, (own_value, baseline_value) in facts.items()
         if own_value != baseline_value
     ]
@@ -118,14 +118,14 @@ def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[
 def _leading_record(tables: StudyTables) -> TrialRecord:
     ranked = ranked_records(tables)
     if not ranked:
-        raise ConfigError(f"--baseline: no trial of {tables.paths.name} is complete")
+        raise ConfigError(f"--baseline: study {tables.paths.name} has no complete trial")
     return ranked[0]
 
 
 def _validation_images(tables: StudyTables) -> set[tuple[str, str, str]]:
     path = tables.paths.split_csv
     if not path.is_file():
-        raise ConfigError(f"{path}: is missing, so images cannot be matched")
+        raise ConfigError(f"{path}: missing, so images cannot be matched; restore the file")
     rows = read_split(path)
     return {(row.image, row.image_sha256, row.mask_sha256) for row in rows if row.role == "val"}
 
@@ -133,5 +133,7 @@ def _validation_images(tables: StudyTables) -> set[tuple[str, str, str]]:
 def _read_trial_scores(tables: StudyTables, record: TrialRecord) -> ImageScores:
     path = tables.paths.trial(record.number).scores_csv
     if not path.is_file():
-        raise ConfigError(f"{path}: is missing; only trials with it can be compared by image")
+        raise ConfigError(
+            f"{path}: missing; only trials with this file can be compared image by image"
+        )
     return read_scores(path)

@@ -1,7 +1,7 @@
-"""Groups of trials at equal tuning budget: the best value that n trials of each would give.
+"""Compare groups of trials at equal tuning budget: the expected best value of n trials of each.
 
-The mean of a group rewards nobody for tuning well, and its best value rewards the group that was
-tried most often. The expected best of n trials, the same n for all, does neither.
+The mean of a group ignores how well it can be tuned, and its best value favours the group with the
+most trials. The expected best of n trials, with the same n for all groups, has neither bias.
 """
 
 import math
@@ -17,22 +17,22 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 
 Floats = NDArray[np.float64]
 
-MIN_GROUP = 3  # trials below which a group's curve would be one or two numbers
-MAX_BUDGET = 100  # trials up to which curves are worked out
+MIN_GROUP = 3  # with fewer trials a group's curve would be one or two numbers
+MAX_BUDGET = 100  # number of trials at which curves end
 RESAMPLES = 1000
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class BudgetCurve:
-    """What a group's trials give at each budget.
+    """Expected best value of a group at each budget.
 
     Attributes:
         group: value of the categorical parameter.
-        n_complete, n_pruned: how many trials the curve is made of.
-        expected: the expected best of 1, 2, … trials, as far as the smallest group reaches, and
-            MOST_BUDGET at most.
-        low, high: bootstrap band of each, from resampled trials.
+        n_complete, n_pruned: numbers of trials in the group.
+        expected: expected best of 1, 2, … trials, up to the size of the smallest group and at most
+            MAX_BUDGET.
+        low, high: 95 % bootstrap band of each, from resampled trials.
     """
 
     group: str
@@ -48,8 +48,7 @@ class BudgetComparison:
     """The groups of one parameter, best at the largest common budget first.
 
     Attributes:
-        small_groups: groups with fewer than MIN_GROUP trials that have a value, and how many they
-            have.
+        small_groups: groups with fewer than MIN_GROUP trials that have a value, with that number.
     """
 
     key: str
@@ -63,13 +62,16 @@ class BudgetComparison:
 
     @property
     def sentence(self) -> str:
-        """Who is ahead at the common budget, and whether the bands leave a doubt."""
+        """The leading groups at the common budget, and whether their bands overlap."""
         if len(self.curves) < 2:
-            return f"{self.key}: needs two values with {MIN_GROUP} complete or pruned trials each."
+            return (
+                f"{self.key}: a comparison needs two values with {MIN_GROUP} complete or pruned "
+                "trials each."
+            )
         first, second = self.curves[:2]
         overlap = max(first.low[-1], second.low[-1]) <= min(first.high[-1], second.high[-1])
         verdict = (
-            "their bands overlap, so the order may be chance"
+            "their bands overlap, so the order may be due to chance"
             if overlap
             else "their bands do not overlap"
         )
@@ -81,35 +83,37 @@ class BudgetComparison:
 
 
 def expected_best(values: Sequence[float], n: int, *, minimized: bool) -> float:
-    """The mean, over all sets of `n` of these values, of the best value of the set. Exact.
+    """Mean of the best value over all sets of `n` of these values (exact).
 
-    With the values sorted from best to worst, v_i is the best of C(N - i, n - 1) of the C(N, n)
-    sets (i from 1), so the expectation is Σ v_i C(N - i, n - 1) / C(N, n).
+    With the N values sorted from best to worst, v_i is the best of C(N - i, n - 1) of the C(N, n)
+    sets (i from 1), so the expectation is
+
+        Σ_i v_i C(N - i, n - 1) / C(N, n).
 
     Args:
-        values: finite, N of them.
+        values: N finite values.
         n: size of the sets, 1 to N; 1 gives the mean, N the best value.
 
     Raises:
         ValueError: n is not between 1 and N.
 
     Source:
-        Dodge et al. 2019, "Show Your Work", arXiv:1909.03004, with the draws without replacement of
-        Tang et al. 2020, arXiv:2004.13705, which are unbiased.
+        Dodge et al. 2019, "Show Your Work", arXiv:1909.03004, with draws without replacement as in
+        Tang et al. 2020, arXiv:2004.13705, which makes the estimate unbiased.
     """
     if not 1 <= n <= len(values):
-        raise ValueError(f"n is {n}; it must be between 1 and {len(values)}")
+        raise ValueError(f"n is {n}, but must be between 1 and {len(values)}")
     order = np.sort(np.asarray(values, np.float64))
     return float((order if minimized else order[::-1]) @ _best_probabilities(len(values), n))
 
 
 def compare_at_equal_budget(tables: StudyTables, key: str) -> BudgetComparison:
-    """The trials of each value of a categorical parameter at equal budget.
+    """Compare the values of a categorical parameter at equal budget.
 
-    Complete and pruned trials count, imported ones too. A pruned trial counts with the best value
-    it had reached: trained on it could only have improved, so that is a bound, against the group.
-    Calling it the worst of all would say what nobody measured; leaving it out would favour the
-    group whose bad trials were cut. Failed trials have no value and are left out.
+    Complete and pruned trials count, also imported ones. A pruned trial counts with the best value
+    that it reached: with more training it could only have improved, so this is a bound to the
+    group's disadvantage. Ranking it last would assume a value that was not measured; leaving it out
+    would favour groups whose bad trials were pruned. Failed trials have no value and are left out.
     """
     trials = [*ranked_records(tables), *_pruned_records(tables)]
     groups: dict[str, list[TrialRecord]] = {}
@@ -152,11 +156,12 @@ def _make_curve(
 
 
 def _best_probabilities(size: int, n: int) -> Floats:
-    """The probability that the i-th best of `size` is the best of `n` of them, i from 1.
+    """Probability that the i-th best of N = `size` values is the best of a random set of `n`.
 
-    The ratio of neighbours in C(N - i, n - 1) / C(N, n) is (N - i - n + 1) / (N - i), from n / N
-    at i = 1 on: binomials of thousands need not be written out.
+    C(N - i, n - 1) / C(N, n) for i from 1: n / N at i = 1, and each next term is the one before
+    times (N - i - n + 1) / (N - i).
     """
+    # The recursion avoids the binomials themselves, which overflow float64 above about N = 1,000.
     i = np.arange(1, size, dtype=np.float64)
     ratios = np.clip((size - i - n + 1) / (size - i), 0.0, None)
     return np.concatenate([[n / size], n / size * np.cumprod(ratios)])

@@ -1,4 +1,4 @@
-"""What to know before a study is believed: each trap a sentence, or None where it does not lie."""
+"""Caveats of a study: each check returns one sentence, or None if it does not apply."""
 
 import math
 import shlex
@@ -23,21 +23,24 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.search.imports.duplicates import config_key
 
 SIGNIFICANCE_LEVEL = 0.05
-N_TOP_TRIALS = 5  # trials of each order
-MIN_DIFFERENCE = 0.001  # a tenth of a point: of two trials nearer than this the order is rounding
+N_TOP_TRIALS = 5  # trials of each order that are listed
+MIN_DIFFERENCE = 0.001  # a tenth of a point: a smaller difference would read as equal when rounded
 
 
 def find_caveats(tables: StudyTables) -> list[str]:
-    """Every trap that lies in this study, the one that costs most first."""
+    """Caveats that apply to this study, the most serious first."""
     sentences = [check_caveat(tables) for check_caveat in CAVEAT_CHECKS]
     return [sentence for sentence in sentences if sentence is not None]
 
 
 def spread_within_noise(tables: StudyTables) -> str | None:
-    """All complete trials lie no farther apart than equal configurations on other seeds would."""
+    """Caveat if all configurations lie within the range expected of equal ones.
+
+    Test: studentised range of one value per configuration, p > 0.05 (Tukey).
+    """
     noise = estimate_seed_noise(tables)
-    # One trial for each configuration: the first that has a value, as an earlier one may have been
-    # pruned or have failed; the best of several would be farther out than one is.
+    # One trial per configuration: the first with a value, as an earlier one may have been pruned or
+    # have failed. The best of several would be biased, and the range test assumes one value each.
     first_by_configuration: dict[str, TrialRecord] = {}
     for record in sorted(ranked_records(tables), key=lambda record: record.number):
         first_by_configuration.setdefault(config_key(record), record)
@@ -57,13 +60,14 @@ def spread_within_noise(tables: StudyTables) -> str | None:
         return None
     return (
         f"All {count(len(values), 'complete configuration')} lie within {value_range:.4f} of each "
-        f"other, as equal ones would by their seeds alone (standard deviation "
-        f"{noise.deviation:.4f}, from {noise.source}; p = {p_value:.2g}): their order says nothing."
+        "other, as equal configurations would because of their seeds (standard deviation "
+        f"{noise.deviation:.4f}, from {noise.source}; p = {p_value:.2g}): their order is not "
+        "meaningful."
     )
 
 
 def too_few_images_to_rank(tables: StudyTables) -> str | None:
-    """So few validation images that their chance decides the order."""
+    """Caveat if there are too few validation images for a reliable order."""
     ranked = ranked_records(tables)
     path = tables.paths.split_csv
     if len(ranked) < 2 or not path.is_file():
@@ -71,7 +75,7 @@ def too_few_images_to_rank(tables: StudyTables) -> str | None:
     n = sum(row.role == "val" for row in read_split(path))
     if n >= MIN_RANKING_IMAGES:
         return None
-    remedy = "Validate on more of them, e.g. with split: {folds: 5} in a new study."
+    remedy = "Validate on more images, e.g. with split: {folds: 5} in a new study."
     if tables.config.split.folds is not None:
         remedy = (
             f"harness confirm --study {shlex.quote(tables.paths.name)} --folds 5 validates on "
@@ -79,13 +83,16 @@ def too_few_images_to_rank(tables: StudyTables) -> str | None:
         )
     return (
         f"{count(n, 'validation image')} {'ranks' if n == 1 else 'rank'} "
-        f"{count(len(ranked), 'trial')}; below {MIN_RANKING_IMAGES} the order is mostly the "
-        f"chance of the images. {remedy}"
+        f"{count(len(ranked), 'trial')}; below {MIN_RANKING_IMAGES} the order depends mostly on "
+        f"which images are in the validation set. {remedy}"
     )
 
 
 def leaders_indistinguishable(tables: StudyTables) -> str | None:
-    """The validation images cannot tell the top three apart; how many could."""
+    """Caveat if the top three trials do not differ significantly, with the images needed.
+
+    Test: paired sign flips over images, Holm's correction, p > 0.05 for some pair.
+    """
     top = [record.number for record in ranked_records(tables)[:3]]
     compared = compare_trials(tables, top, top)
     if not compared:
@@ -96,28 +103,28 @@ def leaders_indistinguishable(tables: StudyTables) -> str | None:
     undecided = [k for k, p in enumerate(corrected) if p > SIGNIFICANCE_LEVEL and tests[k].n > 1]
     if not undecided:
         return None
+    # the pair that would need the most images; 1e-12 keeps equal trials from dividing by zero
     k = max(undecided, key=lambda k: tests[k].deviation / max(abs(tests[k].difference), 1e-12))
     difference = abs(tests[k].difference)
     first, second = pairs[k]
     sentence = (
-        f"{count(tests[k].n, 'validation image')} cannot tell {_compared_text(top, scored)} apart: "
+        f"{count(tests[k].n, 'validation image')} cannot separate {_compared_text(top, scored)}: "
         f"between trials {first} and {second} the difference is {difference:.4f} "
         f"(p = {corrected[k]:.2g}, Holm)."
     )
-    if tests[k].n < MIN_RANKING_IMAGES:  # a spread of so few is no ground for a forecast
+    if tests[k].n < MIN_RANKING_IMAGES:  # the deviation of so few images is too uncertain
         return sentence
     n_for_difference = required_images(tests[k].deviation, difference) if difference > 0 else None
     n_for_one_point = required_images(max(tests[index].deviation for index in undecided), ONE_POINT)
     return (
-        f"{sentence} For one as small as that "
+        f"{sentence} To detect a difference of that size, "
         f"{_image_count_text(n_for_difference)} {plural('image', n_for_difference or 0)} would be "
-        "needed, for one of one point (0.01) "
-        f"{_image_count_text(n_for_one_point)}."
+        f"needed; for one point (0.01), {_image_count_text(n_for_one_point)}."
     )
 
 
 def _compared_text(top: list[int], scored: list[int]) -> str:
-    """The trials that were compared, by number where one of the best has no scores."""
+    """The compared trials in words; by number if one of the best has no scores."""
     if len(scored) == len(top):
         return f"the top {count(len(scored), 'trial')}"
     return f"trials {join_words(map(str, scored))}"
@@ -128,10 +135,10 @@ def _image_count_text(needed: int | None) -> str:
 
 
 def metric_order_caveat(tables: StudyTables) -> str | None:
-    """The orders by the objective, and by Dice and IoU (mIoU) where they differ; None: they do not.
+    """Caveat if the order by Dice or IoU (mIoU) differs from the order by the objective.
 
-    An order differs where, among the TOP of either, one trial is behind another by the objective
-    and at least LEAST ahead of it by the other metric.
+    Orders differ if, among the best N_TOP_TRIALS of either, one trial is behind another by the
+    objective and at least MIN_DIFFERENCE ahead of it by the other metric.
     """
     ranked = ranked_records(tables)
     metric = tables.config.objective.metric
@@ -151,15 +158,14 @@ def metric_order_caveat(tables: StudyTables) -> str | None:
     ]
     return (
         f"The order of the trials depends on the metric. By {metric}, the objective, it is "
-        f"{_trials_text(first)}; {'; '.join(order_texts)}. The objective chose each trial's best "
-        "epoch and "
-        "which trials were pruned: where another metric is what you report, run a study with it as "
-        "objective (--objective)."
+        f"{_trials_text(first)}; {'; '.join(order_texts)}. The objective selected each trial's "
+        "best epoch and the trials to prune: if you report another metric, run a study with it as "
+        "the objective (--objective)."
     )
 
 
 def _differing_order(ranked: list[TrialRecord], metric: str) -> tuple[int, ...] | None:
-    """The TOP numbers by a metric of which more is better; None where the order is the same."""
+    """The best N_TOP_TRIALS numbers by a higher-is-better metric; None if the order agrees."""
     key = metric.replace("val/", "best/")
     scored = [r for r in ranked if math.isfinite(r.best.get(key, math.nan))]
     if len(scored) < 2:

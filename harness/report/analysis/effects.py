@@ -1,7 +1,7 @@
-"""What one choice changes with everything else held equal, by regression over complete trials.
+"""Effect of one choice with all other parameters held equal, by regression over complete trials.
 
-Trials of a search differ in everything at once. A linear model takes out what the other parameters
-explain; where the trials cannot tell the choice from the others, it says so instead.
+Trials of a search differ in all parameters simultaneously. A linear model removes what the other
+parameters explain; if the choice is confounded with them in these trials, no effect is given.
 """
 
 import math
@@ -19,7 +19,7 @@ from harness.report.tables.study_tables import StudyTables, ranked_records
 
 Floats = NDArray[np.float64]
 
-MIN_FREEDOM = 5  # trials beyond the coefficients that are estimated
+MIN_FREEDOM = 5  # residual degrees of freedom: trials minus estimated coefficients
 LEVEL = 0.95
 
 
@@ -36,14 +36,14 @@ class LevelEffect:
 
 @dataclass(frozen=True)
 class EffectTable:
-    """What was found for one choice.
+    """Effects of the levels of one choice.
 
     Attributes:
-        reference: the level that the others are compared with.
-        n_reference: complete trials at it.
-        effects: a difference for each other level that can be told from it.
-        missing: the levels that cannot.
-        reason: why nothing can be told at all; "" where something can.
+        reference: level that the others are compared with.
+        n_reference: number of complete trials at the reference.
+        effects: one difference for each other level whose effect is estimable.
+        missing: levels whose effect is not estimable.
+        reason: reason why no effect is estimable; "" if one is.
     """
 
     reference: str
@@ -61,16 +61,19 @@ def estimate_effects(
 ) -> EffectTable:
     """Differences between levels of one choice, adjusted for every other searched parameter.
 
-    Least squares: one coefficient for each level but the reference; for each other parameter a line
-    and a parabola over its axis (logarithmic where it was searched so), or one for each choice. A
-    difference is given only where it is estimable, that is, where its contrast lies in the row
-    space of the model (Searle 1971, "Linear Models", 5.4), and intervals are Student's.
+    Least squares y = X β + e with one coefficient per level except the reference; each other
+    parameter contributes a linear and a quadratic term over its axis (logarithmic if it was
+    searched so), or one coefficient per choice except the first. A difference cᵀβ is given only if
+    it is estimable, that is, if the contrast c lies in the row space of X: cᵀ X⁺ X = cᵀ. Its
+    interval is cᵀβ ± t s √(cᵀ (XᵀX)⁺ c), with Student's t at the residual degrees of freedom.
 
     Args:
-        level_of: the level of a trial; None leaves the trial out.
-        reference: must be one of the levels.
-        excluded_keys: keys of the parameters that make up the level, so that they are not
-            adjusted for.
+        level_of: level of a trial; None leaves the trial out.
+        reference: one of the levels.
+        excluded_keys: keys of the parameters that define the level, which are not adjusted for.
+
+    Source:
+        Searle 1971, "Linear Models", section 5.4 (estimable functions).
     """
     records = [record for record in ranked_records(tables) if level_of(record) is not None]
     levels = [str(level_of(record)) for record in records]
@@ -80,8 +83,8 @@ def estimate_effects(
             f"{level} ({levels.count(level)})" for level in sorted(set(levels))
         )
         problem = (
-            f"needs complete trials with {reference} and with something else; met: "
-            f"{level_counts or '–'}"
+            f"needs complete trials with {reference} and with another value; the complete trials "
+            f"have: {level_counts or '–'}"
         )
         return EffectTable(reference, levels.count(reference), (), tuple(others), problem)
     level_columns = [
@@ -93,8 +96,8 @@ def estimate_effects(
     freedom = len(records) - int(np.linalg.matrix_rank(model))
     if freedom < MIN_FREEDOM:
         problem = (
-            f"{count(len(records), 'complete trial')} leave {freedom} beyond the coefficients of "
-            f"the model; {MIN_FREEDOM} are needed"
+            f"{count(len(records), 'complete trial')} leave {freedom} degrees of freedom beyond "
+            f"the coefficients of the model; {MIN_FREEDOM} are needed"
         )
         return EffectTable(reference, levels.count(reference), (), tuple(others), problem)
     values = np.array([record.value for record in records], np.float64)
@@ -105,19 +108,19 @@ def estimate_effects(
             missing.append(level)
         else:
             estimable.append(LevelEffect(level, levels.count(level), *effect))
-    reason = "" if estimable else "the other parameters cannot be told from it in these trials"
+    reason = "" if estimable else "it is confounded with the other parameters in these trials"
     return EffectTable(reference, levels.count(reference), tuple(estimable), tuple(missing), reason)
 
 
 def effect_verdict(effect: LevelEffect, *, minimized: bool) -> str:
-    """`better`, `worse` or `no difference shown`, of the reference against the level."""
+    """Verdict of the reference against the level: `better`, `worse` or `no difference shown`."""
     if effect.low <= 0 <= effect.high:
         return "no difference shown"
     return "better" if (effect.difference < 0) == minimized else "worse"
 
 
 def describe_effects(table: EffectTable, *, minimized: bool) -> str:
-    """Each difference with its verdict and interval, in one line."""
+    """Describe each difference with its verdict and interval, in one line."""
     return "; ".join(
         f"against {effect.level} {effect_verdict(effect, minimized=minimized)} "
         f"({effect.difference:+.4f}, 95 % interval {effect.low:+.4f} to {effect.high:+.4f})"
@@ -126,20 +129,20 @@ def describe_effects(table: EffectTable, *, minimized: bool) -> str:
 
 
 def effect_remarks(table: EffectTable) -> list[str]:
-    """How the differences were found, and what could not be."""
+    """Remarks on the method, and on levels without an estimable effect."""
     lines = [
         "From a regression over complete trials on every other searched parameter; pruned trials "
-        "are left out, so what was cut more looks better than it is."
+        "are left out, so a value that was pruned more often appears better than it is."
     ]
     if table.missing:
-        lines.append(f"Cannot be told from the other parameters: {', '.join(table.missing)}.")
+        lines.append(f"Confounded with the other parameters: {', '.join(table.missing)}.")
     return lines
 
 
 def _estimate_difference(
     model: Floats, values: Floats, index: int, freedom: int
 ) -> tuple[float, float, float] | None:
-    """Minus the coefficient at `index` with its limits; None where it is not estimable."""
+    """Minus the coefficient at `index` with its limits; None if it is not estimable."""
     contrast = np.zeros(model.shape[1])
     contrast[index] = -1.0
     inverse = np.linalg.pinv(model)
@@ -155,7 +158,7 @@ def _estimate_difference(
 
 
 def model_columns(key: str, records: Sequence[TrialRecord]) -> list[Floats]:
-    """The part of the model that stands for one parameter; where it is not in force, zero."""
+    """Columns of the model for one parameter; they are 0 in trials without the parameter."""
     axis = parameter_axis(key, records)
     if axis is None or not axis.varies:
         return []

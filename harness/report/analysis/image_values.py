@@ -1,4 +1,4 @@
-"""What trials scored on each validation image, and how sure their means over images are."""
+"""Scores of trials on each validation image, and intervals of their means over images."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -18,14 +18,14 @@ from harness.training.metrics.image_scores import ImageScores, read_scores
 
 Floats = NDArray[np.float64]
 
-N_INTERVAL_TRIALS = 100  # trials with intervals
+N_INTERVAL_TRIALS = 100  # each interval takes 2,000 resamples, so only the best trials get one
 
 
 def load_trial_scores(tables: StudyTables, number: int) -> ImageScores | None:
-    """The scores of a trial at its best epoch; None where `scores.csv` is missing.
+    """Scores of a trial at its best epoch; None if `scores.csv` is missing.
 
     Raises:
-        DataError: `scores.csv` is not one.
+        DataError: `scores.csv` is invalid.
     """
     path = tables.paths.trial(number).scores_csv
     return read_scores(path) if path.is_file() else None
@@ -34,14 +34,14 @@ def load_trial_scores(tables: StudyTables, number: int) -> ImageScores | None:
 def compare_trials(
     tables: StudyTables, first_numbers: Sequence[int], numbers: Sequence[int]
 ) -> dict[tuple[int, int], PairedTest]:
-    """The objective of these pairs of trials, the first minus the second, image by image.
+    """Paired tests of the objective for pairs of trials, the first minus the second.
 
     Args:
-        first_numbers: trials that are compared with all that come after them in `numbers`.
-        numbers: all of them.
+        first_numbers: trials that are compared with all later ones in `numbers`.
+        numbers: all trials, in order.
 
     Returns:
-        Only pairs in which both have scores; {} where the objective is no mean over images.
+        Only pairs in which both have scores; {} if the objective is not a mean over images.
     """
     scores = {number: load_trial_scores(tables, number) for number in numbers}
     scored = [
@@ -64,10 +64,10 @@ def load_image_values(tables: StudyTables, number: int, metric: str) -> "pd.Seri
     """One value per validation image of a trial at its best epoch, indexed by image.
 
     Returns:
-        None where `scores.csv` is missing or the metric is no mean over images.
+        None if `scores.csv` is missing or the metric is not a mean over images.
 
     Raises:
-        DataError: `scores.csv` is not one.
+        DataError: `scores.csv` is invalid.
     """
     scores = load_trial_scores(tables, number)
     try:
@@ -79,15 +79,15 @@ def load_image_values(tables: StudyTables, number: int, metric: str) -> "pd.Seri
 def trial_mean_interval(
     tables: StudyTables, record: TrialRecord, metric: str
 ) -> ConfidenceInterval | None:
-    """Of the mean over images of these weights; None: no scores, or fewer than 50 images."""
+    """Interval of a trial's mean over images; None without scores or below 50 images."""
     values = load_image_values(tables, record.number, metric)
     return None if values is None else mean_interval(np.asarray(values, np.float64))
 
 
 def quality_intervals(tables: StudyTables) -> dict[int, dict[str, ConfidenceInterval]]:
-    """Intervals of mean Dice and IoU over images, of the best BEST trials, by number.
+    """Intervals of mean Dice and IoU over images, by number, of the best N_INTERVAL_TRIALS trials.
 
-    Only those that there are.
+    Trials without any interval are left out.
     """
     intervals_by_trial: dict[int, dict[str, ConfidenceInterval]] = {}
     for record in ranked_records(tables)[:N_INTERVAL_TRIALS]:
@@ -101,7 +101,7 @@ def quality_intervals(tables: StudyTables) -> dict[int, dict[str, ConfidenceInte
 
 
 def interval_metrics(tables: StudyTables) -> dict[int, dict[str, float]]:
-    """The same as metrics of trials: `best/dice_low`, `best/dice_high`, `best/iou_low`, …"""
+    """`quality_intervals` as metrics of trials: `best/dice_low`, `best/dice_high`, …"""
     return {
         number: {
             f"best/{metric}_{end}": getattr(interval, end)

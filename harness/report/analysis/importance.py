@@ -1,6 +1,6 @@
-"""How much each parameter tells about being among the best trials, overall and per branch.
+"""Importance of each parameter for reaching the best trials, overall and per branch of the space.
 
-Only parameters that are told from chance are named (`harness.report.analysis.permutation_test`).
+Only significant parameters are named (`harness.report.analysis.permutation_test`).
 """
 
 import json
@@ -19,12 +19,13 @@ from harness.report.analysis.permutation_test import LEVEL, find_decisive_parame
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
 MIN_IMPORTANCE_TRIALS = 5
-MAX_IMPORTANCE_TRIALS = 1000  # more are sampled: seconds for each thousand, and little to learn
+# PED-ANOVA takes seconds per thousand trials, and more trials hardly change its shares.
+MAX_IMPORTANCE_TRIALS = 1000
 
 
 @dataclass(frozen=True)
 class SpaceBranch:
-    """The complete trials in which a parameter that others depend on had one value, best first."""
+    """Complete trials with one value of a parameter that others depend on, best first."""
 
     key: str
     value: str
@@ -33,10 +34,11 @@ class SpaceBranch:
 
 @dataclass(frozen=True)
 class ParameterImportance:
-    """How much a parameter tells that is told from chance.
+    """Importance of a significant parameter.
 
     Attributes:
-        share: in reaching the best trials, by PED-ANOVA; those of all named parameters add up to 1.
+        share: share in reaching the best trials, by PED-ANOVA; the shares of all named parameters
+            add up to 1.
         explained, shuffled: as in `DecisiveParameter`.
     """
 
@@ -48,12 +50,12 @@ class ParameterImportance:
 
 @dataclass(frozen=True)
 class ImportanceResult:
-    """The parameters that are told from chance, and what chance reaches.
+    """Significant parameters, and the share that chance reaches.
 
     Attributes:
-        parameters: the largest share first.
-        n_varied: parameters that vary among the trials; 0 where there are too few trials, or all
-            have one value.
+        named: the significant parameters, the largest share first.
+        n_varied: number of parameters that vary among the trials; 0 with too few trials, or if all
+            trials have the same value.
         shuffled: as in `PermutationTestResult`.
     """
 
@@ -65,9 +67,9 @@ class ImportanceResult:
 def importance_shares(
     tables: StudyTables, records: Sequence[TrialRecord] | None = None
 ) -> dict[str, float]:
-    """The share of each parameter that is told from chance, largest first; they add up to 1.
+    """Share of each significant parameter, largest first; the shares add up to 1.
 
-    {} where none is; arguments as in `measure_importances`.
+    {} if no parameter is significant; arguments as in `measure_importances`.
     """
     return {
         parameter.key: parameter.share for parameter in measure_importances(tables, records).named
@@ -77,12 +79,12 @@ def importance_shares(
 def measure_importances(
     tables: StudyTables, records: Sequence[TrialRecord] | None = None, level: float = LEVEL
 ) -> ImportanceResult:
-    """The parameters whose values explain more of the trials' order than shuffled values do.
+    """Parameters whose values explain more of the trials' order than shuffled values do.
 
     Args:
-        records: complete trials, best first; None: all of them. Of more than
-            MOST_IMPORTANCE_TRIALS an even sample by rank counts.
-        level: as in `decisive`.
+        records: complete trials, best first; None: all of them. More than MAX_IMPORTANCE_TRIALS
+            are sampled evenly by rank.
+        level: as in `find_decisive_parameters`.
     """
     complete = sample_by_rank(ranked_records(tables) if records is None else records)
     varied_keys = [key for key in tables.parameters if _varies(key, complete)]
@@ -108,49 +110,51 @@ def measure_importances(
 def pedanova_shares(
     tables: StudyTables, records: Sequence[TrialRecord] | None = None
 ) -> dict[str, float]:
-    """The share of each parameter in reaching the best trials, largest first; shares add up to 1.
+    """Share of each parameter in reaching the best trials, largest first; shares add up to 1.
 
-    Where nothing matters these are large as well: `measure_importances` says which are told from
-    chance.
+    For each parameter PED-ANOVA measures how far its distribution among the best trials differs
+    from that among all trials (Pearson divergence); the shares are these numbers divided by their
+    sum. Shares can be large by chance: `measure_importances` keeps the significant ones.
 
     Args:
-        records: complete trials, best first; None: all of them. Of more than
-            MOST_IMPORTANCE_TRIALS an even sample by rank counts.
+        records: complete trials, best first; None: all of them. More than MAX_IMPORTANCE_TRIALS
+            are sampled evenly by rank.
 
     Returns:
-        {} with fewer than MIN_IMPORTANCE_TRIALS complete trials, and where nothing can be told.
+        {} with fewer than MIN_IMPORTANCE_TRIALS complete trials, or if no share is above 0.
+
     Source:
         PED-ANOVA: Watanabe et al. 2023, arXiv:2304.10255; conditional parameters: arXiv:2601.20800.
     """
     complete = sample_by_rank(ranked_records(tables) if records is None else records)
-    # to a parameter that never varied the method still gives a share, from its smoothing alone
+    # PED-ANOVA gives a share even to a parameter that never varied, from its smoothing alone.
     varied_keys = [key for key in tables.parameters if _varies(key, complete)]
     if len(complete) < MIN_IMPORTANCE_TRIALS or not varied_keys:
         return {}
-    # The method wants five trials among "the best" (Optuna's documentation); a tenth of a small
-    # study has fewer, and above a half "the best" would mean little.
+    # The method needs about five trials among the best (Optuna's documentation). A tenth of a small
+    # study has fewer; above one half "the best" would mean little.
     quantile = min(0.5, max(0.1, 5 / len(complete)))
     study = _in_memory_study(tables, complete)
     with warnings.catch_warnings():
-        # it warns of small branches and of its own normalize=False: both are dealt with here
+        # Optuna warns of small branches and of normalize=False; both are handled here.
         warnings.simplefilter("ignore")
         raw_shares = optuna.importance.get_param_importances(
             study,
             evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile),
             params=varied_keys,
-            normalize=False,  # Optuna turns "all zero" into equal shares, which says what is not so
+            normalize=False,  # Optuna normalises "all zero" to equal shares, which would be wrong
         )
     total = math.fsum(raw_shares.values())
     return {key: share / total for key, share in raw_shares.items()} if total > 0 else {}
 
 
 def all_values_equal(records: Sequence[TrialRecord]) -> bool:
-    """Whether no two trials differ in their value, so that nothing is to be explained."""
+    """True if all trials have the same value, so there is no variance to explain."""
     return len({record.value for record in records}) < 2
 
 
 def sample_by_rank(complete: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
-    """All of them, or MOST_IMPORTANCE_TRIALS spread evenly over the ranks."""
+    """All trials, or MAX_IMPORTANCE_TRIALS of them spread evenly over the ranks."""
     n = len(complete)
     if n <= MAX_IMPORTANCE_TRIALS:
         return complete
@@ -158,9 +162,9 @@ def sample_by_rank(complete: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
 
 
 def space_branches(tables: StudyTables) -> list[SpaceBranch]:
-    """A branch for each value of each searched parameter that conditions of space.yaml name.
+    """One branch per value of each searched parameter that a condition of space.yaml refers to.
 
-    [] where no parameter depends on another. Branches with too few trials are among them.
+    [] if no parameter depends on another. Branches with too few trials are included.
     """
     declared = tables.space.get("parameters")
     declarations = declared.values() if isinstance(declared, dict) else ()
@@ -186,7 +190,7 @@ def space_branches(tables: StudyTables) -> list[SpaceBranch]:
 
 @lru_cache(maxsize=256)
 def _parse_distribution(text: str) -> optuna.distributions.BaseDistribution:
-    """From Optuna's JSON; the trials of a study share a few."""
+    """Parse Optuna's JSON; cached, as the trials of a study share a few distributions."""
     return optuna.distributions.json_to_distribution(text)
 
 
@@ -195,9 +199,9 @@ def _varies(key: str, records: Sequence[TrialRecord]) -> bool:
 
 
 def _in_memory_study(tables: StudyTables, records: Sequence[TrialRecord]) -> optuna.Study:
-    """An Optuna study with these complete trials, rebuilt without any database."""
+    """In-memory Optuna study of these complete trials, built without a database."""
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the study on stderr
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # create_study logs a line to stderr
     try:
         study = optuna.create_study(direction=tables.config.objective.direction)
     finally:
@@ -214,6 +218,8 @@ def _in_memory_study(tables: StudyTables, records: Sequence[TrialRecord]) -> opt
             )
         except (KeyError, TypeError, ValueError) as error:
             path = tables.paths.trial(record.number).trial_json
-            raise ConfigError(f"{path}: parameters and distributions disagree: {error}") from error
+            raise ConfigError(
+                f"{path}: parameters do not match their distributions: {error}"
+            ) from error
         study.add_trial(trial)
     return study

@@ -1,4 +1,4 @@
-"""How far apart trials of one configuration lie: the noise that a lead has to exceed."""
+"""Noise between trials of one configuration: the spread over seeds that a lead must exceed."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ T_QUANTILES_975 = {
 
 @dataclass(frozen=True)
 class NoiseEstimate:
-    """The pooled estimate.
+    """Pooled estimate of the noise within configurations.
 
     Attributes:
-        deviation: standard deviation of the objective within a configuration, `s`.
-        degrees_of_freedom: its degrees of freedom, Σ(n_i - 1), at least 1.
-        n_configurations: how many have at least two trials in it.
-        n_imported: how many of those trials come from earlier studies.
-        n_left_out: trials of these configurations that were pruned or failed, and have no value.
+        deviation: standard deviation s of the objective within a configuration.
+        degrees_of_freedom: degrees of freedom of s, Σ(n_i - 1), at least 1.
+        n_configurations: number of configurations with at least two trials.
+        n_imported: number of their trials that come from earlier studies.
+        n_left_out: number of their trials that were pruned or failed and have no final value.
     """
 
     deviation: float
@@ -37,10 +37,10 @@ class NoiseEstimate:
 
     @property
     def smallest_lead(self) -> float:
-        """The distance that two trials of equal configurations exceed in 5 of 100 pairs.
+        """Smallest significant lead: two equal configurations exceed it in 5 of 100 pairs.
 
-        t · √2 · s, as the difference of two values has twice the variance of one. Between tabled
-        degrees of freedom the lower ones are taken, whose t is larger.
+        t(0.975; f) · √2 · s: the difference of two values has twice the variance of one. Between
+        the degrees of freedom f of the table the lower ones are used, whose t is larger.
         """
         t = T_QUANTILES_975[
             max(freedom for freedom in T_QUANTILES_975 if freedom <= self.degrees_of_freedom)
@@ -50,13 +50,13 @@ class NoiseEstimate:
 
 @dataclass(frozen=True)
 class SeedNoiseEstimate:
-    """An estimate of the standard deviation over seeds.
+    """Estimate of the standard deviation over seeds, and its source.
 
     Attributes:
-        deviation: of the objective of one configuration.
-        degrees_of_freedom: degrees of freedom.
-        smallest_lead: the distance that two equal ones exceed in 5 of 100 pairs.
-        source: where it is from, in words.
+        deviation: standard deviation of the objective of one configuration.
+        degrees_of_freedom: degrees of freedom of the deviation.
+        smallest_lead: as `NoiseEstimate.smallest_lead`.
+        source: source of the estimate, in words.
     """
 
     deviation: float
@@ -66,10 +66,10 @@ class SeedNoiseEstimate:
 
 
 def estimate_seed_noise(tables: StudyTables) -> SeedNoiseEstimate | None:
-    """From the confirmation or from repeated configurations, whichever has more to go by.
+    """Estimate the noise from the confirmation or from repeated configurations.
 
     Returns:
-        None where no configuration was trained twice to the end.
+        The estimate with more degrees of freedom; None if no configuration was completed twice.
     """
     estimates = [
         (noise, source)
@@ -89,7 +89,7 @@ def estimate_seed_noise(tables: StudyTables) -> SeedNoiseEstimate | None:
 
 
 def _confirmation_noise(tables: StudyTables) -> NoiseEstimate | None:
-    """Folds do not count: their values differ by their images as well."""
+    """Noise from a confirmation on seeds; None on folds, whose values also differ by images."""
     confirmation = load_confirmation(tables.paths)
     if confirmation is None or confirmation.kind != "seed":
         return None
@@ -106,19 +106,20 @@ def _confirmation_noise(tables: StudyTables) -> NoiseEstimate | None:
 def estimate_pooled_noise(
     records: Sequence[TrialRecord], ranked: Sequence[TrialRecord]
 ) -> NoiseEstimate | None:
-    """The standard deviation of the objective over trials of the same configuration, pooled.
+    """Pooled standard deviation of the objective over trials of the same configuration.
 
-    s = sqrt(Σ(n_i - 1) s_i² / Σ(n_i - 1)) over the configurations i with n_i ≥ 2 complete trials,
-    where s_i² is the variance of their values (divided by n_i - 1). Complete trials only, imported
-    ones among them. A trial on a seed that its configuration has had already repeats the other
-    one's chance as well, and is left out.
+        s = sqrt(Σ(n_i - 1) s_i² / Σ(n_i - 1))
+
+    over the configurations i with n_i ≥ 2 complete trials, imported ones included, where s_i² is
+    the variance of their values (divided by n_i - 1). A second trial with the same seed repeats
+    the first one's random numbers, shows no noise, and is left out.
 
     Args:
         records: every trial of the study.
-        ranked: those that are complete and have a finite value.
+        ranked: the complete trials with a finite value.
 
     Returns:
-        None where no configuration has two such trials.
+        None if no configuration has two such trials.
     """
     groups: dict[str, dict[int, TrialRecord]] = {}
     for record in ranked:
@@ -141,33 +142,33 @@ def estimate_pooled_noise(
 
 
 def noise_sentence(noise: NoiseEstimate, ranked: Sequence[TrialRecord]) -> str:
-    """The estimate in words, and what it says of the leading trial."""
+    """Describe the estimate, and compare it with the lead of the best trial."""
     imported = f", {count(noise.n_imported, 'imported trial')} among them"
     degrees = "degree" if noise.degrees_of_freedom == 1 else "degrees"
     parts = [
         f"Trials of the same configuration differ by ±{noise.deviation:.4f} (pooled standard "
         f"deviation over {count(noise.n_configurations, 'configuration')}"
         f"{imported if noise.n_imported else ''}; {noise.degrees_of_freedom} {degrees} of "
-        "freedom), if the "
-        f"noise is alike in all; a lead smaller than {noise.smallest_lead:.4f} is not a lead."
+        "freedom), assuming equal noise in all configurations; a lead smaller than "
+        f"{noise.smallest_lead:.4f} is not significant."
     ]
     rival = next((r for r in ranked if config_key(r) != config_key(ranked[0])), None)
     if rival is not None:
         gap = abs((rival.value or 0.0) - (ranked[0].value or 0.0))
-        lead_text = "not one" if gap < noise.smallest_lead else "larger"
+        lead_text = "not significant" if gap < noise.smallest_lead else "significant"
         parts.append(
-            f"That of trial {ranked[0].number} over the best of another configuration, trial "
-            f"{rival.number}, is {gap:.4f}: {lead_text}."
+            f"The lead of trial {ranked[0].number} over the best trial of another configuration, "
+            f"trial {rival.number}, is {gap:.4f}: {lead_text}."
         )
     if noise.n_left_out:
         parts.append(
-            f"{count(noise.n_left_out, 'further trial')} of these configurations did not reach "
-            "the end and could not count, so the noise may be larger."
+            f"{count(noise.n_left_out, 'further trial')} of these configurations did not finish "
+            "and could not be included, so the noise may be larger."
         )
     return " ".join(parts)
 
 
 def _sum_of_squares(values: Sequence[float]) -> float:
-    """The sum of squared distances from the mean, (n - 1) s²."""
+    """Sum of squared distances from the mean, (n - 1) s²."""
     mean = math.fsum(values) / len(values)
     return math.fsum((value - mean) ** 2 for value in values)

@@ -1,4 +1,4 @@
-"""Statements about the weights of single trials, on images like these: intervals, paired tests."""
+"""Compare the weights of the leading trials: intervals over images and paired tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +17,17 @@ from harness.report.tables.sheet_cells import SheetCell, SheetColumn
 from harness.report.tables.sheets import ReportSheet
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
-N_COMPARED_TRIALS = 5  # trials that are compared with the leading one
+N_COMPARED_TRIALS = 5  # best trials: the leading one and those that are compared with it
 
 
 @dataclass(frozen=True)
 class LeaderboardComparison:
-    """What the template needs.
+    """Leaderboard with intervals, and the comparison of its leading trials.
 
     Attributes:
         ranking: the leaderboard with its intervals.
-        note: why it has none; "" where it has.
-        sheet: the leading trial against the next ones; without rows where there are none.
+        note: reason why it has no intervals; "" if it has.
+        sheet: the leading trial against the next ones; without rows if there are none.
     """
 
     ranking: ReportSheet
@@ -37,11 +37,12 @@ class LeaderboardComparison:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """The best trial that has scores against another.
+    """Paired test of the best trial that has scores against another trial.
 
     Attributes:
-        leading: number of the former.
-        p: corrected by Holm for all that are compared.
+        leading: number of the best trial that has scores.
+        number: number of the other trial.
+        p: p-value with Holm's correction for all comparisons.
     """
 
     leading: int
@@ -58,8 +59,8 @@ def build_leaderboard_comparison(
     note = ""
     if ranking.rows and not intervals:
         note = (
-            f"Dice and IoU stand without intervals: below {MIN_IMAGES} scored validation images "
-            "are too few for an interval."
+            f"Dice and IoU are shown without intervals: fewer than {MIN_IMAGES} scored validation "
+            "images are too few for an interval."
         )
     return LeaderboardComparison(
         add_interval_columns(ranking, intervals), note, comparison_sheet(tables)
@@ -69,7 +70,7 @@ def build_leaderboard_comparison(
 def add_interval_columns(
     ranking: ReportSheet, intervals: Mapping[int, Mapping[str, ConfidenceInterval]]
 ) -> ReportSheet:
-    """The leaderboard with a column of intervals behind each of Dice and IoU, where there are."""
+    """Leaderboard with a column of intervals after Dice and after IoU, if there are intervals."""
     for metric in PRIMARY_METRICS:
         if not any(metric in trial_intervals for trial_intervals in intervals.values()):
             continue
@@ -77,8 +78,8 @@ def add_interval_columns(
         name = f"val/{metric}"
         position = titles.index(name) + 1 if name in titles else titles.index("trial") + 2
         hint = (
-            f"{name} of these weights: 95 % of such intervals hold its mean over all images like "
-            "these (BCa bootstrap over images)"
+            f"{name} of these weights: 95 % of such intervals contain its mean over all images "
+            "like these (BCa bootstrap over images)"
         )
         column = SheetColumn(f"{metric}, 95 %", hint)
         trial_position = titles.index("trial")
@@ -96,11 +97,11 @@ def add_interval_columns(
 
 
 def compare_leaders(tables: StudyTables) -> list[PairedComparison]:
-    """The best trial with scores against each of the next, up to TOP trials, image by image."""
+    """Paired tests of the best trial with scores against the next, of N_COMPARED_TRIALS trials."""
     numbers = [record.number for record in ranked_records(tables)[:N_COMPARED_TRIALS]]
     scored = [number for number in numbers if load_trial_scores(tables, number) is not None]
     pairs = compare_trials(tables, scored[:1], scored)
-    # without an image that has a value of both there is no difference to give
+    # n = 0: no image has a value in both trials, so the difference is nan
     tests = {pair[1]: test for pair, test in pairs.items() if test.n}
     corrected = holm_correction([test.p for test in tests.values()])
     return [
@@ -110,7 +111,7 @@ def compare_leaders(tables: StudyTables) -> list[PairedComparison]:
 
 
 def comparison_sheet(tables: StudyTables) -> ReportSheet:
-    """The comparisons as a table; no columns where there is nothing to compare."""
+    """The comparisons as a table; without columns if there is nothing to compare."""
     comparisons = compare_leaders(tables)
     if not comparisons:
         return ReportSheet((), (), note=_incomparable_note(tables))
@@ -128,10 +129,8 @@ def comparison_sheet(tables: StudyTables) -> ReportSheet:
             f"mean over images of {metric}; {side} 0: trial {comparisons[0].leading} is better",
         ),
         SheetColumn("95 %", "BCa bootstrap interval of that difference over images"),
-        SheetColumn("images", "with a value of both"),
-        SheetColumn(
-            "p", f"two-sided, signs of the differences flipped, not corrected; {smallest_p_text}"
-        ),
+        SheetColumn("images", "images with a value in both trials"),
+        SheetColumn("p", f"two-sided sign-flip test, not corrected; {smallest_p_text}"),
         SheetColumn("p, Holm", f"corrected for the {len(comparisons)} comparisons"),
     )
     rows = tuple(
@@ -149,24 +148,24 @@ def comparison_sheet(tables: StudyTables) -> ReportSheet:
 
 
 def _incomparable_note(tables: StudyTables) -> str:
-    """Why nothing is compared where two of the best trials have scores; "" where they have not."""
+    """Reason why there is no comparison although two of the best trials have scores; else ""."""
     numbers = [record.number for record in ranked_records(tables)[:N_COMPARED_TRIALS]]
     if sum(load_trial_scores(tables, number) is not None for number in numbers) < 2:
         return ""
     return (
-        f"No validation image has a value of {tables.config.objective.metric} for two trials, so "
-        "none are compared image by image."
+        f"No validation image has a value of {tables.config.objective.metric} in two trials, so "
+        "the trials are not compared image by image."
     )
 
 
 def _reference_text(tables: StudyTables, number: int) -> str:
-    """The trial that the others are compared with: the leading one only if it leads."""
+    """The reference trial in words: "leading trial" only if it leads the ranking."""
     is_leading = ranked_records(tables)[0].number == number
     return f"leading trial {number}" if is_leading else f"trial {number}"
 
 
 def _missing_note(tables: StudyTables, comparisons: Sequence[PairedComparison]) -> str:
-    """Which of the best trials could not be compared."""
+    """Note on the best trials that could not be compared."""
     compared_numbers = {comparisons[0].leading, *(comparison.number for comparison in comparisons)}
     missing = [
         r.number
@@ -176,12 +175,12 @@ def _missing_note(tables: StudyTables, comparisons: Sequence[PairedComparison]) 
     note = missing_data_note(tables, missing, SCORES)
     if not note or comparisons[0].leading == ranked_records(tables)[0].number:
         return note
-    return f"{note} Compared is trial {comparisons[0].leading}, the best that has scores."
+    return f"{note} The reference is trial {comparisons[0].leading}, the best one with scores."
 
 
 def _interval_cell(interval: ConfidenceInterval | None, format_spec: str = ".4f") -> SheetCell:
     if interval is None:
-        return SheetCell("–", "", "none: too few images, or no scores")
+        return SheetCell("–", "", "no interval: too few images, or no scores")
     text = f"{format(interval.low, format_spec)} to {format(interval.high, format_spec)}"
     return SheetCell(
         text, repr(interval.low), f"{interval.low!r} to {interval.high!r}, n = {interval.n}"

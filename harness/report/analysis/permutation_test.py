@@ -1,7 +1,7 @@
-"""Parameters whose values explain the order of the trials better than shuffled values do.
+"""Permutation test for parameters: find those that explain the trials' order better than chance.
 
-Any measure of importance gives every parameter something: of 40 trials in which nothing matters one
-of three parameters gets most. This is the test that stands before a name.
+Every importance measure gives each parameter a share: with 40 trials in which nothing matters, one
+of three parameters still gets most of it. So a parameter is named only if it passes this test.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from harness.report.analysis.effects import model_columns
 
 Floats = NDArray[np.float64]
 
-LEVEL = 0.02  # of studies in which nothing matters, how many name a parameter all the same
-N_SHUFFLES = 1000
+LEVEL = 0.02  # share of studies without any effect in which a parameter is named
+N_SHUFFLES = 1000  # the 2 % quantile then rests on 20 shuffles
 SEED = 0
 
 
 @dataclass(frozen=True)
 class DecisiveParameter:
-    """A parameter that is told from chance.
+    """A significant parameter.
 
     Attributes:
-        explained: share of the variance of the trials' ranks that its values explain, in [0, 1];
-            of what the parameters before it left.
-        shuffled: the share that shuffled values exceed in LEVEL of all shuffles, the best of all
-            parameters that were left counted each time.
+        explained: share of the variance of the trials' ranks that its values explain, in [0, 1],
+            after the parameters selected before it.
+        shuffled: the share that shuffled values exceed in LEVEL of all shuffles, where each
+            shuffle counts the best of all remaining parameters.
     """
 
     key: str
@@ -39,12 +39,12 @@ class DecisiveParameter:
 
 @dataclass(frozen=True)
 class PermutationTestResult:
-    """What was told from chance.
+    """Result of the forward selection.
 
     Attributes:
-        parameters: the parameters, the clearest first.
-        shuffled: the share of the variance that shuffled values of one of the remaining parameters
-            reach; None where none remained that could be tested.
+        parameters: the significant parameters, in order of selection.
+        shuffled: share of the variance that shuffled values of a remaining parameter reach; None
+            if no testable parameter remained.
     """
 
     parameters: tuple[DecisiveParameter, ...]
@@ -53,7 +53,7 @@ class PermutationTestResult:
 
 @dataclass(frozen=True, eq=False)
 class _ParameterColumns:
-    """A parameter: the trials that have it, and its columns of the model, for all trials."""
+    """One parameter: the trials that have it, and its columns of the model for all trials."""
 
     key: str
     is_active: NDArray[np.bool_]
@@ -62,37 +62,46 @@ class _ParameterColumns:
 
 @dataclass(frozen=True, eq=False)
 class _FStatistics:
-    """F statistics: of the order that was, then of each shuffled one."""
+    """F statistics: of the observed order first, then of each shuffled order."""
 
     f: Floats
     freedom: tuple[int, int]
 
     def explained_share(self, f: float) -> float:
-        """The share of the variance that an F statistic stands for."""
+        """Share of the variance for an F statistic: R² = f d1 / (f d1 + d2)."""
         return f * self.freedom[0] / (f * self.freedom[0] + self.freedom[1])
 
 
 def find_decisive_parameters(
     ranked: Sequence[TrialRecord], keys: Sequence[str], level: float = LEVEL
 ) -> PermutationTestResult:
-    """The parameters that the order of the trials depends on, the clearest first.
+    """Parameters that the order of the trials depends on, in order of selection.
 
-    Forward selection: for each parameter the F statistic of a line and a parabola over its axis, or
-    of one level for each choice, over the ranks of the trials, beside the parameters selected so
-    far. Ranks, as a few diverged trials would else decide; equal values share the mean of their
-    ranks, which would else follow the numbers of the trials. The residuals of the smaller model are
-    shuffled over the trials (Freedman, Lane 1983); each parameter's statistic is divided by its own
-    quantile among shuffles, and the largest of all parameters must exceed what the largest reaches
-    (Westfall, Young 1993), so that the level holds for all parameters together. What is correlated
-    with a selected parameter, as an adaptive sampler makes it, explains nothing beside it.
+    Forward selection on the ranks of the trials. For each remaining parameter the F statistic
+
+        F = (RSS_0 - RSS_1) / d1 / (RSS_1 / d2)
+
+    compares the model of the selected parameters (residual sum of squares RSS_0) with the model
+    that adds d1 columns for this parameter (RSS_1, d2 residual degrees of freedom): a linear and a
+    quadratic term over its axis, or one column per choice. Ranks are used, as a few diverged trials
+    would otherwise dominate; equal values share their mean rank, as otherwise the trial numbers
+    would decide. The residuals of the smaller model are shuffled over the trials (Freedman & Lane).
+    Each statistic is divided by its own quantile among the shuffles, and the largest ratio must
+    exceed the (1 - level) quantile of the largest ratio over shuffles (maxT of Westfall & Young),
+    so the level holds for all parameters together. A parameter that is only correlated with a
+    selected one, as adaptive samplers cause, adds nothing and is not selected.
 
     Args:
         ranked: complete trials, best first.
         keys: parameters that vary among them.
-        level: share of studies without any effect in which something is named.
+        level: share of studies without any effect in which a parameter is named.
+
+    Source:
+        Freedman & Lane 1983, "A nonstochastic interpretation of reported significance levels";
+        Westfall & Young 1993, "Resampling-based multiple testing".
     """
     order = average_ranks(ranked)
-    if np.ptp(order) == 0:  # only rounding would be left to explain
+    if np.ptp(order) == 0:  # equal ranks: only rounding errors could be explained
         return PermutationTestResult((), None)
     uniform_draws = np.random.default_rng(SEED).random((N_SHUFFLES, len(ranked)))
     remaining = [_ParameterColumns(key, *_centred_columns(key, ranked)) for key in keys]
@@ -117,7 +126,7 @@ def find_decisive_parameters(
 
 
 def average_ranks(ranked: Sequence[TrialRecord]) -> Floats:
-    """The rank of each trial from 0, shape (n,); equal values have the mean of their ranks."""
+    """Rank of each trial from 0, shape (n,); equal values have the mean of their ranks."""
     values = [record.value for record in ranked]
     groups = [len(list(group)) for _, group in groupby(values)]
     starts = np.cumsum([0, *groups[:-1]])
@@ -125,10 +134,10 @@ def average_ranks(ranked: Sequence[TrialRecord]) -> Floats:
 
 
 def _centred_columns(key: str, ranked: Sequence[TrialRecord]) -> tuple[NDArray[np.bool_], Floats]:
-    """Where the parameter is in force, and its part of the model.
+    """Trials that have the parameter, and its columns of the model.
 
-    Columns are centred there and 0 elsewhere, so that they explain nothing of what the parameter
-    depends on.
+    Columns are centred over these trials and 0 elsewhere, so they explain nothing of the parameter
+    that this one depends on.
     """
     is_active = np.array([key in record.params for record in ranked], np.bool_)
     columns = model_columns(key, [record for record in ranked if key in record.params])
@@ -141,10 +150,12 @@ def _centred_columns(key: str, ranked: Sequence[TrialRecord]) -> tuple[NDArray[n
 def _find_clearest(
     results: Sequence[_FStatistics], level: float
 ) -> tuple[int, float, list[float], bool]:
-    """Place and share of the clearest parameter, each one's limit, and whether it is above its own.
+    """Index and explained share of the clearest parameter, all limits, and True if it is above its.
 
     Limits are shares of the variance.
     """
+    # Dividing by the own quantile makes parameters with different d1 comparable: without it the
+    # maximum over parameters would be dominated by those whose F has the heaviest tail.
     scales = [max(float(np.quantile(result.f[1:], 1 - level)), 1e-12) for result in results]
     ratios = np.array([result.f / scale for result, scale in zip(results, scales, strict=True)])
     limit = float(np.quantile(ratios[:, 1:].max(axis=0), 1 - level, method="higher"))
@@ -152,9 +163,8 @@ def _find_clearest(
     limits = [
         result.explained_share(limit * scale) for result, scale in zip(results, scales, strict=True)
     ]
-    is_significant = bool(
-        ratios[index, 0] > limit * (1 + 1e-9)
-    )  # equal to the limit but for rounding: not
+    # a ratio equal to the limit up to rounding is not significant
+    is_significant = bool(ratios[index, 0] > limit * (1 + 1e-9))
     return index, results[index].explained_share(float(results[index].f[0])), limits, is_significant
 
 
@@ -164,9 +174,9 @@ def _f_statistics(
     order: Floats,
     uniform_draws: Floats,
 ) -> _FStatistics | None:
-    """The statistics of one parameter beside the selected ones.
+    """Statistics of one parameter in addition to the selected ones.
 
-    None where the trials that have the parameter are too few to test it beside the selected ones.
+    None if too few trials have the parameter to test it in addition to the selected ones.
     """
     is_active = parameter.is_active
     n = int(is_active.sum())
@@ -189,7 +199,7 @@ def _f_statistics(
 
 
 def _orthonormal_basis(columns: Floats) -> Floats:
-    """A basis of what the columns span."""
+    """Orthonormal basis of the column space; columns below the rank tolerance are dropped."""
     if not columns.size:
         return np.zeros((len(columns), 0))
     left_vectors, singular_values, _ = np.linalg.svd(columns, full_matrices=False)

@@ -1,4 +1,4 @@
-"""What a study's device time went into: what pruning spared, and what each hour bought."""
+"""Device time of a study: what pruning saved, and the improvement per time spent."""
 
 import math
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from harness.core.text import count, format_duration
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
-N_LAST_TRIALS = 10  # finished trials whose price and gain are told
+N_LAST_TRIALS = 10  # latest finished trials whose cost and gain are reported
 
 
 @dataclass(frozen=True)
 class PruningSavings:
-    """Epochs and seconds of a study's own trials, and those that pruning spared.
+    """Epochs and seconds of a study's own trials, and those that pruning saved.
 
     Attributes:
-        epochs: trained, by state of the trial.
-        seconds: of those epochs, training and validation, by state.
-        n_pruned: pruned trials.
+        epochs: trained epochs by state of the trial.
+        seconds: training and validation time of those epochs, by state.
+        n_pruned: number of pruned trials.
         epochs_saved: planned epochs that the pruned trials did not train.
-        seconds_saved: those epochs at the median seconds of each trial's own epochs.
+        seconds_saved: estimate: each trial's saved epochs times the median seconds of its epochs.
     """
 
     epochs: dict[str, int]
@@ -29,26 +29,26 @@ class PruningSavings:
 
     @property
     def sentence(self) -> str:
-        """What the pruner saved, in words."""
+        """The savings of the pruner in words."""
         trained, seconds = sum(self.epochs.values()), math.fsum(self.seconds.values())
         if not self.n_pruned:
             return "No trial was pruned, so pruning saved nothing."
         return (
-            f"Pruning {count(self.n_pruned, 'trial')} spared {count(self.epochs_saved, 'epoch')} "
+            f"Pruning {count(self.n_pruned, 'trial')} saved {count(self.epochs_saved, 'epoch')} "
             f"({_percent(self.epochs_saved, trained)}) and about "
             f"{format_duration(self.seconds_saved)} "
-            f"({_percent(self.seconds_saved, seconds)}) of what all trials to their last planned "
-            "epoch would have taken."
+            f"({_percent(self.seconds_saved, seconds)}) of the cost of training all trials to "
+            "their last planned epoch."
         )
 
 
 @dataclass(frozen=True)
 class TrialSpending:
-    """A finished trial of the study itself and all device time up to its end.
+    """A finished trial of the study itself, with the device time up to its end.
 
     Attributes:
-        seconds: of its own epochs.
-        cumulative_seconds: of all trials that had ended before it, and of itself.
+        seconds: time of its own epochs.
+        cumulative_seconds: time of all trials that ended before it, and its own.
         best: the best complete value so far; None before there is one.
     """
 
@@ -61,7 +61,7 @@ class TrialSpending:
 
 
 def measure_savings(tables: StudyTables) -> PruningSavings | None:
-    """The account; None where no epoch of the study's own was recorded with its seconds."""
+    """Savings of the study; None if none of its own epochs was recorded with its seconds."""
     own_records = {record.number: record for record in tables.records if record.imported is None}
     if "seconds" not in tables.epochs.columns:
         return None
@@ -85,9 +85,10 @@ def measure_savings(tables: StudyTables) -> PruningSavings | None:
 
 
 def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
-    """The study's own finished trials in the order in which they ended; [] without times.
+    """The study's own finished trials in order of their end; [] if no times were recorded.
 
-    Only complete trials move the best. Imported trials cost this study nothing and are left out.
+    Only complete trials change the best value. Imported trials cost this study nothing and are
+    left out.
     """
     if "seconds" not in tables.epochs.columns:
         return []
@@ -110,10 +111,10 @@ def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
 
 
 def last_trials_sentence(rows: list[TrialSpending], n: int = N_LAST_TRIALS) -> str:
-    """What the last `n` trials cost and by how much they improved the best value."""
+    """Describe the cost of the last `n` trials and their improvement of the best value."""
     if len(rows) <= n:
         return (
-            f"What the last {count(n, 'trial')} bought can be told from {n + 1} finished trials on."
+            f"The gain of the last {count(n, 'trial')} is reported from {n + 1} finished trials on."
         )
     before, after, cost = (
         rows[-n - 1].best,
@@ -131,8 +132,7 @@ def last_trials_sentence(rows: list[TrialSpending], n: int = N_LAST_TRIALS) -> s
     finder = next(row.number for row in rows if row.best == after)
     return (
         f"{cost_text} and improved the best value by {abs(after - before):.4f}, from {before:.4f} "
-        "to "
-        f"{after:.4f} (trial {finder})."
+        f"to {after:.4f} (trial {finder})."
     )
 
 

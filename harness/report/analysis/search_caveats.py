@@ -11,17 +11,23 @@ from harness.core.text import count, join_words, plural
 from harness.report.analysis.noise import estimate_seed_noise
 from harness.report.tables.study_tables import StudyTables, ranked_records, trials_in_state
 
-TOP = 5  # trials, of which most must lie there, the best among them
-MIN_TRIALS = 6  # complete trials
-EDGE_SHARE = 0.05  # share of the range that is its edge
-MIN_COMPLETE_TRIALS = 4  # complete trials that say something of a habit
-LAST_EPOCH_SHARE = 0.8
-MAX_NAMED_TRIALS = 5  # trials
+TOP = 5  # best trials, of which most must lie at the edge, the best one among them
+MIN_TRIALS = 6  # complete trials below which no edge is reported
+EDGE_SHARE = 0.05  # outer share of a range, on its own scale, that counts as its edge
+MIN_COMPLETE_TRIALS = 4  # complete trials below which the best epochs show no pattern
+LAST_EPOCH_SHARE = 0.8  # share of trials whose best epoch is the last one
+MAX_NAMED_TRIALS = 5
 
 
 @dataclass(frozen=True)
 class BoundaryOptimum:
-    """A parameter, the end of its range, and the best trial's value."""
+    """A parameter whose best values lie at one end of its range.
+
+    Attributes:
+        key: full key of the parameter.
+        bound: that end of the range.
+        value: value in the best trial.
+    """
 
     key: str
     side: Literal["lower", "upper"]
@@ -31,13 +37,13 @@ class BoundaryOptimum:
 
 @dataclass(frozen=True)
 class PruningGap:
-    """One pruned trial at its last epoch.
+    """A pruned trial compared with the complete trials at its last epoch.
 
     Attributes:
-        value: the best it had reached.
-        gap: how far that is behind the best any complete trial had reached by that epoch; negative
-            where it was ahead.
-        share_beaten: share of the complete trials that had reached less by that epoch, 0 to 1.
+        value: best value that it had reached.
+        gap: distance of that value behind the best value of a complete trial up to that epoch;
+            negative if it was ahead.
+        share_beaten: share of the complete trials with a worse value up to that epoch, 0 to 1.
     """
 
     number: int
@@ -48,7 +54,7 @@ class PruningGap:
 
 
 def training_too_short(tables: StudyTables) -> str | None:
-    """The best epoch is nearly always the last one."""
+    """Caveat if the best epoch is nearly always the last one."""
     complete = trials_in_state(tables, "complete")
     complete = complete[complete["epochs_done"] >= complete["epochs_planned"]]
     complete = complete[complete["epochs_done"] > 1]
@@ -59,12 +65,12 @@ def training_too_short(tables: StudyTables) -> str | None:
         return None
     return (
         f"The best epoch was the last one in {n} of {count(len(complete), 'complete trial')}: they "
-        "had not finished learning, and what is compared is speed. Train longer (train.epochs)."
+        "had not finished learning, so the study compares their speed. Train longer (train.epochs)."
     )
 
 
 def optimum_at_boundary(tables: StudyTables) -> str | None:
-    """The best trials lie at an edge of a parameter's range."""
+    """Caveat if the best trials lie at an edge of a parameter's range."""
     boundary_optima = find_boundary_optima(tables)
     if not boundary_optima:
         return None
@@ -76,16 +82,15 @@ def optimum_at_boundary(tables: StudyTables) -> str | None:
     )
     return (
         f"The best trials lie at the edge of the range of {edges_text}: better values may lie "
-        "beyond "
-        "it. Widen it in a new study (--from takes these trials along)."
+        "beyond it. Widen the range in a new study (--from imports these trials)."
     )
 
 
 def find_boundary_optima(tables: StudyTables) -> list[BoundaryOptimum]:
-    """Numeric parameters at whose edge the best trial lies, and most of the best five.
+    """Numeric parameters with the best trial and most of the best five at one edge of the range.
 
-    An end beyond which the setting itself takes no value is none, and neither is one of a range
-    that is only one step wide.
+    An end does not count if the setting itself allows no value beyond it, or if the range is only
+    one step wide.
     """
     ranked = ranked_records(tables)
     if len(ranked) < MIN_TRIALS:
@@ -102,7 +107,7 @@ def find_boundary_optima(tables: StudyTables) -> list[BoundaryOptimum]:
 
 
 def _nearest_edge(record: TrialRecord, key: str) -> Literal["lower", "upper"] | None:
-    """At which edge a trial lies: in the outer twentieth, of whole numbers at the very end."""
+    """Edge at which a trial lies: in the outer twentieth of the range, on its own scale."""
     attributes, value = _attributes(record, key), record.params.get(key)
     if not attributes or isinstance(value, bool | str) or value is None:
         return None
@@ -123,13 +128,13 @@ def _bounds(record: TrialRecord, key: str) -> dict[Literal["lower", "upper"], fl
 
 
 def _attributes(record: TrialRecord, key: str) -> dict[str, Any]:
-    """`low`, `high`, `log` of a numeric parameter; {} for any other and where it is absent."""
+    """`low`, `high`, `log` of a numeric parameter; {} for others and if the trial lacks it."""
     attributes: dict[str, Any] = record.distributions.get(key, {}).get("attributes", {})
     return attributes if key in record.params and "low" in attributes else {}
 
 
 def _can_extend_range(key: str, record: TrialRecord, side: Literal["lower", "upper"]) -> bool:
-    """Whether the trial configuration takes a value a little beyond that end."""
+    """True if the trial configuration accepts a value slightly beyond that end."""
     low, high = _bounds(record, key).values()
     is_integer = isinstance(record.params[key], int)
     step = 1.0 if is_integer else (high - low) / 100
@@ -146,7 +151,7 @@ def _can_extend_range(key: str, record: TrialRecord, side: Literal["lower", "upp
 
 
 def pruned_within_noise(tables: StudyTables) -> str | None:
-    """The pruner stopped trials that were no farther behind than seeds differ."""
+    """Caveat if the pruner stopped trials that were behind by less than the seed noise."""
     noise, all_gaps = estimate_seed_noise(tables), find_pruning_gaps(tables)
     if noise is None or not all_gaps:
         return None
@@ -162,16 +167,19 @@ def pruned_within_noise(tables: StudyTables) -> str | None:
     )
     named = join_words([*map(str, close_numbers[:MAX_NAMED_TRIALS]), *more])
     return (
-        f"The pruner cut {len(close_numbers)} of {count(len(all_gaps), 'pruned trial')} while "
-        "they were less "
-        f"than {noise.smallest_lead:.4f} behind the best at the same epoch, which seeds alone make "
-        f"(from {noise.source}): {plural('trial', len(close_numbers))} {named}. Give it more "
-        "patience (a larger pruner.min_resource or pruner.warmup, or pruner: none)."
+        f"The pruner stopped {len(close_numbers)} of {count(len(all_gaps), 'pruned trial')} while "
+        f"they were less than {noise.smallest_lead:.4f} behind the best at the same epoch, a "
+        f"difference that seeds alone can cause (from {noise.source}): "
+        f"{plural('trial', len(close_numbers))} {named}. Give the pruner more patience (a larger "
+        "pruner.min_resource or pruner.warmup, or pruner: none)."
     )
 
 
 def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
-    """Pruned trials in order of number; [] where no complete trial can be compared with."""
+    """Gaps of the pruned trials, in order of number; [] without a complete trial to compare with.
+
+    Compared at the same epoch: final values would count the pruned trials' missing epochs.
+    """
     complete = {record.number for record in ranked_records(tables)}
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
     pruned = [record.number for record in tables.records if record.state == "pruned"]
@@ -200,7 +208,7 @@ def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
 
 
 def best_by_epoch(tables: StudyTables, epoch: int) -> dict[int, float]:
-    """The best value of the objective that each trial had reached by that epoch, by number."""
+    """Best value of the objective of each trial up to that epoch, by number."""
     metric = tables.config.objective.metric
     if metric not in tables.epochs.columns:
         return {}

@@ -1,4 +1,4 @@
-"""Which trials of a large study its figures draw, so that the page stays small and usable."""
+"""Reduce the trials that the figures of a large study draw, so that the page stays usable."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -7,16 +7,17 @@ from harness.core.plurals import count
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
 N_BEST_TRIALS = 100  # complete trials that are always drawn
-MAX_TRIALS = 600  # trials drawn in all; with more the page grows and a figure says no more
-MAX_CURVE_POINTS = 24_000  # of one figure of curves
+MAX_TRIALS = 600  # more trials make the page larger without making a figure clearer
+MAX_CURVE_POINTS = 24_000  # points of one figure of curves
 
 
 @dataclass(frozen=True)
 class TrialSubset:
-    """The trials that are drawn.
+    """Trials that are drawn.
 
     Attributes:
-        note: "" where all are, else what was left out, as a sentence.
+        numbers: numbers of the trials.
+        note: a sentence about what was left out; "" if nothing was.
     """
 
     numbers: Collection[int]
@@ -24,10 +25,10 @@ class TrialSubset:
 
 
 def downsample_trials(tables: StudyTables, max_trials: int = MAX_TRIALS) -> TrialSubset:
-    """All trials, or the best BEST complete ones and an even sample, by number, of the rest.
+    """All trials, or the best N_BEST_TRIALS complete ones and an even sample of the rest by number.
 
     Args:
-        max_trials: trials in all, at least BEST.
+        max_trials: total number of trials, at least N_BEST_TRIALS.
     """
     numbers = [record.number for record in tables.records]
     if len(numbers) <= max_trials:
@@ -38,14 +39,14 @@ def downsample_trials(tables: StudyTables, max_trials: int = MAX_TRIALS) -> Tria
     n = max_trials - len(best)
     sample = [rest[i * len(rest) // n] for i in range(n)]
     note = (
-        f"Drawn are the best {count(len(best), 'complete trial')} and {n} of the other "
-        f"{len(rest)}, evenly by number; all are in trials.csv."
+        f"The figures show the best {count(len(best), 'complete trial')} and {n} of the other "
+        f"{len(rest)}, sampled evenly by number; all are in trials.csv."
     )
     return TrialSubset(frozenset([*best, *sample]), note)
 
 
 def downsample_curves(tables: StudyTables) -> TrialSubset:
-    """Fewer trials where curves are long: at most about MOST_POINTS epochs, and BEST trials."""
+    """Fewer trials for long curves: at most about MAX_CURVE_POINTS, but N_BEST_TRIALS trials."""
     longest = int(tables.trials["epochs_done"].max()) if len(tables.trials) else 1
     return downsample_trials(
         tables, min(MAX_TRIALS, max(N_BEST_TRIALS, MAX_CURVE_POINTS // max(longest, 1)))
@@ -53,7 +54,7 @@ def downsample_curves(tables: StudyTables) -> TrialSubset:
 
 
 def restrict_to_subset(tables: StudyTables, subset: TrialSubset) -> StudyTables:
-    """The study with these trials alone."""
+    """The study with only these trials."""
     if not subset.note:
         return tables
     return replace(

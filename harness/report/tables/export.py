@@ -1,4 +1,4 @@
-"""The leaderboard for other programs and for papers: JSON, CSV and LaTeX."""
+"""Export the leaderboard for other programs and for papers: JSON, CSV and LaTeX."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ from harness.report.tables.study_tables import StudyTables, ranked_records, tria
 from harness.report.tables.trials_csv import trials_as_dicts
 
 ExportFormat = Literal["json", "csv", "latex"]
-MAX_INTERVAL_TRIALS = 100  # trials with an interval
-MAX_LATEX_ROWS = 10  # of a table for a paper
+MAX_INTERVAL_TRIALS = 100  # best trials that get an interval
+MAX_LATEX_ROWS = 10  # rows of a table for a paper
 _LATEX = {
     **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"},
     **{"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
@@ -32,9 +32,9 @@ def export_leaderboard(
 ) -> str:
     """The leaderboard as text.
 
-    json: definition, every trial, the ranking, intervals of the best BEST, importances of the
-    parameters that are told from chance, and, where there are any, comparison, confirmation and
-    looks at the test images. csv: as trials.csv. latex: the best ROWS as a table for the package
+    json: definition, every trial, the ranking, intervals of the best MAX_INTERVAL_TRIALS,
+    importances of the significant parameters, and, if they exist, baseline comparison, confirmation
+    and test runs. csv: as trials.csv. latex: the best MAX_LATEX_ROWS as a table for the package
     booktabs.
     """
     if form == "csv":
@@ -47,7 +47,7 @@ def export_leaderboard(
 def leaderboard_dict(
     tables: StudyTables, baseline: BaselineComparison | None = None
 ) -> dict[str, Any]:
-    """What the JSON holds; numbers that are not finite are null."""
+    """Content of the JSON export; numbers that are not finite become null."""
     ranked = ranked_records(tables)
     confirmation = load_confirmation(tables.paths)
     value = {
@@ -76,12 +76,12 @@ def leaderboard_dict(
 
 
 def objective_interval(tables: StudyTables, record: TrialRecord) -> ConfidenceInterval | None:
-    """Of the objective's mean over validation images; None where it cannot be told."""
+    """Interval of the objective's mean over validation images; None if it is not defined."""
     return trial_mean_interval(tables, record, tables.config.objective.metric)
 
 
 def _latex_table(tables: StudyTables) -> str:
-    """A table with the rules of booktabs: rank, trial, objective, Dice, IoU, parameters, size."""
+    """LaTeX table with booktabs rules: rank, trial, objective, Dice, IoU and parameters."""
     ranked = ranked_records(tables)[:MAX_LATEX_ROWS]
     quality_keys = [f"best/{name}" for name in PRIMARY_METRICS]
     quality = [key for key in quality_keys if any(key in record.best for record in ranked)]
@@ -117,7 +117,7 @@ def _latex_table(tables: StudyTables) -> str:
 
 
 def _caption(tables: StudyTables, n_shown: int) -> str:
-    """Which trials the table holds."""
+    """Caption: the trials that the table contains."""
     name, metric = tables.paths.name, tables.config.objective.metric
     n = len(ranked_records(tables))
     if n == 0:
@@ -129,7 +129,7 @@ def _caption(tables: StudyTables, n_shown: int) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it stands: none of it is a command, a comment or a new line."""
+    """Escape text for LaTeX, so that it contains no command, comment or line break."""
     plain = "".join(" " if character.isspace() else character for character in text)
     return "".join(_LATEX.get(c, c) for c in plain if c.isprintable())
 

@@ -1,21 +1,21 @@
-"""Trials that a part of the report leaves out, and why."""
+"""Notes about trials that a part of the report leaves out, with the reason."""
 
 from collections.abc import Collection
 
 from harness.core.text import join_words, plural
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
-SCORES = "scores of single images"
+SCORES = "scores per image"
 PREDICTIONS = "predictions"
 _MAX_NAMED_TRIALS = 5
 
 
 def missing_data_note(tables: StudyTables, numbers: Collection[int], data_kind: str) -> str:
-    """Which trials kept nothing to go by, and where they are from; "" of none.
+    """Sentence about trials without saved scores or predictions, and their origin; "" if empty.
 
     Args:
-        numbers: of complete trials; named in the order of the leaderboard.
-        data_kind: what they have none of, SCORES or PREDICTIONS.
+        numbers: numbers of complete trials; listed in the order of the leaderboard.
+        data_kind: kind of the missing data, SCORES or PREDICTIONS.
     """
     trial_texts = []
     for record in ranked_records(tables):
@@ -29,9 +29,9 @@ def missing_data_note(tables: StudyTables, numbers: Collection[int], data_kind: 
         if len(trial_texts) > _MAX_NAMED_TRIALS
         else []
     )
-    verb, possessive = ("has", "its") if len(trial_texts) == 1 else ("have", "their")
+    verb = "has" if len(trial_texts) == 1 else "have"
     trials = (
         f"{plural('Trial', len(trial_texts))} "
         f"{join_words([*trial_texts[:_MAX_NAMED_TRIALS], *more])}"
     )
-    return f"{trials} {verb} not kept {possessive} {data_kind}."
+    return f"{trials} {verb} no saved {data_kind}."

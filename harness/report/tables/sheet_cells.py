@@ -1,4 +1,4 @@
-"""Cells and columns of a table: the text shown, the value to sort by, the hint."""
+"""Cells and columns of a sheet: displayed text, sort key, and hint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from harness.core.text import display_value, truncate
 
 @dataclass(frozen=True)
 class SheetColumn:
-    """A heading; `hint` is the full name and unit; `kind` is number, wrap (long texts) or ""."""
+    """Heading; `hint` is the full name and unit; `kind` is number, wrap (long text) or ""."""
 
     title: str
     hint: str
@@ -18,21 +18,19 @@ class SheetColumn:
 
 @dataclass(frozen=True)
 class SheetCell:
-    """What is shown; `order` is what sorting compares ("" sorts last); `exact`: all digits."""
+    """Displayed text, sort key `order` ("" sorts last) and hover text `exact` with all digits."""
 
     text: str
     order: str
     exact: str = ""
 
 
-INACTIVE_CELL = SheetCell("–", "", "not in force")
-
-
+INACTIVE_CELL = SheetCell("–", "", "not active in this trial")
 UNRECORDED_CELL = SheetCell("", "", "not recorded")
 
 
 def value_cell(value: Any) -> SheetCell:
-    """Cell of a parameter's value: its short text, and the exact one on hovering."""
+    """Cell of a parameter's value: short text, with the exact value on hovering."""
     exact = repr(value) if is_number(value) else display_value(value)
     return SheetCell(truncate(display_value(value), 40), exact, exact)
 
@@ -43,7 +41,7 @@ def integer_cell(value: int) -> SheetCell:
 
 
 def metric_cell(value: float | None) -> SheetCell:
-    """A metric: four places shown, all of them on hovering."""
+    """Cell of a metric: four decimals, all digits on hovering."""
     return UNRECORDED_CELL if value is None else SheetCell(f"{value:.4f}", repr(value), repr(value))
 
 
@@ -55,5 +53,5 @@ def cost_cell(key: str, value: float | None) -> SheetCell:
 
 
 def is_number(value: Any) -> bool:
-    """True for a number that is not a truth value."""
+    """True for an int or float that is not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)

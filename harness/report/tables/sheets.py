@@ -1,4 +1,4 @@
-"""The tables of the page: cells know what to show, what to sort by, what is exact."""
+"""Sheets of the report page: leaderboard, other trials, failures, and classes."""
 
 import math
 from collections import Counter
@@ -23,15 +23,16 @@ from harness.report.tables.sheet_cells import (
 from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.training.metrics.image_scores import read_scores
 
-MAX_ROWS = 100  # of a table: more are in trials.csv
+MAX_ROWS = 100  # rows of a sheet; the others are in trials.csv
 
 
 @dataclass(frozen=True)
 class ReportSheet:
-    """A table of trials; `note` says which of them it shows where it does not show all.
+    """A table of trials.
 
     Attributes:
-        total: how many there are.
+        total: number of trials of this kind, shown or not.
+        note: a sentence about the selection; "" if all are shown.
     """
 
     columns: tuple[SheetColumn, ...]
@@ -41,20 +42,20 @@ class ReportSheet:
 
 
 def ranking_sheet(tables: StudyTables) -> ReportSheet:
-    """Complete trials, best first, the first MOST_ROWS of them."""
+    """Complete trials, best first, at most MAX_ROWS."""
     all_ranked = ranked_records(tables)
     ranked = all_ranked[:MAX_ROWS]
     quality = _quality_keys(tables, ranked)
     costs = [key for key in COSTS if any(key in record.costs for record in ranked)]
     columns = [
-        SheetColumn("rank", "place by the objective"),
+        SheetColumn("rank", "rank by the objective"),
         _TRIAL_COLUMN,
         *_label_columns(ranked),
         _objective_column(tables),
         *(_quality_column(key) for key in quality),
         *_parameter_columns(tables, ranked),
         *_origin_columns(ranked),
-        SheetColumn("best epoch", "epoch whose weights are kept, of those planned"),
+        SheetColumn("best epoch", "epoch whose weights are kept, of the planned epochs"),
         *(SheetColumn(COSTS[key].heading, COSTS[key].hint) for key in costs),
     ]
     rows = [
@@ -75,9 +76,9 @@ def ranking_sheet(tables: StudyTables) -> ReportSheet:
 
 
 def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
-    """Trials that are pruned or running, in order of number, with how far they came.
+    """Pruned or running trials, in order of number, with their progress.
 
-    Of more than MOST_ROWS those with the best values.
+    At most MAX_ROWS, those with the best values.
     """
     all_records = [record for record in tables.records if record.state == state]
     sort_key = tables.config.objective.sort_key
@@ -89,9 +90,9 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
     columns = [
         _TRIAL_COLUMN,
         *_label_columns(selected),
-        SheetColumn("epochs", "epochs done, of those planned"),
+        SheetColumn("epochs", "epochs done, of the planned epochs"),
         SheetColumn(
-            "best value so far", f"{tables.config.objective.metric}: best epoch that was run"
+            "best value so far", f"{tables.config.objective.metric} of the best epoch so far"
         ),
         *_parameter_columns(tables, selected),
         *_origin_columns(selected),
@@ -113,13 +114,13 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
 
 
 def failed_sheet(tables: StudyTables) -> ReportSheet:
-    """Failed trials with cause and message, the last MOST_ROWS of them."""
+    """Failed trials with cause and message, the last MAX_ROWS of them."""
     all_records = [record for record in tables.records if record.state == "failed"]
     failed = all_records[-MAX_ROWS:]
     columns = [
         _TRIAL_COLUMN,
-        SheetColumn("cause", "sorted by what has to change", ""),
-        SheetColumn("message", "the last words of the trial", "wrap"),
+        SheetColumn("cause", "kind of failure, by what has to be changed", ""),
+        SheetColumn("message", "error message of the trial", "wrap"),
         *_parameter_columns(tables, failed),
     ]
     rows = []
@@ -136,16 +137,16 @@ def failed_sheet(tables: StudyTables) -> ReportSheet:
 
 
 def class_sheet(tables: StudyTables, n_trials: int = 3) -> ReportSheet:
-    """Each class with the number of images that have it, and its Dice and IoU in leading trials.
+    """Each class with its number of images, and its Dice and IoU in the leading trials.
 
-    No rows in two-class tasks and where no trial is complete.
+    No rows in two-class tasks, or if no trial is complete.
     """
     data, ranked = tables.config.data, ranked_records(tables)[:n_trials]
     if data.task == "binary" or not ranked:
         return ReportSheet((), ())
     columns = [
         SheetColumn("class", "as in study.yaml", ""),
-        SheetColumn("images", "validation images whose truth has it"),
+        SheetColumn("images", "validation images whose truth contains the class"),
     ]
     for record in ranked:
         for name in ("Dice", "IoU"):
@@ -168,7 +169,7 @@ def class_sheet(tables: StudyTables, n_trials: int = 3) -> ReportSheet:
 
 
 def _images_per_class(tables: StudyTables) -> dict[int, int] | None:
-    """From the best trial that has scores: the truth is the same in all."""
+    """Images per class, from the best trial that has scores: the truth is the same in all."""
     for record in ranked_records(tables):
         path = tables.paths.trial(record.number).scores_csv
         if path.is_file():
@@ -185,7 +186,7 @@ def _limited_sheet(
 ) -> ReportSheet:
     note = ""
     if total > len(rows):
-        note = f"The {selection} {len(rows)} of {total} are shown; all are in trials.csv."
+        note = f"Shown are the {selection} {len(rows)} of {total}; all are in trials.csv."
     return ReportSheet(tuple(columns), tuple(rows), total, note)
 
 
@@ -205,11 +206,7 @@ def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[st
 
 def _quality_column(key: str) -> SheetColumn:
     is_builtin = key.removeprefix("best/") in RESERVED_NAMES["metric"]
-    hint = (
-        "at the best epoch, 0 to 1"
-        if is_builtin
-        else "at the best epoch; a metric of the study's own"
-    )
+    hint = "at the best epoch, 0 to 1" if is_builtin else "at the best epoch; a user-defined metric"
     return SheetColumn(key.replace("best/", "val/"), hint)
 
 
@@ -223,7 +220,7 @@ def _objective_column(tables: StudyTables) -> SheetColumn:
 
 
 def _parameter_columns(tables: StudyTables, records: Sequence[TrialRecord]) -> list[SheetColumn]:
-    """Full keys, but for the group that everybody knows: `arch`, not `model.arch`."""
+    """One column per parameter, titled without its common prefix: `arch`, not `model.arch`."""
     columns = []
     for key in tables.parameters:
         values = [record.params[key] for record in records if key in record.params]
@@ -240,9 +237,9 @@ def _parameter_cells(tables: StudyTables, record: TrialRecord) -> list[SheetCell
 
 
 def _label_columns(records: Sequence[TrialRecord]) -> list[SheetColumn]:
-    """Tags of the rows of a CSV."""
+    """Columns of the labels that the rows of a CSV space have."""
     return [
-        SheetColumn(truncate(name, 40), f"tag of the row: {name}", "")
+        SheetColumn(truncate(name, 40), f"label of the CSV row: {name}", "")
         for name in _label_names(records)
     ]
 
@@ -257,14 +254,14 @@ def _label_names(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _origin_columns(records: Sequence[TrialRecord]) -> list[SheetColumn]:
-    """Repetitions and imported trials, where there are any."""
+    """Columns for repetitions and imported trials, if there are any."""
     columns = []
     if any(record.repeats is not None for record in records):
         columns.append(
-            SheetColumn("repeats", "first trial with the same configuration, seed aside")
+            SheetColumn("repeats", "first trial with the same configuration apart from the seed")
         )
     if any(record.imported is not None for record in records):
-        columns.append(SheetColumn("imported", "study and trial that it was taken from", ""))
+        columns.append(SheetColumn("imported", "study and trial that it was imported from", ""))
     return columns
 
 

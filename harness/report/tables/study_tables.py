@@ -1,4 +1,4 @@
-"""A study as tables, read from its trial folders alone: they are the truth, databases a mirror."""
+"""Read a study's trial folders into data frames; the folders are the truth, databases a mirror."""
 
 import csv
 import io
@@ -19,7 +19,8 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
 
-# A spreadsheet runs cells that begin so as formulas; tab and return are stripped before it looks.
+# A spreadsheet runs cells with these first characters as formulas; it strips a leading tab or
+# return first (CSV injection, OWASP).
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -30,12 +31,11 @@ class StudyTables:
     Attributes:
         space: `space.yaml` as a mapping; {} where it is missing.
         trials: one row per trial, in order of number. Columns: number, state, value (objective at
-            the best epoch), best_epoch, epochs_done, epochs_planned, label.… (tags of a
-            row of a CSV), each searched parameter by its
-            full key (NaN where it was not in force, None where it is null), best/…, cost/…, seed,
-            repeats (first trial with that configuration), imported (`<study>/<number>` it was
-            taken from), attempt, micro_batch (images at once, where GPU memory ran out), device,
-            precision, started, ended, failure, message.
+            the best epoch), best_epoch, epochs_done, epochs_planned, label.… (labels of a CSV
+            row), each searched parameter by its full key (NaN if it was not active, None if it is
+            null), best/…, cost/…, seed, repeats (first trial with that configuration), imported
+            (`<study>/<number>` of its origin), attempt, micro_batch (images per step, if GPU
+            memory ran out), device, precision, started, ended, failure, message.
         epochs: one row per trial and epoch. Columns: number, epoch (from 1) and every metric.
     """
 
@@ -48,7 +48,7 @@ class StudyTables:
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
-        """Full keys of the searched parameters, in the order in which the trials name them."""
+        """Full keys of the searched parameters, in order of first appearance in the trials."""
         return tuple(dict.fromkeys(key for record in self.records for key in record.params))
 
     @property
@@ -56,7 +56,7 @@ class StudyTables:
         return self.config.objective.minimized
 
     def record(self, number: int) -> TrialRecord:
-        """The record of that trial. Raises KeyError if there is none."""
+        """The record of that trial. Raises KeyError if it does not exist."""
         return {record.number: record for record in self.records}[number]
 
 
@@ -64,7 +64,7 @@ def load_study_tables(paths: StudyPaths) -> StudyTables:
     """Read a study's definition and every trial.
 
     Raises:
-        ConfigError: the study does not exist, or one of its files is not what it should be.
+        ConfigError: the study does not exist, or one of its files is invalid.
     """
     require_study_yaml(paths)
     config = StudyConfig.from_mapping(
@@ -78,7 +78,10 @@ def load_study_tables(paths: StudyPaths) -> StudyTables:
     records = tuple(read_records(paths))
     for folder, record in zip(paths.all_trials(), records, strict=True):
         if folder.number != record.number:
-            raise ConfigError(f"{folder.trial_json}: says trial {record.number}; was it copied?")
+            raise ConfigError(
+                f"{folder.trial_json}: contains trial {record.number}, not {folder.number}; was "
+                "the folder copied?"
+            )
     epochs = epochs_frame(paths, records)
     return StudyTables(paths, config, space, records, trials_frame(records, epochs), epochs)
 
@@ -130,7 +133,10 @@ def _text_series(values: list[str | None]) -> "pd.Series[Any]":
 
 
 def _parameter_series(values: list[Any]) -> "pd.Series[Any]":
-    """A parameter's column: numbers where all are, else objects, so that null and absent differ."""
+    """Column of a parameter: numeric if all values are numbers, otherwise objects.
+
+    Objects keep null (None) and absent (NaN) apart, and integers integers next to absent values.
+    """
     all_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if all_numbers and all(isinstance(value, int) for value in values):
         return pd.Series(values, dtype="int64")
@@ -144,7 +150,7 @@ def epochs_frame(paths: StudyPaths, records: Sequence[TrialRecord]) -> pd.DataFr
     """One row per trial and epoch, as `StudyTables.epochs` describes.
 
     Raises:
-        ConfigError: a log that is not one, naming the file.
+        ConfigError: an epoch log is invalid; names the file.
     """
     rows: list[dict[str, float]] = []
     for record in records:
@@ -184,12 +190,10 @@ def trials_in_state(tables: StudyTables, state: str) -> pd.DataFrame:
 
 
 def best_configuration(tables: StudyTables, choice: int | None = None) -> str:
-    """A trial's whole configuration as `fixed:` of a search space; "" if there is no trial.
+    """Full configuration of the choice as `fixed:` of a search space; "" if there is no trial.
 
-    It is that of the confirmed choice, else of the leading trial.
-
-    Searched parameters come first. Read from the trial's config.yaml; where that is missing, only
-    the searched parameters are known and given.
+    The choice is the confirmed one, otherwise the leading trial. Searched parameters come first. If
+    the trial's config.yaml is missing, only the searched parameters are known and written.
     """
     ranked = ranked_records(tables)
     if not ranked:
@@ -213,16 +217,16 @@ def best_configuration(tables: StudyTables, choice: int | None = None) -> str:
 
 
 def write_trials_csv(tables: StudyTables, path: Path) -> None:
-    """Write `trials.csv`, as `trials_csv` gives it."""
+    """Write the text of `trials_csv` to `path`."""
     files.write_text(path, trials_csv(tables))
 
 
 def trials_csv(tables: StudyTables) -> str:
-    """The columns of `trials`, one row per trial.
+    """The data frame `trials` as CSV, one row per trial.
 
-    Floats are written so that reading them gives the same float64. A parameter that is null is
-    `None`, one that was not in force is empty. Text that a spreadsheet would run as a formula gets
-    a leading apostrophe.
+    Floats are written with all digits, so reading them returns the same float64. A null parameter
+    is written as `None`, an inactive one is empty. Text that a spreadsheet would run as a formula
+    gets a leading apostrophe.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

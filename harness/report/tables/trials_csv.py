@@ -1,4 +1,4 @@
-"""The trials of a study as a list, and as a CSV that reads back as a space of the same trials."""
+"""Export the trials of a study as a list, and as a CSV that is a space of the same trials."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ RESULT_FIELDS = ("number", "state", "value", "best_epoch")
 
 
 def trials_as_dicts(tables: StudyTables) -> list[dict[str, Any]]:
-    """One mapping per trial, in order of number, of plain values for JSON."""
+    """One mapping per trial, in order of number, with plain values for JSON."""
     return [
         {
             "number": record.number,
@@ -37,10 +37,10 @@ def trials_as_dicts(tables: StudyTables) -> list[dict[str, Any]]:
 def trials_as_csv_space(tables: StudyTables) -> str:
     """A CSV with one row per trial, which `harness run --space` trains again in this order.
 
-    Columns: `trial.…`, what came of it, left out on reading; `label.…`, the tags; the searched
+    Columns: `trial.…`, the results, ignored on reading; `label.…`, the labels; the searched
     parameters; every other setting that differs from its default in some trial. A setting that a
-    trial does not have, as an option of another architecture, is `default`, and so is one that
-    acts in no trial.
+    trial does not have, such as an option of another architecture, is written as `default`; so is
+    a setting that has no effect in any trial.
     """
     settings = _drop_inactive([_settings_or_params(tables, record) for record in tables.records])
     labels = list(dict.fromkeys(name for record in tables.records for name in record.labels))
@@ -66,14 +66,14 @@ def trials_as_csv_space(tables: StudyTables) -> str:
 
 
 def _settings_or_params(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
-    """The whole configuration of a trial; where its file is missing, what was searched."""
+    """Full configuration of a trial; only the searched parameters if its file is missing."""
     return trial_settings(tables, record) or dict(record.params)
 
 
 def _drop_inactive(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Settings without those that differ between trials and act in none, which a space refuses.
+    """Settings without those that differ between trials but have no effect, which a space refuses.
 
-    The weight of a loss that stands alone in every trial is 1 in all of them, which it means.
+    The weight of a loss that is the only one in every trial has no effect; it is written as 1.
     """
     all_keys = dict.fromkeys(key for flat in settings for key in flat)
     inactive = {key for key in all_keys if inactive_column_reason(key, settings, {}) is not None}
@@ -98,5 +98,5 @@ def _column_keys(tables: StudyTables, settings: list[dict[str, Any]]) -> list[st
             key in flat and flat[key] != defaults.get(key, CellMarker.DEFAULT) for flat in settings
         )
     ]
-    # A study without parameters still needs one column, for its rows to be rows.
+    # A CSV without columns cannot have rows, so a study without parameters gets one column.
     return list(dict.fromkeys([*tables.parameters, *changed_keys])) or ["model.arch"]

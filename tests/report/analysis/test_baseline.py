@@ -54,7 +54,7 @@ def test_studies_of_other_things_are_refused_with_every_reason(tmp_path: Path) -
     with pytest.raises(ConfigError) as refused:
         compare_with_baseline(ours, theirs)
     text = str(refused.value)
-    assert "its objective is val/iou, that of new val/dice_loss; values cannot" in text
+    assert "its objective is val/iou, but that of new is val/dice_loss; their values cannot" in text
     assert "its direction is maximize" in text and "its data.eval_size is 64" in text
 
 
@@ -64,14 +64,14 @@ def test_without_a_shared_image_it_says_so(tmp_path: Path) -> None:
     rows = read_split(theirs.paths.split_csv)
     moved = [replace(r, image=r.image.replace("p0", "q0")) for r in rows]
     write_split(theirs.paths.split_csv, moved)
-    with pytest.raises(ConfigError, match="0 validation images of new with the same name"):
+    with pytest.raises(ConfigError, match="0 validation images in common with new"):
         compare_with_baseline(ours, theirs)
 
 
 def test_a_study_with_nothing_complete_cannot_be_a_baseline(tmp_path: Path) -> None:
     ours = scored(Builder(tmp_path, "new"), {1: 0.1})
     empty = load_study_tables(Builder(tmp_path, "old").paths)
-    with pytest.raises(ConfigError, match="no trial of old is complete"):
+    with pytest.raises(ConfigError, match="study old has no complete trial"):
         compare_with_baseline(ours, empty)
 
 
@@ -79,5 +79,5 @@ def test_a_trial_without_scores_is_named(tmp_path: Path) -> None:
     ours = scored(Builder(tmp_path, "new"), {1: 0.1})
     other = Builder(tmp_path, "old")
     other.trial(0, [0.5])
-    with pytest.raises(ConfigError, match=r"0000.best.scores\.csv: is missing"):
+    with pytest.raises(ConfigError, match=r"0000.best.scores\.csv: missing"):
         compare_with_baseline(ours, load_study_tables(other.paths))

@@ -73,7 +73,8 @@ def test_groups_that_are_too_small_are_named(study: Builder) -> None:
     found = compare_at_equal_budget(load_study_tables(study.paths), "model.encoder_name")
     assert found.small_groups == (("mobilenet_v2", 2),) and found.budget == 3
     assert found.sentence == (
-        f"model.encoder_name: needs two values with {MIN_GROUP} complete or pruned trials each."
+        f"model.encoder_name: a comparison needs two values with {MIN_GROUP} complete or pruned "
+        "trials each."
     )
 
 

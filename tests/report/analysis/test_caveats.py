@@ -96,10 +96,12 @@ def test_too_few_images_say_how_many_would_do(study: Builder) -> None:
     scored(study, 2, base + 0.4)
     sentence = caveats.leaders_indistinguishable(tables)
     assert sentence is not None
-    assert sentence.startswith("60 validation images cannot tell the top 3 trials apart: between")
+    assert sentence.startswith("60 validation images cannot separate the top 3 trials: between")
     assert "trials 0 and 1 the difference is 0.0050" in sentence
     # the paired t-test by the normal approximation, (1.96 + 0.8416)² = 7.849, times (sd / d)²
-    own, point = map(int, re.findall(r"about (\d+) images .* \(0\.01\) about (\d+)\.", sentence)[0])
+    own, point = map(
+        int, re.findall(r"about (\d+) images .* \(0\.01\), about (\d+)\.", sentence)[0]
+    )
     assert own == pytest.approx(7.849 * (0.1 / 0.005) ** 2, rel=0.01)
     assert point == pytest.approx(7.849 * (0.1 / 0.01) ** 2, rel=0.01)
 
@@ -111,7 +113,7 @@ def test_fewer_than_20_values_forecast_nothing(study: Builder, n: int, forecast:
     for number in (0, 1):
         scored(study, number, 0.3 + noise[number])
     sentence = caveats.leaders_indistinguishable(tables)
-    assert sentence is not None and f"{n} validation images cannot tell" in sentence
+    assert sentence is not None and f"{n} validation images cannot separate" in sentence
     assert ("images would be needed" in sentence) == forecast
 
 

@@ -63,14 +63,16 @@ def test_a_depth_that_goes_with_an_architecture_cannot_be_told(study: Builder) -
         rows.append((0.3 + 0.01 * (i * 7 % 5), {"model.arch": arch, DEPTH: depth}))
     found = estimate_effects(filled(study, rows), depth_of, "5", {DEPTH})
     assert [one.level for one in found.effects] == ["4"] and found.missing == ("3",)
-    assert effect_remarks(found)[-1] == "Cannot be told from the other parameters: 3."
+    assert effect_remarks(found)[-1] == "Confounded with the other parameters: 3."
 
 
 def test_too_few_trials_and_absent_levels_say_so(study: Builder) -> None:
     tables = filled(study, [(0.3, {DEPTH: 5}), (0.4, {DEPTH: 3}), (0.5, {DEPTH: 4})])
     assert estimate_effects(tables, depth_of, "5", {DEPTH}).reason == (
-        "3 complete trials leave 0 beyond the coefficients of the model; 5 are needed"
+        "3 complete trials leave 0 degrees of freedom beyond the coefficients of the model; "
+        "5 are needed"
     )
     assert estimate_effects(tables, depth_of, "6", {DEPTH}).reason == (
-        "needs complete trials with 6 and with something else; met: 3 (1), 4 (1), 5 (1)"
+        "needs complete trials with 6 and with another value; the complete trials have: "
+        "3 (1), 4 (1), 5 (1)"
     )

@@ -63,7 +63,7 @@ def test_importances_name_the_trial_whose_record_disagrees_with_itself(study: Bu
     record = json.loads(path.read_text())
     record["params"]["optim.lr"] = "fast"
     path.write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match=r"0002.trial\.json: parameters and distributions"):
+    with pytest.raises(ConfigError, match=r"0002.trial\.json: parameters do not match"):
         importance_shares(load_study_tables(study.paths))
 
 

@@ -90,9 +90,9 @@ def test_the_sentence_says_what_it_rests_on(study: Builder) -> None:
     # s² = (2 * 0.01 + 2 * 0.0108333) / 4, t of 4 degrees 2.776
     assert lines["Noise"] == (
         "Trials of the same configuration differ by ±0.1021 (pooled standard deviation over 2 "
-        "configurations, 1 imported trial among them; 4 degrees of freedom), if the noise is alike "
-        "in all; a lead smaller than 0.4007 is not a lead. That of trial 0 over the best of "
-        "another configuration, trial 3, is 0.3000: not one."
+        "configurations, 1 imported trial among them; 4 degrees of freedom), assuming equal noise "
+        "in all configurations; a lead smaller than 0.4007 is not significant. The lead of trial 0 "
+        "over the best trial of another configuration, trial 3, is 0.3000: not significant."
     )
 
 

@@ -54,7 +54,7 @@ def test_too_few_images_are_said_once(study: Builder) -> None:
     filled(study, n=49)
     tables = load_study_tables(study.paths)
     part = build_leaderboard_comparison(tables, ranking_sheet(tables))
-    assert "below 50 scored validation images are too few for an interval" in part.note
+    assert "fewer than 50 scored validation images are too few for an interval" in part.note
     assert not any("95 %" in column.title for column in part.ranking.columns)
 
 

@@ -6,7 +6,7 @@ from tests.report.studies import Builder
 
 
 def test_what_pruning_saved_by_hand(study: Builder) -> None:
-    """Epochs of 0.5 s: 4 trained; two pruned after 1 and 3 of 10, so 9 + 7 epochs spared."""
+    """Epochs of 0.5 s: 4 trained; two pruned after 1 and 3 of 10, so 9 + 7 epochs saved."""
     study.trial(0, [0.5, 0.4, 0.3, 0.2])
     study.trial(1, [0.9], state="pruned", planned=10)
     study.trial(2, [0.9, 0.8, 0.8], state="pruned", planned=10)
@@ -20,8 +20,8 @@ def test_what_pruning_saved_by_hand(study: Builder) -> None:
     )
     assert found.seconds_saved == pytest.approx(8.0)
     assert found.sentence == (
-        "Pruning 2 trials spared 16 epochs (67%) and about 8 s (67%) of what all trials to their "
-        "last planned epoch would have taken."
+        "Pruning 2 trials saved 16 epochs (67%) and about 8 s (67%) of the cost of training all "
+        "trials to their last planned epoch."
     )
 
 
@@ -46,7 +46,7 @@ def test_what_the_last_trials_bought(study: Builder) -> None:
         "value by 0.1000, from 0.4000 to 0.3000 (trial 2)."
     )
     assert last_trials_sentence(rows, 1).endswith("and did not improve on the best value, 0.3000.")
-    assert last_trials_sentence(rows, 4).endswith("can be told from 5 finished trials on.")
+    assert last_trials_sentence(rows, 4).endswith("is reported from 5 finished trials on.")
 
 
 def test_without_times_there_is_no_account(study: Builder) -> None:

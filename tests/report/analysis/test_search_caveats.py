@@ -86,7 +86,7 @@ def test_pruner_that_cut_within_the_noise(study: Builder) -> None:
     study.trial(3, [0.6, 0.41], {"optim.lr": 2e-4}, state="pruned")
     study.trial(4, [0.9, 0.80], {"optim.lr": 3e-4}, state="pruned")
     sentence = search_caveats.pruned_within_noise(load_study_tables(study.paths))
-    assert sentence is not None and "cut 1 of 2 pruned trials" in sentence
+    assert sentence is not None and "stopped 1 of 2 pruned trials" in sentence
     # t of one degree of freedom, 12.706 · √2 · 0.014142
     assert "less than 0.2541 behind" in sentence and ": trial 3." in sentence
 

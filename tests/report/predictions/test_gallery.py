@@ -194,7 +194,7 @@ def test_trials_that_kept_nothing_are_said(study: Builder) -> None:
     study.trial(0, [0.5], skill=0.8)
     study.trial(1, [0.4])
     gallery = build_gallery(load_study_tables(study.paths), study.data_root)
-    assert gallery.notes == ("Trial 1 has not kept its predictions.",)
+    assert gallery.notes == ("Trial 1 has no saved predictions.",)
     assert [p.score.number for p in gallery.images[0].predictions] == [0]
 
 
@@ -254,5 +254,5 @@ def test_an_imported_leader_without_predictions_is_named(study: Builder) -> None
     study.trial(0, [0.2], imported="old/7")
     study.trial(1, [0.4], skill=0.5)
     gallery = build_gallery(load_study_tables(study.paths), study.data_root)
-    assert gallery.notes == ("Trial 0 (imported from old/7) has not kept its predictions.",)
+    assert gallery.notes == ("Trial 0 (imported from old/7) has no saved predictions.",)
     assert [p.score.rank for p in gallery.images[0].predictions] == [2]

@@ -35,8 +35,8 @@ def test_of_many_the_best_and_an_even_sample_are_drawn(many: StudyTables) -> Non
     found = downsample_trials(many, N_BEST_TRIALS + 10)
     assert sorted(found.numbers) == [*range(0, 30, 3), *range(30, 130)]
     assert found.note == (
-        "Drawn are the best 100 complete trials and 10 of the other 30, evenly by number; all are "
-        "in trials.csv."
+        "The figures show the best 100 complete trials and 10 of the other 30, sampled evenly by "
+        "number; all are in trials.csv."
     )
     some = restrict_to_subset(many, found)
     assert len(some.records) == len(some.trials) == 110

@@ -12,12 +12,9 @@ def test_trials_are_named_with_their_origin_in_the_order_of_the_leaderboard(
         study.trial(number, [0.5 - 0.1 * number], imported=origin)
     tables = load_study_tables(study.paths)
     assert missing_data_note(tables, [], SCORES) == ""
-    assert (
-        missing_data_note(tables, [0], SCORES)
-        == "Trial 0 has not kept its scores of single images."
-    )
+    assert missing_data_note(tables, [0], SCORES) == "Trial 0 has no saved scores per image."
     assert missing_data_note(tables, [0, 1, 2], PREDICTIONS) == (
-        "Trials 2, 1 (imported from old/3) and 0 have not kept their predictions."
+        "Trials 2, 1 (imported from old/3) and 0 have no saved predictions."
     )
 
 
@@ -25,7 +22,7 @@ def test_of_many_five_are_named(study: Builder) -> None:
     for number in range(7):
         study.trial(number, [0.1 + 0.1 * number])
     found = missing_data_note(load_study_tables(study.paths), range(7), SCORES)
-    assert found.startswith("Trials 0, 1, 2, 3, 4 and 2 more have not kept their ")
+    assert found.startswith("Trials 0, 1, 2, 3, 4 and 2 more have no saved ")
 
 
 def test_who_is_compared_is_named_where_the_leading_trial_has_no_scores(study: Builder) -> None:
@@ -37,11 +34,11 @@ def test_who_is_compared_is_named_where_the_leading_trial_has_no_scores(study: B
     assert sheet.columns[0].title == "trial 1 against"
     assert [row[0].text for row in sheet.rows] == ["2"]
     assert sheet.note == (
-        "Trial 0 (imported from old/7) has not kept its scores of single images. Compared is trial "
-        "1, the best that has scores."
+        "Trial 0 (imported from old/7) has no saved scores per image. The reference is "
+        "trial 1, the best one with scores."
     )
     caption = strata_section(tables).caption
-    assert "Trial 0 (imported from old/7) has not kept its scores" in caption
+    assert "Trial 0 (imported from old/7) has no saved scores" in caption
 
 
 def test_the_leading_trial_is_called_so_where_it_is_compared(study: Builder) -> None:
@@ -49,4 +46,4 @@ def test_the_leading_trial_is_called_so_where_it_is_compared(study: Builder) -> 
         study.trial(number, [0.2 + 0.1 * number], skill=None if number == 1 else 0.5)
     sheet = comparison_sheet(load_study_tables(study.paths))
     assert sheet.columns[0].title == "leading trial 0 against"
-    assert sheet.note == "Trial 1 has not kept its scores of single images."
+    assert sheet.note == "Trial 1 has no saved scores per image."

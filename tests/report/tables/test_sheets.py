@@ -53,7 +53,10 @@ def test_a_parameter_not_in_force_differs_from_null(tables: StudyTables) -> None
     sheet = ranking_sheet(tables)
     place = [column.title for column in sheet.columns].index("decoder_attention_type")
     assert [row[place].text for row in sheet.rows] == ["scse", "–", "null", "null", "–"]
-    assert sheet.rows[1][place].order == "" and sheet.rows[1][place].exact == "not in force"
+    assert (
+        sheet.rows[1][place].order == ""
+        and sheet.rows[1][place].exact == "not active in this trial"
+    )
 
 
 def test_numbers_and_names_are_told_apart(tables: StudyTables) -> None:

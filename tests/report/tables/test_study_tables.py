@@ -59,7 +59,9 @@ def test_load_study_names_the_nearest_study(tmp_path: Path) -> None:
 def test_load_study_refuses_a_trial_copied_under_another_number(study: Builder) -> None:
     study.trial(0, [0.5])
     study.paths.trial(0).root.rename(study.paths.trial(4).root)
-    with pytest.raises(ConfigError, match=r"0004.trial\.json: says trial 0; was it copied\?"):
+    with pytest.raises(
+        ConfigError, match=r"0004.trial\.json: contains trial 0, not 4; was the folder copied\?"
+    ):
         load_study_tables(study.paths)
 
 
