@@ -20,5 +20,5 @@ def test_two_thousand_trials_make_a_small_page(tmp_path: Path) -> None:
         r"The figures show the best 100 complete trials and 500 of the other 1900", page
     )
     assert len(notes) >= 6
-    assert re.search(r"Of \d+ complete trials 1000, evenly by rank, were used", page)
+    assert re.search(r"Computed from 1000 of \d+ complete trials, evenly by rank", page)
     assert len(paths.trials_csv.read_text(encoding="utf-8").splitlines()) == 2001

@@ -25,9 +25,9 @@ _FIT_NAMES = {"stretch": "stretched", "pad": "scaled and padded"}
 
 def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
     """Architectures with their options, encoders, encoder depth and initial weights."""
-    archs = join_words(
-        [_cite_entry(name, NETWORKS, cite) for name in _distinct_texts(trials, "model.arch")]
-    )
+    arch_names = _distinct_texts(trials, "model.arch")
+    archs = join_words([_cite_entry(name, NETWORKS, cite) for name in arch_names])
+    subject = "The networks were" if len(arch_names) > 1 else "The network was"
     encoders = _distinct_texts(trials, "model.encoder_name", _takes_encoder)
     encoder_names = join_words(
         [cite(name, references.encoder_reference(name)) for name in encoders]
@@ -48,7 +48,7 @@ def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
         else ""
     )
     options_text = _network_options_sentence(trials)
-    return f"The networks were {archs}{with_encoder}{stages}{start}.{options_text}"
+    return f"{subject} {archs}{with_encoder}{stages}{start}.{options_text}"
 
 
 def _network_options_sentence(trials: Sequence[TrainedTrial]) -> str:
@@ -108,7 +108,7 @@ def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
     decay = distinct_values(trials, "optim.weight_decay")
     decay_text = f"weight decay {format_range(decay)}" if any(decay) else "no weight decay"
     sentence = (
-        f"They were trained with {join_words(names)} for "
+        f"Training used {join_words(names)} for "
         f"{format_range([trial.record.epochs for trial in trials])} epochs at batch "
         f"size {format_range(distinct_values(trials, 'train.batch_size'))}, {_rates_text(trials)} "
         f"({schedules}), "

@@ -30,7 +30,7 @@ def test_the_paragraph_says_what_ran(shared: Builder) -> None:
         "5 stages deep, initialised with ImageNet weights.",
         "Images were stretched to 32 × 32 pixels, normalised (imagenet) and augmented with "
         "albumentations (light).",
-        "They were trained with AdamW for 4 epochs at batch size 8, learning rate 1e-05 to 0.009 "
+        "Training used AdamW for 4 epochs at batch size 8, learning rate 1e-05 to 0.009 "
         "(cosine), weight decay 0.0001, in fp32.",
         "The loss was a weighted sum of dice and binary cross-entropy (weights, normalised to sum "
         "to 1: dice 1, bce 1).",
