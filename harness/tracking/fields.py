@@ -113,6 +113,7 @@ def best_so_far(
         for record in records
         if record.state == "complete" and record.value is not None and record.ended is not None
     ]
+    # Imported trials sort first whatever their dates: they were known before the study started.
     best = after
     for point in sorted(complete, key=lambda point: (point.is_own, point.ended_at, point.number)):
         if after is not None and (point.ended_at, point.number) <= (after.ended_at, after.number):

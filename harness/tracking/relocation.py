@@ -39,6 +39,7 @@ def relocate_artifacts(database: Path, mlruns: Path, study_id: str | None = None
     Returns:
         One line about the correction; empty if nothing changed.
     """
+    # The second context is a transaction: either all tables are corrected or none.
     with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S)) as connection, connection:
         moves = dict(_folder_moves(connection, mlruns, study_id))
         if study_id is None:
@@ -128,6 +129,7 @@ def _relocated_location(location: str | None, moves: dict[Path, Path]) -> str | 
     path = local_path(location)
     if path is None or location is None:
         return None
+    # Compared as paths, not as text: `/a/mlruns` must not match `/a/mlruns2`.
     for old, new in moves.items():
         if path.is_relative_to(old):
             target = new / path.relative_to(old)

@@ -205,6 +205,7 @@ class StudyWriter:
             name = f"{role} {record.number:04d}"
             run = self._runs.create(run_filter, tags, name, to_milliseconds(record.started))
         run_id = self.run_ids[record.number] = str(run.info.run_id)
+        # MLflow's parameters are write-once: logging a changed value raises (mlflow#7046).
         if not run.data.params:
             text = trial.config_yaml.read_text(encoding="utf-8")
             config = strict_yaml.load_yaml(text, source=str(trial.config_yaml)).value

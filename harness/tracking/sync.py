@@ -86,6 +86,7 @@ class MlflowSync:
 
     def _get_writer(self) -> StudyWriter:
         database = self._store.database
+        # A file that is deleted while open keeps accepting writes, which would be lost silently.
         if self._writer is not None and database is not None and self._inode != _inode(database):
             self._writer = None  # the file was deleted or replaced: open the new one
         if self._writer is None:
@@ -121,6 +122,7 @@ def sync_study(
         UserError: another process runs the study, or the user must change something in MLflow.
         TrackingError: MLflow cannot be reached, or a copy failed.
     """
+    # The lock keeps a run from starting: its mirror would create the same runs simultaneously.
     with hold_study_lock(paths):
         n_trials = _send_all(MlflowSync(store, paths, config, log), paths)
         if paths.confirm.confirm_yaml.exists():
@@ -154,6 +156,7 @@ def log_champion(
 
 def _send_all(mlflow_sync: MlflowSync, paths: StudyPaths) -> int:
     numbers = [trial.number for trial in paths.all_trials()]
+    # The study's own run comes last, because its best-value curve and tables follow from trials.
     for number in (*numbers, STUDY_NUMBER):
         mlflow_sync.copy(number)
         if mlflow_sync.failures >= MAX_FAILURES_IN_A_ROW:

@@ -123,6 +123,8 @@ def redact_secrets(text: str) -> str:
 
 
 def _has_secret(uri: str) -> bool:
+    # http: any user name before @ counts, as a token may take its place. Databases: only user:pw@,
+    # because a plain user name is normal there. Otherwise a query such as ?password=….
     scheme, _, rest = uri.partition("://")
     if scheme in ("http", "https") and "@" in rest:
         return True

@@ -114,8 +114,10 @@ def check_losses(definition: StudyDefinition) -> None:
     fixed_losses = {key: value for key, value in space.constants.items() if key.startswith("loss.")}
     searched = [key for key in space.by_key if key.startswith("loss.")]
     weights = [key for key in searched if key.removeprefix("loss.") in loss_names()]
+    # A weight of 0 switches its loss off and would hide that the loss does not fit the task.
     largest = {key: max(possible_values(definition, key)) for key in weights}
     others = [key for key in searched if key not in largest]
+    # One setting at a time: the settings of losses are checked independently of each other.
     for values in [
         {key: value} for key in others for value in possible_values(definition, key)
     ] or [{}]:

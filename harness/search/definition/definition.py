@@ -76,6 +76,7 @@ def resolve_definition(
     stored = _read_study_yaml(paths)
     is_started = _has_definition(stored, paths)
     location = str(paths.study_yaml)
+    # The values of a started study stay those of its start, even if a reference would now differ.
     if is_started:
         fixed = recorded_references(fixed, paths, StudyConfig.from_mapping(stored, source=location))
     fixed_values = FixedValues.resolve(stored.get("fixed") or {}, fixed, paths, legal)
@@ -124,6 +125,7 @@ def write_definition(
     copies = {paths.augments / path.name: path.read_bytes() for path in augments}
     if parts is not None:
         copies[paths.parts(parts.path.name)] = parts.data
+    # Only files that did not exist are removed on failure: study.yaml may be the user's own.
     targets = [*copies, paths.split_csv, paths.space_yaml, paths.study_yaml]
     new = [path for path in targets if not path.exists()]
     try:

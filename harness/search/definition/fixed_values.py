@@ -49,6 +49,7 @@ class FixedValues:
             legal: allowed values of each key.
             search_from: folder whose siblings are the other studies, if not that of the study.
         """
+        # study.yaml is parsed a second time for line numbers, only where a message may need them.
         lines = _line_numbers(paths) if any(map(is_reference, stored.values())) else {}
         location, search_paths = str(paths.study_yaml), search_from or paths
         return cls(
@@ -80,6 +81,7 @@ class FixedValues:
         Raises:
             ConfigError: all unresolved references, and all values that do not fit the space.
         """
+        # All problems are collected first, so that one run reports every mistake.
         problems = self.stored.problems + self.overrides.problems
         for resolved, name in ((self.stored, self.location), (self.overrides, "--set")):
             try:
@@ -92,6 +94,7 @@ class FixedValues:
 
     def references_in(self, space: SearchSpace) -> dict[str, Any]:
         """Resolved references that no plain `--set` replaced, in the form of study.yaml."""
+        # A plain `--set` of the same value keeps the reference: both describe the same setting.
         references = self.stored.references | self.overrides.references
         return {
             key: reference.model_dump(mode="json")

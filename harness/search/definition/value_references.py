@@ -61,6 +61,7 @@ def resolve_references(
         try:
             key = full_key(written_key, legal)
             reference = _load_reference(key, value, paths)
+            # The earlier study may have used a network or option that is not installed here.
             problem = setting_problem(key, reference.value, legal)
             if problem is not None:
                 raise ConfigError(f"trial {reference.trial} of {reference.study}: {problem}")
@@ -90,6 +91,7 @@ def recorded_references(
         if not is_reference(value):
             plain[written_key] = value
             continue
+        # `--set encoder_name=from:x` gives a short key; study.yaml records full keys only.
         matching_keys = [
             key for key in config.taken if written_key in (key, key.rpartition(".")[2])
         ]

@@ -87,6 +87,7 @@ def check_compatibility(
         return Compatibility(
             values, (*reasons, *_constant_differences(definition, record, old_values))
         )
+    # Checked in order: `forbid` rules before the configuration, whose own errors are less specific.
     rule = definition.space.matching_rule(values)
     if rule is not None:
         return Compatibility(values, (f"forbidden here by {condition_as_plain(rule)}",))

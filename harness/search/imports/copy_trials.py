@@ -72,6 +72,7 @@ def _renumber_scores(scores: ImageScores, rows: RowMapping) -> ImageScores | Non
     Returns:
         None if an image is not in the new split.
     """
+    # The report reads scores of different trials side by side, so their order must be the split's.
     numbers = scores.row.tolist()
     if not all(number in rows for number in numbers):
         return None
@@ -109,6 +110,7 @@ def copy_imports(paths: StudyPaths, definition: StudyDefinition) -> None:
             first.setdefault(config_key(read_record(trial.trial_json)), number)
             continue
         earlier, config = open_earlier_study(plan.study, paths)
+        # The name alone is not enough: the study may have been deleted and started again.
         if config.id != plan.id:
             raise UserError(
                 f"study {plan.study} was replaced while {paths.name} imported it; "

@@ -54,6 +54,8 @@ def plan_imports(
     """
     problems: list[str] = []
     plans: list[ImportConfig] = []
+    # Two earlier studies may share a trial that one imported from the other. Entered twice, it
+    # would have double weight in the sampler's model.
     origins: set[str] = set()
     for name in dict.fromkeys(names):
         option = f"--from {name}"
@@ -160,6 +162,7 @@ def check_trial(
         return Compatibility({}, ("still running",) if record.state == "running" else ("failed",))
     if record.state == "complete" and (record.value is None or not math.isfinite(record.value)):
         return Compatibility({}, ("its value is no finite number",))
+    # The pruner compares epochs, so every epoch needs the objective, not only the final value.
     metric = definition.config.objective.metric
     try:
         config = _read_trial_config(trial)

@@ -76,6 +76,7 @@ def evaluate_control_arm(
             for earlier_trial in trials[:index]
             if (value := finite_value(earlier_trial)) is not None
         ]
+        # Later trials are excluded: the pruner did not have them when it decided.
         value = finite_value(trial)
         if not pruner.is_control(trial.number) or value is None or not earlier_values:
             continue

@@ -41,6 +41,7 @@ def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.S
     Raises:
         UserError: the database contains another study of that name.
     """
+    # The best trial of every study in a shared database would cost one more query each.
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     for summary in summaries:
         if summary.user_attrs.get(STUDY_ID_ATTR) == study_id:

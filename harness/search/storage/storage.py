@@ -43,7 +43,7 @@ def resolve_storage(workspace: Workspace, url: str | None) -> StorageLocation:
     if url is None:
         return workspace.optuna_db
     url = url.strip()
-    refuse_secret(url, OPTION)
+    refuse_secret(url, OPTION)  # first, so that no other message repeats the password
     if is_sqlite_url(url) and url != SQLITE_PREFIX:
         path, settings = parse_sqlite_url(url)
         if settings:
@@ -75,6 +75,7 @@ def open_storage(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if isinstance(location, str):
         return _connect(location)
+    # Checked before the file is created: a refused workspace stays without a database.
     refuse_network_filesystem(location)
     with _raise_user_errors(location), exclusive_access(location):
         if is_damaged(location):
