@@ -8,7 +8,7 @@ from harness.config.user_code import read_parts_file, register_parts_file
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
-from harness.search.definition.user_code import load_study_parts
+from harness.search.definition.context import load_study_parts
 
 
 @pytest.mark.parametrize("named", [False, True])
