@@ -3,7 +3,7 @@
     from harness import parts
 
     @parts.loss(tasks=("binary", "multilabel"))
-    def boundary(logits, target, *, width: int = 3): ...
+    def edges(logits, target, *, width: int = 3): ...
 
 A pixel whose target is `IGNORE_INDEX` counts nowhere. See docs/parts.md.
 """

@@ -168,6 +168,13 @@ _LOSSES = (
         name="lovasz",
         reference="Berman, Triki, Blaschko 2018. The Lovász-Softmax Loss. CVPR. arXiv:1705.08790",
     ),
+    LossEntry(
+        name="boundary",
+        reference="Kervadec et al. 2019. Boundary Loss. MIDL. arXiv:1812.07032",
+        needs_partner=True,
+        description="probability times signed distance in pixels; only beside another part, which "
+        "should weigh more, e.g. 0.01 beside dice 1; may be negative",
+    ),
 )
 _NETWORKS = (
     NetworkEntry(

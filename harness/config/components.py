@@ -5,7 +5,7 @@ All are registered by the same three decorators, and then work by name wherever 
     from harness import parts
 
     @parts.loss(tasks=("binary", "multilabel"))
-    def boundary(logits, target, *, width: int = 3): ...
+    def edges(logits, target, *, width: int = 3): ...
 
 Options are the arguments after those that the harness gives; their names are checked against the
 signature, their values against the annotations. `config.user_code` reads files and packages.

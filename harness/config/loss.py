@@ -169,8 +169,12 @@ class LossConfig(_CatalogueSettings):
     def _check_weights(self, info: ValidationInfo) -> Self:
         if (info.context or {}).get(ALLOW_UNREGISTERED):
             return self
-        if not any(getattr(self, name, 0) for name in loss_names()):
-            raise ValueError(f"all weights are 0; set one of {', '.join(loss_names())} above 0")
+        entries = [entry for name, entry in losses().items() if getattr(self, name, 0)]
+        if all(entry.needs_partner for entry in entries):
+            names = ", ".join(name for name, entry in losses().items() if not entry.needs_partner)
+            alone = " and ".join(entry.name for entry in entries)
+            problem = f"{alone} cannot be the only loss" if entries else "all weights are 0"
+            raise ValueError(f"{problem}; set one of {names} above 0")
         if isinstance(self.class_weights, tuple) and not any(self.class_weights):
             raise ValueError("class_weights: all are 0; set one above 0")
         return self

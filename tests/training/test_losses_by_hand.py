@@ -112,11 +112,37 @@ def lovasz(task: str, logits: np.ndarray, mask: np.ndarray) -> float:
     return float(np.mean(values))
 
 
+def signed_distance(plane: np.ndarray, y: int, x: int) -> float:
+    """Of one pixel that counts, by looking at all others."""
+
+    def nearest(value: int) -> float:
+        return min(float(np.hypot(y - i, x - j)) for i, j in np.argwhere(plane == value))
+
+    if not (plane == 0).any() or not (plane == 1).any():
+        return 0.0
+    return nearest(1) if plane[y, x] == 0 else 1 - nearest(0)
+
+
+def boundary(task: str, logits: np.ndarray, mask: np.ndarray) -> float:
+    values = []
+    for n, k, y, x in np.ndindex(logits.shape):
+        plane = mask[n, ..., k] if task == "multilabel" else mask[n]
+        if task == "multiclass":
+            plane = np.where(plane == IGNORE_INDEX, IGNORE_INDEX, plane == k)
+        if plane[y, x] != IGNORE_INDEX:
+            z = logits[n, :, y, x]
+            p = np.exp(z[k]) / np.exp(z).sum() if task == "multiclass" else 1 / (1 + np.exp(-z[k]))
+            values.append(p * signed_distance(plane, y, x))
+    return float(np.mean(values))
+
+
 def slow(name: str, task: str, logits: np.ndarray, mask: np.ndarray) -> float:
     if name in ("dice", "jaccard", "tversky"):
         return float(np.mean([region(name, pixels) for pixels in planes(task, logits, mask)]))
     if name == "lovasz":
         return lovasz(task, logits, mask)
+    if name == "boundary":
+        return boundary(task, logits, mask)
     each = list(entropies(task, logits, mask))
     power = GAMMA if name == "focal" else 0.0
     above = sum(w * (1 - np.exp(-value)) ** power * value for value, w in each)
@@ -131,8 +157,8 @@ CASES = [
 ]
 
 
-def test_there_are_20_cases() -> None:
-    assert len(CASES) == 3 * 7 - 1  # bce is not of multiclass tasks
+def test_there_are_23_cases() -> None:
+    assert len(CASES) == 3 * 8 - 1  # bce is not of multiclass tasks
 
 
 @pytest.mark.parametrize(("task", "name"), CASES)
@@ -140,11 +166,12 @@ def test_loss_equals_the_slow_version(task: str, name: str) -> None:
     logits, mask = drawn(task)
     pixel = name in ("bce", "ce", "focal")
     config = LossConfig(
-        **{"dice": 0.0, "bce": 0.0, name: 1.0},
+        **{"dice": float(name == "boundary"), "bce": 0.0, name: 1.0},
         focal_gamma=GAMMA,
         tversky_alpha=ALPHA,
         label_smoothing=SMOOTHING,
         class_weights=WEIGHTS if pixel and task != "binary" else None,
     )
-    value = build_training_loss(config, DATA[task])(torch.tensor(logits), torch.tensor(mask)).total
+    loss = build_training_loss(config, DATA[task])
+    value = loss(torch.tensor(logits), torch.tensor(mask)).parts[name]
     assert float(value) == pytest.approx(slow(name, task, logits, mask), rel=1e-5)

@@ -4,8 +4,11 @@ Shapes are those of `harness.config.components.loss`. Pixels whose target is VOI
 and no gradient comes from them.
 """
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+from numpy.typing import NDArray
 from segmentation_models_pytorch.losses import DiceLoss, JaccardLoss, LovaszLoss, TverskyLoss
 from torch import Tensor
 
@@ -129,6 +132,29 @@ def lovasz(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
     return value
 
 
+@components.loss("boundary")
+def boundary(logits: Tensor, target: Tensor, *, task: str) -> Tensor:
+    """Mean over pixels and outputs of the probability times the signed distance to the true edge.
+
+    Distances are in pixels of the training size, negative inside an object and positive outside.
+    The value is therefore negative where a prediction fits, and a weight acts twice as strongly at
+    twice the size. A class that an image does not show adds 0 there, so false positives in such an
+    image cost nothing: the loss must be combined with another one, as in the paper.
+
+    Source:
+        Kervadec et al. 2019, Boundary loss for highly unbalanced segmentation, equation 5,
+        arXiv:1812.07032; distances as in the authors' code.
+    """
+    planes = _class_planes(target, logits.shape[1]) if task == "multiclass" else target
+    is_valid = planes != IGNORE_INDEX
+    # The exact distance transform exists on the CPU only, so that a GPU waits for it in every step:
+    # 3 ms for a plane of 352 x 352 pixels on one core (measured).
+    masks = planes.cpu().numpy().astype(np.uint8)
+    distance = torch.from_numpy(_signed_distances(masks)).to(logits.device)
+    probability = logits.softmax(1) if task == "multiclass" else logits.sigmoid()
+    return (probability * distance).sum() / is_valid.sum().clamp_min(1)
+
+
 def smooth_labels(target: Tensor, amount: float) -> Tensor:
     """Targets moved inwards: 0 becomes `amount`, 1 becomes 1 - `amount`."""
     return target * (1 - 2 * amount) + amount if amount else target
@@ -136,6 +162,38 @@ def smooth_labels(target: Tensor, amount: float) -> Tensor:
 
 def _ignore_index(void: bool) -> int | None:
     return IGNORE_INDEX if void else None
+
+
+def _class_planes(target: Tensor, n_classes: int) -> Tensor:
+    """Class indices (N, H, W) as one plane of 0, 1 and IGNORE_INDEX per class."""
+    classes = torch.arange(n_classes, device=target.device).view(1, -1, 1, 1)
+    planes = (target.unsqueeze(1) == classes).to(target.dtype)
+    return torch.where(target.unsqueeze(1) == IGNORE_INDEX, IGNORE_INDEX, planes)
+
+
+def _signed_distances(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Signed distance map of each plane (N, K, H, W): 0 and IGNORE_INDEX count as in a target.
+
+    Outside: the distance to the nearest pixel of the object. Inside: minus the distance to the
+    nearest pixel of the background, plus 1, so that the outermost pixels of the object have 0.
+    Ignored pixels have 0 and are never the nearest pixel. All of a plane is 0 if it shows no object
+    or no background: it has no edge, and OpenCV's distances would be meaningless.
+    """
+    distances = np.zeros(masks.shape, np.float32)
+    for n, k in np.ndindex(masks.shape[:2]):
+        is_object, is_background = masks[n, k] == 1, masks[n, k] == 0
+        if is_object.any() and is_background.any():
+            distances[n, k][is_background] = _distance_to(is_object)[is_background]
+            distances[n, k][is_object] = 1 - _distance_to(is_background)[is_object]
+    return distances
+
+
+def _distance_to(region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Euclidean distance of every pixel to the nearest one of a region."""
+    # cv2 measures the distance to zeros. PRECISE is exact; the 5x5 mask approximates.
+    zeros = np.logical_not(region).astype(np.uint8)
+    result = cv2.distanceTransform(zeros, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(result, np.float32)
 
 
 def _sigmoid_entropy(

@@ -16,7 +16,7 @@ from harness.config.study import OptimConfig
 from harness.training.loop.trainer import Trainer
 
 LOWEST_RATE, HIGHEST_RATE, N_STEPS = 1e-6, 10.0, 100
-DIVERGENCE_FACTOR = 4.0  # times the lowest smoothed loss: the test ends
+DIVERGENCE_FACTOR = 4.0  # the test ends at this multiple of the lowest smoothed loss
 MIN_POINTS = 10  # fewer say nothing
 _LOSS_MOMENTUM = 0.9  # share of the running mean that decides when to stop
 _MIN_LOSS_DROP = 0.02  # of the first loss: less is noise
@@ -123,7 +123,7 @@ def record_range_test(
         step: trains one step at a rate and returns the loss before it.
     """
     losses: list[float] = []
-    running_mean, lowest, diverged = 0.0, math.inf, False
+    running_mean, first, lowest, diverged = 0.0, 0.0, math.inf, False
     for n, rate in enumerate(rates, start=1):
         loss = step(float(rate))
         on_step(n)
@@ -135,14 +135,24 @@ def record_range_test(
         mean = running_mean / (
             1 - _LOSS_MOMENTUM**n
         )  # as in Adam: the first values would be pulled to 0
+        first = mean if n == 1 else first
         lowest = min(lowest, mean)
-        if n > MIN_POINTS and mean > DIVERGENCE_FACTOR * lowest:
+        if n > MIN_POINTS and mean > _divergence_limit(first, lowest):
             diverged = True
             break
     used_rates = tuple(float(rate) for rate in rates[: len(losses)])
     return RangeTestCurve(
         used_rates, tuple(losses), tuple(gaussian_smooth(np.array(losses)).tolist()), diverged
     )
+
+
+def _divergence_limit(first: float, lowest: float) -> float:
+    """The smoothed loss above which it has diverged.
+
+    A multiple of a negative loss (`boundary`) is below it and would end every test: there the limit
+    lies as far above the first loss as the lowest lies below.
+    """
+    return DIVERGENCE_FACTOR * lowest if lowest > 0 else first + (first - lowest)
 
 
 def gaussian_smooth(values: NDArray[np.float64], width: float = 3.0) -> NDArray[np.float64]:

@@ -156,7 +156,7 @@ def test_value_is_taken_from_a_study_with_parts_of_its_own(tmp_path: Path) -> No
     for path, group in ((study.paths.trial(0).config_yaml, "loss"), (study.paths.study_yaml, "")):
         value = strict_yaml.load_yaml(path.read_text(), source="s").value
         if group:
-            value[group] |= {"boundary": 1.0, "boundary_width": 5}
+            value[group] |= {"edges": 1.0, "edges_width": 5}
         else:
             value["objective"] = {"metric": "val/boundary", "direction": "minimize"}
         path.write_text(strict_yaml.dump_yaml(value), encoding="utf-8")

@@ -30,8 +30,8 @@ def parameters(*lines: str, fixed: str = "{}") -> str:
         (["label_smoothing: {low: 0.0, high: 0.1}"], "{loss.bce: 0}",
          "it moves the targets of loss.bce, loss.ce and loss.focal, which are never above 0"),
         (["loss.dice: {low: 0.1, high: 1.0}"], "{loss.bce: 0}",
-         "loss.bce, loss.ce, loss.focal, loss.jaccard, loss.tversky, loss.lovasz are always 0, "
-         "so it weighs 1"),
+         "loss.bce, loss.ce, loss.focal, loss.jaccard, loss.tversky, loss.lovasz, "
+         "loss.boundary are always 0, so it weighs 1"),
         (["optim.lr: {low: 0.1, high: 0.5}"], "{optim.encoder_lr: 0.1, optim.decoder_lr: 0.1}",
          "optim.encoder_lr and optim.decoder_lr are always set and override it"),
         (["encoder_lr_scale: {choices: [0.1, null]}"], "{optim.encoder_lr: 0.1}",
