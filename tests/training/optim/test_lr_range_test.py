@@ -35,6 +35,15 @@ def descent(curvature: float) -> Callable[[float], float]:
     return step
 
 
+def test_a_negative_loss_does_not_end_the_test_by_its_fall() -> None:
+    """The same curve moved below 0 is followed until it has risen as far as it fell."""
+    step = descent(2.0)
+    curve = record_range_test(lambda rate: step(rate) - 5.0, RATES)
+    plain = record_range_test(descent(2.0), RATES)
+    assert curve.diverged and min(curve.losses) == pytest.approx(-5.0, abs=0.01)
+    assert abs(len(curve.rates) - len(plain.rates)) <= 10
+
+
 @pytest.mark.parametrize("curvature", [10.0, 30.0, 100.0])
 def test_suggestions_lie_below_the_rate_at_which_descent_diverges(curvature: float) -> None:
     curve = record_range_test(descent(curvature), RATES)
