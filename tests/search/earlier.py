@@ -29,7 +29,7 @@ def new_definition(paths: StudyPaths, space: Any = SPACE, **options: Any) -> Stu
 def begin(
     root: Path, earlier: list[Builder], space: Any = SPACE
 ) -> tuple[StudyPaths, StudyDefinition]:
-    """Study `new` beside the earlier ones, written down as far as its definition."""
+    """Definition of a study `new` next to the earlier ones, written to disk."""
     paths = StudyPaths(root / "studies" / "new")
     definition = new_definition(paths, space)
     split = read_split(earlier[0].paths.split_csv)

@@ -113,7 +113,7 @@ class FakeExecutor:
 
 
 class Silence:
-    """Progress and notes that nobody wants, kept for the tests that do."""
+    """Silent progress reporter that keeps its lines for tests."""
 
     def __init__(self) -> None:
         self.ended_records: list[TrialRecord] = []

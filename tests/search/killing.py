@@ -1,10 +1,10 @@
-"""A study whose controllers are killed.
+"""Run a study whose controllers are killed a number of times.
 
     python -m tests.search.killing WORKSPACE DATA KILLS WHO
 
 WHO is `controller`, or `all`: then its workers are killed with it. Each controller is a fork of
-this process, which has imported everything and computes nothing, so that it starts at once. The
-last one is left alone; its exit code is that of this process.
+this process, which has imported everything and computes nothing, so that it starts quickly. The
+last one is not killed; its exit code is that of this process.
 """
 
 import os

@@ -63,7 +63,7 @@ class MirrorStudy(NamedTuple):
     definition: StudyDefinition
 
     def run(self, trials: int, mirror: Mirror | None = None) -> PaintingExecutor:
-        """Play trials until there are so many, with a mirror that is told of them."""
+        """Play trials up to this number, and notify the mirror of them."""
         executor = PaintingExecutor(lambda task: CURVES[task.number])
         notes = Silence() if mirror is None else Telling(mirror)
         controller_of(self.workspace.root, self.definition, executor, notes).run(trials)
@@ -82,7 +82,7 @@ class MirrorStudy(NamedTuple):
 
 
 def new_study(root: Path) -> MirrorStudy:
-    """A study that has begun and has no trials."""
+    """A started study without trials."""
     workspace = Workspace(root)
     paths = workspace.study("s")
     definition = definition_of(SPACE, question="Which rate?", pruner={"name": "none"})

@@ -1,4 +1,4 @@
-"""A study's augmentations are tried at the image sizes that can be drawn beside them."""
+"""Augmentations are tried at the image sizes that can be sampled together with them."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def test_sizes_that_are_never_drawn_beside_it_are_left_out(tmp_path: Path) -> No
 
 
 def test_conditions_part_sizes_and_augmentations(tmp_path: Path) -> None:
-    """The size is searched beside light alone; beside the file it is the fixed default of 256."""
+    """The size is searched with `light` only; with the file it is the fixed default of 256."""
     A.save(A.Compose([A.Resize(256, 256)]), tmp_path / "to256.yaml", data_format="yaml")
     parameters = {
         AUGMENT: {"choices": ["light", "to256.yaml"]},

@@ -1,4 +1,4 @@
-"""Studies whose controllers are killed, alone or with their workers, end as if nothing had been."""
+"""Studies whose controllers are killed, alone or with their workers, end with the same results."""
 
 import json
 import subprocess
@@ -27,14 +27,14 @@ def killed(place: Path, data: Path, kills: int, who: str) -> Workspace:
 
 
 def table(workspace: Workspace) -> pd.DataFrame:
-    """trials.csv as text, without what a clock says and what kills must change."""
+    """trials.csv as text, without columns that depend on the clock or on kills."""
     csv = workspace.study("s").trials_csv
     return pd.read_csv(csv, dtype=str, keep_default_na=False).drop(columns=[*CLOCKED])
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, polyps: Path) -> pd.DataFrame:
-    """The table of the study that nobody disturbs."""
+    """Table of a study without kills."""
     return table(killed(tmp_path_factory.mktemp("whole") / "w", polyps, 0, "nobody"))
 
 

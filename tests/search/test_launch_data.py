@@ -1,4 +1,4 @@
-"""What launching does with data before the first trial."""
+"""Preparation of the data before the first trial."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.search.fakes import Silence
 
 
 class Lines(Silence):
-    """Every line that is said."""
+    """Progress reporter that keeps every line."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Real trainings that are noticed of their end, run out of disk, or are moved elsewhere."""
+"""Real trainings that receive a preemption notice, run out of disk, or are moved elsewhere."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def undisturbed(place: Path, data: Path, trials: int, epochs: int) -> Study:
 
 
 class NoticedExecutor(LocalExecutor):
-    """Sends the worker a signal after an epoch: which, says `notices`, by epoch."""
+    """Sends the worker a signal after an epoch; `notices` maps epochs to signals."""
 
     def __init__(self, *args: Any, notices: dict[int, int], **options: Any) -> None:
         super().__init__(*args, **options)
@@ -88,7 +88,7 @@ def test_notice_costs_the_step(tmp_path: Path, polyps: Path) -> None:
 
 
 class Filling(LineProgress):
-    """Fills the disk after two epochs; makes room once the study says that it waits."""
+    """Fills the disk after two epochs; frees it once the study reports that it waits."""
 
     def __init__(self, disk: Path) -> None:
         super().__init__()

@@ -74,7 +74,7 @@ def test_each_network_is_played_once_and_charged_its_epochs() -> None:
 
 
 def test_a_pruned_network_is_charged_what_it_had() -> None:
-    """After 2 epochs only what is better than all before goes on."""
+    """After 2 epochs only a trial better than all earlier ones continues."""
     played = replay(table_of(), TPE, seed=0, trials=4, pruner=KeepBest(2))
     best = math.inf
     for one in played:

@@ -93,7 +93,7 @@ def test_outage_is_said_once_and_everything_arrives_once(
 def test_store_that_answers_again_as_the_study_ends_gets_everything(
     study: MirrorStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The call that fails last has begun before the end, and fails after it."""
+    """The last failing call starts before the end of the study, and fails after it."""
     ending, late = threading.Event(), threading.Event()
     failed: list[None] = []
 
@@ -319,7 +319,7 @@ def test_tables_of_another_mlflow_are_one_line_with_what_helps(
 def test_mlflow_database_that_cannot_be_written_stops_no_study(
     study: MirrorStudy, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said in one line that names the file; for `sync` it is the user's to mend."""
+    """Reported in one line that names the file; `sync` raises it as a user error."""
     study.run(2)
     refused = sqlite3.OperationalError("database is locked")
     refused.sqlite_errorcode = code

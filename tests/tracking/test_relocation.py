@@ -27,7 +27,7 @@ def study(tmp_path: Path, empty_database: Path) -> MirrorStudy:
 
 
 def synced(study: MirrorStudy, uri: str | None = None) -> list[str]:
-    """What was said while MLflow was brought up."""
+    """Lines logged while MLflow was brought up to date."""
     said: list[str] = []
     sync_study(study.tracker(uri), study.paths, study.definition.config, said.append)
     return said

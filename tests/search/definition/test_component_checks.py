@@ -1,4 +1,4 @@
-"""What the networks' libraries say about a space, with its lines."""
+"""Values that the network libraries reject are reported with their line in the space."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ parameters:
 
 
 def test_values_that_no_architecture_takes_are_named_with_their_line(tmp_path: Path) -> None:
-    """A list serves U-Net and a number DeepLabV3; x serves nobody."""
+    """U-Net accepts a list and DeepLabV3 a number; no network accepts x."""
     file = tmp_path / "s.yaml"
     file.write_text(SPACE, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:

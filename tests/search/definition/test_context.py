@@ -1,12 +1,15 @@
-"""An opened study: what is read when it is opened, and what only when a property is used."""
+"""Opened studies: parts file first, definition next, data and devices on demand only."""
 
 from pathlib import Path
 
 import pytest
 
 from harness.config.study import StudyConfig
+from harness.config.user_code import read_parts_file, register_parts_file
+from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
-from harness.search.definition.context import find_option_space, open_context
+from harness.core.paths import StudyPaths
+from harness.search.definition.context import find_option_space, load_study_parts, open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
 from harness.space.space import SearchSpace
@@ -60,3 +63,22 @@ def test_space_is_found_by_name_or_passed_on(workspace: Path) -> None:
     assert find_option_space(options_of(workspace, space="mine.yaml")) == path
     assert find_option_space(options_of(workspace, space=TINY)) == TINY
     assert find_option_space(options_of(workspace)) is None
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_changed_file_is_not_executed(tmp_path: Path, named: bool) -> None:
+    paths = StudyPaths(tmp_path / "studies" / "s")
+    paths.root.mkdir(parents=True)
+    file, traces = paths.parts("own.py"), tmp_path / "traces"
+    file.write_text("", encoding="utf-8")
+    parts = {"file": "own.py", "sha256": read_parts_file(file).sha256}
+    paths.study_yaml.write_text(strict_yaml.dump_yaml({"parts": parts}), encoding="utf-8")
+    asked = file if named else None
+    assert load_study_parts(paths, asked) == read_parts_file(file)
+    file.write_text(f"open({str(traces)!r}, 'w')\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"(?s)study s has started.*parts\.sha256: .* another name"
+    ):
+        load_study_parts(paths, asked)
+    assert not traces.exists()
+    register_parts_file(None)

@@ -1,4 +1,4 @@
-"""What is said of too few validation images, before any trial."""
+"""Warning about too few validation images before the first trial."""
 
 import re
 from pathlib import Path

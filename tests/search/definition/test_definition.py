@@ -149,7 +149,7 @@ def test_study_without_a_space_is_one_configuration(paths: StudyPaths) -> None:
 
 
 def test_an_objective_that_is_asked_for_brings_its_direction(paths: StudyPaths) -> None:
-    """Also over a study.yaml that says the other way, and never over a study that has begun."""
+    """Also over a study.yaml with the opposite setting, and never over a started study."""
     paths.root.mkdir(parents=True)
     text = "objective: {metric: val/dice_loss, direction: minimize}\n"
     paths.study_yaml.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Scores and predictions of single images come along with an imported trial."""
+"""Scores and predictions of single images are copied with an imported trial."""
 
 from dataclasses import replace
 

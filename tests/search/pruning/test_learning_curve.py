@@ -172,7 +172,7 @@ def test_a_loss_of_zero_is_taken() -> None:
 
 
 def test_trials_of_other_lengths_are_compared_at_the_same_share() -> None:
-    """Half-way: 4 of 8 epochs, beside trials of 16 that fell by a third in their second half."""
+    """Half-way: 4 of 8 epochs; the trials of 16 epochs fell by a third in their second half."""
     lengths = {"train.epochs": optuna.distributions.IntDistribution(4, 32)}
 
     def of(values: Sequence[float], planned: int, state: TrialState) -> FrozenTrial:
@@ -241,7 +241,7 @@ def test_chance_is_calibrated_on_curves_that_it_can_describe() -> None:
 
 
 def test_a_decision_is_cheap_in_a_long_study() -> None:
-    """It learns from so many curves at most; the bound is far from both, a loaded machine's too."""
+    """The number of curves is limited; the bound leaves room for a loaded machine."""
     rng = np.random.default_rng(3)
     trials = [trial_of(power(s, 0.1, 20)) for s in rng.uniform(0.4, 0.9, 1000)]
     study = study_of([*trials, running(power(0.9, 0.1)[:3])])

@@ -1,4 +1,4 @@
-"""A verdict on an epoch is taken once, whoever comes later."""
+"""Pruning decisions: one per epoch for good, successive halving, settings of the pruners."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def study_in(root: Path) -> optuna.Study:
 
 
 class Dying(FakeExecutor):
-    """Its controller dies (here: an exception) when the given epoch of trial 0 is to be judged."""
+    """Executor whose controller dies (by an exception) before a decision on trial 0."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__(bad)
@@ -160,7 +160,7 @@ def test_verdict_that_did_not_arrive_stands(tmp_path: Path) -> None:
 def test_worker_that_is_lost_before_it_obeys_leaves_the_trial_pruned(
     tmp_path: Path, how: str
 ) -> None:
-    """It had begun the next epoch, in which something goes wrong; its checkpoint holds epoch 1."""
+    """The next epoch, already started, fails; the checkpoint holds epoch 1."""
 
     class Disobeying(FakeExecutor):
         def answer(self, number: int, decision: Decision) -> None:
@@ -185,7 +185,7 @@ def test_worker_that_is_lost_before_it_obeys_leaves_the_trial_pruned(
 def test_hyperband_notes_the_rungs_that_a_trial_of_a_rebuilt_database_has_passed(
     tmp_path: Path,
 ) -> None:
-    """One bracket, judged once, after 12 of 16 epochs; Optuna has lost its note of that."""
+    """One bracket with one rung after 12 of 16 epochs, whose record Optuna has lost."""
     pruner = {"name": "hyperband", "min_resource": 11}
     definition = definition_of(space(EPOCHS), pruner=pruner)
     with pytest.raises(KeyboardInterrupt):
@@ -237,7 +237,7 @@ def study_of(curves: Curves, direction: str = "minimize") -> optuna.Study:
 
 
 def is_pruned(pruner: HalvingPruner, *curves: Sequence[float], direction: str = "minimize") -> bool:
-    """Whether the last of these is pruned now."""
+    """True if the last of these trials is pruned now."""
     study = study_of(curves, direction)
     return pruner.prune(study, study.trials[-1])
 
@@ -252,7 +252,7 @@ def falling_curves(n: int, epochs: int, seed: int) -> np.ndarray:
 def test_falling_curves_are_cut_where_optuna_s_own_cuts_them(
     first: int, factor: int, seed: int
 ) -> None:
-    """Optuna's judges at step 1, 3, 9 from 0; told epoch for step, it judges at our epochs."""
+    """Optuna's rungs are at steps 1, 3, 9 from 0; given epochs for steps, they are the same."""
     curves = falling_curves(24, 12, seed)
     stock = SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
     ours = cut_epochs(curves, HalvingPruner(first, factor), shift=-1)
@@ -304,7 +304,7 @@ def test_of_scores_the_largest_are_best() -> None:
 
 
 def test_asked_again_it_says_the_same() -> None:
-    """A trial that was killed before the answer reached it is continued, and judged once more."""
+    """A trial that was killed before it received the decision is resumed, and asked again."""
     study = study_of([[0.1] * 3, [0.9] * 2])
     pruner = HalvingPruner(2, 3)
     assert [pruner.prune(study, study.trials[1]) for _ in range(3)] == [True] * 3

@@ -130,7 +130,7 @@ def test_trials_without_their_definition_are_not_taken_for_those_of_a_new_study(
 def test_definition_is_written_whole_or_not_at_all(
     tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the user had put there stays."""
+    """Files that the user had created stay."""
     paths = Workspace(tmp_path).study("s")
     steps = tmp_path / "mine.yaml"
     steps.write_text("transform: {}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Optuna's index in a file, or in PostgreSQL, where that is installed."""
+"""Optuna's database in a SQLite file, or in PostgreSQL where it is installed."""
 
 import os
 import shutil
