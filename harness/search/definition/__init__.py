@@ -1,1 +1,1 @@
-"""The definition of a study: read, checked, compared with what lies on disk."""
+"""Definition of a study: resolution of its files and options, checks, preparation of its data."""
