@@ -1,4 +1,7 @@
-"""What a preset of augmentation makes of a few pairs, as one sheet."""
+"""Draw a sheet of a few pairs before and after an augmentation.
+
+The module stands alone because it imports albumentations, which takes seconds.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -19,22 +22,22 @@ Array8 = NDArray[np.uint8]
 
 N_PAIRS: Final = 6
 N_VARIANTS: Final = 5
-SIDE: Final = 256  # px that images have when they are changed, where no study says it
+SIDE: Final = 256  # px of augmented images if no study gives a size
 
 
 def augmentation_gallery(
     scan: DatasetScan, name: str, folder: Path | None = None, size: Size = (SIDE, SIDE)
 ) -> InspectionGallery:
-    """Six pairs from all over the dataset, each as it is and changed five times.
+    """Gallery of six pairs spread over the dataset, each unchanged and augmented five times.
 
     Args:
-        name: of a preset, or of a file of steps.
-        folder: where files of steps lie.
-        size: height and width that images have when they are changed, as in training.
+        name: name of a preset or of a file of steps.
+        folder: folder of the files of steps.
+        size: height and width of the images before augmentation, as in training.
 
     Raises:
-        ConfigError: no preset or file of that name, or its steps do not fit the images.
-        DataError: an image has gone since it was looked at.
+        ConfigError: unknown preset or file, or its steps do not fit the images.
+        DataError: an image is missing since the scan.
     """
     dataset = scan.dataset
     data = dataset.data
@@ -62,7 +65,7 @@ def augmentation_gallery(
 def _load_training_pair(
     dataset: Dataset, pair: ImageMaskPair, size: Size
 ) -> tuple[NDArray[Any], Array8]:
-    """A pair at the size and in the types that augmentation is given in training."""
+    """Load a pair at the size and in the types of the training input."""
     data = dataset.data
     loaded = read_pair(dataset.source, pair.image, pair.masks, data, dataset.max_pixels)
     image = fit_image(loaded.image, size, "stretch")
@@ -71,7 +74,7 @@ def _load_training_pair(
 
 
 def gallery_sheet(gallery: InspectionGallery) -> Array8:
-    """A gallery as one picture, uint8 (H, W, 3), RGB, a group in each row."""
+    """Join a gallery into one picture, uint8 (H, W, 3), RGB, with a group in each row."""
     pictures = [panel.picture for panel in gallery.panels]
     rows = [
         np.hstack(pictures[start : start + gallery.together])

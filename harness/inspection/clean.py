@@ -1,4 +1,4 @@
-"""A cleaned copy of a dataset; the original is never touched."""
+"""Write a cleaned copy of a dataset; the original is never changed."""
 
 import csv
 import io
@@ -27,17 +27,17 @@ from harness.inspection.pair_checks import has_border, same_mask
 
 LOG_NAME: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
-BINARY_VOID: Final = 128  # in written two-class masks, where 0, 1 and 255 have a meaning
+BINARY_VOID: Final = 128  # in written two-class masks, where 0, 1 and 255 already have a meaning
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _RADIUS_PX: Final = 3
-_AROUND_PX: Final = 2  # about a box: characters have soft edges
+_AROUND_PX: Final = 2  # margin around a box: characters have soft edges
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class CleanedPair:
-    """What became of one pair: where it was written (() if left out), and what was done."""
+    """Log entry of one pair: the written paths (() if left out) and the actions."""
 
     pair: ImageMaskPair
     written_paths: tuple[Path, ...]
@@ -53,20 +53,20 @@ def clean_dataset(
     keep_copies: bool = False,
     progress: Progress | None = None,
 ) -> list[CleanedPair]:
-    """Write the pairs of an overview to `target`, with a log, whole or not at all.
+    """Write the pairs of a scan and a log to `target`, completely or not at all.
 
     Images and masks are upright PNGs without the black border; masks of two classes are 0 and 255.
-    Of pictures with equal pixels and masks the first is kept; of those with other masks each.
+    Of images with equal pixels and equal masks the first is kept; with different masks, all are.
 
     Args:
-        cover_text: paint suspected text over with what surrounds it. Some lines of a picture may
-            be missed: this takes away hints for a network, it does not anonymise.
-        keep_copies: keep pictures with equal pixels and masks, too.
-        progress: called with pairs done and pairs in all.
+        cover_text: inpaint suspected text from its surroundings. Some text may be missed: this
+            removes shortcuts for a network, it does not anonymise.
+        keep_copies: keep images with equal pixels and masks, too.
+        progress: called with the number of pairs done and the total.
 
     Raises:
-        DataError: a target that holds something or lies inside the dataset; two files that would
-            get one name; an image that PNG cannot hold.
+        DataError: the target is not empty or is inside the dataset; two files would get one name;
+            PNG cannot hold an image.
     """
     dataset = scan.dataset
     if isinstance(dataset.source, FolderSource):
@@ -97,12 +97,12 @@ def clean_dataset(
         text = _as_csv(log)
         files.write_text(temporary / LOG_NAME, text)
     if not (target / LOG_NAME).is_file() or (target / LOG_NAME).read_text(encoding="utf-8") != text:
-        raise DataError(f"{target}: something else was written there meanwhile; name another")
+        raise DataError(f"{target}: another process wrote to it; name another folder")
     return log
 
 
 def _find_repeats(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> dict[int, int]:
-    """Pairs that an earlier one repeats, pixels and mask, with that one's index."""
+    """Pairs that repeat pixels and mask of an earlier pair, with the index of that pair."""
     groups: dict[int, list[int]] = {}
     for duplicate in copies:
         if duplicate.kind == "exact":
@@ -126,7 +126,7 @@ def _find_repeats(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> dict[in
 def _find_conflicting_masks(
     scan: DatasetScan, copies: Sequence[DuplicatePair], left_out: Mapping[int, int]
 ) -> dict[int, int]:
-    """Pairs that are kept beside one of equal pixels and another mask, with that one's index."""
+    """Kept pairs whose pixels, but not masks, equal those of an earlier pair, with its index."""
     return {
         duplicate.second: duplicate.first
         for duplicate in copies
@@ -137,7 +137,7 @@ def _find_conflicting_masks(
 
 
 def cleaned_data_config(data: StudyDataConfig, root: str) -> StudyDataConfig:
-    """What the values in a cleaned copy mean."""
+    """Data settings for the values in a cleaned copy."""
     void = (
         (BINARY_VOID if data.task == "binary" else IGNORE_INDEX)
         if data.has_ignored_pixels
@@ -149,11 +149,11 @@ def cleaned_data_config(data: StudyDataConfig, root: str) -> StudyDataConfig:
 
 
 def check_target(source: Path, target: Path) -> None:
-    """Raise DataError where nothing can be written without touching what is there."""
+    """Raise DataError if writing to `target` could change existing files."""
     if target.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{target}: lies inside {source}; name a folder beside it")
+        raise DataError(f"{target}: is inside {source}; name a folder outside of it")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise DataError(f"{target}: is there and no folder; name a new one")
+        raise DataError(f"{target}: exists and is not a folder; name a new one")
     if target.is_dir() and any(target.iterdir()):
         raise DataError(f"{target}: is not empty; name a new folder, or remove it")
 
@@ -186,21 +186,21 @@ def _write_pair(
         lost = int(np.count_nonzero(mask)) - int(
             np.count_nonzero(_crop_border(mask, stats.seen.border))
         )
-        image, mask = (_crop_border(picture, stats.seen.border) for picture in (image, mask))
+        image, mask = (_crop_border(array, stats.seen.border) for array in (image, mask))
         sides = "{} top, {} right, {} bottom, {} left".format(*stats.seen.border)
         actions.append(f"black border cropped: {sides}, and {count(lost, 'mask pixel')} with it")
     if stats.seen.mask.kind == "noisy":
         actions.append("mask cut at 127")
     written = tuple(path.with_suffix(".png") for path in (pair.image, *pair.masks))
-    for path, picture in zip(written, (image, *_stored_masks(mask, data)), strict=True):
-        _save_png(folder / path, picture)
+    for path, stored in zip(written, (image, *_stored_masks(mask, data)), strict=True):
+        _save_png(folder / path, stored)
     return CleanedPair(pair, written, tuple(actions))
 
 
-def _crop_border(picture: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
+def _crop_border(image: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
     top, right, bottom, left = border
-    height, width = picture.shape[:2]
-    return np.ascontiguousarray(picture[top : height - bottom, left : width - right])
+    height, width = image.shape[:2]
+    return np.ascontiguousarray(image[top : height - bottom, left : width - right])
 
 
 def _inpaint_text(image: NDArray[np.uint8], text: tuple[Box, ...], path: Path) -> NDArray[np.uint8]:
@@ -225,9 +225,9 @@ def _stored_masks(mask: NDArray[np.uint8], data: StudyDataConfig) -> list[NDArra
     return [stored]
 
 
-def _save_png(path: Path, picture: NDArray[np.uint8]) -> None:
+def _save_png(path: Path, image: NDArray[np.uint8]) -> None:
     try:
-        data = encode_png(picture)
+        data = encode_png(image)
     except DataError as error:
         raise DataError(f"{path}: {error}; nothing was written") from None
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,5 +247,6 @@ def _as_csv(log: Sequence[CleanedPair]) -> str:
             "|".join(masks),
             "; ".join(entry.actions) or "nothing",
         ]
+        # A spreadsheet would execute a cell that begins like a formula.
         writer.writerow(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What there is to say about a dataset: each finding with its files and its remedy."""
+"""Collect findings about a dataset, each with severity, files and remedy."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ _MODES: Final = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know. `files` are images, relative to the dataset's root, in order."""
+    """Problem or remark about a dataset. `files` are images relative to its root, in order."""
 
     severity: Severity
     topic: str
@@ -46,10 +46,10 @@ INSTANCES: Final = Finding(
 def collect_findings(
     scan: DatasetScan, copies: Sequence[DuplicatePair], *, skip_bad: bool = False
 ) -> list[Finding]:
-    """Every finding, errors first.
+    """Collect every finding, errors first.
 
     Args:
-        skip_bad: pairs that cannot be used are left out on purpose: they become warnings.
+        skip_bad: unusable pairs are left out on purpose: they become warnings.
     """
     findings = [
         *_bad_pair_findings(scan, "warning" if skip_bad else "error"),
@@ -65,12 +65,12 @@ def collect_findings(
 
 
 def sort_by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings, errors first."""
+    """Sort findings, errors first."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _bad_pair_findings(scan: DatasetScan, severity: Severity) -> Iterator[Finding]:
-    """One finding for each kind of problem, with the first as its example."""
+    """Yield one finding for each kind of problem, with the first pair as its example."""
     root = f"{scan.dataset.root}/"
     for group in group_bad_pairs(scan):
         problem = group[0].problem.replace(root, "")
@@ -92,7 +92,7 @@ def _bad_pair_findings(scan: DatasetScan, severity: Severity) -> Iterator[Findin
 
 
 def group_bad_pairs(scan: DatasetScan) -> list[list[BadPair]]:
-    """The pairs that cannot be used, those of one kind of problem together."""
+    """Group the unusable pairs by kind of problem."""
     kinds: dict[str, list[BadPair]] = {}
     for bad in scan.bad_pairs:
         kinds.setdefault(_problem_kind(bad), []).append(bad)
@@ -100,7 +100,7 @@ def group_bad_pairs(scan: DatasetScan) -> list[list[BadPair]]:
 
 
 def _problem_kind(bad: BadPair) -> str:
-    """A problem without names of files, values and numbers: equal ones are one kind."""
+    """Text of a problem without file names, values and numbers: equal texts are one kind."""
     text = bad.problem
     for path in (bad.pair.image, *bad.pair.masks):
         text = text.replace(path.as_posix(), "").replace(path.name, "")
@@ -115,8 +115,8 @@ def _unread_findings(scan: DatasetScan) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "files not read",
-            f"{_count_items(unread, 'file')} beside the pairs that hold images under other names",
-            f"rename them to one of {' '.join(SUFFIXES)}, or take them away",
+            f"{_count_items(unread, 'file')} next to the pairs with images under other suffixes",
+            f"rename them to one of {' '.join(SUFFIXES)}, or remove them",
             unread,
         )
 
@@ -136,7 +136,7 @@ def _conflicting_mask_findings(
             "warning",
             "copies with other masks",
             f"{_count_items(conflicts, 'image')} with equal pixels as another, but another mask",
-            "look which mask is right, and remove the other pair; harness data clean keeps both, "
+            "check which mask is right, and remove the other pair; harness data clean keeps both, "
             "a split too, on one side",
             conflicts,
         )
@@ -184,7 +184,7 @@ def _mask_findings(scan: DatasetScan) -> Iterator[Finding]:
     empty = _matching_files(scan, lambda stats: is_empty(stats, task))
     if empty:
         many = len(empty) > _MANY_EMPTY * len(scan.pair_stats)
-        remedy = "they stay out of Dice and IoU and count as false alarms where something is found"
+        remedy = "excluded from Dice and IoU; a detection in them counts as a false alarm"
         yield Finding(
             "warning" if many else "note",
             "empty masks",
@@ -211,7 +211,7 @@ def _mask_findings(scan: DatasetScan) -> Iterator[Finding]:
         )
     noisy = _matching_files(scan, lambda stats: stats.seen.mask.kind == "noisy")
     if noisy:
-        message = f"{_count_items(noisy, 'mask')} with JPEG's noise around two values"
+        message = f"{_count_items(noisy, 'mask')} with JPEG noise around two values"
         yield Finding(
             "note", "noisy masks", message, "they are cut at 127; PNG would be exact", noisy
         )
@@ -246,8 +246,8 @@ def _storage_findings(scan: DatasetScan) -> Iterator[Finding]:
         yield Finding("warning", "mixed depth", message, "save all with one depth", deep)
     turned = _matching_files(scan, lambda stats: stats.seen.stored.orientation != 1)
     if turned:
-        message = f"{_count_items(turned, 'image')} turned by their EXIF orientation"
-        remedy = "their masks are turned with them; look whether they fit"
+        message = f"{_count_items(turned, 'image')} rotated by their EXIF orientation"
+        remedy = "their masks are rotated with them; check that they fit"
         yield Finding("note", "EXIF orientation", message, remedy, turned)
 
 
@@ -271,7 +271,7 @@ def _image_findings(scan: DatasetScan) -> Iterator[Finding]:
                 f"{_count_items(files, 'image')} with what may be {topic} over the scene (a "
                 "guess; many are "
                 "missed)",
-                "a network may learn from it where a picture was taken; "
+                "a network may learn from it where an image was taken; "
                 + (
                     "harness data clean --cover-text paints over what was found"
                     if topic == "burnt-in text"

@@ -1,4 +1,4 @@
-"""Small pictures of the pairs that a person should look at."""
+"""Draw galleries of small pictures of suspicious pairs for a person to check."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from harness.inspection.pair_checks import has_border, is_empty
 
 Array8 = NDArray[np.uint8]
 
-MAX_PANELS: Final = 12  # panels of a gallery; the rest is counted
+MAX_PANELS: Final = 12  # panels of a gallery; further pairs are only counted
 _SIDE: Final = 320  # px of a panel's longer side
 _MAX_PER_PROBLEM: Final = 2  # pairs with one kind of problem
 _MAX_CAPTION: Final = 160  # characters of a problem in a caption; the findings have all of it
@@ -33,7 +33,7 @@ _MARK: Final = (255, 0, 255)
 
 @dataclass(frozen=True, eq=False)
 class InspectionPanel:
-    """A picture uint8 (H, W, 3), RGB, and its caption."""
+    """Picture uint8 (H, W, 3), RGB, with a caption."""
 
     picture: Array8
     caption: str
@@ -41,7 +41,7 @@ class InspectionPanel:
 
 @dataclass(frozen=True, eq=False)
 class InspectionGallery:
-    """Panels of one kind, of `n` that there are; shown in groups of `together`."""
+    """Panels of one kind, chosen from `n` pairs; shown in groups of `together`."""
 
     title: str
     note: str
@@ -51,7 +51,7 @@ class InspectionGallery:
 
 
 def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[InspectionGallery]:
-    """A gallery for each kind of suspect that there is."""
+    """Build a gallery for each kind of suspicious pair that occurs."""
     data, pair_stats = scan.dataset.data, scan.pair_stats
     order = sorted(range(len(pair_stats)), key=lambda index: _foreground(pair_stats[index], data))
     with_objects = [index for index in order if not is_empty(pair_stats[index], data.task)]
@@ -88,7 +88,7 @@ def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[
 
 
 def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:
-    """An image (H, W, C) as small as a panel, with the contours of its mask.
+    """Draw an image (H, W, C) at the size of a panel, with the contours of its mask.
 
     Args:
         image: stored values, or float32 in [0, 1].
@@ -108,7 +108,7 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
 
 
 def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, Colour]]:
-    """For each scored class its region as 0 or 255, and its colour."""
+    """Region of each scored class as 0 or 255, with its colour."""
     indices = [i for i in data.scored_classes if mask.ndim == 3 or i or data.task != "multiclass"]
     planes = []
     for index in indices:
@@ -166,7 +166,7 @@ def _draw_box(picture: Array8, box: Box, scale: float) -> None:
 
 
 def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:
-    """A pair that was looked at; grey where it went away since."""
+    """Draw a pair; a grey placeholder if it is missing since the scan."""
     try:
         loaded = read_pair(dataset.source, pair.image, pair.masks, dataset.data, dataset.max_pixels)
     except DataError:
@@ -175,7 +175,7 @@ def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:
 
 
 def _bad_pair_gallery(scan: DatasetScan) -> list[InspectionGallery]:
-    """Examples of each kind of problem, so that one kind does not hide the others."""
+    """Gallery with examples of each kind of problem, so that none hides the others."""
     root = f"{scan.dataset.root}/"
     examples = [bad for group in group_bad_pairs(scan) for bad in group[:_MAX_PER_PROBLEM]][
         : MAX_PANELS // 2
@@ -197,7 +197,7 @@ def _bad_pair_gallery(scan: DatasetScan) -> list[InspectionGallery]:
 
 
 def _draw_raw_file(dataset: Dataset, pair: ImageMaskPair, *, mask: bool) -> Array8:
-    """A file as stored, whatever it means; grey where it cannot be decoded."""
+    """Draw a file as stored, without its meaning; a grey placeholder if it cannot be decoded."""
     name = pair.masks[0] if mask else pair.image
     try:
         file = load_image_file(dataset.source, name, dataset.max_pixels)

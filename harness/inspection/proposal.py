@@ -1,4 +1,4 @@
-"""A `data:` block for study.yaml, from what the files hold."""
+"""Propose the `data:` block of study.yaml from the content of the files."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from harness.data.files.mask_values import MaskValues, merge_values
 from harness.data.scan.scan import DatasetScan
 
 _STANDARD_VALUES = ({"0"}, {"1"}, {"255"}, {"0", "1"}, {"0", "255"})
-_MIN_INSTANCE_SHARE = 0.9  # share of the masks with several values: objects may lie in two pieces
-_MAX_AMBIGUOUS = 4  # values, background included, of which nothing can be told
-_MIN_STEPS = 3  # different numbers of objects that tell counting from a class that is rare
+_MIN_INSTANCE_SHARE = 0.9  # share of the masks with several values: some objects have two parts
+_MAX_AMBIGUOUS = 4  # number of values, with background, that is too small for a decision
+_MIN_STEPS = 3  # different numbers of objects that distinguish counting from a rare class
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 
 
 def propose_data_config(scan: DatasetScan, *, declared: bool = False) -> StudyDataConfig:
-    """The meaning that fits the files best; class names are kept where their number fits.
+    """Propose the settings that fit the files best; class names stay if their number fits.
 
     Args:
-        declared: somebody has said what the values mean; that is believed while most pairs fit.
+        declared: True if a study declares the values; its settings stay while most pairs fit.
 
-    What the files do not tell is taken over: the root, eval_size, and the task where masks hold
+    Settings that the files do not determine stay: the root, eval_size, and the task if masks hold
     neither few values nor few colours.
     """
     if declared and len(scan.pair_stats) > len(scan.bad_pairs):
@@ -40,7 +40,7 @@ def propose_data_config(scan: DatasetScan, *, declared: bool = False) -> StudyDa
 
 
 def as_yaml(data: StudyDataConfig) -> str:
-    """The block as it is pasted into study.yaml."""
+    """Format the block for study.yaml."""
     return strict_yaml.dump_yaml({"data": data.model_dump(mode="json")})
 
 
@@ -65,10 +65,10 @@ def _propose_classes(
 
 
 def has_instance_masks(values: Sequence[MaskValues]) -> bool:
-    """Whether masks hold numbers of objects: each value in one piece, and others in each mask.
+    """True if masks hold object numbers: each value is connected, and values differ by mask.
 
-    Classes recur: all masks together hold few more values than one. Numbers do not, or they count
-    the objects: a mask holds the values of every mask with fewer.
+    Classes recur: all masks together hold hardly more values than one mask. Object numbers do not
+    recur, or they count the objects: a mask then holds the values of every mask with fewer.
     """
     candidates = [
         item
@@ -89,14 +89,14 @@ def has_instance_masks(values: Sequence[MaskValues]) -> bool:
 
 
 def _object_values(mask_values: MaskValues) -> set[str]:
-    """The values that are neither background nor void."""
+    """Values that are neither background nor IGNORE_INDEX."""
     return set(mask_values.values) - {"0", "#000000", str(IGNORE_INDEX)}
 
 
 def _values_accumulate(value_sets: Sequence[set[str]]) -> bool:
-    """Whether each mask adds values to those of the masks with fewer, in three steps or more.
+    """True if each mask contains the values of all smaller ones, with three sizes or more.
 
-    Two sets may be those of classes of which one is rare.
+    Two sizes may also come from classes of which one is rare.
     """
     rising = sorted(value_sets, key=len)
     nested = all(few <= more for few, more in itertools.pairwise(rising))
@@ -104,7 +104,7 @@ def _values_accumulate(value_sets: Sequence[set[str]]) -> bool:
 
 
 def _propose_indices(values: list[int], data: StudyDataConfig) -> dict[str, Any]:
-    """Grey values: class indices where they begin at 0 without a gap, else a table."""
+    """Propose class indices for grey values from 0 without a gap, otherwise a table."""
     void = values[-1] if len(values) > 3 and values[-1] == IGNORE_INDEX else None
     classes = [value for value in values if value != void]
     if classes != list(range(len(classes))) or len(classes) < 3:
@@ -114,7 +114,7 @@ def _propose_indices(values: list[int], data: StudyDataConfig) -> dict[str, Any]
 
 
 def _propose_table(values: Sequence[str], data: StudyDataConfig) -> dict[str, Any]:
-    """A class for each value, in order; a third value of 255 in a 0, 1 mask is ignored."""
+    """Propose a class for each value, in order; 255 next to 0 and 1 is ignored."""
     if list(values) == ["0", "1", "255"]:
         named = _class_names(2, data, data.task == "binary")
         table = dict(zip(values, (*named, IGNORE_LABEL), strict=True))
@@ -136,7 +136,7 @@ def _class_names(n: int, data: StudyDataConfig, keep_names: bool) -> tuple[str, 
 
 
 def _propose_samples(stored: Sequence[ImageFileInfo], scan: DatasetScan) -> dict[str, Any]:
-    """Channels and range; kept as they are where headers do not tell."""
+    """Propose channels and range; {} if headers do not determine them."""
     if not stored or any(info.mode == "other" for info in stored):
         return {}
     grey = all(info.mode in ("grey", "grey+alpha") for info in stored)

@@ -1,4 +1,4 @@
-"""The whole result of inspecting a dataset: findings, statistics, a proposal."""
+"""Inspect a dataset: findings, statistics, proposed settings, and their page in one HTML file."""
 
 import statistics
 from collections import Counter
@@ -26,7 +26,7 @@ from harness.inspection.proposal import as_yaml, propose_data_config
 
 @dataclass(frozen=True)
 class ClassShare:
-    """One class: its share of each picture's pixels, 0 to 1, and in how many it occurs."""
+    """Distribution of one class: its share of each image's pixels, 0 to 1, and its images."""
 
     name: str
     mean: float
@@ -39,11 +39,12 @@ class ClassShare:
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """Numbers of the pairs that can be used.
+    """Statistics of the usable pairs.
 
     Attributes:
-        sizes: height, width and how many images have it, most frequent first.
-        stored: e.g. `JPEG RGB 8 bit`, and how many images are stored so; likewise `mask_values`.
+        sizes: height, width and number of images of that size, most frequent first.
+        stored: number of images by storage format, e.g. `JPEG RGB 8 bit`.
+        mask_values: number of masks by kind of values.
     """
 
     n_pairs: int
@@ -60,21 +61,21 @@ class DatasetStatistics:
 
 @dataclass(frozen=True)
 class InspectionReport:
-    """What `harness data inspect` found. `proposal` is a `data:` block to paste."""
+    """Result of `harness data inspect`. `proposal` is a `data:` block to paste."""
 
     name: str
     statistics: DatasetStatistics
     findings: tuple[Finding, ...]
     proposal: str
-    read_as: str  # the block that the data was read with
-    fits: bool  # whether the data was read with the proposal, and some pair can be used
+    read_as: str  # the block used to read the data
+    fits: bool  # True if the data was read with the proposal and a pair is usable
 
     def count(self, severity: Severity) -> int:
-        """The number of findings of a severity."""
+        """Number of findings of a severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, tuples as lists."""
+        """Convert to plain values for JSON."""
         return {"format": 1, **asdict(self)}
 
 
@@ -85,12 +86,12 @@ def inspect_dataset(
     skip_bad: bool = False,
     declared: bool = False,
 ) -> InspectionReport:
-    """Everything there is to say of a dataset that was looked at.
+    """Collect findings, statistics and a proposal from a scan.
 
     Args:
-        copies: what `duplicates_among` found among the overview's looks.
-        skip_bad: pairs that cannot be used are left out on purpose.
-        declared: a study says what the values mean: where the files fit, nothing else is proposed.
+        copies: result of `duplicates_among` for the statistics of the scan.
+        skip_bad: unusable pairs are left out on purpose.
+        declared: a study declares the values: if the files fit, nothing else is proposed.
     """
     proposal = propose_data_config(scan, declared=declared)
     findings = collect_findings(scan, copies, skip_bad=skip_bad)
@@ -156,7 +157,7 @@ def _count_by(pair_stats: Sequence[PairStats], key: Callable[[PairStats], str]) 
     return dict(Counter(key(stats) for stats in pair_stats).most_common())
 
 
-# Nothing may be fetched and no script runs: the page has none. Bars have style attributes.
+# The page loads nothing and runs no script; bars need inline style attributes.
 POLICY: Final = (
     f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {html.SELF_CONTAINED_POLICY}"
 )
@@ -171,14 +172,14 @@ _MOST_SIZES: Final = 12
 def write_inspection_page(
     path: Path, inspection: InspectionReport, galleries: Sequence[InspectionGallery]
 ) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page atomically."""
     files.write_text(path, render_inspection_page(inspection, galleries))
 
 
 def render_inspection_page(
     inspection: InspectionReport, galleries: Sequence[InspectionGallery]
 ) -> str:
-    """The whole page as text. Names of files and classes are hostile text and are escaped."""
+    """Render the page. Names of files and classes are hostile text and are escaped."""
     numbers = inspection.statistics
     return html.render(
         "harness.inspection",

@@ -1,1 +1,1 @@
-"""Segmentation networks: which there are, how they are built, where their weights are."""
+"""Segmentation networks: registry, construction, serialization and pretrained weights."""

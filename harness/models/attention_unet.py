@@ -1,4 +1,4 @@
-"""`attention_unet`: a U-Net whose residual blocks, ASPP, CBAM and attention gates are switches."""
+"""Network `attention_unet`: a U-Net with optional residual blocks, ASPP, CBAM and gates."""
 
 from typing import Annotated
 
@@ -15,9 +15,9 @@ Rates = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, 
 
 
 class ContractingPath(nn.Module):
-    """The way down: (N, in_channels, H, W) to one feature map per level, the finest first.
+    """Contracting path: (N, in_channels, H, W) to a feature map for each level, finest first.
 
-    Level i has `base_channels` · 2^i channels at 1 / 2^i of the size; a last level is the bottom.
+    Level i has `base_channels` · 2^i channels at 1 / 2^i of the size; the last is the bottleneck.
     """
 
     def __init__(self, widths: list[int], n_in: int, *, residual: bool, cbam: int | None) -> None:
@@ -35,7 +35,7 @@ class ContractingPath(nn.Module):
 
 
 class UpStep(nn.Module):
-    """One level up: twice the size, joined with the skip connection, two convolutions."""
+    """Expanding step: upsample by two, concatenate the skip connection, two convolutions."""
 
     def __init__(self, width: int, *, residual: bool, cbam: int | None, gate: bool) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class UpStep(nn.Module):
 class AttentionUnet(nn.Module):
     """Logits (N, classes, H, W) of images (N, in_channels, H, W); H and W divide by 2^depth.
 
-    With all switches off it is the U-Net of the paper, padded, with BatchNorm. It has an encoder of
-    its own, without pretrained weights.
+    With all options off it is the U-Net of the paper with padding and BatchNorm. Its encoder has no
+    pretrained weights.
 
     Args:
         encoder_depth: How often the size is halved; 4 in the paper.

@@ -1,4 +1,4 @@
-"""Blocks of our own networks, each after its paper; all keep (H, W) unless they say otherwise."""
+"""Blocks of the built-in networks, each after its paper; all keep (H, W) unless noted."""
 
 from collections.abc import Sequence
 
@@ -53,10 +53,10 @@ class DoubleConv(nn.Module):
 
 
 class CbamAttention(nn.Module):
-    """Convolutional block attention: which channels, then which places. Shape is kept.
+    """Convolutional block attention over channels, then over positions. Keeps the shape.
 
     Adds 2 C²/r weights for the channels (a shared perceptron without biases, C to C/r to C) and
-    98 for the places (one 7 × 7 convolution of two maps).
+    98 for the positions (one 7 × 7 convolution of two maps).
 
     Source:
         Woo et al. 2018, arXiv:1807.06521, equations 2 and 3.
@@ -80,10 +80,10 @@ class CbamAttention(nn.Module):
 
 
 class AsppModule(nn.Module):
-    """Atrous spatial pyramid pooling: one picture at several scales. Shape is kept.
+    """Atrous spatial pyramid pooling: features at several scales. Keeps the shape.
 
     Branches of 256 channels (no more than the input has): a 1 × 1 convolution, one dilated 3 × 3
-    convolution for each rate, and the mean of the picture; joined by a 1 × 1 convolution. The mean
+    convolution for each rate, and the mean of the map; joined by a 1 × 1 convolution. The mean
     is one pixel, so that BatchNorm needs two images in a batch.
 
     Source:
@@ -106,9 +106,9 @@ class AsppModule(nn.Module):
 
 
 class AttentionGate(nn.Module):
-    """Additive attention: what is kept of a skip connection, told by the coarser level.
+    """Additive attention gate: weights a skip connection by the coarser level.
 
-    Maps (N, n_skip, H, W) and the gating signal (N, n_gate, H/2, W/2) to the first, weighed. With F
+    Maps (N, n_skip, H, W) and the gating signal (N, n_gate, H/2, W/2) to the weighted map. With F
     = n_skip / 2 hidden channels it adds F (n_skip + n_gate) + F + F + 1 weights: two 1 × 1
     convolutions, of which the gating one has a bias, and the one that joins them.
 

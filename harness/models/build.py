@@ -1,4 +1,4 @@
-"""Networks from a `ModelConfig`: logits of the input's size, always."""
+"""Build networks from a `ModelConfig`; logits always have the size of the input."""
 
 import warnings
 from pathlib import Path
@@ -31,7 +31,13 @@ _BUILD_ERRORS = (
     IndexError,
     AttributeError,
 )
-_UNET_CHANNELS = (256, 128, 64, 32, 16)  # the libraries' own, from the deepest stage to full size
+_UNET_CHANNELS = (
+    256,
+    128,
+    64,
+    32,
+    16,
+)  # the library's defaults, from the deepest stage to full size
 
 
 def build_network(
@@ -44,7 +50,7 @@ def build_network(
 ) -> nn.Module:
     """Build a network that maps (N, in_channels, H, W) to logits (N, classes, H, W).
 
-    `harness.models.serialization` writes it to a folder and reads it back.
+    `harness.models.serialization` writes it to a folder and loads it.
 
     Pretrained weights of a first layer that saw three colours are spread over other channels as
     the libraries do: for one channel their sum; for more, the three in turn, times 3 / in_channels.
@@ -52,11 +58,11 @@ def build_network(
     Args:
         pretrained: False builds it with random weights whatever the configuration says, for
             weights that are loaded afterwards.
-        image_size: (H, W) of the images; encoders that are made for one size are built for it.
+        image_size: (H, W) of the images, for encoders that are built for one size.
 
     Raises:
         ConfigError: unknown names, or parts that do not fit together.
-        WeightsError: pretrained weights that are not in the local cache (no download here).
+        WeightsError: pretrained weights are not in the local cache (nothing is downloaded here).
     """
     check_model(model)
     weights = None
@@ -73,7 +79,7 @@ def build_network(
     network: Any = _build_library_network(model, arguments, weights)
     if model.arch == "DPT":
         _check_patches(model, network.encoder.output_strides)
-    # What is saved must load without a lookup on the hub, and on machines without our cache.
+    # A saved network must load without the hub and on machines without the local cache.
     network.config.pop("pretrained_cfg_overlay", None)
     network.config["encoder_weights"] = None
     built: nn.Module = network
@@ -81,7 +87,7 @@ def build_network(
 
 
 def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters of (the encoder, everything else), each once, in the network's order."""
+    """Split the parameters into (encoder, everything else), each once, in the network's order."""
     part: Any = getattr(network, "encoder", None)
     encoder = list(part.parameters()) if isinstance(part, nn.Module) else []
     inside = {id(parameter) for parameter in encoder}
@@ -94,7 +100,7 @@ def _build_registered(
     sizes: dict[str, int],
     image_size: tuple[int, int] | None,
 ) -> nn.Module:
-    """A network of ours or of the user: it is given what its constructor names."""
+    """Build a registered network with the arguments that its constructor accepts."""
     part = find_component("network", model.arch)
     available: dict[str, Any] = {
         **sizes,
@@ -115,7 +121,7 @@ def _build_registered(
     except _BUILD_ERRORS as error:
         raise ConfigError(_build_failure(model, error)) from error
     if not isinstance(network, nn.Module):
-        raise ConfigError(f"model.arch: {model.arch} gave no torch.nn.Module ({part.origin})")
+        raise ConfigError(f"model.arch: {model.arch} returned no torch.nn.Module ({part.origin})")
     encoder = getattr(network, "encoder", None)
     if part.accepts("encoder_name") and not isinstance(encoder, nn.Module):
         raise ConfigError(
@@ -134,16 +140,16 @@ def _build_registered(
 
 
 def _constructor_arguments(model: ModelConfig) -> dict[str, Any]:
-    """What the constructor takes beside the encoder: defaults by depth, and our repairs."""
+    """Constructor arguments besides the encoder: defaults by depth, and corrections."""
     depth = model.encoder_depth
     arguments: dict[str, Any] = dict(model.options)
     if model.arch in ("Unet", "UnetPlusPlus", "MAnet"):
-        # The last ones: a resolution keeps its width whatever the depth.
+        # The last widths, so that a resolution has the same width at every depth.
         arguments.setdefault("decoder_channels", list(_UNET_CHANNELS[-depth:]))
         _check_channels(arguments["decoder_channels"], depth)
     if model.arch == "FPN":
-        # The pyramid's finest level is 4 px wide at depth 5, 2 at 4, 1 at 3; the library always
-        # enlarges 4 times, and its output would be 2 or 4 times too large.
+        # The finest level of the pyramid has stride 4 at depth 5, 2 at 4 and 1 at 3; the library
+        # always upsamples by 4, so its output would be 2 or 4 times too large.
         arguments["upsampling"] = 2 ** (depth - 3)
     if model.arch == "PSPNet":
         arguments["upsampling"] = 2**depth  # the library's 8 is right for depth 3 only
@@ -153,7 +159,7 @@ def _constructor_arguments(model: ModelConfig) -> dict[str, Any]:
 def _check_patches(model: ModelConfig, strides: list[int]) -> None:
     """Refuse patches that DPT's decoder cannot bring to its four sizes, 1/4 to 1/32 of the image.
 
-    It enlarges by whole factors; patches of 14 pixels leave maps whose sizes do not meet.
+    It upsamples by integers; patches of 14 pixels leave maps whose sizes do not match.
     """
     odd = next((stride for stride in strides if stride & (stride - 1)), None)
     if odd is not None:
@@ -176,16 +182,16 @@ def _build_library_network(
     model: ModelConfig, arguments: dict[str, Any], weights: Path | None
 ) -> Any:
     if weights is not None and model.encoder_name.startswith(TIMM_PREFIX):
-        # timm would ask the hub whether its copy is fresh; a named file is read without asking.
+        # timm would ask the hub for a newer copy; a named file is read without a connection.
         arguments = arguments | {"pretrained_cfg_overlay": {"file": str(weights)}}
         weights_setting: bool | None = True
     else:
         weights_setting = None
     try:
         with warnings.catch_warnings():
-            # The old `timm-` names of native encoders: still there, and their weights too.
+            # The old `timm-` names of native encoders are deprecated but still work.
             warnings.simplefilter("ignore", DeprecationWarning)
-            # DPT's readout has nothing to concatenate then, and is as `ignore`.
+            # Without prefix tokens DPT's readout has nothing to concatenate and acts as `ignore`.
             warnings.filterwarnings("ignore", "Encoder does not have prefix tokens", UserWarning)
             network = network_class(model.arch)(
                 encoder_name=model.encoder_name,

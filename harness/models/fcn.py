@@ -1,4 +1,4 @@
-"""`fcn`: the plain fully convolutional network, on any encoder."""
+"""Network `fcn`: the plain fully convolutional network on any encoder."""
 
 from typing import Any, Literal
 
@@ -25,8 +25,8 @@ class FcnNetwork(nn.Module):
         ValueError: no stage of the encoder has that stride.
 
     Source:
-        Long, Shelhamer and Darrell 2015, arXiv:1411.4038; enlarged by plain interpolation, which
-        there is where the learned enlargement begins.
+        Long, Shelhamer and Darrell 2015, arXiv:1411.4038; upsampled by bilinear interpolation, the
+        initial value of the learned upsampling there.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Arguments with which a vision transformer of timm takes images of a size that is not its own."""
+"""Arguments that let a vision transformer of timm accept images of another size."""
 
 from functools import cache
 from typing import Any
@@ -12,18 +12,18 @@ _REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, Attr
 
 @cache
 def size_arguments(name: str, height_width: tuple[int, int] | None) -> dict[str, Any]:
-    """Arguments of timm's constructor for images of this size; the first way that works.
+    """Find the first arguments of timm's constructor that work for images of this size.
 
     `dynamic_img_size` is tried first: weights keep their own size and the positions are resampled
-    in each pass. SAM's encoder and NaFlexViT do that unasked and refuse the argument; BEiT and
+    in each pass. SAM's encoder and NaFlexViT always do that and refuse the argument; BEiT and
     others are built for one size, `img_size`.
 
     Args:
-        name: in timm, without prefix.
-        height_width: of the images in pixels; None: not known, so that none is built for it.
+        name: name in timm, without prefix.
+        height_width: size of the images in pixels; None: not known.
 
     Returns:
-        {} as well where no way works: building or trying the network says why.
+        Also {} if nothing works: building or running the network then gives the reason.
     """
     dynamic: dict[str, Any] = {"dynamic_img_size": True}
     if _can_build(name, dynamic):
@@ -35,7 +35,7 @@ def size_arguments(name: str, height_width: tuple[int, int] | None) -> dict[str,
 
 
 def has_fixed_size(encoder_name: str) -> bool:
-    """Whether timm builds an encoder for one image size, e.g. Swin for 224 pixels."""
+    """True if timm builds an encoder for one image size, e.g. Swin for 224 pixels."""
     if not encoder_name.startswith(TIMM_PREFIX):
         return False
     settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
@@ -43,7 +43,7 @@ def has_fixed_size(encoder_name: str) -> bool:
 
 
 def pretrained_size(encoder_name: str) -> int:
-    """Height and width in pixels for which timm's encoder was trained."""
+    """Image height and width, in pixels, at which timm's encoder was trained."""
     settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
     assert settings is not None, "asked of encoders with weights only"
     return int(settings.input_size[-1])
@@ -51,13 +51,13 @@ def pretrained_size(encoder_name: str) -> int:
 
 @cache
 def weights_fit(encoder_name: str, height_width: tuple[int, int], *, dpt: bool) -> bool:
-    """Whether pretrained weights can be loaded into an encoder built for images of this size.
+    """True if pretrained weights can be loaded into an encoder built for this image size.
 
-    timm resamples positions while it loads most of them, but not those of Hiera. It is tried with
-    weights that hold no values.
+    timm resamples position embeddings while it loads most weights, but not those of Hiera. The test
+    loads weights without values, so it needs no memory.
 
     Args:
-        dpt: built for DPT, which asks for the size in another way than the other architectures.
+        dpt: True for DPT, which passes the size differently than the other architectures.
     """
     if not has_fixed_size(encoder_name):
         return True
@@ -76,7 +76,7 @@ def _can_build(name: str, arguments: dict[str, Any]) -> bool:
 
 
 def _can_run(name: str, arguments: dict[str, Any], height_width: tuple[int, int]) -> bool:
-    """Whether a model takes images of this size, tried without memory."""
+    """True if a model accepts images of this size, tested on the meta device."""
     model = _build_on_meta(name, arguments)
     if model is None:
         return False
@@ -90,8 +90,8 @@ def _can_run(name: str, arguments: dict[str, Any], height_width: tuple[int, int]
 
 
 def _build_on_meta(name: str, arguments: dict[str, Any]) -> Any:
-    """A model without memory, in evaluation mode; None: the constructor refuses the arguments."""
-    # A trial's seed must give the same weights whether this was asked before in the process or not.
+    """Build a model on the meta device in evaluation mode; None if the arguments are refused."""
+    # The random state is restored: a trial's seed must give the same weights if this ran before.
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         try:
             return timm.create_model(name, **arguments).eval()

@@ -1,8 +1,8 @@
-"""Which values the options of segmentation-models-pytorch's architectures take.
+"""Allowed values of the options of segmentation-models-pytorch's architectures.
 
-The library looks at few of them, and late: most wrong ones end as an error inside a layer. What it
-annotates loosely, or takes and cannot train with, stands here; the rest is taken from its
-signatures.
+The library checks few of them, and late: most wrong values fail inside a layer. This table holds
+the options that it annotates loosely or accepts without being able to train; other types come from
+its signatures.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ DEPTH_DEPENDENT = ("Unet", "UnetPlusPlus", "MAnet")  # one decoder width for eac
 
 
 def option_annotation(arch: str, name: str) -> Any | None:
-    """The annotation that stands for the library's own; None: the library's says it all."""
+    """Annotation that replaces the library's; None: the library's annotation is sufficient."""
     if name == "decoder_channels" and arch in DEPTH_DEPENDENT:
         return list[PositiveInt]
     return _OPTION_TYPES.get(name)

@@ -1,4 +1,4 @@
-"""Which networks there are: architectures, their options, encoders; checked by name only."""
+"""Registry of architectures, their options and encoders; checks names without building."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +27,9 @@ __all__ = ["TIMM_PREFIX", "attention_unet", "fcn"]  # the last two so that they 
 _CLASSES: dict[str, type] = {
     entry.name: getattr(smp, entry.name) for entry in NETWORKS.values() if entry.is_library
 }
-ARCHS: tuple[str, ...] = tuple(_CLASSES)  # of the library; see `archs`
+ARCHS: tuple[str, ...] = tuple(_CLASSES)  # of the library only; `archs` lists all
 
-# Set by other keys of the configuration, or by the promise that logits have the input's size.
+# Set by other keys of the configuration, or fixed because logits must have the input's size.
 _NOT_OPTIONS = {
     "self",
     "encoder_name",
@@ -51,7 +51,7 @@ _ENCODER_TRAINING_KEYS = (
 
 
 def archs() -> tuple[str, ...]:
-    """Every architecture: the library's, ours, then what the user or a package has registered."""
+    """Every architecture: those of the library, built-in ones, then user-defined ones."""
     return (
         *ARCHS,
         *(name for name in components.get_components("network") if name not in _CLASSES),
@@ -59,7 +59,7 @@ def archs() -> tuple[str, ...]:
 
 
 def network_class(arch: str) -> Callable[..., Any]:
-    """What builds an architecture. Raises ConfigError for an unknown name."""
+    """Constructor of an architecture. Raises ConfigError for an unknown name."""
     if arch in _CLASSES:
         return _CLASSES[arch]
     if arch not in archs():
@@ -70,12 +70,12 @@ def network_class(arch: str) -> Callable[..., Any]:
 
 
 def takes_encoder(arch: str) -> bool:
-    """Whether an architecture stands on an encoder of one's choice, with its weights."""
+    """True if an architecture accepts any encoder, with its weights."""
     return arch in _CLASSES or components.find_component("network", arch).accepts("encoder_name")
 
 
 def inactive_keys(arch: str) -> frozenset[str]:
-    """The keys that have no effect under an architecture."""
+    """Keys without effect for an architecture."""
     return (
         frozenset()
         if arch in _CLASSES
@@ -92,10 +92,10 @@ def _inactive_keys(part: Component) -> frozenset[str]:
 
 
 def _has_encoder(part: Component) -> bool:
-    """Whether the network has a module `.encoder`, be it its own, that has rates and freezes.
+    """True if the network has a module `.encoder`, which can have a learning rate and be frozen.
 
-    It is looked for in one built without memory; of one that cannot be, nothing is known, and
-    what is wrong with it preflight says.
+    The network is built on the meta device. If that fails the answer is True, and preflight reports
+    the failure.
     """
     if part.accepts("encoder_name"):
         return True
@@ -105,13 +105,13 @@ def _has_encoder(part: Component) -> bool:
             network = part.build(
                 **{name: value for name, value in available.items() if part.accepts(name)}
             )
-    except Exception:  # whatever the user's code raises
+    except Exception:  # user code can raise anything
         return True
     return isinstance(getattr(network, "encoder", None), nn.Module)
 
 
 def option_names(arch: str) -> tuple[str, ...]:
-    """What `model.options` may set: the other arguments of the architecture's constructor.
+    """Names that `model.options` may set: the other arguments of the constructor.
 
     Raises:
         ConfigError: unknown architecture.
@@ -129,14 +129,14 @@ def _option_parameters(arch: str) -> Mapping[str, inspect.Parameter]:
 
 @cache
 def encoder_names() -> tuple[str, ...]:
-    """The encoders of segmentation-models-pytorch itself; timm's are named `tu-<name in timm>`."""
+    """Encoders of segmentation-models-pytorch itself; those of timm are `tu-<name in timm>`."""
     return tuple(native_encoders)
 
 
 def check_model(model: ModelConfig) -> None:
     """Check every name of a model: architecture, encoder, weights, options.
 
-    Whether the parts fit together is found by building it.
+    Building the network shows if its parts fit together.
 
     Raises:
         ConfigError: every problem, each with the nearest right name.
@@ -170,9 +170,9 @@ def _arch_problems(model: ModelConfig) -> list[str]:
 
 
 def option_problem(arch: str, name: str, value: Any) -> str | None:
-    """Why an architecture cannot have this option with this value; None: it can.
+    """Reason why an architecture cannot have this option with this value; None: it can.
 
-    The message has no place. What depends on the encoder or its depth is not looked at.
+    The message does not contain the key. Dependence on the encoder or its depth is not checked.
 
     Raises:
         ConfigError: unknown architecture.
@@ -205,7 +205,7 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
 
 
 def weights_names(encoder_name: str) -> tuple[str, ...]:
-    """The values of `model.encoder_weights` that one of the library's own encoders takes."""
+    """Values of `model.encoder_weights` that one of the library's own encoders accepts."""
     return tuple(native_encoders[encoder_name]["pretrained_settings"])
 
 

@@ -1,4 +1,4 @@
-"""Networks in folders: what a constructor was given, the weights as safetensors, how to load them.
+"""Save and load networks: constructor arguments, weights as safetensors, and a model card.
 
 Networks of segmentation-models-pytorch are written by its own `save_pretrained`, so that a plain
 `smp.from_pretrained` reads them too; registered ones in the same two files.
@@ -22,7 +22,7 @@ from harness.models.registry import ARCHS, archs, check_model, network_class
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG_BYTES = 1_000_000
-_CLASS = "_model_class"  # what the library looks its own class up by
+_CLASS = "_model_class"  # key by which the library finds its class
 _TIMM_ARGUMENTS = {
     "img_size",
     "dynamic_img_size",
@@ -32,20 +32,20 @@ _LOADER_NAME = "harness.load_model"
 
 
 def record_arguments(network: nn.Module, name: str, arguments: Mapping[str, Any]) -> None:
-    """Note on a registered network what it was built from, so that it can be saved."""
+    """Attach the constructor arguments to a registered network, so that it can be saved."""
     network.harness_part = {"format": 1, "network": name, "arguments": dict(arguments)}  # type: ignore[assignment]
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
-    """Write a network of `build_network` into an existing folder, with a page on how to load it.
+    """Write a network of `build_network` and a model card into an existing folder.
 
     Raises:
-        SafetensorError, OSError: it could not be written, e.g. on a full disk.
+        SafetensorError, OSError: the files cannot be written, e.g. on a full disk.
     """
     about: Any = getattr(network, "harness_part", None)
     if about is not None:
         name = about["network"]
-        # Looked up by the library as a class of its own, so that its error says what to call.
+        # The library looks this up as a class name, so its error message contains the hint.
         hint = f"{name} is no network of this library; call {_LOADER_NAME}(folder) instead"
         written = {**about, _CLASS: hint}
         (folder / CONFIG).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
@@ -56,7 +56,7 @@ def save_network(network: nn.Module, folder: Path) -> None:
         library: Any = network
         library.save_pretrained(folder)
         card = _model_card(type(network).__name__, "", smp=True)
-    # Over the library's own page, which says that the model was published under a licence.
+    # Replaces the library's card, which states that the model was published under a licence.
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
@@ -80,14 +80,14 @@ def _model_card(name: str, more: str, *, smp: bool) -> str:
 
 
 def load_network(folder: Path) -> nn.Module:
-    """Read what `save_network` wrote, in evaluation mode, on the CPU.
+    """Load a network written by `save_network`, in evaluation mode, on the CPU.
 
-    No code in the folder is executed and nothing is fetched: constructors are looked up by name,
-    their arguments checked against signatures, weights read from safetensors and compared in
-    name and shape before memory is taken.
+    No code in the folder is executed and nothing is downloaded: constructors are found by name,
+    their arguments are checked against signatures, and weights are read from safetensors after
+    their names and shapes are compared.
 
     Raises:
-        ConfigError: it is no such folder, or names a network that is not registered here.
+        ConfigError: the folder holds no saved network, or names a network that is not registered.
     """
     about = _read_config(folder)
     try:
@@ -96,7 +96,7 @@ def load_network(folder: Path) -> nn.Module:
         load_model(network, str(folder / WEIGHTS))
     except ConfigError:
         raise
-    except Exception as error:  # a damaged file makes its readers fail in any way
+    except Exception as error:  # readers of a damaged file can raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ConfigError(f"{folder}: no saved network that can be read ({reason})") from error
     if name not in ARCHS:
@@ -105,7 +105,7 @@ def load_network(folder: Path) -> nn.Module:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """The content of `config.json`."""
+    """Read `config.json`."""
     try:
         if (folder / CONFIG).stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(f"{folder}: no saved network ({CONFIG} is above 1 MB)")
@@ -118,13 +118,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _parse_config(folder: Path, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The network's name and the arguments of its constructor, checked."""
+    """Checked name of the network and arguments of its constructor."""
     if "network" not in about:
         name = about.get(_CLASS)
         if name not in ARCHS:
             raise ConfigError(f"{folder}: no saved network ({CONFIG} names {name!r})")
         arguments = {key: value for key, value in about.items() if not key.startswith("_")}
-        arguments["encoder_weights"] = None  # they would be fetched, and are in the file
+        arguments["encoder_weights"] = (
+            None  # otherwise they would be downloaded; the file holds them
+        )
         allowed = set(inspect.signature(network_class(name)).parameters) - {"self", "kwargs"}
         allowed |= _TIMM_ARGUMENTS
     else:
@@ -155,7 +157,7 @@ def _unknown_network(name: str) -> str:
 
 
 def _build_checked(folder: Path, name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """The network with random weights, whose names and shapes are those of the file."""
+    """Build the network with random weights and check names and shapes against the file."""
     if not (folder / WEIGHTS).is_file():
         raise ConfigError(f"{folder}: no saved network (it has no file {WEIGHTS})")
     build = network_class(name)
@@ -163,7 +165,7 @@ def _build_checked(folder: Path, name: str, arguments: Mapping[str, Any]) -> nn.
         with torch.device("meta"):
             shapes = _parameter_shapes(build(**arguments))
     except NotImplementedError:
-        shapes = None  # some encoders ask for values while they are built
+        shapes = None  # some encoders need values while they are built
     except _BUILD_ERRORS as error:
         if "meta" not in str(error):
             raise
@@ -174,7 +176,7 @@ def _build_checked(folder: Path, name: str, arguments: Mapping[str, Any]) -> nn.
         raise ConfigError(f"{folder}: {WEIGHTS} holds other weights than those of {name}")
     network = build(**arguments)
     if not isinstance(network, nn.Module):
-        raise ConfigError(f"{folder}: {name} gave no torch.nn.Module")
+        raise ConfigError(f"{folder}: {name} returned no torch.nn.Module")
     return network
 
 

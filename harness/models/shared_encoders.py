@@ -1,4 +1,7 @@
-"""One encoder for all networks that are built with the same: for trying many without weights."""
+"""Share one encoder among networks that are built with equal arguments.
+
+The module stands alone in this folder because it replaces a function of the library.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +19,10 @@ from harness.models.registry import ARCHS, network_class
 def shared_encoders(
     encoders: dict[str, nn.Module | Exception], prepare: Callable[[nn.Module], None]
 ) -> Iterator[None]:
-    """While open, architectures of the library are given an encoder that was built before.
+    """Context in which the library's architectures receive encoders that exist already.
 
     Args:
-        encoders: what was built, by what it was asked for; a refusal is kept too.
+        encoders: encoders by the arguments of the request; a failure is stored too.
         prepare: called with each new encoder.
     """
 

@@ -1,4 +1,4 @@
-"""Pretrained encoder weights: found in the local cache, or fetched before any training starts."""
+"""Find pretrained encoder weights in the local cache, download them, and state their licence."""
 
 import json
 import urllib.error
@@ -28,14 +28,14 @@ RgbTriple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a repository of the Hugging Face hub; revision None is its main branch."""
+    """File in a repository of the Hugging Face hub; revision None is its main branch."""
 
     repo: str
     name: str
     revision: str | None
 
     def cached_path(self) -> Path | None:
-        """Where it lies in the local cache (never asks the network); None if it does not."""
+        """Path in the local cache, without a connection; None if it is not cached."""
         path = try_to_load_from_cache(
             self.repo, self.name, cache_dir=constants.HF_HUB_CACHE, revision=self.revision
         )
@@ -64,22 +64,22 @@ def cached_weights(encoder_name: str, weights: str = IMAGENET) -> Path:
 
 
 def are_cached(encoder_name: str, weights: str = IMAGENET) -> bool:
-    """Whether an encoder's weights are in the local cache, and need not be fetched.
+    """True if an encoder's weights are in the local cache.
 
     Raises:
-        WeightsError: there are none that could be fetched.
+        WeightsError: the hub has no such weights.
     """
     return all(file.cached_path() is not None for file in _weight_files(encoder_name, weights))
 
 
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
-    """See to it that the weights of all these models are in the local Hugging Face cache.
+    """Download the weights of all these models that are not in the local Hugging Face cache.
 
-    What is cached is not asked for again; when all is, no connection is attempted.
+    If all are cached, no connection is attempted.
 
     Raises:
         ConfigError: a model with an unknown name.
-        WeightsError: all encoders whose weights cannot be had, and why.
+        WeightsError: all encoders whose weights are unavailable, with the reasons.
     """
     missing: dict[_EncoderWeights, list[HubFile]] = {}
     reasons: dict[str, list[_EncoderWeights]] = {}
@@ -101,10 +101,10 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
 
 
 def check_weights_reachable(models: Sequence[ModelConfig]) -> None:
-    """Whether weights that are not cached could be fetched; fetches nothing.
+    """Check that weights that are not cached can be downloaded; downloads nothing.
 
     Raises:
-        WeightsError: some are missing, and the hub cannot be asked.
+        WeightsError: some are missing and the hub does not answer.
     """
     missing = [pair for pair in sorted(_required_weights(models)) if not are_cached(*pair)]
     reason = _hub_problem() if missing else None
@@ -115,7 +115,7 @@ def check_weights_reachable(models: Sequence[ModelConfig]) -> None:
 def input_statistics(model: ModelConfig) -> tuple[RgbTriple, RgbTriple]:
     """Mean and standard deviation, on the scale 0..1, that an encoder's weights expect.
 
-    Local information only; ImageNet's where there are no weights or nothing is known.
+    Uses local information only; those of ImageNet without weights or without information.
     """
     if model.encoder_weights is None:
         return IMAGENET_MEAN, IMAGENET_STD
@@ -129,7 +129,7 @@ def input_statistics(model: ModelConfig) -> tuple[RgbTriple, RgbTriple]:
 
 
 def _required_weights(models: Sequence[ModelConfig]) -> dict[_EncoderWeights, ModelConfig]:
-    """Each encoder with the name of its pretrained weights, and a model that has them."""
+    """A model by each encoder and name of its pretrained weights."""
     return {
         (model.encoder_name, model.encoder_weights): model
         for model in models
@@ -138,7 +138,7 @@ def _required_weights(models: Sequence[ModelConfig]) -> dict[_EncoderWeights, Mo
 
 
 def _missing_weights_error(reasons: Mapping[str, Sequence[_EncoderWeights]]) -> WeightsError:
-    """The error that names encoders by the reason why their weights cannot be had."""
+    """Build the error that lists encoders by the reason why their weights are unavailable."""
     kinds = {weights for pairs in reasons.values() for _, weights in pairs}
     kind = next(iter(kinds)) if len(kinds) == 1 else "pretrained"
     details = "; ".join(
@@ -148,18 +148,18 @@ def _missing_weights_error(reasons: Mapping[str, Sequence[_EncoderWeights]]) -> 
         + f": {reason}"
         for reason, pairs in reasons.items()
     )
-    return WeightsError(f"no {kind} weights for {details}. Mend that, or {_WITHOUT_WEIGHTS}")
+    return WeightsError(f"no {kind} weights for {details}. Fix that, or {_WITHOUT_WEIGHTS}")
 
 
 def _weight_files(encoder: str, weights: str) -> list[HubFile]:
-    """The weights, and for native encoders the file with their input statistics."""
+    """Files of the weights, and for native encoders of their input statistics."""
     if encoder.startswith(TIMM_PREFIX):
         return [_weight_file(encoder, weights)]
     return [_native_file(encoder, weights, "config.json"), _weight_file(encoder, weights)]
 
 
 def _weight_file(encoder: str, weights: str) -> HubFile:
-    """The safetensors file with an encoder's weights. Raises WeightsError if there is none."""
+    """Safetensors file of an encoder's weights. Raises WeightsError if the hub has none."""
     if not encoder.startswith(TIMM_PREFIX):
         return _native_file(encoder, weights, "model.safetensors")
     settings = timm.get_pretrained_cfg(encoder.removeprefix(TIMM_PREFIX))
@@ -178,7 +178,7 @@ def _native_file(encoder: str, weights: str, name: str) -> HubFile:
 
 
 def _hub_problem() -> str | None:
-    """Why the hub does not answer at all, else None. One attempt: its client makes six, 23 s."""
+    """Reason why the hub does not answer; None if it does. One attempt: its client makes six."""
     if constants.HF_HUB_OFFLINE:
         return "not in the local Hugging Face cache, and HF_HUB_OFFLINE forbids to ask the hub"
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - the hub's own
@@ -186,7 +186,7 @@ def _hub_problem() -> str | None:
         with urllib.request.urlopen(request, timeout=_CONNECT_TIMEOUT_S):  # noqa: S310
             return None
     except urllib.error.HTTPError:
-        return None  # an answer, if not a friendly one
+        return None  # even an error response shows that the hub can be reached
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return (
@@ -196,18 +196,18 @@ def _hub_problem() -> str | None:
 
 
 def _fetch_files(files: Sequence[HubFile]) -> str | None:
-    """Download; the reason if that fails."""
+    """Download the files; return the reason if that fails."""
     try:
         for file in files:
             file.fetch()
     except Exception as error:
-        # All kinds: the hub's client has changed what it raises, and the advice is the same.
+        # Any exception: the hub's client has changed its types, and the advice is the same.
         return _root_cause(error)
     return None
 
 
 def _root_cause(error: BaseException) -> str:
-    """The first line of what began it; the hub's client wraps a 404 in advice to check cables."""
+    """First line of the first cause: the hub's client wraps a 404 in advice about cables."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
@@ -219,7 +219,7 @@ def _as_triple(value: Sequence[float] | None, default: RgbTriple) -> RgbTriple:
     return float(value[0]), float(value[1]), float(value[2])
 
 
-# Beside the library's own MIT licence, which covers its code for all the others.
+# Exceptions to the library's MIT licence, which covers its code for all others.
 _RESTRICTED = {
     "mit_b": "NVIDIA source code licence: non-commercial",
     "mobileone": "Apple's sample code licence",
@@ -239,11 +239,11 @@ _OF_WEIGHTS = {
 
 
 def licence_of(encoder_name: str, weights: str | None = None) -> str:
-    """A short line; data that the weights were trained on (ImageNet) has terms of its own."""
+    """Licence in a short line; the training data of the weights (ImageNet) has separate terms."""
     if encoder_name.startswith(TIMM_PREFIX):
         settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
         timm_licence = None if settings is None else settings.license
-        return f"{timm_licence} (timm)" if timm_licence else "not told by timm"
+        return f"{timm_licence} (timm)" if timm_licence else "not stated by timm"
     for family, licence in _RESTRICTED.items():
         if encoder_name.startswith(family):
             return licence

@@ -1,1 +1,1 @@
-"""Before training: every network that a space can draw, possible or why not."""
+"""Check before trial 0 that the networks of a search space can be built and trained."""

@@ -1,4 +1,4 @@
-"""Building one network on the meta device and sending a batch through it."""
+"""Build one network on the meta device and run a batch through it."""
 
 import re
 import warnings
@@ -20,23 +20,23 @@ from harness.preflight.refusal_reasons import (
     wrong_output_reason,
 )
 
-# Where a network is built, and where it is tried: the first pair that works. Some encoders ask for
-# values while they are built (mit_b*), some networks while they run.
+# Devices to build and to run a network on: the first pair that works. Some encoders need values
+# while they are built (mit_b*), some networks while they run.
 _DEVICES = (("meta", "meta"), ("cpu", "meta"), ("cpu", "cpu"))
 _SIZE_FACTORS = (2, 4)  # times the size at which a batch of one is refused
-# What is asked of a tensor that has no values: the network has to be tried with real ones.
+# Messages of operations that need values, which meta tensors lack: real tensors are tried then.
 _NEEDS_VALUES = re.compile(r"meta tensor|meta device|'Meta'|device:? ?meta|Tensor\.item\(\)")
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What is known of a network.
+    """Result of the check of one network.
 
     Attributes:
-        n_parameters: their number; None where it cannot be built.
-        gflops: 10^9 operations of one image's forward pass, as a trial's `cost/gflops`.
-        refusals: by size of batch, 1 or 2 (two or more), why not; None: possible. A size that is
-            absent was not tried.
+        n_parameters: number of parameters; None if the network cannot be built.
+        gflops: 10^9 operations of the forward pass of one image, as a trial's `cost/gflops`.
+        refusals: reason by batch size, 1 or 2 (two or more); None: possible. A size that was not
+            tried is absent.
     """
 
     network: NetworkKey
@@ -53,14 +53,16 @@ def try_build(
 ) -> BuildResult:
     """Build a network once and try it in training mode with one image (1), two or more (2).
 
-    Nothing is fetched: weights do not change what is possible.
+    Nothing is downloaded: weights do not change the shapes.
 
     Args:
-        encoders: those of earlier networks, which are not built and tried again.
+        encoders: cache of the encoders of earlier networks.
     """
     encoders = encoders or EncoderCache()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' advice to whoever calls them
+        warnings.simplefilter(
+            "ignore"
+        )  # warnings of the libraries are meant for their direct callers
         error: Exception = RuntimeError()
         for build_device, run_device in _DEVICES:
             try:
@@ -70,7 +72,7 @@ def try_build(
                 else:
                     module = _build(network, setting)
                 return _try_batches(module.to(run_device), network, setting, batch_sizes, encoders)
-            except Exception as refusal:  # the user's own networks raise what they like
+            except Exception as refusal:  # user-defined networks can raise anything
                 error = refusal
                 if not _needs_values(refusal):
                     break
@@ -97,16 +99,16 @@ def _try_batches(
     batch_sizes: Collection[int],
     encoders: EncoderCache,
 ) -> BuildResult:
-    """What a built network answers.
+    """Run a built network with each batch size.
 
     Raises:
-        Exception: it needs values that the meta device has not.
+        Exception: the network needs values, which the meta device does not have.
     """
     refusals: dict[int, RefusalReason | None] = {}
     gflops = None
     for n in sorted(batch_sizes):
         if 1 in refusals and refusals[1] is None:
-            refusals[n] = None  # what one image can, two can
+            refusals[n] = None  # if one image works, two do
         else:
             reason, flops = _try_forward(module, network, setting, n, encoders)
             gflops = flops if flops is not None else gflops
@@ -123,9 +125,10 @@ def _suggest_larger_size(
     setting: PreflightSetting,
     encoders: EncoderCache,
 ) -> RefusalReason:
-    """The reason against a batch of one, which names a larger size only where that helps.
+    """Add a larger image size to the reason against a batch of one, if that helps.
 
-    DeepLab, PAN and UPerNet pool whole images to one value, whatever their size.
+    DeepLab, PAN and UPerNet pool the whole image to one value, so BatchNorm sees one value per
+    channel at any size.
     """
     for factor in _SIZE_FACTORS:
         size = factor * max(network.height_width)
@@ -142,7 +145,7 @@ def _try_forward(
     n: int,
     encoders: EncoderCache,
 ) -> tuple[RefusalReason | None, float | None]:
-    """Why a batch of n images is refused, and 10^9 operations for each of them."""
+    """Reason why a batch of n images fails (None if not), and 10^9 operations per image."""
     height, width = network.height_width
     device = next((p.device for p in module.parameters()), torch.device("meta"))
     try:

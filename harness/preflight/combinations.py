@@ -1,4 +1,4 @@
-"""Every combination of the parameters that shape the network which a space can draw."""
+"""Enumerate or sample the configurations of a space that lead to different networks."""
 
 import itertools
 import math
@@ -21,19 +21,21 @@ from harness.preflight.network_key import (
 from harness.space.parameters import AnyOf, Categorical, Condition, IntRange, Match, Parameter
 from harness.space.space import SearchSpace
 
-MAX_NETWORKS = 2_000  # networks built before trial 0, each some 0.1 s; of more, so many are drawn
-MAX_RANGE_VALUES = 16  # of a range: beyond, its ends and what conditions name in it
-MAX_COMBINATIONS = 50_000  # counted off one by one, each some 50 µs
-MAX_ENCODER_DRAWS = 500  # draws in search of one with a certain encoder
+MAX_NETWORKS = (
+    2_000  # networks built before trial 0, each takes some 0.1 s; of more, a sample is drawn
+)
+MAX_RANGE_VALUES = 16  # values of a range; of more, its ends and the values in conditions
+MAX_COMBINATIONS = 50_000  # enumerated one by one, each takes some 50 µs
+MAX_ENCODER_DRAWS = 500  # draws to find a configuration with a given encoder
 ENCODER_KEY, WEIGHTS_KEY = "model.encoder_name", "model.encoder_weights"
 
 
 @dataclass(frozen=True)
 class SampledConfig:
-    """One combination: the values that decide, and the network they make.
+    """One configuration: the values that shape the network, and the network itself.
 
     Attributes:
-        has_single_image_batch: some batch of a training holds a single image.
+        has_single_image_batch: True if some training batch holds a single image.
     """
 
     values: Mapping[str, Any]
@@ -44,12 +46,11 @@ class SampledConfig:
 
 @dataclass(frozen=True)
 class ReachableConfigs:
-    """What a space can draw.
+    """Configurations that a space can draw.
 
     Attributes:
-        is_complete: these are all; else a sample.
-        pretrained_encoders: all pretrained weights that some draw begins with, in the sample or
-            not.
+        is_complete: True if these are all; False for a sample.
+        pretrained_encoders: all pretrained weights that the space can use, in the sample or not.
     """
 
     configs: tuple[SampledConfig, ...]
@@ -60,11 +61,11 @@ class ReachableConfigs:
 def enumerate_configs(
     space: SearchSpace, setting: PreflightSetting, *, limit: int | None, seed: int = 0
 ) -> ReachableConfigs:
-    """The combinations that `when` and `forbid` allow, each once.
+    """Enumerate the configurations that `when` and `forbid` allow, each once.
 
     Args:
-        limit: the most networks; of more a sample is drawn. None: all.
-        seed: of the sample.
+        limit: largest number of networks; of more a sample is drawn. None: no limit.
+        seed: seed of the sample.
     """
     if space.rows:
         return _limit_configs(_valid_configs(space, space.rows, setting), limit, seed)
@@ -84,14 +85,14 @@ def enumerate_configs(
 
 
 def reduce_to_network_space(space: SearchSpace) -> SearchSpace:
-    """The space with nothing but what decides about networks, its ranges by a few values."""
+    """Reduce a space to the parameters that shape networks, with few values for each range."""
     keys = {key for key in space.by_key if affects_network(key)}
     pending = list(keys)
     while pending:
         parents = set(space.by_key[pending.pop()].when) & set(space.by_key) - keys
         keys |= parents
         pending += parents
-    # A rule that names other keys too forbids a part of a combination only.
+    # A rule with other keys forbids only some draws of a combination, so it must not count here.
     rules = tuple(rule for rule in space.forbid if not set(rule) & set(space.by_key) - keys)
     parameters = [parameter for parameter in space.parameters if parameter.key in keys]
     conditions = [*rules, *(parameter.when for parameter in parameters)]
@@ -103,7 +104,7 @@ def reduce_to_network_space(space: SearchSpace) -> SearchSpace:
 
 
 def fix_row_values(space: SearchSpace, row: Mapping[str, Any]) -> SearchSpace:
-    """The space with what a row names held at its values."""
+    """Fix the parameters of a space that a row gives a value."""
     parameters = tuple(
         Categorical(parameter.key, (row[parameter.key],), parameter.when)
         if parameter.key in row
@@ -114,7 +115,7 @@ def fix_row_values(space: SearchSpace, row: Mapping[str, Any]) -> SearchSpace:
 
 
 def network_config(space: SearchSpace, values: Mapping[str, Any]) -> TrialConfig:
-    """The trial configuration as far as it decides. Raises ConfigError when there is none."""
+    """Trial configuration from the values that shape the network. Raises ConfigError if invalid."""
     return TrialConfig.from_flat(
         select_network_values({**space.fixed, **values}), source="this combination"
     )
@@ -163,7 +164,7 @@ def _search_unsampled_encoders(
     setting: PreflightSetting,
     rng: random.Random,
 ) -> set[PretrainedEncoder]:
-    """The pretrained weights that draws can begin with, though none among many did."""
+    """Search for pretrained weights that the space can use but the sample does not contain."""
     encoders, weights = space.by_key.get(ENCODER_KEY), space.by_key.get(WEIGHTS_KEY)
     default = [space.constants.get(WEIGHTS_KEY)]
     unsampled: set[PretrainedEncoder] = set()
@@ -189,7 +190,7 @@ def _search_unsampled_encoders(
 
 
 def _reduce_values(parameter: Parameter, conditions: list[Condition]) -> Parameter:
-    """The parameter itself, or a choice of the values of a range that can make a difference."""
+    """The parameter itself, or a choice of the values of its range that can matter."""
     matches = [rule[parameter.key] for rule in conditions if parameter.key in rule]
     if isinstance(parameter, Categorical):
         return parameter

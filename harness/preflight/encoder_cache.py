@@ -1,4 +1,4 @@
-"""What the encoders of a run answered: each is built and tried once, not once for every decoder."""
+"""Cache encoders and their outputs, so that each is built and run once, not for every decoder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ class EncoderCache:
     """The encoders of one run, on the meta device.
 
     Attributes:
-        flop_counter: what operations are counted in; an answer that is known adds its operations.
+        flop_counter: active counter; a cached output adds its operations to it.
     """
 
     flop_counter: FlopCounter | None = None
@@ -24,7 +24,7 @@ class EncoderCache:
 
     @contextmanager
     def share_encoders(self) -> Iterator[None]:
-        """While open, networks are built around the encoders of this run."""
+        """Context in which networks are built with the encoders of this cache."""
         with shared_encoders(self._encoders, self._cache_forward):
             yield
 

@@ -1,4 +1,4 @@
-"""Arithmetic of a network without memory: shapes and operations on the meta device, quickly."""
+"""Count the operations of a network on the meta device, and build it there quickly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _INIT_FUNCTIONS = {
     for name in ("normal", "uniform", "trunc_normal", "bernoulli", "erfinv", "fill", "zero")
 }
 
-# On the meta device torch works these out in Python, some 30 steps for each (measured: nine tenths
+# On the meta device torch computes these in Python with some 30 steps each (measured: nine tenths
 # of the time of a forward pass). Their results have the shape of the first argument.
 _IN_PLACE = {
     *(_aten.clamp_, _aten.mul_, _aten.add_, _aten.div_),
@@ -29,10 +29,10 @@ _ELEMENTWISE = {
 
 
 class SkipInit(DeviceContext):
-    """While active: tensors are made on a device, and first values are not drawn.
+    """Mode that creates tensors on a device and skips the initialisation of weights.
 
     Args:
-        device: where tensors are made, e.g. meta.
+        device: device of the tensors, e.g. meta.
     """
 
     def __init__(self, device: str) -> None:
@@ -55,7 +55,7 @@ class SkipInit(DeviceContext):
 
 
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ships it untyped
-    """While active: counts floating-point operations, and takes short cuts on the meta device.
+    """Mode that counts floating-point operations, with short cuts on the meta device.
 
     Attributes:
         flops: operations so far (a multiply-add is two), by torch's own formulas.
@@ -84,7 +84,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
 
 def _meta_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result where it is known without work; None: let torch find it."""
+    """Result of an operation whose shape is obvious; None: torch must compute it."""
     first = args[0] if args else None
     if not isinstance(first, Tensor) or first.device.type != "meta" or "out" in kwargs:
         return None

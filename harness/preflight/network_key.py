@@ -1,4 +1,4 @@
-"""What decides whether a network can be built: a small key for each that a space can draw."""
+"""Key of a network: the settings that decide if it can be built."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from harness.models.registry import inactive_keys
 
 @dataclass(frozen=True, order=True)
 class NetworkKey:
-    """A network and the size of what it sees. Weights do not change shapes and are left out.
+    """Network and size of its input. Weights do not change shapes and are left out.
 
     Attributes:
         options: `model.options` as JSON, keys sorted.
@@ -28,7 +28,7 @@ class NetworkKey:
 
     @property
     def model(self) -> ModelConfig:
-        """The same as a configuration, with random weights."""
+        """Configuration of the network, with random weights."""
         return ModelConfig(
             arch=self.arch,
             encoder_name=self.encoder_name,
@@ -39,7 +39,7 @@ class NetworkKey:
 
     @property
     def name(self) -> str:
-        """In a few words, e.g. `FPN resnet18 depth 4, 256 x 256 px, decoder_dropout 0.1`."""
+        """Short description, e.g. `FPN resnet18 depth 4, 256 x 256 px, decoder_dropout 0.1`."""
         height, width = self.height_width
         options = [f", {key} {value}" for key, value in json.loads(self.options).items()]
         takes_encoder = "model.encoder_name" not in inactive_keys(self.arch)
@@ -50,10 +50,10 @@ class NetworkKey:
 
 @dataclass(frozen=True)
 class PreflightSetting:
-    """What all trials of a study share.
+    """Settings that all trials of a study share.
 
     Attributes:
-        n_train: training images; None: not known yet.
+        n_train: number of training images; None: not known yet.
     """
 
     classes: int = 1
@@ -62,13 +62,13 @@ class PreflightSetting:
 
     @classmethod
     def from_data(cls, data: StudyDataConfig, n_train: int | None = None) -> "PreflightSetting":
-        """From a study's data."""
+        """Derive the settings from a study's data."""
         return cls(data.n_outputs, data.channels, n_train)
 
     def has_single_image_batch(self, config: TrialConfig) -> bool:
-        """Whether some batch of a training holds a single image.
+        """True if some training batch holds a single image.
 
-        A last batch of one is dropped unless it is the only one (`data.batches.TrainBatches`).
+        A last batch of one is dropped unless it is the only one (`TrainBatches.__len__`).
         """
         if config.train.batch_size == 1:
             return True
@@ -78,7 +78,7 @@ class PreflightSetting:
 
 
 def network_key_of(config: TrialConfig) -> NetworkKey:
-    """The network of a trial configuration; what does not act on it takes its default."""
+    """Network of a trial configuration; settings without effect take their default."""
     model, defaults = config.model, ModelConfig()
     idle = inactive_keys(model.arch)
     name = defaults.encoder_name if "model.encoder_name" in idle else model.encoder_name
@@ -88,14 +88,14 @@ def network_key_of(config: TrialConfig) -> NetworkKey:
 
 
 class PretrainedEncoder(NamedTuple):
-    """An encoder and the name of the weights that it begins with."""
+    """Encoder and the name of its pretrained weights."""
 
     encoder_name: str
     weights: str
 
 
 def pretrained_encoder_of(config: TrialConfig) -> PretrainedEncoder | None:
-    """The pretrained weights that a trial begins with; None: random ones."""
+    """Pretrained weights at the start of a trial; None: random weights."""
     model = config.model
     if model.encoder_weights is None or "model.encoder_weights" in inactive_keys(model.arch):
         return None
@@ -103,12 +103,12 @@ def pretrained_encoder_of(config: TrialConfig) -> PretrainedEncoder | None:
 
 
 def select_network_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings, by full key, that decide about a network."""
+    """Select the settings, by full key, that shape the network."""
     return {key: value for key, value in values.items() if affects_network(key)}
 
 
 def affects_network(key: str) -> bool:
-    """Whether a setting decides about a network."""
+    """True if a setting, by full key, shapes the network."""
     return key.startswith("model.") or key in NETWORK_KEYS_OUTSIDE_MODEL
 
 

@@ -1,4 +1,4 @@
-"""The verdicts about a space: a table before trial 0, and an answer for each drawn combination."""
+"""Check the networks of a space: a table before trial 0, and each drawn configuration later."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,13 +29,13 @@ from harness.preflight.weight_states import image_size_reason, unavailable_weigh
 from harness.space.space import SearchSpace
 
 MAX_SHOWN_REASONS = 12
-MAX_ROW_COMPLETIONS = 500  # of a first row that leaves parameters open
+MAX_ROW_COMPLETIONS = 500  # of an enqueued row that leaves parameters open
 PreflightCallback = Callable[[int, int | None], None]  # (done, total)
 
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """One line of the table: a combination, and why it is impossible, or None."""
+    """Row of the table: a configuration, and the reason why it is impossible, or None."""
 
     sampled: SampledConfig
     build_result: BuildResult
@@ -44,9 +44,9 @@ class NetworkEntry:
 
 @dataclass
 class NetworkChecker:
-    """Answers about the networks of one space; each network is built at most once per question.
+    """Checks networks of one space; each is built at most once for each batch size.
 
-    Nothing is remembered between runs.
+    Results are not stored between runs: library versions may change them.
     """
 
     space: SearchSpace
@@ -56,7 +56,7 @@ class NetworkChecker:
     _encoder_cache: EncoderCache = field(default_factory=EncoderCache)
 
     def config_refusal(self, values: Mapping[str, Any]) -> str | None:
-        """Why a drawn combination cannot be trained; None: it can. Builds what is not known."""
+        """Reason why a drawn configuration cannot be trained, or None. Builds unknown networks."""
         try:
             config = network_config(self.space, values)
         except ConfigError as error:
@@ -68,7 +68,7 @@ class NetworkChecker:
         return None if reason is None else f"{sampled.network.name}: {reason}"
 
     def check_config(self, sampled: SampledConfig) -> NetworkEntry:
-        """The line of the table for a combination."""
+        """Row of the table for a configuration."""
         n = 1 if sampled.has_single_image_batch else 2
         build_result = self.results.get(sampled.network)
         if build_result is None or n not in build_result.refusals:
@@ -78,7 +78,7 @@ class NetworkChecker:
         )
 
     def build_network_once(self, network: NetworkKey, batch_sizes: set[int]) -> BuildResult:
-        """Build a network, try it with batches of these sizes, and remember the answers."""
+        """Build a network, run it with these batch sizes, and store the results."""
         build_result = try_build(network, self.setting, batch_sizes, self._encoder_cache)
         earlier_result = self.results.get(network)
         if earlier_result is not None:
@@ -87,7 +87,7 @@ class NetworkChecker:
         return build_result
 
     def row_refusal(self, row: Mapping[str, Any]) -> str | None:
-        """Why no completion of a row of the space can be trained; None: one can, or may."""
+        """Reason why no completion of a row can be trained; None: one can, or it is not certain."""
         completions = enumerate_configs(
             fix_row_values(self.space, row), self.setting, limit=MAX_ROW_COMPLETIONS
         )
@@ -107,7 +107,7 @@ class NetworkChecker:
         return reason or image_size_reason(encoder, sampled.network)
 
     def missing_weights_reason(self, encoder: PretrainedEncoder) -> RefusalReason | None:
-        """Why an encoder has no such weights; None: it has, here or to be fetched."""
+        """Reason why an encoder lacks these weights; None: they are cached or can be downloaded."""
         if encoder not in self._weights_reasons:
             self._weights_reasons[encoder] = unavailable_weights_reason(encoder)
         return self._weights_reasons[encoder]
@@ -115,12 +115,12 @@ class NetworkChecker:
 
 @dataclass(frozen=True)
 class NetworkTable:
-    """Every network of a space, or a sample of them.
+    """Check results for every network of a space, or for a sample.
 
     Attributes:
-        is_complete: nothing was left out.
-        checker: answers about combinations that are not in the table too.
-        unsampled_encoders: the pretrained weights that combinations beyond a sample begin with.
+        is_complete: True if the table holds every network.
+        checker: checks configurations outside the table.
+        unsampled_encoders: pretrained weights that configurations outside the sample use.
     """
 
     entries: tuple[NetworkEntry, ...]
@@ -138,9 +138,9 @@ class NetworkTable:
 
     @property
     def pretrained_encoders(self) -> list[PretrainedEncoder]:
-        """The pretrained weights that a possible combination begins with.
+        """Pretrained weights of the possible configurations, sorted.
 
-        Beyond a sample every combination counts as possible, weights that do not exist aside.
+        Outside the sample every configuration counts as possible, unless its weights do not exist.
         """
         sampled_encoders = {
             pretrained_encoder_of(entry.sampled.config) for entry in self.possible
@@ -154,15 +154,15 @@ class NetworkTable:
 
     @property
     def encoder_names(self) -> list[str]:
-        """The encoders of `pretrained_encoders`."""
+        """Sorted names of the encoders in `pretrained_encoders`."""
         return sorted({encoder.encoder_name for encoder in self.pretrained_encoders})
 
     def count_reasons(self) -> list[tuple[str, int]]:
-        """Each reason and how many combinations it makes impossible, the most frequent first."""
+        """Number of configurations by reason, the most frequent first."""
         return Counter(str(entry.reason) for entry in self.impossible).most_common()
 
     def summary_line(self) -> str:
-        """The result in one line."""
+        """Summary in one line."""
         n, n_bad = len(self.entries), len(self.impossible)
         networks_text = (
             f"{n:,} network{'' if n == 1 else 's'}{'' if self.is_complete else ' drawn from more'}"
@@ -182,10 +182,10 @@ def build_network_table(
     seed: int = 0,
     on_progress: PreflightCallback | None = None,
 ) -> NetworkTable:
-    """Build every network that a space can draw and try it with a batch of the study's.
+    """Build every network that a space can draw and run it with a batch of the study.
 
     Args:
-        limit: the most networks; of more a seeded sample. None: all.
+        limit: largest number of networks; of more a seeded sample. None: no limit.
         on_progress: called with (done, total).
     """
     candidates = enumerate_configs(space, setting, limit=limit, seed=seed)
@@ -205,11 +205,11 @@ def build_network_table(
 
 
 def check_network_table(table: NetworkTable) -> None:
-    """What must be changed before trial 0.
+    """Check that trial 0 can start.
 
     Raises:
-        ConfigError: no combination is possible, with the reasons; or rows of the space that no
-            possible combination fits.
+        ConfigError: no configuration is possible, with the reasons; or a row of the space has no
+            possible completion.
     """
     if table.entries and not table.possible:
         reasons = [f"  {text} ({n})" for text, n in table.count_reasons()]
@@ -240,7 +240,7 @@ def check_network_table(table: NetworkTable) -> None:
 def _labelled_rows(
     name: str, rows: Sequence[Mapping[str, Any]], places: Sequence[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with the file and line where it stands, or with its number."""
+    """Yield each row with its file and line, or with its number."""
     for i, row in enumerate(rows):
         yield f"{places[i]}: {name} {i + 1}" if places else f"{name} {i + 1}", row
 

@@ -1,4 +1,4 @@
-"""Why a network is impossible, in one line, from what the libraries raise."""
+"""Turn the exceptions of libraries into one-line reasons why a network is impossible."""
 
 import re
 from dataclasses import dataclass, replace
@@ -25,14 +25,14 @@ _PATTERNS: tuple[tuple[ReasonKind, str], ...] = (
     ("size", r"must match the size|Sizes of tensors must match|[Ii]nput (height|width|size)"),
     ("size", r"broadcast|smaller than|greater than actual input|output size"),
 )
-_GOT_VALUE = re.compile(r" \(got [^()]*\)$")  # stands in the network's name
+_GOT_VALUE = re.compile(r" \(got [^()]*\)$")  # the value is already in the name of the network
 _DIVISOR = re.compile(r"divisible by (\d+)")
 _REPEATED_PREFIX = re.compile(r"^model: .*? cannot be built with .*?: ")
 
 
 @dataclass(frozen=True)
 class RefusalReason:
-    """Why not: a word for the table, and a sentence."""
+    """Reason of a refusal: a word for the table, and a sentence."""
 
     kind: ReasonKind
     text: str
@@ -42,7 +42,7 @@ class RefusalReason:
 
 
 def reason_from_error(error: Exception, network: NetworkKey) -> RefusalReason:
-    """Name the reason for an exception that a network raised."""
+    """Derive the reason from an exception that a network raised."""
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
     messages = (_REPEATED_PREFIX.sub("", " ".join(problem.split())) for problem in problems)
     text = "; ".join(_GOT_VALUE.sub("", problem) for problem in messages)
@@ -60,16 +60,16 @@ def reason_from_error(error: Exception, network: NetworkKey) -> RefusalReason:
 
 
 def suggest_image_size(reason: RefusalReason, size: int) -> RefusalReason:
-    """The reason against a batch of one, with an image size at which one image is enough."""
+    """Add an image size at which a batch of one works to the reason."""
     return replace(reason, text=f"{reason.text}, or data.image_size {size}")
 
 
 def wrong_output_reason(
     output_shape: tuple[int, ...], expected_shape: tuple[int, ...]
 ) -> RefusalReason:
-    """The logits have another shape than the masks."""
+    """Reason for logits whose shape differs from that of the masks."""
     return RefusalReason(
-        "output", f"wrong output size: answers with {output_shape}, needed are {expected_shape}"
+        "output", f"wrong output size: returns {output_shape} instead of {expected_shape}"
     )
 
 
@@ -81,12 +81,12 @@ def _format_reason(kind: ReasonKind, text: str, network: NetworkKey) -> str:
             height, width = network.height_width
             return (
                 f"batch of one: BatchNorm sees a single value per channel at {height} x {width} "
-                "px; use train.batch_size 2 or more (and two training images at least)"
+                "px; use train.batch_size 2 or more (and at least two training images)"
             )
         case "size":
             height, width = network.height_width
             divisor = _DIVISOR.search(text)
-            if divisor is not None:  # the library advises to pad, which is not how sizes are set
+            if divisor is not None:  # the library advises padding, but sizes are settings here
                 text = _suggest_divisible_sizes(int(divisor[1]), network)
             return f"size: not at {height} x {width} px: {text}"
         case "depth" | "encoder" | "option":
@@ -95,7 +95,7 @@ def _format_reason(kind: ReasonKind, text: str, network: NetworkKey) -> str:
 
 
 def _suggest_divisible_sizes(n: int, network: NetworkKey) -> str:
-    """Name the sizes next to those of a network that are divisible by n."""
+    """Suggest the sizes divisible by n that are closest to those of the network."""
     sizes = [(max(side // n, 1) * n, -(-side // n) * n) for side in network.height_width]
     below, above = ([low for low, _ in sizes], [high for _, high in sizes])
     suggestions = dict.fromkeys(str(s[0] if s[0] == s[1] else s) for s in (below, above))

@@ -1,4 +1,7 @@
-"""Pretrained weights of the encoders a study can draw: here, to be fetched, or not to be had."""
+"""State of the pretrained weights of encoders: cached, downloadable, or unavailable.
+
+The module stands alone because it alone combines preflight with the weights of the hub.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,13 +20,13 @@ WeightsState = Literal["cached", "to fetch", "none"]
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """The weights of one encoder.
+    """Weights of one encoder.
 
     Attributes:
-        weights: their name, as in `model.encoder_weights`.
-        state: in the local cache, on the hub, or nowhere.
-        reason: why there are none.
-        licence: of code and weights, in a few words.
+        weights: name of the weights, as in `model.encoder_weights`.
+        state: in the local cache, on the hub, or unavailable.
+        reason: reason if the weights are unavailable.
+        licence: licence of code and weights, in a few words.
     """
 
     encoder_name: str
@@ -34,12 +37,12 @@ class EncoderWeights:
 
 
 def list_encoder_weights(encoders: Iterable[PretrainedEncoder]) -> list[EncoderWeights]:
-    """One entry for each, by name; asks no network."""
+    """Entry for each encoder, by name; makes no connection."""
     return [_encoder_weights(encoder) for encoder in sorted(set(encoders))]
 
 
 def unavailable_weights_reason(encoder: PretrainedEncoder) -> RefusalReason | None:
-    """Why an encoder cannot begin with these weights; None: it can."""
+    """Reason why these weights are unavailable; None: they are available."""
     encoder_weights = _encoder_weights(encoder)
     return (
         RefusalReason("weights", f"weights: {encoder_weights.reason}")
@@ -49,7 +52,7 @@ def unavailable_weights_reason(encoder: PretrainedEncoder) -> RefusalReason | No
 
 
 def image_size_reason(encoder: PretrainedEncoder, network: NetworkKey) -> RefusalReason | None:
-    """Why weights cannot be loaded at this image size; None: they can."""
+    """Reason why weights cannot be loaded at this image size; None: they can."""
     name, size = encoder.encoder_name, network.height_width
     if weights_fit(name, size, dpt=network.arch == "DPT"):
         return None
@@ -57,7 +60,7 @@ def image_size_reason(encoder: PretrainedEncoder, network: NetworkKey) -> Refusa
     expected_px = pretrained_size(name)
     return RefusalReason(
         "weights",
-        f"weights: those of {name} do not fit images of {height} x {width} px; set data.image_size "
+        f"weights: {name} has none that fit images of {height} x {width} px; set data.image_size "
         f"to {expected_px} or model.encoder_weights to null",
     )
 

@@ -286,7 +286,7 @@ def bombs() -> list[Case]:
         Case("strip-long.tif", tiff_of(tags(size=2**31)), TOO_EARLY),
         Case("strip-short.tif", tiff_of(tags(size=8)), TOO_EARLY),
         Case("strip-none.tif", tiff_of({k: v for k, v in tags().items() if k not in (273, 279)}),
-             "where its samples lie"),
+             "has no offsets of its samples"),
         Case("no-size.tif", tiff_of(tags(width=0)), "the size 0x8"),
         Case("loop.tif", tiff_of(tags())[:-4] + struct.pack("<I", 80), "several pages"),
         Case("inflating.tif", _with_strip(inflating), "damaged TIFF"),
@@ -324,9 +324,9 @@ def masks() -> list[Case]:
         Case("0-255-rgba.png", encode(".png", np.dstack([255 * MASK] * 3 + [0 * MASK + 255])),
              flat, binary()),
         Case("in-alpha.png", encode(".png", np.dstack([0 * MASK] * 3 + [255 * MASK])),
-             "is of one colour, and its alpha is not", binary()),
+             "has one colour only, but its alpha channel varies", binary()),
         Case("in-alpha.tif", tiff(np.dstack([0 * MASK] * 3 + [255 * MASK]), photometric="rgb"),
-             "is of one colour, and its alpha is not", binary()),
+             "has one colour only, but its alpha channel varies", binary()),
         Case("empty-opaque.png", encode(".png", np.dstack([0 * MASK] * 3 + [0 * MASK + 255])),
              flat, binary()),
         Case("bilevel-mask.png", pil(Image.fromarray(MASK > 0), "PNG"), flat, binary()),
@@ -394,7 +394,7 @@ def pairs() -> list[tuple[str, bytes, bytes, str]]:
     mask = encode(".png", 255 * MASK)
     return [
         ("sizes", encode(".png", RGB), encode(".png", square(25, 32)), "must have one size"),
-        ("turned", turned, encode(".png", square(32, 24)), "EXIF orientation turns it"),
+        ("turned", turned, encode(".png", square(32, 24)), "rotated by its EXIF orientation"),
         ("mask turned", encode(".jpg", RGB), jpeg_mask(255 * MASK)[:2] + exif(3)
          + jpeg_mask(255 * MASK)[2:], "EXIF orientation 3"),
         ("damaged mask", encode(".png", RGB), mask[:60], TOO_EARLY),

@@ -120,7 +120,7 @@ def test_copies_and_groups_on_two_declared_sides_are_listed(tmp_path: Path) -> N
     end = "; give both one role, or take one out"
     assert refused(source) == [
         "split: images/000.png (train) and images/004.png (val) are near copies: the same "
-        f"picture{end}",
+        f"image{end}",
         f"split: images/001.png (train) and images/003.png (val) are exact copies{end}",
         f"split: images/001.png (train) and images/005.png (test) are of one group, 'b'{end}",
     ]
@@ -162,7 +162,7 @@ def test_several_masks_of_a_row_are_verified(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"m0\.png: has changed since the split was created"):
         verify_split([row], FolderSource(tmp_path))
     parts[1].unlink()
-    with pytest.raises(DataError, match=r"m1\.png: is missing"):
+    with pytest.raises(DataError, match=r"m1\.png: missing"):
         verify_split([row], FolderSource(tmp_path))
 
 

@@ -241,4 +241,4 @@ def test_images_that_are_not_read_are_a_warning(tmp_path: Path) -> None:
         one for one in inspect_dataset(overview, []).findings if one.topic == "files not read"
     ]
     assert (found.severity, found.files) == ("warning", ("images/x.jif",))
-    assert found.what == "1 file beside the pairs that hold images under other names"
+    assert found.what == "1 file next to the pairs with images under other suffixes"

@@ -106,7 +106,7 @@ def test_targets_that_are_refused(source: DatasetScan, tmp_path: Path, kind: str
     (tmp_path / "full/keep.txt").write_text("mine")
     (tmp_path / "f").write_text("mine")
     before = everything(tmp_path)
-    with pytest.raises(DataError, match=r"lies inside|is not empty|is there and no folder"):
+    with pytest.raises(DataError, match=r"is inside|is not empty|exists and is not a folder"):
         clean_dataset(source, [], target[kind])
     assert everything(tmp_path) == before
 
@@ -125,7 +125,7 @@ def test_folder_that_another_process_filled_meanwhile(source: DatasetScan, tmp_p
             (tmp_path / "target").mkdir()
             (tmp_path / "target/theirs.txt").write_text("theirs")
 
-    with pytest.raises(DataError, match="something else was written there meanwhile"):
+    with pytest.raises(DataError, match="another process wrote to it"):
         clean_dataset(source, [], tmp_path / "target", progress=fill)
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["theirs.txt"]
 

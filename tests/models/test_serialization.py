@@ -234,7 +234,7 @@ def test_a_network_that_breaks_its_promises_is_refused(monkeypatch: pytest.Monke
         return nn.Conv2d(in_channels, classes, 1)
 
     with pytest.raises(
-        ConfigError, match=r"nothing gave no torch.nn.Module \(.*test_serialization.py\)"
+        ConfigError, match=r"nothing returned no torch.nn.Module \(.*test_serialization.py\)"
     ):
         build_network(ModelConfig(arch="nothing"))
     with pytest.raises(ConfigError, match=r"headless takes encoder_name but has no module"):

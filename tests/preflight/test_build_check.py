@@ -77,7 +77,7 @@ def test_advice_to_enlarge_is_followed_with_success() -> None:
     """At depth 5 the last stage of 32 pixels is a single one."""
     reason = verdict("Unet", size=32).refusals[1]
     assert reason is not None
-    assert reason.text.endswith("(and two training images at least), or data.image_size 64")
+    assert reason.text.endswith("(and at least two training images), or data.image_size 64")
     assert verdict("Unet", size=64).refusals[1] is None
 
 
@@ -145,9 +145,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, network: type[nn.Module]) -> Any:
 def test_wrong_output_size_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = judged(monkeypatch, Half).refusals[2]
     assert reason.kind == "output"
-    assert (
-        reason.text == "wrong output size: answers with (2, 1, 16, 16), needed are (2, 1, 32, 32)"
-    )
+    assert reason.text == "wrong output size: returns (2, 1, 16, 16) instead of (2, 1, 32, 32)"
 
 
 def test_network_that_asks_for_values_is_tried_with_values(monkeypatch: pytest.MonkeyPatch) -> None:

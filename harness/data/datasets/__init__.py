@@ -1,1 +1,1 @@
-"""Finding images and masks: folder layouts, CSV files, known datasets, generated ones."""
+"""Find images and masks: folder layouts, CSV files, known and generated datasets."""

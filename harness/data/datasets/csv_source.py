@@ -1,4 +1,4 @@
-"""A CSV file that names images, their masks and, if wanted, their roles and groups."""
+"""Read a CSV file of images, masks and optional roles and groups."""
 
 import csv
 import io
@@ -31,13 +31,13 @@ NumberedCells = tuple[int, list[str]]  # number in the file, cells
 
 
 def read_csv_pairs(path: Path, data: StudyDataConfig) -> list[ImageMaskPair]:
-    """The pairs that a CSV file names; its paths are relative to its folder, with /.
+    """Read the pairs of a CSV file; its paths are relative to its folder, with /.
 
     Columns: `image`; `mask`, or `mask_<class>` for each class of a multilabel task; optional
     `role` (train, val, test) and `group`; further ones may serve as `split.group: column:NAME`.
 
     Raises:
-        DataError: every problem as `file:line: column: what is wrong`.
+        DataError: every problem as `file:line: column: problem`.
     """
     lines = read_csv_lines(path)
     if not lines:
@@ -64,7 +64,7 @@ def read_csv_pairs(path: Path, data: StudyDataConfig) -> list[ImageMaskPair]:
 
 
 def read_csv_lines(path: Path) -> list[NumberedCells]:
-    """The lines of a CSV file in UTF-8, empty ones left out. Raises DataError."""
+    """Read the non-empty lines of a CSV file in UTF-8. Raises DataError."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; not a list")
@@ -78,9 +78,9 @@ def read_csv_lines(path: Path) -> list[NumberedCells]:
 
 
 def _without_index(lines: list[NumberedCells]) -> list[NumberedCells]:
-    """The lines without the row numbers that pandas writes, in a first column without a name.
+    """Remove the unnamed first column of row numbers that pandas writes.
 
-    Columns without name and content at the end, as spreadsheets leave them, are left out too.
+    Unnamed, empty columns at the end, which spreadsheets leave behind, are removed too.
     """
     header = lines[0][1]
     first = int(header[0] == "" and all(cells[0].isdigit() for _, cells in lines[1:]))
@@ -112,11 +112,11 @@ def _column_problems(columns: Sequence[str], masks: Sequence[str]) -> list[str]:
     separator = next((mark for mark in ";\t" if len(columns) == 1 and mark in columns[0]), None)
     if missing and separator is not None:
         mark = "tabs" if separator == "\t" else f"{separator!a}"
-        return [f"its columns are parted by {mark}; save it with commas between them"]
+        return [f"its columns are separated by {mark}; save it with commas"]
     if missing:
         problems.append(
             f"no column {', '.join(missing)}; the columns are {','.join(('image', *masks))} and, "
-            f"if wanted, {', '.join(_OPTIONAL)}, parted by commas"
+            f"if wanted, {', '.join(_OPTIONAL)}, separated by commas"
         )
     for index, name in enumerate(columns):
         if not name.strip() or not name.isprintable() or len(name) > 80:
@@ -171,7 +171,7 @@ def _path_problem(folder: Path, text: str) -> str | None:
 def _duplicate_path_problems(
     row: dict[str, str], masks: Sequence[str], number: int, line_of_path: dict[str, int]
 ) -> list[str]:
-    """Files that a line before, or another column of this one, names too."""
+    """Report files that an earlier line or another column of this line names already."""
     problems = []
     for column in ("image", *masks):
         path = Path(row[column]).as_posix()

@@ -1,4 +1,4 @@
-"""Fetching Kvasir-SEG: checked while it arrives, unpacked with suspicion, laid out whole."""
+"""Download Kvasir-SEG with limits, a checksum and a check of every archive entry."""
 
 import hashlib
 import http.client
@@ -42,17 +42,18 @@ def download_kvasir(
     sha256: str = KVASIR.sha256,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch and unpack Kvasir-SEG below `folder`, whole or not at all.
+    """Download and unpack Kvasir-SEG below `folder`, completely or not at all.
 
     Args:
-        folder: the workspace's `data/`; the archive lies there, without a name, meanwhile.
-        progress: called with bytes so far and bytes in all (None where the server does not say).
+        folder: the workspace's `data/`; it also holds the archive, as an unnamed temporary file.
+        progress: called with bytes received and the total (None if the server does not send it).
 
     Returns:
-        `folder/kvasir-seg` with `images/`, `masks/` and `kvasir_bboxes.json`; at once if it exists.
+        `folder/kvasir-seg` with `images/`, `masks/` and `kvasir_bboxes.json`; without a download if
+        it exists.
 
     Raises:
-        DataError: no connection, an empty, short or wrong answer, an unsafe archive, no room.
+        DataError: no connection, an empty, short or wrong answer, an unsafe archive, a full disk.
     """
     dataset_folder = folder / KVASIR.name
     if dataset_folder.is_dir():
@@ -71,7 +72,7 @@ def download_kvasir(
 
 
 def _fetch(url: str, archive: IO[bytes], progress: Progress | None) -> None:
-    """Copy the answer into `archive`. Raises DataError for everything a network can do."""
+    """Copy the response into `archive`. Raises DataError for every network failure."""
     received = 0
     with _connection_errors(url), _open_url(url) as response:
         length = response.headers.get("Content-Length", "")
@@ -130,7 +131,7 @@ def _check_sha256(url: str, archive: IO[bytes], sha256: str) -> None:
 
 
 def _unpack(url: str, archive: IO[bytes], folder: Path) -> None:
-    """Lay out the images, masks and boxes. Raises DataError before writing anything unsafe."""
+    """Write images, masks and boxes. Raises DataError before anything unsafe is written."""
     try:
         with zipfile.ZipFile(archive) as packed:
             entries = [entry for entry in packed.infolist() if not entry.is_dir()]
@@ -139,7 +140,7 @@ def _unpack(url: str, archive: IO[bytes], folder: Path) -> None:
                 target = _target_path(entry.filename)
                 if target is not None:
                     (folder / target).parent.mkdir(exist_ok=True)
-                    # zipfile gives no more bytes than the header says, whatever the data hold.
+                    # zipfile stops after the size in the header, so a forged stream cannot grow.
                     with packed.open(entry) as source, (folder / target).open("wb") as out:
                         shutil.copyfileobj(source, out, _CHUNK)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
@@ -167,7 +168,7 @@ def _check_entries(url: str, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _target_path(name: str) -> Path | None:
-    """Where a file of the archive goes; None for what is not needed. Only two known folders."""
+    """Target of an archive entry, in one of two folders; None for entries that are not needed."""
     path = PurePosixPath(name)
     if path.name in _RENAMED:
         return Path(_RENAMED[path.name])

@@ -1,4 +1,4 @@
-"""Folders of images and masks as people lay them out, told apart by what is in them."""
+"""Detect the layout of a folder of images and masks, and list its pairs."""
 
 import re
 import unicodedata
@@ -22,7 +22,7 @@ from harness.data.datasets.pairs import (
 _MASK_STEM = re.compile(r"(.+)[_-](?:mask|label|gt|seg|segmentation)", re.IGNORECASE)
 _LISTS_FOLDER = "splits"  # a folder of published lists may lie beside the pictures
 _IMAGES, _MASKS = "images", "masks"
-# What people call the two folders elsewhere; only the two names are read.
+# Other common names of the two folders, for a hint: only images/ and masks/ are read.
 _OTHER_NAMES: Final = {
     _IMAGES: ("image", "img", "imgs", "jpegimages", "inputs", "input", "pictures", "photos"),
     _MASKS: ("mask", "label", "labels", "annotations", "gt", "groundtruth", "ground_truth"),
@@ -30,17 +30,17 @@ _OTHER_NAMES: Final = {
 
 
 class FolderListing(NamedTuple):
-    """The pairs of a folder, and images that lie beside them under names that are not read."""
+    """Pairs of a folder, and further images whose suffix is not supported."""
 
     pairs: list[ImageMaskPair]
     unread: list[Path]
 
 
 def read_folder_layout(root: Path, data: StudyDataConfig) -> FolderListing:
-    """The pairs of a folder. Nothing is decoded; images/, masks/ and roles in any case.
+    """List the pairs of a folder. Nothing is decoded; folder names may be in any case.
 
     Raises:
-        DataError: no layout that is understood, or two at once; else every problem of the files.
+        DataError: an unsupported layout, or two layouts; otherwise every problem of the files.
     """
     layouts = _detect_layouts(root, data)
     if len(layouts) > 1:
@@ -77,7 +77,7 @@ def _detect_layouts(root: Path, data: StudyDataConfig) -> list[str]:
 
 
 def _find_subfolders(parent: Path, name: str) -> list[Path]:
-    """The folders of that name in any case; one of exactly that name comes first."""
+    """Folders of that name in any case; the exact spelling comes first."""
     if not parent.is_dir():
         return []
     folders = [e for e in list_entries(parent) if e.name.casefold() == name and e.is_dir()]
@@ -90,7 +90,7 @@ def _has_suffixed_masks(root: Path) -> bool:
 
 
 def _explain_no_layout(root: Path) -> str:
-    """What is in a folder instead of images and masks, as a sentence."""
+    """Sentence about the content of a folder that has no images and masks."""
     inside = list_entries(root)
     if not inside:
         return "is empty; it should hold images/ and masks/"
@@ -124,7 +124,7 @@ class _FilesByStem(NamedTuple):
 
 
 class _FolderReader:
-    """One reading of a folder, which gathers what is wrong with it."""
+    """Reader of one folder, which collects all problems before it fails."""
 
     def __init__(self, root: Path, data: StudyDataConfig) -> None:
         self.root, self.data = root, data
@@ -132,7 +132,7 @@ class _FolderReader:
         self.unread: list[Path] = []
 
     def read_role_folders(self) -> list[ImageMaskPair]:
-        """Pairs of train/, val/ and test/."""
+        """Read the pairs of train/, val/ and test/."""
         pairs: list[ImageMaskPair] = []
         folder_names: dict[Role, str] = {}
         for name, role in ROLE_NAMES.items():
@@ -149,7 +149,7 @@ class _FolderReader:
         return pairs
 
     def read_subfolders(self, prefix: str, role: Role | None) -> list[ImageMaskPair]:
-        """The pairs of `prefix`images/ and `prefix`masks/."""
+        """Read the pairs of `prefix`images/ and `prefix`masks/."""
         images, masks = (
             self._resolve_folder(f"{prefix}{_IMAGES}"),
             [self._resolve_folder(f"{prefix}{_MASKS}")],
@@ -188,7 +188,7 @@ class _FolderReader:
         ]
 
     def read_suffixed_pairs(self) -> list[ImageMaskPair]:
-        """Pairs of one folder, where the mask's stem is the image's with `_mask` or so behind."""
+        """Read the pairs of one folder in which a mask's stem ends in `_mask`, `_gt` or similar."""
         images, masks = _FilesByStem({}, set()), _FilesByStem({}, set())
         for entry in list_entries(self.root):
             if entry.name == _LISTS_FOLDER:
@@ -205,7 +205,7 @@ class _FolderReader:
         ]
 
     def _resolve_folder(self, part: str) -> str:
-        """A folder as it is spelt on disk; the name itself where it is absent."""
+        """Spelling of a folder on disk; the given name if it is absent."""
         parent, _, name = part.rpartition("/")
         names = [folder.name for folder in _find_subfolders(self.root / parent, name)]
         if len(names) > 1:
@@ -213,7 +213,7 @@ class _FolderReader:
         return f"{parent}/{names[0]}".lstrip("/") if names else part
 
     def _check_class_folders(self, part: str) -> None:
-        """What lies in the folder of the classes' folders and is none of them."""
+        """Report entries next to the folders of the classes that belong to no class."""
         for entry in list_entries(self.root / part):
             name = f"{part}/{entry.name}"
             if entry.is_dir() and entry.name not in self.data.classes:
@@ -223,7 +223,7 @@ class _FolderReader:
                 self.problems.append(f"{name!a}: put it into the folder of its class")
 
     def _list_files(self, part: str) -> _FilesByStem:
-        """Relative paths of the images in one folder, by stem in Unicode's composed form."""
+        """Relative paths of the images in one folder, by stem in NFC: macOS decomposes names."""
         folder = self.root / part
         files = _FilesByStem({}, set())
         if not folder.is_dir():
@@ -239,7 +239,7 @@ class _FolderReader:
         return files
 
     def _add_entry(self, files: _FilesByStem, stem: str, entry: Path) -> None:
-        """Enter a file under its stem: as one to read, as refused, or as an unread image."""
+        """Record a file under its stem as readable, refused, or an image with an unknown suffix."""
         problem = file_problem(entry, self.root)
         if problem is not None:
             self.problems.append(f"{str(entry.relative_to(self.root))!a}: {problem}")
@@ -260,9 +260,9 @@ class _FolderReader:
     def _check_unmatched(
         self, images: _FilesByStem, masks: _FilesByStem, *, of_class: bool
     ) -> None:
-        """Name images without mask and masks without image; not those of refused files."""
+        """Report images without mask and masks without image, except those of refused files."""
         if not images.by_stem or not masks.by_stem:
-            return  # why there is none has been said of the folder, or of each file
+            return  # the empty folder, or each refused file, has been reported already
         refused = images.refused | masks.refused
         paired = images.by_stem.keys() & masks.by_stem.keys()
         unpaired_images = [
@@ -291,7 +291,7 @@ class _FolderReader:
         ]
 
     def _unread_hints(self, folder: Path) -> dict[str, str]:
-        """What to do with the images of a folder under names that are not read, by stem."""
+        """Advice for images of a folder that have an unsupported suffix, by stem."""
         return {
             unicodedata.normalize("NFC", path.stem): f"; {path.as_posix()!a} is an image: give it "
             f"one of the endings {' '.join(SUFFIXES)}"

@@ -1,4 +1,4 @@
-"""What a dataset is: pairs of an image and its masks, and which files can be one."""
+"""Pairs of an image and its masks, datasets of them, and the rules for usable files and paths."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ ROLE_NAMES: Final[Mapping[str, Role]] = {
 }
 # .jfif and .jpe are other names of JPEG: Windows and browsers save them.
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# Pictures of other kinds must not vanish unseen; other files (notes, boxes) may lie beside.
+# Images of other kinds must not vanish unseen; other files (notes, boxes) may lie beside.
 _UNREADABLE = re.compile(
     r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
 )
@@ -38,8 +38,8 @@ _CLUTTER: Final = {
 class ImageMaskPair:
     """An image and its mask, or masks of a multilabel task, in order of class.
 
-    Paths are relative to the dataset's root. `role` and `group` are those that the files declare;
-    `columns` are the further columns of a CSV file.
+    Paths are relative to the dataset's root. `role` and `group` are declared by folders, lists or a
+    CSV file; `columns` are the further columns of a CSV file.
     """
 
     stem: str
@@ -52,9 +52,11 @@ class ImageMaskPair:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of images and masks. `pairs` are in order of stem; files above `max_pixels` fail.
+    """Pairs of images and masks, in order of stem, and the source to read them from.
 
-    `unread` are images beside the pairs whose names say otherwise, relative to the root.
+    Attributes:
+        max_pixels: Larger images are refused.
+        unread: Further files that hold images but have another suffix, relative to the root.
     """
 
     name: str
@@ -73,10 +75,10 @@ class Dataset:
 def problems_error(
     problems: Iterable[str], prefix: str = "", *, remedy: str | None = None
 ) -> DataError:
-    """One error of many lines, each beginning with `prefix`; a long list is cut and counted.
+    """Build one error with a line for each problem, after `prefix`; a long list is cut and counted.
 
     Args:
-        remedy: what to do about all of them, as the last line.
+        remedy: last line, with the advice for all of them.
     """
     lines = [f"{prefix}{problem}" for problem in problems]
     more = len(lines) - _MAX_LINES
@@ -86,9 +88,9 @@ def problems_error(
 
 
 def file_problem(entry: Path, root: Path) -> str | None:
-    """Why a file or folder found below `root` cannot be an image or mask; None if it can.
+    """Reason why a file or folder below `root` cannot be an image or mask; None if it can.
 
-    A file of no kind of image is no problem here: notes may lie beside.
+    A file that is not an image is not a problem here: notes may be stored next to images.
     """
     try:
         entry.name.encode("utf-8")
@@ -97,7 +99,7 @@ def file_problem(entry: Path, root: Path) -> str | None:
     if not entry.name.isprintable():
         return "its name holds control characters; rename it"
     if entry.is_dir():
-        return "a folder; images lie directly in images/, masks in masks/"
+        return "a folder; images must be directly in images/, masks in masks/"
     if _UNREADABLE.fullmatch(entry.suffix.lower()):
         return f"of a kind that cannot be read; convert it to one of {' '.join(SUFFIXES)}"
     if entry.suffix.lower() not in SUFFIXES:
@@ -114,7 +116,7 @@ def file_problem(entry: Path, root: Path) -> str | None:
 
 
 def list_entries(folder: Path) -> list[Path]:
-    """What lies in a folder, by name, without what operating systems and NAS boxes leave there."""
+    """Entries of a folder by name, without hidden files and those of operating systems and NAS."""
     return sorted(entry for entry in folder.iterdir() if not _is_clutter(entry))
 
 
@@ -123,9 +125,9 @@ def _is_clutter(entry: Path) -> bool:
 
 
 def is_image_by_content(entry: Path) -> bool:
-    """Whether a file's first bytes are those of an image, whatever it is called."""
+    """True if a file's first bytes are those of an image, whatever its name."""
     try:
-        if not entry.is_file():  # opening a named pipe would wait for whoever writes into it
+        if not entry.is_file():  # opening a named pipe would block until a process writes
             return False
         with entry.open("rb") as handle:
             return is_image_start(handle.read(16))
@@ -134,14 +136,14 @@ def is_image_by_content(entry: Path) -> bool:
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a text is a path below a folder that split.csv can hold and every system reads."""
+    """True if a text is a relative path that split.csv can hold and every system can read."""
     return unsafe_reason(path) is None
 
 
 def unsafe_reason(path: str) -> str | None:
-    """Why a text is no path below a folder that split.csv can hold, and what to do; None if it is.
+    """Reason and remedy if a text is not a path that split.csv can hold; None if it is.
 
-    A bar parts masks there, and a spreadsheet takes = + - @ for the beginning of a formula.
+    In split.csv a bar separates masks, and a spreadsheet reads = + - @ as the start of a formula.
     """
     if not path.strip():
         return "is empty"

@@ -1,4 +1,4 @@
-"""Where images and masks come from: finding a dataset, and opening it."""
+"""Find the dataset that `--data` names and list its pairs."""
 
 import os
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ DATA_VARIABLE = "HARNESS_DATA_DIR"
 
 @dataclass(frozen=True)
 class DatasetArchive:
-    """A published dataset: where it is, how large, what it may be used for, and its checksum.
+    """Address, size, checksum and terms of use of a published dataset.
 
     Attributes:
-        citation: what its terms ask to be cited.
+        citation: publication to cite, as its terms require.
     """
 
     name: str
@@ -55,7 +55,7 @@ class DatasetArchive:
 KVASIR: Final = DatasetArchive(
     name="kvasir-seg",
     url="https://datasets.simula.no/downloads/kvasir-seg.zip",
-    n_bytes=46_200_000,  # as its page says; the checksum is what counts
+    n_bytes=46_200_000,  # as stated on its page; only the checksum is verified
     sha256="03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
     page="https://datasets.simula.no/kvasir-seg/",
     terms="research and education only; cite Jha et al., Kvasir-SEG, MMM 2020",
@@ -66,7 +66,7 @@ KNOWN_DATASETS: Final = (KVASIR.name, SYNTHETIC)
 
 
 class NeedsDownloadError(DataError):
-    """A known dataset is not here yet; `archive` says what fetching it means."""
+    """A known dataset is not downloaded yet; `archive` describes the download."""
 
     def __init__(self, archive: DatasetArchive) -> None:
         self.archive = archive
@@ -78,14 +78,14 @@ class NeedsDownloadError(DataError):
 
 
 def find_data(spec: str, workspace: Workspace) -> Path:
-    """The folder, or the CSV file, that `--data` means.
+    """Find the folder or CSV file that `--data` names.
 
-    It is a path, a name below the data folders, or a known dataset. Data folders are
+    The value is a path, a name below the data folders, or a known dataset. Data folders are
     `$HARNESS_DATA_DIR` and the workspace's `data/`. `synthetic` is generated at its first use.
 
     Raises:
-        NeedsDownloadError: a known dataset that has to be fetched first.
-        DataError: nothing of that name; with the nearest one.
+        NeedsDownloadError: a known dataset that must be downloaded first.
+        DataError: nothing has that name; the message suggests the nearest one.
     """
     if not spec.strip():
         raise DataError("--data: is empty; name a folder with images/ and masks/, or a dataset")
@@ -143,9 +143,9 @@ def open_dataset(location: Path, data: StudyDataConfig, *, max_pixels: float) ->
     Nothing is decoded. The dataset's source is the folder, or the folder of the CSV file.
 
     Raises:
-        DataError: every problem at once: no layout, a missing or empty folder, an image without
-            a mask or a mask without an image, two files with one stem, folders, unreadable
-            kinds, links that leave the folder, names that are no text.
+        DataError: all problems together: no layout, a missing or empty folder, an image without
+            a mask or a mask without an image, two files with one stem, nested folders, unreadable
+            formats, links that leave the folder, names that are not valid text.
     """
     if location.is_dir():
         pairs, unread = read_folder_layout(location, data)

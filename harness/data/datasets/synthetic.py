@@ -1,8 +1,9 @@
-"""Polyp-like images to try things on: a wet, lit surface with folds, vessels and polyps.
+"""Generate polyp-like images for tests and demonstrations.
 
-Each picture is a height map seen from a lamp beside the camera. What makes polyps hard to find in
-colonoscopy is drawn: small ones, ones of the mucosa's own colour, ones that a fold half hides, and
-things that only look like them: folds, highlights, yellow mucus. So good configurations win.
+Each image is a height map of mucosa with folds, vessels and polyps, lit by a lamp next to the
+camera. It contains what makes polyps hard to find in colonoscopy: small or barely coloured polyps,
+polyps half hidden by a fold, and lookalikes such as folds, highlights and yellow mucus. So better
+configurations score better.
 """
 
 from collections.abc import Callable
@@ -40,9 +41,9 @@ def generate_dataset(
     difficulty: float = DIFFICULTY,
     progress: Progress | None = None,
 ) -> Path:
-    """Write `images/*.jpg` and `masks/*.png` (0 and 255) into a new folder, whole or not at all.
+    """Write `images/*.jpg` and `masks/*.png` (0 and 255) into a new folder atomically.
 
-    Picture i depends on seed, size, difficulty and i only. None is empty.
+    Image i depends on seed, size, difficulty and i only. None is empty.
 
     Args:
         size: pixels of the shorter side.
@@ -84,7 +85,7 @@ class _PixelGrid:
 
 @dataclass
 class _SceneMaps:
-    """What is drawn so far: height in units of the shorter side, reflected colour, darkness."""
+    """Maps of one scene: height in units of the shorter side, reflected colour, darkness."""
 
     height: Plane
     colour: Plane  # (H, W, 3), about 0..1
@@ -94,7 +95,7 @@ class _SceneMaps:
 def draw_image(
     size: int, seed: int, index: int, difficulty: float = DIFFICULTY
 ) -> tuple[Array8, Array8]:
-    """One picture: uint8 (H, W, 3) RGB and its mask uint8 (H, W) in {0, 1}."""
+    """One image: uint8 (H, W, 3) RGB and its mask uint8 (H, W) in {0, 1}."""
     rng = np.random.default_rng([seed, index])
     view = _view(rng, size)
     frame = _frame(rng, view)
@@ -117,7 +118,7 @@ def _view(rng: Generator, size: int) -> _PixelGrid:
 
 
 def _frame(rng: Generator, view: _PixelGrid) -> NDArray[np.bool_]:
-    """What the endoscope shows: an octagon, sometimes with a corner used for something else."""
+    """Visible region of the endoscope: an octagon, sometimes with one corner cut off."""
     half = float(view.x.max())
     cut = half + 0.5 - rng.uniform(0.08, 0.28)
     frame = (np.abs(view.x) + np.abs(view.y) < cut) & (np.abs(view.x) < half - 0.01)
@@ -184,7 +185,7 @@ def _add_polyp(
 def _add_hiding_fold(
     rng: Generator, view: _PixelGrid, scene: _SceneMaps, bare: Plane, mask: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """In a third of the pictures, a fold in front of part of what `mask` marks; its pixels."""
+    """In a third of the images, a fold in front of part of what `mask` marks; its pixels."""
     if rng.random() > 0.35 or not mask.any():
         return np.zeros(view.shape, bool)
     angle = rng.uniform(0, 2 * np.pi)
@@ -264,8 +265,8 @@ def _plane(values: NDArray[Any]) -> Plane:
     return np.asarray(values, np.float32)
 
 
-def _write_image(path: Path, picture: Array8, options: list[int]) -> None:
-    success, encoded = cv2.imencode(path.suffix, picture, options)
+def _write_image(path: Path, image: Array8, options: list[int]) -> None:
+    success, encoded = cv2.imencode(path.suffix, image, options)
     if not success:
         raise DataError(f"{path}: could not be encoded")
     path.write_bytes(encoded.tobytes())

@@ -1,1 +1,1 @@
-"""Reading and writing single images and masks, and what their headers say."""
+"""Read and write single images and masks, and parse their headers."""

@@ -1,4 +1,7 @@
-"""From a file to the samples it stores: its header is looked at first, and nothing is guessed."""
+"""Decode an image file into its stored samples, after a check of its header.
+
+A file that needs a guess (other channels, 16 bits without a range) is refused.
+"""
 
 import struct
 import zlib
@@ -17,11 +20,14 @@ from harness.data.files.source import DataSource, RelativePath
 from harness.data.files.tiff import decode_tiff
 from harness.data.files.tiff_layout import read_tiff_layout
 
-Samples = NDArray[Any]  # uint8 or uint16: what an image holds is known when it is read
+Samples = NDArray[Any]  # uint8 or uint16: the type is known only after the file is read
 
 _BYTES_PER_PIXEL = 4
+# Metadata (colour profiles, thumbnails) may make a small image file large.
 _SLACK_BYTES = 16_000_000
-_GREY_SPREAD = 16  # of red, green and blue in a lossy file that is grey all the same
+# Largest difference of red, green and blue in a lossy file that still counts as grey: JPEG stores
+# chroma at half resolution, so decoded grey masks are slightly coloured.
+_GREY_SPREAD = 16
 
 
 class ImageFile(NamedTuple):
@@ -37,9 +43,9 @@ class RawMask:
     """A mask as stored.
 
     Attributes:
-        samples: grey values, or indices where there is a palette, (H, W); colours (H, W, 3) RGB.
-        lossless: whether they are the values that were saved.
-        palette: the colours (n, 3) that the indices stand for.
+        samples: grey values (H, W), palette indices (H, W), or colours (H, W, 3) in RGB order.
+        lossless: True if the samples are exactly the values that were saved.
+        palette: colours (n, 3) of the indices; None for other files.
     """
 
     samples: Samples
@@ -74,17 +80,16 @@ def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -
         per_pixel = f" of {bytes_per_pixel} bytes" if n_pixels <= max_pixels else ""
         raise DataError(
             f"{path}: {header.width}x{header.height}{per_pixel} is more than {max_pixels:,.0f} "
-            "pixels"
-            f"{' of 4' if per_pixel else ''}; raise limits.max_pixels if it is meant"
+            f"pixels{' of 4' if per_pixel else ''}; raise limits.max_pixels if that is correct"
         )
     return ImageFile(path, data, header)
 
 
 def image_samples(file: ImageFile, channels: int) -> Samples:
-    """An image (H, W, channels) as stored, not turned; grey is repeated for three channels.
+    """Decode an image (H, W, channels) without rotation; grey is repeated for three channels.
 
     Raises:
-        DataError: damaged, or of another number of samples than `channels` without its alpha.
+        DataError: damaged, or the number of samples without alpha differs from `channels`.
     """
     header = file.header
     colours = header.samples - header.alpha
@@ -108,10 +113,10 @@ def image_samples(file: ImageFile, channels: int) -> Samples:
 
 
 def mask_samples(file: ImageFile) -> RawMask:
-    """A mask as stored, without alpha; colours that are all grey become grey.
+    """Decode a mask without alpha; an RGB mask of grey colours only becomes grey.
 
     Raises:
-        DataError: damaged, or of a number of samples that no mask has.
+        DataError: damaged, or neither one sample a pixel nor three.
     """
     header = file.header
     if header.palette:
@@ -134,6 +139,7 @@ def mask_samples(file: ImageFile) -> RawMask:
             samples = np.ascontiguousarray(samples[..., 0])
         elif not header.lossless and spread <= _GREY_SPREAD:
             samples = _decode(file, cv2.IMREAD_GRAYSCALE)
+    # Annotation tools may draw the region into the alpha channel of an otherwise empty image.
     if header.alpha and samples.min() == samples.max():
         _check_alpha(file)
     return RawMask(samples, header.lossless)
@@ -144,24 +150,26 @@ def _check_alpha(file: ImageFile) -> None:
     alpha = (_decode_tiff(file) if tiff else _decode(file, cv2.IMREAD_UNCHANGED))[..., -1]
     if alpha.min() != alpha.max():
         raise DataError(
-            f"{file.path}: is of one colour, and its alpha is not; alpha is dropped, so save the "
-            "mask as grey"
+            f"{file.path}: has one colour only, but its alpha channel varies; alpha is ignored, so "
+            "save the mask as grey"
         )
 
 
-def apply_orientation(picture: Samples, orientation: int) -> Samples:
-    """Turn stored pixels as EXIF orientation 1..8 asks (TIFF 6.0, tag 274)."""
+def apply_orientation(image: Samples, orientation: int) -> Samples:
+    """Rotate and mirror stored pixels by EXIF orientation 1..8 (TIFF 6.0, tag 274)."""
     if orientation > 4:
-        picture = picture.swapaxes(0, 1)
+        image = image.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
+        image = image[:, ::-1]
     if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    return np.ascontiguousarray(picture)
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def _decode(file: ImageFile, mode: int, data: bytes | None = None) -> Samples:
     header = file.header
+    # Without ANYDEPTH OpenCV cuts 16 bits to 8; without IGNORE_ORIENTATION it rotates by EXIF, and
+    # the image and its mask could end up rotated differently.
     flags = mode | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(file.data if data is None else data, np.uint8), flags)
@@ -181,12 +189,12 @@ def _decode_tiff(file: ImageFile) -> Samples:
         raise DataError(f"{file.path}: {error}") from None
 
 
-def _bgr_to_rgb(picture: Samples) -> Samples:
-    """BGR to RGB in place: no second copy of a large picture."""
-    blue = picture[..., 0].copy()
-    picture[..., 0] = picture[..., 2]
-    picture[..., 2] = blue
-    return picture
+def _bgr_to_rgb(image: Samples) -> Samples:
+    """Swap BGR to RGB in place, without a second copy of a large image."""
+    blue = image[..., 0].copy()
+    image[..., 0] = image[..., 2]
+    image[..., 2] = blue
+    return image
 
 
 def _channel_mismatch(header: ImageHeader, channels: int) -> str:
@@ -196,18 +204,18 @@ def _channel_mismatch(header: ImageHeader, channels: int) -> str:
         return f"has colours{alpha}, but data.channels is 1; set it to 3, or save the image as grey"
     return (
         f"has {colours} sample{'s' if colours > 1 else ''} a pixel{alpha}, but data.channels is "
-        f"{channels}; set data.channels to what all images have"
+        f"{channels}; set data.channels to the number that all images have"
     )
 
 
 def _channel_spread(colours: Samples) -> int:
-    """The largest difference of two colours in one pixel."""
+    """Largest difference between two channels of one pixel."""
     red, green, blue = (colours[..., index] for index in range(3))
     return max(int(cv2.absdiff(a, b).max()) for a, b in ((red, green), (green, blue), (red, blue)))
 
 
 def _read_palette_indices(file: ImageFile) -> RawMask:
-    """The indices of a palette image; OpenCV would give the colours in their place."""
+    """Read the indices of a palette image. OpenCV would decode to colours."""
     if file.header.kind == "TIFF":
         return RawMask(_decode_tiff(file)[..., 0], lossless=True, palette=_read_tiff_palette(file))
     try:
@@ -225,13 +233,13 @@ def _read_palette_indices(file: ImageFile) -> RawMask:
 
 
 def _read_tiff_palette(file: ImageFile) -> NDArray[np.uint8]:
-    """The palette of a TIFF."""
+    """Read the palette (n, 3) of a TIFF."""
     colours = read_tiff_layout(file.data).colours
     return np.zeros((256, 3), np.uint8) if colours is None else colours
 
 
 def _png_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
-    """A palette PNG declared grey, so that it decodes to its indices times the scale given."""
+    """Rewrite a palette PNG as grey, so that it decodes to its indices times the returned scale."""
     palette = np.zeros((0, 3), np.uint8)
     bits = data[24]
     grey = struct.pack(">4s8sBB3s", b"IHDR", data[16:24], bits, 0, data[26:29])
@@ -249,7 +257,7 @@ def _png_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
 
 
 def _bmp_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
-    """A palette BMP with the palette of grey values, so that it decodes to its indices."""
+    """Replace the palette of a BMP by grey values, so that it decodes to its indices."""
     colours = bmp_palette(data)
     dib = struct.unpack_from("<I", data, 14)[0]
     unused = b"" if dib == 12 else b"\0"

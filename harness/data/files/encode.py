@@ -1,4 +1,4 @@
-"""Pictures as files: PNG, and addresses that a page carries in itself."""
+"""Encode images as PNG files and as `data:` addresses inside an HTML page."""
 
 import base64
 from typing import Any, Final
@@ -10,43 +10,42 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 
 _SMALLEST: Final = [cv2.IMWRITE_PNG_COMPRESSION, 9]
-_BGR: Final = {3: [2, 1, 0], 4: [2, 1, 0, 3]}  # as OpenCV has them
+_BGR: Final = {3: [2, 1, 0], 4: [2, 1, 0, 3]}  # channel order of OpenCV
 
 
-def encode_png(picture: NDArray[Any], *, smallest: bool = False) -> bytes:
-    """A picture as a PNG file.
+def encode_png(image: NDArray[Any], *, smallest: bool = False) -> bytes:
+    """Encode an image as a PNG file.
 
     Args:
-        picture: uint8 or uint16, (H, W), or (H, W, C) of grey, RGB or RGBA.
-        smallest: take more time for fewer bytes.
+        image: uint8 or uint16, (H, W), or (H, W, C) of grey, RGB or RGBA.
+        smallest: compress at the highest level, which is slower.
 
     Raises:
-        DataError: PNG holds no such picture.
+        DataError: PNG cannot hold that number of channels.
     """
-    return _encode_image(picture, ".png", _SMALLEST if smallest else [])
+    return _encode_image(image, ".png", _SMALLEST if smallest else [])
 
 
-def data_uri(picture: NDArray[np.uint8], exact: bool = False, quality: int = 86) -> str:
-    """A picture as a `data:` address: RGB (H, W, 3) as WebP, unless `exact`; a mask (H, W) as PNG.
-
-    A PNG is exact.
+def data_uri(image: NDArray[np.uint8], exact: bool = False, quality: int = 86) -> str:
+    """Encode an image as a `data:` address: RGB (H, W, 3) as WebP, a mask (H, W) as PNG.
 
     Args:
-        quality: of WebP, 1 to 100.
+        exact: Use lossless PNG for RGB too.
+        quality: Quality of WebP, 1 to 100.
     """
-    if picture.ndim == 3 and not exact:
-        kind, data = "webp", _encode_image(picture, ".webp", [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if image.ndim == 3 and not exact:
+        kind, data = "webp", _encode_image(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, quality])
     else:
-        kind, data = "png", encode_png(picture, smallest=True)
+        kind, data = "png", encode_png(image, smallest=True)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _encode_image(picture: NDArray[Any], suffix: str, settings: list[int]) -> bytes:
-    channels = picture.shape[2] if picture.ndim == 3 else 1
+def _encode_image(image: NDArray[Any], suffix: str, settings: list[int]) -> bytes:
+    channels = image.shape[2] if image.ndim == 3 else 1
     if channels not in (1, 3, 4):
-        raise DataError(f"{suffix[1:].upper()} holds no picture of {channels} channels")
-    stored = np.ascontiguousarray(picture[..., _BGR[channels]] if channels > 1 else picture)
+        raise DataError(f"{suffix[1:].upper()} cannot hold an image of {channels} channels")
+    stored = np.ascontiguousarray(image[..., _BGR[channels]] if channels > 1 else image)
     success, data = cv2.imencode(suffix, stored, settings)
     if not success:
-        raise DataError(f"a picture of {picture.shape} could not be stored as {suffix[1:].upper()}")
+        raise DataError(f"an image of {image.shape} could not be stored as {suffix[1:].upper()}")
     return data.tobytes()

@@ -1,7 +1,7 @@
-"""What an image file says about itself: size and orientation, read without decoding it.
+"""Parse the header of an image file: format, size, samples and orientation, without decoding.
 
-Decoders allocate what the header asks for and accept files that end too early, so both are looked
-at first. Formats by their first bytes, never by their name: JPEG, PNG, BMP, TIFF, WebP.
+Decoders allocate the size that the header states and accept truncated files, so both are checked
+first. The format (JPEG, PNG, BMP, TIFF, WebP) follows from the first bytes, never from the name.
 """
 
 import re
@@ -14,26 +14,27 @@ from harness.data.files.tiff_layout import TRUNCATED, exif_orientation, read_tif
 Kind = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
 KINDS = "JPEG, PNG, BMP, TIFF or WebP"
 
-# In compressed JPEG data 0xFF is followed by 0x00 or a restart marker 0xD0..0xD7, or is filling.
+# In compressed JPEG data 0xFF is followed by 0x00, by a restart marker 0xD0..0xD7,
+# or by another 0xFF as padding.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MAX_SCANS = 100  # a progressive JPEG has about 10; each asks for a pass over the whole picture
+_MAX_SCANS = 100  # a progressive JPEG has about 10; each asks for a pass over the whole image
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file holds.
+    """Facts that a file states before its pixels.
 
     Attributes:
         height, width: as stored, in pixels.
-        orientation: of EXIF, 1..8 (1: upright).
-        lossless: whether values are those that were saved.
-        samples: values a pixel, alpha among them; 3 or 4 for a palette's colours.
-        alpha: whether the last sample is transparency.
-        bits: of a sample, 8 or 16 (fewer count as 8).
-        palette: whether the file stores indices into a list of colours.
-        cmyk: whether it stores printing colours, which decoding converts to RGB.
+        orientation: EXIF orientation, 1..8 (1: upright).
+        lossless: True if the stored values are exactly those that were saved.
+        samples: number of values per pixel, including alpha; 3 or 4 for a palette's colours.
+        alpha: True if the last sample is transparency.
+        bits: bits of a sample, 8 or 16 (fewer count as 8).
+        palette: True if the file stores indices into a list of colours.
+        cmyk: True if it stores printing colours, which decoding converts to RGB.
     """
 
     kind: Kind
@@ -49,7 +50,7 @@ class ImageHeader:
 
 
 def is_image_start(first: bytes) -> bool:
-    """Whether a file that begins so is of one of these formats; 16 bytes are enough."""
+    """True if the first bytes (16 are enough) are those of one of these formats."""
     starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     if first.startswith(starts) or (first[:4] == b"RIFF" and first[8:12] == b"WEBP"):
         return True
@@ -58,11 +59,11 @@ def is_image_start(first: bytes) -> bool:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """The header of a whole image file.
+    """Parse the header of a complete image file.
 
     Raises:
-        ValueError: not one of the formats, ends too early, or is of a sort that would be read
-            wrongly; the message goes behind the file's name.
+        ValueError: not one of the formats, truncated, or of a kind that would be read wrongly; the
+            message is meant to follow the file's name.
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
@@ -162,7 +163,7 @@ def _read_bmp_header(data: bytes) -> ImageHeader:
 
 
 def bmp_palette(data: bytes) -> list[bytes]:
-    """The colours of a BMP of at most 8 bits, blue first, as many as its bits can name."""
+    """Read the colours of a BMP of at most 8 bits, blue first; at most 2^bits of them."""
     dib = struct.unpack_from("<I", data, 14)[0]
     bits = struct.unpack_from("<H", data, 24 if dib == 12 else 28)[0]
     n = 1 << bits if dib == 12 else struct.unpack_from("<I", data, 46)[0] or 1 << bits
@@ -179,21 +180,21 @@ def _read_webp_header(data: bytes) -> ImageHeader:
     if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
         raise ValueError(TRUNCATED)
     chunks = _webp_chunks(data)
-    extended, picture = chunks.get(b"VP8X"), chunks.get(b"VP8L", chunks.get(b"VP8 "))
+    extended, bitstream = chunks.get(b"VP8X"), chunks.get(b"VP8L", chunks.get(b"VP8 "))
     if extended is not None and data[extended] & 0x02:
         raise ValueError("is an animation")
-    if picture is None:
+    if bitstream is None:
         raise ValueError("a damaged WebP image; copy or download it again")
     orientation = 1
     if extended is not None and b"EXIF" in chunks:
         block = data[chunks[b"EXIF"] :]
         orientation = exif_orientation(block.removeprefix(b"Exif\0\0"))
     if b"VP8L" in chunks:
-        bits = struct.unpack_from("<I", data, picture + 1)[0]
+        bits = struct.unpack_from("<I", data, bitstream + 1)[0]
         height, width = ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1
         alpha = bool(bits >> 28 & 1)
     else:
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, picture + 6))
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, bitstream + 6))
         alpha = extended is not None and b"ALPH" in chunks
     return ImageHeader(
         "WebP", height, width, orientation, lossless=b"VP8L" in chunks, samples=3 + alpha,
@@ -202,7 +203,7 @@ def _read_webp_header(data: bytes) -> ImageHeader:
 
 
 def _webp_chunks(data: bytes) -> dict[bytes, int]:
-    """Where the contents of each chunk begin, by its name."""
+    """Offset of the contents of each chunk, by its name."""
     chunk_starts: dict[bytes, int] = {}
     offset = 12
     while offset + 8 <= len(data):
@@ -234,7 +235,7 @@ _BY_SAMPLES: Final[dict[int, Mode]] = {1: "grey", 2: "grey+alpha", 3: "RGB", 4: 
 
 @dataclass(frozen=True)
 class ImageFileInfo:
-    """What a file's header says: its kind (JPEG, PNG, ...), samples, bits of each, orientation."""
+    """Storage format of an image: kind (JPEG, PNG, ...), colour mode, bits, orientation."""
 
     kind: str = "PNG"
     mode: Mode = "RGB"
@@ -243,7 +244,7 @@ class ImageFileInfo:
 
 
 def describe_image(header: ImageHeader) -> ImageFileInfo:
-    """What the header of an image file says."""
+    """Summarise a header for the scan and the inspection report."""
     return ImageFileInfo(header.kind, _mode(header), header.bits, header.orientation)
 
 

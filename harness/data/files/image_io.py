@@ -1,4 +1,4 @@
-"""Reading one image or mask: checked before it is decoded, never guessed at."""
+"""Read one image, one mask or a pair into arrays, with every check before decoding."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ RANGE_8_BIT = (0.0, 255.0)
 
 @dataclass(frozen=True)
 class PairFiles:
-    """The files of an image and its masks, not yet decoded."""
+    """Files of an image and its masks, not yet decoded."""
 
     image: ImageFile
     masks: tuple[ImageFile, ...]
 
     @cached_property
     def hashes(self) -> PairHashes:
-        """SHA-256 of the image and of its mask; of several masks, their `combine_sha256`."""
+        """SHA-256 of the image and of its mask; several masks share one combined hash."""
         image_hash, *mask_hashes = [
             hashlib.sha256(file.data).hexdigest() for file in (self.image, *self.masks)
         ]
@@ -50,12 +50,12 @@ class PairFiles:
 
 
 class LoadedPair(NamedTuple):
-    """An image (H, W, C), its mask, and the hashes of both.
+    """Decoded image (H, W, C), its mask, and the hashes of both files.
 
     Attributes:
         image: uint8, or uint16 where `data.range` ends above 255; as stored, RGB order.
         mask: uint8 (H, W) of class indices with VOID; (H, W, K) in {0, 1} in multilabel tasks.
-        mask_sha256: of several masks, their `combine_sha256`.
+        mask_sha256: for several masks, the result of `combine_sha256`.
     """
 
     image: Samples
@@ -76,8 +76,8 @@ def read_image(
     255, else uint8.
 
     Raises:
-        DataError: absent, undecodable, truncated, above `max_pixels`, of another number of
-            channels, or of 16 bits where `value_range` ends at 255.
+        DataError: missing, undecodable, truncated, larger than `max_pixels`, with another number
+            of channels, or with 16 bits where `value_range` ends at 255.
     """
     # The source is the whole file system: a local image may be a link to any folder.
     local = path.absolute()
@@ -88,13 +88,13 @@ def read_image(
 def read_mask(
     source: DataSource, names: Sequence[RelativePath], data: StudyDataConfig, max_pixels: float
 ) -> Array8:
-    """A mask as `LoadedPair` has it, not turned (`read_pair` turns it with its image).
+    """Read a mask as in `LoadedPair`, without rotation (`read_pair` rotates it with its image).
 
     Without `data.values`, grey values above 127 are the foreground of a two-class mask, a lossless
-    mask of 0 and 1 is taken as it is, and a mask of several classes holds their indices.
+    mask of 0 and 1 is used unchanged, and a mask of several classes holds class indices.
 
     Raises:
-        DataError: as `read_image`; also for a value whose meaning is not known.
+        DataError: as `read_image`; also for a value without a known meaning.
     """
     files = [load_image_file(source, name, max_pixels) for name in names]
     return _decode_mask(files, [mask_samples(file) for file in files], data)
@@ -136,7 +136,7 @@ def load_pair(
 
 
 def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) -> LoadedPair:
-    """A pair from its files and the samples of its masks; raises DataError as `read_pair`."""
+    """Decode a pair from its files and the samples of its masks. Raises as `read_pair`."""
     image = pair.image
     for mask in pair.masks:
         _check_match(image, mask)
@@ -150,7 +150,7 @@ def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) 
 
 
 def decode_image(file: ImageFile, channels: int, value_range: tuple[float, float]) -> Samples:
-    """An image as `read_image` gives it, from a file that was loaded; raises DataError alike."""
+    """Decode a loaded file as `read_image` does. Raises DataError as it does."""
     deep = value_range[1] > 255
     if file.header.bits > 8 and not deep:
         raise DataError(
@@ -180,12 +180,11 @@ def _decode_mask(
 def _check_match(image: ImageFile, mask: ImageFile) -> None:
     image_header, mask_header = image.header, mask.header
     if (image_header.height, image_header.width) != (mask_header.height, mask_header.width):
-        turned = " (its EXIF orientation turns it)" if image_header.orientation > 4 else ""
+        turned = " (rotated by its EXIF orientation)" if image_header.orientation > 4 else ""
         raise DataError(
             f"{image.path}: {image_header.width}x{image_header.height}{turned}, but its mask "
             f"{mask.path.name} is {mask_header.width}x{mask_header.height}; an image and its mask "
-            "must "
-            "have one size"
+            "must have one size"
         )
     if mask_header.orientation not in (1, image_header.orientation):
         raise DataError(

@@ -1,4 +1,4 @@
-"""From the values in a mask to its classes, by the rules of study.yaml's `data`, or an error."""
+"""Convert the values of a mask into class indices by the `data` block of study.yaml."""
 
 from pathlib import PurePath
 
@@ -28,15 +28,16 @@ from harness.data.files.mask_values import (
     value_peaks,
 )
 
-_NEAR = 8  # how far a lossy file moves a value inside an area
+# Largest change of a value inside an area by lossy compression: Kvasir-SEG masks hold 0..8.
+_NEAR = 8
 _NEAR_COLOUR = 64  # the same for colours, as a distance in RGB: chroma is stored more coarsely
 
 
 def to_classes(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
-    """A mask of class indices (H, W), VOID where ignored; two-valued for a multilabel's part.
+    """Class indices (H, W), IGNORE_INDEX where ignored; 0 and 1 for one plane of a multilabel task.
 
     Raises:
-        DataError: a value whose meaning is not known.
+        DataError: a value without a known meaning.
     """
     if data.values == NONZERO:
         return _from_instances(raw, data, path)
@@ -68,7 +69,7 @@ def _two_valued(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
 
 
 def _from_instances(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
-    """Numbers of objects, in grey, in a palette or as colours: all but 0 is the foreground."""
+    """Foreground of a mask of object numbers in grey, palette or colours: every value but 0."""
     if not raw.lossless:
         raise DataError(
             f"{path}: a lossy file cannot hold numbers of objects (data.values: nonzero); save "
@@ -84,7 +85,7 @@ def _from_instances(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Arra
 
 
 def _palette_to_grey(raw: RawMask) -> Samples:
-    """Grey values where a palette's used colours are grey, as viewers show them; else indices."""
+    """Grey values if all used palette colours are grey, as in a viewer; otherwise indices."""
     if raw.palette is None:
         return raw.samples
     used = raw.palette[np.flatnonzero(value_counts(raw.samples))]
@@ -127,7 +128,8 @@ def _from_values(
         raise DataError(
             f"{path}: has the colours "
             f"{format_values(distinct_colours(raw.samples), colours=True)}, but "
-            "data.values has grey values; declare colours such as '#ff8000', or save it as grey"
+            "data.values declares grey values; declare colours such as '#ff8000', "
+            "or save it as grey"
         )
     table = {} if data.ignore_index is None else {data.ignore_index: IGNORE_INDEX}
     table |= {int(key): meaning[name] for key, name in values.items()}
@@ -143,6 +145,7 @@ def _apply_table(
     unknown = stored[~np.isin(stored, list(table))]
     if unknown.size:
         raise _unknown_error(unknown, data, path, colours=False)
+    # One lookup table is faster than a comparison for each class, whatever their number.
     lookup = np.zeros(1 << 16, np.uint8)
     for value, index in table.items():
         lookup[value] = index
@@ -184,14 +187,14 @@ def _from_colours(
 
 
 def _match_exact_colour(colours: Samples, declared: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
-    """The index of each pixel's colour, and whether it is none of them."""
+    """Index of each pixel's colour, and True where the colour is not declared."""
     codes = colour_codes(colours)
     colour_index = np.minimum(np.searchsorted(declared, codes), len(declared) - 1)
     return colour_index, np.asarray(declared[colour_index] != codes)
 
 
 def _match_nearest_colour(colours: Samples, declared: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
-    """The index of the nearest colour, and whether it is too far to be meant."""
+    """Index of the nearest declared colour, and True where it is too far away to match."""
     colour_index = np.zeros(colours.shape[:2], np.uint16)
     best = np.full(colours.shape[:2], np.iinfo(np.int32).max, np.int32)
     for index, code in enumerate(declared):
@@ -206,7 +209,9 @@ def _as_colours(raw: RawMask, path: PurePath) -> Samples:
     if raw.palette is not None:
         return np.asarray(raw.palette[raw.samples])
     if raw.samples.dtype != np.uint8:
-        raise DataError(f"{path}: 16 bits a sample, but data.values has colours of 8; save it so")
+        raise DataError(
+            f"{path}: 16 bits a sample, but data.values declares 8-bit colours; save it with 8"
+        )
     return np.dstack([raw.samples] * 3) if raw.samples.ndim == 2 else raw.samples
 
 
@@ -227,7 +232,7 @@ def _undeclared_error(
         )
     wrong = "are colours" if data.task == "multiclass" else "are not two-valued"
     if not raw.lossless and not colours:
-        values = value_peaks(raw.samples)  # what was saved, without what the codec made of it
+        values = value_peaks(raw.samples)  # the saved values, without those that the codec added
     if len(values) > MAX_IN_EXAMPLE:
         return DataError(
             f"{path}: values {listed} {wrong}; say what they mean in study.yaml, with the block "

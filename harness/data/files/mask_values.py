@@ -1,4 +1,4 @@
-"""The values in a mask: which there are, what they look like, and how to say so in one line."""
+"""Describe the values stored in a mask, and tell class values from noise and object numbers."""
 
 import re
 from collections.abc import Sequence
@@ -16,36 +16,36 @@ Array8 = NDArray[np.uint8]
 Numbers = NDArray[np.integer]
 ValueKind = Literal["two-valued", "noisy", "indexed", "colours", "grey"]
 
-MAX_VALUES: Final = 64  # more different values than that are a picture, not classes
+MAX_VALUES: Final = 64  # a mask with more different values is a photograph, not classes
 
 # Kvasir-SEG masks are JPEG: values 0..8 and 246..255 (measured on all 1000), so "== 255" and "> 0"
 # both lose or invent pixels.
 MASK_THRESHOLD = 127
 DARKEST, BRIGHTEST = 8, 246
 _JPEG_BLOCK = 8  # JPEG smears an edge over one block, never further
-MAX_IN_EXAMPLE: Final = 3  # values of which a reader can guess which is which class
-_PEAK = 0.01  # share of the pixels that an area's value has at least
-_MAX_TESTED = 16  # values of a mask that are looked at as objects
-_MIN_OBJECTS = 4  # classes, too, may be one object each where there are two or three
+MAX_IN_EXAMPLE: Final = 3  # values that a reader can assign to classes without further help
+_PEAK = 0.01  # smallest share of the pixels for the value of an area
+_MAX_TESTED = 16  # values of a mask that are tested as objects: each costs a labelling pass
+_MIN_OBJECTS = 4  # two or three classes may form one object each as well
 _MIN_OBJECT_SHARE = (
     0.9  # share of the values that are one object: another may hide the middle of one
 )
-# YAML reads other names as truth values or nothing.
+# YAML reads names such as yes, no or null as booleans or None, so those need quotes.
 _PLAIN_NAME = re.compile(r"(?!(?:yes|no|on|off|true|false|null|y|n)$)[a-z][a-z0-9 ._-]*", re.I)
-_INDEX_BELOW = 32  # unless there is a palette: higher values may be the noise of a codec
-_ROWS = 1 << 20  # pixels looked at together where intermediate values are large
+_INDEX_BELOW = 32  # only up to this value without a palette: higher values may be codec noise
+_ROWS = 1 << 20  # pixels processed together where intermediate arrays are large
 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """The values in the files of a mask, before anyone has said what they mean.
+    """Values in the files of a mask, before they have a meaning.
 
     Attributes:
-        kind: two-valued (at most two values), noisy (0 and 255 with noise around them, as JPEG
-            leaves it), indexed (up to 64 grey values), colours (up to 64 of them), grey (anything
-            else).
-        numbered: whether each value is one object, as in masks of instances.
-        values: grey values as `128`, colours as `#rrggbb`, rising; () where kind is grey or noisy.
+        kind: two-valued (at most two values), noisy (0 and 255 with JPEG noise around them),
+            indexed (up to 64 grey values), colours (up to 64 of them), grey (anything else).
+        numbered: True if each value is one object, as in instance masks.
+        values: grey values as `128`, colours as `#rrggbb`, ascending; () if kind is grey or
+            noisy.
     """
 
     kind: ValueKind = "two-valued"
@@ -54,7 +54,7 @@ class MaskValues:
 
 
 def describe_values(raw: RawMask) -> MaskValues:
-    """The values in one file of a mask."""
+    """Describe the values of one mask file."""
     numbered = has_instance_ids(raw)
     if raw.samples.ndim == 3:
         codes = distinct_colours(raw.samples)
@@ -71,9 +71,9 @@ def describe_values(raw: RawMask) -> MaskValues:
 
 
 def has_instance_ids(raw: RawMask) -> bool:
-    """Whether each value but 0 is one object in one piece, of four or more, as in instance masks.
+    """True if there are four or more values and each but 0 is one connected object.
 
-    Classes may look so in one picture, too; only many pictures tell them apart.
+    Classes may look like that in a single image too; `has_instance_masks` compares many images.
     """
     if not raw.lossless:
         return False
@@ -86,7 +86,7 @@ def has_instance_ids(raw: RawMask) -> bool:
     objects = values[(values != 0) & (values != void)]
     tested = objects[:: max(1, len(objects) // _MAX_TESTED)][:_MAX_TESTED]
     n_possible = len(tested)
-    for value in tested:  # of soft edges the first few say it
+    for value in tested:  # stops early: the values of soft edges fail within the first few
         n_possible -= not _is_object(samples == value)
         if n_possible < _MIN_OBJECT_SHARE * len(tested):
             return False
@@ -94,14 +94,14 @@ def has_instance_ids(raw: RawMask) -> bool:
 
 
 def _is_object(region: NDArray[np.bool_]) -> bool:
-    """Whether a region is one piece with an inside: the values of soft edges are specks."""
+    """True if a region is connected and has an interior: values of soft edges are thin specks."""
     plane = region.astype(np.uint8)
     n_pieces = cv2.connectedComponents(plane)[0] - 1
     return n_pieces == 1 and bool(cv2.erode(plane, np.ones((3, 3), np.uint8)).any())
 
 
 def merge_values(descriptions: Sequence[MaskValues]) -> MaskValues:
-    """The values of several masks together."""
+    """Combine the descriptions of several masks into one."""
     kinds = {description.kind for description in descriptions}
     numbered = any(description.numbered for description in descriptions)
     values = tuple(
@@ -123,10 +123,10 @@ def _value_rank(value: str) -> tuple[int, str]:
 
 
 def example_values(values: tuple[str, ...] | list[str], data: StudyDataConfig) -> str:
-    """A mapping to paste behind `data.values:`; the first values become the first classes.
+    """Example mapping for `data.values:`; the first values become the first classes.
 
-    In a two-class task of more values the last one is the foreground, and those between are not
-    counted.
+    In a two-class task with more values the last one is the foreground, and those in between are
+    ignored.
     """
     listed, names = values, list(data.classes)
     if data.task == "binary":
@@ -140,18 +140,18 @@ def example_values(values: tuple[str, ...] | list[str], data: StudyDataConfig) -
 
 
 def value_keys(values: Numbers, *, colours: bool) -> list[str]:
-    """Values as keys of `data.values`: 128, or #ff8000."""
+    """Format values as keys of `data.values`: 128, or #ff8000."""
     return [f"#{int(value):06x}" if colours else str(value) for value in values]
 
 
 def format_values(values: Numbers, *, colours: bool) -> str:
-    """The first values, and how many there are."""
+    """Format the first six values and the number of all."""
     text = ", ".join(value_keys(values[:6], colours=colours))
     return text if len(values) <= 6 else f"{text}, ... ({len(values)} different)"
 
 
 def value_counts(grey: Samples) -> NDArray[np.int64]:
-    """How many pixels have each value; by rows, since bincount makes its input eight bytes wide."""
+    """Number of pixels of each value. By rows: bincount copies its input to 8 bytes a pixel."""
     n_values = np.iinfo(grey.dtype).max + 1
     counts = np.zeros(n_values, np.int64)
     for rows in row_blocks(grey):
@@ -160,7 +160,7 @@ def value_counts(grey: Samples) -> NDArray[np.int64]:
 
 
 def value_peaks(grey: Samples) -> NDArray[np.int64]:
-    """The values of areas in a lossy mask, rising: frequent ones that lie apart."""
+    """Values of areas in a lossy mask, ascending: frequent values that are far apart."""
     counts = value_counts(grey)
     peak_values: list[int] = []
     for value in np.argsort(counts)[::-1]:
@@ -172,8 +172,8 @@ def value_peaks(grey: Samples) -> NDArray[np.int64]:
 
 
 def distinct_colours(colours: Samples) -> NDArray[np.int64]:
-    """Every colour (H, W, 3) as 0xRRGGBB, rising; of 16 bits the upper 8."""
-    seen = np.zeros(1 << 24, bool)
+    """Distinct colours of (H, W, 3) as 0xRRGGBB, ascending; the upper 8 of 16 bits."""
+    seen = np.zeros(1 << 24, bool)  # 16 MB for all colours; np.unique would sort every pixel
     for rows in row_blocks(colours):
         seen[colour_codes(colours[rows])] = True
     return np.flatnonzero(seen)
@@ -185,14 +185,14 @@ def colour_codes(colours: Samples) -> NDArray[np.int32]:
     return np.asarray(part[..., 0] << 16 | part[..., 1] << 8 | part[..., 2], np.int32)
 
 
-def row_blocks(picture: Samples) -> list[slice]:
+def row_blocks(image: Samples) -> list[slice]:
     """Slices of rows of about a million pixels."""
-    step = max(1, _ROWS // picture.shape[1])
-    return [slice(top, top + step) for top in range(0, picture.shape[0], step)]
+    step = max(1, _ROWS // image.shape[1])
+    return [slice(top, top + step) for top in range(0, image.shape[0], step)]
 
 
 def has_grey_areas(grey: Samples, labels: Array8, *, lossless: bool) -> bool:
-    """Whether values between dark and bright are areas, not edges that were smeared."""
+    """True if values between dark and bright form areas and are not only smeared edges."""
     middle = (grey > DARKEST) & (grey < BRIGHTEST)
     if not middle.any():
         return False
@@ -203,7 +203,7 @@ def has_grey_areas(grey: Samples, labels: Array8, *, lossless: bool) -> bool:
 
 
 def has_small_numbers(grey: Samples) -> bool:
-    """Whether a lossless mask holds areas of 1 to 8 and else only 0 and 255: classes and void."""
+    """True if a lossless mask has areas of 1 to 8 besides 0 and 255: class indices and void."""
     small = (grey >= 1) & (grey <= DARKEST)
     if not small.any() or ((grey > DARKEST) & (grey < 255)).any():
         return False
@@ -211,19 +211,19 @@ def has_small_numbers(grey: Samples) -> bool:
 
 
 def flat_pixels(grey: Samples) -> NDArray[np.bool_]:
-    """Where a pixel and its eight neighbours have one value."""
+    """True where a pixel and its eight neighbours have one value."""
     kernel = np.ones((3, 3), np.uint8)
     return np.asarray(cv2.dilate(grey, kernel) == cv2.erode(grey, kernel))
 
 
 def near_edge(labels: Samples) -> NDArray[np.bool_]:
-    """Where another label lies within 8 pixels: as far as JPEG smears."""
+    """True within 8 pixels of another label: the distance over which JPEG smears an edge."""
     kernel = np.ones((2 * _JPEG_BLOCK + 1, 2 * _JPEG_BLOCK + 1), np.uint8)
     return np.asarray(cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
 
 
 def _is_noisy(raw: RawMask, stored: set[int]) -> bool:
-    """Whether a grey mask was 0 and 255, and other values are edges that a codec smeared."""
+    """True if a grey mask was saved as 0 and 255 and its other values are smeared edges."""
     if stored <= {0, 255} or raw.palette is not None:
         return False
     top = max(stored - {IGNORE_INDEX}, default=0)

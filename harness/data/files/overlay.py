@@ -1,4 +1,4 @@
-"""What a prediction got right and wrong, drawn over its image."""
+"""Draw predictions and class labels over images in colours for colour-blind readers too."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 # further one: the colour of a 15-step grid, neither dark nor pale, that is farthest in CIE 1976 Lab
 # from those before it and from VOID_COLOUR, in the worst of normal sight and the three dichromacies
 # of Machado, Oliveira and Fernandes (2009). The nearest of the first 20 are 16 apart in that sense;
-# below 3 nobody sees a difference. A table, so that no rounding on another machine changes it.
+# a difference below 3 is invisible. A table, so that rounding on another machine cannot change it.
 _TABLE: Final = (
     "e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 9600f0 c3ffa5 693c1e 00ffd2 3c4b5a "
     "87b469 9687ff 692db4 a55a2d d2d2f0 87f069 960087 ffb4a5 695a4b d20fb4 c3a5a5 a5b44b "
@@ -62,18 +62,18 @@ _STRIPES: Final[tuple[Colour, ...]] = ((0, 0, 0), (255, 255, 255))  # seen on an
 
 
 def draw_overlay(image: Array8, truth: Array8, prediction: Array8) -> Array8:
-    """The image with hits, misses and false alarms in `COLOURS`, each with a contour.
+    """Draw hits, misses and false alarms over an image in `COLOURS`, each with a contour.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        truth: (H, W), 0 or 1; VOID, where nothing is right or wrong, becomes grey.
+        truth: (H, W), 0 or 1; IGNORE_INDEX, where nothing counts, is drawn grey.
         prediction: (H, W), 0 or 1.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ValueError: when the three differ in size.
+        ValueError: the three differ in size.
     """
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise ValueError(f"sizes differ: {image.shape}, {truth.shape}, {prediction.shape}")
@@ -100,20 +100,20 @@ def _paint(canvas: Array8, region: Bools, colour: Colour) -> None:
 def draw_class_overlay(
     image: Array8, labels: Array8, *, wrong: Bools | None = None, plain: Collection[int] = ()
 ) -> Array8:
-    """The image with each class in its colour and with a contour; VOID is grey.
+    """Draw each class over an image in its colour with a contour; ignored pixels are grey.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        labels: class indices and VOID (H, W), or planes (H, W, K) in {0, 1} with VOID; where
-            several classes are, their colours are mixed.
-        wrong: (H, W), the pixels to be hatched.
-        plain: indices of classes that are left as they are.
+        labels: class indices (H, W), or planes (H, W, K) in {0, 1}, both with IGNORE_INDEX; the
+            colours of overlapping classes are mixed.
+        wrong: (H, W), the pixels to hatch.
+        plain: indices of classes that are not drawn.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ValueError: when image and labels differ in size.
+        ValueError: image and labels differ in size.
     """
     if image.shape[:2] != labels.shape[:2]:
         raise ValueError(f"sizes differ: {image.shape}, {labels.shape}")
@@ -130,29 +130,27 @@ def draw_class_overlay(
 
 
 def draw_class_map(labels: Array8, *, plain: Collection[int] = ()) -> Array8:
-    """Each class in its colour on black, RGB uint8 (H, W, 3); arguments as in
-    `draw_class_overlay`.
-    """
+    """Class colours on black, RGB uint8 (H, W, 3); arguments as in `draw_class_overlay`."""
     colours, _ = _mix_colours(list(_regions(labels, plain)), labels.shape[:2])
     return np.asarray(np.rint(colours), np.uint8)
 
 
 def wrong_pixels(truth: Array8, prediction: Array8) -> Bools:
-    """Where the prediction differs from the truth, (H, W); nowhere where the truth is VOID."""
+    """Mask (H, W) of pixels where prediction and truth differ; ignored pixels never do."""
     differs = (truth != prediction) & (truth != IGNORE_INDEX)
     return np.asarray(differs if differs.ndim == 2 else differs.any(axis=2), np.bool_)
 
 
 def background_classes(classes: Sequence[str]) -> frozenset[int]:
-    """Indices of classes that would hide the image: those called background."""
+    """Indices of classes named background, whose colour would hide the image."""
     return frozenset(k for k, name in enumerate(classes) if name.lower() == "background")
 
 
 def as_rgb(image: NDArray[Any], span: tuple[float, float]) -> Array8:
-    """An image (H, W, C) of any type to look at: uint8 (H, W, 3), in one piece.
+    """Convert an image (H, W, C) of any type for display: contiguous uint8 (H, W, 3).
 
-    The stored values `span` become 0 and 255. Fewer than three channels: the first one, grey; of
-    more, the first three.
+    The stored values `span` become 0 and 255. With fewer than three channels the first one is shown
+    as grey; with more, the first three are shown.
     """
     channels = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
     if channels.dtype == np.uint8 and span == (0.0, 255.0):
@@ -162,7 +160,7 @@ def as_rgb(image: NDArray[Any], span: tuple[float, float]) -> Array8:
 
 
 def _regions(labels: Array8, plain: Collection[int]) -> Iterator[tuple[Colour, Bools]]:
-    """The colour and the pixels (H, W) of each class that is painted, then of VOID."""
+    """Yield colour and pixels (H, W) of each drawn class, then of the ignored pixels."""
     if labels.ndim == 2:
         indices = [int(k) for k in np.unique(labels) if k != IGNORE_INDEX]
         planes = {k: labels == k for k in indices}
@@ -179,7 +177,7 @@ def _regions(labels: Array8, plain: Collection[int]) -> Iterator[tuple[Colour, B
 def _mix_colours(
     regions: Sequence[tuple[Colour, Bools]], size: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], Bools]:
-    """The mean colour of the regions at each pixel (H, W, 3), and where there are any (H, W)."""
+    """Mean colour of the regions at each pixel (H, W, 3), and True where a region is (H, W)."""
     total, count = np.zeros((*size, 3)), np.zeros(size)
     for colour, region in regions:
         total[region] += np.array(colour)
@@ -188,7 +186,7 @@ def _mix_colours(
 
 
 def _hatch(canvas: Array8, region: Bools) -> None:
-    """Diagonal stripes in black and white with gaps between, so that the class shows through."""
+    """Draw diagonal stripes in black and white with gaps, so that the class shows through."""
     width = _line_px(canvas)
     ys, xs = np.nonzero(region)
     stripe = (xs + ys) // width % 6
@@ -202,7 +200,7 @@ def _line_px(canvas: Array8) -> int:
 
 
 def _contour(region: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:
-    """The pixels of a region within `width_px` of its edge; the border of the picture is none."""
+    """Pixels of a region within `width_px` of its edge; the image border is not an edge."""
     kernel = np.ones((2 * width_px + 1, 2 * width_px + 1), np.uint8)
     inside = cv2.erode(region.astype(np.uint8), kernel) > 0
     return region & ~inside

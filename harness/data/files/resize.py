@@ -1,4 +1,4 @@
-"""How images and masks change size, for the cache, the metrics and the report alike."""
+"""Resize and pad images and masks; the cache, the metrics and the report use the same rules."""
 
 from typing import Any, Literal
 
@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array8 = NDArray[np.uint8]
-Picture = NDArray[Any]  # uint8 or uint16
+Image = NDArray[Any]  # uint8 or uint16
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 Fit = Literal["stretch", "pad"]
 
 
-def resize_image(image: Picture, size: Size) -> Picture:
-    """An image (H, W, C) or (H, W) at `size` = (height, width): INTER_AREA down, INTER_LINEAR up.
+def resize_image(image: Image, size: Size) -> Image:
+    """Resize an image (H, W, C) or (H, W) to `size` = (height, width).
 
-    Down means: to fewer pixels in all.
+    INTER_AREA if the number of pixels falls, otherwise INTER_LINEAR.
     """
     height, width = size
     if image.shape[:2] == (height, width):
@@ -27,29 +27,30 @@ def resize_image(image: Picture, size: Size) -> Picture:
 
 
 def resize_mask(mask: Array8, size: Size, *, nearest: bool = False) -> Array8:
-    """A mask (H, W), or one plane for each class (H, W, K), at `size`.
+    """Resize a mask (H, W), or one plane for each class (H, W, K), to `size`.
 
     Args:
-        nearest: for values that are indices or void. Otherwise they are 0 and 1, and a pixel is 1
-            where at least half of it is (INTER_AREA).
+        nearest: True for class indices and void, which must not be mixed. Otherwise values are 0
+            and 1, and a pixel becomes 1 if at least half of its area is 1 (INTER_AREA).
     """
     height, width = size
     if mask.shape[:2] == (height, width):
         return mask
     if nearest:
+        # INTER_NEAREST takes the pixel left of the centre and shifts masks; EXACT does not.
         return _resize_channels(mask, size, cv2.INTER_NEAREST_EXACT)
     return (_resize_channels(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5).astype(np.uint8)
 
 
 def resize_truth(mask: Array8, eval_size: int, *, nearest: bool = False) -> Array8:
-    """The truth (eval_size, eval_size) that metrics compare with: the whole image."""
+    """Resize a mask to (eval_size, eval_size), the truth of the metrics, of any aspect ratio."""
     return resize_mask(mask, (eval_size, eval_size), nearest=nearest)
 
 
 def content_box(shape: Size, size: Size, fit: Fit) -> Box:
-    """Where an image of `shape` lies inside `size`: (top, left, height, width).
+    """Box (top, left, height, width) of an image of `shape` inside `size`.
 
-    `stretch` fills it all; `pad` keeps the aspect ratio and leaves the bottom or right empty.
+    `stretch` fills all of it; `pad` keeps the aspect ratio and leaves the bottom or right empty.
     """
     height, width = size
     if fit == "stretch":
@@ -59,10 +60,10 @@ def content_box(shape: Size, size: Size, fit: Fit) -> Box:
 
 
 def content_masks(boxes: NDArray[np.int64], size: Size) -> NDArray[np.bool_] | None:
-    """Where padded images have content, (N, height, width); None where all of it is.
+    """Masks (N, height, width) of the content of padded images; None if no image is padded.
 
     Args:
-        boxes: (N, 4), as `content_box` gives them.
+        boxes: (N, 4), from `content_box`.
         size: (height, width) of the padded images.
     """
     if (boxes == [0, 0, *size]).all():
@@ -73,8 +74,8 @@ def content_masks(boxes: NDArray[np.int64], size: Size) -> NDArray[np.bool_] | N
     return np.asarray(rows[:, :, None] & columns[:, None, :])
 
 
-def fit_image(image: Picture, size: Size, fit: Fit) -> Picture:
-    """An image (H, W, C) brought to `size`; padding is 0."""
+def fit_image(image: Image, size: Size, fit: Fit) -> Image:
+    """Resize and pad an image (H, W, C) to `size`; padding is 0."""
     _, _, height, width = content_box((image.shape[0], image.shape[1]), size, fit)
     return _pad_to(resize_image(image, (height, width)), size, 0)
 
@@ -82,14 +83,14 @@ def fit_image(image: Picture, size: Size, fit: Fit) -> Picture:
 def fit_mask(
     mask: Array8, size: Size, fit: Fit, *, nearest: bool = False, padding: int = 0
 ) -> Array8:
-    """A mask brought to `size`, padded with the value `padding`."""
+    """Resize a mask to `size` and pad it with the value `padding`."""
     _, _, height, width = content_box((mask.shape[0], mask.shape[1]), size, fit)
     return np.asarray(_pad_to(resize_mask(mask, (height, width), nearest=nearest), size, padding))
 
 
-def _resize_channels(picture: Picture, size: Size, interpolation: int) -> Picture:
-    """OpenCV's resize for any number of channels: it takes four at once."""
-    flat = picture.reshape(*picture.shape[:2], -1)
+def _resize_channels(image: Image, size: Size, interpolation: int) -> Image:
+    """Resize any number of channels, four per call: cv2.resize accepts no more."""
+    flat = image.reshape(*image.shape[:2], -1)
     parts = [
         cv2.resize(
             np.ascontiguousarray(flat[..., k : k + 4]), size[::-1], interpolation=interpolation
@@ -97,12 +98,12 @@ def _resize_channels(picture: Picture, size: Size, interpolation: int) -> Pictur
         for k in range(0, flat.shape[2], 4)
     ]
     joined = np.dstack(parts) if len(parts) > 1 else parts[0]
-    return np.asarray(joined, picture.dtype).reshape(*size, *picture.shape[2:])
+    return np.asarray(joined, image.dtype).reshape(*size, *image.shape[2:])
 
 
-def _pad_to(picture: Picture, size: Size, value: int) -> Picture:
-    if picture.shape[:2] == size:
-        return picture
-    canvas = np.full((*size, *picture.shape[2:]), value, picture.dtype)
-    canvas[: picture.shape[0], : picture.shape[1]] = picture
+def _pad_to(image: Image, size: Size, value: int) -> Image:
+    if image.shape[:2] == size:
+        return image
+    canvas = np.full((*size, *image.shape[2:]), value, image.dtype)
+    canvas[: image.shape[0], : image.shape[1]] = image
     return canvas

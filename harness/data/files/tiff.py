@@ -1,6 +1,7 @@
-"""The samples of a TIFF, decoded by tifffile strip by strip.
+"""Decode the samples of a TIFF strip by strip with tifffile.
 
-tifffile never sees the file's own directory: it gets a new one, made of what was checked.
+tifffile receives a new directory built from checked values, never the file's own. The module stands
+alone because it alone imports tifffile.
 """
 
 import io
@@ -22,35 +23,35 @@ from harness.data.files.tiff_layout import (
 
 
 def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The stored samples of a TIFF: (H, W, samples), in native byte order; 0 is black.
+    """Decode a TIFF to (H, W, samples) in native byte order; 0 is black.
 
-    Of a palette image the indices. One bit becomes 0 or 255, as in other formats.
+    A palette image gives indices. One bit becomes 0 or 255, as in other formats.
 
     Raises:
-        ValueError, struct.error: as `read_layout`; also where a strip or tile is damaged.
+        ValueError, struct.error: as `read_tiff_layout`; also for a damaged strip or tile.
     """
     layout = read_tiff_layout(data)
     dtype = np.uint16 if layout.bits == 16 else np.uint8
     n_planes = layout.samples if layout.planar else 1
     decode = _segment_decoder(layout)
-    picture = np.empty((layout.height, layout.width, layout.samples), dtype)
+    image = np.empty((layout.height, layout.width, layout.samples), dtype)
     for index, (offset, size) in enumerate(zip(layout.offsets, layout.sizes, strict=True)):
         try:
             segment, (sample, _, y, x, _), _ = decode(data[offset : offset + size], index)
         except (ValueError, RuntimeError, TypeError, IndexError):
             raise ValueError("a damaged TIFF image; copy or download it again") from None
         channels = slice(sample, sample + 1) if n_planes > 1 else slice(None)
-        region = picture[y : y + segment.shape[1], x : x + segment.shape[2], channels]
+        region = image[y : y + segment.shape[1], x : x + segment.shape[2], channels]
         region[...] = segment[0, : region.shape[0], : region.shape[1]]
     if layout.bits == 1 and layout.colours is None:
-        picture *= 255
+        image *= 255
     if layout.photometric == WHITE_IS_ZERO:
-        np.subtract(np.iinfo(dtype).max, picture, out=picture)
-    return picture
+        np.subtract(np.iinfo(dtype).max, image, out=image)
+    return image
 
 
 def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:
-    """Of a strip's or tile's bytes and index: its samples, and where they belong."""
+    """Function from the bytes and index of a strip or tile to its samples and their position."""
     tags: dict[int, list[int]] = {
         TiffTag.WIDTH: [layout.width],
         TiffTag.HEIGHT: [layout.height],
@@ -61,6 +62,7 @@ def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:
         TiffTag.PLANAR: [2 if layout.planar else 1],
         TiffTag.PREDICTOR: [layout.predictor],
     }
+    # The decoder needs the number of segments only; their bytes are passed to it one by one.
     dummy_offsets, sizes = [1] * len(layout.offsets), [1] * len(layout.offsets)
     if layout.tiled:
         tags |= {
@@ -81,7 +83,7 @@ def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:
 
 
 def _build_tiff(tags: dict[int, list[int]], order: str) -> bytes:
-    """A TIFF of a directory alone."""
+    """Build a TIFF file that consists of a directory only."""
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
     entries, beyond = b"", b""
     end = len(start) + 12 * len(tags) + 4

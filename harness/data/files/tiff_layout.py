@@ -1,6 +1,6 @@
-"""What the directory of a TIFF says, read with every number checked.
+"""Parse the directory of a TIFF with a check of every number (TIFF 6.0, BigTIFF).
 
-A directory can ask for anything: tiles of 2^32 pixels, strips that each are the whole file.
+A hostile directory can state anything: tiles of 2^32 pixels, or strips that each span the file.
 """
 
 import math
@@ -17,7 +17,7 @@ _TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 
 
 class TiffTag(IntEnum):
-    """The tags of a directory that are looked at (TIFF 6.0)."""
+    """Tags of a directory that the reader uses (TIFF 6.0)."""
 
     SUBFILE = 254
     WIDTH = 256
@@ -42,7 +42,7 @@ class TiffTag(IntEnum):
     FORMAT = 339
 
 
-# Lossless ones, whose decoders are told how many bytes to give: none, LZW, deflate, PackBits, Zstd.
+# Lossless ones whose decoders receive a limit of output bytes: none, LZW, deflate, PackBits, Zstd.
 _COMPRESSIONS = frozenset({1, 5, 8, 32946, 32773, 50000})
 WHITE_IS_ZERO, GREY, _RGB, _PALETTE = range(4)
 _MAX_TAGS, _MAX_SEGMENTS = 4096, 1 << 20
@@ -52,8 +52,10 @@ _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha; 0 is a chann
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """Where the values of each whole-number tag lie: type, count, position. `next_offset`: the
-    next.
+    """Type, count and offset of the values of each integer tag.
+
+    Attributes:
+        next_offset: offset of the next directory; 0 at the last one.
     """
 
     data: bytes
@@ -62,15 +64,15 @@ class TiffDirectory:
     next_offset: int
 
     def first_value(self, tag: int, absent: int) -> int:
-        """The first value of a tag."""
+        """First value of a tag, or `absent`."""
         values = self.read_values(tag, 1)
         return absent if values is None else int(values[0])
 
     def read_values(self, tag: int, n: int) -> NDArray[np.unsignedinteger] | None:
-        """The first n values of a tag; None where it is absent.
+        """First n values of a tag; None if the tag is absent.
 
         Raises:
-            ValueError: there are fewer than n, or they lie beyond the end of the file.
+            ValueError: there are fewer than n, or they extend beyond the end of the file.
         """
         if tag not in self.entries:
             return None
@@ -82,8 +84,9 @@ class TiffDirectory:
 
 @dataclass(frozen=True, eq=False)
 class TiffLayout:
-    """How the one picture of a TIFF is stored; sizes in pixels, `segment_size` is a strip's or
-    tile's.
+    """Storage layout of the single image of a TIFF.
+
+    Sizes are in pixels; `segment_size` is the height and width of a strip or tile.
     """
 
     order: str
@@ -106,10 +109,10 @@ class TiffLayout:
 def read_directory(
     data: bytes, offset: int, *, big: bool = False, order: str = "<"
 ) -> TiffDirectory:
-    """The directory at a position; `big` for BigTIFF.
+    """Read the directory at an offset; `big` for BigTIFF.
 
     Raises:
-        ValueError, struct.error: it lies beyond the end, or has absurdly many tags.
+        ValueError, struct.error: it is beyond the end, or has more than 4096 tags.
     """
     count_as, size_as, entry_length = ("Q", "Q", 20) if big else ("H", "I", 12)
     n_tags: int = struct.unpack_from(order + count_as, data, offset)[0]
@@ -129,7 +132,7 @@ def read_directory(
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Orientation 1..8 in an EXIF block; 1 where it is absent or broken, as viewers treat it."""
+    """Orientation 1..8 in an EXIF block; 1 if it is absent or broken, as viewers treat it."""
     order = "<" if exif[:2] == b"II" else ">"
     try:
         offset = struct.unpack_from(order + "I", exif, 4)[0]
@@ -140,11 +143,11 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def read_tiff_layout(data: bytes) -> TiffLayout:
-    """The layout of a whole TIFF or BigTIFF file of one picture.
+    """Read the layout of a complete TIFF or BigTIFF file that holds one image.
 
     Raises:
-        ValueError, struct.error: damaged, or of a sort that is not read; the message goes behind
-            the file's name.
+        ValueError, struct.error: damaged or not supported; the message is meant to follow the
+            file's name.
     """
     order = "<" if data[0] == ord("I") else ">"
     big = data[2:4] in (b"+\0", b"\0+")
@@ -182,7 +185,7 @@ def read_tiff_layout(data: bytes) -> TiffLayout:
 def _read_sample_format(tags: TiffDirectory) -> tuple[int, int]:
     samples = tags.first_value(TiffTag.SAMPLES, 1)
     if not 1 <= samples <= 64:
-        raise ValueError(f"has {samples} samples a pixel; from 1 to 64 are read")
+        raise ValueError(f"has {samples} samples a pixel; 1 to 64 are supported")
     formats = tags.read_values(TiffTag.FORMAT, 1)
     if formats is not None and int(formats[0]) != 1:
         sort = {2: "signed", 3: "floating-point"}.get(int(formats[0]), "unusual")
@@ -210,12 +213,12 @@ def _check_supported(tags: TiffDirectory) -> None:
     ):
         raise ValueError(
             f"is a TIFF of compression {tags.first_value(TiffTag.COMPRESSION, 1)} with predictor "
-            f"{tags.first_value(TiffTag.PREDICTOR, 1)}; save it with LZW, deflate or none"
+            f"{tags.first_value(TiffTag.PREDICTOR, 1)}; save it with LZW, deflate or no compression"
         )
     if tags.first_value(TiffTag.ORIENTATION, 1) != 1:
         raise ValueError("is a TIFF that is not stored upright; save it upright")
     if tags.first_value(TiffTag.FILL_ORDER, 1) != 1:
-        raise ValueError("is a TIFF with its bits reversed; save it anew")
+        raise ValueError("is a TIFF with its bits reversed; save it again with normal bit order")
 
 
 def _read_segment_size(
@@ -236,15 +239,16 @@ def _read_segment_size(
 def _read_segments(
     tags: TiffDirectory, n: int, *, tiled: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each strip or tile begins, and its length in bytes."""
+    """Offset and length in bytes of each strip or tile."""
     if n > _MAX_SEGMENTS:
         raise ValueError(f"has {n:,} strips or tiles; save it with larger ones")
     starts = tags.read_values(TiffTag.TILES if tiled else TiffTag.STRIPS, n)
     lengths = tags.read_values(TiffTag.TILE_SIZES if tiled else TiffTag.STRIP_SIZES, n)
     if starts is None or lengths is None:
-        raise ValueError("a damaged TIFF image: does not say where its samples lie")
+        raise ValueError("a damaged TIFF image: has no offsets of its samples")
     size = len(tags.data)
-    # The sum: parts do not overlap, so that no file asks for more reading than its length.
+    # The sum is limited so that segments cannot overlap: a small file could otherwise decode the
+    # same bytes a million times.
     if (starts > size).any() or (lengths > size).any():
         raise ValueError(TRUNCATED)
     offsets, sizes = starts.astype(np.int64), lengths.astype(np.int64)
@@ -266,7 +270,7 @@ def _has_alpha(tags: TiffDirectory, samples: int) -> bool:
 
 
 def _palette(tags: TiffDirectory, bits: int) -> NDArray[np.uint8]:
-    """Colours (2^bits, 3); the file has 16 bits for each, all reds first."""
+    """Colours (2^bits, 3). The file stores 16 bits for each, all reds first."""
     if bits > 8 or tags.first_value(TiffTag.SAMPLES, 1) != 1:
         raise ValueError(f"has a palette of {bits} bits; save it with 8")
     stored = tags.read_values(TiffTag.COLOURS, 3 << bits)

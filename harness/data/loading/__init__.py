@@ -1,1 +1,1 @@
-"""From the cache to batches: augmentation, prefetching, normalised arrays."""
+"""Load training data: image cache, augmentation, prefetched batches."""

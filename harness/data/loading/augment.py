@@ -1,4 +1,4 @@
-"""Augmentation: changed training images, and masks whose values stay exactly what they were."""
+"""Augment training images and their masks; mask values are moved, never mixed."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -18,29 +18,29 @@ Array8 = NDArray[np.uint8]
 Image = NDArray[Any]  # uint8, or float32 in [0, 1]
 Bools = NDArray[np.bool_]
 
-_CONTENT = np.uint8(254)  # unlike what steps fill masks with: a class or VOID
+_CONTENT = np.uint8(254)  # different from any fill value of a mask: a class or IGNORE_INDEX
 
 
 class AllowedMaskValues:
-    """The values that an augmented mask may hold, and what becomes of others.
+    """Values that an augmented mask may hold, and the treatment of other values.
 
     Attributes:
-        allowed: the indices of the classes, and VOID where the losses know it; rising.
+        allowed: indices of the classes, and IGNORE_INDEX if the losses ignore it; ascending.
     """
 
     def __init__(self, data: StudyDataConfig) -> None:
         classes = (0, 1) if data.task != "multiclass" else tuple(range(len(data.classes)))
-        # Masks of multiclass tasks hold VOID where they are padded, also without an ignore_index.
+        # Multiclass masks are padded with IGNORE_INDEX, even without an ignore_index in the data.
         void = data.has_ignored_pixels or data.task == "multiclass"
         self.allowed = (*classes, IGNORE_INDEX) if void else classes
         self._replace_others = data.has_ignored_pixels
         self._is_allowed = np.isin(np.arange(256), self.allowed)
 
     def replace_invalid(self, mask: Array8) -> Array8:
-        """The mask, with other values as VOID where the study has pixels that count nowhere.
+        """Replace values that are not allowed by IGNORE_INDEX if the study ignores pixels.
 
         Raises:
-            ConfigError: other values in a study where every pixel counts.
+            ConfigError: such values in a study where every pixel counts.
         """
         valid = self._is_allowed[mask]
         if valid.all():
@@ -50,7 +50,7 @@ class AllowedMaskValues:
         raise ConfigError(self.describe_invalid(np.unique(mask[~valid]).tolist()))
 
     def describe_invalid(self, invalid: Sequence[int], argument: str = "fill_mask") -> str:
-        """A sentence on values that no class has; `argument` is the step's that sets them."""
+        """Message about values of no class; `argument` names the argument that sets them."""
         values = ", ".join(map(str, invalid[:6])) + (", ..." if len(invalid) > 6 else "")
         allowed = ", ".join(map(str, self.allowed[:12])) + (
             ", ..." if len(self.allowed) > 12 else ""
@@ -62,7 +62,7 @@ class AllowedMaskValues:
 
 
 class AugmentationPipeline:
-    """A chain of steps: `augment(image, mask, seed)`. Not for two threads at once."""
+    """Chain of steps: `augment(image, mask, seed)`. Not thread-safe: copy it for each thread."""
 
     def __init__(
         self, name: str, steps: Sequence[Step], p: float, values: AllowedMaskValues
@@ -72,7 +72,7 @@ class AugmentationPipeline:
         self._compose = A.Compose(list(steps), p=p, additional_targets=targets) if steps else None
 
     def __call__(self, image: Image, mask: Array8, seed: int) -> tuple[Image, Array8]:
-        """The pair, changed; the same seed changes it the same way.
+        """Augment a pair; the same seed gives the same result.
 
         Args:
             image: (H, W, C), uint8, or float32 in [0, 1].
@@ -91,10 +91,10 @@ class AugmentationPipeline:
     def apply_with_content(
         self, image: Image, mask: Array8, content: Bools, seed: int
     ) -> tuple[Image, Array8, Bools]:
-        """The pair as a call changes it, and where the picture now is: not padding, not filled.
+        """Augment a pair and track its content: False at padding and at filled pixels.
 
         Args:
-            content: (H, W), where the picture is before.
+            content: (H, W), True at the content before augmentation.
         """
         before = np.where(content, _CONTENT, np.uint8(0))
         image, mask, after = self._apply(seed, image=image, mask=mask, content=before)
@@ -104,8 +104,8 @@ class AugmentationPipeline:
         image, mask, content = targets["image"], targets["mask"], targets.get("content")
         if self._compose is None:
             return image, mask, content
-        # Global seeds do not reach it. `set_random_seed` would give every step its own generator
-        # with the same seed: all steps decide alike, and 3 of 10 images stay as they are.
+        # Global seeds have no effect on it. `set_random_seed` would give every step a generator of
+        # its own with the same seed: all then act together, and 3 of 10 images stay unchanged.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         result = self._compose(**targets)
         new_image, new_mask = result["image"], result["mask"]
@@ -124,25 +124,25 @@ class AugmentationPipeline:
 def build_augmentation(
     name: str, *, folder: Path | None = None, data: StudyDataConfig | None = None
 ) -> AugmentationPipeline:
-    """The preset of that name, or the steps in a file of albumentations' own YAML.
+    """Build a preset, or the steps in a YAML file of albumentations.
 
-    It is built and not tried: `harness.data.loading.augment_check.check_augment` does that, once
-    a study.
+    The pipeline is not tried: `harness.data.loading.augment_check.check_augmentation` does that
+    once for each study.
 
     Args:
-        folder: where files lie.
-        data: what masks hold: in multiclass tasks, presets fill what comes in from outside the
-            image with void instead of class 0. None: two classes.
+        folder: folder of the files.
+        data: meaning of the masks: in multiclass tasks, presets fill pixels from outside the image
+            with IGNORE_INDEX instead of class 0. None: two classes.
 
     Raises:
-        ConfigError: no such preset or file; unknown steps or arguments.
+        ConfigError: unknown preset or file, unknown steps or arguments.
     """
     data = StudyDataConfig() if data is None else data
     return AugmentationPipeline(name, *load_steps(name, folder, data), AllowedMaskValues(data))
 
 
 def load_steps(name: str, folder: Path | None, data: StudyDataConfig) -> tuple[list[Step], float]:
-    """The steps of a preset or a file, and the probability of all of them together.
+    """Load the steps of a preset or a file, and the probability of the whole chain.
 
     Raises:
         ConfigError: as `build_augmentation`.
@@ -158,7 +158,7 @@ def load_steps(name: str, folder: Path | None, data: StudyDataConfig) -> tuple[l
 
 
 def find_steps_folder(name: str, folders: Sequence[Path]) -> Path | None:
-    """The first of the folders that holds the file of steps `name`; None for a preset.
+    """Find the first of the folders that contains the file `name`; None for a preset.
 
     Raises:
         ConfigError: neither a preset nor a file.
@@ -179,11 +179,11 @@ def find_steps_folder(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def scale_for_augmentation(image: Image, value_range: tuple[float, float]) -> Image:
-    """An image as `AugmentationPipeline` takes it: uint8 as stored, others as float32 in [0, 1].
+    """Convert an image for `AugmentationPipeline`: uint8 unchanged, others to float32 in [0, 1].
 
     Args:
         image: uint8 or uint16.
-        value_range: the values of uint16 that become 0 and 1.
+        value_range: values of uint16 that become 0 and 1.
     """
     if image.dtype == np.uint8:
         return image
@@ -193,7 +193,7 @@ def scale_for_augmentation(image: Image, value_range: tuple[float, float]) -> Im
 
 
 def _light(_: int) -> list[Any]:
-    """Flips (endoscopes have no upright) and a little light."""
+    """Flips (an endoscope has no upright position) and slight changes of brightness."""
     return [
         A.HorizontalFlip(p=0.5),
         A.VerticalFlip(p=0.5),
@@ -202,7 +202,7 @@ def _light(_: int) -> list[Any]:
 
 
 def _medium(outside: int) -> list[Any]:
-    """Also turned, scaled and shifted, and colours of another lamp."""
+    """The light preset with rotation, scale, shift and changes of colour as by another lamp."""
     return [
         A.HorizontalFlip(p=0.5),
         A.VerticalFlip(p=0.5),
@@ -213,7 +213,7 @@ def _medium(outside: int) -> list[Any]:
 
 
 def _strong(outside: int) -> list[Any]:
-    """Also bent, blurred, noisy and partly covered."""
+    """The medium preset, stronger, with distortion, blur, noise and covered regions."""
     return [
         A.HorizontalFlip(p=0.5),
         A.VerticalFlip(p=0.5),
@@ -229,7 +229,7 @@ def _strong(outside: int) -> list[Any]:
             ],
             p=0.4,
         ),
-        # Only the image is covered: the network learns to look past what hides a polyp.
+        # Only the image is covered, not the mask: the network learns to complete hidden polyps.
         A.CoarseDropout(
             num_holes_range=(1, 4),
             hole_height_range=(0.05, 0.15),

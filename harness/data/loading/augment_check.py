@@ -1,4 +1,4 @@
-"""Trying the steps of an augmentation before any trial: sizes, types and mask values must stay."""
+"""Test the steps of an augmentation before any trial: sizes, types and mask values must stay."""
 
 import copy
 import itertools
@@ -21,14 +21,17 @@ from harness.data.loading.augment_file import Step, summarize_error
 
 Array8 = NDArray[np.uint8]
 Size = tuple[int, int]
-Chain = tuple[Step, ...]  # steps that act one after the other, each for certain
+Chain = tuple[Step, ...]  # steps that are applied in order, each with certainty
 
-_SEEDS: Final = 8  # a quarter turn stays unseen in 1 of 256 tries
+_SEEDS: Final = 8  # a quarter turn (p = 1/2) is missed once in 2^8 = 256 checks
 _SEEDS_LARGE: Final = 4
 _LARGE_PX: Final = 600 * 600
-_PRESET_SIZE: Final = (64, 64)  # presets keep every size; what they may not take is channels
+_PRESET_SIZE: Final = (64, 64)  # presets keep every size; only the number of channels can fail
 _CELL_PX: Final = 8
-_FILLS: Final = ("fill_mask", "mask_drop_value")  # arguments that say what is written into masks
+_FILLS: Final = (
+    "fill_mask",
+    "mask_drop_value",
+)  # arguments for the value that is written into masks
 
 
 class _SamplePair(NamedTuple):
@@ -38,7 +41,7 @@ class _SamplePair(NamedTuple):
 
 @dataclass(frozen=True)
 class _CheckCase:
-    """One chain on one picture: what `_check_chain` needs to know."""
+    """Settings of one check: a chain is applied to one image."""
 
     name: str
     data: StudyDataConfig
@@ -49,18 +52,18 @@ class _CheckCase:
 def check_augmentation(
     name: str, *, folder: Path | None, data: StudyDataConfig, sizes: Sequence[Size]
 ) -> None:
-    """Try an augmentation at the sizes, types and mask values of a study.
+    """Apply an augmentation to test images with the sizes, types and mask values of a study.
 
-    Steps that act with a probability are made to act, each of them beside the others and alone,
-    and each alternative of OneOf and its like; so what happens rarely is seen as well.
+    Every step is forced to act, together with the others and alone, and so is each alternative of
+    OneOf and similar steps, so that rare combinations are tested too.
 
     Args:
-        folder: where files of steps lie.
-        sizes: height and width of the images that it is given.
+        folder: folder of files of steps.
+        sizes: height and width of the images of the study.
 
     Raises:
-        ConfigError: as `build_augmentation`; a step that raises, changes the size or the type of an
-            image or a mask, mixes the values of masks, or writes one that no class has.
+        ConfigError: as `build_augmentation`; a step raises, changes the size or the type of an
+            image or a mask, mixes the values of masks, or writes a value of no class.
     """
     steps, p = load_steps(name, folder, data)
     if p <= 0:
@@ -74,10 +77,10 @@ def check_augmentation(
 
 
 def _test_chains(steps: Sequence[Step]) -> list[Chain]:
-    """The chains that show everything that steps in this order can do.
+    """Chains that cover the effects of these steps in this order.
 
-    All act; then each acts in every other way, or not at all, beside the others; then each acts
-    while those that need not act do not.
+    First all steps act; then each step takes each of its variants while the others act; then each
+    variant acts while all optional steps are off.
     """
     variants = [_step_variants(step, certain=False) for step in steps]
     acting, inactive = (
@@ -96,10 +99,10 @@ def _test_chains(steps: Sequence[Step]) -> list[Chain]:
 
 
 def _step_variants(step: Step, *, certain: bool) -> list[Chain]:
-    """The chains that one step may stand for; the first is one in which it acts, if it can.
+    """Variants of one step as chains; it acts in the first variant, if it can act.
 
     Args:
-        certain: it acts whatever its own p is, as the alternatives of OneOf do.
+        certain: True if the step acts whatever its own p is, as the alternatives of OneOf do.
     """
     if step.p <= 0 and not certain:
         return [()]
@@ -125,7 +128,7 @@ def _step_variants(step: Step, *, certain: bool) -> list[Chain]:
 
 
 def _check_chain(chain: Chain, case: _CheckCase) -> None:
-    """Put a picture through a chain, step by step, and compare what comes out."""
+    """Apply a chain to an image step by step and compare the result with the input."""
     first = _test_pair(case)
     pair, resized_by, converted_by = first, None, ""
     values = AllowedMaskValues(case.data)
@@ -163,7 +166,7 @@ def _check_chain(chain: Chain, case: _CheckCase) -> None:
 
 
 def _check_range(prefix: str, pair: _SamplePair, first: _SamplePair) -> None:
-    """Refuse floating point values out of 0 to 1 in the place of such within."""
+    """Refuse floating-point values outside 0 to 1, the range of images with 16 bits."""
     if pair.image.dtype != first.image.dtype or pair.image.dtype == np.uint8:
         return
     if not (pair.image.min() >= 0 and pair.image.max() <= 1):
@@ -211,9 +214,9 @@ def _check_fills(
 
 
 def _fill_values(chain: Chain, case: _CheckCase) -> set[int]:
-    """The values that steps write into a mask by themselves: what is in one that was all 0.
+    """Values that steps write into a mask by themselves: those in a mask that was all 0.
 
-    Some write into objects alone, of which that one has none; what they would is asked of them.
+    Some steps write only into objects, which that mask lacks; their arguments give the value.
     """
     image, mask = _test_pair(case)
     pair = _SamplePair(image, np.zeros_like(mask))
@@ -238,23 +241,23 @@ def _apply_step(
     chain = A.Compose([certain])
     chain.set_random_state(*rngs)
     try:
-        with warnings.catch_warnings():  # e.g. of hues that an image without colours has not
+        with warnings.catch_warnings():  # e.g. about hue in an image without colours
             warnings.simplefilter(warn, UserWarning)
             result = chain(image=pair.image, mask=pair.mask)
-    except Exception as error:  # whatever a step of the user's raises
+    except Exception as error:  # a user-defined step can raise anything
         channels, kind = count(case.data.channels, "channel"), pair.image.dtype
         raise ConfigError(
             f"data.augment: {case.name} cannot take images of {channels} ({kind}, "
             f"{case.size[0]} x {case.size[1]}): {type(step).__name__}: {summarize_error(error)}; "
-            "use "
-            "light or none, or change the file"
+            "use light or none, or change the file"
         ) from None
     return _SamplePair(result["image"], result["mask"])
 
 
 def _test_pair(case: _CheckCase) -> _SamplePair:
-    """Noise of the study's type, and a chequered mask of the lowest and the highest class, and
-    void where there may be some.
+    """Noise image of the study's type, and a chequered mask of the lowest and the highest class.
+
+    The mask includes IGNORE_INDEX if the study allows it.
     """
     data, (height, width) = case.data, case.size
     noise = np.random.default_rng(case.seed).random((height, width, data.channels))

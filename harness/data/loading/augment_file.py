@@ -1,4 +1,4 @@
-"""Steps in files of albumentations' own YAML: what `albumentations.save` wrote."""
+"""Read augmentation steps from YAML files written by `albumentations.save`."""
 
 import inspect
 import warnings
@@ -23,23 +23,23 @@ _REFUSALS = (
 
 
 def read_steps(path: Path) -> tuple[list[Step], float]:
-    """The steps as `albumentations.save(compose, path, data_format="yaml")` writes them.
+    """Read the steps that `albumentations.save(compose, path, data_format="yaml")` wrote.
 
     Returns:
         The steps of the Compose, and its p.
 
     Raises:
-        ConfigError: no Compose; a step or argument that the installed version does not know.
+        ConfigError: no Compose; a step or argument unknown to the installed version.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: no text in UTF-8: {error.reason}") from None
+        raise ConfigError(f"{path}: not a text in UTF-8: {error.reason}") from None
     content = strict_yaml.load_yaml(text, source=str(path)).value
     compose_config = content.get("transform") if isinstance(content, dict) else None
     if not isinstance(compose_config, dict) or _step_class_name(compose_config) != "Compose":
         raise ConfigError(
-            f"{path}: must hold a Compose as albumentations.save(compose, path, "
+            f"{path}: must contain a Compose as albumentations.save(compose, path, "
             "data_format='yaml') writes it"
         )
     _check_shape(compose_config, path)
@@ -55,8 +55,8 @@ def read_steps(path: Path) -> tuple[list[Step], float]:
 
 
 def summarize_error(error: Exception) -> str:
-    """What an error says, in one line; of arguments that pydantic refuses, each with its reason."""
-    cause = error.__cause__  # albumentations makes a ValueError of pydantic's
+    """Message of an error in one line; for refused arguments, each with its reason."""
+    cause = error.__cause__  # albumentations wraps the error of pydantic in a ValueError
     if isinstance(cause, ValidationError):
         problems = [(".".join(map(str, detail["loc"])), detail["msg"]) for detail in cause.errors()]
         return "; ".join(
@@ -66,7 +66,7 @@ def summarize_error(error: Exception) -> str:
 
 
 def _check_shape(step_config: Mapping[str, Any], path: Path) -> None:
-    """Check that compositions list steps, down to the last."""
+    """Check recursively that every composition lists its steps."""
     steps = step_config.get("transforms")
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise ConfigError(
@@ -81,8 +81,8 @@ def _check_shape(step_config: Mapping[str, Any], path: Path) -> None:
 
 def _build_compose(compose_config: Mapping[str, Any], path: Path, saved_by: Any) -> Any:
     try:
-        # What albumentations only warns of is looked at in `_unknown` and `_problems`: some
-        # warnings are of files that it saved itself (RGBShift, SafeRotate, PadIfNeeded).
+        # `_ineffective_arguments` and `_build_problems` check what matters: albumentations also
+        # warns about files that it saved itself (RGBShift, SafeRotate, PadIfNeeded).
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return A.from_dict({"transform": dict(compose_config)})
@@ -100,7 +100,7 @@ def _build_compose(compose_config: Mapping[str, Any], path: Path, saved_by: Any)
 
 
 def _first_broken_step(step_config: Mapping[str, Any]) -> str:
-    """The first step that cannot be built, innermost, with a colon behind it; "" if none is."""
+    """Innermost first step that cannot be built, followed by a colon; "" if all can."""
     for step in step_config.get("transforms", ()):
         try:
             with warnings.catch_warnings():
@@ -112,10 +112,10 @@ def _first_broken_step(step_config: Mapping[str, Any]) -> str:
 
 
 def _ineffective_arguments(config: Mapping[str, Any], transform: Any) -> Iterator[tuple[Any, str]]:
-    """Steps and arguments that have no effect in them.
+    """Yield steps with an argument that has no effect in them.
 
-    Some steps of albumentations 2 save arguments that they refuse when loaded; they always have
-    one value, so that nothing is lost where the loaded step would save the same again.
+    Some steps of albumentations 2 save arguments that they refuse when loaded. Those always have
+    one value, so nothing is lost if the loaded step would save the same value again.
     """
     if isinstance(transform, A.BaseCompose):
         for step_config, step in zip(config["transforms"], transform.transforms, strict=True):
@@ -123,7 +123,9 @@ def _ineffective_arguments(config: Mapping[str, Any], transform: Any) -> Iterato
         return
     try:
         resaved = transform.to_dict()["transform"]
-    except NotImplementedError:  # steps that need further images: trying them says so
+    except (
+        NotImplementedError
+    ):  # steps that need further images: the check of the chain reports them
         resaved = {}
     for name in getattr(transform, "invalid_args", ()):
         if name not in resaved or _to_yaml_value(resaved[name]) != _to_yaml_value(config[name]):
@@ -131,7 +133,7 @@ def _ineffective_arguments(config: Mapping[str, Any], transform: Any) -> Iterato
 
 
 def _build_problems(config: Mapping[str, Any], transform: Any) -> Iterator[str]:
-    """What albumentations only warns of, although a step would not do what the file says."""
+    """Yield problems that albumentations only warns about, although the step would act wrongly."""
     if not isinstance(transform, A.BaseCompose) and _supports_strict(type(transform)):
         strict = {
             k: v for k, v in config.items() if k not in getattr(transform, "invalid_args", ())
@@ -150,9 +152,9 @@ def _build_problems(config: Mapping[str, Any], transform: Any) -> Iterator[str]:
 
 
 def _supports_strict(kind: type) -> bool:
-    """Whether a step takes `strict`, and raises then where it would only warn."""
+    """True if a step accepts `strict` and then raises errors instead of warnings."""
     owner = next(base for base in kind.__mro__ if "__init__" in vars(base))
-    return "InitSchema" in vars(owner)  # its metaclass wraps the constructors of these alone
+    return "InitSchema" in vars(owner)  # only these constructors are wrapped by its metaclass
 
 
 def _advice(unknown: list[tuple[Any, str]], saved_by: Any) -> str:
@@ -169,22 +171,22 @@ def _advice(unknown: list[tuple[Any, str]], saved_by: Any) -> str:
 
 
 def _version_hint(saved_by: Any) -> str:
-    """The hint that a file comes from another version."""
+    """Hint that a file comes from another version."""
     if not isinstance(saved_by, str) or saved_by == A.__version__:
         return ""
     return (
-        f" (the file was saved by {saved_by[:20]!a}: mend it as said here, or build the steps in "
-        f"Python with {A.__version__} and save them again)"
+        f" (the file was saved by {saved_by[:20]!a}: correct it as described, or build the steps "
+        f"in Python with {A.__version__} and save them again)"
     )
 
 
 def _step_class_name(step_config: Mapping[str, Any]) -> str:
-    """The class of a step; versions before 1.4 save it with its module."""
+    """Class name of a step; versions before 1.4 save it with its module."""
     return str(step_config.get(_CLASS)).rpartition(".")[2]
 
 
 def _to_yaml_value(value: Any) -> Any:
-    """A value as YAML keeps it: tuples are lists."""
+    """Value as YAML stores it: tuples become lists."""
     if isinstance(value, list | tuple):
         return [_to_yaml_value(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,7 @@
-"""Training batches: in an order and with augmentations that follow from seed and epoch alone."""
+"""Build shuffled, augmented training batches and prefetch them on threads.
+
+Order and augmentation depend on seed and epoch only, never on the number of threads.
+"""
 
 import copy
 import hashlib
@@ -21,6 +24,14 @@ Array8 = NDArray[np.uint8]
 Images = NDArray[Any]  # uint8, uint16, or float32 in [0, 1]
 Batch = tuple[Images, Array8]
 Contents = NDArray[np.bool_] | None
+T = TypeVar("T")
+
+# How many threads pay depends on device, cores, image size and augmentation, so it is measured
+# while training runs. Adding threads blindly can halve the speed on two cores.
+MAX_WAIT_SHARE = 0.05  # share of the time that training may spend waiting for batches
+MIN_SPEEDUP = 1.05  # smallest factor by which one more thread must speed up to stay
+PROBE_ITEMS = 8  # items that are timed before the number of threads changes
+MAX_THREADS = 8
 
 
 class TrainBatches:
@@ -29,11 +40,11 @@ class TrainBatches:
     Args:
         images: uint8 or uint16 (N, h, w, C).
         masks: uint8 (N, h, w) or (N, h, w, K).
-        indices: which of the N are trained on.
-        augment: what happens to each image.
-        value_range: the values of uint16 images that become 0 and 1; augmentation knows no others.
-        seed: of order and augmentation.
-        boxes: int64 (N, 4), where the content of each image is; None: `contents` are not asked for.
+        indices: indices of the training images among the N.
+        augment: pipeline that is applied to each image.
+        value_range: values of uint16 images that become 0 and 1, the range of the augmentation.
+        seed: seed of order and augmentation.
+        boxes: int64 (N, 4), the box of the content of each image; None: no `contents` are made.
     """
 
     def __init__(
@@ -53,13 +64,12 @@ class TrainBatches:
             raise ValueError("needs at least one image and a batch size of at least 1")
         self._batch_size, self._seed = batch_size, seed
         self._augment, self._range = augment, value_range
-        self._idle_pipelines: SimpleQueue[AugmentationPipeline] = (
-            SimpleQueue()
-        )  # one for each thread that makes
+        # A pipeline holds its own random state, so each thread needs a copy of it.
+        self._idle_pipelines: SimpleQueue[AugmentationPipeline] = SimpleQueue()
         self._prefetcher = Prefetcher(available_threads())
 
     def __len__(self) -> int:
-        """Steps per epoch. A last batch of one image is dropped, unless there is no other.
+        """Steps per epoch. A last batch of one image is dropped unless it is the only one.
 
         BatchNorm over one image of 1x1 features fails in half of the architectures.
         """
@@ -68,21 +78,22 @@ class TrainBatches:
         return n_full + (remainder > 0 and not dropped)
 
     def epoch(self, n: int, first: int = 0) -> Iterator[Batch]:
-        """As `epoch_with_contents`, without the third."""
+        """Yield images and masks as `epoch_with_contents`, without the contents."""
         for images, masks, _ in self.epoch_with_contents(n, first):
             yield images, masks
 
     def epoch_with_contents(
         self, n: int, first: int = 0
     ) -> Iterator[tuple[Images, Array8, Contents]]:
-        """The batches of epoch `n`, from 1: images (B, h, w, C) and masks (B, h, w[, K]).
+        """Yield the batches of epoch `n`, from 1: images (B, h, w, C) and masks (B, h, w[, K]).
 
-        Those before the batch `first`, from 0, are left out.
+        Batches before `first`, from 0, are skipped: a resumed epoch continues in the middle.
 
-        Images are uint8 as stored, or float32 in [0, 1] made from uint16. The third says where
-        their content is, (B, h, w): not padding, not filled by augmentation; None: everywhere.
+        Images are uint8 as stored, or float32 in [0, 1] computed from uint16. The third array is
+        True at content, (B, h, w), and False at padding and fill of the augmentation; None: all of
+        it is content.
 
-        The same whichever epochs came before. Batches are prepared ahead, on other threads.
+        The result does not depend on earlier epochs. Batches are prefetched on other threads.
         """
         order = np.random.default_rng([self._seed, n]).permutation(self._indices)
         chunks = [order[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
@@ -93,7 +104,7 @@ class TrainBatches:
         try:
             augment = self._idle_pipelines.get_nowait()
         except Empty:
-            augment = copy.deepcopy(self._augment)  # it keeps its random state in itself
+            augment = copy.deepcopy(self._augment)
         samples = [self._make_sample(augment, int(i), epoch) for i in chunk]
         self._idle_pipelines.put(augment)
         contents = [content for _, _, content in samples if content is not None]
@@ -117,9 +128,9 @@ class TrainBatches:
 
 
 def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -> NDArray[np.int64]:
-    """A share of the given indices, in rising order: at least one, `ceil(share * n)` otherwise.
+    """Choose a share of the indices, ascending: `ceil(share * n)`, at least one.
 
-    The same at every call, and nested: a smaller share is part of every larger one.
+    The choice is the same at every call, and a smaller share is part of every larger one.
     """
     ranked = sorted((int(i) for i in indices), key=_subset_rank)
     return np.array(sorted(ranked[: subset_size(len(ranked), share)]), np.int64)
@@ -133,23 +144,8 @@ def _sample_seed(seed: int, epoch: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
 
 
-T = TypeVar("T")
-
-
-MAX_WAIT_SHARE = 0.05  # share of the time that the trainer may spend waiting
-
-
-MIN_SPEEDUP = 1.05  # times as fast, at least, for one thread more to stay
-
-
-PROBE_ITEMS = 8  # items that are timed before anything is changed
-
-
-MAX_THREADS = 8
-
-
 def available_threads() -> int:
-    """How many threads this process may keep busy: OMP_NUM_THREADS, where workers share cores."""
+    """Number of threads for this process: OMP_NUM_THREADS if workers share cores, else all."""
     omp_threads = os.environ.get("OMP_NUM_THREADS", "")
     if omp_threads.isdecimal() and int(omp_threads) > 0:
         return int(omp_threads)
@@ -157,30 +153,29 @@ def available_threads() -> int:
 
 
 class Prefetcher:
-    """Makes items in order before they are asked for; begins with one thread.
+    """Computes items in order ahead of their use; starts with one thread.
 
-    Where the taker waits, one more is tried for a few items, and kept if items then come faster:
-    what is best depends on the device, the cores, the size and the augmentation, so it is measured.
+    While the consumer waits too long, one more thread is tried for a few items. It stays if items
+    then arrive faster.
 
     Args:
-        max_threads: threads.
+        max_threads: upper limit of threads.
         clock: monotonic seconds.
 
     Attributes:
-        threads: how many make items now.
+        threads: current number of threads.
     """
 
     def __init__(self, max_threads: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self.threads = 1
         self._max_threads, self._clock = max(1, min(max_threads, MAX_THREADS)), clock
-        self._previous_seconds: float | None = (
-            None  # seconds per item with one thread less, while one is tried
-        )
+        # Seconds of the last probe with one thread less, while one more is tried.
+        self._previous_seconds: float | None = None
         self._is_tuned = self._max_threads == 1
-        self._n_timed, self._waited, self._seconds = 0, 0.0, 0.0  # since it was judged last
+        self._n_timed, self._waited, self._seconds = 0, 0.0, 0.0  # since the last adjustment
 
     def prefetch(self, make: Callable[[int], T], count: int) -> Iterator[T]:
-        """make(0), make(1), … make(count - 1)."""
+        """Yield make(0), make(1), … make(count - 1) in this order."""
         pending: deque[Future[T]] = deque()
         n_submitted = 0
         with ThreadPoolExecutor(self._max_threads, thread_name_prefix="ahead") as pool:
@@ -196,11 +191,11 @@ class Prefetcher:
                     pending.append(pool.submit(make, n_submitted))
                     n_submitted += 1
                 yield item
-                if k:  # the first one is always waited for
+                if k:  # the first item always has to be waited for
                     self._record_timing(self._clock() - item_start, waited)
 
     def _record_timing(self, seconds: float, waited: float) -> None:
-        """Count an item; in short epochs those of several are judged together."""
+        """Add the timing of an item; short epochs are evaluated together."""
         self._n_timed += 1
         self._seconds, self._waited = self._seconds + seconds, self._waited + waited
         if self._n_timed == PROBE_ITEMS:
@@ -209,7 +204,7 @@ class Prefetcher:
             self._n_timed, self._waited, self._seconds = 0, 0.0, 0.0
 
     def _adjust_threads(self, seconds: float, waited: float) -> None:
-        """Keep, add or take away a thread, after PROBE items took so long."""
+        """Keep, add or remove a thread after the timings of PROBE_ITEMS items."""
         if self._previous_seconds is not None and seconds * MIN_SPEEDUP > self._previous_seconds:
             self.threads -= 1  # it did not help
             self._is_tuned = True

@@ -1,4 +1,4 @@
-"""Decoded, resized images on disk, memory-mapped: every trial of one size shares them."""
+"""Cache of decoded, resized images on disk, memory-mapped and shared by all trials of one size."""
 
 import errno
 import hashlib
@@ -33,27 +33,27 @@ Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 OnBuildStart = Callable[[int], Progress]
 
-CODE_VERSION = 2  # raise it when the pixels that this module writes change
+CODE_VERSION = 2  # increase it when the pixels that this module writes change
 _CHUNK_SIZE = 32
-_ATTEMPTS = 3  # another process may find the cache damaged and remove it under our hands
+_ATTEMPTS = 3  # another process may find the cache damaged and delete it in the meantime
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """N images that are trained or validated on, read-only; index i means the same in each array.
+    """N read-only images for training and validation; index i means the same image in each array.
 
-    Copy what you hand to torch: `cache.images[[3, 1]]` does, `cache.images[1:3]` does not.
+    Copy before passing to torch: `cache.images[[3, 1]]` does, `cache.images[1:3]` does not.
 
     Attributes:
         images: uint8 or uint16 (N, h, w, C), values as stored.
-        masks: uint8 (N, h, w), or (N, h, w, K) in a multilabel task; values as `read_mask` says.
-            Padding is 0, in a multiclass task void.
-        boxes: int64 (N, 4): top, left, height, width of the image inside (h, w).
-        truths: as masks, (N, E, E) or (N, E, E, K) at eval_size; 0 where the role is not val.
+        masks: uint8 (N, h, w), or (N, h, w, K) in a multilabel task; values as in `read_mask`.
+            Padding is 0, or IGNORE_INDEX in a multiclass task.
+        boxes: int64 (N, 4): top, left, height, width of the content inside (h, w).
+        truths: as masks, (N, E, E) or (N, E, E, K) at eval_size; 0 for roles other than val.
         row_of: int64 (N,): the row in `split.csv`.
-        train: int64, the indices i of role train, rising.
-        val: int64, the indices i of role val, rising.
-        data: what the values mean.
+        train: int64, the indices i of role train, ascending.
+        val: int64, the indices i of role val, ascending.
+        data: settings that give the values their meaning.
     """
 
     images: NDArray[Any]
@@ -84,20 +84,20 @@ def open_cache(
     max_pixels: float,
     on_build_start: OnBuildStart | None = None,
 ) -> ImageCache:
-    """The train and val images of a split at `size` = (height, width), built at the first call.
+    """Open the train and val images of a split at `size` = (height, width); build them if absent.
 
-    Test rows are left out, their files never opened. The cache is found by content (hashes of
-    the files, sizes, versions), so that a changed image can never be served from an old one. Two
-    processes may build the same one; either result serves both.
+    Test rows are left out and their files are never opened. The cache key is the content (hashes of
+    the files, sizes, versions), so a changed image never comes from an old cache. Two processes may
+    build the same cache simultaneously; either result serves both.
 
     Args:
         source: read access to the files that the rows name.
-        folder: where caches live; safe to delete.
-        on_build_start: called with the bytes to be written when images must be decoded; what it
-            returns is called with images done and images in all.
+        folder: folder of the caches; safe to delete.
+        on_build_start: called with the number of bytes to write if images must be decoded; returns
+            a callback for the number of images done and the total.
 
     Raises:
-        DataError: every image that cannot be used or changed since the split; or no room.
+        DataError: every image that cannot be used or has changed since the split; a full disk.
     """
     cached_rows = [row for row in rows if row.role != "test"]
     cache_folder = folder / _cache_key(cached_rows, data, size, fit)
@@ -106,7 +106,7 @@ def open_cache(
         try:
             return _map_cache(cache_folder, cached_rows, data, size)
         except (OSError, ValueError):
-            if existed:  # damaged; a folder that appeared meanwhile is another builder's
+            if existed:  # damaged; a folder that appeared since then belongs to another builder
                 shutil.rmtree(cache_folder, ignore_errors=True)
         n_bytes = cache_bytes(cached_rows, data, size)
         _check_disk_space(folder, n_bytes)
@@ -127,7 +127,7 @@ def _cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit:
 def _map_cache(
     folder: Path, rows: Sequence[SplitRow], data: StudyDataConfig, size: Size
 ) -> ImageCache:
-    """Map a finished cache. Raises OSError or ValueError when it is absent or not whole."""
+    """Map a finished cache. Raises OSError or ValueError if it is absent or incomplete."""
     n = len(rows)
     roles = np.array([row.role for row in rows])
     cache = ImageCache(
@@ -142,19 +142,19 @@ def _map_cache(
     )
     arrays = (cache.images, cache.masks, cache.truths, cache.boxes)
     if [array.shape for array in arrays] != [*_array_shapes(n, data, size), (n, 4)]:
-        raise ValueError("other shapes than were asked for")
+        raise ValueError("the shapes differ from those of the request")
     return cache
 
 
 def _array_shapes(n: int, data: StudyDataConfig, size: Size) -> list[tuple[int, ...]]:
-    """Shapes of images, masks and truths."""
+    """Shapes of images, masks and truths of n rows."""
     planes = () if data.n_mask_planes is None else (data.n_mask_planes,)
     at_eval = (n, data.eval_size, data.eval_size, *planes)
     return [(n, *size, data.channels), (n, *size, *planes), at_eval]
 
 
 def cache_bytes(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> int:
-    """How much room the cache of a split takes at `size`; only validation has truths."""
+    """Size of the cache of a split at `size` in bytes; only validation images have truths."""
     n_rows = sum(row.role != "test" for row in rows)
     n_val = sum(row.role == "val" for row in rows)
     images, masks, truths = (math.prod(shape) for shape in _array_shapes(1, data, size))
@@ -167,7 +167,7 @@ def _check_disk_space(folder: Path, n_bytes: int) -> None:
     if n_bytes > free:
         raise DataError(
             f"{folder}: the decoded images need {n_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
-            "free; make room there or lower data.image_size"
+            "free; free disk space there or lower data.image_size"
         ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
@@ -179,7 +179,7 @@ def _decode_entries(
     fit: Fit,
     max_pixels: float,
 ) -> Iterator[_CacheEntry]:
-    """The entries in order, decoded by threads, a bounded number at a time."""
+    """Yield the entries in order, decoded by threads in chunks to bound memory."""
 
     def try_decode(row: SplitRow) -> _CacheEntry | DataError:
         try:
@@ -244,22 +244,23 @@ def _write_cache(
             images.write(entry.image.astype(image_dtype, copy=False).tobytes())
             masks.write(entry.mask.tobytes())
             if entry.truth is None:
-                truths.seek(truth_bytes, os.SEEK_CUR)  # reads as 0, takes no room
+                truths.seek(
+                    truth_bytes, os.SEEK_CUR
+                )  # a hole in the file: reads as 0 and needs no disk space
             else:
                 truths.write(entry.truth.tobytes())
             boxes.append(entry.box)
             if progress is not None:
                 progress(n_done, n)
         truths.truncate(truths.tell())
-    with _open_npy(
-        folder / "boxes.npy", (n, 4), "<i8"
-    ) as handle:  # np.save hides that a disk is full
+    # np.save does not report a full disk.
+    with _open_npy(folder / "boxes.npy", (n, 4), "<i8") as handle:
         handle.write(np.array(boxes, "<i8").tobytes())
 
 
 @contextmanager
 def _open_npy(path: Path, shape: tuple[int, ...], kind: str = "|u1") -> Iterator[IO[bytes]]:
-    """A .npy file of whole numbers that the caller appends, fsynced at the end."""
+    """Open a .npy file of integers that the caller writes; fsync it at the end."""
     with path.open("wb") as handle:
         header = {"descr": kind, "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(handle, header)

@@ -1,6 +1,6 @@
-"""What does not belong to the scene: black borders and things burnt into the picture.
+"""Detect black borders, burnt-in text and panels in images by heuristics.
 
-All of it is suspicion, found by rules of thumb, and is meant to be shown to a person.
+Each result is a suspicion to show to a person, not a measurement.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ _EDGE_DEPTH: Final = (
 _SCENE_SHARE: Final = 0.2
 _MIN_BRIGHT: Final = 0.5  # of the inside: a circle fills 0.79, nuclei on dark ground up to 0.4
 _WORK_SIDE: Final = 720  # px of the shorter side at which characters are looked for
-# Of the picture's height: characters of video processors measure 0.012 to 0.03 in Kvasir-SEG.
+# Of the image's height: characters of video processors measure 0.012 to 0.03 in Kvasir-SEG.
 _GLYPH_HEIGHT: Final = (0.007, 0.035)
 _MIN_IN_ROW: Final = 4
 _MARGIN: Final = (0.15, 0.3)  # share of height, of width, that counts as near the border
@@ -34,8 +34,8 @@ _MIN_FILL: Final = 0.85  # of its bounding box
 def black_border(image: Array8) -> Sides:
     """Widths in pixels of the near-black border of an image (H, W, 3): top, right, bottom, left.
 
-    A row or column belongs to it if 99 % of it is near black and so is everything outside it, and
-    the scene is soon there inside: the dark ground of a micrograph is no border.
+    A row or column belongs to it if 99 % of it is near black, everything outside it is too, and the
+    scene begins close to its inner edge: the dark background of a micrograph is not a border.
     """
     bright = _channel_extremes(image)[1] > _BLACK_LEVEL
     top, bottom = _border_widths(bright.mean(axis=1))
@@ -45,7 +45,7 @@ def black_border(image: Array8) -> Sides:
 
 
 def _border_widths(shares: NDArray[np.float64]) -> tuple[int, int]:
-    """Border before and behind, from the bright share of each row or column."""
+    """Widths of the border at both ends, from the bright share of each row or column."""
     inside = np.flatnonzero(shares > 1 - _BLACK_SHARE)
     if not len(inside):
         return 0, 0
@@ -56,17 +56,17 @@ def _border_widths(shares: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _channel_extremes(image: Array8) -> tuple[Array8, Array8]:
-    """The least and the greatest channel of each pixel; numpy takes five times as long."""
+    """Smallest and largest channel of each pixel; numpy takes five times as long as OpenCV."""
     red, green, blue = cv2.split(image)
     least, greatest = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
     return np.asarray(least, np.uint8), np.asarray(greatest, np.uint8)
 
 
 def burnt_in_text(image: Array8) -> tuple[Box, ...]:
-    """Boxes (top, left, height, width), px, of what may be text burnt into an image (H, W, 3).
+    """Boxes (top, left, height, width), px, of possible text burnt into an image (H, W, 3).
 
     A heuristic, tuned on endoscopy frames to raise few false alarms, so it misses much: faint text,
-    text in colour, text in the middle. It takes for text a row of at least four small, bright,
+    text in colour, text in the middle. Text means a row of at least four small, bright,
     colourless spots of one height on one line, near the border; street signs look like that too.
     """
     scale = min(1.0, _WORK_SIDE / min(image.shape[:2]))
@@ -85,9 +85,9 @@ def burnt_in_text(image: Array8) -> tuple[Box, ...]:
 
 
 def burnt_in_panels(image: Array8) -> tuple[Box, ...]:
-    """Boxes (top, left, height, width), px, of what may be a panel laid over an image (H, W, 3).
+    """Boxes (top, left, height, width), px, of possible panels over an image (H, W, 3).
 
-    A heuristic: a dark rectangle in a corner, beside which the scene begins abruptly, or a solid
+    A heuristic: a dark rectangle in a corner, next to which the scene begins abruptly, or a solid
     rectangle of strong green to cyan anywhere, as endoscopes use them to show their position.
     """
     scale = min(1.0, _PANEL_SIDE / min(image.shape[:2]))
@@ -126,7 +126,7 @@ def _find_glyphs(image: Array8) -> NDArray[np.int64]:
 
 
 def _text_rows(glyphs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Glyphs that stand on one line, side by side, and are alike in height."""
+    """Group glyphs of similar height that stand next to each other on one line."""
     rows: list[list[NDArray[np.int64]]] = []
     for glyph in glyphs[np.argsort(glyphs[:, 1], kind="stable")]:
         for row in rows:
@@ -146,7 +146,7 @@ def _is_next_glyph(last: NDArray[np.int64], glyph: NDArray[np.int64]) -> bool:
 
 
 def _corner_box(dark: NDArray[np.bool_]) -> tuple[int, int] | None:
-    """Height and width of a dark rectangle at the top left whose inner edges the scene touches.
+    """Height and width of a dark rectangle at the top left with the scene at its inner edges.
 
     The dark triangle that a round field of view leaves has no such edges.
     """
@@ -164,7 +164,7 @@ def _corner_box(dark: NDArray[np.bool_]) -> tuple[int, int] | None:
 
 
 def _solid_box(plane: NDArray[np.bool_]) -> Box | None:
-    """The largest connected part, if it fills its bounding box."""
+    """Bounding box of the largest connected region, if the region fills it."""
     closed = cv2.morphologyEx(plane.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     if len(stats) < 2:

@@ -1,4 +1,4 @@
-"""Pictures that were stored more than once: frozen video frames, re-encoded or mirrored files."""
+"""Find images stored more than once: frozen video frames, re-encoded or mirrored files."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ _AGREEING_SHARE: Final = (
 # 200 re-encoded, resized or mirrored copies up to 0.0017, the hardest twin 0.007, strangers from
 # 0.047 on. CamVid: nothing below 0.047 across its drives; a waiting car films copies.
 _MAX_DIFFERENCE: Final = 0.015
-_MIN_DEVIATION: Final = 0.5  # stored levels; a picture of one colour is like no other
+_MIN_DEVIATION: Final = 0.5  # stored levels; an image of one colour is like no other
 _BLOCK: Final = 512
 _MAX_IMAGES: Final = 20_000  # every pair is compared; beyond, only equal pixels are found
 
 
 @dataclass(frozen=True, order=True)
 class DuplicatePair:
-    """Two pictures that show the same, as indices, `first` the lower.
+    """Two images that show the same, by index; `first` is the lower one.
 
     `exact`: the decoded pixels are equal. `near`: another encoding or size, mirrored, turned by
     right angles, or another clock burnt in.
@@ -43,7 +43,7 @@ class DuplicatePair:
 
 
 def thumbnail(image: NDArray[Any]) -> Thumbnail:
-    """What is kept of an image (H, W, C) to compare it: float32 (48 * 48,), mean 0.
+    """Thumbnail of an image (H, W, C) for comparisons: float32 (48 * 48,), mean 0.
 
     It is the mean over the channels in stored values, of any integer type.
     """
@@ -63,14 +63,14 @@ def thumbnail(image: NDArray[Any]) -> Thumbnail:
 def find_duplicates(
     pixel_hashes: Sequence[Hashable], thumbnails: Sequence[Thumbnail]
 ) -> list[DuplicatePair]:
-    """Pairs of pictures that show the same, in order; enough of them to link all that do.
+    """Find pairs of images that show the same, in order; enough pairs to link all copies.
 
-    Of five that show the same, four pairs are named, not ten. Frames that merely follow each
+    Five copies of one image give four pairs, not ten. Frames that merely follow each
     other in a video of a moving camera are no copies.
 
     Args:
-        pixel_hashes: per picture, a hash of its pixels.
-        thumbnails: per picture, its `thumbnail`.
+        pixel_hashes: per image, a hash of its pixels.
+        thumbnails: per image, its `thumbnail`.
     """
     first_index: dict[Hashable, int] = {}
     duplicates: list[DuplicatePair] = []
@@ -88,7 +88,7 @@ def find_duplicates(
 def group_duplicates(
     pixel_hashes: Sequence[Hashable], thumbnails: Sequence[Thumbnail]
 ) -> list[int]:
-    """For each picture, the index of the first that shows the same; arguments of
+    """For each image, the index of the first that shows the same; arguments of
     `find_duplicates`.
     """
     groups = DisjointSet(len(pixel_hashes))
@@ -98,7 +98,7 @@ def group_duplicates(
 
 
 def _near_duplicates(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int]]:
-    """Indices of two alike, the lower first; none of a pair that others link already."""
+    """Yield indices of near copies, the lower first, unless other pairs link them already."""
     groups = DisjointSet(len(thumbnails))
     for i, j, turn in _candidate_pairs(thumbnails):
         if groups.find(i) == groups.find(j):
@@ -110,7 +110,7 @@ def _near_duplicates(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int
 
 
 def _candidate_pairs(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int, _Turn]]:
-    """Pairs that correlate at a low resolution, with the turn of the second that does it."""
+    """Yield pairs that correlate at low resolution, with the transform of the second image."""
     size = (_COARSE_SIDE, _COARSE_SIDE)
     table = np.stack(
         [
@@ -132,21 +132,21 @@ def _candidate_pairs(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int
 
 
 def _mean_square_difference(first: Thumbnail, second: Thumbnail) -> float:
-    """Mean square difference of the parts that agree best, relative to the smaller variance."""
+    """Mean square difference of the best agreeing pixels, relative to the smaller variance."""
     n_compared = int(_AGREEING_SHARE * len(first))
     smallest = np.partition(np.abs(first - second), n_compared)[:n_compared]
     return float(np.mean(smallest**2) / max(min(first.var(), second.var()), 1e-6))
 
 
-def _mirrored_views(picture: NDArray[Any]) -> list[NDArray[Any]]:
-    return [picture, picture[..., ::-1], picture[..., ::-1, :], picture[..., ::-1, ::-1]]
+def _mirrored_views(image: NDArray[Any]) -> list[NDArray[Any]]:
+    return [image, image[..., ::-1], image[..., ::-1, :], image[..., ::-1, ::-1]]
 
 
 def _make_turn(mirror: int, *, transposed: bool) -> _Turn:
-    """One of the eight ways to lay a square picture (..., S, S) down."""
+    """One of the eight symmetries of a square image (..., S, S)."""
 
-    def turn(picture: NDArray[Any]) -> NDArray[Any]:
-        mirrored = _mirrored_views(picture)[mirror]
+    def turn(image: NDArray[Any]) -> NDArray[Any]:
+        mirrored = _mirrored_views(image)[mirror]
         return mirrored.swapaxes(-1, -2) if transposed else mirrored
 
     return turn

@@ -39,9 +39,9 @@ _EMPTY_CACHE: Final[Mapping[PairHashes, PairStats]] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class BadPair:
-    """A pair that cannot be used, and why in one line.
+    """Pair that cannot be used, and the reason in one line.
 
-    `values` and `stored` are what its files hold all the same; None where that cannot be told.
+    `values` and `stored` describe its files as far as they can be read; otherwise None.
     """
 
     pair: ImageMaskPair
@@ -53,10 +53,10 @@ class BadPair:
 def scan_pair(
     dataset: Dataset, pair: ImageMaskPair, cached: Mapping[PairHashes, PairStats] = _EMPTY_CACHE
 ) -> PairStats | BadPair:
-    """Read one pair, each file once; nothing is decoded of files that were looked at before.
+    """Compute the statistics of one pair. Each file is read once; cached files are not decoded.
 
     Args:
-        cached: what was seen before, by the hashes of image and mask.
+        cached: statistics of an earlier scan, by the hashes of image and mask.
     """
     try:
         pair_files = load_pair(dataset.source, pair.image, pair.masks, dataset.max_pixels)
@@ -96,7 +96,7 @@ def _compute_pair_stats(
 
 @dataclass(frozen=True, eq=False)
 class ImageFingerprint:
-    """What tells whether two images show the same; each field as in `Look`."""
+    """Hashes and thumbnail for a comparison of two images; fields as in `PairStats`."""
 
     image_sha256: str
     pixels: str
@@ -106,14 +106,14 @@ class ImageFingerprint:
 def fingerprint_image(
     source: DataSource, name: RelativePath, data: StudyDataConfig, max_pixels: float
 ) -> ImageFingerprint:
-    """Decode one image, and no mask, for a comparison with others.
+    """Decode one image without its mask for a comparison with others.
 
     Raises:
         DataError: as `harness.data.files.image_io.read_image`.
     """
     file = load_image_file(source, name, max_pixels)
     image = decode_image(file, data.channels, data.range)
-    # A copy of 8 bits of an image of 16 has the same picture, in values of another range.
+    # A copy of 8 bits of an image of 16 has the same image, in values of another range.
     span = RANGE_8_BIT if file.header.bits == 8 else data.range
     return ImageFingerprint(
         hashlib.sha256(file.data).hexdigest(), _pixel_hash(image), thumbnail(as_rgb(image, span))
@@ -125,7 +125,7 @@ def _pixel_hash(image: NDArray[np.integer]) -> str:
 
 
 def class_shares(mask: NDArray[np.uint8], data: StudyDataConfig) -> tuple[float, ...]:
-    """The share of each class among the pixels of a decoded mask that are not void."""
+    """Share of each class among the pixels of a decoded mask that are not ignored."""
     if mask.ndim == 3:
         return tuple(float(share) for share in mask.mean(axis=(0, 1)))
     counts = np.bincount(mask[mask != IGNORE_INDEX], minlength=len(data.classes))
@@ -154,7 +154,7 @@ def _compute_image_facts(
 
 
 def _read_mask_values(dataset: Dataset, pair: ImageMaskPair) -> MaskValues | None:
-    """The values in a pair's masks where its image cannot be read; None where they cannot be."""
+    """Values of a pair's masks although its image is unreadable; None if they are too."""
     try:
         masks = [load_image_file(dataset.source, name, dataset.max_pixels) for name in pair.masks]
         return merge_values([describe_values(mask_samples(mask)) for mask in masks])
@@ -173,14 +173,14 @@ def _read_file_info(dataset: Dataset, pair: ImageMaskPair) -> ImageFileInfo | No
 Array8 = NDArray[np.uint8]
 
 
-_MAX_CHECKED_AREA = 4.0  # pixels at eval_size; a larger object is looked no closer at
+_MAX_CHECKED_AREA = 4.0  # pixels at eval_size; a larger object cannot fall between sampled pixels
 
 
 def count_mask_objects(mask: Array8, data: StudyDataConfig) -> tuple[tuple[int, ...], int]:
     """Connected objects (8 neighbours) of each scored class, and how many vanish at `eval_size`.
 
-    An object vanishes if no pixel of the truth that metrics compare with shows it: then no network
-    can find it, and none is blamed for missing it.
+    An object vanishes if the truth that metrics compare with has no pixel of it: no network can
+    find it then, and missing it costs nothing.
 
     Args:
         mask: decoded, (H, W) or (H, W, K).
@@ -198,7 +198,7 @@ def count_mask_objects(mask: Array8, data: StudyDataConfig) -> tuple[tuple[int, 
 
 
 def _scored_planes(mask: Array8, data: StudyDataConfig) -> Iterator[Array8]:
-    """A plane in {0, 1} for each scored class."""
+    """Yield a plane in {0, 1} for each scored class."""
     for index in data.scored_classes:
         plane = mask[:, :, index] if mask.ndim == 3 else (mask == index) & (mask != IGNORE_INDEX)
         yield np.ascontiguousarray(plane, np.uint8)

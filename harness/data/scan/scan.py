@@ -1,4 +1,4 @@
-"""Every pair of a dataset, read once: what can be told of it without keeping its pixels."""
+"""Scan a dataset: read every pair once and keep statistics and problems, not pixels."""
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +41,7 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class DatasetScan:
-    """A dataset of the pairs that can be used, the looks at them in order, and the other pairs."""
+    """Dataset of the usable pairs, their statistics in the same order, and the unusable pairs."""
 
     dataset: Dataset
     pair_stats: tuple[PairStats, ...]
@@ -54,8 +54,8 @@ def scan_dataset_strict(
     """Read every pair of a dataset, in order.
 
     Args:
-        progress: called with pairs done and pairs in all.
-        cache: the folder where looks are kept by content; None keeps none.
+        progress: called with the number of pairs done and the total.
+        cache: folder of the scan cache, which is keyed by content; None: no cache.
 
     Raises:
         DataError: every file that cannot be used.
@@ -68,7 +68,7 @@ def scan_dataset_strict(
 def scan_dataset(
     dataset: Dataset, progress: Progress | None = None, cache: Path | None = None
 ) -> DatasetScan:
-    """As `scan_dataset_strict`, but pairs that cannot be used are named beside those that can."""
+    """Scan as `scan_dataset_strict`, but list unusable pairs instead of raising an error."""
     cache_path = None if cache is None else scan_cache_path(cache, dataset.name, dataset.data)
     cached = {} if cache_path is None else read_scan_cache(cache_path)
     results: list[PairStats | BadPair] = []
@@ -78,12 +78,12 @@ def scan_dataset(
                 results.append(result)
                 if progress is not None:
                     progress(len(results), len(dataset.pairs))
-    finally:  # also when interrupted: what was seen need not be seen again
+    finally:  # also after an interrupt, so that the next scan continues
         pair_stats = [result for result in results if isinstance(result, PairStats)]
         new = {stats.hashes: stats for stats in pair_stats}
         if cache_path is not None and new.keys() - cached.keys():
             complete = len(results) == len(dataset.pairs)
-            with suppress(OSError):  # a folder that can only be read: the next look takes longer
+            with suppress(OSError):  # a read-only folder only makes the next scan slower
                 write_scan_cache(cache_path, (new if complete else {**cached, **new}).values())
     good = [
         pair
@@ -95,7 +95,7 @@ def scan_dataset(
 
 
 def check_no_bad_pairs(scan: DatasetScan) -> None:
-    """Raise DataError where a pair cannot be used: a line for each, and what to do."""
+    """Raise DataError if any pair cannot be used: a line for each, and advice."""
     if scan.bad_pairs:
         n = len(scan.bad_pairs)
         summary = "1 pair cannot be used; mend it, or leave it out"
@@ -106,7 +106,7 @@ def check_no_bad_pairs(scan: DatasetScan) -> None:
 
 
 def check_not_empty(scan: DatasetScan) -> None:
-    """Raise DataError where no pair can be used, as may be with --skip-bad."""
+    """Raise DataError if no pair is left, which can happen with --skip-bad."""
     if not scan.pair_stats:
         root, n = scan.dataset.root, len(scan.bad_pairs)
         first = f"; the first: {scan.bad_pairs[0].problem}" if scan.bad_pairs else ""
@@ -114,7 +114,7 @@ def check_not_empty(scan: DatasetScan) -> None:
 
 
 def duplicates_among(pair_stats: Sequence[PairStats]) -> list[DuplicatePair]:
-    """Which looks, by index, are at the same picture: see `find_duplicates`."""
+    """Pairs of indices of images that show the same: see `find_duplicates`."""
     return find_duplicates(
         [stats.pixels for stats in pair_stats], [stats.thumbnail for stats in pair_stats]
     )
@@ -127,4 +127,6 @@ def _scan_pairs(
         try:
             yield from pool.map(lambda pair: scan_pair(dataset, pair, cached), dataset.pairs)
         finally:
-            pool.shutdown(cancel_futures=True)  # nobody waits for the rest when interrupted
+            pool.shutdown(
+                cancel_futures=True
+            )  # otherwise Ctrl-C would wait for all remaining pairs

@@ -1,4 +1,4 @@
-"""What was seen of each pair, kept by content, so that nobody decodes a dataset twice."""
+"""Cache of pair statistics by content hash, so that no dataset is decoded twice."""
 
 import hashlib
 import json
@@ -20,23 +20,23 @@ from harness.data.files.mask_values import MaskValues
 from harness.data.scan.image_artifacts import Box, Sides
 from harness.data.scan.near_duplicates import Thumbnail
 
-CODE_VERSION = 3  # raise it when anything is seen differently
+CODE_VERSION = 3  # increase it when any statistic changes
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What there is to know of a pair beyond its split.
+    """Facts about a pair that the inspection reports and a split does not need.
 
     Attributes:
-        stored: how the image is stored.
-        mask: the values in the files of the mask.
-        n_objects: connected objects of each scored class.
-        n_vanishing: objects that no pixel shows at eval_size.
+        stored: storage format of the image.
+        mask: values in the files of the mask.
+        n_objects: number of connected objects of each scored class.
+        n_vanishing: number of objects without a pixel at eval_size.
         border: near-black border of the image, px: top, right, bottom, left.
         text: boxes of suspected burnt-in text: top, left, height, width, px.
-        panels: boxes of suspected panels laid over the image, likewise.
-        greatest: the greatest value stored in the image.
-        mask_pixels: SHA-256 of the decoded mask: of equal masks in other files the same.
+        panels: boxes of suspected panels that cover part of the image, likewise.
+        greatest: largest value stored in the image.
+        mask_pixels: SHA-256 of the decoded mask, equal for equal masks in different files.
     """
 
     stored: ImageFileInfo = field(default_factory=ImageFileInfo)
@@ -52,12 +52,12 @@ class ImageFacts:
 
 @dataclass(frozen=True, eq=False)
 class PairStats:
-    """What is remembered of a pair.
+    """Statistics of a pair that are kept instead of its pixels.
 
     Attributes:
         pixels: SHA-256 of the decoded image and its shape.
         size: height and width in pixels.
-        shares: for each class, its share of the pixels that count, 0 to 1.
+        shares: share of each class among the pixels that count, 0 to 1.
     """
 
     image_sha256: str
@@ -88,14 +88,14 @@ _ROWS_ADAPTER = TypeAdapter(list[_ScanRow])
 
 
 def scan_cache_path(folder: Path, name: str, data: StudyDataConfig) -> Path:
-    """The file that keeps the looks at a dataset of that name under that meaning."""
+    """Cache file of a dataset of that name, read with these data settings."""
     data_settings = data.model_dump(mode="json", exclude={"root"})
     key_parts = [CODE_VERSION, cv2.__version__, name, data_settings]
     return folder / f"{hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]}.npz"
 
 
 def read_scan_cache(path: Path) -> dict[PairHashes, PairStats]:
-    """What is kept, by the hashes of image and mask; {} where it is absent or damaged."""
+    """Read the cache, by the hashes of image and mask; {} if it is absent or damaged."""
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             rows = _ROWS_ADAPTER.validate_json(archive["rows"].tobytes())
@@ -119,7 +119,7 @@ def read_scan_cache(path: Path) -> dict[PairHashes, PairStats]:
 
 
 def write_scan_cache(path: Path, pair_stats: Iterable[PairStats]) -> None:
-    """Keep looks, whole or not at all."""
+    """Write the cache atomically."""
     stats_list = list(pair_stats)
     rows = [{**_stored_fields(stats), "seen": asdict(stats.seen)} for stats in stats_list]
     text = json.dumps(rows, allow_nan=False).encode()

@@ -1,4 +1,4 @@
-"""Which images must stay on one side: those that show the same, and declared groups."""
+"""Group images that must stay in one role: copies and declared groups."""
 
 import re
 import warnings
@@ -15,14 +15,14 @@ _LONGEST: Final = 200  # characters of a pattern
 
 
 def declared_groups(dataset: Dataset, rule: str | None) -> list[str | None]:
-    """The declared group of each pair; None for an image on its own.
+    """Declared group of each pair; None for an image without one.
 
     Args:
-        rule: `split.group`: `column:NAME`, `folder`, or a pattern of the stem. Without one, the
-            data's own groups count.
+        rule: `split.group`: `column:NAME`, `folder`, or a pattern of the stem. None: the groups in
+            the data itself.
 
     Raises:
-        DataError: a rule that does not fit the data, with the images that it leaves out.
+        DataError: the rule does not fit the data; the message lists the images without a group.
     """
     if rule is None:
         return [pair.group for pair in dataset.pairs]
@@ -46,7 +46,7 @@ def declared_groups(dataset: Dataset, rule: str | None) -> list[str | None]:
 
 
 def merge_groups(copies: Sequence[DuplicatePair], declared: Sequence[str | None]) -> list[int]:
-    """For each image, the index of the first that it must stay with."""
+    """Index of the first image that each image must stay with."""
     groups = DisjointSet(len(declared))
     first: dict[str, int] = {}
     for index, key in enumerate(declared):
@@ -63,7 +63,7 @@ def check_declared_roles(
     copies: Sequence[DuplicatePair],
     declared: Sequence[str | None],
 ) -> None:
-    """Check that declared roles part no copies and no group. Raises DataError with each pair."""
+    """Check that declared roles separate no copies and no group. Raises DataError for each."""
     problems: list[str] = []
 
     def compare(i: int, j: int, relation: str) -> None:
@@ -74,7 +74,7 @@ def check_declared_roles(
             )
 
     for duplicate in copies:
-        kind = "exact copies" if duplicate.kind == "exact" else "near copies: the same picture"
+        kind = "exact copies" if duplicate.kind == "exact" else "near copies: the same image"
         compare(duplicate.first, duplicate.second, f"are {kind}")
     first: dict[str, int] = {}
     for index, key in enumerate(declared):

@@ -1,4 +1,4 @@
-"""Published splits: lists of images, one file for each role."""
+"""Read published splits: lists of images, one file for each role."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MOST_BYTES: Final = 10_000_000
 
 
 def read_published_roles(dataset: Dataset, location: str) -> list[Role]:
-    """The role of each pair, as lists of stems, file names or paths say, one a line.
+    """Read the role of each pair from lists of stems, file names or paths, one a line.
 
     Args:
         location: `official` for the folder `splits/` of the data, or a folder: below the data, or
@@ -26,7 +26,7 @@ def read_published_roles(dataset: Dataset, location: str) -> list[Role]:
             on.
 
     Raises:
-        DataError: no lists; names that are not there, ambiguous or named twice; images in none.
+        DataError: no lists; unknown, ambiguous or repeated names; images in none of the lists.
     """
     folder = dataset.source.root if isinstance(dataset.source, FolderSource) else None
     lists = _find_lists(folder, location)
@@ -78,8 +78,7 @@ def _find_lists(root: Path | None, location: str) -> list[tuple[Path, Role]]:
         return lists
     raise DataError(
         f"split.lists: {location}: {folder} holds neither train.txt nor {_PREFIX}train.txt; put "
-        "the "
-        "published lists there, names of images one a line"
+        "the published lists there, with the name of one image a line"
     )
 
 
@@ -94,7 +93,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _indices_by_name(dataset: Dataset) -> dict[str, list[int]]:
-    """Everything an image can be called in a list, with the images of that name."""
+    """Indices of the images by every name that a list can use for them."""
     names: dict[str, list[int]] = {}
     for index, pair in enumerate(dataset.pairs):
         aliases = {pair.stem, pair.image.name, pair.image.as_posix()}

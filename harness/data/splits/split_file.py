@@ -1,8 +1,8 @@
-"""`split.csv`: who trains, who validates, who waits.
+"""Read, write and verify `split.csv`: the role, group and hashes of every image.
 
 When a study continues, the split is not made again. `read_split` checks the file itself (paths,
-roles, folds, hashes, nothing on two sides), `verify_split` that the files of train and val are
-there and have not changed. Files of test are not opened, and images that came later are not seen.
+roles, folds, hashes, nothing on two sides), `verify_split` that the files of train and val
+exist and have not changed. Files of test are not opened, and images added later are ignored.
 """
 
 import csv
@@ -59,7 +59,7 @@ class SplitRow:
 
 
 def write_split(path: Path, rows: Sequence[SplitRow]) -> None:
-    """Write `split.csv`, whole or not at all."""
+    """Write `split.csv` atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -71,7 +71,7 @@ def read_split(path: Path) -> list[SplitRow]:
     """Read and check a `split.csv`.
 
     Raises:
-        DataError: every problem as `file:line: column: what is wrong`.
+        DataError: every problem as `file:line: column: problem`.
     """
     lines = read_csv_lines(path)
     if not lines or tuple(lines[0][1]) != COLUMNS:
@@ -146,7 +146,7 @@ def _row_problems(cells: list[str]) -> list[str]:
 
 
 def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
-    """What is wrong between rows: pictures on two sides, files named twice, nobody to train."""
+    """Problems between rows: images in two roles, files named twice, a role without rows."""
     problems: list[str] = []
     for column in ("group", "image_sha256"):
         first_rows: dict[str, SplitRow] = {}
@@ -157,8 +157,7 @@ def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
             if first_row.role != row.role:
                 problems.append(
                     f"{row.image} ({row.role}) and {first_row.image} ({first_row.role}) have one "
-                    f"{column}; "
-                    "one picture must not lie on two sides"
+                    f"{column}; one image must not have two roles"
                 )
     for column, named in (
         ("image", [row.image for row in rows]),
@@ -176,7 +175,7 @@ def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
 
 
 def _fold_problems(rows: list[SplitRow]) -> list[str]:
-    """Folds are in all rows of train and val or in none, and just one of them validates."""
+    """Check that all rows of train and val have a fold or none, and exactly one fold is val."""
     folds = {role: {row.fold for row in rows if row.role == role} for role in ("train", "val")}
     if folds["train"] | folds["val"] == {None}:
         return []

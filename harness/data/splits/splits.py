@@ -1,4 +1,4 @@
-"""Dividing a dataset once, into a `split.csv` that never changes (see `split_file`)."""
+"""Divide a dataset once into the rows of a `split.csv`, which never change (see `split_file`)."""
 
 import math
 from collections.abc import Sequence
@@ -32,8 +32,10 @@ __all__ = [
 
 
 def subset_size(n: int, share: float) -> int:
-    """How many of n training images a share of them is: rounded up, at least 1."""
-    return max(1, math.ceil(share * n - 1e-9))  # 0.3 * 10 must not become 4 by rounding
+    """Number of training images in a share of n: rounded up, at least 1."""
+    return max(
+        1, math.ceil(share * n - 1e-9)
+    )  # 0.3 * 10 is above 3 in floating point: without the margin it gives 4
 
 
 _VAL_SHARE = 0.1  # of the training images, where the data declares roles but no val
@@ -45,16 +47,16 @@ def make_split(
     config: SplitConfig,
     copies: Sequence[DuplicatePair] | None = None,
 ) -> list[SplitRow]:
-    """Divide a dataset, or take the roles that its files or lists declare.
+    """Divide a dataset, or use the roles that its files or lists declare.
 
-    Copies and declared groups stay on one side. Without val, a tenth of train validates; with
+    Copies and declared groups stay in one role. Without val, a tenth of train validates; with
     folds, all but test is dealt to them, `config.fold` validates. The order follows from the seed
     and the first image of each group, so it does not depend on the machine.
 
     Args:
-        pair_stats: what `scan_dataset_strict` found, in the order of the dataset's pairs.
-        copies: what `duplicates_among` found among the looks; None: they are looked for here, which
-            takes half a minute for 20,000 images.
+        pair_stats: result of `scan_dataset_strict`, in the order of the dataset's pairs.
+        copies: result of `duplicates_among`; None: computed here, which takes half a minute for
+            20,000 images.
 
     Raises:
         DataError: masks that hold no class; too few different images to divide; a class that
@@ -84,14 +86,14 @@ def make_split(
 
 
 def _check_foreground(pair_stats: Sequence[PairStats], dataset: Dataset) -> None:
-    """Check that anything is there to be found: without it nothing can be learnt or measured."""
+    """Check that some mask has foreground: otherwise nothing can be learnt or measured."""
     scored = dataset.data.scored_classes
     if pair_stats and not any(stats.shares[index] > 0 for stats in pair_stats for index in scored):
         names = " or ".join(repr(dataset.data.classes[index]) for index in scored[:6])
         raise DataError(
             f"{dataset.name}: none of its {len(pair_stats)} masks holds {names}; check that "
-            "data.values "
-            "and data.classes in study.yaml mean what the masks hold: harness data inspect"
+            "data.values and data.classes in study.yaml mean what the masks hold: "
+            "harness data inspect"
         )
 
 
@@ -101,7 +103,7 @@ def _read_declared_roles(
     copies: Sequence[DuplicatePair],
     declared: Sequence[str | None],
 ) -> list[Role] | None:
-    """The roles of lists or of the data itself, checked; None where there are none."""
+    """Checked roles from lists or from the data itself; None if nothing declares roles."""
     own = [pair.role for pair in dataset.pairs if pair.role is not None]
     if config.lists is not None:
         if own:
@@ -122,7 +124,7 @@ def _assign_roles_and_folds(
     declared_roles: Sequence[Role] | None,
     config: SplitConfig,
 ) -> tuple[list[Role], list[int | None]]:
-    """The role and the fold of each image."""
+    """Assign a role and a fold to each image."""
     no_folds: list[int | None] = [None] * len(groups)
     if declared_roles is not None and "val" in declared_roles and config.folds is None:
         return list(declared_roles), no_folds

@@ -1,6 +1,6 @@
-"""Dealing whole groups of images to roles or folds, each with its share of every kind.
+"""Assign whole groups of images to roles or folds, stratified by class or foreground share.
 
-Only whole numbers and SHA-256 decide, so that every machine divides alike.
+Only integers and SHA-256 decide, so that every machine makes the same split.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from harness.core.plurals import count, plural
 from harness.data.datasets.pairs import Role
 
 _BINS: Final = 5  # of foreground shares
-_CHOICES: Final = 4  # groups compared before one is taken: more balances better, mixes less
-_ATTEMPTS: Final = 20  # orders that are tried before a division is called impossible
+_CHOICES: Final = 4  # groups compared before one is drawn: more balance better but randomise less
+_ATTEMPTS: Final = 20  # seeded orders to try before a split is reported as impossible
 _T = TypeVar("_T")
 
 
 @dataclass
 class ImageGroup:
-    """Images that stay together: their number, kinds to balance, and the classes to be seen."""
+    """Images that stay together: their number, the strata to balance, and their classes."""
 
     name: str
     size: int = 0
@@ -36,7 +36,7 @@ class ImageGroup:
 
 
 class _ImpossibleError(Exception):
-    """This order leaves a part without these classes."""
+    """An order of the groups leaves a part without these classes."""
 
     def __init__(self, classes: list[int]) -> None:
         self.classes = classes
@@ -45,13 +45,13 @@ class _ImpossibleError(Exception):
 def collect_groups(
     names: Sequence[str], shares: Sequence[tuple[float, ...]], data: StudyDataConfig
 ) -> list[ImageGroup]:
-    """The groups of a dataset.
+    """Collect the groups of a dataset with their strata.
 
-    What is balanced is the share of the foreground in a two-class task, else the classes.
+    Strata are bins of the foreground share in a two-class task, otherwise the classes.
 
     Args:
-        names: the group of each image.
-        shares: for each image, the share of each class among its pixels.
+        names: name of the group of each image.
+        shares: share of each class among the pixels of each image.
     """
     edges = _bin_edges([share[1] for share in shares]) if data.task == "binary" else []
     groups: dict[str, ImageGroup] = {}
@@ -67,12 +67,12 @@ def collect_groups(
 def assign_roles(
     groups: Sequence[ImageGroup], n_val: int, n_test: int, seed: int, data: StudyDataConfig
 ) -> dict[str, Role]:
-    """A role for each group, as near to the wanted numbers of images as whole groups allow.
+    """Assign a role to each group, as close to the given numbers of images as groups allow.
 
-    Train and val get every class, and val more images than wanted where that takes them.
+    Train and val get every class; val gets more images than `n_val` if that is necessary.
 
     Raises:
-        DataError: too few groups; a class that is in one group only, or cannot be on both sides.
+        DataError: too few groups; a class in a single group, or not possible in both roles.
     """
     _check_enough(groups, 2, "train and val", data)
 
@@ -90,10 +90,10 @@ def assign_roles(
 def assign_folds(
     groups: Sequence[ImageGroup], folds: int, n_test: int, seed: int, data: StudyDataConfig
 ) -> dict[str, int | None]:
-    """A fold for each group, from 0; None for those that are kept back for the test.
+    """Assign a fold, from 0, to each group; None for groups of the test split.
 
     Raises:
-        DataError: fewer groups than folds; a class that cannot be in each of them.
+        DataError: fewer groups than folds; a class that cannot be in every fold.
     """
     _check_enough(groups, folds, f"each of {folds} folds", data)
 
@@ -111,7 +111,7 @@ def assign_folds(
 
 
 class _GroupPool:
-    """Groups in a seeded order, drawn one by one."""
+    """Pool of groups in a seeded order, from which groups are drawn one by one."""
 
     def __init__(self, groups: Sequence[ImageGroup], seed: str) -> None:
         ranked = sorted(groups, key=lambda group: _hash_rank(seed, group.name))
@@ -127,15 +127,15 @@ class _GroupPool:
         self._free = np.ones(len(ranked), np.bool_)
 
     def n_free_images(self) -> int:
-        """Images of the groups that nobody drew."""
+        """Number of images in groups that are not drawn yet."""
         return int(self._sizes[self._free].sum())
 
     def draw(self, room: int, *, keep: int, cover: bool) -> list[int]:
-        """Indices of groups with together about `room` images, no longer free.
+        """Draw groups with about `room` images together and return their indices.
 
         Args:
-            keep: groups of every class that must stay free.
-            cover: whether each class must be drawn, even if that takes more room.
+            keep: number of groups of every class that must stay in the pool.
+            cover: True if every class must be drawn, even if that takes more images.
         """
         target = self._kinds[self._free].sum(axis=0) * room
         selection = _GroupSelection(room, self.n_free_images(), target, np.zeros_like(target))
@@ -163,13 +163,13 @@ class _GroupPool:
             raise _ImpossibleError(missing)
 
     def _eligible_groups(self, keep: int, room: int | None = None) -> NDArray[np.int64]:
-        """Free groups that may go: enough of their classes stay, and they fit the room."""
+        """Groups that can be drawn: they fit, and enough groups of their classes remain."""
         scarce = self._has[self._free].sum(axis=0) <= keep
         allowed = self._free & ~self._has[:, scarce].any(axis=1)
         return np.flatnonzero(allowed if room is None else allowed & (self._sizes <= room))
 
     def _most_needed(self, fitting: NDArray[np.int64], selection: "_GroupSelection") -> int:
-        """A group with the kind that is furthest from its share."""
+        """Choose a group with the stratum that is furthest below its share."""
         missing = np.flatnonzero(selection.kinds * selection.n_before < selection.target_kinds)
         progress = [
             (Fraction(int(selection.kinds[k]), int(selection.target_kinds[k])), int(k))
@@ -182,7 +182,7 @@ class _GroupPool:
         return int(fitting[0])
 
     def _best(self, eligible: NDArray[np.int64], selection: "_GroupSelection") -> int:
-        """Of the first few, the one that brings all kinds nearest to their shares."""
+        """Choose the one of the first few groups that brings all strata closest to their shares."""
         few = eligible[:_CHOICES]
         after = (selection.kinds + self._kinds[few]) * selection.n_before
         return int(few[np.argmin(np.abs(selection.target_kinds - after).sum(axis=1))])
@@ -196,7 +196,7 @@ class _GroupPool:
 
 @dataclass
 class _GroupSelection:
-    """What was drawn: images there is room for; images before; kinds wanted (times these)."""
+    """State of one draw: free room, images before it, target strata (times these), indices."""
 
     room: int
     n_before: int
@@ -211,7 +211,7 @@ def _try_orders(
     data: StudyDataConfig,
     assign: Callable[[_GroupPool], _T],
 ) -> _T:
-    """The first order of the groups that works."""
+    """Try seeded orders of the groups and return the first possible assignment."""
     missing_classes: list[int] = []
     for attempt in range(_ATTEMPTS):
         try:
@@ -250,11 +250,11 @@ def _check_enough(
 
 
 def _bin_edges(shares: Sequence[float]) -> list[float]:
-    """Where the bins of shares begin; images without foreground have one of their own."""
+    """Lower edges of the bins of shares; images without foreground form a separate bin."""
     filled = sorted(share for share in shares if share > 0)
     return sorted({filled[len(filled) * part // _BINS] for part in range(_BINS)} if filled else [])
 
 
 def _hash_rank(seed: str, name: str) -> bytes:
-    """A position that no library's generator decides, so that it never changes."""
+    """Rank of a name by SHA-256: a library's random generator may change between versions."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()

@@ -97,7 +97,7 @@ def test_every_problem_of_one_folder_is_named(tmp_path: Path) -> None:
         "'e.gif': of a kind that cannot be read; convert it to one of "
         ".bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp",
         "'g.png': a link that leaves the folder; put the file itself here",
-        "'more': a folder; images lie directly in images/, masks in masks/",
+        "'more': a folder; images must be directly in images/, masks in masks/",
         "b.jpg: has no mask of that stem",
         "c_mask.png: has no image of that stem",
     ]

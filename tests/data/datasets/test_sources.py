@@ -54,7 +54,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "images" / "pipe.jpg")
     assert problems(tmp_path) == [
         "images/000.png: has the same stem as images/000.jpg; keep one",
-        "'images/folder.jpg': a folder; images lie directly in images/, masks in masks/",
+        "'images/folder.jpg': a folder; images must be directly in images/, masks in masks/",
         "'images/moving.gif': of a kind that cannot be read; convert it to one of "
         ".bmp .jfif .jpe .jpeg .jpg .png .tif .tiff .webp",
         "'images/pipe.jpg': not a regular file",

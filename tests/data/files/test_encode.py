@@ -31,7 +31,7 @@ def test_png_is_exact(kind: type[np.integer], smallest: bool) -> None:
 
 def test_png_holds_no_two_or_five_channels() -> None:
     for channels in (2, 5):
-        with pytest.raises(DataError, match=f"PNG holds no picture of {channels} channels"):
+        with pytest.raises(DataError, match=f"PNG cannot hold an image of {channels} channels"):
             encode_png(np.zeros((4, 4, channels), np.uint8))
 
 

@@ -159,7 +159,7 @@ def test_grey_values_for_a_coloured_mask_are_refused(tmp_path: Path) -> None:
     data = classes(values={"0": "background", "1": "road"})
     mask = np.dstack([255 * square(), 0 * square(), 0 * square()])
     with pytest.raises(
-        DataError, match=r"has the colours #000000, #ff0000, but data\.values has grey"
+        DataError, match=r"has the colours #000000, #ff0000, but data\.values declares grey"
     ):
         read(tmp_path / "m.png", encode(".png", mask), data)
 

@@ -80,7 +80,7 @@ def test_more_than_sixty_steps_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1", "must hold a Compose"),
+        ("a: 1", "must contain a Compose"),
         (
             "transform: {__class_fullname__: Compose, transforms: "
             "[{__class_fullname__: Flipp, p: 1}]}",
@@ -146,7 +146,7 @@ def test_the_step_that_cannot_be_built_and_why_are_named(
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"mine\.yaml: no text in UTF-8: invalid start byte"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: not a text in UTF-8: invalid start byte"):
         read_steps(tmp_path / "mine.yaml")
 
 
@@ -193,7 +193,7 @@ def test_what_an_old_file_needs_is_said_and_enough(tmp_path: Path) -> None:
         read_steps(path)
     assert str(caught.value) == (
         f"{path}: albumentations {A.__version__} does not know always_apply of HorizontalFlip, "
-        "always_apply of VerticalFlip (the file was saved by '1.3.0': mend it as said here, or "
+        "always_apply of VerticalFlip (the file was saved by '1.3.0': correct it as described, or "
         f"build the steps in Python with {A.__version__} and save them again); remove "
         "always_apply (where it was true, write p: 1.0)"
     )

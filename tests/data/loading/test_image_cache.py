@@ -226,7 +226,7 @@ def test_too_little_room_is_said_before_building(
     """6 images: 4 bytes for each of 16x20 pixels; 2 truths of 18x18: 8328 bytes."""
     usage = type("Usage", (), {"free": 8327})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match=r"make room there or lower data\.image_size"):
+    with pytest.raises(DataError, match=r"free disk space there or lower data\.image_size"):
         opened(tmp_path, rows)
     usage.free = 8328  # type: ignore[attr-defined]
     assert len(opened(tmp_path, rows).images) == 6
@@ -236,7 +236,7 @@ def test_lack_of_room_is_known_as_such_by_a_worker(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
-    with pytest.raises(DataError, match="make room there") as raised:
+    with pytest.raises(DataError, match="free disk space there") as raised:
         opened(tmp_path, rows)
     full = files.find_disk_error(raised.value)
     assert full is not None and files.nearest_existing_folder(full) == tmp_path / "cache"

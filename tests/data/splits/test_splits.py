@@ -146,7 +146,7 @@ def test_written_split_reads_back_the_same(tmp_path: Path) -> None:
         ({"mask_sha256": "ABC"}, ":3: mask_sha256: 'ABC' is no SHA-256"),
         ({"image": "images/0.png"}, "image: images/0.png is named twice"),
         ({"group": "g0"}, r"images/1\.png \(val\) and images/0\.png \(train\) have one group"),
-        ({"image_sha256": f"{0:064x}"}, "have one image_sha256; one picture must not lie on two"),
+        ({"image_sha256": f"{0:064x}"}, "have one image_sha256; one image must not have two"),
         ({"role": "train"}, "no row has the role val"),
     ],
 )
