@@ -3,7 +3,7 @@
     python -m benchmarks.precision [--batch-size 8] [--repeats 5]
 
 Two columns: with autocast only, and as the harness trains, which keeps some convolutions in fp32
-(`harness/training/hardware/cpu_bf16.py`). The arms take turns; medians of the ratios.
+(`harness/training/hardware/device.py`). The arms take turns; medians of the ratios.
 """
 
 import argparse
@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from harness.execution.prestart import ALLOCATOR_ENVIRONMENT
-from harness.training.hardware.cpu_bf16 import keep_depthwise_in_fp32
-from harness.training.hardware.device import pick_precision
+from harness.training.hardware.device import keep_depthwise_in_fp32, pick_precision
 
 CPU = torch.device("cpu")
 NETWORKS = (

@@ -80,7 +80,7 @@ def test_curve_suggestion_and_a_line_that_a_space_takes(
         (["--name", "../x"], ["--name '../x'"]),
         (["--study", "none"], ["there is no study none in"]),
         (["--data", "nowhere"], ["--data nowhere"]),
-        (["--device", "gpu"], ["no device 'gpu'"]),
+        (["--device", "gpu"], ["--device gpu: unknown device"]),
     ],
 )
 def test_mistakes_are_told_and_nothing_is_written(

@@ -1,4 +1,4 @@
-"""How much of a batch the device's memory holds at once; less after each time it ran out."""
+"""Micro-batches: fewer images per pass after each time the device's memory ran out."""
 
 import ctypes
 import gc
@@ -13,48 +13,49 @@ T = TypeVar("T")
 
 
 def release_memory() -> None:
-    """Give back all memory that is not in use, of a trial before or of a failed attempt.
+    """Return all unused memory to the system, after a trial or a failed attempt.
 
-    First what only reference cycles keep alive (networks of the user and of libraries may hold
-    some), then the blocks that torch keeps for later, and the pages that the C library keeps.
+    First objects that only reference cycles keep alive (networks of users and libraries may have
+    some), then the blocks that torch caches, and the pages that the C library keeps.
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim is not None:
         trim(0)
-    if torch.cuda.is_available():  # does nothing, and makes no context, where none is there yet
+    if torch.cuda.is_available():  # creates no CUDA context
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
 
 
 def retry_on_oom(action: Callable[[], T]) -> T:
-    """Do something once more, after `release_memory`, if the device's memory ran out.
+    """Run an action, and once more after `release_memory` if the device's memory ran out.
 
     Args:
-        action: may be repeated: what it did before it failed has no effect.
+        action: must be repeatable: a failed call has no effect.
     """
     try:
         return action()
     except Exception as error:
         if not is_out_of_memory(error) or isinstance(error, TooLargeError):
             raise
-    # Only here, where the error and the tensors in its frames are gone.
+    # Not inside the except clause: there the error still holds its frames, and these hold the
+    # tensors whose memory is needed.
     release_memory()
     return action()
 
 
 class MicroBatcher:
-    """The number of images that go through the network together.
+    """Finds the number of images that go through the network together.
 
     Args:
         batch_size: images per batch.
-        micro_batch_size: what an earlier attempt at the same trial came down to; None: whole
-            batches.
-        on_reduce: told each new number.
+        micro_batch_size: the number that an earlier attempt at the same trial came down to; None:
+            whole batches.
+        on_reduce: receives each new number.
 
     Attributes:
-        micro_batch_size: images at once, from `batch_size` down to 1.
+        micro_batch_size: images per pass, from `batch_size` down to 1.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class MicroBatcher:
         self._on_reduce = on_reduce
 
     def run(self, attempt: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
-        """What `attempt` gives, called with fewer images at once until they fit into memory.
+        """Call `attempt` with fewer and fewer images per pass until they fit into memory.
 
-        The first time that memory runs out the same number is tried once more, after
-        `release_memory`: fewer images change what BatchNorm computes, leftovers must not.
+        The first time that memory runs out, the same number is tried once more after
+        `release_memory`: fewer images change the statistics of BatchNorm, and leftovers of an
+        earlier trial must not decide about that.
 
         Args:
-            undo: called after each attempt that ran out of memory: takes back what it changed.
+            undo: called after each attempt that ran out of memory, to revert its changes.
 
         Raises:
             TooLargeError: a single image does not fit.
@@ -86,7 +88,7 @@ class MicroBatcher:
                 if not is_out_of_memory(error) or isinstance(error, TooLargeError):
                     raise
                 oom_message = str(error)
-            # Only here, where the error and the tensors in its frames are gone.
+            # Not inside the except clause, see `retry_on_oom`.
             undo()
             release_memory()
             if released:

@@ -1,4 +1,4 @@
-"""What a forward pass changes beside its answer, to be put back: buffers and random numbers."""
+"""Snapshot of the side effects of a forward pass, to be reverted: buffers and random states."""
 
 from collections import defaultdict
 
@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 
 class BufferSnapshot:
-    """A network's buffers, such as BatchNorm's statistics, and torch's random states.
+    """Copies of a network's buffers, such as BatchNorm's statistics, and torch's random states.
 
-    What a network keeps in plain attributes, neither parameters nor buffers, is not in it; nor is a
-    buffer that torch changes in no place, since some of its values share memory.
+    It does not hold plain attributes of a network that are neither parameters nor buffers, nor
+    expanded buffers, which torch cannot change in place since their values share memory.
 
-    One is taken before every training step, so that it must be cheap: buffers are looked for once,
-    copied into memory that is kept, and all of a type and device by one call. That call,
-    `torch._foreach_copy_`, is the one with which torch's optimizers copy (torch.optim,
+    A snapshot is taken before every training step, so it must be cheap: the buffers are collected
+    once, copied into memory that is kept, and all buffers of a type and device by one call. That
+    call, `torch._foreach_copy_`, is private, but torch's own optimizers copy with it (torch.optim,
     `_multi_tensor_*`).
 
     Args:
-        device: whose random numbers count, beside those of the CPU.
+        device: device whose random state is kept, in addition to that of the CPU.
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
@@ -27,7 +27,7 @@ class BufferSnapshot:
         self._random = random_states(device)
 
     def update(self) -> None:
-        """Keep what is there now instead of what was kept before; may be called more than once."""
+        """Replace the copies by the present state; may be called more than once."""
         if self._fingerprint() != self._last_fingerprint:
             self._collect_buffers()
         else:
@@ -35,7 +35,7 @@ class BufferSnapshot:
         self._random = random_states(self._device)
 
     def restore(self) -> None:
-        """Put everything back; may be called more than once."""
+        """Restore the state of the last update; may be called more than once."""
         self._copy_buffers(to_network=True)
         for buffers, name, buffer in self._buffer_slots:
             if buffers.get(name) is not buffer:  # replaced, not changed in place
@@ -44,7 +44,7 @@ class BufferSnapshot:
 
     def _collect_buffers(self) -> None:
         self._modules = list(self._network.modules())
-        # The dicts themselves, since going through a network's attributes takes most of the time.
+        # The dicts themselves: looking up attributes of nn.Module takes most of the time otherwise.
         self._children = [module._modules for module in self._modules]
         self._buffer_tables = [module._buffers for module in self._modules]
         self._buffer_slots = [
@@ -67,9 +67,10 @@ class BufferSnapshot:
         self._last_fingerprint = self._fingerprint()
 
     def _fingerprint(self) -> tuple[list[int], list[torch.Size]]:
-        """What changes where a module or a buffer is added, removed, replaced or resized.
+        """Value that changes if a module or a buffer is added, removed, replaced or resized.
 
-        All that was seen is referred to from here, so that no other object can get their id.
+        This object refers to everything whose id is in it, so that no new object can have such an
+        id: CPython reuses the ids of objects that are gone.
         """
         ids = [id(child) for table in self._children for child in table.values()]
         ids += [id(child) for table in self._buffer_tables for child in table.values()]
@@ -91,12 +92,12 @@ def _is_expanded(buffer: Tensor) -> bool:
 
 
 def random_states(device: torch.device) -> list[Tensor]:
-    """What torch draws from next: on the CPU, and on the device if it has numbers of its own."""
+    """Random states of torch: of the CPU, and of the device if it has its own generator."""
     return [torch.get_rng_state(), *_device_random_states(device)]
 
 
 def set_random_states(states: list[Tensor], device: torch.device) -> None:
-    """Go on with what `random_states` gave; on another kind of device only the CPU's."""
+    """Restore the result of `random_states`; on another kind of device only the CPU's state."""
     torch.set_rng_state(states[0])
     # The states of CUDA and of Metal have different sizes, and neither takes the other's.
     if [state.numel() for state in states[1:]] != [

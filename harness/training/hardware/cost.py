@@ -23,20 +23,20 @@ MILLIJOULES_PER_WH = 3.6e6
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Parameters of a network, trained or frozen."""
+    """Count the parameters of a network, trained or frozen."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def measure_forward_gflops(
     network: nn.Module, height_width: tuple[int, int], channels: int = 3
 ) -> float:
-    """Floating-point operations of one image's forward pass, in 10^9 (a multiply-add is two).
+    """Count the floating-point operations of one image's forward pass, in 10^9.
 
-    The network is left in evaluation mode. As it runs here for the first time, this is also
-    where an image size that it cannot take is found.
+    A multiply-add counts as two. The network is left in evaluation mode. As it runs here for the
+    first time, an image size that it does not support is found here, too.
 
     Raises:
-        ConfigError: the network refuses the size, or its logits have another one.
+        ConfigError: the network does not support the size, or its logits have another size.
     """
     parameter = next(network.parameters())
     image_shape = (1, channels, *height_width)
@@ -49,29 +49,34 @@ def measure_forward_gflops(
     except (RuntimeError, ValueError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        raise ConfigError(f"{size_text}: the network refuses them: {_one_line(error)}") from error
+        raise ConfigError(
+            f"{size_text}: not supported by the network: {_one_line(error)}"
+        ) from error
     if tuple(logits.shape[-2:]) != tuple(height_width):
-        raise ConfigError(f"{size_text}: the network answers with {tuple(logits.shape[-2:])}")
+        raise ConfigError(
+            f"{size_text}: the network's output has the size {tuple(logits.shape[-2:])}"
+        )
     return float(counter.get_total_flops() / 1e9)
 
 
 def reset_peak_memory(device: torch.device) -> bool:
-    """Begin to measure peak memory anew, so that a warm process does not report earlier trials.
+    """Reset the peak memory, so that a warm process does not report that of earlier trials.
 
     Returns:
-        Whether the peak now is what is held now. Not every system lets a process reset it; where
-        an earlier trial held much more, nothing is then known of the next one's peak.
+        True if the peak is now the present use. Not every system allows a process to reset it, and
+        if an earlier trial used much more, the peak of the next one cannot be known.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
+    # "5" resets the high-water mark of resident memory, see proc_pid_clear_refs(5).
     with contextlib.suppress(OSError):  # not Linux, or not allowed
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return peak_memory_mb(device) <= 1.1 * psutil.Process().memory_info().rss / 1e6
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in 10^6 bytes: of tensors on CUDA, else of this process; NaN where not told."""
+    """Peak memory in 10^6 bytes: of tensors on CUDA, otherwise of this process; NaN if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     with contextlib.suppress(OSError):
@@ -84,9 +89,9 @@ def peak_memory_mb(device: torch.device) -> float:
 class EnergyMeter:
     """Energy that the GPU of a device has used since this object was created.
 
-    NVML counts for the whole board, since the driver was loaded (Volta and later). So nothing is
-    known where a process shares the board with others: with another worker, with a process of
-    another user, or as a slice (MIG).
+    NVML counts the millijoules of the whole board since the driver was loaded (Volta and later). So
+    the energy of this process is unknown if it shares the board: with another worker, with a
+    process of another user, or as a slice (MIG).
 
     Args:
         shares_gpu: another worker of the study trains on the same GPU.
@@ -100,7 +105,7 @@ class EnergyMeter:
         """Watt-hours until now; None where NVML cannot tell, and from then on."""
         now_mj = self._read_mj()
         if now_mj is None or self._start_mj is None or now_mj < self._start_mj:
-            self._handle = None  # a counter that went backwards: the driver was loaded again
+            self._handle = None  # a counter that decreased: the driver was reloaded
             return None
         return (now_mj - self._start_mj) / MILLIJOULES_PER_WH
 
@@ -108,8 +113,8 @@ class EnergyMeter:
         if self._handle is None:
             return None
         try:
-            # Inside a container this list is usually empty, so that a neighbour goes unseen there;
-            # other workers of the same study are known all the same, by `shares_gpu`.
+            # Inside a container this list is usually empty, so that another user's process is not
+            # seen there. Other workers of the same study are known anyway, by `shares_gpu`.
             if len(pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)) <= 1:
                 return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
         except pynvml.NVMLError:
@@ -119,20 +124,20 @@ class EnergyMeter:
 
 
 def _nvml_handle(device: torch.device) -> Any:
-    """NVML's handle of the board that a CUDA device is; None where there is none, or a slice."""
+    """NVML's handle of the board of a CUDA device; None without NVML, and for a slice."""
     if pynvml is None or device.type != "cuda":
         return None
-    # By UUID, since NVML numbers all boards by their bus and CUDA only the visible ones, the
-    # fastest first: neither CUDA_VISIBLE_DEVICES nor CUDA_DEVICE_ORDER is known to NVML.
+    # By UUID: NVML numbers all boards in the order of the bus, CUDA numbers the visible ones with
+    # the fastest first. NVML ignores CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER.
     uuid = torch.cuda.get_device_properties(device).uuid
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")  # not found: a slice's own UUID
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")  # fails for a slice's UUID
     except pynvml.NVMLError:
         return None
     try:
         is_sliced = pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
-    except pynvml.NVMLError:  # a GPU that knows no slices
+    except pynvml.NVMLError:  # a GPU without MIG
         is_sliced = False
     return None if is_sliced else handle
 

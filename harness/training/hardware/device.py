@@ -1,10 +1,11 @@
-"""Where a trial is trained, and in which arithmetic."""
+"""Device and arithmetic of a training, also the convolutions that are slow in bf16 on the CPU."""
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
 from harness.core.errors import UserError
 
@@ -13,12 +14,12 @@ Precision = Literal["bf16", "fp16", "fp32"]
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What is known of a device.
+    """Facts about a device.
 
     Attributes:
         device: e.g. "cuda:0", "cpu".
-        description: as `describe_device` gives it.
-        has_bf16: the hardware has it; torch also computes it where it is only emulated, slowly.
+        description: as `describe_device` returns it.
+        has_bf16: the hardware has bf16. Torch also computes with an emulation, which is slow.
     """
 
     device: str
@@ -27,18 +28,18 @@ class DeviceFacts:
 
 
 def probe_device(device: torch.device) -> DeviceFacts:
-    """What is known of a device; on a GPU this may take half a gigabyte of its memory."""
+    """Find the facts about a device; on a GPU this may use half a gigabyte of its memory."""
     return DeviceFacts(str(device), describe_device(device), _has_bf16(device))
 
 
 def pick_device(requested: str = "auto") -> torch.device:
-    """The device to train on.
+    """Choose the device to train on.
 
     Args:
-        requested: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:<index> or mps.
+        requested: auto (CUDA, otherwise MPS, otherwise CPU), cpu, cuda, cuda:<index> or mps.
 
     Raises:
-        UserError: no such device here, or no such name.
+        UserError: the device is not available, or the name is unknown.
     """
     if requested == "auto":
         if torch.cuda.is_available():
@@ -48,35 +49,38 @@ def pick_device(requested: str = "auto") -> torch.device:
         return torch.device("cpu")
     if requested == "mps":
         if not torch.backends.mps.is_available():
-            raise UserError(f"device mps is not available here; {_available_devices_text()}")
+            raise UserError(f"--device mps: not available here; {_available_devices_text()}")
         return torch.device("mps")
     if not re.fullmatch(r"cuda(:\d{1,3})?", requested):
-        raise UserError(f"no device {requested!r}; one of auto, cpu, cuda, cuda:<index>, mps")
+        raise UserError(
+            f"--device {requested}: unknown device; choose from auto, cpu, cuda, cuda:<index>, mps"
+        )
     index = int(requested.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
-        raise UserError(f"device {requested} is not available here; {_available_devices_text()}")
+        raise UserError(f"--device {requested}: not available here; {_available_devices_text()}")
     return torch.device("cuda", index)
 
 
 def describe_device(device: torch.device) -> str:
-    """The device for people and records, e.g. "cuda (NVIDIA T4)", "cpu"."""
+    """Describe a device for messages and records, e.g. "cuda (NVIDIA T4)", "cpu"."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return device.type
 
 
 def pick_precision(requested: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """The arithmetic of training on `device`. As `resolve_precision`."""
+    """Choose the arithmetic of training on a device. As `resolve_precision`."""
     return resolve_precision(requested, probe_device(device))
 
 
 def resolve_precision(requested: Literal["auto"] | Precision, facts: DeviceFacts) -> Precision:
-    """The arithmetic of training on a device; validation is always fp32.
+    """Choose the arithmetic of training on a device; validation is always fp32.
 
-    auto is bf16 on hardware that has it, fp16 with loss scaling on other CUDA, else fp32.
+    auto is bf16 on hardware that has it, fp16 with loss scaling on other CUDA devices, otherwise
+    fp32.
 
     Raises:
-        UserError: the device does not have what is asked for.
+        UserError: the device does not have the requested arithmetic.
     """
     if requested == "auto":
         if facts.has_bf16:
@@ -95,6 +99,7 @@ def resolve_precision(requested: Literal["auto"] | Precision, facts: DeviceFacts
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):
+            # Without this argument torch says True on a T4, which only emulates bf16.
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return any(
@@ -106,7 +111,7 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def _cpu_capabilities() -> dict[str, bool]:
-    # Where torch is too old to tell, a CPU counts as one without.
+    # With a torch that is too old to have this function, a CPU counts as one without bf16.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return {name: value for name, value in capabilities.items() if isinstance(value, bool)}
 
@@ -116,4 +121,47 @@ def _available_devices_text() -> str:
     names = [f"cuda:{index}" for index in range(n)]
     if torch.backends.mps.is_available():
         names.append("mps")
-    return f"there is {', '.join([*names, 'cpu'])}"
+    return f"available: {', '.join([*names, 'cpu'])}"
+
+
+def keep_depthwise_in_fp32(network: nn.Module) -> None:
+    """Compute some convolutions in fp32 in a network that is trained in bf16 on the CPU.
+
+    These are the depthwise convolutions with a stride or a kernel larger than 3 x 3: in bf16 they
+    and their gradients take up to 16 times as long (oneDNN in torch 2.15, AVX512-BF16). Outside of
+    autocast nothing changes; parameters and their names stay. A `forward` that was replaced on the
+    module itself is left alone.
+    """
+    for module in network.modules():
+        if (
+            isinstance(module, nn.Conv2d)
+            and _is_slow_in_bf16(module)
+            and "forward" not in vars(module)
+        ):
+            # A bound method would make a reference cycle: see `harness.training.loop.training_run`.
+            module.__class__ = _fp32_class(type(module))
+
+
+def _is_slow_in_bf16(convolution: nn.Conv2d) -> bool:
+    depthwise = convolution.groups > 1 == convolution.in_channels // convolution.groups
+    return depthwise and (max(convolution.stride) > 1 or max(convolution.kernel_size) > 3)
+
+
+def _fp32_class(conv_class: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    """Derive a class that computes in fp32, also from a subclass that pads in its own way."""
+    if conv_class in _FP32_CLASSES:
+        return _FP32_CLASSES[conv_class]
+
+    def forward(self: nn.Conv2d, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_autocast_enabled("cpu") or self.weight.dtype != torch.float32:
+            return conv_class.forward(self, inputs, *args, **kwargs)
+        half = torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            return conv_class.forward(self, inputs.float(), *args, **kwargs).to(half)
+
+    namespace = {"forward": forward, "__module__": conv_class.__module__}
+    return _FP32_CLASSES.setdefault(conv_class, type(conv_class.__name__, (conv_class,), namespace))
+
+
+# One class for each kind of convolution, not for each network: a warm worker would collect them.
+_FP32_CLASSES: dict[type[nn.Conv2d], type[nn.Conv2d]] = {}

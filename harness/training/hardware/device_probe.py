@@ -1,9 +1,9 @@
-"""The devices of slots, looked at without touching a GPU from this process.
+"""Facts about the devices of slots, without a CUDA context in this process.
 
 A process that asks CUDA for more than the number of GPUs may get a context on one: half a gigabyte
-of its memory, and in exclusive mode all of it. The controller never trains, so a child process asks
-and ends. It sees what the worker of the slot will see, whatever the order of the GPUs, and whether
-they are whole or slices (MIG).
+of its memory, and in exclusive mode the whole GPU. The controller never trains, so a child process
+asks and ends. The child sees the same device as the worker of the slot will, independent of the
+order of the GPUs, also if they are slices (MIG).
 """
 
 import json
@@ -22,10 +22,10 @@ PROBE_TIMEOUT_S = 120.0  # for a child that imports torch from a slow disk
 
 
 def resolve_devices(slots: Sequence[Slot]) -> tuple[tuple[Slot, ...], tuple[DeviceFacts, ...]]:
-    """The slots with the device that each worker will use, and what is known of these.
+    """Resolve the device of each slot, and find the facts about these devices.
 
     Raises:
-        UserError: no such device here, or a GPU that does not answer.
+        UserError: a device that is not available, or a GPU that does not answer.
     """
     views = dict.fromkeys((slot.device, slot.environment.get(VISIBLE_DEVICES)) for slot in slots)
     probes = {view: _start_probe(*view) for view in views if _is_cuda(*view)}
@@ -46,7 +46,7 @@ def resolve_devices(slots: Sequence[Slot]) -> tuple[tuple[Slot, ...], tuple[Devi
 
 
 def main() -> None:
-    """Print what is known of the device that the command line names, as JSON."""
+    """Print the facts about the device that the command line names, as JSON."""
     sys.stdout.write(json.dumps(asdict(probe_device(pick_device(sys.argv[1])))) + "\n")
 
 
@@ -74,11 +74,13 @@ def _read_probe(device: str, child: "subprocess.Popen[str]") -> DeviceFacts:
         child.kill()
         child.communicate()
         raise UserError(
-            f"device {device}: no answer for {PROBE_TIMEOUT_S:.0f} s; see nvidia-smi"
+            f"device {device}: no answer within {PROBE_TIMEOUT_S:.0f} s; check it with nvidia-smi"
         ) from None
     if child.returncode:
         last_error_line = (errors.strip().splitlines() or [f"code {child.returncode}"])[-1]
-        raise UserError(f"device {device}: cannot be used ({last_error_line}); see nvidia-smi")
+        raise UserError(
+            f"device {device}: not usable ({last_error_line}); check it with nvidia-smi"
+        )
     return DeviceFacts(**json.loads(output.splitlines()[-1]))
 
 

@@ -1,6 +1,7 @@
-"""What a device will have worked out later, for whoever does not want to wait for it now.
+"""Results of a device that are read later, without waiting for the device now.
 
-Asking a GPU for a number waits until all that it was given is done, and leaves it idle meanwhile.
+Reading a number from a GPU waits until all of its queued work is done, and leaves it idle while
+the CPU prepares the next step.
 """
 
 import time
@@ -11,28 +12,34 @@ from torch import Tensor, nn
 
 
 class AsyncScalar:
-    """A copy of a number on its way to the host; it has arrived when the device has come so far.
+    """Non-blocking copy of one scalar from device to host.
 
     Args:
-        value: of one element; what is done to it afterwards does not matter.
+        value: tensor of one element; changes to it afterwards have no effect on the copy.
     """
 
     def __init__(self, value: Tensor) -> None:
         self._value, self._copy_event = value.detach(), None
         if value.device.type == "cuda":
+            # Without pinned memory `non_blocking` silently copies synchronously.
             self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
             self._value.copy_(value.detach(), non_blocking=True)
             self._copy_event = torch.cuda.current_stream(value.device).record_event()
 
     def read(self) -> float:
-        """The number; some steps later it is there without waiting."""
+        """Return the number; blocks only if the copy is not finished."""
         if self._copy_event is not None:
             self._copy_event.synchronize()
         return float(self._value)
 
 
 def timed_forward(network: nn.Module, images: Tensor) -> tuple[Tensor, Callable[[], float]]:
-    """The network's answer, and what tells its milliseconds once the device has worked it out."""
+    """Run a network and measure it.
+
+    Returns:
+        The logits, and a function that returns the milliseconds of the forward pass; on CUDA it
+        waits until the device has finished that pass.
+    """
     device = images.device
     if device.type == "cuda":
         stream = torch.cuda.current_stream(device)
@@ -53,6 +60,6 @@ def _timing_event() -> torch.cuda.Event:
 
 
 def _synchronize_mps(device: torch.device) -> None:
-    """Metal has events too, but its answers are fetched batch by batch in any case."""
+    # Metal has events too, but its results are copied to the CPU batch by batch in any case.
     if device.type == "mps":
         torch.mps.synchronize()

@@ -1,4 +1,4 @@
-"""From cached pictures to what the network sees."""
+"""Normalisation of cached images into the inputs of a network."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,10 +21,9 @@ ImageArray = NDArray[Any]  # uint8, uint16 or float32
 class ImageNormalizer:
     """Call with images (N, H, W, C): (x - mean) / std as float32 (N, C, H, W).
 
-    x is on the scale 0..1. uint8 and uint16 are stored values, which `range` brings to it; float32
-    is on it already.
-    `mean` and `std` have a value for each channel; None takes those of each image and channel, over
-    its content alone, and makes what is not content 0: padding says nothing about a picture.
+    x is on the scale 0..1: uint8 and uint16 are stored values that `range` maps to it, float32 is
+    on it already. `mean` and `std` have one value per channel; None uses those of each image and
+    channel, over its content alone, and sets padding to 0.
     """
 
     mean: tuple[float, ...] | None
@@ -33,13 +32,13 @@ class ImageNormalizer:
 
     @property
     def is_per_image(self) -> bool:
-        """Whether statistics are those of each image, so that its content must be known."""
+        """True if the statistics are those of each image, so that its content must be known."""
         return self.mean is None or self.std is None
 
     def __call__(
         self, images: ImageArray, device: torch.device, content: NDArray[np.bool_] | None = None
     ) -> Tensor:
-        """Args: content: (N, H, W), where a picture is and not padding; None: everywhere."""
+        """Args: content: (N, H, W), True at pixels that are not padding; None: everywhere."""
         pixels = self._scale_pixels(images, device)
         if self.mean is None or self.std is None:
             return self._standardize_per_image(
@@ -50,29 +49,27 @@ class ImageNormalizer:
     def normalize_in_boxes(
         self, images: ImageArray, device: torch.device, boxes: NDArray[np.int64]
     ) -> Tensor:
-        """As a call; `boxes` (N, 4) say where the content is, as in
-        `harness.data.loading.image_cache`.
-        """
+        """Normalise images whose content is given as boxes (N, 4), see `ImageCache.boxes`."""
         size = (int(images.shape[1]), int(images.shape[2]))
         return self(images, device, content_masks(boxes, size) if self.is_per_image else None)
 
     def _standardize_per_image(self, pixels: Tensor, content: Tensor | None) -> Tensor:
+        # One grey level at least, so that an image of one colour becomes 0 and not NaN.
         min_std = min(1 / 255, 1 / (self.range[1] - self.range[0]))
         if content is None:
             std, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
-            return (pixels - mean) / std.clamp_min(min_std)  # a picture of one colour becomes 0
+            return (pixels - mean) / std.clamp_min(min_std)
         content_mask = content.unsqueeze(1)
-        n = content_mask.sum(dim=(2, 3), keepdim=True).clamp_min(
-            1
-        )  # it may be moved out of the picture
+        # At least 1: augmentation may have moved the content out of the image.
+        n = content_mask.sum(dim=(2, 3), keepdim=True).clamp_min(1)
         mean = (pixels * content_mask).sum(dim=(2, 3), keepdim=True) / n
         centred = (pixels - mean) * content_mask
         std = (centred.square().sum(dim=(2, 3), keepdim=True) / n).sqrt()
         return centred / std.clamp_min(min_std)
 
     def _scale_pixels(self, images: ImageArray, device: torch.device) -> Tensor:
-        # Integers travel, floats are made where they are needed: a quarter of the traffic.
-        if images.dtype == np.uint16:  # torch knows the type, but hardly any of its operations do
+        # Integers are copied to the device and converted there: a quarter of the traffic of floats.
+        if images.dtype == np.uint16:  # a type of torch that hardly any of its operations support
             values = to_device(images.view(np.int16), device).int() & 0xFFFF
         else:
             values = to_device(images, device)
@@ -81,14 +78,15 @@ class ImageNormalizer:
             return pixels
         low, high = self.range
         scaled = pixels / high if low == 0 else (pixels - low) / (high - low)
-        return scaled.clamp_(0.0, 1.0) if images.dtype == np.uint16 else scaled  # as in training
+        # Clipped to 0..1, as the training batches are.
+        return scaled.clamp_(0.0, 1.0) if images.dtype == np.uint16 else scaled
 
 
 def build_normalizer(config: TrialConfig, data: StudyDataConfig) -> ImageNormalizer:
-    """What `data.normalize` says, for this model and these images.
+    """Build the normalizer that `data.normalize` selects, for this model and these images.
 
-    Statistics are of colours. Images of other than three channels get their mean over the three
-    in every channel: which of them is red nobody knows.
+    The statistics are those of red, green and blue. Images with another number of channels get the
+    mean of the three in every channel, since the meaning of their channels is unknown.
     """
     match config.data.normalize:
         case "imagenet":
@@ -111,13 +109,15 @@ def _spread_over_channels(rgb_values: tuple[float, float, float], n: int) -> tup
 
 @lru_cache
 def _channel_tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """A number for each channel, (1, C, 1, 1), sent to the device once and not with every batch."""
+    """Tensor (1, C, 1, 1) of one number per channel, cached: it is copied to a device once."""
     return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A tensor of an array's values on `device`; the array itself is never shared."""
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))  # copies mapped files
+    """Copy an array to a device; on the CPU too, if the array is read-only or not contiguous."""
+    # "W" copies read-only arrays such as memory-mapped files: torch warns of those, and a network
+    # that works in place would fault.
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -1,4 +1,4 @@
-"""What a trial leaves beside its log: model, scores, probabilities, overlays."""
+"""Files of a trial in addition to its log: model, probabilities, overlays."""
 
 import contextlib
 import errno
@@ -32,25 +32,26 @@ from harness.data.files.resize import resize_image
 from harness.data.loading.image_cache import ImageCache
 from harness.models.serialization import save_network
 
-MAX_PROBABILITY_IMAGES = 200  # pictures of one trial, and then still images enough to look at:
+MAX_PROBABILITY_IMAGES = 200  # images of a trial, divided by the number of classes, but at least
 MIN_PROBABILITY_IMAGES = 20
 N_OVERLAY_IMAGES = 2
 
 
 def overlay_epochs(epochs: int) -> set[int]:
-    """The epochs that are drawn: the first, after each third, the last."""
+    """Epochs in which overlays are drawn: the first, after each third, the last."""
     return {1, math.ceil(epochs / 3), math.ceil(2 * epochs / 3), epochs}
 
 
 def overlay_indices(cache: ImageCache) -> NDArray[np.int64]:
-    """The validation images that are drawn, the same in every trial: with something to find."""
+    """Validation images that are drawn, the same in every trial; all have foreground."""
     return pick_evenly(foreground_indices(cache), N_OVERLAY_IMAGES)
 
 
 def foreground_indices(cache: ImageCache) -> NDArray[np.int64]:
-    """The validation images whose truth has something to find, in order.
+    """Validation images with foreground, in order.
 
-    In two-class and multilabel tasks that is any class, in multiclass ones any pixel that counts.
+    In two-class and multilabel tasks that is a pixel of any class, in multiclass tasks any pixel
+    that is not ignored.
     """
 
     def has_foreground(truth: NDArray[np.uint8]) -> bool:
@@ -61,14 +62,14 @@ def foreground_indices(cache: ImageCache) -> NDArray[np.int64]:
 
 
 def probability_indices(cache: ImageCache) -> NDArray[np.int64]:
-    """The validation images whose probabilities are kept; fewer where there are many classes."""
+    """Validation images whose probabilities are kept; fewer if there are many classes."""
     return pick_evenly(
         cache.val, max(MIN_PROBABILITY_IMAGES, MAX_PROBABILITY_IMAGES // cache.data.n_outputs)
     )
 
 
 def pick_evenly(indices: NDArray[np.int64], max_count: int) -> NDArray[np.int64]:
-    """At most so many of the indices, evenly spread from the first to the last."""
+    """Pick at most `max_count` of the indices, evenly from the first to the last."""
     if len(indices) <= max_count:
         return indices
     return indices[np.linspace(0, len(indices) - 1, max_count).round().astype(np.int64)]
@@ -84,8 +85,8 @@ def write_overlays(
     """Write `overlays/<epoch>-<row>.png` at eval_size.
 
     Args:
-        probabilities: probabilities by row, as in `ValidationResult`.
-        decisions: multiclass tasks: as in `ValidationResult`.
+        probabilities: by row, as in `ValidationResult`.
+        decisions: in multiclass tasks, as in `ValidationResult`.
     """
     index_of = {row: index for index, row in enumerate(cache.row_of.tolist())}
     for row, probability in probabilities.items():
@@ -107,11 +108,11 @@ def draw_decision(
     decision: NDArray[np.uint8],
     data: StudyDataConfig,
 ) -> NDArray[np.uint8]:
-    """Hits, misses and false alarms; of several classes the truth, and right of it the decision.
+    """Draw hits, misses and false alarms; with several classes, truth and decision side by side.
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        truth: (H, W), or (H, W, K) in multilabel tasks; values as `read_mask` says.
+        truth: (H, W), or (H, W, K) in multilabel tasks; values as `read_mask` returns.
         decision: (H, W), or (K, H, W) in multilabel tasks.
     """
     if data.task == "binary":
@@ -131,7 +132,7 @@ def draw_decision(
 
 
 def write_model(paths: TrialPaths, network: nn.Module) -> None:
-    """Write `best/model/`, which `harness.models.serialization` reads; replaces what was there.
+    """Write `best/model/`, which `harness.models.serialization` reads, replacing an older one.
 
     Raises:
         OSError: it could not be written, e.g. on a full disk.
@@ -140,7 +141,8 @@ def write_model(paths: TrialPaths, network: nn.Module) -> None:
     with replace_folder(paths.model) as folder:
         try:
             save_network(cpu_network, folder)
-        except SafetensorError as error:  # its own kind, with the system's number in the text
+        except SafetensorError as error:
+            # safetensors raises its own type for a full disk, with the errno only in the text.
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
@@ -150,7 +152,7 @@ def write_probabilities(
     probabilities: Mapping[int, NDArray[np.uint8]],
     decisions: Mapping[int, NDArray[np.uint8]] = MappingProxyType({}),
 ) -> None:
-    """Write `best/probabilities/`; replaces what was there. Arguments as in `ValidationResult`."""
+    """Write `best/probabilities/`, replacing an older one. Arguments as in `ValidationResult`."""
     with replace_folder(paths.probabilities) as folder:
         for row, p in probabilities.items():
             planes = {1: p} if p.ndim == 2 else dict(enumerate(p))
@@ -162,7 +164,7 @@ def write_probabilities(
 
 @contextlib.contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` once it is whole and on disk."""
+    """Yield a temporary folder that replaces `folder` once it is complete and on disk."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()

@@ -1,4 +1,4 @@
-"""What follows an epoch, on a thread of its own: it is written down, and asked about."""
+"""Background thread that writes each epoch to disk and reports it to the controller."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,36 +9,37 @@ from harness.training.loop.resume import EpochLine
 
 
 class AsyncEpochReporter:
-    """Writes each epoch down, then asks whether to go on; the next one is trained meanwhile.
+    """Write each epoch to disk and report it, so that the next epoch starts immediately.
 
-    A disk that syncs and a controller that answers take milliseconds, of which a GPU makes use.
-    What goes wrong here is raised where the trainer next looks for the answer.
+    A disk that syncs and a controller that answers take milliseconds in which a GPU would be idle.
+    Exceptions of the thread are raised where the trainer waits for the decision.
 
     Args:
-        report_epoch: gets an epoch's line once it is written down; says whether to go on.
+        report_epoch: receives an epoch's line once it is written, and returns the decision.
     """
 
     def __init__(self, report_epoch: Callable[[EpochLine], Decision]) -> None:
         self._report_epoch = report_epoch
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="clerk")
+        # One thread: an epoch is written before it is reported, and epochs stay in order.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="epoch-reporter")
         self._writing: Future[None] | None = None
         self._decision: Future[Decision] | None = None
 
     def write(self, job: Callable[[], None]) -> None:
-        """Begin to write down an epoch."""
+        """Start to write an epoch."""
         self._writing = self._pool.submit(job)
 
     def wait_written(self) -> None:
-        """Wait until the last epoch is on disk. Raises whatever was in its way."""
+        """Wait until the last epoch is on disk; raise the exception if that failed."""
         if self._writing is not None:
             self._writing.result()
 
     def report(self, line: EpochLine) -> None:
-        """Ask about the epoch that is being written."""
+        """Report the epoch that is being written, once it is on disk."""
         self._decision = self._pool.submit(self._report_when_written, line)
 
     def should_stop(self) -> bool:
-        """Whether the answer is there, and is not to go on."""
+        """True if the decision has arrived and ends the training."""
         return (
             self._decision is not None
             and self._decision.done()
@@ -46,7 +47,7 @@ class AsyncEpochReporter:
         )
 
     def wait_decision(self) -> Decision:
-        """The last answer, waited for; to go on where nothing was asked."""
+        """Wait for the last decision; "continue" if no epoch was reported yet."""
         return "continue" if self._decision is None else self._decision.result()
 
     def __enter__(self) -> Self:
@@ -54,7 +55,8 @@ class AsyncEpochReporter:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True)
-        # An error in them holds the frames of a training that failed, and those hold this object.
+        # An exception in them holds the frames of the failed training, and these hold this object:
+        # a reference cycle that would keep the network in memory.
         self._writing = self._decision = None
 
     def _report_when_written(self, line: EpochLine) -> Decision:

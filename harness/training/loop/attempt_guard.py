@@ -1,4 +1,7 @@
-"""What keeps an attempt that has been given up from writing into the trial of its successor."""
+"""Guard that stops an abandoned attempt from writing into its trial.
+
+A file of its own, as both the loop and the training's state depend on it.
+"""
 
 from harness.core.paths import TrialPaths
 from harness.core.records import read_record
@@ -6,25 +9,25 @@ from harness.training.loop.errors import StaleAttemptError
 
 
 class AttemptGuard:
-    """Asks trial.json which attempt may write.
+    """Reads from trial.json which attempt may write.
 
-    A worker is killed before its trial is begun again, so this is the second line: for a process
-    that could not be killed, or whose controller lost it.
+    A worker is killed before its trial starts again, so this is a second line of defence: for a
+    process that could not be killed, or that its controller lost.
 
     Args:
-        attempt: ours; None: there is no record to ask, and everything is allowed.
+        attempt: number of this attempt; None: there is no record, and everything is allowed.
     """
 
     def __init__(self, paths: TrialPaths, attempt: int | None) -> None:
         self._path, self._attempt = paths.trial_json, attempt
 
     def check_current(self) -> None:
-        """Raises StaleAttemptError when trial.json names another attempt than ours, or an end."""
+        """Raise StaleAttemptError if trial.json has another attempt, or says that it ended."""
         if self._attempt is None:
             return
         record = read_record(self._path)
         if record.attempt != self._attempt or record.state != "running":
             raise StaleAttemptError(
-                f"{self._path}: attempt {record.attempt} is {record.state}; this was attempt "
-                f"{self._attempt}, and it writes no more"
+                f"{self._path}: attempt {record.attempt} is {record.state}; this is attempt "
+                f"{self._attempt}, which must not write any more"
             )

@@ -1,7 +1,7 @@
-"""Resumable state: one file that proves itself whole, and the one before it.
+"""Checkpoints of a training: one file with a checksum, and the previous one.
 
-A checkpoint is one line of JSON with its epoch and the SHA-256 of what follows, then what
-torch.save made. It is copied on the training thread and written on another.
+A checkpoint is one line of JSON with its epoch and the SHA-256 of the rest, then the output of
+torch.save. The state is copied on the training thread and written on a background thread.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ class CheckpointWriter:
     """Writes a trial's checkpoints, one at a time, in the background."""
 
     def __init__(self, paths: TrialPaths, check: Callable[[], None] = lambda: None) -> None:
-        """`check` may refuse, by raising, what is about to take its place."""
+        """`check` is called before a checkpoint is replaced; it may raise to prevent that."""
         self._paths, self._check = paths, check
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Copy the state and begin to write it; waits for the one before.
+        """Copy the state and start to write it, after the previous checkpoint.
 
         Raises:
-            OSError: the one before could not be written.
+            OSError: the previous checkpoint could not be written.
         """
         self.wait()
         self._pending = self._pool.submit(
@@ -41,34 +41,35 @@ class CheckpointWriter:
 
     @property
     def is_writing(self) -> bool:
-        """Whether the last checkpoint is not on disk yet."""
+        """True while the last checkpoint is not on disk."""
         return self._pending is not None and not self._pending.done()
 
     def wait(self) -> None:
-        """Until the last checkpoint is on disk. Raises OSError if it could not be written."""
+        """Wait until the last checkpoint is on disk. Raises OSError if that failed."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             try:
                 pending.result()
             finally:
-                del pending  # else its error, which holds this frame, would be part of a cycle
+                del pending  # its exception holds this frame: otherwise a reference cycle
 
     def close(self) -> None:
-        """End the background thread, after what it is writing."""
+        """End the background thread, after the checkpoint that it is writing."""
         self._pool.shutdown(wait=True)
 
 
 def write_checkpoint(
     paths: TrialPaths, state: dict[str, Any], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Write a checkpoint whole; the one that was there becomes `checkpoint.previous`.
+    """Write a checkpoint atomically; the present one becomes `checkpoint.previous`.
 
     Args:
-        state: nested dicts and lists of tensors, numbers and text; `epoch` is the last one done.
-        check: called when all is written and nothing yet replaced; it may refuse by raising.
+        state: nested dicts and lists of tensors, numbers and text; `epoch` is the last finished one.
+        check: called when the new file is written and before it replaces the old one; it may raise
+            to prevent that.
     """
     with files.atomic_replace(paths.checkpoint) as temporary:
-        temporary.touch()  # from now on a study that stops sees that it is being written
+        temporary.touch()  # from now on a study that stops waits for this file
         buffer = io.BytesIO()
         torch.save(state, buffer)
         body = buffer.getbuffer()
@@ -82,9 +83,9 @@ def write_checkpoint(
 
 
 def read_checkpoint(paths: TrialPaths) -> dict[str, Any] | None:
-    """The newest whole checkpoint of a trial, on the CPU; None if there is none.
+    """Read the newest intact checkpoint of a trial, on the CPU; None without one.
 
-    A damaged file is passed over for the one before it.
+    If the file is damaged, the previous one is read.
     """
     for path in (paths.checkpoint, paths.checkpoint_previous):
         state = _read_state(path)
@@ -94,13 +95,13 @@ def read_checkpoint(paths: TrialPaths) -> dict[str, Any] | None:
 
 
 def remove_checkpoints(paths: TrialPaths) -> None:
-    """Remove a trial's checkpoints, once its record says that it has ended."""
+    """Remove a trial's checkpoints, after its record says that it has ended."""
     paths.checkpoint.unlink(missing_ok=True)
     paths.checkpoint_previous.unlink(missing_ok=True)
 
 
 def copy_to_cpu(value: Any) -> Any:
-    """A copy on the CPU of nested dicts and lists with tensors; training may go on meanwhile."""
+    """Copy nested dicts and lists of tensors to the CPU; training may then change the originals."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -118,5 +119,6 @@ def _read_state(path: Path) -> dict[str, Any] | None:
         body = handle.read()
     if header is None or hashlib.sha256(body).hexdigest() != header["sha256"]:
         return None
+    # weights_only: unpickling anything else could run code from a file that somebody sent along.
     state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     return state

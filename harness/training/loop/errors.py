@@ -1,4 +1,4 @@
-"""What can go wrong while a network trains."""
+"""Exceptions of a training, and the recognition of exhausted GPU memory."""
 
 import re
 
@@ -7,8 +7,8 @@ import torch
 from harness.core import files
 from harness.core.errors import HarnessError
 
-# Only the caching allocator raises OutOfMemoryError. Contexts, events, pinned memory and the
-# libraries reserve memory of their own, and report its lack in their own words.
+# Only torch's caching allocator raises OutOfMemoryError. Contexts, events, pinned memory and the
+# libraries allocate memory of their own, and report its lack with their own texts, as RuntimeError.
 _OUT_OF_MEMORY_MESSAGES = re.compile(
     r"(CUDA|HIP|XPU|MPS|Metal|Triton Error)\b[^\n]{0,40}\bout of memory"
     r"|CUDA_ERROR_OUT_OF_MEMORY|(cuda|hip)Error(Memory|Out)(Allocation|OfMemory)"
@@ -30,11 +30,11 @@ _OUT_OF_MEMORY_MESSAGES = re.compile(
 
 
 class TrainingInterruptedError(HarnessError):
-    """Training was asked to stop; it can be continued from the step it came to."""
+    """The training was requested to stop; it can be continued from the step that it reached."""
 
 
 class DivergedError(HarnessError):
-    """The loss or the weights are no longer finite numbers; going on is a waste."""
+    """The loss or the weights are no longer finite numbers."""
 
 
 class TooLargeError(HarnessError):
@@ -42,13 +42,13 @@ class TooLargeError(HarnessError):
 
 
 class StaleAttemptError(HarnessError):
-    """Another attempt at this trial has begun; this one must write no more."""
+    """Another attempt at this trial has begun; this one must not write any more."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of a GPU, not of the host, has run out; also among an error's causes.
+    """True if the memory of a GPU, not of the host, is exhausted, according to an error or a cause.
 
-    A user's loss or network may raise an error of its own while it handles that one.
+    A user-defined loss or network may raise another exception while it handles that one.
     """
     return any(_is_out_of_memory_error(cause) for cause in files.iter_causes(error))
 

@@ -12,7 +12,7 @@ from torch import nn
 from harness.config.component_interface import Component
 from harness.config.components import get_components
 from harness.config.study import TrialConfig
-from harness.core.errors import DataError
+from harness.core.errors import ConfigError, DataError
 from harness.core.paths import TrialPaths
 from harness.core.plurals import count
 from harness.data.loading.augment import build_augmentation
@@ -22,13 +22,11 @@ from harness.models.build import build_network
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.buffer_snapshot import BufferSnapshot
 from harness.training.hardware.cost import count_parameters, measure_forward_gflops
-from harness.training.hardware.cpu_bf16 import keep_depthwise_in_fp32
-from harness.training.hardware.device import Precision
+from harness.training.hardware.device import Precision, keep_depthwise_in_fp32
 from harness.training.hardware.normalizer import ImageNormalizer, build_normalizer
 from harness.training.loop import artifacts
 from harness.training.loop.trainer import Trainer, epoch_seed
-from harness.training.loss.class_weights import resolve_class_weights
-from harness.training.loss.output_check import check_outputs_are_logits
+from harness.training.loss.combined_loss import resolve_class_weights
 from harness.training.metrics.validation import ValidationResult, validate_network
 from harness.training.optim.optimizer import record_frozen_weights
 
@@ -251,3 +249,44 @@ def _build_train_batches(
         data.range,
         boxes=images.boxes if config.data.normalize == "per_image" else None,
     )
+
+
+_NOISE_SCALES = (1.0, 30.0)  # of the inputs: what a sigmoid or softmax gives stays where it is
+
+
+def check_outputs_are_logits(
+    network: nn.Module, name: str, channels: int, size: tuple[int, int]
+) -> None:
+    """Refuse a network whose answers are probabilities already.
+
+    It is asked about noise of two strengths, in evaluation mode, which is left as it was. After a
+    sigmoid or softmax every answer lies in [0, 1]; those of an untrained last layer lie on both
+    sides of 0. Answers that are 0 throughout (a last layer that begins at 0) are no probabilities.
+
+    Args:
+        name: of the architecture.
+        size: height and width of the noise.
+
+    Raises:
+        ConfigError: all answers lie in [0, 1].
+    """
+    parameter = next(network.parameters(), torch.zeros(1))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((2, channels, *size), generator=generator)
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            outputs = [
+                network((scale * noise).to(parameter.device, parameter.dtype)).float()
+                for scale in _NOISE_SCALES
+            ]
+    finally:
+        network.train(was_training)
+    are_in_unit_interval = all(bool(((a >= 0) & (a <= 1)).all()) for a in outputs)
+    if are_in_unit_interval and any(bool(a.any()) for a in outputs):
+        raise ConfigError(
+            f"model.arch: {name} answers with numbers in [0, 1] whatever it is shown, as after a "
+            "sigmoid or softmax; take that away: losses and metrics are given logits and apply "
+            "their own"
+        )

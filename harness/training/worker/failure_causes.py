@@ -1,7 +1,8 @@
-"""Why a trial failed, in one word: what its worker raised, sorted.
+"""Cause of a failed trial, in one word, from the exception that its worker raised.
 
-The other causes need somebody outside: `harness.search.run.failures` sorts workers that vanished or
-fell silent.
+Apart from the worker, since these rules are tested against real errors of torch, OpenCV and the
+system. The causes of workers that died or hang are found by the controller
+(`harness.search.run.failures`).
 """
 
 import errno
@@ -15,8 +16,8 @@ from harness.core.errors import DataError, UserError
 from harness.core.records import TrialFailure
 from harness.training.loop.errors import DivergedError, is_out_of_memory
 
-_MAX_TRACEBACK_CHARS = 8000  # characters of a traceback
-# Of torch's allocator, of a file that it maps, of C++ libraries, of OpenCV, of Intel's GPU runtime.
+_MAX_TRACEBACK_CHARS = 8000
+# From torch's allocator, a file that torch maps, C++ libraries, OpenCV, Intel's GPU runtime.
 _HOST_MEMORY_MESSAGES = (
     "DefaultCPUAllocator",
     "Cannot allocate memory",
@@ -28,7 +29,7 @@ SHARED_MEMORY_DIR = "/dev/shm"  # noqa: S108  # where Linux keeps shared memory
 
 
 def classify_failure(error: BaseException) -> TrialFailure:
-    """The cause of a failure, with its message and traceback."""
+    """Classify an exception: its cause, with message and traceback."""
     text = "".join(traceback.format_exception(error))
     return TrialFailure(
         cause=classify_cause(error),
@@ -38,16 +39,17 @@ def classify_failure(error: BaseException) -> TrialFailure:
 
 
 def find_full_folder(error: BaseException) -> Path | None:
-    """The folder whose disk is full, where an exception tells of one."""
+    """The folder whose disk is full according to an exception; None if it is about no disk."""
     failed_path = files.find_disk_error(error)
     return None if failed_path is None else files.nearest_existing_folder(failed_path)
 
 
 def classify_cause(error: BaseException) -> str:
-    """The cause in one word; see `harness.core.records.Failure`.
+    """The cause in one word; see `harness.core.records.TrialFailure`.
 
-    What an error was raised from counts, too: libraries wrap those of the system, and an image that
-    cannot be read for a moment is no bad image.
+    The causes of an exception count too: libraries wrap errors of the system, and an image that
+    cannot be read for a moment is not a bad image. The order matters: an exception that was raised
+    while memory was exhausted may be of any type, so memory is checked first.
     """
     if is_out_of_memory(error):
         return "out_of_memory"

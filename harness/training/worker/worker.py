@@ -1,8 +1,8 @@
-"""A warm process that trains one trial after another: `python -m harness.training.worker.worker`.
+"""Warm process that trains one trial after another: `python -m harness.training.worker.worker`.
 
-It reads orders from standard input and writes events to what was its standard output; anything
-that prints lands in the worker's log instead. It ends when standard input closes, so it cannot
-outlive its controller. It never touches a database.
+It reads orders from standard input and writes events to its original standard output; everything
+that prints goes to the worker's log instead. It ends when standard input closes, so it cannot
+outlive its controller. It never opens a database.
 """
 
 import gc
@@ -13,7 +13,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-# All weights were fetched before trial 0; to look for more only hangs on a dead network.
+# All weights were downloaded before trial 0. Without this, each use of the cache asks the hub, which
+# takes 23 s to fail without a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from harness.data.datasets.sources import open_source
@@ -51,18 +52,18 @@ from harness.training.worker.worker_channel import WorkerChannel, redirect_stdou
 def main() -> None:
     """Serve until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's to handle
-    cv2.setNumThreads(0)  # OpenCV's threads beside torch's can hang, and fight for the same cores
+    cv2.setNumThreads(0)  # OpenCV's threads can hang, and compete with torch's for the same cores
     channel = WorkerChannel(sys.stdin.buffer, redirect_stdout_to_log())
     channel.preemption.install_handlers()
-    # Imports leave half a million objects, through which every collection would go: 0.24 s, at the
-    # beginning and at the end of each trial. Those of a trial alone are a matter of milliseconds.
+    # The imports leave half a million objects that every garbage collection would visit: 0.24 s, at
+    # the start and the end of each trial. The objects of a trial alone take milliseconds.
     gc.freeze()
     while True:
         serve_task(channel.next_task_line(), channel)
 
 
 def serve_task(task_line: bytes, channel: WorkerChannel) -> None:
-    """Train one trial; whatever goes wrong becomes a `Failed`."""
+    """Train one trial; any exception is sent as `TrialFailed`."""
     preemption = channel.preemption
     preemption.is_training = True
     try:
@@ -81,18 +82,18 @@ def serve_task(task_line: bytes, channel: WorkerChannel) -> None:
 
 
 def read_task(task_line: bytes) -> TrialTask:
-    """The task of a line; before that, the parts that its configuration may name.
+    """Parse a task, after registering the user-defined parts that its configuration may name.
 
     Raises:
-        ConfigError: the file of parts is broken, or another than the study began with.
+        ConfigError: the file of parts is broken, or not the one that the study started with.
     """
     task_fields = json.loads(task_line)
-    register_packages()  # of broken ones the controller has told
+    register_packages()  # the controller has reported the broken ones
     parts_file = (
         None if task_fields["parts"] is None else read_parts_file(Path(task_fields["parts"]))
     )
     if parts_file is not None and task_fields["parts_sha256"] not in (None, parts_file.sha256):
-        raise ConfigError(f"{parts_file.path}: has changed since the study began; put it back")
+        raise ConfigError(f"{parts_file.path}: has changed since the study began; restore it")
     register_parts_file(parts_file)
     return TrialTask.model_validate_json(task_line)
 
@@ -153,7 +154,7 @@ def _open_images(
     data_json: str,
     max_pixels: float,
 ) -> tuple[ImageCache, dict[int, str]]:
-    """The cached images of a study, kept open from trial to trial, and their names by row."""
+    """Open the cached images of a study, with their names by row; open from trial to trial."""
     rows = read_split(split_csv)
     data = StudyDataConfig.model_validate_json(data_json)  # text is hashable, for lru_cache
     source = open_source(root)

@@ -40,7 +40,9 @@ def test_size_that_the_network_refuses_is_a_configuration_error() -> None:
 
 
 def test_answer_of_another_size_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigError, match=r"32 x 32 pixels: the network answers with \(16, 16\)"):
+    with pytest.raises(
+        ConfigError, match=r"32 x 32 pixels: the network.s output has the size \(16, 16\)"
+    ):
         measure_forward_gflops(nn.Conv2d(3, 1, 2, stride=2), (32, 32))
 
 

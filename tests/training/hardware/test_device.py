@@ -39,18 +39,22 @@ def test_auto_prefers_mps_to_the_cpu(cpu_only: None, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("wanted", ["cuda", "cuda:0", "mps"])
 def test_absent_device_is_refused_with_what_there_is(cpu_only: None, wanted: str) -> None:
-    with pytest.raises(UserError, match=f"device {wanted} is not available here; there is cpu"):
+    with pytest.raises(UserError, match=f"--device {wanted}: not available here; available: cpu"):
         pick_device(wanted)
 
 
 def test_gpu_beyond_the_last_is_refused(two_gpus: None) -> None:
-    with pytest.raises(UserError, match="cuda:2 is not available here; there is cuda:0, cuda:1"):
+    with pytest.raises(
+        UserError, match="--device cuda:2: not available here; available: cuda:0, cuda:1"
+    ):
         pick_device("cuda:2")
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:-1", "", "tpu"])
 def test_unknown_device_is_refused_with_the_names(wanted: str) -> None:
-    with pytest.raises(UserError, match="one of auto, cpu, cuda, cuda:<index>, mps"):
+    with pytest.raises(
+        UserError, match="unknown device; choose from auto, cpu, cuda, cuda:<index>, mps"
+    ):
         pick_device(wanted)
 
 

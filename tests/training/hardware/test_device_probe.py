@@ -106,7 +106,7 @@ def test_child_prints_what_is_known_of_a_device(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     answer = device_probe._read_probe("cpu", device_probe._start_probe("cpu", None))
     assert answer == probe_device(torch.device("cpu"))
-    with pytest.raises(UserError, match=r"cannot be used \(.*one of auto, cpu, cuda"):
+    with pytest.raises(UserError, match=r"not usable \(.*choose from auto, cpu, cuda"):
         device_probe._read_probe("tpu", device_probe._start_probe("tpu", None))
 
 

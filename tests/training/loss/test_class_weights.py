@@ -7,7 +7,7 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.study import LossConfig, TrialConfig
 from harness.core.errors import ConfigError
 from harness.data.loading.image_cache import ImageCache
-from harness.training.loss.class_weights import median_frequency_weights, resolve_class_weights
+from harness.training.loss.combined_loss import median_frequency_weights, resolve_class_weights
 from harness.training.loss.task_checks import check_loss_for_task
 from tests.training.test_tasks import CLASSES, MULTICLASS, MULTILABEL, cache_for, train
 

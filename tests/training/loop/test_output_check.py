@@ -13,7 +13,7 @@ from harness.config.study import ModelConfig, TrialConfig, trial_keys
 from harness.core.errors import ConfigError
 from harness.models.registry import ARCHS, check_model, option_names
 from harness.training.loop import setup
-from harness.training.loss.output_check import check_outputs_are_logits
+from harness.training.loop.setup import check_outputs_are_logits
 from tests.training.test_tasks import MULTICLASS, MULTILABEL, train
 
 
