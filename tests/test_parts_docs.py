@@ -130,7 +130,7 @@ def test_a_study_with_a_network(workspace: Path, polyps: Path, file: Path) -> No
         (
             "return abs(predicted - true) / true",
             "return float('nan') + true",
-            r"parts\.py: metric 'area_error' gave nan for image \S+, class foreground; it must",
+            r"parts\.py: metric 'area_error' returned nan for image \S+, class foreground; it must",
         ),
         (
             "    return error.topk(",

@@ -47,7 +47,9 @@ def test_a_baseline_without_shared_images_exits_2_and_writes_nothing(
     write_split(other.paths.split_csv, [replace(row, image=f"x/{row.image}") for row in rows])
     words = ["report", "--workspace", str(tmp_path), "--study", "tiny", "--no-images"]
     assert run([*words, "--baseline", "old"]) == 2
-    assert "error: --baseline old: 0 validation images in common with tiny" in capsys.readouterr().err
+    assert (
+        "error: --baseline old: 0 validation images in common with tiny" in capsys.readouterr().err
+    )
     assert not study.paths.report_html.exists()
 
 

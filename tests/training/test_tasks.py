@@ -199,7 +199,7 @@ def test_void_is_nothing_to_find() -> None:
 def test_split_without_a_pixel_that_counts_is_refused(tmp_path: Path) -> None:
     void = np.full((N, SIZE, SIZE), IGNORE_INDEX, np.uint8)
     cache = ImageCache(**{**vars(cache_for(MULTICLASS)), "truths": void})
-    with pytest.raises(DataError, match="6 validation images of which 0 have anything to find"):
+    with pytest.raises(DataError, match="6 validation images of which 0 have any foreground"):
         fit_trial(
             TrainingInputs(
                 settings(loss__bce=0.0, loss__ce=1.0),

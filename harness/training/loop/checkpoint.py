@@ -64,7 +64,7 @@ def write_checkpoint(
     """Write a checkpoint atomically; the present one becomes `checkpoint.previous`.
 
     Args:
-        state: nested dicts and lists of tensors, numbers and text; `epoch` is the last finished one.
+        state: nested dicts and lists of tensors, numbers and text; `epoch` is the last finished.
         check: called when the new file is written and before it replaces the old one; it may raise
             to prevent that.
     """

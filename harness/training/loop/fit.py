@@ -1,6 +1,6 @@
-"""Train one trial: from its configuration to the best weights, their scores and what they cost.
+"""Training of one trial: from its configuration to the best weights, their scores and costs.
 
-Neither Optuna nor MLflow is known here: after each epoch `on_epoch` says whether to go on.
+Nothing here depends on Optuna or MLflow: after each epoch `on_epoch` returns the decision.
 """
 
 import math
@@ -36,9 +36,9 @@ def fit_trial(
 ) -> TrialResult:
     """Train a trial, or continue it from the checkpoint in its folder.
 
-    On continuing, the log is cut to the checkpoint, the epochs it holds are reported again as
-    they were logged, and the numbers are those of an undisturbed training (on the CPU: the same
-    bits, for the same number of threads).
+    A continued training cuts the log to the checkpoint and reports the logged epochs again. Its
+    numbers are those of an uninterrupted training (on the CPU: the same bits, for the same number
+    of threads).
 
     If a GPU's memory runs out, fewer images go through the network together and training continues
     with the same batches and losses; see `harness.training.loop.gradients` for what differs.
@@ -92,7 +92,7 @@ def fit_trial(
 def _replay_logged_epochs(
     run: TrainingRun, on_epoch: Callable[[EpochLine], Decision]
 ) -> Outcome | None:
-    """Report the epochs that were done before, until one of them ends the training."""
+    """Report the logged epochs of earlier attempts, until a decision ends the training."""
     for line in run.log:
         if (decision := on_epoch(line)) != "continue":
             return _OUTCOMES[decision]
@@ -102,22 +102,22 @@ def _replay_logged_epochs(
 def _train_remaining_epochs(
     run: TrainingRun, reporter: AsyncEpochReporter, should_stop: Callable[[], bool]
 ) -> Outcome:
-    """Train the epochs that are left; save what is to be continued.
+    """Train the remaining epochs; save the state if the training stops early.
 
-    The next epoch is begun before the answer to the last one is there. What goes wrong in it counts
-    only where the answer is to go on, so that pruned or failed is no question of time.
+    The next epoch starts before the decision about the last one has arrived. An exception in it
+    counts only if that decision is "continue", so that timing cannot change pruned into failed.
     """
     try:
         while not run.is_finished and run.run_next_epoch(
             lambda: should_stop() or reporter.should_stop()
         ):
             pass
-    except StaleAttemptError:  # nobody answers it any more
+    except StaleAttemptError:  # no decision will arrive for this attempt
         raise
     except Exception:
         if (decision := reporter.wait_decision()) == "continue":
             raise
-        return _OUTCOMES[decision]  # nothing is saved: the state is that of a broken epoch
+        return _OUTCOMES[decision]  # nothing is saved: the epoch has failed
     outcome = _OUTCOMES.get(reporter.wait_decision(), "complete" if run.is_finished else "stopped")
     if outcome == "stopped":
         run.save_checkpoint()
@@ -125,7 +125,7 @@ def _train_remaining_epochs(
 
 
 def _write_best_epoch(run: TrainingRun, setup: TrainingSetup, *, with_model: bool) -> None:
-    """Write what the best epoch leaves; of a pruned trial only its scores."""
+    """Write the files of the best epoch; of a pruned trial only its scores."""
     best, paths = run.best, setup.inputs.paths
     assert best is not None
     write_scores(paths.scores_csv, best.scores)

@@ -1,4 +1,4 @@
-"""The gradient of one batch, in as many parts as the device's memory asks for."""
+"""Gradients of one batch, in as many micro-batches as the device's memory needs."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,19 +18,19 @@ class BatchGradients:
     """Call with inputs (N, C, H, W) and the masks of a batch: its loss; parameters get gradients.
 
     A batch that does not fit into memory goes through the network in parts of equal size, twice:
-    first for all logits, without keeping what a gradient needs; the loss of the whole batch and its
-    gradient by logits follow; then part by part for the gradients of the weights, which add up. So
-    every loss, also of regions (dice, jaccard) or with weights and void pixels, is that of the
-    whole batch, dropout draws the same numbers both times, and clipping, schedule and moving
-    average see one step. What differs: BatchNorm normalises each part by itself. No part has a
-    single image where memory holds two: see `split_micro_batches`.
+    first for all logits, without storing activations; then the loss of the whole batch and its
+    gradient with respect to the logits are computed; then the parts go through again for the
+    gradients of the weights, which add up. So every loss, also of regions (dice, jaccard) or with
+    weights and ignored pixels, is that of the whole batch, dropout draws the same numbers both
+    times, and clipping, schedule and moving average see one step. The difference: BatchNorm
+    normalises each part by itself. No part has a single image if memory holds two: see
+    `split_micro_batches`.
 
-    An attempt that runs out of memory leaves nothing behind: gradients, buffers and random numbers
-    are as if it had not been made.
+    An attempt that runs out of memory has no effect on gradients, buffers and random states.
 
     Args:
         forward: the network, perhaps compiled.
-        autocast_dtype: the type of its arithmetic; None: that of its weights.
+        autocast_dtype: type of the arithmetic; None: that of the weights.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class BatchGradients:
         self._snapshot = BufferSnapshot(network, next(network.parameters()).device)
 
     def __call__(self, inputs: Tensor, target: Tensor) -> LossValue:
-        """The loss of the batch, its gradients in the parameters, scaled where there is a scaler.
+        """Compute the loss; its gradients, times the scale of the scaler, go to the parameters.
 
         Raises:
-            ConfigError: the network cannot train on so small a batch.
+            ConfigError: the network cannot train on such a small batch.
             TooLargeError: the device's memory does not hold the smallest part of it.
         """
         retry_on_oom(self._snapshot.update)
@@ -77,10 +77,9 @@ class BatchGradients:
             return self._backward_in_micro_batches(inputs, target, micro_batch_size)
         except ConfigError as error:  # a part is too small for BatchNorm, the batch is not
             raise TooLargeError(
-                f"out of memory with more than {micro_batch_size} of {len(inputs)} images at "
-                "once, and with "
-                "fewer BatchNorm has a single value per channel; use a smaller train.batch_size, "
-                "data.image_size or network"
+                f"out of memory with more than {micro_batch_size} of {len(inputs)} images per "
+                "pass, and with fewer BatchNorm has a single value per channel; use a smaller "
+                "train.batch_size, data.image_size or network"
             ) from error
 
     def _backward_in_micro_batches(
@@ -93,6 +92,9 @@ class BatchGradients:
                 micro_batch.first_counted - micro_batch.first :
             ]
 
+        # Two passes as in GradCache (Gao et al. 2021, arXiv:2101.06983). The snapshot is restored
+        # in between, so that BatchNorm's running statistics count each image once, and the second
+        # pass draws the dropout masks of the first.
         try:
             with torch.no_grad():
                 batch_logits = torch.cat([logits_of(micro_batch) for micro_batch in micro_batches])
@@ -123,10 +125,10 @@ class BatchGradients:
 
 
 class MicroBatch(NamedTuple):
-    """Images of a batch that go through together, `[first:end]`, and those that count of them.
+    """Images `[first:end]` of a batch that go through the network together.
 
     Attributes:
-        first_counted: the first that counts; `[counted:end]` do.
+        first_counted: logits of `[first_counted:end]` are used; the others only support BatchNorm.
     """
 
     first: int
@@ -135,11 +137,11 @@ class MicroBatch(NamedTuple):
 
 
 def split_micro_batches(n: int, micro_batch_size: int) -> list[MicroBatch]:
-    """Parts of at most `micro_batch_size` images that count each of `n` images once, as equal as
-    possible.
+    """Split `n` images into parts of at most `micro_batch_size`, as equal as possible.
 
-    An image that would be alone, though two fit, goes through with the one before it, whose answer
-    is not counted again: over a single image BatchNorm has no statistics where features are 1 x 1.
+    Each image is counted once. An image that would be alone, though two fit, goes through together
+    with the one before it, whose logits are not used again: with a single image BatchNorm has no
+    statistics at features of 1 x 1 pixels.
     """
     size, n_larger = divmod(n, -(-n // micro_batch_size))
     ends = [0]

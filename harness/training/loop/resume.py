@@ -1,4 +1,4 @@
-"""What an interrupted training left behind, if it can be continued."""
+"""State of an interrupted training: read it if it can be continued, and remove its leftovers."""
 
 import json
 import shutil
@@ -16,22 +16,22 @@ EpochLine = dict[str, float]  # one line of epochs.jsonl
 
 @dataclass(frozen=True)
 class ResumableState:
-    """A checkpoint's state, and the log up to its epoch."""
+    """State of a checkpoint, and the log up to its epoch."""
 
     state: dict[str, Any]
     log: list[EpochLine]
 
 
 def checkpoint_identity(config: TrialConfig, seed: int) -> dict[str, Any]:
-    """What a checkpoint must agree with to be continued."""
+    """Configuration and seed, which must equal those of a checkpoint to continue from it."""
     return {"config": config.flat(), "seed": seed}
 
 
 def read_resumable(paths: TrialPaths, expected: dict[str, Any]) -> ResumableState | None:
-    """The state to go on from; None if the training must begin anew.
+    """Read the state to continue from; None if the training must start from the beginning.
 
-    Passed over are checkpoints of another configuration or seed, and those that reach further
-    than the log.
+    Checkpoints of another configuration or seed are ignored, and those with more epochs than the
+    log: the metrics of the missing epochs would be lost.
     """
     state = read_checkpoint(paths)
     if state is None or state["identity"] != expected:
@@ -43,13 +43,13 @@ def read_resumable(paths: TrialPaths, expected: dict[str, Any]) -> ResumableStat
 
 
 def truncate_log(paths: TrialPaths, log: list[EpochLine]) -> None:
-    """Cut epochs.jsonl to these lines; a torn end goes with the rest."""
+    """Cut epochs.jsonl to these lines, which also removes an incomplete last line."""
     if paths.epochs_jsonl.exists():
         files.write_text(paths.epochs_jsonl, "".join(f"{json.dumps(line)}\n" for line in log))
 
 
 def remove_partial_files(paths: TrialPaths) -> None:
-    """Remove what a killed worker was writing when it died; each may be as large as a network."""
+    """Remove temporary files of a killed worker; each may be as large as a network."""
     patterns = (".checkpoint.*.tmp", ".epochs.jsonl.*.tmp", "best/.*.tmp")
     for partial_path in (path for pattern in patterns for path in paths.root.glob(pattern)):
         if partial_path.is_dir():

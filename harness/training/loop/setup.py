@@ -1,4 +1,4 @@
-"""Everything a training stands on, made from its configuration."""
+"""Setup of a training: network, batches, optimiser and checks, built from its inputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +30,14 @@ from harness.training.loss.combined_loss import resolve_class_weights
 from harness.training.metrics.validation import ValidationResult, validate_network
 from harness.training.optim.optimizer import record_frozen_weights
 
-# Without gradients four times as many images take less memory than a training batch.
-VALIDATION_BATCH_FACTORS = {"cuda": 4}  # batches; on the CPU more at once gains nothing
+# Without gradients four times as many images need less memory than a training batch. On the CPU
+# larger batches are not faster.
+VALIDATION_BATCH_FACTORS = {"cuda": 4}
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Everything that one training is given.
+    """Inputs of one training.
 
     Attributes:
         config: the trial's configuration.
@@ -89,7 +90,7 @@ class TrainingSetup:
         metrics: Sequence[Component] = (),
         should_stop: Callable[[], bool] = lambda: False,
     ) -> ValidationResult:
-        """Score the weights as they stand; probabilities of the images `keep_indices` are kept."""
+        """Score the present weights, and keep the probabilities of the images `keep_indices`."""
         snapshot = retry_on_oom(lambda: BufferSnapshot(self.trainer.eval_model, self.inputs.device))
         return self.validation_batcher.run(
             lambda at_once: validate_network(
@@ -108,7 +109,7 @@ class TrainingSetup:
         )
 
     def validate_epoch(self, epoch: int, should_stop: Callable[[], bool]) -> ValidationResult:
-        """Score all validation images; what `write_overlays` needs is kept."""
+        """Score all validation images, and keep the probabilities for `write_overlays`."""
         overlay_indices = (
             artifacts.overlay_indices(self.inputs.images) if self._has_overlays(epoch) else ()
         )
@@ -120,7 +121,7 @@ class TrainingSetup:
         )
 
     def write_overlays(self, epoch: int, validation: ValidationResult) -> None:
-        """Draw two of the validation images, in four of the epochs."""
+        """Draw two of the validation images, in four epochs of a training."""
         if self._has_overlays(epoch):
             artifacts.write_overlays(
                 self.inputs.paths,
@@ -207,9 +208,10 @@ CHANNELS_LAST_OVERRUN_ENCODERS = ("mobileone", "tu-mobileone", "tu-repvgg")
 
 
 def to_fastest_memory_format(network: nn.Module, encoder_name: str) -> nn.Module:
-    """The network in the order of memory that is fastest for it: channels last, 30 % faster.
+    """Bring a network into channels-last order, which is 30 % faster.
 
-    On the CPU PyTorch (2.15) overruns a buffer when MobileOne or RepVGG is trained so.
+    On the CPU torch 2.15 overruns a buffer if MobileOne or RepVGG is trained in that order; these
+    get a hook that makes their inputs contiguous.
     """
     device = next(network.parameters()).device.type
     if device == "cpu" and encoder_name.startswith(CHANNELS_LAST_OVERRUN_ENCODERS):
@@ -227,10 +229,8 @@ def _require_images(images: ImageCache) -> None:
     if not len(images.train) or not n_foreground:
         raise DataError(
             f"{count(len(images.train), 'training image')}, and "
-            f"{count(len(images.val), 'validation image')} of "
-            f"which {n_foreground} have anything to find: at least one of each is needed to train "
-            "and "
-            "to measure; change the split"
+            f"{count(len(images.val), 'validation image')} of which {n_foreground} have any "
+            "foreground: training and validation need at least one each; change the split"
         )
 
 
@@ -251,24 +251,24 @@ def _build_train_batches(
     )
 
 
-_NOISE_SCALES = (1.0, 30.0)  # of the inputs: what a sigmoid or softmax gives stays where it is
+_NOISE_SCALES = (1.0, 30.0)  # of the inputs: outputs of a sigmoid stay in [0, 1] for both
 
 
 def check_outputs_are_logits(
     network: nn.Module, name: str, channels: int, size: tuple[int, int]
 ) -> None:
-    """Refuse a network whose answers are probabilities already.
+    """Refuse a network whose outputs are probabilities already.
 
-    It is asked about noise of two strengths, in evaluation mode, which is left as it was. After a
-    sigmoid or softmax every answer lies in [0, 1]; those of an untrained last layer lie on both
-    sides of 0. Answers that are 0 throughout (a last layer that begins at 0) are no probabilities.
+    It is evaluated on noise of two strengths. After a sigmoid or softmax every output lies in
+    [0, 1]; outputs of an untrained last layer lie on both sides of 0. Outputs that are all 0 (a
+    last layer that starts at 0) are accepted.
 
     Args:
-        name: of the architecture.
+        name: name of the architecture.
         size: height and width of the noise.
 
     Raises:
-        ConfigError: all answers lie in [0, 1].
+        ConfigError: all outputs lie in [0, 1].
     """
     parameter = next(network.parameters(), torch.zeros(1))
     generator = torch.Generator().manual_seed(0)
@@ -286,7 +286,6 @@ def check_outputs_are_logits(
     are_in_unit_interval = all(bool(((a >= 0) & (a <= 1)).all()) for a in outputs)
     if are_in_unit_interval and any(bool(a.any()) for a in outputs):
         raise ConfigError(
-            f"model.arch: {name} answers with numbers in [0, 1] whatever it is shown, as after a "
-            "sigmoid or softmax; take that away: losses and metrics are given logits and apply "
-            "their own"
+            f"model.arch: all outputs of {name} lie in [0, 1], as after a sigmoid or softmax; "
+            "remove that layer: losses and metrics expect logits and apply it themselves"
         )

@@ -1,4 +1,4 @@
-"""One network being trained: everything that changes from step to step."""
+"""Training loop of one network: everything that changes from step to step."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ from harness.training.optim.optimizer import (
 )
 from harness.training.optim.schedule import RateSchedule, build_schedule
 
-_CHECK_EVERY = 16  # steps between looks at the loss
+_CHECK_EVERY = 16  # steps between two checks that the loss is finite
 
 
 class Trainer:
@@ -40,8 +40,9 @@ class Trainer:
 
     Attributes:
         network: what the optimiser changes.
-        eval_model: what is validated and saved: the moving average if there is one, else `network`.
-        partial_epoch: how far an epoch that is not finished has come; None between epochs.
+        eval_model: the network that is validated and saved: the moving average if there is one,
+            otherwise `network`.
+        partial_epoch: progress in an unfinished epoch; None between epochs.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Trainer:
         self._normalizer = normalizer
         forward: Callable[[Tensor], Tensor] = network
         if config.train.compile:
-            # What was compiled for networks before counts towards a limit, beyond which torch
-            # silently compiles no more: a warm process would give other numbers than a fresh one.
+            # Compilations for earlier networks count towards a limit, above which torch silently
+            # stops compiling: a warm process would give other numbers than a fresh one.
             torch.compiler.reset()
             forward = torch.compile(network)
         self._loss = build_training_loss(config.loss, data)
@@ -93,22 +94,22 @@ class Trainer:
     def train_epoch(
         self, n: int, should_stop: Callable[[], bool] = lambda: False
     ) -> dict[str, float]:
-        """Train epoch `n`, from 1; the same numbers whichever process trained the ones before.
+        """Train epoch `n`, from 1; the result is the same in whichever process earlier ones ran.
 
         Args:
-            should_stop: asked after each step whether to stop; `state` then holds the place. It
-                may call `mark_partial_epoch` and keep `state`, too.
+            should_stop: called after each step; True stops there, and `state` then includes the
+                position. It may call `mark_partial_epoch` and keep `state`, too.
 
         Returns:
-            train/loss, the mean over steps, and train/loss_<part> where there are several;
-            optim/lr and optim/encoder_lr, the rates of the last step; 0 for a part in which all is
-            frozen.
+            train/loss, the mean over steps, and train/loss_<part> if there are several parts;
+            optim/lr and optim/encoder_lr, the rates of the last step; 0 for a part of the network
+            that is frozen.
 
         Raises:
             DivergedError: the loss is not finite.
-            ConfigError: the network cannot train on so small a batch.
+            ConfigError: the network cannot train on such a small batch.
             TooLargeError: the device's memory does not hold the smallest part of a batch.
-            HaltedError: `should_stop` said so.
+            TrainingInterruptedError: `should_stop` returned True.
         """
         partial_epoch = (
             self.partial_epoch
@@ -117,10 +118,9 @@ class Trainer:
         )
         n_steps_done = 0 if partial_epoch is None else partial_epoch["steps"]
         totals: dict[str, Tensor] = {} if partial_epoch is None else partial_epoch["totals"]
-        pending_loss: AsyncScalar | None = (
-            None  # at the last look: by now it is there, and nothing waits
-        )
-        checked_values: dict[str, Tensor] = {}  # all values of that look
+        # Each check reads the loss of the check before: by then the copy has arrived.
+        pending_loss: AsyncScalar | None = None
+        checked_values: dict[str, Tensor] = {}  # all values of the step of `pending_loss`
         for k, values in enumerate(self.train_steps(n, n_steps_done), start=n_steps_done):
             totals = retry_on_oom(partial(_add_values, totals, values))
             if k % _CHECK_EVERY == 0:
@@ -138,7 +138,8 @@ class Trainer:
         self.mark_partial_epoch()
         sums = retry_on_oom(partial(_to_floats, totals))
         if not math.isfinite(sums["loss"]):
-            # What was seen first: with broken weights every part is soon broken.
+            # Report the earlier values if they show the fault: NaN in the weights soon makes every
+            # part of the loss NaN, and the error must name the part that was first.
             first_values = _to_floats(checked_values) if checked_values else sums
             raise _divergence_error(
                 sums if math.isfinite(first_values["loss"]) else first_values, n, self._loss
@@ -147,10 +148,10 @@ class Trainer:
         return means | self._rates()
 
     def train_steps(self, n: int, n_steps_done: int = 0) -> Iterator[dict[str, Tensor]]:
-        """Train epoch `n`, from 1, giving each step's loss and its parts, not yet waited for.
+        """Train epoch `n`, from 1, and yield each step's loss and its parts, still on the device.
 
         Args:
-            n_steps_done: steps that `partial_epoch` says are done already.
+            n_steps_done: finished steps according to `partial_epoch`.
         """
         torch.manual_seed(epoch_seed(self._seed, n))
         if n_steps_done and self.partial_epoch is not None:
@@ -162,12 +163,12 @@ class Trainer:
             yield self._step((n - 1) * len(self._batches) + k, images, masks, content)
 
     def override_schedule(self, schedule: RateSchedule) -> None:
-        """Take the rates of all further steps from here instead of the configuration."""
+        """Use this schedule for all further steps instead of that of the configuration."""
         self._schedule = schedule
 
     def mark_partial_epoch(self) -> None:
-        """Make `partial_epoch` say how far the epoch has come; may be called after a step."""
-        if self._position is not None:  # else it was marked after the last step, and is as it was
+        """Set `partial_epoch` to the present position in the epoch; call it after a step."""
+        if self._position is not None:  # otherwise it was marked after the last step
             epoch, steps, totals = self._position
             random = random_states(self._device)
             self.partial_epoch = {
@@ -179,7 +180,7 @@ class Trainer:
             self._position = None
 
     def state(self) -> dict[str, Any]:
-        """All that must be kept to go on later; tensors are not copied."""
+        """State that a later process needs to continue; tensors are not copied."""
         return {
             "network": self.network.state_dict(),
             "average": None if self._average is None else self._average.network.state_dict(),
@@ -189,12 +190,12 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, perhaps on another device or in another precision."""
+        """Restore the result of `state`, perhaps on another device or in another precision."""
         self.network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.network.load_state_dict(state["average"])
         load_optimizer_state(self._optimizer, state["optimizer"])
-        if state["scaler"]:  # else it was trained in another precision, without a scale
+        if state["scaler"]:  # empty if the checkpoint was trained in another precision
             self._scaler.load_state_dict(state["scaler"])
         self.partial_epoch = state.get("part")
         if self.partial_epoch is not None:
@@ -206,7 +207,7 @@ class Trainer:
     def _rates(self) -> dict[str, float]:
         rates = current_rates(self._optimizer)
         encoder = {"optim/encoder_lr": rates["encoder"]} if "encoder" in rates else {}
-        # A network of the user's own may be all encoder.
+        # A user-defined network may consist of an encoder alone.
         return {"optim/lr": rates.get("rest", rates.get("encoder", 0.0)), **encoder}
 
     def _step(
@@ -216,13 +217,14 @@ class Trainer:
         masks: NDArray[np.uint8],
         content: NDArray[np.bool_] | None,
     ) -> dict[str, Tensor]:
-        """One update of the weights; the values of the loss, not yet waited for."""
+        """Update the weights once; return the values of the loss, still on the device."""
         set_rates(self._optimizer, self._schedule, step)
         inputs = retry_on_oom(lambda: self._normalizer(images, self._device, content))
         target = retry_on_oom(lambda: to_device(masks, self._device))
         value = self._gradients(inputs, target)
         limit = self._config.optim.grad_clip
         if limit is not None:
+            # Unscaled first: clipping compares the true norm with the limit.
             retry_on_oom(lambda: self._scaler.unscale_(self._optimizer))
             retry_on_oom(lambda: nn.utils.clip_grad_norm_(self.network.parameters(), limit))
         optimizer_step(self._optimizer, lambda: self._scaler.step(self._optimizer))
@@ -237,7 +239,11 @@ class Trainer:
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of torch's random numbers (dropout, stochastic depth) in one epoch; 0: weights."""
+    """Seed of torch in one epoch (dropout, stochastic depth); epoch 0 is that of the weights.
+
+    Independent of earlier epochs, so that a continued training draws the same numbers. SeedSequence
+    mixes both numbers: with a sum, epoch 2 of seed 1 would equal epoch 1 of seed 2.
+    """
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -250,7 +256,7 @@ def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:
 
 
 def _divergence_error(values: dict[str, float], epoch: int, loss: CombinedLoss) -> DivergedError:
-    """The error that names the parts of the loss which are not finite."""
+    """Make the error, which names the parts of the loss that are not finite."""
     total = values["loss"]
     part_values = {part: values.get(f"loss_{part}", total) for part in loss.weights}
     diverged_parts = [

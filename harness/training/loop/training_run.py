@@ -1,4 +1,4 @@
-"""A training with its memory: the best epoch so far, the log on disk, the checkpoint."""
+"""Progress of a training across interruptions: best epoch, log on disk, checkpoint."""
 
 import math
 import time
@@ -36,7 +36,7 @@ from harness.training.metrics.validation import ValidationResult
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The best epoch so far: its line in the log, its scores, and the weights it judged."""
+    """Best epoch so far: its line in the log, its scores and its weights."""
 
     line: EpochLine
     scores: ImageScores
@@ -68,21 +68,17 @@ class TrainingRun:
         self._objective = objective
         self._guard, self._reporter = guard, reporter
 
-        # A method of ours here would make a cycle, which keeps network and moments in memory until
-        # Python happens to collect it: well into the next trials of a warm worker.
+        # A bound method instead would make a reference cycle, which keeps network and moments in
+        # memory until Python collects it: well into the next trials of a warm worker.
         def check_may_replace() -> None:
-            reporter.wait_written()  # a checkpoint that reaches further than the log cannot be used
+            reporter.wait_written()  # a checkpoint with more epochs than the log is unusable
             guard.check_current()
 
         self._checkpoints = CheckpointWriter(self._paths, check_may_replace)
         self._saved_epoch, self._saved_at = 0, time.monotonic()
         self._saved_partial_epoch: dict[str, Any] | None = None
-        self._partial_epoch_s = (
-            0.0  # seconds in the epoch that is not finished, before this process
-        )
-        self._epoch_start: float | None = (
-            None  # when this process went on with it; None between epochs
-        )
+        self._partial_epoch_s = 0.0  # seconds of the unfinished epoch in earlier processes
+        self._epoch_start: float | None = None  # of the epoch in this process; None between epochs
         self.log: list[EpochLine] = []
         self.best: BestEpoch | None = None
         self.ms_per_image = math.nan
@@ -100,7 +96,7 @@ class TrainingRun:
 
     @property
     def is_finished(self) -> bool:
-        """All epochs are done, or there was no better one for `train.patience` epochs."""
+        """True after all epochs, or after `train.patience` epochs without a better one."""
         patience = self._config.train.patience
         epochs_without_improvement = self.n_epochs_finished - self.best.epoch if self.best else 0
         return self.n_epochs_finished >= self._config.train.epochs or (
@@ -108,16 +104,16 @@ class TrainingRun:
         )
 
     def run_next_epoch(self, should_stop: Callable[[], bool]) -> bool:
-        """Train and validate one epoch and have it logged.
+        """Train and validate one epoch, and hand it to the reporter.
 
-        A checkpoint is begun, after a step or at the end, where the last is `train.checkpoint_s`
+        A checkpoint is started, after a step or at the end, if the last one is `train.checkpoint_s`
         old; with 0, after each epoch.
 
         Args:
-            should_stop: asked after each step whether to stop.
+            should_stop: called after each step; True stops there.
 
         Returns:
-            False if it was stopped on the way, which `save_checkpoint` then keeps.
+            False if the epoch was stopped before its end; `save_checkpoint` then saves its state.
 
         Raises:
             DivergedError: loss or metrics are not finite.
@@ -135,7 +131,7 @@ class TrainingRun:
         except TrainingInterruptedError:
             self._partial_epoch_s, self._epoch_start = self._epoch_seconds(), None
             return False
-        if self._reporter.wait_decision() != "continue":  # about the epoch before
+        if self._reporter.wait_decision() != "continue":  # about the previous epoch
             self._partial_epoch_s, self._epoch_start = self._epoch_seconds(), None
             return False
         self._trainer.partial_epoch = None
@@ -148,9 +144,10 @@ class TrainingRun:
         self._reporter.write(lambda: self._write_epoch(line, validation))
         if self._config.train.checkpoint_s == 0:
             self.save_checkpoint()
-            self._checkpoints.wait()  # whoever asks for every epoch is told of none that may go
+            # With checkpoint_s 0 no reported epoch may ever be lost, so the checkpoint comes first.
+            self._checkpoints.wait()
         elif self._is_checkpoint_due() and not self.is_finished:
-            self.save_checkpoint()  # of a training that is over the model is kept, in a moment
+            self.save_checkpoint()  # a finished training saves its model instead
         self._reporter.report(line)
         return True
 
@@ -162,7 +159,7 @@ class TrainingRun:
         return self._energy_before_wh + used_wh
 
     def save_checkpoint(self) -> None:
-        """Begin to write a checkpoint as things stand, in the background, if there is none."""
+        """Start to write the present state in the background, unless it is saved already."""
         partial_epoch = self._trainer.partial_epoch
         if (
             self._saved_epoch < self.n_epochs_finished
@@ -176,7 +173,7 @@ class TrainingRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for the checkpoint being written; its failure counts unless there is another."""
+        """Wait for the last checkpoint; raise its exception unless there is another one."""
         try:
             if kind is None:
                 self._checkpoints.wait()
@@ -187,11 +184,14 @@ class TrainingRun:
         """The objective metric of an epoch."""
         metric = self._objective.metric
         if metric not in line:
-            raise ConfigError(f"objective.metric: {metric} counts in no validation image")
+            raise ConfigError(
+                f"objective.metric: {metric} has no value, as it counts in no validation image; "
+                "choose another metric or change the split"
+            )
         return line[metric]
 
     def _save_within_epoch(self) -> bool:
-        """Save the epoch that is being trained, if it is time; False, as nothing has to stop."""
+        """Save within an epoch if a checkpoint is due; False, so that the training continues."""
         interval_s = self._config.train.checkpoint_s
         if interval_s > 0 and self._is_checkpoint_due() and not self._checkpoints.is_writing:
             self._trainer.mark_partial_epoch()
@@ -202,7 +202,7 @@ class TrainingRun:
         return time.monotonic() - self._saved_at >= self._config.train.checkpoint_s
 
     def _epoch_seconds(self) -> float:
-        """What the epoch that is not finished has taken, in this process and before."""
+        """Seconds of the unfinished epoch, in this process and earlier ones."""
         return self._partial_epoch_s + (
             0.0 if self._epoch_start is None else time.monotonic() - self._epoch_start
         )

@@ -1,1 +1,1 @@
-"""Losses, class weights and the checks of a loss."""
+"""Training loss: built-in losses, their weighted sum, class weights and checks."""

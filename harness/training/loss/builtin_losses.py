@@ -1,7 +1,7 @@
-"""Our losses: each registered by name, given logits in fp32 and the target of its task.
+"""Built-in losses: each registered by name, called with logits in fp32 and the task's target.
 
-Shapes are those of `harness.config.components.loss`. Pixels whose target is VOID count nowhere,
-and no gradient comes from them.
+Shapes are those of `harness.config.components.loss`. Pixels whose target is
+IGNORE_INDEX have no effect on value or gradient.
 """
 
 import cv2
@@ -18,7 +18,10 @@ from harness.config.data import IGNORE_INDEX
 
 @components.loss("dice")
 def dice(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
-    """1 - Dice of the batch, the mean over classes; one that the batch does not show adds 0."""
+    """1 - Dice of the whole batch, the mean over classes; a class without pixels adds 0.
+
+    So its value depends on the batch size (segmentation-models-pytorch issue 712).
+    """
     value: Tensor = DiceLoss(mode=task, ignore_index=_ignore_index(void))(logits, target)
     return value
 
@@ -48,9 +51,9 @@ def ce(
     label_smoothing: float,
     class_weights: Tensor | None,
 ) -> Tensor:
-    """Cross-entropy of the task, so that one space serves every task.
+    """Cross-entropy of the task, so that one search space fits every task.
 
-    Multiclass tasks: the weighted mean over pixels; the weight is that of the right class.
+    Multiclass tasks: the weighted mean over pixels, with the weight of the true class.
     Two-class and multilabel tasks: `bce`.
     """
     if task == "multiclass":
@@ -71,10 +74,10 @@ def focal(
     class_weights: Tensor | None,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Focal loss (1 - q)^gamma · -log q, q the probability of the right answer; a weighted mean.
+    """Focal loss (1 - q)^gamma · -log q, q the probability of the true class; a weighted mean.
 
-    Not the library's: its gradient is NaN for gamma < 1 as soon as one pixel is certain, where
-    1 - q rounds to 0 and the derivative of its power to infinity.
+    Not the library's function: its gradient is NaN for gamma < 1 as soon as one pixel is certain.
+    There 1 - q rounds to 0, and the derivative of its power to infinity.
 
     Source:
         Lin et al. 2017, Focal Loss for Dense Object Detection, equation 4.
@@ -90,7 +93,7 @@ def focal(
 
 @components.loss("jaccard")
 def jaccard(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
-    """1 - intersection over union, as `dice`."""
+    """1 - intersection over union of the whole batch, as `dice`."""
     value: Tensor = JaccardLoss(mode=task, ignore_index=_ignore_index(void))(logits, target)
     return value
 
@@ -109,11 +112,12 @@ def tversky(logits: Tensor, target: Tensor, *, task: str, void: bool, alpha: flo
 
 @components.loss("lovasz")
 def lovasz(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
-    """Two-class and multilabel tasks: the hinge of each image and output, the mean over them.
+    """Lovász extension of the Jaccard loss.
 
-    The library would sort the pixels of all outputs of an image together. Where all pixels are
-    VOID there is no hinge, and the mean leaves it out. Multiclass tasks: Lovász-Softmax of the
-    batch, the mean over the classes that it shows.
+    Two-class and multilabel tasks: the hinge of each image and output, and the mean over them; the
+    library would sort the pixels of all outputs of an image together. A plane without a valid pixel
+    is left out of the mean. Multiclass tasks: Lovász-Softmax of the batch, the mean over the
+    classes that have pixels in it.
 
     Source:
         Berman et al. 2018, The Lovász-Softmax Loss, arXiv:1705.08790.
@@ -122,13 +126,13 @@ def lovasz(logits: Tensor, target: Tensor, *, task: str, void: bool) -> Tensor:
     if task != "multiclass":
         hinge = LovaszLoss("binary", per_image=True, ignore_index=IGNORE_INDEX)
         value = hinge(logits.flatten(0, 1), target.flatten(0, 1))
-        if void:  # the library counts planes without a valid pixel as 0
+        if void:  # the library adds 0 for a plane without a valid pixel: correct the divisor
             has_valid_pixels = (target != IGNORE_INDEX).flatten(2).any(2)
             value = value * (has_valid_pixels.numel() / has_valid_pixels.sum().clamp_min(1))
     elif (target != IGNORE_INDEX).any():
         value = LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)(logits, target)
     else:
-        value = logits.sum() * 0.0  # the library gives no number here
+        value = logits.sum() * 0.0  # the library returns NaN here; this keeps a gradient of 0
     return value
 
 
@@ -156,7 +160,7 @@ def boundary(logits: Tensor, target: Tensor, *, task: str) -> Tensor:
 
 
 def smooth_labels(target: Tensor, amount: float) -> Tensor:
-    """Targets moved inwards: 0 becomes `amount`, 1 becomes 1 - `amount`."""
+    """Move binary targets inwards: 0 becomes `amount`, 1 becomes 1 - `amount`."""
     return target * (1 - 2 * amount) + amount if amount else target
 
 
@@ -213,9 +217,9 @@ def _softmax_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy and weight of each pixel, both (N, H, W).
 
-    Smoothing gives the right class 1 - `smoothing` and shares the rest among the others: in two
-    classes the same as `smooth_labels`. Torch takes what is shared among all of them, the right
-    one too.
+    Smoothing gives the true class 1 - `smoothing` and divides the rest among the others: with two
+    classes the same as `smooth_labels`. Torch's parameter is the amount that is divided among all
+    K classes including the true one, hence the factor K / (K - 1).
     """
     n_classes = logits.shape[1]
     torch_smoothing = smoothing * n_classes / (n_classes - 1)
@@ -229,10 +233,12 @@ def _softmax_entropy(
 
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean; 0 where nothing has a weight."""
+    """Weighted mean; 0 if all weights are 0, with a gradient of 0 instead of NaN."""
     total = weight.expand_as(values).sum()
     return (values * weight).sum() / torch.where(total > 0, total, 1.0)
 
 
 def _focal_factor(cross_entropy: Tensor, gamma: float) -> Tensor:
+    # 1 - q as -expm1(log q), exact for q near 1; the lower bound keeps the derivative of the power
+    # finite for gamma < 1.
     return (-torch.expm1(-cross_entropy)).clamp_min(1e-6).pow(gamma)

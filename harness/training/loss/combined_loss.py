@@ -1,6 +1,7 @@
 """The training loss: a weighted sum of registered losses, each computed on logits in fp32.
 
-Pixels whose target is VOID count in no part, and no gradient comes from them.
+Pixels whose target is IGNORE_INDEX have no effect on value or gradient. With `loss.class_weights:
+balanced`, the class weights are computed from the training masks.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ TargetFormat = Callable[[Tensor], Tensor]
 
 
 class LossValue(NamedTuple):
-    """`total` is what training descends; `parts` are its terms before weighting, detached."""
+    """Value of the training loss: `total`, and its terms before weighting, detached, in `parts`."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -36,12 +37,14 @@ class CombinedLoss:
     """Call with logits (N, n_outputs, H, W) and the masks of a batch; see `build_training_loss`.
 
     Attributes:
-        weights: of each part, adding up to 1.
-        class_weights: of each class in the parts that weigh classes; None: all alike.
+        weights: weight of each part; they add up to 1.
+        class_weights: weight of each class, in the parts that support it; None: all equal.
     """
 
     def __init__(self, config: LossConfig, data: StudyDataConfig) -> None:
-        assert config.class_weights != "balanced", "numbers are worked out from the masks before"
+        assert config.class_weights != "balanced", (
+            "the numbers must be computed from the masks before"
+        )
         self.weights, self.class_weights = config.weights, config.class_weights
         context = {
             "task": data.task,
@@ -61,7 +64,7 @@ class CombinedLoss:
         return LossValue(total, {name: value.detach() for name, value in values.items()})
 
     def _class_weights_on(self, device: torch.device) -> Tensor | None:
-        """The weights on the device, sent there once and not in every step."""
+        """The weights on a device, copied there once and not in every step."""
         if self.class_weights is None:
             return None
         if self._class_weights_tensor is None or self._class_weights_tensor.device != device:
@@ -70,21 +73,22 @@ class CombinedLoss:
 
 
 def build_training_loss(config: LossConfig, data: StudyDataConfig) -> CombinedLoss:
-    """The training loss of a configuration; its weights are divided by their sum.
+    """Build the training loss of a configuration; its weights are divided by their sum.
 
     Targets are uint8: (N, H, W) in {0, 1} in two-class tasks, (N, H, W) of class indices in
-    multiclass ones, (N, H, W, K) in {0, 1} in multilabel ones; each may hold VOID.
+    multiclass ones, (N, H, W, K) in {0, 1} in multilabel ones; each may hold
+    IGNORE_INDEX.
 
-    dice, jaccard and tversky are of the batch as a whole and of all classes, of which one that the
-    batch does not show adds 0. lovasz is the hinge of each image (and class) in two-class and
-    multilabel tasks, the softmax of the batch in multiclass ones. Label smoothing and class weights
-    act in bce, ce and focal; the other parts compare regions, which stay what they are.
+    dice, jaccard and tversky are those of the whole batch and of all classes; a class without
+    pixels in the batch adds 0. lovasz is the hinge of each image (and class) in two-class and
+    multilabel tasks, the softmax of the batch in multiclass tasks. Label smoothing and class
+    weights act in bce, ce and focal alone, since the other parts compare regions.
 
-    Class weights beside none of those have no effect, as in some trials of a study that searches
-    the weights of the parts.
+    Class weights without one of those parts have no effect, as in some trials of a study that
+    searches the weights of the parts.
 
     Raises:
-        ConfigError: parts that cannot act in this task.
+        ConfigError: a part is not defined for this task.
     """
     check_loss_for_task(config, data, is_sampled_config=True)
     return CombinedLoss(config, data)
@@ -121,7 +125,7 @@ def _check_loss_value(value: Any, part: Component, logits: Tensor) -> None:
         shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
         problem = f"must give a tensor with one number (gave {shape!r})"
     elif logits.requires_grad and not value.requires_grad:
-        problem = "its value does not depend on the logits, so nothing can be learnt from it"
+        problem = "its value does not depend on the logits, so it has no gradient"
     if problem is not None:
         raise ConfigError(f"{part.origin}: loss {part.name!r}: {problem}")
 
@@ -149,12 +153,12 @@ Floats = NDArray[np.float64]
 
 
 def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
-    """Median frequency balancing: w_c = median(f) / f_c.
+    """Compute class weights by median frequency balancing: w_c = median(f) / f_c.
 
-    f_c is the share that class c has of the pixels of those training images that show it; VOID
-    pixels are in neither count. A class that no training image shows weighs 1, and its frequency
-    is not part of the median. All training images count, whatever `data.subset` is; the masks are
-    those at `data.image_size`.
+    f_c is the share of class c in the pixels of the training images that contain it, without
+    ignored pixels. A class that no training image contains has the weight 1, and is not part of the
+    median. All training images count, independent of `data.subset`; the masks are those at
+    `data.image_size`.
 
     Returns:
         One weight for each class of the task, rounded to 6 significant digits.
@@ -178,9 +182,9 @@ def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
 def resolve_class_weights(
     config: TrialConfig, images: ImageCache
 ) -> tuple[TrialConfig, dict[str, float]]:
-    """The configuration with numbers in place of `balanced`, and these by class.
+    """Replace `balanced` in a configuration by numbers; return it with these numbers by class.
 
-    Any other configuration comes back as it is, with {}.
+    Any other configuration is returned unchanged, with {}.
     """
     if config.loss.class_weights != "balanced":
         return config, {}
@@ -191,9 +195,10 @@ def resolve_class_weights(
 
 
 def _count_mask_pixels(mask: NDArray[np.uint8], n_classes: int) -> tuple[Floats, Floats]:
-    """Pixels of each class, and pixels that count, of one mask (h, w) or (h, w, K)."""
+    """Count the pixels of each class, and all valid pixels, of one mask (h, w) or (h, w, K)."""
     if mask.ndim == 2:
-        # ten times as fast as bincount, and exact up to 2^24 pixels, the largest image_size
+        # Ten times as fast as bincount. Its float32 counts are exact up to 2^24 pixels, which is
+        # the largest data.image_size.
         counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.float64)
         return counts[:n_classes], np.full(n_classes, counts[:IGNORE_INDEX].sum())
     planes = mask.reshape(-1, n_classes)

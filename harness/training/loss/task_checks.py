@@ -1,4 +1,7 @@
-"""What a task has no use for, said before trial 0. No torch here."""
+"""Checks of loss and objective against the task, before trial 0.
+
+A file of its own, without torch: the search space is checked with it, too.
+"""
 
 from harness.config.catalogue import Task
 from harness.config.components import losses, metrics
@@ -12,14 +15,14 @@ from harness.core.plurals import count
 def check_loss_for_task(
     config: LossConfig, data: StudyDataConfig, *, is_sampled_config: bool = False
 ) -> None:
-    """Whether every part of a loss can act in this task.
+    """Check that every part of a loss is defined for this task.
 
     Args:
-        is_sampled_config: of a study in which the weights are searched: class weights may be
-            without effect beside these.
+        is_sampled_config: the configuration of one trial. Its study may search the weights of the
+            parts, so class weights without an effect are no error.
 
     Raises:
-        ConfigError: all that cannot, one line each.
+        ConfigError: all problems, one line each.
     """
     has_class_weights = config.class_weights is not None
     problems = _weight_problems(config, data) if has_class_weights else []
@@ -49,7 +52,7 @@ def _format_tasks(tasks: tuple[Task, ...]) -> str:
 
 
 def may_have_ignored_pixels(data: StudyDataConfig) -> bool:
-    """Whether masks may hold VOID: those of multiclass tasks do where they were padded."""
+    """True if masks may hold IGNORE_INDEX; in multiclass tasks padding has that value, too."""
     return data.has_ignored_pixels or data.task == "multiclass"
 
 
@@ -68,7 +71,7 @@ def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
 
 def _unused_weights_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
     if data.task == "binary":
-        return []  # said already
+        return []  # reported by `_weight_problems`
     entries = losses()
     names = [name for name in pixel_losses("class_weights") if data.task in entries[name].tasks]
     if any(getattr(config, name) > 0 for name in names):

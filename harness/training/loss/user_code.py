@@ -1,4 +1,4 @@
-"""Calling parts that others wrote: what goes wrong in them names them and their line."""
+"""Calls of user-defined losses and metrics: an exception in one names it and its line."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from harness.training.loop.errors import is_out_of_memory
 
 
 def call_component(part: Component, **arguments: Any) -> Any:
-    """Call a loss or metric; arguments by name.
+    """Call a loss or metric, with arguments by name.
 
     Raises:
-        ConfigError: an exception in a part that is not ours, as `file:line: loss 'x': what`.
-            Want of memory is passed on as it is: that is nobody's mistake in the code.
+        ConfigError: an exception in a user-defined part, as `file:line: loss 'x': text`. Lack of
+            memory is raised unchanged, since it is no mistake in that code.
     """
     if part.is_builtin:
         return part.build(**arguments)

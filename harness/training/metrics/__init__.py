@@ -1,1 +1,1 @@
-"""Metrics of validation images."""
+"""Validation: scores of images, metrics, predictions at native size."""

@@ -1,4 +1,4 @@
-"""Metrics of the user's own, computed for each validation image and class."""
+"""User-defined metrics, computed for each validation image and class."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,10 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def study_metrics(data: StudyDataConfig, objective: ObjectiveConfig) -> tuple[Component, ...]:
-    """The metrics that are computed: those of the study's file that this task has.
+    """Select the user-defined metrics to compute: those of the study's file, for this task.
 
-    Those of packages only where one is the objective.
+    A metric of an installed package is computed only if it is the objective: the package may be
+    installed for another study.
     """
     return tuple(
         part
@@ -36,22 +37,22 @@ def compute_custom_metrics(
     data: StudyDataConfig,
     names: Sequence[str],
 ) -> Iterator[list[float]]:
-    """The values of each metric for each image and scored class, in the order of scores.csv.
+    """Compute each metric for each image and scored class, in the order of scores.csv.
 
     Args:
         metrics: at least one.
         p: probabilities: (N, E, E) in two-class tasks, else (N, K, E, E).
-        truths: (N, E, E), in multilabel tasks (N, E, E, K); may hold VOID.
-        names: of the images.
+        truths: (N, E, E), in multilabel tasks (N, E, E, K); may hold IGNORE_INDEX.
+        names: names of the images, for errors.
 
     Returns:
         For each image and class one number per metric; NaN: the image does not count.
 
     Raises:
-        ConfigError: a metric failed, also by writing into its arguments, or gave no finite number;
-            with its name.
+        ConfigError: a metric raised an exception, wrote to its arguments, or returned no finite
+            number.
     """
-    p = _read_only(p)  # on the CPU it shares memory with what is scored and kept
+    p = _read_only(p)  # on the CPU it shares memory with the tensor that is scored and saved
     for n, name in enumerate(names):
         for index in data.scored_classes:
             probability = p[n] if data.task == "binary" else p[n, index]
@@ -66,7 +67,7 @@ def compute_custom_metrics(
 
 
 def _read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    """A view that refuses to be written, so that no metric changes what the next one sees."""
+    """Make a read-only view, so that no metric changes the arguments of the next one."""
     view = array.view()
     view.setflags(write=False)
     return view
@@ -88,8 +89,7 @@ def _compute_metric(
         number = math.nan
     if not math.isfinite(number):
         raise ConfigError(
-            f"{part.origin}: metric {part.name!r} gave {value!r} for {image_and_class}; it must "
-            "give a finite "
-            "number, or None where the image does not count"
+            f"{part.origin}: metric {part.name!r} returned {value!r} for {image_and_class}; it "
+            "must return a finite number, or None if the image does not count"
         )
     return number

@@ -1,7 +1,8 @@
-"""From sums per image to the numbers that are reported. numpy only.
+"""Scores of validation images: sums per image and class, and the metrics computed from them.
 
-A class counts for an image only where its truth has it. A class's value is the mean over those
-images, a metric the mean over classes. Pixels that are VOID in the truth are in no sum.
+Without torch. A class counts for an image only if its truth contains the class. The value of a
+class is the mean over those images, a metric is the mean over classes. Ignored pixels are in no
+sum.
 """
 
 import csv
@@ -27,16 +28,18 @@ Integers = NDArray[np.int64]
 
 SCORE_COLUMNS = ("row", "image", "class", "sum_py", "sum_p", "sum_y", "tp", "fp", "fn", "tn")
 BINARY_DATA = StudyDataConfig()
-DICE_SMOOTHING = 1.0  # of soft Dice: keeps tiny objects from a division by almost nothing
+# In pixels. Bounds soft Dice for tiny objects, whose denominator is near 0. It is a part of the
+# definition of val/dice_loss, so a change would make studies incomparable.
+DICE_SMOOTHING = 1.0
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """The sums behind every metric: one entry per validation image and class, all of length n.
+    """Sums behind every metric: one entry per validation image and class, all of length n.
 
-    p is the probability of the class, y whether the truth has it, at eval_size. Decided is where
-    p >= 0.5, in multiclass tasks where no other class is more probable. An image has an entry of
-    every scored class, also of those that its truth does not have.
+    p is the probability of the class, y is 1 at its pixels in the truth, at eval_size. A pixel is
+    decided to be of the class if p >= 0.5, in multiclass tasks if no other class is more probable.
+    An image has an entry for every scored class, also for those that its truth does not contain.
     """
 
     row: Integers  # of split.csv
@@ -58,15 +61,15 @@ class ImageScores:
 
     @property
     def has_truth(self) -> NDArray[np.bool_]:
-        """Where the truth has the class at all; the others stay out of all means."""
+        """True for entries whose truth contains the class; the others are in no mean."""
         return np.asarray(self.sum_y > 0)
 
 
 def metrics_per_entry(scores: ImageScores) -> dict[str, Floats]:
-    """Each metric of each entry, in [0, 1], under the names dice_loss, dice, iou, precision, ...
+    """Compute each metric of each entry, in [0, 1]: dice_loss, dice, iou, precision, ...
 
-    NaN where the truth does not have the class. An object of which nothing was found has
-    precision 0.
+    NaN if the truth does not contain the class. The precision of an object of which no pixel was
+    found is 0.
     """
     soft_dice = (2 * scores.sum_py + DICE_SMOOTHING) / (
         scores.sum_p + scores.sum_y + DICE_SMOOTHING
@@ -77,9 +80,10 @@ def metrics_per_entry(scores: ImageScores) -> dict[str, Floats]:
 
 
 def pooled_ratios(scores: ImageScores) -> dict[str, tuple[Floats, Floats]]:
-    """What is above and below the line of each metric of pooled pixels, for each entry.
+    """Numerator and denominator of each metric of pixel counts, for each entry.
 
-    The metric of a class is the sum of the first over the sum of the second, 0 where both are 0.
+    Pooled over entries, a metric is the sum of numerators over the sum of denominators, 0 if both
+    are 0.
     """
     tp, fp, fn, tn = (part.astype(np.float64) for part in _confusion_counts(scores))
     return {
@@ -92,14 +96,14 @@ def pooled_ratios(scores: ImageScores) -> dict[str, tuple[Floats, Floats]]:
 
 
 def summarise_scores(scores: ImageScores, data: StudyDataConfig = BINARY_DATA) -> dict[str, float]:
-    """The metrics of a whole validation split, keys `val/…`.
+    """Compute the metrics of a whole validation split, keys `val/…`.
 
-    `…_micro` pool the pixels of all images that have the class. `val/false_alarm_share` is the
-    share of images with nothing to find in which any pixel was decided to be something; it is
-    there only if there are such images, the others only if there are images with something.
-    Multiclass and multilabel tasks also have `val/dice/<class>` and `val/iou/<class>` of each class
-    that any truth has, multiclass ones `val/miou`. A metric of the user's own is the mean over
-    classes of the means over the images that count for it.
+    `…_micro` pool the pixels of all images that contain the class. `val/false_alarm_share` is the
+    share of images without foreground in which any pixel was decided to be foreground; it exists
+    only if there are such images, the others only if there are images with foreground. Multiclass
+    and multilabel tasks also have `val/dice/<class>` and `val/iou/<class>` of each class that any
+    truth contains, multiclass tasks `val/miou`. A user-defined metric is the mean over classes of
+    the means over the images that count for it.
     """
     metrics: dict[str, float] = {}
     if scores.has_truth.any():
@@ -132,9 +136,9 @@ def summarise_scores(scores: ImageScores, data: StudyDataConfig = BINARY_DATA) -
 
 
 def write_scores(path: Path, scores: ImageScores) -> None:
-    """Write `scores.csv`; floats are written so that reading gives the same float64.
+    """Write `scores.csv`; reading it returns the same float64 values.
 
-    Metrics of the user's own have a column each, empty where an image does not count.
+    User-defined metrics have a column each, empty if an image does not count.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -147,7 +151,7 @@ def write_scores(path: Path, scores: ImageScores) -> None:
 
 
 def read_scores(path: Path) -> ImageScores:
-    """Read a `scores.csv`. Raises DataError when it is not one, naming the line."""
+    """Read a `scores.csv`. Raises DataError with the line if it is not valid."""
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
         header = next(reader, [])
@@ -169,7 +173,7 @@ ScoreEntry = tuple[int, str, int, float, float, float, int, int, int, int]
 def scores_from_entries(
     entries: list[ScoreEntry], extra_columns: Mapping[str, Sequence[float]] = MappingProxyType({})
 ) -> ImageScores:
-    """Scores from tuples in the order of COLUMNS, and columns of the user's metrics."""
+    """Make scores from tuples in the order of SCORE_COLUMNS, and columns of custom metrics."""
     columns = list(zip(*entries, strict=True)) if entries else [()] * len(SCORE_COLUMNS)
     sum_py, sum_p, sum_y = (np.array(column, np.float64) for column in columns[3:6])
     row, index, tp, fp, fn, tn = (np.array(columns[k], np.int64) for k in (0, 2, 6, 7, 8, 9))
@@ -178,7 +182,7 @@ def scores_from_entries(
 
 
 def scores_to_entries(scores: ImageScores) -> list[ScoreEntry]:
-    """The scores as plain tuples in the order of COLUMNS."""
+    """Convert scores to plain tuples in the order of SCORE_COLUMNS."""
     columns = (scores.row, scores.class_index, scores.sum_py, scores.sum_p, scores.sum_y)
     row, index, sum_py, sum_p, sum_y = (column.tolist() for column in columns)
     tp, fp, fn, tn = (column.tolist() for column in _confusion_counts(scores))
@@ -211,7 +215,7 @@ def _is_valid_cell(text: str, value: float) -> bool:
 
 
 def _summarise_custom_metrics(scores: ImageScores) -> dict[str, float]:
-    """The user's metrics; one that counts in no image is left out."""
+    """Means of the user-defined metrics; one that counts in no image is left out."""
     metrics = {}
     for name, column in scores.extra_columns.items():
         is_counted = ~np.isnan(column)
@@ -227,7 +231,7 @@ def _confusion_counts(scores: ImageScores) -> tuple[Integers, Integers, Integers
 
 
 def _pooled_metrics(scores: ImageScores, mask: NDArray[np.bool_]) -> dict[str, float]:
-    """Metrics of the decisions over the pixels of all chosen entries together."""
+    """Metrics of the decisions over the pixels of all selected entries together."""
     sums = {
         name: (float(numerator[mask].sum()), float(denominator[mask].sum()))
         for name, (numerator, denominator) in pooled_ratios(scores).items()
@@ -242,10 +246,10 @@ def _miou(scores: ImageScores) -> float:
     """Mean over classes of tp / (tp + fp + fn), each summed over all images, in [0, 1].
 
     A class that is neither in a truth nor decided anywhere is left out; one that is decided
-    although no truth has it is 0.
+    although no truth contains it is 0.
 
     Source:
-        torchmetrics 1.9, MulticlassJaccardIndex(average="macro", ignore_index=VOID).
+        torchmetrics 1.9, MulticlassJaccardIndex(average="macro", ignore_index=IGNORE_INDEX).
     """
     class_indices = scores.class_index
     tp, fp, fn, _ = (
@@ -256,9 +260,9 @@ def _miou(scores: ImageScores) -> float:
 
 
 def _false_alarms(scores: ImageScores) -> NDArray[np.bool_]:
-    """For each image in which no class is to be found: was anything decided to be there?
+    """For each image without foreground: True if any pixel was decided to be foreground.
 
-    An image of which no pixel counts is none of them.
+    Images without a valid pixel are left out.
     """
     rows, image_of_entry = np.unique(scores.row, return_inverse=True)
     has_object, has_false_positive, has_valid_pixels = (
@@ -269,7 +273,7 @@ def _false_alarms(scores: ImageScores) -> NDArray[np.bool_]:
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """0 where both are 0: of an object of which nothing was found, nothing was right."""
+    """Divide; 0 if both are 0: no pixel was decided, so none was decided correctly."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 

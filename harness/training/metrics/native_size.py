@@ -1,4 +1,4 @@
-"""Probabilities at each image's own size, of one network or the mean of several, with flips."""
+"""Predictions at each image's native size, of one network or the mean of several, with flips."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,17 +26,17 @@ Probabilities = NDArray[np.float32]  # (K, H, W); K = 1 in two-class tasks
 
 NO_FLIP = ((False, False),)
 FLIPS = ((False, False), (False, True), (True, False), (True, True))  # up-down, left-right
-_MAX_OVERLAY_PX = 480  # longest side of a picture that is drawn
+_MAX_OVERLAY_PX = 480  # longest side of an overlay
 
 
 class NativePredictor:
-    """A saved network with the settings it was trained under.
+    """A saved network with the settings of its training.
 
     Args:
         folder: `best/model` of a trial.
-        config: of that trial: image_size, fit, normalize, batch_size.
-        data: what the images' values mean.
-        device: where to compute.
+        config: configuration of that trial: image_size, fit, normalize, batch_size.
+        data: task, channels and value range of the images.
+        device: device to compute on.
 
     Raises:
         ConfigError: the folder holds no saved network.
@@ -55,11 +55,11 @@ class NativePredictor:
     def __call__(self, images: Sequence[StoredImage]) -> list[Probabilities]:
         """Probabilities (K, H, W) of each image at its own size, fp32 on the CPU.
 
-        Images are brought to `data.image_size` as in training; padding is cut off the logits,
-        which are then resized bilinearly (align_corners=False); sigmoid or softmax come last.
+        Images are resized to `data.image_size` as in training; padding is cut off the logits, which
+        are then resized bilinearly (align_corners=False); sigmoid or softmax come last.
 
         Raises:
-            DivergedError: an answer is not finite.
+            DivergedError: an output is not finite.
         """
         return self._micro_batcher.run(lambda at_once: list(self._predict_batches(images, at_once)))
 
@@ -83,17 +83,17 @@ class NativePredictor:
                 logits[image_slice], boxes[image_slice], (height, width), self._task
             )
             if not torch.isfinite(p).all():
-                raise DivergedError("the network's answers are not finite numbers")
+                raise DivergedError("the network's outputs are not finite numbers")
             yield p.reshape(-1, height, width).cpu().numpy()
 
 
 def mean_probabilities(
     predictors: Sequence[NativePredictor], images: Sequence[StoredImage], *, tta: bool = False
 ) -> list[Probabilities]:
-    """The mean over networks, and with `tta` over four flips of each image, fp32 (K, H, W).
+    """Average over networks, and with `tta` over four flips of each image, fp32 (K, H, W).
 
-    Flips are the identity, left-right, up-down and both. The image is flipped before anything
-    else is done to it, and its probabilities are flipped back. The mean is taken in float64.
+    The flips are none, left-right, up-down and both. The image is flipped before any other step,
+    and its probabilities are flipped back. The mean is computed in float64.
     """
     sums = [np.zeros(0)] * len(images)
     flips = FLIPS if tta else NO_FLIP
@@ -110,7 +110,7 @@ def mean_probabilities(
 def render_decision_png(
     image: StoredImage, mask: NDArray[np.uint8], p: Probabilities, data: StudyDataConfig
 ) -> bytes:
-    """The decisions over an image as PNG, at most 480 px long: see `harness.data.files.overlay`."""
+    """Draw the decisions over an image as PNG, at most 480 px long, see `data.files.overlay`."""
     decision: NDArray[np.uint8]
     match data.task:
         case "binary":
@@ -132,7 +132,10 @@ def _flip(array: NDArray[Any], flip: tuple[bool, bool], axes: tuple[int, int]) -
 
 @contextmanager
 def _deterministic_cudnn() -> Iterator[None]:
-    """The same operations in the same order at every call, on CUDA too."""
+    """Make cuDNN choose the same algorithms at every call.
+
+    `benchmark` selects by time, so that a prediction could change with the load of the GPU.
+    """
     cudnn: Any = torch.backends.cudnn
     earlier_flags = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False

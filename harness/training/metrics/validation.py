@@ -1,4 +1,4 @@
-"""Validation: one network, the validation images, the sums behind every metric."""
+"""Validation of a network: one pass over images, and the sums behind every metric."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,20 +22,20 @@ from harness.training.metrics.custom_metrics import compute_custom_metrics
 from harness.training.metrics.image_scores import ImageScores, ScoreEntry, scores_from_entries
 
 THRESHOLD = 0.5
-_MAX_PROBABILITIES = 2**27  # probabilities at eval_size made at once: 512 MB of floats
+_MAX_PROBABILITIES = 2**27  # at eval_size, in memory simultaneously: 512 MB of floats
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What one pass over the validation images gives.
+    """Result of one pass over the validation images.
 
     Attributes:
         scores: one entry per image and scored class.
-        probabilities: by row of split.csv, for the images that were to be kept: uint8,
-            rint(255 p), so that p >= 0.5 is value >= 128; two-class (E, E), others (K, E, E).
+        probabilities: by row of split.csv, for the images of `keep_indices`: uint8, rint(255 p), so
+            that p >= 0.5 is value >= 128; two-class (E, E), others (K, E, E).
         ms_per_image: median over batches of the network's time for one image, in milliseconds.
         decisions: in multiclass tasks, for the same images: the class of each pixel, uint8 (E, E).
-            Not to be had from the bytes, in which two classes may share the largest value.
+            The bytes do not determine it, as two classes may have the same largest value.
     """
 
     scores: ImageScores
@@ -77,7 +77,7 @@ def validate_network(
     network.eval()
     collector = _ScoreCollector(cache, names, set(np.asarray(keep_indices).tolist()), metrics)
     times = []
-    # Not torch.inference_mode: what a network keeps of this for later could not be trained with.
+    # Not torch.inference_mode: a tensor that a network caches in it could not be trained with.
     with torch.no_grad(), disable_tf32():
         for start in range(0, len(indices), batch_size):
             if should_stop():
@@ -165,10 +165,10 @@ def probabilities_from_logits(
     eval_size: int | tuple[int, int],
     task: Literal["binary", "multiclass", "multilabel"] = "binary",
 ) -> Tensor:
-    """Probabilities from logits (N, K, h, w), fp32: two-class (N, E, E), others (N, K, E, E).
+    """Compute probabilities from logits (N, K, h, w): fp32 (N, E, E) or (N, K, E, E).
 
     Args:
-        logits: of padded or stretched images.
+        logits: outputs for padded or stretched images.
         boxes: (N, 4), top, left, height, width of each image inside (h, w).
         eval_size: E, in pixels; or (height, width).
         task: softmax in multiclass tasks, else sigmoid.
@@ -194,13 +194,14 @@ def probabilities_from_logits(
 
 
 def quantize_probabilities(p: Tensor) -> NDArray[np.uint8]:
-    """Probabilities as bytes, rint(255 p); p >= 0.5 is value >= 128."""
+    """Convert probabilities to bytes, rint(255 p); p >= 0.5 is value >= 128."""
+    # rint rounds halves to even: 127.5, which is p = 0.5, becomes 128.
     return np.asarray(np.rint(255 * p.double().cpu().numpy()), np.uint8)
 
 
 @contextmanager
 def disable_tf32() -> Iterator[None]:
-    """fp32 without TF32, which cuDNN takes by default: products right to 1e-7, not 1e-3."""
+    """Compute fp32 without TF32, which cuDNN uses by default: relative errors of 1e-7, not 1e-3."""
     backends: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     earlier_precisions = [backend.fp32_precision for backend in backends]
     try:
@@ -215,7 +216,7 @@ def disable_tf32() -> Iterator[None]:
 def _iterate_pieces(
     logits: Tensor, cache: ImageCache, batch: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Probabilities of a batch, a bounded number of images at a time, with their indices."""
+    """Iterate over the probabilities of a batch in pieces of bounded size, with their indices."""
     size = cache.truths.shape[1]
     step = max(1, _MAX_PROBABILITIES // (logits.shape[1] * size * size))
     for start in range(0, len(batch), step):
@@ -227,7 +228,7 @@ def _iterate_pieces(
 
 
 def _decide(p: Tensor, data: StudyDataConfig) -> Tensor:
-    """Where p >= 0.5, of the shape of p; in multiclass tasks the most probable class, (N, E, E)."""
+    """Decide p >= 0.5 in the shape of p, in multiclass tasks the most probable class (N, E, E)."""
     return p.argmax(dim=1) if data.task == "multiclass" else p >= THRESHOLD
 
 
@@ -250,10 +251,10 @@ def _class_sums(p: Tensor, decision: Tensor, cache: ImageCache, batch: NDArray[n
 
 
 def _require_finite(sums: Tensor) -> Tensor:
-    """The sums on the host, waited for; a probability that is no number makes its sum none."""
+    """Copy the sums to the host and check them: a probability of NaN makes its sum NaN."""
     sums = sums.cpu()
     if not torch.isfinite(sums).all():
-        raise DivergedError("the network's answers are not finite numbers")
+        raise DivergedError("the network's outputs are not finite numbers")
     return sums
 
 
@@ -272,7 +273,7 @@ def _confusion_sums(p: Tensor, y: Tensor, decision: Tensor, ignored: Tensor | No
     """Σpy, Σp, Σy, tp, fp, fn, tn of one class, float64 (7, N); all arguments are (N, E, E)."""
     p, axes = p.double(), (1, 2)
     true_negative = ~decision & ~y
-    if ignored is not None:  # VOID is no class: y is false there already
+    if ignored is not None:  # y is false there already
         p, decision, true_negative = p * ~ignored, decision & ~ignored, true_negative & ~ignored
     sums = [(p * y).sum(axes), p.sum(axes), y.sum(axes)]
     counts = [decision & y, decision & ~y, ~decision & y, true_negative]

@@ -1,4 +1,4 @@
-"""The learning-rate range test: train while the rate rises, and see where the loss falls.
+"""Learning-rate range test: train while the rate rises, and find where the loss decreases.
 
 Source: Smith 2017, "Cyclical learning rates for training neural networks", section 3.3; the rise
 is exponential, and the suggestions are the usual two readings of the curve.
@@ -17,21 +17,21 @@ from harness.training.loop.trainer import Trainer
 
 LOWEST_RATE, HIGHEST_RATE, N_STEPS = 1e-6, 10.0, 100
 DIVERGENCE_FACTOR = 4.0  # the test ends at this multiple of the lowest smoothed loss
-MIN_POINTS = 10  # fewer say nothing
+MIN_POINTS = 10  # with fewer there is no suggestion
 _LOSS_MOMENTUM = 0.9  # share of the running mean that decides when to stop
-_MIN_LOSS_DROP = 0.02  # of the first loss: less is noise
-_MAX_CONFIG_RATE = 10.0  # that the configuration takes
+_MIN_LOSS_DROP = 0.02  # share of the first loss; a smaller decrease is noise
+_MAX_CONFIG_RATE = 10.0  # upper bound of the rates in a configuration
 
 
 @dataclass(frozen=True)
 class RangeTestCurve:
-    """What the test saw, step by step.
+    """Measurements of the test, step by step.
 
     Attributes:
-        rates: of everything but the encoder.
-        losses: of the training, all finite.
+        rates: learning rates of everything but the encoder.
+        losses: training losses, all finite.
         smoothed: weighted means of neighbouring losses, equally far to both sides.
-        diverged: whether the loss grew out of bounds; else the highest rate was reached.
+        diverged: the loss exceeded the limit; otherwise the highest rate was reached.
     """
 
     rates: tuple[float, ...]
@@ -42,13 +42,13 @@ class RangeTestCurve:
 
 @dataclass(frozen=True)
 class RateSuggestion:
-    """What a curve says.
+    """Rates suggested by a curve.
 
     Attributes:
-        steepest: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
-        lowest: the rate at which it is lowest; a tenth of that is the other usual choice.
-        low: where a search should begin.
-        high: where it should end: `lowest`, as higher rates only make it worse.
+        steepest: rate at which the smoothed loss decreases fastest over the logarithm of the rate.
+        lowest: rate at which it is lowest; a tenth of that is the other usual choice.
+        low: lower bound for a search.
+        high: upper bound for a search: `lowest`, as the loss rises above it.
     """
 
     steepest: float
@@ -68,7 +68,7 @@ class RateSuggestion:
 
 
 class _ExponentialRamp:
-    """Rates from `low` to `high` in equal factors, as `harness.training.optim.schedule.Rates`."""
+    """`RateSchedule` whose rates rise by equal factors."""
 
     def __init__(self, rates: NDArray[np.float64], peak: float) -> None:
         self._factors = [float(rate / peak) for rate in rates]
@@ -91,12 +91,12 @@ def sweep_learning_rates(
 ) -> RangeTestCurve:
     """Train with a rising rate; encoder and decoder rates keep their ratio.
 
-    The trainer's weights are spoilt afterwards.
+    The trainer's weights are useless afterwards.
 
     Args:
         low: first rate of everything but the encoder.
-        high: last one, unless the loss diverges before.
-        on_step: called with the number of steps done.
+        high: last rate, unless the loss diverges before.
+        on_step: receives the number of finished steps.
     """
     rates = np.geomspace(low, high, n_steps)
     trainer.override_schedule(_ExponentialRamp(rates, optim.peak_rates[1]))
@@ -105,7 +105,7 @@ def sweep_learning_rates(
 
 
 def _iterate_losses(trainer: Trainer) -> Iterator[float]:
-    """The training loss of every step, epoch after epoch."""
+    """Iterate over the training losses of all steps, epoch after epoch."""
     for epoch in count(1):
         for values in trainer.train_steps(epoch):
             yield float(values["loss"])
@@ -117,10 +117,10 @@ def record_range_test(
     *,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> RangeTestCurve:
-    """Take steps at rising rates until the loss diverges or the rates end.
+    """Train steps at rising rates until the loss diverges or the rates end.
 
     Args:
-        step: trains one step at a rate and returns the loss before it.
+        step: trains one step at a rate and returns the loss before the update.
     """
     losses: list[float] = []
     running_mean, first, lowest, diverged = 0.0, 0.0, math.inf, False
@@ -132,9 +132,8 @@ def record_range_test(
             break
         losses.append(loss)
         running_mean = _LOSS_MOMENTUM * running_mean + (1 - _LOSS_MOMENTUM) * loss
-        mean = running_mean / (
-            1 - _LOSS_MOMENTUM**n
-        )  # as in Adam: the first values would be pulled to 0
+        # Bias correction as in Adam: the mean starts at 0, which would pull the first values down.
+        mean = running_mean / (1 - _LOSS_MOMENTUM**n)
         first = mean if n == 1 else first
         lowest = min(lowest, mean)
         if n > MIN_POINTS and mean > _divergence_limit(first, lowest):
@@ -156,7 +155,10 @@ def _divergence_limit(first: float, lowest: float) -> float:
 
 
 def gaussian_smooth(values: NDArray[np.float64], width: float = 3.0) -> NDArray[np.float64]:
-    """A Gaussian mean over neighbours, `width` steps wide to each side; it does not lag."""
+    """Smooth by a Gaussian of standard deviation `width`, in steps.
+
+    Unlike a running mean it is symmetric, so the minimum is not shifted to higher rates.
+    """
     positions = np.arange(len(values))
     weights = np.exp(-0.5 * ((positions[:, None] - positions[None, :]) / width) ** 2)
     smoothed: NDArray[np.float64] = (weights @ values) / weights.sum(axis=1)
@@ -164,7 +166,7 @@ def gaussian_smooth(values: NDArray[np.float64], width: float = 3.0) -> NDArray[
 
 
 def suggest_rates(curve: RangeTestCurve) -> RateSuggestion | None:
-    """The rates that a curve suggests; None if it is too short or the loss never fell."""
+    """Suggest rates from a curve; None if it is too short or the loss did not decrease."""
     if len(curve.rates) < MIN_POINTS:
         return None
     smoothed = np.array(curve.smoothed)
@@ -177,7 +179,7 @@ def suggest_rates(curve: RangeTestCurve) -> RateSuggestion | None:
 
 
 def format_space_lines(optim: OptimConfig, suggestion: RateSuggestion) -> list[str]:
-    """The lines for `parameters:` of a space, one for each rate that the configuration sets."""
+    """Write the lines for `parameters:` of a space, one per rate that the configuration sets."""
     reference = optim.peak_rates[1]
     encoder = "lr" if optim.encoder_lr is None else "encoder_lr"
     rest = "lr" if optim.decoder_lr is None else "decoder_lr"
@@ -190,6 +192,6 @@ def format_space_lines(optim: OptimConfig, suggestion: RateSuggestion) -> list[s
 
 
 def _format_rate(rate: float) -> str:
-    """Two digits, as YAML reads numbers: 2.3e-4."""
+    """Write two digits in a form that YAML reads as a number: 2.3e-4, not 2.3e-04."""
     mantissa, _, exponent = f"{min(rate, _MAX_CONFIG_RATE):.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}"

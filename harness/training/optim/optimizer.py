@@ -1,7 +1,7 @@
-"""The optimiser with its two rates, what is frozen, and the moving average of the weights.
+"""Optimiser with its two rates, freezing of weights, and moving average of the weights.
 
-Weight decay acts on matrices and kernels alone, never on biases and the scales of norms: those
-cannot overfit, and shrinking them only fights the norm (He et al. 2019, "Bag of tricks").
+Weight decay acts on matrices and kernels alone, not on biases and the scales of norms: these
+cannot overfit, and decaying them only works against the norm (He et al. 2019, "Bag of tricks").
 """
 
 import copy
@@ -27,13 +27,13 @@ ONECYCLE_BETA1 = 0.95  # torch's OneCycleLR: the momentum away from the peak
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
-    """The optimiser over groups of parameters, none empty.
+    """Build the optimiser over groups of parameters, none of them empty.
 
-    Each group keeps its `part` (encoder or rest), its peak rate as `peak_lr` and its momentum as
-    `peak_momentum`; one with `weight_decay` 0 holds the biases and scales of its part.
+    Each group stores its `part` (encoder or rest), its peak rate as `peak_lr` and its momentum as
+    `peak_momentum`; a group with `weight_decay` 0 holds the biases and scales of its part.
     """
     groups = _parameter_groups(network, config)
-    fused = next(network.parameters()).device.type in ("cpu", "cuda")  # 5 % faster, where it is
+    fused = next(network.parameters()).device.type in ("cpu", "cuda")  # 5 % faster
     optimizer: Optimizer
     if config.name == "sgd":
         optimizer = SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
@@ -60,9 +60,10 @@ def _parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str,
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load what its `state_dict` gave, perhaps on another kind of device.
+    """Load a `state_dict`, perhaps on another kind of device.
 
-    A group also holds which implementation computes its steps; that one stays the optimizer's own.
+    A group also stores the implementation of its steps (fused, foreach). Those of the optimizer
+    itself are kept, since each kind of device supports others.
     """
     implementations = [
         {key: group[key] for key in _IMPLEMENTATION_KEYS if key in group}
@@ -76,16 +77,16 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 
 def optimizer_step(optimizer: Optimizer, step: Callable[[], object]) -> None:
-    """Take a step, of which the first allocates momentum: as much as the weights, or twice that.
+    """Run an optimizer step, of which the first allocates the state: once or twice the weights.
 
-    It cannot be repeated, as weights of one group may be changed when another one has no room; and
-    a smaller part of the batch would need as much.
+    It cannot be retried when memory runs out, since the weights of one group may be updated before
+    another group fails; and smaller micro-batches would need the same memory.
 
     Args:
         step: steps the optimizer, perhaps through a gradient scaler.
 
     Raises:
-        TooLargeError: there is no room for the optimizer's state.
+        TooLargeError: the optimizer's state does not fit into memory.
     """
     try:
         step()
@@ -93,8 +94,8 @@ def optimizer_step(optimizer: Optimizer, step: Callable[[], object]) -> None:
         if not is_out_of_memory(error):
             raise
         raise TooLargeError(
-            f"weights and gradients fit into memory, but not what {type(optimizer).__name__} keeps "
-            f"for each weight; use a smaller network, or optim.name: sgd ({error})"
+            f"weights and gradients fit into memory, but not the state of "
+            f"{type(optimizer).__name__}; use a smaller network, or optim.name: sgd ({error})"
         ) from error
 
 
@@ -111,9 +112,9 @@ def set_rates(optimizer: Optimizer, schedule: RateSchedule, step: int) -> None:
 
 
 def current_rates(optimizer: Optimizer) -> dict[str, float]:
-    """The rates that were set last, by part: encoder and rest, as far as there are such.
+    """Current rates by part: encoder and rest, if the network has both.
 
-    A part in which nothing is trained now has rate 0.
+    The rate of a frozen part is 0.
     """
     rates: dict[str, float] = {}
     for group in optimizer.param_groups:
@@ -126,7 +127,10 @@ def current_rates(optimizer: Optimizer) -> dict[str, float]:
 
 @dataclass
 class _FrozenWeights:
-    """Names, as the modules themselves may refer to the network, which must not live on by this.
+    """Frozen parts of a network, by name.
+
+    Names and not objects: a module may refer to the whole network, and the entry in
+    `_FROZEN_WEIGHTS` would then keep that network in memory for ever.
 
     Attributes:
         eval_modules: modules that the network keeps in evaluation mode.
@@ -141,10 +145,10 @@ _FROZEN_WEIGHTS: WeakKeyDictionary[nn.Module, _FrozenWeights] = WeakKeyDictionar
 
 
 def record_frozen_weights(network: nn.Module) -> None:
-    """Remember what a network that was just built keeps in evaluation mode.
+    """Record the modules that a newly built network keeps in evaluation mode.
 
-    That is each module in evaluation mode all of whose weights are frozen. Evaluation mode alone
-    says nothing: libraries give away pretrained networks in it which are meant to be trained.
+    These are the modules in evaluation mode all of whose weights are frozen. Evaluation mode alone
+    is no evidence: libraries return pretrained networks in that mode which are meant to be trained.
     """
     eval_modules = {
         name
@@ -155,16 +159,15 @@ def record_frozen_weights(network: nn.Module) -> None:
 
 
 def set_train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
-    """Training mode; a frozen encoder gets no gradients and keeps its BatchNorm statistics.
+    """Set training mode; a frozen encoder gets no gradients and keeps its BatchNorm statistics.
 
-    What the network froze itself stays so, in the encoder and elsewhere; see
-    `record_frozen_weights`.
+    Weights that the network itself froze stay frozen, see `record_frozen_weights`.
 
-    The network's own `freeze_encoder` is not used: after that one its `eval()` leaves the encoder's
-    dropout and stochastic depth on.
+    The network's own `freeze_encoder` is not used: after it, `eval()` of the network leaves the
+    encoder's dropout and stochastic depth on.
 
     Raises:
-        ConfigError: nothing is left to train.
+        ConfigError: there is no weight to train.
     """
     if network not in _FROZEN_WEIGHTS:
         record_frozen_weights(network)
@@ -177,7 +180,7 @@ def set_train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
         _set_encoder_frozen(encoder, frozen, encoder_frozen)
     if _is_frozen(network):
         raise ConfigError(
-            "model.arch: the network has no weight to train; let it freeze less"
+            "model.arch: the network has no weight to train; freeze fewer of them"
             + (", or set train.freeze_encoder_epochs to 0" if encoder_frozen else "")
         )
 
@@ -196,16 +199,17 @@ def _set_encoder_frozen(encoder: nn.Module, frozen: _FrozenWeights, encoder_froz
 
 
 def _is_frozen(module: nn.Module) -> bool:
-    """Whether it has weights, and none of them is trained."""
+    """True if a module has weights and all of them are frozen."""
     trained = [parameter.requires_grad for parameter in module.parameters()]
     return bool(trained) and not any(trained)
 
 
 class MovingAverage:
-    """An exponential moving average of a network's weights and statistics.
+    """Exponential moving average of a network's weights and statistics.
 
-    The decay grows from 0.1 to its own value over the first steps, (1 + n) / (10 + n), else a
-    short training would be judged by its random beginning.
+    The decay rises from 0.1 to its own value over the first steps, (1 + n) / (10 + n), as in
+    TensorFlow's ExponentialMovingAverage; otherwise the random initial weights would dominate the
+    average of a short training.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -224,7 +228,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after `step`, from 0."""
+        """Add the weights after `step`, from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
         buffers = ((averaged[name], trained[name]) for averaged, trained, name in self._buffers)
         for average, current in chain(self._weights, buffers):

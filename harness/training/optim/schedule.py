@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a training, as plain functions of the step."""
+"""Learning-rate schedules, as plain functions of the step."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from harness.config.study import OptimConfig
 
-WARMUP_START = 0.01  # share of the rate at the first step of a warm-up
+WARMUP_START = 0.01  # share of the peak rate at the first step of a warm-up
 POLY_POWER = 0.9  # Chen et al. 2017, DeepLab
 # One-cycle, the numbers of Smith and Topin 2018 as in torch's OneCycleLR.
 ONECYCLE_RISE = 0.3
@@ -16,23 +16,23 @@ ONECYCLE_MOMENTUM_DIP = 0.1
 
 
 class RateSchedule(Protocol):
-    """What sets the learning rate and the momentum of each step."""
+    """Learning rate and momentum of each step."""
 
     def factor(self, step: int) -> float:
-        """The rate at `step`, from 0, as a factor of the peak rate."""
+        """Rate at `step`, from 0, as a factor of the peak rate."""
         ...
 
     def momentum(self, step: int, peak: float) -> float:
-        """Momentum (or beta1) at `step`, where it is `peak` at its highest."""
+        """Momentum (or beta1) at `step`, whose highest value is `peak`."""
         ...
 
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """The rate at each step, as a factor of the peak rate, over `n_steps` in all.
+    """Rate at each step as a factor of the peak rate, over `n_steps` in total.
 
-    `warmup_epochs` is a linear rise before the schedule; under onecycle it is the length of its
-    own rise, else the first 30 %.
+    `n_warmup` steps of linear rise come before the schedule. Under onecycle they are the length of
+    its own rise, which otherwise takes the first 30 %.
     """
 
     name: str
@@ -40,7 +40,7 @@ class LearningRateSchedule:
     n_warmup: int
 
     def factor(self, step: int) -> float:
-        """The factor at `step`, from 0 to n_steps excluded; in (0, 1]."""
+        """Factor at `step`, from 0 to `n_steps` excluded; in (0, 1]."""
         if self.name == "onecycle":
             is_rising, share = self._onecycle_phase(step)
             if is_rising:
@@ -71,7 +71,8 @@ class LearningRateSchedule:
         )
 
     def _onecycle_phase(self, step: int) -> tuple[bool, float]:
-        """Is the rate rising, and how much of that part is done."""
+        """True while the rate rises, and the finished share of the rise or fall."""
+        # Minus 1 as in torch's OneCycleLR, whose rates the tests compare with these.
         peak_step = (self.n_warmup or ONECYCLE_RISE * self.n_steps) - 1
         if step <= peak_step:
             return True, step / peak_step if peak_step > 0 else 1.0
@@ -82,12 +83,12 @@ class LearningRateSchedule:
 def build_schedule(
     config: OptimConfig, *, epochs: int, steps_per_epoch: int
 ) -> LearningRateSchedule:
-    """The schedule of a training of so many epochs."""
+    """Build the schedule of a training of `epochs` epochs."""
     n_steps = epochs * steps_per_epoch
     n_warmup = min(round(config.warmup_epochs * steps_per_epoch), n_steps)
     return LearningRateSchedule(config.schedule, n_steps, n_warmup)
 
 
 def _cosine_interpolation(start: float, end: float, share: float) -> float:
-    """From start to end along half a cosine."""
+    """Interpolate from start to end along half a cosine."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * min(1.0, share)))

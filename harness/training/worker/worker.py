@@ -13,8 +13,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-# All weights were downloaded before trial 0. Without this, each use of the cache asks the hub, which
-# takes 23 s to fail without a network.
+# All weights were downloaded before trial 0. Without this setting a file that is missing all the
+# same takes 23 s to fail if there is no network, instead of 0.1 s.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from harness.data.datasets.sources import open_source

@@ -295,7 +295,7 @@ def test_validation_without_anything_to_find_is_a_data_error(
 ) -> None:
     cache = pictures.cache()
     blank = ImageCache(**{**vars(cache), "truths": np.zeros_like(cache.truths)})
-    with pytest.raises(DataError, match=r"7 validation images of which 0 have anything to find"):
+    with pytest.raises(DataError, match=r"7 validation images of which 0 have any foreground"):
         run(pictures, tmp_path / "0001", cache=blank)
     assert files_in(tmp_path) == set()
 
@@ -320,7 +320,7 @@ def test_weights_that_are_not_finite_are_found_by_the_validation_and_not_logged(
         return line
 
     monkeypatch.setattr(Trainer, "train_epoch", spoil)
-    with pytest.raises(DivergedError, match="answers are not finite numbers"):
+    with pytest.raises(DivergedError, match="outputs are not finite numbers"):
         run(pictures, tmp_path)
     assert [line["epoch"] for line in read_epochs(TrialPaths(tmp_path))] == [1]
 

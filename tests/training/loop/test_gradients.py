@@ -107,7 +107,7 @@ def test_parts_too_small_for_batchnorm_are_a_lack_of_memory_and_no_bad_setting()
     net = network(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(6), nn.Upsample((8, 8)))
     images, masks = batch(4)
     gradients(net, MicroBatcher(4, 2))(images, masks)
-    with pytest.raises(TooLargeError, match=r"more than 1 of 4 images at once.*BatchNorm"):
+    with pytest.raises(TooLargeError, match=r"more than 1 of 4 images per pass.*BatchNorm"):
         gradients(net, MicroBatcher(4, 1))(images, masks)
     with pytest.raises(ConfigError, match=r"train.batch_size: BatchNorm has a single value"):
         gradients(net, MicroBatcher(1))(images[:1], masks[:1])

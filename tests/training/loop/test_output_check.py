@@ -36,7 +36,7 @@ class Head(nn.Module):
 def test_probabilities_are_refused(last: nn.Module, seed: int) -> None:
     torch.manual_seed(seed)
     network = Head(last).train()
-    with pytest.raises(ConfigError, match=r"model\.arch: mine answers with numbers in \[0, 1\]"):
+    with pytest.raises(ConfigError, match=r"model\.arch: all outputs of mine lie in \[0, 1\]"):
         check_outputs_are_logits(network, "mine", 4, (16, 16))
     assert network.training
 

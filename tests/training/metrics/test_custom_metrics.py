@@ -66,9 +66,15 @@ def test_what_a_metric_sees_in_each_task() -> None:
 @pytest.mark.parametrize(
     ("gives", "said"),
     [
-        (lambda: math.nan, r"parts.py: metric 'mine' gave nan for image one.png, class foreground"),
-        (lambda: math.inf, "metric 'mine' gave inf for .*; it must give a finite number, or None"),
-        (lambda: "many", "metric 'mine' gave 'many' for image one.png"),
+        (
+            lambda: math.nan,
+            r"parts.py: metric 'mine' returned nan for image one.png, class foreground",
+        ),
+        (
+            lambda: math.inf,
+            "metric 'mine' returned inf for .*; it must return a finite number, or None",
+        ),
+        (lambda: "many", "metric 'mine' returned 'many' for image one.png"),
         (lambda: [][1], "parts.py: metric 'mine': IndexError: list index out of range"),
     ],
 )

@@ -367,7 +367,7 @@ def test_no_room_for_what_the_optimiser_keeps_is_too_large(
     optimizer = build_optimizer(net, OptimConfig())
     net.backward()
     monkeypatch.setattr(torch, "zeros_like", full)
-    with pytest.raises(TooLargeError, match=r"not what AdamW keeps for each weight.*\(CUDA out of"):
+    with pytest.raises(TooLargeError, match=r"not the state of AdamW; .*\(CUDA out of"):
         optimizer_step(optimizer, optimizer.step)
 
 
