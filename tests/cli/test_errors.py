@@ -70,7 +70,7 @@ def test_bad_setting(
         (["--pruner", "medium"], ["--pruner medium", "did you mean median?"]),
         (["--study", "../x"], ["study name '../x'", "A-Z a-z 0-9"]),
         (["--study", "x.confirm"], ["not ending in .confirm"]),
-        (["--device", "cuda:99"], ["cuda:99 is not available"]),
+        (["--device", "cuda:99"], ["--device cuda:99: not available here"]),
         (["--device", "gpu"], ["--device gpu: unknown device; choose from auto, cpu"]),
         (["--data", "nowhere"], ["--data nowhere", "neither a folder nor a dataset"]),
         (["--data", "kvasir-sg"], ["did you mean kvasir-seg?"]),

@@ -42,7 +42,7 @@ class StopReason:
 
 
 class StopSignals:
-    """Signal handlers: the first signal requests a graceful stop, the second one ends at once.
+    """Signal handlers: the first signal requests a graceful stop, the second one quits immediately.
 
     Attributes:
         first_signal: number of the first signal that arrived while trials were trained; None before

@@ -32,7 +32,9 @@ def test_only_the_attempt_of_the_record_may_write(tmp_path: Path) -> None:
     first.check_current()
     record(paths, 2)
     second.check_current()
-    with pytest.raises(StaleAttemptError, match=r"trial.json: attempt 2 is running; this was .* 1"):
+    with pytest.raises(
+        StaleAttemptError, match=r"trial.json: attempt 2 is running; this is attempt 1,"
+    ):
         first.check_current()
     record(paths, 2, "failed")
     with pytest.raises(StaleAttemptError, match="attempt 2 is failed"):

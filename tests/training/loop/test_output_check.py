@@ -92,6 +92,6 @@ def test_a_trial_with_such_a_network_never_begins(
         return network
 
     monkeypatch.setattr(setup, "build_network", build)
-    with pytest.raises(ConfigError, match="take that away: losses and metrics are given logits"):
+    with pytest.raises(ConfigError, match="remove that layer: losses and metrics expect logits"):
         train(tmp_path, data, model__arch="mine")
     assert not (tmp_path / "epochs.jsonl").exists()
