@@ -180,7 +180,7 @@ def set_train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
         _set_encoder_frozen(encoder, frozen, encoder_frozen)
     if _is_frozen(network):
         raise ConfigError(
-            "model.arch: the network has no weight to train; freeze fewer of them"
+            "model.arch: the network has no weight to train; leave some of them unfrozen"
             + (", or set train.freeze_encoder_epochs to 0" if encoder_frozen else "")
         )
 

@@ -264,7 +264,7 @@ def test_part_in_which_nothing_is_trained_has_rate_0() -> None:
 def test_network_that_freezes_everything_is_refused() -> None:
     network = nn.Linear(2, 1).requires_grad_(False)
     with pytest.raises(
-        ConfigError, match=r"model.arch: the network has no weight to train; let it"
+        ConfigError, match=r"model.arch: the network has no weight to train; leave some"
     ):
         set_train_mode(network, encoder_frozen=False)
     network.encoder = nn.Linear(2, 2)
