@@ -1,1 +1,1 @@
-"""What the numbers bear: intervals, paired tests, and which configurations are really better."""
+"""Statistics, confirmation on fresh seeds, and the held-out test."""

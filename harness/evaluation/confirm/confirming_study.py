@@ -46,6 +46,7 @@ def build_confirming_definition(
             "space": None,
             "sampler": SamplerConfig(name="grid"),
             "pruner": PrunerConfig(name="none"),
+            # every run keeps its weights: any of them may become the recommended one
             "budget": BudgetConfig(trials=n_runs, keep=n_runs),
             "fixed": space.fixed,
             "taken": {},

@@ -85,6 +85,7 @@ def build_champion(paths: StudyPaths, confirmation: Confirmation) -> ConfirmedMo
         "confirm/low": choice.interval.low if choice.interval else None,
         "confirm/high": choice.interval.high if choice.interval else None,
     }
+    # The last end, not the time of this call: repeated calls must write equal MLflow records.
     ended = [record.ended for record in read_records(paths.confirm) if record.ended]
     return ConfirmedModel(
         number=weights.number,
@@ -115,6 +116,7 @@ def _load_configuration(
     seconds = [record.costs.get("cost/seconds", 0.0) for record in complete]
     parameters = [int(record.costs.get("cost/parameters", 0)) for record in complete]
     gflops = [record.costs["cost/gflops"] for record in complete if "cost/gflops" in record.costs]
+    # GFLOPs only if all runs recorded them; otherwise parameters alone decide about the size.
     cost = ConfigurationCost(
         max(parameters, default=0),
         math.fsum(seconds) / max(1, len(seconds)),
@@ -162,6 +164,7 @@ def _make_decision(
             f"{n_ended} of {len(plan.runs)} confirming trials have ended; "
             f"continue with harness confirm --study {paths.name}"
         )
+    # A configuration whose runs failed must not block the decision about the others.
     eligible_rows = [row for row in rows if len(row.values) >= MIN_RUNS]
     if not eligible_rows:
         return None, f"no configuration has {MIN_RUNS} complete {plan.kind}s"

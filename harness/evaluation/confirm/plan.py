@@ -45,7 +45,7 @@ class ConfirmationPlan(StrictSettings):
     """Content of `confirm.yaml`. `runs` are in order of training: run i is trial i."""
 
     format: Literal[1] = 1
-    top: int = Field(ge=1, description="how many configurations were asked for")
+    top: int = Field(ge=1, description="requested number of configurations")
     seeds: int | None = Field(None, ge=2, description="fresh seeds of each")
     folds: int | None = Field(None, ge=2, le=100, description="folds of train and val, instead")
     runs: Annotated[tuple[PlannedRun, ...], BeforeValidator(to_tuple)] = ()
@@ -125,6 +125,7 @@ def extend_confirmation_plan(
     old = old or ConfirmationPlan(
         top=top or DEFAULT_TOP, seeds=None if folds else seeds or DEFAULT_SEEDS, folds=folds
     )
+    # max: a smaller request never removes runs that are already trained
     plan = old.model_copy(
         update={
             "top": max(old.top, top or 0),
@@ -181,6 +182,7 @@ def confirmation_space(
         )
     space = definition.space
     values = {number: space.from_optuna(records[number].params) for number in plan.trials}
+    # The seed becomes a searched parameter: it then differs between rows, and Optuna records it.
     rows = tuple(values[run.trial] | {SEED_KEY: run.seed} for run in plan.runs)
     return replace(
         space,
@@ -211,6 +213,7 @@ def _check_kind(
         )
     if old is None:
         return
+    # Seeds and folds have different variances, so one decision cannot be based on both.
     restart_hint = f"; to start again, move {paths.confirm.root} to another place"
     if old.folds is not None and seeds is not None:
         raise ConfigError(

@@ -24,7 +24,7 @@ from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, check_no_overlap
 from harness.search.definition.data_setup import SCAN_CACHE_FOLDER
 
-_THREADS = 4
+_THREADS = 4  # OpenCV releases the GIL while it decodes
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def parse_external_datasets(options: Sequence[str]) -> dict[str, str]:
         if name in folders:
             raise ConfigError(f"--on {name}: this name is given twice; use each name once")
         folders[name] = folder
-    for name in folders:
+    for name in folders:  # names become MLflow keys and ledger entries
         check_dataset_name(name)
     return folders
 

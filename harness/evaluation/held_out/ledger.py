@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.core import files
 from harness.core.paths import StudyPaths
 
-TEST_SPLIT = "test"  # the name of the study's own test images
+TEST_SPLIT = "test"  # name of the study's own test images; no further data set may have it
 
 
 class _LedgerLine(BaseModel):
@@ -160,6 +160,7 @@ def read_held_out_ledger(paths: StudyPaths) -> HeldOutLedger:
     damaged = []
     for number, text in enumerate(_read_lines(paths.test_ledger), start=1):
         line = _parse_line(text)
+        # a second start with the same number is not trusted: it would hide the first one
         if line is None or (isinstance(line, LedgerStart) and line.look in starts):
             damaged.append(number)
         elif isinstance(line, LedgerStart):
@@ -192,6 +193,8 @@ def append_to_ledger(paths: StudyPaths, line: LedgerStart | LedgerFinish | Ledge
         OSError: the line could not be written; the caller must then open no image.
     """
     path = paths.test_ledger
+    # A process that was killed while writing leaves a line without its newline: without this
+    # newline the next entry would be appended to it, and both would be unreadable.
     if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
         with path.open("ab") as handle:
             handle.write(b"\n")
@@ -207,7 +210,7 @@ def _parse_line(text: bytes) -> LedgerStart | LedgerFinish | LedgerFailure | Non
         return None
     try:
         return _AnyLedgerLine.model_validate({"line": json.loads(text)}).line
-    except (ValidationError, ValueError, RecursionError):
+    except (ValidationError, ValueError, RecursionError):  # deeply nested JSON: RecursionError
         return None
 
 

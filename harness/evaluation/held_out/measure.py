@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 THRESHOLDS: Final = tuple(k / 100 for k in range(5, 96))
 
 
-_DECODE_BATCH = 8  # images that are decoded together
+_DECODE_BATCH = 8  # images decoded together: bounds the memory for images of full size
 
 
 class ImageEvaluator:
@@ -127,6 +127,7 @@ def select_example_rows(scores: ImageScores) -> dict[str, int]:
     ):
         if has_truth:
             by_row.setdefault(row, []).append(value)
+    # the row breaks ties, so that the same scores always give the same examples
     ranked = sorted(by_row, key=lambda row: (sum(by_row[row]) / len(by_row[row]), row))
     if not ranked:
         return {}
@@ -168,6 +169,8 @@ def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
     # NumPy compares fp32 with a Python float in fp32: the same rounding as in `p >= t`.
     steps = np.array(THRESHOLDS, np.float32)
     n_passed = np.searchsorted(steps, p, side="right")
+    # One histogram of "number of thresholds passed" and its reversed cumulative sum give the counts
+    # for all 91 thresholds in one pass over the pixels.
     n_predicted, hits = (
         np.bincount(passed, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:]
         for passed in (n_passed, n_passed[y])

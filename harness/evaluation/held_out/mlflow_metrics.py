@@ -32,6 +32,7 @@ def mirror_held_out_tests(
     try:
         config = read_study_config(paths)
         tracker = resolve_tracking_store(workspace, paths, str(config.id))
+        # A local database that does not exist would be created by connecting to it.
         if tracker.database is None or tracker.database.exists():
             log_study_metrics(
                 tracker, paths, config, list(ledger_metrics(read_held_out_ledger(paths)))

@@ -72,8 +72,10 @@ def check_no_overlap(
     )
     n_study = len(study_rows)
     exact = {copy.second for copy in copies if copy.kind == "exact" and copy.first < n_study}
+    # reversed: among equal files the first row of split.csv wins, as the error names it
     same_file = {row.image_sha256: row for row in reversed(study.rows)}
     matches: dict[int, str] = {}
+    # Pairs are chained: a copy of a copy counts as a copy, as in the groups of a split.
     groups = DisjointSet(len(fingerprints))
     for copy in copies:
         groups.union(copy.first, copy.second)

@@ -75,7 +75,7 @@ def strata_masks(table: HeldOutScoreTable) -> dict[str, Bools]:
     """Masks (images, classes) of the strata by size of the truth and by number of objects."""
     sizes = np.digitize(table.share, SIZE_BOUNDS[1:-1])  # 0.01 itself belongs to 1-5 %
     masks = {name: table.has_class & (sizes == k) for k, name in enumerate(SIZE_NAMES)}
-    numbers = np.minimum(table.objects, 3)
+    numbers = np.minimum(table.objects, 3)  # "3 or more" is the last stratum
     return masks | {
         name: table.has_class & (numbers == k) for k, name in enumerate(OBJECT_NAMES, start=1)
     }
@@ -127,6 +127,7 @@ def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> Confidence
     Source:
         Efron 1987, "Better bootstrap confidence intervals"; `scipy.stats.bootstrap`.
     """
+    # An image that does not count must not be resampled in place of one that does.
     used_images, used_classes = (below > 0).any(axis=1), (below > 0).any(axis=0)
     above, below = above[used_images][:, used_classes], below[used_images][:, used_classes]
     value = mean_of_ratios(above, below)
@@ -151,6 +152,7 @@ def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> Confidence
             method="BCa",
         )
     low, high = map(float, bootstrap.confidence_interval)
+    # nan: all resamples are equal, as with a metric that is 1 in every image
     if not (np.isfinite(low) and np.isfinite(high)):
         low = high = value
     return ConfidenceInterval(value, low, high, len(numbers))

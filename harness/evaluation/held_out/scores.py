@@ -67,12 +67,14 @@ def count_truth_objects(y: Bools) -> int:
     """
     _, _, stats, _ = cv2.connectedComponentsWithStats(y.astype(np.uint8), connectivity=8)
     areas = np.asarray(stats)[1:, cv2.CC_STAT_AREA]
+    # An image whose truth is only specks still has an object to find.
     large = int((areas >= MIN_OBJECT_PIXELS).sum())
     return large or len(areas)
 
 
 def make_entry(row: int, image: str, plane: ClassPlane) -> ScoreEntry:
     """Values of the columns common to every scores.csv, at the image's own size."""
+    # fp32 sums over millions of pixels lose digits; float64 sums are exact enough to compare
     p = plane.p.astype(np.float64)
     sums = float(p[plane.y].sum()), float(p.sum()), float(plane.y.sum())
     return (row, image, plane.index, *sums, *_confusion_counts(plane.predicted, plane.y))
@@ -126,6 +128,7 @@ def mean_over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float
     low, high = values.min(), values.max()
     span = high - low if high > low else 1.0
     stretched = np.floor(255 * (values - low) / span + 0.5).astype(np.int64)
+    # Cumulative histograms give the counts of all 256 thresholds in one pass over the pixels.
     n_predicted = _counts_at_or_above(np.bincount(stretched, minlength=256))
     hits = _counts_at_or_above(np.bincount(stretched[y], minlength=256))
     dice = 2 * hits / (n_predicted + n_true)

@@ -101,6 +101,8 @@ def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeigh
     confirmation = load_confirmation(paths)
     if confirmation is None:
         raise _no_choice_error(paths, "has no confirmation")
+    # Without a decision there is no choice: testing several candidates and keeping the best one
+    # would select on the test images.
     choice, best_run = confirmation.choice, confirmation.weights
     if choice is None or best_run is None:
         raise _no_choice_error(paths, f"has no confirmed choice ({confirmation.sentence})")

@@ -62,7 +62,7 @@ def align_scores(scores: pd.DataFrame) -> AlignedScores:
     wide = scores.pivot(index="image", columns=["configuration", "run"], values="value")
     wide = wide.astype(np.float64)
     wide = wide.sort_index().sort_index(axis=1)
-    wide = wide.where(np.isfinite(wide))
+    wide = wide.where(np.isfinite(wide))  # infinite values become NaN, and dropna finds them
     return _align_folds(wide) if folds else _align_seeds(wide)
 
 
@@ -81,6 +81,7 @@ def _check_scores(scores: pd.DataFrame) -> None:
 
 
 def _align_seeds(wide: pd.DataFrame) -> AlignedScores:
+    # Listwise: paired comparisons need the same images in every configuration and run.
     wide = wide.dropna()
     if wide.empty:
         raise ValueError("no image has a value in every run")

@@ -118,6 +118,7 @@ def _restrict_to_common(score_sets: Sequence[ImageScores], name: str) -> list[Im
         set(compress(_entry_keys(scores), _entry_sums(scores, name)[2].tolist()))
         for scores in score_sets
     ]
+    # the usual case, and without a copy of the arrays
     if all(entry_set == entries[0] for entry_set in entries[1:]):
         return list(score_sets)
     common = set.intersection(*entries)

@@ -1,1 +1,1 @@
-"""What the trials say: effects, importances, noise, caveats."""
+"""Analyses of a study's trials: effects, importances, noise and caveats."""

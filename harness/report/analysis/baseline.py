@@ -71,6 +71,7 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
     if problems:
         raise ConfigError([f"--baseline {baseline.paths.name}: {problem}" for problem in problems])
     first, second = _leading_record(tables), _leading_record(baseline)
+    # By content and not by name alone: equal file names in two data sets are common.
     shared = _validation_images(tables) & _validation_images(baseline)
     names = frozenset(name for name, *_ in shared)
     metric = tables.config.objective.metric
@@ -99,6 +100,7 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
 def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[str]:
     """Settings that differ between the studies and make their values incomparable."""
     own_config, baseline_config = tables.config, baseline.config
+    # Each of these changes the meaning of the objective's value, e.g. its resolution or classes.
     facts = {
         "objective": (own_config.objective.metric, baseline_config.objective.metric),
         "direction": (own_config.objective.direction, baseline_config.objective.direction),

@@ -145,6 +145,8 @@ def _make_curve(
     values = np.sort(np.array([record.value for record in records], np.float64))
     ordered = values if minimized else values[::-1]
     weights = np.stack([_best_probabilities(len(values), k) for k in range(1, n + 1)])
+    # A fixed seed: a report of unchanged trials must not change. Sorted indices into sorted values
+    # give sorted resamples, so each needs no sort of its own.
     rng = np.random.default_rng(0)
     indices = np.sort(rng.integers(0, len(values), (RESAMPLES, len(values))), axis=1)
     resampled = ordered[indices] @ weights.T

@@ -93,6 +93,7 @@ def estimate_effects(
     keys = [key for key in tables.parameters if key not in excluded_keys]
     columns = [column for key in keys for column in model_columns(key, records)]
     model = np.column_stack([np.ones(len(records)), *level_columns, *columns])
+    # The rank, not the number of columns: conditional parameters make columns collinear.
     freedom = len(records) - int(np.linalg.matrix_rank(model))
     if freedom < MIN_FREEDOM:
         problem = (
@@ -145,6 +146,7 @@ def _estimate_difference(
     """Minus the coefficient at `index` with its limits; None if it is not estimable."""
     contrast = np.zeros(model.shape[1])
     contrast[index] = -1.0
+    # The pseudo-inverse always gives coefficients; only for estimable contrasts are they unique.
     inverse = np.linalg.pinv(model)
     if not np.allclose(contrast @ inverse @ model, contrast, atol=1e-6):
         return None

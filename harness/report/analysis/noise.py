@@ -121,6 +121,7 @@ def estimate_pooled_noise(
     Returns:
         None if no configuration has two such trials.
     """
+    # By configuration, then by seed: setdefault keeps the first trial of each seed.
     groups: dict[str, dict[int, TrialRecord]] = {}
     for record in ranked:
         groups.setdefault(config_key(record), {}).setdefault(record.seed, record)

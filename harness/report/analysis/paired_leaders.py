@@ -103,6 +103,7 @@ def compare_leaders(tables: StudyTables) -> list[PairedComparison]:
     pairs = compare_trials(tables, scored[:1], scored)
     # n = 0: no image has a value in both trials, so the difference is nan
     tests = {pair[1]: test for pair, test in pairs.items() if test.n}
+    # Only the comparisons that are shown are corrected for; the others were never tested.
     corrected = holm_correction([test.p for test in tests.values()])
     return [
         PairedComparison(scored[0], n, test, p)

@@ -74,6 +74,7 @@ def measure_savings(tables: StudyTables) -> PruningSavings | None:
     epochs_left = {
         record.number: max(record.epochs - epochs_done[record.number], 0) for record in pruned
     }
+    # The median: the first epoch takes longer, as it also starts the loaders.
     medians = epoch_times["median"].to_dict()
     return PruningSavings(
         epochs={str(state): int(n) for state, n in by_state["count"].items()},

@@ -71,6 +71,7 @@ def leaderboard_dict(
         else dataclasses.asdict(confirmation) | {"sentence": confirmation.sentence},
         "test_looks": files.read_jsonl(tables.paths.test_ledger),
     }
+    # JSON has no NaN; json.dumps would write one, which strict parsers refuse.
     finite_values: dict[str, Any] = _null_nonfinite(value)
     return finite_values
 
@@ -130,6 +131,7 @@ def _caption(tables: StudyTables, n_shown: int) -> str:
 
 def escape_latex(text: str) -> str:
     """Escape text for LaTeX, so that it contains no command, comment or line break."""
+    # Names of trials and labels come from users: a line break would end a table row or a comment.
     plain = "".join(" " if character.isspace() else character for character in text)
     return "".join(_LATEX.get(c, c) for c in plain if c.isprintable())
 

@@ -86,6 +86,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
         all_records, key=lambda record: math.inf if record.value is None else sort_key(record.value)
     )
     selected = sorted(by_value[:MAX_ROWS], key=lambda record: record.number)
+    # from the epoch logs: a running trial's record does not have its epochs yet
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
     columns = [
         _TRIAL_COLUMN,

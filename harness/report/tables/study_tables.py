@@ -76,6 +76,7 @@ def load_study_tables(paths: StudyPaths) -> StudyTables:
     if paths.space_yaml.is_file():
         space = _parse_mapping(paths.space_yaml.read_text(encoding="utf-8"), str(paths.space_yaml))
     records = tuple(read_records(paths))
+    # A folder copied by hand would count one trial twice.
     for folder, record in zip(paths.all_trials(), records, strict=True):
         if folder.number != record.number:
             raise ConfigError(
@@ -93,6 +94,7 @@ def trials_frame(records: Sequence[TrialRecord], epochs: pd.DataFrame) -> pd.Dat
     best = list(dict.fromkeys(key for record in records for key in record.best))
     costs = list(dict.fromkeys(key for record in records for key in record.costs))
 
+    # Int64 (nullable): plain int64 turns into float64 as soon as one value is missing
     def int_series(values: list[int | None]) -> "pd.Series[Any]":
         return pd.Series(values, dtype="Int64")
 
@@ -160,6 +162,7 @@ def epochs_frame(paths: StudyPaths, records: Sequence[TrialRecord]) -> pd.DataFr
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{log.epochs_jsonl}: not an epoch log: {error!r}") from error
         for line in lines:
+            # type(), not isinstance: a bool is an int, but not a metric
             numbers = {k: v for k, v in line.items() if type(v) in (int, float)}
             rows.append({"number": record.number, **numbers})
     return pd.DataFrame(rows, columns=None if rows else ["number", "epoch"])

@@ -77,6 +77,7 @@ def _drop_inactive(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     all_keys = dict.fromkeys(key for flat in settings for key in flat)
     inactive = {key for key in all_keys if inactive_column_reason(key, settings, {}) is not None}
+    # A weight that is left out gets its default on reading, which is 0 for most losses.
     weights = {f"loss.{name}" for name in loss_names()}
     return [
         {
