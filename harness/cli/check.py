@@ -31,7 +31,7 @@ from harness.cli.tables import fit_table, make_folding_table, stdout_console
 from harness.core.plurals import count
 
 if TYPE_CHECKING:
-    from harness.preflight.network_table import NetworkEntry
+    from harness.preflight.network_table import NetworkTableRow
     from harness.search.definition.check_report import CheckReport
 
 CELL_WIDTH = 16
@@ -122,10 +122,12 @@ def _print_check(result: "CheckReport") -> None:
         console.print(f"error: {problem}", markup=False, soft_wrap=True)
 
 
-def _group_entries(entries: Sequence["NetworkEntry"]) -> list[tuple[str, list["NetworkEntry"]]]:
+def _group_entries(
+    entries: Sequence["NetworkTableRow"],
+) -> list[tuple[str, list["NetworkTableRow"]]]:
     """Group the entries that differ only in architecture and encoder, each group with a title."""
 
-    def group_key(entry: "NetworkEntry") -> tuple[Any, ...]:
+    def group_key(entry: "NetworkTableRow") -> tuple[Any, ...]:
         network, drawn = entry.sampled.network, entry.sampled
         weights = drawn.config.model.encoder_weights or ""
         size, options = network.height_width, network.options
@@ -143,7 +145,9 @@ def _group_entries(entries: Sequence["NetworkEntry"]) -> list[tuple[str, list["N
     return groups
 
 
-def _network_tables(title: str, entries: list["NetworkEntry"], max_columns: int) -> Iterator[Table]:
+def _network_tables(
+    title: str, entries: list["NetworkTableRow"], max_columns: int
+) -> Iterator[Table]:
     """Tables of architecture by encoder, as many as the width of the terminal requires."""
     cells = {(e.sampled.network.arch, e.sampled.network.encoder_name): _cell(e) for e in entries}
     archs = list(dict.fromkeys(arch for arch, _ in cells))
@@ -161,22 +165,22 @@ def _network_tables(title: str, entries: list["NetworkEntry"], max_columns: int)
         yield table
 
 
-def _cell(entry: "NetworkEntry") -> str:
+def _cell(entry: "NetworkTableRow") -> str:
     if entry.reason is not None:
         return f"[red]{entry.reason.kind}[/]"
     return f"{_millions(entry)} {_gflops(entry)}"
 
 
-def _millions(entry: "NetworkEntry") -> str:
+def _millions(entry: "NetworkTableRow") -> str:
     n = entry.build_result.n_parameters
     return "" if n is None else f"{n / 1e6:.2f} M"
 
 
-def _gflops(entry: "NetworkEntry") -> str:
+def _gflops(entry: "NetworkTableRow") -> str:
     return "" if entry.build_result.gflops is None else f"{entry.build_result.gflops:.3g} G"
 
 
-def _network_list(entries: Sequence["NetworkEntry"], width: int) -> Table:
+def _network_list(entries: Sequence["NetworkTableRow"], width: int) -> Table:
     rows = []
     for entry in entries:
         name, reason = entry.sampled.network.name, entry.reason
@@ -186,7 +190,7 @@ def _network_list(entries: Sequence["NetworkEntry"], width: int) -> Table:
     return fit_table("", columns, rows, width, text="network, and why it is impossible")
 
 
-def _reasons_table(entries: Sequence["NetworkEntry"]) -> Table:
+def _reasons_table(entries: Sequence["NetworkTableRow"]) -> Table:
     """Table of the reasons, each with the networks that it excludes."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for entry in entries:

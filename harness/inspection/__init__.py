@@ -1,1 +1,1 @@
-"""What is in a dataset, what is wrong with it, and a cleaned copy of it."""
+"""Inspect a dataset: findings, statistics, proposed settings, and a cleaned copy."""

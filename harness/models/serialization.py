@@ -71,7 +71,7 @@ def _model_card(name: str, more: str, *, smp: bool) -> str:
         text += "\nsegmentation-models-pytorch alone reads it too: `smp.from_pretrained('.')`.\n"
     elif more:
         text += (
-            "\nThe network is one of the user's own: `parts.py` stands for the file that registers "
+            "\nThe network is user-defined: `parts.py` stands for the file that registers "
             "it, of which the study's folder holds a copy. That file is executed.\n"
         )
     else:

@@ -34,7 +34,7 @@ PreflightCallback = Callable[[int, int | None], None]  # (done, total)
 
 
 @dataclass(frozen=True)
-class NetworkEntry:
+class NetworkTableRow:
     """Row of the table: a configuration, and the reason why it is impossible, or None."""
 
     sampled: SampledConfig
@@ -67,13 +67,13 @@ class NetworkChecker:
         reason = self.check_config(sampled).reason
         return None if reason is None else f"{sampled.network.name}: {reason}"
 
-    def check_config(self, sampled: SampledConfig) -> NetworkEntry:
+    def check_config(self, sampled: SampledConfig) -> NetworkTableRow:
         """Row of the table for a configuration."""
         n = 1 if sampled.has_single_image_batch else 2
         build_result = self.results.get(sampled.network)
         if build_result is None or n not in build_result.refusals:
             build_result = self.build_network_once(sampled.network, {n})
-        return NetworkEntry(
+        return NetworkTableRow(
             sampled, build_result, build_result.refusals[n] or self._weights_reason(sampled)
         )
 
@@ -123,17 +123,17 @@ class NetworkTable:
         unsampled_encoders: pretrained weights that configurations outside the sample use.
     """
 
-    entries: tuple[NetworkEntry, ...]
+    entries: tuple[NetworkTableRow, ...]
     is_complete: bool
     checker: NetworkChecker
     unsampled_encoders: frozenset[PretrainedEncoder] = frozenset()
 
     @property
-    def possible(self) -> list[NetworkEntry]:
+    def possible(self) -> list[NetworkTableRow]:
         return [entry for entry in self.entries if entry.reason is None]
 
     @property
-    def impossible(self) -> list[NetworkEntry]:
+    def impossible(self) -> list[NetworkTableRow]:
         return [entry for entry in self.entries if entry.reason is not None]
 
     @property

@@ -20,7 +20,7 @@ from harness.data.datasets.pairs import (
 )
 
 _MASK_STEM = re.compile(r"(.+)[_-](?:mask|label|gt|seg|segmentation)", re.IGNORECASE)
-_LISTS_FOLDER = "splits"  # a folder of published lists may lie beside the pictures
+_LISTS_FOLDER = "splits"  # a folder of published lists next to the images is ignored
 _IMAGES, _MASKS = "images", "masks"
 # Other common names of the two folders, for a hint: only images/ and masks/ are read.
 _OTHER_NAMES: Final = {
@@ -46,7 +46,7 @@ def read_folder_layout(root: Path, data: StudyDataConfig) -> FolderListing:
     if len(layouts) > 1:
         two = " and ".join(layouts)
         raise DataError(
-            f"{root}: two layouts at once ({two}), keep one of images and masks; these are "
+            f"{root}: two layouts together ({two}); keep one of them; these are "
             f"understood:{SUPPORTED_LAYOUTS}"
         )
     if not layouts:

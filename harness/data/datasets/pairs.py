@@ -23,7 +23,7 @@ ROLE_NAMES: Final[Mapping[str, Role]] = {
 }
 # .jfif and .jpe are other names of JPEG: Windows and browsers save them.
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# Images of other kinds must not vanish unseen; other files (notes, boxes) may lie beside.
+# Images of other formats must not be skipped silently; other files (notes, boxes) are ignored.
 _UNREADABLE = re.compile(
     r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
 )

@@ -211,7 +211,7 @@ def _add_mucus(rng: Generator, view: _PixelGrid, scene: _SceneMaps) -> None:
 
 
 def _render_photo(rng: Generator, view: _PixelGrid, scene: _SceneMaps) -> Array8:
-    """Light the scene from beside the lens; add highlights, darkness, blur and noise."""
+    """Light the scene from a lamp next to the lens; add highlights, darkness, blur and noise."""
     size = min(view.shape)
     rough = scene.height + _plane(0.0012 * _smooth(rng, view, 0.025))
     dy, dx = (_plane(d) for d in np.gradient(cv2.GaussianBlur(rough, (0, 0), size / 160) * size))

@@ -54,7 +54,7 @@ class LoadedPair(NamedTuple):
 
     Attributes:
         image: uint8, or uint16 where `data.range` ends above 255; as stored, RGB order.
-        mask: uint8 (H, W) of class indices with VOID; (H, W, K) in {0, 1} in multilabel tasks.
+        mask: uint8 (H, W) of class indices with IGNORE_INDEX, or (H, W, K) in {0, 1}.
         mask_sha256: for several masks, the result of `combine_sha256`.
     """
 

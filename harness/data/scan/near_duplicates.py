@@ -49,7 +49,7 @@ def thumbnail(image: NDArray[Any]) -> Thumbnail:
     """
     height, width, channels = image.shape
     size = (min(width, _FINE_SIDE), min(height, _FINE_SIDE))  # areas of areas are areas
-    parts = [  # four, as OpenCV resizes no more channels at once
+    parts = [  # four, because cv2.resize accepts no more channels
         cv2.resize(
             np.ascontiguousarray(image[..., first : first + 4]), size, interpolation=cv2.INTER_AREA
         )

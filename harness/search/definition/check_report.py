@@ -15,7 +15,7 @@ from harness.data.scan.scan import check_not_empty, duplicates_among, scan_datas
 from harness.data.splits.splits import make_split, read_split, verify_split
 from harness.inspection.report import InspectionReport, inspect_dataset
 from harness.models.weights import check_weights_reachable
-from harness.preflight.network_table import NetworkEntry, NetworkTable, check_network_table
+from harness.preflight.network_table import NetworkTable, NetworkTableRow, check_network_table
 from harness.preflight.weight_states import EncoderWeights, list_encoder_weights
 from harness.search.definition.component_checks import (
     check_augments,
@@ -178,7 +178,7 @@ def _check_data(
     return inspection, None if rows is None else sum(row.role == "train" for row in rows)
 
 
-def _network_as_json(entry: NetworkEntry) -> dict[str, Any]:
+def _network_as_json(entry: NetworkTableRow) -> dict[str, Any]:
     network, reason = entry.sampled.network, entry.reason
     return {
         **network.model.model_dump(mode="json", exclude={"encoder_weights"}),

@@ -39,7 +39,7 @@ def test_no_layout_shows_those_that_are_understood(tmp_path: Path) -> None:
 def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png", "val/images/b.png", "c.jpg", "c_gt.png")
     assert problems(tmp_path)[0].startswith(
-        "two layouts at once (images/ and masks/ and train/ val/ test/ and x.jpg with x_mask.png)"
+        "two layouts together (images/ and masks/ and train/ val/ test/ and x.jpg with x_mask.png)"
     )
 
 
