@@ -105,7 +105,7 @@ class Component:
         )
 
     def option_problem(self, name: str, value: Any) -> str | None:
-        """Why an option cannot have this value, without its key; None if it can."""
+        """Reason why an option cannot have this value, without its key; None if it can."""
         if name not in self.options:
             return f"{self.name} has no such option{suggest_nearest(name, self.options)}"
         return annotation_problem(self.options[name].annotation, value)

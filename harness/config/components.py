@@ -1,13 +1,13 @@
-"""Networks, losses and metrics by name: ours, those of a user's file, those of installed packages.
+"""Registry of networks, losses and metrics: built in, of a user's file, of installed packages.
 
-All are registered by the same three decorators, and then work by name wherever a name is taken:
+All are registered by the same three decorators, and are then used by name:
 
     from harness import parts
 
     @parts.loss(tasks=("binary", "multilabel"))
     def edges(logits, target, *, width: int = 3): ...
 
-Options are the arguments after those that the harness gives; their names are checked against the
+Options are the arguments that the harness does not pass itself; their names are checked against the
 signature, their values against the annotations. `config.user_code` reads files and packages.
 """
 
@@ -77,10 +77,10 @@ def loss(
 
     Logits are (N, n_outputs, H, W), 32-bit. Targets are (N, 1, H, W) floats in two-class tasks,
     (N, H, W) integers in multiclass ones, (N, K, H, W) floats in multilabel ones; pixels whose
-    target is `harness.config.data.VOID` must not count.
+    target is `harness.parts.IGNORE_INDEX` must not count.
 
     Its weight in the training loss is `loss.<name>`, its options are `loss.<name>_<option>`. It is
-    also given those of these that it names: task; void, whether targets may hold VOID;
+    also passed those of these that it declares: task; void, True if targets may hold IGNORE_INDEX;
     label_smoothing; class_weights, a tensor (n_outputs,) on the device of the logits, or None.
     """
     return _make_decorator("loss", name, origin, {"tasks": tasks})
@@ -103,7 +103,7 @@ def metric(
 
 
 def get_components(kind: ComponentKind) -> Mapping[str, Component]:
-    """All parts of a kind, by name, in the order in which they were registered."""
+    """All components of a kind, by name, in the order of registration."""
     return {
         name: component
         for (component_kind, name), component in _COMPONENTS.items()
@@ -112,7 +112,7 @@ def get_components(kind: ComponentKind) -> Mapping[str, Component]:
 
 
 def find_component(kind: ComponentKind, name: str) -> Component:
-    """The part of that name. Raises ConfigError with the nearest name."""
+    """The component of that name. Raises ConfigError with the nearest name."""
     component = _COMPONENTS.get((kind, name))
     if component is None:
         raise ConfigError(f"no {kind} {name!r}{suggest_nearest(name, get_components(kind))}")
@@ -135,7 +135,7 @@ def metrics() -> Mapping[str, MetricEntry]:
 
 @contextmanager
 def registration_scope(origin: str) -> Iterator[None]:
-    """What is registered inside comes from `origin`; none of it stays if an exception leaves."""
+    """Register with this origin inside the block; forget all of it if an exception leaves."""
     snapshot = dict(_COMPONENTS)
     _origin_stack.append(origin)
     try:
@@ -149,7 +149,7 @@ def registration_scope(origin: str) -> Iterator[None]:
 
 
 def unregister_origin(origin: str) -> None:
-    """Forget the parts that came from there."""
+    """Forget the components of this origin."""
     for key in [key for key, component in _COMPONENTS.items() if component.origin == origin]:
         del _COMPONENTS[key]
 

@@ -1,4 +1,4 @@
-"""What a study says of its data: what the files mean, and how they are divided.
+"""Settings of the data of a study: meaning of the files, and division into roles.
 
 Frozen, strict and without unknown keys, as all settings.
 """
@@ -67,7 +67,7 @@ class StudyDataConfig(StrictSettings):
 
     @property
     def has_ignored_pixels(self) -> bool:
-        """Whether masks may hold pixels that count nowhere."""
+        """True if masks may hold pixels that count nowhere."""
         return self.ignore_index is not None or IGNORE_LABEL in self.value_classes.values()
 
     @property
@@ -77,17 +77,17 @@ class StudyDataConfig(StrictSettings):
 
     @property
     def uses_nearest_resize(self) -> bool:
-        """Whether masks are enlarged and reduced by taking the nearest pixel."""
+        """True if masks are resized by the nearest pixel."""
         return self.task == "multiclass" or (self.task == "binary" and self.has_ignored_pixels)
 
     @property
     def n_mask_planes(self) -> int | None:
-        """How many planes a mask has, one for each class; None: a single picture of indices."""
+        """Number of planes of a mask, one per class; None for a single image of class indices."""
         return len(self.classes) if self.task == "multilabel" else None
 
     @property
     def bit_depth(self) -> Literal[8, 16]:
-        """How images are kept: `range` ends beyond 255 where they have 16 bits."""
+        """Bits per stored value: 16 if `range` ends beyond 255."""
         return 16 if self.range[1] > 255 else 8
 
     @field_validator("classes")
@@ -148,7 +148,7 @@ class StudyDataConfig(StrictSettings):
 
 
 class SplitConfig(StrictSettings):
-    """How images are divided into train, val and test."""
+    """Division of the images into train, val and test."""
 
     fractions: Annotated[tuple[float, float, float], BeforeValidator(_to_tuple)] = (0.8, 0.1, 0.1)
     lists: str | None = Field(

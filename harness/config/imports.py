@@ -1,4 +1,4 @@
-"""What a study has from earlier ones: imported trials, and fixed values that were taken."""
+"""Settings that a study has from earlier studies: imported trials, and fixed values."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ def _to_tuple(value: Any) -> Any:
 
 
 class ImportConfig(StrictSettings):
-    """Trials that a study took over from an earlier one."""
+    """Trials that a study imported from an earlier one."""
 
     study: str
     id: str | None = Field(None, description="of the earlier study; written by harness")
@@ -25,7 +25,7 @@ class ImportConfig(StrictSettings):
 
 
 class ValueSourceConfig(StrictSettings):
-    """Where a fixed value was taken from: the best trial of another study."""
+    """Origin of a fixed value: the best trial of another study."""
 
     study: str
     id: str

@@ -17,14 +17,14 @@ METRICS = tuple(entry.key for entry in BUILTIN_METRICS.values() if entry.is_obje
 
 
 class ObjectiveConfig(StrictSettings):
-    """The one metric a study optimises: one of METRICS, or `val/<name>` of the user's own."""
+    """The one metric that a study optimises: one of METRICS, or `val/<name>` of a user's metric."""
 
     metric: str = "val/dice_loss"
     direction: Direction = Field("minimize", description="absent: the better way of that metric")
 
     @property
     def is_builtin(self) -> bool:
-        """Whether it is one of METRICS, which lie in [0, 1]."""
+        """True for one of METRICS; their values lie in [0, 1]."""
         return self.metric in METRICS
 
     @property
@@ -60,7 +60,7 @@ class ObjectiveConfig(StrictSettings):
         return next(iter(self.ranked(records)), None)
 
     def is_possible_value(self, value: float) -> bool:
-        """Whether the metric can have this value: finite, and of ours in [0, 1]."""
+        """True if the metric can have this value: finite, and in [0, 1] if it is built in."""
         return math.isfinite(value) and (not self.is_builtin or 0.0 <= value <= 1.0)
 
     @field_validator("metric")
@@ -88,7 +88,7 @@ class ObjectiveConfig(StrictSettings):
 
 
 def metric_names() -> tuple[str, ...]:
-    """Every metric that can be an objective: ours, then those that others have registered."""
+    """Every metric that can be an objective, the built-in ones first."""
     return tuple(entry.key for entry in metrics().values() if entry.is_objective)
 
 
@@ -96,7 +96,7 @@ def objective_override(metric: str | None) -> dict[str, dict[str, str]]:
     """The group `objective` of study.yaml for `--objective`; the direction follows from the metric.
 
     Raises:
-        ConfigError: no such metric; the message names those that there are.
+        ConfigError: unknown metric; the message lists the known ones.
     """
     if metric is None:
         return {}

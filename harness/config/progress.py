@@ -1,4 +1,4 @@
-"""What is said while a study runs: one line per stage and per finished trial."""
+"""Messages of a running study: one line per stage and per finished trial."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ KEYLESS_PARAMETERS = ("model.arch", "model.encoder_name", "optim.name")  # value
 
 
 class ProgressReporter(Protocol):
-    """Who is told what happens. Records are as they stand at that moment."""
+    """Receiver of the events of a run. Records are those of that moment."""
 
     def stage(self, text: str) -> None:
         """A fact that has just been settled, in one line."""
@@ -29,7 +29,7 @@ class ProgressReporter(Protocol):
         ...
 
     def trials(self, finished: int, total: int) -> None:
-        """How many trials are finished, of how many in all."""
+        """Number of finished trials, and of all that are planned."""
         ...
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
@@ -39,7 +39,7 @@ class ProgressReporter(Protocol):
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
     def close(self) -> None:
-        """Nothing more will be said."""
+        """End of the messages."""
         ...
 
 

@@ -88,7 +88,7 @@ class TrialConfig(StrictSettings):
         """Build from full keys, e.g. `{"optim.lr": 3e-4}`; what is absent takes its default.
 
         Args:
-            allow_unregistered: take losses of the user's own without the file that registers them.
+            allow_unregistered: accept user-defined losses without the file that registers them.
 
         Raises:
             ConfigError: every unknown key and illegal value, one line each, beginning with
@@ -162,7 +162,7 @@ class PrunerConfig(StrictSettings):
 
 
 class BudgetConfig(StrictSettings):
-    """How much may be spent. Not part of the definition: it may change between runs."""
+    """Limits of the search. Not part of the definition: it may change between runs."""
 
     trials: int | None = Field(None, ge=1, description="finished trials in all")
     gpu_hours: float | None = Field(
@@ -223,13 +223,13 @@ class StudyConfig(StrictSettings):
         """Validate a nested mapping. Raises ConfigError with every problem.
 
         Args:
-            allow_unregistered: take an objective of the user's own without the file that
+            allow_unregistered: accept a user-defined objective without the file that
                 registers it.
         """
         return validate_settings(cls, value, source, allow_unregistered=allow_unregistered)
 
     def definition(self) -> dict[str, Any]:
-        """What must not change while a study lives: all but question, budget and limits."""
+        """Settings that no later run may change: all but question, budget and limits."""
         return self.model_dump(mode="json", exclude={"question", "budget", "limits"})
 
 

@@ -74,7 +74,7 @@ ImageSize = Annotated[
 
 
 class DataConfig(StrictSettings):
-    """What the network sees."""
+    """Preparation of the images."""
 
     image_size: ImageSize = Field(
         256,
@@ -117,7 +117,7 @@ class DataConfig(StrictSettings):
 
 
 class ModelConfig(StrictSettings):
-    """Which network: names as in segmentation-models-pytorch. Networks give logits, always."""
+    """Network, with names as in segmentation-models-pytorch. Networks return logits, always."""
 
     arch: str = Field(
         "Unet", description="architecture", json_schema_extra=field_effect("always", "Linknet")
@@ -234,7 +234,7 @@ _DIVERGENT_SETTINGS = {"optim.lr": 10.0, "optim.grad_clip": None, "train.epochs"
 
 
 class TrainConfig(StrictSettings):
-    """How long and how exactly."""
+    """Length, batch size and precision of the training."""
 
     epochs: int = Field(
         20,

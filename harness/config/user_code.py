@@ -35,7 +35,7 @@ def expand_parts_config(value: Any) -> Any:
 
 
 class PartsConfig(StrictSettings):
-    """A Python file of the user's own networks, losses and metrics; `parts: parts.py` is short."""
+    """A Python file of user-defined networks, losses and metrics; short form: `parts: parts.py`."""
 
     file: str = Field(description="beside study.yaml")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
@@ -125,7 +125,7 @@ def register_packages() -> tuple[str, ...]:
 
 
 def locate_error(error: BaseException, file: str) -> str:
-    """`file:line`, the last line of that file that an exception passed; the file if there is none.
+    """`file:line`, the last line of that file in the traceback; the file if it is not in it.
 
     Args:
         file: a path as in tracebacks, or the name of something else.
@@ -138,7 +138,7 @@ def locate_error(error: BaseException, file: str) -> str:
 
 
 def describe_exception(error: BaseException) -> str:
-    """What an exception says, on one line: `ValueError: no such width`."""
+    """Type and message of an exception on one line: `ValueError: no such width`."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     text = " ".join(message.split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Whether values fit the annotations of arguments."""
+"""Checks of values against the annotations of arguments."""
 
 import inspect
 import json
@@ -24,7 +24,7 @@ def coerce_value(annotation: Any, value: Any) -> Any:
 
 
 def annotation_problem(annotation: Any, value: Any) -> str | None:
-    """Why a value does not fit the annotation of an argument; None: it does, or there is none."""
+    """Reason why a value does not fit the annotation of an argument; None if it fits."""
     try:
         coerce_value(annotation, value)
     except ValidationError as error:
@@ -46,7 +46,7 @@ def mention_null(message: str, annotation: Any) -> str:
 
 
 def accepts_null(annotation: Any) -> bool:
-    """Whether None is among the values of an annotation: of a union, a Literal, or itself."""
+    """True if None is a value of an annotation: of a union, a Literal, or itself."""
     if annotation is None or annotation is type(None):
         return True
     if get_origin(annotation) is Annotated:

@@ -15,7 +15,7 @@ _STALE_S = 24 * 3600
 
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that becomes `target` on success.
+    """A temporary folder next to `target` that becomes `target` on success.
 
     Where another process was faster, its folder stays and this one is dropped.
 
@@ -39,7 +39,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed builders left: temporary folders that nobody touched for a day."""
+    """Remove what killed builders left: temporary folders without a change for a day."""
     for stale in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - stale.stat().st_mtime > _STALE_S:

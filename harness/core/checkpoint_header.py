@@ -20,7 +20,7 @@ def checkpoint_epoch(paths: TrialPaths) -> int:
 
 
 def read_checkpoint_header(handle: IO[bytes]) -> dict[str, Any] | None:
-    """The first line, if it is one of ours."""
+    """The first line, if it is the header of a checkpoint of this package."""
     try:
         header = json.loads(handle.readline(_MAX_HEADER_BYTES))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a trial ran with: versions of the libraries, and the commit of the workspace."""
+"""Environment of a trial: versions of the libraries, and the git commit of the workspace."""
 
 import platform
 import subprocess
@@ -62,7 +62,7 @@ def read_environment(workspace: Path) -> EnvironmentInfo:
 
 
 def last_trained_trial(paths: StudyPaths) -> TrialRecord | None:
-    """The trial of the highest number that was not imported; None: there is none."""
+    """The trial with the highest number that was not imported; None if all were."""
     trained = [record for record in read_records(paths) if record.imported is None]
     return trained[-1] if trained else None
 

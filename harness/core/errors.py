@@ -1,4 +1,4 @@
-"""What can go wrong, sorted by who has to act.
+"""Tree of errors, sorted by the person who has to act.
 
 HarnessError
 ├── UserError            the user must change something: one line, exit code 2, no traceback

@@ -73,7 +73,7 @@ def attach_path(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_replace(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; on success it is fsynced and renamed over `path`.
+    """A temporary name next to `path`; on success it is fsynced and renamed over `path`.
 
     Example:
         with replacing(target) as temporary: temporary.write_bytes(data)
@@ -92,7 +92,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
 
 
 def has_pending_write(path: Path) -> bool:
-    """Whether a process is writing `path` under a temporary name, or was killed while it did."""
+    """True if a temporary name of `path` exists: it is being written, or its writer was killed."""
     return any(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 

@@ -143,7 +143,7 @@ class StudyPaths:
 
     @property
     def confirm(self) -> "StudyPaths":
-        """Where the confirming trials of this study are."""
+        """Folder of the confirming trials of this study."""
         return StudyPaths(self.study.root / "confirm", is_confirmation=True)
 
     @property
@@ -205,7 +205,7 @@ class StudyPaths:
 
     @property
     def outbox(self) -> Path:
-        """Where pictures lie while they are sent to MLflow."""
+        """Folder of pictures while they are sent to MLflow."""
         return self.root / ".mlflow"
 
     @property

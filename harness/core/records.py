@@ -17,7 +17,7 @@ ParameterValue = str | int | float | bool | None
 
 
 class TrialFailure(BaseModel):
-    """Why a trial failed."""
+    """Cause of the failure of a trial."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     # out_of_memory (of the GPU), host_out_of_memory, shared_memory, diverged, bad_data,
@@ -61,19 +61,19 @@ class TrialRecord(BaseModel):
     study: str
     number: int
     state: TrialState
-    params: dict[str, ParameterValue]  # searched parameters by full key; absent where not in force
+    params: dict[str, ParameterValue]  # searched parameters by full key; absent where not active
     distributions: dict[str, dict[str, Any]]  # Optuna's JSON of each parameter's distribution
     labels: dict[str, str] = {}  # tags of its row, where the space is a list of rows
     epochs: int  # planned
     seed: int
     attempt: int = 1
-    judged: int = 0  # epochs that the pruner had judged when this attempt began
+    judged: int = 0  # epochs that the pruner had evaluated when this attempt began
     pruned_after: int | None = None  # the epoch at which the pruner stopped it
-    micro_batch: int | None = None  # images at once, where memory ran out with a whole batch
+    micro_batch: int | None = None  # images per pass, where memory ran out with a whole batch
     value: float | None = None  # objective metric of the best epoch; None until there is one
     best_epoch: int | None = None  # from 1
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
-    costs: dict[str, float] = {}  # parameters, gflops, seconds, peak_mb, ms_per_image
+    costs: dict[str, float] = {}  # by `cost/<name>`, see config.measurements
     class_weights: dict[str, float] = {}  # that were worked out from the training masks
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32

@@ -1,4 +1,4 @@
-"""What every configuration shares: frozen, strict, flat keys, and errors that name the place."""
+"""Base of every settings model: frozen, strict, flat keys, and errors that name file and key."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
@@ -81,8 +81,8 @@ def validate_settings(
     """Build a model. Raises ConfigError with one line per problem, each beginning with `source`.
 
     Args:
-        allow_unregistered: for records that are only read: take the names of losses and metrics
-            of the user's own as they are, without the file that registers them.
+        allow_unregistered: for records that are only read: accept user-defined losses and metrics
+            as they are, without the file that registers them.
     """
     try:
         return model.model_validate(value, context={ALLOW_UNREGISTERED: allow_unregistered})
@@ -106,7 +106,7 @@ def _format_error(model: type[BaseModel], item: Any, source: str) -> str:
 
 
 def _annotation_at(model: Any, location: tuple[Any, ...]) -> Any:
-    """The annotation of the setting at a place; of one below a list or mapping: none."""
+    """The annotation of the setting at a place; Any for one below a list or mapping."""
     annotation: Any = model
     names = [part for part in location if not _is_union_branch(part)]
     for name in names:
@@ -123,7 +123,7 @@ def _is_union_branch(part: Any) -> bool:
 
 
 def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
-    """The keys that are legal beside an unknown one, each with its group."""
+    """The legal keys of the group of an unknown key, each with its group."""
     prefix = "".join(f"{part}." for part in group)
     for part in group:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None

@@ -38,7 +38,7 @@ def mlflow_sqlite_url(database: Path) -> str:
 
 
 def is_sqlite_url(url: str) -> bool:
-    """Whether an address names a SQLite file."""
+    """True if an address names a SQLite file."""
     return _URL_PATTERN.fullmatch(url) is not None
 
 

@@ -29,7 +29,7 @@ _NAN = re.compile(r"\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class YamlDocument:
-    """What a YAML text says, and where.
+    """Content of a YAML text with the line of every key.
 
     Attributes:
         value: Plain dicts (keys are text), lists, and None, bool, int, float, str.
@@ -43,7 +43,7 @@ class YamlDocument:
     unread_paths: frozenset[YamlPath] = frozenset()
 
     def line(self, path: YamlPath) -> int:
-        """The line, from 1, of the key or item at `path`; where there is none, of what holds it."""
+        """The line, from 1, of the key or item at `path`; else that of the nearest parent."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -242,7 +242,7 @@ def _syntax_problem(error: yaml.YAMLError, source: str, text: str) -> str:
 
 
 class _Yaml12Dumper(yaml.SafeDumper):
-    """Without anchors, and with the numbers of YAML 1.2 beside those of 1.1."""
+    """Loader without anchors that also knows the numbers of YAML 1.2."""
 
     def ignore_aliases(self, data: Any) -> bool:  # PyYAML's signature
         return True

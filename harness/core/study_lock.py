@@ -24,7 +24,7 @@ POLL_S = 0.02
 
 
 class LockHolder(BaseModel):
-    """Who leads a study. `since` is UTC, ISO 8601."""
+    """The process that holds the lock of a study. `since` is UTC, ISO 8601."""
 
     host: str
     process: int
@@ -57,14 +57,14 @@ def hold_study_lock(paths: StudyPaths) -> Iterator[None]:
 
 
 def refuse_if_locked(paths: StudyPaths) -> None:
-    """Raise UserError at once if some process leads the study now; nothing is written."""
+    """Raise UserError immediately if a process holds the lock of the study; write nothing."""
     if is_study_locked(paths):
         with paths.lock.open("r", encoding="utf-8") as lock:
             raise _locked_error(paths.name, _read_holder(lock))
 
 
 def is_study_locked(paths: StudyPaths) -> bool:
-    """Whether some process leads the study now."""
+    """True if a process holds the lock of the study now."""
     if not paths.lock.exists():
         return False
     with paths.lock.open("r", encoding="utf-8") as lock:

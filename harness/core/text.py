@@ -62,5 +62,5 @@ def format_range(values: Iterable[Any]) -> str:
 
 
 def decision_rule(task: str) -> str:
-    """What makes a decision of probabilities, `p ≥ 0.5` or `argmax`."""
+    """The rule that turns probabilities into a decision, `p ≥ 0.5` or `argmax`."""
     return "argmax" if task == "multiclass" else "p ≥ 0.5"

@@ -81,7 +81,7 @@ def find_cycle(parameters: Sequence[Parameter]) -> list[str]:
 
 
 def with_condition(parameter: Parameter, condition: Condition) -> Parameter:
-    """The same parameter, in force under `condition` only."""
+    """The same parameter, active under `condition` only."""
     return replace(parameter, when=condition)
 
 
@@ -126,7 +126,7 @@ def _read_match(
 
 
 def outside_problem(parameter: Parameter, value: Any) -> str | None:
-    """Why a parameter cannot have this value; None: it can."""
+    """Reason why a parameter cannot have this value; None if it can."""
     if parameter.contains(value):
         return None
     if isinstance(parameter, Categorical):

@@ -35,7 +35,7 @@ def full_key(name: str, legal: AllowedValues) -> str:
     """The full key of a full key, or of the last part of one when it is unambiguous.
 
     Raises:
-        ConfigError: no such key, or several; the message has no place.
+        ConfigError: unknown or ambiguous key; the message does not name a file.
     """
     keys = known_keys(legal)
     if name in keys:
@@ -86,7 +86,7 @@ def _suggest_key(name: str, keys: Collection[str]) -> str:
 
 
 def setting_problem(key: str, value: Any, legal: AllowedValues) -> str | None:
-    """Why a setting cannot have this value, whatever the others are; None: it can.
+    """Reason why a setting cannot have this value in any configuration; None if it can.
 
     Args:
         key: A full key.
@@ -120,7 +120,7 @@ def setting_problem(key: str, value: Any, legal: AllowedValues) -> str | None:
 
 
 def accepts_floats(key: str) -> bool:
-    """Whether the setting is a float, so that 0.5 would be legal under it where 0 and 1 are."""
+    """True if the setting is a float, so that 0.5 is legal if 0 and 1 are."""
     setting = find_loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
     if setting is not None:
         option = setting[1]
@@ -141,7 +141,7 @@ def _model_field(key: str) -> tuple[type[BaseModel] | None, str]:
 
 
 def _hint(key: str, value: Any) -> str:
-    """What a person may have meant by a value of the wrong kind."""
+    """Suggestion for a value of the wrong type."""
     if not isinstance(value, str):
         return ""
     if _looks_like_number(value):

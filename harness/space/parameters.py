@@ -24,7 +24,7 @@ def same_value(left: Any, right: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a setting is a finite number; booleans are none."""
+    """True for a finite number that is not a boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return isinstance(value, int) or math.isfinite(value)
@@ -88,7 +88,7 @@ class Categorical:
     when: Condition = field(default_factory=dict)
 
     def to_optuna(self, value: Any) -> OptunaValue:
-        """What Optuna is given for a choice: a list as its JSON text, everything else as it is."""
+        """A choice as Optuna stores it: a list as its JSON text, everything else unchanged."""
         return json.dumps(value) if isinstance(value, list) else value
 
     def from_optuna(self, optuna_value: OptunaValue) -> Any:
@@ -189,7 +189,7 @@ class FloatRange(_NumberRange):
         yield from map(self.value_at, range(self.size))
 
     def value_at(self, index: int) -> float:
-        """The value so many steps above `low`.
+        """The value `index` steps above `low`.
 
         Computed in decimals as Optuna's grid is, so that 0.1 + 0.2 is 0.3.
 

@@ -1,4 +1,4 @@
-"""Which settings have no effect beside others, and which others these are."""
+"""Rules that tell which settings have no effect together with others."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def inactivity_rule(key: str) -> InactivityRule | None:
 
 
 def warmup_problem(values: ValueLookup) -> str | None:
-    """Why no warm-up is shorter than its training; None: one is."""
+    """Reason why no warm-up is shorter than its training; None if one is."""
     warmup, epochs = min(values("optim.warmup_epochs")), max(values("train.epochs"))
     if warmup < epochs:
         return None

@@ -44,7 +44,7 @@ MAX_GRID_SIZE = 100_000  # more trainings than anybody will run; counting them w
 
 @dataclass(frozen=True)
 class AllowedValues:
-    """What the floors above know: the legal values of keys that the configuration leaves open.
+    """Legal values of keys that the settings models leave open, as the networks define them.
 
     Attributes:
         values: By full key, e.g. `model.arch`; a key that is absent is checked by its type alone.
@@ -61,7 +61,7 @@ class AllowedValues:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Which settings of a trial vary, and how.
+    """Searched and fixed settings of the trials of a study.
 
     Attributes:
         parameters: A parameter comes after those that its `when` names.
@@ -95,17 +95,17 @@ class SearchSpace:
         return {key: value for key, value in defaults.items() if key not in self.by_key}
 
     def is_active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
-        """Whether a parameter is in force beside `values` (searched, by full key).
+        """True if a parameter is active together with `values` (searched, by full key).
 
-        A condition on a parameter that is itself not in force does not hold.
+        A condition on a parameter that is itself inactive does not hold.
         """
         return self._holds(parameter.when, values)
 
     def refusal_reason(self, values: Mapping[str, Any]) -> str | None:
-        """Why a complete combination must not be trained; None: it may.
+        """Reason why a complete combination must not be trained; None if it may.
 
         Args:
-            values: Exactly the parameters in force, by full key.
+            values: Exactly the active parameters, by full key.
 
         Returns:
             The rule of `forbid`, or what the trial configuration says against it.
@@ -124,7 +124,7 @@ class SearchSpace:
         return next((rule for rule in self.forbid if self._holds(rule, values)), None)
 
     def configuration(self, values: Mapping[str, Any]) -> TrialConfig:
-        """The trial configuration of a combination. Raises ConfigError when there is none."""
+        """The trial configuration of a combination. Raises ConfigError if it is not valid."""
         return TrialConfig.from_flat({**self.fixed, **values}, source="this combination")
 
     def to_optuna(self, values: Mapping[str, Any]) -> dict[str, OptunaValue]:
@@ -152,7 +152,7 @@ class SearchSpace:
 
     @cached_property
     def grid_size(self) -> int:
-        """How many combinations `grid` yields.
+        """Number of combinations that `grid` yields.
 
         Raises:
             ConfigError: as `grid`, or when there may be more than 100,000.

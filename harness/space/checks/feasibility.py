@@ -1,4 +1,4 @@
-"""Whether a space allows any combination at all; what its fixed values alone make impossible."""
+"""Checks that a space allows a combination, and that its fixed values do not exclude all."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ MAX_ENUMERATED = 2000  # combinations tried one by one, each some 30 µs; above,
 
 
 def infeasibility_reason(space: SearchSpace) -> str | None:
-    """Why no combination may be trained, by one example; None: there are some.
+    """Reason why no combination may be trained, by one example; None if some may.
 
     Where there are too many to try them all, the message says what was tried.
     """
@@ -46,7 +46,7 @@ def infeasibility_reason(space: SearchSpace) -> str | None:
 
 
 def fixed_conflicts(space: SearchSpace) -> Iterator[tuple[list[str], str]]:
-    """What fixed values make impossible whatever is drawn: their full keys, and what is wrong."""
+    """Conflicts of fixed values in every combination: their full keys, and the problem."""
     lines = _refusals(space, {})
     for values in _sample_combinations(space) if lines else ():
         remaining = set(_refusals(space, values))
@@ -65,7 +65,7 @@ def fixed_conflicts(space: SearchSpace) -> Iterator[tuple[list[str], str]]:
 
 
 def _refusals(space: SearchSpace, values: Mapping[str, Any]) -> list[str]:
-    """What the trial configuration says against a combination."""
+    """Problems of the trial configuration of a combination."""
     try:
         space.configuration(values)
     except ConfigError as error:
@@ -74,7 +74,7 @@ def _refusals(space: SearchSpace, values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_enumerable(space: SearchSpace) -> bool:
-    """Whether all combinations can be tried."""
+    """True if all combinations can be tried."""
     sizes = [parameter.size for parameter in space.parameters]
     return bool(space.rows) or (
         None not in sizes and math.prod(size or 1 for size in sizes) <= MAX_ENUMERATED

@@ -1,4 +1,4 @@
-"""What is wrong with a space although each of its lines is right: parameters that cannot act."""
+"""Checks for parameters of a space that cannot act, although each line alone is right."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ class ReachableValues:
         return [value for value in candidates if all(match.holds(value) for match in matches)]
 
     def contradiction_reason(self) -> str | None:
-        """Why the condition can never hold; None: it can."""
+        """Reason why the condition can never hold; None if it can."""
         for key in self.required_matches:
             if self.values(key):
                 continue
@@ -120,7 +120,7 @@ def _candidates(parameter: Parameter, matches: list[Match]) -> list[Any]:
 
 
 def inactive_given(key: str, settings: Mapping[str, Any]) -> str | None:
-    """Why a setting has no effect beside all others, given by full key; None: it has one."""
+    """Reason why a setting has no effect with these settings, by full key; None if it has."""
     rule = inactivity_rule(key)
     if rule is None:
         return None
@@ -128,7 +128,7 @@ def inactive_given(key: str, settings: Mapping[str, Any]) -> str | None:
 
 
 def _inactivity_problem(key: str, reach: ReachableValues) -> str | None:
-    """Why a searched setting has no effect; None: it has one."""
+    """Reason why a searched setting has no effect; None if it has one."""
     rule = inactivity_rule(key)
     reason = None if rule is None else rule(reach.values)
     return None if reason is None else f"cannot act: {reason}"

@@ -186,7 +186,7 @@ def _mapping_schema(make_schema: Any, description: str) -> Schema:
 def _open_key_patterns() -> tuple[str, ...]:
     """Patterns of keys whose names are known only together with other settings or files.
 
-    Losses of the user's own, and their options, are of any name where no file has registered one.
+    User-defined losses and their options can have any name as long as none is registered.
     """
     if _registered_losses():
         return (OPTIONS_KEY,)

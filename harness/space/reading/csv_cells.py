@@ -15,7 +15,7 @@ NULL_CELLS = ("", "None")
 
 
 class CellMarker(Enum):
-    """What a cell says instead of a value."""
+    """Marker of a cell without a value."""
 
     DEFAULT = "default"
 

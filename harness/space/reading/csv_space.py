@@ -29,7 +29,7 @@ _CONTROL_CHARS = {chr(n) for n in range(32)} - set("\t\r\n") | {chr(n) for n in 
 
 @dataclass(frozen=True)
 class CsvColumnRoles:
-    """What the user said of columns that are no settings, by name.
+    """Columns that are not settings, as the options of the command name them.
 
     Attributes:
         label: Kept as tags of each row.
@@ -115,7 +115,7 @@ def _decode_text(data: bytes, source: str) -> str:
 
 @dataclass
 class _CsvHeader:
-    """What each column is."""
+    """Role of each column."""
 
     line: int
     names: list[str]
@@ -205,7 +205,7 @@ class _CsvRowReader:
         self.rows.append(row)
 
     def _read_settings(self, cells: list[str]) -> dict[str, Any]:
-        """The settings in force in a row, checked together if each can be read."""
+        """The active settings of a row, checked together if each can be read."""
         values: dict[str, Any] = {}
         has_problem = False
         for i, key in self.header.keys.items():

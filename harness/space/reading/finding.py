@@ -1,4 +1,4 @@
-"""Where a search space is looked for."""
+"""Search of the folders that can hold a search space."""
 
 from importlib import resources
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""From YAML, or a dict, to a checked `SearchSpace`; every mistake at once, each with its line."""
+"""Reading of a YAML or CSV file, or a dict, into a checked `SearchSpace`.
+
+All mistakes are reported together, each with its line.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,8 +37,8 @@ def read_space(
         legal: Legal values.
         label: Columns of a CSV kept as tags of each row.
         ignore: Columns of a CSV left out.
-        overrides: Fixed values that will be laid over, by full or short key; rows are checked
-            beside them. None: none for a CSV; rows of YAML are left to `listed.check_listed`.
+        overrides: Fixed values that will be added, by full or short key; rows are checked together
+            with them. None: no values for a CSV; rows of YAML are left to `check_row_space`.
 
     Raises:
         ConfigError: every problem as `file:line: key: what is wrong; what would be right`.

@@ -67,7 +67,7 @@ class ProblemCollector:
 
     @staticmethod
     def _is_consequence(path: DocumentPath, unread: DocumentPath) -> bool:
-        """Whether a problem at `path` comes of the missing value: in it, or in what holds it."""
+        """True if a problem at `path` follows from the missing value: in it, or in its parent."""
         min_length = max(len(unread) - 1, 2)
         return path[: len(unread)] == unread or (
             len(path) >= min_length and unread[: len(path)] == path

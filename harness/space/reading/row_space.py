@@ -20,7 +20,7 @@ def parameters_from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Categorical
     """For each key of the rows the values it takes, both in the order in which they come.
 
     Raises:
-        ConfigError: true beside 1, or false beside 0: Optuna takes them for one choice.
+        ConfigError: both true and 1, or false and 0: to Optuna they are one choice.
     """
     values_by_key: dict[str, dict[Any, Any]] = {}
     problems = []
@@ -80,7 +80,7 @@ def resolve_overrides(overrides: Mapping[str, Any], legal: AllowedValues) -> dic
 
 
 def is_inactive(key: str, settings: Mapping[str, Any], legal: AllowedValues) -> bool:
-    """Whether a setting has no effect beside all others, so that it may be left out of a row.
+    """True if a setting has no effect with all others, so that a row may leave it out.
 
     Args:
         key: A full key.
@@ -97,7 +97,7 @@ def is_inactive(key: str, settings: Mapping[str, Any], legal: AllowedValues) -> 
 def row_problems(
     row: Mapping[str, Any], fixed: Mapping[str, Any], legal: AllowedValues
 ) -> Iterator[RowProblem]:
-    """Why a row cannot be trained, although each of its values is legal alone."""
+    """Reasons why a row cannot be trained, although each of its values is legal alone."""
     all_settings = TrialConfig().flat() | dict(fixed) | dict(row)
     options = legal.options.get(all_settings["model.arch"])
     for key in row:
@@ -115,7 +115,7 @@ def row_problems(
 
 
 def check_row_space(space: SearchSpace, legal: AllowedValues) -> None:
-    """Check every row of a space beside its fixed values.
+    """Check every row of a space together with its fixed values.
 
     Raises:
         ConfigError: every row that cannot be trained, and every column that never acts.
@@ -137,7 +137,7 @@ def check_row_space(space: SearchSpace, legal: AllowedValues) -> None:
 def inactive_column_reason(
     key: str, rows: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any]
 ) -> str | None:
-    """Why a key that varies has no effect in any row that gives it; None: it has one somewhere."""
+    """Reason why a varying key has no effect in any row that has it; None if it has one."""
     values = [row[key] for row in rows if key in row]
     if not values or all(same_value(value, values[0]) for value in values):
         return None  # as good as a fixed value

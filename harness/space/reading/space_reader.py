@@ -173,7 +173,7 @@ class SpaceReader:
         return get_section(self.document, name)
 
     def _resolve_key(self, short_key: str, path: DocumentPath, seen: set[str]) -> str | None:
-        """The full key, entered among those taken; None after noting why there is none."""
+        """The full key, added to `seen`; None after noting a problem."""
         try:
             key = full_key(short_key, self.legal)
         except ConfigError as error:
@@ -269,7 +269,7 @@ class SpaceReader:
         return row
 
     def _written_path(self, section: str, key: str) -> DocumentPath:
-        """Where a full key stands, which may be written short."""
+        """Path of a full key in the document, where it may be written short."""
         for short_key in self._section(section):
             if key in (
                 short_key,
