@@ -152,7 +152,7 @@ def test_what_fails_in_a_trial_is_named(
 
 def test_options_are_checked_before_trial_0(workspace: Path, polyps: Path, file: Path) -> None:
     for wrong, said in {
-        "loss.hardest_shar": "--set: loss.hardest_shar: no such setting; did you mean",
+        "loss.hardest_shar": "--set: loss.hardest_shar: unknown setting; did you mean",
         "loss.hardest_share": r"hardest_share: .*valid number .got 'much'",
     }.items():
         with pytest.raises(ConfigError, match=said):

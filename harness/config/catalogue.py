@@ -107,7 +107,7 @@ _LOSSES = (
         name="dice",
         reference="Milletari, Navab, Ahmadi 2016. V-Net. 3DV. arXiv:1606.04797",
         default_weight=1.0,
-        effect="where above 0; beside another part",
+        effect="where above 0, together with another loss",
         alternative=0.5,
     ),
     LossEntry(
@@ -126,7 +126,7 @@ _LOSSES = (
         title="cross-entropy",
         pixel_settings=PIXEL_SETTINGS,
         description="cross-entropy of the task: softmax in multiclass tasks, else as bce; a space "
-        "that names it alone has no bce beside it",
+        "that names it alone has no bce with it",
         needs={"loss.bce": 0.0},
     ),
     LossEntry(
@@ -172,8 +172,8 @@ _LOSSES = (
         name="boundary",
         reference="Kervadec et al. 2019. Boundary Loss. MIDL. arXiv:1812.07032",
         needs_partner=True,
-        description="probability times signed distance in pixels; only beside another part, which "
-        "should weigh more, e.g. 0.01 beside dice 1; may be negative",
+        description="probability times signed distance in pixels; only together with another "
+        "loss, which should weigh more, e.g. dice 1 to 0.01; may be negative",
     ),
 )
 _NETWORKS = (

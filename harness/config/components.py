@@ -183,9 +183,9 @@ def _component_problem(component: Component) -> str | None:
         return "a name is a letter, then up to 39 letters, digits and underscores"
     existing = _COMPONENTS.get((component.kind, component.name))
     if component.name in RESERVED_NAMES[component.kind] and not component.is_builtin:
-        return "the name means something already; take another"
+        return "the name is in use by the harness; choose another"
     if existing is not None and existing.origin != component.origin:
-        return f"there is one already, from {existing.origin}; take another name"
+        return f"there is already one from {existing.origin}; choose another name"
     try:
         component.arguments  # noqa: B018 - annotations written as text are looked up here
     except (NameError, TypeError, ValueError) as error:

@@ -68,7 +68,7 @@ class ObjectiveConfig(StrictSettings):
     def _check_metric(cls, metric: str, info: ValidationInfo) -> str:
         names = metric_names()
         if metric not in names and not (info.context or {}).get(ALLOW_UNREGISTERED):
-            raise ValueError(f"no such metric {metric!r}{suggest_nearest(metric, names)}")
+            raise ValueError(f"unknown metric {metric!r}{suggest_nearest(metric, names)}")
         return metric
 
     @model_validator(mode="before")
@@ -103,7 +103,7 @@ def objective_override(metric: str | None) -> dict[str, dict[str, str]]:
     if metric not in metric_names():
         names = ", ".join(metric_names())
         hint = suggest_nearest(metric, metric_names(), max_listed=0)
-        raise ConfigError(f"--objective {metric}: no such metric{hint}; the metrics are {names}")
+        raise ConfigError(f"--objective {metric}: unknown metric{hint}; the metrics are {names}")
     return {"objective": {"metric": metric, "direction": _metric_direction(metric) or "minimize"}}
 
 

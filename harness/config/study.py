@@ -129,17 +129,19 @@ class PrunerConfig(StrictSettings):
     n_min_trials: int = Field(
         5, ge=1, description="median, percentile, patient: values at the same epoch to compare with"
     )
-    percentile: float = Field(25.0, gt=0, lt=100, description="percentile: keep the best so many %")
+    percentile: float = Field(
+        25.0, gt=0, lt=100, description="percentile: keep this share of the best, in %"
+    )
     min_resource: int | None = Field(
         None,
         ge=1,
-        description="halving, hyperband: epochs after which a trial is judged first; null: an "
+        description="halving, hyperband: epochs after which a trial is evaluated first; null: an "
         "eighth of train.epochs, rounded up, at least 2; for hyperband 1",
     )
     reduction_factor: int | None = Field(
         None,
         ge=2,
-        description="halving, hyperband: one of so many goes on; null: 2, and 3 for hyperband",
+        description="halving, hyperband: one of this many continues; null: 2, and 3 for hyperband",
     )
     patience: int = Field(3, ge=1, description="patient: epochs without improvement")
     min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
@@ -157,7 +159,7 @@ class PrunerConfig(StrictSettings):
         "budget.gpu_hours is set",
     )
     control: int = Field(
-        10, ge=0, description="curve: each so-manyth trial is never pruned; 0: none"
+        10, ge=0, description="curve: every n-th trial is never pruned; 0: every trial may be"
     )
 
 
@@ -169,9 +171,9 @@ class BudgetConfig(StrictSettings):
         None, gt=0, allow_inf_nan=False, description="hours of training in all, summed over trials"
     )
     stop_after: int | None = Field(
-        None, ge=1, description="stop after so many trials without improvement"
+        None, ge=1, description="stop after this many trials without improvement"
     )
-    keep: int = Field(5, ge=1, description="keep models and probabilities of the best so many")
+    keep: int = Field(5, ge=1, description="number of best trials whose models are kept")
 
 
 class LimitsConfig(StrictSettings):
@@ -206,7 +208,7 @@ class StudyConfig(StrictSettings):
     limits: LimitsConfig = LimitsConfig()
     fixed: dict[str, OptionValue] = Field(default_factory=dict)
     parts: Annotated[PartsConfig | None, BeforeValidator(expand_parts_config)] = Field(
-        None, description="a Python file with networks, losses or metrics of the user's own"
+        None, description="a Python file with user-defined networks, losses or metrics"
     )
     taken: dict[str, ValueSourceConfig] = Field({}, description="fixed values from other studies")
     imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(to_tuple)] = ()

@@ -251,9 +251,9 @@ class TrainConfig(StrictSettings):
     patience: int | None = Field(
         None,
         ge=1,
-        description="stop after this many epochs no better",
+        description="stop after this many epochs without improvement",
         json_schema_extra=field_effect(
-            "where set: once so many epochs were no better", 1, needs=_DIVERGENT_SETTINGS
+            "where set: after this many epochs without improvement", 1, needs=_DIVERGENT_SETTINGS
         ),
     )
     freeze_encoder_epochs: int = Field(

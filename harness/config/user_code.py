@@ -37,7 +37,7 @@ def expand_parts_config(value: Any) -> Any:
 class PartsConfig(StrictSettings):
     """A Python file of user-defined networks, losses and metrics; short form: `parts: parts.py`."""
 
-    file: str = Field(description="beside study.yaml")
+    file: str = Field(description="next to study.yaml")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="of its bytes; written when the study begins"
     )
@@ -46,7 +46,7 @@ class PartsConfig(StrictSettings):
     @classmethod
     def _check_file_name(cls, name: str) -> str:
         if not PARTS_FILE_NAME.fullmatch(name):
-            raise ValueError(f"must be the plain name of a .py file beside study.yaml: {name!r}")
+            raise ValueError(f"must be the plain name of a .py file next to study.yaml: {name!r}")
         return name
 
 

@@ -95,7 +95,7 @@ def _format_error(model: type[BaseModel], item: Any, source: str) -> str:
     key = ".".join(str(part) for part in item["loc"] if not _is_union_branch(part))
     if item["type"] == "extra_forbidden":
         names = _known_keys(model, item["loc"][:-1])
-        return f"{source}: {key}: no such setting{suggest_nearest(key, names)}"
+        return f"{source}: {key}: unknown setting{suggest_nearest(key, names)}"
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if item["type"] != "value_error":

@@ -52,7 +52,10 @@ def full_key(name: str, legal: AllowedValues) -> str:
             return matches[0]
         if matches:
             raise ConfigError(f"is ambiguous; write {' or '.join(matches)}")
-    raise ConfigError(f"no such setting{_suggest_key(name, keys)}")
+    group = [key for key in keys if key.startswith(f"{name}.")]
+    if group:
+        raise ConfigError(f"is a group; name one of its settings, e.g. {group[0]}")
+    raise ConfigError(f"unknown setting{_suggest_key(name, keys)}")
 
 
 def closest_keys(misspelling: str, keys: Collection[str]) -> list[str]:
@@ -71,10 +74,7 @@ def closest_keys(misspelling: str, keys: Collection[str]) -> list[str]:
 
 
 def _suggest_key(name: str, keys: Collection[str]) -> str:
-    group = [key for key in keys if key.startswith(f"{name}.")]
     likely = closest_keys(name, keys)
-    if group:
-        return f" but a group; name one of its settings, e.g. {group[0]}"
     if likely:
         return f"; did you mean {' or '.join(likely)}?"
     siblings = [key for key in keys if key.rpartition(".")[0] == name.rpartition(".")[0]]
@@ -99,7 +99,7 @@ def setting_problem(key: str, value: Any, legal: AllowedValues) -> str | None:
     legal_values = legal.values.get(key)
     if legal_values is not None and (isinstance(value, list) or value not in legal_values):
         return (
-            f"no such value "
+            f"unknown value "
             f"{format_value(value)}{suggest_nearest(str(value), map(str, legal_values))}"
         )
     try:

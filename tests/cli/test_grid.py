@@ -97,7 +97,7 @@ def test_config_and_trials_explain_themselves(
     code, out, _ = command(["config", "--json-schema", "space"], capsys)
     assert json.loads(out)["title"] == "Search space"
     code, _, said = command(["config", "optim.lrr"], capsys)
-    assert code == 2 and "optim.lrr: no such setting; did you mean optim.lr?" in said
+    assert code == 2 and "optim.lrr: unknown setting; did you mean optim.lr?" in said
     code, _, said = command(["trials", "--study", "nothing"], capsys)
     assert code == 2 and "no study nothing" in said
 

@@ -74,7 +74,7 @@ def test_curve_suggestion_and_a_line_that_a_space_takes(
             ["--low 1 --high 0.1: low must be above 0 and below high"],
         ),
         (["--high", "20", "--steps", "3"], ["high at most 10", "--steps 3: must be 20 to"]),
-        (["--set", "optim.lrr=1"], ["--set: optim.lrr: no such setting; did you mean optim.lr?"]),
+        (["--set", "optim.lrr=1"], ["--set: optim.lrr: unknown setting; did you mean optim.lr?"]),
         (["--set", "optim.lr=fast"], ["optim.lr", "fast"]),
         (["--set", "loss.class_weights=balanced"], ["loss.class_weights: act in multiclass and"]),
         (["--name", "../x"], ["--name '../x'"]),

@@ -104,9 +104,7 @@ def test_what_cannot_be_checked_is_refused(build: Any, name: str | None, problem
 def test_a_name_belongs_to_one_place() -> None:
     components.loss("soft", origin="one.py")(soft)
     components.loss("soft", origin="one.py")(soft)  # read again, e.g. by a second study
-    with pytest.raises(
-        ConfigError, match=r"two.py: loss 'soft': there is one already, from one.py"
-    ):
+    with pytest.raises(ConfigError, match=r"two.py: loss 'soft': there is already one from one.py"):
         components.loss("soft", origin="two.py")(soft)
 
 

@@ -83,7 +83,7 @@ def test_the_direction_of_an_objective_follows_from_its_metric(
     with pytest.raises(ConfigError) as caught:
         objective_override("val/gpa")
     assert str(caught.value) == (
-        "--objective val/gpa: no such metric; did you mean val/gap?; the metrics are "
+        "--objective val/gpa: unknown metric; did you mean val/gap?; the metrics are "
         f"{', '.join([*METRICS, 'val/gap'])}"
     )
     with pytest.raises(ConfigError, match=r"--objective miou: .*did you mean val/miou\?"):

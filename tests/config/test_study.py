@@ -42,9 +42,9 @@ def test_absent_settings_take_their_defaults() -> None:
 def test_every_problem_is_named_at_once() -> None:
     assert problems({"optim.lrr": 1, "optim.lr": "1e-4", "foo.x": 1, "train.epochs": 0}) == [
         "p: optim.lr: input should be a valid number (got '1e-4')",
-        "p: optim.lrr: no such setting; did you mean optim.lr?",
+        "p: optim.lrr: unknown setting; did you mean optim.lr?",
         "p: train.epochs: input should be greater than or equal to 1 (got 0)",
-        "p: foo: no such setting; one of data, loss, model, optim, train",
+        "p: foo: unknown setting; one of data, loss, model, optim, train",
     ]
 
 
@@ -152,9 +152,9 @@ def test_study_reads_back_from_its_dump() -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ({"dat": 1}, "study.yaml: dat: no such setting; did you mean data?"),
+        ({"dat": 1}, "study.yaml: dat: unknown setting; did you mean data?"),
         ({"sampler": {"names": "tpe"}},
-         "study.yaml: sampler.names: no such setting; did you mean sampler.name?"),
+         "study.yaml: sampler.names: unknown setting; did you mean sampler.name?"),
         ({"pruner": {"name": "medain"}},
          "study.yaml: pruner.name: input should be 'none', 'median', 'percentile', 'halving', "
          "'hyperband', 'patient' or 'curve' (got 'medain')"),

@@ -75,11 +75,11 @@ def test_a_file_is_executed_once_and_again_when_it_changes(tmp_path: Path) -> No
         ("import math\n\nmath.sqrt(-1)\n", r"parts\.py:3: ValueError: .*"),
         ("import no_such_module\n", r"parts\.py:1: ModuleNotFoundError: No module named"),
         ("raise SystemExit(3)\n", r"parts\.py:1: SystemExit: 3"),
-        (SOFT.format(name="dice"), r"parts\.py:3: loss 'dice': the name means something already"),
+        (SOFT.format(name="dice"), r"parts\.py:3: loss 'dice': the name is in use by the harness"),
         (
             "from harness import parts\n\n@parts.network()\n"
             "def Unet(in_channels, classes): ...\n",
-            r"parts\.py:3: network 'Unet': the name means something already",
+            r"parts\.py:3: network 'Unet': the name is in use by the harness",
         ),
         (
             SOFT.format(name="soft").replace(": int = 3", ""),
@@ -162,7 +162,7 @@ def test_settings_of_a_registered_loss(tmp_path: Path) -> None:
         "here: loss.dice: input should be greater than or equal to 0 (got -2)",
         "here: loss.soft: input should be greater than or equal to 0 (got -1)",
         "here: loss.soft_width: input should be a valid integer (got '5')",
-        "here: loss.sofft: no such setting; did you mean loss.soft?",
+        "here: loss.sofft: unknown setting; did you mean loss.soft?",
     ]
     assert problems({"loss.soft": True}) == ["here: loss.soft: input should be a valid number "
                                              "(got True)"]  # fmt: skip
@@ -191,7 +191,7 @@ def test_direction_of_an_objective_is_that_of_the_metric(tmp_path: Path) -> None
     assert objective.is_possible_value(17.5) and not objective.is_possible_value(float("inf"))
     with pytest.raises(ConfigError, match="direction of val/far must be minimize"):
         StudyConfig.from_mapping({"objective": {"metric": "val/far", "direction": "maximize"}})
-    with pytest.raises(ConfigError, match=r"no such metric 'val/farr'; did you mean val/far\?"):
+    with pytest.raises(ConfigError, match=r"unknown metric 'val/farr'; did you mean val/far\?"):
         StudyConfig.from_mapping({"objective": {"metric": "val/farr"}})
     assert StudyConfig.from_mapping({"objective": {"metric": "val/iou"}}).objective.direction == (
         "maximize"

@@ -97,8 +97,8 @@ def test_api_takes_a_tilde_for_the_workspace(
         harness.open_study("s", workspace="~/ws")
     taken = tmp_path / "home" / "ws" / "lr-find" / "taken"
     taken.mkdir(parents=True)
-    with pytest.raises(UserError, match=rf"{taken} is there already"):
+    with pytest.raises(UserError, match=rf"{taken} exists already"):
         harness.find_lr(name="taken", workspace="~/ws")
-    with pytest.raises(UserError, match=r"none\.yaml: no such search space"):
+    with pytest.raises(UserError, match=r"none\.yaml: unknown search space"):
         harness.run_study(space="none.yaml", workspace="~/ws")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]

@@ -77,7 +77,7 @@ def test_settings_of_an_address_are_no_part_of_the_file(tmp_path: Path) -> None:
         tmp_path / "o.db",
         "?timeout=5",
     )
-    with pytest.raises(ConfigError, match=r"--storage .*: a file takes no settings; leave \?time"):
+    with pytest.raises(ConfigError, match=r"--storage .*: a file takes no settings; remove \?time"):
         resolve_storage(Workspace(tmp_path), f"sqlite:///{tmp_path}/o.db?timeout=5")
 
 

@@ -57,8 +57,8 @@ def test_multilabel_has_a_column_for_each_class(root: Path) -> None:
     assert problems(root, "image,mask,mask_polyps\n", LABELS) == [
         ":1: no column mask_polyp, mask_tool tip; the columns are image,mask_polyp,mask_tool tip "
         "and, if wanted, role, group, separated by commas",
-        ":1: 'mask': no such column; one of group, image, mask_polyp, mask_tool tip, role",
-        ":1: 'mask_polyps': no such column; did you mean mask_polyp?",
+        ":1: 'mask': unknown column; one of group, image, mask_polyp, mask_tool tip, role",
+        ":1: 'mask_polyps': unknown column; did you mean mask_polyp?",
     ]
 
 
@@ -70,7 +70,7 @@ def test_multilabel_has_a_column_for_each_class(root: Path) -> None:
         ("image;mask\n", ":1: its columns are separated by ';'; save it with commas"),
         ("image\tmask\n", ":1: its columns are separated by tabs; save it with commas"),
         ("images,masks\n", ":1: no column image, mask; the columns are image,mask and"),
-        ("image,mask,roles\n", ":1: 'roles': no such column; did you mean role?"),
+        ("image,mask,roles\n", ":1: 'roles': unknown column; did you mean role?"),
         ("image,mask,a,a\n", ":1: 'a': two columns have this name"),
         ("image,mask,\na,b,c\n", ":1: '': a column's name is 1 to 80 characters of text"),
         (",image,mask\na,b,c\n", ":1: '': a column's name is 1 to 80 characters of text"),

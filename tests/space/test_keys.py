@@ -29,19 +29,19 @@ def test_ambiguous_last_part_is_refused_with_the_full_keys() -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("model.encoder", "no such setting; did you mean model.encoder_name?"),
-        ("momentun", "no such setting; did you mean optim.momentum?"),
-        ("optim.dice", "no such setting; did you mean loss.dice or loss.ce?"),
+        ("model.encoder", "unknown setting; did you mean model.encoder_name?"),
+        ("momentun", "unknown setting; did you mean optim.momentum?"),
+        ("optim.dice", "unknown setting; did you mean loss.dice or loss.ce?"),
         ("modl.options.decoder_chanels",
-         "no such setting; did you mean model.options.decoder_channels?"),
-        ("learning_rate", "no such setting; did you mean optim.lr?"),
-        ("model.backbone", "no such setting; did you mean model.encoder_name?"),
-        ("optim", "no such setting but a group; name one of its settings, e.g. optim.name"),
-        ("model.options.x", "no such setting; one of model.options.decoder_attention_type, "
+         "unknown setting; did you mean model.options.decoder_channels?"),
+        ("learning_rate", "unknown setting; did you mean optim.lr?"),
+        ("model.backbone", "unknown setting; did you mean model.encoder_name?"),
+        ("optim", "is a group; name one of its settings, e.g. optim.name"),
+        ("model.options.x", "unknown setting; one of model.options.decoder_attention_type, "
                             "model.options.decoder_channels, model.options.decoder_dropout, "
                             "model.options.decoder_use_norm"),
-        ("zzz", "no such setting; settings begin with data., model., loss., optim., train."),
-        ("", "no such setting; settings begin with data., model., loss., optim., train."),
+        ("zzz", "unknown setting; settings begin with data., model., loss., optim., train."),
+        ("", "unknown setting; settings begin with data., model., loss., optim., train."),
     ],
 )  # fmt: skip
 def test_unknown_key_is_refused_with_the_nearest(written: str, message: str) -> None:
@@ -52,7 +52,7 @@ def test_unknown_key_is_refused_with_the_nearest(written: str, message: str) -> 
 
 def test_any_option_name_is_taken_where_none_are_known() -> None:
     assert full_key("model.options.whatever", AllowedValues()) == "model.options.whatever"
-    with pytest.raises(ConfigError, match="no such setting"):
+    with pytest.raises(ConfigError, match="unknown setting"):
         full_key("model.options.not.one", AllowedValues())
 
 
@@ -65,8 +65,8 @@ def test_known_keys_are_those_of_the_trial_configuration_and_the_options() -> No
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("model.arch", "Unett", "no such value 'Unett'; did you mean Unet?"),
-        ("model.arch", [1], "no such value [1]; one of FPN, Linknet, Unet, UnetPlusPlus"),
+        ("model.arch", "Unett", "unknown value 'Unett'; did you mean Unet?"),
+        ("model.arch", [1], "unknown value [1]; one of FPN, Linknet, Unet, UnetPlusPlus"),
         ("data.fit", "strech",
          "input should be 'stretch' or 'pad' (got 'strech'); did you mean stretch?"),
         ("model.encoder_weights", "imagnet",

@@ -126,7 +126,7 @@ def _column_problems(columns: Sequence[str], masks: Sequence[str]) -> list[str]:
         elif name not in allowed and (
             name.startswith("mask") or get_close_matches(name.strip().lower(), allowed, 1, 0.8)
         ):
-            problems.append(f"{name!a}: no such column{suggest_nearest(name, allowed)}")
+            problems.append(f"{name!a}: unknown column{suggest_nearest(name, allowed)}")
     return problems
 
 

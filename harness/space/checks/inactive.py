@@ -100,9 +100,9 @@ class ReachableValues:
             if self.values(key):
                 continue
             if key in self.space.by_key:
-                return f"never in force: its conditions exclude every value of {key}"
+                return f"never active: its conditions exclude every value of {key}"
             constant = format_value(self.space.constants.get(key))
-            return f"never in force: {key} is not searched and always {constant}"
+            return f"never active: {key} is not searched and always {constant}"
         return None
 
 

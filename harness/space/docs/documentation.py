@@ -17,7 +17,7 @@ SPACE_SETTINGS = (
     ("parameters.KEY.low, high", "numbers", "Both included; two integers: whole numbers."),
     ("parameters.KEY.step", "number", "Distance of neighbouring values; null: any between."),
     ("parameters.KEY.log", "true or false", "Uniform in the logarithm."),
-    ("parameters.KEY.when", "mapping", "In force only where all of these hold; a list: any of."),
+    ("parameters.KEY.when", "mapping", "Active only where all of these hold; a list: any of."),
     ("fixed", "mapping", "Values of every trial, by key."),
     ("forbid", "list", "Combinations not trained: {key: value, list or {low, high}}."),
     ("enqueue", "list", "Rows to try first, in whole or in part: {key: value}."),
@@ -65,7 +65,7 @@ def find_settings(key: str) -> list[SettingDoc]:
     matches = matches or [setting for setting in settings if setting.key.rpartition(".")[2] == key]
     if not matches:
         raise ConfigError(
-            f"{key}: no such setting{suggest_nearest(key, [setting.key for setting in settings])}"
+            f"{key}: unknown setting{suggest_nearest(key, [setting.key for setting in settings])}"
         )
     return matches
 

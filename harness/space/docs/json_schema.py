@@ -64,7 +64,8 @@ def _study_schema() -> Schema:
     schema = model_schema(StudyConfig)
     members = schema["properties"]
     members["fixed"] = _mapping_schema(
-        lambda value: {"anyOf": [value, _REFERENCE_SCHEMA]}, "values laid over the space's"
+        lambda value: {"anyOf": [value, _REFERENCE_SCHEMA]},
+        "values that override those of the space",
     )
     file_schema = {"type": "string", "pattern": f"^{PARTS_FILE_NAME.pattern}$"}
     members["parts"] = {"anyOf": [file_schema, *members["parts"]["anyOf"]]}
@@ -251,7 +252,7 @@ def _condition_schema() -> Schema:
     names = [key for key, _ in _key_schemas()]
     return {
         "type": "object",
-        "description": "in force only where all of these hold",
+        "description": "active only where all of these hold",
         "propertyNames": {
             "anyOf": [{"enum": names}, *({"pattern": p} for p in _open_key_patterns())]
         },

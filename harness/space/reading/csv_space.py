@@ -132,7 +132,7 @@ class _CsvHeader:
                 if name not in self.names:
                     available = [column for column in self.names if column]
                     self._add_problem(
-                        f"{option} {name}", f"no such column{suggest_nearest(name, available)}"
+                        f"{option} {name}", f"unknown column{suggest_nearest(name, available)}"
                     )
         for name in set(self.columns.label) & set(self.columns.ignore):
             self._add_problem(name, "both --label and --ignore; give one")
@@ -164,7 +164,7 @@ class _CsvHeader:
         except ConfigError as error:
             for problem in error.problems:
                 hint = f"; keep it as a tag with --label {name}, or drop it with --ignore {name}"
-                self._add_problem(name, problem + (hint if "no such setting" in problem else ""))
+                self._add_problem(name, problem + (hint if "unknown setting" in problem else ""))
             return
         if key in self.keys.values():
             self._add_problem(name, f"a second column of {key}; keep one")

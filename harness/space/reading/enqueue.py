@@ -42,7 +42,7 @@ def check_enqueue_rows(space: SearchSpace, problems: ProblemCollector) -> None:
                 continue
             is_decided = all(key in row or key not in space.by_key for key in parameter.when)
             if parameter.key in row and is_decided and not space.is_active(parameter, row):
-                message = "not in force beside the other values of this row; take it out"
+                message = "inactive with the other values of this row; remove it"
                 path = ("enqueue", i, parameter.key)
                 problems.add(path, message, name=f"enqueue: {parameter.key}")
         is_complete = all(p.key in row for p in space.parameters if space.is_active(p, row))

@@ -64,7 +64,7 @@ def _normalize_field_names(
         if canonical not in FIELDS:
             add_problem(
                 name,
-                f"{name}: no such field{suggest_nearest(name, (*FIELDS, *_WANDB_NAMES, 'value'))}",
+                f"{name}: unknown field{suggest_nearest(name, (*FIELDS, *_WANDB_NAMES, 'value'))}",
             )
             valid = False
         elif canonical in fields:
@@ -80,7 +80,7 @@ def _read_categorical(
     choices = fields["choices"]
     range_fields = [name for name in ("low", "high", "step", "log") if name in fields]
     if range_fields:
-        add_problem("choices", f"choices beside {', '.join(range_fields)}; keep one kind")
+        add_problem("choices", f"choices together with {', '.join(range_fields)}; keep one kind")
         return None
     if not isinstance(choices, list) or not 0 < len(choices) <= MAX_CHOICES:
         add_problem("choices", f"choices must be a list of 1 to {MAX_CHOICES} values")
@@ -161,7 +161,7 @@ def _step_problem(low: Any, high: Any, step: Any, log: bool) -> FieldProblem | N
     if not is_number(step) or step <= 0:
         return "step", f"step must be a number above 0 (got {format_value(step)})"
     if log and not (step == 1 and isinstance(low, int) and isinstance(high, int)):
-        return "step", "step has no meaning beside log; keep one"
+        return "step", "step has no meaning together with log; keep one"
     # Optuna would lower `high` with a warning; say it instead, in decimals as Optuna counts.
     start, end, width = (Decimal(str(n)) for n in (low, high, step))
     if (end - start) / width >= MAX_STEPS and not all(

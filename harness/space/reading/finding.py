@@ -31,7 +31,7 @@ def find_space(name: str, workspace: Workspace) -> Path:
                 return candidate
     if requested.exists():
         raise ConfigError(f"{name}: not a file; a search space is a YAML or CSV file")
-    raise ConfigError(f"{name}: no such search space{_suggest_space(requested, folders)}")
+    raise ConfigError(f"{name}: unknown search space{_suggest_space(requested, folders)}")
 
 
 def _suggest_space(requested: Path, folders: list[Path]) -> str:

@@ -72,4 +72,4 @@ def _section_problem(name: str, value: Any, legal: AllowedValues) -> str | None:
         return None
     if name.rpartition(".")[2] in {key.rpartition(".")[2] for key in known_keys(legal)}:
         return "a setting belongs under parameters: or fixed:"
-    return f"no such section{suggest_nearest(name, _SECTION_TYPES)}"
+    return f"unknown section{suggest_nearest(name, _SECTION_TYPES)}"

@@ -89,7 +89,9 @@ class SpaceReader:
         """A space of rows: each a trial of its own."""
         for name in ("parameters", "forbid", "enqueue"):
             if self.document.get(name):
-                self.problems.add((name,), f"{name} beside rows; a space has one or the other")
+                self.problems.add(
+                    (name,), f"{name} together with rows; a space has one or the other"
+                )
         rows = [
             self._read_listed_row(row, ("rows", i)) for i, row in enumerate(self._section("rows"))
         ]

@@ -111,7 +111,7 @@ def test_set_lies_over_study_and_study_over_space(paths: StudyPaths) -> None:
 def test_short_keys_serve_where_they_are_unambiguous(paths: StudyPaths) -> None:
     assert settled(paths, fixed={"epochs": 3}).config.fixed["train.epochs"] == 3
     with pytest.raises(
-        ConfigError, match=r"--set: epoch: no such setting; did you mean train.epochs"
+        ConfigError, match=r"--set: epoch: unknown setting; did you mean train.epochs"
     ):
         settled(paths, fixed={"epoch": 3})
 

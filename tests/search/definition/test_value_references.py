@@ -103,7 +103,7 @@ fixed:
     place = str(studies / "rates" / "study.yaml")
     lines = [line.removeprefix(place) for line in caught.value.problems]
     assert lines == [
-        ":3: model.encoder_name: trial 4 of odd: no such value 'vgg11'; one of mobilenet_v2, "
+        ":3: model.encoder_name: trial 4 of odd: unknown value 'vgg11'; one of mobilenet_v2, "
         "resnet18, resnet34",
         f":4: model.encoder_depth: there is no study encoder in {studies}; did you mean encoders?",
         ":5: model.arch: study empty has no complete trial yet",
@@ -111,7 +111,7 @@ fixed:
         "model.options.decoder_channels",
         ":7: model.encoder_weights: must be {from: <name of a study>} without further keys",
         ":9: data.subset: a study cannot build on itself; name an earlier one",
-        ": train.batch: no such setting; did you mean train.batch_size?",
+        ": train.batch: unknown setting; did you mean train.batch_size?",
     ]
 
 

@@ -101,7 +101,7 @@ def test_parameter_that_is_absent_beside_another_counts_by_its_default(tmp_path:
 def test_condition_that_never_holds_is_refused(tmp_path: Path) -> None:
     fixed = parameters("momentum: {low: 0.5, high: 0.9, when: {optim.name: sgd}}")
     assert problems_of(fixed, tmp_path) == [
-        "s.yaml:3: optim.momentum: never in force: optim.name is not searched and always 'adamw'"
+        "s.yaml:3: optim.momentum: never active: optim.name is not searched and always 'adamw'"
     ]
     chain = parameters(
         "model.arch: {choices: [Unet, Linknet]}",
@@ -110,8 +110,7 @@ def test_condition_that_never_holds_is_refused(tmp_path: Path) -> None:
         "when: {model.options.decoder_attention_type: scse, model.arch: Linknet}}",
     )
     assert problems_of(chain, tmp_path) == [
-        "s.yaml:5: optim.grad_clip: never in force: "
-        "its conditions exclude every value of model.arch"
+        "s.yaml:5: optim.grad_clip: never active: its conditions exclude every value of model.arch"
     ]
 
 

@@ -82,12 +82,12 @@ def test_every_problem_is_named_at_once_with_row_and_column(tmp_path: Path) -> N
         "3,1e-05,3,Linknet,scse,1,x\n"
     )
     assert problems_of(text, tmp_path, label=["nte"], ignore=["note"]) == [
-        "grid.csv:1: --label nte: no such column; did you mean note?",
-        "grid.csv:1: encoder_dept: no such setting; did you mean model.encoder_depth?; "
+        "grid.csv:1: --label nte: unknown column; did you mean note?",
+        "grid.csv:1: encoder_dept: unknown setting; did you mean model.encoder_depth?; "
         "keep it as a tag with --label encoder_dept, or drop it with --ignore encoder_dept",
         "grid.csv:1: lr: a second column of optim.lr; keep one",
         "grid.csv:2: row 1: lr: input should be a valid number (got 'abc')",
-        "grid.csv:3: row 2: arch: no such value 'Unett'; did you mean Unet?",
+        "grid.csv:3: row 2: arch: unknown value 'Unett'; did you mean Unet?",
         "grid.csv:4: row 3: 4 cells where the header has 7",
         f"grid.csv:5: row 4: {OPTION}: Linknet has no such option; it takes decoder_use_norm",
     ]

@@ -82,9 +82,9 @@ def test_the_nearest_space_of_the_same_folder_is_suggested(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("encodrs", r"^encodrs: no such search space; did you mean encoders.yaml\?$"),
-        ("zzz", "^zzz: no such search space; one of architectures.yaml, .*mine.yaml"),
-        ("", "no such search space|not a file"),
+        ("encodrs", r"^encodrs: unknown search space; did you mean encoders.yaml\?$"),
+        ("zzz", "^zzz: unknown search space; one of architectures.yaml, .*mine.yaml"),
+        ("", "unknown search space|not a file"),
         ("..", "^..: not a file; a search space is a YAML or CSV file$"),
     ],
 )

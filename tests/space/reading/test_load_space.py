@@ -75,16 +75,16 @@ def test_space_is_read_as_it_is_written(tmp_path: Path) -> None:
 
 def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
     assert problems_of(WRONG, tmp_path) == [
-        "s.yaml:2: model.arch: no such value 'Unett'; did you mean Unet?",
-        "s.yaml:3: model.encoder: no such setting; did you mean model.encoder_name?",
+        "s.yaml:2: model.arch: unknown value 'Unett'; did you mean Unet?",
+        "s.yaml:3: model.encoder: unknown setting; did you mean model.encoder_name?",
         "s.yaml:4: optim.lr: low 0.01 is above high 1e-05; swap them",
         "s.yaml:5: optim.lr: named twice in this section; keep one",
         "s.yaml:7: model.options.decoder_dropout: when: model.encoder_depth: "
         "9 is outside what is searched here, whole numbers 3 to 5",
-        "s.yaml:7: model.options.decoder_dropout: when: foo: no such setting; "
+        "s.yaml:7: model.options.decoder_dropout: when: foo: unknown setting; "
         "settings begin with data., model., loss., optim., train.",
         "s.yaml:8: optim.momentum: cannot act: optim.name is never sgd",
-        "s.yaml:10: loss.dise: no such setting; did you mean loss.dice?",
+        "s.yaml:10: loss.dise: unknown setting; did you mean loss.dice?",
         "s.yaml:11: model.encoder_depth: both fixed and searched; "
         "keep it under parameters: or under fixed:",
         "s.yaml:12: data.fit: input should be 'stretch' or 'pad' (got 'strech'); "
@@ -98,7 +98,7 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
         "s.yaml:19: enqueue: data.subset: not searched here; "
         "add it to parameters: or take it out of this row",
         "s.yaml:20: enqueue: must name keys and values, e.g. {optim.lr: 3e-4}",
-        "s.yaml:21: foo: no such section; one of enqueue, fixed, forbid, labels, parameters, rows",
+        "s.yaml:21: foo: unknown section; one of enqueue, fixed, forbid, labels, parameters, rows",
         "s.yaml:22: train.epochs: a setting belongs under parameters: or fixed:",
         "s.yaml:23: format: this harness reads format 1 (got 2)",
     ]
@@ -108,7 +108,7 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
     """optim.nam was to be sgd somewhere: that momentum cannot act would be nonsense."""
     text = "parameters:\n  optim.nam: {choices: [sgd]}\n  momentum: {low: 0.5, high: 0.9}\n"
     assert problems_of(text, tmp_path) == [
-        "s.yaml:2: optim.nam: no such setting; did you mean optim.name?"
+        "s.yaml:2: optim.nam: unknown setting; did you mean optim.name?"
     ]
 
 
@@ -122,7 +122,7 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
         ("parameters: 3", "s.yaml:1: parameters: must be a mapping of keys (got 3)"),
         ("fixed: [1]", "s.yaml:1: fixed: must be a mapping of keys (got [1])"),
         ("forbid: {}", "s.yaml:1: forbid: must be a list of mappings (got {})"),
-        ("parameter: {}", "s.yaml:1: parameter: no such section; did you mean parameters?"),
+        ("parameter: {}", "s.yaml:1: parameter: unknown section; did you mean parameters?"),
         ("format: true", "s.yaml:1: format: this harness reads format 1 (got true)"),
         ("parameters:\n  lr: {value: 1}\n  optim.lr: {value: 1}\n",
          "s.yaml:3: optim.lr: named twice in this section; keep one"),
@@ -133,7 +133,7 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
         ("parameters:\n  lr: {value: 1, when: Unet}",
          "s.yaml:2: lr: when: must name keys and values, e.g. {model.arch: Unet}"),
         ("parameters:\n  lr: {value: 1, when: {model.arch: Unett}}",
-         "s.yaml:2: lr: when: model.arch: no such value 'Unett'; did you mean Unet?"),
+         "s.yaml:2: lr: when: model.arch: unknown value 'Unett'; did you mean Unet?"),
         ("parameters:\n  lr: {value: 1, when: {arch: Unet, model.arch: Unet}}",
          "s.yaml:2: lr: when: model.arch: is named twice; keep one"),
         ("parameters:\n  arch: {choices: [Unet, FPN]}\n  lr: {value: 1, when: {arch: Linknet}}",
@@ -170,7 +170,7 @@ def test_wrong_space_gives_one_clear_line(text: str, problem: str, tmp_path: Pat
          "forbidden by {'model.arch': 'Linknet', 'model.encoder_depth': 3}"),
         ("{model.arch: Linknet, decoder_attention_type: scse}",
          "model.options.decoder_attention_type: "
-         "not in force beside the other values of this row; take it out"),
+         "inactive with the other values of this row; remove it"),
         ("{model.arch: Linknet, model.encoder_name: resnet34, model.encoder_depth: 4, lr: 1e-3, "
          "dice: 0, bce: 0}", "this combination: loss: all weights are 0; "
                              "set one of dice, bce, ce, focal, jaccard, tversky, lovasz above 0"),
@@ -334,7 +334,7 @@ def test_values_laid_over_replace_the_fixed_ones(tmp_path: Path) -> None:
     [
         ({"lr": 0.1}, "--set: optim.lr: searched by this space; take it out of the space, "
                       "or do not set it"),
-        ({"optim.lrr": 0.1}, "--set: optim.lrr: no such setting; did you mean optim.lr?"),
+        ({"optim.lrr": 0.1}, "--set: optim.lrr: unknown setting; did you mean optim.lr?"),
         ({"epochs": 0}, "--set: train.epochs: input should be greater than or equal to 1 (got 0)"),
         ({"optim.encoder_lr": 0.1, "optim.decoder_lr": 0.1},
          "--set: optim.lr: cannot act: optim.encoder_lr and optim.decoder_lr are always set "
@@ -375,7 +375,7 @@ def test_rows_are_checked_with_everything_else_and_have_their_lines(tmp_path: Pa
         "Unet has no such option; it takes decoder_attention_type, decoder_channels",
         "s.yaml:5: rows: optim.warmup_epochs 2 is not below train.epochs 2; take a shorter "
         "warm-up, or more epochs",
-        "s.yaml:6: optim.lrr: no such setting; did you mean optim.lr?",
+        "s.yaml:6: optim.lrr: unknown setting; did you mean optim.lr?",
     ]
 
 

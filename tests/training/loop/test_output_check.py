@@ -69,7 +69,7 @@ def test_a_libraries_own_activation_would_be_found(activation: str) -> None:
 def test_no_key_sets_an_activation() -> None:
     options = {name for arch in ARCHS for name in option_names(arch)}
     assert not [key for key in (*trial_keys(), *options) if "activation" in key]
-    with pytest.raises(ConfigError, match=r"model\.activation: no such setting"):
+    with pytest.raises(ConfigError, match=r"model\.activation: unknown setting"):
         TrialConfig.from_flat({"model.activation": "sigmoid"})
     for arch in ARCHS:
         with pytest.raises(ConfigError, match=r"model\.options\.activation: .* no such option"):
