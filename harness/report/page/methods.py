@@ -237,7 +237,7 @@ def _startup_sentences(tables: StudyTables) -> list[str]:
 
 def _successive(position: str, n: int) -> str:
     """`first trial`, `first 3 trials`."""
-    return f"{position} trial" if n == 1 else f"{position} {n} trials"
+    return f"{position} trial" if n == 1 else f"{position} {count(n, 'trial')}"
 
 
 def _import_sentences(tables: StudyTables) -> list[str]:
