@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -164,3 +166,68 @@ def test_files_are_of_readable_size() -> None:
         if (n := len(path.read_text().splitlines())) > 300
     }
     assert not long
+
+
+QUESTIONS = {"what", "which", "whether", "how", "where", "who", "why", "when"}
+# Words that say nothing of a value. Fields that lie on disk under such a name stay.
+EMPTY_WORDS = {
+    *("place", "found", "one", "known", "told", "said", "shown", "kept", "beside", "what", "each"),
+    *("some", "wanted", "taken", "asked", "done", "begun", "there", "alike", "of", "at", "how"),
+    *("mine", "theirs", "ours", "again", "whole", "which"),
+}
+ON_DISK = {
+    *((owner, "at") for owner in ("HeldOutResult", "LedgerStart", "LedgerFinish", "LedgerFailure")),
+    ("HeldOutResult", "of"),
+    ("Confirmation", "wanted"),
+    ("Finding", "what"),
+    ("StudyConfig", "taken"),
+}
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
+
+
+def bound_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Class (or "") and name of every parameter, local, field and constant."""
+    owners = {
+        id(child): node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for child in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield "", node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield owners.get(id(node), ""), node.id
+
+
+def test_classes_have_names_of_their_own() -> None:
+    names = Counter(
+        node.name
+        for path in modules().values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, n in names.items() if n > 1] == []
+
+
+@pytest.mark.parametrize("module", modules())
+def test_docstrings_open_with_a_verb_or_a_noun(module: str) -> None:
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    firsts = [text.split("\n")[0] for text in docstrings(tree)]
+    assert [text for text in firsts if text.split()[0].strip(",.:").lower() in QUESTIONS] == []
+
+
+@pytest.mark.parametrize("module", modules())
+def test_names_are_nouns_of_the_field(module: str) -> None:
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    names = {pair for pair in bound_names(tree) if pair[1] in EMPTY_WORDS}
+    assert names <= ON_DISK
