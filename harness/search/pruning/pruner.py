@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from harness.config.study import BudgetConfig, PrunerConfig
 from harness.search.definition.definition import StudyDefinition
 from harness.search.pruning.learning_curve import CurvePruner
-from harness.search.run.trials import RunningTrial
+from harness.search.run.running_trial import RunningTrial
 from harness.space.space import Categorical, SearchSpace
 
 # Share of a trial's epochs before the first rung of halving: a single epoch is mostly noise.

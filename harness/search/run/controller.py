@@ -37,6 +37,7 @@ from harness.search.run.failures import FailureStreak
 from harness.search.run.hang_detector import HangWatch
 from harness.search.run.observers import MirrorObserver, ObserverList, ProgressObserver, RetryReset
 from harness.search.run.retention import ArtifactRetention
+from harness.search.run.running_trial import RunningTrial
 from harness.search.run.stop_conditions import (
     GracefulStop,
     StopConditions,
@@ -45,7 +46,7 @@ from harness.search.run.stop_conditions import (
 )
 from harness.search.run.trial_source import TrialSource
 from harness.search.run.trial_store import TrialStore
-from harness.search.run.trials import RunningTrial, TrialContext, TrialFactory
+from harness.search.run.trials import TrialContext, TrialFactory
 from harness.search.sampling.sampler import SpaceSampler
 
 

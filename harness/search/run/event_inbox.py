@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from harness.execution.protocol import Event, Executor
 from harness.search.run.hang_detector import HangWatch
-from harness.search.run.trials import RunningTrial
+from harness.search.run.running_trial import RunningTrial
 
 TICK_S = 0.5  # longest time until a signal is noticed while no event arrives
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from harness.search.run.observers import TrialObserver
-from harness.search.run.trials import RunningTrial
+from harness.search.run.running_trial import RunningTrial
 
 SILENT_EPOCHS = 10  # times the median duration of an epoch
 # The first epoch of an attempt compiles, tunes cuDNN and fills caches, and a new worker process

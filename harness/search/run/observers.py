@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.records import TrialRecord
-from harness.search.run.trials import RunningTrial
+from harness.search.run.running_trial import RunningTrial
 
 
 class TrialObserver:

@@ -7,7 +7,7 @@ from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_records
 from harness.search.run.observers import TrialObserver
-from harness.search.run.trials import RunningTrial
+from harness.search.run.running_trial import RunningTrial
 
 
 class ArtifactRetention(TrialObserver):

@@ -16,7 +16,7 @@ from harness.core.text import format_duration
 from harness.execution.protocol import Event, TrialFinished, WorkerDied
 from harness.search.run.budget import BudgetUsage
 from harness.search.run.observers import TrialObserver
-from harness.search.run.trials import RunningTrial
+from harness.search.run.running_trial import RunningTrial
 
 HANDLED_SIGNALS = tuple(
     getattr(signal, name)

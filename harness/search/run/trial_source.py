@@ -9,8 +9,9 @@ import optuna
 from optuna.trial import TrialState
 
 from harness.search.pruning.pruner import PruningDecider
+from harness.search.run.running_trial import RunningTrial
 from harness.search.run.trial_store import TrialStore
-from harness.search.run.trials import RunningTrial, TrialFactory
+from harness.search.run.trials import TrialFactory
 
 
 class TrialSource:

@@ -1,8 +1,7 @@
 """Creation of trials: sample or resume a configuration, record it, and make a worker's task."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from harness.config.study import TrialConfig
 from harness.core import files, strict_yaml
 from harness.core.environment import EnvironmentInfo
 from harness.core.paths import StudyPaths
-from harness.core.records import TrialFailure, TrialRecord, read_record, read_records, write_record
+from harness.core.records import TrialRecord, read_record, read_records, write_record
 from harness.core.timestamps import utc_timestamp
 from harness.execution.protocol import TrialTask
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import config_key, first_trial_by_config
-from harness.search.run.failures import AttemptCounter
+from harness.search.run.running_trial import RunningTrial
 from harness.search.sampling.sampler import (
     derive_seed,
     row_index_of_trial,
@@ -38,19 +37,6 @@ class TrialContext:
     data_root: Path
     cache: Path
     device: str
-
-
-@dataclass
-class RunningTrial:
-    """A trial that a worker is training."""
-
-    trial: optuna.Trial
-    record: TrialRecord
-    config: TrialConfig
-    attempts: AttemptCounter = field(default_factory=AttemptCounter)
-    pending_failure: TrialFailure | None = None  # found by the controller; the worker still stops
-    last_pruner_epoch: int = 0  # last epoch evaluated by the pruner, in any attempt
-    unregistered_steps: Sequence[int] = ()  # of earlier attempts; a rebuilt study lacks rung notes
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialFailure, read_record, write_record
 from harness.execution.protocol import Decision, Event, TrialFailed, TrialTask, WorkerDied
 from harness.search.pruning.pruner import HalvingPruner, PruningDecider, build_pruner
+from harness.search.run.running_trial import RunningTrial
 from harness.search.run.trial_store import TrialStore
-from harness.search.run.trials import RunningTrial, TrialContext, TrialFactory
+from harness.search.run.trials import TrialContext, TrialFactory
 from harness.search.storage.rebuild import load_or_rebuild_study
 from harness.search.storage.storage import open_storage
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
