@@ -59,6 +59,7 @@ def check_disk_space(
     paths: StudyPaths, needed: int, free: Callable[[Path], int] | None = None
 ) -> None:
     """Raise UserError if less is free than a study still needs, given the files that it has."""
+    # Files of failed trials that a full disk removes first are no part of the used space.
     removable = {
         paths.trial(r.number).checkpoint for r in read_records(paths) if r.state == "failed"
     }

@@ -70,6 +70,7 @@ class TrialStore:
 
     def finish_trial(self, record: TrialRecord) -> None:
         """Report the end of a trial to Optuna."""
+        # Optuna gives a pruned trial its last reported value: such a value is never ranked.
         state = _STATES.get(record.state, TrialState.FAIL)
         value = record.value if state == TrialState.COMPLETE else None
         self.retry_when_full(lambda: self._study.tell(record.number, value, state=state))

@@ -137,6 +137,8 @@ class TrainingRun:
         self._trainer.partial_epoch = None
         metrics = summarise_scores(validation.scores, self._setup.inputs.images.data)
         self.ms_per_image = validation.ms_per_image
+        # The time is stored, as MLflow identifies a point by it: an epoch that is sent again with the
+        # same time is not doubled there.
         line: EpochLine = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
         line |= {"seconds": self._epoch_seconds(), **train_metrics, **metrics}
         self._partial_epoch_s, self._epoch_start = 0.0, None
@@ -215,6 +217,7 @@ class TrainingRun:
     def _update_best(self, line: EpochLine, scores: ImageScores) -> None:
         self.log.append(line)
         if self.best is None or self._is_better(line, self.best.line):
+            # Cloned, since the optimizer changes the weights in place.
             weights = self._trainer.eval_model.state_dict()
             copies = retry_on_oom(lambda: {name: v.detach().clone() for name, v in weights.items()})
             self.best = BestEpoch(line, scores, copies)

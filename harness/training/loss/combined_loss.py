@@ -119,7 +119,7 @@ class _LossTerm:
 
 
 def _check_loss_value(value: Any, part: Component, logits: Tensor) -> None:
-    """What a loss of somebody else's must give; its finiteness is looked at with the total's."""
+    """Check the value of a user-defined loss; the trainer checks that the total is finite."""
     problem = None
     if not isinstance(value, Tensor) or value.ndim:
         shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value

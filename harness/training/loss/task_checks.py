@@ -63,8 +63,7 @@ def _weight_problems(config: LossConfig, data: StudyDataConfig) -> list[str]:
     if n_weights != n_classes and config.class_weights != "balanced":
         return [
             f"loss.class_weights: {n_weights} for {count(n_classes, 'class')}; give one for each "
-            "of "
-            f"{', '.join(data.classes)}, or balanced"
+            f"of {', '.join(data.classes)}, or balanced"
         ]
     return []
 
