@@ -32,9 +32,9 @@ def test_opening_reads_no_data_asks_no_device_and_writes_nothing(workspace: Path
         _ = context.source
     with pytest.raises(ConfigError, match="--storage 'nonsense'"):
         _ = context.storage
-    with pytest.raises(UserError, match="cuda:99 is not available"):
+    with pytest.raises(UserError, match="cuda:99: not available here"):
         _ = context.devices
-    with pytest.raises(UserError, match="cuda:99 is not available"):
+    with pytest.raises(UserError, match="cuda:99: not available here"):
         _ = context.device
     assert list(workspace.iterdir()) == []
 
