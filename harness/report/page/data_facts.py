@@ -198,8 +198,8 @@ def _split_warnings(split: Sequence[SplitRow]) -> list[str]:
             "1 image duplicates another image or belongs to its group; both are in the same part "
             "of the split."
             if n_grouped == 1
-            else f"{count(n_grouped, 'image')} duplicate another image or belong to its group; each "
-            "group is in one part of the split."
+            else f"{count(n_grouped, 'image')} duplicate another image or belong to its group; "
+            "each group is in one part of the split."
         )
     return warnings
 
