@@ -174,8 +174,8 @@ def replace_folder(folder: Path) -> Iterator[Path]:
             for path in temporary.iterdir():
                 with path.open("rb+") as handle:
                     os.fsync(handle.fileno())
-        # A rename cannot replace a folder that has files. If the process is killed between these two
-        # lines, the trial is continued from its checkpoint and writes the folder again.
+        # A rename cannot replace a folder that has files. If the process is killed between these
+        # two lines, the trial is continued from its checkpoint and writes the folder again.
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     finally:

@@ -137,8 +137,8 @@ class TrainingRun:
         self._trainer.partial_epoch = None
         metrics = summarise_scores(validation.scores, self._setup.inputs.images.data)
         self.ms_per_image = validation.ms_per_image
-        # The time is stored, as MLflow identifies a point by it: an epoch that is sent again with the
-        # same time is not doubled there.
+        # The time is stored, as MLflow identifies a point by it: an epoch that is sent again with
+        # the same time is not doubled there.
         line: EpochLine = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000}
         line |= {"seconds": self._epoch_seconds(), **train_metrics, **metrics}
         self._partial_epoch_s, self._epoch_start = 0.0, None
