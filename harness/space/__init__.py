@@ -1,1 +1,1 @@
-"""Search spaces: which settings of a trial may vary, and how. Plain descriptions."""
+"""Search spaces as plain values: the settings of a trial that vary, with their ranges and rules."""

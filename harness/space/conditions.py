@@ -1,4 +1,4 @@
-"""Reading `when` and the rules of `forbid`, and putting parameters behind what they depend on."""
+"""Read the conditions of `when` and `forbid`, and sort parameters by what their `when` names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,15 +30,18 @@ def read_condition(
     problems: ProblemCollector,
     name: str,
 ) -> Condition | None:
-    """`{key: value, list of values or {low, high}}`, by full keys; None after noting problems.
+    """The condition written as `{key: value, list of values or {low, high}}`, by full keys.
 
     Args:
-        raw: As it stands in the document.
-        path: Where it stands.
-        parameters: What is searched: a value that a parameter cannot take is a problem.
-        legal: Legal values of what is not searched.
-        problems: Where problems are noted.
-        name: What problems call the condition.
+        raw: The condition as written in the document.
+        path: Path of the condition in the document.
+        parameters: The searched parameters; a value that a parameter cannot have is a problem.
+        legal: Legal values of settings that are not searched.
+        problems: Collector of the problems.
+        name: Name of the condition in problems.
+
+    Returns:
+        None if there are problems; they are in `problems` then.
     """
     if not isinstance(raw, dict) or not raw:
         problems.add(path, "must name keys and values, e.g. {model.arch: Unet}", name=name)
@@ -49,7 +52,7 @@ def read_condition(
         try:
             key = full_key(short_key, legal)
             if key in condition:
-                raise ConfigError("is named twice; keep one")
+                raise ConfigError("appears twice; keep one")
             condition[key] = _read_match(key, value, parameters, legal, problems.unreadable_keys)
         except ConfigError as error:
             for problem in error.problems:
@@ -59,9 +62,9 @@ def read_condition(
 
 
 def sort_by_dependency(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """Each parameter behind those that its `when` names, else in the order given.
+    """The parameters in their order, each moved behind those that its `when` names.
 
-    A circle of conditions must have been refused before.
+    Circular conditions must have been refused before (see `find_cycle`).
     """
     ordered, cyclic = _topological_sort(parameters)
     assert not cyclic
@@ -69,7 +72,12 @@ def sort_by_dependency(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]
 
 
 def find_cycle(parameters: Sequence[Parameter]) -> list[str]:
-    """Keys whose conditions go in a circle, the first again at the end; [] when none do."""
+    """Keys whose conditions depend on each other in a circle; [] if there is no circle.
+
+    The first key is repeated at the end.
+    """
+    # Each parameter that could not be sorted depends on another of them, so following these
+    # dependencies must return to a key seen before. The start itself need not lie on the circle.
     by_key = {parameter.key: parameter for parameter in _topological_sort(parameters)[1]}
     path = list(by_key)[:1]
     while path:
@@ -81,13 +89,16 @@ def find_cycle(parameters: Sequence[Parameter]) -> list[str]:
 
 
 def with_condition(parameter: Parameter, condition: Condition) -> Parameter:
-    """The same parameter, active under `condition` only."""
+    """The same parameter, active only if `condition` holds."""
     return replace(parameter, when=condition)
 
 
 def _topological_sort(
     parameters: Sequence[Parameter],
 ) -> tuple[list[Parameter], list[Parameter]]:
+    """The parameters that could be sorted, and those in a circle or behind one."""
+    # Always the first that is ready: conditions change the order only where they must, since the
+    # order of parameters decides the order of a grid.
     searched = {parameter.key for parameter in parameters}
     remaining, ordered, sorted_keys = list(parameters), list[Parameter](), set[str]()
     while True:
@@ -106,13 +117,13 @@ def _read_match(
     legal: AllowedValues,
     unreadable: set[str],
 ) -> Match:
-    """Raises ConfigError, without a place, for values that the key cannot have."""
+    """The match of one key. Raises ConfigError, without location, for values it cannot have."""
     if isinstance(value, dict):
         return _read_range_match(key, value, parameters.get(key))
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise ConfigError("an empty list never holds; name the values")
-    if key in unreadable:
+        raise ConfigError("an empty list never matches; list at least one value")
+    if key in unreadable:  # its range is unknown, and its own problem is reported already
         return AnyOf(tuple(values))
     parameter = parameters.get(key)
     if parameter is None:
@@ -134,7 +145,7 @@ def outside_problem(parameter: Parameter, value: Any) -> str | None:
     steps = "" if parameter.step in (None, 1) else f" in steps of {parameter.step}"
     number_kind = "" if isinstance(parameter.low, float) else "whole numbers "
     extent = f"{number_kind}{parameter.low} to {parameter.high}{steps}"
-    return f"{format_value(value)} is outside what is searched here, {extent}"
+    return f"{format_value(value)} is outside the searched range, {extent}"
 
 
 def _format_values(values: Sequence[Any]) -> str:
@@ -157,11 +168,12 @@ def _read_range_match(key: str, raw: dict[str, Any], parameter: Parameter | None
         raise ConfigError(f"low {format_value(low)} is above high {format_value(high)}; swap them")
     match = RangeMatch(low, high)
     if parameter is not None and not _overlaps(parameter, match):
-        raise ConfigError(f"no value searched for {key} lies in this range")
+        raise ConfigError(f"no searched value of {key} lies in this range")
     return match
 
 
 def _overlaps(parameter: Parameter, match: RangeMatch) -> bool:
+    """True if a parameter may have a value in the range; steps are not taken into account."""
     if isinstance(parameter, Categorical):
         return any(match.holds(value) for value in parameter.choices)
     below = match.high is not None and match.high < parameter.low

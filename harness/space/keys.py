@@ -1,4 +1,4 @@
-"""Keys of the trial configuration: full from short, and whether a value is legal under one."""
+"""Keys of the trial configuration: resolve short keys to full ones, check the value of a key."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from harness.space.parameters import format_value
 from harness.space.space import AllowedValues
 
 OPTIONS_PREFIX = "model.options."
-# What people coming from other tools write, and no comparison of letters would find.
+# Names of other tools, too different in spelling for difflib to find the key from them.
 _FOREIGN_NAMES = {
     "architecture": "model.arch",
     "backbone": "model.encoder_name",
@@ -26,20 +26,21 @@ _FOREIGN_NAMES = {
 
 
 def known_keys(legal: AllowedValues) -> tuple[str, ...]:
-    """Every key a space may name; constructor options as far as `legal` knows them."""
+    """Every key that a space may name, including the constructor options listed in `legal`."""
     names = sorted({name for options in legal.options.values() for name in options})
     return (*trial_keys(), *(OPTIONS_PREFIX + name for name in names))
 
 
 def full_key(name: str, legal: AllowedValues) -> str:
-    """The full key of a full key, or of the last part of one when it is unambiguous.
+    """The full key of `name`: a full key itself, or its last part if that is unambiguous.
 
     Raises:
-        ConfigError: unknown or ambiguous key; the message does not name a file.
+        ConfigError: the key does not exist or is ambiguous; the message has no location.
     """
     keys = known_keys(legal)
     if name in keys:
         return name
+    # Without imported networks the names of their options are unknown: any identifier is accepted.
     if (
         not legal.options
         and name.startswith(OPTIONS_PREFIX)
@@ -59,7 +60,11 @@ def full_key(name: str, legal: AllowedValues) -> str:
 
 
 def closest_keys(misspelling: str, keys: Collection[str]) -> list[str]:
-    """The known keys that a misspelt one resembles most: in its group, as a whole, by last part."""
+    """The known keys most similar to a misspelt one; [] if none is similar.
+
+    Keys of the same group come first: compared as whole texts, a long common prefix such as
+    `model.options.` would make keys alike whose last parts have nothing in common.
+    """
     group, _, last = misspelling.rpartition(".")
     if last in _FOREIGN_NAMES:
         return [_FOREIGN_NAMES[last]]
@@ -86,7 +91,7 @@ def _suggest_key(name: str, keys: Collection[str]) -> str:
 
 
 def setting_problem(key: str, value: Any, legal: AllowedValues) -> str | None:
-    """Reason why a setting cannot have this value in any configuration; None if it can.
+    """Reason why a setting cannot have this value, whatever the other settings are; None if it can.
 
     Args:
         key: A full key.
@@ -99,13 +104,15 @@ def setting_problem(key: str, value: Any, legal: AllowedValues) -> str | None:
     legal_values = legal.values.get(key)
     if legal_values is not None and (isinstance(value, list) or value not in legal_values):
         return (
-            f"unknown value "
-            f"{format_value(value)}{suggest_nearest(str(value), map(str, legal_values))}"
+            f"unknown value {format_value(value)}"
+            f"{suggest_nearest(str(value), map(str, legal_values))}"
         )
     try:
         TrialConfig.from_flat({key: value}, source="")
     except ConfigError as error:
-        # Problems of a whole group may be healed by other keys; those of an item have its index.
+        # All other settings have their defaults here. A problem of several keys together names
+        # only their group and may vanish with other values, so it does not count; a problem of
+        # one item of a list ends in the item's index.
         pattern = re.compile(rf": {re.escape(key)}(?:\.(\d+))?: ")
         matches = [(pattern.match(line), line) for line in error.problems]
         messages = [
@@ -120,7 +127,7 @@ def setting_problem(key: str, value: Any, legal: AllowedValues) -> str | None:
 
 
 def accepts_floats(key: str) -> bool:
-    """True if the setting is a float, so that 0.5 is legal if 0 and 1 are."""
+    """True if the setting is a float, so that 0.5 is legal where 0 and 1 are."""
     setting = find_loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
     if setting is not None:
         option = setting[1]
@@ -141,11 +148,11 @@ def _model_field(key: str) -> tuple[type[BaseModel] | None, str]:
 
 
 def _hint(key: str, value: Any) -> str:
-    """Suggestion for a value of the wrong type."""
+    """Suggestion for a value of the wrong type: the likely intention of the user, or ""."""
     if not isinstance(value, str):
         return ""
     if _looks_like_number(value):
-        return "; take the quotes away"
+        return "; remove the quotes"
     model, name = _model_field(key)
     literals = [] if model is None else _literal_texts(model.model_fields[name].annotation)
     close = get_close_matches(value, literals, n=1, cutoff=0.6)
@@ -153,7 +160,7 @@ def _hint(key: str, value: Any) -> str:
 
 
 def _literal_texts(kind: Any) -> list[str]:
-    """The texts of a Literal, also of one branch of a union."""
+    """The texts of a Literal, also of a Literal inside a union."""
     return [
         text
         for part in get_args(kind)
@@ -172,7 +179,7 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_finite(item) for item in value)
     if isinstance(value, int):
-        return abs(value) < 2**63  # databases hold no more
+        return abs(value) < 2**63  # integers of SQLite and PostgreSQL have 64 bits with sign
     return not isinstance(value, float) or math.isfinite(value)
 
 

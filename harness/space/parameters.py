@@ -1,5 +1,5 @@
-"""One searched setting (`Categorical`, `Whole`, `Real`), and the tests that `when` and `forbid`
-are.
+"""Types of searched settings (`Categorical`, `IntRange`, `FloatRange`) and of the conditions that
+`when` and `forbid` state about them.
 """
 
 import json
@@ -13,7 +13,8 @@ OptunaValue = str | int | float | bool | None
 
 
 def same_value(left: Any, right: Any) -> bool:
-    """Equality of two settings: 1 is 1.0, but true is not 1."""
+    """Equality of two settings: 1 equals 1.0, but true does not equal 1."""
+    # bool is a subclass of int, so Python has True == 1; true and 1 are different settings in YAML.
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
@@ -24,14 +25,15 @@ def same_value(left: Any, right: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """True for a finite number that is not a boolean."""
+    """True if a setting is a finite number; booleans do not count as numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
+    # math.isfinite raises OverflowError for integers above about 1.8e308.
     return isinstance(value, int) or math.isfinite(value)
 
 
 def format_value(value: Any) -> str:
-    """A value as a person would write it, cut where it is long."""
+    """A value as it is written in YAML, cut after 80 characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
@@ -40,7 +42,7 @@ def format_value(value: Any) -> str:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Holds for a value equal to one of `values`."""
+    """Match of every value that equals one of `values`."""
 
     values: tuple[Any, ...]
 
@@ -48,13 +50,14 @@ class AnyOf:
         return any(same_value(value, option) for option in self.values)
 
     def as_plain(self) -> Any:
+        # A list that is a value itself stays in a list: alone it would read as alternatives.
         is_single = len(self.values) == 1 and not isinstance(self.values[0], list)
         return self.values[0] if is_single else list(self.values)
 
 
 @dataclass(frozen=True)
 class RangeMatch:
-    """Holds for a number from `low` to `high`, both included; None leaves a side open."""
+    """Match of every number from `low` to `high`, both included; None leaves a side open."""
 
     low: float | None
     high: float | None
@@ -71,47 +74,49 @@ class RangeMatch:
 
 
 Match = AnyOf | RangeMatch
-Condition = Mapping[str, Match]  # by full key; all of them must hold; empty: always
+Condition = Mapping[str, Match]  # by full key; holds if all its matches do; an empty one always
 
 
 def condition_as_plain(condition: Condition) -> dict[str, Any]:
-    """The condition as it is written in a space."""
+    """The condition as it is written in a space file."""
     return {key: match.as_plain() for key, match in condition.items()}
 
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of several values: None, bool, int, float, str or a list of such."""
+    """Parameter with a list of choices: None, bool, int, float, str or a list of these."""
 
     key: str
     choices: tuple[Any, ...]
     when: Condition = field(default_factory=dict)
 
     def to_optuna(self, value: Any) -> OptunaValue:
-        """A choice as Optuna stores it: a list as its JSON text, everything else unchanged."""
+        """The form of a choice that Optuna stores: JSON text for a list, otherwise the value."""
+        # Optuna's storages hold None, bool, int, float and str; for a list it only warns
+        # (CategoricalDistribution.__init__), and the list does not survive a database.
         return json.dumps(value) if isinstance(value, list) else value
 
     def from_optuna(self, optuna_value: OptunaValue) -> Any:
-        """The choice that `optuna_value` stands for.
+        """The choice that Optuna stored as `optuna_value`.
 
         Raises:
-            ValueError: it stands for none.
+            ValueError: no choice has this form.
         """
         for choice in self.choices:
             if same_value(self.to_optuna(choice), optuna_value):
                 return choice
-        raise ValueError(f"{self.key}: {optuna_value!r} is none of {list(self.choices)}")
+        raise ValueError(f"{self.key}: {optuna_value!r} is not one of {list(self.choices)}")
 
     @property
     def optuna_choices(self) -> tuple[OptunaValue, ...]:
-        """All choices as Optuna is given them, in the order of the space."""
+        """All choices in the form that Optuna stores, in the order of the space."""
         return tuple(self.to_optuna(choice) for choice in self.choices)
 
     def contains(self, value: Any) -> bool:
         return any(same_value(value, choice) for choice in self.choices)
 
     def canonical(self, value: Any) -> Any:
-        """The choice that equals `from_optuna`, e.g. 1 for 1.0."""
+        """The choice that equals `value`, in the type of the choice, e.g. 1 for 1.0."""
         return next(choice for choice in self.choices if same_value(value, choice))
 
     def values(self) -> Iterator[Any]:
@@ -140,9 +145,9 @@ class _NumberRange:
         if self.step is None:
             return True
         steps = float(value - self.low) / self.step
-        return bool(
-            abs(steps - round(steps)) < 1e-8
-        )  # Optuna's tolerance (FloatDistribution._contains)
+        # The tolerance of Optuna's FloatDistribution._contains: with another one, a value could
+        # pass here and be refused there, in the middle of a study.
+        return bool(abs(steps - round(steps)) < 1e-8)
 
     def as_plain(self) -> dict[str, Any]:
         plain = {"low": self.low, "high": self.high, "step": self.step, "log": self.log}
@@ -151,7 +156,10 @@ class _NumberRange:
 
 @dataclass(frozen=True)
 class IntRange(_NumberRange):
-    """A whole number from `low` to `high`, both included, in steps; under `log` the step is 1."""
+    """Parameter with whole numbers from `low` to `high`, both included, `step` apart.
+
+    With `log` the step is 1: Optuna's IntDistribution refuses every other.
+    """
 
     low: int
     high: int
@@ -173,7 +181,7 @@ class IntRange(_NumberRange):
 
 @dataclass(frozen=True)
 class FloatRange(_NumberRange):
-    """A number from `low` to `high`, both included; `step` None: any between."""
+    """Parameter with numbers from `low` to `high`, both included; all of them if `step` is None."""
 
     low: float
     high: float
@@ -183,7 +191,7 @@ class FloatRange(_NumberRange):
         return float(value)
 
     def values(self) -> Iterator[float]:
-        """Every value. Raises ValueError: there is no step."""
+        """Every value, from `low` upwards. Raises ValueError if there is no step."""
         if self.size is None:
             raise ValueError(f"{self.key}: no step")
         yield from map(self.value_at, range(self.size))
@@ -191,18 +199,18 @@ class FloatRange(_NumberRange):
     def value_at(self, index: int) -> float:
         """The value `index` steps above `low`.
 
-        Computed in decimals as Optuna's grid is, so that 0.1 + 0.2 is 0.3.
-
         Raises:
             ValueError: there is no step.
         """
         if self.step is None:
             raise ValueError(f"{self.key}: no step")
+        # In decimals, as Optuna's BruteForceSampler counts: in binary 0.1 + 0.2 is
+        # 0.30000000000000004, which would be another value of the grid than 0.3.
         return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))
 
     @property
     def size(self) -> int | None:
-        """The number of values; None: endless."""
+        """Number of values; None for a range without step."""
         if self.step is None:
             return None
         low, high, step = (Decimal(str(n)) for n in (self.low, self.high, self.step))

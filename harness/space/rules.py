@@ -1,4 +1,4 @@
-"""Rules that tell which settings have no effect together with others."""
+"""Rules that find settings without effect, given the values that other settings can have."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,27 +7,29 @@ from harness.config.catalogue import PixelSetting
 from harness.config.loss import find_loss_setting, loss_names, pixel_losses
 from harness.space.keys import OPTIONS_PREFIX
 
+# Of a range, a lookup returns only the ends and the values that conditions name: a rule may compare
+# minimum and maximum, but must not count the values or look for one in the middle.
 ValueLookup = Callable[[str], list[Any]]
 InactivityRule = Callable[[ValueLookup], str | None]
 
 
 def inactivity_rule(key: str) -> InactivityRule | None:
-    """The rule of a setting, if it has one.
+    """The rule of a setting; None if the setting always has an effect.
 
-    A rule is given every value that another setting can have, by full key ([] for an option that
-    nobody sets), and says why its own has no effect; None: it has one.
+    A rule receives a lookup of the values that another setting can have, by full key ([] for an
+    option that is not set). It returns the reason why its own setting has no effect, or None.
     """
     return _RULES.get(key) or _loss_rule(key)
 
 
 def warmup_problem(values: ValueLookup) -> str | None:
-    """Reason why no warm-up is shorter than its training; None if one is."""
+    """Reason why no warm-up can be shorter than its training; None if one can be."""
     warmup, epochs = min(values("optim.warmup_epochs")), max(values("train.epochs"))
     if warmup < epochs:
         return None
     return (
         f"optim.warmup_epochs is never below {warmup} and train.epochs never above {epochs}; "
-        "a warm-up is shorter than its training"
+        "a warm-up must be shorter than its training"
     )
 
 
@@ -47,13 +49,16 @@ def _needs_pixel_loss(effect: str, setting: PixelSetting) -> InactivityRule:
         *keys, last = (f"loss.{part}" for part in pixel_losses(setting))
         if any(max(values(key)) > 0 for key in (*keys, last)):
             return None
-        return f"{effect} {', '.join(keys)} and {last}, which are never above 0"
+        return f"{effect} {', '.join(keys)} and {last}, whose weights are never above 0"
 
     return rule
 
 
 def _needs_other_loss(part: str) -> InactivityRule:
-    """Weights are divided by their sum, so that a part alone always weighs 1."""
+    """Rule of a loss's weight, which needs a second loss.
+
+    Weights are divided by their sum, so a loss without any other always weighs 1.
+    """
 
     def rule(values: ValueLookup) -> str | None:
         others = [name for name in loss_names() if name != part]
@@ -85,10 +90,11 @@ def _needs_unfrozen_encoder(values: ValueLookup) -> str | None:
 
 def _patience_rule(values: ValueLookup) -> str | None:
     epochs = max(values("train.epochs"))
+    # Patience counts epochs without improvement, of which training has fewer than train.epochs.
     patiences = [value for value in values("train.patience") if value is not None]
     if not patiences or min(patiences) < epochs:
         return None
-    return f"train.epochs is never above {epochs}, so no trial waits that long"
+    return f"train.epochs is never above {epochs}, so patience never runs out"
 
 
 def _normalize_rule(values: ValueLookup) -> str | None:
@@ -99,9 +105,10 @@ def _normalize_rule(values: ValueLookup) -> str | None:
 
 
 def _needs_switch(arch: str, switch: str) -> InactivityRule:
-    """The option of an architecture whose part is off unless another option is true."""
+    """Rule of an option that acts on a module built only if the option `switch` is true."""
 
     def rule(values: ValueLookup) -> str | None:
+        # Another architecture may use an option of the same name without the switch.
         if set(values("model.arch")) != {arch} or any(value is True for value in values(switch)):
             return None
         return f"{switch} is never true"
@@ -110,11 +117,11 @@ def _needs_switch(arch: str, switch: str) -> InactivityRule:
 
 
 def _no_effect_on_training(_: ValueLookup) -> str | None:
-    return "it changes nothing that is trained; put it under fixed:"
+    return "it does not change the training; put it under fixed:"
 
 
 def _loss_rule(key: str) -> InactivityRule | None:
-    """The rule of the weight of a loss, or of its option."""
+    """The rule of a loss's weight or option, also for losses registered by user code."""
     setting = find_loss_setting(key.removeprefix("loss.")) if key.startswith("loss.") else None
     if setting is None:
         return None
@@ -130,7 +137,7 @@ _RULES: Mapping[str, InactivityRule] = {
     "data.normalize": _normalize_rule,
     OPTIONS_PREFIX + "aspp_rates": _needs_switch("attention_unet", OPTIONS_PREFIX + "aspp"),
     OPTIONS_PREFIX + "cbam_reduction": _needs_switch("attention_unet", OPTIONS_PREFIX + "cbam"),
-    "loss.label_smoothing": _needs_pixel_loss("it moves the targets of", "label_smoothing"),
+    "loss.label_smoothing": _needs_pixel_loss("it changes the targets of", "label_smoothing"),
     "loss.class_weights": _needs_pixel_loss("they weigh the classes in", "class_weights"),
     "train.patience": _patience_rule,
     "train.checkpoint_s": _no_effect_on_training,

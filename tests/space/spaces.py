@@ -1,4 +1,4 @@
-"""A small world of legal names, and spaces read from text."""
+"""A few legal names, and helpers that read spaces from text."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def space_of(text: str, folder: Path, legal: AllowedValues = LEGAL) -> SearchSpa
 
 
 def problems_of(text: str, folder: Path, legal: AllowedValues = LEGAL) -> list[str]:
-    """The problems of a space, with `s.yaml` for the path of its file."""
+    """The problems of a space, with the path of its file replaced by `s.yaml`."""
     with pytest.raises(ConfigError) as caught:
         space_of(text, folder, legal)
     return [line.replace(str(folder / "s.yaml"), "s.yaml") for line in caught.value.problems]

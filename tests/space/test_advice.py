@@ -1,4 +1,4 @@
-"""What a message advises is followed, word for word, and taken."""
+"""Advice in messages: a user who follows it word for word gets a valid space or study."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ LABELS = StudyDataConfig(task="multilabel", classes=("a", "b"))
         ),
         (
             "parameters: {optim.lr: {choices: ['1e-4']}}",
-            r"take the quotes away",
+            r"remove the quotes",
             "parameters: {optim.lr: {choices: [1e-4]}}",
         ),
         (

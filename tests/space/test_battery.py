@@ -1,4 +1,4 @@
-"""More than a hundred broken spaces: each says every one of its errors, with file and line."""
+"""More than a hundred broken spaces, each of whose errors is reported with file and line."""
 
 import itertools
 import random
@@ -33,7 +33,7 @@ enqueue:
   - {optim.lr: 3e-4, loss.dice: 1}
 """.splitlines()
 
-# line, what stands there instead, and what the problem of that line is about
+# Line to replace, its new text, and the name with which the problem of that line begins.
 MUTATIONS: list[tuple[int, str, str]] = [
     (3, "  model.arch: {choices: [UnetPlusPlus, Linknett]}", "model.arch"),
     (3, "  model.arch: {choices: UnetPlusPlus}", "model.arch"),
@@ -102,12 +102,12 @@ MUTATIONS: list[tuple[int, str, str]] = [
     (18, "  - {optim.lr: 3e-4}\nenque: []", "enque"),
     (18, "  - {optim.lr: 3e-4}\nformat: 2", "format"),
 ]  # fmt: skip
-# The line of the problem is the last one that a mutation writes, but for these.
+# A problem is reported at the last line that a mutation writes; for these names at the first.
 FIRST = ("a list or mapping",)
 
 
 def mutated(*mutations: tuple[int, str, str]) -> tuple[str, list[tuple[int, str]]]:
-    """The space with these lines in place of its own, and where which problem is to be found."""
+    """The space with these lines replaced, and line and name of each expected problem."""
     lines = list(BASE)
     expected = []
     shift = 0
@@ -134,7 +134,7 @@ def places(text: str | bytes, folder: Path) -> list[tuple[int, str]]:
 
 
 def assert_named(text: str, expected: list[tuple[int, str]], folder: Path) -> None:
-    """Every expected problem at its line, and none at a line where nothing is wrong."""
+    """Assert that each expected problem is reported at its line, and no other line is reported."""
     found = places(text, folder)
     for line, name in expected:
         assert any(at == line and what.startswith(f"{name}: ") for at, what in found), found
@@ -152,7 +152,8 @@ def test_one_error_is_named_at_its_line(mutation: tuple[int, str, str], tmp_path
     assert_named(*mutated(mutation), tmp_path)
 
 
-# Of what refers to others, and of what others refer to, a second error may depend on the first.
+# Mutations independent of each other: where one line refers to another, an error in one of them
+# may hide or change that of the other, so that a pair has no fixed list of problems.
 ALONE = [m for m in MUTATIONS if 7 <= m[0] <= 13 and "optim.lr: 1e-3" not in m[1]]
 PAIRS = [pair for pair in itertools.combinations(ALONE, 2) if pair[0][0] != pair[1][0]]
 ROWS = [m for m in MUTATIONS if m[0] >= 15 and "lr: 3" not in m[1]]

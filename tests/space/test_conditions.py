@@ -36,12 +36,12 @@ def test_outside_says_what_is_inside() -> None:
         "'y' is not among its choices [x, null, true]"
     )
     assert outside_problem(IntRange("k", 1, 5, 2), 2) == (
-        "2 is outside what is searched here, whole numbers 1 to 5 in steps of 2"
+        "2 is outside the searched range, whole numbers 1 to 5 in steps of 2"
     )
     assert outside_problem(IntRange("k", 1, 5), 2.0) == (
-        "2.0 is outside what is searched here, whole numbers 1 to 5"
+        "2.0 is outside the searched range, whole numbers 1 to 5"
     )
     assert (
         outside_problem(FloatRange("k", 0.0, 1.0), 1.5)
-        == "1.5 is outside what is searched here, 0.0 to 1.0"
+        == "1.5 is outside the searched range, 0.0 to 1.0"
     )

@@ -1,4 +1,4 @@
-"""The examples of docs/spaces.md are spaces."""
+"""Examples of docs/spaces.md, each of which must be a valid space."""
 
 import re
 from pathlib import Path

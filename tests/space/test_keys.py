@@ -73,7 +73,7 @@ def test_known_keys_are_those_of_the_trial_configuration_and_the_options() -> No
          "input should be 'imagenet', 'advprop', 'imagenet+5k', 'imagenet+background', "
          "'instagram', 'noisy-student', 'noisy-student-475', 'ssl' or 'swsl', or null "
          "(got 'imagnet'); did you mean imagenet?"),
-        ("optim.lr", "1e-4", "input should be a valid number (got '1e-4'); take the quotes away"),
+        ("optim.lr", "1e-4", "input should be a valid number (got '1e-4'); remove the quotes"),
         ("optim.lr", 0, "input should be greater than 0 (got 0)"),
         ("optim.lr", float("inf"), "must be a finite number below 2**63 (got inf)"),
         ("train.epochs", 10**30, f"must be a finite number below 2**63 (got {10**30})"),

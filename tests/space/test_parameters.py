@@ -62,9 +62,9 @@ def test_choice_stores_lists_as_json_and_gives_them_back() -> None:
 
 
 def test_choice_refuses_a_stored_value_that_is_none_of_its_own() -> None:
-    with pytest.raises(ValueError, match=r"k: 'b' is none of \['a', 1\]"):
+    with pytest.raises(ValueError, match=r"k: 'b' is not one of \['a', 1\]"):
         Categorical("k", ("a", 1)).from_optuna("b")
-    with pytest.raises(ValueError, match="True is none of"):
+    with pytest.raises(ValueError, match="True is not one of"):
         Categorical("k", ("a", 1)).from_optuna(True)
 
 

@@ -1,4 +1,4 @@
-"""The spaces in search_spaces/: they explain themselves, can be read, and every network builds."""
+"""Shipped search spaces: each explains itself, can be read, and all its networks can be built."""
 
 from dataclasses import replace
 from importlib import resources
@@ -40,7 +40,7 @@ def shipped(name: str) -> SearchSpace:
 
 
 def networks(space: SearchSpace) -> list[ModelConfig]:
-    """Every network that the space can draw."""
+    """All networks that the space can draw."""
     parts = tuple(p for p in space.parameters if p.key.startswith("model."))
     only = replace(space, parameters=parts, enqueue=())
     return [only.configuration(values).model for values in only.grid()]
@@ -113,7 +113,7 @@ KINDS_OF_DATA: dict[str, dict[str, Any]] = {
 
 
 def images_of(root: Path, about: dict[str, Any], n: int = 12) -> Path:
-    """Pairs of 32 x 40 pixels: noise, and masks with a disc that moves and a bar."""
+    """Pairs of 32 x 40 pixels: images of noise, masks with a bar and a disc that moves."""
     rng = np.random.default_rng(0)
     kind = np.uint16 if "range" in about else np.uint8
     for k in range(n):

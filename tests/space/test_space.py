@@ -1,4 +1,4 @@
-"""Spaces small enough to list their combinations by hand."""
+"""Search spaces that are small enough to list their combinations by hand."""
 
 import math
 import random
@@ -83,7 +83,7 @@ def test_conditions_are_joined_by_and_and_lists_by_or() -> None:
 
 
 def test_condition_on_an_absent_parameter_does_not_hold() -> None:
-    """Its default would be None; a parameter that is not in force has no value at all."""
+    """Its default would be None, but an inactive parameter has no value at all."""
     child = Categorical("optim.grad_clip", (1.0, 2.0), {OPTION: AnyOf((None,))})
     space = SearchSpace((ARCH, ATTENTION, child))
     assert space.is_active(child, {"model.arch": "Unet", OPTION: None})

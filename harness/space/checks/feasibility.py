@@ -1,4 +1,4 @@
-"""Checks that a space allows a combination, and that its fixed values do not exclude all."""
+"""Find out if a space allows any combination, and which problems its fixed values cause alone."""
 
 import itertools
 import math
@@ -20,13 +20,15 @@ from harness.space.parameters import (
 )
 from harness.space.space import SearchSpace
 
-MAX_ENUMERATED = 2000  # combinations tried one by one, each some 30 µs; above, that many are drawn
+# Up to this number all combinations are tried, 10 to 30 µs each; of more, this many are drawn.
+MAX_ENUMERATED = 2000
 
 
 def infeasibility_reason(space: SearchSpace) -> str | None:
-    """Reason why no combination may be trained, by one example; None if some may.
+    """Reason why no combination can be trained, with one example; None if one can be.
 
-    Where there are too many to try them all, the message says what was tried.
+    If there are too many combinations to try all, the message says which were tried: the answer
+    is then not a proof, and a very narrow gap between rules may be missed.
     """
     example, reason, n_tried = "", "", 0
     for values in _sample_combinations(space):
@@ -36,17 +38,19 @@ def infeasibility_reason(space: SearchSpace) -> str | None:
         n_tried += 1
         if not reason:
             example, reason = str(values), refusal
-    message = "no combination may be trained"
+    message = "no combination can be trained"
     if not _is_enumerable(space):
         message = (
-            f"none of {n_tried:,} combinations may be trained, drawn at random and from the ends "
+            f"none of {n_tried:,} combinations can be trained, drawn at random and from the ends "
             "of ranges and rules"
         )
     return f"{message}; e.g. {example}: {reason}"
 
 
 def fixed_conflicts(space: SearchSpace) -> Iterator[tuple[list[str], str]]:
-    """Conflicts of fixed values in every combination: their full keys, and the problem."""
+    """Problems of fixed values that no drawn value can avoid: full keys, and the problem."""
+    # A problem counts only if it remains under every combination tried: with all searched settings
+    # at their defaults, fixed values may conflict with a default that is never used.
     lines = _refusals(space, {})
     for values in _sample_combinations(space) if lines else ():
         remaining = set(_refusals(space, values))
@@ -54,6 +58,9 @@ def fixed_conflicts(space: SearchSpace) -> Iterator[tuple[list[str], str]]:
         if not lines:
             return
     for line in lines:
+        # Remove each key without which the problem remains; the others cause it together. (The
+        # deletion filter of Chinneck & Dravnieks 1991, Locating minimal infeasible constraint sets
+        # in linear programs: the set is minimal, not necessarily the smallest.)
         minimal = dict(space.fixed)
         for key in space.fixed:
             fewer = {other_key: value for other_key, value in minimal.items() if other_key != key}
@@ -74,7 +81,7 @@ def _refusals(space: SearchSpace, values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_enumerable(space: SearchSpace) -> bool:
-    """True if all combinations can be tried."""
+    """True if there are few enough combinations to try all of them."""
     sizes = [parameter.size for parameter in space.parameters]
     return bool(space.rows) or (
         None not in sizes and math.prod(size or 1 for size in sizes) <= MAX_ENUMERATED
@@ -82,12 +89,14 @@ def _is_enumerable(space: SearchSpace) -> bool:
 
 
 def _sample_combinations(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    """All combinations where they are few, else a sample, and those of ends and sides."""
+    """All combinations if they are few, otherwise a random sample and combinations of edges."""
     if _is_enumerable(space):
         yield from space.combinations()
         return
-    rng = random.Random(0)  # noqa: S311  # no secret
+    # Seeded, so that the same space is accepted or refused every time, with the same message.
+    rng = random.Random(0)  # noqa: S311  # not used for secrets
     yield from (space.sample(rng) for _ in range(MAX_ENUMERATED))
+    # Rules often leave only a narrow gap or the end of a range, which random draws rarely hit.
     edges = _restrict_to_edges(space)
     if _is_enumerable(edges):
         yield from edges.combinations()
@@ -96,7 +105,10 @@ def _sample_combinations(space: SearchSpace) -> Iterator[dict[str, Any]]:
 
 
 def _restrict_to_edges(space: SearchSpace) -> SearchSpace:
-    """The space with ranges cut down to their ends and what conditions name, with neighbours."""
+    """The space with each range reduced to its ends and to the bounds that conditions name.
+
+    The nearest values on both sides of a bound are included.
+    """
     conditions = [*space.forbid, *(parameter.when for parameter in space.parameters)]
     restricted: list[Parameter] = []
     for parameter in space.parameters:
@@ -124,9 +136,11 @@ def _edge_values(parameter: IntRange | FloatRange, matches: Sequence[Match]) -> 
 
 
 def _neighbour_values(parameter: IntRange | FloatRange, bound: float) -> list[Any]:
-    """A number and the nearest below and above it that the parameter could have."""
+    """A number, if the parameter can have it, and the nearest values below and above it."""
     if isinstance(parameter, FloatRange) and parameter.step is None:
+        # Bounds of a rule are inclusive: the first allowed number is the next float beyond one.
         return [math.nextafter(bound, -math.inf), float(bound), math.nextafter(bound, math.inf)]
+    # One step more on both sides than exact arithmetic needs: the quotient may be off by rounding.
     first = math.floor((bound - parameter.low) / (parameter.step or 1)) - 1
     steps = range(max(first, 0), max(first + 4, 0))
     if isinstance(parameter, IntRange):

@@ -1,4 +1,4 @@
-"""Checks for parameters of a space that cannot act, although each line alone is right."""
+"""Find parameters without effect: each of their lines is legal, but the space as a whole is not."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,12 +22,15 @@ from harness.space.space import AllowedValues, SearchSpace
 def inactive_parameters(
     space: SearchSpace, legal: AllowedValues, unreadable: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Searched or fixed keys that have no effect or break a network, each with what is wrong.
+    """Searched or fixed keys that have no effect or break a network, each with its problem.
+
+    Fixed settings without effect do no harm and are allowed; only options that an architecture
+    does not have are refused under `fixed`.
 
     Args:
-        space: The parameters and fixed values; its `forbid` and `enqueue` play no part.
+        space: The parameters and fixed values; `forbid` and `enqueue` are ignored.
         legal: The constructor options of each architecture.
-        unreadable: Full keys that could not be read, about which nothing can be said.
+        unreadable: Full keys that could not be read; a check that needs one of them is skipped.
     """
     for parameter in space.parameters:
         reach = ReachableValues(space, (parameter.when,), unreadable)
@@ -53,19 +56,24 @@ def inactive_parameters(
 
 
 class _UnreadableKeyError(Exception):
-    """The values of a key could not be read."""
+    """Signal that the values of a key could not be read, so that a check cannot be made."""
 
 
 @dataclass
 class ReachableValues:
-    """The values that other settings can have while all of some conditions hold."""
+    """Values that other settings can have while all given conditions hold.
+
+    An upper bound: settings are considered one by one, so that a combination of two values may be
+    impossible although each is listed. A rule based on it never refuses a setting that has an
+    effect, but may accept one without.
+    """
 
     space: SearchSpace
     conditions: tuple[Condition, ...]
     unreadable: set[str]
 
     def __post_init__(self) -> None:
-        """Gather the conditions of the parameters that the conditions name, and of theirs."""
+        """Collect the matches of all conditions and, transitively, of the parameters they name."""
         self.required_matches: dict[str, list[Match]] = {}
         queue = list(self.conditions)
         while queue:
@@ -76,7 +84,7 @@ class ReachableValues:
                     queue.append(self.space.by_key[key].when)
 
     def values(self, key: str) -> list[Any]:
-        """Every value of a choice; of a range its ends and what conditions name within them."""
+        """Every choice of a categorical; of a range the ends and the values named by conditions."""
         if key in self.unreadable:
             raise _UnreadableKeyError
         matches = self.required_matches.get(key, [])
@@ -85,7 +93,9 @@ class ReachableValues:
             candidates = [self.space.constants[key]] if key in self.space.constants else []
         else:
             candidates = _candidates(parameter, matches)
-            if parameter.when and not matches:  # it may be absent, and its default in its place
+            # A conditional parameter may be inactive: its default counts then. If the conditions
+            # name the parameter itself, it is active in all cases considered here.
+            if parameter.when and not matches:
                 default = TrialConfig().flat()
                 combined = ReachableValues(
                     self.space, (*self.conditions, parameter.when), self.unreadable
@@ -95,7 +105,7 @@ class ReachableValues:
         return [value for value in candidates if all(match.holds(value) for match in matches)]
 
     def contradiction_reason(self) -> str | None:
-        """Reason why the condition can never hold; None if it can."""
+        """Reason why the conditions can never hold together; None if they can."""
         for key in self.required_matches:
             if self.values(key):
                 continue
@@ -120,7 +130,7 @@ def _candidates(parameter: Parameter, matches: list[Match]) -> list[Any]:
 
 
 def inactive_given(key: str, settings: Mapping[str, Any]) -> str | None:
-    """Reason why a setting has no effect with these settings, by full key; None if it has."""
+    """Reason why a setting has no effect with these values of all settings; None if it has one."""
     rule = inactivity_rule(key)
     if rule is None:
         return None
@@ -131,11 +141,14 @@ def _inactivity_problem(key: str, reach: ReachableValues) -> str | None:
     """Reason why a searched setting has no effect; None if it has one."""
     rule = inactivity_rule(key)
     reason = None if rule is None else rule(reach.values)
-    return None if reason is None else f"cannot act: {reason}"
+    return None if reason is None else f"has no effect: {reason}"
 
 
 def _warmup_problem(key: str, reach: ReachableValues) -> str | None:
-    """Of a searched length: why no training has it; where both are searched, said of one."""
+    """Reason why no training has a searched warm-up or length; None if one has it.
+
+    If both are searched, the problem is reported for one of them only.
+    """
     length_keys = ("optim.warmup_epochs", "train.epochs")
     searched = next(
         (candidate for candidate in length_keys if candidate in reach.space.by_key), None
@@ -146,6 +159,7 @@ def _warmup_problem(key: str, reach: ReachableValues) -> str | None:
 def _option_problem(
     key: str, reach: ReachableValues, legal: AllowedValues, *, searched: bool
 ) -> str | None:
+    """Problem of a constructor option that some of the possible architectures do not have."""
     if not key.startswith(OPTIONS_PREFIX) or not legal.options:
         return None
     name = key.removeprefix(OPTIONS_PREFIX)
@@ -156,7 +170,7 @@ def _option_problem(
     archs_with = [arch for arch in archs if arch not in archs_without]
     if not archs_with:
         return (
-            f"cannot act: {' and '.join(archs_without)} has no such option; "
+            f"has no effect: {_no_such_option(archs_without)}; "
             f"{_option_names(archs_without, legal)}"
         )
     when = f"when: {{model.arch: [{', '.join(archs_with)}]}}"
@@ -165,7 +179,7 @@ def _option_problem(
 
 
 def _arch_inactivity_problem(key: str, reach: ReachableValues, legal: AllowedValues) -> str | None:
-    """A searched setting that some architectures do not look at; fixed ones do no harm there."""
+    """Problem of a searched setting that some of the possible architectures ignore."""
     if not any(key in keys for keys in legal.inactive_keys.values()):
         return None
     archs = reach.values("model.arch")
@@ -174,9 +188,10 @@ def _arch_inactivity_problem(key: str, reach: ReachableValues, legal: AllowedVal
     if not archs_without:
         return None
     if not archs_with:
-        return f"cannot act: {' and '.join(archs_without)} does not take it"
+        verb = "does" if len(archs_without) == 1 else "do"
+        return f"has no effect: {' and '.join(archs_without)} {verb} not use it"
     when = f"when: {{model.arch: [{', '.join(archs_with)}]}}"
-    return f"cannot act under {' and '.join(archs_without)}; add `{when}`"
+    return f"has no effect under {' and '.join(archs_without)}; add `{when}`"
 
 
 def _no_such_option(archs: list[str]) -> str:
@@ -185,4 +200,4 @@ def _no_such_option(archs: list[str]) -> str:
 
 def _option_names(archs: list[str], legal: AllowedValues) -> str:
     names = sorted(legal.options[archs[0]])
-    return f"{archs[0]} takes {', '.join(names) if names else 'none'}"
+    return f"{archs[0]} takes {', '.join(names) if names else 'no options'}"

@@ -1,4 +1,4 @@
-"""Every setting described: key, what it takes, default, meaning, when it acts."""
+"""Descriptions of every setting: key, type, default, meaning, condition of its effect."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ from harness.space.docs.json_schema import SchemaKind, model_schema
 from harness.space.parameters import format_value
 
 SPACE_SETTINGS = (
-    ("parameters", "mapping", "What varies, by key: {choices: [...]}, or {low, high, step, log}."),
+    ("parameters", "mapping", "Searched keys: {choices: [...]}, or {low, high, step, log}."),
     ("parameters.KEY.choices", "list", "Values: null, true, numbers, text, lists."),
-    ("parameters.KEY.low, high", "numbers", "Both included; two integers: whole numbers."),
-    ("parameters.KEY.step", "number", "Distance of neighbouring values; null: any between."),
-    ("parameters.KEY.log", "true or false", "Uniform in the logarithm."),
-    ("parameters.KEY.when", "mapping", "Active only where all of these hold; a list: any of."),
+    ("parameters.KEY.low, high", "numbers", "Both included; two integers: whole numbers only."),
+    ("parameters.KEY.step", "number", "Distance of neighbouring values; null allows any between."),
+    ("parameters.KEY.log", "true or false", "Draw uniformly in the logarithm."),
+    ("parameters.KEY.when", "mapping", "Active only if all of these hold; a list: any of them."),
     ("fixed", "mapping", "Values of every trial, by key."),
-    ("forbid", "list", "Combinations not trained: {key: value, list or {low, high}}."),
-    ("enqueue", "list", "Rows to try first, in whole or in part: {key: value}."),
-    ("rows", "list", "Instead of parameters: each row is one trial, in order; as a CSV has them."),
+    ("forbid", "list", "Combinations not to train: {key: value, list or {low, high}}."),
+    ("enqueue", "list", "Rows to try first, complete or partial: {key: value}."),
+    ("rows", "list", "Instead of parameters: each row is one trial, in order, as in a CSV."),
     ("labels", "list", "Tags of each row: {name: text}."),
-    ("format", "1", "Of this file; may be left out."),
+    ("format", "1", "Format version of this file; may be left out."),
 )
 
 
 @dataclass(frozen=True)
 class SettingDoc:
-    """One setting as a person reads of it.
+    """Description of one setting for readers.
 
     Attributes:
         takes: Type and range, or the legal values.
-        default: As it is written in YAML; "" where there is none.
-        acts: When it has an effect; "" always, or nothing is said.
+        default: The default as written in YAML; "" if there is no default.
+        acts: Condition under which the setting has an effect; "" if always, or not stated.
     """
 
     key: str
@@ -45,17 +45,17 @@ class SettingDoc:
 
 
 def document_settings(kind: SchemaKind) -> list[SettingDoc]:
-    """Every setting of a space, of `study.yaml`, or of a trial configuration, in its order."""
+    """Every setting of a space, of `study.yaml`, or of a trial configuration, in file order."""
     if kind == "space":
         return [SettingDoc(key, takes, "", meaning) for key, takes, meaning in SPACE_SETTINGS]
     return list(_document_model(StudyConfig if kind == "study" else TrialConfig, ""))
 
 
 def find_settings(key: str) -> list[SettingDoc]:
-    """The settings of that full key, of that last part, or of that group.
+    """The settings with this full key, otherwise those of this group or with this last part.
 
     Raises:
-        ConfigError: there is none; the message names the nearest.
+        ConfigError: no setting matches; the message names the nearest.
     """
     settings = [
         setting for kind in ("trial", "study", "space") for setting in document_settings(kind)
@@ -71,6 +71,8 @@ def find_settings(key: str) -> list[SettingDoc]:
 
 
 def _document_model(model: type[BaseModel], prefix: str) -> Iterator[SettingDoc]:
+    # Types and bounds come from the JSON Schema, not from the annotations: pydantic has merged
+    # the bounds of Field and Annotated there, so help and validation cannot disagree.
     properties = model_schema(model)["properties"]
     for name, field in model.model_fields.items():
         kind: Any = field.annotation
@@ -87,7 +89,7 @@ def _document_model(model: type[BaseModel], prefix: str) -> Iterator[SettingDoc]
 
 
 def describe_type(schema: dict[str, Any]) -> str:
-    """Type and range of a JSON Schema in words, e.g. `number, above 0, at most 10, or null`."""
+    """Type and range of a JSON Schema as text, e.g. `number, above 0, at most 10, or null`."""
     if "anyOf" in schema:
         return ", or ".join(describe_type(branch) for branch in schema["anyOf"])
     if "enum" in schema:

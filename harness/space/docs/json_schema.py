@@ -1,4 +1,4 @@
-"""The files of a study as JSON Schema (draft 2020-12), for editors: space, study, trial."""
+"""JSON Schema (draft 2020-12) of the files of a study, for editors: space, study, trial."""
 
 from collections.abc import Iterator, Mapping
 from inspect import Parameter
@@ -16,13 +16,9 @@ from harness.config.user_code import PARTS_FILE_NAME
 SchemaKind = Literal["space", "study", "trial"]
 SCHEMA_KINDS: tuple[SchemaKind, ...] = ("space", "study", "trial")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_OWN_KEYWORDS = (
-    "acts",
-    "try",
-    "with",
-    "task",
-    "speed",
-)  # what fields say beside JSON Schema's own words
+# Keywords of our fields that JSON Schema does not define. They are removed: most validators ignore
+# unknown keywords, but Ajv refuses them in its strict mode, which is its default.
+_OWN_KEYWORDS = ("acts", "try", "with", "task", "speed")
 OPTIONS_KEY, LOSS_KEY = r"^model\.options\.[A-Za-z_]\w*$", r"^loss\.[A-Za-z]\w*$"
 Schema = dict[str, Any]
 
@@ -30,8 +26,8 @@ Schema = dict[str, Any]
 def json_schema(kind: SchemaKind) -> Schema:
     """The schema of a space, of `study.yaml`, or of a whole trial configuration.
 
-    It says what each key takes alone; what only several keys together can show wrong, `harness
-    check` finds.
+    It describes the legal values of each key alone. Problems of several keys together are found
+    by `harness check`.
     """
     if kind == "trial":
         return {"$schema": DIALECT, "title": "Trial configuration"} | _trial_schema()
@@ -41,7 +37,7 @@ def json_schema(kind: SchemaKind) -> Schema:
 
 
 def model_schema(model: type[BaseModel]) -> Schema:
-    """Pydantic's schema of a model, without references and without words of our own."""
+    """Pydantic's schema of a model, without references and without keywords of our own."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
     plain: Schema = _inline_references(schema, definitions)
@@ -49,7 +45,7 @@ def model_schema(model: type[BaseModel]) -> Schema:
 
 
 def trial_schemas() -> dict[str, Schema]:
-    """The schema of each setting by its full key, options of the network left out."""
+    """The schema of each setting by its full key, without the options of the network."""
     groups = _trial_schema()["properties"]
     return {
         f"{group}.{name}": schema
@@ -64,20 +60,20 @@ def _study_schema() -> Schema:
     schema = model_schema(StudyConfig)
     members = schema["properties"]
     members["fixed"] = _mapping_schema(
-        lambda value: {"anyOf": [value, _REFERENCE_SCHEMA]},
-        "values that override those of the space",
+        lambda value: {"anyOf": [value, _REFERENCE_SCHEMA]}, "values that override the space's"
     )
     file_schema = {"type": "string", "pattern": f"^{PARTS_FILE_NAME.pattern}$"}
     members["parts"] = {"anyOf": [file_schema, *members["parts"]["anyOf"]]}
     metric = members["objective"]["properties"]["metric"]
     metric["pattern"] = "^val/[A-Za-z][A-Za-z0-9_]*$"
+    # Metrics of user code are known only if its file was imported; otherwise any name may be one.
     if get_components("metric"):
         metric["enum"] = list(metric_names())
     return schema
 
 
 def _trial_schema() -> Schema:
-    """The schema of a trial configuration, with the losses that others have registered."""
+    """The schema of a trial configuration, including the losses registered by user code."""
     schema = model_schema(TrialConfig)
     loss_schema = schema["properties"]["loss"]
     members = loss_schema["properties"]
@@ -98,7 +94,7 @@ def _registered_losses() -> list[LossEntry]:
 
 
 def _annotation_schema(annotation: Any) -> Schema:
-    """The schema of an option; of an annotation that JSON Schema has no words for, of anything."""
+    """The schema of an option; {} (anything) if JSON Schema cannot express its annotation."""
     if annotation is Parameter.empty:
         return {}
     try:
@@ -110,6 +106,10 @@ def _annotation_schema(annotation: Any) -> Schema:
 
 
 def _inline_references(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """A copy with `$ref` replaced by its definition, without titles and our own keywords.
+
+    Would not end for a recursive model; none of the settings is one.
+    """
     if isinstance(node, list):
         return [_inline_references(item, definitions) for item in node]
     if not isinstance(node, dict):
@@ -117,6 +117,7 @@ def _inline_references(node: Any, definitions: Mapping[str, Any]) -> Any:
     if "$ref" in node:
         target = definitions[node["$ref"].rpartition("/")[2]]
         node = target | {key: value for key, value in node.items() if key != "$ref"}
+    # Below "properties" the keys are names of settings: one called "task" must not be removed.
     names = node.get("properties")
     entries = {k: v for k, v in node.items() if k not in (*_OWN_KEYWORDS, "title", "properties")}
     plain = {key: _inline_references(value, definitions) for key, value in entries.items()}
@@ -170,8 +171,11 @@ _OPTION_SCHEMA: Schema = {"type": ["string", "number", "boolean", "null", "array
 
 
 def _mapping_schema(make_schema: Any, description: str) -> Schema:
-    """A mapping of full or short keys; `make_schema` makes the schema below a key from its
-    value's.
+    """Schema of a mapping by full or short key.
+
+    Args:
+        make_schema: Returns the schema of an entry, given the schema of the setting's value.
+        description: Description of the mapping.
     """
     return {
         "type": "object",
@@ -185,9 +189,9 @@ def _mapping_schema(make_schema: Any, description: str) -> Schema:
 
 
 def _open_key_patterns() -> tuple[str, ...]:
-    """Patterns of keys whose names are known only together with other settings or files.
+    """Patterns of keys whose names depend on other settings or files.
 
-    User-defined losses and their options can have any name as long as none is registered.
+    Unless user-defined losses are registered, any name may be one of them or of their options.
     """
     if _registered_losses():
         return (OPTIONS_KEY,)
@@ -195,7 +199,7 @@ def _open_key_patterns() -> tuple[str, ...]:
 
 
 def _key_schemas() -> Iterator[tuple[str, Schema]]:
-    """Every full key, and every last part that is unambiguous, with the schema of its value."""
+    """Every full key and every unambiguous last part, with the schema of its value."""
     schemas = trial_schemas()
     last_parts = [key.rpartition(".")[2] for key in schemas]
     for key, schema in schemas.items():
@@ -205,7 +209,7 @@ def _key_schemas() -> Iterator[tuple[str, Schema]]:
 
 
 def _match_schema(value: Schema) -> Schema:
-    """One value, any of several, or a range."""
+    """Schema of a match: one value, a list of alternatives, or a range."""
     bounds = {name: {"type": "number"} for name in ("low", "high", "min", "max")}
     between = {"type": "object", "properties": bounds, "additionalProperties": False}
     between |= {"minProperties": 1}
@@ -248,11 +252,13 @@ def _require_any(*names: str) -> Schema:
 
 
 def _condition_schema() -> Schema:
-    """A condition inside a parameter; its keys are checked, its values by the harness alone."""
+    """Schema of the `when` of a parameter. It checks keys only; the harness checks the values."""
+    # With the schemas of all values under every key of `parameters`, the size would grow with the
+    # square of the number of settings.
     names = [key for key, _ in _key_schemas()]
     return {
         "type": "object",
-        "description": "active only where all of these hold",
+        "description": "active only if all of these hold",
         "propertyNames": {
             "anyOf": [{"enum": names}, *({"pattern": p} for p in _open_key_patterns())]
         },

@@ -1,1 +1,1 @@
-"""From YAML, CSV or a dict to a search space, with every problem listed."""
+"""Read a search space from YAML, CSV or a dict, and list every problem."""

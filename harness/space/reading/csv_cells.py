@@ -1,4 +1,4 @@
-"""One cell of a CSV file: what it stands for, and how a value is written so that it reads back."""
+"""Read and write one cell of a CSV file, so that a written value is read back unchanged."""
 
 import json
 from enum import Enum
@@ -7,15 +7,16 @@ from typing import Any
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
 
-# A spreadsheet runs cells that begin so as formulas; tab and return are stripped before it looks.
+# Spreadsheets run cells that begin with one of these as formulas (OWASP, CSV Injection); tab and
+# carriage return are stripped before they look.
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
-MAX_CELL_CHARS = 10_000  # characters; the longest setting is a list of some hundred numbers
+MAX_CELL_CHARS = 10_000  # the longest legal setting is a list of some hundred numbers
 MAX_LABEL_CHARS = 500
 NULL_CELLS = ("", "None")
 
 
 class CellMarker(Enum):
-    """Marker of a cell without a value."""
+    """Special content of a cell instead of a value."""
 
     DEFAULT = "default"
 
@@ -23,11 +24,11 @@ class CellMarker(Enum):
 def read_cell(text: str) -> Any:
     """The value of a cell: a scalar or list of YAML 1.2, or `CellMarker.DEFAULT` for `default`.
 
-    `None` and nothing are null. Text in double quotes is text whatever it looks like. The
-    apostrophe that guards a cell against being run as a formula is taken away.
+    `None` and an empty cell are null. Text in double quotes is always text. The apostrophe that
+    prevents a spreadsheet from running a cell as a formula is removed.
 
     Raises:
-        ConfigError: a list or quoted text that is none, a number too large; without a place.
+        ConfigError: a malformed list or quoted text, or a number too large; without location.
     """
     text = text.strip(" ")
     if len(text) > MAX_CELL_CHARS:
@@ -51,20 +52,20 @@ def read_cell(text: str) -> Any:
 
 
 def read_label(text: str) -> str:
-    """The text of a label, without the apostrophe that guards against formulas."""
+    """The text of a label, without the apostrophe that prevents formulas."""
     text = text.strip(" ")
     has_guard = text[:1] == "'" and text[1:].startswith((*FORMULA_PREFIXES, "'"))
     return (text[1:] if has_guard else text)[:MAX_LABEL_CHARS]
 
 
 def write_cell(value: Any) -> str:
-    """A plain value, or `CellMarker.DEFAULT`, as `read_cell` reads it back."""
+    """The cell of a plain value or of `CellMarker.DEFAULT`, which `read_cell` reads back."""
     if isinstance(value, CellMarker):
         return value.value
     if value is None:
         return "None"
     if isinstance(value, float):
-        return repr(value)
+        return repr(value)  # the shortest text that is read back as the same float
     if not isinstance(value, str):
         return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
     if value.startswith(FORMULA_PREFIXES) and value == value.strip(" "):
@@ -73,11 +74,12 @@ def write_cell(value: Any) -> str:
 
 
 def write_label(text: str) -> str:
-    """A label as `read_label` reads it back."""
+    """The cell of a label, which `read_label` reads back."""
     return f"'{text}" if text.startswith((*FORMULA_PREFIXES, "'")) else text
 
 
 def _reads_back_as_text(value: str) -> bool:
+    """True if the text needs no quotes: "1e-3", "null" or "default" would become other values."""
     if value != value.strip() or value[:1] == "'":
         return False
     try:

@@ -1,4 +1,4 @@
-"""A CSV of combinations as a space: one row, one trial, in order, each exactly once."""
+"""Read a CSV of combinations as a space: each row is one trial, in order, exactly once."""
 
 import csv
 import io
@@ -22,18 +22,19 @@ from harness.space.reading.row_space import (
 )
 from harness.space.space import AllowedValues, SearchSpace
 
-LABEL_PREFIX = "label."  # columns that `harness trials --csv` wrote: tags of a row,
-RESULT_PREFIX = "trial."  # and what came of it
+# Prefixes of columns written by `harness trials --csv`: tags of a row, and results of its trial.
+LABEL_PREFIX = "label."
+RESULT_PREFIX = "trial."
 _CONTROL_CHARS = {chr(n) for n in range(32)} - set("\t\r\n") | {chr(n) for n in range(127, 160)}
 
 
 @dataclass(frozen=True)
 class CsvColumnRoles:
-    """Columns that are not settings, as the options of the command name them.
+    """Columns that the user declared not to be settings, by name.
 
     Attributes:
-        label: Kept as tags of each row.
-        ignore: Left out.
+        label: Columns to store as tags of each row.
+        ignore: Columns to ignore.
     """
 
     label: tuple[str, ...] = ()
@@ -50,18 +51,18 @@ def read_csv_space(
 ) -> SearchSpace:
     """The space of a CSV file.
 
-    The first row names settings by full key or by last part. Cells are as `cells.read_cell` reads
-    them; a null under a setting that takes none, but has no effect in that row, is left out.
+    The first row names settings by full key or by last part. `csv_cells.read_cell` reads the
+    cells. A null is dropped if its setting does not allow null and has no effect in that row.
 
     Args:
         data: The bytes of the file.
-        source: What problems call the file.
+        source: Name of the file in problems.
         legal: Legal values.
-        columns: Which columns are no settings.
-        overrides: Fixed values, by full or short key, that decide whether a row can be trained.
+        columns: Columns that are not settings.
+        overrides: Fixed values, by full or short key, which the rows are checked together with.
 
     Raises:
-        ConfigError: every problem as `file:line: column: what is wrong; what would be right`.
+        ConfigError: every problem as `file:line: column: problem; what is allowed`.
     """
     problems = ProblemCollector(source, lambda spot: int(spot[0]) if spot else 1)
     lines = list(_numbered_rows(data, source))
@@ -76,8 +77,10 @@ def read_csv_space(
 
 
 def _numbered_rows(data: bytes, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with anything in them, each with the line where it begins."""
+    """Rows that are not empty, each with the line on which it begins."""
     text = _decode_text(data, source)
+    # newline="" keeps line breaks inside quoted cells (documentation of the csv module); strict
+    # makes malformed quotes an error instead of a guess.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     start, has_header = 1, False
     try:
@@ -85,6 +88,7 @@ def _numbered_rows(data: bytes, source: str) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in cells) or (len(cells) > 1 and not has_header):
                 has_header = True
                 yield start, cells
+            # line_num counts lines of the file, not rows: a quoted cell may contain line breaks.
             start = reader.line_num + 1
     except csv.Error as error:
         raise ConfigError(f"{source}:{start}: not CSV: {error}") from None
@@ -96,7 +100,7 @@ def _decode_text(data: bytes, source: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(f"{source}:1: UTF-16, not UTF-8; save it as CSV in UTF-8")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")  # Excel writes a byte order mark before UTF-8
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{source}:{line}: not UTF-8 text; save it as CSV in UTF-8") from None
@@ -106,6 +110,7 @@ def _decode_text(data: bytes, source: str) -> str:
         raise ConfigError(
             f"{source}:{line}: a control character (code {ord(text[bad_index])}); remove it"
         )
+    # Excel separates by semicolons where the decimal separator is a comma.
     first = text.partition("\n")[0]
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in first and "," not in first:
@@ -115,7 +120,7 @@ def _decode_text(data: bytes, source: str) -> str:
 
 @dataclass
 class _CsvHeader:
-    """Role of each column."""
+    """Header of a CSV: the role of each column."""
 
     line: int
     names: list[str]
@@ -135,7 +140,7 @@ class _CsvHeader:
                         f"{option} {name}", f"unknown column{suggest_nearest(name, available)}"
                     )
         for name in set(self.columns.label) & set(self.columns.ignore):
-            self._add_problem(name, "both --label and --ignore; give one")
+            self._add_problem(name, "given with both --label and --ignore; use one")
         for i, name in enumerate(self.names):
             if not name:
                 self._check_unnamed_column(i, rows)
@@ -147,7 +152,10 @@ class _CsvHeader:
             self._add_problem("", "no column names a setting, e.g. encoder_depth")
 
     def _check_unnamed_column(self, i: int, rows: list[tuple[int, list[str]]]) -> None:
-        """The first column may be an index; others may be empty, as spreadsheets leave them."""
+        """Note a column without name that has cells.
+
+        The first may be an index, as pandas writes it; empty ones are left by spreadsheets.
+        """
         if i and any(i < len(cells) and cells[i].strip() for _, cells in rows):
             self._add_problem(f"column {i + 1}", "has cells but no name; name it, or remove it")
 
@@ -179,7 +187,7 @@ class _CsvHeader:
 
 @dataclass
 class _CsvRowReader:
-    """The rows below a header."""
+    """Reader of the rows below a header."""
 
     header: _CsvHeader
     problems: ProblemCollector
@@ -190,7 +198,10 @@ class _CsvRowReader:
     lines: list[int] = field(default_factory=list)
 
     def read_row(self, line: int, cells: list[str]) -> None:
-        """Take in one row; one with problems too, so that rows are counted as they stand."""
+        """Read one row and note its problems.
+
+        A row with problems is stored too, so that row numbers in messages match the file.
+        """
         self.lines.append(line)
         row: dict[str, Any] = {}
         n_columns = len(self.header.names)
@@ -205,7 +216,7 @@ class _CsvRowReader:
         self.rows.append(row)
 
     def _read_settings(self, cells: list[str]) -> dict[str, Any]:
-        """The active settings of a row, checked together if each can be read."""
+        """The settings that apply in a row, checked together if each of them is legal."""
         values: dict[str, Any] = {}
         has_problem = False
         for i, key in self.header.keys.items():
@@ -233,7 +244,10 @@ class _CsvRowReader:
         return setting_problem(key, value, self.legal)
 
     def _drop_inactive_nulls(self, values: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The row without the nulls of settings that do not apply in it; whether others remain."""
+        """The row without nulls of settings that do not apply in it; True if it has problems.
+
+        An empty cell under a setting that applies but does not allow null is a problem.
+        """
         row = {key: value for key, value in values.items() if value is not None}
         settings = self.overrides | row
         has_problem = False
@@ -245,15 +259,15 @@ class _CsvRowReader:
             if takes_null and (applies or not key.startswith(OPTIONS_PREFIX)):
                 row[key] = None
             elif applies:
-                message = "null, but it acts in this row; give a value, or write default"
+                message = "null, but it has an effect in this row; give a value, or write default"
                 self._add_problem(self.header.names[i], message)
                 has_problem = True
         return {key: row[key] for key in values if key in row}, has_problem
 
     def build_space(self) -> SearchSpace:
-        """The space, once all rows are read. Raises ConfigError with every problem."""
+        """The space of all rows read so far. Raises ConfigError with every problem."""
         if not self.rows and not self.problems:
-            message = "none below the header; one row is one trial"
+            message = "no rows below the header; each row is one trial"
             self.problems.add((self.header.line,), message, name="rows")
         for key in () if self.problems else self.header.keys.values():
             reason = inactive_column_reason(key, self.rows, self.overrides)

@@ -1,4 +1,4 @@
-"""The rows of `enqueue`: configurations to try first, in whole or in part."""
+"""Read and check the rows of `enqueue`: complete or partial configurations to try first."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,16 +14,16 @@ from harness.space.space import SearchSpace
 def enqueue_value(
     key: str, value: Any, parameters: Mapping[str, Parameter], fixed: Mapping[str, Any]
 ) -> Any:
-    """The value of one cell as its parameter holds it, e.g. 1.0 for 1 in a range of floats.
+    """The value of one cell in the type of its parameter, e.g. 1.0 for 1 in a range of floats.
 
     Raises:
-        ConfigError: the key is not searched, or the value is outside; the message has no place.
+        ConfigError: the key is not searched, or the value is out of range; without location.
     """
     parameter = parameters.get(key)
     if parameter is None:
-        message = "not searched here; add it to parameters: or take it out of this row"
+        message = "not searched here; add it to parameters: or remove it from this row"
         if key in fixed:
-            message = f"fixed at {format_value(fixed[key])} here; take it out of this row"
+            message = f"fixed at {format_value(fixed[key])} here; remove it from this row"
         raise ConfigError(message)
     problem = outside_problem(parameter, value)
     if problem is not None:
@@ -32,7 +32,10 @@ def enqueue_value(
 
 
 def check_enqueue_rows(space: SearchSpace, problems: ProblemCollector) -> None:
-    """Note the rows that `when`, `forbid` or the trial configuration refuse, as far as they go."""
+    """Note the rows that `when`, `forbid` or the trial configuration refuse.
+
+    A partial row is checked only where the values it has decide the answer.
+    """
     unreadable = problems.unreadable_keys
     rules = tuple(rule for rule in space.forbid if not unreadable & set(rule))
     readable_space = replace(space, forbid=rules)
@@ -40,6 +43,8 @@ def check_enqueue_rows(space: SearchSpace, problems: ProblemCollector) -> None:
         for parameter in space.parameters:
             if unreadable & set(parameter.when):
                 continue
+            # If a parameter of its `when` is missing from the row, the sampler may draw a value
+            # under which this one is active.
             is_decided = all(key in row or key not in space.by_key for key in parameter.when)
             if parameter.key in row and is_decided and not space.is_active(parameter, row):
                 message = "inactive with the other values of this row; remove it"

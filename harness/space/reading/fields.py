@@ -1,6 +1,4 @@
-"""From the fields of one parameter (`choices`, or `low` and `high`) to a `Categorical` or a
-range.
-"""
+"""Read the fields of one parameter: `choices` to a `Categorical`, `low` and `high` to a range."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,9 +17,10 @@ from harness.space.parameters import (
 from harness.space.space import AllowedValues
 
 FIELDS = ("choices", "low", "high", "step", "log", "when")
-_WANDB_NAMES = {"values": "choices", "min": "low", "max": "high"}  # the words of W&B
+# Names of a W&B sweep configuration, accepted so that its parameters can be copied.
+_WANDB_NAMES = {"values": "choices", "min": "low", "max": "high"}
 MAX_CHOICES = 1000
-MAX_STEPS = 1_000_000  # of a fraction; finer ones are meant as any number between
+MAX_STEPS = 1_000_000  # of a float range; a finer step hardly differs from a range without step
 
 FieldProblem = tuple[str, str]  # (field, what is wrong)
 ProblemCallback = Callable[[str, str], None]
@@ -30,20 +29,18 @@ ProblemCallback = Callable[[str, str], None]
 def read_parameter(
     key: str, raw: Any, legal: AllowedValues, add_problem: ProblemCallback
 ) -> Parameter | None:
-    """The parameter without its `when`, or None after noting every problem.
+    """The parameter without its `when`; None if there are problems.
 
     Args:
         key: The full key.
-        raw: What stands under it, e.g. `{"low": 3, "high": 5}`.
+        raw: The fields as written in the document, e.g. `{"low": 3, "high": 5}`.
         legal: Legal values.
-        add_problem: Called with the field and the problem.
+        add_problem: Callback for each problem, with the name of the field and the message.
     """
     if not isinstance(raw, dict):
         yaml_list = raw if isinstance(raw, list) else f"[{format_value(raw)}]"
-        add_problem(
-            "",
-            f"write {{choices: {yaml_list}}} or {{low: …, high: …}}; one value goes under fixed:",
-        )
+        form = f"{{choices: {yaml_list}}} or {{low: …, high: …}}"
+        add_problem("", f"write {form}; put a single value under fixed:")
         return None
     fields = _normalize_field_names(raw, add_problem)
     if fields is None:
@@ -56,7 +53,7 @@ def read_parameter(
 def _normalize_field_names(
     raw: dict[str, Any], add_problem: ProblemCallback
 ) -> dict[str, Any] | None:
-    """The fields with W&B's words translated; None after noting one that is unknown or double."""
+    """The fields with W&B's names translated; None if one is unknown or given twice."""
     fields: dict[str, Any] = {}
     valid = True
     for name, value in raw.items():
@@ -68,7 +65,7 @@ def _normalize_field_names(
             )
             valid = False
         elif canonical in fields:
-            add_problem(name, f"{name} says the same as another field, {canonical}; keep one")
+            add_problem(name, f"{name} means the same as another field, {canonical}; keep one")
             valid = False
         fields[canonical] = [value] if name == "value" else value
     return fields if valid else None
@@ -80,7 +77,8 @@ def _read_categorical(
     choices = fields["choices"]
     range_fields = [name for name in ("low", "high", "step", "log") if name in fields]
     if range_fields:
-        add_problem("choices", f"choices together with {', '.join(range_fields)}; keep one kind")
+        message = f"choices cannot be combined with {', '.join(range_fields)}; keep one kind"
+        add_problem("choices", message)
         return None
     if not isinstance(choices, list) or not 0 < len(choices) <= MAX_CHOICES:
         add_problem("choices", f"choices must be a list of 1 to {MAX_CHOICES} values")
@@ -91,8 +89,9 @@ def _read_categorical(
         problem = setting_problem(key, value, legal)
         if problem is None:
             stored = Categorical(key, ()).to_optuna(value)
-            # By Python's equality, as Optuna compares: 1, 1.0 and true are one choice to it.
-            problem = f"{format_value(value)} stands twice" if stored in seen else None
+            # By Python's equality, as Optuna compares (CategoricalDistribution.to_internal_repr
+            # uses tuple.index): it cannot tell 1, 1.0 and true apart.
+            problem = f"{format_value(value)} appears twice" if stored in seen else None
             seen.add(stored)
         if problem is not None:
             add_problem("choices", problem)
@@ -113,7 +112,8 @@ def _read_range(
     if problem is None and is_integer and step is None and not log:
         problem = _integer_pair_problem(key, low, high)
     if problem is None and not is_integer:
-        # A float range on a setting that takes whole numbers only is refused here.
+        # Whole bounds with a fractional step are legal one by one: a float range on a setting that
+        # takes whole numbers only is refused here.
         type_problem = setting_problem(key, float(low), legal)
         problem = None if type_problem is None else ("low", f"low: {type_problem}")
     if problem is not None:
@@ -151,7 +151,7 @@ def _order_problem(low: Any, high: Any, log: Any) -> FieldProblem | None:
     if not isinstance(log, bool):
         return "log", f"log must be true or false (got {format_value(log)})"
     if log and low <= 0:
-        return "low", f"a logarithm needs low above 0 (got {format_value(low)})"
+        return "low", f"log needs low above 0 (got {format_value(low)})"
     return None
 
 
@@ -161,14 +161,15 @@ def _step_problem(low: Any, high: Any, step: Any, log: bool) -> FieldProblem | N
     if not is_number(step) or step <= 0:
         return "step", f"step must be a number above 0 (got {format_value(step)})"
     if log and not (step == 1 and isinstance(low, int) and isinstance(high, int)):
-        return "step", "step has no meaning together with log; keep one"
-    # Optuna would lower `high` with a warning; say it instead, in decimals as Optuna counts.
+        return "step", "step cannot be combined with log; keep one"
+    # Optuna would lower `high` with a warning only (_adjust_discrete_uniform_high), and a value
+    # that a space names would never be drawn. In decimals, as Optuna counts.
     start, end, width = (Decimal(str(n)) for n in (low, high, step))
     if (end - start) / width >= MAX_STEPS and not all(
         isinstance(n, int) for n in (low, high, step)
     ):
         message = f"step {step} makes more than {MAX_STEPS:,} values"
-        return "step", f"{message}; leave it out for any number between, or take a larger one"
+        return "step", f"{message}; leave step out for any number between, or use a larger one"
     if (end - start) % width == 0:
         return None
     last = start + (end - start) // width * width
@@ -176,7 +177,10 @@ def _step_problem(low: Any, high: Any, step: Any, log: bool) -> FieldProblem | N
 
 
 def _integer_pair_problem(key: str, low: int, high: int) -> FieldProblem | None:
-    """`{low: 0, high: 1}` on a float setting: whole numbers by the rule, hardly by intention."""
+    """Problem of `{low: 0, high: 1}` on a float setting, which allows 0 and 1 only.
+
+    Two whole bounds mean whole numbers, but a user who writes this hardly intends it.
+    """
     if high - low != 1 or not accepts_floats(key):
         return None
     return "high", (

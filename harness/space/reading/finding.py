@@ -1,4 +1,4 @@
-"""Search of the folders that can hold a search space."""
+"""Find the file of a search space by path or name."""
 
 from importlib import resources
 from pathlib import Path
@@ -10,19 +10,21 @@ SUFFIXES = ("", ".yaml", ".csv")
 
 
 def find_space(name: str, workspace: Workspace) -> Path:
-    """The file of a space: as a path, in the workspace's search_spaces, then among the shipped.
+    """The file of a space: a path, else one of the workspace's spaces, else a shipped one.
 
     Args:
         name: A path or a name, with or without `.yaml` or `.csv`.
-        workspace: Whose `search_spaces/` is looked through.
+        workspace: The workspace whose `search_spaces/` is searched.
 
     Raises:
-        ConfigError: there is none; the message names the nearest, or all there are.
+        ConfigError: no file is found; the message names the nearest one, or lists all.
     """
     requested = expand_user_path(name)
     shipped = Path(str(resources.files("harness") / "shipped_spaces"))
     folders = [workspace.search_spaces, shipped.resolve()]
+    # An absolute path stays itself behind every folder, so it is never looked up in one.
     for base in [requested, *(folder / requested for folder in folders)]:
+        # Path.with_name raises ValueError for a path without a name, such as "." or "/".
         candidates = (
             [base.with_name(f"{base.name}{suffix}") for suffix in SUFFIXES] if base.name else []
         )
@@ -35,7 +37,10 @@ def find_space(name: str, workspace: Workspace) -> Path:
 
 
 def _suggest_space(requested: Path, folders: list[Path]) -> str:
-    """The nearest name, first of the folder that was named, then of all; with its folder."""
+    """End of a message with the nearest name, preferably one of the folder that `requested` names.
+
+    A name of that folder is suggested with the folder, so that the suggestion can be typed.
+    """
     siblings = {path.name for path in _space_files(requested.parent)}
     all_names = {path.name for folder in folders for path in _space_files(folder)}
     if requested.parent == Path():
@@ -47,7 +52,7 @@ def _suggest_space(requested: Path, folders: list[Path]) -> str:
 
 
 def _space_files(folder: Path) -> list[Path]:
-    """The files of a folder that may be spaces; [] where it cannot be read."""
+    """The files of a folder that may be spaces; [] if the folder cannot be read."""
     try:
         return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES[1:]]
     except OSError:

@@ -1,7 +1,4 @@
-"""Reading of a YAML or CSV file, or a dict, into a checked `SearchSpace`.
-
-All mistakes are reported together, each with its line.
-"""
+"""Load a checked `SearchSpace` from YAML, CSV or a dict; all problems are reported together."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,17 +32,19 @@ def read_space(
     Args:
         path: The file; one that ends in `.csv` is a CSV.
         legal: Legal values.
-        label: Columns of a CSV kept as tags of each row.
-        ignore: Columns of a CSV left out.
-        overrides: Fixed values that will be added, by full or short key; rows are checked together
-            with them. None: no values for a CSV; rows of YAML are left to `check_row_space`.
+        label: Columns of a CSV to store as tags of each row.
+        ignore: Columns of a CSV to ignore.
+        overrides: Fixed values that will override those of the space, by full or short key; rows
+            are checked together with them. If None, rows of a CSV are checked without overrides,
+            and rows of YAML are not checked: `row_space.check_row_space` does it later.
 
     Raises:
-        ConfigError: every problem as `file:line: key: what is wrong; what would be right`.
+        ConfigError: every problem as `file:line: key: problem; what is allowed`.
     """
     source = display_path(path)
     try:
         with path.open("rb") as handle:
+            # One byte above the limit is enough to refuse a file of any size without reading it.
             data = handle.read(strict_yaml.MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from None
@@ -56,7 +55,8 @@ def read_space(
         )
     for option, names in (("--label", label), ("--ignore", ignore)):
         if names:
-            raise ConfigError(f"{option} {names[0]}: acts on a CSV of combinations; this is YAML")
+            message = "applies only to a CSV of combinations; this space is YAML"
+            raise ConfigError(f"{option} {names[0]}: {message}")
     try:
         document = strict_yaml.read_yaml_leniently(data.decode("utf-8"), source=source)
     except UnicodeDecodeError as error:
@@ -66,7 +66,7 @@ def read_space(
     for line, message in document.problems:
         problems.add_line(line, message)
     resolved = None if overrides is None else resolve_overrides(overrides, legal)
-    # Values that are known later, as `from: STUDY`, leave the rows to be checked then.
+    # References such as `from: STUDY` get their values later; the rows are checked then.
     all_resolved = resolved is not None and len(resolved) == len(overrides or {})
     return SpaceReader(
         document.value, legal, problems, overrides=resolved if all_resolved else None
@@ -74,10 +74,10 @@ def read_space(
 
 
 def space_from_dict(value: Mapping[str, Any], *, source: str, legal: AllowedValues) -> SearchSpace:
-    """The space of a mapping built as the YAML is; tuples count as lists.
+    """The space of a mapping with the structure of the YAML file; tuples count as lists.
 
     Raises:
-        ConfigError: every problem as `place: key: what is wrong; what would be right`.
+        ConfigError: every problem as `source: key: problem; what is allowed`.
     """
     return SpaceReader(to_plain(value, source), legal, ProblemCollector(source)).read()
 
@@ -85,17 +85,17 @@ def space_from_dict(value: Mapping[str, Any], *, source: str, legal: AllowedValu
 def with_fixed(
     space: SearchSpace, fixed: Mapping[str, Any], *, source: str, legal: AllowedValues
 ) -> SearchSpace:
-    """The space with more fixed values (`--set`, study.yaml), checked together with them.
+    """The space with additional fixed values (`--set`, study.yaml), checked together with them.
 
     Args:
-        space: A space as read; its own fixed values give way to equal keys of `fixed`.
+        space: A space that has been read; `fixed` overrides its own fixed values.
         fixed: Full or short keys and their values.
-        source: What problems call the source of `fixed`, e.g. `--set`.
+        source: Name of the source of `fixed` in problems, e.g. `--set`.
         legal: Legal values.
 
     Raises:
         ConfigError: unknown keys, illegal values, searched keys, and parameters of the space that
-            the new values leave without effect.
+            have no effect with the new values.
     """
     problems = ProblemCollector(source)
     reader = SpaceReader({"fixed": to_plain(fixed, source)}, legal, problems, is_document=False)

@@ -1,4 +1,4 @@
-"""Values and paths as plain as a file would hold them."""
+"""Conversion of values to plain Python types as YAML loads them, and of paths for messages."""
 
 import numbers
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from harness.core.errors import ConfigError
 
 
 def to_plain(value: Any, source: str) -> Any:
-    """A copy in plain dicts and lists. Raises ConfigError for what YAML could not hold."""
+    """A copy in plain dicts, lists and scalars. Raises ConfigError for what YAML cannot hold."""
     if isinstance(value, Mapping):
         bad_keys = [key for key in value if not isinstance(key, str)]
         if bad_keys:
@@ -17,11 +17,12 @@ def to_plain(value: Any, source: str) -> Any:
         return {str(key): to_plain(item, source) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item, source) for item in value]
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool):  # before Integral, of which bool is a subclass
         return value
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, numbers.Integral):  # also numpy's
+    # The abstract classes include numpy's scalars, which PyYAML would not write as numbers.
+    if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
@@ -29,7 +30,7 @@ def to_plain(value: Any, source: str) -> Any:
 
 
 def display_path(path: Path) -> str:
-    """The path as a person would type it here."""
+    """The path relative to the current folder if it lies below it, otherwise as given."""
     absolute = path.absolute()
     cwd = Path.cwd()
     return str(absolute.relative_to(cwd)) if absolute.is_relative_to(cwd) else str(path)

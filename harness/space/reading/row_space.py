@@ -1,4 +1,4 @@
-"""Spaces that are a list of rows: one row, one trial, in order."""
+"""Build and check spaces given as rows: one trial for each row, in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,11 +17,12 @@ RowProblem = tuple[str, str]  # (full key or "", what is wrong)
 
 
 def parameters_from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Categorical, ...]:
-    """For each key of the rows the values it takes, both in the order in which they come.
+    """A categorical for each key of the rows; keys and values in order of first appearance.
 
     Raises:
-        ConfigError: both true and 1, or false and 0: to Optuna they are one choice.
+        ConfigError: both true and 1, or both false and 0, for one key.
     """
+    # Python's equality, by which Optuna compares choices too, takes 1 and true for one choice.
     values_by_key: dict[str, dict[Any, Any]] = {}
     problems = []
     for row in rows:
@@ -48,7 +49,8 @@ def space_from_rows(
     """The space of these rows, by full keys.
 
     Raises:
-        ConfigError: too many of them, or values of a key that cannot be told apart; no place.
+        ConfigError: too many rows or cells, or values of a key that cannot be told apart; the
+            message has no location.
     """
     if len(rows) > MAX_ROWS:
         raise ConfigError(f"{len(rows):,} rows; at most {MAX_ROWS:,} are read")
@@ -60,14 +62,19 @@ def space_from_rows(
         labels=row_labels,
         row_locations=tuple(locations),
     )
+    # A study records its space as YAML, and the reader refuses files above the limit: a study
+    # that cannot be opened again must not start.
     size = len(strict_yaml.dump_yaml(space.as_dict()).encode())
     if size > strict_yaml.MAX_BYTES:
-        raise ConfigError("too many cells to be recorded in 1 MB; put constant columns in --set")
+        raise ConfigError("too many cells to record in 1 MB; move constant columns to --set")
     return space
 
 
 def resolve_overrides(overrides: Mapping[str, Any], legal: AllowedValues) -> dict[str, Any]:
-    """Fixed values by full key; keys and values that are wrong are reported elsewhere."""
+    """Fixed values by full key, without unknown keys and illegal values.
+
+    These are reported where the fixed values themselves are checked.
+    """
     resolved = {}
     for short_key, value in overrides.items():
         try:
@@ -80,11 +87,11 @@ def resolve_overrides(overrides: Mapping[str, Any], legal: AllowedValues) -> dic
 
 
 def is_inactive(key: str, settings: Mapping[str, Any], legal: AllowedValues) -> bool:
-    """True if a setting has no effect with all others, so that a row may leave it out.
+    """True if a setting has no effect with these settings, so that a row may leave it out.
 
     Args:
         key: A full key.
-        settings: The row and the fixed values, by full key; the rest has its default.
+        settings: The row and the fixed values, by full key; all others have their defaults.
         legal: The constructor options of each architecture.
     """
     all_settings = TrialConfig().flat() | dict(settings)
@@ -97,14 +104,14 @@ def is_inactive(key: str, settings: Mapping[str, Any], legal: AllowedValues) -> 
 def row_problems(
     row: Mapping[str, Any], fixed: Mapping[str, Any], legal: AllowedValues
 ) -> Iterator[RowProblem]:
-    """Reasons why a row cannot be trained, although each of its values is legal alone."""
+    """Problems of a row whose values are legal one by one, but cannot be trained together."""
     all_settings = TrialConfig().flat() | dict(fixed) | dict(row)
     options = legal.options.get(all_settings["model.arch"])
     for key in row:
         if key.startswith(OPTIONS_PREFIX) and options is not None:
             name = key.removeprefix(OPTIONS_PREFIX)
             if name not in options:
-                option_names = ", ".join(sorted(options)) or "none"
+                option_names = ", ".join(sorted(options)) or "no options"
                 yield (
                     key,
                     f"{all_settings['model.arch']} has no such option; it takes {option_names}",
@@ -118,7 +125,7 @@ def check_row_space(space: SearchSpace, legal: AllowedValues) -> None:
     """Check every row of a space together with its fixed values.
 
     Raises:
-        ConfigError: every row that cannot be trained, and every column that never acts.
+        ConfigError: every row that cannot be trained, and every column that never has an effect.
     """
     problems = []
     for i, row in enumerate(space.rows):
@@ -137,10 +144,10 @@ def check_row_space(space: SearchSpace, legal: AllowedValues) -> None:
 def inactive_column_reason(
     key: str, rows: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any]
 ) -> str | None:
-    """Reason why a varying key has no effect in any row that has it; None if it has one."""
+    """Reason why a column that varies has no effect in any row; None if it has one in some row."""
     values = [row[key] for row in rows if key in row]
     if not values or all(same_value(value, values[0]) for value in values):
-        return None  # as good as a fixed value
+        return None  # a constant column is like a fixed value, which may be without effect
     defaults = TrialConfig().flat() | dict(fixed)
     reasons = [inactive.inactive_given(key, defaults | dict(row)) for row in rows if key in row]
-    return None if None in reasons else f"cannot act in any row: {reasons[0]}"
+    return None if None in reasons else f"has no effect in any row: {reasons[0]}"

@@ -1,4 +1,4 @@
-"""The sections of a space, before their contents are read."""
+"""Check the sections of a space document, before their contents are read."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ _SECTION_TYPES: dict[str, tuple[type[Any], str]] = {
 
 
 def check_sections(document: Any, legal: AllowedValues, problems: ProblemCollector) -> None:
-    """Note sections that do not exist or are of the wrong kind.
+    """Note unknown sections and sections of the wrong type.
 
     Raises:
-        ConfigError: it is no mapping, so that nothing can be read.
+        ConfigError: the document is not a mapping, so that nothing in it can be read.
     """
     if not isinstance(document, dict):
         content = "empty" if document is None else format_value(document)
-        problems.add((), f"a space is a mapping with `parameters:`; this is {content}")
+        problems.add((), f"a space must be a mapping with `parameters:`; this is {content}")
         problems.raise_any()
     for name, (kind, word) in _SECTION_TYPES.items():
         value = document.get(name)
@@ -37,7 +37,7 @@ def check_sections(document: Any, legal: AllowedValues, problems: ProblemCollect
     if rows == []:
         problems.add(("rows",), "empty; write one row for each trial, or leave rows out")
     elif rows is None and isinstance(labels, list):
-        problems.add(("labels",), "tags of rows, and there are no rows here")
+        problems.add(("labels",), "tags of rows, but this space has no rows")
     for name, value in document.items():
         problem = _section_problem(name, value, legal)
         if problem is not None:
@@ -45,13 +45,14 @@ def check_sections(document: Any, legal: AllowedValues, problems: ProblemCollect
 
 
 def get_section(document: Any, name: str) -> Any:
-    """A section of a document, empty where it is absent, null or of the wrong kind."""
+    """A section of a document; empty if it is absent, null or of the wrong type."""
+    # `check_sections` has reported a wrong type; reading goes on with the other sections.
     value = document.get(name)
     return value if isinstance(value, _SECTION_TYPES[name][0]) else _SECTION_TYPES[name][0]()
 
 
 def read_labels(document: Any, n_rows: int, problems: ProblemCollector) -> list[dict[str, str]]:
-    """The labels of a space's rows, one mapping each."""
+    """The labels of a space's rows, one mapping for each row."""
     labels = get_section(document, "labels")
     if labels and len(labels) != n_rows:
         problems.add(("labels",), f"{count(len(labels), 'label')} for {count(n_rows, 'row')}")
@@ -70,6 +71,7 @@ def _section_problem(name: str, value: Any, legal: AllowedValues) -> str | None:
         return None if is_supported else f"this harness reads format 1 (got {format_value(value)})"
     if name in _SECTION_TYPES:
         return None
+    # A setting at the top level is a common mistake: a missing indent below `parameters:`.
     if name.rpartition(".")[2] in {key.rpartition(".")[2] for key in known_keys(legal)}:
-        return "a setting belongs under parameters: or fixed:"
+        return "not a section; put settings under parameters: or fixed:"
     return f"unknown section{suggest_nearest(name, _SECTION_TYPES)}"

@@ -1,4 +1,4 @@
-"""One pass over the document of a space: what can be read is kept, and every mistake noted."""
+"""Read the document of a space in one pass and note every problem."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,38 +19,51 @@ from harness.space.space import AllowedValues, SearchSpace
 
 @dataclass
 class SpaceReader:
-    """One pass over a document; what can be read is kept, so that later sections see it."""
+    """Reader of one document.
+
+    Legal parts are stored even if others have problems, so that later sections can be checked
+    against them and one run reports all problems.
+
+    Attributes:
+        is_document: False if only fixed values are read, which are not part of a space's file.
+        overrides: Values that override `fixed` later; None if rows are not to be checked.
+        searched: Full keys under `parameters`, including those that could not be read.
+        never_searched: Full keys under `fixed` that are not under `parameters` too.
+    """
 
     document: Any
     legal: AllowedValues
     problems: ProblemCollector
-    is_document: bool = True  # a document, in which problems are found below `fixed`, not beside it
-    overrides: Mapping[str, Any] | None = (
-        None  # laid over `fixed` later; None: rows are not checked
-    )
-    searched: set[str] = field(default_factory=set)  # full keys, also of what could not be read
+    is_document: bool = True
+    overrides: Mapping[str, Any] | None = None
+    searched: set[str] = field(default_factory=set)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
-    never_searched: set[str] = field(default_factory=set)  # full keys under `fixed`, never searched
+    never_searched: set[str] = field(default_factory=set)
 
     def read(self) -> SearchSpace:
+        """The space of the document. Raises ConfigError with every problem.
+
+        The order of sections matters: `fixed` is compared with the searched keys, conditions with
+        the values of both, and `forbid` and `enqueue` with all of them.
+        """
         check_sections(self.document, self.legal, self.problems)
         if self.document.get("rows"):
             return self._read_row_space()
         self._read_parameters()
         self.read_fixed()
         if not isinstance(self.document.get("parameters") or {}, dict):
-            self.problems.raise_any()  # what refers to them can be neither right nor wrong
+            self.problems.raise_any()  # references to parameters cannot be checked without them
         self._read_conditions()
         ordered = self._sort_parameters()
         forbid, enqueue = self._read_forbid(), self._read_enqueue()
         return self._checked(SearchSpace(ordered, self.fixed, forbid, enqueue))
 
     def read_with(self, space: SearchSpace) -> SearchSpace:
-        """A checked space under the fixed values of this document, which has no other section.
+        """A checked space with the fixed values of this document, which has no other section.
 
-        The parameters, rules and rows were checked when the space was read; only what depends on
-        fixed values is checked again.
+        Parameters, rules and rows were checked when the space was read; only checks that depend on
+        fixed values are repeated.
         """
         self.searched, self.parameters = set(space.by_key), dict(space.by_key)
         self.read_fixed()
@@ -60,7 +73,7 @@ class SpaceReader:
         return self._make_row_space(space.rows, space.labels, space.row_locations)
 
     def _checked(self, space: SearchSpace) -> SearchSpace:
-        """The space itself; raises ConfigError if its settings contradict each other."""
+        """The space itself. Raises ConfigError if its settings contradict each other."""
         for key, message in inactive.inactive_parameters(
             space, self.legal, self.problems.unreadable_keys
         ):
@@ -70,6 +83,7 @@ class SpaceReader:
         if not self.problems.unreadable_keys:
             self._check_fixed(space)
         self.problems.raise_any()
+        # Last, since every other problem may also be the reason why nothing can be trained.
         reason = feasibility.infeasibility_reason(space)
         if reason is not None:
             self.problems.add(("parameters",), reason)
@@ -77,7 +91,7 @@ class SpaceReader:
         return space
 
     def _check_fixed(self, space: SearchSpace) -> bool:
-        """Note, at the last of the keys, what fixed values make impossible; whether any do."""
+        """Note conflicts of fixed values at the last of their keys; True if there are any."""
         conflicts = list(feasibility.fixed_conflicts(space))
         for keys, message in conflicts:
             self.problems.add(
@@ -86,17 +100,15 @@ class SpaceReader:
         return bool(conflicts)
 
     def _read_row_space(self) -> SearchSpace:
-        """A space of rows: each a trial of its own."""
+        """The space of a document with `rows`, each of which is one trial."""
         for name in ("parameters", "forbid", "enqueue"):
             if self.document.get(name):
-                self.problems.add(
-                    (name,), f"{name} together with rows; a space has one or the other"
-                )
+                self.problems.add((name,), f"{name} cannot be combined with rows; keep one")
         rows = [
             self._read_listed_row(row, ("rows", i)) for i, row in enumerate(self._section("rows"))
         ]
         self.searched |= {key for row in rows for key in row}
-        self.problems.unreadable_keys.clear()  # a wrong key of one row says nothing about others
+        self.problems.unreadable_keys.clear()  # a wrong key in one row does not affect the others
         self.read_fixed()
         labels = read_labels(self.document, len(rows), self.problems)
         if self.overrides is not None and not self.problems.unreadable_keys:
@@ -124,7 +136,7 @@ class SpaceReader:
             raise
 
     def _check_rows(self, rows: list[dict[str, Any]], fixed: dict[str, Any]) -> None:
-        """Note what cannot be trained, of the rows that could be read as a whole."""
+        """Note the rows that cannot be trained, except rows with problems of single values."""
         raw_rows = self._section("rows")
         for i, row in enumerate(rows):
             if not isinstance(raw_rows[i], dict) or len(row) < len(raw_rows[i]):
@@ -150,6 +162,7 @@ class SpaceReader:
         return row
 
     def read_fixed(self) -> None:
+        """Read the section `fixed` into `self.fixed` and note every problem."""
         seen: set[str] = set()
         for short_key, value in self._section("fixed").items():
             path = ("fixed", short_key)
@@ -169,22 +182,24 @@ class SpaceReader:
     def _fixed_and_searched_message(self) -> str:
         if self.is_document:
             return "both fixed and searched; keep it under parameters: or under fixed:"
-        return "searched by this space; take it out of the space, or do not set it"
+        return "searched by this space; remove it from the space, or do not set it"
 
     def _section(self, name: str) -> Any:
         return get_section(self.document, name)
 
     def _resolve_key(self, short_key: str, path: DocumentPath, seen: set[str]) -> str | None:
-        """The full key, added to `seen`; None after noting a problem."""
+        """The full key, now in `seen`; None after noting that it is unknown or repeated."""
         try:
             key = full_key(short_key, self.legal)
         except ConfigError as error:
+            # The key that was probably meant counts as unreadable: rules that name it would
+            # otherwise be reported for the same misspelling.
             likely = closest_keys(short_key, known_keys(self.legal))
             for problem in error.problems:
                 self.problems.add(path, problem, name=short_key, unreadable_keys=likely)
             return None
         if key in seen:
-            self.problems.add(path, "named twice in this section; keep one", name=key)
+            self.problems.add(path, "appears twice in this section; keep one", name=key)
             return None
         seen.add(key)
         return key
@@ -196,6 +211,7 @@ class SpaceReader:
             if key is None:
                 continue
 
+            # Defaults bind this iteration's values: a closure would see those of the last one.
             def add_problem(
                 name: str, message: str, path: DocumentPath = path, key: str = key
             ) -> None:
@@ -226,7 +242,7 @@ class SpaceReader:
 
     def _sort_parameters(self) -> tuple[Parameter, ...]:
         while keys := find_cycle(list(self.parameters.values())):
-            message = f"conditions in a circle: {' → '.join(keys)}"
+            message = f"circular conditions: {' → '.join(keys)}"
             path = (*self._written_path("parameters", keys[0]), "when")
             self.problems.add(path, message, name="when", unreadable_keys=keys)
             for key in set(keys):
@@ -271,7 +287,7 @@ class SpaceReader:
         return row
 
     def _written_path(self, section: str, key: str) -> DocumentPath:
-        """Path of a full key in the document, where it may be written short."""
+        """The path of a full key in a section, where it may be written in its short form."""
         for short_key in self._section(section):
             if key in (
                 short_key,

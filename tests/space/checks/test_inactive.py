@@ -1,4 +1,4 @@
-"""Each rule once where it bites and once where it must not."""
+"""Each rule on a space that it must refuse, and on one that it must accept."""
 
 from pathlib import Path
 
@@ -28,7 +28,8 @@ def parameters(*lines: str, fixed: str = "{}") -> str:
         (["tversky_alpha: {low: 0.2, high: 0.8}"], "{loss.tversky: 0}",
          "loss.tversky is never above 0"),
         (["label_smoothing: {low: 0.0, high: 0.1}"], "{loss.bce: 0}",
-         "it moves the targets of loss.bce, loss.ce and loss.focal, which are never above 0"),
+         "it changes the targets of loss.bce, loss.ce and loss.focal, "
+         "whose weights are never above 0"),
         (["loss.dice: {low: 0.1, high: 1.0}"], "{loss.bce: 0}",
          "loss.bce, loss.ce, loss.focal, loss.jaccard, loss.tversky, loss.lovasz, "
          "loss.boundary are always 0, so it weighs 1"),
@@ -43,9 +44,9 @@ def parameters(*lines: str, fixed: str = "{}") -> str:
         (["data.normalize: {choices: [imagenet, encoder]}"], "{model.encoder_weights: null}",
          "without model.encoder_weights, encoder is the same as imagenet"),
         (["patience: {low: 30, high: 40}", "epochs: {low: 10, high: 30}"], "{}",
-         "train.epochs is never above 30, so no trial waits that long"),
+         "train.epochs is never above 30, so patience never runs out"),
         (["checkpoint_s: {low: 1, high: 9}"], "{}",
-         "it changes nothing that is trained; put it under fixed:"),
+         "it does not change the training; put it under fixed:"),
     ],
 )  # fmt: skip
 def test_parameter_that_cannot_act_is_refused(
@@ -53,7 +54,7 @@ def test_parameter_that_cannot_act_is_refused(
 ) -> None:
     (line,) = problems_of(parameters(*lines, fixed=fixed), tmp_path)
     assert line.startswith("s.yaml:3: ")
-    assert line.endswith(f": cannot act: {what}")
+    assert line.endswith(f": has no effect: {what}")
 
 
 @pytest.mark.parametrize(
@@ -85,14 +86,14 @@ def test_parameter_that_can_act_is_taken(lines: list[str], fixed: str, tmp_path:
 
 
 def test_parameter_that_is_absent_beside_another_counts_by_its_default(tmp_path: Path) -> None:
-    """Under FPN the weight keeps its default, 0, so that the gamma acts under Unet only."""
+    """Under FPN the weight has its default, 0, so the gamma has an effect under Unet only."""
     lines = [
         "model.arch: {choices: [Unet, FPN]}",
         "loss.focal: {choices: [0.5, 1], when: {model.arch: Unet}}",
         "loss.focal_gamma: {low: 1, high: 3, when: {model.arch: FPN}}",
     ]
     assert problems_of(parameters(*lines), tmp_path) == [
-        "s.yaml:5: loss.focal_gamma: cannot act: loss.focal is never above 0"
+        "s.yaml:5: loss.focal_gamma: has no effect: loss.focal is never above 0"
     ]
     lines[2] = lines[2].replace("FPN", "Unet")
     assert len(space_of(parameters(*lines), tmp_path).parameters) == 3
@@ -121,7 +122,7 @@ def test_condition_that_never_holds_is_refused(tmp_path: Path) -> None:
          "s.yaml:4: model.options.decoder_channels: FPN has no such option; "
          "add `when: {model.arch: [Unet]}`"),
         (["decoder_dropout: {low: 0.0, high: 0.5}"], "{model.arch: Linknet}",
-         "s.yaml:3: model.options.decoder_dropout: cannot act: Linknet has no such option; "
+         "s.yaml:3: model.options.decoder_dropout: has no effect: Linknet has no such option; "
          "Linknet takes decoder_use_norm"),
         (["model.arch: {choices: [Unet, FPN]}"], "{decoder_dropout: 0.2}",
          "s.yaml:1: model.options.decoder_dropout: Unet has no such option; search it instead, "
@@ -138,7 +139,7 @@ def test_option_is_taken_where_its_condition_leaves_those_that_have_it(tmp_path:
     lines = [
         "model.arch: {choices: [Unet, UnetPlusPlus, FPN]}",
         "decoder_attention_type: {choices: [null, scse], when: {model.arch: [Unet, UnetPlusPlus]}}",
-        # in force under Unet and UnetPlusPlus only, through its parent
+        # Active under Unet and UnetPlusPlus only, through the condition of the parameter it names.
         "decoder_channels: {value: [9, 9, 9, 9, 9], "
         "when: {model.options.decoder_attention_type: scse}}",
         "decoder_dropout: {value: 0.2, when: {model.arch: FPN}}",
@@ -149,12 +150,12 @@ def test_option_is_taken_where_its_condition_leaves_those_that_have_it(tmp_path:
 def test_space_in_which_nothing_is_allowed_is_refused_with_an_example(tmp_path: Path) -> None:
     text = "parameters: {model.arch: {choices: [Unet, FPN]}}\nforbid: [{arch: Unet}, {arch: FPN}]\n"
     assert problems_of(text, tmp_path) == [
-        "s.yaml:1: parameters: no combination may be trained; e.g. {'model.arch': 'Unet'}: "
+        "s.yaml:1: parameters: no combination can be trained; e.g. {'model.arch': 'Unet'}: "
         "forbidden by {'model.arch': 'Unet'}"
     ]
     endless = "parameters: {optim.lr: {low: 0.1, high: 0.5}}\nforbid: [{lr: {low: 0.1}}]\n"
     (line,) = problems_of(endless, tmp_path)
-    assert line.startswith("s.yaml:1: parameters: none of 2,003 combinations may be trained, drawn")
+    assert line.startswith("s.yaml:1: parameters: none of 2,003 combinations can be trained, drawn")
     assert line.endswith("forbidden by {'optim.lr': {'low': 0.1}}")
 
 
@@ -174,7 +175,7 @@ def test_space_in_which_nothing_is_allowed_is_refused_with_an_example(tmp_path: 
 def test_a_slit_that_the_rules_leave_is_found(
     lines: list[str], forbid: str, tmp_path: Path
 ) -> None:
-    """The chance of meeting it in 2,000 draws is below a fifth in the best of these."""
+    """Even in the easiest of these, 2,000 random draws find the gap with a chance below a fifth."""
     assert space_of(parameters(*lines) + f"forbid: {forbid}\n", tmp_path).parameters
 
 
@@ -188,7 +189,7 @@ def test_fixed_values_that_exclude_each_other_are_refused(tmp_path: Path) -> Non
     searched = fixed + "parameters:\n  momentum: {low: 0.1, high: 0.9}\n"
     assert problems_of(searched, tmp_path) == [
         conflict,
-        "s.yaml:6: optim.momentum: cannot act: optim.name is never sgd",
+        "s.yaml:6: optim.momentum: has no effect: optim.name is never sgd",
     ]
     zeros = "fixed:\n  loss.dice: 0\n  loss.bce: 0\n  train.epochs: 3\n"
     (line,) = problems_of(zeros, tmp_path)
@@ -203,13 +204,13 @@ def test_fixed_values_that_exclude_each_other_are_refused(tmp_path: Path) -> Non
          "take a shorter warm-up, or more epochs"),
         (["warmup_epochs: {low: 3.0, high: 9.0}"], "{train.epochs: 3}",
          "s.yaml:3: optim.warmup_epochs: optim.warmup_epochs is never below 3.0 and train.epochs "
-         "never above 3; a warm-up is shorter than its training"),
+         "never above 3; a warm-up must be shorter than its training"),
         (["epochs: {low: 3, high: 9}"], "{optim.warmup_epochs: 9.0}",
          "s.yaml:3: train.epochs: optim.warmup_epochs is never below 9.0 and train.epochs "
-         "never above 9; a warm-up is shorter than its training"),
+         "never above 9; a warm-up must be shorter than its training"),
         (["epochs: {low: 3, high: 9}", "warmup_epochs: {low: 9, high: 12}"], "{}",
          "s.yaml:4: optim.warmup_epochs: optim.warmup_epochs is never below 9 and train.epochs "
-         "never above 9; a warm-up is shorter than its training"),
+         "never above 9; a warm-up must be shorter than its training"),
     ],
 )  # fmt: skip
 def test_warmup_that_is_never_shorter_than_the_training_is_refused(
@@ -253,11 +254,11 @@ def test_what_an_architecture_does_not_look_at_needs_a_condition() -> None:
 
     archs = {"choices": ["Unet", "attention_unet"]}
     with pytest.raises(
-        ConfigError, match=r"cannot act under attention_unet; add `when: .*\[Unet\]"
+        ConfigError, match=r"has no effect under attention_unet; add `when: .*\[Unet\]"
     ):
         read(**{"model.arch": archs, "model.encoder_name": encoders})
     there = encoders | {"when": {"model.arch": "attention_unet"}}
-    with pytest.raises(ConfigError, match="cannot act: attention_unet does not take it"):
+    with pytest.raises(ConfigError, match="has no effect: attention_unet does not use it"):
         read(**{"model.arch": archs, "model.encoder_name": there})
     elsewhere = encoders | {"when": {"model.arch": "Unet"}}
     read(**{"model.arch": archs, "model.encoder_name": elsewhere})
@@ -274,7 +275,7 @@ def test_option_of_a_part_that_is_never_built_is_refused(option: str, switch: st
             {"parameters": both, "fixed": {"model.arch": arch}}, source="s", legal=legal
         )
 
-    said = f"{option}: cannot act: model.options.{switch} is never true"
+    said = f"{option}: has no effect: model.options.{switch} is never true"
     for off in ({}, {switch: {"choices": [False]}}):
         with pytest.raises(ConfigError, match=said):
             read("attention_unet", **off)
@@ -284,7 +285,7 @@ def test_option_of_a_part_that_is_never_built_is_refused(option: str, switch: st
 
 @pytest.fixture
 def soft(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registered loss of somebody else's, with three options."""
+    """A registered user-defined loss with three options."""
     monkeypatch.setattr(components, "_COMPONENTS", dict(components._COMPONENTS))
 
     def soft(
@@ -320,9 +321,9 @@ def test_settings_of_a_registered_loss_are_searched_like_any_other(tmp_path: Pat
     ("lines", "fixed", "what"),
     [
         (["loss.soft_width: {low: 1, high: 9}"], "{}",
-         "loss.soft_width: cannot act: loss.soft is never above 0"),
+         "loss.soft_width: has no effect: loss.soft is never above 0"),
         (["loss.soft: {low: 0.1, high: 1.0}"], "{loss.bce: 0, loss.dice: 0}",
-         "loss.soft: cannot act: loss.dice, loss.bce, loss.ce, loss.focal, loss.jaccard"),
+         "loss.soft: has no effect: loss.dice, loss.bce, loss.ce, loss.focal, loss.jaccard"),
         (["loss.sofft: {low: 0.0, high: 1.0}"], "{}", "did you mean loss.soft?"),
         (["loss.soft: {low: -1.0, high: 1.0}"], "{}", "greater than or equal to 0"),
         (["loss.soft: {low: 0, high: 1}"], "{}", "loss.soft:"),

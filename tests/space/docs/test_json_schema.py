@@ -1,4 +1,7 @@
-"""Checked with a validator of the few words our schemas use, written from the specification."""
+"""JSON Schemas, checked with a validator of the few keywords they use.
+
+The validator is written from the specification of draft 2020-12.
+"""
 
 import json
 import re
@@ -33,7 +36,7 @@ TYPES: dict[str, Any] = {
 
 @cache
 def schema_of(kind: Any) -> dict[str, Any]:
-    """The schema as it is without components of users; to build it takes half a second."""
+    """The schema without components of users, cached because building it takes half a second."""
     return json_schema(kind)
 
 
@@ -130,7 +133,7 @@ DOCUMENTED = [
 
 @pytest.mark.parametrize("text", DOCUMENTED)
 def test_documented_yaml_is_valid(text: str) -> None:
-    """A space where it has sections that only spaces have, else a study.yaml or part of it."""
+    """`space` for a document with sections that only spaces have, otherwise `study`."""
     document = strict_yaml.load_yaml(text, source="").value
     kind: Any = "space" if {"parameters", "rows", "forbid", "enqueue"} & set(document) else "study"
     assert valid(document, schema_of(kind))
@@ -174,7 +177,7 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("key", trial_schemas())
 def test_reader_and_schema_take_the_same_values(key: str) -> None:
-    """Names that only the networks' libraries know are texts to both here."""
+    """Names of networks are plain text to both schema and reader here; only libraries know them."""
     schema = trial_schemas()[key]
     schema = {k: v for k, v in schema.items() if k != "pattern" or not key.startswith("model.")}
     for value in VALUES:

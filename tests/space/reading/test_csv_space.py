@@ -26,7 +26,7 @@ def problems_of(text: str | bytes, folder: Path, **options: Any) -> list[str]:
 
 
 def test_the_18_rows_of_the_shipped_grid_in_their_order() -> None:
-    """Depth 3, 4, 5 × three pairs of rates × scse, None."""
+    """The 18 combinations of depths 3, 4, 5, three pairs of rates, and scse or None."""
     space = read_space(GRID, legal=LEGAL, label=["experiment_num"], ignore=["tested_yet"])
     expected = [
         {"model.encoder_depth": depth, "optim.encoder_lr": encoder, "optim.decoder_lr": decoder,
@@ -62,7 +62,8 @@ def test_null_of_a_setting_that_has_no_effect_is_absent(tmp_path: Path) -> None:
         {"optim.name": "adam"},
     )
     assert problems_of("optim.name,momentum\nsgd,\nsgd,0.8\n", tmp_path) == [
-        "grid.csv:2: row 1: momentum: null, but it acts in this row; give a value, or write default"
+        "grid.csv:2: row 1: momentum: null, but it has an effect in this row; "
+        "give a value, or write default"
     ]
 
 
@@ -97,7 +98,7 @@ def test_every_problem_is_named_at_once_with_row_and_column(tmp_path: Path) -> N
     ("text", "problem"),
     [
         (b"", "grid.csv:1: empty; the first row names settings, e.g. encoder_depth"),
-        (b"lr\n", "grid.csv:1: rows: none below the header; one row is one trial"),
+        (b"lr\n", "grid.csv:1: rows: no rows below the header; each row is one trial"),
         (b",\n1,2\n", "grid.csv:1: column 2: has cells but no name; name it, or remove it"),
         (b"lr;epochs\n1;2\n", "grid.csv:1: columns are separated by semicolons; "
                               "save it with commas"),
@@ -121,7 +122,7 @@ def test_every_problem_is_named_at_once_with_row_and_column(tmp_path: Path) -> N
         (b"encoder_lr,encoder_lr_scale\n0.1,2\n",
          "grid.csv:2: row 1: optim: encoder_lr and encoder_lr_scale are both set; keep one"),
         (b"momentum\n0.1\n0.2\n",
-         "grid.csv:1: optim.momentum: cannot act in any row: optim.name is never sgd"),
+         "grid.csv:1: optim.momentum: has no effect in any row: optim.name is never sgd"),
     ],
 )  # fmt: skip
 def test_broken_csv_gives_one_clear_line(text: bytes, problem: str, tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_rows_are_checked_beside_what_will_be_set(tmp_path: Path) -> None:
 def test_label_is_for_csv_only(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("parameters: {}\n")
-    with pytest.raises(ConfigError, match="--label a: acts on a CSV"):
+    with pytest.raises(ConfigError, match="--label a: applies only to a CSV"):
         read_space(file, legal=LEGAL, label=["a"])
 
 

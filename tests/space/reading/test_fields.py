@@ -1,4 +1,4 @@
-# ruff: noqa: E501  # one case stands in one line
+# ruff: noqa: E501  # each case is written on one line
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ def read(key: str, written: Any) -> tuple[Parameter | None, list[tuple[str, str]
         ("optim.warmup_epochs", {"low": 0, "high": 3}, IntRange("optim.warmup_epochs", 0, 3)),
         ("train.epochs", {"low": 3, "high": 5, "step": None, "log": False},
          IntRange("train.epochs", 3, 5)),
-        # the words of W&B
+        # Names of W&B sweep configurations.
         ("train.epochs", {"values": [3, 5]}, Categorical("train.epochs", (3, 5))),
         ("train.epochs", {"value": 3}, Categorical("train.epochs", (3,))),
         ("train.epochs", {"min": 3, "max": 5}, IntRange("train.epochs", 3, 5)),
@@ -47,13 +47,13 @@ def test_kind_is_read_from_the_fields(key: str, written: Any, parameter: Paramet
     ("key", "written", "notes"),
     [
         ("train.epochs", 5, [("", "write {choices: [5]} or {low: …, high: …}; "
-                                  "one value goes under fixed:")]),
+                                  "put a single value under fixed:")]),
         ("train.epochs", [4, 8], [("", "write {choices: [4, 8]} or {low: …, high: …}; "
-                                       "one value goes under fixed:")]),
+                                       "put a single value under fixed:")]),
         ("train.epochs", {"choise": [1]}, [("choise", "choise: unknown field; did you mean choices?")]),
         ("optim.lr", {"low": 0.1, "min": 0.1, "high": 1.0},
-         [("min", "min says the same as another field, low; keep one")]),
-        ("optim.lr", {"choices": [0.1], "low": 0.1}, [("choices", "choices together with low; keep one kind")]),
+         [("min", "min means the same as another field, low; keep one")]),
+        ("optim.lr", {"choices": [0.1], "low": 0.1}, [("choices", "choices cannot be combined with low; keep one kind")]),
         ("optim.lr", {"choices": []}, [("choices", "choices must be a list of 1 to 1000 values")]),
         ("optim.lr", {"choices": 0.1}, [("choices", "choices must be a list of 1 to 1000 values")]),
         ("train.epochs", {"choices": list(range(1, 1002))},
@@ -65,7 +65,7 @@ def test_kind_is_read_from_the_fields(key: str, written: Any, parameter: Paramet
          [("low", "low: input should be greater than 0 (got -1.0)"),
           ("high", "high: input should be less than or equal to 10 (got 11)")]),
         ("optim.lr", {"low": "1e-5", "high": 1.0},
-         [("low", "low: input should be a valid number (got '1e-5'); take the quotes away")]),
+         [("low", "low: input should be a valid number (got '1e-5'); remove the quotes")]),
         ("model.options.decoder_dropout", {"low": True, "high": "x"},
          [("low", "low: must be a number (got true)"), ("high", "high: must be a number (got 'x')")]),
         ("train.epochs", {"low": 3.0, "high": 5.0},
@@ -74,21 +74,21 @@ def test_kind_is_read_from_the_fields(key: str, written: Any, parameter: Paramet
         ("train.epochs", {"low": 3, "high": 5, "step": 0.5},
          [("low", "low: input should be a valid integer (got 3.0)")]),
         ("loss.dice", {"low": 0.0, "high": 1.0, "log": True},
-         [("low", "a logarithm needs low above 0 (got 0.0)")]),
+         [("low", "log needs low above 0 (got 0.0)")]),
         ("loss.dice", {"low": 0.1, "high": 1.0, "log": "yes"},
          [("log", "log must be true or false (got 'yes')")]),
         ("loss.dice", {"low": 0.1, "high": 1.0, "log": True, "step": 0.1},
-         [("step", "step has no meaning together with log; keep one")]),
+         [("step", "step cannot be combined with log; keep one")]),
         ("loss.dice", {"low": 0.0, "high": 1.0, "step": 0},
          [("step", "step must be a number above 0 (got 0)")]),
         ("loss.dice", {"low": 0.0, "high": 1.0, "step": 0.3},
          [("high", "high 1.0 is not reached from 0.0 in steps of 0.3; write 0.9")]),
         ("optim.lr", {"low": 1e-5, "high": 1e-2, "step": 1e-12},
-         [("step", "step 1e-12 makes more than 1,000,000 values; leave it out for any number "
-                   "between, or take a larger one")]),
+         [("step", "step 1e-12 makes more than 1,000,000 values; leave step out for any number "
+                   "between, or use a larger one")]),
         ("optim.lr", {"low": 1e-5, "high": 1e-2, "step": 1e-300},
-         [("step", "step 1e-300 makes more than 1,000,000 values; leave it out for any number "
-                   "between, or take a larger one")]),
+         [("step", "step 1e-300 makes more than 1,000,000 values; leave step out for any number "
+                   "between, or use a larger one")]),
         ("train.epochs", {"low": 1, "high": 6, "step": 2},
          [("high", "high 6 is not reached from 1 in steps of 2; write 5")]),
         ("loss.dice", {"low": 0, "high": 1},
@@ -97,10 +97,10 @@ def test_kind_is_read_from_the_fields(key: str, written: Any, parameter: Paramet
         ("train.epochs", {"choices": [1, "a", 1.5]},
          [("choices", "input should be a valid integer (got 'a')"),
           ("choices", "input should be a valid integer (got 1.5)")]),
-        ("loss.dice", {"choices": [1, 1.0]}, [("choices", "1.0 stands twice")]),
-        ("model.options.decoder_use_norm", {"choices": [1, True]}, [("choices", "true stands twice")]),
+        ("loss.dice", {"choices": [1, 1.0]}, [("choices", "1.0 appears twice")]),
+        ("model.options.decoder_use_norm", {"choices": [1, True]}, [("choices", "true appears twice")]),
         ("model.options.decoder_channels", {"choices": [[64, 32], "[64, 32]"]},
-         [("choices", "'[64, 32]' stands twice")]),
+         [("choices", "'[64, 32]' appears twice")]),
         ("model.options.decoder_channels", {"choices": [{"a": 1}]},
          [("choices", "is a group here; write one line for each full key")]),
     ],
@@ -112,6 +112,6 @@ def test_wrong_fields_are_noted_with_what_would_be_right(
 
 
 def test_whole_numbers_of_a_float_setting_may_be_meant() -> None:
-    """Stated by a step, or by more than two of them."""
+    """A step, or a range of more than two numbers, shows that whole numbers are intended."""
     assert read("loss.dice", {"low": 0, "high": 1, "step": 1})[0] == IntRange("loss.dice", 0, 1)
     assert read("loss.dice", {"low": 0, "high": 2})[0] == IntRange("loss.dice", 0, 2)

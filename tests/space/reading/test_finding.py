@@ -9,7 +9,7 @@ from harness.space.reading.finding import find_space
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace that is not the current folder, with one space of its own."""
+    """A workspace different from the current folder, with one search space."""
     (tmp_path / "ws" / "search_spaces").mkdir(parents=True)
     (tmp_path / "here").mkdir()
     (tmp_path / "ws" / "search_spaces" / "mine.yaml").write_text("{}")

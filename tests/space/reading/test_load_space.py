@@ -78,34 +78,34 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
         "s.yaml:2: model.arch: unknown value 'Unett'; did you mean Unet?",
         "s.yaml:3: model.encoder: unknown setting; did you mean model.encoder_name?",
         "s.yaml:4: optim.lr: low 0.01 is above high 1e-05; swap them",
-        "s.yaml:5: optim.lr: named twice in this section; keep one",
+        "s.yaml:5: optim.lr: appears twice in this section; keep one",
         "s.yaml:7: model.options.decoder_dropout: when: model.encoder_depth: "
-        "9 is outside what is searched here, whole numbers 3 to 5",
+        "9 is outside the searched range, whole numbers 3 to 5",
         "s.yaml:7: model.options.decoder_dropout: when: foo: unknown setting; "
         "settings begin with data., model., loss., optim., train.",
-        "s.yaml:8: optim.momentum: cannot act: optim.name is never sgd",
+        "s.yaml:8: optim.momentum: has no effect: optim.name is never sgd",
         "s.yaml:10: loss.dise: unknown setting; did you mean loss.dice?",
         "s.yaml:11: model.encoder_depth: both fixed and searched; "
         "keep it under parameters: or under fixed:",
         "s.yaml:12: data.fit: input should be 'stretch' or 'pad' (got 'strech'); "
         "did you mean stretch?",
         "s.yaml:14: forbid: model.encoder_depth: "
-        "no value searched for model.encoder_depth lies in this range",
+        "no searched value of model.encoder_depth lies in this range",
         "s.yaml:15: forbid: names no searched key, so it forbids everything or nothing",
         "s.yaml:16: forbid: must name keys and values, e.g. {model.arch: Unet}",
-        "s.yaml:18: enqueue: model.encoder_depth: 7 is outside what is searched here, "
+        "s.yaml:18: enqueue: model.encoder_depth: 7 is outside the searched range, "
         "whole numbers 3 to 5",
         "s.yaml:19: enqueue: data.subset: not searched here; "
-        "add it to parameters: or take it out of this row",
+        "add it to parameters: or remove it from this row",
         "s.yaml:20: enqueue: must name keys and values, e.g. {optim.lr: 3e-4}",
         "s.yaml:21: foo: unknown section; one of enqueue, fixed, forbid, labels, parameters, rows",
-        "s.yaml:22: train.epochs: a setting belongs under parameters: or fixed:",
+        "s.yaml:22: train.epochs: not a section; put settings under parameters: or fixed:",
         "s.yaml:23: format: this harness reads format 1 (got 2)",
     ]
 
 
 def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
-    """optim.nam was to be sgd somewhere: that momentum cannot act would be nonsense."""
+    """The misspelt optim.nam may mean sgd, so momentum must not be reported as without effect."""
     text = "parameters:\n  optim.nam: {choices: [sgd]}\n  momentum: {low: 0.5, high: 0.9}\n"
     assert problems_of(text, tmp_path) == [
         "s.yaml:2: optim.nam: unknown setting; did you mean optim.name?"
@@ -115,9 +115,9 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "s.yaml:1: a space is a mapping with `parameters:`; this is empty"),
-        ("hello\n", "s.yaml:1: a space is a mapping with `parameters:`; this is 'hello'"),
-        ("- a\n", "s.yaml:1: a space is a mapping with `parameters:`; this is ['a']"),
+        ("", "s.yaml:1: a space must be a mapping with `parameters:`; this is empty"),
+        ("hello\n", "s.yaml:1: a space must be a mapping with `parameters:`; this is 'hello'"),
+        ("- a\n", "s.yaml:1: a space must be a mapping with `parameters:`; this is ['a']"),
         ("a: b: c", "s.yaml:1: not YAML: mapping values are not allowed here"),
         ("parameters: 3", "s.yaml:1: parameters: must be a mapping of keys (got 3)"),
         ("fixed: [1]", "s.yaml:1: fixed: must be a mapping of keys (got [1])"),
@@ -125,17 +125,17 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
         ("parameter: {}", "s.yaml:1: parameter: unknown section; did you mean parameters?"),
         ("format: true", "s.yaml:1: format: this harness reads format 1 (got true)"),
         ("parameters:\n  lr: {value: 1}\n  optim.lr: {value: 1}\n",
-         "s.yaml:3: optim.lr: named twice in this section; keep one"),
+         "s.yaml:3: optim.lr: appears twice in this section; keep one"),
         ("fixed: {lr: 1, optim.lr: 1}",
-         "s.yaml:1: optim.lr: named twice in this section; keep one"),
+         "s.yaml:1: optim.lr: appears twice in this section; keep one"),
         ("parameters:\n  lr: {value: 1, when: {model.arch: []}}",
-         "s.yaml:2: lr: when: model.arch: an empty list never holds; name the values"),
+         "s.yaml:2: lr: when: model.arch: an empty list never matches; list at least one value"),
         ("parameters:\n  lr: {value: 1, when: Unet}",
          "s.yaml:2: lr: when: must name keys and values, e.g. {model.arch: Unet}"),
         ("parameters:\n  lr: {value: 1, when: {model.arch: Unett}}",
          "s.yaml:2: lr: when: model.arch: unknown value 'Unett'; did you mean Unet?"),
         ("parameters:\n  lr: {value: 1, when: {arch: Unet, model.arch: Unet}}",
-         "s.yaml:2: lr: when: model.arch: is named twice; keep one"),
+         "s.yaml:2: lr: when: model.arch: appears twice; keep one"),
         ("parameters:\n  arch: {choices: [Unet, FPN]}\n  lr: {value: 1, when: {arch: Linknet}}",
          "s.yaml:3: lr: when: arch: 'Linknet' is not among its choices [Unet, FPN]"),
         ("parameters:\n  lr: {value: 1, when: {epochs: {low: 3, most: 5}}}",
@@ -148,7 +148,7 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
          "s.yaml:2: lr: when: epochs: low must be a number (got 'x')"),
         ("parameters:\n  lr: {value: 1, when: {epochs: 20}}\n"
          "  epochs: {choices: [20], when: {lr: 1}}",
-         "s.yaml:2: when: conditions in a circle: optim.lr → train.epochs → optim.lr"),
+         "s.yaml:2: when: circular conditions: optim.lr → train.epochs → optim.lr"),
         ("parameters: {lr: {value: 1}}\nforbid:\n - {fit: pad}",
          "s.yaml:3: forbid: names no searched key, so it forbids everything or nothing"),
     ],
@@ -160,12 +160,12 @@ def test_wrong_space_gives_one_clear_line(text: str, problem: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("{model.encoder_depth: 6}", "model.encoder_depth: 6 is outside what is searched here, "
+        ("{model.encoder_depth: 6}", "model.encoder_depth: 6 is outside the searched range, "
                                      "whole numbers 3 to 5"),
         ("{model.arch: Unet}",
          "model.arch: 'Unet' is not among its choices [UnetPlusPlus, Linknet]"),
-        ("{optim.lr: 0.1}", "optim.lr: 0.1 is outside what is searched here, 1e-05 to 0.01"),
-        ("{epochs: 20}", "train.epochs: fixed at 20 here; take it out of this row"),
+        ("{optim.lr: 0.1}", "optim.lr: 0.1 is outside the searched range, 1e-05 to 0.01"),
+        ("{epochs: 20}", "train.epochs: fixed at 20 here; remove it from this row"),
         ("{model.arch: Linknet, model.encoder_depth: 3}",
          "forbidden by {'model.arch': 'Linknet', 'model.encoder_depth': 3}"),
         ("{model.arch: Linknet, decoder_attention_type: scse}",
@@ -332,12 +332,12 @@ def test_values_laid_over_replace_the_fixed_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fixed", "problem"),
     [
-        ({"lr": 0.1}, "--set: optim.lr: searched by this space; take it out of the space, "
+        ({"lr": 0.1}, "--set: optim.lr: searched by this space; remove it from the space, "
                       "or do not set it"),
         ({"optim.lrr": 0.1}, "--set: optim.lrr: unknown setting; did you mean optim.lr?"),
         ({"epochs": 0}, "--set: train.epochs: input should be greater than or equal to 1 (got 0)"),
         ({"optim.encoder_lr": 0.1, "optim.decoder_lr": 0.1},
-         "--set: optim.lr: cannot act: optim.encoder_lr and optim.decoder_lr are always set "
+         "--set: optim.lr: has no effect: optim.encoder_lr and optim.decoder_lr are always set "
          "and override it"),
     ],
 )  # fmt: skip
@@ -352,7 +352,10 @@ def test_values_that_do_not_fit_are_not_laid_over(
 def test_hostile_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     text = "fixed:\n" + "".join(f"  modl.encodr_{i}: 1\n" for i in range(5_000))
     problems = problems_of(text, tmp_path, AllowedValues())
-    assert len(problems) == 101 and problems[-1] == "s.yaml: and more; the rest was not read"
+    assert (
+        len(problems) == 101
+        and problems[-1] == "s.yaml: more problems follow; the rest was not read"
+    )
 
 
 LISTED = """\
@@ -409,9 +412,9 @@ def test_rows_beside_contradictory_fixed_values_are_not_blamed(tmp_path: Path) -
         ("fixed: {}\nrows: []\n",
          "s.yaml:2: rows: empty; write one row for each trial, or leave rows out"),
         ("fixed: {}\nlabels: [{a: b}]\n",
-         "s.yaml:2: labels: tags of rows, and there are no rows here"),
+         "s.yaml:2: labels: tags of rows, but this space has no rows"),
         ("rows: null\nlabels: [{a: b}]\n",
-         "s.yaml:2: labels: tags of rows, and there are no rows here"),
+         "s.yaml:2: labels: tags of rows, but this space has no rows"),
     ],
 )  # fmt: skip
 def test_empty_rows_and_labels_without_rows_are_refused(

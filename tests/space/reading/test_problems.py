@@ -34,4 +34,4 @@ def test_a_flood_ends_the_reading() -> None:
     with pytest.raises(ConfigError) as caught:
         problems.add((MAX_PROBLEMS,), "wrong")
     assert len(caught.value.problems) == MAX_PROBLEMS + 1
-    assert caught.value.problems[-1] == "s.yaml: and more; the rest was not read"
+    assert caught.value.problems[-1] == "s.yaml: more problems follow; the rest was not read"
