@@ -72,10 +72,7 @@ def sort_by_dependency(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]
 
 
 def find_cycle(parameters: Sequence[Parameter]) -> list[str]:
-    """Keys whose conditions depend on each other in a circle; [] if there is no circle.
-
-    The first key is repeated at the end.
-    """
+    """Keys of one circular dependency, with the first repeated at the end; [] if there is none."""
     # Each parameter that could not be sorted depends on another of them, so following these
     # dependencies must return to a key seen before. The start itself need not lie on the circle.
     by_key = {parameter.key: parameter for parameter in _topological_sort(parameters)[1]}
@@ -96,7 +93,7 @@ def with_condition(parameter: Parameter, condition: Condition) -> Parameter:
 def _topological_sort(
     parameters: Sequence[Parameter],
 ) -> tuple[list[Parameter], list[Parameter]]:
-    """The parameters that could be sorted, and those in a circle or behind one."""
+    """The sorted parameters, and those that cannot be sorted because of circular conditions."""
     # Always the first that is ready: conditions change the order only where they must, since the
     # order of parameters decides the order of a grid.
     searched = {parameter.key for parameter in parameters}

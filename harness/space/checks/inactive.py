@@ -190,6 +190,7 @@ def _arch_inactivity_problem(key: str, reach: ReachableValues, legal: AllowedVal
     if not archs_with:
         verb = "does" if len(archs_without) == 1 else "do"
         return f"has no effect: {' and '.join(archs_without)} {verb} not use it"
+    # Without a condition, trials under these architectures would differ in name only.
     when = f"when: {{model.arch: [{', '.join(archs_with)}]}}"
     return f"has no effect under {' and '.join(archs_without)}; add `{when}`"
 

@@ -191,7 +191,7 @@ def _mapping_schema(make_schema: Any, description: str) -> Schema:
 def _open_key_patterns() -> tuple[str, ...]:
     """Patterns of keys whose names depend on other settings or files.
 
-    Unless user-defined losses are registered, any name may be one of them or of their options.
+    While no user-defined loss is registered, any name may be one of these losses or an option.
     """
     if _registered_losses():
         return (OPTIONS_KEY,)
