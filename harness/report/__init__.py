@@ -1,1 +1,1 @@
-"""What came of a study: tables, figures, example predictions, and one page with all of them."""
+"""Report of a study: tables, figures, sample predictions, and one page with all of them."""
