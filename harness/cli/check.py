@@ -28,7 +28,7 @@ from harness.cli.options import (
     option,
 )
 from harness.cli.tables import fit_table, make_folding_table, stdout_console
-from harness.core.plurals import count
+from harness.core.text import count
 
 if TYPE_CHECKING:
     from harness.preflight.network_table import NetworkTableRow

@@ -10,7 +10,7 @@ from harness.cli.download_prompt import confirm_and_download
 from harness.cli.options import WorkspaceOption
 from harness.core.errors import ConfigError, suggest_nearest
 from harness.core.paths import Workspace, expand_user_path
-from harness.core.plurals import count as counted
+from harness.core.text import count as counted
 from harness.data.datasets.sources import KVASIR
 from harness.data.datasets.synthetic import DIFFICULTY, generate_dataset
 

@@ -17,8 +17,8 @@ from harness.config.study import TrialConfig
 from harness.core import files, strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import STUDY_NAME, StudyPaths, Workspace, expand_user_path
-from harness.core.plurals import count
 from harness.core.settings import validate_settings
+from harness.core.text import count
 from harness.data.datasets.sources import find_data, open_dataset
 from harness.data.files.encode import encode_png
 from harness.data.scan.scan import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness import api
 from harness.cli.options import ExperimentOption, StudyOption, TrackingUriOption, WorkspaceOption
-from harness.core.plurals import count
+from harness.core.text import count
 
 
 def sync(

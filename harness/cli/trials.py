@@ -14,7 +14,7 @@ from harness.config.progress import short_configuration
 from harness.core import files
 from harness.core.errors import ConfigError
 from harness.core.paths import expand_user_path
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.report.tables.study_tables import StudyTables
 from harness.report.tables.trials_csv import trials_as_csv_space, trials_as_dicts
 

@@ -3,7 +3,7 @@
 Each is described once, here. Settings of `loss.`, legal keys, rules of spaces, documentation, the
 methods paragraph and the references of a report are derived from these entries. `training` and
 `models` map a name to its code; tests assert that both sides agree. What a user registers becomes
-an entry of the same type (`config.components`). Metrics and costs stand in `config.measurements`.
+an entry of the same type (`config.components`). `config.measurements` lists metrics and costs.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 SIGMOID_TASKS: tuple[Task, ...] = ("binary", "multilabel")  # each output is an independent decision
 PixelSetting = Literal["label_smoothing", "class_weights"]
 PIXEL_SETTINGS: tuple[PixelSetting, ...] = get_args(PixelSetting)
+Direction = Literal["minimize", "maximize"]
 BUILTIN_ORIGIN: Final = "harness"
 
 
@@ -100,6 +101,36 @@ class NetworkEntry(CatalogueEntry):
 
     is_library: bool = True
     has_named_encoder: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry:
+    """One metric of validation: `val/<name>` of an epoch, `best/<name>` of a trial.
+
+    Attributes:
+        title: its name on a page.
+        direction: the better way.
+        is_bounded: its values lie in [0, 1].
+        is_objective: a study can optimise it.
+        is_primary: a measure of quality that every table, test and figure reports: Dice and IoU.
+        leaderboard_position: its column among those of the leaderboard; None: it has none.
+        remedy: which metric to use in the other tasks.
+    """
+
+    name: str
+    title: str = ""
+    direction: Direction = "maximize"
+    tasks: tuple[Task, ...] = TASKS
+    is_bounded: bool = True
+    is_objective: bool = True
+    is_primary: bool = False
+    leaderboard_position: int | None = None
+    remedy: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its key in an epoch and as an objective."""
+        return f"val/{self.name}"
 
 
 _LOSSES = (
@@ -250,17 +281,12 @@ _OPTIMIZERS = (
 _SCHEDULES = (
     CatalogueEntry(name="constant"),
     CatalogueEntry(
-        name="cosine",
-        reference="Loshchilov, Hutter 2017. SGDR. ICLR. arXiv:1608.03983",
+        name="cosine", reference="Loshchilov, Hutter 2017. SGDR. ICLR. arXiv:1608.03983"
     ),
     CatalogueEntry(
-        name="onecycle",
-        reference="Smith, Topin 2019. Super-Convergence. arXiv:1708.07120",
+        name="onecycle", reference="Smith, Topin 2019. Super-Convergence. arXiv:1708.07120"
     ),
-    CatalogueEntry(
-        name="poly",
-        reference="Chen et al. 2018. DeepLab. TPAMI 40. arXiv:1606.00915",
-    ),
+    CatalogueEntry(name="poly", reference="Chen et al. 2018. DeepLab. TPAMI 40. arXiv:1606.00915"),
 )
 # The order is that of the settings, of error texts and of the sentences of a report.
 BUILTIN_LOSS_ENTRIES: Final[Mapping[str, LossEntry]] = {entry.name: entry for entry in _LOSSES}

@@ -10,11 +10,12 @@ from harness.config.catalogue import (
     BUILTIN_ORIGIN,
     PIXEL_SETTINGS,
     TASKS,
+    Direction,
     LossEntry,
     LossOption,
+    MetricEntry,
     Task,
 )
-from harness.config.measurements import Direction, MetricEntry
 from harness.core.annotations import annotation_problem, coerce_value
 from harness.core.errors import suggest_nearest
 

@@ -26,11 +26,13 @@ from harness.config.catalogue import (
     NETWORKS,
     PIXEL_SETTINGS,
     TASKS,
+    Direction,
     LossEntry,
+    MetricEntry,
     Task,
 )
 from harness.config.component_interface import HARNESS_ARGUMENTS, Component, ComponentKind
-from harness.config.measurements import BUILTIN_METRICS, Direction, MetricEntry
+from harness.config.measurements import BUILTIN_METRICS
 from harness.core.errors import ConfigError, suggest_nearest
 
 _REQUIRED_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {

@@ -7,42 +7,10 @@ registers becomes a `MetricEntry` too (`config.components`).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from harness.config.catalogue import TASKS, Task
+from harness.config.catalogue import MetricEntry
 from harness.core.text import format_duration
-
-Direction = Literal["minimize", "maximize"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricEntry:
-    """One metric of validation: `val/<name>` of an epoch, `best/<name>` of a trial.
-
-    Attributes:
-        title: its name on a page.
-        direction: the better way.
-        is_bounded: its values lie in [0, 1].
-        is_objective: a study can optimise it.
-        is_primary: a measure of quality that every table, test and figure reports: Dice and IoU.
-        leaderboard_position: its column among those of the leaderboard; None: it has none.
-        remedy: which metric to use in the other tasks.
-    """
-
-    name: str
-    title: str = ""
-    direction: Direction = "maximize"
-    tasks: tuple[Task, ...] = TASKS
-    is_bounded: bool = True
-    is_objective: bool = True
-    is_primary: bool = False
-    leaderboard_position: int | None = None
-    remedy: str = ""
-
-    @property
-    def key(self) -> str:
-        """Its key in an epoch and as an objective."""
-        return f"val/{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)

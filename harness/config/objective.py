@@ -7,8 +7,9 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from harness.config.catalogue import Direction
 from harness.config.components import metrics
-from harness.config.measurements import BUILTIN_METRICS, Direction
+from harness.config.measurements import BUILTIN_METRICS
 from harness.core.errors import ConfigError, suggest_nearest
 from harness.core.records import TrialRecord
 from harness.core.settings import ALLOW_UNREGISTERED, StrictSettings

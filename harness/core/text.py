@@ -3,21 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from harness.core.plurals import count, is_or_are, plural, was_or_were
-
-__all__ = [
-    "count",
-    "decision_rule",
-    "display_value",
-    "format_duration",
-    "format_range",
-    "is_or_are",
-    "join_words",
-    "plural",
-    "truncate",
-    "was_or_were",
-]
-
 
 def display_value(value: Any) -> str:
     """A parameter's value: four digits of a float, `null` for None."""
@@ -64,3 +49,34 @@ def format_range(values: Iterable[Any]) -> str:
 def decision_rule(task: str) -> str:
     """The rule that turns probabilities into a decision, `p ≥ 0.5` or `argmax`."""
     return "argmax" if task == "multiclass" else "p ≥ 0.5"
+
+
+def plural(noun: str, n: int) -> str:
+    """`image` of one, `images` of any other number; `class`, `classes`; `copy`, `copies`."""
+    if n == 1:
+        return noun
+    if noun.endswith(("s", "x", "tch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{n} {plural(noun, n)}"
+
+
+def is_or_are(n: int) -> str:
+    """`is` of one, `are` of any other number."""
+    return "is" if n == 1 else "are"
+
+
+def has_or_have(n: int) -> str:
+    """`has` of one, `have` of any other number."""
+    return "has" if n == 1 else "have"
+
+
+def was_or_were(n: int) -> str:
+    """`was` of one, `were` of any other number."""
+    return "was" if n == 1 else "were"

@@ -15,7 +15,7 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core import files
 from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import DataError
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.sources import Dataset, ImageMaskPair, problems_error
 from harness.data.files.encode import encode_png
 from harness.data.files.image_io import read_pair

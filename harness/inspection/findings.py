@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from harness.core.plurals import plural
+from harness.core.text import plural
 from harness.data.datasets.pairs import SUFFIXES
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.pair_scan import BadPair

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.errors import ConfigError
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.preflight.build_check import BuildResult, try_build
 from harness.preflight.combinations import (
     MAX_NETWORKS,

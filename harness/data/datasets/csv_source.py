@@ -10,7 +10,7 @@ from typing import Final
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError, suggest_nearest
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.pairs import (
     ROLE_NAMES,
     SUFFIXES,

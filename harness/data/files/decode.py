@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.files.headers import ImageHeader, bmp_palette, read_header
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.files.tiff import decode_tiff

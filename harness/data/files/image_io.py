@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.core.files import combine_sha256
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.files.decode import (
     ImageFile,
     RawMask,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import ConfigError
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.loading.augment import PRESETS, AllowedMaskValues, Image, load_steps
 from harness.data.loading.augment_file import Step, summarize_error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.core.errors import DataError
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.sources import Dataset, problems_error
 from harness.data.files.image_io import PairHashes
 from harness.data.scan.near_duplicates import DuplicatePair, find_duplicates

@@ -7,7 +7,7 @@ from typing import Final
 
 from harness.core.errors import DataError, suggest_nearest
 from harness.core.paths import expand_user_path
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.pairs import ROLE_NAMES, Dataset, Role, problems_error
 from harness.data.files.source import FolderSource
 

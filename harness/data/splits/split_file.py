@@ -17,7 +17,7 @@ from typing import cast
 
 from harness.core import files
 from harness.core.errors import DataError, suggest_nearest
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.csv_source import read_csv_lines
 from harness.data.datasets.pairs import ROLES, Role, is_safe_path, problems_error
 from harness.data.files.image_io import PairHashes

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
-from harness.core.plurals import count, plural
+from harness.core.text import count, plural
 from harness.data.datasets.pairs import Role
 
 _BINS: Final = 5  # of foreground shares

@@ -10,9 +10,9 @@ from harness.config.progress import ProgressReporter
 from harness.config.study_files import read_study_config, require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, TrialPaths, Workspace
-from harness.core.plurals import count, plural
 from harness.core.records import TrialRecord, read_records
 from harness.core.study_lock import hold_study_lock, refuse_if_locked
+from harness.core.text import count, plural
 from harness.data.datasets.sources import find_data, source_folder
 from harness.data.splits.splits import read_split
 from harness.evaluation.confirm.confirming_study import (

@@ -14,9 +14,9 @@ from harness.config.trial import to_tuple
 from harness.core import files, strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
-from harness.core.plurals import plural
 from harness.core.records import TrialRecord, read_records
 from harness.core.settings import StrictSettings, validate_settings
+from harness.core.text import plural
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import SEED_KEY, config_key
 from harness.search.sampling.sampler import derive_seed

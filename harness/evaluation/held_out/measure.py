@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
 from harness.config.progress import ProgressReporter
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.files.image_io import LoadedPair
 from harness.evaluation.held_out.images import EvaluationImages
 from harness.evaluation.held_out.ledger import TEST_SPLIT

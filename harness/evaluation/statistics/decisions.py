@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.config.data import MIN_RANKING_IMAGES
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.evaluation.statistics.power import required_seeds
 from harness.evaluation.statistics.variance_components import MeanEstimate

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.report.analysis.importance import measure_importances
 from harness.report.figures.budget import budget_section
 from harness.report.figures.contour import contour_section

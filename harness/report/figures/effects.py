@@ -5,7 +5,7 @@ Used by a script of `analysis/`, outside the package.
 
 import plotly.graph_objects as go
 
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.report.analysis.effects import EffectTable, effect_verdict
 from harness.report.figures.style import (
     BLUE,

@@ -10,8 +10,7 @@ from typing import Final
 
 from harness.config.measurements import BUILTIN_METRICS
 from harness.core.paths import StudyPaths
-from harness.core.plurals import has_or_have
-from harness.core.text import count
+from harness.core.text import count, has_or_have
 from harness.data.splits.splits import SplitRow
 from harness.evaluation.held_out.ledger import (
     TEST_SPLIT,

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
 N_BEST_TRIALS = 100  # complete trials that are always drawn

@@ -9,7 +9,7 @@ from harness.config.progress import ProgressReporter
 from harness.config.study_files import require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.sources import open_dataset, open_source
 from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
 from harness.data.splits.splits import make_split, read_split, verify_split

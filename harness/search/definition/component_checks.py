@@ -10,7 +10,7 @@ from harness.config.progress import ProgressReporter
 from harness.config.study import ModelConfig, TrialConfig
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths, Workspace
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.loading.augment import find_steps_folder
 from harness.data.loading.augment_check import Size, check_augmentation
 from harness.models.registry import (

@@ -25,8 +25,8 @@ from harness.config.user_code import (
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths, Workspace
-from harness.core.plurals import count
 from harness.core.settings import validate_settings
+from harness.core.text import count
 from harness.data.datasets.sources import find_data, source_folder
 from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
 from harness.search.definition.component_checks import legal_names

@@ -8,7 +8,7 @@ from harness.config.data import MIN_RANKING_IMAGES
 from harness.config.progress import ProgressReporter
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths, Workspace
-from harness.core.plurals import count, is_or_are
+from harness.core.text import count, is_or_are
 from harness.data.datasets.sources import open_dataset, open_source
 from harness.data.loading.image_cache import Progress as Bar
 from harness.data.loading.image_cache import open_cache

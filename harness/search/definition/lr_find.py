@@ -14,7 +14,7 @@ from harness.config.study_files import require_study_yaml
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, TrialPaths
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.datasets.sources import open_source
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.models.weights import ensure_weights

@@ -17,9 +17,9 @@ from harness.config.study_files import open_earlier_study
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, TrialPaths
-from harness.core.plurals import count
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
+from harness.core.text import count
 from harness.data.splits.splits import SplitRow, read_split
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.compatibility import (

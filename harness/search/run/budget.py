@@ -2,8 +2,8 @@
 
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths
-from harness.core.plurals import count
 from harness.core.records import TrialRecord, read_epochs, read_records
+from harness.core.text import count
 
 
 class BudgetUsage:

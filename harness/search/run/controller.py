@@ -15,8 +15,8 @@ from optuna.storages import BaseStorage
 from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.environment import EnvironmentInfo
 from harness.core.paths import TrialPaths
-from harness.core.plurals import count
 from harness.core.records import TrialFailure
+from harness.core.text import count
 from harness.core.timestamps import utc_timestamp
 from harness.execution.protocol import (
     Decision,

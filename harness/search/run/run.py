@@ -11,7 +11,7 @@ from harness.config.progress import ProgressReporter
 from harness.core.environment import last_trained_trial, read_environment
 from harness.core.errors import StudyInterrupted
 from harness.core.paths import Workspace
-from harness.core.plurals import count, is_or_are
+from harness.core.text import count, is_or_are
 from harness.data.splits.splits import SplitRow
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.prestart import PrestartedWorker

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.core import files
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
-from harness.core.plurals import count
 from harness.core.records import TrialRecord, read_epochs, read_records
+from harness.core.text import count
 from harness.search.definition.definition import StudyDefinition, config_differences
 from harness.search.storage.optuna_study import IMPORTED_ATTR, open_optuna_study
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, suggest_nearest
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.space.keys import OPTIONS_PREFIX, full_key, setting_problem
 from harness.space.parameters import format_value
 from harness.space.reading.csv_cells import CellMarker, read_cell, read_label

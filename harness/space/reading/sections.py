@@ -3,7 +3,7 @@
 from typing import Any
 
 from harness.core.errors import suggest_nearest
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.space.keys import known_keys
 from harness.space.parameters import format_value
 from harness.space.reading.problems import ProblemCollector

@@ -14,7 +14,7 @@ from harness.config.components import get_components
 from harness.config.study import TrialConfig
 from harness.core.errors import ConfigError, DataError
 from harness.core.paths import TrialPaths
-from harness.core.plurals import count
+from harness.core.text import count
 from harness.data.loading.augment import build_augmentation
 from harness.data.loading.batches import TrainBatches, subset_indices
 from harness.data.loading.image_cache import ImageCache

@@ -9,7 +9,7 @@ from harness.config.data import StudyDataConfig
 from harness.config.loss import pixel_losses
 from harness.config.study import LossConfig, ObjectiveConfig
 from harness.core.errors import ConfigError
-from harness.core.plurals import count
+from harness.core.text import count
 
 
 def check_loss_for_task(

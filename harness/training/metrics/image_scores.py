@@ -21,7 +21,7 @@ from harness.config.data import StudyDataConfig
 from harness.config.measurements import PRIMARY_METRICS
 from harness.core import files
 from harness.core.errors import DataError
-from harness.core.plurals import count
+from harness.core.text import count
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.core.plurals import count, has_or_have, is_or_are, plural
+from harness.core.text import count, has_or_have, is_or_are, plural
 
 PACKAGE = Path(harness.__file__).parent
 
