@@ -97,6 +97,7 @@ def _run_confirmation(
     )
     splits = make_confirmation_splits(plan, previous_plan, context, progress)
     confirming = build_confirming_definition(plan, paths, definition)
+    # One fold stands for all: they have the same images, only with other roles.
     refuse = run_preflight(
         confirming, splits[0], paths.confirm, len(plan.runs), len(slots), progress, None
     )
@@ -129,6 +130,8 @@ def _open_search(options: RunOptions, progress: ProgressReporter) -> StudyContex
     """Open the search that is confirmed, with its recorded definition."""
     paths = options.stores.workspace.study(options.search.study or "")
     require_study_yaml(paths)
+    # Opening and planning take a while, so a lock that
+    # is held already ends the command before them.
     refuse_if_locked(paths)
     context = open_context(options, paths, progress)
     if not context.definition.is_started:
@@ -186,6 +189,8 @@ def measure_native_size(
         for record in read_records(paths.confirm):
             trial = paths.confirm.trial(record.number)
             has_weights = record.state == "complete" and trial.model.is_dir()
+            # The file is written atomically, so a pass that was
+            # interrupted continues with the missing ones.
             if has_weights and not trial.native_size_csv.exists():
                 _measure_trial(workspace, paths, record, trial, device, progress)
 
@@ -210,6 +215,7 @@ def _measure_trial(
         config.data,
         config.limits.max_pixels,
     )
+    # Before any network is loaded: these images must be the ones that the trial was validated on.
     check_images_unchanged(images)
     network = NativePredictor(trial.model, weights.config, config.data, pick_device(device))
     evaluator = ImageEvaluator([network], config.data, tta=False, progress=progress)

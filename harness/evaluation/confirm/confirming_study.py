@@ -41,10 +41,14 @@ def build_confirming_definition(
     n_runs = len(plan.runs)
     config = definition.config.model_copy(
         update={
+            # Kept from the first run on: Optuna's study and MLflow's runs are found by this id.
             "id": _recorded_id(paths) or uuid.uuid4().hex,
             "question": None,
             "space": None,
+            # The grid takes each listed row once and then ends the study.
             "sampler": SamplerConfig(name="grid"),
+            # A pruned run would have no final value, and runs that
+            # start badly would be left out of the mean.
             "pruner": PrunerConfig(name="none"),
             # every run keeps its weights: any of them may become the recommended one
             "budget": BudgetConfig(trials=n_runs, keep=n_runs),
@@ -79,6 +83,7 @@ def make_confirmation_splits(
         progress.stage(split_line(split))
         return [split]
     if previous_plan is not None:
+        # Read, not assigned again: folds must not change between the runs of one confirmation.
         return [read_split(path) for path in _fold_files(plan, paths)]
     n_used = sum(row.role != "test" for row in split)
     return make_fold_splits(
@@ -163,6 +168,8 @@ def write_confirming_study(
     """
     confirm_paths = paths.confirm
     if previous_plan is None:
+        # Trials without a plan cannot be assigned to
+        # configurations, and they may not be overwritten.
         if any(confirm_paths.all_trials()):
             raise UserError(
                 f"{confirm_paths.root}: contains trials but no confirm.yaml; "
@@ -173,6 +180,8 @@ def write_confirming_study(
                 f"study {confirm_paths.name} was removed from the Optuna database, as its folder "
                 "no longer exists"
             )
+        # On seeds there are no fold files (the study's own
+        # split.csv is used), so the lengths differ.
         for path, rows in zip(_fold_files(plan, paths), splits, strict=False):
             write_split(path, rows)
     else:

@@ -44,6 +44,8 @@ def load_confirmation(paths: StudyPaths) -> Confirmation | None:
         return None
     config = read_study_config(paths)
     minimized = config.objective.minimized
+    # The folder of a search trial may be gone since; its
+    # value is then NaN, and the confirmation stands.
     searched = {record.number: record.value for record in read_records(paths)}
     records = read_records(paths.confirm)
     rows = [
@@ -148,6 +150,7 @@ def _mean_native_scores(runs: Sequence[Mapping[str, float]]) -> Mapping[str, flo
 def _sort_key(row: ConfirmedConfiguration) -> tuple[float, int]:
     """Sort key: by mean; configurations without one come last."""
     sign = 1 if row.minimized else -1
+    # None cannot be compared with floats, and nan would leave the order undefined.
     return (math.inf if row.mean is None else sign * row.mean, row.trial)
 
 
@@ -158,6 +161,9 @@ def _make_decision(
     config: StudyConfig,
 ) -> tuple[RankingDecision | None, str]:
     """The decision, or None with the reason."""
+    # No verdict before the end: testing after each run and stopping at the first
+    # winner would find false winners more often than the level promises. Failed
+    # runs count as ended, or they would block it.
     n_ended = sum(run.state != "running" for row in rows for run in row.runs)
     if n_ended < len(plan.runs):
         return None, (
@@ -168,6 +174,7 @@ def _make_decision(
     eligible_rows = [row for row in rows if len(row.values) >= MIN_RUNS]
     if not eligible_rows:
         return None, f"no configuration has {MIN_RUNS} complete {plan.kind}s"
+    # 0 means "not recorded" and would otherwise be the smallest size.
     costs = {row.name: row.cost for row in eligible_rows if row.cost.parameters}
     try:
         runs = [
@@ -201,6 +208,7 @@ def read_run_values(
     """
     groups: dict[int, list[tuple[str, int, Path]]] = {}
     for run in runs:
+        # Folds share no image, so images common to the runs of different folds do not exist.
         groups.setdefault(run[1] if folds else 0, []).append(run)
     frames = []
     for group in groups.values():

@@ -46,6 +46,7 @@ class ConfirmationPlan(StrictSettings):
 
     format: Literal[1] = 1
     top: int = Field(ge=1, description="requested number of configurations")
+    # A single run shows no variance between runs, so no test would be possible.
     seeds: int | None = Field(None, ge=2, description="fresh seeds of each")
     folds: int | None = Field(None, ge=2, le=100, description="folds of train and val, instead")
     runs: Annotated[tuple[PlannedRun, ...], BeforeValidator(to_tuple)] = ()
@@ -125,13 +126,14 @@ def extend_confirmation_plan(
     old = old or ConfirmationPlan(
         top=top or DEFAULT_TOP, seeds=None if folds else seeds or DEFAULT_SEEDS, folds=folds
     )
-    # max: a smaller request never removes runs that are already trained
+    # max: a smaller request never removes runs that are already trained; run i is trial i
     plan = old.model_copy(
         update={
             "top": max(old.top, top or 0),
             "seeds": None if old.seeds is None else max(old.seeds, seeds or 0),
         }
     )
+    # Planned configurations come first and stay, even if the search has found better ones since.
     chosen = [*plan.trials, *(r.number for r in _new_configurations(plan, ranked, records))][
         : plan.top
     ]
@@ -188,9 +190,12 @@ def confirmation_space(
         space,
         parameters=(
             *(parameter for parameter in space.parameters if parameter.key != SEED_KEY),
+            # The full range from the start, so that a growing plan never changes the distribution.
             IntRange(SEED_KEY, 0, 2**32 - 1),
         ),
         fixed={key: value for key, value in space.fixed.items() if key != SEED_KEY},
+        # Dropped, as the rows below were drawn under these rules;
+        # first rows would be trained additionally.
         forbid=(),
         enqueue=(),
         rows=rows,
@@ -234,6 +239,7 @@ def _new_configurations(
     plan: ConfirmationPlan, ranked: Sequence[TrialRecord], records: Sequence[TrialRecord]
 ) -> list[TrialRecord]:
     """The best trial of each configuration that is not in the plan, best first."""
+    # By configuration, not by number: the search may have trained the same configuration twice.
     planned_keys = {config_key(record) for record in records if record.number in plan.trials}
     return [record for record in ranked if config_key(record) not in planned_keys]
 
@@ -248,6 +254,8 @@ def _extend_runs(
     """
     runs = list(plan.runs)
     planned = {(run.trial, run.part) for run in runs}
+    # The seeds of the search count as used: the same seed would repeat the very training that was
+    # selected for its value, and with it the luck that the confirmation has to exclude.
     used_seeds = {record.seed for record in records} | {run.seed for run in runs}
     for part in range(plan.parts):
         for trial in chosen:
@@ -271,6 +279,7 @@ def _fresh_seed(study_seed: int, trial: int, part: int, used_seeds: set[int]) ->
     """
     draws = (
         derive_seed(study_seed, _SEED_STREAM, trial, part, draw)
+        # One draw nearly always suffices; the bound only keeps the generator finite.
         for draw in range(len(used_seeds) + 1)
     )
     return next(seed for seed in draws if seed not in used_seeds)

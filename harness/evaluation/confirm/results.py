@@ -16,6 +16,7 @@ from harness.evaluation.statistics.ranking import (
     search_optimism,
 )
 
+# Names in a file of format 1: a change would break programs that read it.
 RANKING_COLUMNS = (
     *("rank", "trial", "runs", "searched", "confirmed", "low", "high", "optimism", "deviation"),
     *("verdict", "choice", "parameters", "seconds", "own_dice", "own_iou"),
@@ -65,6 +66,7 @@ class ConfirmedConfiguration:
     @property
     def mean(self) -> float | None:
         """The confirmed objective: the mean over complete runs."""
+        # fsum: the same digits in whichever order the runs ended.
         return math.fsum(self.values) / len(self.values) if self.values else None
 
     @property
@@ -138,6 +140,7 @@ class Confirmation:
         if self.choice is None:
             return None
         complete = [run for run in self.choice.runs if run.state == "complete"]
+        # Images differ between folds, so values of different folds do not rank weights.
         if self.kind == "fold":
             return complete[0]
         # the part breaks ties, so that two calls always name the same run
@@ -148,6 +151,7 @@ class Confirmation:
 def write_ranking_csv(paths: StudyPaths, confirmation: Confirmation) -> None:
     """Write `confirm/ranking.csv`: one row per configuration, best first; floats exactly."""
     text = io.StringIO()
+    # The default of the csv module is "\r\n".
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(RANKING_COLUMNS)
     choice = confirmation.choice
@@ -158,6 +162,7 @@ def write_ranking_csv(paths: StudyPaths, confirmation: Confirmation) -> None:
         is_choice = "yes" if choice is not None and choice.trial == row.trial else "no"
         writer.writerow(
             [rank, row.trial, len(row.values)]
+            # float() first: the repr of a NumPy 2 scalar is `np.float64(0.5)`.
             + ["" if number is None else repr(float(number)) for number in numbers]
             + [row.verdict, is_choice, row.cost.parameters, repr(float(row.cost.seconds))]
             + [repr(row.own[key]) if key in row.own else "" for key in PRIMARY_METRICS]

@@ -24,6 +24,7 @@ from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, check_no_overlap
 from harness.search.definition.data_setup import SCAN_CACHE_FOLDER
 
+# Threads suffice: OpenCV and Pillow release the GIL while they decode.
 _THREADS = 4  # OpenCV releases the GIL while it decodes
 
 
@@ -89,6 +90,7 @@ def check_images_present(images: EvaluationImages) -> None:
     source, problems = open_source(images.root), []
     for name in (name for row in images.rows for name in (row.image, *row.masks)):
         try:
+            # The size only: no image of the test split may be opened before the ledger records it.
             source.size(name)
         except OSError:
             problems.append(f"{name}: missing, but the split contains it")
@@ -113,6 +115,7 @@ def parse_external_datasets(options: Sequence[str]) -> dict[str, str]:
     """
     folders: dict[str, str] = {}
     for text in options:
+        # At the first "=": the folder may contain further ones.
         name, equals, folder = text.partition("=")
         if not equals or not folder.strip():
             raise ConfigError(f"--on {text!r}: write NAME=FOLDER, e.g. --on colon=data/colon")
@@ -183,6 +186,7 @@ def _study_images(
     rows, scan_cache = tuple(split), workspace.cache / SCAN_CACHE_FOLDER
     try:
         source = find_data(data.root, workspace)
+    # The data may be gone by now; the fingerprints in the scan cache then stand for the images.
     except DataError:
         return StudyImages(rows, None, Path(data.root).stem, scan_cache)
     return StudyImages(rows, source_folder(source), source_name(source), scan_cache)

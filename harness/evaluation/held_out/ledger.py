@@ -20,6 +20,8 @@ TEST_SPLIT = "test"  # name of the study's own test images; no further data set 
 
 
 class _LedgerLine(BaseModel):
+    # JSON has no NaN or infinity; without this check
+    # such a line would fail only when it is written.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -202,6 +204,8 @@ def append_to_ledger(paths: StudyPaths, line: LedgerStart | LedgerFinish | Ledge
 
 
 def _read_lines(path: Path) -> list[bytes]:
+    # Bytes, as a damaged line may be invalid UTF-8;
+    # str.splitlines also splits at U+2028 and others.
     return path.read_bytes().splitlines() if path.is_file() else []
 
 
@@ -210,6 +214,7 @@ def _parse_line(text: bytes) -> LedgerStart | LedgerFinish | LedgerFailure | Non
         return None
     try:
         return _AnyLedgerLine.model_validate({"line": json.loads(text)}).line
+    # json recurses into brackets, so a damaged line can exceed Python's recursion limit.
     except (ValidationError, ValueError, RecursionError):  # deeply nested JSON: RecursionError
         return None
 

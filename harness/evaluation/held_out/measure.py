@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.training.metrics.native_size import NativePredictor
 
 Floats = NDArray[np.float64]
+# k / 100 is the float nearest to its two decimals; adding steps of 0.01 would accumulate errors.
 THRESHOLDS: Final = tuple(k / 100 for k in range(5, 96))
 
 
@@ -147,6 +148,7 @@ class ThresholdSearch:
 
     def add(self, plane: ClassPlane) -> None:
         """Add one class of one image."""
+        # An image without the class has no Dice, so it cannot favour a threshold.
         if plane.y.any():
             self._sums[plane.index] += dice_by_threshold(plane.p, plane.y)
             self._images[plane.index] += 1
@@ -168,6 +170,7 @@ def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
     """
     # NumPy compares fp32 with a Python float in fp32: the same rounding as in `p >= t`.
     steps = np.array(THRESHOLDS, np.float32)
+    # side="right" counts p == t as passed, as in `p >= t`.
     n_passed = np.searchsorted(steps, p, side="right")
     # One histogram of "number of thresholds passed" and its reversed cumulative sum give the counts
     # for all 91 thresholds in one pass over the pixels.
@@ -181,4 +184,5 @@ def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
 def _best_threshold(means: Floats) -> float:
     # Sums over images are exact to about 1e-12: means closer than that count as equal.
     near = [t for t, mean in zip(THRESHOLDS, means, strict=True) if mean >= means.max() - 1e-12]
+    # Rounded, as 0.45 and 0.55 are equally far from 0.5 in decimals but not in floating point.
     return min(near, key=lambda t: (round(abs(t - DEFAULT_THRESHOLD), 2), t))

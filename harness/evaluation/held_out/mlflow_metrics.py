@@ -46,6 +46,7 @@ def ledger_metrics(ledger: HeldOutLedger) -> Iterator[StudyMetric]:
     for test in ledger.tests:
         for result in test.results:
             if (
+                # Strata stay in the ledger: MLflow refuses the "%" of "size 1-5 %" in a name.
                 result.stratum
                 or result.value is None
                 or (result.of and not _has_class_metrics(result))
@@ -53,6 +54,8 @@ def ledger_metrics(ledger: HeldOutLedger) -> Iterator[StudyMetric]:
                 continue
             key = _metric_key(test, result)
             metrics = {key: result.value, f"{key}_low": result.low, f"{key}_high": result.high}
+            # The recorded time, not the present one: MLflow stores a metric once per key, time,
+            # step and value, so a repeated copy adds nothing.
             for name, value in metrics.items():
                 if value is not None:
                     yield StudyMetric(name, value, to_milliseconds(test.start.at) or 0, test.number)

@@ -80,6 +80,8 @@ def check_no_overlap(
     for copy in copies:
         groups.union(copy.first, copy.second)
     for index, row in enumerate(rows):
+        # The leader is the lowest index of the group, and the study's images come first: a leader
+        # below n_study means that the group contains an image of the study.
         leader = groups.find(n_study + index)
         if row.image_sha256 in same_file:
             matches[index] = _describe_match(row, same_file[row.image_sha256], "the same file")
@@ -121,6 +123,8 @@ def _study_fingerprints(
     }
     missing = [row for row in study.rows if row.image_sha256 not in fingerprints]
     if study.root is not None and missing:
+        # Only images that the cache lacks are decoded, those of the test split included: their
+        # pixels are compared with the further data set, and nothing is predicted on them.
         results = _compute_fingerprints(study.root, missing, data, max_pixels)
         fingerprints |= {
             result.image_sha256: result

@@ -88,6 +88,7 @@ def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreT
     default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
     scores_by_rule: dict[DecisionRule, ImageScores] = {default_rule: scores}
     if CHOSEN_COLUMNS[0] in scores.extra_columns:
+        # Additional columns are floats; counts of pixels are exact in them up to 2^53.
         tp, fp, fn, tn = (scores.extra_columns[name].astype(np.int64) for name in CHOSEN_COLUMNS)
         scores_by_rule["chosen"] = replace(scores, tp=tp, fp=fp, fn=fn, tn=tn)
     has_class, counts = scores.has_truth, scores.has_truth.astype(np.float64)
@@ -95,6 +96,8 @@ def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreT
     for rule, rule_scores in scores_by_rule.items():
         columns, pooled = metrics_per_entry(rule_scores), pooled_ratios(rule_scores)
         for metric in METRICS:
+            # 0 and not NaN where the class is absent: `below` is
+            # 0 there, but NaN would survive any sum.
             values[metric, "image", rule] = np.where(has_class, columns[metric], 0.0), counts
         for metric in PRIMARY_METRICS:
             above, below = pooled[metric]
@@ -127,7 +130,8 @@ def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> Confidence
     Source:
         Efron 1987, "Better bootstrap confidence intervals"; `scipy.stats.bootstrap`.
     """
-    # An image that does not count must not be resampled in place of one that does.
+    # An image that does not count must not be resampled in place of one that does,
+    # nor help to reach MIN_IMAGES.
     used_images, used_classes = (below > 0).any(axis=1), (below > 0).any(axis=0)
     above, below = above[used_images][:, used_classes], below[used_images][:, used_classes]
     value = mean_of_ratios(above, below)
@@ -199,6 +203,7 @@ def _false_alarm_results(scores: ImageScores, data: StudyDataConfig) -> Iterator
         alarms["chosen"] = scores.extra_columns[CHOSEN_COLUMNS[1]] > 0
     shape = (-1, len(data.scored_classes))
     total = (scores.tp + scores.fp + scores.fn + scores.tn).reshape(shape).sum(axis=1)
+    # total is 0 where every pixel is ignored: such an image shows neither an alarm nor its absence.
     empty = ~scores.has_truth.reshape(shape).any(axis=1) & (total > 0)
     if not empty.any():
         return

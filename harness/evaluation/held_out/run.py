@@ -183,6 +183,7 @@ class _HeldOutSession:
         if message is not None:
             self._progress.stage(message)
         start = self._make_start(images, thresholds, next_test_number(self._paths, ledger))
+        # Before the first image is decoded: if this line cannot be written, nothing may be opened.
         append_to_ledger(self._paths, start)
         try:
             finish = self._measure_images(images, thresholds, start.look)
@@ -225,6 +226,8 @@ class _HeldOutSession:
         test_paths = self._paths.test_run(number)
         write_scores(test_paths.scores_csv, scores)
         for name, data in self._evaluator.render_examples(images, scores).items():
+            # Pictures come after the scores: should rendering fail, the numbers are already on
+            # disk.
             files.write_bytes(test_paths.image(name), data)
         return LedgerFinish(
             look=number,
@@ -247,6 +250,8 @@ def group_held_out_images(
     for index, member in enumerate(weights):
         for row in read_split(member.split_csv):
             if row.role == "val":
+                # Row numbers are the same in all folds of a study, so
+                # they identify an image across members.
                 rows[row.row] = row
                 indices.setdefault(row.row, []).append(index)
     groups: dict[tuple[int, ...], list[SplitRow]] = {}

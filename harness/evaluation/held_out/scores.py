@@ -47,6 +47,7 @@ def iter_class_planes(
         p: probabilities (K, H, W); K = 1 in two-class tasks.
         mask: (H, W) with IGNORE_INDEX, or (H, W, K) in multilabel tasks.
     """
+    # Of equal probabilities NumPy's argmax takes the lowest class index.
     argmax_map = p.argmax(axis=0) if data.task == "multiclass" else None
     counts = np.ones(mask.shape[:2], np.bool_) if mask.ndim == 3 else mask != IGNORE_INDEX
     for index in data.scored_classes:
@@ -66,6 +67,7 @@ def count_truth_objects(y: Bools) -> int:
     Masks that were saved as JPEG have isolated pixels far from any object.
     """
     _, _, stats, _ = cv2.connectedComponentsWithStats(y.astype(np.uint8), connectivity=8)
+    # Label 0 is the background.
     areas = np.asarray(stats)[1:, cv2.CC_STAT_AREA]
     # An image whose truth is only specks still has an object to find.
     large = int((areas >= MIN_OBJECT_PIXELS).sum())
@@ -127,10 +129,13 @@ def mean_over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float
     values = p.astype(np.float64)
     low, high = values.min(), values.max()
     span = high - low if high > low else 1.0
+    # Halves go up, as in the formula above; np.round would take them to the even number.
     stretched = np.floor(255 * (values - low) / span + 0.5).astype(np.int64)
     # Cumulative histograms give the counts of all 256 thresholds in one pass over the pixels.
     n_predicted = _counts_at_or_above(np.bincount(stretched, minlength=256))
     hits = _counts_at_or_above(np.bincount(stretched[y], minlength=256))
+    # t = 0 predicts every pixel, so even a perfect map stays below 1: these numbers
+    # compare only with others of the same protocol.
     dice = 2 * hits / (n_predicted + n_true)
     iou = hits / (n_predicted + n_true - hits)
     return float(dice.mean()), float(iou.mean())

@@ -38,6 +38,7 @@ class TrialWeights:
     @property
     def sha256(self) -> str:
         """SHA-256 over the lines `<hash> <name>` of the files in `best/model`, sorted by name."""
+        # iterdir has no fixed order, and the hash must not depend on the file system.
         model_files = sorted(path for path in self.paths.model.iterdir() if path.is_file())
         lines = "".join(f"{files.file_sha256(path)} {path.name}\n" for path in model_files)
         return hashlib.sha256(lines.encode()).hexdigest()
@@ -108,6 +109,8 @@ def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeigh
         raise _no_choice_error(paths, f"has no confirmed choice ({confirmation.sentence})")
     complete = [run for run in choice.runs if run.state == "complete"]
     selected = []
+    # Refused as a whole if one run's weights are
+    # missing: a smaller ensemble would be another model.
     for run in complete if ensemble else [best_run]:
         trial = paths.confirm.trial(run.number)
         if not trial.model.is_dir():

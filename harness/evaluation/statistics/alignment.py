@@ -30,6 +30,8 @@ class AlignedScores:
     def image_means(self, configuration: str) -> Floats:
         """Mean over the runs that have the image; shape (n_images,)."""
         runs = self.runs[configuration]
+        # Folds in the same order, and each sorted by name, so
+        # entry i is one image in all configurations.
         return np.concatenate(runs) if self.folds else np.mean(runs, axis=0)
 
 
@@ -62,6 +64,7 @@ def align_scores(scores: pd.DataFrame) -> AlignedScores:
     wide = scores.pivot(index="image", columns=["configuration", "run"], values="value")
     wide = wide.astype(np.float64)
     wide = wide.sort_index().sort_index(axis=1)
+    # `dropna` keeps infinities, so they become NaN first.
     wide = wide.where(np.isfinite(wide))  # infinite values become NaN, and dropna finds them
     return _align_folds(wide) if folds else _align_seeds(wide)
 
@@ -74,6 +77,7 @@ def _check_scores(scores: pd.DataFrame) -> None:
         )
     is_duplicate = scores.duplicated(["configuration", "run", "image"])
     if is_duplicate.any():
+        # `pivot` would refuse duplicates too, but its message names neither the image nor the run.
         row = scores[is_duplicate].iloc[0]
         raise ValueError(
             f"image {row['image']} occurs twice in run {row['run']} of {row['configuration']}"
@@ -100,7 +104,10 @@ def _align_folds(wide: pd.DataFrame) -> AlignedScores:
     runs: dict[str, list[Floats]] = {str(name): [] for name in names}
     n_images = 0
     for fold in sorted(set(fold_of)):
+        # In sorted order, so that run i is the same fold in every configuration: the differences
+        # within folds are taken position by position.
         fold_scores = wide.loc[:, fold_of == fold].dropna()
+        # Fewer columns than configurations: some configuration has no trial for this fold.
         if fold_scores.shape[1] < len(names) or fold_scores.empty:
             continue
         n_images += len(fold_scores)

@@ -95,6 +95,8 @@ class RankingDecision:
             None with one run each, below MIN_RANKING_IMAGES images (their part of the error is
             unknown), and if no number of seeds suffices.
         """
+        # The images' part of the error is a variance over images:
+        # from a few it is too uncertain to plan with.
         if self.sd_runs is None or self.n_images < MIN_RANKING_IMAGES:
             return None
         return required_seeds(
@@ -119,10 +121,14 @@ def smallest_configurations(
     parameters = {name: costs[name].parameters for name in names if name in costs}
     if not parameters:
         return tuple(names)
+    # Seconds are no criterion: between equally large configurations they would decide by the load
+    # of the machine (docs/decisions/0022-verdicts-need-a-confirmation.md).
     limit = (1 + SAME_SIZE) * min(parameters.values())
     candidates = [name for name in names if name in parameters and parameters[name] <= limit]
     candidate_gflops = [costs[name].gflops for name in candidates]
     recorded_gflops = [gflops for gflops in candidate_gflops if gflops is not None]
+    # A missing value says nothing about the work, so
+    # comparing only the recorded ones would be unfair.
     if len(recorded_gflops) < len(candidate_gflops):
         return tuple(candidates)
     limit = (1 + SAME_SIZE) * min(recorded_gflops)
@@ -172,6 +178,7 @@ def _describe_ranking(
             "and images random)."
         )
     text = f"{_join_names(tied)} are tied: no test shows a difference between them"
+    # One run each: no error can be estimated, so every p is 1 and nothing can be shown.
     if all(row.sd_runs is None for row in ranked):
         text += f", as each has only one {_run_kind(folds)}"
     if len(tied) < len(ranked):

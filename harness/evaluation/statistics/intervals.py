@@ -116,6 +116,8 @@ def two_level_interval(
     spread = float(bootstrap_means.std(ddof=1))
     tail = (1 - level) / 2
     half_width = float(stats.t.isf(tail, estimate.freedom)) * estimate.error
+    # Equal values have no shape to stretch, so the limits
+    # are symmetric (and division by 0 is avoided).
     if spread == 0:
         return ConfidenceInterval(
             estimate.value, estimate.value - half_width, estimate.value + half_width, n
@@ -133,10 +135,13 @@ def _draw_means(runs: RunValues, folds: bool, n_draws: int, rng: np.random.Gener
     k = len(runs)
     run_indices = rng.integers(0, k, (n_draws, k))
     if folds:
+        # A fold that is drawn twice gets two independent draws of its images, one per position.
         fold_means = np.stack([_image_means(run, (n_draws, k), rng) for run in runs])
         row, column = np.indices(run_indices.shape)
         return np.asarray(fold_means[run_indices, row, column].mean(axis=1))
     n = len(runs[0])
+    # One draw of images for all runs: they share their validation images, so the difficulty
+    # of an image does not average out over seeds.
     images = rng.integers(0, n, (n_draws, n))
     run_means = np.stack([run[images].mean(axis=1) for run in runs], axis=1)
     return np.asarray(np.take_along_axis(run_means, run_indices, axis=1).mean(axis=1))

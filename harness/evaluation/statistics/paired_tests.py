@@ -12,6 +12,7 @@ from harness.evaluation.statistics.variance_components import ROUNDING
 
 Floats = NDArray[np.float64]
 
+# scipy enumerates all signs if there are at most this many: 2^13 = 8,192 fit, 2^14 do not.
 RESAMPLES = 9999  # with the observed order 10,000, so that p has round steps
 _BATCH_SIGNS = 2_000_000  # signs drawn at a time
 
@@ -68,6 +69,7 @@ def paired_test(a: Floats, b: Floats, seed: int = 0, *, shares: Floats | None = 
         return PairedTest(float("nan"), None, 1.0, 0)
     differences = first - second
     flip_values = differences if shares is None else np.asarray(shares, np.float64)[is_finite]
+    # Without the tolerance, equal networks would be compared by the signs of their rounding errors.
     tolerance = ROUNDING * max(np.abs(first).max(), np.abs(second).max())
     interval = mean_interval(differences, seed=seed)
     if max(np.abs(differences).max(), np.abs(flip_values).max()) <= tolerance:
@@ -79,6 +81,9 @@ def paired_test(a: Floats, b: Floats, seed: int = 0, *, shares: Floats | None = 
 
 
 def _sign_flip_p(differences: Floats, seed: int) -> float:
+    # With a single sample, scipy's "samples" flips the sign of each observation ("pairings" would
+    # only reorder them, and the mean would never change). For random draws it adds 1 to both parts
+    # of the fraction, so p is never 0 (Phipson & Smyth 2010).
     result = stats.permutation_test(
         (differences,),
         np.mean,
@@ -112,6 +117,8 @@ def holm_correction(p: Sequence[float]) -> list[float]:
     corrected = [0.0] * len(p)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda k: p[k])):
+        # The running maximum keeps corrected values in the
+        # order of p: (m - i + 1) p_(i) may fall with i.
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
         corrected[index] = largest
     return corrected

@@ -56,6 +56,8 @@ def required_seeds(
     target_power = 1 - (1 - power) / max(1, n_configurations - 1)
     variances = np.array([sd_runs**2])
     if freedom is not None:
+        # With few degrees of freedom this distribution has a long upper tail: a pilot of two or
+        # three seeds may ask for many more seeds than its own standard deviation would.
         variances = variances * freedom / stats.chi2.ppf(_QUANTILES, freedom)
 
     def suffices(k: int) -> bool:
@@ -71,6 +73,7 @@ def required_seeds(
             >= target_power
         )
 
+    # One seed has no degrees of freedom, so 2 is the least.
     return _smallest_sufficient(suffices, 2, MAX_SEEDS)
 
 
@@ -97,6 +100,7 @@ def required_images(
     Source:
         Cohen 1988, "Statistical power analysis", chapter 2.
     """
+    # Without any spread one image would decide; the least number that is ever returned is 3.
     if not sd_differences > 0:
         return 3
     effect = difference / sd_differences
@@ -122,6 +126,8 @@ def _smallest_sufficient(suffices: Callable[[int], bool], low: int, high: int) -
     """The smallest sufficient number from `low` to `high`; None if `high` does not suffice."""
     if not suffices(high):
         return None
+    # Power grows with the number, so bisection is valid: 20 evaluations of the
+    # noncentral t, which is slow, cover a million.
     return low + bisect_left(range(low, high), True, key=suffices)
 
 

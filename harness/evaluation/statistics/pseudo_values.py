@@ -73,6 +73,7 @@ def pseudo_values(above: Floats, below: Floats) -> Floats:
     sums = below.sum(axis=0)
     ratios = above.sum(axis=0) / sums
     mean = float(ratios.mean())
+    # Student's t with n - 1 = 0 degrees of freedom does not exist.
     if n == 1:
         return np.array([mean])
     single = (below > 0).sum(axis=0) == 1
@@ -81,6 +82,8 @@ def pseudo_values(above: Floats, below: Floats) -> Floats:
     gain = np.sqrt((n - 1) / n * effective / (effective - 1))
     parts = (above - ratios * below) * (n / sums) * gain
     if n_classes > 1 and single.any():
+        # Minus 1, so that these parts sum to 0 over images
+        # like all others: the mean must remain exact.
         others = (ratios.sum() - ratios) / (n_classes - 1)
         single_parts = (n / sums * below - 1) * (ratios - others)
         parts = np.where(single, single_parts, parts)
@@ -110,6 +113,8 @@ def difference_shares(first: tuple[Floats, Floats], second: tuple[Floats, Floats
     above, below = first[0] + second[0], first[1] + second[1]
     present = below.sum(axis=0) > 0
     sums = below[:, present].sum(axis=0)
+    # R_k is symmetric in the two networks, so exchanging one image leaves it as it is: this makes
+    # the shares of the other images independent of the flip.
     ratios = above[:, present].sum(axis=0) / sums
     differences = (first[0] - second[0])[:, present] - ratios * (first[1] - second[1])[:, present]
     return np.asarray((differences * (2 * len(above) / sums)).sum(axis=1) / max(1, len(sums)))
@@ -117,7 +122,11 @@ def difference_shares(first: tuple[Floats, Floats], second: tuple[Floats, Floats
 
 def _t_quantile_ratio(n: int, effective: Floats, single: NDArray[np.bool_]) -> float:
     """t(f) / t(n - 1), the factor c; 1 if every image counts equally for every class."""
+    # `effective` is raised to 2 for a class in a single
+    # image; for its weight it counts as one image.
     shares = 1 / np.where(single, 1.0, effective)
+    # With two images f_k would be 0.75 + 1/(2n); the degrees of freedom
+    # are at least 1, as in `variance_components`.
     freedoms = np.maximum((effective - 1) * (3 + effective / n) / 4, 1.0)
     freedom = min(n - 1.0, float(shares.sum() ** 2 / (shares**2 / freedoms).sum()))
     tail = (1 - CONFIDENCE_LEVEL) / 2

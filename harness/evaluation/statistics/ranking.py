@@ -85,6 +85,7 @@ def rank_configurations(
         name: estimate_mean(runs, folds=aligned.folds) for name, runs in aligned.runs.items()
     }
     sign = 1.0 if minimized else -1.0
+    # Equal means go by name: otherwise the order of the input rows would choose the leader.
     order = sorted(estimates, key=lambda name: (sign * estimates[name].value, name))
     comparisons = _compare_with_leader(aligned, order, run_variance)
     winner, worse = _test_comparisons(order, comparisons)
@@ -143,6 +144,8 @@ def _test_comparisons(
     order: Sequence[str], comparisons: Mapping[str, MeanEstimate]
 ) -> tuple[str | None, set[str]]:
     """The winner, if there is one, and the configurations shown worse than the leader."""
+    # Not corrected for the number of rivals: all tests must succeed, and a false winner is most
+    # frequent with two equal configurations far ahead of the others (Hung & Fithian 2019).
     if comparisons and all(e.p <= SIGNIFICANCE_LEVEL for e in comparisons.values()):
         return order[0], set(comparisons)
     return None, {name for name, estimate in comparisons.items() if _is_worse(estimate, len(order))}
@@ -150,6 +153,7 @@ def _test_comparisons(
 
 def _is_worse(comparison: MeanEstimate, n: int) -> bool:
     """True if the difference exceeds the studentised range of n equal configurations."""
+    # An error of 0 with different means. Too few runs give an infinite error instead, and t = 0.
     if not math.isfinite(comparison.t):
         return True
     # The range test is stricter than this t-test, and its integral is slow: test t first.
@@ -190,6 +194,8 @@ def _required_images(aligned: AlignedScores, order: Sequence[str]) -> int | None
     if len(order) < 2 or aligned.n_images < MIN_RANKING_IMAGES:
         return None
     first, second = (aligned.image_means(name) for name in order[:2])
+    # With seeds, the effect of a seed is the same for all images, so it drops out of this spread;
+    # of the residual only the mean over runs remains.
     return required_images(float(np.std(first - second, ddof=1)), ONE_POINT)
 
 

@@ -37,6 +37,7 @@ class MeanEstimate:
     @property
     def t(self) -> float:
         """Student's t of the hypothesis "the value is zero": |value| / error."""
+        # All runs and images agree: any difference is certain, and 0/0 means that there is none.
         if self.error == 0:
             return math.inf if self.value else 0.0
         return abs(self.value) / self.error
@@ -105,6 +106,7 @@ def _estimate_over_seeds(sides: Sides, pooled_variance: PooledVariance | None) -
     """
     tables = [(sign, np.column_stack(runs)) for sign, runs in sides]
     value = _sum_terms([sign * float(table.mean()) for sign, table in tables])
+    # One run shows no variance between runs. An infinite error gives t = 0 and p = 1: no verdict.
     if min(table.shape[1] for _, table in tables) < 2:
         return MeanEstimate(value, math.inf, 1.0)
     n = len(tables[0][1])
@@ -121,6 +123,8 @@ def _estimate_over_seeds(sides: Sides, pooled_variance: PooledVariance | None) -
         components = _larger_components(
             components, pooled_variance, sum(1 / table.shape[1] for _, table in tables)
         )
+    # An estimated variance component may be negative by chance. Then it counts
+    # as 0 and adds no degrees of freedom either.
     if images_variance > 0:
         components += [(spread, n - 1), *((-variance, freedom) for variance, freedom in residuals)]
     variance = math.fsum(term for term, _ in components)
@@ -156,6 +160,8 @@ def _residual_mean_square(table: Floats) -> float:
 
 def _satterthwaite_freedom(variance: float, components: Sequence[VarianceComponent]) -> float:
     """Degrees of freedom Var² / Σ v_j² / f_j of a sum of variance components, at least 1."""
+    # A subtracted component enters squared, as an added one: it makes the sum less certain, not
+    # more. A residual of one image has 0 degrees of freedom.
     denominator = math.fsum(term * term / freedom for term, freedom in components if freedom > 0)
     return max(1.0, variance * variance / denominator) if denominator > 0 else 1.0
 
@@ -173,6 +179,7 @@ def _estimate_over_folds(sides: Sides) -> MeanEstimate:
         Nadeau & Bengio 2003, "Inference for the generalization error", the corrected t-test.
     """
     means = [sign * np.array([run.mean() for run in runs]) for sign, runs in sides]
+    # Subtracted fold by fold, before the variance: the difficulty of a fold's images then cancels.
     fold_differences = np.sum(means, axis=0)
     k = len(fold_differences)
     value = _sum_terms([float(fold_means.mean()) for fold_means in means])
