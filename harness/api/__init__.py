@@ -18,6 +18,7 @@ __all__ = [
     "run_study",
 ]
 
+# Written out a second time next to TYPE_CHECKING, as type checkers do not follow `__getattr__`.
 _MODULES = {
     "LearningRates": "lr_find",
     "Study": "study",

@@ -59,6 +59,7 @@ def confirm_study(
         {"study": paths.name, "workspace": workspace.root, **options}
     )
     size = ConfirmationSize(options.get("top"), options.get("seeds"), options.get("folds"))
+    # Returns also where --timeout ended it early: what follows then describes the runs so far.
     run_confirmation(run_options, size, progress)
     # The table first: the measurement below is slow, and its failure must not lose it.
     write_trials_csv(load_study_tables(paths.confirm), paths.confirm.trials_csv)
@@ -93,8 +94,10 @@ def mirror_confirmation(
 
     confirmation = load_confirmation(paths)
     champion = None if confirmation is None else build_champion(paths, confirmation)
+    # No error: `harness sync` calls this for every study, also for those without a confirmation.
     if champion is None:
         return
+    # The id of the search: its store and experiment also hold the confirming trials.
     study_id = str(read_study_config(paths).id)
     tracking_store = resolve_tracking_store(
         workspace, paths, study_id, uri=uri, experiment=experiment

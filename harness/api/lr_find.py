@@ -91,6 +91,7 @@ def find_lr(
 
     settings = RangeTestSettings(low, high, steps, seed)
     result = find_learning_rates(options, settings, progress or LineProgress())
+    # Written only now: a test that fails leaves no folder, and its name can be used again.
     write_lr_test(paths, result.points, result.marks, result.facts, result.settings)
     return LearningRates(
         points=pd.DataFrame(result.points, columns=list(POINT_COLUMNS)),

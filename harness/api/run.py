@@ -160,7 +160,10 @@ def load_model(folder: str | Path, *, parts: str | Path | None = None) -> "nn.Mo
 
     root = Path(folder).expanduser()
     model_folder = root / "best" / "model"
+    # Before the weights are read: config.json names the
+    # network, which a package may have to register.
     register_packages()
     if parts is not None:
         register_parts_file(read_parts_file(Path(parts).expanduser()))
+    # Both folders are accepted, as people copy either of them.
     return load_network(model_folder if model_folder.is_dir() else root)

@@ -65,6 +65,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row per trial, as in trials.csv."""
+        # Read from disk at each access: a study may be running in another process.
         return self.tables.trials
 
     @property
@@ -90,6 +91,7 @@ class Study:
         baseline_paths = None if baseline is None else self.workspace.study(baseline)
         root = self._data_root() if images else None
         path = write_report(self.paths, root, images=images, baseline=baseline_paths)
+        # After writing: the report on disk is complete whether or not MLflow answers.
         _mirror_report(self)
         return path
 
@@ -171,6 +173,7 @@ def open_study(name: str, *, workspace: str | Path = ".") -> Study:
     """
     workspace_paths = Workspace.at(workspace)
     paths = workspace_paths.study(name)
+    # Now rather than at the first property, so that a misspelt name fails where it was written.
     require_study_yaml(paths)
     return Study(paths, workspace_paths)
 
@@ -208,6 +211,8 @@ def run_held_out_test(
         on={name: str(folder) for name, folder in options.get("on", {}).items()},
     )
     run_options = RunOptions.from_arguments(
+        # A missing device is None, which `from_arguments`
+        # drops: the default stays declared in one place.
         {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
     )
     tests = run_test(run_options, request, progress)

@@ -123,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    # Taken out here, so that it is legal at any position and no command has to declare it.
     arguments = [argument for argument in arguments if argument != "--debug"]
     with _preserve_process_state():
         code = _run(arguments, debug=debug)
@@ -193,11 +194,14 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         if debug:
             raise
         return _print_error(f"error: {error}", 2 if isinstance(error, UserError) else 1)
+    # A subclass of OSError, so it must stand before the
+    # branch that explains errors of the file system.
     except BrokenPipeError:
         return 1  # e.g. `harness trials | head`
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REMEDIES and not debug:
             return _print_error(f"error: {_describe_os_error(error)}", 2)
+        # By attribute: typer may bundle its own copy of click, whose exceptions are other classes.
         show = getattr(error, "show", None)  # click's usage errors print themselves
         if show is not None:
             show()

@@ -44,6 +44,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     problems = []
     for setting in settings:
+        # At the first "=": a value may hold further ones.
         key, equals, value = setting.partition("=")
         if not (key and equals):
             problems.append(f"--set {setting}: must be KEY=VALUE, e.g. --set train.epochs=10")
@@ -65,6 +66,7 @@ def parse_duration(text: str) -> float:
     """`90m`, `2h`, `1h30m`, `2d` or `3600` as seconds. Raises ConfigError for anything else."""
     match = _DURATION.fullmatch(text.strip().lower())
     parts = [float(part or 0) for part in match.groups()] if match else []
+    # strict=False: without a match there are no parts, and the sum of 0 is refused below.
     seconds = sum(part * unit for part, unit in zip(parts, _UNITS_S, strict=False))
     # A number of 400 digits is infinite as a float, and would be a limit that never comes.
     if not 0 < seconds < math.inf:

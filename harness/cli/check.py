@@ -92,6 +92,7 @@ def check(
     else:
         _print_check(result)
     if not result.good:
+        # 2 as for `run`, which would refuse the study: a script can check before it queues a job.
         raise typer.Exit(2)
 
 
@@ -149,6 +150,7 @@ def _network_tables(
     title: str, entries: list["NetworkTableRow"], max_columns: int
 ) -> Iterator[Table]:
     """Tables of architecture by encoder, as many as the width of the terminal requires."""
+    # The pair is unique within a group, as everything else is in the key of the group.
     cells = {(e.sampled.network.arch, e.sampled.network.encoder_name): _cell(e) for e in entries}
     archs = list(dict.fromkeys(arch for arch, _ in cells))
     encoders = list(dict.fromkeys(encoder for _, encoder in cells))

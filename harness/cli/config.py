@@ -44,6 +44,7 @@ def config(
             )
         if key is not None:
             raise ConfigError(f"{key} and --json-schema exclude one another; give one of them")
+        # Plain output without rich: it is redirected into a file that editors read.
         sys.stdout.write(json.dumps(json_schema(kind), indent=1) + "\n")
         return
     listed_kind = next((candidate for candidate in SCHEMA_KINDS if candidate == key), None)

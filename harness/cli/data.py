@@ -31,6 +31,8 @@ def download(
 
     Example: harness data download kvasir-seg
     """
+    # A check instead of an enumeration type: typer's own
+    # message would not suggest the nearest name.
     if name != KVASIR.name:
         raise ConfigError(
             f"data download {name}: unknown data set{suggest_nearest(name, [KVASIR.name])}"

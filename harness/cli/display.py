@@ -35,6 +35,7 @@ class LiveProgress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
+            # Bars vanish at the end; the lines above them are what remains in a log.
             transient=True,
         )
         self._bars.start()

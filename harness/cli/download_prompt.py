@@ -38,6 +38,7 @@ def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
         if not (isinstance(error, NeedsDownloadError) and has_terminal):
             raise
         confirm_and_download(error.archive, Workspace.at(workspace))
+        # Once only: if data are missing after a complete download, asking again would not help.
         return call()
 
 

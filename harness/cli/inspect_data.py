@@ -174,6 +174,7 @@ def _load_data_config(study: str | None, root: str, workspace: Workspace) -> Stu
     if study is None:
         return StudyDataConfig(root=root)
     path = expand_user_path(study)
+    # --study takes a name or a file; a file of that name is preferred.
     if STUDY_NAME.fullmatch(study) and not path.is_file():
         path = workspace.study(study).study_yaml
     if not path.is_file():

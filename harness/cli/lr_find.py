@@ -132,10 +132,12 @@ def sparkline(values: list[float]) -> str:
     The range ends at the highest value before the lowest one: a loss that explodes at the highest
     rates would otherwise flatten the fall, which is what the curve is for.
     """
+    # -(-a // b) is the quotient rounded up: rounded down, 119 values would give 119 bars.
     sampled = values[:: max(1, -(-len(values) // _WIDTH))]
     low = min(sampled)
     high = max(sampled[: sampled.index(low) + 1])
     high = max(sampled) if high == low else high  # a loss that only rises has no fall to show
+    # All values equal: division by zero.
     span = (high - low) or 1.0
     heights = (min(1.0, (value - low) / span) for value in sampled)
     return "".join(_BARS[round(height * (len(_BARS) - 1))] for height in heights)

@@ -84,6 +84,8 @@ def report(
         )
     # Only the table goes to standard output, so that it can be redirected into a file.
     if format_ is not None:
+        # Not through rich, which would fold lines at the width
+        # of the terminal and read `[…]` as markup.
         sys.stdout.write(export_leaderboard(tables, format_, comparison))
     else:
         print_leaderboard(opened)
@@ -91,6 +93,7 @@ def report(
             Console(highlight=False, soft_wrap=True).print(comparison.sentence, markup=False)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {path}", markup=False)
     if open_:
+        # as_uri: a path with spaces or # is not an address.
         webbrowser.open(path.as_uri())
 
 

@@ -71,6 +71,7 @@ def run(
     check_name("--sampler", "sampler", sampler, literal_values(SamplerConfig, "name"))
     check_name("--pruner", "pruner", pruner, literal_values(PrunerConfig, "name"))
     arguments = api_arguments(parameters)
+    # closing: after an exception rich's live display would leave the cursor hidden.
     with closing(open_progress()) as progress:
         finished_study = retry_after_download(
             lambda: api.run_study(**arguments, progress=progress), workspace

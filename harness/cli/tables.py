@@ -15,6 +15,7 @@ _FOLDED_WIDTH = 20  # characters; a narrower folded column is hard to read
 
 def stdout_console() -> Console:
     """Console of standard output, as wide as the terminal, else WIDTH characters."""
+    # highlight=False: rich would colour numbers and paths in every text.
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
@@ -40,6 +41,7 @@ def fit_table(
         max([len(name), *(len(row[k]) for row in rows)]) + _BORDER for k, name in enumerate(columns)
     ]
     max_first_width = max(width // 3, len(columns[0]))
+    # A long name of a row folds, so that it does not push all numbers out of the table.
     widths[0] = min(widths[0], max_first_width + _BORDER)
     reserved_width = _FOLDED_WIDTH + _BORDER if text else 0
     if sum(widths) + reserved_width + 1 > width:
@@ -56,6 +58,7 @@ def fit_table(
         table.add_column(
             escape(name),
             justify="right" if all(_is_number(row[k]) for row in rows) else "left",
+            # To make a table fit, rich would otherwise fold numbers as well.
             no_wrap=not folds,
             overflow="fold",
             max_width=max_first_width if folds else None,

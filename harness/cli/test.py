@@ -72,6 +72,7 @@ def evaluate_test_split(
     Example: harness test --study encoders
     """
     arguments = api_arguments(locals())
+    # Parsed before the study is opened: a mistake in --on costs no time and no test run.
     arguments["on"] = parse_external_datasets(on or [])
     opened = api.open_study(arguments.pop("study"), workspace=arguments.pop("workspace"))
     with closing(open_progress()) as progress:
@@ -98,11 +99,14 @@ def _print_test_run(console: Console, study: api.Study, test: HeldOutTest) -> No
     for title, sheet in page.sheets:
         console.print(held_out_table(title, sheet, console.width))
     scores = study.paths.test_run(test.number).scores_csv
+    # On standard error, so that a redirected table holds the results alone;
+    # soft_wrap keeps the path in one piece, to be copied.
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"rows: {scores}", markup=False)
 
 
 def held_out_table(title: str, sheet: ReportSheet, width: int) -> Table:
     """Table with the name of the row first, then its numbers, then texts about them."""
+    # Numbers first: on a narrow terminal `fit_table` folds the last columns.
     _, *other_columns = range(len(sheet.columns))
     order = [0, *sorted(other_columns, key=lambda k: sheet.columns[k].kind != "number")]
     rows = [[row[k].text for k in order] for row in sheet.rows]

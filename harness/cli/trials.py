@@ -48,8 +48,10 @@ def trials(
         _print_table(study, tables)
         return
     if out is None:
+        # Not rich's console, which would fold long lines and read `[red]` as markup.
         sys.stdout.write(text)
     else:
+        # A shell expands ~ only at the start of a word, so not in `--out=~/again.csv`.
         files.write_text(expand_user_path(out), text)
 
 

@@ -39,6 +39,8 @@ def ui(
         sys.stderr.write(f"{moved}\n")
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "ui"),
+        # This machine only: MLflow's server has no login, and
+        # whoever reaches it can read every artifact.
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--backend-store-uri", mlflow_sqlite_url(workspace_paths.mlflow_db)),
         *("--default-artifact-root", workspace_paths.mlruns.as_uri()),

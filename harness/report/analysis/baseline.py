@@ -69,6 +69,8 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
     """
     problems = _find_incompatibilities(tables, baseline)
     if problems:
+        # All differences in one message: a user who repairs one
+        # at a time would run the command six times.
         raise ConfigError([f"--baseline {baseline.paths.name}: {problem}" for problem in problems])
     first, second = _leading_record(tables), _leading_record(baseline)
     # By content and not by name alone: equal file names in two data sets are common.
@@ -93,6 +95,8 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
         tables.minimized,
         float(own_values.mean()),
         float(baseline_values.mean()),
+        # The two means and the test use the same images: an image
+        # without a value in one trial is left out.
         compare_images(a, b, metric),
     )
 

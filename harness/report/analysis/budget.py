@@ -120,12 +120,15 @@ def compare_at_equal_budget(tables: StudyTables, key: str) -> BudgetComparison:
     for record in trials:
         if key in record.params:
             groups.setdefault(display_value(record.params[key]), []).append(record)
+    # The smallest group limits the budget of all, so a tiny
+    # group would reduce every curve to its size.
     large = {name: group for name, group in groups.items() if len(group) >= MIN_GROUP}
     n = min([MAX_BUDGET, *(len(group) for group in large.values())])
     curves = [
         _make_curve(name, group, n, minimized=tables.minimized) for name, group in large.items()
     ]
     sort_key = tables.config.objective.sort_key
+    # At the largest common budget: where curves cross, the order at one trial would be another.
     curves.sort(key=lambda curve: (sort_key(curve.expected[-1]), curve.group))
     small = sorted((name, len(group)) for name, group in groups.items() if name not in large)
     return BudgetComparison(key, tuple(curves), tuple(small))

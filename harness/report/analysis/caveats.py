@@ -50,6 +50,8 @@ def spread_within_noise(tables: StudyTables) -> str | None:
     if noise is None or len(values) < 2:
         return None
     value_range = max(values) - min(values)
+    # Division by zero below; repeated trials can agree
+    # exactly, e.g. if all of them predict nothing.
     if noise.deviation == 0:
         p_value = 0.0 if value_range > 0 else 1.0
     else:
@@ -166,6 +168,7 @@ def metric_order_caveat(tables: StudyTables) -> str | None:
 
 def _differing_order(ranked: list[TrialRecord], metric: str) -> tuple[int, ...] | None:
     """The best N_TOP_TRIALS numbers by a higher-is-better metric; None if the order agrees."""
+    # Records hold the values of the best epoch under best/; val/ are the keys of each epoch.
     key = metric.replace("val/", "best/")
     scored = [r for r in ranked if math.isfinite(r.best.get(key, math.nan))]
     if len(scored) < 2:

@@ -92,6 +92,8 @@ def estimate_effects(
     ]
     keys = [key for key in tables.parameters if key not in excluded_keys]
     columns = [column for key in keys for column in model_columns(key, records)]
+    # The order matters: `_estimate_difference` finds the
+    # column of level i at index i, after the constant.
     model = np.column_stack([np.ones(len(records)), *level_columns, *columns])
     # The rank, not the number of columns: conditional parameters make columns collinear.
     freedom = len(records) - int(np.linalg.matrix_rank(model))
@@ -117,6 +119,8 @@ def effect_verdict(effect: LevelEffect, *, minimized: bool) -> str:
     """Verdict of the reference against the level: `better`, `worse` or `no difference shown`."""
     if effect.low <= 0 <= effect.high:
         return "no difference shown"
+    # The difference is the reference minus the level, so
+    # below 0 the reference has the lower objective.
     return "better" if (effect.difference < 0) == minimized else "worse"
 
 
@@ -132,6 +136,7 @@ def describe_effects(table: EffectTable, *, minimized: bool) -> str:
 def effect_remarks(table: EffectTable) -> list[str]:
     """Remarks on the method, and on levels without an estimable effect."""
     lines = [
+        # Survivorship: the poor trials of a value are the ones that the pruner removes.
         "From a regression over complete trials on every other searched parameter; pruned trials "
         "are left out, so a value that was pruned more often appears better than it is."
     ]
@@ -175,6 +180,8 @@ def model_columns(key: str, records: Sequence[TrialRecord]) -> list[Floats]:
         choice_columns = [
             np.array([text == choice for text in texts]) for choice in axis.choices[1:]
         ]
+        # The first choice has no column (reference coding);
+        # all of them would add up to the constant.
         return [np.asarray(column, np.float64) for column in (*choice_columns, *inactive_column)]
     positions = np.array(
         [axis.position(r.params[key]) if key in r.params else 0.0 for r in records]

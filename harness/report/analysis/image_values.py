@@ -53,6 +53,8 @@ def compare_trials(
     try:
         return {
             (first, second): compare_images(a, b, metric)
+            # In the order of `numbers`, so each pair is tested once, always as the better-ranked
+            # trial minus the other one: the sign of the difference has a fixed meaning.
             for (first, a), (second, b) in combinations(scored, 2)
             if first in first_numbers
         }
@@ -81,6 +83,8 @@ def trial_mean_interval(
 ) -> ConfidenceInterval | None:
     """Interval of a trial's mean over images; None without scores or below 50 images."""
     values = load_image_values(tables, record.number, metric)
+    # The default seed of the bootstrap: the interval of
+    # unchanged scores is the same in every report.
     return None if values is None else mean_interval(np.asarray(values, np.float64))
 
 

@@ -84,6 +84,7 @@ def estimate_seed_noise(tables: StudyTables) -> SeedNoiseEstimate | None:
     ]
     if not estimates:
         return None
+    # With more degrees of freedom the estimate itself is less uncertain.
     noise, source = max(estimates, key=lambda estimate: estimate[0].degrees_of_freedom)
     return SeedNoiseEstimate(noise.deviation, noise.degrees_of_freedom, noise.smallest_lead, source)
 
@@ -132,6 +133,8 @@ def estimate_pooled_noise(
     squares = math.fsum(
         _sum_of_squares([r.value or 0.0 for r in group]) for group in repeated.values()
     )
+    # Not missing at random: the pruner removes the low
+    # runs, so the spread of the others is too small.
     excluded = [r for r in records if r.state in ("pruned", "failed") and config_key(r) in repeated]
     return NoiseEstimate(
         deviation=math.sqrt(squares / freedom),
@@ -153,6 +156,7 @@ def noise_sentence(noise: NoiseEstimate, ranked: Sequence[TrialRecord]) -> str:
         "freedom), assuming equal noise in all configurations; a lead smaller than "
         f"{noise.smallest_lead:.4f} is not significant."
     ]
+    # A repetition of the best configuration is no rival: it differs from it by noise alone.
     rival = next((r for r in ranked if config_key(r) != config_key(ranked[0])), None)
     if rival is not None:
         gap = abs((rival.value or 0.0) - (ranked[0].value or 0.0))

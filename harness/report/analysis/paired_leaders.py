@@ -76,6 +76,7 @@ def add_interval_columns(
             continue
         titles = [column.title for column in ranking.columns]
         name = f"val/{metric}"
+        # Without a column of its own the metric is the objective, which stands after the trial.
         position = titles.index(name) + 1 if name in titles else titles.index("trial") + 2
         hint = (
             f"{name} of these weights: 95 % of such intervals contain its mean over all images "
@@ -100,6 +101,7 @@ def compare_leaders(tables: StudyTables) -> list[PairedComparison]:
     """Paired tests of the best trial with scores against the next, of N_COMPARED_TRIALS trials."""
     numbers = [record.number for record in ranked_records(tables)[:N_COMPARED_TRIALS]]
     scored = [number for number in numbers if load_trial_scores(tables, number) is not None]
+    # The best trial with scores is the reference: an imported leader may have come without them.
     pairs = compare_trials(tables, scored[:1], scored)
     # n = 0: no image has a value in both trials, so the difference is nan
     tests = {pair[1]: test for pair, test in pairs.items() if test.n}

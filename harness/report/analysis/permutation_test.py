@@ -130,6 +130,7 @@ def average_ranks(ranked: Sequence[TrialRecord]) -> Floats:
     values = [record.value for record in ranked]
     groups = [len(list(group)) for _, group in groupby(values)]
     starts = np.cumsum([0, *groups[:-1]])
+    # groupby joins neighbours only; `ranked` is sorted by value, so equal values are neighbours.
     return np.repeat(starts + (np.array(groups) - 1) / 2, groups)
 
 
@@ -158,6 +159,8 @@ def _find_clearest(
     # maximum over parameters would be dominated by those whose F has the heaviest tail.
     scales = [max(float(np.quantile(result.f[1:], 1 - level)), 1e-12) for result in results]
     ratios = np.array([result.f / scale for result, scale in zip(results, scales, strict=True)])
+    # "higher": an interpolated limit would lie between two shuffles, so that
+    # slightly more than `level` of them could exceed it.
     limit = float(np.quantile(ratios[:, 1:].max(axis=0), 1 - level, method="higher"))
     index = int(ratios[:, 0].argmax())
     limits = [
@@ -191,9 +194,11 @@ def _f_statistics(
     residuals = order[is_active] - base @ (base.T @ order[is_active])
     shuffles = np.argsort(uniform_draws[:, is_active], axis=1)
     values = np.vstack([residuals, residuals[shuffles]])
+    # Shuffled residuals are no longer orthogonal to the smaller model, so they are projected again.
     values = values - (values @ base) @ base.T
     total = (values**2).sum(axis=1)
     explained = ((values @ basis) ** 2).sum(axis=1)
+    # A perfect fit leaves 0 or, by rounding, less: F would be infinite or negative.
     unexplained = np.maximum(total - explained, 1e-9 * np.maximum(total, 1e-300))
     return _FStatistics((explained / freedom[0]) / (unexplained / freedom[1]), freedom)
 

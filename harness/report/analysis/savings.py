@@ -62,7 +62,9 @@ class TrialSpending:
 
 def measure_savings(tables: StudyTables) -> PruningSavings | None:
     """Savings of the study; None if none of its own epochs was recorded with its seconds."""
+    # Imported trials were paid for by the study that trained them.
     own_records = {record.number: record for record in tables.records if record.imported is None}
+    # Without any epoch the table has only the columns number and epoch.
     if "seconds" not in tables.epochs.columns:
         return None
     logged = tables.epochs[tables.epochs["number"].isin(list(own_records))]
@@ -99,6 +101,8 @@ def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
     rows: list[TrialSpending] = []
     total, best = 0.0, None
     objective = tables.config.objective
+    # In order of end, not of number: simultaneous trials end in another order than they began. ISO
+    # 8601 in UTC sorts as text; records without an end come last.
     for record in sorted(finished, key=lambda r: (r.ended is None, r.ended or "", r.number)):
         own_seconds = float(seconds.get(record.number, 0.0))
         total += own_seconds
@@ -130,6 +134,7 @@ def last_trials_sentence(rows: list[TrialSpending], n: int = N_LAST_TRIALS) -> s
         return f"{cost_text}; before them no trial was complete."
     if before == after:
         return f"{cost_text} and did not improve on the best value, {before:.4f}."
+    # Exact comparison of floats is safe here: `after` is one of these very values.
     finder = next(row.number for row in rows if row.best == after)
     return (
         f"{cost_text} and improved the best value by {abs(after - before):.4f}, from {before:.4f} "

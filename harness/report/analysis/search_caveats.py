@@ -100,6 +100,7 @@ def find_boundary_optima(tables: StudyTables) -> list[BoundaryOptimum]:
     for key in tables.parameters:
         sides = [_nearest_edge(record, key) for record in ranked[:TOP]]
         first = sides[0]
+        # The best trial alone would often lie at an edge by chance: 10 % of a uniform draw does.
         if first is not None and sides.count(first) > TOP / 2:
             bound, value = _bounds(ranked[0], key)[first], float(ranked[0].params[key] or 0)
             if _can_extend_range(key, ranked[0], first):
@@ -117,6 +118,7 @@ def _nearest_edge(record: TrialRecord, key: str) -> Literal["lower", "upper"] | 
     # the range in logarithms.
     if attributes.get("log"):
         low, high, number = math.log(low), math.log(high), math.log(number)
+    # In a range of two integers every value is an end, so an edge says nothing.
     if not high > low or (isinstance(value, int) and high - low < 2 and not attributes.get("log")):
         return None
     position = (number - low) / (high - low)
@@ -144,9 +146,11 @@ def _can_extend_range(key: str, record: TrialRecord, side: Literal["lower", "upp
     beyond = low - step if side == "lower" else high + step
     if side == "lower" and _attributes(record, key).get("log"):
         beyond = max(1.0, low // 2) if is_integer else low / 2
+    # An integer range that starts at 1 has nothing below it.
     if beyond in (low, high):
         return False
     try:
+        # Asked of the configuration model itself, so that bounds are declared in one place only.
         TrialConfig.from_flat({key: int(beyond) if is_integer else beyond}, allow_unregistered=True)
     except ConfigError:
         return False
@@ -187,6 +191,8 @@ def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
     pruned = [record.number for record in tables.records if record.state == "pruned"]
     sort_key = tables.config.objective.sort_key
+    # Once per epoch and not per pruned trial: halving
+    # stops nearly all of them at the same few epochs.
     best_at_epoch = {
         epoch: best_by_epoch(tables, epoch)
         for epoch in {int(epochs_done[number]) for number in pruned}
@@ -216,5 +222,6 @@ def best_by_epoch(tables: StudyTables, epoch: int) -> dict[int, float]:
     if metric not in tables.epochs.columns:
         return {}
     early = tables.epochs[tables.epochs["epoch"] <= epoch].groupby("number")[metric]
+    # The best value so far, as the pruner compares it, not the value at that epoch.
     reached = early.min() if tables.minimized else early.max()
     return {int(str(number)): float(value) for number, value in reached.dropna().items()}

@@ -37,6 +37,7 @@ def downsample_trials(tables: StudyTables, max_trials: int = MAX_TRIALS) -> Tria
     best_numbers = frozenset(best)
     rest = [number for number in numbers if number not in best_numbers]
     n = max_trials - len(best)
+    # Even and without randomness: the same study always gives the same page.
     sample = [rest[i * len(rest) // n] for i in range(n)]
     note = (
         f"The figures show the best {count(len(best), 'complete trial')} and {n} of the other "
@@ -56,6 +57,7 @@ def downsample_curves(tables: StudyTables) -> TrialSubset:
 def restrict_to_subset(tables: StudyTables, subset: TrialSubset) -> StudyTables:
     """The study with only these trials."""
     if not subset.note:
+        # An empty note means that nothing was left out.
         return tables
     return replace(
         tables,

@@ -20,6 +20,8 @@ from harness.report.tables.trials_csv import trials_as_dicts
 ExportFormat = Literal["json", "csv", "latex"]
 MAX_INTERVAL_TRIALS = 100  # best trials that get an interval
 MAX_LATEX_ROWS = 10  # rows of a table for a paper
+# One character at a time: successive str.replace calls
+# would escape the backslashes of earlier ones.
 _LATEX = {
     **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"},
     **{"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
@@ -98,6 +100,7 @@ def _latex_table(tables: StudyTables) -> str:
         for rank, record in enumerate(ranked, start=1)
     ]
     confirmation = load_confirmation(tables.paths)
+    # A table in a paper outlives the study, so its caption states what the order is worth.
     is_confirmed = confirmation is not None and confirmation.decision is not None
     status = "as searched; see its confirmation" if is_confirmed else "leading, not confirmed"
     title = f"{_caption(tables, len(rows))} {status}." if rows else f"{_caption(tables, 0)}."

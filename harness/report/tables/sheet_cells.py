@@ -31,6 +31,7 @@ UNRECORDED_CELL = SheetCell("", "", "not recorded")
 
 def value_cell(value: Any) -> SheetCell:
     """Cell of a parameter's value: short text, with the exact value on hovering."""
+    # repr is the shortest text that reads back as the same number.
     exact = repr(value) if is_number(value) else display_value(value)
     return SheetCell(truncate(display_value(value), 40), exact, exact)
 
@@ -54,4 +55,5 @@ def cost_cell(key: str, value: float | None) -> SheetCell:
 
 def is_number(value: Any) -> bool:
     """True for an int or float that is not a bool."""
+    # bool is a subclass of int in Python.
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -85,6 +85,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
     by_value = sorted(
         all_records, key=lambda record: math.inf if record.value is None else sort_key(record.value)
     )
+    # Selected by value but listed by number: values at different epochs are no ranking.
     selected = sorted(by_value[:MAX_ROWS], key=lambda record: record.number)
     # from the epoch logs: a running trial's record does not have its epochs yet
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
@@ -117,6 +118,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
 def failed_sheet(tables: StudyTables) -> ReportSheet:
     """Failed trials with cause and message, the last MAX_ROWS of them."""
     all_records = [record for record in tables.records if record.state == "failed"]
+    # The last ones: earlier causes may have been repaired since.
     failed = all_records[-MAX_ROWS:]
     columns = [
         _TRIAL_COLUMN,
@@ -171,6 +173,8 @@ def class_sheet(tables: StudyTables, n_trials: int = 3) -> ReportSheet:
 
 def _images_per_class(tables: StudyTables) -> dict[int, int] | None:
     """Images per class, from the best trial that has scores: the truth is the same in all."""
+    # The truth is a property of the images, so any trial with
+    # scores serves; imported ones may lack them.
     for record in ranked_records(tables):
         path = tables.paths.trial(record.number).scores_csv
         if path.is_file():
@@ -199,6 +203,7 @@ def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[st
     recorded_keys = {key for record in ranked for key in record.best}
     standard_keys = [f"best/{name}" for name in LEADERBOARD_METRICS]
     builtin_keys = {f"best/{name}" for name in RESERVED_NAMES["metric"]}
+    # Two slashes are values of single classes (best/dice/<class>), which have a sheet of their own.
     custom_keys = sorted(key for key in recorded_keys - builtin_keys if key.count("/") == 1)
     return [
         key for key in (*standard_keys, *custom_keys) if key in recorded_keys and key != objective

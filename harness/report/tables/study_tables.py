@@ -131,6 +131,8 @@ def trials_frame(records: Sequence[TrialRecord], epochs: pd.DataFrame) -> pd.Dat
 
 
 def _text_series(values: list[str | None]) -> "pd.Series[Any]":
+    # dtype=object: pandas 3 would infer its own string
+    # type, and float64 for a column without any text.
     return pd.Series([math.nan if v is None else v for v in values], dtype=object)
 
 
@@ -174,6 +176,8 @@ def leaderboard(tables: StudyTables) -> pd.DataFrame:
     Columns: rank, number, label.…, value, best/…, the parameters, best_epoch, epochs_done, cost/….
     """
     positions = {int(number): i for i, number in enumerate(tables.trials["number"])}
+    # Not DataFrame.sort_values: ties and values that are
+    # not finite follow the objective's one rule.
     order = [positions[record.number] for record in ranked_records(tables)]
     ranked = tables.trials.take(order).reset_index(drop=True)
     ranked.insert(0, "rank", range(1, len(ranked) + 1))
@@ -245,6 +249,7 @@ def _csv_text(value: Any) -> str:
     if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
+        # float() first: the repr of a NumPy 2 scalar is `np.float64(0.5)`.
         return repr(float(value))
     text = str(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA_PREFIXES) else text

@@ -59,6 +59,7 @@ def trials_as_csv_space(tables: StudyTables) -> str:
             [
                 *("" if value is None else write_cell(value) for value in results),
                 *(write_label(record.labels.get(name, "")) for name in labels),
+                # "default" and not an empty cell, which a space reads as null.
                 *(write_cell(flat.get(key, CellMarker.DEFAULT)) for key in keys),
             ]
         )

@@ -194,5 +194,6 @@ def possible_values(definition: StudyDefinition, key: str) -> list[Any]:
         if parameter.key == key:
             if isinstance(parameter, Categorical):
                 return list(parameter.choices)
+            # A set, as both ends may be equal.
             return sorted({parameter.low, parameter.high})
     return [definition.space.constants[key]]

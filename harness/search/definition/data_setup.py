@@ -40,6 +40,7 @@ def fill_caches(
     A worker would otherwise decode them within its first trial, where no bar shows it.
     """
     config = definition.config
+    # Test images stay closed: a cache of them would open every file before any test is recorded.
     n_images = sum(row.role != "test" for row in split)
     sizes = possible_values(definition, "data.image_size")
     fits = possible_values(definition, "data.fit")

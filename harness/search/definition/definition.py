@@ -96,6 +96,8 @@ def resolve_definition(
     values = settings | {
         "fixed": default_loss_weights(settings, fixed_space) | fixed_space.fixed,
         "taken": fixed_values.references_in(fixed_space),
+        # A new id for each start: a deleted study and its successor of the same name
+        # must not be confused in Optuna or MLflow.
         "id": uuid.uuid4().hex,
     }
     if isinstance(space, Path):

@@ -128,6 +128,8 @@ class RunOptions:
         }
 
         def select(part: type) -> dict[str, Any]:
+            # By name, so each option may occur in one part only:
+            # a name in two parts would go into both.
             names = {declared.name for declared in fields(part)}
             return {name: value for name, value in given.items() if name in names}
 

@@ -53,6 +53,7 @@ def import_scores(source: TrialPaths, target: TrialPaths, rows: RowMapping) -> N
     then states that the trial has none.
     """
     try:
+        # Without scores a trial still helps the sampler, so this never refuses an import.
         scores = _renumber_scores(read_scores(source.scores_csv), rows)
     except (DataError, FileNotFoundError):
         return

@@ -18,6 +18,8 @@ def config_key(record: TrialRecord) -> str:
     a conditional parameter is present follows from other values, so it needs no entry of its own.
     """
     values = {key: value for key, value in record.params.items() if key != SEED_KEY}
+    # Sorted keys, as a resumed or imported trial may list its parameters in another order. JSON
+    # keeps 1 and 1.0 and true apart, which are equal as Python values.
     return json.dumps(values, sort_keys=True)
 
 

@@ -57,6 +57,7 @@ def plan_imports(
     # Two earlier studies may share a trial that one imported from the other. Entered twice, it
     # would have double weight in the sampler's model.
     origins: set[str] = set()
+    # A name that was given twice would import every trial twice.
     for name in dict.fromkeys(names):
         option = f"--from {name}"
         try:
@@ -136,6 +137,7 @@ def _plan_study(
         compatibility = check_trial(earlier.trial(record.number), record, definition)
         reasons = [*compatibility.reasons, *_augment_reasons(earlier, record, augments)]
         origin = training_origin(earlier.name, record)
+        # Replaces other reasons, which would be confusing for a trial that is in the new study.
         if origin in origins:
             reasons = ["imported already, from another study"]
         for reason in reasons:

@@ -78,6 +78,8 @@ def evaluate_control_arm(
         ]
         # Later trials are excluded: the pruner did not have them when it decided.
         value = finite_value(trial)
+        # A pruned or failed trial of the control arm has no
+        # final value that could prove a decision wrong.
         if not pruner.is_control(trial.number) or value is None or not earlier_values:
             continue
         stopped = _would_stop(pruner, trial, trials[:index], maximised=maximised)

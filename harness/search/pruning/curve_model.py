@@ -65,6 +65,7 @@ class PartialCurve:
         last, best = self.epochs[-1], self.best
         half = self.up_to(max(1, last // 2))
         span = math.log(last / half.epochs[-1])
+        # span is 0 at the first epoch, whose second half is the epoch itself.
         recent = math.log(half.best / best) / span if span > 0 else 0.0
         return math.log(best), recent, min(math.log(self.values[-1] / best), 0.5)
 
@@ -78,6 +79,7 @@ def probability_below(target: float, curve: PartialCurve, others: Sequence[Parti
         others: curves to learn from; a curve that is not longer contributes nothing.
     """
     shape, log_remaining = curve.shape(), math.log(curve.planned_epochs / curve.epochs[-1])
+    # The best value so far never gets worse, so the target is reached already.
     if curve.best < target:
         return 1.0
     if log_remaining <= 0:
@@ -153,6 +155,7 @@ def _predict_exponent(
         * (1 + query @ leverage)
     )
     t_factor = n_effective / (n_effective - 2)  # variance of Student's t; n_effective >= 4
+    # max: a negative exponent would predict that the best loss so far becomes worse.
     return max(PRIOR_EXPONENT + float(query @ effects), 0.0), math.sqrt(variance * t_factor)
 
 

@@ -70,6 +70,7 @@ class CurvePruner(BasePruner):
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         if self.is_control(trial.number):
             return False
+        # Optuna's deep copy of every trial after each epoch would take longer with every trial.
         trials = study.get_trials(deepcopy=False)
         others = [other_trial for other_trial in trials if other_trial.number != trial.number]
         return self.should_stop(trial, others, maximised=study.direction == StudyDirection.MAXIMIZE)
@@ -119,6 +120,7 @@ class CurvePruner(BasePruner):
             n_trials: number of all trials; pruned ones count as worse than every complete one.
             maximised: True if larger objective values are better.
         """
+        # min: early in a study fewer trials are complete than the best share would contain.
         rank = min(math.ceil(self._thresholds.best_share * n_trials), len(complete))
         return sorted(complete, reverse=maximised)[rank - 1]
 
@@ -137,6 +139,7 @@ class CurvePruner(BasePruner):
         """Newest curves that cover a larger share of their planned epochs than this one."""
         fraction = curve.epochs[-1] / curve.planned_epochs
         curves: list[PartialCurve] = []
+        # Newest first, as the loop ends at MAX_CURVES.
         for trial in reversed(others):
             points = _finite(trial.intermediate_values)
             planned = self._planned_epochs(trial)

@@ -178,6 +178,7 @@ class HalvingPruner(BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
+        # A rung is one exact epoch: trials are compared there once and never again in between.
         if step is None or not self._is_rung(step + 1):
             return False
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0

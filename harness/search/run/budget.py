@@ -26,7 +26,11 @@ class BudgetUsage:
         self._best: float | None = None
         self._n_since_best = 0
         records = read_records(paths)
+        # Imported trials first (False sorts before True), then in order of end: the number of
+        # trials since the last improvement depends on the order.
         for record in sorted(records, key=lambda r: (r.imported is None, r.ended or "", r.number)):
+            # Reading the epoch log of every trial takes long in a
+            # large study, so only if the limit needs it.
             if record.imported is None and self._budget.gpu_hours is not None:
                 for line in read_epochs(paths.trial(record.number)):
                     self.add_epoch(record.number, line)
@@ -71,6 +75,8 @@ class BudgetUsage:
     def stagnation_message(self) -> str | None:
         """Message for the user once `stop_after` trials brought no improvement; None before."""
         limit = self._budget.stop_after
+        # Before the first complete trial there is nothing to
+        # improve on, however many trials were pruned.
         if limit is None or self._best is None or self._n_since_best < limit:
             return None
         return (

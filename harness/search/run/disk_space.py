@@ -64,6 +64,8 @@ def check_disk_space(
         paths.trial(r.number).checkpoint for r in read_records(paths) if r.state == "failed"
     }
     file_paths = (f for f in paths.root.rglob("*") if f.is_file() and not f.is_symlink())
+    # What a continued study has written already is part of
+    # the estimate, and must not be asked for again.
     used_bytes = sum(f.stat().st_size for f in file_paths if f not in removable)
     available_bytes = (free or free_bytes)(paths.root)
     if needed - used_bytes > available_bytes:
@@ -202,6 +204,8 @@ class DiskSpaceGuard:
             self._pause_repeatedly(n_pauses)
             if all(self._has_space(folder) for folder in folders):
                 return
+            # Each test writes 20 MB, so tests become rarer,
+            # down to one in five minutes (MAX_PAUSES).
             n_pauses *= 2
 
     def _full_folders(self) -> Sequence[Path]:

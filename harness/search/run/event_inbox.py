@@ -47,6 +47,7 @@ class EventInbox:
         if not self._hang_watch.hung_trials():
             return {}
         while (event := self._executor.next_event(0.0)) is not None:
+            # Only queued: handling an event here could end or start trials that are being checked.
             self._queued.append(event)
             if self.is_current(event):
                 self._hang_watch.record_activity(event.number)

@@ -93,5 +93,7 @@ class HangWatch(TrialObserver):
             for durations in (self._study_seconds, self._trial_seconds.get(number, []))
             if durations
         ]
+        # Medians, not means: one epoch that waited for a busy disk must not lengthen the limit. The
+        # slower of the two: a study of small networks must not kill its one large network.
         limit_s = max(SILENT_EPOCHS * max(medians, default=0.0), self.floor_s)
         return attempt.last_heard + (limit_s if attempt.reported else FIRST_EPOCH_FACTOR * limit_s)

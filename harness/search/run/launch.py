@@ -86,6 +86,8 @@ def _study_paths(options: RunOptions) -> StudyPaths:
             )
         name = space.stem
     paths = options.stores.workspace.study(name)
+    # Early and without holding the lock, for a quick
+    # answer; `_run_study` takes the lock itself later.
     refuse_if_locked(paths)
     return paths
 
@@ -137,6 +139,7 @@ def _total_trials(context: StudyContext) -> int:
     """`--trials`, else the recorded number, else the rows of a CSV space, else 20."""
     recorded = context.config.budget.trials
     n_rows = len(context.definition.space.rows)
+    # `or`, so 0 counts as not given; the command line refuses it.
     return context.options.search.trials or recorded or n_rows or DEFAULT_TRIALS
 
 
@@ -232,6 +235,7 @@ def run_preflight(
 
 def _count_finished(paths: StudyPaths) -> int:
     """Number of trials that this study trained to an end, failed and pruned ones included."""
+    # From the folders: the database may be lost, and is opened only after preflight.
     own = (record for record in read_records(paths) if record.imported is None)
     return sum(record.state != "running" for record in own)
 

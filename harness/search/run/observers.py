@@ -61,6 +61,8 @@ class RetryReset(TrialObserver):
         self._reset_waits = reset_waits
 
     def epoch_finished(self, running: RunningTrial, metrics: dict[str, float]) -> None:
+        # Only epochs that are new: a trial that repeats the same epochs after each wait on a full
+        # disk would otherwise never use up its waits.
         if running.attempts.epoch_finished(int(metrics["epoch"])):
             self._reset_waits()
 

@@ -49,6 +49,8 @@ class ArtifactRetention(TrialObserver):
         if record.imported is not None:  # it has no model here, so it must displace no other
             self._imported.append(record)
             return None
+        # Number as second key: of equal values the earlier
+        # trial stays, as in every ranking of the study.
         bisect.insort(self._ranked, record, key=self._rank_key)
         for displaced in self._ranked[self._n_keep :]:
             self._remove_artifacts(displaced)

@@ -142,9 +142,12 @@ def _run_until_stopped(
 ) -> StopReason | None:
     stop = None
     try:
+        # Only while trials run is there something to save;
+        # before that a signal ends the command directly.
         with run.stop_conditions.defer_first_signal(), stop_on_database_error(run.storage):
             stop = controller.run(run.trials)
     finally:
+        # Before the mirror finishes: the workers' last files are among those that it copies.
         executor.close()
         mirror_message = mirror.finish(
             MIRROR_TIMEOUT_S

@@ -18,6 +18,8 @@ from harness.search.run.budget import BudgetUsage
 from harness.search.run.observers import TrialObserver
 from harness.search.run.running_trial import RunningTrial
 
+# Schedulers announce the end of a job by SIGTERM or, as configured (Slurm's --signal), by SIGUSR1
+# or SIGUSR2, whose default action would kill the process. Windows has no SIGUSR1.
 HANDLED_SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
@@ -71,6 +73,7 @@ class StopSignals:
             yield
         finally:
             for number, handler in handlers.items():
+                # getsignal gives None for a handler that C code installed; it cannot be set again.
                 signal.signal(number, handler or signal.SIG_DFL)
 
     @contextmanager
@@ -83,6 +86,8 @@ class StopSignals:
             self._defers = False
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
+        # A handler may run between any two instructions, so it only notes the number; the
+        # controller acts on it between two events, when all files are consistent.
         if self._defers and self.first_signal is None:
             self.first_signal = number
             return
@@ -115,6 +120,7 @@ class StopConditions(TrialObserver):
         *,
         signals: StopSignals | None = None,
         timeout_s: float | None = None,
+        # Monotonic, as the clock of the machine may be set while the study runs.
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._signals = signals

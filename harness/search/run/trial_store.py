@@ -72,6 +72,7 @@ class TrialStore:
         """Report the end of a trial to Optuna."""
         # Optuna gives a pruned trial its last reported value: such a value is never ranked.
         state = _STATES.get(record.state, TrialState.FAIL)
+        # Of a pruned trial Optuna itself stores the last report as its value.
         value = record.value if state == TrialState.COMPLETE else None
         self.retry_when_full(lambda: self._study.tell(record.number, value, state=state))
         self.n_finished += 1

@@ -62,6 +62,8 @@ def suggest_values(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
         Values by full key, as in the trial configuration.
     """
     values: dict[str, Any] = {}
+    # A row of a CSV space may leave out a parameter;
+    # suggesting it here would sample a value for it.
     listed = set(trial.relative_params) if space.rows else set(space.by_key)
     for parameter in space.parameters:
         if parameter.key in listed and space.is_active(parameter, values):
@@ -264,6 +266,8 @@ def row_index_of_trial(study: optuna.Study, number: int) -> int:
 
 def derive_seed(*parts: int) -> int:
     """32-bit seed derived from several numbers, the same on every machine (NumPy SeedSequence)."""
+    # SeedSequence mixes its inputs, unlike a sum: (1, 2) and (2, 1) give unrelated seeds. Python's
+    # hash() of a text would differ from process to process.
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 

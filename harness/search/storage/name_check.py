@@ -59,6 +59,7 @@ def check_name_is_free(
 
 def _may_conflict(database: Path, name: str, study_id: str) -> bool:
     """True if an experiment of this name is not this study's, or if this study's was deleted."""
+    # sqlite3.connect would create an empty file.
     if not database.exists():
         return False
     query_values = {"name": name, "key": STUDY_TAG, "study_id": study_id}

@@ -25,6 +25,8 @@ def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> op
     study = optuna.create_study(
         study_name=name, storage=storage, direction=config.objective.direction
     )
+    # Not atomic with the line above: after a kill between the two, the study counts as another one
+    # of that name, and `find_optuna_study` says how to delete it.
     study.set_user_attr(STUDY_ID_ATTR, config.id)
     return study
 
@@ -63,6 +65,7 @@ def own_trials(
 
     Imported trials come first, so the k-th own trial has the number k + number of imported ones.
     """
+    # Without copies, so callers must not change the trials.
     trials = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in trials if IMPORTED_ATTR not in trial.user_attrs]
 

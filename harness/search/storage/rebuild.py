@@ -83,6 +83,8 @@ def add_missing_trials(study: optuna.Study, paths: StudyPaths, definition: Study
         if number in records:
             study.add_trial(_to_optuna_trial(records[number], paths, definition, fixed))
         else:
+            # Numbers are positions in Optuna, so a gap must be filled
+            # for later trials to keep their numbers.
             study.add_trial(_placeholder_trial(fixed))
     n_imported = sum(len(plan.trials) for plan in definition.config.imports)
     return max(0, n_total - max(n_existing, n_imported))
@@ -146,6 +148,7 @@ def _to_optuna_trial(
         user_attrs={} if record.imported is None else {IMPORTED_ATTR: record.imported},
         system_attrs={} if fixed is None else {FIXED_PARAMS: fixed},
     )
+    # create_trial sets both times to now.
     trial.datetime_start = _local_time(record.started) or trial.datetime_start
     if record.state != "running":
         trial.datetime_complete = _local_time(record.ended) or trial.datetime_complete
@@ -199,6 +202,7 @@ def check_definition_unchanged(
 def _fingerprint(paths: StudyPaths, definition: StudyDefinition) -> dict[str, Any]:
     """Definition of a study without the folder of its images, and the hashes of its files."""
     facts = definition.config.definition()
+    # The folder may be moved: images are identified by the hashes in split.csv.
     del facts["data"]["root"]
     hashed_files = [paths.split_csv, *sorted(paths.augments.glob("*"))]
     if paths.is_confirmation:

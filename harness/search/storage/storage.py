@@ -72,11 +72,14 @@ def open_storage(
         UserError: the file is locked, read-only, or on a network or FUSE file system; or the
             server's database cannot be opened.
     """
+    # Optuna's lines at level INFO would break the progress bars, which use standard error as well.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if isinstance(location, str):
         return _connect(location)
     # Checked before the file is created: a refused workspace stays without a database.
     refuse_network_filesystem(location)
+    # Exclusive: two processes that create the tables, or move
+    # a damaged file, at the same time would fail.
     with _raise_user_errors(location), exclusive_access(location):
         if is_damaged(location):
             damaged_copy = move_damaged_file(location)
