@@ -69,8 +69,7 @@ def compare_with_baseline(tables: StudyTables, baseline: StudyTables) -> Baselin
     """
     problems = _find_incompatibilities(tables, baseline)
     if problems:
-        # All differences in one message: a user who repairs one
-        # at a time would run the command six times.
+        # All differences in one message, so that the user need not find them one by one.
         raise ConfigError([f"--baseline {baseline.paths.name}: {problem}" for problem in problems])
     first, second = _leading_record(tables), _leading_record(baseline)
     # By content and not by name alone: equal file names in two data sets are common.

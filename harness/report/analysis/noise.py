@@ -84,7 +84,7 @@ def estimate_seed_noise(tables: StudyTables) -> SeedNoiseEstimate | None:
     ]
     if not estimates:
         return None
-    # With more degrees of freedom the estimate itself is less uncertain.
+    # The estimate with more degrees of freedom is itself less uncertain.
     noise, source = max(estimates, key=lambda estimate: estimate[0].degrees_of_freedom)
     return SeedNoiseEstimate(noise.deviation, noise.degrees_of_freedom, noise.smallest_lead, source)
 
@@ -133,7 +133,7 @@ def estimate_pooled_noise(
     squares = math.fsum(
         _sum_of_squares([r.value or 0.0 for r in group]) for group in repeated.values()
     )
-    # Not missing at random: the pruner removes the low
+    # Not missing at random: the pruner removes the poor
     # runs, so the spread of the others is too small.
     excluded = [r for r in records if r.state in ("pruned", "failed") and config_key(r) in repeated]
     return NoiseEstimate(

@@ -100,7 +100,7 @@ def find_boundary_optima(tables: StudyTables) -> list[BoundaryOptimum]:
     for key in tables.parameters:
         sides = [_nearest_edge(record, key) for record in ranked[:TOP]]
         first = sides[0]
-        # The best trial alone would often lie at an edge by chance: 10 % of a uniform draw does.
+        # The best trial alone is a weak sign: 10 % of uniform draws lie at one of the two edges.
         if first is not None and sides.count(first) > TOP / 2:
             bound, value = _bounds(ranked[0], key)[first], float(ranked[0].params[key] or 0)
             if _can_extend_range(key, ranked[0], first):
@@ -146,7 +146,7 @@ def _can_extend_range(key: str, record: TrialRecord, side: Literal["lower", "upp
     beyond = low - step if side == "lower" else high + step
     if side == "lower" and _attributes(record, key).get("log"):
         beyond = max(1.0, low // 2) if is_integer else low / 2
-    # An integer range that starts at 1 has nothing below it.
+    # A logarithmic range of integers that starts at 1 has nothing below it.
     if beyond in (low, high):
         return False
     try:

@@ -57,7 +57,6 @@ def downsample_curves(tables: StudyTables) -> TrialSubset:
 def restrict_to_subset(tables: StudyTables, subset: TrialSubset) -> StudyTables:
     """The study with only these trials."""
     if not subset.note:
-        # An empty note means that nothing was left out.
         return tables
     return replace(
         tables,

@@ -137,7 +137,7 @@ def _plan_study(
         compatibility = check_trial(earlier.trial(record.number), record, definition)
         reasons = [*compatibility.reasons, *_augment_reasons(earlier, record, augments)]
         origin = training_origin(earlier.name, record)
-        # Replaces other reasons, which would be confusing for a trial that is in the new study.
+        # In place of other reasons: the trial is in the new study, so nothing else matters.
         if origin in origins:
             reasons = ["imported already, from another study"]
         for reason in reasons:

@@ -78,8 +78,6 @@ def open_storage(
         return _connect(location)
     # Checked before the file is created: a refused workspace stays without a database.
     refuse_network_filesystem(location)
-    # Exclusive: two processes that create the tables, or move
-    # a damaged file, at the same time would fail.
     with _raise_user_errors(location), exclusive_access(location):
         if is_damaged(location):
             damaged_copy = move_damaged_file(location)
