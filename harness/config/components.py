@@ -138,6 +138,7 @@ def metrics() -> Mapping[str, MetricEntry]:
 @contextmanager
 def registration_scope(origin: str) -> Iterator[None]:
     """Register with this origin inside the block; forget all of it if an exception leaves."""
+    # A file that fails half-way must leave nothing: a second study in this process would see it.
     snapshot = dict(_COMPONENTS)
     _origin_stack.append(origin)
     try:

@@ -85,6 +85,8 @@ def _option_field(entry: LossEntry, option: LossOption) -> Any:
     )
 
 
+# The fields come from the catalogue, so that a new loss needs no line here. Their order is that of
+# the legal keys and of the documentation: weights, then options.
 if TYPE_CHECKING:  # mypy cannot see fields that are created from the catalogue
 
     class _CatalogueSettings(StrictSettings):
@@ -151,6 +153,8 @@ class LossConfig(_CatalogueSettings):
         """Fill in and check the settings of registered losses, with all problems of the group."""
         if not isinstance(value, dict) or (info.context or {}).get(ALLOW_UNREGISTERED):
             return build(value)
+        # Pydantic checks only declared fields. The problems of the other settings are gathered here
+        # and raised together with those of the fields, so that a user sees all of them.
         extra = {key: setting for key, setting in value.items() if key not in cls.model_fields}
         problems = [
             InitErrorDetails(type=PydanticCustomError(*problem), loc=(key,), input=setting)

@@ -62,6 +62,8 @@ class ObjectiveConfig(StrictSettings):
 
     def is_possible_value(self, value: float) -> bool:
         """True if the metric can have this value: finite, and in [0, 1] if it is built in."""
+        # Optuna 5 accepts infinite values as complete, and +inf then stays the best for ever when a
+        # metric is maximised (measured), so they are refused before they reach it.
         return math.isfinite(value) and (not self.is_builtin or 0.0 <= value <= 1.0)
 
     @field_validator("metric")

@@ -15,6 +15,8 @@ ALLOW_UNREGISTERED = "any_part"  # of a validation's context
 class StrictSettings(BaseModel):
     """Base of all settings: unknown keys are refused, types are strict, nothing changes later."""
 
+    # Strict, because pydantic otherwise takes the text "8" for 8 and 1.0 for True. Frozen, because
+    # records and caches keep a configuration and assume that it never changes.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @classmethod
