@@ -34,6 +34,7 @@ def history_rows(tables: StudyTables) -> list[HistoryRow]:
     rows: list[HistoryRow] = []
     best: float | None = None
     objective = tables.config.objective
+    # A pruned trial has a value, too, but of fewer epochs: it must not lower the line of the best.
     ranked = {record.number for record in ranked_records(tables)}
     for record in tables.records:
         value = record.value if is_finite_number(record.value) else None
@@ -56,6 +57,7 @@ _Row = TypeVar("_Row", bound=BestValueRow)
 def step_corners(rows: Sequence[_Row]) -> list[_Row]:
     """Rows at which the step line of the best value so far has a corner or an end."""
     last = len(rows) - 1
+    # Corners only: with 10,000 trials the full line would add as many points to the page.
     return [row for i, row in enumerate(rows) if i in (0, last) or row.best != rows[i - 1].best]
 
 
@@ -65,6 +67,8 @@ def add_best_line(figure: go.Figure, points: Sequence[tuple[float, float | None]
         x=[x for x, _ in points],
         y=[best for _, best in points],
         mode="lines",
+        # "hv": horizontal first, as a value holds until the next trial; a straight
+        # line would show progress between two trials.
         line={"shape": "hv", "color": ORANGE, "width": 2.5},
         name="best so far",
         hoverinfo="skip",
@@ -109,5 +113,6 @@ def draw_history(
                 hovertext=[hover_text(number, objective, value, state) for number, value in points],
                 hoverinfo="text",
             )
+    # Plotly would label halves of a trial number in a short study.
     figure.update_xaxes(dtick=1 if len(rows) <= 20 else None)
     return figure

@@ -113,6 +113,8 @@ def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]
         if rows:
             figure = draw_importances(rows, f"{name}, {count(len(branch.records), 'trial')}")
             charts.append(LabelledFigure(_chart_label(f" where {name}", rows), figure))
+        # n_varied is 0 where a branch was too small to test, which
+        # is not the same as tested without a result.
         elif result.n_varied:
             undecided_names.append(name)
         else:
@@ -228,6 +230,8 @@ def draw_importances(rows: Sequence[ImportanceRow], title: str = "") -> go.Figur
     ]
     # Bars are at numbers with tick labels: two names that are equal once shortened stay two bars.
     figure.update_yaxes(autorange="reversed", tickvals=list(range(len(rows))), ticktext=labels)
+    # 15 % more than the longest bar, for the label outside of
+    # it, which plotly does not reserve space for.
     figure.update_xaxes(range=[0, 1.15 * max((row.share for row in rows), default=1.0)])
     figure.update_layout(showlegend=False)
     if title:

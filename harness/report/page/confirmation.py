@@ -128,6 +128,8 @@ def _configuration_row(
     return (
         SheetCell(str(rank), str(rank)),
         SheetCell(str(row.trial), str(row.trial)),
+        # Sorted by the verdict alone: the choice is one of the
+        # tied or the winner, not a class of its own.
         SheetCell(f"{verdict}, the choice" if is_choice else verdict, verdict),
         _number_cell(row.mean),
         interval,
@@ -151,6 +153,8 @@ def _number_cell(value: float | None, form: str = ".4f") -> SheetCell:
 
 def _notes(confirmation: Confirmation) -> list[str]:
     notes = []
+    # Failed runs are not poor runs: the mean over the others flatters a configuration that often
+    # fails, so their number is reported.
     failed = [run for row in confirmation.rows for run in row.runs if run.state == "failed"]
     if failed:
         notes.append(

@@ -112,6 +112,7 @@ def build_held_out_section(
 def held_out_note(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
     """Use of the test images, for the summary: `; 9 test images never opened`, or the ledger."""
     n_test, ledger = _n_test(split), read_held_out_ledger(paths)
+    # A damaged line may have been a test run, so the images can no longer be called unopened.
     if ledger.count_tests() or ledger.damaged_lines:
         return f"; {count(n_test, 'test image')} opened ({ledger.sentence()})"
     return f"; {count(n_test, 'test image')} never opened" if n_test else ""
@@ -180,6 +181,8 @@ def _result_sheets(
     results: Sequence[HeldOutResult], *, brief: bool
 ) -> list[tuple[str, ReportSheet]]:
     overall = [r for r in results if not r.of and not r.stratum]
+    # Of Dice alone: it exists in every aggregation,
+    # whereas precision and recall are per image only.
     variants = list(dict.fromkeys((r.meaning, r.at) for r in overall if r.metric == "dice"))
     variants = variants[:1] if brief else variants
     sheets = [("all images", _overall_sheet(overall))]
@@ -248,6 +251,7 @@ def _grouped_sheet(
         }
         n = str(results_by_key[keys[0]].n)
         cells = [_value_cell(results_by_key[key], interval=True) for key in keys]
+        # Sorted by index: as texts, "size 15-…" would come before "size 5-…".
         rows.append((SheetCell(name, str(index)), SheetCell(n, n), *cells))
     return ReportSheet(tuple(columns), tuple(rows))
 

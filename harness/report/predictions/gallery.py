@@ -174,6 +174,7 @@ def _choose_rows(
     dice = {row.row: value for row in rows if (value := leader.dice[row.row]) is not None}
     groups.append(select_sample_images(dice, shapes))
     false_alarms = {row.row: leader.false_pixels[row.row] for row in rows if row.row not in dice}
+    # -row: of equal numbers the lowest row, whatever the order of the dict.
     worst_row = max(false_alarms, key=lambda row: (false_alarms[row], -row), default=None)
     if worst_row is not None and false_alarms[worst_row] > 0:
         reason = "no foreground: the most false positive pixels"
@@ -228,6 +229,7 @@ def _truth_descriptors(
 def _truth_descriptor(truth: Array8, data: StudyDataConfig) -> Floats | None:
     """Descriptor of a mask for variety: size and shape, or the share of each of several classes."""
     if data.task == "binary":
+        # Ignored pixels count as background, or each ignored area would be an object.
         return describe_shape(np.where(truth == IGNORE_INDEX, 0, truth).astype(np.uint8))
     if data.task == "multilabel":
         return np.asarray((truth == 1).mean(axis=(0, 1)), np.float64)

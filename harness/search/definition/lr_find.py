@@ -97,6 +97,7 @@ def find_learning_rates(
     paths = _study_paths(options)
     context = open_context(options, paths, progress, lambda: _resolve_definition(options, paths))
     definition, device = context.definition, context.device
+    # None: the number of training images is not known before the images are read.
     table = check_networks(definition, None)
     check_network_table(table)
     check_losses(definition)
@@ -170,6 +171,7 @@ def _resolve_definition(options: RunOptions, paths: StudyPaths) -> StudyDefiniti
     search_from = StudyPaths(options.stores.workspace.studies / ".none")
     if search.study is not None:
         location, search_from, stored = str(paths.study_yaml), paths, _read_study_yaml(paths)
+    # A copy: --data must not change what `stored` holds of study.yaml.
     data = dict(stored.get("data") or {})
     if search.data is not None:
         data["root"] = search.data

@@ -83,12 +83,15 @@ class TrialFactory:
         function of seed, number and history, so a trial that was killed between two suggestions
         is completed as it would have been.
         """
+        # The constructor calls the sampler's `before_trial` once more, which ours does not use.
         trial = optuna.Trial(self.study, self.trial_id(number))
         path = self.context.paths.trial(number).trial_json
         if not path.exists():
             return self._write_trial(trial, self._new_record(trial))
         record = read_record(path)
         reported_steps = sorted(trial._cached_frozen_trial.intermediate_values)
+        # `judged` is written when an attempt starts, and Optuna has the epochs since then; after a
+        # rebuild of the database, the record may be ahead.
         last_epoch = max(record.judged, reported_steps[-1] + 1 if reported_steps else 0)
         if record.state == "running":
             update = {"attempt": record.attempt + 1, "judged": last_epoch}
@@ -133,6 +136,7 @@ class TrialFactory:
     def _new_record(self, trial: optuna.Trial) -> TrialRecord:
         values = suggest_values(self.definition.space, trial)
         config = self.definition.trial_config(values)
+        # Stored with the values, as Optuna's rows cannot be rebuilt from values alone.
         distributions = {
             p.key: json.loads(distribution_to_json(to_distribution(p)))
             for p in self.definition.space.parameters
@@ -161,6 +165,7 @@ class TrialFactory:
     def _write_trial(self, trial: optuna.Trial, record: TrialRecord) -> RunningTrial:
         config = self.definition.trial_config(suggest_values(self.definition.space, trial))
         paths = self.context.paths.trial(record.number)
+        # trial.json is written last: `resume_trial` takes its presence for a complete folder.
         files.write_text(paths.config_yaml, strict_yaml.dump_yaml(config.model_dump(mode="json")))
         write_record(paths, record)
         return RunningTrial(trial, record, config)
