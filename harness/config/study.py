@@ -105,11 +105,11 @@ class SamplerConfig(StrictSettings):
     """Optuna's sampler; each option says under which it acts."""
 
     name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
-    # Optuna's own number. About ten random draws are needed before TPE models anything.
+    # Optuna's default: TPE draws at random until it has this many trials.
     n_startup_trials: int = Field(10, ge=1, description="tpe, gp: random draws first")
     multivariate: bool = Field(True, description="tpe: model parameters jointly")
-    # Without groups, multivariate TPE models only the parameters that all trials share, so the
-    # branches of a conditional space would be drawn at random (source of Optuna 5.0).
+    # Without groups, multivariate TPE models only the parameters that all trials share; those of a
+    # branch of a conditional space are then sampled independently of the others (Optuna 5.0).
     group: bool = Field(True, description="tpe: model each branch of a conditional space")
     qmc_type: Literal["sobol", "halton"] = Field("sobol", description="qmc")
 
