@@ -71,6 +71,7 @@ def clean_dataset(
     dataset = scan.dataset
     if isinstance(dataset.source, FolderSource):
         check_target(dataset.source.root, target)
+    # Before anything is written: x.jpg and x.bmp would overwrite each other as x.png.
     _check_names(dataset.pairs)
     repeats = {} if keep_copies else _find_repeats(scan, copies)
     other_mask = _find_conflicting_masks(scan, copies, repeats)
@@ -96,6 +97,7 @@ def clean_dataset(
                 progress(index + 1, len(dataset.pairs))
         text = _as_csv(log)
         files.write_text(temporary / LOG_NAME, text)
+    # The folder appears by a rename, which a second process may have won with its own result.
     if not (target / LOG_NAME).is_file() or (target / LOG_NAME).read_text(encoding="utf-8") != text:
         raise DataError(f"{target}: another process wrote to it; name another folder")
     return log
@@ -106,6 +108,7 @@ def _find_repeats(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> dict[in
     groups: dict[int, list[int]] = {}
     for duplicate in copies:
         if duplicate.kind == "exact":
+            # Equal pixels are an equivalence, so the first copy of a group stands for all of it.
             groups.setdefault(duplicate.first, [duplicate.first]).append(duplicate.second)
     repeats: dict[int, int] = {}
     for members in groups.values():
@@ -221,6 +224,7 @@ def _stored_masks(mask: NDArray[np.uint8], data: StudyDataConfig) -> list[NDArra
     if data.task != "binary":
         return [mask]
     stored = 255 * (mask == 1).astype(np.uint8)
+    # After the foreground: comparing with 1 has made void pixels 0.
     stored[mask == IGNORE_INDEX] = BINARY_VOID
     return [stored]
 

@@ -66,6 +66,7 @@ def collect_findings(
 
 def sort_by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings, errors first."""
+    # Stable: within a severity the findings stay in the order of their collection.
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
@@ -220,6 +221,8 @@ def _mask_findings(scan: DatasetScan) -> Iterator[Finding]:
 def _absent_class_findings(scan: DatasetScan) -> Iterator[Finding]:
     data = scan.dataset.data
     for index in data.scored_classes:
+        # Without a readable pair every class would seem absent, and the real cause is reported
+        # already.
         if scan.pair_stats and not any(stats.shares[index] for stats in scan.pair_stats):
             message = f"no mask holds the class {data.classes[index]!r}"
             yield Finding("warning", "absent class", message, "check data.classes and data.values")

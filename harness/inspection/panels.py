@@ -99,6 +99,7 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
     span = (0.0, 1.0) if image.dtype == np.float32 else data.range
     canvas = _shrink(as_rgb(image, span))
     for plane, colour in _planes(mask, data):
+        # INTER_AREA and a threshold of one half: nearest neighbour would drop thin parts of a mask.
         small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
         region = (small >= 128).astype(np.uint8)
         contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

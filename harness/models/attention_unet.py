@@ -39,6 +39,8 @@ class UpStep(nn.Module):
 
     def __init__(self, width: int, *, residual: bool, cbam: int | None, gate: bool) -> None:
         super().__init__()
+        # Kernel equal to stride: windows that overlap unevenly leave chequered patterns (Odena et
+        # al. 2016, "Deconvolution and checkerboard artifacts").
         self.up = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
         self.gate = AttentionGate(width, 2 * width) if gate else None
         self.convolutions = DoubleConv(2 * width, width, residual=residual, cbam=cbam)

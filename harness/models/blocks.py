@@ -73,6 +73,8 @@ class CbamAttention(nn.Module):
         self.places = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Both poolings go through the same perceptron (equation 2: shared weights), mean and max
+        # alike.
         mean, most = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
         x = x * torch.sigmoid(self.channels(mean) + self.channels(most))
         maps = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
@@ -100,6 +102,7 @@ class AsppModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         parts = [branch(x) for branch in self.branches]
+        # Bilinear resizing of one pixel is a constant, so expand gives the same without a copy.
         parts.append(self.mean(x).expand(-1, -1, *x.shape[2:]))
         joined: Tensor = self.project(torch.cat(parts, dim=1))
         return joined

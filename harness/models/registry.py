@@ -123,6 +123,8 @@ def _option_parameters(arch: str) -> Mapping[str, inspect.Parameter]:
     build = network_class(arch)
     if arch not in _CLASSES:
         return components.find_component("network", arch).options
+    # Needed, since SMP passes unknown arguments of native encoders on and ignores them: a misspelt
+    # option would have no effect. timm's encoders raise TypeError instead.
     arguments = inspect.signature(build).parameters
     return {name: parameter for name, parameter in arguments.items() if name not in _NOT_OPTIONS}
 

@@ -83,6 +83,7 @@ def network_key_of(config: TrialConfig) -> NetworkKey:
     idle = inactive_keys(model.arch)
     name = defaults.encoder_name if "model.encoder_name" in idle else model.encoder_name
     depth = defaults.encoder_depth if "model.encoder_depth" in idle else model.encoder_depth
+    # As text, since a key must be hashable and options may hold lists such as decoder_channels.
     options = json.dumps(model.options, sort_keys=True)
     return NetworkKey(model.arch, name, depth, options, config.data.height_width)
 

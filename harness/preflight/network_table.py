@@ -69,6 +69,7 @@ class NetworkChecker:
 
     def check_config(self, sampled: SampledConfig) -> NetworkTableRow:
         """Row of the table for a configuration."""
+        # Two images suffice otherwise: BatchNorm over 1x1 features fails for one image only.
         n = 1 if sampled.has_single_image_batch else 2
         build_result = self.results.get(sampled.network)
         if build_result is None or n not in build_result.refusals:

@@ -133,6 +133,8 @@ def _read_png_header(data: bytes) -> ImageHeader:
         if name == b"eXIf":
             orientation = exif_orientation(data[offset + 8 : offset + 8 + length])
         alpha = alpha or (palette and name == b"tRNS")
+        # Length, name and CRC of a chunk take 12 bytes. A file without IEND ends in struct.error
+        # here, which is reported as truncated.
         offset += 12 + length
     return ImageHeader(
         "PNG",
@@ -153,12 +155,18 @@ def _read_bmp_header(data: bytes) -> ImageHeader:
     width, height = struct.unpack_from("<HH" if dib == 12 else "<ii", data, 18)
     bits = struct.unpack_from("<H", data, 24 if dib == 12 else 28)[0]
     compressed = dib != 12 and struct.unpack_from("<I", data, 30)[0] in (1, 2)
+    # Rows are padded to multiples of four bytes.
     row_bytes = (max(width, 0) * bits + 31) // 32 * 4
     if not compressed and len(data) < pixel_offset + row_bytes * abs(height):
         raise ValueError(TRUNCATED)
     palette = bits <= 8 and not _is_grey(bmp_palette(data))
     return ImageHeader(
-        "BMP", abs(height), width, samples=1 if bits <= 8 and not palette else 3, palette=palette
+        # A negative height means that rows are stored from top to bottom.
+        "BMP",
+        abs(height),
+        width,
+        samples=1 if bits <= 8 and not palette else 3,
+        palette=palette,
     )
 
 
@@ -209,6 +217,7 @@ def _webp_chunks(data: bytes) -> dict[bytes, int]:
     while offset + 8 <= len(data):
         length: int = struct.unpack_from("<I", data, offset + 4)[0]
         chunk_starts.setdefault(data[offset : offset + 4], offset + 8)
+        # RIFF pads chunks of odd length by one byte that their length does not count.
         offset += 8 + length + length % 2
     return chunk_starts
 

@@ -56,6 +56,7 @@ def content_box(shape: Size, size: Size, fit: Fit) -> Box:
     if fit == "stretch":
         return 0, 0, height, width
     scale = min(height / shape[0], width / shape[1])
+    # At least one pixel: a strip of 4000 x 3 px would otherwise vanish.
     return 0, 0, max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 

@@ -125,8 +125,11 @@ def read_directory(
         tag, kind, n = struct.unpack_from(order + "HH" + size_as, data, entry)
         inline = entry + 4 + struct.calcsize(order + size_as)
         if kind in _TYPES and n:
+            # TIFF 6.0, section 2: values that fit into the offset's own bytes are stored in its
+            # place.
             fits = n * int(_TYPES[kind][1]) <= struct.calcsize(order + size_as)
             value_offset = inline if fits else struct.unpack_from(order + size_as, data, inline)[0]
+            # TIFF 6.0 sorts the entries by tag; of a repeated tag the first entry counts.
             entries.setdefault(tag, (_TYPES[kind], n, value_offset))
     return TiffDirectory(data, order, entries, struct.unpack_from(order + size_as, data, end)[0])
 
@@ -190,6 +193,7 @@ def _read_sample_format(tags: TiffDirectory) -> tuple[int, int]:
     if formats is not None and int(formats[0]) != 1:
         sort = {2: "signed", 3: "floating-point"}.get(int(formats[0]), "unusual")
         raise ValueError(f"has {sort} samples; save them as whole numbers of 8 or 16 bits")
+    # One number of bits for all samples, instead of one for each, is accepted too.
     stored = tags.entries.get(TiffTag.BITS, ("u2", 1, 0))[1]
     sample_bits = tags.read_values(TiffTag.BITS, samples if stored >= samples else 1)
     bits = 1 if sample_bits is None else int(sample_bits[0])

@@ -108,6 +108,8 @@ class AugmentationPipeline:
         # its own with the same seed: all then act together, and 3 of 10 images stay unchanged.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         result = self._compose(**targets)
+        # Every sample is compared, not only those of the check before trial 0: a rare branch of a
+        # user's step can change a size or a type.
         new_image, new_mask = result["image"], result["mask"]
         for old, new in ((image, new_image), (mask, new_mask)):
             if new.shape != old.shape or new.dtype != old.dtype:
@@ -208,6 +210,7 @@ def _medium(outside: int) -> list[Any]:
         A.VerticalFlip(p=0.5),
         _affine(scale=0.15, shift=0.06, degrees=45, outside=outside, p=0.7),
         A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
+        # Value stays: RandomBrightnessContrast changes it already.
         A.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=20, val_shift_limit=0, p=0.4),
     ]
 

@@ -95,6 +95,8 @@ def _test_chains(steps: Sequence[Step]) -> list[Chain]:
             for choice in variant
         ]
     chains = [tuple(step for variant in choice for step in variant) for choice in combinations]
+    # By identity: albumentations defines no equality of steps, and two equal steps in one file are
+    # two tests.
     return list({tuple(id(step) for step in chain): chain for chain in chains}.values())
 
 
@@ -133,6 +135,8 @@ def _check_chain(chain: Chain, case: _CheckCase) -> None:
     pair, resized_by, converted_by = first, None, ""
     values = AllowedMaskValues(case.data)
     allowed = {
+        # The chequered mask holds the lowest and the highest class alone, so that any interpolation
+        # between them shows as a value that neither has.
         *np.unique(first.mask).tolist(),
         *([IGNORE_INDEX] if IGNORE_INDEX in values.allowed else []),
     }
@@ -167,8 +171,10 @@ def _check_chain(chain: Chain, case: _CheckCase) -> None:
 
 def _check_range(prefix: str, pair: _SamplePair, first: _SamplePair) -> None:
     """Refuse floating-point values outside 0 to 1, the range of images with 16 bits."""
+    # uint8 cannot leave its range, and a changed type gets its own, clearer message later.
     if pair.image.dtype != first.image.dtype or pair.image.dtype == np.uint8:
         return
+    # Negated, since a comparison with NaN is False: an image with NaN is refused too.
     if not (pair.image.min() >= 0 and pair.image.max() <= 1):
         raise ConfigError(
             f"{prefix} gives values from {pair.image.min():g} to {pair.image.max():g}; images of "
@@ -236,9 +242,11 @@ def _apply_step(
     *,
     warn: Literal["error", "ignore"],
 ) -> _SamplePair:
+    # A copy: the chains of the next image size are derived from the step's own p.
     certain = copy.deepcopy(step)
     certain.p = 1.0
     chain = A.Compose([certain])
+    # Global seeds have no effect on albumentations; only the state of the Compose counts.
     chain.set_random_state(*rngs)
     try:
         with warnings.catch_warnings():  # e.g. about hue in an image without colours

@@ -95,6 +95,8 @@ class TrainBatches:
 
         The result does not depend on earlier epochs. Batches are prefetched on other threads.
         """
+        # One generator per epoch, not one that goes through all epochs: a resumed trial gets the
+        # same order without replaying the earlier epochs.
         order = np.random.default_rng([self._seed, n]).permutation(self._indices)
         chunks = [order[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
         chunks = chunks[first:]
@@ -137,9 +139,13 @@ def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -
 
 
 def _subset_rank(index: int) -> bytes:
+    # SHA-256, since numpy may change the streams of its generators between versions, and a study
+    # that continues would then train on other images.
     return hashlib.sha256(f"subset {index}".encode()).digest()
 
 
+# Per image and not per thread: with per-worker seeds the same augmentations can repeat in every
+# epoch (albumentations#2473).
 def _sample_seed(seed: int, epoch: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
 
@@ -149,6 +155,8 @@ def available_threads() -> int:
     omp_threads = os.environ.get("OMP_NUM_THREADS", "")
     if omp_threads.isdecimal() and int(omp_threads) > 0:
         return int(omp_threads)
+    # cpu_count reports every core of the machine, also those that Slurm or taskset withhold from
+    # us.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -185,6 +193,8 @@ class Prefetcher:
                     pending.append(pool.submit(make, n_submitted))
                     n_submitted += 1
                 wait_start = self._clock()
+                # First in, first out: the order of batches never depends on which thread finishes
+                # first.
                 item = pending.popleft().result()
                 waited = self._clock() - wait_start
                 while n_submitted < count and len(pending) < self.threads:

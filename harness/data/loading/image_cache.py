@@ -119,6 +119,8 @@ def open_cache(
 
 def _cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
     content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
+    # The range is applied after the cache (values are stored as they are), so a change of it needs
+    # no second cache. OpenCV's version counts, as resizing may change between versions.
     data_settings = data.model_dump(mode="json", exclude={"root", "range"})
     key_parts = [CODE_VERSION, cv2.__version__, size, fit, data_settings, content]
     return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]
@@ -131,6 +133,7 @@ def _map_cache(
     n = len(rows)
     roles = np.array([row.role for row in rows])
     cache = ImageCache(
+        # Mapped pages lie in the page cache of the kernel, which all workers of a machine share.
         images=np.load(folder / "images.npy", mmap_mode="r"),
         masks=np.load(folder / "masks.npy", mmap_mode="r"),
         boxes=np.load(folder / "boxes.npy"),
@@ -191,6 +194,7 @@ def _decode_entries(
     remaining = iter(rows)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while chunk := list(islice(remaining, _CHUNK_SIZE)):
+            # map keeps the order; index i must mean the same image in every array.
             for result in pool.map(try_decode, chunk):
                 if isinstance(result, DataError):
                     problems.append(result)
@@ -211,6 +215,8 @@ def _decode_entry(
     fit: Fit,
     max_pixels: float,
 ) -> _CacheEntry:
+    # The hashes are compared while reading: a file that changed after the split must not be trained
+    # on under its old identity.
     pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
     nearest = data.uses_nearest_resize
     padding = IGNORE_INDEX if data.task == "multiclass" else 0
@@ -252,6 +258,7 @@ def _write_cache(
             boxes.append(entry.box)
             if progress is not None:
                 progress(n_done, n)
+        # Seeking past the end does not extend a file: a hole at the very end would be missing.
         truths.truncate(truths.tell())
     # np.save does not report a full disk.
     with _open_npy(folder / "boxes.npy", (n, 4), "<i8") as handle:

@@ -91,6 +91,7 @@ def burnt_in_panels(image: Array8) -> tuple[Box, ...]:
     rectangle of strong green to cyan anywhere, as endoscopes use them to show their position.
     """
     scale = min(1.0, _PANEL_SIDE / min(image.shape[:2]))
+    # int, since sums such as red + 60 would wrap around in uint8.
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(int)
     height, width = small.shape[:2]
     dark = small.max(axis=2) <= _BLACK_LEVEL

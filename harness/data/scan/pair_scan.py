@@ -121,6 +121,7 @@ def fingerprint_image(
 
 
 def _pixel_hash(image: NDArray[np.integer]) -> str:
+    # The shape counts: 2 x 8 and 4 x 4 pixels of one colour have the same bytes.
     return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
 
 
@@ -128,6 +129,7 @@ def class_shares(mask: NDArray[np.uint8], data: StudyDataConfig) -> tuple[float,
     """Share of each class among the pixels of a decoded mask that are not ignored."""
     if mask.ndim == 3:
         return tuple(float(share) for share in mask.mean(axis=(0, 1)))
+    # If all pixels are ignored the counts are all 0: max(..., 1) gives shares of 0, not NaN.
     counts = np.bincount(mask[mask != IGNORE_INDEX], minlength=len(data.classes))
     return tuple(float(count) / max(int(counts.sum()), 1) for count in counts)
 
@@ -191,6 +193,7 @@ def count_mask_objects(mask: Array8, data: StudyDataConfig) -> tuple[tuple[int, 
     counts = []
     n_vanishing = 0
     for plane in _scored_planes(mask, data):
+        # Label 0 is the background, in n and in the first row of stats.
         n, _, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
         counts.append(n - 1)
         n_vanishing += _count_vanishing(plane, np.asarray(stats), data)
@@ -207,6 +210,7 @@ def _scored_planes(mask: Array8, data: StudyDataConfig) -> Iterator[Array8]:
 def _count_vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -> int:
     scale_y, scale_x = (data.eval_size / side for side in plane.shape)
     small = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] * scale_y * scale_x < _MAX_CHECKED_AREA) + 1
+    # Enlarging cannot lose an object; only this case is certain without resizing.
     if min(scale_y, scale_x) >= 1 or not len(small):
         return 0
     truth = resize_truth(plane, data.eval_size, nearest=data.uses_nearest_resize)

@@ -97,6 +97,7 @@ def scan_cache_path(folder: Path, name: str, data: StudyDataConfig) -> Path:
 def read_scan_cache(path: Path) -> dict[PairHashes, PairStats]:
     """Read the cache, by the hashes of image and mask; {} if it is absent or damaged."""
     try:
+        # allow_pickle=False: a cache folder may be shared, and a pickle in it would run code.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             rows = _ROWS_ADAPTER.validate_json(archive["rows"].tobytes())
             thumbnails = archive["thumbnails"]
@@ -122,6 +123,7 @@ def write_scan_cache(path: Path, pair_stats: Iterable[PairStats]) -> None:
     """Write the cache atomically."""
     stats_list = list(pair_stats)
     rows = [{**_stored_fields(stats), "seen": asdict(stats.seen)} for stats in stats_list]
+    # NaN is no JSON: better to fail here than to write a file that a strict reader refuses.
     text = json.dumps(rows, allow_nan=False).encode()
     with files.atomic_replace(path) as temporary, temporary.open("wb") as handle:
         np.savez(

@@ -147,6 +147,8 @@ class _GroupPool:
 
     def _cover(self, selection: "_GroupSelection", keep: int) -> None:
         missing = []
+        # Rarest first: a class with few groups must choose before common classes use them up. The
+        # sort is stable, so that ties fall in the same order on every platform.
         for column in np.argsort(self._has[self._free].sum(axis=0), kind="stable"):
             if self._has[selection.indices, column].any():
                 continue
@@ -184,6 +186,8 @@ class _GroupPool:
     def _best(self, eligible: NDArray[np.int64], selection: "_GroupSelection") -> int:
         """Choose the one of the first few groups that brings all strata closest to their shares."""
         few = eligible[:_CHOICES]
+        # Cross-multiplied integers instead of shares: rounding of floats could break a tie
+        # differently on another machine.
         after = (selection.kinds + self._kinds[few]) * selection.n_before
         return int(few[np.argmin(np.abs(selection.target_kinds - after).sum(axis=1))])
 
@@ -252,6 +256,8 @@ def _check_enough(
 def _bin_edges(shares: Sequence[float]) -> list[float]:
     """Lower edges of the bins of shares; images without foreground form a separate bin."""
     filled = sorted(share for share in shares if share > 0)
+    # In a set, since with many equal shares two quantiles coincide, and a bin without width stays
+    # empty.
     return sorted({filled[len(filled) * part // _BINS] for part in range(_BINS)} if filled else [])
 
 

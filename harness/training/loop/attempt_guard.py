@@ -25,6 +25,8 @@ class AttemptGuard:
         """Raise StaleAttemptError if trial.json has another attempt, or says that it ended."""
         if self._attempt is None:
             return
+        # Read at every call, without a cache: the controller may replace the record at any time. A
+        # short race remains between this check and the write that follows.
         record = read_record(self._path)
         if record.attempt != self._attempt or record.state != "running":
             raise StaleAttemptError(

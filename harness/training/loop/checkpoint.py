@@ -36,7 +36,12 @@ class CheckpointWriter:
         """
         self.wait()
         self._pending = self._pool.submit(
-            write_checkpoint, self._paths, copy_to_cpu(state), self._check
+            # The copy is made here, on the training thread: the next step changes the tensors in
+            # place.
+            write_checkpoint,
+            self._paths,
+            copy_to_cpu(state),
+            self._check,
         )
 
     @property
@@ -72,6 +77,7 @@ def write_checkpoint(
         temporary.touch()  # from now on a study that stops waits for this file
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        # A view: getvalue() would hold the checkpoint, hundreds of megabytes, in memory twice.
         body = buffer.getbuffer()
         with temporary.open("wb") as handle:
             header = {"epoch": state["epoch"], "sha256": hashlib.sha256(body).hexdigest()}
@@ -79,6 +85,8 @@ def write_checkpoint(
             handle.write(body)
         check()
         if paths.checkpoint.exists():
+            # A kill between this rename and the next leaves no `checkpoint`, but an intact previous
+            # one, which `read_checkpoint` takes.
             paths.checkpoint.replace(paths.checkpoint_previous)
 
 

@@ -151,6 +151,7 @@ def _make_result(
     costs = {
         "cost/parameters": float(setup.n_parameters),
         "cost/gflops": setup.gflops,
+        # Of the log, not of this process: the epochs of earlier attempts count too.
         "cost/seconds": math.fsum(line["seconds"] for line in run.log),
     }
     if not math.isnan(run.ms_per_image):  # no epoch was finished

@@ -36,6 +36,8 @@ def read_resumable(paths: TrialPaths, expected: dict[str, Any]) -> ResumableStat
     state = read_checkpoint(paths)
     if state is None or state["identity"] != expected:
         return None
+    # Checkpoints are rarer than lines of the log (train.checkpoint_s), so the log may be longer:
+    # those epochs are trained again.
     log = read_epochs(paths)[: state["epoch"]]
     if [int(line["epoch"]) for line in log] != [*range(1, state["epoch"] + 1)]:
         return None

@@ -84,6 +84,8 @@ def _compute_metric(
     if value is None:
         return math.nan
     try:
+        # float() also accepts numpy scalars and tensors of one element, as metrics often return
+        # them.
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan

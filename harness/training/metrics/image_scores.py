@@ -113,6 +113,7 @@ def summarise_scores(scores: ImageScores, data: StudyDataConfig = BINARY_DATA) -
         }
         columns = metrics_per_entry(scores)
         values = {
+            # Images first, then classes: a class in few images weighs as much as one in all.
             name: {index: float(column[mask].mean()) for index, mask in classes.items()}
             for name, column in columns.items()
         }
@@ -146,6 +147,7 @@ def write_scores(path: Path, scores: ImageScores) -> None:
     columns = [column.tolist() for column in scores.extra_columns.values()]
     for entry, *custom_values in zip(scores_to_entries(scores), *columns, strict=True):
         cells = [*entry, *("" if math.isnan(value) else value for value in custom_values)]
+        # repr is the shortest text that reads back as the same float64.
         writer.writerow([repr(cell) if isinstance(cell, float) else cell for cell in cells])
     files.write_text(path, text.getvalue())
 
@@ -253,7 +255,9 @@ def _miou(scores: ImageScores) -> float:
     """
     class_indices = scores.class_index
     tp, fp, fn, _ = (
-        np.bincount(class_indices, part.astype(np.float64)) for part in _confusion_counts(scores)
+        # Weighted bincount computes in float64: exact for integers up to 2^53 pixels.
+        np.bincount(class_indices, part.astype(np.float64))
+        for part in _confusion_counts(scores)
     )
     union = tp + fp + fn
     return float((tp[union > 0] / union[union > 0]).mean())

@@ -79,6 +79,7 @@ class NativePredictor:
         ).float()
         for n, (height, width) in enumerate(sizes):
             image_slice = slice(n, n + 1)
+            # One image at a time, since native sizes differ and cannot be stacked.
             p = probabilities_from_logits(
                 logits[image_slice], boxes[image_slice], (height, width), self._task
             )
@@ -127,6 +128,7 @@ def render_decision_png(
 
 def _flip(array: NDArray[Any], flip: tuple[bool, bool], axes: tuple[int, int]) -> NDArray[Any]:
     flipped_axes = tuple(axis for axis, is_flipped in zip(axes, flip, strict=True) if is_flipped)
+    # np.flip gives a view with negative strides, which torch.from_numpy refuses.
     return np.ascontiguousarray(np.flip(array, flipped_axes))
 
 

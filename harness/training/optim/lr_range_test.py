@@ -127,6 +127,7 @@ def record_range_test(
     for n, rate in enumerate(rates, start=1):
         loss = step(float(rate))
         on_step(n)
+        # It is not recorded: one NaN would make every smoothed value NaN.
         if not math.isfinite(loss):
             diverged = True
             break
@@ -170,10 +171,12 @@ def suggest_rates(curve: RangeTestCurve) -> RateSuggestion | None:
     if len(curve.rates) < MIN_POINTS:
         return None
     smoothed = np.array(curve.smoothed)
+    # With ties argmin takes the first, i.e. the smaller and safer rate.
     lowest = int(smoothed.argmin())
     start = float(smoothed[: lowest + 1].max())
     if lowest < 2 or start - smoothed[lowest] < _MIN_LOSS_DROP * abs(start):
         return None
+    # Over the logarithm: over the rate itself the slope at small rates would win always.
     slopes = np.gradient(smoothed, np.log(curve.rates))[: lowest + 1]
     return RateSuggestion(curve.rates[int(slopes.argmin())], curve.rates[lowest])
 

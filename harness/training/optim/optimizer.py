@@ -172,6 +172,7 @@ def set_train_mode(network: nn.Module, *, encoder_frozen: bool) -> None:
     if network not in _FROZEN_WEIGHTS:
         record_frozen_weights(network)
     frozen = _FROZEN_WEIGHTS[network]
+    # Order matters: train() turns all modules on, and the exceptions follow.
     network.train()
     for name in frozen.eval_modules:
         network.get_submodule(name).eval()
@@ -190,6 +191,7 @@ def _set_encoder_frozen(encoder: nn.Module, frozen: _FrozenWeights, encoder_froz
         if encoder_frozen and parameter.requires_grad:
             parameter.requires_grad_(False)
             frozen.frozen_parameters.add(name)
+        # Only what was frozen here: a user's network may have frozen weights of its own for good.
         elif not encoder_frozen and name in frozen.frozen_parameters:
             parameter.requires_grad_(True)
     if encoder_frozen:
@@ -234,6 +236,8 @@ class MovingAverage:
         for average, current in chain(self._weights, buffers):
             if average is None or current is None:
                 continue
+            # Integer buffers such as BatchNorm's num_batches_tracked have no mean: lerp_ refuses
+            # them.
             if average.dtype.is_floating_point:
                 average.lerp_(current, 1 - decay)
             else:

@@ -34,6 +34,7 @@ def classify_failure(error: BaseException) -> TrialFailure:
     return TrialFailure(
         cause=classify_cause(error),
         message=f"{type(error).__name__}: {error}",
+        # The end of a traceback names the line that failed; the beginning is the worker's own loop.
         traceback=text[-_MAX_TRACEBACK_CHARS:],
     )
 
@@ -84,6 +85,8 @@ def _is_shared_memory_exhausted(error: BaseException) -> bool:
     if not isinstance(error, OSError | RuntimeError):
         return False
     if isinstance(error, OSError) and error.errno in files.DISK_FULL_ERRNOS:
+        # /dev/shm is a file system of its own, so a full one is reported with the errno of a full
+        # disk.
         return str(error.filename or "").startswith(SHARED_MEMORY_DIR)
     text = str(error).lower()
     return "shared memory" in text or "bus error" in text or "<torch_" in text.replace("</", "<")
