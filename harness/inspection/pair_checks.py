@@ -22,6 +22,7 @@ def same_mask(first: PairStats, second: PairStats) -> bool:
     """True if two masks are equal after decoding, or stored in equal files."""
     if first.mask_sha256 == second.mask_sha256:
         return True
+    # Empty: statistics without decoded masks; two of those are not known to be equal.
     return bool(first.seen.mask_pixels) and first.seen.mask_pixels == second.seen.mask_pixels
 
 

@@ -142,6 +142,8 @@ def _propose_samples(stored: Sequence[ImageFileInfo], scan: DatasetScan) -> dict
     grey = all(info.mode in ("grey", "grey+alpha") for info in stored)
     settings: dict[str, Any] = {"channels": 1 if grey else 3}
     if all(info.bits > 8 for info in stored):
+        # Cameras of 10, 12 or 14 bits store their values in 16: the largest value shows the depth,
+        # unless every image is dark. A proposal, for the user to check.
         greatest = max((stats.seen.greatest for stats in scan.pair_stats), default=2**16 - 1)
         bits = next((depth for depth in _DEPTHS if greatest < 2**depth), 16)
         settings["range"] = (0.0, float(2**bits - 1))

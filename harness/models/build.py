@@ -74,6 +74,7 @@ def build_network(
     arguments = _constructor_arguments(model) | {"classes": classes, "in_channels": in_channels}
     if model.arch == "DPT":
         arguments |= size_arguments(model.encoder_name.removeprefix(TIMM_PREFIX), image_size)
+    # Swin is built for one size: a network of 224 px refuses all others unless img_size is given.
     elif image_size is not None and has_fixed_size(model.encoder_name):
         arguments["img_size"] = list(image_size)
     network: Any = _build_library_network(model, arguments, weights)

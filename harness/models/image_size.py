@@ -29,6 +29,7 @@ def size_arguments(name: str, height_width: tuple[int, int] | None) -> dict[str,
     if _can_build(name, dynamic):
         return dynamic
     sized = {} if height_width is None else {"img_size": list(height_width)}
+    # Running decides, not building: a size that does not fit shows only in the forward pass.
     if height_width is None or _can_run(name, {}, height_width):
         return {}
     return sized if _can_run(name, sized, height_width) else {}

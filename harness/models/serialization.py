@@ -93,6 +93,8 @@ def load_network(folder: Path) -> nn.Module:
     try:
         name, arguments = _parse_config(folder, about)
         network = _build_checked(folder, name, arguments)
+        # safetensors only: a pickle could run code (CVE-2025-32434 even with weights_only, before
+        # torch 2.6).
         load_model(network, str(folder / WEIGHTS))
     except ConfigError:
         raise
@@ -163,6 +165,7 @@ def _build_checked(folder: Path, name: str, arguments: Mapping[str, Any]) -> nn.
     build = network_class(name)
     try:
         with torch.device("meta"):
+            # On the meta device, since arguments of a hostile config could ask for terabytes.
             shapes = _parameter_shapes(build(**arguments))
     except NotImplementedError:
         shapes = None  # some encoders need values while they are built

@@ -123,6 +123,7 @@ def input_statistics(model: ModelConfig) -> tuple[RgbTriple, RgbTriple]:
         settings = timm.get_pretrained_cfg(model.encoder_name.removeprefix(TIMM_PREFIX))
         stats = {} if settings is None else {"mean": settings.mean, "std": settings.std}
     else:
+        # Not SMP's `get_preprocessing_params`, which reads the hub even if all is cached.
         path = _native_file(model.encoder_name, model.encoder_weights, "config.json").cached_path()
         stats = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
     return _as_triple(stats.get("mean"), IMAGENET_MEAN), _as_triple(stats.get("std"), IMAGENET_STD)
@@ -214,6 +215,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _as_triple(value: Sequence[float] | None, default: RgbTriple) -> RgbTriple:
+    # ImageNet's values stand in where the source states none, or not one per colour.
     if value is None or len(value) != 3:
         return default
     return float(value[0]), float(value[1]), float(value[2])

@@ -137,11 +137,13 @@ def _valid_configs(
             setting.has_single_image_batch(config),
         )
         key = (network, has_single_image_batch, config.model.encoder_weights)
+        # Weights are part of the key: they do not change shapes, but may be unavailable.
         configs.setdefault(key, SampledConfig(values, config, network, has_single_image_batch))
     return list(configs.values())
 
 
 def _limit_configs(configs: list[SampledConfig], limit: int | None, seed: int) -> ReachableConfigs:
+    # A dict keeps the order; a set of strings would be sampled differently in every process.
     networks = list(dict.fromkeys(sampled.network for sampled in configs))
     pretrained_encoders = frozenset(
         encoder

@@ -77,6 +77,8 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         if meta_result is not None:
             return meta_result
         result = func(*args, **kwargs)
+        # torch's formulas count a grouped backward pass too high; only forward passes are counted
+        # here.
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **kwargs, out_val=result)
@@ -91,6 +93,7 @@ def _meta_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     packet = func._overloadpacket
     if packet in _IN_PLACE or packet in _ELEMENTWISE:
         others = [argument for argument in args[1:] if isinstance(argument, Tensor)]
+        # Broadcasting and type promotion change the result's shape or type: torch computes those.
         if any(o.shape != first.shape or o.dtype != first.dtype for o in others):
             return None
         if packet in _IN_PLACE:

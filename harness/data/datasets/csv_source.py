@@ -68,7 +68,11 @@ def read_csv_lines(path: Path) -> list[NumberedCells]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; not a list")
+        # Excel writes a byte order mark, which plain UTF-8 would make a part of the first column's
+        # name.
         text = path.read_text(encoding="utf-8-sig")
+        # newline="" as the csv module's documentation asks, for line breaks inside quoted cells.
+        # strict: otherwise an unclosed quote swallows the rest of the file silently.
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         return [(reader.line_num, cells) for cells in reader if cells]
     except FileNotFoundError:
@@ -174,6 +178,7 @@ def _duplicate_path_problems(
     """Report files that an earlier line or another column of this line names already."""
     problems = []
     for column in ("image", *masks):
+        # Path normalises a/./b.png and a//b.png, so that two spellings of one file are found.
         path = Path(row[column]).as_posix()
         if path in line_of_path:
             problems.append(f"{column}: {path} is named in line {line_of_path[path]} already")

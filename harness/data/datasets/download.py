@@ -77,6 +77,7 @@ def _fetch(url: str, archive: IO[bytes], progress: Progress | None) -> None:
     with _connection_errors(url), _open_url(url) as response:
         length = response.headers.get("Content-Length", "")
         expected = int(length) if length.isdecimal() else None
+        # The header's length is not trusted: it may be absent or wrong.
         while chunk := response.read(_CHUNK):
             received += len(chunk)
             if received > _MOST_BYTES:
@@ -119,6 +120,7 @@ def _connection_errors(url: str) -> Iterator[None]:
 
 def _check_sha256(url: str, archive: IO[bytes], sha256: str) -> None:
     archive.seek(0)
+    # Before a byte is unpacked: zip parsers have had flaws of their own.
     actual = hashlib.file_digest(archive, "sha256").hexdigest()  # type: ignore[arg-type]
     if actual != sha256:
         size = archive.seek(0, os.SEEK_END)
@@ -153,8 +155,10 @@ def _check_entries(url: str, entries: list[zipfile.ZipInfo]) -> None:
     for entry in entries:
         name, mode = entry.filename, entry.external_attr >> 16
         kind = stat.S_IFMT(mode)
+        # Backslashes and drive letters are path syntax on Windows only; refused everywhere alike.
         if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
             raise DataError(f"{url}: an unsafe archive: the path {name!r} leaves its folder")
+        # 0: archives made on Windows hold no Unix mode.
         if kind not in (0, stat.S_IFREG):
             raise DataError(f"{url}: an unsafe archive: {name!r} is a link or a device")
         if entry.file_size > _MOST_RATIO * max(entry.compress_size, 1024):

@@ -107,6 +107,7 @@ def file_problem(entry: Path, root: Path) -> str | None:
     if not is_safe_path(entry.relative_to(root).as_posix()):
         return r"its name holds \ : or |, or begins with = + - @; rename it"
     try:
+        # A link out of the folder could not be moved with the data, and could name any file.
         leaves = not entry.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # Python 3.12 raises the latter for links that form a loop
         return "a link that leads nowhere; put the file itself here"

@@ -153,6 +153,8 @@ def open_dataset(location: Path, data: StudyDataConfig, *, max_pixels: float) ->
         pairs, unread = read_csv_pairs(location, data), []
     else:
         raise DataError(f"{location}: no such folder; it should hold images/ and masks/")
+    # The order of a directory differs between file systems; every index and seed builds on this
+    # one.
     pairs.sort(key=lambda pair: (pair.stem, pair.image.as_posix()))
     return Dataset(
         source_name(location), open_source(location), tuple(pairs), data, max_pixels, tuple(unread)

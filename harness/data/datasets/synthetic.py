@@ -96,6 +96,7 @@ def draw_image(
     size: int, seed: int, index: int, difficulty: float = DIFFICULTY
 ) -> tuple[Array8, Array8]:
     """One image: uint8 (H, W, 3) RGB and its mask uint8 (H, W) in {0, 1}."""
+    # A sequence, not a sum: with seed + index, image 1 of seed 0 would be image 0 of seed 1.
     rng = np.random.default_rng([seed, index])
     view = _view(rng, size)
     frame = _frame(rng, view)
@@ -104,6 +105,7 @@ def draw_image(
     mask = np.zeros(view.shape, bool)
     for _ in range(int(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05]))):
         mask |= _add_polyp(rng, view, scene, frame, difficulty)
+    # Annotators mark what they see, so a hidden part of a polyp is no foreground.
     mask &= ~_add_hiding_fold(rng, view, scene, bare_colour, mask & frame)
     _add_mucus(rng, view, scene)
     image = _render_photo(rng, view, scene)
@@ -226,6 +228,7 @@ def _render_photo(rng: Generator, view: _PixelGrid, scene: _SceneMaps) -> Array8
     gloss = rng.uniform(1.0, 2.5) * np.exp(-(off_x**2 + off_y**2) / 0.006) * wet * falloff
     lit = scene.colour * bright[..., None] + gloss[..., None]
     lit = cv2.GaussianBlur(_plane(lit), (0, 0), rng.uniform(0.3, 0.9) * size / 160)
+    # After the blur: sensor noise is not blurred by the lens.
     lit = lit + rng.normal(0, rng.uniform(0.004, 0.016), lit.shape)
     return np.asarray(np.rint(255 * np.clip(lit, 0, 1)), np.uint8)
 

@@ -63,6 +63,7 @@ def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -
     path = source.root / name
     max_bytes = _BYTES_PER_PIXEL * max_pixels
     try:
+        # The size is asked first: read() would load a file of any length into memory.
         n_bytes = source.size(name)
         if n_bytes > max_bytes + _SLACK_BYTES:
             raise DataError(f"{path}: {n_bytes:,} bytes; too large for an image")
@@ -220,10 +221,12 @@ def _read_palette_indices(file: ImageFile) -> RawMask:
         return RawMask(_decode_tiff(file)[..., 0], lossless=True, palette=_read_tiff_palette(file))
     try:
         convert = _png_as_grey if file.header.kind == "PNG" else _bmp_as_grey
+        # Decoders scale fewer than 8 bits of grey to 0..255; the scale undoes that.
         data, palette, scale = convert(file.data)
     except (struct.error, ValueError):
         raise DataError(f"{file.path}: a damaged palette; copy or download it again") from None
     indices = _decode(file, cv2.IMREAD_GRAYSCALE, data) // np.uint8(scale)
+    # numpy would raise IndexError much later, where a class is looked up, without the file's name.
     if indices.max() >= len(palette):
         raise DataError(
             f"{file.path}: a damaged palette: {count(len(palette), 'colour')}, but index "

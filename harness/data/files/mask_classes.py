@@ -146,6 +146,7 @@ def _apply_table(
     if unknown.size:
         raise _unknown_error(unknown, data, path, colours=False)
     # One lookup table is faster than a comparison for each class, whatever their number.
+    # 65536 entries, so that samples of 16 bits index it without a check of their type.
     lookup = np.zeros(1 << 16, np.uint8)
     for value, index in table.items():
         lookup[value] = index
@@ -156,6 +157,8 @@ def _nearest_grey(
     samples: Samples, table: dict[int, int], data: StudyDataConfig, path: PurePath
 ) -> Array8:
     declared = np.array(sorted(table))
+    # Distances are computed once for each possible value, not for each pixel. With ties argmin
+    # takes the smaller declared value.
     distance = np.abs(np.arange(np.iinfo(samples.dtype).max + 1)[:, None] - declared)
     nearest = distance.argmin(axis=1).astype(np.uint16)
     far = (distance.min(axis=1) > _NEAR)[samples]
@@ -189,6 +192,8 @@ def _from_colours(
 def _match_exact_colour(colours: Samples, declared: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
     """Index of each pixel's colour, and True where the colour is not declared."""
     codes = colour_codes(colours)
+    # searchsorted returns len(declared) for codes above the last one, hence the minimum; the
+    # comparison below then finds them undeclared.
     colour_index = np.minimum(np.searchsorted(declared, codes), len(declared) - 1)
     return colour_index, np.asarray(declared[colour_index] != codes)
 
@@ -199,6 +204,7 @@ def _match_nearest_colour(colours: Samples, declared: Numbers) -> tuple[Numbers,
     best = np.full(colours.shape[:2], np.iinfo(np.int32).max, np.int32)
     for index, code in enumerate(declared):
         colour = np.array([code >> 16, code >> 8 & 255, code & 255], np.int32)
+        # int32: differences of uint8 wrap around, and squares reach 3 x 255^2.
         distance = ((colours.astype(np.int32) - colour) ** 2).sum(axis=2, dtype=np.int32)
         nearer = distance < best
         colour_index[nearer], best[nearer] = index, distance[nearer]

@@ -163,6 +163,7 @@ def value_peaks(grey: Samples) -> NDArray[np.int64]:
     """Values of areas in a lossy mask, ascending: frequent values that are far apart."""
     counts = value_counts(grey)
     peak_values: list[int] = []
+    # Most frequent first: an area's own value precedes the values that the codec put around it.
     for value in np.argsort(counts)[::-1]:
         if counts[value] < _PEAK * grey.size:
             break

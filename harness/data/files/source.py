@@ -52,6 +52,8 @@ class FolderSource:
         """Local path of a file. Raises DataError if it leads out of the folder."""
         local = self.root / path
         try:
+            # Both sides are resolved, since the data folder itself may be a link (or /tmp on
+            # macOS).
             inside = local.resolve().is_relative_to(self.root.resolve())
         except RuntimeError:  # Python before 3.13 raises it for links that form a loop
             raise DataError(

@@ -37,6 +37,7 @@ def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     image = np.empty((layout.height, layout.width, layout.samples), dtype)
     for index, (offset, size) in enumerate(zip(layout.offsets, layout.sizes, strict=True)):
         try:
+            # Tiles at the right and bottom edge are padded to full size; the slices below cut them.
             segment, (sample, _, y, x, _), _ = decode(data[offset : offset + size], index)
         except (ValueError, RuntimeError, TypeError, IndexError):
             raise ValueError("a damaged TIFF image; copy or download it again") from None
@@ -44,6 +45,7 @@ def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
         region = image[y : y + segment.shape[1], x : x + segment.shape[2], channels]
         region[...] = segment[0, : region.shape[0], : region.shape[1]]
     if layout.bits == 1 and layout.colours is None:
+        # Not for palettes, whose samples are indices.
         image *= 255
     if layout.photometric == WHITE_IS_ZERO:
         np.subtract(np.iinfo(dtype).max, image, out=image)

@@ -51,6 +51,8 @@ def merge_groups(copies: Sequence[DuplicatePair], declared: Sequence[str | None]
     first: dict[str, int] = {}
     for index, key in enumerate(declared):
         if key is not None:
+            # Union-find, as relations chain: a copy of an image joins the group of its original,
+            # too.
             groups.union(first.setdefault(key, index), index)
     for duplicate in copies:
         groups.union(duplicate.first, duplicate.second)
@@ -105,6 +107,8 @@ def _pattern_values(dataset: Dataset, rule: str) -> list[str]:
         if len(rule) > _LONGEST:
             raise ValueError(f"longer than {_LONGEST} characters")
         with warnings.catch_warnings():
+            # re warns of nested sets and similar patterns that Python may read differently in the
+            # future.
             warnings.simplefilter("ignore")
             pattern = re.compile(rule)
         if not pattern.groups:

@@ -83,6 +83,7 @@ def read_split(path: Path) -> list[SplitRow]:
         problems += [f"{path}:{number}: {problem}" for problem in row_problems]
         if not row_problems:
             image, mask, role, fold_text, group, image_hash, mask_hash = cells
+            # A row with a problem is not stored, so conversions after the check cannot fail.
             fold = int(fold_text) if fold_text else None
             named = (image, mask, cast(Role, role), group, image_hash, mask_hash)
             rows.append(SplitRow(row, *named, fold=fold))
@@ -113,6 +114,8 @@ def verify_files(rows: Iterable[SplitRow], source: DataSource) -> None:
         for item in (((row.image,), row.image_sha256), (row.masks, row.mask_sha256))
     ]
     with ThreadPoolExecutor(_THREADS) as pool:
+        # Threads help: hashlib releases the interpreter lock for large blocks, and disks answer in
+        # parallel.
         results = pool.map(lambda item: _file_problem(source, *item), expected)
         problems = [problem for problem in results if problem is not None]
     if problems:
@@ -163,6 +166,7 @@ def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
         ("image", [row.image for row in rows]),
         ("mask", [mask for row in rows for mask in row.masks]),
     ):
+        # Each file once: a row that occurs twice would weigh twice in every mean.
         counts = Counter(named)
         problems += [f"{column}: {name} is named twice" for name, n in counts.items() if n > 1]
     if complete:

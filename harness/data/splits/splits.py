@@ -136,6 +136,7 @@ def _assign_roles_and_folds(
     pool = collect_groups(
         [groups[i] for i in free], [pair_stats[i].shares for i in free], dataset.data
     )
+    # round() rounds halves to even, on every machine alike.
     n_test = round(len(free) * config.fractions[2]) if declared_roles is None else 0
     if config.folds is not None:
         fold_of_group = assign_folds(pool, config.folds, n_test, config.seed, dataset.data)
@@ -144,6 +145,7 @@ def _assign_roles_and_folds(
     share = config.fractions[1] if declared_roles is None else _VAL_SHARE
     n_val = min(max(1, round(len(free) * share)), max(1, len(free) - 1))
     n_test = min(n_test, max(0, len(free) - n_val - 1))
+    # Test gives way first: every trial needs train and val, and no trial needs test.
     roles = assign_roles(pool, n_val, n_test, config.seed, dataset.data)
     return [roles.get(group, "test") for group in groups], no_folds
 

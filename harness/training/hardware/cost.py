@@ -39,6 +39,7 @@ def measure_forward_gflops(
         ConfigError: the network does not support the size, or its logits have another size.
     """
     parameter = next(network.parameters())
+    # One image suffices: in evaluation mode BatchNorm needs no second one.
     image_shape = (1, channels, *height_width)
     image = torch.zeros(image_shape, device=parameter.device, dtype=parameter.dtype)
     size_text = f"data.image_size: {height_width[0]} x {height_width[1]} pixels"

@@ -43,6 +43,7 @@ def pick_device(requested: str = "auto") -> torch.device:
     """
     if requested == "auto":
         if torch.cuda.is_available():
+            # With an index: "cuda" means the current device, which user code may change.
             return torch.device("cuda:0")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if requested == "cpu":

@@ -57,6 +57,7 @@ class ImageNormalizer:
         # One grey level at least, so that an image of one colour becomes 0 and not NaN.
         min_std = min(1 / 255, 1 / (self.range[1] - self.range[0]))
         if content is None:
+            # correction=0 as in the branch below: padding must not change the formula.
             std, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
             return (pixels - mean) / std.clamp_min(min_std)
         content_mask = content.unsqueeze(1)
@@ -70,6 +71,7 @@ class ImageNormalizer:
     def _scale_pixels(self, images: ImageArray, device: torch.device) -> Tensor:
         # Integers are copied to the device and converted there: a quarter of the traffic of floats.
         if images.dtype == np.uint16:  # a type of torch that hardly any of its operations support
+            # The mask undoes the sign of int16: 65535 arrives as -1.
             values = to_device(images.view(np.int16), device).int() & 0xFFFF
         else:
             values = to_device(images, device)

@@ -115,6 +115,7 @@ class BatchGradients:
             ):
                 return self._forward(inputs)
         except ValueError as error:
+            # torch has no exception type of its own for this case, so that its text must decide.
             if "more than 1 value per channel" not in str(error):
                 raise
             raise ConfigError(

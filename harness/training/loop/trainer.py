@@ -122,6 +122,7 @@ class Trainer:
         pending_loss: AsyncScalar | None = None
         checked_values: dict[str, Tensor] = {}  # all values of the step of `pending_loss`
         for k, values in enumerate(self.train_steps(n, n_steps_done), start=n_steps_done):
+            # Sums stay on the device: reading each step's loss would make a GPU wait for the host.
             totals = retry_on_oom(partial(_add_values, totals, values))
             if k % _CHECK_EVERY == 0:
                 if pending_loss is not None and not math.isfinite(pending_loss.read()):
@@ -153,6 +154,7 @@ class Trainer:
         Args:
             n_steps_done: finished steps according to `partial_epoch`.
         """
+        # Seeds the generators of all devices, CUDA included.
         torch.manual_seed(epoch_seed(self._seed, n))
         if n_steps_done and self.partial_epoch is not None:
             set_random_states(self.partial_epoch["random"], self._device)
@@ -228,6 +230,7 @@ class Trainer:
             retry_on_oom(lambda: self._scaler.unscale_(self._optimizer))
             retry_on_oom(lambda: nn.utils.clip_grad_norm_(self.network.parameters(), limit))
         optimizer_step(self._optimizer, lambda: self._scaler.step(self._optimizer))
+        # After step(): it lowers the scale if that step was skipped for infinite gradients (fp16).
         self._scaler.update()
         if self._average is not None:
             self._average.update(step)

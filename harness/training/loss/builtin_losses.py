@@ -205,6 +205,7 @@ def _sigmoid_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy and weight of each pixel and output, both (N, K, H, W)."""
     is_valid = target != IGNORE_INDEX
+    # IGNORE_INDEX is 255, which is no target of this loss: 0 takes its place, with a weight of 0.
     soft_target = smooth_labels(target * is_valid, smoothing)
     entropy = F.binary_cross_entropy_with_logits(logits, soft_target, reduction="none")
     if weights is None:
@@ -229,6 +230,7 @@ def _softmax_entropy(
     is_valid = target != IGNORE_INDEX
     if weights is None:
         return entropy, is_valid.to(entropy.dtype)
+    # An index of 255 would be out of bounds (on CUDA a device assert that ends the process).
     return entropy, weights[target * is_valid] * is_valid
 
 

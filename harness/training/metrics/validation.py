@@ -188,6 +188,8 @@ def probabilities_from_logits(
         ]
         resized = torch.cat(pieces)
     if task == "multiclass":
+        # Logits are resized, then turned into probabilities, here and in `native_size`: the other
+        # order gives other metrics.
         return torch.softmax(resized.float(), dim=1)
     p = torch.sigmoid(resized.float())
     return p.squeeze(1) if task == "binary" else p
@@ -271,6 +273,8 @@ def _make_score_entries(
 
 def _confusion_sums(p: Tensor, y: Tensor, decision: Tensor, ignored: Tensor | None) -> Tensor:
     """Σpy, Σp, Σy, tp, fp, fn, tn of one class, float64 (7, N); all arguments are (N, E, E)."""
+    # float32 sums of a million pixels lose digits that depend on the order of addition, i.e. the
+    # GPU.
     p, axes = p.double(), (1, 2)
     true_negative = ~decision & ~y
     if ignored is not None:  # y is false there already
