@@ -209,6 +209,7 @@ def _crop_border(image: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
 def _inpaint_text(image: NDArray[np.uint8], text: tuple[Box, ...], path: Path) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or (image.ndim == 3 and image.shape[2] not in (1, 3)):
         raise DataError(f"{path}: text is covered in 8-bit grey or RGB only; omit --cover-text")
+    # cv2.inpaint takes three channels of 8 bits only, hence the check above.
     region = np.zeros(image.shape[:2], np.uint8)
     for y, x, high, wide in text:
         rows = slice(max(0, y - _AROUND_PX), y + high + _AROUND_PX)

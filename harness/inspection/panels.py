@@ -97,6 +97,7 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
         uint8 (h, w, 3), RGB, at most 320 px on a side.
     """
     span = (0.0, 1.0) if image.dtype == np.float32 else data.range
+    # Contours are drawn after shrinking: lines of 2 px would vanish in a picture of 4000 px.
     canvas = _shrink(as_rgb(image, span))
     for plane, colour in _planes(mask, data):
         # INTER_AREA and a threshold of one half: nearest neighbour would drop thin parts of a mask.

@@ -91,6 +91,7 @@ def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Pa
     """Split the parameters into (encoder, everything else), each once, in the network's order."""
     part: Any = getattr(network, "encoder", None)
     encoder = list(part.parameters()) if isinstance(part, nn.Module) else []
+    # By identity: `in` would compare tensors element by element.
     inside = {id(parameter) for parameter in encoder}
     return encoder, [p for p in network.parameters() if id(p) not in inside]
 

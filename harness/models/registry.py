@@ -161,6 +161,7 @@ def _arch_problems(model: ModelConfig) -> list[str]:
         for name, value in model.options.items()
         if (problem := option_problem(model.arch, name, value)) is not None
     ]
+    # DPT reassembles four stages of a ViT (Ranftl et al. 2021); SMP has no other depth.
     if model.arch == "DPT" and model.encoder_depth != 4:
         problems.append(f"model.encoder_depth: DPT takes 4 only (got {model.encoder_depth})")
     if model.arch == "DPT" and not model.encoder_name.startswith(TIMM_PREFIX):
@@ -218,6 +219,8 @@ def _timm_problems(name: str, weights: str | None) -> list[str]:
         hint = suggest_nearest(base, timm.list_models()).replace("mean ", f"mean {TIMM_PREFIX}")
         return [f"model.encoder_name: timm has no model {name!r}{hint}"]
     base, _, tag = name.partition(".")
+    # timm's names are base.tag, e.g. convnext_tiny.dinov3_lvd1689m; a base alone means its default
+    # tag.
     tags = [entry.partition(".")[2] for entry in timm.list_pretrained(f"{base}.*")]
     if tag and tag not in tags:
         return [

@@ -90,6 +90,8 @@ def reduce_to_network_space(space: SearchSpace) -> SearchSpace:
     pending = list(keys)
     while pending:
         parents = set(space.by_key[pending.pop()].when) & set(space.by_key) - keys
+        # Parents of conditions decide whether a parameter is active, though they shape no network
+        # themselves.
         keys |= parents
         pending += parents
     # A rule with other keys forbids only some draws of a combination, so it must not count here.
@@ -155,6 +157,8 @@ def _limit_configs(configs: list[SampledConfig], limit: int | None, seed: int) -
             tuple(configs), is_complete=True, pretrained_encoders=pretrained_encoders
         )
     rng = random.Random(seed)  # noqa: S311  # no secret
+    # Networks are drawn, not configurations: otherwise one with many variants would crowd out
+    # others.
     sampled_networks = set(rng.sample(networks, limit))
     sample = tuple(sampled for sampled in configs if sampled.network in sampled_networks)
     return ReachableConfigs(sample, is_complete=False, pretrained_encoders=pretrained_encoders)

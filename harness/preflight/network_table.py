@@ -89,6 +89,7 @@ class NetworkChecker:
 
     def row_refusal(self, row: Mapping[str, Any]) -> str | None:
         """Reason why no completion of a row can be trained; None: one can, or it is not certain."""
+        # An enqueued row may leave parameters open; one trainable completion is enough.
         completions = enumerate_configs(
             fix_row_values(self.space, row), self.setting, limit=MAX_ROW_COMPLETIONS
         )
@@ -98,6 +99,7 @@ class NetworkChecker:
             if reason is None:
                 return None
             reasons.append(f"{sampled.network.name}: {reason}")
+        # A sample without a success proves nothing, so that such a row is let through.
         return reasons[0] if reasons and completions.is_complete else None
 
     def _weights_reason(self, sampled: SampledConfig) -> RefusalReason | None:
@@ -191,6 +193,7 @@ def build_network_table(
     """
     candidates = enumerate_configs(space, setting, limit=limit, seed=seed)
     checker = NetworkChecker(space, setting)
+    # Grouped by network, so that each is built once although several configurations share it.
     batch_sizes: dict[NetworkKey, set[int]] = {}
     for sampled in candidates.configs:
         batch_sizes.setdefault(sampled.network, set()).add(

@@ -44,6 +44,7 @@ def _encode_image(image: NDArray[Any], suffix: str, settings: list[int]) -> byte
     channels = image.shape[2] if image.ndim == 3 else 1
     if channels not in (1, 3, 4):
         raise DataError(f"{suffix[1:].upper()} cannot hold an image of {channels} channels")
+    # OpenCV stores BGR; given RGB it would swap red and blue without an error.
     stored = np.ascontiguousarray(image[..., _BGR[channels]] if channels > 1 else image)
     success, data = cv2.imencode(suffix, stored, settings)
     if not success:

@@ -139,6 +139,7 @@ def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) 
     """Decode a pair from its files and the samples of its masks. Raises as `read_pair`."""
     image = pair.image
     for mask in pair.masks:
+        # Before decoding: sizes are known from headers, and both files may be large.
         _check_match(image, mask)
     return LoadedPair(
         decode_image(image, data.channels, data.range),
@@ -158,6 +159,7 @@ def decode_image(file: ImageFile, channels: int, value_range: tuple[float, float
             f"{value_range[1]:g}; set data.range, e.g. [0, 65535]"
         )
     samples = apply_orientation(image_samples(file, channels), file.header.orientation)
+    # One type for the whole data set, also for its files of 8 bits: the cache is a single array.
     return samples.astype(np.uint16, copy=False) if deep else samples
 
 
@@ -186,6 +188,7 @@ def _check_match(image: ImageFile, mask: ImageFile) -> None:
             f"{mask.path.name} is {mask_header.width}x{mask_header.height}; an image and its mask "
             "must have one size"
         )
+    # 1 is accepted: annotation tools often write masks without EXIF.
     if mask_header.orientation not in (1, image_header.orientation):
         raise DataError(
             f"{mask.path}: EXIF orientation {mask_header.orientation}, but its image "

@@ -85,6 +85,7 @@ def _build_compose(compose_config: Mapping[str, Any], path: Path, saved_by: Any)
         # warns about files that it saved itself (RGBShift, SafeRotate, PadIfNeeded).
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # from_dict finds classes in albumentations' own registry; no code comes from the file.
             return A.from_dict({"transform": dict(compose_config)})
     except _REFUSALS as error:
         text = _first_broken_step(compose_config) + summarize_error(error)

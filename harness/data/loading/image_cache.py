@@ -119,8 +119,8 @@ def open_cache(
 
 def _cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
     content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
-    # The range is applied after the cache (values are stored as they are), so a change of it needs
-    # no second cache. OpenCV's version counts, as resizing may change between versions.
+    # The range is applied after the cache, which holds the values as stored. OpenCV's version
+    # counts, as its resizing may change between versions.
     data_settings = data.model_dump(mode="json", exclude={"root", "range"})
     key_parts = [CODE_VERSION, cv2.__version__, size, fit, data_settings, content]
     return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]

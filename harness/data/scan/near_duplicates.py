@@ -120,13 +120,18 @@ def _candidate_pairs(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int
     )
     length = np.linalg.norm(table, axis=(1, 2), keepdims=True)
     varied = length > _MIN_DEVIATION * _COARSE_SIDE
+    # The quotient is computed everywhere, so that the divisor needs a lower bound even where the
+    # result is discarded.
     unit = np.where(varied, table / np.maximum(length, 1e-6), 0).astype(np.float32)
     flat = unit.reshape(len(unit), -1)
     for turn in _TURNS:
         turned = turn(unit).reshape(flat.shape)
         for start in range(0, len(flat), _BLOCK):
+            # In blocks of rows: 20,000 images at once would need a matrix of 1.6 GB.
             correlation = flat[start : start + _BLOCK] @ turned[start:].T
             near = np.argwhere(correlation > _MIN_CORRELATION)
+            # Both indices begin at `start`; i < j leaves out the image itself and the mirrored
+            # half.
             for i, j in near[near[:, 0] < near[:, 1]] + start:
                 yield int(i), int(j), turn
 
@@ -134,6 +139,7 @@ def _candidate_pairs(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int
 def _mean_square_difference(first: Thumbnail, second: Thumbnail) -> float:
     """Mean square difference of the best agreeing pixels, relative to the smaller variance."""
     n_compared = int(_AGREEING_SHARE * len(first))
+    # Partition instead of a sort: only the set of the best agreeing pixels matters.
     smallest = np.partition(np.abs(first - second), n_compared)[:n_compared]
     return float(np.mean(smallest**2) / max(min(first.var(), second.var()), 1e-6))
 

@@ -84,6 +84,8 @@ def scan_dataset(
         if cache_path is not None and new.keys() - cached.keys():
             complete = len(results) == len(dataset.pairs)
             with suppress(OSError):  # a read-only folder only makes the next scan slower
+                # An interrupted scan adds to the old cache; a complete one drops entries of deleted
+                # files.
                 write_scan_cache(cache_path, (new if complete else {**cached, **new}).values())
     good = [
         pair
@@ -125,6 +127,7 @@ def _scan_pairs(
 ) -> Generator[PairStats | BadPair]:
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
+            # map keeps the order of the pairs; indices of statistics and pairs must agree.
             yield from pool.map(lambda pair: scan_pair(dataset, pair, cached), dataset.pairs)
         finally:
             pool.shutdown(

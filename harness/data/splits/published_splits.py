@@ -86,6 +86,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; not a list")
+        # A byte order mark, as Windows editors write it, would be a part of the first name.
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a text in UTF-8: {error}") from None
@@ -98,6 +99,8 @@ def _indices_by_name(dataset: Dataset) -> dict[str, list[int]]:
     for index, pair in enumerate(dataset.pairs):
         aliases = {pair.stem, pair.image.name, pair.image.as_posix()}
         for name in {unicodedata.normalize("NFC", alias) for alias in aliases}:
+            # A list: a stem may occur in several folders, and an ambiguous name must not pick one
+            # silently.
             names.setdefault(name, []).append(index)
     return names
 

@@ -72,6 +72,7 @@ def pick_evenly(indices: NDArray[np.int64], max_count: int) -> NDArray[np.int64]
     """Pick at most `max_count` of the indices, evenly from the first to the last."""
     if len(indices) <= max_count:
         return indices
+    # The step is above 1, as there are more indices than picks: rounding gives none twice.
     return indices[np.linspace(0, len(indices) - 1, max_count).round().astype(np.int64)]
 
 
@@ -97,6 +98,7 @@ def write_overlays(
         )
         truth = np.asarray(cache.truths[index])
         image = resize_image(as_rgb(stored, cache.data.range), (truth.shape[0], truth.shape[1]))
+        # 128, since bytes are rint(255 p): p = 0.5 gives 127.5, which rounds to the even 128.
         decision = decisions[row] if row in decisions else (probability >= 128).astype(np.uint8)
         overlay_image = draw_decision(image, truth, decision, cache.data)
         files.write_bytes(paths.overlay(epoch, row), encode_png(overlay_image))
@@ -137,6 +139,7 @@ def write_model(paths: TrialPaths, network: nn.Module) -> None:
     Raises:
         OSError: it could not be written, e.g. on a full disk.
     """
+    # Contiguous: files then do not depend on the memory order that was fastest on this device.
     cpu_network = network.to("cpu").to(memory_format=torch.contiguous_format)
     with replace_folder(paths.model) as folder:
         try:

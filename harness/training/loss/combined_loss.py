@@ -135,6 +135,7 @@ def _binary_planes(target: Tensor) -> Tensor:
 
 
 def _class_indices(target: Tensor) -> Tensor:
+    # int64, since torch takes an index of type uint8 for a mask.
     return target.long()
 
 
@@ -167,6 +168,7 @@ def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
         Multi-Scale Convolutional Architecture, section 6.3.2.
     """
     n_classes = len(images.data.classes)
+    # float64 sums of counts are exact up to 2^53 pixels.
     class_pixels, image_pixels = np.zeros(n_classes), np.zeros(n_classes)
     for index in images.train:
         counts, total = _count_mask_pixels(np.asarray(images.masks[index]), n_classes)
@@ -175,6 +177,7 @@ def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
     frequency = np.divide(
         class_pixels, image_pixels, out=np.full(n_classes, np.nan), where=image_pixels > 0
     )
+    # A class without pixels has the frequency NaN, which nanmedian skips and nan_to_num makes 1.
     weights = np.nan_to_num(np.nanmedian(frequency) / frequency, nan=1.0)
     return tuple(float(f"{weight:.6g}") for weight in weights)
 

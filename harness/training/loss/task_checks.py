@@ -39,6 +39,7 @@ def check_loss_for_task(
 
 def check_objective_for_task(config: ObjectiveConfig, data: StudyDataConfig) -> None:
     """Check that this task has the objective metric. Raises ConfigError if it has not."""
+    # None for the metrics of one class, such as val/dice/polyp.
     entry = metrics().get(config.metric.removeprefix("val/"))
     if entry is not None and data.task not in entry.tasks:
         remedy = f"; {entry.remedy}" if entry.remedy else ""

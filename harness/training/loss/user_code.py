@@ -19,6 +19,7 @@ def call_component(part: Component, **arguments: Any) -> Any:
         return part.build(**arguments)
     try:
         return part.build(**arguments)
+    # An error of ours has its own advice, and lack of memory is no mistake in the called code.
     except (MemoryError, HarnessError):
         raise
     except Exception as error:

@@ -140,6 +140,7 @@ def _deterministic_cudnn() -> Iterator[None]:
     """
     cudnn: Any = torch.backends.cudnn
     earlier_flags = cudnn.deterministic, cudnn.benchmark
+    # These flags hold for the whole process, so that the caller must get its own back.
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield

@@ -47,6 +47,7 @@ class LearningRateSchedule:
                 return _cosine_interpolation(ONECYCLE_START, 1.0, share)
             return _cosine_interpolation(1.0, ONECYCLE_END, share)
         if step < self.n_warmup:
+            # Not from 0: a first step at rate 0 would change nothing and still cost a batch.
             return WARMUP_START + (1 - WARMUP_START) * step / self.n_warmup
         progress = (step - self.n_warmup) / max(1, self.n_steps - self.n_warmup)
         match self.name:
@@ -55,6 +56,8 @@ class LearningRateSchedule:
             case "cosine":
                 return _cosine_interpolation(1.0, 0.0, progress)
             case "poly":
+                # progress stays below 1, as steps count from 0 to n_steps - 1: the rate never
+                # reaches 0.
                 return math.pow(1.0 - progress, POLY_POWER)
         raise ValueError(f"no schedule {self.name!r}")
 
@@ -85,6 +88,7 @@ def build_schedule(
 ) -> LearningRateSchedule:
     """Build the schedule of a training of `epochs` epochs."""
     n_steps = epochs * steps_per_epoch
+    # At most the whole training, so that its last step still comes close to the peak rate.
     n_warmup = min(round(config.warmup_epochs * steps_per_epoch), n_steps)
     return LearningRateSchedule(config.schedule, n_steps, n_warmup)
 

@@ -72,6 +72,7 @@ def serve_task(task_line: bytes, channel: WorkerChannel) -> None:
             preemption.exit_if_preempted()
         channel.send(finished)
     except Exception as error:
+        # From the raw line: read_task itself may have failed, so that there is no TrialTask.
         failure, task = classify_failure(error), json.loads(task_line)
         trial_ids = {"number": task["number"], "attempt": task["attempt"]}
         channel.send(TrialFailed(failure=failure, full_folder=find_full_folder(error), **trial_ids))

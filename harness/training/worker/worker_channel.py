@@ -37,6 +37,7 @@ class WorkerChannel:
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, message: ProtocolMessage) -> None:
+        # The trainer's thread and the epoch reporter's both send; two lines must not mix.
         with self._send_lock:
             self._events.write(encode_message(message))
             self._events.flush()
@@ -70,6 +71,7 @@ def redirect_stdout_to_log() -> BinaryIO:
 
     By descriptors, so that output of C libraries is covered, too.
     """
+    # The order matters: dup first, since dup2 closes the original descriptor 1.
     event_descriptor = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(event_descriptor, "wb")
