@@ -77,9 +77,8 @@ def _bad_pair_findings(scan: DatasetScan, severity: Severity) -> Iterator[Findin
         problem = group[0].problem.replace(root, "")
         names = (path.as_posix() for path in (group[0].pair.image, *group[0].pair.masks))
         name = next((candidate for candidate in names if problem.startswith(candidate)), "")
-        message, separator, remedy = problem[len(name) :].rpartition(
-            "; "
-        )  # a name may hold one, too
+        # Only after the name, which may contain a semicolon, too.
+        message, separator, remedy = problem[len(name) :].rpartition("; ")
         if not separator:
             message, remedy = remedy, "mend or remove it, or leave it out with --skip-bad"
         message = name + message
@@ -272,8 +271,7 @@ def _image_findings(scan: DatasetScan) -> Iterator[Finding]:
                 "note",
                 topic,
                 f"{_count_items(files, 'image')} with what may be {topic} over the scene (a "
-                "guess; many are "
-                "missed)",
+                "guess; many are missed)",
                 "a network may learn from it where an image was taken; "
                 + (
                     "harness data clean --cover-text paints over what was found"

@@ -71,8 +71,7 @@ def _check_shape(step_config: Mapping[str, Any], path: Path) -> None:
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise ConfigError(
             f"{path}: {_step_class_name(step_config)} must list its steps under transforms, each "
-            "with "
-            f"{_CLASS} and p"
+            f"with {_CLASS} and p"
         )
     for step in steps:
         if "transforms" in step:

@@ -123,6 +123,10 @@ def _cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit:
     # counts, as its resizing may change between versions.
     data_settings = data.model_dump(mode="json", exclude={"root", "range"})
     key_parts = [CODE_VERSION, cv2.__version__, size, fit, data_settings, content]
+    # The depth of the stored values follows from the range. Only 16 bits enter the key, so that
+    # caches of 8 bits, which are nearly all, keep the key that they were built under.
+    if data.bit_depth == 16:
+        key_parts.append(data.bit_depth)
     return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]
 
 

@@ -111,8 +111,7 @@ def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
         f"Training used {join_words(names)} for "
         f"{format_range([trial.record.epochs for trial in trials])} epochs at batch "
         f"size {format_range(distinct_values(trials, 'train.batch_size'))}, {_rates_text(trials)} "
-        f"({schedules}), "
-        f"{decay_text}" + (f", in {precision}." if precision else ".")
+        f"({schedules}), {decay_text}" + (f", in {precision}." if precision else ".")
     )
     return " ".join([sentence, *_optional_sentences(trials)])
 

@@ -38,7 +38,8 @@ def rows(tmp_path: Path) -> list[SplitRow]:
 def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> ImageCache:
     settings: dict[str, Any] = {"size": (16, 20), "fit": "stretch"}
     settings |= {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
-    data = StudyDataConfig(eval_size=settings.pop("eval_size", 18))
+    values = {key: settings.pop(key) for key in ("eval_size", "range") if key in settings}
+    data = StudyDataConfig(**({"eval_size": 18} | values))
     return open_cache(FolderSource(tmp_path / "data"), rows, data, **settings)
 
 
@@ -116,6 +117,16 @@ def test_other_settings_have_another_cache(
 ) -> None:
     opened(tmp_path, rows)
     opened(tmp_path, rows, **change)
+    assert len(built(tmp_path)) == 2
+
+
+def test_range_of_more_bits_has_another_cache_and_any_range_of_as_many_the_same(
+    tmp_path: Path, rows: list[SplitRow]
+) -> None:
+    """Stored are the values of the file, in as many bits as the range needs."""
+    depths = {0.5: np.uint8, 255: np.uint8, 1023: np.uint16, 4095: np.uint16}
+    for high, dtype in depths.items():
+        assert opened(tmp_path, rows, range=(0, high)).images.dtype == dtype
     assert len(built(tmp_path)) == 2
 
 
