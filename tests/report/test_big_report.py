@@ -14,7 +14,7 @@ def test_two_thousand_trials_make_a_small_page(tmp_path: Path) -> None:
     paths = generate(tmp_path / "studies" / "big", 2000, 20)
     page = write_report(paths, None).read_text(encoding="utf-8")
     assert len(page.encode()) < 12e6
-    tables = re.findall(r"The (best|last) (\d+) of (\d+) are shown; all are in trials.csv", page)
+    tables = re.findall(r"Shown are the (best|last) (\d+) of (\d+); all are in trials.csv", page)
     assert [(which, shown) for which, shown, _ in tables] == [("best", "100"), ("best", "100")]
     notes = re.findall(
         r"The figures show the best 100 complete trials and 500 of the other 1900", page

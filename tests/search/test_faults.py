@@ -122,7 +122,7 @@ def test_storm_of_kills_costs_an_epoch_each_and_nothing_else(
     n_trials, n_epochs, n_kills = 12, 20, 25
     storms: list[StormExecutor] = []
 
-    def storm(log: Any, *, slots: Sequence[Slot], early: None) -> StormExecutor:
+    def storm(log: Any, *, slots: Sequence[Slot], prestarted: None) -> StormExecutor:
         storms.append(StormExecutor(log, slots=slots, module=module, kills=n_kills))
         return storms[-1]
 
