@@ -186,14 +186,7 @@ def log_report(
     Raises:
         UserError, TrackingError: as `sync_study`.
     """
-    try:
-        client = open_client(store, lambda _: None)
-        if find_experiment(client, store, str(config.id)) is not None:
-            writer = StudyWriter(client, store, paths, config)
-            writer.log_trial_metrics(numbers)
-            writer.copy_study()
-    except Exception as error:
-        raise _sanitised_error(to_user_error(error, store)) from error
+    _update_study(store, paths, config, lambda writer: writer.log_trial_metrics(numbers))
 
 
 def log_study_metrics(
@@ -204,11 +197,21 @@ def log_study_metrics(
     Raises:
         UserError, TrackingError: as `sync_study`.
     """
+    _update_study(store, paths, config, lambda writer: writer.log_study_metrics(metrics))
+
+
+def _update_study(
+    store: TrackingStore,
+    paths: StudyPaths,
+    config: StudyConfig,
+    log: Callable[[StudyWriter], None],
+) -> None:
+    """Call `log` and copy the study's files, if the study has an experiment in the store."""
     try:
         client = open_client(store, lambda _: None)
         if find_experiment(client, store, str(config.id)) is not None:
             writer = StudyWriter(client, store, paths, config)
-            writer.log_study_metrics(metrics)
+            log(writer)
             writer.copy_study()
     except Exception as error:
         raise _sanitised_error(to_user_error(error, store)) from error
