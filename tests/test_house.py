@@ -29,6 +29,7 @@ FLOOR = {
     "harness.training": 4,
     "harness.search": 5,
     "harness.evaluation": 6,
+    "harness.deploy": 7,
     "harness.report": 7,
     "harness.api": 8,
     "harness": 9,  # the package itself only forwards to the API

@@ -37,7 +37,10 @@ from harness.evaluation.held_out.ledger import (
 )
 from harness.evaluation.held_out.measure import ImageEvaluator
 from harness.evaluation.held_out.results import compute_results
-from harness.evaluation.held_out.weights import TrialWeights, select_weights
+from harness.evaluation.held_out.weights import (
+    group_held_out_images,
+    select_weights,
+)
 from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
@@ -235,26 +238,3 @@ class _HeldOutSession:
             scores_sha256=files.file_sha256(test_paths.scores_csv),
             results=tuple(compute_results(scores, self._config.data)),
         )
-
-
-def group_held_out_images(
-    weights: Sequence[TrialWeights],
-) -> list[tuple[tuple[int, ...], list[SplitRow]]]:
-    """Validation images in groups, each with the indices of the weights not trained on them.
-
-    Weights of one split share all validation images; weights of folds each have their own, so an
-    ensemble of folds is never evaluated on images that a member was trained on.
-    """
-    rows: dict[int, SplitRow] = {}
-    indices: dict[int, list[int]] = {}
-    for index, member in enumerate(weights):
-        for row in read_split(member.split_csv):
-            if row.role == "val":
-                # Row numbers are the same in all folds of a study, so
-                # they identify an image across members.
-                rows[row.row] = row
-                indices.setdefault(row.row, []).append(index)
-    groups: dict[tuple[int, ...], list[SplitRow]] = {}
-    for number in sorted(rows):
-        groups.setdefault(tuple(indices[number]), []).append(rows[number])
-    return list(groups.items())

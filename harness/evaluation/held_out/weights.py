@@ -1,6 +1,7 @@
 """Select the weights of a held-out test: one trial's, or those of the confirmed choice."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, read_record, read_records
 from harness.core.settings import flatten
+from harness.data.splits.split_file import SplitRow, read_split
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 
 
@@ -131,3 +133,26 @@ def _no_choice_error(paths: StudyPaths, reason: str) -> UserError:
         f"study {paths.name} {reason}; confirm it first: harness confirm --study {paths.name} "
         f"--top 5 --seeds 3, or choose one trial: harness test --study {paths.name} --trial N"
     )
+
+
+def group_held_out_images(
+    weights: Sequence[TrialWeights],
+) -> list[tuple[tuple[int, ...], list[SplitRow]]]:
+    """Validation images in groups, each with the indices of the weights not trained on them.
+
+    Weights of one split share all validation images; weights of folds each have their own, so an
+    ensemble of folds is never evaluated on images that a member was trained on.
+    """
+    rows: dict[int, SplitRow] = {}
+    indices: dict[int, list[int]] = {}
+    for index, member in enumerate(weights):
+        for row in read_split(member.split_csv):
+            if row.role == "val":
+                # Row numbers are the same in all folds of a study, so
+                # they identify an image across members.
+                rows[row.row] = row
+                indices.setdefault(row.row, []).append(index)
+    groups: dict[tuple[int, ...], list[SplitRow]] = {}
+    for number in sorted(rows):
+        groups.setdefault(tuple(indices[number]), []).append(rows[number])
+    return list(groups.items())

@@ -1,0 +1,1 @@
+"""Use of a study's networks on new images: prediction, export, app."""

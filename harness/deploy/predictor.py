@@ -1,0 +1,72 @@
+"""Masks and probabilities for arrays, by the networks of a deployment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.data.files.decide import decide_mask
+from harness.deploy.deployment import Deployment
+from harness.training.metrics.native_size import NativePredictor, mean_probabilities
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Result for one image, at its own size.
+
+    Attributes:
+        mask: uint8 (H, W) of class indices; (H, W, K) in {0, 1} in multilabel tasks.
+        probabilities: float32 (K, H, W); K = 1 in two-class tasks, else one plane per class.
+    """
+
+    mask: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+
+
+class Predictor:
+    """Networks of a deployment on its device; they are loaded once."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        data, device = deployment.context.config.data, deployment.context.device
+        self._data = data
+        self._networks = [
+            NativePredictor(member.paths.model, member.config, data, device)
+            for member in deployment.weights
+        ]
+
+    def predict(self, images: Sequence[NDArray[Any]]) -> list[Prediction]:
+        """Predict images of any sizes.
+
+        Args:
+            images: uint8, or uint16 where the study's `data.range` ends above 255; (H, W, C) with
+                the channels of the study, RGB order, or (H, W) where it has one or three.
+
+        Raises:
+            DataError: an array of another shape or type.
+            DivergedError: an output of a network is not finite.
+        """
+        arrays = [self._check_array(image, index) for index, image in enumerate(images)]
+        planes = mean_probabilities(self._networks, arrays, tta=self.deployment.tta)
+        rule = self.deployment.rule.rule
+        return [Prediction(decide_mask(p, rule), p) for p in planes]
+
+    def _check_array(self, image: NDArray[Any], index: int) -> NDArray[Any]:
+        """Array (H, W, C) of the type that files of the study are decoded to."""
+        channels = self._data.channels
+        array = np.asarray(image)
+        if array.ndim == 2 and channels in (1, 3):
+            array = np.repeat(array[:, :, None], channels, axis=2)
+        is_deep = self._data.bit_depth == 16
+        allowed = (np.uint8, np.uint16) if is_deep else (np.uint8,)
+        if array.ndim != 3 or array.shape[2] != channels or 0 in array.shape:
+            raise DataError(
+                f"image {index}: shape {array.shape}; this study needs (height, width, {channels})"
+            )
+        if array.dtype not in allowed:
+            names = " or ".join(np.dtype(kind).name for kind in allowed)
+            raise DataError(f"image {index}: type {array.dtype}; this study needs {names}")
+        return array.astype(np.uint16, copy=False) if is_deep else array

@@ -1,0 +1,1 @@
+"""Decision rules: chosen on validation images, then frozen."""
