@@ -41,3 +41,16 @@ def test_text_is_escaped(package: str) -> None:
 def test_a_missing_value_is_an_error(package: str) -> None:
     with pytest.raises(jinja2.UndefinedError, match="'name' is undefined"):
         html.render(package, {"twice": str})
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("No option - none.", ["No option - none."]),
+        ("objective (--objective).", ["objective (", "--objective", ")."]),
+        ("run --per-gpu 1, --seeds 3", ["run ", "--per-gpu", " 1, ", "--seeds", " 3"]),
+        ("study a--b, 3---x and -x", ["study a--b, 3---x and -x"]),
+    ],
+)
+def test_options_are_split_from_a_sentence(text: str, parts: list[str]) -> None:
+    assert html.split_options(text) == parts

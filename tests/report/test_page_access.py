@@ -73,6 +73,32 @@ def test_a_phone_scrolls_down_only(driver: Any, report: Path) -> None:
         assert errors(driver) == []
 
 
+def test_options_in_sentences_are_not_broken(driver: Any, study: Builder) -> None:
+    """A browser may break `--from` after its hyphens; in an item of some widths it would."""
+    for number in range(7):
+        study.trial(number, [0.9, 0.1 + number / 100, 0.9], {"model.encoder_depth": 3})
+    failure = TrialFailure(cause="host_out_of_memory", message="x")
+    study.trial(7, [], state="failed", failure=failure)
+    page = write_report(study.paths, study.data_root, images=False)
+    lines = """
+      const option = document.querySelector('#caveats .option'), numbers = new Set();
+      option.style.whiteSpace = arguments[0];
+      for (let width = 200; width < 320; width++) {
+        option.parentElement.style.width = `${width}px`;
+        numbers.add(option.getClientRects().length);
+      }
+      option.parentElement.style.width = '';
+      return [...numbers].sort()"""
+    with seen_as(driver, *PHONE, mobile=True):
+        show(driver, page)
+        assert driver.execute_script(
+            "return [...document.querySelectorAll('.option')].map((option) => option.textContent)"
+        ) == ["--from", "--workers", "--per-gpu"]
+        assert driver.execute_script(lines, "normal") == [1, 2], "without the rule it breaks"
+        assert driver.execute_script(lines, "") == [1]
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 360
+
+
 def test_headings_go_down_one_by_one(driver: Any, report: Path) -> None:
     show(driver, report)
     levels = driver.execute_script(
