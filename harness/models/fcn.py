@@ -1,4 +1,7 @@
-"""Network `fcn`: the plain fully convolutional network on any encoder."""
+"""Network `fcn`; separate from its importer, the registry, because importing it registers it.
+
+It is the plain fully convolutional network on any encoder.
+"""
 
 from typing import Any, Literal
 

@@ -1,4 +1,7 @@
-"""Read and check the rows of `enqueue`: complete or partial configurations to try first."""
+"""Checks of `enqueue` rows; separate from `SpaceReader` because they need a space, not a document.
+
+The rows are complete or partial configurations that a study tries first.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace

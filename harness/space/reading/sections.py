@@ -1,4 +1,7 @@
-"""Check the sections of a space document, before their contents are read."""
+"""Sections of a space document; separate because they need no state of `SpaceReader`.
+
+They are checked before their contents are read.
+"""
 
 from typing import Any
 
