@@ -108,7 +108,7 @@ class Component:
     def option_problem(self, name: str, value: Any) -> str | None:
         """Reason why an option cannot have this value, without its key; None if it can."""
         if name not in self.options:
-            return f"{self.name} has no such option{suggest_nearest(name, self.options)}"
+            return f"unknown option of {self.name}{suggest_nearest(name, self.options)}"
         return annotation_problem(self.options[name].annotation, value)
 
     def coerce_options(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def suggest_nearest(word: str, candidates: Iterable[str], *, max_listed: int = 1
     first by name.
 
     Returns:
-        `; did you mean X?`, else `; one of A, B, C`, else an empty text.
+        `; did you mean X?`, else `; choose from A, B, C`, else an empty text.
     """
     words = sorted({str(name) for name in candidates})
     close = _closest(word, words)
@@ -77,7 +77,7 @@ def suggest_nearest(word: str, candidates: Iterable[str], *, max_listed: int = 1
         ]
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; one of {', '.join(words)}" if 0 < len(words) < max_listed else ""
+    return f"; choose from {', '.join(words)}" if 0 < len(words) < max_listed else ""
 
 
 _KNOWN_SUFFIXES = (".yaml", ".yml", ".csv", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".py")

@@ -184,7 +184,7 @@ def option_problem(arch: str, name: str, value: Any) -> str | None:
         return components.find_component("network", arch).option_problem(name, value)
     options = _option_parameters(arch)
     if name not in options:
-        return f"{arch} has no such option{suggest_nearest(name, options)}"
+        return f"unknown option of {arch}{suggest_nearest(name, options)}"
     annotation = option_annotation(arch, name)
     if annotation is None:
         annotation = PositiveInt if options[name].annotation is int else options[name].annotation

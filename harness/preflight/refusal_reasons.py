@@ -14,7 +14,7 @@ DILATING_ARCHS = ("DeepLabV3", "DeepLabV3Plus", "PAN")
 MAX_REASON_CHARS = 200
 
 _PATTERNS: tuple[tuple[ReasonKind, str], ...] = (
-    ("option", r"model\.options|no such option|option \w+"),
+    ("option", r"model\.options|unknown option|option \w+"),
     ("batch", r"more than 1 (value per channel|spatial element)"),
     ("dilation", r"dilat|output_stride"),
     ("encoder", r"not support(ed)? (for|encoder_name)|is not supported|dynamic_img_size"),

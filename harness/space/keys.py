@@ -84,7 +84,7 @@ def _suggest_key(name: str, keys: Collection[str]) -> str:
         return f"; did you mean {' or '.join(likely)}?"
     siblings = [key for key in keys if key.rpartition(".")[0] == name.rpartition(".")[0]]
     if siblings:
-        return f"; one of {', '.join(siblings)}"
+        return f"; choose from {', '.join(siblings)}"
     return (
         f"; settings begin with {', '.join(f'{section}.' for section in TrialConfig.model_fields)}"
     )

@@ -43,8 +43,8 @@ def test_a_part_is_found_by_its_name_with_its_options() -> None:
         ("mode", None, None),
         ("width", "5", "should be a valid integer .got '5'"),
         ("width", True, "should be a valid integer"),
-        ("widht", 5, "soft has no such option; did you mean width"),
-        ("logits", 5, "soft has no such option"),
+        ("widht", 5, "unknown option of soft; did you mean width"),
+        ("logits", 5, "unknown option of soft"),
     ],
 )
 def test_an_option_is_checked_against_the_signature(

@@ -44,7 +44,7 @@ def test_every_problem_is_named_at_once() -> None:
         "p: optim.lr: input should be a valid number (got '1e-4')",
         "p: optim.lrr: unknown setting; did you mean optim.lr?",
         "p: train.epochs: input should be greater than or equal to 1 (got 0)",
-        "p: foo: unknown setting; one of data, loss, model, optim, train",
+        "p: foo: unknown setting; choose from data, loss, model, optim, train",
     ]
 
 

@@ -57,7 +57,7 @@ def test_multilabel_has_a_column_for_each_class(root: Path) -> None:
     assert problems(root, "image,mask,mask_polyps\n", LABELS) == [
         ":1: no column mask_polyp, mask_tool tip; the columns are image,mask_polyp,mask_tool tip "
         "and, if wanted, role, group, separated by commas",
-        ":1: 'mask': unknown column; one of group, image, mask_polyp, mask_tool tip, role",
+        ":1: 'mask': unknown column; choose from group, image, mask_polyp, mask_tool tip, role",
         ":1: 'mask_polyps': unknown column; did you mean mask_polyp?",
     ]
 

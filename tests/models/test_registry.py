@@ -81,7 +81,7 @@ def test_option_names_leave_out_what_decides_the_size_and_meaning_of_the_output(
     ("settings", "message"),
     [
         ({"arch": "unet"}, "model.arch: no architecture 'unet'; did you mean Unet?"),
-        ({"arch": "Xyz"}, "one of DPT, DeepLabV3, "),
+        ({"arch": "Xyz"}, "choose from DPT, DeepLabV3, "),
         (
             {"encoder_name": "resnet43"},
             "model.encoder_name: no encoder 'resnet43'; did you mean resnet34?",
@@ -110,10 +110,10 @@ def test_option_names_leave_out_what_decides_the_size_and_meaning_of_the_output(
         ({"encoder_name": "tu-hf-hub:someone/net"}, "timm has no model 'hf-hub:someone/net'"),
         (
             {"options": {"decoder_atention_type": "scse"}},
-            "model.options.decoder_atention_type: Unet has no such option; "
+            "model.options.decoder_atention_type: unknown option of Unet; "
             "did you mean decoder_attention_type?",
         ),
-        ({"options": {"upsampling": 2}}, "model.options.upsampling: Unet has no such option"),
+        ({"options": {"upsampling": 2}}, "model.options.upsampling: unknown option of Unet"),
         ({"arch": "DPT", "encoder_depth": 4}, "DPT takes vision transformers of timm only"),
         (
             {"arch": "DPT", "encoder_name": "tu-vit_tiny_patch16_224"},

@@ -72,7 +72,7 @@ def settled(tmp_path: Path, text: str, **options: Any) -> Any:
 
 def test_set_decides_what_a_row_may_hold(tmp_path: Path) -> None:
     text = "decoder_dropout\n0.1\n0.2\n"
-    with pytest.raises(ConfigError, match=r"grid\.csv:2: row 1: .*Unet has no such option"):
+    with pytest.raises(ConfigError, match=r"grid\.csv:2: row 1: .*unknown option of Unet"):
         settled(tmp_path, text)
     assert len(settled(tmp_path, text, fixed={"model.arch": "FPN"}).space.rows) == 2
 

@@ -37,7 +37,7 @@ def test_ambiguous_last_part_is_refused_with_the_full_keys() -> None:
         ("learning_rate", "unknown setting; did you mean optim.lr?"),
         ("model.backbone", "unknown setting; did you mean model.encoder_name?"),
         ("optim", "is a group; name one of its settings, e.g. optim.name"),
-        ("model.options.x", "unknown setting; one of model.options.decoder_attention_type, "
+        ("model.options.x", "unknown setting; choose from model.options.decoder_attention_type, "
                             "model.options.decoder_channels, model.options.decoder_dropout, "
                             "model.options.decoder_use_norm"),
         ("zzz", "unknown setting; settings begin with data., model., loss., optim., train."),
@@ -66,7 +66,7 @@ def test_known_keys_are_those_of_the_trial_configuration_and_the_options() -> No
     ("key", "value", "problem"),
     [
         ("model.arch", "Unett", "unknown value 'Unett'; did you mean Unet?"),
-        ("model.arch", [1], "unknown value [1]; one of FPN, Linknet, Unet, UnetPlusPlus"),
+        ("model.arch", [1], "unknown value [1]; choose from FPN, Linknet, Unet, UnetPlusPlus"),
         ("data.fit", "strech",
          "input should be 'stretch' or 'pad' (got 'strech'); did you mean stretch?"),
         ("model.encoder_weights", "imagnet",

@@ -170,12 +170,12 @@ def _option_problem(
     archs_with = [arch for arch in archs if arch not in archs_without]
     if not archs_with:
         return (
-            f"has no effect: {_no_such_option(archs_without)}; "
+            f"has no effect: {_unknown_option(archs_without)}; "
             f"{_option_names(archs_without, legal)}"
         )
     when = f"when: {{model.arch: [{', '.join(archs_with)}]}}"
     fix = f"add `{when}`" if searched else f"search it instead, as {{value: …, {when}}}"
-    return f"{_no_such_option(archs_without)}; {fix}"
+    return f"{_unknown_option(archs_without)}; {fix}"
 
 
 def _arch_inactivity_problem(key: str, reach: ReachableValues, legal: AllowedValues) -> str | None:
@@ -195,8 +195,8 @@ def _arch_inactivity_problem(key: str, reach: ReachableValues, legal: AllowedVal
     return f"has no effect under {' and '.join(archs_without)}; add `{when}`"
 
 
-def _no_such_option(archs: list[str]) -> str:
-    return f"{' and '.join(archs)} {'has' if len(archs) == 1 else 'have'} no such option"
+def _unknown_option(archs: list[str]) -> str:
+    return f"unknown option of {' and '.join(archs)}"
 
 
 def _option_names(archs: list[str], legal: AllowedValues) -> str:

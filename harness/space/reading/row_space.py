@@ -114,7 +114,7 @@ def row_problems(
                 option_names = ", ".join(sorted(options)) or "no options"
                 yield (
                     key,
-                    f"{all_settings['model.arch']} has no such option; it takes {option_names}",
+                    f"unknown option of {all_settings['model.arch']}; it takes {option_names}",
                 )
     reason = SearchSpace(fixed=dict(fixed)).refusal_reason(row)
     if reason is not None:

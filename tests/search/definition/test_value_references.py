@@ -103,7 +103,7 @@ fixed:
     place = str(studies / "rates" / "study.yaml")
     lines = [line.removeprefix(place) for line in caught.value.problems]
     assert lines == [
-        ":3: model.encoder_name: trial 4 of odd: unknown value 'vgg11'; one of mobilenet_v2, "
+        ":3: model.encoder_name: trial 4 of odd: unknown value 'vgg11'; choose from mobilenet_v2, "
         "resnet18, resnet34",
         f":4: model.encoder_depth: there is no study encoder in {studies}; did you mean encoders?",
         ":5: model.arch: study empty has no complete trial yet",
@@ -145,7 +145,7 @@ def test_rows_of_a_csv_are_judged_beside_what_was_taken(tmp_path: Path) -> None:
             **options,
         )
     assert caught.value.problems == [
-        f"--set: arch: there is no study y in {paths.root.parent}; one of encoders, rows"
+        f"--set: arch: there is no study y in {paths.root.parent}; choose from encoders, rows"
     ]
 
 

@@ -195,7 +195,7 @@ def test_every_study_that_cannot_be_imported_is_named(old: Builder) -> None:
         "--from empty: no trial of it fits; it has no trials",
     ]
     assert caught.value.problems[2].startswith(
-        f"--from ghost: there is no study ghost in {old.root}/studies; one of empty, old"
+        f"--from ghost: there is no study ghost in {old.root}/studies; choose from empty, old"
     )
     assert not (old.root / "studies" / "new").exists()
 

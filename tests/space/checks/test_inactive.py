@@ -119,13 +119,13 @@ def test_condition_that_never_holds_is_refused(tmp_path: Path) -> None:
     ("lines", "fixed", "problem"),
     [
         (["model.arch: {choices: [Unet, FPN]}", "decoder_channels: {choices: [[8], [4]]}"], "{}",
-         "s.yaml:4: model.options.decoder_channels: FPN has no such option; "
+         "s.yaml:4: model.options.decoder_channels: unknown option of FPN; "
          "add `when: {model.arch: [Unet]}`"),
         (["decoder_dropout: {low: 0.0, high: 0.5}"], "{model.arch: Linknet}",
-         "s.yaml:3: model.options.decoder_dropout: has no effect: Linknet has no such option; "
+         "s.yaml:3: model.options.decoder_dropout: has no effect: unknown option of Linknet; "
          "Linknet takes decoder_use_norm"),
         (["model.arch: {choices: [Unet, FPN]}"], "{decoder_dropout: 0.2}",
-         "s.yaml:1: model.options.decoder_dropout: Unet has no such option; search it instead, "
+         "s.yaml:1: model.options.decoder_dropout: unknown option of Unet; search it instead, "
          "as {value: …, when: {model.arch: [FPN]}}"),
     ],
 )  # fmt: skip

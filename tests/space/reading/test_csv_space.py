@@ -90,7 +90,7 @@ def test_every_problem_is_named_at_once_with_row_and_column(tmp_path: Path) -> N
         "grid.csv:2: row 1: lr: input should be a valid number (got 'abc')",
         "grid.csv:3: row 2: arch: unknown value 'Unett'; did you mean Unet?",
         "grid.csv:4: row 3: 4 cells where the header has 7",
-        f"grid.csv:5: row 4: {OPTION}: Linknet has no such option; it takes decoder_use_norm",
+        f"grid.csv:5: row 4: {OPTION}: unknown option of Linknet; it takes decoder_use_norm",
     ]
 
 
@@ -142,7 +142,7 @@ def test_bom_quotes_returns_and_empty_edges_are_read(tmp_path: Path) -> None:
 
 def test_rows_are_checked_beside_what_will_be_set(tmp_path: Path) -> None:
     text = "decoder_dropout\n0.1\n0.2\n"
-    assert "Unet has no such option" in problems_of(text, tmp_path)[0]
+    assert "unknown option of Unet" in problems_of(text, tmp_path)[0]
     assert len(space_of(text, tmp_path, overrides={"arch": "FPN"}).rows) == 2
 
 

@@ -98,7 +98,8 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
         "s.yaml:19: enqueue: data.subset: not searched here; "
         "add it to parameters: or remove it from this row",
         "s.yaml:20: enqueue: must name keys and values, e.g. {optim.lr: 3e-4}",
-        "s.yaml:21: foo: unknown section; one of enqueue, fixed, forbid, labels, parameters, rows",
+        "s.yaml:21: foo: unknown section; "
+        "choose from enqueue, fixed, forbid, labels, parameters, rows",
         "s.yaml:22: train.epochs: not a section; put settings under parameters: or fixed:",
         "s.yaml:23: format: this harness reads format 1 (got 2)",
     ]
@@ -375,7 +376,7 @@ def test_rows_are_checked_with_everything_else_and_have_their_lines(tmp_path: Pa
         read_space(file, legal=LEGAL, overrides={})
     assert [line.replace(f"{tmp_path}/", "") for line in caught.value.problems] == [
         "s.yaml:4: rows: model.options.decoder_dropout: "
-        "Unet has no such option; it takes decoder_attention_type, decoder_channels",
+        "unknown option of Unet; it takes decoder_attention_type, decoder_channels",
         "s.yaml:5: rows: optim.warmup_epochs 2 is not below train.epochs 2; take a shorter "
         "warm-up, or more epochs",
         "s.yaml:6: optim.lrr: unknown setting; did you mean optim.lr?",
@@ -387,12 +388,12 @@ def test_rows_are_checked_beside_what_is_set_now_or_later(tmp_path: Path) -> Non
     file.write_text("rows:\n  - {decoder_dropout: 0.1}\n\n  - {lr: 1}\n", encoding="utf-8")
     assert read_space(file, legal=LEGAL, overrides={"arch": "FPN"}).rows
     assert read_space(file, legal=LEGAL, overrides={"arch": {"from": "another"}}).rows
-    with pytest.raises(ConfigError, match=r"s\.yaml:2: rows: .*Unet has no such option"):
+    with pytest.raises(ConfigError, match=r"s\.yaml:2: rows: .*unknown option of Unet"):
         read_space(file, legal=LEGAL, overrides={})
     later = read_space(file, legal=LEGAL)
     assert [place.rpartition("/")[2] for place in later.row_locations] == ["s.yaml:2", "s.yaml:4"]
     with pytest.raises(
-        ConfigError, match=r"s\.yaml:2: model\.options\.decoder_dropout: Unet has no"
+        ConfigError, match=r"s\.yaml:2: model\.options\.decoder_dropout: unknown option of Unet"
     ):
         check_row_space(later, LEGAL)
 
