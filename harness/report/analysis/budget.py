@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.records import TrialRecord
-from harness.core.text import count, display_value
-from harness.report.tables.study_tables import StudyTables, ranked_records
+from harness.core.text import count
+from harness.report.tables.study_tables import StudyTables, group_by_value, ranked_records
 
 Floats = NDArray[np.float64]
 
@@ -116,10 +116,7 @@ def compare_at_equal_budget(tables: StudyTables, key: str) -> BudgetComparison:
     would favour groups whose bad trials were pruned. Failed trials have no value and are left out.
     """
     trials = [*ranked_records(tables), *_pruned_records(tables)]
-    groups: dict[str, list[TrialRecord]] = {}
-    for record in trials:
-        if key in record.params:
-            groups.setdefault(display_value(record.params[key]), []).append(record)
+    groups = group_by_value(trials, key)
     # The smallest group limits the budget of all, so a tiny
     # group would reduce every curve to its size.
     large = {name: group for name, group in groups.items() if len(group) >= MIN_GROUP}

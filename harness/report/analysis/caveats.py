@@ -143,15 +143,7 @@ def metric_order_caveat(tables: StudyTables) -> str | None:
     objective and at least MIN_DIFFERENCE ahead of it by the other metric.
     """
     ranked = ranked_records(tables)
-    metric = tables.config.objective.metric
-    iou = "val/miou" if tables.config.data.task == "multiclass" else "val/iou"
-    orders: dict[tuple[int, ...], list[str]] = {}
-    for quality_metric in ("val/dice", iou):
-        if (
-            quality_metric != metric
-            and (order := _differing_order(ranked, quality_metric)) is not None
-        ):
-            orders.setdefault(order, []).append(quality_metric)
+    orders = _differing_orders(tables, ranked)
     if not orders:
         return None
     first = [record.number for record in ranked[:N_TOP_TRIALS]]
@@ -159,11 +151,26 @@ def metric_order_caveat(tables: StudyTables) -> str | None:
         f"by {join_words(names)} {_trials_text(order)}" for order, names in orders.items()
     ]
     return (
-        f"The order of the trials depends on the metric. By {metric}, the objective, it is "
+        "The order of the trials depends on the metric. By "
+        f"{tables.config.objective.metric}, the objective, it is "
         f"{_trials_text(first)}; {'; '.join(order_texts)}. The objective selected each trial's "
         "best epoch and the trials to prune: if you report another metric, run a study with it as "
         "the objective (--objective)."
     )
+
+
+def _differing_orders(
+    tables: StudyTables, ranked: list[TrialRecord]
+) -> dict[tuple[int, ...], list[str]]:
+    """Orders that differ from the objective's, each with the quality metrics that give it."""
+    iou = "val/miou" if tables.config.data.task == "multiclass" else "val/iou"
+    orders: dict[tuple[int, ...], list[str]] = {}
+    for metric in ("val/dice", iou):
+        is_objective = metric == tables.config.objective.metric
+        order = None if is_objective else _differing_order(ranked, metric)
+        if order is not None:
+            orders.setdefault(order, []).append(metric)
+    return orders
 
 
 def _differing_order(ranked: list[TrialRecord], metric: str) -> tuple[int, ...] | None:

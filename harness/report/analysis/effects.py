@@ -169,23 +169,15 @@ def model_columns(key: str, records: Sequence[TrialRecord]) -> list[Floats]:
     axis = parameter_axis(key, records)
     if axis is None or not axis.varies:
         return []
-    active_records = [record for record in records if key in record.params]
-    inactive_column = (
-        []
-        if len(active_records) == len(records)
-        else [np.array([key in r.params for r in records])]
-    )
+    is_active = [key in record.params for record in records]
     if axis.scale == "choice":
         texts = [display_value(r.params[key]) if key in r.params else None for r in records]
-        choice_columns = [
-            np.array([text == choice for text in texts]) for choice in axis.choices[1:]
-        ]
         # The first choice has no column (reference coding);
         # all of them would add up to the constant.
-        return [np.asarray(column, np.float64) for column in (*choice_columns, *inactive_column)]
-    positions = np.array(
-        [axis.position(r.params[key]) if key in r.params else 0.0 for r in records]
-    )
-    return [
-        np.asarray(column, np.float64) for column in (positions, positions**2, *inactive_column)
-    ]
+        columns = [np.array([text == choice for text in texts]) for choice in axis.choices[1:]]
+    else:
+        values = [axis.position(r.params[key]) if key in r.params else 0.0 for r in records]
+        columns = [np.array(values), np.array(values) ** 2]
+    if not all(is_active):
+        columns.append(np.array(is_active))
+    return [np.asarray(column, np.float64) for column in columns]

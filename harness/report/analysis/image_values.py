@@ -43,19 +43,13 @@ def compare_trials(
     Returns:
         Only pairs in which both have scores; {} if the objective is not a mean over images.
     """
-    scores = {number: load_trial_scores(tables, number) for number in numbers}
-    scored = [
-        (number, trial_scores)
-        for number, trial_scores in scores.items()
-        if trial_scores is not None
-    ]
-    metric = tables.config.objective.metric
+    scores = {n: s for n in numbers if (s := load_trial_scores(tables, n)) is not None}
     try:
         return {
-            (first, second): compare_images(a, b, metric)
+            (first, second): compare_images(a, b, tables.config.objective.metric)
             # In the order of `numbers`, so each pair is tested once, always as the better-ranked
             # trial minus the other one: the sign of the difference has a fixed meaning.
-            for (first, a), (second, b) in combinations(scored, 2)
+            for (first, a), (second, b) in combinations(scores.items(), 2)
             if first in first_numbers
         }
     except UserError:

@@ -14,9 +14,8 @@ import optuna
 
 from harness.core.errors import ConfigError
 from harness.core.records import TrialRecord
-from harness.core.text import display_value
 from harness.report.analysis.permutation_test import LEVEL, find_decisive_parameters
-from harness.report.tables.study_tables import StudyTables, ranked_records
+from harness.report.tables.study_tables import StudyTables, group_by_value, ranked_records
 
 MIN_IMPORTANCE_TRIALS = 5
 # PED-ANOVA takes seconds per thousand trials, and more trials hardly change its shares.
@@ -82,8 +81,7 @@ def measure_importances(
     """Parameters whose values explain more of the trials' order than shuffled values do.
 
     Args:
-        records: complete trials, best first; None: all of them. More than MAX_IMPORTANCE_TRIALS
-            are sampled evenly by rank.
+        records: as in `pedanova_shares`.
         level: as in `find_decisive_parameters`.
     """
     complete = sample_by_rank(ranked_records(tables) if records is None else records)
@@ -94,14 +92,9 @@ def measure_importances(
     raw_shares = pedanova_shares(tables, complete)
     total = math.fsum(raw_shares.get(parameter.key, 0.0) for parameter in tests.parameters)
     parameters = [
-        ParameterImportance(
-            parameter.key,
-            raw_shares[parameter.key] / total,
-            parameter.explained,
-            parameter.shuffled,
-        )
-        for parameter in tests.parameters
-        if total > 0 and parameter.key in raw_shares
+        ParameterImportance(p.key, raw_shares[p.key] / total, p.explained, p.shuffled)
+        for p in tests.parameters
+        if total > 0 and p.key in raw_shares
     ]
     parameters.sort(key=lambda parameter: -parameter.share)
     return ImportanceResult(tuple(parameters), len(varied_keys), tests.shuffled)
@@ -175,17 +168,12 @@ def space_branches(tables: StudyTables) -> list[SpaceBranch]:
         key for condition in conditions if isinstance(condition, dict) for key in condition
     }
     complete = ranked_records(tables)
-    result: list[SpaceBranch] = []
-    for key in tables.parameters:
-        if key in condition_keys:
-            groups: dict[str, list[TrialRecord]] = {}
-            for record in complete:
-                if key in record.params:
-                    groups.setdefault(display_value(record.params[key]), []).append(record)
-            result += [
-                SpaceBranch(key, value, tuple(group)) for value, group in sorted(groups.items())
-            ]
-    return result
+    return [
+        SpaceBranch(key, value, tuple(group))
+        for key in tables.parameters
+        if key in condition_keys
+        for value, group in sorted(group_by_value(complete, key).items())
+    ]
 
 
 @lru_cache(maxsize=256)
@@ -206,20 +194,22 @@ def _in_memory_study(tables: StudyTables, records: Sequence[TrialRecord]) -> opt
         study = optuna.create_study(direction=tables.config.objective.direction)
     finally:
         optuna.logging.set_verbosity(verbosity)
-    for record in records:
-        try:
-            trial = optuna.trial.create_trial(
-                value=record.value,
-                params=dict(record.params),
-                distributions={
-                    key: _parse_distribution(json.dumps(value))
-                    for key, value in record.distributions.items()
-                },
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            path = tables.paths.trial(record.number).trial_json
-            raise ConfigError(
-                f"{path}: parameters do not match their distributions: {error}"
-            ) from error
-        study.add_trial(trial)
+    study.add_trials([_to_optuna_trial(tables, record) for record in records])
     return study
+
+
+def _to_optuna_trial(tables: StudyTables, record: TrialRecord) -> optuna.trial.FrozenTrial:
+    try:
+        return optuna.trial.create_trial(
+            value=record.value,
+            params=dict(record.params),
+            distributions={
+                key: _parse_distribution(json.dumps(value))
+                for key, value in record.distributions.items()
+            },
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        path = tables.paths.trial(record.number).trial_json
+        raise ConfigError(
+            f"{path}: parameters do not match their distributions: {error}"
+        ) from error

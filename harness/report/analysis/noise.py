@@ -156,21 +156,27 @@ def noise_sentence(noise: NoiseEstimate, ranked: Sequence[TrialRecord]) -> str:
         "freedom), assuming equal noise in all configurations; a lead smaller than "
         f"{noise.smallest_lead:.4f} is not significant."
     ]
-    # A repetition of the best configuration is no rival: it differs from it by noise alone.
-    rival = next((r for r in ranked if config_key(r) != config_key(ranked[0])), None)
-    if rival is not None:
-        gap = abs((rival.value or 0.0) - (ranked[0].value or 0.0))
-        lead_text = "not significant" if gap < noise.smallest_lead else "significant"
-        parts.append(
-            f"The lead of trial {ranked[0].number} over the best trial of another configuration, "
-            f"trial {rival.number}, is {gap:.4f}: {lead_text}."
-        )
+    parts += _lead_sentences(noise, ranked)
     if noise.n_left_out:
         parts.append(
             f"{count(noise.n_left_out, 'further trial')} of these configurations did not finish "
             "and could not be included, so the noise may be larger."
         )
     return " ".join(parts)
+
+
+def _lead_sentences(noise: NoiseEstimate, ranked: Sequence[TrialRecord]) -> list[str]:
+    """The lead of the best trial against the noise; [] without a second configuration."""
+    # A repetition of the best configuration is no rival: it differs from it by noise alone.
+    rival = next((r for r in ranked if config_key(r) != config_key(ranked[0])), None)
+    if rival is None:
+        return []
+    gap = abs((rival.value or 0.0) - (ranked[0].value or 0.0))
+    lead_text = "not significant" if gap < noise.smallest_lead else "significant"
+    return [
+        f"The lead of trial {ranked[0].number} over the best trial of another configuration, "
+        f"trial {rival.number}, is {gap:.4f}: {lead_text}."
+    ]
 
 
 def _sum_of_squares(values: Sequence[float]) -> float:

@@ -75,26 +75,28 @@ def add_interval_columns(
         if not any(metric in trial_intervals for trial_intervals in intervals.values()):
             continue
         titles = [column.title for column in ranking.columns]
-        name = f"val/{metric}"
+        trial_index, name = titles.index("trial"), f"val/{metric}"
         # Without a column of its own the metric is the objective, which stands after the trial.
-        position = titles.index(name) + 1 if name in titles else titles.index("trial") + 2
+        position = titles.index(name) + 1 if name in titles else trial_index + 2
         hint = (
             f"{name} of these weights: 95 % of such intervals contain its mean over all images "
             "like these (BCa bootstrap over images)"
         )
-        column = SheetColumn(f"{metric}, 95 %", hint)
-        trial_position = titles.index("trial")
-        rows = tuple(
-            (
-                *row[:position],
-                _interval_cell(intervals.get(int(row[trial_position].text), {}).get(metric)),
-                *row[position:],
-            )
-            for row in ranking.rows
-        )  # fmt: skip
-        columns = (*ranking.columns[:position], column, *ranking.columns[position:])
-        ranking = replace(ranking, columns=columns, rows=rows)
+        numbers = [int(row[trial_index].text) for row in ranking.rows]
+        cells = [_interval_cell(intervals.get(number, {}).get(metric)) for number in numbers]
+        ranking = _insert_column(ranking, position, SheetColumn(f"{metric}, 95 %", hint), cells)
     return ranking
+
+
+def _insert_column(
+    sheet: ReportSheet, position: int, column: SheetColumn, cells: Sequence[SheetCell]
+) -> ReportSheet:
+    columns = (*sheet.columns[:position], column, *sheet.columns[position:])
+    rows = tuple(
+        (*row[:position], cell, *row[position:])
+        for row, cell in zip(sheet.rows, cells, strict=True)
+    )
+    return replace(sheet, columns=columns, rows=rows)
 
 
 def compare_leaders(tables: StudyTables) -> list[PairedComparison]:

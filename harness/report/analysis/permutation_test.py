@@ -177,30 +177,30 @@ def _f_statistics(
     order: Floats,
     uniform_draws: Floats,
 ) -> _FStatistics | None:
-    """Statistics of one parameter in addition to the selected ones.
-
-    None if too few trials have the parameter to test it in addition to the selected ones.
-    """
+    """Statistics of one parameter after the selected ones; None if too few trials have it."""
     is_active = parameter.is_active
     n = int(is_active.sum())
-    base = _orthonormal_basis(
-        np.column_stack([np.ones(n), *(s.columns[is_active] for s in selected)])
-    )
+    smaller_model = np.column_stack([np.ones(n), *(s.columns[is_active] for s in selected)])
+    base = _orthonormal_basis(smaller_model)
     own_columns = parameter.columns[is_active]
     basis = _orthonormal_basis(own_columns - base @ (base.T @ own_columns))
     freedom = (basis.shape[1], n - base.shape[1] - basis.shape[1])
     if freedom[0] < 1 or freedom[1] < 1:
         return None
-    residuals = order[is_active] - base @ (base.T @ order[is_active])
-    shuffles = np.argsort(uniform_draws[:, is_active], axis=1)
-    values = np.vstack([residuals, residuals[shuffles]])
-    # Shuffled residuals are no longer orthogonal to the smaller model, so they are projected again.
-    values = values - (values @ base) @ base.T
+    values = _shuffled_residuals(order[is_active], uniform_draws[:, is_active], base)
     total = (values**2).sum(axis=1)
     explained = ((values @ basis) ** 2).sum(axis=1)
     # A perfect fit leaves 0 or, by rounding, less: F would be infinite or negative.
     unexplained = np.maximum(total - explained, 1e-9 * np.maximum(total, 1e-300))
     return _FStatistics((explained / freedom[0]) / (unexplained / freedom[1]), freedom)
+
+
+def _shuffled_residuals(order: Floats, uniform_draws: Floats, base: Floats) -> Floats:
+    """Residuals of the model spanned by `base`, in row 0 as they are, then once per shuffle."""
+    residuals = order - base @ (base.T @ order)
+    values = np.vstack([residuals, residuals[np.argsort(uniform_draws, axis=1)]])
+    # Shuffled residuals are no longer orthogonal to the smaller model, so they are projected again.
+    return np.asarray(values - (values @ base) @ base.T, np.float64)
 
 
 def _orthonormal_basis(columns: Floats) -> Floats:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from harness.core.records import TrialRecord
 from harness.core.text import count, format_duration
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
@@ -73,9 +74,7 @@ def measure_savings(tables: StudyTables) -> PruningSavings | None:
     by_state = epoch_times.groupby(states)[["count", "sum"]].sum()
     pruned = [record for record in own_records.values() if record.state == "pruned"]
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
-    epochs_left = {
-        record.number: max(record.epochs - epochs_done[record.number], 0) for record in pruned
-    }
+    epochs_left = {r.number: max(r.epochs - epochs_done[r.number], 0) for r in pruned}
     # The median: the first epoch takes longer, as it also starts the loaders.
     medians = epoch_times["median"].to_dict()
     return PruningSavings(
@@ -97,13 +96,10 @@ def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
         return []
     seconds = tables.epochs.groupby("number")["seconds"].sum().to_dict()
     ranked = {record.number for record in ranked_records(tables)}
-    finished = [r for r in tables.records if r.imported is None and r.state != "running"]
     rows: list[TrialSpending] = []
     total, best = 0.0, None
     objective = tables.config.objective
-    # In order of end, not of number: simultaneous trials end in another order than they began. ISO
-    # 8601 in UTC sorts as text; records without an end come last.
-    for record in sorted(finished, key=lambda r: (r.ended is None, r.ended or "", r.number)):
+    for record in _own_finished_records(tables):
         own_seconds = float(seconds.get(record.number, 0.0))
         total += own_seconds
         if record.number in ranked and record.value is not None:
@@ -115,20 +111,24 @@ def trial_spendings(tables: StudyTables) -> list[TrialSpending]:
     return rows
 
 
+def _own_finished_records(tables: StudyTables) -> list[TrialRecord]:
+    finished = [r for r in tables.records if r.imported is None and r.state != "running"]
+    # In order of end, not of number: simultaneous trials end in another order than they began. ISO
+    # 8601 in UTC sorts as text; records without an end come last.
+    return sorted(finished, key=lambda r: (r.ended is None, r.ended or "", r.number))
+
+
 def last_trials_sentence(rows: list[TrialSpending], n: int = N_LAST_TRIALS) -> str:
     """Describe the cost of the last `n` trials and their improvement of the best value."""
     if len(rows) <= n:
         return (
             f"The gain of the last {count(n, 'trial')} is reported from {n + 1} finished trials on."
         )
-    before, after, cost = (
-        rows[-n - 1].best,
-        rows[-1].best,
-        rows[-1].cumulative_seconds - rows[-n - 1].cumulative_seconds,
-    )
+    before, after, total = rows[-n - 1].best, rows[-1].best, rows[-1].cumulative_seconds
+    cost = total - rows[-n - 1].cumulative_seconds
     cost_text = (
         f"The last {count(n, 'finished trial')} took {format_duration(cost)} "
-        f"({_percent(cost, rows[-1].cumulative_seconds - cost)} of the device time)"
+        f"({_percent(cost, total - cost)} of the device time)"
     )
     if before is None or after is None:
         return f"{cost_text}; before them no trial was complete."

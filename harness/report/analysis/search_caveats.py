@@ -189,30 +189,20 @@ def find_pruning_gaps(tables: StudyTables) -> list[PruningGap]:
     """
     complete = {record.number for record in ranked_records(tables)}
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
-    pruned = [record.number for record in tables.records if record.state == "pruned"]
+    pruned_records = [record for record in tables.records if record.state == "pruned"]
+    pruned = {record.number: int(epochs_done[record.number]) for record in pruned_records}
     sort_key = tables.config.objective.sort_key
     # Once per epoch and not per pruned trial: halving
     # stops nearly all of them at the same few epochs.
-    best_at_epoch = {
-        epoch: best_by_epoch(tables, epoch)
-        for epoch in {int(epochs_done[number]) for number in pruned}
-    }
+    best_at_epoch = {epoch: best_by_epoch(tables, epoch) for epoch in set(pruned.values())}
     gaps = []
-    for number in pruned:
-        epoch = int(epochs_done[number])
-        others = [
-            sort_key(value)
-            for other_number, value in best_at_epoch[epoch].items()
-            if other_number in complete
-        ]
-        if number in best_at_epoch[epoch] and others:
-            value = best_at_epoch[epoch][number]
-            share_beaten = sum(other_value > sort_key(value) for other_value in others) / len(
-                others
-            )
-            gaps.append(
-                PruningGap(number, epoch, value, sort_key(value) - min(others), share_beaten)
-            )
+    for number, epoch in pruned.items():
+        values = best_at_epoch[epoch]
+        others = [sort_key(value) for other, value in values.items() if other in complete]
+        if number in values and others:
+            key = sort_key(values[number])
+            share_beaten = sum(other_key > key for other_key in others) / len(others)
+            gaps.append(PruningGap(number, epoch, values[number], key - min(others), share_beaten))
     return gaps
 
 

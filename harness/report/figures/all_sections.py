@@ -154,7 +154,6 @@ def _costs_section(
         )
         for cost, rows in rows_by_cost.items()
     ]
-    styles = [(group, *style_of(group, groups)) for group in groups]
     drawn = figure_section(
         "cost",
         "Cost against quality",
@@ -165,10 +164,14 @@ def _costs_section(
         "No complete trial has recorded its costs.",
         "small",
     )
-    legend = tuple(
+    return replace(drawn, legend=_cost_legend(groups))
+
+
+def _cost_legend(groups: Sequence[str]) -> tuple[LegendEntry, ...]:
+    styles = [(group, *style_of(group, groups)) for group in groups]
+    return tuple(
         LegendEntry(group, GROUP_SYMBOLS[symbol], colour) for group, colour, symbol in styles
     )
-    return replace(drawn, legend=legend)
 
 
 def _cost_label(rows: Sequence[CostRow], cost: str, objective: ObjectiveLabel) -> str:

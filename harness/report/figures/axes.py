@@ -46,12 +46,11 @@ class ParameterAxis:
 
 def parameter_axis(key: str, records: Sequence[TrialRecord]) -> ParameterAxis | None:
     """Build the axis of a parameter over its values in trials; None if it was never active."""
-    values = [record.params[key] for record in records if key in record.params]
-    if not values:
+    active = [record for record in records if key in record.params]
+    if not active:
         return None
-    attributes = [
-        _distribution_attributes(record, key) for record in records if key in record.params
-    ]
+    values = [record.params[key] for record in active]
+    attributes = [_distribution_attributes(record, key) for record in active]
     # bool is a subclass of int, but a switch is a choice and not a number between 0 and 1.
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(values) or any("choices" in attribute for attribute in attributes):

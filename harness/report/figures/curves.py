@@ -1,6 +1,6 @@
 """Figure of the learning curves of all trials."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,27 +86,25 @@ def draw_learning_curves(curves: Sequence[LearningCurve], metric: str, title: st
 
 
 def _add_trace(
-    figure: go.Figure, curves: Iterable[LearningCurve], metric: str, **style: Any
+    figure: go.Figure, curves: Sequence[LearningCurve], metric: str, **style: Any
 ) -> None:
     """Add several curves as one trace.
 
     A None ends a line in Plotly. One trace per trial would make a page of 1,000 trials slow, since
     every trace has its own SVG elements and legend entry.
     """
-    xs: list[int | None] = []
-    ys: list[float | None] = []
-    texts: list[str] = []
-    has_single_epoch = False
-    for curve in curves:
-        xs += [*curve.epochs, None]
-        ys += [*curve.values, None]
-        texts += [
-            f"trial {curve.number}, epoch {epoch}<br>{metric} {value:.5f}"
-            for epoch, value in zip(curve.epochs, curve.values, strict=True)
-        ]
-        texts.append("")
-        # A single epoch gives no line, so it needs a marker; a pruned trial has its cross already.
-        has_single_epoch = has_single_epoch or (len(curve.epochs) == 1 and curve.state != "pruned")
+    xs = [epoch for curve in curves for epoch in (*curve.epochs, None)]
+    ys = [value for curve in curves for value in (*curve.values, None)]
+    texts = [text for curve in curves for text in (*_hover_texts(curve, metric), "")]
+    # A single epoch gives no line, so it needs a marker; a pruned trial has its cross already.
+    has_single_epoch = any(len(c.epochs) == 1 and c.state != "pruned" for c in curves)
     if xs:
         mode = "lines+markers" if has_single_epoch else "lines"
         figure.add_scatter(x=xs, y=ys, mode=mode, hovertext=texts, hoverinfo="text", **style)
+
+
+def _hover_texts(curve: LearningCurve, metric: str) -> list[str]:
+    return [
+        f"trial {curve.number}, epoch {epoch}<br>{metric} {value:.5f}"
+        for epoch, value in zip(curve.epochs, curve.values, strict=True)
+    ]

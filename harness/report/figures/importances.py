@@ -73,27 +73,28 @@ def importance_section(tables: StudyTables, overall: ImportanceResult) -> Figure
     charts = [LabelledFigure(_chart_label("", rows), draw_importances(rows))] if rows else []
     branch_charts, sentences = _branch_charts(tables) if overall.n_varied else ([], [])
     charts += branch_charts
+    return figure_section(
+        "importances",
+        "Parameter importances",
+        _caption(rows, overall, n, sentences),
+        charts,
+        _empty_reason(tables, overall, n),
+    )
+
+
+def _caption(
+    rows: Sequence[ImportanceRow], overall: ImportanceResult, n: int, branch_notes: Sequence[str]
+) -> str:
     any_inactive = any(row.n_active < row.n_complete for row in rows)
-    caption = [
+    sentences = [
         "Importance of each parameter's value for being among the best trials (PED-ANOVA).",
         _explained_note(rows),
         _unexplained_note(overall),
         "Lighter bars: parameters that were active in some trials only." if any_inactive else "",
-        *sentences,
-        f"With {count(n, 'complete trial')} this is a hint at most."
-        if n < MIN_RELIABLE_TRIALS
-        else "",
-        f"Computed from {MAX_IMPORTANCE_TRIALS} of {count(n, 'complete trial')}, evenly by rank."
-        if n > MAX_IMPORTANCE_TRIALS
-        else "",
+        *branch_notes,
+        _trial_number_note(n),
     ]
-    return figure_section(
-        "importances",
-        "Parameter importances",
-        " ".join(sentence for sentence in caption if sentence),
-        charts,
-        _empty_reason(tables, overall, n),
-    )
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]]:
@@ -130,6 +131,15 @@ def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]
         _small_branches_note(small_branches),
     ]
     return charts, sentences
+
+
+def _trial_number_note(n: int) -> str:
+    """Note on too few trials, or on more than are used; "" for numbers between."""
+    if n < MIN_RELIABLE_TRIALS:
+        return f"With {count(n, 'complete trial')} this is a hint at most."
+    if n > MAX_IMPORTANCE_TRIALS:
+        return f"Computed from {MAX_IMPORTANCE_TRIALS} of {n} complete trials, evenly by rank."
+    return ""
 
 
 def _explained_note(rows: Sequence[ImportanceRow]) -> str:

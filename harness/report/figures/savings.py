@@ -38,17 +38,14 @@ def effort_section(
 ) -> FigureSection:
     """Build the section on device time and on the savings of the pruner."""
     pruning_savings, rows = measure_savings(tables), trial_spendings(tables)
-    charts = []
-    if pruning_savings is not None and pruning_savings.n_pruned:
-        charts.append(LabelledFigure(pruning_savings.sentence, draw_savings(pruning_savings)))
+    charts, sentences = [], ""
+    if pruning_savings is not None:
+        sentences = f"{pruning_savings.sentence} {last_trials_sentence(rows)} "
+        if pruning_savings.n_pruned:
+            charts.append(LabelledFigure(pruning_savings.sentence, draw_savings(pruning_savings)))
     if any(row.best is not None for row in rows):
         label = f"Best {objective.metric} so far against device time, {count(len(rows), 'trial')}"
         charts.append(LabelledFigure(label, draw_spending(rows, objective, subset.numbers)))
-    sentences = (
-        ""
-        if pruning_savings is None
-        else f"{pruning_savings.sentence} {last_trials_sentence(rows)} "
-    )
     return figure_section(
         "effort",
         "Effort",

@@ -105,13 +105,10 @@ def _add_points(
     objective: ObjectiveLabel,
     marker: dict[str, Any],
 ) -> None:
-    is_categorical = axis.scale == "choice"
+    is_choice = axis.scale == "choice"
     figure.add_scatter(
-        x=[
-            axis.choices.index(display_value(point.x)) if is_categorical else point.x
-            for point in points
-        ],
-        y=[point.y for point in points],
+        x=[axis.choices.index(display_value(p.x)) if is_choice else p.x for p in points],
+        y=[p.y for p in points],
         mode="markers",
         marker=marker,
         name=name,

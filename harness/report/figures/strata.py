@@ -33,32 +33,33 @@ class SizeStratum:
 def strata_section(tables: StudyTables) -> FigureSection:
     """Build the section with a bar per size class and leading trial."""
     rows = [row for row in dice_by_size(tables) if row.n]
-    first_trial_rows = [row for row in rows if row.number == rows[0].number]
+    return figure_section(
+        "strata",
+        "By object size",
+        _caption(tables, rows),
+        [LabelledFigure(_chart_label(rows), draw_strata(rows))] if rows else [],
+        "Needs a complete trial with best/scores.csv, and foreground in a validation image.",
+    )
+
+
+def _caption(tables: StudyTables, rows: Sequence[SizeStratum]) -> str:
+    leader_rows = [row for row in rows if row.number == rows[0].number]
     is_multiclass = tables.config.data.task != "binary"
-    small_sizes = [
-        f"{row.size} ({row.n})" for row in first_trial_rows if row.n < MIN_RELIABLE_IMAGES
-    ]
-    absent_sizes = [
-        size for size in SIZE_CLASSES if size not in {row.size for row in first_trial_rows}
-    ]
+    small = [f"{row.size} ({row.n})" for row in leader_rows if row.n < MIN_RELIABLE_IMAGES]
+    present_sizes = {row.size for row in leader_rows}
+    absent = [size for size in SIZE_CLASSES if size not in present_sizes]
     sentences = [
         f"Mean Dice (decision: {decision_rule(tables.config.data.task)}) at "
         f"{tables.config.data.eval_size} px over validation images, by the share of the image that "
         "is foreground.",
         "Each class of an image counts separately." if is_multiclass else "",
-        f"Fewer than {MIN_RELIABLE_IMAGES} images, so a hint at most: {', '.join(small_sizes)}."
-        if small_sizes
+        f"Fewer than {MIN_RELIABLE_IMAGES} images, so a hint at most: {', '.join(small)}."
+        if small
         else "",
-        f"Sizes without an image: {', '.join(absent_sizes)}." if absent_sizes and rows else "",
+        f"Sizes without an image: {', '.join(absent)}." if absent and rows else "",
         missing_data_note(tables, _trials_without_scores(tables), SCORES),
     ]
-    return figure_section(
-        "strata",
-        "By object size",
-        " ".join(sentence for sentence in sentences if sentence),
-        [LabelledFigure(_chart_label(rows), draw_strata(rows))] if rows else [],
-        "Needs a complete trial with best/scores.csv, and foreground in a validation image.",
-    )
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
@@ -69,21 +70,7 @@ def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
     )  # fmt: skip
     numbers = list(dict.fromkeys(row.number for row in rows))
     for number, colour in zip(numbers, LEADER_COLOURS, strict=False):
-        trial_rows = [row for row in rows if row.number == number]
-        figure.add_bar(
-            x=[row.size for row in trial_rows],
-            y=[row.dice for row in trial_rows],
-            name=f"trial {number}",
-            marker={"color": colour},
-            text=[f"{row.dice:.2f}<br>n {row.n}" for row in trial_rows],
-            textposition="outside",
-            cliponaxis=False,
-            hovertext=[
-                f"trial {number}, {row.size}<br>mean Dice {row.dice:.4f}<br>{count(row.n, 'image')}"
-                for row in trial_rows
-            ],
-            hoverinfo="text",
-        )
+        _add_bars(figure, number, [row for row in rows if row.number == number], colour)
     figure.update_layout(barmode="group")
     present_sizes = {row.size for row in rows}
     # Plotly orders categories by their first appearance, which is not the order of the sizes if the
@@ -93,6 +80,24 @@ def draw_strata(rows: Sequence[SizeStratum]) -> go.Figure:
     # The range ends above 1 to leave room for the labels of full bars.
     figure.update_yaxes(range=[0, 1.12], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
     return figure
+
+
+def _add_bars(figure: go.Figure, number: int, rows: Sequence[SizeStratum], colour: str) -> None:
+    """Add the bars of one trial."""
+    figure.add_bar(
+        x=[row.size for row in rows],
+        y=[row.dice for row in rows],
+        name=f"trial {number}",
+        marker={"color": colour},
+        text=[f"{row.dice:.2f}<br>n {row.n}" for row in rows],
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=[
+            f"trial {number}, {row.size}<br>mean Dice {row.dice:.4f}<br>{count(row.n, 'image')}"
+            for row in rows
+        ],
+        hoverinfo="text",
+    )
 
 
 def _chart_label(rows: Sequence[SizeStratum]) -> str:

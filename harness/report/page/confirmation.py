@@ -87,41 +87,34 @@ def build_confirmation_section(
 
 def confirmation_sheet(confirmation: Confirmation) -> ReportSheet:
     """One row per configuration, best first."""
-    columns = (
-        SheetColumn("rank", "rank by the confirmed mean"),
-        SheetColumn("trial", "number of the trial of the search with this configuration"),
-        SheetColumn("verdict", "better than every other, tied with the leader, or worse", ""),
-        SheetColumn("confirmed", f"mean of the objective over {confirmation.kind}s"),
-        SheetColumn("95 % interval", f"of that mean, over {confirmation.kind}s and images"),
-        SheetColumn("searched", "objective of that trial in the search"),
-        SheetColumn("optimism", "searched against confirmed; above 0: worse when trained again"),
-        SheetColumn(f"{confirmation.kind}s", f"complete out of {confirmation.parts} planned"),
-        SheetColumn("deviation", f"standard deviation of the objective over {confirmation.kind}s"),
-        *(
-            SheetColumn(
-                f"own {metric}", f"mean {metric} over images at native size; not used for the rank"
-            )
-            for metric in PRIMARY_METRICS
-        ),
-        SheetColumn("parameters", "weights of the network"),
-        SheetColumn("time", "mean training time of a complete run"),
-    )
     rows = tuple(
         _configuration_row(rank, row, confirmation)
         for rank, row in enumerate(confirmation.rows, start=1)
     )
-    return ReportSheet(columns, rows)
+    return ReportSheet(_configuration_columns(f"{confirmation.kind}s", confirmation.parts), rows)
+
+
+def _configuration_columns(runs: str, n_planned: int) -> tuple[SheetColumn, ...]:
+    own_hint = "mean {} over images at native size; not used for the rank"
+    return (
+        SheetColumn("rank", "rank by the confirmed mean"),
+        SheetColumn("trial", "number of the trial of the search with this configuration"),
+        SheetColumn("verdict", "better than every other, tied with the leader, or worse", ""),
+        SheetColumn("confirmed", f"mean of the objective over {runs}"),
+        SheetColumn("95 % interval", f"of that mean, over {runs} and images"),
+        SheetColumn("searched", "objective of that trial in the search"),
+        SheetColumn("optimism", "searched against confirmed; above 0: worse when trained again"),
+        SheetColumn(runs, f"complete out of {n_planned} planned"),
+        SheetColumn("deviation", f"standard deviation of the objective over {runs}"),
+        *(SheetColumn(f"own {name}", own_hint.format(name)) for name in PRIMARY_METRICS),
+        SheetColumn("parameters", "weights of the network"),
+        SheetColumn("time", "mean training time of a complete run"),
+    )
 
 
 def _configuration_row(
     rank: int, row: ConfirmedConfiguration, confirmation: Confirmation
 ) -> tuple[SheetCell, ...]:
-    interval = SheetCell("–", "", "too few runs or images for an interval")
-    if row.interval is not None:
-        text = f"{row.interval.low:.4f} to {row.interval.high:.4f}"
-        interval = SheetCell(
-            text, repr(row.interval.low), f"{row.interval.low!r} to {row.interval.high!r}"
-        )
     parameters = row.cost.parameters
     is_choice = confirmation.choice is not None and confirmation.choice.trial == row.trial
     verdict = row.verdict or "–"
@@ -132,7 +125,7 @@ def _configuration_row(
         # tied or the winner, not a class of its own.
         SheetCell(f"{verdict}, the choice" if is_choice else verdict, verdict),
         _number_cell(row.mean),
-        interval,
+        _interval_cell(row),
         _number_cell(row.searched),
         _number_cell(row.optimism, "+.4f"),
         SheetCell(f"{len(row.values)} of {confirmation.parts}", str(len(row.values))),
@@ -141,6 +134,13 @@ def _configuration_row(
         SheetCell(COSTS["cost/parameters"].format(parameters), str(parameters)),
         SheetCell(COSTS["cost/seconds"].format(row.cost.seconds), repr(row.cost.seconds)),
     )
+
+
+def _interval_cell(row: ConfirmedConfiguration) -> SheetCell:
+    if row.interval is None:
+        return SheetCell("–", "", "too few runs or images for an interval")
+    low, high = row.interval.low, row.interval.high
+    return SheetCell(f"{low:.4f} to {high:.4f}", repr(low), f"{low!r} to {high!r}")
 
 
 def _number_cell(value: float | None, form: str = ".4f") -> SheetCell:

@@ -57,8 +57,7 @@ def collect_data_facts(
 
     Args:
         split: rows of split.csv; empty if the file is missing.
-        data_root: folder that the paths of split.csv start from; None if it is not on this machine,
-            then sizes are omitted.
+        data_root: root of the paths in split.csv; None (no sizes) if it is not on this machine.
         shapes: `describe_shape` of the masks of validation images, by row, of two-class tasks.
     """
     sizes = {} if data_root is None else _read_sizes(split, data_root)
@@ -194,14 +193,20 @@ def _split_warnings(split: Sequence[SplitRow]) -> list[str]:
         )
     n_grouped = len(split) - len({row.group for row in split})
     if n_grouped:
-        warnings.append(
+        warnings.append(_grouped_warning(n_grouped))
+    return warnings
+
+
+def _grouped_warning(n: int) -> str:
+    if n == 1:
+        return (
             "1 image duplicates another image or belongs to its group; both are in the same part "
             "of the split."
-            if n_grouped == 1
-            else f"{count(n_grouped, 'image')} duplicate another image or belong to its group; "
-            "each group is in one part of the split."
         )
-    return warnings
+    return (
+        f"{n} images duplicate another image or belong to its group; each group is in one part of "
+        "the split."
+    )
 
 
 def _size_warnings(tables: StudyTables, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
@@ -239,9 +244,8 @@ def _truth_warnings(tables: StudyTables, scores: ImageScores | None, shares: Flo
             f"{count(n_tiny, 'mask')} with foreground below {100 * _TINY_SHARE:g} % of the image: "
             "a few pixels decide the Dice."
         )
-    absent_classes = set(tables.config.data.scored_classes) - set(
-        scores.class_index[scores.has_truth].tolist()
-    )
+    present_classes = set(scores.class_index[scores.has_truth].tolist())
+    absent_classes = set(tables.config.data.scored_classes) - present_classes
     if absent_classes:
         names = ", ".join(tables.config.data.classes[k] for k in sorted(absent_classes))
         warnings.append(f"No validation image contains {names}, so no metric is measured for it.")

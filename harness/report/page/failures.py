@@ -3,11 +3,12 @@
 The headline takes its advice for a study without a complete trial from the same remedies.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from harness.core.records import TrialRecord
 from harness.core.text import truncate
-from harness.report.tables.sheet_cells import SheetCell, SheetColumn
+from harness.report.tables.sheet_cells import SheetCell, SheetColumn, integer_cell
 from harness.report.tables.sheets import ReportSheet
 from harness.report.tables.study_tables import StudyTables
 
@@ -39,24 +40,25 @@ def failures_sheet(tables: StudyTables) -> ReportSheet:
         if record.state == "failed":
             cause = record.failure.cause if record.failure else "unknown"
             groups.setdefault(cause, []).append(record)
-    rows = []
     # sorted is stable: causes with equally many trials stay in the order of their first trial.
-    for cause, records in sorted(groups.items(), key=lambda item: -len(item[1])):
-        failure = records[0].failure
-        message = failure.message if failure else ""
-        numbers = ", ".join(str(record.number) for record in records[:_MAX_NUMBERS])
-        numbers += ", …" if len(records) > _MAX_NUMBERS else ""
-        remedy = REMEDIES.get(cause, "See the message and the trial's trial.json.")
-        rows.append(
-            (
-                SheetCell(truncate(cause, 60), cause),
-                SheetCell(str(len(records)), str(len(records))),
-                SheetCell(numbers, str(records[0].number)),
-                SheetCell(truncate(message, 300), message, truncate(message, 2000)),
-                SheetCell(remedy, remedy),
-            )
-        )
-    return ReportSheet(_FAILURE_COLUMNS, tuple(rows))
+    by_frequency = sorted(groups.items(), key=lambda item: -len(item[1]))
+    rows = tuple(_cause_row(cause, records) for cause, records in by_frequency)
+    return ReportSheet(_FAILURE_COLUMNS, rows)
+
+
+def _cause_row(cause: str, records: Sequence[TrialRecord]) -> tuple[SheetCell, ...]:
+    failure = records[0].failure
+    message = failure.message if failure else ""
+    numbers = ", ".join(str(record.number) for record in records[:_MAX_NUMBERS])
+    numbers += ", …" if len(records) > _MAX_NUMBERS else ""
+    remedy = REMEDIES.get(cause, "See the message and the trial's trial.json.")
+    return (
+        SheetCell(truncate(cause, 60), cause),
+        integer_cell(len(records)),
+        SheetCell(numbers, str(records[0].number)),
+        SheetCell(truncate(message, 300), message, truncate(message, 2000)),
+        SheetCell(remedy, remedy),
+    )
 
 
 _FAILURE_COLUMNS = (

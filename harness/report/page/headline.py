@@ -172,9 +172,8 @@ def _next_line(
     if confirmation.n_tests == 0 and any(row.role == "test" for row in split):
         text = "evaluates the confirmed model on the test images, which have never been opened."
         return SummaryLine("Next step", text, f"harness test --study {name}")
-    return SummaryLine(
-        "Next step", "Test the model on images from elsewhere before you rely on it."
-    )
+    text = "Test the model on images from elsewhere before you rely on it."
+    return SummaryLine("Next step", text)
 
 
 def _no_result_text(own_records: list[TrialRecord]) -> str:

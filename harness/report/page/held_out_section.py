@@ -153,12 +153,8 @@ def _n_test(split: Sequence[SplitRow]) -> int:
 
 def _run_facts(test_run: HeldOutTest) -> list[str]:
     opened = test_run.start
-    trial_numbers = " + ".join(opened.weights)
-    weights_text = (
-        f"mean of trials {trial_numbers}"
-        if opened.ensemble
-        else f"weights of trial {trial_numbers}"
-    )
+    origin = "mean of trials" if opened.ensemble else "weights of trial"
+    weights_text = f"{origin} {' + '.join(opened.weights)}"
     weights_text += ", averaged over four flips" if opened.tta else ""
     facts = [
         f"{count(opened.data.n_images, 'image')} at native size, SHA-256 "

@@ -83,14 +83,10 @@ def _data_sentences(
 ) -> str:
     config = tables.config
     roles = Counter(row.role for row in split)
-    names: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
-    used = [role for role in names if roles[role]]
     split_text = ""
-    if used:
-        parts = join_words(f"{roles[role]} {names[role]}" for role in used)
-        noun = plural("image", roles[used[-1]])
+    if parts := _role_counts_text(roles):
         origin_text = split_origin_text(tables, split, data_root)
-        split_text = f" were split into {parts} {noun} ({origin_text})"
+        split_text = f" were split into {parts} ({origin_text})"
     groups = " and declared groups" if config.split.group else ""
     groups_text = f"; duplicates{groups} are in the same part" if split else ""
     classes = " / ".join(config.data.classes)
@@ -100,6 +96,16 @@ def _data_sentences(
     text = f"The images of {root} ({config.data.task}: {classes}){split_text}{groups_text}."
     test_sentences = [_test_use_sentence(tables)] if roles["test"] else []
     return " ".join([text, *test_sentences, *_subset_sentences(trials, roles["train"])])
+
+
+def _role_counts_text(roles: Counter[Role]) -> str:
+    """Number of images of each role, `88 training and 12 validation images`; "" without roles."""
+    names: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
+    used = [role for role in names if roles[role]]
+    if not used:
+        return ""
+    parts = join_words(f"{roles[role]} {names[role]}" for role in used)
+    return f"{parts} {plural('image', roles[used[-1]])}"
 
 
 def _test_use_sentence(tables: StudyTables) -> str:

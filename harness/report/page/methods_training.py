@@ -29,19 +29,13 @@ def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> st
     archs = join_words([_cite_entry(name, NETWORKS, cite) for name in arch_names])
     subject = "The networks were" if len(arch_names) > 1 else "The network was"
     encoders = _distinct_texts(trials, "model.encoder_name", _takes_encoder)
-    encoder_names = join_words(
-        [cite(name, references.encoder_reference(name)) for name in encoders]
-    )
+    encoder_names = join_words([cite(e, references.encoder_reference(e)) for e in encoders])
     word = "encoders" if len(encoders) > 1 else "encoder"
     with_encoder = f" with the {word} {encoder_names}" if encoders else ""
-    depth = format_range(
-        distinct_values(trials, "model.encoder_depth", lambda trial: trial.has_encoder)
-    )
+    depth = format_range(distinct_values(trials, "model.encoder_depth", lambda t: t.has_encoder))
     stages = f", {depth} stages deep" if depth else ""
-    origins = [
-        _weights_text(w, cite)
-        for w in distinct_values(trials, "model.encoder_weights", _takes_encoder)
-    ]
+    weights = distinct_values(trials, "model.encoder_weights", _takes_encoder)
+    origins = [_weights_text(name, cite) for name in weights]
     start = (
         f", initialised with {join_words(origins)}"
         if origins and any(trial.has_full_configuration for trial in trials)
@@ -231,11 +225,7 @@ def _loss_option_sentences(trials: Sequence[TrainedTrial]) -> list[str]:
             for entry in BUILTIN_LOSS_ENTRIES.values()
             for option in entry.options
         ),
-        (
-            "loss.label_smoothing",
-            "Label smoothing was {}.",
-            lambda o: o.is_smoothing_active and bool(o["loss.label_smoothing"]),
-        ),
+        ("loss.label_smoothing", "Label smoothing was {}.", _smooths_labels),
     )
     sentences = [
         text.format(format_range(distinct_values(trials, key, is_active)))
@@ -272,6 +262,10 @@ def _cite_entry(name: str, entries: Mapping[str, CatalogueEntry], cite: Citation
 
 def _uses_loss(name: str) -> Callable[[TrainedTrial], bool]:
     return lambda trial: name in trial.losses
+
+
+def _smooths_labels(trial: TrainedTrial) -> bool:
+    return trial.is_smoothing_active and bool(trial["loss.label_smoothing"])
 
 
 def _takes_encoder(trial: TrainedTrial) -> bool:

@@ -55,6 +55,11 @@ from harness.report.tables.study_tables import (
 )
 
 SCRIPTS = ("page.js", "zoom.js")
+# Fields of a trial record in the machine-readable data of the page.
+_PAGE_FIELDS = {
+    *("number", "state", "value", "best_epoch", "params", "best", "costs", "seed", "epochs"),
+    *("repeats", "imported"),
+}
 
 
 def write_report(
@@ -235,22 +240,7 @@ def study_page_data(tables: StudyTables) -> dict[str, Any]:
         "n_trials": len(tables.records),
         "ranking": [record.number for record in ranked_records(tables)],
         "trials": [
-            record.model_dump(
-                mode="json",
-                include={
-                    "number",
-                    "state",
-                    "value",
-                    "best_epoch",
-                    "params",
-                    "best",
-                    "costs",
-                    "seed",
-                    "epochs",
-                    "repeats",
-                    "imported",
-                },
-            )
+            record.model_dump(mode="json", include=_PAGE_FIELDS)
             for record in tables.records
             if record.number in drawn_numbers
         ],

@@ -77,17 +77,20 @@ def reproduction_command(tables: StudyTables) -> str:
         arguments += ["--device", *kinds]
     if config.parts is not None:
         arguments += ["--parts", f"studies/{tables.paths.name}/{config.parts.file}"]
-    space_fixed = tables.space.get("fixed") or {}
-    # Fixed values of the space are in its file already; only those of --set are repeated.
     for plan in config.imports:
         arguments += ["--from", plan.study]
-    for key, value in config.fixed.items():
+    return shlex.join([*arguments, *_fixed_arguments(tables)])
+
+
+def _fixed_arguments(tables: StudyTables) -> list[str]:
+    """`--set` for each fixed value that is not in the file of the space."""
+    space_fixed = tables.space.get("fixed") or {}
+    arguments = []
+    for key, value in tables.config.fixed.items():
         if key not in space_fixed or space_fixed[key] != value:
-            arguments += [
-                "--set",
-                f"{key}={value if isinstance(value, str) else json.dumps(value)}",
-            ]
-    return shlex.join(arguments)
+            text = value if isinstance(value, str) else json.dumps(value)
+            arguments += ["--set", f"{key}={text}"]
+    return arguments
 
 
 def _objective_arguments(config: StudyConfig) -> list[str]:

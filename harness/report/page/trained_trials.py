@@ -158,21 +158,8 @@ def read_declared_losses(tables: StudyTables) -> dict[str, tuple[str, ...]]:
         Options as settings below `loss.`, e.g. `{"hardest": ("hardest_share",)}`; {} if the study
         has no such file, or not the one it started with.
     """
-    parts = tables.config.parts
-    if parts is None:
-        return {}
-    try:
-        file = read_parts_file(tables.paths.parts(parts.file))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the user's code, e.g. an invalid escape
-            tree = ast.parse(file.data)
-    # Deeply nested code makes the parser itself run out of stack or memory.
-    except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    if parts.sha256 not in (None, file.sha256):
-        return {}
     losses = {}
-    for function in tree.body:
+    for function in _parse_user_code(tables):
         if isinstance(function, ast.FunctionDef):
             arguments = [a.arg for a in (*function.args.args, *function.args.kwonlyargs)]
             options = [a for a in arguments if a not in HARNESS_ARGUMENTS["loss"]]
@@ -180,6 +167,22 @@ def read_declared_losses(tables: StudyTables) -> dict[str, tuple[str, ...]]:
                 if (name := _registered_loss_name(decorator, function.name)) is not None:
                     losses[name] = tuple(f"{name}_{option}" for option in options)
     return losses
+
+
+def _parse_user_code(tables: StudyTables) -> list[ast.stmt]:
+    """Statements of the file; [] if it is missing, invalid, or not the one of the study's start."""
+    parts = tables.config.parts
+    if parts is None:
+        return []
+    try:
+        file = read_parts_file(tables.paths.parts(parts.file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the user's code, e.g. an invalid escape
+            statements = ast.parse(file.data).body
+    # Deeply nested code makes the parser itself run out of stack or memory.
+    except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return statements if parts.sha256 in (None, file.sha256) else []
 
 
 def _registered_loss_name(decorator: ast.expr, function_name: str) -> str | None:

@@ -137,10 +137,7 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
     if not tables.paths.split_csv.is_file():
         return PredictionGallery((), (*notes, "split.csv is missing, so no image is shown."))
     rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
-    drawn_models = models[:N_TRIALS]
-    common_rows = [
-        row for row in rows.values() if all(model.has_prediction(row.row) for model in drawn_models)
-    ]
+    common_rows = _common_rows(rows.values(), models[:N_TRIALS])
     # Masks of all candidate rows are read, images only of the selected ones.
     shapes = dict(_truth_descriptors(tables, data_root, common_rows))
     images = []
@@ -154,6 +151,11 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
         notes.append(_no_image_note(common_rows))
     is_binary = tables.config.data.task == "binary"
     return PredictionGallery(tuple(images), tuple(notes), shapes if is_binary else {})
+
+
+def _common_rows(rows: Iterable[SplitRow], models: Sequence[LeadingModel]) -> list[SplitRow]:
+    """Rows of which all these models have a prediction."""
+    return [row for row in rows if all(model.has_prediction(row.row) for model in models)]
 
 
 def _no_image_note(common_rows: Sequence[SplitRow]) -> str:
@@ -180,17 +182,12 @@ def _choose_rows(
         reason = "no foreground: the most false positive pixels"
         groups.append([ImageSelection(worst_row, reason)])
     if len(models) > 1:
-        common_rows = [
-            row.row for row in rows if all(model.has_prediction(row.row) for model in models)
-        ]
-        groups.append(
-            find_disputed_images(dict(_row_disagreements(models, common_rows)), len(models))
-        )
-        scores = {row: [model.dice[row] for model in models] for row in common_rows}
-        alarms_by_model = {
-            row: [model.false_pixels[row] for model in models] for row in common_rows
-        }
-        groups.append(find_suspect_labels(scores, alarms_by_model))
+        common = [row.row for row in _common_rows(rows, models)]
+        disagreements = dict(_row_disagreements(models, common))
+        groups.append(find_disputed_images(disagreements, len(models)))
+        scores = {row: [model.dice[row] for model in models] for row in common}
+        false_pixels = {row: [model.false_pixels[row] for model in models] for row in common}
+        groups.append(find_suspect_labels(scores, false_pixels))
     return merge_selections(*groups)
 
 

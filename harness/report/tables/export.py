@@ -10,6 +10,7 @@ from harness.core import files
 from harness.core.records import TrialRecord
 from harness.core.text import count, display_value
 from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.report.analysis.baseline import BaselineComparison
 from harness.report.analysis.image_values import trial_mean_interval
@@ -50,32 +51,36 @@ def leaderboard_dict(
     tables: StudyTables, baseline: BaselineComparison | None = None
 ) -> dict[str, Any]:
     """Content of the JSON export; numbers that are not finite become null."""
-    ranked = ranked_records(tables)
-    confirmation = load_confirmation(tables.paths)
     value = {
         "format": 1,
         "study": tables.paths.name,
         "definition": tables.config.model_dump(mode="json"),
         "space": tables.space,
-        "ranking": [record.number for record in ranked],
-        "intervals": {
-            str(record.number): dataclasses.asdict(limits)
-            for record in ranked[:MAX_INTERVAL_TRIALS]
-            if (limits := objective_interval(tables, record)) is not None
-        },
+        "ranking": [record.number for record in ranked_records(tables)],
+        "intervals": _leading_intervals(tables),
         "importances": dataclasses.asdict(measure_importances(tables)),
         "trials": trials_as_dicts(tables),
-        "baseline": None
-        if baseline is None
-        else dataclasses.asdict(baseline) | {"sentence": baseline.sentence},
-        "confirmation": None
-        if confirmation is None
-        else dataclasses.asdict(confirmation) | {"sentence": confirmation.sentence},
+        "baseline": _with_sentence(baseline),
+        "confirmation": _with_sentence(load_confirmation(tables.paths)),
         "test_looks": files.read_jsonl(tables.paths.test_ledger),
     }
     # JSON has no NaN; json.dumps would write one, which strict parsers refuse.
     finite_values: dict[str, Any] = _null_nonfinite(value)
     return finite_values
+
+
+def _leading_intervals(tables: StudyTables) -> dict[str, dict[str, Any]]:
+    return {
+        str(record.number): dataclasses.asdict(limits)
+        for record in ranked_records(tables)[:MAX_INTERVAL_TRIALS]
+        if (limits := objective_interval(tables, record)) is not None
+    }
+
+
+def _with_sentence(comparison: BaselineComparison | Confirmation | None) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return dataclasses.asdict(comparison) | {"sentence": comparison.sentence}
 
 
 def objective_interval(tables: StudyTables, record: TrialRecord) -> ConfidenceInterval | None:

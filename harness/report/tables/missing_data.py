@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from harness.core.text import join_words, plural
+from harness.core.text import has_or_have, join_words, plural
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
 SCORES = "scores per image"
@@ -24,14 +24,7 @@ def missing_data_note(tables: StudyTables, numbers: Collection[int], data_kind: 
             trial_texts.append(f"{record.number}{origin}")
     if not trial_texts:
         return ""
-    more = (
-        [f"{len(trial_texts) - _MAX_NAMED_TRIALS} more"]
-        if len(trial_texts) > _MAX_NAMED_TRIALS
-        else []
-    )
-    verb = "has" if len(trial_texts) == 1 else "have"
-    trials = (
-        f"{plural('Trial', len(trial_texts))} "
-        f"{join_words([*trial_texts[:_MAX_NAMED_TRIALS], *more])}"
-    )
-    return f"{trials} {verb} no saved {data_kind}."
+    n = len(trial_texts)
+    more = [f"{n - _MAX_NAMED_TRIALS} more"] if n > _MAX_NAMED_TRIALS else []
+    trials = join_words([*trial_texts[:_MAX_NAMED_TRIALS], *more])
+    return f"{plural('Trial', n)} {trials} {has_or_have(n)} no saved {data_kind}."

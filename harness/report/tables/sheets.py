@@ -150,25 +150,32 @@ def class_sheet(tables: StudyTables, n_trials: int = 3) -> ReportSheet:
     columns = [
         SheetColumn("class", "as in study.yaml", ""),
         SheetColumn("images", "validation images whose truth contains the class"),
+        *_class_metric_columns(ranked),
     ]
-    for record in ranked:
-        for name in ("Dice", "IoU"):
-            hint = f"trial {record.number} at its best epoch, 0 to 1; the mean over those images"
-            columns.append(SheetColumn(f"{name}, trial {record.number}", hint))
     image_counts = _images_per_class(tables)
     rows = [
         (
             SheetCell(name, name),
             UNRECORDED_CELL if image_counts is None else integer_cell(image_counts.get(index, 0)),
-            *(
-                metric_cell(record.best.get(f"best/{metric}/{name}"))
-                for record in ranked
-                for metric in ("dice", "iou")
-            ),
+            *_class_metric_cells(ranked, name),
         )
         for index, name in enumerate(data.classes)
     ]
     return ReportSheet(tuple(columns), tuple(rows))
+
+
+def _class_metric_columns(ranked: Sequence[TrialRecord]) -> list[SheetColumn]:
+    hint = "trial {} at its best epoch, 0 to 1; the mean over those images"
+    return [
+        SheetColumn(f"{name}, trial {record.number}", hint.format(record.number))
+        for record in ranked
+        for name in ("Dice", "IoU")
+    ]
+
+
+def _class_metric_cells(ranked: Sequence[TrialRecord], name: str) -> list[SheetCell]:
+    keys = (f"best/dice/{name}", f"best/iou/{name}")
+    return [metric_cell(record.best.get(key)) for record in ranked for key in keys]
 
 
 def _images_per_class(tables: StudyTables) -> dict[int, int] | None:

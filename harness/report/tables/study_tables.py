@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
+from harness.core.text import display_value
 
 # A spreadsheet runs cells with these first characters as formulas; it strips a leading tab or
 # return first (CSV injection, OWASP).
@@ -68,13 +69,9 @@ def load_study_tables(paths: StudyPaths) -> StudyTables:
     """
     require_study_yaml(paths)
     config = StudyConfig.from_mapping(
-        _parse_mapping(paths.study_yaml.read_text(encoding="utf-8"), str(paths.study_yaml)),
-        source=str(paths.study_yaml),
-        allow_unregistered=True,
+        _read_mapping(paths.study_yaml), source=str(paths.study_yaml), allow_unregistered=True
     )
-    space = {}
-    if paths.space_yaml.is_file():
-        space = _parse_mapping(paths.space_yaml.read_text(encoding="utf-8"), str(paths.space_yaml))
+    space = _read_mapping(paths.space_yaml) if paths.space_yaml.is_file() else {}
     records = tuple(read_records(paths))
     # A folder copied by hand would count one trial twice.
     for folder, record in zip(paths.all_trials(), records, strict=True):
@@ -191,6 +188,15 @@ def ranked_records(tables: StudyTables) -> list[TrialRecord]:
     return tables.config.objective.ranked(tables.records)
 
 
+def group_by_value(records: Iterable[TrialRecord], key: str) -> dict[str, list[TrialRecord]]:
+    """Records that have the parameter, by the text of its value; in order of appearance."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if key in record.params:
+            groups.setdefault(display_value(record.params[key]), []).append(record)
+    return groups
+
+
 def trials_in_state(tables: StudyTables, state: str) -> pd.DataFrame:
     """The rows of `trials` in that state, in order of number."""
     return tables.trials[tables.trials["state"] == state].reset_index(drop=True)
@@ -210,10 +216,7 @@ def best_configuration(tables: StudyTables, choice: int | None = None) -> str:
     flat = trial_settings(tables, record)
     searched = {key: flat.get(key, value) for key, value in record.params.items()}
     other_settings = {key: value for key, value in flat.items() if key not in searched}
-    lines = [
-        f"# study {tables.paths.name}, trial {record.number}: {status_text}",
-        "fixed:",
-    ]
+    lines = [f"# study {tables.paths.name}, trial {record.number}: {status_text}", "fixed:"]
     if not searched and not other_settings:
         return ""
     for title, values in (("searched", searched), ("everything else", other_settings)):
@@ -260,14 +263,14 @@ def trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
     path = tables.paths.trial(record.number).config_yaml
     if not path.is_file():
         return {}
-    nested = _parse_mapping(path.read_text(encoding="utf-8"), str(path))
+    nested = _read_mapping(path)
     return TrialConfig.from_flat(flatten(nested), source=str(path), allow_unregistered=True).flat()
 
 
-def _parse_mapping(text: str, source: str) -> dict[str, Any]:
-    value = strict_yaml.load_yaml(text, source=source).value
+def _read_mapping(path: Path) -> dict[str, Any]:
+    value = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: must be a mapping of keys to values")
+        raise ConfigError(f"{path}: must be a mapping of keys to values")
     return value
 
 

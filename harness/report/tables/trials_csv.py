@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from harness.config.study import TrialConfig, loss_names
@@ -47,23 +48,22 @@ def trials_as_csv_space(tables: StudyTables) -> str:
     keys = _column_keys(tables, settings)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [
-        *(RESULT_PREFIX + name for name in RESULT_FIELDS),
-        *(LABEL_PREFIX + name for name in labels),
-        *keys,
-    ]
-    writer.writerow(names)
+    titles = [RESULT_PREFIX + name for name in RESULT_FIELDS]
+    titles += [LABEL_PREFIX + name for name in labels]
+    writer.writerow([*titles, *keys])
     for record, flat in zip(tables.records, settings, strict=True):
-        results = [getattr(record, name) for name in RESULT_FIELDS]
-        writer.writerow(
-            [
-                *("" if value is None else write_cell(value) for value in results),
-                *(write_label(record.labels.get(name, "")) for name in labels),
-                # "default" and not an empty cell, which a space reads as null.
-                *(write_cell(flat.get(key, CellMarker.DEFAULT)) for key in keys),
-            ]
-        )
+        # "default" and not an empty cell, which a space reads as null.
+        values = [write_cell(flat.get(key, CellMarker.DEFAULT)) for key in keys]
+        writer.writerow([*_result_cells(record, labels), *values])
     return text.getvalue()
+
+
+def _result_cells(record: TrialRecord, labels: Sequence[str]) -> list[str]:
+    results = [getattr(record, name) for name in RESULT_FIELDS]
+    return [
+        *("" if value is None else write_cell(value) for value in results),
+        *(write_label(record.labels.get(name, "")) for name in labels),
+    ]
 
 
 def _settings_or_params(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
