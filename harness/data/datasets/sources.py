@@ -1,6 +1,7 @@
 """Find the dataset that `--data` names and list its pairs."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ __all__ = [
     "LoadedPair",
     "NeedsDownloadError",
     "Role",
+    "find_archive",
     "find_data",
     "open_dataset",
     "open_source",
@@ -116,6 +118,15 @@ def find_data(spec: str, workspace: Workspace) -> Path:
     ):
         hint = suggestion.replace("mean ", f"mean {path.parent.as_posix().rstrip('/')}/")
     raise DataError(f"--data {spec}: neither a folder nor a dataset in {searched}{hint}")
+
+
+def find_archive(root: str) -> DatasetArchive | None:
+    """The published dataset that a study's `data.root` names; None for any other data.
+
+    The study records the folder as the user typed it, so with the separator of their system.
+    """
+    name = re.split(r"[/\\]", root.rstrip("/\\"))[-1]
+    return KVASIR if name == KVASIR.name else None
 
 
 def source_folder(location: Path) -> Path:

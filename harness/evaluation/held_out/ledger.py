@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,18 @@ from harness.core import files
 from harness.core.paths import StudyPaths
 
 TEST_SPLIT = "test"  # name of the study's own test images; no further data set may have it
+# Names for readers of `HeldOutResult.meaning` and `HeldOutResult.at`.
+AGGREGATION_NAMES: Final = {
+    "image": "mean over images",
+    "pixels": "of all pixels together",
+    "256": "mean over 256 thresholds",
+}
+DECISION_NAMES: Final = {
+    "0.5": "p ≥ 0.5",
+    "chosen": "chosen threshold",
+    "argmax": "argmax",
+    "256": "all",
+}
 
 
 class _LedgerLine(BaseModel):

@@ -13,6 +13,8 @@ from harness.core.paths import StudyPaths
 from harness.core.text import count, has_or_have
 from harness.data.splits.splits import SplitRow
 from harness.evaluation.held_out.ledger import (
+    AGGREGATION_NAMES,
+    DECISION_NAMES,
     TEST_SPLIT,
     HeldOutResult,
     HeldOutTest,
@@ -24,17 +26,6 @@ from harness.evaluation.held_out.ledger import (
 from harness.report.tables.sheet_cells import SheetCell, SheetColumn
 from harness.report.tables.sheets import ReportSheet
 
-_AGGREGATION_NAMES: Final = {
-    "image": "mean over images",
-    "pixels": "of all pixels together",
-    "256": "mean over 256 thresholds",
-}
-_THRESHOLD_NAMES: Final = {
-    "0.5": "p ≥ 0.5",
-    "chosen": "chosen threshold",
-    "argmax": "argmax",
-    "256": "all",
-}
 _SHORT_AGGREGATION_NAMES: Final = {"image": "", "pixels": "pixels", "256": "256"}
 # Of one example picture; a file that somebody replaced by a huge one must not bloat the page.
 _MAX_PICTURE_BYTES = 1_000_000
@@ -207,7 +198,7 @@ def _overall_sheet(results: Sequence[HeldOutResult]) -> ReportSheet:
     )
     rows = []
     for r in results:
-        texts = (_metric_name(r.metric), _AGGREGATION_NAMES[r.meaning], _THRESHOLD_NAMES[r.at])
+        texts = (_metric_name(r.metric), AGGREGATION_NAMES[r.meaning], DECISION_NAMES[r.at])
         interval = _interval_text(r) or ("too few" if r.n else "")
         low = "" if r.low is None else repr(r.low)
         cells = (_value_cell(r), SheetCell(interval, low), SheetCell(str(r.n), str(r.n)))
@@ -235,7 +226,7 @@ def _grouped_sheet(
                 )
                 if part
             ),
-            f"{_AGGREGATION_NAMES[meaning]}, decided at {_THRESHOLD_NAMES[threshold]}; 95 % "
+            f"{AGGREGATION_NAMES[meaning]}, decided at {DECISION_NAMES[threshold]}; 95 % "
             "interval over images",
         )
         for metric, meaning, threshold in keys

@@ -4,8 +4,6 @@ Every sentence is derived from records, configurations and the definition of the
 text describes the trials that ran and not the options that exist.
 """
 
-import csv
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +12,9 @@ from typing import Final
 
 from harness.core.records import TrialRecord
 from harness.core.text import count, format_range, join_words, plural, was_or_were
-from harness.data.datasets.pairs import ROLE_NAMES, Role
-from harness.data.datasets.sources import KVASIR
+from harness.data.datasets.pairs import Role
+from harness.data.datasets.sources import find_archive
+from harness.data.splits.split_origin import split_origin_text
 from harness.data.splits.splits import SplitRow, subset_size
 from harness.evaluation.held_out.ledger import read_held_out_ledger
 from harness.report.page import references
@@ -85,14 +84,13 @@ def _data_sentences(
     roles = Counter(row.role for row in split)
     split_text = ""
     if parts := _role_counts_text(roles):
-        origin_text = split_origin_text(tables, split, data_root)
+        origin_text = split_origin_text(config, split, data_root)
         split_text = f" were split into {parts} ({origin_text})"
     groups = " and declared groups" if config.split.group else ""
     groups_text = f"; duplicates{groups} are in the same part" if split else ""
     classes = " / ".join(config.data.classes)
-    # The study records the folder as the user typed it, so with the separator of their system.
-    is_kvasir = re.split(r"[/\\]", config.data.root.rstrip("/\\"))[-1] == KVASIR.name
-    root = cite(config.data.root, KVASIR.citation if is_kvasir else None)
+    archive = find_archive(config.data.root)
+    root = cite(config.data.root, archive.citation if archive else None)
     text = f"The images of {root} ({config.data.task}: {classes}){split_text}{groups_text}."
     test_sentences = [_test_use_sentence(tables)] if roles["test"] else []
     return " ".join([text, *test_sentences, *_subset_sentences(trials, roles["train"])])
@@ -117,57 +115,6 @@ def _test_use_sentence(tables: StudyTables) -> str:
     if ledger.damaged_lines:
         return "The record of openings of the test images is damaged."
     return "The test images were never opened."
-
-
-def split_origin_text(
-    tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None
-) -> str:
-    """Origin of the roles train, val and test: folds, lists, folders, a CSV column, or the seed."""
-    config = tables.config.split
-    seed_text = f"seed {config.seed}"
-    declared = _declared_roles_text(tables, split, data_root)
-    if config.folds is not None:
-        test = f"test images {declared}; " if declared else ""
-        folds = f"{config.folds} folds of the other images, fold {config.fold} for validation"
-        return f"{test}{folds}; {seed_text}"
-    return declared or seed_text
-
-
-def _declared_roles_text(
-    tables: StudyTables, split: Sequence[SplitRow], data_root: Path | None
-) -> str:
-    """Origin of roles that the data declares; "" if the seed divided the images."""
-    lists, root = tables.config.split.lists, tables.config.data.root
-    if lists is not None:
-        is_official = lists == "official"
-        return "by the official lists of the dataset" if is_official else f"by the lists in {lists}"
-    # split.csv does not record the origin of a role, so it is recognised: if every image is in a
-    # folder with the name of a role, the data had declared it.
-    folders = {row.row: ROLE_NAMES.get(row.image.split("/")[0]) for row in split}
-    if split and all(folders.values()):
-        moved = sum(row.role != folders[row.row] for row in split)
-        moved_text = (
-            f"; {count(moved, 'training image')} moved to validation, seed "
-            f"{tables.config.split.seed}"
-        )
-        origin_text = "by the folders of the dataset"
-        return origin_text + (moved_text if moved and tables.config.split.folds is None else "")
-    if root.lower().endswith(".csv") and _has_role_column(Path(root).name, data_root):
-        return "by the column role of the CSV file"
-    return ""
-
-
-def _has_role_column(name: str, data_root: Path | None) -> bool:
-    """True if the CSV file of images can be read and has a column of roles."""
-    if data_root is None:
-        return False
-    try:
-        # utf-8-sig: Excel writes a byte order mark, which would become part of the first name.
-        with (data_root / name).open(encoding="utf-8-sig", newline="") as handle:
-            header = next(csv.reader(handle), [])
-    except (OSError, ValueError, csv.Error):
-        return False
-    return "role" in [cell.strip().lower() for cell in header]
 
 
 def _subset_sentences(trials: Sequence[TrainedTrial], n_train: int) -> list[str]:

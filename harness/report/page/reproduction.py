@@ -8,8 +8,8 @@ from pathlib import Path
 from harness.config.measurements import BUILTIN_METRICS
 from harness.config.study import StudyConfig
 from harness.core.records import TrialRecord
+from harness.data.splits.split_origin import split_origin_text
 from harness.data.splits.splits import SplitRow
-from harness.report.page.methods import split_origin_text
 from harness.report.tables.study_tables import (
     StudyTables,
 )
@@ -137,7 +137,7 @@ def definition_facts(
     counts = ", ".join(f"{n} {role}" for role, n in roles.items()) if split else "not found"
     return [
         ("data", f"{config.data.root}: {' / '.join(config.data.classes)}"),
-        ("split", f"{counts} ({split_origin_text(tables, split, data_root)})"),
+        ("split", f"{counts} ({split_origin_text(config, split, data_root)})"),
         ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
         ("objective", f"{config.objective.metric}, {config.objective.direction}"),
         ("sampler", config.sampler.name),
