@@ -1,3 +1,1 @@
-"""Files, paths, records, errors and text: what every other folder builds on; imports none of
-them.
-"""
+"""Files, paths, records, errors and text. Every other folder uses this one; it imports no other."""

@@ -1,4 +1,4 @@
-"""Checks of values against the annotations of arguments."""
+"""Validate values against the type annotations of arguments."""
 
 import inspect
 import json
@@ -7,11 +7,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+# Strict: otherwise pydantic converts the text "8" to 8 and True to 1.
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def coerce_value(annotation: Any, value: Any) -> Any:
-    """The value as an annotation takes it; a list, all that files have, may stand for a tuple."""
+    """The value in the type of the annotation; a list is accepted where a tuple is required.
+
+    Raises:
+        ValidationError: the value does not fit the annotation.
+    """
     if annotation is inspect.Parameter.empty:
         return value
     adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_STRICT)
@@ -20,7 +25,9 @@ def coerce_value(annotation: Any, value: Any) -> Any:
     except ValidationError:
         if not isinstance(value, list):
             raise
-    return adapter.validate_json(json.dumps(value))  # an array there is a list or a tuple
+    # YAML and CSV have lists only. Strict mode refuses a list for a tuple in Python values, but
+    # not an array in JSON, which has one sequence type too.
+    return adapter.validate_json(json.dumps(value))
 
 
 def annotation_problem(annotation: Any, value: Any) -> str | None:
@@ -29,6 +36,7 @@ def annotation_problem(annotation: Any, value: Any) -> str | None:
         coerce_value(annotation, value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
+        # The message is for the author of a YAML file, where each of these types is a list.
         for phrase in ("an instance of Sequence", "a valid list", "a valid tuple", "a valid array"):
             message = message.replace(phrase, "a list")
         text = f"{message[0].lower()}{message[1:]}"
@@ -37,7 +45,7 @@ def annotation_problem(annotation: Any, value: Any) -> str | None:
 
 
 def mention_null(message: str, annotation: Any) -> str:
-    """A message about the values of an annotation, which names null, as YAML has it, if legal."""
+    """Extend a message about legal values by `null`, YAML's None, if the annotation allows it."""
     if not accepts_null(annotation):
         return message
     if message.endswith(" or None"):
@@ -46,7 +54,7 @@ def mention_null(message: str, annotation: Any) -> str:
 
 
 def accepts_null(annotation: Any) -> bool:
-    """True if None is a value of an annotation: of a union, a Literal, or itself."""
+    """True if an annotation allows None: as itself, or as a member of a union or a Literal."""
     if annotation is None or annotation is type(None):
         return True
     if get_origin(annotation) is Annotated:

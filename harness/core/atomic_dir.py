@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Create folders atomically: complete under their final name, or absent."""
 
 import os
 import secrets
@@ -10,20 +10,25 @@ from pathlib import Path
 
 from harness.core.files import attach_path
 
-_STALE_S = 24 * 3600
+_STALE_S = 24 * 3600  # a younger temporary folder may be in use by a live process
 
 
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
-    """A temporary folder next to `target` that becomes `target` on success.
+    """Yield a temporary folder next to `target` and rename it to `target` on success.
 
-    Where another process was faster, its folder stays and this one is dropped.
+    If another process has created `target` meanwhile, that folder stays and this one is removed.
+
+    Raises:
+        OSError: `target` is a file, or the disk failed; the error names a path.
 
     Example:
-        with building(target) as temporary: (temporary / "a.txt").write_text("whole")
+        with atomic_directory(target) as temporary: (temporary / "a.txt").write_text("text")
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(target.parent)
+    # Next to the target, as a rename is atomic within one file system only. The process id alone is
+    # not unique: hosts that share the disk, and containers, repeat it.
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
@@ -32,6 +37,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         try:
             temporary.rename(target)
         except OSError:
+            # rename(2) refuses to replace a folder with contents: another process was faster.
             if not target.is_dir():
                 raise
     finally:
@@ -39,7 +45,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed builders left: temporary folders without a change for a day."""
+    """Remove temporary folders of killed processes: those unchanged for a day."""
     for stale in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - stale.stat().st_mtime > _STALE_S:

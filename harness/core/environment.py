@@ -1,4 +1,4 @@
-"""Environment of a trial: versions of the libraries, and the git commit of the workspace."""
+"""Environment of a trial: versions of libraries, and the git commit of the workspace."""
 
 import platform
 import subprocess
@@ -24,19 +24,21 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class EnvironmentInfo:
-    """Versions by distribution name, and the git commit of the workspace if it has one."""
+    """Versions by distribution name, and the git commit of the workspace; None without git."""
 
     versions: dict[str, str]
     git_commit: str | None
 
     def describe_changes(self, last: TrialRecord | None, device: str) -> str | None:
-        """One line on what differs from the last trial, which may change numbers; None: nothing.
+        """Differences from the environment of the last trial, in one line; None if there are none.
 
         Args:
-            device: on which trials will be trained, e.g. "cuda (NVIDIA T4)".
+            last: record of the last trained trial; None before the first one.
+            device: device of the trials to come, e.g. "cuda (NVIDIA T4)".
         """
         if last is None:
             return None
+        # Facts that the record does not have are not compared: they cannot be called changed.
         pairs: list[tuple[str, str | None, str | None]] = [
             (name, last.versions.get(name, "absent"), now)
             for name, now in self.versions.items()
@@ -62,7 +64,10 @@ def read_environment(workspace: Path) -> EnvironmentInfo:
 
 
 def last_trained_trial(paths: StudyPaths) -> TrialRecord | None:
-    """The trial with the highest number that was not imported; None if all were."""
+    """Record of the last trial that this study trained itself; None if it trained none.
+
+    Imported trials do not count: they ran in the environment of another study.
+    """
     trained = [record for record in read_records(paths) if record.imported is None]
     return trained[-1] if trained else None
 
@@ -70,7 +75,7 @@ def last_trained_trial(paths: StudyPaths) -> TrialRecord | None:
 def _git_commit(folder: Path) -> str | None:
     try:
         process = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607  # git is wherever the user has it
+            ["git", "rev-parse", "HEAD"],  # noqa: S607  # git is wherever the user installed it
             cwd=folder,
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and logs that may lose only their last line."""
+"""Write files atomically, and logs that can lose only their last line."""
 
 import errno
 import glob
@@ -11,16 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-DISK_FULL_ERRNOS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-)  # of an OSError: the disk, or what a user may take of it
-# Of a disk that may answer again in a while; the last two are those of network disks.
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
+# Errors of a disk that may work again later; the last two are those of network disks. A stale
+# handle (ESTALE) follows when a server exports its file system anew; Windows has no such number.
 TRANSIENT_ERRNOS = (errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO))
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, then what it was raised from, or while handling what, and so on."""
+    """Yield an exception and its chain of causes, explicit (`from`) before implicit ones."""
     current: BaseException | None = error
     while current is not None:
         yield current
@@ -30,7 +28,7 @@ def iter_causes(error: BaseException) -> Iterator[BaseException]:
 def find_disk_error(
     error: BaseException, errnos: Collection[int] = DISK_FULL_ERRNOS
 ) -> OSError | None:
-    """The OSError with one of these numbers among the causes of an exception; None: none has."""
+    """First OSError with one of these numbers in the chain of causes; None if there is none."""
     matches = (
         cause
         for cause in iter_causes(error)
@@ -40,11 +38,14 @@ def find_disk_error(
 
 
 def nearest_existing_folder(error: OSError) -> Path | None:
-    """The folder in which something could not be read or written, if the error names a file.
+    """Nearest existing folder of the file that could not be read or written.
 
-    The nearest one that exists: what was to be written may be gone already.
+    Temporary files and folders may have been removed before the error arrives here.
+
+    Returns:
+        Absolute path; None if the error names no file.
     """
-    name = error.filename2 or error.filename  # of a copy or a renaming the second is written
+    name = error.filename2 or error.filename  # the target of a copy or rename is `filename2`
     if not isinstance(name, str | bytes) or not name:
         return None
     folder = Path(os.fsdecode(name)).absolute()
@@ -56,13 +57,16 @@ def nearest_existing_folder(error: OSError) -> Path | None:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # Python 3.11 raises what a disk says that does not answer
+    except OSError:  # up to Python 3.13 is_dir raises some errors, e.g. ESTALE; 3.14 returns False
         return False
 
 
 @contextmanager
 def attach_path(path: Path) -> Iterator[None]:
-    """Enter `path` into an OSError that names no file: a write to an open file names none."""
+    """Set `path` as the file name of an OSError without one, e.g. of a write to an open file.
+
+    The name decides which disk a study waits for, and is shown to the user.
+    """
     try:
         yield
     except OSError as error:
@@ -73,47 +77,59 @@ def attach_path(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_replace(path: Path) -> Iterator[Path]:
-    """A temporary name next to `path`; on success it is fsynced and renamed over `path`.
+    """Yield a temporary path next to `path`; on success fsync it and rename it to `path`.
+
+    After an exception `path` is as before. Readers see the old or the new contents, never a part.
+
+    Raises:
+        OSError: the error names `path` if the system's error names no file.
 
     Example:
-        with replacing(target) as temporary: temporary.write_bytes(data)
+        with atomic_replace(target) as temporary: temporary.write_bytes(data)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic within one file system only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with attach_path(path):
             yield temporary
+            # Before the rename: file systems may write the rename first, and a power cut would then
+            # leave an empty file in place of the old one.
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             temporary.replace(path)
-            _fsync_folder(path.parent)
+            _fsync_folder(path.parent)  # the rename itself is an entry of the folder: fsync(2)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def has_pending_write(path: Path) -> bool:
-    """True if a temporary name of `path` exists: it is being written, or its writer was killed."""
+    """True if a temporary file of `path` exists: a process writes it, or was killed doing so."""
     return any(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes whole or not at all."""
+    """Write bytes atomically."""
     with atomic_replace(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all; NaN and infinities are refused, as JSON has neither."""
+    """Write JSON atomically.
+
+    Raises:
+        ValueError: NaN or an infinity, which JSON does not have (RFC 8259, section 6).
+    """
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def append_jsonl(path: Path, value: dict[str, Any]) -> None:
-    """Append one JSON line and fsync it."""
+    """Append one JSON line and fsync it. Raises ValueError for NaN and infinities."""
     line = json.dumps(value, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with attach_path(path), path.open("ab") as handle:
@@ -123,9 +139,10 @@ def append_jsonl(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a log up to the last whole one; a torn end is left out. [] if absent."""
+    """Read the complete JSON lines of a log; [] if the file does not exist."""
     if not path.exists():
         return []
+    # A kill or a full disk during an append leaves a last line without its line end.
     complete = path.read_bytes().rpartition(b"\n")[0]
     return [json.loads(line) for line in complete.split(b"\n") if line.strip()]
 
@@ -137,14 +154,17 @@ def file_sha256(path: Path) -> str:
 
 
 def combine_sha256(digests: Sequence[str]) -> str:
-    """The one hash of several files: of one its own, else the SHA-256 of their digits in a row."""
+    """One hash for several files: SHA-256 of their joined hexadecimal digits.
+
+    The hash of a single file stays as it is, so that it can be compared with sha256sum.
+    """
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _fsync_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a folder
+    if os.name != "posix":  # os.open of a folder fails on Windows
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Pages of HTML that need nothing else: their look, and how they are filled."""
+"""Render self-contained HTML pages: one file with its styles, loading nothing else."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,23 +7,28 @@ from typing import Any, Final
 
 import jinja2
 
-SELF_CONTAINED_POLICY: Final = (
-    "base-uri 'none'; form-action 'none'"  # in every page's Content-Security-Policy
-)
+# Part of every page's Content-Security-Policy. `default-src` does not cover these two directives
+# (CSP level 3, section 6.1), so a page has to name them.
+SELF_CONTAINED_POLICY: Final = "base-uri 'none'; form-action 'none'"
 
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)")
 
 
 def render(package: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
-    """The page that `page.html.j2` of a package makes of `values`.
+    """Render the template `page.html.j2` of a package.
 
-    `style` is set to the rules that all pages share and the package's `page.css` after them. Text
-    is escaped unless the template says otherwise; a value that is missing is an error. What it
-    includes or imports is a file of the package too, by its path from there.
+    Args:
+        package: dotted name; templates that the page includes are found by their path in it.
+        filters: Jinja filters by name, in addition to `split_options`.
+        values: variables of the template. `style` is added: the CSS of all pages, then the
+            package's `page.css`.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a variable that has no value.
     """
     environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
+        autoescape=True,  # names of studies, classes and files are hostile text
+        undefined=jinja2.StrictUndefined,  # otherwise a misspelt variable renders as empty text
         loader=jinja2.FunctionLoader(lambda name: read_resource(package, name)),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -45,5 +50,5 @@ def split_options(text: str) -> list[str]:
 
 
 def read_resource(package: str, name: str) -> str:
-    """A text file that is installed with a package."""
+    """Read a text file that is installed with a package."""
     return resources(package).joinpath(name).read_text(encoding="utf-8")

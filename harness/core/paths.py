@@ -1,4 +1,4 @@
-"""Every path of a workspace is spelt here and nowhere else."""
+"""Paths of all files and folders of a workspace; no other module spells them."""
 
 import re
 from collections.abc import Mapping
@@ -7,52 +7,50 @@ from pathlib import Path
 
 from harness.core.errors import ConfigError
 
+# Safe as a folder, in a URL, in MLflow and in CSV: no separators, no leading dot or hyphen.
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-CONFIRM_SUFFIX = ".confirm"  # ends the name of the study that confirms another
+CONFIRM_SUFFIX = ".confirm"  # suffix of the name of a confirmation in Optuna and MLflow
 
 
 def check_study_name(name: str) -> str:
-    """The name itself, if it is safe in paths, URLs and tables.
-
-    Raises:
-        ConfigError: when it is not; the message says what a name may look like.
-    """
+    """Return the name if it is safe in paths, URLs and tables; otherwise raise ConfigError."""
+    # fullmatch: `$` also matches before a line end at the end, so "a\n" would pass.
     if not STUDY_NAME.fullmatch(name) or name.endswith(CONFIRM_SUFFIX):
         raise ConfigError(
-            f"study name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ - beginning with a letter or "
-            "digit, and not ending in .confirm"
+            f"study name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first, "
+            "and not .confirm at the end"
         )
     return name
 
 
 def expand_user_path(path: str | Path) -> Path:
-    """A path that a user gave, with a leading `~` or `~name` replaced by that home folder.
+    """Replace a leading `~` or `~name` of a user's path by that home folder.
 
-    No shell replaces it in `--workspace=~/ws`, in Python or in YAML.
+    Shells do not do it in `--workspace=~/ws`, and nothing does it in Python or YAML.
 
     Raises:
-        ConfigError: there is no such user and no such file.
+        ConfigError: neither that user nor a file of that name exists.
     """
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except RuntimeError:  # pathlib's error for an unknown user
         if Path(path).exists():
             return Path(path)
         raise ConfigError(
-            f"{path}: {Path(path).parts[0]} is the home folder of no user of this machine; a file "
-            f"of that name is ./{path}"
+            f"{path}: {Path(path).parts[0]} is not the home folder of a user of this machine; use "
+            f"./{path} for a file of that name"
         ) from None
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder in which studies, databases and data live."""
+    """Folder that contains studies, databases and data."""
 
     root: Path
 
     @classmethod
     def at(cls, folder: str | Path) -> "Workspace":
-        """The workspace in a folder that a user named; links and `~` are resolved."""
+        """Workspace of a user's path, made absolute; links and `~` are resolved."""
         return cls(expand_user_path(folder).resolve())
 
     @property
@@ -84,23 +82,20 @@ class Workspace:
         return self.root / "studies"
 
     def lr_find(self, name: str) -> "LrFindPaths":
-        """The folder of one learning-rate range test. Raises ConfigError for an unsafe name."""
+        """Folder of one learning-rate range test. Raises ConfigError for an unsafe name."""
         if not STUDY_NAME.fullmatch(name):
             raise ConfigError(f"--name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ -")
         return LrFindPaths(self.root / "lr-find" / name)
 
     def study(self, name: str) -> "StudyPaths":
-        """The folder of one study.
-
-        Raises:
-            ConfigError: the name is unsafe, or that of another study but for upper and lower case.
-        """
+        """Folder of one study. Raises ConfigError if the name is unsafe or differs in case only."""
+        # On case-insensitive disks (macOS, Windows, SMB shares) both would be one folder.
         paths = StudyPaths(self.studies / check_study_name(name))
         names = [path.name for path in self.studies.iterdir()] if self.studies.is_dir() else []
         case_variants = sorted(other for other in names if other.casefold() == name.casefold())
         if case_variants and name not in case_variants:
             raise ConfigError(
-                f"study {name}: {self.studies} holds {case_variants[0]}, and some disks do not "
+                f"study {name}: {self.studies} contains {case_variants[0]}, and some disks do not "
                 f"distinguish case; use --study {case_variants[0]}, or another name"
             )
         return paths
@@ -108,7 +103,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class LrFindPaths:
-    """`lr-find/<name>/`: what a learning-rate range test leaves."""
+    """`lr-find/<name>/`: files of a learning-rate range test."""
 
     root: Path
 
@@ -127,7 +122,10 @@ class LrFindPaths:
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """`studies/<name>/`; `is_confirmation`: `studies/<name>/confirm/`, which is laid out alike."""
+    """`studies/<name>/`, or `studies/<name>/confirm/`: a confirmation is a study (decision 0019).
+
+    It shares the split, the lock and the user's files of the study that it confirms.
+    """
 
     root: Path
     is_confirmation: bool = False
@@ -138,22 +136,22 @@ class StudyPaths:
 
     @property
     def study(self) -> "StudyPaths":
-        """The study itself; of a confirmation the one that is confirmed."""
+        """The study itself; for a confirmation the study that it confirms."""
         return StudyPaths(self.root.parent) if self.is_confirmation else self
 
     @property
     def confirm(self) -> "StudyPaths":
-        """Folder of the confirming trials of this study."""
+        """Confirmation of this study, with its trials."""
         return StudyPaths(self.study.root / "confirm", is_confirmation=True)
 
     @property
     def confirm_yaml(self) -> Path:
-        """Of a confirmation: which trials it confirms, and how often."""
+        """Plan of a confirmation: the trials to confirm, and the number of runs of each."""
         return self.root / "confirm.yaml"
 
     @property
     def ranking_csv(self) -> Path:
-        """Of a confirmation: what came of it."""
+        """Result of a confirmation: its configurations, best first."""
         return self.root / "ranking.csv"
 
     @property
@@ -169,18 +167,18 @@ class StudyPaths:
         return self.study.root / "split.csv"
 
     def split_for(self, labels: Mapping[str, str]) -> Path:
-        """The split that a trial of these labels is trained on: in a confirmation, its fold's."""
+        """Split file of a trial with these labels; a confirmation on folds has one per fold."""
         if self.is_confirmation and "fold" in labels:
             return self.root / f"split-{labels['fold']}.csv"
         return self.split_csv
 
     @property
     def augments(self) -> Path:
-        """Files of augmentation steps that the study names."""
+        """Copies of the files of augmentation steps that trials use."""
         return self.study.root / "augment"
 
     def parts(self, name: str) -> Path:
-        """The file of the study's own networks, losses and metrics."""
+        """Python file with user-defined networks, losses and metrics."""
         return self.study.root / name
 
     @property
@@ -193,7 +191,7 @@ class StudyPaths:
 
     @property
     def test_ledger(self) -> Path:
-        """The ledger of looks at sealed images."""
+        """Log of every evaluation on test images, one line per event."""
         return self.root / "test-looks.jsonl"
 
     def test_run(self, number: int) -> "HeldOutTestPaths":
@@ -205,7 +203,7 @@ class StudyPaths:
 
     @property
     def outbox(self) -> Path:
-        """Folder of pictures while they are sent to MLflow."""
+        """Folder for pictures that are being sent to MLflow."""
         return self.root / ".mlflow"
 
     @property
@@ -219,14 +217,14 @@ class StudyPaths:
         return TrialPaths(self.trials / f"{number:04d}")
 
     def all_trials(self) -> "list[TrialPaths]":
-        """The folders of all trials that have a trial.json, in order of number."""
+        """Folders of all trials that have a trial.json, in order of number."""
         folders = [TrialPaths(p.parent) for p in self.trials.glob("*/trial.json")]
         return sorted((f for f in folders if f.root.name.isdigit()), key=lambda f: f.number)
 
 
 @dataclass(frozen=True)
 class HeldOutTestPaths:
-    """`studies/<name>/test/<look>/`: what one look at sealed images leaves beside the ledger."""
+    """`studies/<name>/test/<number>/`: files of one evaluation on test images."""
 
     root: Path
 
@@ -285,7 +283,7 @@ class TrialPaths:
 
     @property
     def native_size_csv(self) -> Path:
-        """Of a confirming trial: the same at the images' own sizes."""
+        """Scores of a confirming trial at the images' original sizes."""
         return self.root / "best" / "own-sizes.csv"
 
     @property
@@ -296,5 +294,6 @@ class TrialPaths:
         return self.probabilities / f"{row}-{class_index}.png"
 
     def class_map(self, row: int) -> Path:
-        """Multiclass tasks: the decided class of each pixel, beside the probabilities."""
+        """Decided class of each pixel, in multiclass tasks."""
+        # Probabilities are stored in 8 bits, where two classes may tie that do not in 32 bits.
         return self.probabilities / f"{row}-argmax.png"

@@ -1,4 +1,4 @@
-"""The record of one trial: `trial.json` and `epochs.jsonl`, from which everything else follows."""
+"""Record of one trial, `trial.json` and `epochs.jsonl`; databases and tables are built from it."""
 
 import json
 from pathlib import Path
@@ -31,12 +31,12 @@ class TrialResult(BaseModel):
     """Result of a training, from the worker's loop to the trial's record.
 
     Attributes:
-        outcome: "stopped" can be continued from its checkpoint.
+        outcome: "stopped": interrupted; the next run continues from the checkpoint.
         value: objective metric of the best epoch; None before the first epoch.
         best_epoch: from 1; None before the first epoch.
         best: metrics of the best epoch, keys `best/…`.
-        costs: keys `cost/…`; a cost that could not be measured is absent.
-        class_weights: by class, where they were computed from the training masks.
+        costs: keys `cost/…`; absent if they could not be measured.
+        class_weights: by class, if they were computed from the training masks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +54,10 @@ class TrialResult(BaseModel):
 
 
 class TrialRecord(BaseModel):
-    """One trial as it stands: `trial.json`. Times are UTC, ISO 8601; durations in seconds."""
+    """Present state of one trial: `trial.json`. Times are UTC, ISO 8601; durations in seconds.
+
+    Field names are on disk, in studies of earlier versions too. A new field needs a default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
@@ -63,18 +66,18 @@ class TrialRecord(BaseModel):
     state: TrialState
     params: dict[str, ParameterValue]  # searched parameters by full key; absent where not active
     distributions: dict[str, dict[str, Any]]  # Optuna's JSON of each parameter's distribution
-    labels: dict[str, str] = {}  # tags of its row, where the space is a list of rows
+    labels: dict[str, str] = {}  # tags of its row, if the space is a list of rows
     epochs: int  # planned
     seed: int
-    attempt: int = 1
+    attempt: int = 1  # a worker of an earlier attempt stops as soon as it reads a higher number
     judged: int = 0  # epochs that the pruner had evaluated when this attempt began
     pruned_after: int | None = None  # the epoch at which the pruner stopped it
-    micro_batch: int | None = None  # images per pass, where memory ran out with a whole batch
-    value: float | None = None  # objective metric of the best epoch; None until there is one
+    micro_batch: int | None = None  # images per pass, if a complete batch did not fit into memory
+    value: float | None = None  # objective metric of the best epoch; None before the first epoch
     best_epoch: int | None = None  # from 1
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
     costs: dict[str, float] = {}  # by `cost/<name>`, see config.measurements
-    class_weights: dict[str, float] = {}  # that were worked out from the training masks
+    class_weights: dict[str, float] = {}  # computed from the training masks
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32
     versions: dict[str, str] = {}
@@ -82,18 +85,18 @@ class TrialRecord(BaseModel):
     started: str | None = None
     ended: str | None = None
     failure: TrialFailure | None = None
-    mlflow_run_id: str | None = None  # in the store that it was copied to last
-    imported: str | None = None  # "<study>/<number>" of the trial it was taken from; None: our own
-    repeats: int | None = None  # number of the first trial with this configuration, seed aside
+    mlflow_run_id: str | None = None  # in the store to which it was copied last
+    imported: str | None = None  # "<study>/<number>" of its source; None: trained in this study
+    repeats: int | None = None  # number of the first trial with equal settings except the seed
 
 
 def write_record(paths: TrialPaths, record: TrialRecord) -> None:
-    """Write `trial.json`, whole or not at all."""
+    """Write `trial.json` atomically."""
     files.write_json(paths.trial_json, record.model_dump(mode="json"))
 
 
 def read_record(path: Path) -> TrialRecord:
-    """Read a `trial.json`. Raises ConfigError when it is not one."""
+    """Read a `trial.json`. Raises ConfigError if it is damaged or from a newer version."""
     try:
         return TrialRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValidationError, ValueError) as error:
@@ -101,14 +104,12 @@ def read_record(path: Path) -> TrialRecord:
 
 
 def read_records(study: StudyPaths) -> list[TrialRecord]:
-    """The records of all trials of a study, in order of number."""
+    """Read the records of all trials of a study, in order of number."""
     return [read_record(trial.trial_json) for trial in study.all_trials()]
 
 
 def read_epochs(paths: TrialPaths) -> list[dict[str, float]]:
-    """The epoch log of a trial: one dict per epoch with `epoch` (from 1), `time_ms` and metrics.
-
-    An epoch that was repeated after a kill appears once: its last line counts.
-    """
+    """Read the epoch log of a trial: for each epoch `epoch` (from 1), `time_ms` and metrics."""
+    # Epochs after the last checkpoint are trained again after a kill; the last line counts.
     lines = files.read_jsonl(paths.epochs_jsonl)
     return [line for _, line in sorted({int(line["epoch"]): line for line in lines}.items())]

@@ -1,4 +1,4 @@
-"""Base of every settings model: frozen, strict, flat keys, and errors that name file and key."""
+"""Base of all settings models: strict and frozen, with flat keys and errors with file and key."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
@@ -9,19 +9,19 @@ from harness.core.annotations import mention_null
 from harness.core.errors import ConfigError, suggest_nearest
 
 _Model = TypeVar("_Model", bound=BaseModel)
-ALLOW_UNREGISTERED = "any_part"  # of a validation's context
+ALLOW_UNREGISTERED = "any_part"  # key in pydantic's validation context
 
 
 class StrictSettings(BaseModel):
-    """Base of all settings: unknown keys are refused, types are strict, nothing changes later."""
+    """Base of all settings: unknown keys are refused, types are strict, instances are frozen."""
 
-    # Strict, because pydantic otherwise takes the text "8" for 8 and 1.0 for True. Frozen, because
-    # records and caches keep a configuration and assume that it never changes.
+    # Strict, because pydantic otherwise converts the text "8" to 8 and 1.0 to True. Frozen, because
+    # records and caches store a configuration and assume that it never changes.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """The names of the settings, those included that others have registered."""
+        """Names of the settings, including those of registered components."""
         return tuple(cls.model_fields)
 
 
@@ -35,14 +35,15 @@ def field_effect(
 ) -> dict[str, Any]:
     """Metadata of a field of the trial configuration (`json_schema_extra`).
 
-    One test over the schema changes each field to its second value and sees the training change.
+    One test over the schema sets each field to its second value and expects another training
+    result, so a setting that nothing reads cannot be added unnoticed.
 
     Args:
-        when: when the field acts, in one line.
+        when: condition under which the field has an effect, in one line.
         second: a legal value other than the default; `try` in the metadata.
-        needs: full keys with the values they must have for it to act; `with` in the metadata.
-        task: the only kind of task in which it acts with these.
-        speed: it changes speed only, no number.
+        needs: full keys and values without which the field has no effect; `with` in the metadata.
+        task: the only task in which the field has an effect together with `needs`.
+        speed: the field changes speed only, not numbers.
     """
     extra: dict[str, Any] = {"acts": when, "try": second}
     if needs:
@@ -53,7 +54,11 @@ def field_effect(
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"optim.lr": 1}` → `{"optim": {"lr": 1}}`."""
+    """Build groups from full keys: `{"optim.lr": 1}` → `{"optim": {"lr": 1}}`.
+
+    Raises:
+        ConfigError: a key is both a value and a group.
+    """
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *groups, last = key.split(".")
@@ -67,7 +72,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"optim": {"lr": 1}}` → `{"optim.lr": 1}`."""
+    """Build full keys from groups: `{"optim": {"lr": 1}}` → `{"optim.lr": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
@@ -80,11 +85,15 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def validate_settings(
     model: type[_Model], value: Mapping[str, Any], source: str, *, allow_unregistered: bool = False
 ) -> _Model:
-    """Build a model. Raises ConfigError with one line per problem, each beginning with `source`.
+    """Build a model from a mapping.
 
     Args:
-        allow_unregistered: for records that are only read: accept user-defined losses and metrics
-            as they are, without the file that registers them.
+        source: file or option that problems name.
+        allow_unregistered: accept user-defined losses and metrics unchecked. Reports read studies
+            without executing the file that registers them.
+
+    Raises:
+        ConfigError: all problems, one line each: `source: key: fault`.
     """
     try:
         return model.model_validate(value, context={ALLOW_UNREGISTERED: allow_unregistered})
@@ -93,11 +102,12 @@ def validate_settings(
 
 
 def _format_error(model: type[BaseModel], item: Any, source: str) -> str:
-    """One line of a pydantic error: place, key, what is wrong, what would be right."""
+    """Format one pydantic error as a line: source, key, fault, remedy."""
     key = ".".join(str(part) for part in item["loc"] if not _is_union_branch(part))
     if item["type"] == "extra_forbidden":
         names = _known_keys(model, item["loc"][:-1])
         return f"{source}: {key}: unknown setting{suggest_nearest(key, names)}"
+    # Pydantic puts this prefix before the message of a ValueError from a validator.
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if item["type"] != "value_error":
@@ -108,7 +118,7 @@ def _format_error(model: type[BaseModel], item: Any, source: str) -> str:
 
 
 def _annotation_at(model: Any, location: tuple[Any, ...]) -> Any:
-    """The annotation of the setting at a place; Any for one below a list or mapping."""
+    """Annotation of the setting at a location; Any for an item of a list or mapping."""
     annotation: Any = model
     names = [part for part in location if not _is_union_branch(part)]
     for name in names:
@@ -120,12 +130,12 @@ def _annotation_at(model: Any, location: tuple[Any, ...]) -> Any:
 
 
 def _is_union_branch(part: Any) -> bool:
-    """Pydantic puts the name of a union's branch into the location; users know no branches."""
+    """True if a part of a location is the branch of a union, which pydantic inserts, not a key."""
     return isinstance(part, str) and ("[" in part or part in {"int", "float", "str", "bool"})
 
 
 def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
-    """The legal keys of the group of an unknown key, each with its group."""
+    """Full keys that are legal in a group of settings; [] for a group that is not a model."""
     prefix = "".join(f"{part}." for part in group)
     for part in group:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
@@ -137,6 +147,6 @@ def _known_keys(model: type[BaseModel], group: tuple[Any, ...]) -> list[str]:
 
 
 def literal_values(model: type[BaseModel], name: str) -> tuple[Any, ...]:
-    """The legal values of a `Literal` field, else ()."""
+    """Legal values of a `Literal` field; () for other fields."""
     values = get_args(model.model_fields[name].annotation)
     return tuple(v for v in values if isinstance(v, str | int | float | bool))

@@ -1,4 +1,4 @@
-"""SQLite database files: exclusive access, write-ahead mode, errors, damage, file systems."""
+"""SQLite database files: exclusive access, write-ahead log, errors, damage, file systems."""
 
 import contextlib
 import fcntl
@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.core.errors import UserError
 from harness.core.timestamps import utc_timestamp
 
+# Python's default of 5 s led to "database is locked" in studies (optuna#820, optuna#4994).
 BUSY_TIMEOUT_S = 60
 # MAX_PATHNAME of SQLite's os_unix.c is 512, including suffixes such as `-journal`.
 MAX_PATH_BYTES = 500
@@ -19,6 +20,8 @@ MAX_PATH_BYTES = 500
 _PERM, _BUSY, _LOCKED, _READ_ONLY, _CORRUPT, _FULL, _CANNOT_OPEN, _NO_DATABASE = (
     3, 5, 6, 8, 11, 13, 14, 26,
 )  # fmt: skip
+# The log and its index belong to one database: SQLite would replay them into another file of the
+# same name (sqlite.org/howtocorrupt.html, mispaired database files and hot journals).
 _FILE_SUFFIXES = ("", "-wal", "-shm")
 MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK_TYPES = frozenset(
@@ -44,7 +47,7 @@ def exclusive_access(database: Path) -> Iterator[None]:
 
 
 def enable_wal(database: Path) -> None:
-    """Put a database into write-ahead mode, which persists in the file; created if absent.
+    """Switch a database to write-ahead logging, which persists in the file; create it if absent.
 
     Raises:
         sqlite3.Error: the file cannot be written now; see `explain_sqlite_error`.

@@ -1,7 +1,7 @@
-"""Addresses of SQLite files, as SQLAlchemy, Optuna and MLflow read them.
+"""URLs of SQLite files, as SQLAlchemy, Optuna and MLflow read them.
 
-An address is percent-encoded, a path is not: in the folder `a%20b` or `why?` the path taken for an
-address would name another file.
+A URL is percent-encoded and a path is not: in a folder `a%20b` or `why?` the path used as a URL
+would name another file.
 """
 
 import re
@@ -14,11 +14,12 @@ from harness.core.paths import expand_user_path
 SQLITE_PREFIX = "sqlite:///"
 _DRIVER_PREFIX = "sqlite+pysqlite:///"
 _URL_PATTERN = re.compile(r"sqlite(?:\+[a-z0-9]+)?:///(.*)", re.DOTALL)
+# Only `?name=value` at the end is a query: `?` is legal in the names of folders.
 _QUERY_PATTERN = re.compile(r"(.*)(\?[a-z_]+=[^/?]*)", re.DOTALL)
 
 
 def sqlite_url(database: Path) -> str:
-    """Address of a SQLite file, percent-encoded, as Optuna's own commands take it, too.
+    """Percent-encoded URL of a SQLite file; Optuna's own commands accept it too.
 
     Raises:
         ConfigError: the path is not UTF-8.
@@ -27,36 +28,34 @@ def sqlite_url(database: Path) -> str:
 
 
 def mlflow_sqlite_url(database: Path) -> str:
-    """The same for MLflow.
-
-    The driver is named where anything is encoded: of `sqlite:///…` MLflow makes the folder
-    without decoding it, of an address with a driver it makes none (mlflow 3.17,
-    store/db/utils.py, _make_parent_dirs_if_sqlite).
-    """
+    """URL of a SQLite file for MLflow, with the driver's name if any character is encoded."""
+    # For `sqlite:///…` MLflow creates the parent folder without decoding the URL; for a URL with a
+    # driver it creates none (mlflow 3.17, store/db/utils.py, _make_parent_dirs_if_sqlite).
     quoted = _quote_path(database)
     return (SQLITE_PREFIX if quoted == str(database) else _DRIVER_PREFIX) + quoted
 
 
 def is_sqlite_url(url: str) -> bool:
-    """True if an address names a SQLite file."""
+    """True for the URL of a SQLite file."""
     return _URL_PATTERN.fullmatch(url) is not None
 
 
 def parse_sqlite_url(url: str) -> tuple[Path, str]:
-    """The file that an address of a user's names, absolute, and its settings, e.g. `?timeout=5`.
+    """Split a user's URL into the absolute path of its file and its query, e.g. `?timeout=5`.
 
-    The path is taken as it stands if its folder exists, since people paste paths; else it is
-    decoded, as the addresses that are printed are encoded. A leading `~` is the home folder.
+    A leading `~` is the home folder.
 
     Raises:
-        ConfigError: no file is named.
+        ConfigError: the URL does not name a file.
     """
     match = _URL_PATTERN.fullmatch(url)
     if match is None or not match[1]:
-        raise ConfigError(f"{url!r} names no file; use {SQLITE_PREFIX}FILE")
+        raise ConfigError(f"{url!r} does not name a file; use {SQLITE_PREFIX}FILE")
     plain, settings = match[1], ""
     if (query := _QUERY_PATTERN.fullmatch(plain)) is not None:
         plain, settings = query[1], query[2]
+    # Users paste both paths and the encoded URLs that commands print. Where the folder of the plain
+    # text exists, it is a path.
     path = expand_user_path(plain)
     if not path.parent.is_dir():
         path = expand_user_path(unquote(plain))

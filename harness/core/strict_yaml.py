@@ -1,6 +1,7 @@
-"""YAML as version 1.2 means it, refused where it could surprise, with the line of every key.
+"""Read and write a strict subset of YAML 1.2, with the line of every key.
 
-`1e-4` is a number, `no` is text, a key may stand once; anchors, aliases and tags are refused.
+`1e-4` is a number and `no` is text, unlike in PyYAML, which implements YAML 1.1. Repeated keys are
+refused, of which PyYAML silently uses the last, and so are anchors, aliases and tags.
 """
 
 import math
@@ -13,6 +14,7 @@ from yaml.reader import ReaderError
 
 from harness.core.errors import ConfigError
 
+# A space or a study has some kilobytes. PyYAML is recursive, so depth is bounded as well.
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 YamlPath = tuple[str | int, ...]
@@ -33,8 +35,9 @@ class YamlDocument:
 
     Attributes:
         value: Plain dicts (keys are text), lists, and None, bool, int, float, str.
-        problems: What is refused although it is YAML, by line: aliases, doubled keys, and so on.
-        unread_paths: Where the value is None only because it was refused.
+        problems: Line and message of each refused part of legal YAML, e.g. an alias or a repeated
+            key.
+        unread_paths: Paths of values that are None because they were refused.
     """
 
     value: Any
@@ -43,7 +46,7 @@ class YamlDocument:
     unread_paths: frozenset[YamlPath] = frozenset()
 
     def line(self, path: YamlPath) -> int:
-        """The line, from 1, of the key or item at `path`; else that of the nearest parent."""
+        """Line, from 1, of the key or item at `path`, or of its nearest parent."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -53,10 +56,11 @@ def load_yaml(text: str, *, source: str) -> YamlDocument:
     """Read one YAML document of at most 1 MB and 20 levels.
 
     Args:
-        source: What problems call the text, e.g. its file name.
+        source: Name of the text in messages, e.g. its file name.
 
     Raises:
-        ConfigError: every problem as `place:line: what`; a syntax error ends the reading.
+        ConfigError: all problems, each as `source:line: problem`; after a syntax error nothing
+            else is read.
     """
     document = read_yaml_leniently(text, source=source)
     if document.problems:
@@ -65,10 +69,10 @@ def load_yaml(text: str, *, source: str) -> YamlDocument:
 
 
 def read_yaml_leniently(text: str, *, source: str) -> YamlDocument:
-    """As `load_yaml`, but what does not hinder reading on is noted in the document, not raised.
+    """Read as `load_yaml` does, but return problems of legal YAML with the document.
 
     Raises:
-        ConfigError: a text that is too large, too deep or no YAML.
+        ConfigError: the text is too large, too deep or not YAML.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise ConfigError(f"{source}: larger than {MAX_BYTES // 1_000_000} MB; refused unread")
@@ -88,13 +92,13 @@ def read_yaml_leniently(text: str, *, source: str) -> YamlDocument:
 
 
 def dump_yaml(value: Any) -> str:
-    """Block YAML that `load_yaml` reads back to the same value; tuples come back as lists.
+    """Write block YAML that `load_yaml` reads back to an equal value, with lists for tuples.
 
-    Floats are written as `repr` does; text that another reader of YAML could take for a number, a
-    date or a boolean is quoted.
+    Floats are written as by `repr`. Text that a reader of YAML 1.1 or 1.2 could understand as a
+    number, a date or a boolean is quoted.
 
     Raises:
-        TypeError: a key that is not text, or a value that is not plain.
+        TypeError: a key is not text, or a value is not plain.
     """
     _check_plain(value)
     text: str = yaml.dump(
@@ -109,12 +113,12 @@ def dump_yaml(value: Any) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Composes nodes; collects what is refused but does not hinder reading on."""
+    """Composer of nodes that collects refused parts and continues, so that all are reported."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.problems: list[tuple[int, str]] = []
-        self.nodes: list[yaml.Node | None] = []  # kept, so that no other node has their id
+        self.nodes: list[yaml.Node | None] = []  # referenced, so that no later node gets their id
         self.refused: set[int] = set()  # ids of nodes whose value is unknown
         self._depth = 0
 
@@ -153,7 +157,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 @dataclass
 class _NodeConverter:
-    """Nodes to values."""
+    """Converter of nodes to plain values, with the line of each."""
 
     lines: dict[YamlPath, int]
     problems: list[tuple[int, str]]
@@ -198,7 +202,7 @@ class _NodeConverter:
         return None
 
     def _scalar(self, node: yaml.Node, path: YamlPath) -> Any:
-        if node.style is not None:  # type: ignore[attr-defined]  # quoted or block: always text
+        if node.style is not None:  # type: ignore[attr-defined]  # quoted or block style is text
             return node.value
         try:
             return parse_scalar(node.value)
@@ -210,12 +214,14 @@ class _NodeConverter:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of an unquoted scalar. Raises ValueError for a number too large to hold."""
+    """Value of an unquoted scalar. Raises ValueError for a number that is too large."""
     if _NULL.fullmatch(text):
         return None
     if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
         return text[0] in "tT"
     if _INT.fullmatch(text):
+        # Base 0 would refuse `010`, which YAML 1.2 reads as ten and YAML 1.1 as eight. For more
+        # than 4300 digits int raises ValueError (CVE-2020-10735).
         return int(text, 10 if text[1:2] not in ("o", "x") else 0)
     if _FLOAT.fullmatch(text):
         number = float(text)
@@ -242,13 +248,13 @@ def _syntax_problem(error: yaml.YAMLError, source: str, text: str) -> str:
 
 
 class _Yaml12Dumper(yaml.SafeDumper):
-    """Loader without anchors that also knows the numbers of YAML 1.2."""
+    """Dumper without anchors that quotes text like the numbers of YAML 1.2."""
 
     def ignore_aliases(self, data: Any) -> bool:  # PyYAML's signature
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)  # items of a list stand further in than its key
+        super().increase_indent(flow, False)  # otherwise items of a list are not indented
 
 
 def _float_node(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
@@ -259,14 +265,15 @@ def _float_node(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
 
 
 def _text_node(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    # Line breaks to YAML 1.1 only; PyYAML writes them bare in single quotes and folds them away.
+    # Line breaks in YAML 1.1 only: PyYAML writes them unescaped in single quotes, where line
+    # folding changes them when they are read.
     style = '"' if set("\x85\u2028\u2029") & set(value) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Yaml12Dumper.add_representer(float, _float_node)
 _Yaml12Dumper.add_representer(str, _text_node)
-# Text that looks like one of these is quoted, and a float like 1e-05 needs no tag.
+# Text that matches one of these is quoted, and a float such as 1e-05 is written without a tag.
 _Yaml12Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+.0123456789")
 )
@@ -285,4 +292,4 @@ def _check_plain(value: Any) -> None:
         for item in value:
             _check_plain(item)
     elif value is not None and type(value) not in (bool, int, float, str):
-        raise TypeError(f"{value!r} is no plain value")
+        raise TypeError(f"{value!r} is not a plain value")

@@ -1,7 +1,7 @@
-"""One leader per study: a lock that ends with its process, however that ends.
+"""Lock of a study: one controller at a time (docs/decisions/0011).
 
-The lock is the kernel's (`flock`): it is free as soon as its holder is dead. The file's text only
-says who holds it, and may be that of a dead one.
+The kernel holds the lock (`flock(2)`) and releases it when the process ends, also after SIGKILL.
+The text of the file only describes the holder, and may be that of a dead process.
 """
 
 import fcntl
@@ -19,12 +19,14 @@ from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.timestamps import utc_timestamp
 
-LOCK_TIMEOUT_S = 1.0  # for a look of `is_study_locked`, and for a leader that has not signed yet
+# A shared lock of `is_study_locked` lasts a moment, and a new holder has not written its text yet:
+# either ends within this time.
+LOCK_TIMEOUT_S = 1.0
 POLL_S = 0.02
 
 
 class LockHolder(BaseModel):
-    """The process that holds the lock of a study. `since` is UTC, ISO 8601."""
+    """Process that holds the lock of a study. `since` is UTC, ISO 8601."""
 
     host: str
     process: int
@@ -32,7 +34,7 @@ class LockHolder(BaseModel):
 
     @property
     def may_be_alive(self) -> bool:
-        """False if it is known to be dead."""
+        """False if the process is dead; True for another host, where that is unknown."""
         return self.host != socket.gethostname() or psutil.pid_exists(self.process)
 
     def __str__(self) -> str:
@@ -41,12 +43,13 @@ class LockHolder(BaseModel):
 
 @contextmanager
 def hold_study_lock(paths: StudyPaths) -> Iterator[None]:
-    """Lead a study alone, for as long as the context lasts. A dead leader's place is taken.
+    """Hold the lock of a study inside the block. The lock of a dead process does not count.
 
     Raises:
-        UserError: when another process leads it; the message says which, and since when.
+        UserError: another process holds it; the message names host, process and start time.
     """
     paths.root.mkdir(parents=True, exist_ok=True)
+    # "a+", since "w" would erase the holder's text before the lock is acquired.
     with paths.lock.open("a+", encoding="utf-8") as lock:
         _acquire(lock, paths.name)
         _write_holder(lock)
@@ -57,7 +60,7 @@ def hold_study_lock(paths: StudyPaths) -> Iterator[None]:
 
 
 def refuse_if_locked(paths: StudyPaths) -> None:
-    """Raise UserError immediately if a process holds the lock of the study; write nothing."""
+    """Raise UserError immediately if a process holds the lock of the study; writes no file."""
     if is_study_locked(paths):
         with paths.lock.open("r", encoding="utf-8") as lock:
             raise _locked_error(paths.name, _read_holder(lock))
@@ -69,6 +72,7 @@ def is_study_locked(paths: StudyPaths) -> bool:
         return False
     with paths.lock.open("r", encoding="utf-8") as lock:
         try:
+            # Shared, so that several checks at the same moment do not report each other.
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -76,7 +80,7 @@ def is_study_locked(paths: StudyPaths) -> bool:
 
 
 def _acquire(lock: TextIO, name: str) -> None:
-    """Take the lock, or raise as soon as it is plain who has it."""
+    """Acquire the lock, or raise as soon as a live holder is known or the timeout is over."""
     end = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
@@ -102,9 +106,9 @@ def _read_holder(lock: TextIO) -> LockHolder | None:
     try:
         return LockHolder.model_validate_json(lock.read(2000))
     except (ValidationError, UnicodeDecodeError):
-        return None  # not signed yet, or by no leader
+        return None  # not written yet, or not written by a controller
 
 
 def _locked_error(name: str, holder: LockHolder | None) -> UserError:
-    who = "a process that has not signed" if holder is None else str(holder)
+    who = "an unknown process" if holder is None else str(holder)
     return UserError(f"study {name} is already running ({who}); wait for it, or stop it first")

@@ -1,8 +1,8 @@
-"""Disjoint sets (union-find): groups of indices that grow by merging."""
+"""Disjoint sets (union-find): groups of indices that are merged (Tarjan 1975)."""
 
 
 class DisjointSet:
-    """Groups of the indices 0 to n - 1, each alone at first.
+    """Groups of the indices 0 to n - 1; at first each index is a group.
 
     Example:
         groups = DisjointSet(3); groups.union(2, 1); groups.representatives() == [0, 1, 1]
@@ -12,17 +12,20 @@ class DisjointSet:
         self._parent = list(range(n))
 
     def find(self, index: int) -> int:
-        """The lowest index in the group of this index."""
+        """Lowest index in the group of this index."""
         while self._parent[index] != index:
+            # Path halving: each step shortens the way for later calls.
             self._parent[index] = self._parent[self._parent[index]]
             index = self._parent[index]
         return index
 
     def union(self, first: int, second: int) -> None:
         """Merge the groups of two indices."""
+        # The lower root remains the root, not that of the larger group: callers need the lowest
+        # index, and groups must not depend on the order of merges.
         low, high = sorted((self.find(first), self.find(second)))
         self._parent[high] = low
 
     def representatives(self) -> list[int]:
-        """The lowest index of the group of each index."""
+        """Lowest index of the group of each index."""
         return [self.find(index) for index in range(len(self._parent))]

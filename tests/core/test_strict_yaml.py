@@ -179,7 +179,9 @@ def test_dump_writes_one_object_twice_without_an_anchor() -> None:
     assert dump_yaml({"a": shared, "b": shared}) == "a:\n  - 1\nb:\n  - 1\n"
 
 
-@pytest.mark.parametrize(("wrong", "match"), [({1: 2}, "keys must be text"), ([{1}], "no plain")])
+@pytest.mark.parametrize(
+    ("wrong", "match"), [({1: 2}, "keys must be text"), ([{1}], "not a plain")]
+)
 def test_dump_refuses_what_load_could_not_give(wrong: object, match: str) -> None:
     with pytest.raises(TypeError, match=match):
         dump_yaml(wrong)
