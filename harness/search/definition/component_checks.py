@@ -151,22 +151,13 @@ def _sizes_with_augment(definition: StudyDefinition, name: str) -> list[Size]:
     """Image sizes (height, width) that can be sampled together with an augmentation."""
     space, key, augment = definition.space, "data.image_size", "data.augment"
     if space.rows:
-        row_sizes = [row.get(key, space.constants.get(key)) for row in space.rows]
-        row_augments = [row.get(augment, space.constants.get(augment)) for row in space.rows]
-        sizes = [
-            size for size, setting in zip(row_sizes, row_augments, strict=True) if setting == name
-        ]
+        rows = [space.constants | row for row in space.rows]
+        sizes = [row.get(key) for row in rows if row.get(augment) == name]
         return [pair for size in sizes if size is not None for pair in _as_pairs(size)]
-    searched = {
-        setting: space.by_key[setting] for setting in (key, augment) if setting in space.by_key
-    }
+    searched = {k: space.by_key[k] for k in (key, augment) if k in space.by_key}
     pairs: list[Size] = []
     for size in possible_values(definition, key):
-        values = {
-            setting: value
-            for setting, value in ((key, size), (augment, name))
-            if setting in searched
-        }
+        values = {k: v for k, v in ((key, size), (augment, name)) if k in searched}
         excluded = any(
             not match.holds(values[condition_key])
             for parameter in searched.values()

@@ -123,30 +123,31 @@ def too_few_images_warning(
 ) -> str | None:
     """Warn if the validation images are too few to rank trials; None if there are enough.
 
-    Args:
-        pair_stats: statistics of the images of the split. Only images with foreground count, as
-            the metrics leave out the others.
+    Only images with foreground count, as the metrics leave out the others.
     """
-    # By content: a split holds hashes, and the images may have been moved since the scan.
-    shares = {(stats.image_sha256, stats.mask_sha256): stats.shares for stats in pair_stats}
-    validated = [
-        shares[row.image_sha256, row.mask_sha256]
-        for row in split
-        if row.role == "val" and (row.image_sha256, row.mask_sha256) in shares
-    ]
-    n = sum(
-        any(class_shares[c] > 0 for c in config.data.scored_classes) for class_shares in validated
-    )
+    shares = _validation_shares(split, pair_stats)
+    n = sum(any(image[c] > 0 for c in config.data.scored_classes) for image in shares)
     if n >= MIN_RANKING_IMAGES:
         return None
-    images = f"{count(n, 'validation image')} {'contains' if n == 1 else 'contain'}"
-    if n < len(validated):
-        images = f"{n} of {len(validated)} validation images {'contains' if n == 1 else 'contain'}"
+    images = count(n, "validation image")
+    if n < len(shares):
+        images = f"{n} of {len(shares)} validation images"
+    verb = "contains" if n == 1 else "contain"
     remedy = "add images"
     if config.split.folds is None:
         remedy += ", or start a study with `split: {folds: 5}` in its studies/NAME/study.yaml"
     return (
-        f"{images} foreground; with fewer than {MIN_RANKING_IMAGES} the ranking of trials depends "
-        f"mostly on which images these are. To rank trials, {remedy}; "
+        f"{images} {verb} foreground; with fewer than {MIN_RANKING_IMAGES} the ranking of trials "
+        f"depends mostly on which images these are. To rank trials, {remedy}; "
         "harness confirm --folds 5 then compares the best ones on every image of train and val"
     )
+
+
+def _validation_shares(
+    split: Sequence[SplitRow], pair_stats: Sequence[PairStats]
+) -> list[tuple[float, ...]]:
+    """Class shares of each validation image that was scanned."""
+    # By content: a split holds hashes, and the images may have been moved since the scan.
+    shares = {(stats.image_sha256, stats.mask_sha256): stats.shares for stats in pair_stats}
+    hashes = [(row.image_sha256, row.mask_sha256) for row in split if row.role == "val"]
+    return [shares[key] for key in hashes if key in shares]

@@ -262,11 +262,10 @@ def _make_result(
         f"batch size {config.train.batch_size}, {count(len(points), 'step')}; "
         + ("the loss diverged" if curve.diverged else "the loss did not diverge")
     )
+    settings = config.model_dump(mode="json")
     if suggestion is None:
         outcome = "the loss never fell, so no rate is suggested; try other bounds or more steps"
-        return RangeTestResult(
-            points, {}, (), curve.diverged, (description, outcome), config.model_dump(mode="json")
-        )
+        return RangeTestResult(points, {}, (), curve.diverged, (description, outcome), settings)
     lines = tuple(format_space_lines(config.optim, suggestion))
     marks = {
         "steepest fall": suggestion.steepest,
@@ -275,6 +274,4 @@ def _make_result(
     }
     outcome = " · ".join(f"{name} {rate:.1e}" for name, rate in marks.items())
     facts = (description, outcome, *lines)
-    return RangeTestResult(
-        points, marks, lines, curve.diverged, facts, config.model_dump(mode="json")
-    )
+    return RangeTestResult(points, marks, lines, curve.diverged, facts, settings)

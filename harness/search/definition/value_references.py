@@ -121,11 +121,8 @@ def _load_reference(key: str, value: Mapping[str, Any], paths: StudyPaths) -> Va
     # The earlier trial may use losses of a parts file that is not registered for this study.
     flat = TrialConfig.from_flat(flatten(nested), source=str(path), allow_unregistered=True).flat()
     if key not in flat:
-        sibling_keys = [
-            candidate
-            for candidate in flat
-            if candidate.rpartition(".")[0] == key.rpartition(".")[0]
-        ]
+        section = key.rpartition(".")[0]
+        sibling_keys = [sibling for sibling in flat if sibling.rpartition(".")[0] == section]
         raise ConfigError(
             f"trial {best.number}, the best of study {name}, has no setting "
             f"{key}{suggest_nearest(key, sibling_keys)}"

@@ -58,6 +58,11 @@ def incomparable_reasons(
     )
     if old.parts is not None and old.parts != new.parts:
         reasons.append(f"parts: {old.parts.file} there has other contents, or is not used here")
+    return reasons + _split_differences(old_split, split)
+
+
+def _split_differences(old_split: Sequence[SplitRow], split: Sequence[SplitRow]) -> list[str]:
+    reasons = []
     # Sets of hashes and not lists: the order of the rows and the file names may differ.
     for role in COMPARED_ROLES:
         old_hashes, new_hashes = _image_hashes(old_split, role), _image_hashes(split, role)

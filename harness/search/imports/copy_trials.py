@@ -5,13 +5,11 @@ the same image may have another row number and another path in the earlier split
 """
 
 import dataclasses
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import distribution_to_json
 
 from harness.config.study_files import open_earlier_study
 from harness.core import files
@@ -22,7 +20,7 @@ from harness.data.splits.splits import SplitRow, read_split
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import config_key
 from harness.search.imports.imports import check_trial, training_origin
-from harness.search.sampling.sampler import to_distribution
+from harness.search.sampling.sampler import recorded_distributions
 from harness.training.metrics.image_scores import ImageScores, read_scores, write_scores
 
 RowMapping = Mapping[int, SplitRow]
@@ -149,15 +147,11 @@ def _imported_record(
     if compatibility.reasons:
         raise UserError(f"{trial.root}: changed during the import: {compatibility.reasons[0]}")
     space = definition.space
-    distributions = {
-        key: json.loads(distribution_to_json(to_distribution(space.by_key[key])))
-        for key in compatibility.values
-    }
     update: dict[str, Any] = {
         "study": study,
         "number": number,
         "params": space.to_optuna(compatibility.values),
-        "distributions": distributions,
+        "distributions": recorded_distributions(space.by_key[k] for k in compatibility.values),
         "imported": training_origin(trial.root.parent.parent.name, record),
         "repeats": None,
         "mlflow_run_id": None,

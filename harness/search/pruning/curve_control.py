@@ -71,15 +71,10 @@ def evaluate_control_arm(
     """
     n = n_stopped = n_wrong = 0
     for index, trial in enumerate(trials):
-        earlier_values = [
-            value
-            for earlier_trial in trials[:index]
-            if (value := finite_value(earlier_trial)) is not None
-        ]
         # Later trials are excluded: the pruner did not have them when it decided.
+        earlier_values = [v for t in trials[:index] if (v := finite_value(t)) is not None]
         value = finite_value(trial)
-        # A pruned or failed trial of the control arm has no
-        # final value that could prove a decision wrong.
+        # A pruned or failed trial has no final value that could prove a decision wrong.
         if not pruner.is_control(trial.number) or value is None or not earlier_values:
             continue
         stopped = _would_stop(pruner, trial, trials[:index], maximised=maximised)

@@ -149,11 +149,9 @@ def _run_until_stopped(
     finally:
         # Before the mirror finishes: the workers' last files are among those that it copies.
         executor.close()
-        mirror_message = mirror.finish(
-            MIRROR_TIMEOUT_S
-            if stop is None or stop.signal is None
-            else MIRROR_TIMEOUT_AFTER_SIGNAL_S
-        )
+        by_signal = stop is not None and stop.signal is not None
+        timeout_s = MIRROR_TIMEOUT_AFTER_SIGNAL_S if by_signal else MIRROR_TIMEOUT_S
+        mirror_message = mirror.finish(timeout_s)
         if mirror_message:
             progress.stage(mirror_message)
     return stop

@@ -1,12 +1,10 @@
 """Creation of trials: sample or resume a configuration, record it, and make a worker's task."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import optuna
-from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage
 
 from harness.config.study import TrialConfig
@@ -21,9 +19,9 @@ from harness.search.imports.duplicates import config_key, first_trial_by_config
 from harness.search.run.running_trial import RunningTrial
 from harness.search.sampling.sampler import (
     derive_seed,
+    recorded_distributions,
     row_index_of_trial,
     suggest_values,
-    to_distribution,
 )
 
 ENQUEUED_ATTR = "harness.enqueued"  # of a study: how many rows were handed to Optuna
@@ -136,18 +134,14 @@ class TrialFactory:
     def _new_record(self, trial: optuna.Trial) -> TrialRecord:
         values = suggest_values(self.definition.space, trial)
         config = self.definition.trial_config(values)
-        # Stored with the values, as Optuna's rows cannot be rebuilt from values alone.
-        distributions = {
-            p.key: json.loads(distribution_to_json(to_distribution(p)))
-            for p in self.definition.space.parameters
-            if p.key in values
-        }
+        active = [p for p in self.definition.space.parameters if p.key in values]
         record = TrialRecord(
             study=self.context.paths.name,
             number=trial.number,
             state="running",
             params=dict(trial.params),
-            distributions=distributions,
+            # Stored with the values, as Optuna's rows cannot be rebuilt from values alone.
+            distributions=recorded_distributions(active),
             labels=self._row_labels(trial.number),
             epochs=config.train.epochs,
             seed=trial_seed(config, self.definition.config.seed, trial.number),

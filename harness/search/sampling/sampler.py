@@ -5,8 +5,9 @@ sampler, seeded from the study seed, the trial number and the draw number, so th
 continues exactly as an uninterrupted one.
 """
 
+import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
 )
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -48,6 +50,11 @@ def to_distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(
         parameter.low, parameter.high, log=parameter.log, step=parameter.step or None
     )
+
+
+def recorded_distributions(parameters: Iterable[Parameter]) -> dict[str, Any]:
+    """Optuna distributions of parameters by key, as in trial.json."""
+    return {p.key: json.loads(distribution_to_json(to_distribution(p))) for p in parameters}
 
 
 def external_value(parameter: Parameter, stored: Any) -> Any:

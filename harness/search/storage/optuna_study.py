@@ -32,13 +32,10 @@ def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> op
 
 
 def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.Study | None:
-    """Find the Optuna study with this id, also under another name.
+    """Find the Optuna study with this id, also under another name; None if it does not exist.
 
     The id decides and not the name: `load_if_exists=True` of Optuna would silently continue
     another study of the same name, even one with the opposite direction.
-
-    Returns:
-        None if the database does not contain it.
 
     Raises:
         UserError: the database contains another study of that name.
