@@ -42,19 +42,11 @@ def read_folder_layout(root: Path, data: StudyDataConfig) -> FolderListing:
     Raises:
         DataError: an unsupported layout, or two layouts; otherwise every problem of the files.
     """
-    layouts = _detect_layouts(root, data)
-    if len(layouts) > 1:
-        two = " and ".join(layouts)
-        raise DataError(
-            f"{root}: two layouts together ({two}); keep one of them; these are "
-            f"understood:{SUPPORTED_LAYOUTS}"
-        )
-    if not layouts:
-        raise DataError(f"{root}: {_explain_no_layout(root)}")
+    layout = _single_layout(root, data)
     reader = _FolderReader(root, data)
-    if layouts == ["images/ and masks/"]:
+    if layout == "images/ and masks/":
         pairs = reader.read_subfolders("", None)
-    elif layouts == ["train/ val/ test/"]:
+    elif layout == "train/ val/ test/":
         pairs = reader.read_role_folders()
     else:
         pairs = reader.read_suffixed_pairs()
@@ -89,6 +81,18 @@ def _has_suffixed_masks(root: Path) -> bool:
     return any((match := _MASK_STEM.fullmatch(stem)) and match[1] in stems for stem in stems)
 
 
+def _single_layout(root: Path, data: StudyDataConfig) -> str:
+    layouts = _detect_layouts(root, data)
+    if len(layouts) > 1:
+        raise DataError(
+            f"{root}: two layouts together ({' and '.join(layouts)}); keep one of them; these are "
+            f"understood:{SUPPORTED_LAYOUTS}"
+        )
+    if not layouts:
+        raise DataError(f"{root}: {_explain_no_layout(root)}")
+    return layouts[0]
+
+
 def _explain_no_layout(root: Path) -> str:
     """Sentence about the content of a folder that has no images and masks."""
     inside = list_entries(root)
@@ -103,17 +107,15 @@ def _explain_no_layout(root: Path) -> str:
     ]
     files = [entry for entry in inside if entry.suffix.lower() in SUFFIXES and entry.is_file()]
     mask_files = [entry for entry in files if _MASK_STEM.fullmatch(entry.stem)]
+    hint = ""
     if renames:
         hint = f"rename {' and '.join(renames)}"
     elif mask_files and len(mask_files) == len(files):
         hint = f"there are masks such as {mask_files[0].name!a}, but no image of their stems"
     elif files and not mask_files:
         hint = f"there are images such as {files[0].name!a}, but no mask"
-    else:
-        hint = ""
-    return f"no layout of images and masks; these are understood:{SUPPORTED_LAYOUTS}" + (
-        f"\n{hint}" if hint else ""
-    )
+    text = f"no layout of images and masks; these are understood:{SUPPORTED_LAYOUTS}"
+    return f"{text}\n{hint}" if hint else text
 
 
 class _FilesByStem(NamedTuple):
@@ -263,14 +265,10 @@ class _FolderReader:
         """Report images without mask and masks without image, except those of refused files."""
         if not images.by_stem or not masks.by_stem:
             return  # the empty folder, or each refused file, has been reported already
-        refused = images.refused | masks.refused
         paired = images.by_stem.keys() & masks.by_stem.keys()
-        unpaired_images = [
-            stem for stem in images.by_stem if stem not in paired and stem not in refused
-        ]
-        unpaired_masks = [
-            stem for stem in masks.by_stem if stem not in paired and stem not in refused
-        ]
+        skipped = paired | images.refused | masks.refused
+        unpaired_images = [stem for stem in images.by_stem if stem not in skipped]
+        unpaired_masks = [stem for stem in masks.by_stem if stem not in skipped]
         if not paired and unpaired_images and unpaired_masks:
             image, mask = images.by_stem[unpaired_images[0]], masks.by_stem[unpaired_masks[0]]
             self.problems.append(

@@ -106,14 +106,18 @@ def file_problem(entry: Path, root: Path) -> str | None:
         return None
     if not is_safe_path(entry.relative_to(root).as_posix()):
         return r"its name holds \ : or |, or begins with = + - @; rename it"
+    if link_problem := _link_problem(entry, root):
+        return link_problem
+    return None if entry.is_file() else "not a regular file"
+
+
+def _link_problem(entry: Path, root: Path) -> str | None:
     try:
         # A link out of the folder could not be moved with the data, and could name any file.
         leaves = not entry.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # Python 3.12 raises the latter for links that form a loop
         return "a link that leads nowhere; put the file itself here"
-    if leaves:
-        return "a link that leaves the folder; put the file itself here"
-    return None if entry.is_file() else "not a regular file"
+    return "a link that leaves the folder; put the file itself here" if leaves else None
 
 
 def list_entries(folder: Path) -> list[Path]:

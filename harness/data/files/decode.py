@@ -61,14 +61,8 @@ def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -
             found before anything large is allocated.
     """
     path = source.root / name
-    max_bytes = _BYTES_PER_PIXEL * max_pixels
     try:
-        # The size is asked first: read() would load a file of any length into memory.
-        n_bytes = source.size(name)
-        if n_bytes > max_bytes + _SLACK_BYTES:
-            raise DataError(f"{path}: {n_bytes:,} bytes; too large for an image")
-        with source.open(name) as handle:
-            data = handle.read()
+        data = _read_bounded(source, name, _BYTES_PER_PIXEL * max_pixels + _SLACK_BYTES)
         header = read_header(data)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -76,14 +70,27 @@ def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
+    _check_pixels(path, header, max_pixels)
+    return ImageFile(path, data, header)
+
+
+def _read_bounded(source: DataSource, name: RelativePath, max_bytes: float) -> bytes:
+    # The size is asked first: read() would load a file of any length into memory.
+    n_bytes = source.size(name)
+    if n_bytes > max_bytes:
+        raise DataError(f"{source.root / name}: {n_bytes:,} bytes; too large for an image")
+    with source.open(name) as handle:
+        return handle.read()
+
+
+def _check_pixels(path: PurePath, header: ImageHeader, max_pixels: float) -> None:
     n_pixels, bytes_per_pixel = header.height * header.width, header.samples * header.bits // 8
-    if n_pixels > max_pixels or n_pixels * bytes_per_pixel > max_bytes:
+    if n_pixels > max_pixels or n_pixels * bytes_per_pixel > _BYTES_PER_PIXEL * max_pixels:
         per_pixel = f" of {bytes_per_pixel} bytes" if n_pixels <= max_pixels else ""
         raise DataError(
             f"{path}: {header.width}x{header.height}{per_pixel} is more than {max_pixels:,.0f} "
             f"pixels{' of 4' if per_pixel else ''}; raise limits.max_pixels if that is correct"
         )
-    return ImageFile(path, data, header)
 
 
 def image_samples(file: ImageFile, channels: int) -> Samples:
@@ -127,7 +134,16 @@ def mask_samples(file: ImageFile) -> RawMask:
         raise DataError(
             f"{file.path}: has {colours} samples a pixel; a mask has one, or the three of a colour"
         )
-    if header.kind == "TIFF":
+    samples = _grey_or_colour_samples(file, colours)
+    # Annotation tools may draw the region into the alpha channel of an otherwise empty image.
+    if header.alpha and samples.min() == samples.max():
+        _check_alpha(file)
+    return RawMask(samples, header.lossless)
+
+
+def _grey_or_colour_samples(file: ImageFile, colours: int) -> Samples:
+    """Decode one or three samples a pixel; (H, W), or (H, W, 3) if the colours are not grey."""
+    if file.header.kind == "TIFF":
         samples = _decode_tiff(file)[..., :colours]
         samples = samples[..., 0] if colours == 1 else samples
     elif colours == 1:
@@ -137,13 +153,10 @@ def mask_samples(file: ImageFile) -> RawMask:
     if samples.ndim == 3:
         spread = _channel_spread(samples)
         if spread == 0:
-            samples = np.ascontiguousarray(samples[..., 0])
-        elif not header.lossless and spread <= _GREY_SPREAD:
-            samples = _decode(file, cv2.IMREAD_GRAYSCALE)
-    # Annotation tools may draw the region into the alpha channel of an otherwise empty image.
-    if header.alpha and samples.min() == samples.max():
-        _check_alpha(file)
-    return RawMask(samples, header.lossless)
+            return np.ascontiguousarray(samples[..., 0])
+        if not file.header.lossless and spread <= _GREY_SPREAD:
+            return _decode(file, cv2.IMREAD_GRAYSCALE)
+    return samples
 
 
 def _check_alpha(file: ImageFile) -> None:

@@ -239,16 +239,11 @@ def _undeclared_error(
     wrong = "are colours" if data.task == "multiclass" else "are not two-valued"
     if not raw.lossless and not colours:
         values = value_peaks(raw.samples)  # the saved values, without those that the codec added
+    problem = f"{path}: values {listed} {wrong}; say what they mean in study.yaml,"
     if len(values) > MAX_IN_EXAMPLE:
-        return DataError(
-            f"{path}: values {listed} {wrong}; say what they mean in study.yaml, with the block "
-            "that harness data inspect proposes"
-        )
+        return DataError(f"{problem} with the block that harness data inspect proposes")
     example = example_values(value_keys(values, colours=colours), data)
-    return DataError(
-        f"{path}: values {listed} {wrong}; say what they mean in study.yaml, e.g. data.values: "
-        f"{example}"
-    )
+    return DataError(f"{problem} e.g. data.values: {example}")
 
 
 def _unknown_error(

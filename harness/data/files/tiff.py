@@ -32,9 +32,20 @@ def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """
     layout = read_tiff_layout(data)
     dtype = np.uint16 if layout.bits == 16 else np.uint8
+    image = np.empty((layout.height, layout.width, layout.samples), dtype)
+    _decode_segments(data, layout, image)
+    if layout.bits == 1 and layout.colours is None:
+        # Not for palettes, whose samples are indices.
+        image *= 255
+    if layout.photometric == WHITE_IS_ZERO:
+        np.subtract(np.iinfo(dtype).max, image, out=image)
+    return image
+
+
+def _decode_segments(data: bytes, layout: TiffLayout, image: NDArray[Any]) -> None:
+    """Decode every strip or tile into its region of the image."""
     n_planes = layout.samples if layout.planar else 1
     decode = _segment_decoder(layout)
-    image = np.empty((layout.height, layout.width, layout.samples), dtype)
     for index, (offset, size) in enumerate(zip(layout.offsets, layout.sizes, strict=True)):
         try:
             # Tiles at the right and bottom edge are padded to full size; the slices below cut them.
@@ -44,12 +55,6 @@ def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
         channels = slice(sample, sample + 1) if n_planes > 1 else slice(None)
         region = image[y : y + segment.shape[1], x : x + segment.shape[2], channels]
         region[...] = segment[0, : region.shape[0], : region.shape[1]]
-    if layout.bits == 1 and layout.colours is None:
-        # Not for palettes, whose samples are indices.
-        image *= 255
-    if layout.photometric == WHITE_IS_ZERO:
-        np.subtract(np.iinfo(dtype).max, image, out=image)
-    return image
 
 
 def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:
@@ -64,24 +69,30 @@ def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:
         TiffTag.PLANAR: [2 if layout.planar else 1],
         TiffTag.PREDICTOR: [layout.predictor],
     }
-    # The decoder needs the number of segments only; their bytes are passed to it one by one.
-    dummy_offsets, sizes = [1] * len(layout.offsets), [1] * len(layout.offsets)
-    if layout.tiled:
-        tags |= {
-            TiffTag.TILE_HEIGHT: [layout.segment_size[0]],
-            TiffTag.TILE_WIDTH: [layout.segment_size[1]],
-        }
-        tags |= {TiffTag.TILES: dummy_offsets, TiffTag.TILE_SIZES: sizes}
-    else:
-        tags |= {
-            TiffTag.ROWS: [layout.segment_size[0]],
-            TiffTag.STRIPS: dummy_offsets,
-            TiffTag.STRIP_SIZES: sizes,
-        }
+    tags |= _segment_tags(layout)
     page = tifffile.TiffFile(io.BytesIO(_build_tiff(tags, layout.order))).pages[0]
     if not isinstance(page, tifffile.TiffPage):
         raise ValueError("a damaged TIFF image")
     return page.decode
+
+
+def _segment_tags(layout: TiffLayout) -> dict[int, list[int]]:
+    """Tags of the size and the number of the strips or tiles."""
+    height, width = layout.segment_size
+    # The decoder needs the number of segments only; their bytes are passed to it one by one.
+    dummy_offsets, sizes = [1] * len(layout.offsets), [1] * len(layout.offsets)
+    if layout.tiled:
+        return {
+            TiffTag.TILE_HEIGHT: [height],
+            TiffTag.TILE_WIDTH: [width],
+            TiffTag.TILES: dummy_offsets,
+            TiffTag.TILE_SIZES: sizes,
+        }
+    return {
+        TiffTag.ROWS: [height],
+        TiffTag.STRIPS: dummy_offsets,
+        TiffTag.STRIP_SIZES: sizes,
+    }
 
 
 def _build_tiff(tags: dict[int, list[int]], order: str) -> bytes:

@@ -111,22 +111,20 @@ def _step_variants(step: Step, *, certain: bool) -> list[Chain]:
     inactive: list[Chain] = [] if certain or step.p >= 1 else [()]
     if isinstance(step, A.OneOf):
         likely = [inner for inner in step.transforms if inner.p > 0]
-        return [
-            variant for inner in likely for variant in _step_variants(inner, certain=True)
-        ] + inactive or [()]
+        return [*_variants_of_all(likely, certain=True), *inactive] or [()]
     if isinstance(step, A.OneOrOther):
-        return [
-            variant for inner in step.transforms for variant in _step_variants(inner, certain=True)
-        ] + inactive
+        return [*_variants_of_all(step.transforms, certain=True), *inactive]
     if isinstance(step, A.SomeOf):  # RandomOrder is one
-        alone = [
-            variant for inner in step.transforms for variant in _step_variants(inner, certain=False)
-        ]
+        alone = _variants_of_all(step.transforms, certain=False)
         together = _test_chains(step.transforms) if step.n > 1 else []
         return [*together[:1], *alone, *together[1:], *inactive]
     if isinstance(step, A.BaseCompose) and not isinstance(step, A.SelectiveChannelTransform):
         return [*_test_chains(step.transforms), *inactive]
     return [(step,), *inactive]
+
+
+def _variants_of_all(steps: Sequence[Step], *, certain: bool) -> list[Chain]:
+    return [variant for step in steps for variant in _step_variants(step, certain=certain)]
 
 
 def _check_chain(chain: Chain, case: _CheckCase) -> None:

@@ -31,6 +31,19 @@ def read_steps(path: Path) -> tuple[list[Step], float]:
     Raises:
         ConfigError: no Compose; a step or argument unknown to the installed version.
     """
+    compose_config, saved_by = _read_compose_config(path)
+    compose = _build_compose(compose_config, path, saved_by)
+    unknown = list(_ineffective_arguments(compose_config, compose))
+    if unknown:
+        raise ConfigError(f"{path}: {_advice(unknown, saved_by)}")
+    problems = list(_build_problems(compose_config, compose))
+    if problems:
+        raise ConfigError(f"{path}: albumentations cannot build it: {'; '.join(problems)}")
+    return list(compose.transforms), float(compose.p)
+
+
+def _read_compose_config(path: Path) -> tuple[dict[str, Any], Any]:
+    """The saved Compose, and the version of albumentations that saved it."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -43,15 +56,7 @@ def read_steps(path: Path) -> tuple[list[Step], float]:
             "data_format='yaml') writes it"
         )
     _check_shape(compose_config, path)
-    saved_by = content.get("__version__")
-    compose = _build_compose(compose_config, path, saved_by)
-    unknown = list(_ineffective_arguments(compose_config, compose))
-    if unknown:
-        raise ConfigError(f"{path}: {_advice(unknown, saved_by)}")
-    problems = list(_build_problems(compose_config, compose))
-    if problems:
-        raise ConfigError(f"{path}: albumentations cannot build it: {'; '.join(problems)}")
-    return list(compose.transforms), float(compose.p)
+    return compose_config, content.get("__version__")
 
 
 def summarize_error(error: Exception) -> str:

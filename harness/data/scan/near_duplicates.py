@@ -111,18 +111,7 @@ def _near_duplicates(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int
 
 def _candidate_pairs(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int, _Turn]]:
     """Yield pairs that correlate at low resolution, with the transform of the second image."""
-    size = (_COARSE_SIDE, _COARSE_SIDE)
-    table = np.stack(
-        [
-            cv2.resize(t.reshape(_SIDE, _SIDE), size, interpolation=cv2.INTER_AREA)
-            for t in thumbnails
-        ]
-    )
-    length = np.linalg.norm(table, axis=(1, 2), keepdims=True)
-    varied = length > _MIN_DEVIATION * _COARSE_SIDE
-    # The quotient is computed everywhere, so that the divisor needs a lower bound even where the
-    # result is discarded.
-    unit = np.where(varied, table / np.maximum(length, 1e-6), 0).astype(np.float32)
+    unit = _coarse_unit_thumbnails(thumbnails)
     flat = unit.reshape(len(unit), -1)
     for turn in _TURNS:
         turned = turn(unit).reshape(flat.shape)
@@ -134,6 +123,18 @@ def _candidate_pairs(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int
             # half.
             for i, j in near[near[:, 0] < near[:, 1]] + start:
                 yield int(i), int(j), turn
+
+
+def _coarse_unit_thumbnails(thumbnails: Sequence[Thumbnail]) -> Thumbnail:
+    """Thumbnails (n, side, side) at low resolution, of length 1; 0 where an image hardly varies."""
+    size = (_COARSE_SIDE, _COARSE_SIDE)
+    squares = [thumbnail.reshape(_SIDE, _SIDE) for thumbnail in thumbnails]
+    table = np.stack([cv2.resize(s, size, interpolation=cv2.INTER_AREA) for s in squares])
+    length = np.linalg.norm(table, axis=(1, 2), keepdims=True)
+    varied = length > _MIN_DEVIATION * _COARSE_SIDE
+    # The quotient is computed everywhere, so that the divisor needs a lower bound even where the
+    # result is discarded.
+    return np.where(varied, table / np.maximum(length, 1e-6), 0).astype(np.float32)
 
 
 def _mean_square_difference(first: Thumbnail, second: Thumbnail) -> float:

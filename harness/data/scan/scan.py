@@ -1,6 +1,6 @@
 """Scan a dataset: read every pair once and keep statistics and problems, not pixels."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -80,20 +80,28 @@ def scan_dataset(
                     progress(len(results), len(dataset.pairs))
     finally:  # also after an interrupt, so that the next scan continues
         pair_stats = [result for result in results if isinstance(result, PairStats)]
-        new = {stats.hashes: stats for stats in pair_stats}
-        if cache_path is not None and new.keys() - cached.keys():
+        if cache_path is not None:
             complete = len(results) == len(dataset.pairs)
-            with suppress(OSError):  # a read-only folder only makes the next scan slower
-                # An interrupted scan adds to the old cache; a complete one drops entries of deleted
-                # files.
-                write_scan_cache(cache_path, (new if complete else {**cached, **new}).values())
-    good = [
-        pair
-        for pair, result in zip(dataset.pairs, results, strict=True)
-        if isinstance(result, PairStats)
-    ]
+            _update_cache(cache_path, cached, pair_stats, complete=complete)
+    good = [p for p, r in zip(dataset.pairs, results, strict=True) if isinstance(r, PairStats)]
     bad = tuple(result for result in results if isinstance(result, BadPair))
     return DatasetScan(replace(dataset, pairs=tuple(good)), tuple(pair_stats), bad)
+
+
+def _update_cache(
+    path: Path,
+    cached: Mapping[PairHashes, PairStats],
+    pair_stats: Sequence[PairStats],
+    *,
+    complete: bool,
+) -> None:
+    """Write the cache if a pair was scanned that it does not contain."""
+    new = {stats.hashes: stats for stats in pair_stats}
+    if new.keys() - cached.keys():
+        with suppress(OSError):  # a read-only folder only makes the next scan slower
+            # An interrupted scan adds to the old cache; a complete one drops entries of deleted
+            # files.
+            write_scan_cache(path, (new if complete else {**cached, **new}).values())
 
 
 def check_no_bad_pairs(scan: DatasetScan) -> None:

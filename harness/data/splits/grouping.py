@@ -29,19 +29,13 @@ def declared_groups(dataset: Dataset, rule: str | None) -> list[str | None]:
     if rule.startswith(_COLUMN):
         keys = _column_values(dataset, rule.removeprefix(_COLUMN))
     elif rule == "folder":
-        keys = [_folder_key(pair) for pair in dataset.pairs]
-        if len(set(keys)) == 1:
-            raise DataError(
-                "split.group: folder: all images lie in one folder; name them by a CSV file with "
-                "a folder for each group, or give a pattern of their stems"
-            )
+        keys = _folder_keys(dataset)
     else:
         keys = _pattern_values(dataset, rule)
     ungrouped = [pair for pair, key in zip(dataset.pairs, keys, strict=True) if not key]
     if ungrouped:
-        raise problems_error(
-            (f"{pair.image}: has no group" for pair in ungrouped), f"split.group: {rule}: "
-        )
+        problems = [f"{pair.image}: has no group" for pair in ungrouped]
+        raise problems_error(problems, f"split.group: {rule}: ")
     return list(keys)
 
 
@@ -57,6 +51,16 @@ def merge_groups(copies: Sequence[DuplicatePair], declared: Sequence[str | None]
     for duplicate in copies:
         groups.union(duplicate.first, duplicate.second)
     return groups.representatives()
+
+
+def _folder_keys(dataset: Dataset) -> list[str]:
+    keys = [_folder_key(pair) for pair in dataset.pairs]
+    if len(set(keys)) == 1:
+        raise DataError(
+            "split.group: folder: all images lie in one folder; name them by a CSV file with "
+            "a folder for each group, or give a pattern of their stems"
+        )
+    return keys
 
 
 def check_declared_roles(

@@ -58,13 +58,7 @@ def _find_lists(root: Path | None, location: str) -> list[tuple[Path, Role]]:
         root: the local folder of the data; None if the data are not in one, so that lists are
             looked for elsewhere only.
     """
-    if location == OFFICIAL and root is not None:
-        folder, prefixes = root / _FOLDER, (_PREFIX, "")
-    else:
-        prefixes = ("", _PREFIX)
-        folder = expand_user_path(location)
-        if root is not None and (root / location).is_dir():
-            folder = root / location
+    folder, prefixes = _lists_folder(root, location)
     for prefix in prefixes:
         files = [(folder / f"{prefix}{name}.txt", role) for name, role in ROLE_NAMES.items()]
         lists = [(path, role) for path, role in files if path.is_file()]
@@ -80,6 +74,16 @@ def _find_lists(root: Path | None, location: str) -> list[tuple[Path, Role]]:
         f"split.lists: {location}: {folder} holds neither train.txt nor {_PREFIX}train.txt; put "
         "the published lists there, with the name of one image a line"
     )
+
+
+def _lists_folder(root: Path | None, location: str) -> tuple[Path, tuple[str, str]]:
+    """Folder of the lists, and the prefixes of their names in order of preference."""
+    if location == OFFICIAL and root is not None:
+        return root / _FOLDER, (_PREFIX, "")
+    folder = expand_user_path(location)
+    if root is not None and (root / location).is_dir():
+        folder = root / location
+    return folder, ("", _PREFIX)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:

@@ -82,11 +82,7 @@ def read_split(path: Path) -> list[SplitRow]:
         row_problems = _row_problems(cells)
         problems += [f"{path}:{number}: {problem}" for problem in row_problems]
         if not row_problems:
-            image, mask, role, fold_text, group, image_hash, mask_hash = cells
-            # A row with a problem is not stored, so conversions after the check cannot fail.
-            fold = int(fold_text) if fold_text else None
-            named = (image, mask, cast(Role, role), group, image_hash, mask_hash)
-            rows.append(SplitRow(row, *named, fold=fold))
+            rows.append(_parse_row(row, cells))
     problems += [f"{path}: {problem}" for problem in _split_problems(rows, complete=not problems)]
     if problems:
         raise problems_error(problems)
@@ -122,16 +118,21 @@ def verify_files(rows: Iterable[SplitRow], source: DataSource) -> None:
         raise problems_error(problems, f"{source.root}: ")
 
 
+def _parse_row(row: int, cells: list[str]) -> SplitRow:
+    image, mask, role, fold_text, group, image_hash, mask_hash = cells
+    # A row with a problem is not stored, so conversions after the check cannot fail.
+    fold = int(fold_text) if fold_text else None
+    return SplitRow(row, image, mask, cast(Role, role), group, image_hash, mask_hash, fold=fold)
+
+
 def _row_problems(cells: list[str]) -> list[str]:
     if len(cells) != len(COLUMNS):
         return [f"has {count(len(cells), 'cell')}; {len(COLUMNS)} are needed"]
     image, mask, role, fold, group, *hashes = cells
+    paths = [("image", image), *(("mask", path) for path in mask.split("|"))]
     problems = [
         f"{column}: {path!r} must be a path below the data folder, with /"
-        for column, path in (
-            ("image", image),
-            *(("mask", mask_path) for mask_path in mask.split("|")),
-        )
+        for column, path in paths
         if not is_safe_path(path)
     ]
     if role not in ROLES:
@@ -150,18 +151,7 @@ def _row_problems(cells: list[str]) -> list[str]:
 
 def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
     """Problems between rows: images in two roles, files named twice, a role without rows."""
-    problems: list[str] = []
-    for column in ("group", "image_sha256"):
-        first_rows: dict[str, SplitRow] = {}
-        for row in rows:
-            first_row = first_rows.setdefault(getattr(row, column), row)
-            if column == "group" and first_row.role == row.role and first_row.fold != row.fold:
-                problems.append(f"{row.image} and {first_row.image} have one group, but two folds")
-            if first_row.role != row.role:
-                problems.append(
-                    f"{row.image} ({row.role}) and {first_row.image} ({first_row.role}) have one "
-                    f"{column}; one image must not have two roles"
-                )
+    problems = _role_problems(rows)
     for column, named in (
         ("image", [row.image for row in rows]),
         ("mask", [mask for row in rows for mask in row.masks]),
@@ -175,6 +165,23 @@ def _split_problems(rows: list[SplitRow], *, complete: bool) -> list[str]:
             f"no row has the role {role}" for role in ("train", "val") if role not in roles
         ]
         problems += _fold_problems(rows)
+    return problems
+
+
+def _role_problems(rows: list[SplitRow]) -> list[str]:
+    """Groups and images with two roles, and groups with two folds."""
+    problems: list[str] = []
+    for column in ("group", "image_sha256"):
+        first_rows: dict[str, SplitRow] = {}
+        for row in rows:
+            first_row = first_rows.setdefault(getattr(row, column), row)
+            if column == "group" and first_row.role == row.role and first_row.fold != row.fold:
+                problems.append(f"{row.image} and {first_row.image} have one group, but two folds")
+            if first_row.role != row.role:
+                problems.append(
+                    f"{row.image} ({row.role}) and {first_row.image} ({first_row.role}) have one "
+                    f"{column}; one image must not have two roles"
+                )
     return problems
 
 
