@@ -183,12 +183,11 @@ def _check_channels(channels: Any, depth: int) -> None:
 def _build_library_network(
     model: ModelConfig, arguments: dict[str, Any], weights: Path | None
 ) -> Any:
-    if weights is not None and model.encoder_name.startswith(TIMM_PREFIX):
+    is_timm = model.encoder_name.startswith(TIMM_PREFIX)
+    settings = arguments | {"encoder_weights": None}
+    if weights is not None and is_timm:
         # timm would ask the hub for a newer copy; a named file is read without a connection.
-        arguments = arguments | {"pretrained_cfg_overlay": {"file": str(weights)}}
-        weights_setting: bool | None = True
-    else:
-        weights_setting = None
+        settings |= {"encoder_weights": True, "pretrained_cfg_overlay": {"file": str(weights)}}
     try:
         with warnings.catch_warnings():
             # The old `timm-` names of native encoders are deprecated but still work.
@@ -196,14 +195,11 @@ def _build_library_network(
             # Without prefix tokens DPT's readout has nothing to concatenate and acts as `ignore`.
             warnings.filterwarnings("ignore", "Encoder does not have prefix tokens", UserWarning)
             network = network_class(model.arch)(
-                encoder_name=model.encoder_name,
-                encoder_depth=model.encoder_depth,
-                encoder_weights=weights_setting,
-                **arguments,
+                encoder_name=model.encoder_name, encoder_depth=model.encoder_depth, **settings
             )
     except _BUILD_ERRORS as error:
         raise ConfigError(_build_failure(model, error)) from error
-    if weights is not None and not model.encoder_name.startswith(TIMM_PREFIX):
+    if weights is not None and not is_timm:
         _load_native(model, network.encoder, weights, arguments["in_channels"])
     return network
 

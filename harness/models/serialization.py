@@ -122,13 +122,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _parse_config(folder: Path, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Checked name of the network and arguments of its constructor."""
     if "network" not in about:
-        name = about.get(_CLASS)
-        if name not in ARCHS:
-            raise ConfigError(f"{folder}: no saved network ({CONFIG} names {name!r})")
-        arguments = {key: value for key, value in about.items() if not key.startswith("_")}
-        arguments["encoder_weights"] = (
-            None  # otherwise they would be downloaded; the file holds them
-        )
+        name, arguments = _parse_library_config(folder, about)
         allowed = set(inspect.signature(network_class(name)).parameters) - {"self", "kwargs"}
         allowed |= _TIMM_ARGUMENTS
     else:
@@ -146,6 +140,16 @@ def _parse_config(folder: Path, about: dict[str, Any]) -> tuple[str, dict[str, A
     if encoder is not None:
         check_model(ModelConfig(encoder_name=encoder, encoder_weights=None))
     return name, arguments
+
+
+def _parse_library_config(folder: Path, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments as the library's `save_pretrained` writes them."""
+    name = about.get(_CLASS)
+    if name not in ARCHS:
+        raise ConfigError(f"{folder}: no saved network ({CONFIG} names {name!r})")
+    arguments = {key: value for key, value in about.items() if not key.startswith("_")}
+    # Otherwise the weights would be downloaded; the file holds them.
+    return name, arguments | {"encoder_weights": None}
 
 
 def _unknown_network(name: str) -> str:

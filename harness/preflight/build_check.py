@@ -159,13 +159,11 @@ def _try_forward(
         return reason_from_error(error, network), None
     expected_shape = (n, setting.classes, height, width)
     output_shape = tuple(getattr(logits, "shape", ()))
-    return (
-        None
-        # Silent otherwise: the library's own FPN and PSPNet give outputs of another size at some
-        # depths.
-        if output_shape == expected_shape
-        else wrong_output_reason(output_shape, expected_shape)
-    ), flop_counter.flops / n / 1e9
+    reason = None
+    # Silent otherwise: FPN and PSPNet of the library give outputs of another size at some depths.
+    if output_shape != expected_shape:
+        reason = wrong_output_reason(output_shape, expected_shape)
+    return reason, flop_counter.flops / n / 1e9
 
 
 def _needs_values(error: Exception) -> bool:

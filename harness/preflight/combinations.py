@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,9 +72,8 @@ def enumerate_configs(
     network_space = reduce_to_network_space(space)
     count = math.prod(parameter.size or 1 for parameter in network_space.parameters)
     if count <= MAX_COMBINATIONS or limit is None:
-        return _limit_configs(
-            _valid_configs(network_space, network_space.combinations(), setting), limit, seed
-        )
+        configs = _valid_configs(network_space, network_space.combinations(), setting)
+        return _limit_configs(configs, limit, seed)
     rng = random.Random(seed)  # noqa: S311  # no secret
     draws = (network_space.sample(rng) for _ in range(MAX_COMBINATIONS))
     sample = _limit_configs(_valid_configs(network_space, draws, setting), limit, seed)
@@ -174,25 +173,25 @@ def _search_unsampled_encoders(
     encoders, weights = space.by_key.get(ENCODER_KEY), space.by_key.get(WEIGHTS_KEY)
     default = [space.constants.get(WEIGHTS_KEY)]
     unsampled: set[PretrainedEncoder] = set()
-    for name, weights_name in itertools.product(
-        encoders.choices if isinstance(encoders, Categorical) else (),
-        weights.choices if isinstance(weights, Categorical) else default,
-    ):
-        if (
-            weights_name is None
-            or (encoder := PretrainedEncoder(str(name), str(weights_name))) in sampled_encoders
-        ):
+    names = encoders.choices if isinstance(encoders, Categorical) else ()
+    weight_names = weights.choices if isinstance(weights, Categorical) else default
+    for name, weights_name in itertools.product(names, weight_names):
+        encoder = PretrainedEncoder(str(name), str(weights_name))
+        if weights_name is None or encoder in sampled_encoders:
             continue
         fixed_space = fix_row_values(space, {ENCODER_KEY: name, WEIGHTS_KEY: weights_name})
-        draws = (fixed_space.sample(rng) for _ in range(MAX_ENCODER_DRAWS))
-        configs = (
-            sampled
-            for values in draws
-            for sampled in _valid_configs(fixed_space, [values], setting)
-        )
+        configs = _draw_configs(fixed_space, setting, rng)
         if any(pretrained_encoder_of(sampled.config) == encoder for sampled in configs):
             unsampled.add(encoder)
     return unsampled
+
+
+def _draw_configs(
+    space: SearchSpace, setting: PreflightSetting, rng: random.Random
+) -> Iterator[SampledConfig]:
+    """Yield valid configurations of at most MAX_ENCODER_DRAWS draws, each drawn when needed."""
+    for _ in range(MAX_ENCODER_DRAWS):
+        yield from _valid_configs(space, [space.sample(rng)], setting)
 
 
 def _reduce_values(parameter: Parameter, conditions: list[Condition]) -> Parameter:

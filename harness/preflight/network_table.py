@@ -216,15 +216,7 @@ def check_network_table(table: NetworkTable) -> None:
             possible completion.
     """
     if table.entries and not table.possible:
-        reasons = [f"  {text} ({n})" for text, n in table.count_reasons()]
-        n_omitted = len(reasons) - MAX_SHOWN_REASONS
-        raise ConfigError(
-            [
-                f"no network of this space can be trained ({len(table.entries)} tried):",
-                *reasons[:MAX_SHOWN_REASONS],
-                *([f"  and {count(n_omitted, 'more reason')}"] if n_omitted > 0 else []),
-            ]
-        )
+        raise ConfigError(_no_network_problem(table))
     checker = table.checker
     space = checker.space
     sections = (
@@ -239,6 +231,16 @@ def check_network_table(table: NetworkTable) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _no_network_problem(table: NetworkTable) -> list[str]:
+    reasons = [f"  {text} ({n})" for text, n in table.count_reasons()]
+    n_omitted = len(reasons) - MAX_SHOWN_REASONS
+    return [
+        f"no network of this space can be trained ({len(table.entries)} tried):",
+        *reasons[:MAX_SHOWN_REASONS],
+        *([f"  and {count(n_omitted, 'more reason')}"] if n_omitted > 0 else []),
+    ]
 
 
 def _labelled_rows(

@@ -59,21 +59,18 @@ def scan_pair(
         cached: statistics of an earlier scan, by the hashes of image and mask.
     """
     try:
-        pair_files = load_pair(dataset.source, pair.image, pair.masks, dataset.max_pixels)
+        files = load_pair(dataset.source, pair.image, pair.masks, dataset.max_pixels)
     except DataError as error:
-        return BadPair(
-            pair, str(error), _read_mask_values(dataset, pair), _read_file_info(dataset, pair)
-        )
-    if pair_files.hashes in cached:
-        return cached[pair_files.hashes]
-    values = None
-    stored = describe_image(pair_files.image.header)
+        values, stored = _read_mask_values(dataset, pair), _read_file_info(dataset, pair)
+        return BadPair(pair, str(error), values, stored)
+    if files.hashes in cached:
+        return cached[files.hashes]
+    values, stored = None, describe_image(files.image.header)
     try:
-        raw = [mask_samples(mask) for mask in pair_files.masks]
+        raw = [mask_samples(mask) for mask in files.masks]
         values = merge_values([describe_values(raw_mask) for raw_mask in raw])
-        return _compute_pair_stats(
-            decode_pair(pair_files, raw, dataset.data), dataset.data, stored, values
-        )
+        decoded = decode_pair(files, raw, dataset.data)
+        return _compute_pair_stats(decoded, dataset.data, stored, values)
     except DataError as error:
         return BadPair(pair, str(error), values, stored)
 

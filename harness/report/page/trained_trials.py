@@ -4,7 +4,7 @@ import ast
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -123,30 +123,35 @@ def group_user_losses(
 ) -> dict[str, list[str]]:
     """User-defined losses among the settings below `loss.`, each with its options among them.
 
-    Three sources decide, in this order, if a setting is a weight or an option: the registry (losses
-    of installed packages), the study's own file, and the naming rule `<loss>_<option>`. The rule
-    alone cannot tell a loss `edge_soft` from an option `soft` of a loss `edge`.
-
     Args:
         names: settings without `loss.`.
         declared: losses of the study's file with their options, see `read_declared_losses`.
     """
-    owners = {option: loss for loss, options in declared.items() for option in options}
     options_by_loss: dict[str, list[str]] = {}
     # Shorter names first, so that a loss is known before its options `<loss>_<option>`.
     for name in sorted(set(names) - set(LossConfig.model_fields), key=lambda n: (len(n), n)):
-        registered = find_loss_setting(name)
-        if registered is not None:
-            owner = registered[0].name
-        elif name in declared or name in owners:
-            owner = owners.get(name, name)
-        else:
-            prefixes = [loss for loss in options_by_loss if name.startswith(f"{loss}_")]
-            owner = max(prefixes, key=len, default=name)
+        owner = _owning_loss(name, declared, options_by_loss)
         options_by_loss.setdefault(owner, [])
         if owner != name:
             options_by_loss[owner].append(name)
     return options_by_loss
+
+
+def _owning_loss(name: str, declared: Mapping[str, Sequence[str]], losses: Iterable[str]) -> str:
+    """Loss that a setting is an option of; the setting itself if it is the weight of a loss.
+
+    Three sources decide, in this order: the registry (losses of installed packages), the study's
+    own file, and the naming rule `<loss>_<option>`. The rule alone cannot tell a loss `edge_soft`
+    from an option `soft` of a loss `edge`.
+    """
+    registered = find_loss_setting(name)
+    if registered is not None:
+        return registered[0].name
+    owners = {option: loss for loss, options in declared.items() for option in options}
+    if name in declared or name in owners:
+        return owners.get(name, name)
+    prefixes = [loss for loss in losses if name.startswith(f"{loss}_")]
+    return max(prefixes, key=len, default=name)
 
 
 def read_declared_losses(tables: StudyTables) -> dict[str, tuple[str, ...]]:

@@ -149,14 +149,13 @@ def _space_schema() -> Schema:
         "labels": {"type": "array", "description": "tags of each row"},
     }
     for name in ("parameters", "fixed", "forbid", "enqueue", "rows"):
-        properties[name] = {
-            "anyOf": [
-                {k: v for k, v in properties[name].items() if k != "description"},
-                _NULL_SCHEMA,
-            ],
-            "description": properties[name]["description"],
-        }
+        properties[name] = _or_null(properties[name])
     return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _or_null(schema: Schema) -> Schema:
+    described = {k: v for k, v in schema.items() if k != "description"}
+    return {"anyOf": [described, _NULL_SCHEMA], "description": schema["description"]}
 
 
 _NULL_SCHEMA: Schema = {"type": "null"}

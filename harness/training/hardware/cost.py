@@ -50,13 +50,11 @@ def measure_forward_gflops(
     except (RuntimeError, ValueError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        raise ConfigError(
-            f"{size_text}: not supported by the network: {_one_line(error)}"
-        ) from error
-    if tuple(logits.shape[-2:]) != tuple(height_width):
-        raise ConfigError(
-            f"{size_text}: the network's output has the size {tuple(logits.shape[-2:])}"
-        )
+        problem = f"{size_text}: not supported by the network: {_one_line(error)}"
+        raise ConfigError(problem) from error
+    output_size = tuple(logits.shape[-2:])
+    if output_size != tuple(height_width):
+        raise ConfigError(f"{size_text}: the network's output has the size {output_size}")
     return float(counter.get_total_flops() / 1e9)
 
 

@@ -42,24 +42,30 @@ def pick_device(requested: str = "auto") -> torch.device:
         UserError: the device is not available, or the name is unknown.
     """
     if requested == "auto":
-        if torch.cuda.is_available():
-            # With an index: "cuda" means the current device, which user code may change.
-            return torch.device("cuda:0")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if requested == "cpu":
-        return torch.device("cpu")
-    if requested == "mps":
-        if not torch.backends.mps.is_available():
-            raise UserError(f"--device mps: not available here; {_available_devices_text()}")
-        return torch.device("mps")
+        return _pick_fastest()
+    if requested == "mps" and not torch.backends.mps.is_available():
+        raise _unavailable_error(requested)
+    if requested in ("cpu", "mps"):
+        return torch.device(requested)
     if not re.fullmatch(r"cuda(:\d{1,3})?", requested):
         raise UserError(
             f"--device {requested}: unknown device; choose from auto, cpu, cuda, cuda:<index>, mps"
         )
     index = int(requested.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
-        raise UserError(f"--device {requested}: not available here; {_available_devices_text()}")
+        raise _unavailable_error(requested)
     return torch.device("cuda", index)
+
+
+def _pick_fastest() -> torch.device:
+    if torch.cuda.is_available():
+        # With an index: "cuda" means the current device, which user code may change.
+        return torch.device("cuda:0")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _unavailable_error(requested: str) -> UserError:
+    return UserError(f"--device {requested}: not available here; {_available_devices_text()}")
 
 
 def describe_device(device: torch.device) -> str:

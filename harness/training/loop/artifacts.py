@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,17 +92,18 @@ def write_overlays(
     """
     index_of = {row: index for index, row in enumerate(cache.row_of.tolist())}
     for row, probability in probabilities.items():
-        index = index_of[row]
-        top_px, left_px, height, width = cache.boxes[index].tolist()
-        stored = np.asarray(
-            cache.images[index, top_px : top_px + height, left_px : left_px + width]
-        )
-        truth = np.asarray(cache.truths[index])
+        truth = np.asarray(cache.truths[index_of[row]])
+        stored = _unpadded_image(cache, index_of[row])
         image = resize_image(as_rgb(stored, cache.data.range), (truth.shape[0], truth.shape[1]))
         # 128, since bytes are rint(255 p): p = 0.5 gives 127.5, which rounds to the even 128.
         decision = decisions[row] if row in decisions else (probability >= 128).astype(np.uint8)
         overlay_image = draw_decision(image, truth, decision, cache.data)
         files.write_bytes(paths.overlay(epoch, row), encode_png(overlay_image))
+
+
+def _unpadded_image(cache: ImageCache, index: int) -> NDArray[Any]:
+    top_px, left_px, height, width = cache.boxes[index].tolist()
+    return np.asarray(cache.images[index, top_px : top_px + height, left_px : left_px + width])
 
 
 def draw_decision(
@@ -119,16 +121,15 @@ def draw_decision(
     """
     if data.task == "binary":
         return draw_overlay(image, truth, decision)
-    unpainted_classes = background_classes(data.classes)
+    unpainted = background_classes(data.classes)
     if decision.ndim == 3:
         decision = np.moveaxis(decision, 0, 2)
-    scored_decision = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, decision).astype(np.uint8)
+    scored = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, decision).astype(np.uint8)
+    wrong = wrong_pixels(truth, decision)
     panels = [
-        draw_class_overlay(image, truth, plain=unpainted_classes),
+        draw_class_overlay(image, truth, plain=unpainted),
         np.full((image.shape[0], 4, 3), 255, np.uint8),
-        draw_class_overlay(
-            image, scored_decision, wrong=wrong_pixels(truth, decision), plain=unpainted_classes
-        ),
+        draw_class_overlay(image, scored, wrong=wrong, plain=unpainted),
     ]
     return np.concatenate(panels, axis=1)
 

@@ -88,9 +88,8 @@ class BatchGradients:
         micro_batches = split_micro_batches(len(inputs), micro_batch_size)
 
         def logits_of(micro_batch: MicroBatch) -> Tensor:
-            return self._forward_logits(inputs[micro_batch.first : micro_batch.end])[
-                micro_batch.first_counted - micro_batch.first :
-            ]
+            logits = self._forward_logits(inputs[micro_batch.first : micro_batch.end])
+            return logits[micro_batch.first_counted - micro_batch.first :]
 
         # Two passes as in GradCache (Gao et al. 2021, arXiv:2101.06983). The snapshot is restored
         # in between, so that BatchNorm's running statistics count each image once, and the second

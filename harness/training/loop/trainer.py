@@ -224,11 +224,7 @@ class Trainer:
         inputs = retry_on_oom(lambda: self._normalizer(images, self._device, content))
         target = retry_on_oom(lambda: to_device(masks, self._device))
         value = self._gradients(inputs, target)
-        limit = self._config.optim.grad_clip
-        if limit is not None:
-            # Unscaled first: clipping compares the true norm with the limit.
-            retry_on_oom(lambda: self._scaler.unscale_(self._optimizer))
-            retry_on_oom(lambda: nn.utils.clip_grad_norm_(self.network.parameters(), limit))
+        self._clip_gradients()
         optimizer_step(self._optimizer, lambda: self._scaler.step(self._optimizer))
         # After step(): it lowers the scale if that step was skipped for infinite gradients (fp16).
         self._scaler.update()
@@ -239,6 +235,13 @@ class Trainer:
             "loss": value.total.detach(),
             **{f"loss_{name}": part for name, part in parts.items()},
         }
+
+    def _clip_gradients(self) -> None:
+        limit = self._config.optim.grad_clip
+        if limit is not None:
+            # Unscaled first: clipping compares the true norm with the limit.
+            retry_on_oom(lambda: self._scaler.unscale_(self._optimizer))
+            retry_on_oom(lambda: nn.utils.clip_grad_norm_(self.network.parameters(), limit))
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
