@@ -81,6 +81,20 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
         ConfigError: a model with an unknown name.
         WeightsError: all encoders whose weights are unavailable, with the reasons.
     """
+    missing, reasons = _find_missing(models)
+    unreachable = _hub_problem() if missing else None
+    for pair, files in missing.items():
+        reason = unreachable or _fetch_files(files)
+        if reason is not None:
+            reasons.setdefault(reason, []).append(pair)
+    if reasons:
+        raise _missing_weights_error(reasons)
+
+
+def _find_missing(
+    models: Sequence[ModelConfig],
+) -> tuple[dict[_EncoderWeights, list[HubFile]], dict[str, list[_EncoderWeights]]]:
+    """Files that are not in the cache, and the weights whose files are unknown, by reason."""
     missing: dict[_EncoderWeights, list[HubFile]] = {}
     reasons: dict[str, list[_EncoderWeights]] = {}
     for pair, model in sorted(_required_weights(models).items()):
@@ -91,13 +105,7 @@ def ensure_weights(models: Sequence[ModelConfig]) -> None:
             reasons.setdefault(str(error), []).append(pair)
         else:
             missing |= {pair: files} if files else {}
-    unreachable = _hub_problem() if missing else None
-    for pair, files in missing.items():
-        reason = unreachable or _fetch_files(files)
-        if reason is not None:
-            reasons.setdefault(reason, []).append(pair)
-    if reasons:
-        raise _missing_weights_error(reasons)
+    return missing, reasons
 
 
 def check_weights_reachable(models: Sequence[ModelConfig]) -> None:

@@ -108,9 +108,7 @@ def image_samples(file: ImageFile, channels: int) -> Samples:
         if header.palette:
             stored = _read_tiff_palette(file)[stored[..., 0]]
     elif channels == header.samples and header.alpha:
-        # OpenCV gives grey with alpha as four channels
-        stored = _decode(file, cv2.IMREAD_UNCHANGED)[..., : 4 if channels == 4 else None]
-        stored = _bgr_to_rgb(stored) if channels == 4 else stored[..., [0, 3]]
+        stored = _decode_with_alpha(file, channels)
     elif colours == 1:
         stored = _decode(file, cv2.IMREAD_GRAYSCALE)[..., None]
     else:
@@ -118,6 +116,12 @@ def image_samples(file: ImageFile, channels: int) -> Samples:
     if channels == 3 and colours == 1:
         return np.repeat(stored[..., :1], 3, axis=2)
     return stored[..., :channels]
+
+
+def _decode_with_alpha(file: ImageFile, channels: int) -> Samples:
+    # OpenCV gives grey with alpha as four channels
+    stored = _decode(file, cv2.IMREAD_UNCHANGED)[..., : 4 if channels == 4 else None]
+    return _bgr_to_rgb(stored) if channels == 4 else stored[..., [0, 3]]
 
 
 def mask_samples(file: ImageFile) -> RawMask:

@@ -198,9 +198,7 @@ def _read_webp_header(data: bytes) -> ImageHeader:
         block = data[chunks[b"EXIF"] :]
         orientation = exif_orientation(block.removeprefix(b"Exif\0\0"))
     if b"VP8L" in chunks:
-        bits = struct.unpack_from("<I", data, bitstream + 1)[0]
-        height, width = ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-        alpha = bool(bits >> 28 & 1)
+        height, width, alpha = _read_vp8l_header(data, bitstream)
     else:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, bitstream + 6))
         alpha = extended is not None and b"ALPH" in chunks
@@ -208,6 +206,12 @@ def _read_webp_header(data: bytes) -> ImageHeader:
         "WebP", height, width, orientation, lossless=b"VP8L" in chunks, samples=3 + alpha,
         alpha=alpha,
     )  # fmt: skip
+
+
+def _read_vp8l_header(data: bytes, start: int) -> tuple[int, int, bool]:
+    """Height, width and alpha of a lossless WebP bitstream."""
+    bits = struct.unpack_from("<I", data, start + 1)[0]
+    return ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1, bool(bits >> 28 & 1)
 
 
 def _webp_chunks(data: bytes) -> dict[bytes, int]:

@@ -240,12 +240,7 @@ def _apply_step(
     *,
     warn: Literal["error", "ignore"],
 ) -> _SamplePair:
-    # A copy: the chains of the next image size are derived from the step's own p.
-    certain = copy.deepcopy(step)
-    certain.p = 1.0
-    chain = A.Compose([certain])
-    # Global seeds have no effect on albumentations; only the state of the Compose counts.
-    chain.set_random_state(*rngs)
+    chain = _certain_chain(step, rngs)
     try:
         with warnings.catch_warnings():  # e.g. about hue in an image without colours
             warnings.simplefilter(warn, UserWarning)
@@ -258,6 +253,17 @@ def _apply_step(
             "use light or none, or change the file"
         ) from None
     return _SamplePair(result["image"], result["mask"])
+
+
+def _certain_chain(step: Step, rngs: tuple[Any, Any]) -> A.Compose:
+    """The step alone, with p = 1."""
+    # A copy: the chains of the next image size are derived from the step's own p.
+    certain = copy.deepcopy(step)
+    certain.p = 1.0
+    chain = A.Compose([certain])
+    # Global seeds have no effect on albumentations; only the state of the Compose counts.
+    chain.set_random_state(*rngs)
+    return chain
 
 
 def _test_pair(case: _CheckCase) -> _SamplePair:

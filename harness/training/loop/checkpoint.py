@@ -75,19 +75,23 @@ def write_checkpoint(
     """
     with files.atomic_replace(paths.checkpoint) as temporary:
         temporary.touch()  # from now on a study that stops waits for this file
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        # A view: getvalue() would hold the checkpoint, hundreds of megabytes, in memory twice.
-        body = buffer.getbuffer()
-        with temporary.open("wb") as handle:
-            header = {"epoch": state["epoch"], "sha256": hashlib.sha256(body).hexdigest()}
-            handle.write(json.dumps(header).encode("ascii") + b"\n")
-            handle.write(body)
+        _write_with_header(temporary, state)
         check()
         if paths.checkpoint.exists():
             # A kill between this rename and the next leaves no `checkpoint`, but an intact previous
             # one, which `read_checkpoint` takes.
             paths.checkpoint.replace(paths.checkpoint_previous)
+
+
+def _write_with_header(path: Path, state: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    # A view: getvalue() would hold the checkpoint, hundreds of megabytes, in memory twice.
+    body = buffer.getbuffer()
+    with path.open("wb") as handle:
+        header = {"epoch": state["epoch"], "sha256": hashlib.sha256(body).hexdigest()}
+        handle.write(json.dumps(header).encode("ascii") + b"\n")
+        handle.write(body)
 
 
 def read_checkpoint(paths: TrialPaths) -> dict[str, Any] | None:
