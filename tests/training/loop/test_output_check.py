@@ -72,7 +72,9 @@ def test_no_key_sets_an_activation() -> None:
     with pytest.raises(ConfigError, match=r"model\.activation: unknown setting"):
         TrialConfig.from_flat({"model.activation": "sigmoid"})
     for arch in ARCHS:
-        with pytest.raises(ConfigError, match=rf"model\.options\.activation: unknown option of {arch};"):
+        with pytest.raises(
+            ConfigError, match=rf"model\.options\.activation: unknown option of {arch};"
+        ):
             check_model(ModelConfig(arch=arch, options={"activation": "sigmoid"}))
 
 
