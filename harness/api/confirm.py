@@ -11,6 +11,7 @@ from harness.core.errors import HarnessError
 from harness.core.paths import StudyPaths, Workspace
 from harness.evaluation.confirm.confirm import (
     ConfirmationSize,
+    freeze_confirmed_rule,
     measure_native_size,
     run_confirmation,
 )
@@ -71,6 +72,10 @@ def confirm_study(
     confirmation = load_confirmation(paths)
     assert confirmation is not None, "run_confirmation has just written it"
     write_ranking_csv(paths, confirmation)
+    try:
+        freeze_confirmed_rule(run_options, progress)
+    except (HarnessError, OSError) as error:
+        progress.stage(f"the decision rule is chosen when it is first needed, not now: {error}")
     try:
         stores = run_options.stores
         mirror_confirmation(paths, workspace, uri=stores.tracking_uri, experiment=stores.experiment)

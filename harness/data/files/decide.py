@@ -41,7 +41,8 @@ def clean_plane(plane: Bools, entry: ClassDecision) -> Bools:
     """Fill holes, then remove small objects, then all but the largest; (H, W) each.
 
     Objects are connected by 8 neighbours, holes by 4: with 8 for both, a diagonal line would
-    enclose a hole and let it escape at once. Of objects of one size the upper left one is kept.
+    enclose a hole and let it escape at once. Of objects of one size the first of `label_objects`
+    is kept.
     """
     if not entry.cleans:
         return plane
@@ -60,16 +61,24 @@ def fill_holes(plane: Bools) -> Bools:
     return np.asarray(labels != labels[0, 0])[1:-1, 1:-1] | plane
 
 
+def label_objects(plane: Bools) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Number the connected objects (8 neighbours) of a plane (H, W).
+
+    Returns:
+        Labels (H, W), 0 for the background, and the pixels of each label. Numbers rise from the
+        upper left; OpenCV scans blocks of 2 x 2 pixels, so neighbouring rows may change places.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)
+    return np.asarray(labels, np.int32), np.asarray(stats)[:, cv2.CC_STAT_AREA].astype(np.int64)
+
+
 def _select_objects(plane: Bools, entry: ClassDecision) -> Bools:
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(
-        plane.astype(np.uint8), connectivity=8
-    )
-    areas = np.asarray(stats)[:, cv2.CC_STAT_AREA]
+    labels, areas = label_objects(plane)
     is_kept = areas >= entry.min_size
     is_kept[0] = False  # label 0 is the background
-    if entry.largest_only and n_labels > 1:
+    if entry.largest_only and len(areas) > 1:
         largest = 1 + int(areas[1:].argmax())
-        is_kept[np.arange(n_labels) != largest] = False
+        is_kept[np.arange(len(areas)) != largest] = False
     return np.asarray(is_kept[labels])
 
 

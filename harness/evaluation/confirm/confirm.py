@@ -20,15 +20,17 @@ from harness.evaluation.confirm.confirming_study import (
     make_confirmation_splits,
     write_confirming_study,
 )
+from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.plan import (
     ConfirmationPlan,
     extend_confirmation_plan,
     find_unconfirmed,
     read_confirmation_plan,
 )
+from harness.evaluation.decision.frozen_rule import describe_choice, load_or_choose_rule
 from harness.evaluation.held_out.images import EvaluationImages, check_images_unchanged
 from harness.evaluation.held_out.measure import ImageEvaluator
-from harness.evaluation.held_out.weights import TrialWeights
+from harness.evaluation.held_out.weights import TrialWeights, select_weights
 from harness.search.definition.context import (
     StudyContext,
     device_line,
@@ -220,3 +222,25 @@ def _measure_trial(
     network = NativePredictor(trial.model, weights.config, config.data, pick_device(device))
     evaluator = ImageEvaluator([network], config.data, tta=False, progress=progress)
     write_scores(trial.native_size_csv, evaluator.score_images(images, None))
+
+
+def freeze_confirmed_rule(options: RunOptions, progress: ProgressReporter) -> None:
+    """Choose the decision rule of the confirmed choice on validation images, and freeze it.
+
+    Does nothing without a choice; a rule that is frozen already is kept.
+
+    Raises:
+        UserError, DataError: an image has changed or cannot be read, the weights are gone; another
+            process holds the study's lock.
+    """
+    paths = options.stores.workspace.study(options.search.study or "")
+    confirmation = load_confirmation(paths)
+    if confirmation is None or confirmation.choice is None:
+        return
+    with hold_study_lock(paths):
+        context = open_context(options, paths, progress)
+        weights = select_weights(paths, None)
+        frozen = load_or_choose_rule(context, weights, progress)
+        data = context.config.data
+    for line in describe_choice(frozen, data):
+        progress.stage(line)

@@ -13,8 +13,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.config.decision_rule import DecisionRule
 from harness.core import files
 from harness.core.paths import StudyPaths
+from harness.evaluation.decision.step_effects import StepEffect
 
 TEST_SPLIT = "test"  # name of the study's own test images; no further data set may have it
 # Names for readers of `HeldOutResult.meaning` and `HeldOutResult.at`.
@@ -59,7 +61,8 @@ class HeldOutResult(_LedgerLine):
         metric: dice, iou, precision, recall, miou or false_alarm_share.
         meaning: image (mean over images), pixels (pooled over all images), 256 (mean over 256
             thresholds, then over images).
-        at: decision rule: 0.5, the chosen threshold, argmax, or all 256 thresholds.
+        at: decision: 0.5, the chosen threshold, argmax, all 256 thresholds, or cleaned: the
+            whole rule, with its clean-up.
         of: name of a class; "" is the mean over classes.
         stratum: "" for all images; otherwise e.g. "size 1-5 %" or "objects 2".
         value: in [0, 1]; None if no image counts.
@@ -69,7 +72,7 @@ class HeldOutResult(_LedgerLine):
 
     metric: str
     meaning: Literal["image", "pixels", "256"]
-    at: Literal["0.5", "chosen", "argmax", "256"]
+    at: Literal["0.5", "chosen", "argmax", "256", "cleaned"]
     of: str = ""
     stratum: str = ""
     value: float | None
@@ -79,7 +82,13 @@ class HeldOutResult(_LedgerLine):
 
 
 class LedgerStart(_LedgerLine):
-    """First line of a test run. `at` is UTC, ISO 8601; `weights` are SHA-256 hashes by trial."""
+    """First line of a test run.
+
+    Attributes:
+        at: UTC, ISO 8601.
+        weights: SHA-256 hashes by trial.
+        rule: frozen decision rule; None if it has no clean-up (`chosen` is then the whole rule).
+    """
 
     format: Literal[1] = 1
     state: Literal["opened"] = "opened"
@@ -92,10 +101,11 @@ class LedgerStart(_LedgerLine):
     ensemble: bool
     device: str
     versions: dict[str, str]
+    rule: DecisionRule | None = None
 
 
 class LedgerFinish(_LedgerLine):
-    """Second line of a completed test run."""
+    """Second line of a completed test run; `steps` are the effects of the clean-up, if any."""
 
     format: Literal[1] = 1
     state: Literal["done"] = "done"
@@ -103,6 +113,7 @@ class LedgerFinish(_LedgerLine):
     at: str
     scores_sha256: str
     results: tuple[HeldOutResult, ...]
+    steps: tuple[StepEffect, ...] = ()
 
 
 class LedgerFailure(_LedgerLine):
@@ -212,7 +223,10 @@ def append_to_ledger(paths: StudyPaths, line: LedgerStart | LedgerFinish | Ledge
     if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
         with path.open("ab") as handle:
             handle.write(b"\n")
-    files.append_jsonl(path, line.model_dump(mode="json"))
+    record = line.model_dump(mode="json")
+    # Left out where empty: versions without clean-up refuse unknown fields.
+    empty = [name for name in ("rule", "steps") if name in record and not record[name]]
+    files.append_jsonl(path, {key: value for key, value in record.items() if key not in empty})
 
 
 def _read_lines(path: Path) -> list[bytes]:

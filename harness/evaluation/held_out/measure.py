@@ -1,20 +1,22 @@
-"""Predict held-out images: choose thresholds on validation images, score test images."""
+"""Predict held-out images at their own sizes: score them, and search for the best threshold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
+from harness.config.decision_rule import DecisionRule
 from harness.config.progress import ProgressReporter
-from harness.core.text import count
 from harness.data.files.image_io import LoadedPair
+from harness.data.splits.split_file import SplitRow
 from harness.evaluation.held_out.images import EvaluationImages
 from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.scores import (
     DEFAULT_THRESHOLD,
     ClassPlane,
+    cleaned_columns,
     collect_scores,
     extra_columns,
     iter_class_planes,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from harness.training.metrics.native_size import NativePredictor
 
 Floats = NDArray[np.float64]
+# Images, with the indices of the networks that were not trained on them.
+ImageGroup = tuple[tuple[int, ...], EvaluationImages]
 # k / 100 is the float nearest to its two decimals; adding steps of 0.01 would accumulate errors.
 THRESHOLDS: Final = tuple(k / 100 for k in range(5, 96))
 
@@ -54,35 +58,31 @@ class ImageEvaluator:
         self._predictors, self._data = predictors, data
         self._tta, self._progress = tta, progress
 
-    def choose_thresholds(
-        self, groups: Sequence[tuple[tuple[int, ...], EvaluationImages]]
-    ) -> dict[int, float]:
-        """Best threshold of each class.
+    def predict_groups(
+        self, groups: Sequence[ImageGroup], text: str
+    ) -> Iterator[tuple[SplitRow, LoadedPair, NDArray[np.float32]]]:
+        """Yield each image with its probabilities (K, H, W) at its own size.
 
         Args:
             groups: validation images, with the indices of the networks not trained on them.
+            text: label of the progress bar.
         """
         total, n_done = sum(len(images.rows) for _, images in groups), 0
-        bar = self._progress.bar(f"choosing thresholds on {count(total, 'validation image')}")
-        search = ThresholdSearch(self._data.scored_classes)
+        bar = self._progress.bar(text)
         for indices, images in groups:
             predictors = [self._predictors[index] for index in indices]
             for rows, pairs in images.batches(_DECODE_BATCH):
-                for pair, p in zip(pairs, self._predict(predictors, pairs), strict=True):
-                    for plane in iter_class_planes(p, pair.mask, self._data):
-                        search.add(plane)
+                yield from zip(rows, pairs, self._predict(predictors, pairs), strict=True)
                 n_done += len(rows)
                 bar(n_done, total)
-        return search.best()
 
-    def score_images(
-        self, images: EvaluationImages, thresholds: dict[int, float] | None
-    ) -> ImageScores:
+    def score_images(self, images: EvaluationImages, rule: DecisionRule | None) -> ImageScores:
         """One entry per image and scored class, at the image's own size.
 
         Args:
-            thresholds: threshold by class; None in multiclass tasks.
+            rule: adds the counts at its thresholds and after its clean-up; None: neither.
         """
+        thresholds = None if rule is None else class_thresholds(rule, self._data)
         images_text = "test images" if images.name == TEST_SPLIT else f"images of {images.name}"
         bar = self._progress.bar(f"measuring on {len(images.rows)} {images_text}")
         entries: list[ScoreEntry] = []
@@ -92,9 +92,13 @@ class ImageEvaluator:
             predictions = self._predict(self._predictors, pairs)
             for row, pair, p in zip(rows, pairs, predictions, strict=True):
                 size = (int(pair.image.shape[0]), int(pair.image.shape[1]))
-                for plane in iter_class_planes(p, pair.mask, self._data):
+                planes = list(iter_class_planes(p, pair.mask, self._data))
+                cleaned: Sequence[Mapping[str, float]] = [{}] * len(planes)
+                if rule is not None and rule.cleans:
+                    cleaned = cleaned_columns(p, pair.mask, rule, self._data)
+                for plane, columns in zip(planes, cleaned, strict=True):
                     entries.append(make_entry(row.row, row.image, plane))
-                    extra_rows.append(extra_columns(plane, size, thresholds))
+                    extra_rows.append({**extra_columns(plane, size, thresholds), **columns})
             n_done += len(rows)
             bar(n_done, len(images.rows))
         return collect_scores(entries, extra_rows)
@@ -117,6 +121,16 @@ class ImageEvaluator:
         from harness.training.metrics.native_size import mean_probabilities  # noqa: PLC0415  # imports torch
 
         return mean_probabilities(predictors, [pair.image for pair in pairs], tta=self._tta)
+
+
+def class_thresholds(rule: DecisionRule, data: StudyDataConfig) -> dict[int, float] | None:
+    """Threshold by index of the class; None in multiclass tasks, which use argmax."""
+    thresholds = {
+        index: entry.threshold
+        for index, entry in zip(data.scored_classes, rule.classes, strict=True)
+        if entry.threshold is not None
+    }
+    return thresholds or None
 
 
 def select_example_rows(scores: ImageScores) -> dict[str, int]:
@@ -148,10 +162,14 @@ class ThresholdSearch:
 
     def add(self, plane: ClassPlane) -> None:
         """Add one class of one image."""
+        self.add_passed(plane.index, passed_thresholds(plane.p), plane.y)
+
+    def add_passed(self, index: int, n_passed: NDArray[np.uint8], y: NDArray[np.bool_]) -> None:
+        """Add one class of one image by the `passed_thresholds` of its counted pixels."""
         # An image without the class has no Dice, so it cannot favour a threshold.
-        if plane.y.any():
-            self._sums[plane.index] += dice_by_threshold(plane.p, plane.y)
-            self._images[plane.index] += 1
+        if y.any():
+            self._sums[index] += _dice_by_passed(n_passed, y)
+            self._images[index] += 1
 
     def best(self) -> dict[int, float]:
         """Best threshold by class; 0.5 for a class that no image contains."""
@@ -168,14 +186,26 @@ def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
 
     `y` must not be empty.
     """
+    return _dice_by_passed(passed_thresholds(p), y)
+
+
+def passed_thresholds(p: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Number of THRESHOLDS that each probability reaches, 0 to 91, in the shape of `p`.
+
+    p >= THRESHOLDS[k] exactly if the number exceeds k, so a byte for each pixel keeps the decisions
+    at all thresholds.
+    """
     # NumPy compares fp32 with a Python float in fp32: the same rounding as in `p >= t`.
-    steps = np.array(THRESHOLDS, np.float32)
     # side="right" counts p == t as passed, as in `p >= t`.
-    n_passed = np.searchsorted(steps, p, side="right")
+    steps = np.array(THRESHOLDS, np.float32)
+    return np.searchsorted(steps, p, side="right").astype(np.uint8)
+
+
+def _dice_by_passed(n_passed: NDArray[np.uint8], y: NDArray[np.bool_]) -> Floats:
     # One histogram of "number of thresholds passed" and its reversed cumulative sum give the counts
     # for all 91 thresholds in one pass over the pixels.
     n_predicted, hits = (
-        np.bincount(passed, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:]
+        np.bincount(passed, minlength=len(THRESHOLDS) + 1)[::-1].cumsum()[::-1][1:]
         for passed in (n_passed, n_passed[y])
     )
     return np.asarray(2 * hits / (n_predicted + y.sum()), np.float64)

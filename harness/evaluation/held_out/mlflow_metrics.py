@@ -66,13 +66,13 @@ def _has_class_metrics(result: HeldOutResult) -> bool:
 
 
 def _metric_key(test: HeldOutTest, result: HeldOutResult) -> str:
-    """`test/dice`, `test/dice_pixels_chosen`, `test/iou_256`, `test/on/<name>/dice/<class>`."""
+    """`test/dice`, `test/dice_pixels_chosen`, `test/iou_cleaned`, `test/on/<name>/dice/<class>`."""
     name = test.start.data.name
     parts = [result.metric]
     if result.meaning != "image":
         parts.append(result.meaning)
-    if result.at == "chosen":
-        parts.append("chosen")
+    if result.at in ("chosen", "cleaned"):
+        parts.append(result.at)
     prefix = "test" if name == TEST_SPLIT else f"test/on/{name}"
     key = f"{prefix}/{'_'.join(parts)}"
     return f"{key}/{result.of}" if result.of else key

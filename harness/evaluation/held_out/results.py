@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.config.data import StudyDataConfig
+from harness.config.decision_rule import DecisionRule
 from harness.config.measurements import PRIMARY_METRICS
+from harness.evaluation.decision.step_effects import (
+    StepEffect,
+    compare_decisions,
+    cumulative_rules,
+    empty_dice,
+)
 from harness.evaluation.held_out.ledger import HeldOutResult
-from harness.evaluation.held_out.scores import CHOSEN_COLUMNS
+from harness.evaluation.held_out.scores import CHOSEN_COLUMNS, CLEANED_COLUMNS, step_columns
 from harness.evaluation.statistics.intervals import (
     MIN_IMAGES,
     RESAMPLES,
@@ -30,12 +37,16 @@ from harness.training.metrics.image_scores import ImageScores, metrics_per_entry
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-DecisionRule = Literal["0.5", "chosen", "argmax"]
+DecisionName = Literal["0.5", "chosen", "argmax", "cleaned"]
 
 SIZE_BOUNDS: Final = (0.0, 0.01, 0.05, 0.15, 1.0)  # shares of the pixels that are not ignored
 SIZE_NAMES: Final = ("size below 1 %", "size 1-5 %", "size 5-15 %", "size above 15 %")
 OBJECT_NAMES: Final = ("objects 1", "objects 2", "objects 3 or more")
 METRICS: Final = ("dice", "iou", "precision", "recall")
+_FURTHER_DECISIONS: Final[tuple[tuple[DecisionName, tuple[str, ...]], ...]] = (
+    ("chosen", CHOSEN_COLUMNS),
+    ("cleaned", CLEANED_COLUMNS),
+)
 _BATCH_NUMBERS: Final = 10_000_000  # numbers held by one step of the bootstrap: 80 MB
 
 
@@ -48,15 +59,14 @@ class HeldOutScoreTable:
     share: Floats  # of the class among the pixels that count
     objects: Floats
     values: dict[tuple[str, str, str], tuple[Floats, Floats]]  # metric, meaning, at: above, below
-    miou: tuple[Floats, Floats]
+    miou: dict[DecisionName, tuple[Floats, Floats]]  # empty unless the task is multiclass
 
 
 def compute_results(scores: ImageScores, data: StudyDataConfig) -> list[HeldOutResult]:
     """All results of a test run: over all images, of each class, and by stratum."""
     table = tabulate_scores(scores, data)
     results = list(_iter_results(table))
-    if data.task == "multiclass":
-        results.append(_make_result(table.miou, "miou", "pixels", "argmax"))
+    results += [_make_result(sums, "miou", "pixels", rule) for rule, sums in table.miou.items()]
     results += _false_alarm_results(scores, data)
     if len(table.classes) > 1:
         for column, index in enumerate(table.classes):
@@ -85,12 +95,11 @@ def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreT
     """Arrange the scores of a test run as arrays (images, classes)."""
     classes = data.scored_classes
     shape = (len(scores) // len(classes), len(classes))
-    default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
-    scores_by_rule: dict[DecisionRule, ImageScores] = {default_rule: scores}
-    if CHOSEN_COLUMNS[0] in scores.extra_columns:
-        # Additional columns are floats; counts of pixels are exact in them up to 2^53.
-        tp, fp, fn, tn = (scores.extra_columns[name].astype(np.int64) for name in CHOSEN_COLUMNS)
-        scores_by_rule["chosen"] = replace(scores, tp=tp, fp=fp, fn=fn, tn=tn)
+    default_rule: DecisionName = "argmax" if data.task == "multiclass" else "0.5"
+    scores_by_rule: dict[DecisionName, ImageScores] = {default_rule: scores}
+    for rule, names in _FURTHER_DECISIONS:
+        if names[0] in scores.extra_columns:
+            scores_by_rule[rule] = _replace_counts(scores, names)
     has_class, counts = scores.has_truth, scores.has_truth.astype(np.float64)
     values: dict[tuple[str, str, str], tuple[Floats, Floats]] = {}
     for rule, rule_scores in scores_by_rule.items():
@@ -107,15 +116,66 @@ def tabulate_scores(scores: ImageScores, data: StudyDataConfig) -> HeldOutScoreT
         values[metric, "256", "256"] = np.where(has_class, column, 0.0), counts
     total = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
     share = np.divide(scores.sum_y, total, out=np.zeros_like(total), where=total > 0)
-    union = (scores.tp + scores.fp + scores.fn).astype(np.float64)
+    miou: dict[DecisionName, tuple[Floats, Floats]] = {}
+    if data.task == "multiclass":
+        for rule, rule_scores in scores_by_rule.items():
+            union = rule_scores.tp + rule_scores.fp + rule_scores.fn
+            tp = rule_scores.tp.astype(np.float64)
+            miou[rule] = tp.reshape(shape), union.astype(np.float64).reshape(shape)
     return HeldOutScoreTable(
         classes=classes,
         has_class=has_class.reshape(shape),
         share=share.reshape(shape),
         objects=scores.extra_columns["objects"].reshape(shape),
         values={k: (a.reshape(shape), b.reshape(shape)) for k, (a, b) in values.items()},
-        miou=(scores.tp.astype(np.float64).reshape(shape), union.reshape(shape)),
+        miou=miou,
     )
+
+
+def measure_steps(
+    scores: ImageScores, rule: DecisionRule, data: StudyDataConfig
+) -> list[StepEffect]:
+    """Effect of each clean-up step of a rule on the images of a test run, in order.
+
+    In multiclass tasks, where a step moves pixels between classes, the values are means over
+    classes; otherwise they are those of the class.
+    """
+    partial_rules = cumulative_rules(rule)
+    if not partial_rules:
+        return []
+    shape = (-1, len(data.scored_classes))
+    first = CHOSEN_COLUMNS if CHOSEN_COLUMNS[0] in scores.extra_columns else None
+    names = [first, *(step_columns(number) for number in range(1, len(partial_rules)))]
+    decisions = [_replace_counts(scores, columns) for columns in (*names, CLEANED_COLUMNS)]
+    total = (scores.tp + scores.fp + scores.fn + scores.tn).reshape(shape).sum(axis=1)
+    effects = []
+    for (index, step, partial), *pair in zip(partial_rules, decisions, decisions[1:], strict=False):
+        before, after = (_empty_dice_table(decision).reshape(shape) for decision in pair)
+        column = slice(None) if data.task == "multiclass" else slice(index, index + 1)
+        effect = compare_decisions(
+            data.classes[data.scored_classes[index]],
+            step,
+            getattr(partial.classes[index], step),
+            # An image whose pixels are all ignored shows nothing.
+            before[total > 0, column].mean(axis=1),
+            after[total > 0, column].mean(axis=1),
+        )
+        # Part of the rule, whatever the test images say: validation images chose it.
+        effects += [] if effect is None else [effect.model_copy(update={"is_kept": True})]
+    return effects
+
+
+def _empty_dice_table(scores: ImageScores) -> Floats:
+    return empty_dice(scores.tp + scores.fp, scores.tp, scores.tp + scores.fn)
+
+
+def _replace_counts(scores: ImageScores, names: tuple[str, ...] | None) -> ImageScores:
+    """The scores with the counts of these additional columns; None: unchanged."""
+    if names is None:
+        return scores
+    # Additional columns are floats; counts of pixels are exact in them up to 2^53.
+    tp, fp, fn, tn = (scores.extra_columns[name].astype(np.int64) for name in names)
+    return replace(scores, tp=tp, fp=fp, fn=fn, tn=tn)
 
 
 def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> ConfidenceInterval | None:
@@ -197,10 +257,11 @@ def with_class_name(result: HeldOutResult, name: str) -> HeldOutResult:
 
 def _false_alarm_results(scores: ImageScores, data: StudyDataConfig) -> Iterator[HeldOutResult]:
     """Share of images with an empty truth in which any pixel was predicted positive."""
-    default_rule: DecisionRule = "argmax" if data.task == "multiclass" else "0.5"
-    alarms: dict[DecisionRule, Bools] = {default_rule: scores.fp > 0}
-    if CHOSEN_COLUMNS[1] in scores.extra_columns:
-        alarms["chosen"] = scores.extra_columns[CHOSEN_COLUMNS[1]] > 0
+    default_rule: DecisionName = "argmax" if data.task == "multiclass" else "0.5"
+    alarms: dict[DecisionName, Bools] = {default_rule: scores.fp > 0}
+    for rule, names in _FURTHER_DECISIONS:
+        if names[1] in scores.extra_columns:
+            alarms[rule] = scores.extra_columns[names[1]] > 0
     shape = (-1, len(data.scored_classes))
     total = (scores.tp + scores.fp + scores.fn + scores.tn).reshape(shape).sum(axis=1)
     # total is 0 where every pixel is ignored: such an image shows neither an alarm nor its absence.

@@ -15,11 +15,11 @@ from harness.core.paths import StudyPaths
 from harness.core.study_lock import hold_study_lock
 from harness.core.timestamps import utc_timestamp
 from harness.data.splits.split_file import SplitRow, read_split
+from harness.evaluation.decision.frozen_rule import describe_rule, load_or_choose_rule
 from harness.evaluation.held_out.images import (
     EvaluationImages,
     check_dataset_name,
     check_images_present,
-    check_images_unchanged,
     load_external_images,
 )
 from harness.evaluation.held_out.ledger import (
@@ -35,12 +35,9 @@ from harness.evaluation.held_out.ledger import (
     next_test_number,
     read_held_out_ledger,
 )
-from harness.evaluation.held_out.measure import ImageEvaluator
-from harness.evaluation.held_out.results import compute_results
-from harness.evaluation.held_out.weights import (
-    group_held_out_images,
-    select_weights,
-)
+from harness.evaluation.held_out.measure import ImageEvaluator, class_thresholds
+from harness.evaluation.held_out.results import compute_results, measure_steps
+from harness.evaluation.held_out.weights import select_weights
 from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
@@ -70,8 +67,8 @@ def run_test(
 ) -> list[HeldOutTest]:
     """Evaluate the selected weights on held-out images and record the test run in the ledger.
 
-    Everything is checked first, and the thresholds are chosen on validation images and recorded;
-    only then is the first held-out image decoded.
+    Everything is checked first, and the decision rule is read, or chosen on validation images and
+    frozen, and recorded; only then is the first held-out image decoded.
 
     Returns:
         The test runs, in order; each is in the ledger already.
@@ -106,22 +103,20 @@ class _HeldOutSession:
             self._paths, request.trial, ensemble=request.ensemble, keep=self._config.budget.keep
         )
         self._image_sets = self._find_image_sets(read_split(self._paths.split_csv))
-        self._validation_groups = self._find_validation_groups()
-        self._device, self._evaluator = self._load_networks()
+        self._device = self._describe_device()
+        labels = " + ".join(weights.label for weights in self._weights)
+        progress.stage(
+            f"study {self._paths.name} · trial {labels} · device {self._device}"
+            f"{' · four flips' if request.tta else ''}"
+        )
+        # Before any test image is opened: these images must not influence the rule.
+        self._rule = load_or_choose_rule(context, self._weights, progress, tta=request.tta)
+        progress.stage(f"decision rule: {describe_rule(self._rule, self._config.data)}")
+        self._evaluator = self._load_networks()
 
     def run(self) -> list[HeldOutTest]:
-        """Choose thresholds, then test one data set after the other."""
-        labels = " + ".join(weights.label for weights in self._weights)
-        self._progress.stage(
-            f"study {self._paths.name} · trial {labels} · device {self._device}"
-            f"{' · four flips' if self._request.tta else ''}"
-        )
-        thresholds = (
-            self._evaluator.choose_thresholds(self._validation_groups)
-            if self._validation_groups
-            else None
-        )
-        return [self._test_images(images, thresholds) for images in self._image_sets]
+        """Test one data set after the other, by the frozen rule."""
+        return [self._test_images(images) for images in self._image_sets]
 
     def _find_image_sets(self, split: Sequence[SplitRow]) -> list[EvaluationImages]:
         data, max_pixels = self._config.data, self._config.limits.max_pixels
@@ -148,48 +143,36 @@ class _HeldOutSession:
         check_images_present(images)
         return [images]
 
-    def _find_validation_groups(self) -> list[tuple[tuple[int, ...], EvaluationImages]]:
-        """Validation images to choose thresholds on; [] in multiclass tasks, which use argmax."""
-        if self._config.data.task == "multiclass":
-            return []
-        groups = [
-            (indices, self._make_images("val", rows))
-            for indices, rows in group_held_out_images(self._weights)
-        ]
-        for _, images in groups:
-            check_images_unchanged(images)
-        return groups
-
     def _make_images(self, name: str, rows: Sequence[SplitRow]) -> EvaluationImages:
         config, root = self._config, self._context.data_root
         return EvaluationImages(name, root, tuple(rows), config.data, config.limits.max_pixels)
 
-    def _load_networks(self) -> tuple[str, ImageEvaluator]:
-        """Description of the device, and the networks on it."""
+    def _describe_device(self) -> str:
         from harness.training.hardware.device import describe_device  # noqa: PLC0415  # imports torch
-        from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415
+
+        return describe_device(self._context.device)
+
+    def _load_networks(self) -> ImageEvaluator:
+        from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415  # imports torch
 
         device, data = self._context.device, self._config.data
         predictors = [
             NativePredictor(weights.paths.model, weights.config, data, device)
             for weights in self._weights
         ]
-        evaluator = ImageEvaluator(predictors, data, tta=self._request.tta, progress=self._progress)
-        return describe_device(device), evaluator
+        return ImageEvaluator(predictors, data, tta=self._request.tta, progress=self._progress)
 
-    def _test_images(
-        self, images: EvaluationImages, thresholds: dict[int, float] | None
-    ) -> HeldOutTest:
+    def _test_images(self, images: EvaluationImages) -> HeldOutTest:
         """Test one data set: record the start, open and measure the images, record the end."""
         ledger = read_held_out_ledger(self._paths)
         message = ledger_warning(self._paths, ledger)
         if message is not None:
             self._progress.stage(message)
-        start = self._make_start(images, thresholds, next_test_number(self._paths, ledger))
+        start = self._make_start(images, next_test_number(self._paths, ledger))
         # Before the first image is decoded: if this line cannot be written, nothing may be opened.
         append_to_ledger(self._paths, start)
         try:
-            finish = self._measure_images(images, thresholds, start.look)
+            finish = self._measure_images(images, start.look)
         except BaseException as error:  # also Ctrl-C: the images have been opened
             text = " ".join(str(error).split())[:300]
             error_text = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -201,10 +184,9 @@ class _HeldOutSession:
         append_to_ledger(self._paths, finish)
         return HeldOutTest(start, finish)
 
-    def _make_start(
-        self, images: EvaluationImages, thresholds: dict[int, float] | None, number: int
-    ) -> LedgerStart:
-        names = self._config.data.classes
+    def _make_start(self, images: EvaluationImages, number: int) -> LedgerStart:
+        rule, names = self._rule.rule, self._config.data.classes
+        thresholds = class_thresholds(rule, self._config.data) or {}
         return LedgerStart(
             look=number,
             at=utc_timestamp("seconds"),
@@ -213,28 +195,30 @@ class _HeldOutSession:
                 name=images.name, n_images=len(images.rows), sha256=images.content_hash
             ),
             chosen=LedgerThresholds(
-                thresholds={names[index]: value for index, value in (thresholds or {}).items()},
-                n_images=sum(len(group.rows) for _, group in self._validation_groups),
+                thresholds={names[index]: value for index, value in thresholds.items()},
+                # Argmax without clean-up rests on no image.
+                n_images=self._rule.n_images if thresholds or rule.cleans else 0,
             ),
+            rule=rule if rule.cleans else None,
             tta=self._request.tta,
             ensemble=self._request.ensemble,
             device=self._device,
             versions=read_environment(self._workspace.root).versions,
         )
 
-    def _measure_images(
-        self, images: EvaluationImages, thresholds: dict[int, float] | None, number: int
-    ) -> LedgerFinish:
-        scores = self._evaluator.score_images(images, thresholds)
+    def _measure_images(self, images: EvaluationImages, number: int) -> LedgerFinish:
+        data = self._config.data
+        scores = self._evaluator.score_images(images, self._rule.rule)
         test_paths = self._paths.test_run(number)
         write_scores(test_paths.scores_csv, scores)
-        for name, data in self._evaluator.render_examples(images, scores).items():
+        for name, picture in self._evaluator.render_examples(images, scores).items():
             # Pictures come after the scores: should rendering fail, the numbers are already on
             # disk.
-            files.write_bytes(test_paths.image(name), data)
+            files.write_bytes(test_paths.image(name), picture)
         return LedgerFinish(
             look=number,
             at=utc_timestamp("seconds"),
             scores_sha256=files.file_sha256(test_paths.scores_csv),
-            results=tuple(compute_results(scores, self._config.data)),
+            results=tuple(compute_results(scores, data)),
+            steps=tuple(measure_steps(scores, self._rule.rule, data)),
         )

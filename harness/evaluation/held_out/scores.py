@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.config.decision_rule import DecisionRule
+from harness.data.files.decide import decide_mask
+from harness.evaluation.decision.step_effects import cumulative_rules
 from harness.training.metrics.image_scores import ImageScores, ScoreEntry, scores_from_entries
 
 Floats = NDArray[np.float64]
@@ -17,6 +20,7 @@ DEFAULT_THRESHOLD = 0.5
 MIN_OBJECT_PIXELS: Final = 5  # smaller objects count only if there is no larger one
 EXTRA_COLUMNS: Final = ("height", "width", "objects", "dice_256", "iou_256")
 CHOSEN_COLUMNS: Final = ("tp_chosen", "fp_chosen", "fn_chosen", "tn_chosen")
+CLEANED_COLUMNS: Final = ("tp_cleaned", "fp_cleaned", "fn_cleaned", "tn_cleaned")
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,26 @@ def iter_class_planes(
     """
     # Of equal probabilities NumPy's argmax takes the lowest class index.
     argmax_map = p.argmax(axis=0) if data.task == "multiclass" else None
-    counts = np.ones(mask.shape[:2], np.bool_) if mask.ndim == 3 else mask != IGNORE_INDEX
+    counts = counted_pixels(mask)
     for index in data.scored_classes:
         probabilities = p[0] if data.task == "binary" else p[index]
-        y = (mask[..., index] == 1) if mask.ndim == 3 else mask == index
+        y = class_pixels(mask, index)
         predicted = (
             probabilities >= DEFAULT_THRESHOLD if argmax_map is None else argmax_map == index
         )
         yield ClassPlane(
             index, probabilities[counts], y[counts], predicted[counts], count_truth_objects(y)
         )
+
+
+def counted_pixels(mask: NDArray[np.uint8]) -> Bools:
+    """True (H, W) for the pixels of a mask that are not ignored."""
+    return np.ones(mask.shape[:2], np.bool_) if mask.ndim == 3 else mask != IGNORE_INDEX
+
+
+def class_pixels(mask: NDArray[np.uint8], index: int) -> Bools:
+    """True (H, W) for the pixels of a class in a mask (H, W), or (H, W, K) of multilabel tasks."""
+    return np.asarray(mask[..., index] == 1 if mask.ndim == 3 else mask == index)
 
 
 def count_truth_objects(y: Bools) -> int:
@@ -98,6 +112,31 @@ def extra_columns(
         counts = _confusion_counts(plane.p >= thresholds[plane.index], plane.y)
         columns |= dict(zip(CHOSEN_COLUMNS, map(float, counts), strict=True))
     return columns
+
+
+def cleaned_columns(
+    p: NDArray[np.float32], mask: NDArray[np.uint8], rule: DecisionRule, data: StudyDataConfig
+) -> list[dict[str, float]]:
+    """Counts of the decisions after each clean-up step, for each scored class.
+
+    `tp_step_1`, … of the rule up to its first step, and so on; `CLEANED_COLUMNS` of the whole rule.
+    Empty dictionaries if the rule has no clean-up.
+    """
+    columns: list[dict[str, float]] = [{} for _ in data.scored_classes]
+    counted = counted_pixels(mask)
+    rules = [partial for *_, partial in cumulative_rules(rule)]
+    for number, partial in enumerate(rules, start=1):
+        names = CLEANED_COLUMNS if number == len(rules) else step_columns(number)
+        decision = decide_mask(p, partial)
+        for row, index in zip(columns, data.scored_classes, strict=True):
+            planes = (class_pixels(map_, index)[counted] for map_ in (decision, mask))
+            row |= dict(zip(names, map(float, _confusion_counts(*planes)), strict=True))
+    return columns
+
+
+def step_columns(number: int) -> tuple[str, str, str, str]:
+    """Names of the counts after clean-up step `number`, from 1; the last has `CLEANED_COLUMNS`."""
+    return (f"tp_step_{number}", f"fp_step_{number}", f"fn_step_{number}", f"tn_step_{number}")
 
 
 def collect_scores(

@@ -290,13 +290,13 @@ def test_each_image_is_judged_by_weights_that_were_not_trained_on_it(
                 writer.writerow([*line[:2], role, of, *line[4:]])
         read_split(path)
     asked: list[tuple[tuple[int, ...], list[int]]] = []
-    real = measure.ImageEvaluator.choose_thresholds
+    real = measure.ImageEvaluator.predict_groups
 
-    def noted(self: measure.ImageEvaluator, groups: Any) -> dict[int, float]:
+    def noted(self: measure.ImageEvaluator, groups: Any, text: str) -> Any:
         asked.extend((places, [row.row for row in images.rows]) for places, images in groups)
-        return real(self, groups)
+        return real(self, groups, text)
 
-    monkeypatch.setattr(measure.ImageEvaluator, "choose_thresholds", noted)
+    monkeypatch.setattr(measure.ImageEvaluator, "predict_groups", noted)
     look = look_at(study, ensemble=True)
     assert asked == [((0,), [0, 1, 2, 3]), ((1,), [4, 5, 6, 7])]
     assert look.start.chosen.n_images == 8

@@ -1,0 +1,146 @@
+"""Choose thresholds and clean-up of some networks on their validation images.
+
+Two-class and multilabel tasks need two passes, since objects are known only once the threshold is
+chosen. The first pass keeps, for each pixel, the number of candidate thresholds that its
+probability reaches: one byte, which gives the same decisions at all of them. Images that do not fit
+into the store are predicted again. Multiclass tasks have no threshold and need one pass.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import StudyDataConfig
+from harness.config.decision_rule import ClassDecision, DecisionRule
+from harness.core.text import count
+from harness.evaluation.decision.cleanup_search import TruthObjects, choose_cleanup
+from harness.evaluation.decision.object_tables import (
+    ImageObjects,
+    rank_classes,
+    tabulate_classes,
+    tabulate_plane,
+)
+from harness.evaluation.decision.plane_store import PlaneStore
+from harness.evaluation.decision.step_effects import StepEffect
+from harness.evaluation.held_out.measure import (
+    THRESHOLDS,
+    ImageEvaluator,
+    ImageGroup,
+    ThresholdSearch,
+    passed_thresholds,
+)
+from harness.evaluation.held_out.scores import class_pixels, counted_pixels
+
+Planes = NDArray[np.uint8]
+ChosenRule = tuple[DecisionRule, tuple[StepEffect, ...]]
+
+
+def choose_rule(
+    evaluator: ImageEvaluator,
+    groups: Sequence[ImageGroup],
+    data: StudyDataConfig,
+    store: PlaneStore | None = None,
+) -> ChosenRule:
+    """Choose the rule of a task, and measure the effect of each clean-up step.
+
+    Args:
+        evaluator: the networks.
+        groups: validation images, with the indices of the networks not trained on them.
+        data: task and classes.
+        store: keeps planes between the passes; None: one with the default bound.
+    """
+    if data.task == "multiclass":
+        return _choose_multiclass(evaluator, groups, data)
+    return _choose_by_threshold(evaluator, groups, data, PlaneStore() if store is None else store)
+
+
+def _choose_multiclass(
+    evaluator: ImageEvaluator, groups: Sequence[ImageGroup], data: StudyDataConfig
+) -> ChosenRule:
+    truths = [TruthObjects() for _ in data.scored_classes]
+    images: list[ImageObjects] = []
+    text = f"choosing the clean-up on {_count_images(groups)}"
+    for _, pair, p in evaluator.predict_groups(groups, text):
+        counted = counted_pixels(pair.mask)
+        for truth, index in zip(truths, data.scored_classes, strict=True):
+            truth.add(class_pixels(pair.mask, index))
+        if counted.any():
+            images.append(tabulate_classes(*rank_classes(p), pair.mask, counted, len(data.classes)))
+    entries = [ClassDecision() for _ in data.scored_classes]
+    chosen, effects = choose_cleanup(images, entries, truths, data.classes, holes=False)
+    return DecisionRule(task=data.task, classes=tuple(chosen)), tuple(effects)
+
+
+def _choose_by_threshold(
+    evaluator: ImageEvaluator,
+    groups: Sequence[ImageGroup],
+    data: StudyDataConfig,
+    store: PlaneStore,
+) -> ChosenRule:
+    classes = data.scored_classes
+    search, truths = ThresholdSearch(classes), [TruthObjects() for _ in classes]
+    text = f"choosing thresholds on {_count_images(groups)}"
+    for row, pair, p in evaluator.predict_groups(groups, text):
+        planes = _pack_planes(p, pair.mask, data)
+        store.add(row.row, planes)
+        counted = planes[-1] == 1
+        for index, truth, (passed, y) in zip(classes, truths, _class_planes(planes), strict=True):
+            search.add_passed(index, passed[counted], y[counted])
+            truth.add(y)
+    thresholds = search.best()
+    tables: list[list[ImageObjects]] = [[] for _ in classes]
+    for planes in _stored_planes(evaluator, groups, data, store):
+        counted = planes[-1] == 1
+        if not counted.any():
+            continue
+        for images, index, (passed, y) in zip(tables, classes, _class_planes(planes), strict=True):
+            is_reached = passed > THRESHOLDS.index(thresholds[index])
+            images.append(tabulate_plane(is_reached, y, counted))
+    entries: list[ClassDecision] = []
+    effects: list[StepEffect] = []
+    # Classes that are decided by themselves have values of their own.
+    for images, truth, index in zip(tables, truths, classes, strict=True):
+        entry, name = ClassDecision(threshold=thresholds[index]), data.classes[index]
+        chosen, class_effects = choose_cleanup(images, [entry], [truth], [name], holes=True)
+        entries += chosen
+        effects += class_effects
+    return DecisionRule(task=data.task, classes=tuple(entries)), tuple(effects)
+
+
+def _pack_planes(p: NDArray[np.float32], mask: Planes, data: StudyDataConfig) -> Planes:
+    """Shape (2 K + 1, H, W): thresholds passed and truth of each scored class, counted pixels."""
+    planes: list[NDArray[np.uint8]] = []
+    for index in data.scored_classes:
+        planes.append(passed_thresholds(p[0] if data.task == "binary" else p[index]))
+        planes.append(class_pixels(mask, index).astype(np.uint8))
+    return np.stack([*planes, counted_pixels(mask).astype(np.uint8)])
+
+
+def _class_planes(planes: Planes) -> Iterator[tuple[Planes, NDArray[np.bool_]]]:
+    """Thresholds passed and truth of each class, both (H, W)."""
+    for start in range(0, len(planes) - 1, 2):
+        yield planes[start], planes[start + 1] == 1
+
+
+def _stored_planes(
+    evaluator: ImageEvaluator,
+    groups: Sequence[ImageGroup],
+    data: StudyDataConfig,
+    store: PlaneStore,
+) -> Iterator[Planes]:
+    """Planes of every image, in the order of the groups within stored and predicted ones."""
+    absent = []
+    for indices, images in groups:
+        yield from (store.get(row.row) for row in images.rows if row.row in store)
+        rows = tuple(row for row in images.rows if row.row not in store)
+        absent += [(indices, replace(images, rows=rows))] if rows else []
+    if absent:
+        text = f"choosing the clean-up on {_count_images(absent)} once more"
+        for _, pair, p in evaluator.predict_groups(absent, text):
+            yield _pack_planes(p, pair.mask, data)
+
+
+def _count_images(groups: Sequence[ImageGroup]) -> str:
+    return count(sum(len(images.rows) for _, images in groups), "validation image")
