@@ -15,7 +15,11 @@ from harness.evaluation.confirm.confirm import (
     measure_native_size,
     run_confirmation,
 )
-from harness.evaluation.confirm.load_confirmation import build_champion, load_confirmation
+from harness.evaluation.confirm.load_confirmation import (
+    build_champion,
+    build_entries,
+    load_confirmation,
+)
 from harness.evaluation.confirm.results import Confirmation, write_ranking_csv
 from harness.report.tables.study_tables import load_study_tables, write_trials_csv
 from harness.search.definition.options import RunOptions
@@ -100,11 +104,12 @@ def mirror_confirmation(
     confirmation = load_confirmation(paths)
     champion = None if confirmation is None else build_champion(paths, confirmation)
     # No error: `harness sync` calls this for every study, also for those without a confirmation.
-    if champion is None:
+    if confirmation is None or champion is None:
         return
     # The id of the search: its store and experiment also hold the confirming trials.
     study_id = str(read_study_config(paths).id)
     tracking_store = resolve_tracking_store(
         workspace, paths, study_id, uri=uri, experiment=experiment
     )
-    log_champion(tracking_store, paths.confirm, read_study_config(paths.confirm), champion)
+    entries = build_entries(paths, confirmation)
+    log_champion(tracking_store, paths.confirm, read_study_config(paths.confirm), champion, entries)

@@ -55,6 +55,29 @@ class ConfirmedModel:
     ended_at: str | None
 
 
+@dataclass(frozen=True)
+class ConfirmedEntry:
+    """One configuration of a decided confirmation, as MLflow's Models page shows it.
+
+    Attributes:
+        number: number of its recommended trial in the confirmation.
+        search_number: number of the search trial with the same configuration.
+        verdict: better, tied or worse.
+        is_choice: True if the confirmation recommends this configuration.
+        n_runs: number of complete confirming trials.
+        metrics: values by metric, e.g. `confirm/mean`.
+        ended_at: end of the last confirming trial, UTC, ISO 8601.
+    """
+
+    number: int
+    search_number: int
+    verdict: str
+    is_choice: bool
+    n_runs: int
+    metrics: dict[str, float]
+    ended_at: str | None
+
+
 def record_run_ids(paths: StudyPaths, run_ids: Mapping[int, str]) -> None:
     """Write new MLflow run ids into the trial records.
 

@@ -1,4 +1,4 @@
-"""Runs and registered models of an experiment: looked up by tag, created if absent.
+"""Runs of an experiment: looked up by tag, created if absent.
 
 MLflow has no create-if-absent call. A call that times out may still have created its run, so each
 run is looked up by tag again after it was created, and duplicates are removed.
@@ -6,21 +6,14 @@ run is looked up by tag again after it was created, and duplicates are removed.
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
-from harness.core.paths import StudyPaths
-from harness.core.records import read_record
-from harness.tracking.fields import ConfirmedModel
-from harness.tracking.relocation import STUDY_TAG, local_path
+from harness.tracking.relocation import local_path
 
 TRIAL_TAG, ROLE_TAG = "harness.trial", "harness.role"
 CONFIRMATION_TAG = "harness.confirmation"  # id of the confirming study
 COPIED_TAG = "harness.copied"  # set last, to the trial's end time: the run is complete
 PAGE_SIZE = 200  # runs per call
-CHAMPION_ALIAS = "champion"
-MODEL_FOLDER = "model"  # artifact folder of the run
 MAX_TAG_LENGTH = 4000  # characters; MLflow accepts slightly more
-_ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 class ExperimentRuns:
@@ -95,65 +88,3 @@ class ExperimentRuns:
             token = page.token
             if not token:
                 return complete
-
-
-def register_model(
-    client: mlflow.MlflowClient,
-    run: Run,
-    paths: StudyPaths,
-    study_id: str,
-    champion: ConfirmedModel,
-) -> None:
-    """Register the weights of a confirming trial as `models:/<study>@champion`.
-
-    The model is safetensors and JSON: every pickle-based flavour of MLflow can run code when it is
-    loaded. An existing version of the same trial is reused. If the name belongs to another study,
-    the model is registered as `<study>-<first 8 characters of the study id>`.
-
-    Args:
-        client: MLflow client of the store.
-        run: run of the confirming trial.
-        paths: folder of the confirmation.
-        study_id: id of the confirmed study.
-        champion: the winner.
-    """
-    model = paths.trial(champion.number).model
-    if not model.is_dir():
-        return
-    name = _ensure_registered_model(client, paths.study.name, study_id)
-    record = read_record(paths.trial(champion.number).trial_json)
-    tags = {
-        TRIAL_TAG: f"{paths.name}/{champion.number}",
-        CONFIRMATION_TAG: run.data.tags.get(CONFIRMATION_TAG, ""),
-        "harness.confirms": f"{paths.study.name}/{champion.search_number}",
-        "harness.ended": record.ended or "",
-    }
-    versions = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
-    existing = [v for v in versions if v.tags.get("harness.ended") == tags["harness.ended"]]
-    if not existing or not client.list_artifacts(run.info.run_id, MODEL_FOLDER):
-        client.log_artifacts(run.info.run_id, str(model), MODEL_FOLDER)
-    if existing:
-        version = existing[0].version
-    else:
-        version = client.create_model_version(
-            name,
-            f"{run.info.artifact_uri}/{MODEL_FOLDER}",
-            run_id=run.info.run_id,
-            tags=tags,
-            description=champion.sentence[:MAX_TAG_LENGTH],
-        ).version
-    client.set_registered_model_alias(name, CHAMPION_ALIAS, str(version))
-
-
-def _ensure_registered_model(client: mlflow.MlflowClient, study: str, study_id: str) -> str:
-    """Name of the study's registered model, which is created if it is absent."""
-    for name in (study, f"{study}-{study_id[:8]}"):
-        try:
-            client.create_registered_model(name, tags={STUDY_TAG: study_id})
-        except MlflowException as error:
-            if error.error_code != _ALREADY_EXISTS:
-                raise
-            if client.get_registered_model(name).tags.get(STUDY_TAG) != study_id:
-                continue
-        return name
-    raise MlflowException(f"registered models {study} and {name} both belong to other studies")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mlflow
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, Run, RunTag
 
 from harness.config.study import StudyConfig
 from harness.config.study_files import read_study_config
@@ -29,7 +29,6 @@ from harness.tracking.entities import (
 )
 from harness.tracking.fields import (
     BestSoFar,
-    ConfirmedModel,
     StudyMetric,
     best_so_far,
     epoch_and_row,
@@ -41,11 +40,9 @@ from harness.tracking.fields import (
 from harness.tracking.lookup import (
     CONFIRMATION_TAG,
     COPIED_TAG,
-    MAX_TAG_LENGTH,
     ROLE_TAG,
     TRIAL_TAG,
     ExperimentRuns,
-    register_model,
 )
 from harness.tracking.uri import TrackingStore
 
@@ -76,6 +73,8 @@ class StudyWriter:
 
     Attributes:
         run_ids: ids of the known runs by trial number.
+        experiment: id of the study's experiment.
+        parent: id of the study's own run.
     """
 
     def __init__(
@@ -87,9 +86,9 @@ class StudyWriter:
     ) -> None:
         self._client, self._paths, self._config = client, paths, config
         self._study_config = read_study_config(paths.study) if paths.is_confirmation else config
-        experiment = ensure_experiment(client, store, str(self._study_config.id))
-        self._runs = ExperimentRuns(client, experiment, local=store.artifacts is not None)
-        self._parent = self._ensure_study_run()
+        self.experiment = ensure_experiment(client, store, str(self._study_config.id))
+        self._runs = ExperimentRuns(client, self.experiment, local=store.artifacts is not None)
+        self.parent = self._ensure_study_run()
         condition = f" AND tags.`{CONFIRMATION_TAG}` = '{config.id}'"
         self._condition = condition if paths.is_confirmation else ""
         complete = self._runs.complete_runs(paths.name, self._condition)
@@ -135,7 +134,7 @@ class StudyWriter:
 
     def copy_study(self) -> None:
         """Log definition, split, tables and report as artifacts of the study's own run."""
-        self._runs.remove_duplicates(STUDY_RUN_FILTER, self._parent)
+        self._runs.remove_duplicates(STUDY_RUN_FILTER, self.parent)
         paths = self._paths
         files = [paths.study_yaml, paths.space_yaml, paths.trials_csv]
         if paths.is_confirmation:
@@ -146,23 +145,17 @@ class StudyWriter:
         for path in files:
             if path.exists():
                 folder = paths.root.name if paths.is_confirmation else None
-                self._client.log_artifact(self._parent, str(path), folder)
-        self._client.set_terminated(self._parent, "FINISHED")
+                self._client.log_artifact(self.parent, str(path), folder)
+        self._client.set_terminated(self.parent, "FINISHED")
 
     def log_study_metrics(self, study_metrics: Sequence[StudyMetric]) -> None:
         """Log metrics of the whole study to its own run; a repeated call adds nothing."""
         self._log_to_parent([Metric(n.key, n.value, n.time_ms, n.step) for n in study_metrics])
 
-    def log_champion(self, champion: ConfirmedModel) -> None:
-        """Register the winner's weights, and log its metrics and result to the study's run."""
-        self.copy_trial(champion.number)
-        run = self._runs.find(self._trial_filter(champion.number))
-        if run is not None:
-            register_model(self._client, run, self._paths, str(self._study_config.id), champion)
-        moment = to_milliseconds(champion.ended_at) or 0
-        metrics = [Metric(key, value, moment, 0) for key, value in champion.metrics.items()]
-        tags = [RunTag("harness.confirmed", champion.sentence[:MAX_TAG_LENGTH])]
-        self._client.log_batch(self._parent, metrics=metrics, tags=tags)
+    def trial_run(self, number: int) -> Run | None:
+        """Run of a trial, which is brought up to date first; None if the trial has no run."""
+        self.copy_trial(number)
+        return self._runs.find(self._trial_filter(number))
 
     def _ensure_study_run(self) -> str:
         config, name = self._study_config, self._paths.study.name
@@ -200,7 +193,7 @@ class StudyWriter:
         else:
             role = "confirm" if self._paths.is_confirmation else "trial"
             tags = {TRIAL_TAG: f"{self._paths.name}/{record.number}", ROLE_TAG: role}
-            tags |= {"mlflow.parentRunId": self._parent} | label_tags(record.labels)
+            tags |= {"mlflow.parentRunId": self.parent} | label_tags(record.labels)
             tags |= {CONFIRMATION_TAG: str(self._config.id)} if self._paths.is_confirmation else {}
             name = f"{role} {record.number:04d}"
             run = self._runs.create(run_filter, tags, name, to_milliseconds(record.started))
@@ -284,7 +277,7 @@ class StudyWriter:
                 points = list(best_so_far(read_records(self._paths), objective))
             except ConfigError:
                 return  # a damaged record (reported elsewhere) would change the curve
-            existing_steps = self._runs.steps(self._parent, key)
+            existing_steps = self._runs.steps(self.parent, key)
         self._best = points[-1] if points else self._best
         metrics = [
             Metric(key, point.value, to_milliseconds(point.ended_at) or 0, point.number)
@@ -296,4 +289,4 @@ class StudyWriter:
     def _log_to_parent(self, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), MAX_METRICS_PER_CALL):
             batch = metrics[start : start + MAX_METRICS_PER_CALL]
-            self._client.log_batch(self._parent, metrics=batch)
+            self._client.log_batch(self.parent, metrics=batch)

@@ -10,9 +10,11 @@ from harness.core.errors import HarnessError, TrackingError, UserError
 from harness.core.paths import StudyPaths
 from harness.core.study_lock import hold_study_lock
 from harness.tracking.client import StoreFileError, find_experiment, open_client, to_user_error
+from harness.tracking.confirmation import ConfirmationWriter
 from harness.tracking.fields import (
     MAX_FAILURES_IN_A_ROW,
     STUDY_NUMBER,
+    ConfirmedEntry,
     ConfirmedModel,
     StudyMetric,
     record_run_ids,
@@ -132,24 +134,67 @@ def sync_study(
 
 
 def log_champion(
-    store: TrackingStore, paths: StudyPaths, config: StudyConfig, champion: ConfirmedModel
+    store: TrackingStore,
+    paths: StudyPaths,
+    config: StudyConfig,
+    champion: ConfirmedModel,
+    entries: Sequence[ConfirmedEntry] = (),
 ) -> None:
-    """Register the winner of a confirmation, and log its tables to MLflow.
+    """Register the winner of a confirmation, and log its configurations and tables to MLflow.
 
     Args:
         store: the store.
         paths: folder of the confirmation.
         config: definition of the confirmation.
         champion: the winner.
+        entries: the compared configurations; each becomes a LoggedModel.
 
     Raises:
         UserError, TrackingError: as `sync_study`.
     """
     try:
         client = open_client(store, lambda _: None)
-        writer = StudyWriter(client, store, paths, config)
+        writer = ConfirmationWriter(client, store, paths, config)
         writer.log_champion(champion)
+        writer.log_entries(entries)
         writer.copy_study()
+    except Exception as error:
+        raise _sanitised_error(to_user_error(error, store)) from error
+
+
+def attach_bundle(
+    store: TrackingStore,
+    paths: StudyPaths,
+    config: StudyConfig,
+    champion: ConfirmedModel,
+    entries: Sequence[ConfirmedEntry],
+    bundle: Path,
+) -> str | None:
+    """Register a bundle as the champion's model version, if the study has an experiment there.
+
+    Args:
+        store: the store.
+        paths: folder of the confirmation.
+        config: definition of the confirmation.
+        champion: the winner, whose weights the bundle contains.
+        entries: the compared configurations.
+        bundle: folder that `harness export` has written.
+
+    Returns:
+        `models:/<name>/<version>`; None if the study has no experiment in the store.
+
+    Raises:
+        UserError, TrackingError: as `sync_study`, or the bundle is damaged.
+    """
+    study_id = str(read_study_config(paths.study).id)
+    try:
+        client = open_client(store, lambda _: None)
+        if find_experiment(client, store, study_id) is None:
+            return None
+        writer = ConfirmationWriter(client, store, paths, config)
+        writer.log_champion(champion)
+        writer.log_entries(entries)
+        return writer.attach_bundle(champion, bundle)
     except Exception as error:
         raise _sanitised_error(to_user_error(error, store)) from error
 

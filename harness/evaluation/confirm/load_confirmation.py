@@ -21,7 +21,7 @@ from harness.evaluation.statistics.ranking import (
     RankingDecision,
     rank_configurations,
 )
-from harness.tracking.fields import ConfirmedModel
+from harness.tracking.fields import ConfirmedEntry, ConfirmedModel
 from harness.training.metrics.image_scores import ImageScores, read_scores
 
 MIN_RUNS = 2  # complete runs per configuration: one run shows no variance between runs
@@ -80,22 +80,53 @@ def build_champion(paths: StudyPaths, confirmation: Confirmation) -> ConfirmedMo
     choice, weights = confirmation.choice, confirmation.weights
     if choice is None or weights is None or confirmation.decision is None:
         return None
-    numbers = {
-        "confirm/mean": choice.mean,
-        "confirm/optimism": choice.optimism,
-        "confirm/deviation": choice.deviation,
-        "confirm/low": choice.interval.low if choice.interval else None,
-        "confirm/high": choice.interval.high if choice.interval else None,
-    }
-    # The last end, not the time of this call: repeated calls must write equal MLflow records.
-    ended = [record.ended for record in read_records(paths.confirm) if record.ended]
     return ConfirmedModel(
         number=weights.number,
         search_number=choice.trial,
         sentence=confirmation.decision.sentence,
-        metrics={key: value for key, value in numbers.items() if value is not None},
-        ended_at=max(ended, default=None),
+        metrics=_confirmed_metrics(choice),
+        ended_at=_last_end(paths),
     )
+
+
+def build_entries(paths: StudyPaths, confirmation: Confirmation) -> list[ConfirmedEntry]:
+    """The configurations that have a verdict as MLflow receives them, best first."""
+    choice, ended_at = confirmation.choice, _last_end(paths)
+    return [
+        ConfirmedEntry(
+            number=confirmation.recommended_run(row).number,
+            search_number=row.trial,
+            verdict=row.verdict,
+            is_choice=choice is not None and row.trial == choice.trial,
+            n_runs=len(row.values),
+            metrics=_confirmed_metrics(row)
+            | {f"confirm/own_{name}": value for name, value in row.own.items()},
+            ended_at=ended_at,
+        )
+        for row in confirmation.rows
+        if row.verdict
+    ]
+
+
+def _confirmed_metrics(row: ConfirmedConfiguration) -> dict[str, float]:
+    metrics = {
+        "confirm/mean": row.mean,
+        "confirm/optimism": row.optimism,
+        "confirm/deviation": row.deviation,
+        "confirm/low": row.interval.low if row.interval else None,
+        "confirm/high": row.interval.high if row.interval else None,
+    }
+    return {
+        key: value for key, value in metrics.items() if value is not None and math.isfinite(value)
+    }
+
+
+def _last_end(paths: StudyPaths) -> str | None:
+    """End of the last confirming trial.
+
+    It stands for the time of a copy to MLflow: repeated calls must write equal records there.
+    """
+    return max((r.ended for r in read_records(paths.confirm) if r.ended), default=None)
 
 
 def _load_configuration(

@@ -132,19 +132,21 @@ class Confirmation:
 
     @property
     def weights(self) -> ConfirmingTrial | None:
-        """The run of the choice whose weights are recommended.
+        """The run of the choice whose weights are recommended; None before there is a choice."""
+        return None if self.choice is None else self.recommended_run(self.choice)
+
+    def recommended_run(self, row: ConfirmedConfiguration) -> ConfirmingTrial:
+        """The complete run of a configuration whose weights are recommended.
 
         Among seeds it is the best on the validation images, which all seeds share. Among folds it
         is the first: their images differ, so the best value belongs to the easiest images.
         """
-        if self.choice is None:
-            return None
-        complete = [run for run in self.choice.runs if run.state == "complete"]
+        complete = [run for run in row.runs if run.state == "complete"]
         # Images differ between folds, so values of different folds do not rank weights.
         if self.kind == "fold":
             return complete[0]
         # the part breaks ties, so that two calls always name the same run
-        sign = 1 if self.choice.minimized else -1
+        sign = 1 if row.minimized else -1
         return min(complete, key=lambda run: (sign * (run.value or 0.0), run.part))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow
 import optuna
 import pytest
+from mlflow.entities import LoggedModel
 
 import harness
 from harness.api import confirm
@@ -107,6 +108,11 @@ def test_search_and_confirmation_go_on_beside_each_other(
     assert "all 9 rows of the space are trained: nothing to do" in capsys.readouterr().err
 
 
+def value_of(model: LoggedModel, key: str) -> float:
+    (value,) = [metric.value for metric in model.metrics or [] if metric.key == key]
+    return float(value)
+
+
 def test_mlflow_holds_it_below_the_study_and_names_a_champion(
     workspace: Path, polyps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +147,18 @@ def test_mlflow_holds_it_below_the_study_and_names_a_champion(
     assert (held / "model.safetensors").read_bytes() == weights.read_bytes()
     assert len(client.search_model_versions("name = 's'")) == 1, "sync adds none"
 
+    models = client.search_logged_models([experiment.experiment_id])
+    means = {f"s/{row.trial}": row.mean for row in found.rows}
+    assert len(models) == len(means) == 2, "sync adds none"
+    assert {m.tags["harness.trial"]: value_of(m, "confirm/mean") for m in models} == means
+    digests = {
+        entry.dataset.digest for run in confirmed.values() for entry in run.inputs.dataset_inputs
+    }
+    assert {metric.dataset_digest for m in models for metric in m.metrics} == digests
+    assert [m.tags["harness.trial"] for m in models if m.tags["harness.choice"] == "yes"] == [
+        f"s/{found.choice.trial}"  # type: ignore[union-attr]
+    ]
+
 
 def test_mlflow_that_fails_does_not_fail_it(
     workspace: Path,
@@ -154,7 +172,7 @@ def test_mlflow_that_fails_does_not_fail_it(
         raise RuntimeError("no registry")
 
     with monkeypatch.context() as broken:
-        broken.setattr(sync.StudyWriter, "log_champion", refuse)
+        broken.setattr(sync.ConfirmationWriter, "log_champion", refuse)
         assert study.confirm(top=1, seeds=2).decision is not None
     said = capsys.readouterr().err
     message = "is not in MLflow (RuntimeError: no registry); send it with: harness sync --study s"

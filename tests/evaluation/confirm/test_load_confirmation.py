@@ -8,7 +8,11 @@ import pytest
 from harness.config.study_files import read_study_config
 from harness.core.paths import StudyPaths
 from harness.core.records import read_record, write_record
-from harness.evaluation.confirm.load_confirmation import build_champion, load_confirmation
+from harness.evaluation.confirm.load_confirmation import (
+    build_champion,
+    build_entries,
+    load_confirmation,
+)
 from harness.evaluation.confirm.plan import ConfirmationPlan, PlannedRun
 from harness.evaluation.confirm.results import Confirmation, write_ranking_csv
 from harness.training.metrics.image_scores import (
@@ -333,3 +337,20 @@ def test_scores_that_are_missing_are_named(tmp_path: Path) -> None:
     assert confirmation.reason.endswith(
         "scores.csv: missing, so images cannot be compared; restore the file"
     )
+
+
+def test_each_compared_configuration_becomes_an_entry_of_mlflow(tmp_path: Path) -> None:
+    """Trial 3 has one complete run: no verdict, no entry."""
+    paths = a_search(tmp_path).paths
+    plan = plan_of([1, 2, 3], 2)
+    begun(paths, plan)
+    for number, loss in enumerate([0.40, 0.22, 0.30, 0.38, 0.24]):
+        trained(paths, plan, number, spread(loss))
+    failed(paths, plan, 5)
+    best, second = build_entries(paths, found(paths))
+    assert (best.search_number, best.number, best.n_runs) == (2, 1, 2)
+    assert (best.verdict, best.is_choice) == ("better", True)
+    assert (second.search_number, second.number) == (1, 3)
+    assert (second.verdict, second.is_choice) == ("worse", False)
+    assert second.metrics["confirm/mean"] == pytest.approx(0.39)
+    assert best.metrics["confirm/low"] < 0.23 < best.metrics["confirm/high"]
