@@ -41,7 +41,7 @@ class ImageNormalizer:
         """Args: content: (N, H, W), True at pixels that are not padding; None: everywhere."""
         pixels = self._scale_pixels(images, device)
         if self.mean is None or self.std is None:
-            return self._standardize_per_image(
+            return self.standardize_per_image(
                 pixels, None if content is None else to_device(content, device)
             )
         return (pixels - _channel_tensor(self.mean, device)) / _channel_tensor(self.std, device)
@@ -53,7 +53,13 @@ class ImageNormalizer:
         size = (int(images.shape[1]), int(images.shape[2]))
         return self(images, device, content_masks(boxes, size) if self.is_per_image else None)
 
-    def _standardize_per_image(self, pixels: Tensor, content: Tensor | None) -> Tensor:
+    def standardize_per_image(self, pixels: Tensor, content: Tensor | None) -> Tensor:
+        """Subtract the mean of each image and channel, and divide by its standard deviation.
+
+        Args:
+            pixels: (N, C, H, W) on the scale 0..1.
+            content: booleans (N, H, W), True at pixels that are not padding; None: everywhere.
+        """
         # One grey level at least, so that an image of one colour becomes 0 and not NaN.
         min_std = min(1 / 255, 1 / (self.range[1] - self.range[0]))
         if content is None:

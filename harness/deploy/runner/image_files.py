@@ -1,0 +1,198 @@
+"""Read JPEG, PNG, plain TIFF and .npy files to the values that the network was trained on.
+
+What OpenCV would read differently from the training is refused. Fits images into the size of the
+network, and writes masks. Needs numpy and OpenCV alone.
+"""
+
+import re
+import struct
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+TRUNCATED = "ends too early; copy or download it again"
+JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+# Values of TIFF tags with which OpenCV changes nothing: samples, bits, compression, predictor;
+# orientation, bit order, planes, type of samples, and no tiles, are 1 or absent.
+PLAIN_TIFF = {277: {1, 3}, 258: {8, 16}, 259: {1, 5, 8, 32946, 32773}, 317: {1, 2}}
+PLAIN_TIFF |= {tag: {1} for tag in (274, 266, 284, 339, 322)}
+
+
+class Header(NamedTuple):
+    """Facts that a file states before its pixels; `samples` are without alpha."""
+
+    height: int
+    width: int
+    samples: int
+    bits: int
+    orientation: int = 1  # EXIF, 1..8
+
+
+class Directory:
+    """Directory of a TIFF file or of an EXIF block at an offset."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.order = data, "<" if data[:2] == b"II" else ">"
+        self.start = self.unpack("I", 4)[0]
+        self.end = self.start + 2 + 12 * self.unpack("H", self.start)[0]
+        self.following = self.unpack("I", self.end)[0]
+
+    def unpack(self, kinds: str, offset: int) -> tuple[Any, ...]:
+        """Unpack numbers in the byte order of the file; struct.error beyond its end."""
+        return struct.unpack_from(self.order + kinds, self.data, offset)
+
+    def values(self, tag: int) -> tuple[int, ...]:
+        """Numbers of a tag, of which the first entry counts; (1,) if it is absent."""
+        for entry in range(self.start + 2, self.end, 12):
+            code, kind, n = self.unpack("HHI", entry)
+            if code == tag and kind in (1, 3, 4) and n:
+                size = {1: 1, 3: 2, 4: 4}[kind]
+                offset = entry + 8 if n * size <= 4 else self.unpack("I", entry + 8)[0]
+                return self.unpack(f"{n}{'BHI'[size // 2]}", offset)
+        return (1,)
+
+
+def read_orientation(exif: bytes) -> int:
+    """EXIF orientation 1..8 of a block; 1 if it is absent or broken."""
+    try:
+        value = Directory(exif).values(274)[0]
+    except struct.error:
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def read_jpeg_header(data: bytes) -> Header:
+    """Walk through the segments to the end of the image, so that a truncated file is noticed."""
+    frame, orientation, position = (0, 0, 0, 0), 1, 2
+    while match := JPEG_MARKER.search(data, position):
+        marker, start = match[1][0], match.end()
+        if marker == 0xD9:
+            bits, height, width, samples = frame
+            return Header(height, width, 1 if samples == 1 else 3, bits, orientation)
+        length = struct.unpack_from(">H", data, start)[0]
+        if marker in JPEG_FRAMES and not any(frame):
+            frame = struct.unpack_from(">BHHB", data, start + 2)
+        elif marker == 0xE1 and data[start + 2 : start + 8] == b"Exif\0\0":
+            orientation = read_orientation(data[start + 8 : start + length])
+        position = start + max(length, 2)
+    raise ValueError(TRUNCATED)
+
+
+def read_png_header(data: bytes) -> Header:
+    """Walk through the chunks to the last one; without it the file is truncated."""
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    orientation, position = 1, 8
+    while (name := data[position + 4 : position + 8]) != b"IEND":
+        length = struct.unpack_from(">I", data, position)[0]
+        if name == b"acTL":
+            raise ValueError("is an animation")
+        if name == b"eXIf":
+            orientation = read_orientation(data[position + 8 : position + 8 + length])
+        position += 12 + length
+    return Header(height, width, 1 if colour in (0, 4) else 3, max(bits, 8), orientation)
+
+
+def read_tiff_header(data: bytes) -> Header:
+    """Refuse every TIFF but one page of grey or RGB in strips."""
+    tags = Directory(data)
+    width, height, samples, bits, kind = (tags.values(n)[0] for n in (256, 257, 277, 258, 262))
+    is_plain = all({*tags.values(tag)} <= allowed for tag, allowed in PLAIN_TIFF.items())
+    if not is_plain or kind != (1 if samples == 1 else 2) or tags.following:
+        raise ValueError("is a TIFF that OpenCV reads differently; save it as PNG or .npy")
+    offsets, sizes = tags.values(273), tags.values(279)
+    expected = height * width * samples * bits // 8 if tags.values(259)[0] == 1 else 0
+    if max(map(sum, zip(offsets, sizes, strict=False))) > len(data) or sum(sizes) < expected:
+        raise ValueError(TRUNCATED)
+    return Header(height, width, samples, bits)
+
+
+def read_header(data: bytes) -> Header:
+    """Header of a complete file; the format follows from its first bytes."""
+    if data[:3] == b"\xff\xd8\xff":
+        return read_jpeg_header(data)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return read_png_header(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return read_tiff_header(data)
+    raise ValueError("not a JPEG, PNG, TIFF or .npy file" if data else "an empty file")
+
+
+def read_npy(data: bytes) -> Any:
+    """Array of a .npy file, version 1; objects, which would be unpickled, have no such type."""
+    file = BytesIO(data)
+    np.lib.format.read_magic(file)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if is_fortran or dtype not in (np.uint8, np.uint16) or len(shape) != 3 or 0 in shape:
+        raise ValueError("must be an array (height, width, channels) of uint8 or uint16")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape)
+
+
+def decode(data: bytes, max_pixels: float) -> Any:
+    """Array (H, W, C) of a JPEG, PNG or TIFF, RGB, upright, of 8 or 16 bits."""
+    height, width, samples, bits, orientation = read_header(data)
+    if height * width > max_pixels or height * width * samples * bits > 32 * max_pixels:
+        raise ValueError(f"{width}x{height} is more than {max_pixels:,.0f} pixels")
+    flags = cv2.IMREAD_GRAYSCALE if samples == 1 else cv2.IMREAD_COLOR
+    flags |= cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None or image.shape[:2] != (height, width):
+        raise ValueError("a damaged image; copy or download it again")
+    image = image.reshape(height, width, -1)[..., ::-1]
+    image = image.swapaxes(0, 1) if orientation > 4 else image
+    image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
+    return image[::-1] if orientation in (3, 4, 7, 8) else image
+
+
+def read_image(source: Any, spec: dict[str, Any]) -> Any:
+    """Array (H, W, C), uint8 or uint16 as the network's images, from a path or a file's bytes.
+
+    Raises ValueError with one sentence, before anything large is read or decoded.
+    """
+    limit, channels, bits = (spec["input"][key] for key in ("max_pixels", "channels", "bits"))
+    if not isinstance(source, bytes):
+        path = Path(source)
+        if not path.is_file() or path.stat().st_size > 4 * limit + 16_000_000:
+            raise ValueError("too large for an image" if path.is_file() else "no such file")
+        source = path.read_bytes()
+    try:
+        image = read_npy(source) if source[:6] == b"\x93NUMPY" else decode(source, limit)
+    except (struct.error, IndexError, cv2.error):
+        raise ValueError(TRUNCATED) from None
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 and channels == 3 else image
+    n, depth = image.shape[2], 8 * image.dtype.itemsize
+    if n != channels or depth > bits:
+        raise ValueError(f"{n} channels of {depth} bits; the network takes {channels} of {bits}")
+    return np.ascontiguousarray(image, np.uint16 if bits == 16 else np.uint8)
+
+
+def fit_image(image: Any, size: tuple[int, int], fit: str) -> tuple[Any, int, int]:
+    """Image (H, W, C) resized to `size`, float32, and the height and width of its content.
+
+    `pad` keeps the aspect ratio and leaves the bottom or the right 0; `stretch` does not.
+    """
+    (height, width, channels), (rows, columns) = image.shape, size
+    if fit == "pad":
+        scale = min(rows / height, columns / width)
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    mode = cv2.INTER_AREA if rows * columns < height * width else cv2.INTER_LINEAR
+    fitted = np.zeros((*size, channels), np.float32)
+    for k in range(0, channels, 4):  # OpenCV resizes four channels at most
+        part = np.ascontiguousarray(image[..., k : k + 4])
+        if (rows, columns) != (height, width):
+            part = cv2.resize(part, (columns, rows), interpolation=mode)
+        fitted[:rows, :columns, k : k + 4] = part.reshape(rows, columns, -1)
+    return fitted, rows, columns
+
+
+def write_mask(path: Path, mask: Any, spec: dict[str, Any]) -> None:
+    """Write `path` with the suffix .png: 0 and 255, or indices of classes, or a file per label."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    planes = [mask] if mask.ndim == 2 else [mask[..., k] for k in range(mask.shape[2])]
+    suffixes = [""] if mask.ndim == 2 else [f"-{entry['name']}" for entry in spec["classes"]]
+    for plane, suffix in zip(planes, suffixes, strict=True):
+        data = cv2.imencode(".png", plane if spec["task"] == "multiclass" else 255 * plane)[1]
+        path.with_name(f"{path.stem}{suffix}.png").write_bytes(data.tobytes())
