@@ -59,6 +59,9 @@ OWNERS = {
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},
     "sqlalchemy": {"harness.search.storage"},
+    "onnx": {"harness.deploy.export"},
+    "onnxruntime": {"harness.deploy.export", "harness.deploy.runner"},
+    "openvino": {"harness.deploy.export", "harness.deploy.runner"},
     "pynvml": {"harness.training.hardware.cost"},
 }
 

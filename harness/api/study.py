@@ -24,6 +24,8 @@ from harness.tracking.uri import resolve_tracking_store
 
 if TYPE_CHECKING:
     from harness.api.confirm import ConfirmOptions
+    from harness.api.deploy import ExportOptions
+    from harness.deploy.export.bundle import ExportedBundle
 
 
 class HeldOutTestOptions(TypedDict, total=False):
@@ -132,6 +134,24 @@ class Study:
     def confirmation(self) -> Confirmation | None:
         """Results of `confirm` so far; None before the first call."""
         return load_confirmation(self.paths)
+
+    def export(self, folder: str | Path, **options: "Unpack[ExportOptions]") -> "ExportedBundle":
+        """Write a network as a folder that runs without this package, after a test of parity.
+
+        Args:
+            folder: absent or empty; its files and its parity are described in docs/export.md.
+            options: those of `ExportOptions`.
+
+        Raises:
+            UserError: a package is missing, the folder is in use, the network cannot be exported,
+                or the result disagrees with the study; nothing has been written then.
+
+        Example:
+            print(harness.open_study("encoders").export("bundle").parity.sentence)
+        """
+        from harness.api.deploy import export_study  # noqa: PLC0415  # imports torch
+
+        return export_study(self.paths, self.workspace, Path(folder), **options)
 
     def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
         """Send everything to MLflow that is in the study's folder and not yet there.

@@ -65,6 +65,11 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
         "evaluate_test_split",
         "Evaluate the chosen weights on the held-out test images; a ledger counts every test.",
     ),
+    "export": (
+        "export",
+        "export",
+        "Write the chosen network as a folder that runs without this package and without PyTorch.",
+    ),
     "trials": (
         "trials",
         "trials",

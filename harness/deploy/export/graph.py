@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from harness.config.data import StudyDataConfig
 from harness.config.study import TrialConfig
-from harness.models.serialization import load_network
 from harness.evaluation.held_out.weights import TrialWeights
+from harness.models.serialization import load_network
 from harness.training.hardware.normalizer import ImageNormalizer, build_normalizer
 
 INPUT_NAMES = ("image", "content")
@@ -23,6 +23,9 @@ class ExportedNetwork(nn.Module):
         normalizer: that of the training of the network.
         data: task, bits and value range of the images.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, network: nn.Module, normalizer: ImageNormalizer, data: StudyDataConfig
@@ -93,7 +96,8 @@ def build_graph_source(weights: TrialWeights, data: StudyDataConfig) -> GraphSou
     """
     config: TrialConfig = weights.config
     normalizer = build_normalizer(config, data)
-    module = ExportedNetwork(load_network(weights.paths.model), normalizer, data).eval()
+    module = ExportedNetwork(load_network(weights.paths.model), normalizer, data)
+    module.eval().requires_grad_(False)
     model = config.model
     name = f"{model.arch} with {model.encoder_name}"
     takes_content = normalizer.is_per_image and config.data.fit == "pad"

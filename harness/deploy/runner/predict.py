@@ -113,10 +113,10 @@ def clean(plane: Any, rule: dict[str, Any]) -> Any:
     labels, stats = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)[1:3]
     areas = np.array(stats)[:, cv2.CC_STAT_AREA]
     areas[0] = 0  # the background
-    kept = areas >= max(1, rule["min_size"])
+    selected = areas >= max(1, rule["min_size"])
     if rule["largest_only"]:
-        kept &= np.arange(len(areas)) == areas.argmax()
-    return kept[labels]
+        selected &= np.arange(len(areas)) == areas.argmax()
+    return selected[labels]
 
 
 def main(argv: list[str] | None = None) -> int:

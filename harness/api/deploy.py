@@ -1,0 +1,52 @@
+"""Use of a study's networks on new images: implementation of methods of `Study`."""
+
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from harness.config.progress import LineProgress, ProgressReporter
+from harness.core.paths import StudyPaths, Workspace
+from harness.deploy.deployment import DeploymentRequest, open_deployment
+from harness.deploy.export.bundle import ExportedBundle, export_bundle
+from harness.deploy.export.formats import ExportFormat, check_packages
+from harness.deploy.export.targets import check_target
+from harness.search.definition.options import RunOptions
+
+
+class ExportOptions(TypedDict, total=False):
+    """Arguments of `Study.export`.
+
+    Attributes:
+        trial: number of a trial of the search; None: the confirmed choice, else the leading trial.
+        format: onnx, torch or openvino.
+        parity_images: validation images on which the bundle is compared with the study.
+        force: replace a bundle in the folder.
+        device: auto, cpu, cuda, cuda:1 or mps; the study's side of the comparison runs on it.
+        progress: receives messages; None: they are printed on standard error.
+    """
+
+    trial: int | None
+    format: ExportFormat
+    parity_images: int
+    force: bool
+    device: str
+    progress: ProgressReporter | None
+
+
+def export_study(
+    paths: StudyPaths, workspace: Workspace, folder: Path, **options: Unpack[ExportOptions]
+) -> ExportedBundle:
+    """Implement `Study.export`: check the arguments, open the weights, write the bundle."""
+    progress = options.get("progress") or LineProgress()
+    format_name, force = options.get("format", "onnx"), options.get("force", False)
+    # Before weights are opened: their decision rule may need a pass over the validation images.
+    check_packages(format_name)
+    check_target(folder, force=force)
+    run_options = RunOptions.from_arguments(
+        {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
+    )
+    request = DeploymentRequest(trial=options.get("trial"))
+    deployment = open_deployment(run_options, request, progress)
+    sizes = {name: options[name] for name in ("parity_images",) if name in options}
+    return export_bundle(
+        deployment, folder, format=format_name, force=force, progress=progress, **sizes
+    )

@@ -1,0 +1,90 @@
+"""Command `harness export`: a study's network as a folder that runs without this package."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+from rich.markup import escape
+
+from harness import api
+from harness.cli.arguments import api_arguments
+from harness.cli.display import open_progress
+from harness.cli.options import (
+    COMPUTE,
+    SEARCH,
+    STORAGE,
+    DeviceOption,
+    StudyOption,
+    WorkspaceOption,
+    option,
+)
+from harness.cli.tables import stdout_console
+
+TrialOption = Annotated[
+    int | None,
+    option(
+        "Number of a trial of the search.",
+        example="--trial 7",
+        panel=SEARCH,
+        default="the confirmed choice, else the leading trial",
+        metavar="N",
+    ),
+]
+FormatOption = Annotated[
+    Literal["onnx", "torch", "openvino"],
+    option(
+        "Format of the network: onnx, torch (torch.export) or openvino.",
+        example="--format openvino",
+        panel=STORAGE,
+        default="onnx",
+        metavar="NAME",
+    ),
+]
+OutOption = Annotated[
+    Path,
+    option(
+        "Folder of the bundle; must be absent or empty.",
+        "--out",
+        example="--out bundle",
+        panel=STORAGE,
+        metavar="DIR",
+    ),
+]
+ForceOption = Annotated[
+    bool,
+    option("Replace the bundle in the folder.", "--force", panel=STORAGE, default="it is kept"),
+]
+ParityImagesOption = Annotated[
+    int,
+    option(
+        "Validation images on which the bundle is compared with the study.",
+        example="--parity-images 100",
+        panel=COMPUTE,
+        default="32, or all if there are fewer",
+        metavar="N",
+        min=1,
+    ),
+]
+
+
+def export(
+    study: StudyOption,
+    out: OutOption,
+    trial: TrialOption = None,
+    format: FormatOption = "onnx",
+    force: ForceOption = False,
+    parity_images: ParityImagesOption = 32,
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Write the chosen network as a folder that runs without this package and without PyTorch.
+
+    Example: harness export --study encoders --out bundle
+    """
+    arguments = api_arguments(locals())
+    opened = api.open_study(arguments.pop("study"), workspace=arguments.pop("workspace"))
+    with closing(open_progress()) as progress:
+        bundle = opened.export(arguments.pop("out"), **arguments, progress=progress)
+    console = stdout_console()
+    console.print(escape(f"parity on {bundle.parity.sentence}"), soft_wrap=True)
+    console.print(escape(f"bundle: {bundle.folder}"), soft_wrap=True)
