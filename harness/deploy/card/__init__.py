@@ -1,0 +1,1 @@
+"""Model card of a bundle, `MODEL_CARD.md`: facts that a reader of the network needs."""
