@@ -1,5 +1,6 @@
 """Registered model of a study: its versions, and the alias `champion`."""
 
+import json
 from collections.abc import Mapping
 
 import mlflow
@@ -11,6 +12,7 @@ from harness.core import files
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import read_record
 from harness.tracking.fields import ConfirmedModel
+from harness.tracking.logged_models import MODEL_VERSIONS_TAG
 from harness.tracking.lookup import CONFIRMATION_TAG, MAX_TAG_LENGTH, TRIAL_TAG
 from harness.tracking.relocation import STUDY_TAG
 
@@ -18,6 +20,9 @@ CHAMPION_ALIAS = "champion"
 MODEL_FOLDER = "model"  # artifact folder of the run
 WEIGHTS_TAG = "harness.weights"  # SHA-256 of the weights in the study's folder
 BUNDLE_TAG = "harness.bundle"  # SHA-256 of the bundle that a version carries
+MODEL_TAG = (
+    "harness.model"  # its LoggedModel: MLflow's own databases do not store that of a version
+)
 _ENDED_TAG = "harness.ended"
 _ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # by kind of store
@@ -96,8 +101,8 @@ class StudyRegistry:
         Returns:
             Number of the version.
         """
-        tags = self._tags(run, champion) | {BUNDLE_TAG: digest}
-        if not self._carriers(tags, model):
+        tags = self._tags(run, champion) | {BUNDLE_TAG: digest, MODEL_TAG: model.model_id}
+        if not self._carriers(tags):
             self._client.create_model_version(
                 self.name,
                 f"{model.artifact_location}/{folder}",
@@ -107,11 +112,21 @@ class StudyRegistry:
                 model_id=model.model_id,
             )
         # A call that timed out and was repeated by MLflow's client has created two.
-        version, *duplicates = self._carriers(tags, model)
+        version, *duplicates = self._carriers(tags)
         for duplicate in duplicates:
             self._client.delete_model_version(self.name, str(duplicate.version))
+        self._link_model(model.model_id, int(version.version))
         self._set_champion(version)
         return str(version.version)
+
+    def _link_model(self, model_id: str, version: int) -> None:
+        """Show the version on its LoggedModel's page; a server does it, a database does not."""
+        text = self._client.get_logged_model(model_id).tags.get(MODEL_VERSIONS_TAG, "[]")
+        entry = {"name": self.name, "version": version}
+        links = json.loads(text)
+        if entry not in links:
+            tag = {MODEL_VERSIONS_TAG: json.dumps([*links, entry])}
+            self._client.set_logged_model_tags(model_id, tag)
 
     def _tags(self, run: Run, champion: ConfirmedModel) -> dict[str, str]:
         trial = self._paths.trial(champion.number)
@@ -134,12 +149,12 @@ class StudyRegistry:
             max(versions, key=lambda version: int(version.version), default=None),
         )
 
-    def _carriers(self, tags: Mapping[str, str], model: LoggedModel) -> list[ModelVersion]:
+    def _carriers(self, tags: Mapping[str, str]) -> list[ModelVersion]:
         """Versions of one bundle in one LoggedModel, oldest first."""
         versions = [
             version
             for version in self._bundle_versions(tags[WEIGHTS_TAG])
-            if version.tags[BUNDLE_TAG] == tags[BUNDLE_TAG] and version.model_id == model.model_id
+            if all(version.tags.get(key) == tags[key] for key in (BUNDLE_TAG, MODEL_TAG))
         ]
         return sorted(versions, key=lambda version: int(version.version))
 
@@ -147,15 +162,13 @@ class StudyRegistry:
         matches = self._client.search_model_versions(
             f"name = '{self.name}' AND tags.`{WEIGHTS_TAG}` = '{weights}'"
         )
-        return [version for version in matches if BUNDLE_TAG in version.tags]
+        return [version for version in matches if {BUNDLE_TAG, MODEL_TAG} <= version.tags.keys()]
 
     def _has_files(self, version: ModelVersion) -> bool:
         """True if the files of a bundle are still there; its LoggedModel may have been deleted."""
-        if version.model_id is None or version.source is None:
-            return False
-        folder = version.source.rpartition("/")[2]
+        folder = str(version.source).rpartition("/")[2]
         try:
-            return bool(self._client.list_logged_model_artifacts(version.model_id, folder))
+            return bool(self._client.list_logged_model_artifacts(version.tags[MODEL_TAG], folder))
         except MlflowException as error:
             if error.error_code not in _NOT_FOUND:
                 raise
