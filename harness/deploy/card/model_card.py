@@ -39,7 +39,7 @@ images of that use first, and keeps a person in charge of the decision.
 def write_model_card(
     deployment: Deployment,
     folder: Path,
-    parity: Mapping[str, float] | None = None,
+    parity: Mapping[str, Any] | None = None,
     *,
     model_format: str = "onnx",
     precision: str = "fp32",
@@ -64,7 +64,7 @@ def write_model_card(
 
 def render_model_card(
     facts: CardFacts,
-    parity: Mapping[str, float] | None = None,
+    parity: Mapping[str, Any] | None = None,
     *,
     model_format: str = "onnx",
     precision: str = "fp32",

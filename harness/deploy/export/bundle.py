@@ -11,6 +11,7 @@ from harness.config.progress import ProgressReporter
 from harness.core import files
 from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import UserError
+from harness.deploy.card.model_card import write_model_card
 from harness.deploy.deployment import Deployment
 from harness.deploy.export.description import DESCRIPTION_FILE, add_hashes, describe_bundle
 from harness.deploy.export.formats import FORMATS, ExportFormat, check_packages, write_model
@@ -66,6 +67,7 @@ def export_bundle(
                 f"({parity.sentence}); export another format or another trial"
             )
         description["parity"] = parity.as_dict()
+        write_model_card(deployment, temporary, parity.as_dict(), model_format=format)
         _write_description(temporary, description)
         old = move_away(folder)
     if old is not None:
