@@ -23,7 +23,7 @@ import typer
 
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
 
-RESUMABLE_COMMANDS = (["run"], ["confirm"])
+RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"])
 QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
 # Files are written under such a name and then renamed; a user knows only the final name.
 TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
@@ -70,6 +70,11 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
         "export",
         "Write the chosen network as a folder that runs without this package and without PyTorch.",
     ),
+    "predict": (
+        "predict",
+        "predict",
+        "Write the masks of new images; the same command continues where it stopped.",
+    ),
     "trials": (
         "trials",
         "trials",
@@ -112,7 +117,9 @@ def build_app(selected: str | None) -> typer.Typer:
         if function is None:
             app.add_typer(command_module.app, name=name)
         else:
-            app.command(name)(getattr(command_module, function))
+            # A module may define how its command reads its arguments.
+            command_class = getattr(command_module, "CommandClass", None)
+            app.command(name, cls=command_class)(getattr(command_module, function))
     return app
 
 
@@ -230,7 +237,7 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _continuation_hint(arguments: list[str]) -> str:
-    """Hint for an interrupted command: run and confirm continue, the others start again."""
+    """Hint for an interrupted command: these continue, the others start again."""
     return (
         "; the same command continues where it stopped"
         if arguments[:1] in RESUMABLE_COMMANDS

@@ -15,7 +15,7 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core import files
 from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import DataError
-from harness.core.text import count
+from harness.core.text import count, quote_formula
 from harness.data.datasets.sources import Dataset, ImageMaskPair, problems_error
 from harness.data.files.encode import encode_png
 from harness.data.files.image_io import read_pair
@@ -28,7 +28,6 @@ from harness.inspection.pair_checks import has_border, same_mask
 LOG_NAME: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
 BINARY_VOID: Final = 128  # in written two-class masks, where 0, 1 and 255 already have a meaning
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _RADIUS_PX: Final = 3
 _AROUND_PX: Final = 2  # margin around a box: characters have soft edges
 
@@ -252,6 +251,5 @@ def _as_csv(log: Sequence[CleanedPair]) -> str:
             "|".join(masks),
             "; ".join(entry.actions) or "nothing",
         ]
-        # A spreadsheet would execute a cell that begins like a formula.
-        writer.writerow(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+        writer.writerow(quote_formula(cell) for cell in cells)
     return text.getvalue()

@@ -146,6 +146,16 @@ def background_classes(classes: Sequence[str]) -> frozenset[int]:
     return frozenset(k for k, name in enumerate(classes) if name.lower() == "background")
 
 
+def class_palette(classes: Sequence[str]) -> Array8:
+    """Colours (K, 3) of the classes as they are drawn; a class named background is black."""
+    plain = background_classes(classes)
+    colours = [
+        (0, 0, 0) if k in plain else CLASS_COLOURS[k % len(CLASS_COLOURS)]
+        for k in range(len(classes))
+    ]
+    return np.array(colours, np.uint8)
+
+
 def as_rgb(image: NDArray[Any], span: tuple[float, float]) -> Array8:
     """Convert an image (H, W, C) of any type for display: contiguous uint8 (H, W, 3).
 

@@ -52,6 +52,11 @@ class NativePredictor:
         self._device = device
         self._micro_batcher = MicroBatcher(config.train.batch_size)
 
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of the network."""
+        return sum(parameter.numel() for parameter in self._network.parameters())
+
     def __call__(self, images: Sequence[StoredImage]) -> list[Probabilities]:
         """Probabilities (K, H, W) of each image at its own size, fp32 on the CPU.
 
@@ -66,7 +71,7 @@ class NativePredictor:
     def _predict_batches(
         self, images: Sequence[StoredImage], micro_batch_size: int
     ) -> Iterator[Probabilities]:
-        with torch.inference_mode(), disable_tf32(), _deterministic_cudnn():
+        with torch.inference_mode(), fixed_arithmetic():
             for start in range(0, len(images), micro_batch_size):
                 yield from self._predict_batch(images[start : start + micro_batch_size])
 
@@ -130,6 +135,13 @@ def _flip(array: NDArray[Any], flip: tuple[bool, bool], axes: tuple[int, int]) -
     flipped_axes = tuple(axis for axis, is_flipped in zip(axes, flip, strict=True) if is_flipped)
     # np.flip gives a view with negative strides, which torch.from_numpy refuses.
     return np.ascontiguousarray(np.flip(array, flipped_axes))
+
+
+@contextmanager
+def fixed_arithmetic() -> Iterator[None]:
+    """Set the process-wide flags that each prediction sets, so that several threads can predict."""
+    with disable_tf32(), _deterministic_cudnn():
+        yield
 
 
 @contextmanager
