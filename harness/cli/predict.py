@@ -101,7 +101,7 @@ class CommandClass(TyperCommand):
             if word == "--":
                 return super().parse_args(ctx, words + args[len(words) :])
             # Otherwise the parser would take the first file for the value.
-            if word == "--ensemble" and (following.startswith("-") or Path(following).exists()):
+            if word == "--ensemble" and following not in ENSEMBLES:
                 words.append(ENSEMBLES[0])
         return super().parse_args(ctx, words)
 
