@@ -72,10 +72,9 @@ class Model:
         if self.spec["input"]["per_image_content"]:
             feed["content"] = np.zeros((1, 1, *self.size), np.float32)
             feed["content"][..., :rows, :columns] = 1
-        height, width = image.shape[:2]
         # Logits are resized, then turned into probabilities, as where the study was evaluated.
         logits = np.array(self.run(feed)[0], np.float32)[0, :, :rows, :columns]
-        x = np.stack([cv2.resize(np.ascontiguousarray(k), (width, height)) for k in logits])
+        x = np.stack([cv2.resize(np.ascontiguousarray(k), image.shape[1::-1]) for k in logits])
         if not np.isfinite(x).all():
             raise ValueError("the network's outputs are not finite numbers")
         if self.task == "multiclass":
@@ -128,10 +127,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--probabilities", action="store_true", help="write them, too, as .npy")
     options = parser.parse_args(argv)
     try:
-        model = Model(Path(__file__).parent)
+        model, failed = Model(Path(__file__).parent), False
     except (ValueError, ImportError) as error:
         parser.exit(1, f"{error}\n")
-    failed = False
     for root in options.images:
         for path in sorted(root.rglob("[!.]*")) if root.is_dir() else [root]:
             if path.is_dir() or options.out in path.parents:
