@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 from harness.config.measurements import PRIMARY_METRICS
 from harness.core import files
+from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord
 from harness.core.text import count, display_value
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation
+from harness.evaluation.decision.frozen_rule import load_confirmed_rule
 from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.report.analysis.baseline import BaselineComparison
 from harness.report.analysis.image_values import trial_mean_interval
@@ -81,6 +83,12 @@ def _with_sentence(comparison: BaselineComparison | Confirmation | None) -> dict
     if comparison is None:
         return None
     return dataclasses.asdict(comparison) | {"sentence": comparison.sentence}
+
+
+def _confirmed_rule(paths: StudyPaths, confirmation: Confirmation) -> dict[str, Any] | None:
+    """Frozen rule of the confirmed choice, with the effect of each clean-up step."""
+    frozen = load_confirmed_rule(paths, confirmation)
+    return None if frozen is None else frozen.model_dump(mode="json")
 
 
 def objective_interval(tables: StudyTables, record: TrialRecord) -> ConfidenceInterval | None:
