@@ -205,6 +205,7 @@ def _component_problem(component: Component) -> str | None:
     existing = _COMPONENTS.get((component.kind, component.name))
     if component.name in RESERVED_NAMES[component.kind] and not component.is_builtin:
         return "the name is in use by the harness; choose another"
+    # The same origin may register again: a second study in this process reads the file once more.
     if existing is not None and existing.origin != component.origin:
         return f"the name is already registered by {existing.origin}; choose another"
     try:

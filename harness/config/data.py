@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from harness.core.settings import StrictSettings
 
+# MLflow allows these characters in the name of a metric, e.g. `val/dice/instrument tip`.
 CLASS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 GREY = re.compile(r"0|[1-9][0-9]{0,4}")
@@ -25,6 +26,7 @@ def _to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+# YAML reads the key of `128: polyp` as a number; the keys of one mapping are all texts here.
 def _stringify_keys(value: Any) -> Any:
     return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
 

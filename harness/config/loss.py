@@ -177,6 +177,7 @@ class LossConfig(_CatalogueSettings):
     def _check_weights(self, info: ValidationInfo) -> Self:
         if (info.context or {}).get(ALLOW_UNREGISTERED):
             return self
+        # Without any weight above 0 the list is empty, for which `all` is True as well.
         entries = [entry for name, entry in losses().items() if getattr(self, name, 0)]
         if all(entry.needs_partner for entry in entries):
             names = ", ".join(name for name, entry in losses().items() if not entry.needs_partner)

@@ -104,6 +104,8 @@ class TrialConfig(StrictSettings):
 class SamplerConfig(StrictSettings):
     """Optuna's sampler. The description of an option begins with the samplers that use it."""
 
+    # `grid` is enumerated by the space, not by Optuna, whose GridSampler knows neither conditions
+    # nor forbidden combinations (docs/decisions/0008).
     name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
     # Optuna's default: TPE draws at random until it has this many trials.
     n_startup_trials: int = Field(10, ge=1, description="tpe, gp: random draws first")
@@ -120,6 +122,9 @@ class PrunerConfig(StrictSettings):
     The description of an option begins with the pruners that use it.
     """
 
+    # On recorded curves halving needed 0.35 of the epochs to reach the result without a pruner, the
+    # median rule 0.6. Optuna's own pruner notes rungs in its database, which a rebuilt study lacks
+    # (docs/decisions/0006).
     name: Literal["none", "median", "percentile", "halving", "hyperband", "patient", "curve"] = (
         "halving"
     )
@@ -185,7 +190,9 @@ class BudgetConfig(StrictSettings):
     stop_after: int | None = Field(
         None, ge=1, description="stop after this many trials without improvement"
     )
-    keep: int = Field(5, ge=1, description="number of best trials whose models are kept")
+    # Weights of all trials would fill the disk; scores stay, and all numbers follow from them
+    # (docs/decisions/0010).
+    keep: int = Field(5, ge=1, description="number of best trials whose models are stored")
 
 
 class LimitsConfig(StrictSettings):
@@ -194,6 +201,7 @@ class LimitsConfig(StrictSettings):
     # Checked in the header, before anything is decoded: a few kilobytes can decode to gigabytes,
     # and Pillow and OpenCV have other limits.
     max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
+    # A worker is replaced after ten median epochs without a message, but not before this time.
     hang_floor_s: float = Field(
         600, gt=0, description="seconds of silence that never count as a hang"
     )
@@ -226,6 +234,7 @@ class StudyConfig(StrictSettings):
     parts: Annotated[PartsConfig | None, BeforeValidator(expand_parts_config)] = Field(
         None, description="a Python file with user-defined networks, losses or metrics"
     )
+    # The name is on disk in studies of earlier versions.
     taken: dict[str, ValueSourceConfig] = Field({}, description="fixed values from other studies")
     imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(to_tuple)] = ()
     seed: int = Field(0, ge=0, lt=2**32)

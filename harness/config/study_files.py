@@ -13,6 +13,7 @@ def open_earlier_study(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyC
     Raises:
         UserError: no study of that name exists, or it has not started.
     """
+    # Checked before the name becomes part of a path.
     if check_study_name(name) == paths.name:
         raise UserError("a study cannot import from itself; name an earlier one")
     earlier = StudyPaths(paths.root.parent / name)
@@ -21,6 +22,7 @@ def open_earlier_study(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyC
     value = strict_yaml.load_yaml(
         earlier.study_yaml.read_text(encoding="utf-8"), source=location
     ).value
+    # A study.yaml without an id was written by the user, and no run has started it.
     if not isinstance(value, dict) or value.get("id") is None or not earlier.split_csv.is_file():
         raise UserError(f"study {name} has not started yet; run it first, or name another one")
     return earlier, StudyConfig.from_mapping(value, source=location, allow_unregistered=True)

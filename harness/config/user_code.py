@@ -69,6 +69,7 @@ class PartsFile:
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
+    # By contents, not by name: two studies may have different files of one name.
     @property
     def module_name(self) -> str:
         return f"harness_parts_{self.sha256[:16]}"
@@ -173,7 +174,7 @@ def _execute_file(file: PartsFile) -> None:
         location = locate_error(error, name)
         messages = [problem.removeprefix(f"{name}: ") for problem in error.problems]
         raise ConfigError([f"{location}: {problem}" for problem in messages]) from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # sys.exit() in a file must not end the study
         raise ConfigError(f"{locate_error(error, name)}: {describe_exception(error)}") from error
 
 
@@ -183,6 +184,7 @@ def _register_package(point: EntryPoint) -> str | None:
         with registration_scope(f"{PACKAGE_PREFIX}{package}"):
             point.load()
     except (Exception, SystemExit) as error:
+        # Not fatal, unlike an error in the study's file: no setting may need this package.
         return (
             f"parts of package {package} are left out ({point.value}: {describe_exception(error)})"
         )
