@@ -69,6 +69,10 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
         "export",
         "export",
         "Write the chosen network as a folder that runs without this package and without PyTorch.",
+    "app": (
+        "web_app",
+        "web_app",
+        "Show masks for your own images on a page in the browser, for this machine only.",
     ),
     "predict": (
         "predict",

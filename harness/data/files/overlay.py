@@ -50,6 +50,10 @@ CLASS_COLOURS: Final[tuple[Colour, ...]] = tuple(
 
 VOID_COLOUR: Final[Colour] = (128, 128, 128)
 
+# Cividis (Nunez, Anderton and Renslow 2018): from dark blue (0) to yellow (1) with linearly rising
+# lightness, and nearly the same to readers with red-green colour blindness.
+PROBABILITY_COLOURMAP: Final = cv2.COLORMAP_CIVIDIS
+
 # RGB, after Okabe and Ito (2008), made lighter to stand out on red mucosa: they stay apart for
 # every common kind of colour blindness, and differ in brightness too.
 COLOURS: Final[dict[str, Colour]] = {
