@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSRF_HEADER: Final = "x-harness-token"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_FOREIGN: Final = "this request comes from another web page"
 _FAILURE_DELAY_S: Final = 0.5  # after a wrong access token
 _HEADERS: Final = {
     "content-security-policy": (
@@ -131,12 +132,16 @@ class AccessGuard:
             refusal = await self._check_access(scope, headers)
             if refusal is not None:
                 return refusal
+        # A link elsewhere may open the page itself, nothing behind it.
+        site = headers.get("sec-fetch-site", "same-origin")
+        if site in ("cross-site", "same-site") and scope["path"] != "/":
+            return _error(403, _FOREIGN)
         if scope["method"] in ("GET", "HEAD"):
             return None
         origin = headers.get("origin")
-        is_foreign = origin is not None and urlsplit(origin).netloc != hosts[0]
-        if is_foreign or headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return _error(403, "this request comes from another web page")
+        is_foreign = origin is not None and origin.rpartition("/")[2] != hosts[0]
+        if is_foreign or site != "same-origin":
+            return _error(403, _FOREIGN)
         if not _equal(headers.get(CSRF_HEADER, ""), policy.csrf_token):
             return _error(403, "this page is older than the server; reload it")
         return None

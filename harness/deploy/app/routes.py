@@ -150,7 +150,8 @@ async def _answer(work: Callable[[], Awaitable[Response]]) -> Response:
     try:
         return await work()
     except RequestError as error:
-        headers = {"retry-after": "2"} if error.status == 503 else None
+        # Closed, since the rest of an upload that is refused would still be read otherwise.
+        headers = {"connection": "close", **({"retry-after": "2"} if error.status == 503 else {})}
         return JSONResponse({"error": str(error)}, error.status, headers)
     except (KeyError, IndexError):
         return JSONResponse({"error": "no such model or sample; reload the page"}, 404)

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import secrets
 import socket
 import sys
@@ -78,6 +77,24 @@ def printed_url(policy: AccessPolicy, port: int) -> str:
     return f"http://{name}:{port}/{query}"
 
 
+def build_server(models: ModelCollection, policy: AccessPolicy) -> uvicorn.Server:
+    """Server of the app; `run` and `serve` listen on the socket that they are given."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            build_app(models, policy),
+            lifespan="off",
+            ws="none",
+            access_log=False,  # addresses may hold the access token
+            log_level="critical",  # errors are one line each, written where they are answered
+            server_header=False,
+            # Headers of a proxy would let a client choose its own address.
+            proxy_headers=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+
+
 def serve(
     models: ModelCollection, policy: AccessPolicy, bound: socket.socket, *, browser: bool
 ) -> None:
@@ -87,20 +104,6 @@ def serve(
         browser: open the address in the browser.
     """
     url = printed_url(policy, bound.getsockname()[1])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_app(models, policy),
-            lifespan="off",
-            ws="none",
-            access_log=False,  # addresses may hold the access token
-            log_level="error",
-            server_header=False,
-            # Headers of a proxy would let a client choose its own address.
-            proxy_headers=False,
-            limit_concurrency=_MAX_CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
     sys.stderr.write("stop it with Ctrl-C\n")
@@ -108,5 +111,5 @@ def serve(
         webbrowser.open(url)
     with contextlib.suppress(KeyboardInterrupt):
         # uvicorn ends its connections on Ctrl-C and then raises the signal again.
-        server.run(sockets=[bound])
-    sys.stderr.write(f"stopped{os.linesep}")
+        build_server(models, policy).run(sockets=[bound])
+    sys.stderr.write("stopped\n")
