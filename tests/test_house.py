@@ -59,14 +59,11 @@ OWNERS = {
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},
     "sqlalchemy": {"harness.search.storage"},
-<<<<<<< HEAD
     "onnx": {"harness.deploy.export"},
     "onnxruntime": {"harness.deploy.export", "harness.deploy.runner"},
     "openvino": {"harness.deploy.export", "harness.deploy.runner"},
-=======
     "starlette": {"harness.deploy.app"},
     "uvicorn": {"harness.deploy.app"},
->>>>>>> 0cbcddd (Show masks on a local page: harness app)
     "pynvml": {"harness.training.hardware.cost"},
 }
 

@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
         "export",
         "export",
         "Write the chosen network as a folder that runs without this package and without PyTorch.",
+    ),
     "app": (
         "web_app",
         "web_app",
