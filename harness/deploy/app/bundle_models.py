@@ -6,7 +6,7 @@ and the runner compares the hash of the model file before it opens it.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,6 +52,12 @@ class _BundleModel(_BundlePart):
     precision: str = Field("fp32", max_length=40)
 
 
+class _BundleParity(_BundlePart):
+    images: str = Field("validation", max_length=100)
+    n_images: int = Field(ge=0)
+    equal_pixels: float = Field(ge=0, le=1)
+
+
 class BundleDescription(_BundlePart):
     """The part of a bundle's `model.json` (format 1) that the page needs."""
 
@@ -64,7 +70,7 @@ class BundleDescription(_BundlePart):
     input: _BundleInput
     model: _BundleModel
     licences: dict[str, str | None] = Field({}, max_length=20)
-    parity: dict[str, float | int | None] | None = Field(None, max_length=40)
+    parity: _BundleParity | None = None
     created: str = Field("", max_length=40)
 
     @property
@@ -178,13 +184,13 @@ def _describe(description: BundleDescription) -> list[tuple[str, str]]:
     data = description.data
     names = [data.classes[index] for index in data.scored_classes]
     lines = [("decision", describe_rule(names, description.decision.classes))]
-    parity: dict[str, Any] = description.parity or {}
-    if parity.get("n_images") and parity.get("equal_pixels") is not None:
+    if description.parity is not None:
+        parity = description.parity
         lines.append(
             (
                 "parity",
-                f"{100 * parity['equal_pixels']:.4f} % of the pixels of {parity['n_images']} "
-                "images as in the study",
+                f"{100 * parity.equal_pixels:.4f} % of the pixels of {parity.n_images} images "
+                f"({parity.images}) are decided as in the study",
             )
         )
     lines += [(f"licence of {name}", text) for name, text in description.licences.items() if text]
