@@ -111,7 +111,7 @@ def _test_lines(deployment: Deployment) -> list[tuple[str, str]]:
 
 def _headline_results(test: HeldOutTest) -> list[HeldOutResult]:
     """Mean Dice and IoU over images by the rule that the page applies, as far as recorded."""
-    wanted = [
+    headline = [
         result
         for result in test.results
         if result.meaning == "image"
@@ -120,7 +120,7 @@ def _headline_results(test: HeldOutTest) -> list[HeldOutResult]:
         and not result.stratum
     ]
     for rule in ("cleaned", "chosen", "argmax", "0.5"):
-        of_rule = [result for result in wanted if result.at == rule]
+        of_rule = [result for result in headline if result.at == rule]
         if of_rule:
             return of_rule
     return []
