@@ -6,9 +6,11 @@ from typing import TypedDict, Unpack
 
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.core.paths import StudyPaths, Workspace
+from harness.deploy.champion_bundle import attach_to_champion
 from harness.deploy.deployment import DeploymentRequest, EnsembleKind, open_deployment
 from harness.deploy.export.bundle import ExportedBundle, export_bundle
 from harness.deploy.export.formats import ExportFormat, check_packages
+from harness.deploy.export.parity import DEFAULT_PARITY_IMAGES
 from harness.deploy.export.targets import check_target
 from harness.deploy.predict.run import PredictionRequest, PredictionSummary, predict_files
 from harness.deploy.predictor import Predictor
@@ -22,6 +24,7 @@ class ExportOptions(TypedDict, total=False):
         trial: number of a trial of the search; None: the confirmed choice, else the leading trial.
         format: onnx, torch or openvino.
         parity_images: validation images on which the bundle is compared with the study.
+        free_size: leave height and width of the graph free, after a comparison at other sizes.
         force: replace a bundle in the folder.
         device: auto, cpu, cuda, cuda:1 or mps; the study's side of the comparison runs on it.
         progress: receives messages; None: they are printed on standard error.
@@ -30,6 +33,7 @@ class ExportOptions(TypedDict, total=False):
     trial: int | None
     format: ExportFormat
     parity_images: int
+    free_size: bool
     force: bool
     device: str
     progress: ProgressReporter | None
@@ -49,10 +53,18 @@ def export_study(
     )
     request = DeploymentRequest(trial=options.get("trial"))
     deployment = open_deployment(run_options, request, progress)
-    sizes = {name: options[name] for name in ("parity_images",) if name in options}
-    return export_bundle(
-        deployment, folder, format=format_name, force=force, progress=progress, **sizes
+    chosen = DEFAULT_PARITY_IMAGES if (n := options.get("parity_images")) is None else n
+    bundle = export_bundle(
+        deployment,
+        folder,
+        format=format_name,
+        parity_images=chosen,
+        free_size=options.get("free_size", False),
+        force=force,
+        progress=progress,
     )
+    attach_to_champion(deployment, bundle.folder, progress)
+    return bundle
 
 
 class PredictorOptions(TypedDict, total=False):

@@ -19,6 +19,7 @@ from harness.cli.options import (
     option,
 )
 from harness.cli.tables import stdout_console
+from harness.deploy.export.parity import DEFAULT_PARITY_IMAGES
 
 TrialOption = Annotated[
     int | None,
@@ -50,6 +51,16 @@ OutOption = Annotated[
         metavar="DIR",
     ),
 ]
+FreeSizeOption = Annotated[
+    bool,
+    option(
+        "Leave height and width of the graph free; refused if other sizes give other masks. The "
+        "runner needs no free size: it resizes images itself.",
+        "--free-size",
+        panel=STORAGE,
+        default="the size of the training",
+    ),
+]
 ForceOption = Annotated[
     bool,
     option("Replace the bundle in the folder.", "--force", panel=STORAGE, default="it is kept"),
@@ -60,7 +71,7 @@ ParityImagesOption = Annotated[
         "Validation images on which the bundle is compared with the study.",
         example="--parity-images 100",
         panel=COMPUTE,
-        default="32, or all if there are fewer",
+        default=f"{DEFAULT_PARITY_IMAGES}, or all if there are fewer",
         metavar="N",
         min=1,
     ),
@@ -72,8 +83,9 @@ def export(
     out: OutOption,
     trial: TrialOption = None,
     format: FormatOption = "onnx",
+    free_size: FreeSizeOption = False,
     force: ForceOption = False,
-    parity_images: ParityImagesOption = 32,
+    parity_images: ParityImagesOption = DEFAULT_PARITY_IMAGES,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = Path(),
 ) -> None:

@@ -15,6 +15,7 @@ from harness.deploy.card.model_card import write_model_card
 from harness.deploy.deployment import Deployment
 from harness.deploy.export.description import DESCRIPTION_FILE, add_hashes, describe_bundle
 from harness.deploy.export.formats import FORMATS, ExportFormat, check_packages, write_model
+from harness.deploy.export.free_size import check_free_size
 from harness.deploy.export.graph import build_graph_source
 from harness.deploy.export.parity import DEFAULT_PARITY_IMAGES, ParityResult, measure_parity
 from harness.deploy.export.targets import check_target, move_away
@@ -36,6 +37,7 @@ def export_bundle(
     *,
     format: ExportFormat = "onnx",
     parity_images: int = DEFAULT_PARITY_IMAGES,
+    free_size: bool = False,
     force: bool = False,
     progress: ProgressReporter,
 ) -> ExportedBundle:
@@ -44,6 +46,7 @@ def export_bundle(
     Args:
         folder: absent or empty; with `force` also a bundle, which is replaced.
         parity_images: validation images to compare on, spread over the split.
+        free_size: leave height and width of the graph free, after a comparison at other sizes.
 
     Raises:
         UserError: an optional package is missing, the folder is in use, the network cannot be
@@ -56,9 +59,11 @@ def export_bundle(
     source = build_graph_source(deployment.weights[0], deployment.context.config.data)
     progress.stage(f"exporting {source.name} as {format}")
     with atomic_directory(folder) as temporary:
-        write_model(source, temporary, format)
+        write_model(source, temporary, format, free_size=free_size)
+        if free_size:
+            check_free_size(source, temporary, format)
         _write_runner(temporary, format)
-        description = describe_bundle(deployment, format)
+        description = describe_bundle(deployment, format, free_size=free_size)
         _write_description(temporary, description)
         parity = measure_parity(deployment, temporary, description, parity_images, progress)
         if not parity.passed:

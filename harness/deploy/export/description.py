@@ -16,7 +16,11 @@ _PACKAGES: Final = ("segmentation-harness", "torch", "onnx", "onnxruntime", "ope
 
 
 def describe_bundle(
-    deployment: Deployment, format_name: ExportFormat, *, precision: str = "fp32"
+    deployment: Deployment,
+    format_name: ExportFormat,
+    *,
+    precision: str = "fp32",
+    free_size: bool = False,
 ) -> dict[str, Any]:
     """Content of `model.json`, without hashes and parity, which follow from the files."""
     (weights,) = deployment.weights
@@ -52,7 +56,7 @@ def describe_bundle(
             "format": format_name,
             "opset": None if format_name == "torch" else OPSET,
             "precision": precision,
-            "free_size": False,
+            "free_size": free_size,
         },
         "licences": asdict(describe_licences([config], data)),
         "versions": _versions(),
