@@ -38,9 +38,9 @@ def export_leaderboard(
     """The leaderboard as text.
 
     json: definition, every trial, the ranking, intervals of the best MAX_INTERVAL_TRIALS,
-    importances of the significant parameters, and, if they exist, baseline comparison, confirmation
-    and test runs. csv: as trials.csv. latex: the best MAX_LATEX_ROWS as a table for the package
-    booktabs.
+    importances of the significant parameters, and, if they exist, baseline comparison,
+    confirmation, its decision rule and test runs. csv: as trials.csv. latex: the best
+    MAX_LATEX_ROWS as a table for the package booktabs.
     """
     if form == "csv":
         return trials_csv(tables)
@@ -53,6 +53,7 @@ def leaderboard_dict(
     tables: StudyTables, baseline: BaselineComparison | None = None
 ) -> dict[str, Any]:
     """Content of the JSON export; numbers that are not finite become null."""
+    confirmation = load_confirmation(tables.paths)
     value = {
         "format": 1,
         "study": tables.paths.name,
@@ -63,7 +64,8 @@ def leaderboard_dict(
         "importances": dataclasses.asdict(measure_importances(tables)),
         "trials": trials_as_dicts(tables),
         "baseline": _with_sentence(baseline),
-        "confirmation": _with_sentence(load_confirmation(tables.paths)),
+        "confirmation": _with_sentence(confirmation),
+        "decision_rule": _confirmed_rule(tables.paths, confirmation),
         "test_looks": files.read_jsonl(tables.paths.test_ledger),
     }
     # JSON has no NaN; json.dumps would write one, which strict parsers refuse.
@@ -85,9 +87,9 @@ def _with_sentence(comparison: BaselineComparison | Confirmation | None) -> dict
     return dataclasses.asdict(comparison) | {"sentence": comparison.sentence}
 
 
-def _confirmed_rule(paths: StudyPaths, confirmation: Confirmation) -> dict[str, Any] | None:
+def _confirmed_rule(paths: StudyPaths, confirmation: Confirmation | None) -> dict[str, Any] | None:
     """Frozen rule of the confirmed choice, with the effect of each clean-up step."""
-    frozen = load_confirmed_rule(paths, confirmation)
+    frozen = None if confirmation is None else load_confirmed_rule(paths, confirmation)
     return None if frozen is None else frozen.model_dump(mode="json")
 
 
