@@ -11,6 +11,7 @@ from harness.deploy.deployment import DeploymentRequest, EnsembleKind, open_depl
 from harness.deploy.export.bundle import ExportedBundle, export_bundle
 from harness.deploy.export.formats import ExportFormat, check_packages
 from harness.deploy.export.parity import DEFAULT_PARITY_IMAGES
+from harness.deploy.export.quantize import DEFAULT_TOLERANCE, Precision, check_precision
 from harness.deploy.export.targets import check_target
 from harness.deploy.predict.run import PredictionRequest, PredictionSummary, predict_files
 from harness.deploy.predictor import Predictor
@@ -23,6 +24,8 @@ class ExportOptions(TypedDict, total=False):
     Attributes:
         trial: number of a trial of the search; None: the confirmed choice, else the leading trial.
         format: onnx, torch or openvino.
+        precision: fp32; with onnx also fp16 or int8, which are smaller and lose some Dice.
+        tolerance: points of Dice (0.01) that fp16 or int8 may lose on the validation images.
         parity_images: validation images on which the bundle is compared with the study.
         free_size: leave height and width of the graph free, after a comparison at other sizes.
         force: replace a bundle in the folder.
@@ -32,6 +35,8 @@ class ExportOptions(TypedDict, total=False):
 
     trial: int | None
     format: ExportFormat
+    precision: Precision
+    tolerance: float
     parity_images: int
     free_size: bool
     force: bool
@@ -47,6 +52,9 @@ def export_study(
     format_name, force = options.get("format", "onnx"), options.get("force", False)
     # Before weights are opened: their decision rule may need a pass over the validation images.
     check_packages(format_name)
+    precision = options.get("precision", "fp32")
+    tolerance = options.get("tolerance", DEFAULT_TOLERANCE)
+    check_precision(precision, format_name, tolerance)
     check_target(folder, force=force)
     run_options = RunOptions.from_arguments(
         {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
@@ -58,6 +66,8 @@ def export_study(
         deployment,
         folder,
         format=format_name,
+        precision=precision,
+        tolerance=tolerance,
         parity_images=chosen,
         free_size=options.get("free_size", False),
         force=force,

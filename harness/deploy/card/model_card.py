@@ -78,7 +78,7 @@ def render_model_card(
         "Results on test images": tests_section(facts),
         "Decision rule": rule_section(facts),
         "Where it fails": weak_points_section(facts),
-        "Agreement of this bundle with harness": parity_section(parity),
+        "Agreement of this bundle with harness": parity_section(parity, precision),
         "Intended use and limits": _LIMITS,
         "Licences": _licences_section(facts),
         "Software": _software_section(facts),

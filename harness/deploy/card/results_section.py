@@ -29,6 +29,13 @@ _PARITY_ROWS = (
     ("ddice", "mean Dice of the bundle minus that of harness", "{:+.2g}"),
     ("max_abs_ddice", "largest difference of the Dice of an image", "{:.2g}"),
 )
+_PRECISION_NOTES = {
+    "fp32": "",
+    "fp16": " The network computes in 16-bit floats, so values differ; the results on validation "
+    "and test images are those before the conversion.",
+    "int8": " The network computes in 8-bit integers, calibrated on training images, so values "
+    "differ; the results on validation and test images are those before the conversion.",
+}
 _TOO_FEW = f"fewer than {MIN_IMAGES} images"
 
 
@@ -77,7 +84,7 @@ def rule_section(facts: CardFacts) -> str:
     )
 
 
-def parity_section(parity: Mapping[str, Any] | None) -> str:
+def parity_section(parity: Mapping[str, Any] | None, precision: str = "fp32") -> str:
     """Agreement of the bundle's own runner with harness; `parity` is that entry of model.json."""
     if parity is None:
         return "Not measured.\n"
@@ -88,7 +95,7 @@ def parity_section(parity: Mapping[str, Any] | None) -> str:
     ]
     return (
         "The bundle's `predict.py` in a process of its own, against harness, from image file to "
-        f"mask:\n\n{table(('quantity', 'value'), rows)}"
+        f"mask.{_PRECISION_NOTES[precision]}\n\n{table(('quantity', 'value'), rows)}"
     )
 
 
