@@ -30,6 +30,7 @@ class ExportOptions(TypedDict, total=False):
         free_size: leave height and width of the graph free, after a comparison at other sizes.
         force: replace a bundle in the folder.
         device: auto, cpu, cuda, cuda:1 or mps; the study's side of the comparison runs on it.
+        tracking_uri: as in `run_study`; the champion's model version there gets the bundle.
         progress: receives messages; None: they are printed on standard error.
     """
 
@@ -41,6 +42,7 @@ class ExportOptions(TypedDict, total=False):
     free_size: bool
     force: bool
     device: str
+    tracking_uri: str | None
     progress: ProgressReporter | None
 
 
@@ -57,7 +59,12 @@ def export_study(
     check_precision(precision, format_name, tolerance)
     check_target(folder, force=force)
     run_options = RunOptions.from_arguments(
-        {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
+        {
+            "study": paths.name,
+            "workspace": workspace.root,
+            "device": options.get("device"),
+            "tracking_uri": options.get("tracking_uri"),
+        }
     )
     request = DeploymentRequest(trial=options.get("trial"))
     deployment = open_deployment(run_options, request, progress)

@@ -15,6 +15,7 @@ from harness.cli.options import (
     STORAGE,
     DeviceOption,
     StudyOption,
+    TrackingUriOption,
     WorkspaceOption,
     option,
 )
@@ -122,6 +123,7 @@ def export(
     force: ForceOption = False,
     parity_images: ParityImagesOption = DEFAULT_PARITY_IMAGES,
     device: DeviceOption = "auto",
+    tracking_uri: TrackingUriOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Write the chosen network as a folder that runs without this package and without PyTorch.

@@ -15,7 +15,11 @@ from harness.evaluation.confirm.load_confirmation import (
 
 
 def attach_to_champion(
-    deployment: Deployment, bundle: Path, progress: ProgressReporter
+    deployment: Deployment,
+    bundle: Path,
+    progress: ProgressReporter,
+    *,
+    precision: str = "fp32",
 ) -> str | None:
     """Register a bundle as `models:/<study>@champion`.
 
@@ -25,6 +29,8 @@ def attach_to_champion(
         deployment: the exported weights.
         bundle: folder of the bundle.
         progress: takes one line about the version, or about the failure.
+        precision: number format of the bundle; a reduced one is not registered, because the
+            confirmed numbers are not its own.
 
     Returns:
         `models:/<name>/<version>`; None if the weights are not those of the confirmed choice, the
@@ -39,6 +45,9 @@ def attach_to_champion(
         trial = paths.confirm.trial(champion.number)
         store = deployment.context.tracking_store
         if [member.paths.root for member in deployment.weights] != [trial.root]:
+            return None
+        if precision != "fp32":
+            progress.stage(f"the bundle is not in MLflow: {precision} is not what was confirmed")
             return None
         # Connecting would create the workspace's own database.
         if store.database is not None and not store.database.exists():
