@@ -80,7 +80,7 @@ def export_study(
         force=force,
         progress=progress,
     )
-    attach_to_champion(deployment, bundle.folder, progress)
+    attach_to_champion(deployment, bundle.folder, progress, precision=precision)
     return bundle
 
 
