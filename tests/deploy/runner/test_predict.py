@@ -15,10 +15,11 @@ from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.data.files.decide import decide_mask
 from harness.deploy.runner import image_files, predict
 from harness.deploy.runner.predict import Model
+from tests.data.make import picture, save
 
 STANDARD = {
     *("argparse", "hashlib", "json", "re", "runpy", "struct", "sys", "zlib"),
-    *("io", "pathlib", "typing", "collections"),
+    *("io", "pathlib", "typing", "importlib"),
 }
 LAZY = {"onnxruntime", "torch", "openvino"}
 
@@ -27,11 +28,14 @@ def imported(path: str) -> set[str]:
     nodes = list(ast.walk(ast.parse(Path(path).read_text())))
     names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
     names |= {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
+    calls = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "import_module"]
+    names |= {ast.literal_eval(call.args[0]) for call in calls}
     return {name.split(".")[0] for name in names}
 
 
 def test_runner_imports_numpy_opencv_and_a_runtime_alone() -> None:
     assert imported(predict.__file__) <= STANDARD | LAZY | {"numpy", "cv2"}
+    assert imported(predict.__file__) >= LAZY
     assert imported(image_files.__file__) <= STANDARD | {"numpy", "cv2"}
 
 
@@ -162,3 +166,27 @@ def test_runner_needs_neither_this_package_nor_torch(any_bundle: Path, tmp_path:
         capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     assert process.stdout.strip() == "(20, 30)"
+
+
+def test_files_that_would_share_a_mask_are_named(any_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("a.jpg", "a.png", "deep/a.png", ".hidden.png"):
+        save(folder / name, picture(1))
+    process = start(any_bundle, str(folder), "--out", str(folder / "out"))
+    assert process.returncode == 1
+    assert process.stderr == (
+        f"{folder / 'a.png'}: another image has this name; its mask would be replaced\n"
+    )
+    written = {path.relative_to(folder / "out").as_posix() for path in folder.rglob("out/**/*.png")}
+    assert written == {"a.png", "deep/a.png"}
+    again = start(any_bundle, str(folder), "--out", str(folder / "out"))
+    assert again.stderr == process.stderr  # its own masks are no images
+
+
+def test_masks_never_replace_images(any_bundle: Path, tmp_path: Path) -> None:
+    path = save(tmp_path / "in" / "a.png", picture(1))
+    content = path.read_bytes()
+    process = start(any_bundle, str(tmp_path / "in"), "--out", str(tmp_path / "in"))
+    assert process.returncode == 2
+    assert "no files to read, apart from those in --out" in process.stderr
+    assert path.read_bytes() == content
