@@ -129,7 +129,8 @@ def predict_into(
 ) -> PredictionSummary:
     """Implement `Study.predict`."""
     progress = options.get("progress") or LineProgress()
-    predictor = open_predictor(paths, workspace, **options)
     return predict_files(
-        predictor, PredictionRequest(files, out, probabilities, overlays), progress
+        lambda: open_predictor(paths, workspace, **options),
+        PredictionRequest(files, out, probabilities, overlays),
+        progress,
     )

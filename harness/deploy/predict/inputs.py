@@ -139,7 +139,7 @@ def _problem(path: Path, name: str, root: Path | None) -> str | None:
         return "not a regular file"
     # A folder that comes from elsewhere could name any file of this machine by a link.
     if root is not None and not path.resolve().is_relative_to(root.resolve()):
-        return "a link that leaves the folder; name the file itself"
+        return "a link that leaves the folder; name it on the command line to follow it"
     return None
 
 

@@ -1,6 +1,6 @@
 """Predict files into a folder: `harness predict` and `Study.predict`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +67,17 @@ class PredictionSummary:
 
 
 def predict_files(
-    predictor: Predictor, request: PredictionRequest, progress: ProgressReporter
+    open_predictor: Callable[[], Predictor],
+    request: PredictionRequest,
+    progress: ProgressReporter,
 ) -> PredictionSummary:
     """Predict each file that is not finished yet, and write `predictions.csv`.
 
     A file that cannot be predicted is reported in one line and does not end the run. No mask and no
     test image of the study is read, except where its file is among the targets.
+
+    Args:
+        open_predictor: called when the files are listed: opening weights takes longer.
 
     Raises:
         UserError: as `list_inputs` and `open_record`; or the disk is full.
@@ -82,6 +87,7 @@ def predict_files(
     listing = list_inputs(request.targets, out)
     if listing.ignored:
         progress.stage(_ignored_line(listing.ignored))
+    predictor = open_predictor()
     config = predictor.deployment.context.config
     writer = ResultWriter(out, config.data, request.probabilities, request.overlays)
     with open_record(out, _record_start(predictor.deployment)) as record:
