@@ -30,6 +30,7 @@ from harness.training.metrics.native_size import fixed_arithmetic
 _MAX_WORKERS = 8  # each holds the activations of a batch
 _GPU_WORKERS = 4  # one is in the network while the others read and write
 _GPU_BATCH = 16
+_CPU_BATCH = 8
 _CPU_BATCH_PIXELS = 2**17  # of network inputs: larger batches are slower on one core
 _WORKER_BYTES = 100_000_000  # images and probabilities in work on one thread
 _LARGE_FILE_BYTES = 32_000_000
@@ -62,9 +63,10 @@ class PredictionWorkers:
         cores, is_cpu = torch.get_num_threads(), predictor.device.type == "cpu"
         self._n_workers = max(1, min(cores if is_cpu else _GPU_WORKERS, _MAX_WORKERS, len(files)))
         self._torch_threads = max(1, cores // self._n_workers) if is_cpu else cores
-        self._batch_size = (
-            max(1, _CPU_BATCH_PIXELS // predictor.input_pixels) if is_cpu else _GPU_BATCH
-        )
+        per_worker = -(-len(files) // self._n_workers)
+        pixel_limit = max(1, _CPU_BATCH_PIXELS // predictor.input_pixels)
+        largest = min(_CPU_BATCH, pixel_limit) if is_cpu else _GPU_BATCH
+        self._batch_size = max(1, min(largest, per_worker))
         self._in_network: AbstractContextManager[Any] = (
             nullcontext() if is_cpu else threading.Lock()
         )
