@@ -53,8 +53,10 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
     threshold = predictor.deployment.rule.rule.classes[0].threshold
     network = harness.load_model(TrialPaths(study.paths.trial(0).root).model).eval()
     policy = os.environ.get("OMP_WAIT_POLICY", "default")
+    load = os.getloadavg()[0]
     print(
-        f"{len(files)} images, OMP_WAIT_POLICY {policy}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
+        f"{len(files)} images, {torch.get_num_threads()} threads, OMP_WAIT_POLICY {policy}, "
+        f"load {load:.1f}"
     )
     print("part   plain loop   harness predict   ratio   (images per second)")
     ratios = []

@@ -40,9 +40,7 @@ def made_study(
     **settings: Any,
 ) -> Study:
     """A study `made` with trials of rising loss; trial 0 leads."""
-    config = StudyConfig.from_mapping(
-        {"id": uuid.uuid4().hex, "data": data or {}}, source="made"
-    )
+    config = StudyConfig.from_mapping({"id": uuid.uuid4().hex, "data": data or {}}, source="made")
     paths = StudyPaths(Workspace.at(workspace).studies / "made")
     paths.root.mkdir(parents=True)
     text = strict_yaml.dump_yaml(config.model_dump(mode="json"))

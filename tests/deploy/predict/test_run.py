@@ -215,9 +215,7 @@ def test_overlays_can_be_added_later(study: Study, photos: Path, tmp_path: Path)
     assert predict(study, photos, out=out).n_earlier == 3
 
 
-def test_other_weights_in_the_same_folder_are_refused(
-    tmp_path: Path, photos: Path
-) -> None:
+def test_other_weights_in_the_same_folder_are_refused(tmp_path: Path, photos: Path) -> None:
     study = made_study(tmp_path / "ws", n_trials=2)
     predict(study, photos, out=tmp_path / "out")
     with pytest.raises(UserError, match=r"other weights or another rule .*with flips.*another fol"):
