@@ -125,7 +125,7 @@ def test_champion_is_served_with_the_masks_of_predict(workspace: Path, polyps: P
     odd = workspace / "odd.png"
     cv2.imwrite(str(odd), np.random.default_rng(0).integers(0, 256, (17, 31, 3), np.uint8))
     done = harness_command(
-        workspace, "predict", "--study", "tiny", *map(str, [*images, odd]), "--out", "masks"
+        workspace, "predict", "--study", "tiny", *map(str, [*images, odd]), "--out", "predicted"
     )
     assert done.returncode == 0, done.stderr
 
@@ -138,7 +138,7 @@ def test_champion_is_served_with_the_masks_of_predict(workspace: Path, polyps: P
     with served(workspace, "models:/tiny@champion") as address:
         for path in [*images, odd]:
             expected = cv2.imread(
-                str(workspace / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED
+                str(workspace / "predicted" / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED
             )
             cells = {"image": base64.b64encode(path.read_bytes()).decode()}
             status, answer = post(address, cells)
