@@ -25,7 +25,7 @@ const classNumbers = (frame, { index, mask, area, objects }) => {
 };
 
 export const fillNumbers = (element, { frame, decided }) => {
-  const confidence = ["Mean confidence", number(meanConfidence(decided, frame.model), 3)];
+  const confidence = ["Confidence", number(meanConfidence(decided, frame.model), 3)];
   const tiles = decided.length === 1 ? [...classNumbers(frame, decided[0]), confidence] : [confidence];
   element.querySelector(".tiles").replaceChildren(...tiles.map(([name, text]) => (
     make("div", {}, make("dt", {}, name), make("dd", {}, text)))));
