@@ -108,6 +108,8 @@ def reduce_precision(path: Path, precision: Precision, calibration: Iterator[Gra
                 _convert_to_fp16(path)
             else:
                 _quantize_to_int8(path, CalibrationReader(calibration))
+        # Weights of a large graph were in a file of their own; they are in the graph now.
+        path.with_name(f"{path.name}.data").unlink(missing_ok=True)
     except (OSError, MemoryError, DataError):
         raise
     # Converters raise anything that a graph can: the user gets the reason in one line.
