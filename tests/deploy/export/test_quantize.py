@@ -228,16 +228,21 @@ def test_bundles_of_lower_precision_run_and_show_their_loss(
 def test_a_broken_quantisation_is_not_written(
     export_task: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calibrated on black images, every scale is wrong."""
+    """A bias that was lost in the conversion, so that no pixel is predicted any more."""
     from harness.config.progress import LineProgress
     from harness.deploy.export import bundle as bundle_module
 
     study, _ = export_task("binary")
 
-    def black(deployment: Any) -> Iterator[Inputs]:
-        yield {"image": np.zeros((1, 3, 64, 64), np.float32)}
+    def break_bias(path: Path, precision: Any, calibration: Iterator[Inputs]) -> None:
+        reduce_precision(path, precision, calibration)
+        model = onnx.load(path)
+        (last,) = [node for node in model.graph.node if "logits" in node.output]
+        (bias,) = [array for array in model.graph.initializer if array.name == last.input[2]]
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.full(1, -1e4, np.float32), bias.name))
+        path.write_bytes(model.SerializeToString())
 
-    monkeypatch.setattr(bundle_module, "read_calibration_inputs", black)
+    monkeypatch.setattr(bundle_module, "reduce_precision", break_bias)
     with pytest.raises(UserError, match="points of Dice, more than --tolerance 1 allows"):
         bundle_module.export_bundle(
             study.deployment, tmp_path / "b", precision="int8", progress=LineProgress()
