@@ -21,7 +21,6 @@ from harness.deploy.app.served_model import (
     StoredImage,
 )
 from harness.deploy.app.study_numbers import describe_rule
-from harness.deploy.app.uploads import check_size
 from harness.deploy.predictor import Prediction
 from harness.deploy.runner import predict as runner
 
@@ -113,10 +112,8 @@ class BundleNetwork:
 
     def read(self, data: bytes) -> StoredImage:
         """Decode an uploaded file as the runner does; the message has no file name."""
-        n_planes = self.data.n_outputs
-        check_size(data, n_planes)
         spec = self._model.spec
-        limit = min(spec["input"].get("max_pixels", MAX_VALUES), MAX_VALUES // n_planes)
+        limit = min(spec["input"].get("max_pixels", MAX_VALUES), MAX_VALUES // self.data.n_outputs)
         try:
             image: StoredImage = runner.read_image(
                 data, {**spec, "input": {**spec["input"], "max_pixels": limit}}

@@ -77,6 +77,7 @@ print("ended")
 """
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_ctrl_c_ends_it_cleanly() -> None:
     root = Path(__file__).parents[3]
     with subprocess.Popen(
