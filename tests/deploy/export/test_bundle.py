@@ -172,9 +172,9 @@ def test_failed_parity_leaves_nothing_behind(
 ) -> None:
     study, _ = binary_bundle
 
-    def shifted(source: Any, folder: Path, format_name: Any) -> None:
+    def shifted(source: Any, folder: Path, format_name: Any, **options: Any) -> None:
         source.module.mean += 0.2
-        formats.write_model(source, folder, format_name)
+        formats.write_model(source, folder, format_name, **options)
 
     monkeypatch.setattr(bundle_module, "write_model", shifted)
     expected = (
