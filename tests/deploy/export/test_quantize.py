@@ -1,5 +1,6 @@
 """Smaller graphs: types, sizes, results near those of fp32, and the refusal of a bad one."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ class TinyNetwork(nn.Module):
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
+    path = tmp_path / "graph" / "model.onnx"
+    path.parent.mkdir()
     torch.onnx.export(
         TinyNetwork().eval(),
         (torch.rand(2, 3, 16, 16),),
@@ -118,11 +120,21 @@ def test_weights_of_int8_have_seven_bits(graph: Path) -> None:
 
 
 def test_the_same_calibration_gives_the_same_file(graph: Path, tmp_path: Path) -> None:
-    second = tmp_path / "second.onnx"
-    second.write_bytes(graph.read_bytes())
+    second = shutil.copytree(graph.parent, tmp_path / "second") / graph.name
     for path in (graph, second):
         reduce_precision(path, "int8", iter(images()))
     assert files.file_sha256(graph) == files.file_sha256(second)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_weights_of_their_own_file_move_into_the_graph(graph: Path, precision: Any) -> None:
+    assert [path.name for path in sorted(graph.parent.iterdir())] == [
+        "model.onnx",
+        "model.onnx.data",
+    ]
+    reduce_precision(graph, precision, iter(images()))
+    assert [path.name for path in graph.parent.iterdir()] == ["model.onnx"]
+    assert np.isfinite(run(graph, images(1)[0])).all()
 
 
 def test_fp32_is_left_alone(graph: Path) -> None:
