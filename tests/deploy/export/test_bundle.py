@@ -326,7 +326,7 @@ def test_command_prints_parity_and_folder(
     assert received.pop("progress") is not None
     assert received == {
         "trial": "0", "target": tmp_path / "b", "format": "torch", "parity_images": 9,
-        "free_size": True, "force": True,
+        "free_size": True, "force": True, "precision": "fp32", "tolerance": 1.0,
     }  # fmt: skip
     out = capsys.readouterr().out.splitlines()
     assert out == [
