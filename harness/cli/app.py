@@ -24,6 +24,7 @@ import typer
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
 
 RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"])
+_INTERRUPTED = 128 + signal.SIGINT
 QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
 # Files are written under such a name and then renamed; a user knows only the final name.
 TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
@@ -204,7 +205,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             f"{interruption}; continue with: {_shell_command(arguments)}", interruption.exit_code
         )
     except KeyboardInterrupt:
-        return _print_error(f"interrupted{_continuation_hint(arguments)}", 130)
+        return _print_error(f"interrupted{_continuation_hint(arguments)}", _INTERRUPTED)
     except TerminationSignal:
         return _print_error(f"terminated{_continuation_hint(arguments)}", 143)
     except HarnessError as error:
@@ -227,6 +228,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             raise
         hint = "run again with --debug for the traceback, and please report it"
         return _print_error(f"internal error: {type(error).__name__}: {error}; {hint}", 1)
+    if code == _INTERRUPTED:  # typer makes this code of a KeyboardInterrupt, and prints nothing
+        return _print_error(f"interrupted{_continuation_hint(arguments)}", _INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

@@ -98,6 +98,19 @@ def test_mistake_is_one_error_and_exit_code_2(
     assert message in capsys.readouterr().err
 
 
+def test_interrupt_says_how_to_continue(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.api.study import Study
+
+    def predict(study: Study, files: list[str], **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "predict", predict)
+    assert run("photos", "--out", "out") == 130
+    assert capsys.readouterr().err == "interrupted; the same command continues where it stopped\n"
+
+
 def test_two_images_of_one_name_are_an_error_before_anything_is_predicted(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
