@@ -78,10 +78,10 @@ def rule_section(facts: CardFacts) -> str:
     ]
     titles = ("class", "threshold", "holes", "smallest object", "objects")
     flips = " Probabilities are averaged over four flips." if frozen.tta else ""
-    return (
-        f"Chosen on {count(frozen.n_images, 'validation image')} and frozen.{flips} Sizes are "
-        f"pixels at the image's own size.\n\n{table(titles, rows)}"
-    )
+    origin = f"Chosen on {count(frozen.n_images, 'validation image')} and frozen."
+    if not frozen.n_images:
+        origin = "Not chosen on images: the validation images were missing."
+    return f"{origin}{flips} Sizes are pixels at the image's own size.\n\n{table(titles, rows)}"
 
 
 def parity_section(parity: Mapping[str, Any] | None, precision: str = "fp32") -> str:
