@@ -11,6 +11,7 @@ import os
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +59,28 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         f"{len(files)} images, {torch.get_num_threads()} threads, OMP_WAIT_POLICY {policy}, "
         f"load {load:.1f}"
     )
-    print("part   plain loop   harness predict   ratio   (images per second)")
-    ratios = []
+    print("part   plain loop   harness predict   ratio   (images per second; ms of CPU an image)")
+    ratios, cpu = [], []
     step = -(-len(files) // args.parts)
     for k, start in enumerate(range(0, len(files), step)):
         part = files[start : start + step]
-        arms = [
-            lambda part=part, k=k: plain_loop(
-                network, part, folder / f"plain-{k}", args.size, threshold
-            ),
-            lambda part=part, k=k: ours(predictor, part, folder / f"ours-{k}"),
-        ]
-        seconds = [0.0, 0.0]
+        arms = (
+            partial(plain_loop, network, part, folder / f"plain-{k}", args.size, threshold),
+            partial(ours, predictor, part, folder / f"ours-{k}"),
+        )
+        seconds, cpu_ms = [0.0, 0.0], [0.0, 0.0]
         # The other arm begins in every second part: disk and processor may have become warm.
         for arm in (0, 1) if k % 2 == 0 else (1, 0):
-            begin = time.perf_counter()
+            begin, cpu_begin = time.perf_counter(), time.process_time()
             arms[arm]()
             seconds[arm] = time.perf_counter() - begin
-        speeds = [len(part) / value for value in seconds]
-        ratios.append(speeds[1] / speeds[0])
-        print(f"{k:4} {speeds[0]:12.2f} {speeds[1]:17.2f} {ratios[-1]:7.2f}", flush=True)
+            cpu_ms[arm] = 1000 * (time.process_time() - cpu_begin) / len(part)
+        ratios.append(seconds[0] / seconds[1])
+        cpu.append(cpu_ms)
+        columns = [f"{len(part) / seconds[arm]:6.1f} ({cpu_ms[arm]:4.0f} ms)" for arm in (0, 1)]
+        print(f"{k:4} {columns[0]:>17} {columns[1]:>17} {ratios[-1]:7.2f}", flush=True)
+    plain_ms, own_ms = (statistics.median(pair[arm] for pair in cpu) for arm in (0, 1))
+    print(f"median of CPU time: {plain_ms:.0f} ms and {own_ms:.0f} ms an image")
     print(f"median ratio {statistics.median(ratios):.2f}, load {os.getloadavg()[0]:.1f}")
     print(f"equal pixels {equal_share(folder, files, step):.6f}")
 

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
@@ -22,12 +21,11 @@ from types import FrameType
 import typer
 
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
+from harness.core.files import TEMPORARY_NAME
 
 RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"])
 _INTERRUPTED = 128 + signal.SIGINT
 QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
-# Files are written under such a name and then renamed; a user knows only the final name.
-TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
 # Errors of the file system that a user can repair, by errno. All others, such as EIO, are bugs or
 # broken disks, and are reported with the traceback at hand (--debug).
 REMEDIES = {
@@ -239,6 +237,7 @@ def _describe_os_error(error: OSError) -> str:
     location = ""
     if isinstance(error.filename, str | bytes | os.PathLike):
         path = Path(os.fsdecode(error.filename))
+        # A user knows only the final name.
         name = TEMPORARY_NAME.sub(r"\1", path.name)
         location = f"{path.with_name(name)}: "
     return f"{location}{error.strerror}; {REMEDIES[error.errno]}"

@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user
 # Errors of a disk that may work again later; the last two are those of network disks. A stale
 # handle (ESTALE) follows when a server exports its file system anew; Windows has no such number.
 TRANSIENT_ERRNOS = (errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO))
+
+# Files are written under such a name and then renamed; the group is the final name.
+TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:
@@ -106,6 +110,13 @@ def atomic_replace(path: Path) -> Iterator[Path]:
 def has_pending_write(path: Path) -> bool:
     """True if a temporary file of `path` exists: a process writes it, or was killed doing so."""
     return any(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Delete what killed writers left below a folder; nothing may be writing there."""
+    for path in folder.rglob(".*.tmp"):
+        if TEMPORARY_NAME.fullmatch(path.name) and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

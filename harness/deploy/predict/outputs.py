@@ -48,13 +48,18 @@ class ResultWriter:
             paths += self._probability_paths(stem)
         return [*paths, self.out / "overlays" / f"{stem}.jpg"] if self.overlays else paths
 
-    def write(self, stem: str, image: NDArray[Any], prediction: Prediction) -> None:
-        """Write all files of an image, each whole or not at all. Raises OSError."""
-        for path, data in zip(self.paths(stem), self._encode(image, prediction), strict=True):
-            files.write_bytes(path, data)
+    def remove_partial_files(self) -> None:
+        """Delete what a killed run left half written; only the holder of the record may."""
+        for name in ("masks", "probabilities", "overlays"):
+            files.remove_temporary_files(self.out / name)
+
+    def encode(
+        self, stem: str, image: NDArray[Any], prediction: Prediction
+    ) -> list[tuple[Path, bytes]]:
+        """Paths of all files of an image, and their bytes."""
+        return list(zip(self.paths(stem), self._encode(image, prediction), strict=True))
 
     def _encode(self, image: NDArray[Any], prediction: Prediction) -> Iterator[bytes]:
-        """Bytes of the files, in the order of `paths`."""
         yield from encode_mask(prediction.mask, self.data)
         if self.probabilities:
             for plane in prediction.probabilities:

@@ -91,6 +91,7 @@ def predict_files(
     config = predictor.deployment.context.config
     writer = ResultWriter(out, config.data, request.probabilities, request.overlays)
     with open_record(out, _record_start(predictor.deployment)) as record:
+        writer.remove_partial_files()
         pending = [file for file in listing.files if not _is_finished(file, record, writer)]
         n_earlier = len(listing.files) - len(pending)
         if n_earlier:

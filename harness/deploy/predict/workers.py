@@ -15,6 +15,7 @@ import cv2
 import torch
 from numpy.typing import NDArray
 
+from harness.core import files
 from harness.core.errors import DataError
 from harness.data.files.decode import ImageFile, load_image_file
 from harness.data.files.image_io import decode_image
@@ -30,6 +31,9 @@ from harness.training.metrics.native_size import fixed_arithmetic
 _MAX_WORKERS = 8  # each holds the activations of a batch
 _GPU_WORKERS = 4  # one is in the network while the others read and write
 _GPU_BATCH = 16
+# fsync waits for the disk, 7 ms for a mask on a busy machine: other threads wait in its stead.
+_DISK_THREADS = 2
+_MAX_UNWRITTEN = 16
 _CPU_BATCH = 8
 _CPU_BATCH_PIXELS = 2**17  # of network inputs: larger batches are slower on one core
 _WORKER_BYTES = 100_000_000  # images and probabilities in work on one thread
@@ -55,15 +59,15 @@ class PredictionWorkers:
     """
 
     def __init__(
-        self, predictor: Predictor, writer: ResultWriter, files: Sequence[InputFile]
+        self, predictor: Predictor, writer: ResultWriter, inputs: Sequence[InputFile]
     ) -> None:
-        self._predictor, self._writer, self._files = predictor, writer, files
+        self._predictor, self._writer, self._inputs = predictor, writer, inputs
         self._data = predictor.deployment.context.config.data
         self._max_pixels = predictor.deployment.context.config.limits.max_pixels
         cores, is_cpu = torch.get_num_threads(), predictor.device.type == "cpu"
-        self._n_workers = max(1, min(cores if is_cpu else _GPU_WORKERS, _MAX_WORKERS, len(files)))
+        self._n_workers = max(1, min(cores if is_cpu else _GPU_WORKERS, _MAX_WORKERS, len(inputs)))
         self._torch_threads = max(1, cores // self._n_workers) if is_cpu else cores
-        per_worker = -(-len(files) // self._n_workers)
+        per_worker = -(-len(inputs) // self._n_workers)
         pixel_limit = max(1, _CPU_BATCH_PIXELS // predictor.input_pixels)
         largest = min(_CPU_BATCH, pixel_limit) if is_cpu else _GPU_BATCH
         self._batch_size = max(1, min(largest, per_worker))
@@ -72,6 +76,8 @@ class PredictionWorkers:
         )
         self._alone = threading.RLock()
         self._stop = threading.Event()
+        self._unwritten = threading.BoundedSemaphore(_MAX_UNWRITTEN)
+        self._disk_pool = ThreadPoolExecutor(_DISK_THREADS)
         self._results: SimpleQueue[FileRecord | BaseException] = SimpleQueue()
 
     def run(self) -> Generator[list[FileRecord]]:
@@ -81,11 +87,12 @@ class PredictionWorkers:
             OSError: a result cannot be written.
         """
         step, n_done = self._batch_size, 0
-        with _shared_cores(self._torch_threads), ThreadPoolExecutor(self._n_workers) as pool:
+        pool = ThreadPoolExecutor(self._n_workers)
+        with _shared_cores(self._torch_threads):
             try:
-                for k in range(0, len(self._files), step):
-                    pool.submit(self._run_batch, self._files[k : k + step])
-                while n_done < len(self._files):
+                for k in range(0, len(self._inputs), step):
+                    pool.submit(self._run_batch, self._inputs[k : k + step])
+                while n_done < len(self._inputs):
                     first = self._results.get()
                     if isinstance(first, BaseException):
                         raise first
@@ -96,6 +103,7 @@ class PredictionWorkers:
                 # After an interrupt, too: batches in work are finished, no other one begins.
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
+                self._disk_pool.shutdown()
 
     def take_finished(self) -> list[FileRecord]:
         """Records that wait to be taken; after an interrupt, those that `run` did not yield."""
@@ -108,16 +116,16 @@ class PredictionWorkers:
             pass
         return records
 
-    def _run_batch(self, files: Sequence[InputFile]) -> None:
+    def _run_batch(self, inputs: Sequence[InputFile]) -> None:
         try:
             torch.set_num_threads(self._torch_threads)  # holds for the calling thread
-            self._predict_files(files)
+            self._predict_files(inputs)
         except BaseException as error:  # raised again where the records are taken
             self._results.put(error)
 
-    def _predict_files(self, files: Sequence[InputFile]) -> None:
+    def _predict_files(self, inputs: Sequence[InputFile]) -> None:
         batch: list[_LoadedImage] = []
-        for file in files:
+        for file in inputs:
             if self._stop.is_set():
                 break
             # Large images one at a time: memory is bounded by a single one, whatever the others do.
@@ -177,21 +185,38 @@ class PredictionWorkers:
             return
         seconds = (time.perf_counter() - begin) / len(batch)
         for loaded, p in zip(batch, planes, strict=True):
-            self._write(loaded, p, seconds)
+            self._finish(loaded, p, seconds)
 
-    def _write(self, loaded: _LoadedImage, p: NDArray[Any], network_seconds: float) -> None:
-        begin, file = time.perf_counter(), loaded.file
+    def _finish(self, loaded: _LoadedImage, p: NDArray[Any], network_seconds: float) -> None:
+        """Decide, measure and encode an image, and pass its files on to be written."""
+        begin = time.perf_counter()
         prediction = self._predictor.decide(p)
         values = measure_prediction(prediction, self._data)
-        try:
-            self._writer.write(file.stem, loaded.image, prediction)
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            self._fail(file, "its name is too long to be written; rename it")
-            return
+        results = self._writer.encode(loaded.file.stem, loaded.image, prediction)
         seconds = loaded.seconds + network_seconds + time.perf_counter() - begin
-        self._results.put(self._record(file, values={**values, "seconds": round(seconds, 4)}))
+        record = self._record(loaded.file, values={**values, "seconds": round(seconds, 4)})
+        self._unwritten.acquire()
+        if loaded.n_bytes > _WORKER_BYTES:  # its results are too large to wait beside others
+            self._write(loaded.file, record, results)
+        else:
+            self._disk_pool.submit(self._write, loaded.file, record, results)
+
+    def _write(
+        self, file: InputFile, record: FileRecord, results: Sequence[tuple[Path, bytes]]
+    ) -> None:
+        try:
+            for path, data in results:
+                files.write_bytes(path, data)
+            self._results.put(record)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self._fail(file, "its name is too long to be written; rename it")
+            else:
+                self._results.put(error)
+        except BaseException as error:  # raised again where the records are taken
+            self._results.put(error)
+        finally:
+            self._unwritten.release()
 
     def _fail(self, file: InputFile, reason: str) -> None:
         self._results.put(self._record(file, error=reason))
