@@ -12,9 +12,11 @@ from harness.config.data import StudyDataConfig
 from harness.core import files
 from harness.data.files.encode import encode_indexed_png, encode_jpeg, encode_png
 from harness.data.files.overlay import as_rgb, background_classes, class_palette, draw_class_overlay
+from harness.data.files.resize import resize_image, resize_mask
 from harness.deploy.predictor import Prediction
 
 Array8 = NDArray[np.uint8]
+_MAX_OVERLAY_PX = 2048  # drawing takes 48 bytes for each pixel
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ def encode_mask(mask: Array8, data: StudyDataConfig) -> list[bytes]:
 
 
 def draw_prediction(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:
-    """Draw a mask over its image in the colours of the classes, RGB uint8 (H, W, 3)."""
+    """Draw a mask over its image in the colours of its classes; RGB, at most 2,048 px long."""
+    height, width = image.shape[:2]
+    scale = min(1.0, _MAX_OVERLAY_PX / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    image, mask = resize_image(image, size), resize_mask(mask, size, nearest=True)
     plain = {0} if data.task == "binary" else background_classes(data.classes)
     return draw_class_overlay(as_rgb(image, data.range), mask, plain=plain)

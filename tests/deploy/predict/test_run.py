@@ -18,7 +18,7 @@ from harness.core import files
 from harness.core.errors import ConfigError, UserError
 from harness.data.files.decide import decide_mask
 from harness.data.files.overlay import class_palette
-from harness.deploy.predict.outputs import ResultWriter
+from harness.deploy.predict.outputs import ResultWriter, draw_prediction
 from tests.data.make import encode, exif, picture, save
 from tests.deploy.made_study import made_study
 
@@ -374,6 +374,17 @@ def test_no_mask_and_no_ledger_is_touched(study: Study, photos: Path, tmp_path: 
     predict(study, photos, out=tmp_path / "out")
     after = {p: p.stat().st_mtime_ns for p in study.paths.root.rglob("*") if p.is_file()}
     assert before == after and not study.paths.test_ledger.exists()
+
+
+@pytest.mark.parametrize("shape", [(3000, 40), (1, 5000)])
+def test_overlay_of_a_large_image_is_reduced(
+    study: Study, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    image = np.full((*shape, 3), 100, np.uint8)
+    overlay = draw_prediction(image, np.ones(shape, np.uint8), study.tables.config.data)
+    scale = 2048 / max(shape)
+    assert overlay.shape == (max(1, round(shape[0] * scale)), round(shape[1] * scale), 3)
+    assert (overlay != 100).any(axis=2).all()
 
 
 def test_result_names_of_an_image(study: Study, tmp_path: Path) -> None:
