@@ -90,6 +90,11 @@ class LocalExecutor:
             if worker.task is not None:
                 worker.send(encode_message(StopRequest()))
 
+    def preempt(self) -> None:
+        """Announce a pre-emption to every worker: each saves its trial, and ends by SIGTERM."""
+        for worker in self._workers:
+            worker.preempt()
+
     def close(self) -> None:
         for worker in self._workers:
             worker.end()
@@ -128,7 +133,8 @@ class _WorkerProcess:
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
-        task = task.model_copy(update={"shares_gpu": self._shares_gpu})
+        shares_gpu = self._shares_gpu or task.shares_gpu  # of a node: with other executors
+        task = task.model_copy(update={"shares_gpu": shares_gpu})
         if self._slot.device != "auto":
             task = task.model_copy(update={"device": self._slot.device})
         with self._lock:
@@ -161,6 +167,10 @@ class _WorkerProcess:
                 process.wait(ABORT_S)
         self.end()
         return self._log_tail()
+
+    def preempt(self) -> None:
+        if self._process is not None and self.task is not None:
+            self._process.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
         """Kill the process and its children; when this returns, they can write nothing more."""
