@@ -62,6 +62,7 @@ OWNERS = {
     "onnx": {"harness.deploy.export"},
     "onnxruntime": {"harness.deploy.export", "harness.deploy.runner"},
     "openvino": {"harness.deploy.export", "harness.deploy.runner"},
+    "fsspec": {"harness.execution.cluster"},
     "pynvml": {"harness.training.hardware.cost"},
 }
 

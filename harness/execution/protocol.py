@@ -106,7 +106,8 @@ class TrialFailed(ProtocolMessage):
     """The trial could not be trained; the worker process continues.
 
     Attributes:
-        full_folder: the folder whose disk is full, if that is the cause and the folder is known.
+        full_folder: the folder whose disk is full, if that is the cause and the folder is known;
+            `HOST:FOLDER` if it is on another machine than the controller.
     """
 
     kind: Literal["failed"] = "failed"

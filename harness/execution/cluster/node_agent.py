@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import HarnessError
-from harness.execution.cluster.attempt_files import AttemptFiles
+from harness.execution.cluster.attempt_files import AttemptFiles, open_attempt_files
+from harness.execution.cluster.checkpoint_store import CheckpointStore
 from harness.execution.cluster.file_transfer import ControllerLink
 from harness.execution.cluster.messages import AgentReport, TaskInputs
 from harness.execution.cluster.node_failures import link_loss_event, node_failure_event, with_host
 from harness.execution.cluster.node_scratch import NodeScratch
 from harness.execution.cluster.staging import StagedTask, TaskStager
-from harness.execution.cluster.trial_sender import StaleTransferError, TrialSender
+from harness.execution.cluster.trial_sender import StaleTransferError
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.prestart import MODULE
 from harness.execution.protocol import (
@@ -68,6 +69,7 @@ class NodeAgent:
         slot: device and environment of the worker.
         module: module that the worker process runs.
         n_workers: workers of the study that send checkpoints over the same link.
+        store: takes the checkpoints instead of that link.
         contact_timeout_s: seconds without any call after which the controller counts as gone; None:
             the caller watches it.
         on_orphaned: called when the controller has gone and the worker was killed.
@@ -84,11 +86,12 @@ class NodeAgent:
         slot: Slot = _ANY_DEVICE,
         module: str = MODULE,
         n_workers: int = 1,
+        store: CheckpointStore | None = None,
         contact_timeout_s: float | None = CONTACT_TIMEOUT_S,
         on_orphaned: Callable[[], None] = lambda: None,
     ) -> None:
-        self._scratch, self._link = NodeScratch(scratch), link
-        self._stager = TaskStager(self._scratch, link)
+        self._scratch, self._link, self._store = NodeScratch(scratch), link, store
+        self._stager = TaskStager(self._scratch, link, store)
         self._slot, self._module, self._n_workers = slot, module, n_workers
         self._local: LocalExecutor | None = None
         self._environment: Mapping[str, str] = {}
@@ -97,8 +100,7 @@ class NodeAgent:
         self._lock = threading.Lock()  # between the start of a worker and a request to end it
         self._attempt: _Attempt | None = None
         self._link_rate: float | None = None
-        self._last_note: str | None = None
-        self._n_sent_bytes = 0  # of the attempt, up to the last report
+        self._has_noted_budget = False
         self._closed = threading.Event()
         self._contact_timeout_s, self._on_orphaned = contact_timeout_s, on_orphaned
         self._last_contact = time.monotonic()
@@ -126,6 +128,12 @@ class NodeAgent:
             return self._reports.get(timeout=timeout_s)
         except queue.Empty:
             return None
+
+    @property
+    def is_staging(self) -> bool:
+        """True while the files of a trial are fetched, so that no worker can report yet."""
+        attempt = self._attempt
+        return attempt is not None and not attempt.is_started
 
     def answer(self, number: int, decision: Decision) -> None:
         """Send the decision about the epoch that trial `number` has just reported."""
@@ -162,7 +170,10 @@ class NodeAgent:
 
     def close(self) -> None:
         """Kill the worker and remove the agent's folder; any thread may call it, even twice."""
-        self._closed.set()
+        with self._lock:  # no worker is started after this
+            self._closed.set()
+        if self._local is not None:
+            self._local.close()  # before the thread ends, which may be waiting for a dead link
         self._orders.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -205,20 +216,26 @@ class NodeAgent:
             attempt.is_started = False
             if self._attempt is attempt:
                 self._attempt = None
-        if error is not None and self._local is not None:
-            self._local.kill_trial(attempt.task.number)
+        if self._local is not None and (error is not None or attempt.stop_requested):
+            self._local.close()  # a worker that was requested to stop would stop its next trial
         if attempt.outgoing is not None:
             attempt.outgoing.close()
         if error is not None and not attempt.killed and not isinstance(error, StaleTransferError):
             self._report(attempt, node_failure_event(attempt.task, error))
 
     def _serve(self, attempt: _Attempt) -> None:
-        self._n_sent_bytes = 0
         staged = self._stager.stage(attempt.inputs)
         self._link_rate = staged.link_rate or self._link_rate
         local = self._executor(staged.environment)
         if not staged.is_shared:
-            attempt.outgoing = self._outgoing(staged)
+            attempt.outgoing = open_attempt_files(
+                self._link,
+                staged.task,
+                store=self._store,
+                n_workers=self._n_workers,
+                link_rate=self._link_rate,
+                pause=self._closed.wait,
+            )
         if not self._start_worker(attempt, staged, local):
             return
         while not (attempt.killed or self._closed.is_set()):
@@ -261,28 +278,12 @@ class NodeAgent:
             self._environment = environment
         return self._local
 
-    def _outgoing(self, staged: StagedTask) -> AttemptFiles:
-        task = staged.task
-        sender = TrialSender(self._link, task, task.trial_dir, link_rate=self._link_rate)
-        sender.mark_present()
-        every_epoch = task.config.train.checkpoint_s == 0
-        return AttemptFiles(sender, self._n_workers, every_epoch=every_epoch)
-
     def _report(self, attempt: _Attempt, event: Event) -> None:
-        outgoing = attempt.outgoing
-        if outgoing is None:
+        if attempt.outgoing is None:
             return self._reports.put(AgentReport(event=event))
-        sender, note = outgoing.sender, outgoing.budget_line()
-        n_bytes, self._n_sent_bytes = sender.n_bytes - self._n_sent_bytes, sender.n_bytes
-        is_first_note, self._last_note = self._last_note is None, self._last_note or note
-        return self._reports.put(
-            AgentReport(
-                event=event,
-                files=sender.take_sent(),
-                n_bytes=n_bytes,
-                note=note if is_first_note else None,
-            )
-        )
+        report = attempt.outgoing.make_report(event, with_note=not self._has_noted_budget)
+        self._has_noted_budget |= report.note is not None
+        return self._reports.put(report)
 
     def _watch_contact(self) -> None:
         """End the worker when the controller has been silent for too long."""

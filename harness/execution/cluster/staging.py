@@ -1,19 +1,21 @@
 """Bring a task to a node: fetch what is not shared, and rewrite the paths of the task."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core import files
+from harness.core.checkpoint_header import checkpoint_epoch
+from harness.core.paths import TrialPaths
 from harness.execution.cluster.checkpoint_budget import updated_rate
+from harness.execution.cluster.checkpoint_store import CheckpointStore
 from harness.execution.cluster.file_transfer import ControllerLink, fetch_file
 from harness.execution.cluster.messages import ContentFolder, SharedProbe, TaskInputs
 from harness.execution.cluster.node_scratch import NodeScratch
 from harness.execution.protocol import TrialTask
-
-RECORD_NAME = "trial.json"
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class TaskStager:
     Args:
         scratch: folders of this node.
         link: reads from the controller's disk.
+        store: holds the checkpoints, if they do not cross the link.
     """
 
-    def __init__(self, scratch: NodeScratch, link: ControllerLink) -> None:
-        self._scratch, self._link = scratch, link
+    def __init__(
+        self, scratch: NodeScratch, link: ControllerLink, store: CheckpointStore | None = None
+    ) -> None:
+        self._scratch, self._link, self._store = scratch, link, store
         self._n_bytes = 0
 
     def stage(self, inputs: TaskInputs) -> StagedTask:
@@ -88,11 +93,21 @@ class TaskStager:
 
     def _stage_trial(self, inputs: TaskInputs) -> Path:
         folder = self._scratch.trial_dir(inputs.task.number)
-        files.write_text(folder / RECORD_NAME, inputs.record)
+        files.write_text(TrialPaths(folder).trial_json, inputs.record)
         for entry in inputs.files:
             fetch_file(self._link, inputs.trial_key, entry, folder / entry.path)
             self._count(entry.size)
+        if self._store is not None:
+            self._restore_checkpoint(self._store, TrialPaths(folder))
         return folder
+
+    def _restore_checkpoint(self, store: CheckpointStore, trial: TrialPaths) -> None:
+        """Take the store's checkpoint, unless a run without it has come further."""
+        stored = TrialPaths(trial.root / ".stored")
+        if store.restore(trial.number, stored.checkpoint):
+            if checkpoint_epoch(stored) >= checkpoint_epoch(trial):
+                stored.checkpoint.replace(trial.checkpoint)
+            shutil.rmtree(stored.root)
 
     def _count(self, n_bytes: int) -> None:
         self._n_bytes += n_bytes

@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal
 
 from harness.core.errors import HarnessError
 from harness.execution.cluster.checkpoint_budget import updated_rate
+from harness.execution.cluster.checkpoint_store import CheckpointStore
 from harness.execution.cluster.file_receiver import is_writable_path
 from harness.execution.cluster.file_transfer import (
     ATTEMPTS,
@@ -50,6 +51,7 @@ class TrialSender:
 
     Args:
         folder: of the trial, on this node.
+        store: receives the checkpoints instead of the controller.
         pause: waits some seconds before a repeated attempt.
 
     Attributes:
@@ -63,10 +65,12 @@ class TrialSender:
         task: TrialTask,
         folder: Path,
         *,
+        store: CheckpointStore | None = None,
         link_rate: float | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._link, self._task, self._folder, self._pause = link, task, folder, pause
+        self._store = store
         self._sent: dict[str, Signature] = {}
         self._log_size, self._log_hash = 0, hashlib.sha256()
         self._lock, self._checkpoint_lock = threading.Lock(), threading.Lock()
@@ -102,7 +106,7 @@ class TrialSender:
         with self._lock:
             for path in self._paths():
                 if path not in (LOG_NAME, CHECKPOINT_NAME, PREVIOUS_NAME):
-                    self._send_if_changed(path, "replace")
+                    self._send_if_changed(path)
             self._send_log()
 
     def checkpoint_size(self) -> int | None:
@@ -135,8 +139,18 @@ class TrialSender:
             # could not be used otherwise (`read_resumable`).
             with self._lock:
                 self._send_log()
-            self._send_open_file(handle, name, "rotate", as_path=CHECKPOINT_NAME)
+            self._send_open_checkpoint(handle, name)
         self._n_checkpoints += 1
+
+    def _send_open_checkpoint(self, handle: BinaryIO, name: str) -> None:
+        signature = _signature(os.fstat(handle.fileno()))
+        if self._sent.get(name) == signature:
+            return
+        if self._store is None:
+            self._transfer(handle, CHECKPOINT_NAME, "rotate", 0, signature[2])
+        else:
+            self._store.save(self._task.number, self._task.attempt, handle, signature[2])
+        self._sent[name] = signature
 
     def _paths(self) -> list[str]:
         # os.walk, which passes over a folder that the worker removes at this moment.
@@ -146,21 +160,16 @@ class TrialSender:
         )
         return sorted(path for path in paths if is_writable_path(path))
 
-    def _send_if_changed(self, path: str, mode: Mode) -> None:
+    def _send_if_changed(self, path: str) -> None:
         try:
             handle = (self._folder / path).open("rb")
         except FileNotFoundError:
             return  # the worker has just replaced its folder
         with handle:
-            self._send_open_file(handle, path, mode)
-
-    def _send_open_file(
-        self, handle: BinaryIO, path: str, mode: Mode, as_path: str | None = None
-    ) -> None:
-        signature = _signature(os.fstat(handle.fileno()))
-        if self._sent.get(path) != signature:
-            self._transfer(handle, as_path or path, mode, 0, signature[2])
-            self._sent[path] = signature
+            signature = _signature(os.fstat(handle.fileno()))
+            if self._sent.get(path) != signature:
+                self._transfer(handle, path, "replace", 0, signature[2])
+                self._sent[path] = signature
 
     def _send_log(self) -> None:
         """Send the new complete lines, or all of them if the worker has cut the log."""

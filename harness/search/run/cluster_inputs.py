@@ -4,14 +4,17 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from harness.core.checkpoint_header import read_checkpoint_header
 from harness.core.paths import StudyPaths, TrialPaths
+from harness.core.records import read_record, read_records
 from harness.data.datasets.sources import open_source
 from harness.data.loading.image_cache import cache_key, open_cache
 from harness.data.splits.splits import read_split
-from harness.execution.cluster.file_transfer import describe_file
+from harness.execution.cluster.checkpoint_store import CheckpointStore
+from harness.execution.cluster.file_transfer import TransferError, describe_file
 from harness.execution.cluster.messages import (
     ContentFolder,
     FileEntry,
@@ -36,10 +39,17 @@ class TaskInputBuilder:
         paths: of the study.
         study_id: of the study, see `StudyConfig.id`.
         cache: folder of the caches of decoded images.
+        store: holds the checkpoints of `--scratch`; those of trials that have ended are removed.
     """
 
-    def __init__(self, paths: StudyPaths, study_id: str, cache: Path) -> None:
-        self._study_id = study_id
+    def __init__(
+        self,
+        paths: StudyPaths,
+        study_id: str,
+        cache: Path,
+        store: CheckpointStore | None = None,
+    ) -> None:
+        self._paths, self._study_id, self._store = paths, study_id, store
         # By study: several controllers of one workspace share the folder of caches.
         probe_name = f"{_PROBE_PREFIX}{study_id}"
         self._study_probe = write_probe(paths.study.root / probe_name)
@@ -55,6 +65,7 @@ class TaskInputBuilder:
             WeightsError: pretrained weights are not in the local cache.
         """
         trial = TrialPaths(task.trial_dir)
+        self._remove_stored_checkpoints({"complete", "pruned"})
         with self._lock:
             folders = [self._cache_folder(task), self._study_folder(task)]
             model = task.config.model
@@ -70,9 +81,22 @@ class TaskInputBuilder:
         )
 
     def close(self) -> None:
-        """Remove the probe files."""
+        """Remove the probe files, and the stored checkpoints that nothing continues from."""
         for probe in (self._study_probe, self._cache_probe):
             probe.path.unlink(missing_ok=True)
+        is_complete = all(record.state != "running" for record in read_records(self._paths))
+        failed = {"failed"} if is_complete else set()  # its cause may be repaired until then
+        self._remove_stored_checkpoints({"complete", "pruned"} | failed)
+
+    def _remove_stored_checkpoints(self, states: set[str]) -> None:
+        """Remove the stored checkpoints of trials in these states, as the study removes its own."""
+        if self._store is None:
+            return
+        with suppress(TransferError):  # tried again before the next task
+            for number in self._store.trial_numbers():
+                record = self._paths.trial(number).trial_json
+                if record.exists() and read_record(record).state in states:
+                    self._store.remove(number)
 
     def _cache_folder(self, task: TrialTask) -> ContentFolder:
         rows = read_split(task.split_csv)
@@ -134,10 +158,11 @@ def _resumable_files(trial: TrialPaths) -> list[FileEntry]:
     """
     if not trial.epochs_jsonl.is_file():
         return []
-    for path in (trial.checkpoint, trial.checkpoint_previous):
-        if _is_intact(path):
-            return [describe_file(trial.root, p.name) for p in (trial.epochs_jsonl, path)]
-    return []
+    checkpoints = (trial.checkpoint, trial.checkpoint_previous)
+    newest = next((path for path in checkpoints if _is_intact(path)), None)
+    # The log alone, too: the checkpoint may lie in a store.
+    paths = [trial.epochs_jsonl] if newest is None else [trial.epochs_jsonl, newest]
+    return [describe_file(trial.root, path.name) for path in paths]
 
 
 def _is_intact(checkpoint: Path) -> bool:

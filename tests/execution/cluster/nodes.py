@@ -14,7 +14,7 @@ import psutil
 from harness.config.data import SplitConfig, StudyDataConfig
 from harness.config.study import ObjectiveConfig, TrialConfig
 from harness.core.paths import TrialPaths, Workspace
-from harness.core.records import TrialRecord, read_epochs, read_record, write_record
+from harness.core.records import TrialRecord, read_epochs, write_record
 from harness.data.datasets.sources import open_dataset
 from harness.data.scan.scan import scan_dataset_strict
 from harness.data.splits.split_file import write_split
@@ -22,6 +22,7 @@ from harness.data.splits.splits import make_split
 from harness.execution.cluster.file_receiver import ControllerFiles
 from harness.execution.cluster.messages import TaskInputs
 from harness.execution.cluster.node_agent import NodeAgent
+from harness.execution.prestart import MODULE
 from harness.execution.protocol import (
     Decision,
     EpochReport,
@@ -115,6 +116,7 @@ def far_away(inputs: TaskInputs) -> TaskInputs:
     for owner, key in [
         *((plain["task"], key) for key in ("trial_dir", "data_root", "split_csv", "cache")),
         (plain["task"], "augments"),
+        *([(plain["task"], "parts")] if plain["task"]["parts"] else []),
         *((folder, "root") for folder in plain["folders"]),
         *((folder["probe"], "path") for folder in plain["folders"] if folder["probe"]),
         (plain["shared_probe"], "path"),
@@ -146,10 +148,10 @@ def drive(
     raise AssertionError(f"no end came after {events}")
 
 
-def kill_worker() -> None:
-    """SIGKILL to the only worker below this process."""
+def kill_worker(module: str = MODULE) -> None:
+    """SIGKILL to the workers below this process that run a module."""
     for child in psutil.Process().children():
-        if "harness.training.worker.worker" in " ".join(child.cmdline()):
+        if module in " ".join(child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)
 
 
@@ -159,7 +161,3 @@ def curve(trial: TrialPaths) -> list[dict[str, float]]:
         {key: value for key, value in line.items() if key not in ("time_ms", "seconds")}
         for line in read_epochs(trial)
     ]
-
-
-def attempt_of(trial: TrialPaths) -> int:
-    return read_record(trial.trial_json).attempt
