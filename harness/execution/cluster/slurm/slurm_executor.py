@@ -1,0 +1,277 @@
+"""Executor that trains on nodes which Slurm starts, over a mailbox on the shared file system.
+
+The controller hands over a task → it waits here for a free node → the order goes into the node's
+file → the node's reports become events. A thread of its own looks at all files; calls of the
+controller only leave orders for it.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from harness.core.errors import HarnessError
+from harness.execution.cluster.messages import TaskInputs
+from harness.execution.cluster.node_failures import link_loss_event
+from harness.execution.cluster.slurm.job_watch import JobWatch
+from harness.execution.cluster.slurm.line_files import MailboxError
+from harness.execution.cluster.slurm.mailbox import (
+    ControllerMailbox,
+    NodeChannel,
+    NodeOrder,
+    NodeReport,
+)
+from harness.execution.protocol import (
+    Decision,
+    EpochReply,
+    Event,
+    TrialFailed,
+    TrialFinished,
+    TrialTask,
+    WorkerDied,
+)
+
+# Many looks load the server of a shared disk: 20 ms for each node make 50 files a second at most.
+MIN_POLL_S, POLL_S_PER_NODE = 0.25, 0.02
+HEARTBEAT_S = 5.0
+# Nodes touch their heartbeat each 5 s; a busy server of the file system may answer late.
+SILENCE_S = 45.0
+KILL_S = 20.0  # for a node to kill a worker and answer
+CLOSE_S = 10.0  # for all nodes to end
+
+
+@dataclass
+class _MailboxNode:
+    """Node with its task and the orders that wait to be written."""
+
+    channel: NodeChannel
+    task: TrialTask | None = None
+    orders: deque[NodeOrder] = field(default_factory=deque)
+    log_tails: "queue.SimpleQueue[str]" = field(default_factory=queue.SimpleQueue)
+
+    @property
+    def text(self) -> str:
+        """Host, and job if it has one, for messages."""
+        registration = self.channel.registration
+        job = "" if registration.job is None else f" (job {registration.job})"
+        return f"{registration.host}{job}"
+
+
+class SlurmExecutor:
+    """Train trials on the nodes that register in a mailbox.
+
+    Args:
+        mailbox: of this run.
+        jobs: keeps the nodes alive; started here.
+        build_inputs: what a node needs for a task.
+        say: shows a line to the user.
+    """
+
+    def __init__(
+        self,
+        mailbox: ControllerMailbox,
+        jobs: JobWatch,
+        build_inputs: Callable[[TrialTask], TaskInputs],
+        *,
+        say: Callable[[str], None],
+    ) -> None:
+        self._mailbox, self._jobs, self._build_inputs = mailbox, jobs, build_inputs
+        self._say = say
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._pending: deque[TrialTask] = deque()
+        self._nodes: list[_MailboxNode] = []
+        self._lock = threading.RLock()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._fault: HarnessError | None = None
+        self._beaten_at = 0.0
+        jobs.submit()
+        self._thread = threading.Thread(target=self._watch, name="slurm-mailbox", daemon=True)
+        self._thread.start()
+
+    @property
+    def slots(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """Numbers of the trials that wait for a node."""
+        with self._lock:
+            return frozenset(task.number for task in self._pending)
+
+    def start(self, task: TrialTask) -> None:
+        with self._lock:
+            # The device is the node's: this machine may have none, or another one.
+            self._pending.append(task.model_copy(update={"device": "auto"}))
+        self._wake.set()
+
+    def next_event(self, timeout_s: float | None = None) -> Event | None:
+        with suppress(queue.Empty):
+            return self._events.get(timeout=timeout_s)
+        if self._fault is not None:
+            raise self._fault
+        return None
+
+    def answer(self, number: int, decision: Decision) -> None:
+        self._order(number, NodeOrder(reply=EpochReply(number=number, decision=decision)))
+
+    def kill_trial(self, number: int) -> str:
+        with self._lock:
+            self._pending = deque(task for task in self._pending if task.number != number)
+            nodes = [n for n in self._nodes if n.task is not None and n.task.number == number]
+            for node in nodes:
+                node.task = None  # none of its events counts from now on
+                node.orders.append(NodeOrder(kill=number))
+        self._wake.set()
+        return "".join(self._wait_for_kill(node) for node in nodes)
+
+    def request_stop(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, deque()
+            for node in self._nodes:
+                if node.task is not None:
+                    node.orders.append(NodeOrder(stop=True))
+        for task in pending:
+            self._events.put(link_loss_event(task, "the study stops"))
+        self._wake.set()
+
+    def close(self) -> None:
+        """End all nodes and cancel their jobs."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._wake.set()
+        self._thread.join()
+        self._mailbox.close()
+        deadline = time.monotonic() + CLOSE_S
+        while self._nodes and time.monotonic() < deadline:
+            for node in list(self._nodes):
+                with suppress(MailboxError):
+                    if any(report.ended is not None for report in node.channel.read_reports()):
+                        self._nodes.remove(node)
+            time.sleep(MIN_POLL_S)
+        self._jobs.cancel_all()
+
+    def _order(self, number: int, order: NodeOrder) -> None:
+        with self._lock:
+            for node in self._nodes:
+                if node.task is not None and node.task.number == number:
+                    node.orders.append(order)
+        self._wake.set()
+
+    def _wait_for_kill(self, node: _MailboxNode) -> str:
+        try:
+            return node.log_tails.get(timeout=KILL_S)
+        except queue.Empty:
+            reason = f"did not answer within {KILL_S:.0f} s"
+            self._lose(node, reason)
+            return f"node {node.text} {reason}"
+
+    def _watch(self) -> None:
+        """Look at all files until the executor is closed or something is beyond repair."""
+        try:
+            while not self._closing.is_set():
+                self._look()
+                self._wake.wait(max(MIN_POLL_S, POLL_S_PER_NODE * len(self._nodes)))
+                self._wake.clear()
+        except HarnessError as error:
+            self._fault = error
+        except Exception as error:
+            self._fault = HarnessError(f"the mailbox of the study: {type(error).__name__}: {error}")
+
+    def _look(self) -> None:
+        for channel in self._mailbox.new_nodes():
+            self._add(channel)
+        for node in list(self._nodes):
+            self._read(node)
+        if time.monotonic() - self._beaten_at > HEARTBEAT_S:
+            self._beaten_at = time.monotonic()
+            with suppress(OSError):
+                self._mailbox.beat()
+            self._lose_silent_nodes()
+        self._assign()
+        for node in list(self._nodes):
+            _flush(node)
+        for job in self._jobs.look(has_nodes=bool(self._nodes)):
+            for node in self._nodes_of(job):
+                self._lose(node, "has ended")
+
+    def _add(self, channel: NodeChannel) -> None:
+        job = channel.registration.job
+        if job is not None:
+            for node in self._nodes_of(job):  # its job was requeued
+                self._lose(node, "was started again")
+            self._jobs.note_registration(job)
+        with self._lock:
+            self._nodes.append(_MailboxNode(channel))
+
+    def _nodes_of(self, job: str) -> list[_MailboxNode]:
+        return [node for node in self._nodes if node.channel.registration.job == job]
+
+    def _read(self, node: _MailboxNode) -> None:
+        try:
+            for report in node.channel.read_reports():
+                self._handle(node, report)
+        except MailboxError as error:
+            self._lose(node, f"cannot be understood: {error}")
+
+    def _handle(self, node: _MailboxNode, report: NodeReport) -> None:
+        if report.killed is not None:
+            node.log_tails.put(report.killed.log_tail)
+        if report.report is not None:
+            if report.report.note is not None:
+                self._say(report.report.note)
+            self._deliver(node, report.report.event)
+        if report.ended is not None:
+            self._lose(node, f"has ended ({report.ended})", is_dead=True)
+
+    def _deliver(self, node: _MailboxNode, event: Event | None) -> None:
+        """Pass on an event of the node's own task; others are of attempts that have ended."""
+        with self._lock:
+            task = node.task
+            if event is None or task is None:
+                return
+            if (event.number, event.attempt) != (task.number, task.attempt):
+                return
+            if isinstance(event, TrialFinished | TrialFailed | WorkerDied):
+                node.task = None
+            self._events.put(event)
+
+    def _lose_silent_nodes(self) -> None:
+        for node in list(self._nodes):
+            if node.channel.silence_s() > SILENCE_S:
+                self._lose(node, f"has been silent for {SILENCE_S:.0f} s")
+
+    def _lose(self, node: _MailboxNode, reason: str, *, is_dead: bool = False) -> None:
+        """Forget a node: its words have no reader any more, and its trial goes to another one."""
+        with self._lock:
+            if node not in self._nodes:
+                return
+            self._nodes.remove(node)
+            task, node.task = node.task, None
+        if not is_dead:  # it may live and only be cut off
+            node.orders.append(NodeOrder(close=True))
+            _flush(node)
+        self._jobs.note_lost(node.channel.registration.job, is_dead=is_dead)
+        if task is not None:
+            self._say(f"node {node.text} {reason}: trial {task.number} continues on another node")
+            self._events.put(link_loss_event(task, f"node {node.text} {reason}"))
+
+    def _assign(self) -> None:
+        """Give waiting tasks to free nodes."""
+        with self._lock:
+            idle = [node for node in self._nodes if node.task is None]
+            while self._pending and idle:
+                task, node = self._pending.popleft(), idle.pop(0)
+                node.task = task
+                node.orders.append(NodeOrder(inputs=self._build_inputs(task)))
+
+
+def _flush(node: _MailboxNode) -> None:
+    """Write the waiting orders; a disk that fails is tried again at the next look."""
+    with suppress(OSError):
+        while node.orders:
+            node.channel.send(node.orders[0])
+            node.orders.popleft()
