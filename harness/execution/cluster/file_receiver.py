@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.core import files
 from harness.execution.cluster.file_transfer import SourceFolders
-from harness.execution.cluster.messages import ChunkReply, FileChunk, TaskInputs
+from harness.execution.cluster.messages import CHUNK_BYTES, ChunkReply, FileChunk, TaskInputs
 
 PREVIOUS_SUFFIX = ".previous"
 # Names in a trial's folder that agents may write: an agent must not replace the trial's record.
@@ -66,7 +67,7 @@ class TrialReceiver:
 
     def write_chunk(self, chunk: FileChunk, data: bytes) -> ChunkReply:
         """Write one part of a file of a registered attempt."""
-        if not is_writable_path(chunk.path):
+        if not is_writable_path(chunk.path) or len(data) > CHUNK_BYTES:
             return ChunkReply(status="refused", message=f"{chunk.path}: not a file of a worker")
         with self._lock:
             attempt, folder = self._attempts.get(chunk.number, (0, Path()))
@@ -172,7 +173,8 @@ def _install(chunk: FileChunk, temporary: Path, target: Path) -> None:
 def _append(temporary: Path, target: Path, begin: int) -> None:
     with files.attach_path(target), target.open("ab") as handle:
         try:
-            handle.write(temporary.read_bytes())
+            with temporary.open("rb") as source:
+                shutil.copyfileobj(source, handle)
             handle.flush()
             os.fsync(handle.fileno())
         except OSError:

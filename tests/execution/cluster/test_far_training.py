@@ -9,6 +9,7 @@ from harness.core.paths import Workspace
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.protocol import EpochReport, TrialFinished, TrialStarted, WorkerDied
 from harness.execution.slots import Slot
+from harness.models.weights import are_cached
 from tests.execution.cluster.nodes import TinyStudy, curve, drive, kill_worker, start_agent
 
 pytestmark = pytest.mark.slow
@@ -19,11 +20,11 @@ def study(tmp_path: Path, polyps: Path) -> TinyStudy:
     return TinyStudy(Workspace(tmp_path / "controller"), polyps)
 
 
-def train_here(study: TinyStudy, number: int, log: Path) -> TrialFinished:
+def train_here(study: TinyStudy, number: int, log: Path, **changes: Any) -> TrialFinished:
     """Train a trial on the controller's machine, undisturbed."""
     local = LocalExecutor(lambda _: log, slots=[Slot("cpu", {"OMP_NUM_THREADS": "1"})])
     try:
-        local.start(study.task(number))
+        local.start(study.task(number, **changes))
         while not isinstance(event := local.next_event(120), TrialFinished):
             assert event is not None
             if isinstance(event, EpochReport):
@@ -94,3 +95,21 @@ def test_training_moves_from_node_to_node_to_the_last_digit(
     assert files_of(study.trial(0).root) == files_of(study.trial(1).root)
     # The log of a continued training is reported again, its epochs are not trained again.
     assert n_reported == 1 + (1 + 1) + (2 + 1)
+
+
+@pytest.mark.real
+def test_pretrained_weights_reach_a_node_without_a_cache(study: TinyStudy, tmp_path: Path) -> None:
+    """The worker of the node knows no other Hugging Face cache than what its agent has fetched."""
+    if not are_cached("mobilenet_v2"):
+        pytest.skip("$HF_HOME holds no weights of mobilenet_v2")
+    weights = {"model__encoder_weights": "imagenet", "train__epochs": 1}
+    slot = Slot("cpu", {"OMP_NUM_THREADS": "1", "HF_HOME": "/far-away"})
+    agent = start_agent(tmp_path / "node", study.files, slot=slot)
+    try:
+        agent.start(study.inputs(study.task(0, **weights)))
+        events = drive(agent, 0)
+    finally:
+        agent.close()
+    assert isinstance(events[-1], TrialFinished), events[-1]
+    train_here(study, 1, tmp_path / "log", **weights)
+    assert curve(study.trial(0)) == curve(study.trial(1))
