@@ -63,6 +63,8 @@ OWNERS = {
     "onnxruntime": {"harness.deploy.export", "harness.deploy.runner"},
     "openvino": {"harness.deploy.export", "harness.deploy.runner"},
     "fsspec": {"harness.execution.cluster"},
+    "starlette": {"harness.deploy.app"},
+    "uvicorn": {"harness.deploy.app"},
     "pynvml": {"harness.training.hardware.cost"},
 }
 

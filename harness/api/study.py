@@ -1,6 +1,6 @@
 """Study on disk as `import harness` returns it: read, report, confirm, test and sync it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -24,8 +24,10 @@ from harness.tracking.uri import resolve_tracking_store
 
 if TYPE_CHECKING:
     from harness.api.confirm import ConfirmOptions
-    from harness.api.deploy import ExportOptions
+    from harness.api.deploy import ExportOptions, PredictorOptions
     from harness.deploy.export.bundle import ExportedBundle
+    from harness.deploy.predict.run import PredictionSummary
+    from harness.deploy.predictor import Predictor
 
 
 class HeldOutTestOptions(TypedDict, total=False):
@@ -152,6 +154,61 @@ class Study:
         from harness.api.deploy import export_study  # noqa: PLC0415  # imports torch
 
         return export_study(self.paths, self.workspace, Path(folder), **options)
+
+    def predictor(self, **options: "Unpack[PredictorOptions]") -> "Predictor":
+        """Open the study's networks for prediction of arrays.
+
+        The arguments are those of `PredictorOptions`.
+
+        Raises:
+            UserError: there are no such weights, or the validation images that the decision rule
+                needs are missing.
+
+        Example:
+            mask = harness.open_study("encoders").predictor().predict([image])[0].mask
+        """
+        from harness.api.deploy import open_predictor  # noqa: PLC0415  # imports torch
+
+        return open_predictor(self.paths, self.workspace, **options)
+
+    def predict(
+        self,
+        files: Sequence[str | Path],
+        *,
+        out: str | Path,
+        probabilities: bool = False,
+        overlays: bool = False,
+        **options: "Unpack[PredictorOptions]",
+    ) -> "PredictionSummary":
+        """Write the masks of files and folders into a folder, and predictions.csv.
+
+        A second call continues an interrupted one. The other arguments are those of
+        `PredictorOptions`.
+
+        Args:
+            files: images, and folders that are searched with their subfolders.
+            out: folder of the results.
+            probabilities: also write the probabilities, as 16-bit PNG.
+            overlays: also draw each mask over its image.
+
+        Raises:
+            UserError: as `predictor`; or files or `out` cannot be used. A file that cannot be
+                predicted raises nothing: it is among the `failures` of the result.
+
+        Example:
+            harness.open_study("encoders").predict(["new/"], out="masks/")
+        """
+        from harness.api.deploy import predict_into  # noqa: PLC0415  # imports torch
+
+        return predict_into(
+            self.paths,
+            self.workspace,
+            files,
+            out,
+            probabilities=probabilities,
+            overlays=overlays,
+            **options,
+        )
 
     def sync(self, *, tracking_uri: str | None = None, experiment: str | None = None) -> int:
         """Send everything to MLflow that is in the study's folder and not yet there.

@@ -23,7 +23,8 @@ import typer
 
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
 
-RESUMABLE_COMMANDS = (["run"], ["confirm"])
+RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"])
+_INTERRUPTED = 128 + signal.SIGINT
 QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
 # Files are written under such a name and then renamed; a user knows only the final name.
 TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
@@ -70,6 +71,16 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
         "export",
         "Write the chosen network as a folder that runs without this package and without PyTorch.",
     ),
+    "app": (
+        "web_app",
+        "web_app",
+        "Show masks for your own images on a page in the browser, for this machine only.",
+    ),
+    "predict": (
+        "predict",
+        "predict",
+        "Write the masks of new images; the same command continues where it stopped.",
+    ),
     "trials": (
         "trials",
         "trials",
@@ -112,7 +123,9 @@ def build_app(selected: str | None) -> typer.Typer:
         if function is None:
             app.add_typer(command_module.app, name=name)
         else:
-            app.command(name)(getattr(command_module, function))
+            # A module may define how its command reads its arguments.
+            command_class = getattr(command_module, "CommandClass", None)
+            app.command(name, cls=command_class)(getattr(command_module, function))
     return app
 
 
@@ -192,7 +205,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             f"{interruption}; continue with: {_shell_command(arguments)}", interruption.exit_code
         )
     except KeyboardInterrupt:
-        return _print_error(f"interrupted{_continuation_hint(arguments)}", 130)
+        return _print_error(f"interrupted{_continuation_hint(arguments)}", _INTERRUPTED)
     except TerminationSignal:
         return _print_error(f"terminated{_continuation_hint(arguments)}", 143)
     except HarnessError as error:
@@ -215,6 +228,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             raise
         hint = "run again with --debug for the traceback, and please report it"
         return _print_error(f"internal error: {type(error).__name__}: {error}; {hint}", 1)
+    if code == _INTERRUPTED:  # typer makes this code of a KeyboardInterrupt, and prints nothing
+        return _print_error(f"interrupted{_continuation_hint(arguments)}", _INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
@@ -230,7 +245,7 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _continuation_hint(arguments: list[str]) -> str:
-    """Hint for an interrupted command: run and confirm continue, the others start again."""
+    """Hint for an interrupted command: these continue, the others start again."""
     return (
         "; the same command continues where it stopped"
         if arguments[:1] in RESUMABLE_COMMANDS

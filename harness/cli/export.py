@@ -15,10 +15,13 @@ from harness.cli.options import (
     STORAGE,
     DeviceOption,
     StudyOption,
+    TrackingUriOption,
     WorkspaceOption,
     option,
 )
 from harness.cli.tables import stdout_console
+from harness.core.errors import UserError
+from harness.deploy.export.parity import DEFAULT_PARITY_IMAGES
 
 TrialOption = Annotated[
     int | None,
@@ -50,6 +53,16 @@ OutOption = Annotated[
         metavar="DIR",
     ),
 ]
+FreeSizeOption = Annotated[
+    bool,
+    option(
+        "Leave height and width of the graph free; refused if other sizes give other masks. The "
+        "runner needs no free size: it resizes images itself.",
+        "--free-size",
+        panel=STORAGE,
+        default="the size of the training",
+    ),
+]
 ForceOption = Annotated[
     bool,
     option("Replace the bundle in the folder.", "--force", panel=STORAGE, default="it is kept"),
@@ -60,9 +73,40 @@ ParityImagesOption = Annotated[
         "Validation images on which the bundle is compared with the study.",
         example="--parity-images 100",
         panel=COMPUTE,
-        default="32, or all if there are fewer",
+        default=f"{DEFAULT_PARITY_IMAGES}, or all if there are fewer",
         metavar="N",
         min=1,
+    ),
+]
+
+HalfOption = Annotated[
+    bool,
+    option(
+        "16-bit floats, with onnx: half the size.",
+        "--fp16",
+        example="--fp16 --tolerance 0.1",
+        panel=STORAGE,
+        default="32-bit floats",
+    ),
+]
+IntegerOption = Annotated[
+    bool,
+    option(
+        "8-bit integers, with onnx, calibrated on training images: a quarter of the size, faster.",
+        "--int8",
+        example="--int8 --tolerance 2",
+        panel=STORAGE,
+        default="32-bit floats",
+    ),
+]
+ToleranceOption = Annotated[
+    float | None,
+    option(
+        "Points of Dice (0.01) that --fp16 or --int8 may lose on validation images.",
+        example="--tolerance 0.5",
+        panel=COMPUTE,
+        default="1",
+        metavar="POINTS",
     ),
 ]
 
@@ -72,9 +116,14 @@ def export(
     out: OutOption,
     trial: TrialOption = None,
     format: FormatOption = "onnx",
+    free_size: FreeSizeOption = False,
+    fp16: HalfOption = False,
+    int8: IntegerOption = False,
+    tolerance: ToleranceOption = None,
     force: ForceOption = False,
-    parity_images: ParityImagesOption = 32,
+    parity_images: ParityImagesOption = DEFAULT_PARITY_IMAGES,
     device: DeviceOption = "auto",
+    tracking_uri: TrackingUriOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Write the chosen network as a folder that runs without this package and without PyTorch.
@@ -82,6 +131,10 @@ def export(
     Example: harness export --study encoders --out bundle
     """
     arguments = api_arguments(locals())
+    if arguments.pop("fp16") and int8:
+        raise UserError("--fp16 with --int8: a bundle has one precision; leave out one of the two")
+    arguments.pop("int8")
+    arguments["precision"] = "fp16" if fp16 else "int8" if int8 else "fp32"
     opened = api.open_study(arguments.pop("study"), workspace=arguments.pop("workspace"))
     with closing(open_progress()) as progress:
         bundle = opened.export(arguments.pop("out"), **arguments, progress=progress)

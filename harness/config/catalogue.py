@@ -1,9 +1,10 @@
-"""Catalogue of what can be trained: losses, networks, optimisers and schedules, without torch.
+"""Catalogue of losses, networks, optimisers and schedules, without torch.
 
 Each is described once, here. Settings of `loss.`, legal keys, rules of spaces, documentation, the
 methods paragraph and the references of a report are derived from these entries. `training` and
-`models` map a name to its code; tests assert that both sides agree. What a user registers becomes
-an entry of the same type (`config.components`). `config.measurements` lists metrics and costs.
+`models` map a name to its code; tests assert that both sides agree. A component that a user
+registers becomes an entry of the same type (`config.components`). `config.measurements` lists
+metrics and costs.
 """
 
 from collections.abc import Mapping
@@ -24,9 +25,9 @@ class LossOption:
     """One option of a loss; its key is `loss.<loss>_<name>`.
 
     Attributes:
-        low, high: bounds, both included; None: there is none, or the annotation has it.
+        low, high: bounds, both included; None: unbounded, or bounded by the annotation.
         alternative: a second legal value; a test trains with it and with the default.
-        sentence: what the methods paragraph says, with {} for the value.
+        sentence: sentence for the methods paragraph, with {} for the value.
     """
 
     name: str
@@ -41,11 +42,11 @@ class LossOption:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueEntry:
-    """One thing that a trial can use, e.g. an optimiser or a learning-rate schedule.
+    """Component that a trial can use, e.g. an optimiser or a learning-rate schedule.
 
     Attributes:
-        title: its name in a sentence; "" where that is `name`.
-        reference: the paper that a report cites; None: it cites none.
+        title: name in a sentence; "" if that is `name`.
+        reference: paper that a report cites; None if it needs no citation.
     """
 
     name: str
@@ -55,15 +56,15 @@ class CatalogueEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class LossEntry(CatalogueEntry):
-    """One loss, built in or registered; its weight is `loss.<name>`.
+    """Loss, built in or registered; its weight is `loss.<name>`.
 
     Attributes:
-        tasks: those in which it can act.
-        pixel_settings: the settings of all losses that act in it: it averages over pixels.
-        needs_partner: it cannot be the only loss with a weight.
-        remedy: what to use in the other tasks.
-        effect: when its weight acts, in the words of `field_effect`.
-        alternative: a second weight, tried together with the keys of `needs`.
+        tasks: tasks in which it has an effect.
+        pixel_settings: shared settings that it uses because it is a mean over pixels.
+        needs_partner: it cannot be the only loss with a weight above 0.
+        remedy: setting to use in the other tasks.
+        effect: condition under which its weight has an effect, as in `field_effect`.
+        alternative: a second weight; a test trains with it and with the settings of `needs`.
         origin: `harness`, or the file or package that registered it.
     """
 
@@ -80,23 +81,24 @@ class LossEntry(CatalogueEntry):
     origin: str = BUILTIN_ORIGIN
 
     def option_key(self, option: LossOption) -> str:
-        """The name of an option below `loss.`, e.g. `focal_gamma`."""
+        """Name of an option below `loss.`, e.g. `focal_gamma`."""
         return f"{self.name}_{option.name}"
 
     @property
     def setting_keys(self) -> tuple[str, ...]:
-        """The names of its settings below `loss.`, the weight first."""
+        """Names of its settings below `loss.`, the weight first."""
         return (self.name, *map(self.option_key, self.options))
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkEntry(CatalogueEntry):
-    """One architecture.
+    """Architecture.
 
     Attributes:
-        is_library: a class of that name in segmentation-models-pytorch, else one of `models`.
-        has_named_encoder: `model.encoder_name` chooses its encoder; else it has a built-in one,
-            with rates and a depth, but no name.
+        is_library: it is a class of that name in segmentation-models-pytorch; otherwise its code
+            is in `models`.
+        has_named_encoder: `model.encoder_name` selects its encoder; otherwise its encoder is built
+            in, and only depth and learning rate can be set.
     """
 
     is_library: bool = True
@@ -105,16 +107,16 @@ class NetworkEntry(CatalogueEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricEntry:
-    """One metric of validation: `val/<name>` of an epoch, `best/<name>` of a trial.
+    """Metric of validation: `val/<name>` of an epoch, `best/<name>` of a trial.
 
     Attributes:
-        title: its name on a page.
-        direction: the better way.
+        title: name on a page.
+        direction: direction in which values improve.
         is_bounded: its values lie in [0, 1].
         is_objective: a study can optimise it.
-        is_primary: a measure of quality that every table, test and figure reports: Dice and IoU.
-        leaderboard_position: its column among those of the leaderboard; None: it has none.
-        remedy: which metric to use in the other tasks.
+        is_primary: measure of quality that every table, test and figure reports: Dice and IoU.
+        leaderboard_position: position of its column on the leaderboard; None without a column.
+        remedy: metric to use in the other tasks.
     """
 
     name: str
@@ -129,10 +131,12 @@ class MetricEntry:
 
     @property
     def key(self) -> str:
-        """Its key in an epoch and as an objective."""
+        """Key in an epoch and as an objective."""
         return f"val/{self.name}"
 
 
+# Dice and BCE are the defaults together: the library's Dice, Jaccard and Tversky losses are 0 for
+# a class without pixels in the batch, so nothing is learned from it; BCE has a gradient there.
 _LOSSES = (
     LossEntry(
         name="dice",
@@ -156,8 +160,8 @@ _LOSSES = (
         name="ce",
         title="cross-entropy",
         pixel_settings=PIXEL_SETTINGS,
-        description="cross-entropy of the task: softmax in multiclass tasks, else as bce; a space "
-        "that names it alone has no bce with it",
+        description="cross-entropy of the task: softmax in multiclass tasks, otherwise as bce; a "
+        "space that sets it and not bce has bce 0",
         needs={"loss.bce": 0.0},
     ),
     LossEntry(
@@ -189,7 +193,7 @@ _LOSSES = (
                 default=0.5,
                 low=0,
                 high=1,
-                description="weight of false alarms; misses have 1 - alpha",
+                description="weight of false positives; false negatives have 1 - alpha",
                 alternative=0.9,
                 sentence="False positives had weight {} in the Tversky loss.",
             ),
@@ -204,7 +208,7 @@ _LOSSES = (
         reference="Kervadec et al. 2019. Boundary Loss. MIDL. arXiv:1812.07032",
         needs_partner=True,
         description="probability times signed distance in pixels; only together with another "
-        "loss, which should weigh more, e.g. dice 1 to 0.01; may be negative",
+        "loss of a larger weight, e.g. dice 1 and boundary 0.01; may be negative",
     ),
 )
 _NETWORKS = (

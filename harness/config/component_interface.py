@@ -1,4 +1,4 @@
-"""A network, loss or metric together with its code, and the entry that the catalogue has of it."""
+"""Network, loss or metric with its code, its options and its entry in the catalogue."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -21,7 +21,8 @@ from harness.core.errors import suggest_nearest
 
 ComponentKind = Literal["network", "loss", "metric"]
 
-# Arguments that the harness passes by name; a network or loss receives those that it declares.
+# Arguments that the harness passes by name; a network or loss receives those that it declares. All
+# other arguments are options of the user, so a new name here would take an option away from users.
 HARNESS_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {
     "network": (
         "in_channels",
@@ -39,12 +40,12 @@ PACKAGE_PREFIX = "package "  # begins the origin of components of an installed p
 
 @dataclass(frozen=True)
 class Component:
-    """A network, loss or metric together with its code.
+    """Network, loss or metric with its code.
 
     Attributes:
         build: the decorated class or function.
-        tasks: the tasks in which it can act.
-        direction: the better way of a metric.
+        tasks: tasks in which it has an effect.
+        direction: direction in which a metric improves.
         origin: `harness`, a file or a package, for messages.
     """
 
@@ -62,17 +63,19 @@ class Component:
 
     @property
     def is_from_file(self) -> bool:
-        """True for a component of a user's file, false for one of an installed package."""
+        """True for a component of a user's file; False for one of a package or a built-in one."""
         return not self.is_builtin and not self.origin.startswith(PACKAGE_PREFIX)
 
     @cached_property
     def arguments(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments of the decorated class or function, without `self`."""
+        """Arguments of the decorated class or function, without `self`."""
+        # eval_str: after `from __future__ import annotations` they are texts, which validate
+        # nothing.
         return inspect.signature(self.build, eval_str=True).parameters
 
     @cached_property
     def options(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments that the user may set."""
+        """Arguments that the user can set."""
         harness_arguments = HARNESS_ARGUMENTS[self.kind]
         return {
             name: argument
@@ -81,12 +84,12 @@ class Component:
         }
 
     def accepts(self, argument: str) -> bool:
-        """True if it declares this argument, e.g. a network `encoder_name`."""
+        """True if the code declares this argument, e.g. a network `encoder_name`."""
         return argument in self.arguments
 
     @cached_property
     def loss_entry(self) -> LossEntry:
-        """The catalogue's entry of a loss."""
+        """Entry of a loss in the catalogue."""
         return LossEntry(
             name=self.name,
             tasks=self.tasks,
@@ -100,19 +103,21 @@ class Component:
 
     @property
     def metric_entry(self) -> MetricEntry:
-        """The catalogue's entry of a metric."""
+        """Entry of a metric in the catalogue."""
+        # The bounds of a user's metric are unknown, so only finite values are required of it.
         return MetricEntry(
             name=self.name, direction=self.direction, tasks=self.tasks, is_bounded=False
         )
 
     def option_problem(self, name: str, value: Any) -> str | None:
-        """Reason why an option cannot have this value, without its key; None if it can."""
+        """Reason why an option cannot have this value, without its key; None if it is legal."""
         if name not in self.options:
             return f"unknown option of {self.name}{suggest_nearest(name, self.options)}"
         return annotation_problem(self.options[name].annotation, value)
 
     def coerce_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Valid options; a list becomes what the annotation requires, e.g. a tuple."""
+        """Convert the lists among valid options to the annotated type, e.g. a tuple."""
+        # YAML has lists only, and code that is annotated with a tuple may rely on one.
         return {
             name: coerce_value(self.options[name].annotation, value)
             if isinstance(value, list) and name in self.options

@@ -1,4 +1,4 @@
-"""Settings that a study has from earlier studies: imported trials, and fixed values."""
+"""Settings that a study takes from earlier studies: imported trials and fixed values."""
 
 from typing import Annotated, Any
 
@@ -15,17 +15,18 @@ class ImportConfig(StrictSettings):
     """Trials that a study imported from an earlier one."""
 
     study: str
-    id: str | None = Field(None, description="of the earlier study; written by harness")
+    # The name alone is not enough: the study may have been deleted and started again.
+    id: str | None = Field(None, description="id of the earlier study; written by harness")
     trials: Annotated[tuple[int, ...], BeforeValidator(_to_tuple)] = Field(
-        (), description="their numbers there, in the order in which they come first here"
+        (), description="their numbers in that study, in the order of the first trials of this one"
     )
     left_out: dict[str, Annotated[tuple[int, ...], BeforeValidator(_to_tuple)]] = Field(
-        {}, description="numbers of those that do not fit, by reason"
+        {}, description="numbers of incompatible trials, by reason"
     )
 
 
 class ValueSourceConfig(StrictSettings):
-    """Origin of a fixed value: the best trial of another study."""
+    """Origin of a fixed value: the best trial of another study when this one started."""
 
     study: str
     id: str

@@ -1,4 +1,4 @@
-"""Settings of the training loss: weights and options of every loss of the catalogue."""
+"""Settings of the training loss: weights and options of all losses in the catalogue."""
 
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -34,7 +34,7 @@ from harness.core.settings import ALLOW_UNREGISTERED, StrictSettings, field_effe
 def _check_balanced(value: Any) -> Any:
     if value != "balanced":
         raise ValueError(
-            f"must be balanced, null, or a list of a number for each class (got {value!r})"
+            f"must be balanced, null, or a list with a number for each class (got {value!r})"
         )
     return value
 
@@ -45,7 +45,7 @@ ClassWeights = Annotated[  # a tag per branch: one message for each mistake, not
         tuple[ClassWeight, ...],
         BeforeValidator(to_tuple),
         Field(min_length=1, max_length=255),
-        # Below a function that comes first, pydantic writes the lengths of a text.
+        # After a BeforeValidator pydantic's schema has minLength and maxLength, those of a text.
         WithJsonSchema(
             {
                 "type": "array",
@@ -59,6 +59,7 @@ ClassWeights = Annotated[  # a tag per branch: one message for each mistake, not
     | Annotated[Literal["balanced"], BeforeValidator(_check_balanced), Tag("[word]")],
     Discriminator(lambda value: "[word]" if isinstance(value, str) else "[numbers]"),
 ]
+# Registered losses have no field, so their weights are validated apart, by the same rule.
 _WEIGHT_ADAPTER: TypeAdapter[float] = TypeAdapter(
     Annotated[float, Field(ge=0, le=1e6)], config=ConfigDict(strict=True, allow_inf_nan=False)
 )
@@ -106,27 +107,30 @@ else:
 
 
 class LossConfig(_CatalogueSettings):
-    """Weights of the losses, used divided by their sum, and their options.
+    """Weights of the losses and their options. Training divides the weights by their sum.
 
-    A registered loss has its weight under its name and its options as `<name>_<option>`; both have
-    their defaults as soon as it is registered.
+    The weight of a registered loss has the name of the loss, its options are `<name>_<option>`;
+    both have defaults as soon as the loss is registered.
     """
 
+    # Registered losses are not known when this class is created; `_add_registered_losses` refuses
+    # every other unknown key.
     model_config = ConfigDict(extra="allow")
 
     label_smoothing: float = Field(
         0.0,
         ge=0,
         lt=0.5,
-        description="targets move this far inwards",
+        description="targets are moved inwards by this value",
         json_schema_extra=field_effect("under loss.bce, loss.ce and loss.focal", 0.1),
     )
     class_weights: ClassWeights | None = Field(
         None,
-        description="of each class in bce, ce and focal, in multiclass and multilabel tasks; "
-        "balanced: the rarer a class in the training masks, the more (median frequency balancing)",
+        description="weight of each class in bce, ce and focal, in multiclass and multilabel "
+        "tasks; balanced: larger for classes with fewer training pixels (median frequency "
+        "balancing)",
         json_schema_extra=field_effect(
-            "under loss.bce, loss.ce and loss.focal, of several classes",
+            "under loss.bce, loss.ce and loss.focal, with several classes",
             [1.0, 5.0, 0.5],
             task="multiclass",
             needs={"loss.bce": 0.0, "loss.ce": 1.0},
@@ -135,12 +139,12 @@ class LossConfig(_CatalogueSettings):
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """The names of the settings, those of registered losses last."""
+        """Names of the settings, those of registered losses last."""
         return (*cls.model_fields, *_registered_loss_settings())
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each part with a weight above 0, divided by their sum."""
+        """Weights above 0 by loss, divided by their sum."""
         raw = {name: float(getattr(self, name)) for name in loss_names()}
         raw = {name: value for name, value in raw.items() if value > 0}
         return {name: value / math.fsum(raw.values()) for name, value in raw.items()}
@@ -150,10 +154,10 @@ class LossConfig(_CatalogueSettings):
     def _add_registered_losses(
         cls, value: Any, build: ModelWrapValidatorHandler[Self], info: ValidationInfo
     ) -> Self:
-        """Fill in and check the settings of registered losses, with all problems of the group."""
+        """Add defaults of registered losses, and report their problems with those of the fields."""
         if not isinstance(value, dict) or (info.context or {}).get(ALLOW_UNREGISTERED):
             return build(value)
-        # Pydantic checks only declared fields. The problems of the other settings are gathered here
+        # Pydantic checks declared fields only. The problems of other settings are collected here
         # and raised together with those of the fields, so that a user sees all of them.
         extra = {key: setting for key, setting in value.items() if key not in cls.model_fields}
         problems = [
@@ -173,6 +177,7 @@ class LossConfig(_CatalogueSettings):
     def _check_weights(self, info: ValidationInfo) -> Self:
         if (info.context or {}).get(ALLOW_UNREGISTERED):
             return self
+        # Without any weight above 0 the list is empty, for which `all` is True as well.
         entries = [entry for name, entry in losses().items() if getattr(self, name, 0)]
         if all(entry.needs_partner for entry in entries):
             names = ", ".join(name for name, entry in losses().items() if not entry.needs_partner)
@@ -185,20 +190,21 @@ class LossConfig(_CatalogueSettings):
 
 
 def loss_names() -> tuple[str, ...]:
-    """Every loss that can have a weight, the built-in ones first."""
+    """Names of all losses, the built-in ones first."""
     return tuple(losses())
 
 
 def pixel_losses(setting: PixelSetting) -> tuple[str, ...]:
-    """The losses in which that setting acts."""
+    """Names of the losses that use a setting."""
     return tuple(name for name, entry in losses().items() if setting in entry.pixel_settings)
 
 
 def find_loss_setting(key: str) -> tuple[LossEntry, LossOption | None] | None:
-    """The loss that has this setting below `loss.`, and the option; the option of a weight is None.
+    """Loss and option of a setting below `loss.`; the option is None for the weight of the loss.
 
-    None for a setting of all losses, and for an unknown one.
+    None for a shared setting such as `label_smoothing`, and for an unknown one.
     """
+    # Compared with complete keys, not split at an underscore: names of losses contain some.
     for name, entry in losses().items():
         if key == name:
             return entry, None
@@ -209,7 +215,7 @@ def find_loss_setting(key: str) -> tuple[LossEntry, LossOption | None] | None:
 
 
 def _registered_loss_settings() -> dict[str, Any]:
-    """The settings of losses that users and packages registered, with their defaults."""
+    """Settings of losses that users and packages registered, with their defaults."""
     return {
         key: default
         for name, entry in losses().items()
@@ -222,9 +228,9 @@ def _registered_loss_settings() -> dict[str, Any]:
 
 
 def _loss_setting_problem(key: str, value: Any) -> tuple[Any, Any] | None:
-    """Type and message of what is wrong with a setting that is no field; None if it is right."""
+    """Type and message of the problem of a setting without a field; None if it is legal."""
     setting = find_loss_setting(key)
-    if setting is None:
+    if setting is None:  # as pydantic reports it, so that `validate_settings` suggests a key
         return "extra_forbidden", "Extra inputs are not permitted"
     entry, option = setting
     if option is not None:
@@ -238,6 +244,7 @@ def _loss_setting_problem(key: str, value: Any) -> tuple[Any, Any] | None:
 
 
 def _rebuild_error(item: Any) -> InitErrorDetails:
-    """A problem that was found already, to be raised beside others."""
+    """Convert a problem of a ValidationError, so that it can be raised again with others."""
+    # The original types need their context (`gt`, `expected`, …), so the final message is passed.
     kind = PydanticCustomError(item["type"], item["msg"])
     return InitErrorDetails(type=kind, loc=item["loc"], input=item["input"])

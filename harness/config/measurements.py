@@ -1,4 +1,4 @@
-"""Catalogue of what is measured: the metrics and the costs of a trial, without torch.
+"""Catalogue of metrics and costs of a trial, without torch.
 
 Objectives, columns of tables, axes of figures and reserved names are derived from these entries;
 `training` computes them, and tests assert that it computes exactly these. A metric that a user
@@ -15,12 +15,12 @@ from harness.core.text import format_duration
 
 @dataclass(frozen=True, kw_only=True)
 class CostEntry:
-    """One cost of a trial, recorded under `cost/<name>`; lower is cheaper.
+    """Cost of a trial, recorded under `cost/<name>`; lower is cheaper.
 
     Attributes:
-        heading, hint: of its column on the leaderboard.
-        axis_title, unit: of its figure.
-        format: its value in a cell.
+        heading, hint: heading and tooltip of its column on the leaderboard.
+        axis_title, unit: title and unit of its axis in figures.
+        format: converts a value to the text of a cell.
     """
 
     name: str
@@ -32,10 +32,12 @@ class CostEntry:
 
     @property
     def key(self) -> str:
-        """Its key in a record and in MLflow."""
+        """Key in a record and in MLflow."""
         return f"cost/{self.name}"
 
 
+# dice_loss is computed for each image from probabilities and averaged. The training loss of the
+# same name depends on the batch (segmentation-models-pytorch#712), so it cannot rank trials.
 _METRICS = (
     MetricEntry(name="dice_loss", direction="minimize"),
     MetricEntry(name="dice", title="Dice", is_primary=True, leaderboard_position=0),

@@ -1,4 +1,4 @@
-"""The metric that a study optimises, built in or registered, and what is better by it."""
+"""Objective of a study: the metric that it optimises, and the order of values and trials."""
 
 import math
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ METRICS = tuple(entry.key for entry in BUILTIN_METRICS.values() if entry.is_obje
 
 
 class ObjectiveConfig(StrictSettings):
-    """The one metric that a study optimises: one of METRICS, or `val/<name>` of a user's metric."""
+    """Metric that a study optimises: one of METRICS, or `val/<name>` of a registered metric."""
 
     metric: str = "val/dice_loss"
-    direction: Direction = Field("minimize", description="absent: the better way of that metric")
+    direction: Direction = Field("minimize", description="default: the direction of the metric")
 
     @property
     def is_builtin(self) -> bool:
-        """True for one of METRICS; their values lie in [0, 1]."""
+        """True for a metric of METRICS; their values lie in [0, 1]."""
         return self.metric in METRICS
 
     @property
@@ -38,15 +38,13 @@ class ObjectiveConfig(StrictSettings):
         return value < other if self.minimized else value > other
 
     def sort_key(self, value: float) -> float:
-        """Key by which sorting puts the better value first."""
+        """Key for sorting values, the best first."""
         return value if self.minimized else -value
 
     def ranked(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-        """Complete trials with a finite value, best first; of equal values the lower number first.
-
-        A pruned trial's value is that of fewer epochs and has no place in this order. Values that
-        are not finite can only come from files that something else has written.
-        """
+        """Complete trials with a finite value, best first; equal values in order of number."""
+        # A pruned trial's value comes from fewer epochs and is not comparable. Infinite values are
+        # refused in a study, so they come from files that another program wrote.
         complete = [
             (self.sort_key(record.value), record.number, record)
             for record in records
@@ -57,7 +55,7 @@ class ObjectiveConfig(StrictSettings):
         return [record for *_, record in sorted(complete, key=lambda item: item[:2])]
 
     def best(self, records: Iterable[TrialRecord]) -> TrialRecord | None:
-        """The first trial of `ranked`; None if no trial is complete."""
+        """Best complete trial, the first of `ranked`; None if there is none."""
         return next(iter(self.ranked(records)), None)
 
     def is_possible_value(self, value: float) -> bool:
@@ -78,6 +76,7 @@ class ObjectiveConfig(StrictSettings):
     @classmethod
     def _fill_direction(cls, value: Any) -> Any:
         if isinstance(value, dict) and "direction" not in value:
+            # The default of the field fits the default metric only.
             direction = _metric_direction(value.get("metric", "val/dice_loss"))
             return value if direction is None else {**value, "direction": direction}
         return value
@@ -91,15 +90,18 @@ class ObjectiveConfig(StrictSettings):
 
 
 def metric_names() -> tuple[str, ...]:
-    """Every metric that can be an objective, the built-in ones first."""
+    """Keys of all metrics that can be an objective, the built-in ones first."""
     return tuple(entry.key for entry in metrics().values() if entry.is_objective)
 
 
 def objective_override(metric: str | None) -> dict[str, dict[str, str]]:
-    """The group `objective` of study.yaml for `--objective`; the direction follows from the metric.
+    """Group `objective` of study.yaml for `--objective`, with the direction of the metric.
+
+    Returns:
+        {} for None, which keeps the objective of the definition.
 
     Raises:
-        ConfigError: unknown metric; the message lists the known ones.
+        ConfigError: unknown metric; the message lists all metrics.
     """
     if metric is None:
         return {}
@@ -111,7 +113,7 @@ def objective_override(metric: str | None) -> dict[str, dict[str, str]]:
 
 
 def _metric_direction(metric: Any) -> Direction | None:
-    """The better way of a metric that can be an objective; None if it is not registered here."""
+    """Direction of a metric that can be an objective; None if it is not registered here."""
     if metric not in metric_names():
         return None
     return metrics()[str(metric).removeprefix("val/")].direction

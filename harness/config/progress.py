@@ -1,4 +1,4 @@
-"""Messages of a running study: one line per stage and per finished trial."""
+"""Progress messages of a running study: one line per stage and per finished trial."""
 
 import sys
 import time
@@ -10,26 +10,26 @@ from harness.core.records import ParameterValue, TrialRecord
 from harness.core.text import format_duration
 
 DEFAULT_METRIC = ObjectiveConfig().metric
-KEYLESS_PARAMETERS = ("model.arch", "model.encoder_name", "optim.name")  # values that need no key
+KEYLESS_PARAMETERS = ("model.arch", "model.encoder_name", "optim.name")  # values that are names
 
 
 class ProgressReporter(Protocol):
-    """Receiver of the events of a run. Records are those of that moment."""
+    """Receiver of the events of a run. Records have the state at the time of the event."""
 
     def stage(self, text: str) -> None:
-        """A fact that has just been settled, in one line."""
+        """Show a resolved fact, e.g. the device, in one line."""
         ...
 
     def bar(self, text: str) -> Callable[[int, int | None], None]:
-        """Something long begins; call the result with (done, total)."""
+        """Show the start of a long task; call the result with (done, total), total may be None."""
         ...
 
     def objective(self, metric: str) -> None:
-        """The metric that the trials to come are ranked by, e.g. `val/miou`."""
+        """Set the metric by which the next trials are ranked, e.g. `val/miou`."""
         ...
 
     def trials(self, finished: int, total: int) -> None:
-        """Number of finished trials, and of all that are planned."""
+        """Set the number of finished trials and of planned ones."""
         ...
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
@@ -39,23 +39,23 @@ class ProgressReporter(Protocol):
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
     def close(self) -> None:
-        """End of the messages."""
+        """End the display."""
         ...
 
 
 class TrialMirror(Protocol):
-    """Copies the folder of a trial to another store, in the background."""
+    """Background copier of trial folders to another store, e.g. MLflow."""
 
     def note(self, number: int) -> None:
-        """Note that the folder of trial `number` has changed; must return immediately."""
+        """Mark the folder of trial `number` as changed; must return immediately."""
         ...
 
 
 class LineProgress:
-    """One line per stage and per finished trial: for logs, notebooks and pipes."""
+    """Reporter that writes lines, for logs, notebooks and pipes."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stderr
+        self._out = out or sys.stderr  # standard output is for results
         self._finished = self._total = 0
         self._metric = DEFAULT_METRIC
         self._first: tuple[float, int] | None = None
@@ -74,6 +74,7 @@ class LineProgress:
     def trials(self, finished: int, total: int) -> None:
         self._finished, self._total = finished, total
         if self._first is None:
+            # The pace is that of this run: trials of earlier ones cost it no time.
             self._first = (time.monotonic(), finished)
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:
@@ -90,10 +91,10 @@ class LineProgress:
 
 
 def trial_line(record: TrialRecord, best: TrialRecord | None, metric: str) -> str:
-    """One finished trial: value, best so far, other metrics, what it was, how long it took.
+    """Line about a finished trial: value, best so far, other metrics, configuration, duration.
 
     Args:
-        metric: the objective's, of which the value and the best are.
+        metric: metric of the objective.
     """
     head = f"trial {record.number}  "
     if record.state == "failed":
@@ -118,7 +119,7 @@ def trial_line(record: TrialRecord, best: TrialRecord | None, metric: str) -> st
 
 
 def short_configuration(params: Mapping[str, ParameterValue]) -> str:
-    """Searched parameters in short, e.g. `FPN resnet18 lr 0.0034 loss.dice 0.71`."""
+    """Short text of the searched parameters, e.g. `FPN resnet18 lr 0.0034 loss.dice 0.71`."""
     return " ".join(
         str(value) if key in KEYLESS_PARAMETERS else f"{_short_key(key)} {_short_value(value)}"
         for key, value in params.items()
@@ -126,7 +127,11 @@ def short_configuration(params: Mapping[str, ParameterValue]) -> str:
 
 
 def remaining_time_text(first: tuple[float, int] | None, finished: int, total: int) -> str:
-    """`  · 3 of 12 · about 4 min left`, from the pace since this run began."""
+    """Estimate `  · 3 of 12 · about 4 min left` from the pace since this run started.
+
+    Args:
+        first: time and number of finished trials at the start of this run; None before it.
+    """
     if first is None or finished <= first[1]:
         return ""
     pace = (time.monotonic() - first[0]) / (finished - first[1])

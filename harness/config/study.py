@@ -1,4 +1,4 @@
-"""Every setting of a trial (`TrialConfig`) and of a study (`StudyConfig`).
+"""All settings of a trial (`TrialConfig`) and of a study (`StudyConfig`).
 
 Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
 """
@@ -59,11 +59,12 @@ __all__ = [
 
 
 class TrialConfig(StrictSettings):
-    """Every setting of one trial."""
+    """All settings of one trial."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    loss: LossConfig = Field(default_factory=LossConfig)  # late: others may have been registered
+    # A factory, since losses may be registered after this class was created.
+    loss: LossConfig = Field(default_factory=LossConfig)
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
 
@@ -72,8 +73,8 @@ class TrialConfig(StrictSettings):
         warmup, epochs = self.optim.warmup_epochs, self.train.epochs
         if warmup >= epochs and not (info.context or {}).get(ALLOW_UNREGISTERED):
             raise ValueError(
-                f"optim.warmup_epochs {warmup:g} is not below train.epochs {epochs}; take a "
-                "shorter warm-up, or more epochs"
+                f"optim.warmup_epochs {warmup:g} is not below train.epochs {epochs}; use a "
+                "shorter warm-up or more epochs"
             )
         return self
 
@@ -85,25 +86,26 @@ class TrialConfig(StrictSettings):
         source: str = "trial configuration",
         allow_unregistered: bool = False,
     ) -> Self:
-        """Build from full keys, e.g. `{"optim.lr": 3e-4}`; what is absent takes its default.
+        """Build from full keys, e.g. `{"optim.lr": 3e-4}`; absent settings have their defaults.
 
         Args:
             allow_unregistered: accept user-defined losses without the file that registers them.
 
         Raises:
-            ConfigError: every unknown key and illegal value, one line each, beginning with
-                `source`.
+            ConfigError: all unknown keys and illegal values, one line each: `source: key: fault`.
         """
         return validate_settings(cls, nest(flat), source, allow_unregistered=allow_unregistered)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its full key; `model.options.<name>` where an option is set."""
+        """All settings by full key, with `model.options.<name>` for each option that is set."""
         return flatten(self.model_dump(mode="json"))
 
 
 class SamplerConfig(StrictSettings):
-    """Optuna's sampler; each option says under which it acts."""
+    """Optuna's sampler. The description of an option begins with the samplers that use it."""
 
+    # `grid` is enumerated by the space, not by Optuna, whose GridSampler knows neither conditions
+    # nor forbidden combinations (docs/decisions/0008).
     name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
     # Optuna's default: TPE draws at random until it has this many trials.
     n_startup_trials: int = Field(10, ge=1, description="tpe, gp: random draws first")
@@ -111,12 +113,18 @@ class SamplerConfig(StrictSettings):
     # Without groups, multivariate TPE models only the parameters that all trials share; those of a
     # branch of a conditional space are then sampled independently of the others (Optuna 5.0).
     group: bool = Field(True, description="tpe: model each branch of a conditional space")
-    qmc_type: Literal["sobol", "halton"] = Field("sobol", description="qmc")
+    qmc_type: Literal["sobol", "halton"] = Field("sobol", description="qmc: type of the sequence")
 
 
 class PrunerConfig(StrictSettings):
-    """Optuna's pruner, or one of our own, `halving` and `curve`."""
+    """Pruner of Optuna, or one of this package, `halving` and `curve`.
 
+    The description of an option begins with the pruners that use it.
+    """
+
+    # On recorded curves halving needed 0.35 of the epochs to reach the result without a pruner, the
+    # median rule 0.6. Optuna's own pruner notes rungs in its database, which a rebuilt study lacks
+    # (docs/decisions/0006).
     name: Literal["none", "median", "percentile", "halving", "hyperband", "patient", "curve"] = (
         "halving"
     )
@@ -134,19 +142,21 @@ class PrunerConfig(StrictSettings):
     n_min_trials: int = Field(
         5, ge=1, description="median, percentile, patient: values at the same epoch to compare with"
     )
+    # 25 means the best quarter: Optuna counts from the better end, whatever the direction.
     percentile: float = Field(
         25.0, gt=0, lt=100, description="percentile: keep this share of the best, in %"
     )
     min_resource: int | None = Field(
         None,
         ge=1,
-        description="halving, hyperband: epochs after which a trial is evaluated first; null: an "
+        description="halving, hyperband: epochs before the first evaluation of a trial; null: an "
         "eighth of train.epochs, rounded up, at least 2; for hyperband 1",
     )
     reduction_factor: int | None = Field(
         None,
         ge=2,
-        description="halving, hyperband: one of this many continues; null: 2, and 3 for hyperband",
+        description="halving, hyperband: one in this many trials continues; null: 2, and 3 for "
+        "hyperband",
     )
     patience: int = Field(3, ge=1, description="patient: epochs without improvement")
     min_delta: float = Field(0.0, ge=0, description="patient: smallest improvement that counts")
@@ -154,38 +164,44 @@ class PrunerConfig(StrictSettings):
         None,
         ge=0,
         le=1,
-        description="curve: of ending among the best, below which a trial is pruned; null: 0.3, "
-        "and 0.5 where budget.gpu_hours is set",
+        description="curve: a trial is pruned below this probability of ending among the best; "
+        "null: 0.3, or 0.5 if budget.gpu_hours is set",
     )
     n_min_curves: int | None = Field(
         None,
         ge=1,
-        description="curve: complete trials before any is pruned; null: 3, and 1 where "
+        description="curve: complete trials before any is pruned; null: 3, or 1 if "
         "budget.gpu_hours is set",
     )
+    # Complete curves of trials that would have been pruned measure the errors of the predictions.
     control: int = Field(
-        10, ge=0, description="curve: every n-th trial is never pruned; 0: every trial may be"
+        10, ge=0, description="curve: every n-th trial is never pruned; 0: any trial may be pruned"
     )
 
 
 class BudgetConfig(StrictSettings):
-    """Limits of the search. Not part of the definition: it may change between runs."""
+    """Limits of the search. Not part of the definition: they may change between runs."""
 
-    trials: int | None = Field(None, ge=1, description="finished trials in all")
+    # A total, not a number per run: the same command continues a study that was interrupted.
+    trials: int | None = Field(None, ge=1, description="total number of finished trials")
     gpu_hours: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="hours of training in all, summed over trials"
+        None, gt=0, allow_inf_nan=False, description="total hours of training, summed over trials"
     )
     stop_after: int | None = Field(
         None, ge=1, description="stop after this many trials without improvement"
     )
-    keep: int = Field(5, ge=1, description="number of best trials whose models are kept")
+    # Weights of all trials would fill the disk; scores stay, and all numbers follow from them
+    # (docs/decisions/0010).
+    keep: int = Field(5, ge=1, description="number of best trials whose models are stored")
 
 
 class LimitsConfig(StrictSettings):
-    """Guards against hostile or broken input. Not part of the definition."""
+    """Guards against hostile or broken input, and time limits. Not part of the definition."""
 
-    # Checked in the header, before anything is decoded: Pillow and OpenCV have other limits.
+    # Checked in the header, before anything is decoded: a few kilobytes can decode to gigabytes,
+    # and Pillow and OpenCV have other limits.
     max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
+    # A worker is replaced after ten median epochs without a message, but not before this time.
     hang_floor_s: float = Field(
         600, gt=0, description="seconds of silence that never count as a hang"
     )
@@ -193,8 +209,8 @@ class LimitsConfig(StrictSettings):
         30,
         gt=0,
         allow_inf_nan=False,
-        description="seconds that workers get to finish a step and save when the study is stopped; "
-        "more, up to ten times as many, while a checkpoint is being written",
+        description="seconds for workers to finish a step and save when the study is stopped; up "
+        "to ten times as many while a checkpoint is being written",
     )
 
 
@@ -202,6 +218,8 @@ class StudyConfig(StrictSettings):
     """`study.yaml`: the definition of a study, with its question, budget and limits."""
 
     format: Literal[1] = 1
+    # Written when the study starts. It survives renaming and tells a new study from a deleted one
+    # of the same name, also in MLflow.
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     question: str | None = None
     space: str | None = None
@@ -216,6 +234,7 @@ class StudyConfig(StrictSettings):
     parts: Annotated[PartsConfig | None, BeforeValidator(expand_parts_config)] = Field(
         None, description="a Python file with user-defined networks, losses or metrics"
     )
+    # The name is on disk in studies of earlier versions.
     taken: dict[str, ValueSourceConfig] = Field({}, description="fixed values from other studies")
     imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(to_tuple)] = ()
     seed: int = Field(0, ge=0, lt=2**32)
@@ -228,21 +247,24 @@ class StudyConfig(StrictSettings):
         source: str = "study.yaml",
         allow_unregistered: bool = False,
     ) -> Self:
-        """Validate a nested mapping. Raises ConfigError with every problem.
+        """Build from the nested mapping of study.yaml.
 
         Args:
             allow_unregistered: accept a user-defined objective without the file that
                 registers it.
+
+        Raises:
+            ConfigError: all problems, one line each: `source: key: fault`.
         """
         return validate_settings(cls, value, source, allow_unregistered=allow_unregistered)
 
     def definition(self) -> dict[str, Any]:
-        """Settings that no later run may change: all but question, budget and limits."""
+        """Settings that later runs must not change: all except question, budget and limits."""
         return self.model_dump(mode="json", exclude={"question", "budget", "limits"})
 
 
 def trial_keys() -> tuple[str, ...]:
-    """Every full key of a trial configuration, `model.options` (a group of its own) left out."""
+    """Full keys of all settings of a trial, without `model.options`, which is a group."""
     return tuple(
         f"{group}.{name}"
         for group, field in TrialConfig.model_fields.items()

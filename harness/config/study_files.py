@@ -13,21 +13,23 @@ def open_earlier_study(name: str, paths: StudyPaths) -> tuple[StudyPaths, StudyC
     Raises:
         UserError: no study of that name exists, or it has not started.
     """
+    # Checked before the name becomes part of a path.
     if check_study_name(name) == paths.name:
-        raise UserError("a study cannot build on itself; name an earlier one")
+        raise UserError("a study cannot import from itself; name an earlier one")
     earlier = StudyPaths(paths.root.parent / name)
     require_study_yaml(earlier, exclude=paths.name)
     location = str(earlier.study_yaml)
     value = strict_yaml.load_yaml(
         earlier.study_yaml.read_text(encoding="utf-8"), source=location
     ).value
+    # A study.yaml without an id was written by the user, and no run has started it.
     if not isinstance(value, dict) or value.get("id") is None or not earlier.split_csv.is_file():
-        raise UserError(f"study {name} has not started yet")
+        raise UserError(f"study {name} has not started yet; run it first, or name another one")
     return earlier, StudyConfig.from_mapping(value, source=location, allow_unregistered=True)
 
 
 def read_study_config(paths: StudyPaths) -> StudyConfig:
-    """Recorded definition of a study.
+    """Read the definition of a study that was recorded when it started.
 
     Raises:
         ConfigError: study.yaml does not hold a definition.

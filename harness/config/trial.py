@@ -1,7 +1,7 @@
-"""The groups of a trial configuration, `loss` aside.
+"""Groups of settings of a trial, except `loss`.
 
-Each field says in its metadata when it acts and a second value to try
-(`harness.core.settings.acting`).
+The metadata of each field gives the condition under which it has an effect, and a second value for
+a test (`harness.core.settings.field_effect`).
 """
 
 import re
@@ -17,12 +17,13 @@ OptionValue = Scalar | list[Any]
 
 
 def to_tuple(value: Any) -> Any:
-    """A list as a tuple, which stays as it is in a frozen model; anything else unchanged."""
+    """Convert a list to a tuple, which cannot change in a frozen model; return others unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def _check_image_size(value: Any) -> Any:
     sizes = value if isinstance(value, list | tuple) else [value]
+    # True is an int in Python, and would pass as one pixel.
     in_range = all(
         isinstance(n, int) and not isinstance(n, bool) and 16 <= n <= 4096 for n in sizes
     )
@@ -46,7 +47,8 @@ _AUGMENT_SCHEMA = {
     "type": "string",
     "pattern": f"^({'|'.join(AUGMENT_PRESETS)}|{AUGMENT_FILE.pattern})$",
 }
-# What segmentation-models-pytorch 0.6 offers for its own encoders; a test compares.
+# Weights of the native encoders of segmentation-models-pytorch 0.6; a test compares them. Names are
+# closed, since an unknown text only warns for encoders of timm.
 EncoderWeightsName = Literal[
     "imagenet",
     "advprop",
@@ -74,40 +76,40 @@ ImageSize = Annotated[
 
 
 class DataConfig(StrictSettings):
-    """Preparation of the images."""
+    """Preparation of images for training."""
 
     image_size: ImageSize = Field(
         256,
         description="pixels, n or [height, width]",
-        json_schema_extra=field_effect("always: every image is brought to it", 64),
+        json_schema_extra=field_effect("always: every image gets this size", 64),
     )
     fit: Literal["stretch", "pad"] = Field(
         "stretch",
-        description="how an image meets image_size",
+        description="method of reaching image_size",
         json_schema_extra=field_effect(
-            "always: an image that is not as wide to high is squeezed, or padded", "pad"
+            "on images of another aspect ratio: distorts or pads them", "pad"
         ),
     )
     augment: Annotated[str, AfterValidator(_check_augment), WithJsonSchema(_AUGMENT_SCHEMA)] = (
         Field(
             "light",
-            description="none, light, medium, strong, or a file of albumentations' YAML",
+            description="none, light, medium, strong, or a YAML file of albumentations",
             json_schema_extra=field_effect("on training images", "strong"),
         )
     )
     normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
         "imagenet",
-        description="encoder: the mean and deviation its weights were trained with",
+        description="encoder: mean and standard deviation of the encoder's pretraining",
         json_schema_extra=field_effect(
-            "always: what is taken from a value, and what it is divided by", "per_image"
+            "always: the mean that is subtracted and the divisor", "per_image"
         ),
     )
     subset: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the training images used",
-        json_schema_extra=field_effect("on the training images; validation keeps all", 0.5),
+        description="share of the training images that is used",
+        json_schema_extra=field_effect("on training images; validation uses all its images", 0.5),
     )
 
     @property
@@ -117,20 +119,20 @@ class DataConfig(StrictSettings):
 
 
 class ModelConfig(StrictSettings):
-    """Network, with names as in segmentation-models-pytorch. Networks return logits, always."""
+    """Network, with names as in segmentation-models-pytorch. All networks return logits."""
 
     arch: str = Field(
         "Unet", description="architecture", json_schema_extra=field_effect("always", "Linknet")
     )
     encoder_name: str = Field(
         "resnet34",
-        description="native, or tu-<name in timm>",
+        description="native name, or tu-<name in timm>",
         json_schema_extra=field_effect("under architectures with an encoder", "resnet18"),
     )
     encoder_weights: EncoderWeightsName | None = Field(
         "imagenet",
-        description="null: random; others than imagenet: of some native encoders only (harness "
-        "check shows licences); tu- encoders name theirs by a tag, tu-<name>.<tag>",
+        description="null: random; names other than imagenet: some native encoders only (harness "
+        "check shows licences); for tu- encoders use a tag in their name, tu-<name>.<tag>",
         json_schema_extra=field_effect("at the start of the training, in the encoder", None),
     )
     encoder_depth: int = Field(
@@ -142,9 +144,9 @@ class ModelConfig(StrictSettings):
     )
     options: dict[str, OptionValue] = Field(
         {},
-        description="arguments of that architecture",
+        description="arguments of the architecture's constructor",
         json_schema_extra=field_effect(
-            "in the network's constructor, if it takes them", {"decoder_attention_type": "scse"}
+            "under architectures with these options", {"decoder_attention_type": "scse"}
         ),
     )
 
@@ -159,7 +161,7 @@ class OptimConfig(StrictSettings):
         1e-3,
         gt=0,
         le=10,
-        json_schema_extra=field_effect("on every weight that has no rate of its own", 3e-3),
+        json_schema_extra=field_effect("on all weights without a separate rate", 3e-3),
     )
     encoder_lr: float | None = Field(
         None,
@@ -172,9 +174,9 @@ class OptimConfig(StrictSettings):
         None,
         gt=0,
         le=100,
-        description="times lr, instead",
+        description="factor of lr for the encoder, instead of encoder_lr",
         json_schema_extra=field_effect(
-            "where set: on the encoder, unless frozen or with its own rate", 0.1
+            "where set: on the encoder, unless it is frozen or encoder_lr is set", 0.1
         ),
     )
     decoder_lr: float | None = Field(
@@ -182,7 +184,7 @@ class OptimConfig(StrictSettings):
         gt=0,
         le=10,
         description="overrides lr for the rest",
-        json_schema_extra=field_effect("where set: on all but the encoder", 3e-3),
+        json_schema_extra=field_effect("where set: on all weights except the encoder's", 3e-3),
     )
     weight_decay: float = Field(
         1e-4,
@@ -194,7 +196,7 @@ class OptimConfig(StrictSettings):
         0.9,
         ge=0,
         lt=1,
-        description="share of the last step that is kept",
+        description="share of the previous step that is added to a step",
         json_schema_extra=field_effect("under sgd", 0.5, needs={"optim.name": "sgd"}),
     )
     schedule: Literal["constant", "cosine", "onecycle", "poly"] = Field(
@@ -203,16 +205,16 @@ class OptimConfig(StrictSettings):
     warmup_epochs: float = Field(
         0.0,
         ge=0,
-        description="linear, from 1 % of the rate",
+        description="epochs of linear rise from 1 % of the rate",
         json_schema_extra=field_effect(
-            "before the schedule; under onecycle it is the length of its rise", 0.5
+            "before the schedule; under onecycle it is the length of the rising part", 0.5
         ),
     )
     grad_clip: float | None = Field(
         5.0,
         gt=0,
         description="largest norm of the gradient",
-        json_schema_extra=field_effect("where the gradient's norm is above it", 0.1),
+        json_schema_extra=field_effect("if the norm of the gradient is larger", 0.1),
     )
 
     @model_validator(mode="after")
@@ -229,7 +231,7 @@ class OptimConfig(StrictSettings):
         return encoder, self.lr if self.decoder_lr is None else self.decoder_lr
 
 
-# With so high a rate no epoch is better than the first few.
+# At this rate no epoch is better than the first few, so a small patience ends the training.
 _DIVERGENT_SETTINGS = {"optim.lr": 10.0, "optim.grad_clip": None, "train.epochs": 6}
 
 
@@ -259,34 +261,33 @@ class TrainConfig(StrictSettings):
     freeze_encoder_epochs: int = Field(
         0,
         ge=0,
-        json_schema_extra=field_effect("in the first epochs: nothing of the encoder learns", 1),
+        json_schema_extra=field_effect("in the first epochs: the encoder is not trained", 1),
     )
     ema_decay: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="moving average of the weights",
-        json_schema_extra=field_effect(
-            "where set: in validation and in the weights that are kept", 0.9
-        ),
+        json_schema_extra=field_effect("where set: in validation and in the saved weights", 0.9),
     )
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         "auto",
         json_schema_extra=field_effect(
-            "in training; auto: bf16 where the device has it, fp16 on other CUDA, else fp32", "bf16"
+            "in training; auto: bf16 if the device supports it, fp16 on other GPUs, fp32 otherwise",
+            "bf16",
         ),
     )
     compile: bool = Field(
         False,
-        description="torch.compile; loses on short runs",
+        description="torch.compile; slower for short trainings",
         json_schema_extra=field_effect("in training", True, speed=True),
     )
     seed: int | None = Field(
         None,
         ge=0,
         lt=2**32,
-        description="null: study seed and trial number",
-        json_schema_extra=field_effect("in first weights, order, augmentation and dropout", 1),
+        description="null: derived from the study's seed and the trial's number",
+        json_schema_extra=field_effect("in initial weights, order, augmentation and dropout", 1),
     )
     checkpoint_s: float = Field(
         30.0,

@@ -1,6 +1,7 @@
-"""Files and packages that register parts: read, checked, and forgotten when another study runs.
+"""Files and packages of users that register networks, losses and metrics.
 
-A file is a program of the user's: it is executed where a study runs, never where one is only read.
+A file is code of the user. It is executed when a study runs, never when a study is only read, e.g.
+by a report.
 """
 
 import hashlib
@@ -22,24 +23,25 @@ from harness.config.components import registration_scope, unregister_origin
 from harness.core.errors import ConfigError
 from harness.core.settings import StrictSettings
 
-ENTRY_POINT_GROUP = "harness.parts"  # of entry points: modules that register on import
+ENTRY_POINT_GROUP = "harness.parts"  # entry points to modules that register on import
 MAX_BYTES = 1_000_000
-
-
+# A plain name: study.yaml may come from another person, and must not point outside its folder.
 PARTS_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.py")
 
 
 def expand_parts_config(value: Any) -> Any:
-    """`parts: parts.py` as `parts: {file: parts.py}`."""
+    """Expand the short form `parts: parts.py` to `parts: {file: parts.py}`."""
     return {"file": value} if isinstance(value, str) else value
 
 
 class PartsConfig(StrictSettings):
-    """A Python file of user-defined networks, losses and metrics; short form: `parts: parts.py`."""
+    """Python file with user-defined networks, losses and metrics; short form: `parts: parts.py`."""
 
-    file: str = Field(description="next to study.yaml")
+    file: str = Field(description="name of the file next to study.yaml")
+    # A changed file would change the meaning of earlier trials. It is compared before the file is
+    # executed.
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="of its bytes; written when the study begins"
+        None, description="SHA-256 of the file; written when the study starts"
     )
 
     @field_validator("file")
@@ -52,10 +54,12 @@ class PartsConfig(StrictSettings):
 
 @dataclass(frozen=True)
 class PartsFile:
-    """A file that registers parts, as it was read.
+    """File of user code with the contents that were read.
+
+    The same bytes are hashed and executed, so no change of the file can come between the two.
 
     Attributes:
-        sha256: of its bytes, as 64 hexadecimal digits.
+        sha256: SHA-256 of the contents, 64 hexadecimal digits.
     """
 
     path: Path
@@ -65,25 +69,31 @@ class PartsFile:
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
+    # By contents, not by name: two studies may have different files of one name.
     @property
     def module_name(self) -> str:
         return f"harness_parts_{self.sha256[:16]}"
 
 
-_registered_files: list[PartsFile] = []  # the one whose parts are registered
+_registered_files: list[PartsFile] = []  # at most one: the file whose components are registered
 
 
 def read_parts_file(path: Path) -> PartsFile:
-    """Read a file without executing it. Raises ConfigError where it cannot be one."""
+    """Read a file without executing it.
+
+    Raises:
+        ConfigError: it is not a regular file of at most 1 MB of UTF-8 text.
+    """
     try:
+        # lstat before open: opening a named pipe would wait for a writer without end.
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise ConfigError(f"{path}: not a regular file; parts are a Python file")
+            raise ConfigError(f"{path}: not a regular file; name a Python file")
         with path.open("rb") as handle:
             data = handle.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: more than 1 MB; parts are a Python file")
+        raise ConfigError(f"{path}: larger than 1 MB; name a Python file")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -93,12 +103,12 @@ def read_parts_file(path: Path) -> PartsFile:
 
 
 def register_parts_file(file: PartsFile | None) -> None:
-    """Register the parts of this file, and of no other; None: of no file.
+    """Register the components of a file in place of those of the previous file; None: only remove.
 
-    It is executed once in a process, as long as no other takes its place.
+    The file is not executed again while it is the registered one and has not changed.
 
     Raises:
-        ConfigError: what is wrong in it, with its line; then no file's parts are registered.
+        ConfigError: the problem with its line in the file; then no file is registered.
     """
     if _registered_files and _registered_files[0] == file:
         return
@@ -119,17 +129,25 @@ def register_parts_file(file: PartsFile | None) -> None:
 
 @cache
 def register_packages() -> tuple[str, ...]:
-    """Register the parts that installed packages offer; one line for each that is broken."""
+    """Register the components of installed packages, once in a process.
+
+    Returns:
+        One line for each package that failed; the others are registered.
+    """
     problems = (_register_package(point) for point in entry_points(group=ENTRY_POINT_GROUP))
     return tuple(problem for problem in problems if problem is not None)
 
 
 def locate_error(error: BaseException, file: str) -> str:
-    """`file:line`, the last line of that file in the traceback; the file if it is not in it.
+    """Location `file:line` of an error: the innermost frame of the traceback in that file.
 
     Args:
-        file: a path as in tracebacks, or the name of something else.
+        file: a path as in tracebacks, or e.g. the name of a package.
+
+    Returns:
+        `file` alone if no frame is in it.
     """
+    # A file with a syntax error has no frame, since it was not executed.
     if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
         return f"{file}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -138,7 +156,7 @@ def locate_error(error: BaseException, file: str) -> str:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Type and message of an exception on one line: `ValueError: no such width`."""
+    """Format type and message of an exception on one line: `ValueError: unknown width`."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     text = " ".join(message.split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -150,12 +168,13 @@ def _execute_file(file: PartsFile) -> None:
     module.__file__ = name
     sys.modules[file.module_name] = module  # signatures and dataclasses look their names up there
     try:
-        exec(compile(file.data, name, "exec"), module.__dict__)  # noqa: S102 - what it is for
+        # Executing the user's file is the purpose; callers have compared a recorded hash.
+        exec(compile(file.data, name, "exec"), module.__dict__)  # noqa: S102
     except ConfigError as error:
         location = locate_error(error, name)
         messages = [problem.removeprefix(f"{name}: ") for problem in error.problems]
         raise ConfigError([f"{location}: {problem}" for problem in messages]) from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # sys.exit() in a file must not end the study
         raise ConfigError(f"{locate_error(error, name)}: {describe_exception(error)}") from error
 
 
@@ -165,6 +184,7 @@ def _register_package(point: EntryPoint) -> str | None:
         with registration_scope(f"{PACKAGE_PREFIX}{package}"):
             point.load()
     except (Exception, SystemExit) as error:
+        # Not fatal, unlike an error in the study's file: no setting may need this package.
         return (
             f"parts of package {package} are left out ({point.value}: {describe_exception(error)})"
         )

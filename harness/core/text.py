@@ -1,7 +1,16 @@
 """Format values for readers, in the same way in tables, figures and sentences."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+
+# A spreadsheet runs cells with these first characters as formulas; it strips a leading tab or
+# return first (CSV injection, OWASP).
+_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def quote_formula(text: str) -> str:
+    """The text of a CSV cell; what a spreadsheet would run as a formula gets an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
 
 
 def display_value(value: Any) -> str:

@@ -8,6 +8,7 @@ from harness.config.study_files import read_study_config, require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.records import read_records
+from harness.deploy.ensemble import load_or_select_ensemble
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.decision.frozen_rule import FrozenRule, load_or_choose_rule
 from harness.evaluation.held_out.weights import TrialWeights, select_weights
@@ -72,14 +73,14 @@ def open_deployment(
     paths = options.stores.workspace.study(options.search.study or "")
     require_study_yaml(paths)
     context = open_context(options, paths, progress, lambda: _read_definition(paths))
-    weights, reason = choose_weights(context, request)
+    weights, reason = choose_weights(context, request, progress)
     progress.stage(f"study {paths.name}: {reason}")
     rule = load_or_choose_rule(context, weights, progress, tta=request.tta)
     return Deployment(context, weights, request.tta, rule, reason)
 
 
 def choose_weights(
-    context: StudyContext, request: DeploymentRequest
+    context: StudyContext, request: DeploymentRequest, progress: ProgressReporter
 ) -> tuple[tuple[TrialWeights, ...], str]:
     """The weights of a request, and a sentence that names them and the reason.
 
@@ -87,6 +88,9 @@ def choose_weights(
         UserError: the trial does not exist, or its weights were deleted.
     """
     paths, keep = context.paths, context.config.budget.keep
+    if request.ensemble == "best" and request.trial is None:
+        members = load_or_select_ensemble(context, progress, tta=request.tta)
+        return members, "ensemble selected on validation images"
     if request.trial is not None:
         weights = select_weights(
             paths, request.trial, ensemble=request.ensemble is not None, keep=keep

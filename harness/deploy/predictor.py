@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.data.files.decide import decide_mask
 from harness.deploy.deployment import Deployment
-from harness.training.metrics.native_size import NativePredictor, mean_probabilities
+from harness.training.metrics.native_size import (
+    FLIPS,
+    NativePredictor,
+    Probabilities,
+    mean_probabilities,
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,23 @@ class Predictor:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         data, device = deployment.context.config.data, deployment.context.device
+        self.device = device
         self._data = data
+        self._sizes = [member.config.data.height_width for member in deployment.weights]
         self._networks = [
             NativePredictor(member.paths.model, member.config, data, device)
             for member in deployment.weights
         ]
+
+    @property
+    def input_pixels(self) -> int:
+        """Pixels of the largest network input."""
+        return max(height * width for height, width in self._sizes)
+
+    @property
+    def n_passes(self) -> int:
+        """Passes of each image through a network."""
+        return len(self._networks) * (len(FLIPS) if self.deployment.tta else 1)
 
     def predict(self, images: Sequence[NDArray[Any]]) -> list[Prediction]:
         """Predict images of any sizes.
@@ -49,10 +66,16 @@ class Predictor:
             DataError: an array of another shape or type.
             DivergedError: an output of a network is not finite.
         """
+        return [self.decide(p) for p in self.probabilities(images)]
+
+    def probabilities(self, images: Sequence[NDArray[Any]]) -> list[Probabilities]:
+        """Probabilities (K, H, W) of each image, before the decision. Raises as `predict`."""
         arrays = [self._check_array(image, index) for index, image in enumerate(images)]
-        planes = mean_probabilities(self._networks, arrays, tta=self.deployment.tta)
-        rule = self.deployment.rule.rule
-        return [Prediction(decide_mask(p, rule), p) for p in planes]
+        return mean_probabilities(self._networks, arrays, tta=self.deployment.tta)
+
+    def decide(self, p: Probabilities) -> Prediction:
+        """Apply the decision rule to the probabilities of one image."""
+        return Prediction(decide_mask(p, self.deployment.rule.rule), p)
 
     def _check_array(self, image: NDArray[Any], index: int) -> NDArray[Any]:
         """Array (H, W, C) of the type that files of the study are decoded to."""

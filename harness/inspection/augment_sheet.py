@@ -43,16 +43,19 @@ def augmentation_gallery(
     data = dataset.data
     check_augmentation(name, folder=folder, data=data, sizes=[size])
     augment = build_augmentation(name, folder=folder, data=data)
+    # Pairs without an object would not show what happens to masks.
     with_objects = [
         pair
         for pair, stats in zip(dataset.pairs, scan.pair_stats, strict=True)
         if not is_empty(stats, data.task)
     ]
+    # Spread over the dataset: neighbours in the list are often frames of one video.
     chosen = with_objects[:: max(1, len(with_objects) // N_PAIRS)][:N_PAIRS]
     panels = []
     for row, pair in enumerate(chosen):
         image, mask = _load_training_pair(dataset, pair, size)
         panels.append(InspectionPanel(draw_pair(image, mask, data), pair.image.as_posix()))
+        # A seed of its own for each variant, so that a caption is enough to repeat it.
         for seed in range(row * N_VARIANTS, (row + 1) * N_VARIANTS):
             new_image, new_mask = augment(image, mask, seed)
             panels.append(InspectionPanel(draw_pair(new_image, new_mask, data), f"seed {seed}"))
@@ -68,6 +71,7 @@ def _load_training_pair(
     """Load a pair at the size and in the types of the training input."""
     data = dataset.data
     loaded = read_pair(dataset.source, pair.image, pair.masks, data, dataset.max_pixels)
+    # Resized before the augmentation, as in training: the effect of a step depends on the size.
     image = fit_image(loaded.image, size, "stretch")
     mask = fit_mask(loaded.mask, size, "stretch", nearest=data.uses_nearest_resize)
     return scale_for_augmentation(image, data.range), mask

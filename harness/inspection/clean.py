@@ -15,7 +15,7 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core import files
 from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import DataError
-from harness.core.text import count
+from harness.core.text import count, quote_formula
 from harness.data.datasets.sources import Dataset, ImageMaskPair, problems_error
 from harness.data.files.encode import encode_png
 from harness.data.files.image_io import read_pair
@@ -28,7 +28,6 @@ from harness.inspection.pair_checks import has_border, same_mask
 LOG_NAME: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
 BINARY_VOID: Final = 128  # in written two-class masks, where 0, 1 and 255 already have a meaning
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _RADIUS_PX: Final = 3
 _AROUND_PX: Final = 2  # margin around a box: characters have soft edges
 
@@ -73,6 +72,7 @@ def clean_dataset(
         check_target(dataset.source.root, target)
     # Before anything is written: x.jpg and x.bmp would overwrite each other as x.png.
     _check_names(dataset.pairs)
+    # Near duplicates stay: whether two similar images are one scene is a guess.
     repeats = {} if keep_copies else _find_repeats(scan, copies)
     other_mask = _find_conflicting_masks(scan, copies, repeats)
     log = [CleanedPair(bad.pair, (), (f"left out: {bad.problem}",)) for bad in scan.bad_pairs]
@@ -153,6 +153,7 @@ def cleaned_data_config(data: StudyDataConfig, root: str) -> StudyDataConfig:
 
 def check_target(source: Path, target: Path) -> None:
     """Raise DataError if writing to `target` could change existing files."""
+    # Resolved, since a symbolic link may lead back into the dataset.
     if target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target}: is inside {source}; name a folder outside of it")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
@@ -176,13 +177,14 @@ def _write_pair(
     folder: Path, dataset: Dataset, pair: ImageMaskPair, stats: PairStats, text: tuple[Box, ...]
 ) -> CleanedPair:
     data = dataset.data
+    # With the hashes of the scan: boxes and borders below would not fit a file that changed since.
     loaded = read_pair(
         dataset.source, pair.image, pair.masks, data, dataset.max_pixels, stats.hashes
     )
     image, mask, actions = loaded.image, loaded.mask, list[str]()
     if stats.seen.stored.orientation != 1:
         actions.append(f"turned upright (EXIF orientation {stats.seen.stored.orientation})")
-    if text:
+    if text:  # before the border is cropped, which would move the boxes
         image = _inpaint_text(image, text, pair.image)
         actions.append(f"suspected text covered in {count(len(text), 'place')}")
     if has_border(stats):
@@ -203,6 +205,7 @@ def _write_pair(
 def _crop_border(image: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
     top, right, bottom, left = border
     height, width = image.shape[:2]
+    # Ends are counted from the size: a slice to -0 would be empty where a side has no border.
     return np.ascontiguousarray(image[top : height - bottom, left : width - right])
 
 
@@ -252,6 +255,5 @@ def _as_csv(log: Sequence[CleanedPair]) -> str:
             "|".join(masks),
             "; ".join(entry.actions) or "nothing",
         ]
-        # A spreadsheet would execute a cell that begins like a formula.
-        writer.writerow(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+        writer.writerow(quote_formula(cell) for cell in cells)
     return text.getvalue()

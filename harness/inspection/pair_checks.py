@@ -28,6 +28,7 @@ def same_mask(first: PairStats, second: PairStats) -> bool:
 
 def has_border(stats: PairStats) -> bool:
     """True if the black border takes at least 2 % of the height or width."""
+    # Opposite sides are added, since a centred image has half of its border on each.
     height, width = stats.size
     top, right, bottom, left = stats.seen.border
     return top + bottom >= _BORDER * height or left + right >= _BORDER * width

@@ -53,6 +53,7 @@ class InspectionGallery:
 def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[InspectionGallery]:
     """Build a gallery for each kind of suspicious pair that occurs."""
     data, pair_stats = scan.dataset.data, scan.pair_stats
+    # Both ends of the distribution: specks left by an annotation tool, and inverted masks.
     order = sorted(range(len(pair_stats)), key=lambda index: _foreground(pair_stats[index], data))
     with_objects = [index for index in order if not is_empty(pair_stats[index], data.task)]
     suspects = {
@@ -163,6 +164,7 @@ def _build_panel(scan: DatasetScan, index: int, title: str) -> InspectionPanel:
 
 
 def _draw_box(picture: Array8, box: Box, scale: float) -> None:
+    # One pixel outside, so that the line does not hide what it marks.
     y, x, high, wide = (round(side * scale) for side in box)
     cv2.rectangle(picture, (x - 1, y - 1), (x + wide, y + high), _MARK, 1)
 

@@ -26,8 +26,10 @@ def propose_data_config(scan: DatasetScan, *, declared: bool = False) -> StudyDa
     Settings that the files do not determine stay: the root, eval_size, and the task if masks hold
     neither few values nor few colours.
     """
+    # The author of a study knows its classes better than the files show: some may not occur.
     if declared and len(scan.pair_stats) > len(scan.bad_pairs):
         return scan.dataset.data
+    # Bad pairs count too: often all are bad, because the present settings do not fit the files.
     stored = [stats.seen.stored for stats in scan.pair_stats]
     stored += [bad.stored for bad in scan.bad_pairs if bad.stored is not None]
     values = [stats.seen.mask for stats in scan.pair_stats]
@@ -47,9 +49,11 @@ def as_yaml(data: StudyDataConfig) -> str:
 def _propose_classes(
     values: Sequence[MaskValues], n_masks: int, data: StudyDataConfig
 ) -> dict[str, Any]:
+    # Several files for one image are planes of classes: one pixel may belong to more than one.
     if n_masks > 1:
         named = _class_names(n_masks, data, data.task == "multilabel")
         return {"task": "multilabel", "classes": named, "values": None, "ignore_index": None}
+    # Before values are read as classes: otherwise each object number would become a class.
     if has_instance_masks(values):
         named = _class_names(2, data, data.task == "binary")
         return {"task": "binary", "classes": named, "values": NONZERO, "ignore_index": None}
@@ -79,7 +83,7 @@ def has_instance_masks(values: Sequence[MaskValues]) -> bool:
     if not n_numbered or n_numbered < _MIN_INSTANCE_SHARE * len(candidates):
         return False
     if any(item.kind == "grey" and item.numbered for item in candidates):
-        return True  # more than 64 of them
+        return True  # more than 64 objects, whose values were not listed
     object_sets = [_object_values(item) for item in candidates if item.numbered]
     if len(set().union(*object_sets)) > 2 * max(len(item) for item in object_sets):
         return True
@@ -105,6 +109,7 @@ def _values_accumulate(value_sets: Sequence[set[str]]) -> bool:
 
 def _propose_indices(values: list[int], data: StudyDataConfig) -> dict[str, Any]:
     """Propose class indices for grey values from 0 without a gap, otherwise a table."""
+    # Up to three values are left to `_propose_table`, which knows 0, 1 and 255.
     void = values[-1] if len(values) > 3 and values[-1] == IGNORE_INDEX else None
     classes = [value for value in values if value != void]
     if classes != list(range(len(classes))) or len(classes) < 3:
@@ -139,6 +144,7 @@ def _propose_samples(stored: Sequence[ImageFileInfo], scan: DatasetScan) -> dict
     """Propose channels and range; {} if headers do not determine them."""
     if not stored or any(info.mode == "other" for info in stored):
         return {}
+    # One image in colour is enough for 3 channels: grey values can fill three without a loss.
     grey = all(info.mode in ("grey", "grey+alpha") for info in stored)
     settings: dict[str, Any] = {"channels": 1 if grey else 3}
     if all(info.bits > 8 for info in stored):

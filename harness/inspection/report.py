@@ -129,6 +129,7 @@ def _class_shares(scan: DatasetScan) -> list[ClassShare]:
     shares = []
     for index, name in enumerate(data.classes):
         values = [stats.shares[index] for stats in scan.pair_stats]
+        # Objects are counted for scored classes only: a background has no objects.
         scored = index in data.scored_classes
         position = data.scored_classes.index(index) if scored else 0
         n_objects = (
@@ -164,8 +165,6 @@ POLICY: Final = (
 
 
 MOST_FILES: Final = 200  # named per finding; --json names all
-
-
 _MOST_SIZES: Final = 12
 
 

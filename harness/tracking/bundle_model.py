@@ -5,6 +5,7 @@ bundle.
 """
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -76,7 +77,7 @@ def write_bundle_model(bundle: Path, outbox: Path) -> Iterator[Path]:
                 artifacts={"bundle": str(outbox / "bundle")},
                 model_config={"allow_paths": False},
                 signature=_signature(spec),
-                input_example=_input_example(),
+                input_example=_input_example(spec),
                 pip_requirements=[*_requirements(bundle), f"mlflow=={mlflow.__version__}"],
                 metadata={key: spec[key] for key in ("study", "study_id", "trial")},
             )
@@ -152,7 +153,12 @@ def _signature(spec: dict[str, Any]) -> ModelSignature:
     )
 
 
-def _input_example() -> pd.DataFrame:
+def _input_example(spec: dict[str, Any]) -> pd.DataFrame:
     """A grey image of 16 x 16 pixels: MLflow stores it to show the form of a request."""
-    _, png = cv2.imencode(".png", np.full((16, 16, 3), 128, np.uint8))
-    return pd.DataFrame({"image": [png.tobytes()]})
+    channels, bits = spec["input"]["channels"], spec["input"]["bits"]
+    image = np.full((16, 16, channels), 128, np.uint16 if bits == 16 else np.uint8)
+    if channels in (1, 3):
+        return pd.DataFrame({"image": [cv2.imencode(".png", image)[1].tobytes()]})
+    file = io.BytesIO()
+    np.save(file, image)
+    return pd.DataFrame({"image": [file.getvalue()]})

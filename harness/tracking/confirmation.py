@@ -58,10 +58,12 @@ class ConfirmationWriter:
         """Bring the LoggedModel of each configuration up to date."""
         # With folds, every image of train and val validates once: the study's split names them.
         validation = split_input(self._paths.split_csv, self._study_config)
+        registry = self._registry()
         for entry in entries:
             run = self._writer.trial_run(entry.number)
             if run is not None:
-                self._models.copy(entry, run, validation)
+                versions = registry.versions(run, entry.search_number)
+                self._models.copy(entry, run, validation, versions)
 
     def copy_study(self) -> None:
         """Log the tables of the confirmation as artifacts of the study's own run."""
@@ -71,19 +73,18 @@ class ConfirmationWriter:
         """Register a bundle of the champion's weights as its newest model version.
 
         Args:
-            champion: the winner; its LoggedModel must exist.
+            champion: the winner.
             bundle: folder that `harness export` has written.
 
         Returns:
             `models:/<name>/<version>`.
 
         Raises:
-            TrackingError: the bundle is damaged, or the store does not have the champion.
+            TrackingError: the bundle is damaged, or the champion's weights are gone.
         """
         digest = bundle_sha256(bundle)
         run = self._writer.trial_run(champion.number)
-        model = self._models.find(champion.search_number)
-        if run is None or model is None or not self._paths.trial(champion.number).model.is_dir():
+        if run is None or not self._paths.trial(champion.number).model.is_dir():
             raise TrackingError(
                 f"trial {champion.number} of {self._paths.name} has no run or no weights left; "
                 f"run harness sync --study {self._paths.study.name}"
@@ -91,10 +92,10 @@ class ConfirmationWriter:
         registry = self._registry()
         # One folder for each bundle: the versions of earlier bundles keep their files.
         folder = f"bundle-{digest[:12]}"
-        if not registry.has_bundle(champion, digest):
+        if not registry.has_bundle(run, champion, digest):
             with write_bundle_model(bundle, self._paths.outbox) as model_folder:
-                self._client.log_model_artifacts(model.model_id, str(model_folder), folder)
-        version = registry.register_bundle(model, run, champion, folder, digest)
+                self._client.log_artifacts(run.info.run_id, str(model_folder), folder)
+        version = registry.register_bundle(run, champion, folder, digest)
         return f"models:/{registry.name}/{version}"
 
     def _registry(self) -> StudyRegistry:

@@ -4,7 +4,8 @@ MLflow's Models page lists them with their metrics, by data set. As with runs, a
 may still have created its model: each is looked up by tag first, and duplicates are removed.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 import mlflow
 from mlflow.entities import (
@@ -22,7 +23,7 @@ from harness.tracking.lookup import CONFIRMATION_TAG, PAGE_SIZE, TRIAL_TAG
 
 VERDICT_TAG, CHOICE_TAG, RUNS_TAG = "harness.verdict", "harness.choice", "harness.runs"
 MODEL_TYPE = "segmentation"
-MODEL_VERSIONS_TAG = "mlflow.modelVersions"  # set by MLflow: registered versions of the model
+MODEL_VERSIONS_TAG = "mlflow.modelVersions"  # registered versions that its page shows
 _SEED_PARAM = "train.seed"  # differs between the trials of one configuration
 
 
@@ -50,69 +51,63 @@ class ConfiguredModels:
             f" AND tags.`{CONFIRMATION_TAG}` = '{self._confirmation}'",
             max_results=PAGE_SIZE,
         )
-        # A registered version refers to its model by id, so that model stays; otherwise the oldest.
-        models = sorted(
-            matches,
-            key=lambda model: (
-                MODEL_VERSIONS_TAG not in model.tags,
-                model.creation_timestamp,
-                model.model_id,
-            ),
-        )
+        models = sorted(matches, key=lambda model: (model.creation_timestamp, model.model_id))
         for duplicate in models[1:]:
             self._client.delete_logged_model(duplicate.model_id)
         return models[0] if models else None
 
-    def copy(self, entry: ConfirmedEntry, run: Run, validation: DatasetInput) -> LoggedModel:
+    def copy(
+        self,
+        entry: ConfirmedEntry,
+        run: Run,
+        validation: DatasetInput,
+        versions: Sequence[Mapping[str, str | int]] = (),
+    ) -> None:
         """Create the model of a configuration, or bring it up to date.
+
+        A model whose metrics have changed is replaced: MLflow cannot remove a metric's value, and
+        its pages show the first one.
 
         Args:
             entry: the configuration.
             run: run of its recommended confirming trial.
             validation: data set that its metrics are linked to.
-
-        Returns:
-            The model, as it was before its metrics were added.
+            versions: name and version of its registered models, in MLflow's own form.
         """
-        tags = {
-            TRIAL_TAG: f"{self._study}/{entry.search_number}",
-            CONFIRMATION_TAG: self._confirmation,
-        }
         params = {key: text for key, text in run.data.params.items() if key != _SEED_PARAM}
-        model = self.find(entry.search_number) or self._create(entry, run, tags, params)
+        model = self.find(entry.search_number)
+        if model is not None and not _agrees(model, entry):
+            self._client.delete_logged_model(model.model_id)
+            model = None
+        model = model or self._create(entry, run, params)
         # A killed process or a lost answer may have left any part of the work undone.
         missing = {key: text for key, text in params.items() if key not in model.params}
         if missing:
             self._client.log_model_params(model.model_id, missing)
         self._link(model, run, validation)
-        new_metrics = _new_metrics(model, entry, validation.dataset)
-        if new_metrics:
-            self._client.log_batch(run.info.run_id, metrics=new_metrics)
+        self._log_metrics(model, entry, run, validation.dataset)
         result = {
             VERDICT_TAG: entry.verdict,
             CHOICE_TAG: "yes" if entry.is_choice else "no",
             RUNS_TAG: str(entry.n_runs),
         }
+        result |= {MODEL_VERSIONS_TAG: json.dumps(versions)} if versions else {}
         if not result.items() <= model.tags.items():
             self._client.set_logged_model_tags(model.model_id, result)
         if model.status != LoggedModelStatus.READY:
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        return model
 
-    def _create(
-        self,
-        entry: ConfirmedEntry,
-        run: Run,
-        tags: Mapping[str, str],
-        params: Mapping[str, str],
-    ) -> LoggedModel:
+    def _create(self, entry: ConfirmedEntry, run: Run, params: dict[str, str]) -> LoggedModel:
         created = self._client.create_logged_model(
             self._experiment,
             # MLflow allows no "." in this name, so it cannot contain the name of the study.
             name=f"trial {entry.search_number}",
             source_run_id=run.info.run_id,
-            tags=dict(tags),
-            params=dict(params),
+            tags={
+                TRIAL_TAG: f"{self._study}/{entry.search_number}",
+                CONFIRMATION_TAG: self._confirmation,
+            },
+            params=params,
             model_type=MODEL_TYPE,
         )
         return self.find(entry.search_number) or created
@@ -127,27 +122,27 @@ class ConfiguredModels:
         if all(entry.dataset.digest != validation.dataset.digest for entry in inputs):
             self._client.log_inputs(run.info.run_id, datasets=[validation])
 
+    def _log_metrics(
+        self, model: LoggedModel, entry: ConfirmedEntry, run: Run, dataset: Dataset
+    ) -> None:
+        """Log the missing metrics to the model; MLflow enters them in the run as well."""
+        existing = {metric.key for metric in model.metrics or []}
+        moment = to_milliseconds(entry.ended_at) or 0
+        for key, value in entry.metrics.items():
+            # The run shows its latest value. One that was corrected without a new trial has the
+            # time of the old one, so it gets the next millisecond.
+            if run.data.metrics.get(key, value) != value:
+                history = self._client.get_metric_history(run.info.run_id, key)
+                moment = max(moment, *(metric.timestamp + 1 for metric in history))
+        metrics = [
+            Metric(key, value, moment, 0, model.model_id, dataset.name, dataset.digest)
+            for key, value in entry.metrics.items()
+            if key not in existing
+        ]
+        if metrics:
+            self._client.log_batch(run.info.run_id, metrics=metrics)
 
-def _new_metrics(model: LoggedModel, entry: ConfirmedEntry, dataset: Dataset) -> list[Metric]:
-    """Metrics whose latest value differs from the entry's.
 
-    MLflow refuses a second value of one time, and its pages show the latest. So a value that was
-    corrected without a new trial gets the next millisecond.
-    """
-    latest: dict[str, Metric] = {}
-    for metric in sorted(model.metrics or [], key=lambda metric: metric.timestamp):
-        latest[metric.key] = metric
-    moment = to_milliseconds(entry.ended_at) or 0
-    return [
-        Metric(
-            key,
-            value,
-            max(moment, latest[key].timestamp + 1) if key in latest else moment,
-            0,
-            model_id=model.model_id,
-            dataset_name=dataset.name,
-            dataset_digest=dataset.digest,
-        )
-        for key, value in entry.metrics.items()
-        if key not in latest or latest[key].value != value
-    ]
+def _agrees(model: LoggedModel, entry: ConfirmedEntry) -> bool:
+    """True if no metric of the model differs from the entry's; some may be missing."""
+    return all(entry.metrics.get(metric.key) == metric.value for metric in model.metrics or [])

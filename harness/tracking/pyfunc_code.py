@@ -47,7 +47,7 @@ class BundleModel(PythonModel):
         for row, source in enumerate(self._sources(model_input)):
             try:
                 mask, _ = self._model.predict(self._runner.read_image(source, self._model.spec))
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, RuntimeError, cv2.error) as error:
                 raise _refusal(row, str(error)) from error
             results.append(describe_mask(mask, self._model.spec))
         return pd.DataFrame(results, columns=["mask", "shares"])

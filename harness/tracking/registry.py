@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import mlflow
-from mlflow.entities import LoggedModel, Run
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -18,6 +18,7 @@ CHAMPION_ALIAS = "champion"
 MODEL_FOLDER = "model"  # artifact folder of the run
 WEIGHTS_TAG = "harness.weights"  # SHA-256 of the weights in the study's folder
 BUNDLE_TAG = "harness.bundle"  # SHA-256 of the bundle that a version carries
+CONFIRMS_TAG = "harness.confirms"  # <study>/<number> of the search trial
 _ENDED_TAG = "harness.ended"
 _ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # by kind of store
@@ -35,7 +36,7 @@ class StudyRegistry:
     """
 
     def __init__(self, client: mlflow.MlflowClient, paths: StudyPaths, study_id: str) -> None:
-        self._client, self._paths = client, paths
+        self._client, self._paths, self._study = client, paths, paths.study.name
         self.name = _ensure_registered_model(client, paths.study.name, study_id)
 
     def register_weights(self, run: Run, champion: ConfirmedModel) -> None:
@@ -73,22 +74,15 @@ class StudyRegistry:
             )
         self._set_champion(self._bundle_version(tags[WEIGHTS_TAG]) or version)
 
-    def has_bundle(self, champion: ConfirmedModel, digest: str) -> bool:
+    def has_bundle(self, run: Run, champion: ConfirmedModel, digest: str) -> bool:
         """True if a version carries the bundle: it is created after the upload was complete."""
-        weights = weights_sha256(self._paths.trial(champion.number))
-        return any(
-            version.tags[BUNDLE_TAG] == digest and self._has_files(version)
-            for version in self._bundle_versions(weights)
-        )
+        return bool(self._carriers(self._tags(run, champion) | {BUNDLE_TAG: digest}))
 
-    def register_bundle(
-        self, model: LoggedModel, run: Run, champion: ConfirmedModel, folder: str, digest: str
-    ) -> str:
-        """Register an artifact folder of a LoggedModel as `models:/<study>@champion`.
+    def register_bundle(self, run: Run, champion: ConfirmedModel, folder: str, digest: str) -> str:
+        """Register an artifact folder of a run as `models:/<study>@champion`.
 
         Args:
-            model: LoggedModel of the confirmed choice, whose artifacts contain `folder`.
-            run: run of the confirming trial.
+            run: run of the confirming trial, whose artifacts contain `folder`.
             champion: the winner.
             folder: artifact folder with the MLflow model.
             digest: SHA-256 that identifies the bundle; an existing version of it is reused.
@@ -97,28 +91,40 @@ class StudyRegistry:
             Number of the version.
         """
         tags = self._tags(run, champion) | {BUNDLE_TAG: digest}
-        if not self._carriers(tags, model):
+        if not self._carriers(tags):
             self._client.create_model_version(
                 self.name,
-                f"{model.artifact_location}/{folder}",
+                f"{run.info.artifact_uri}/{folder}",
                 run_id=run.info.run_id,
                 tags=tags,
                 description=champion.sentence[:MAX_TAG_LENGTH],
-                model_id=model.model_id,
             )
         # A call that timed out and was repeated by MLflow's client has created two.
-        version, *duplicates = self._carriers(tags, model)
+        version, *duplicates = self._carriers(tags)
         for duplicate in duplicates:
             self._client.delete_model_version(self.name, str(duplicate.version))
         self._set_champion(version)
         return str(version.version)
+
+    def versions(self, run: Run, search_number: int) -> list[dict[str, str | int]]:
+        """Versions of a configuration in this confirmation, in the form of MLflow's own tag."""
+        confirmation = run.data.tags.get(CONFIRMATION_TAG, "")
+        matches = self._client.search_model_versions(
+            f"name = '{self.name}' AND tags.`{CONFIRMS_TAG}` = '{self._study}/{search_number}'"
+        )
+        numbers = [
+            int(version.version)
+            for version in matches
+            if version.tags.get(CONFIRMATION_TAG) == confirmation
+        ]
+        return [{"name": self.name, "version": number} for number in sorted(numbers)]
 
     def _tags(self, run: Run, champion: ConfirmedModel) -> dict[str, str]:
         trial = self._paths.trial(champion.number)
         return {
             TRIAL_TAG: f"{self._paths.name}/{champion.number}",
             CONFIRMATION_TAG: run.data.tags.get(CONFIRMATION_TAG, ""),
-            "harness.confirms": f"{self._paths.study.name}/{champion.search_number}",
+            CONFIRMS_TAG: f"{self._study}/{champion.search_number}",
             _ENDED_TAG: read_record(trial.trial_json).ended or "",
             WEIGHTS_TAG: weights_sha256(trial),
         }
@@ -134,12 +140,12 @@ class StudyRegistry:
             max(versions, key=lambda version: int(version.version), default=None),
         )
 
-    def _carriers(self, tags: Mapping[str, str], model: LoggedModel) -> list[ModelVersion]:
-        """Versions of one bundle in one LoggedModel, oldest first."""
+    def _carriers(self, tags: Mapping[str, str]) -> list[ModelVersion]:
+        """Versions of one bundle whose files are there, oldest first."""
         versions = [
             version
             for version in self._bundle_versions(tags[WEIGHTS_TAG])
-            if version.tags[BUNDLE_TAG] == tags[BUNDLE_TAG] and version.model_id == model.model_id
+            if version.tags[BUNDLE_TAG] == tags[BUNDLE_TAG] and self._has_files(version)
         ]
         return sorted(versions, key=lambda version: int(version.version))
 
@@ -150,12 +156,10 @@ class StudyRegistry:
         return [version for version in matches if BUNDLE_TAG in version.tags]
 
     def _has_files(self, version: ModelVersion) -> bool:
-        """True if the files of a bundle are still there; its LoggedModel may have been deleted."""
-        if version.model_id is None or version.source is None:
-            return False
-        folder = version.source.rpartition("/")[2]
+        """True if the artifacts of a version are still there."""
+        folder = str(version.source).rpartition("/")[2]
         try:
-            return bool(self._client.list_logged_model_artifacts(version.model_id, folder))
+            return bool(self._client.list_artifacts(str(version.run_id), folder))
         except MlflowException as error:
             if error.error_code not in _NOT_FOUND:
                 raise

@@ -193,10 +193,11 @@ def attach_bundle(
             return None
         writer = ConfirmationWriter(client, store, paths, config)
         writer.log_champion(champion)
+        version = writer.attach_bundle(champion, bundle)
         writer.log_entries(entries)
-        return writer.attach_bundle(champion, bundle)
     except Exception as error:
         raise _sanitised_error(to_user_error(error, store)) from error
+    return version
 
 
 def _send_all(mlflow_sync: MlflowSync, paths: StudyPaths) -> int:

@@ -30,9 +30,9 @@ def test_a_part_is_found_by_its_name_with_its_options() -> None:
     found = components.find_component("loss", "soft")
     assert (found.build, found.tasks, list(found.options)) == (soft, ("binary",), ["width", "mode"])
     assert found.origin == __file__
-    with pytest.raises(ConfigError, match=r"no loss 'sotf'; did you mean soft\?"):
+    with pytest.raises(ConfigError, match=r"unknown loss 'sotf'; did you mean soft\?"):
         components.find_component("loss", "sotf")
-    with pytest.raises(ConfigError, match="no metric 'soft'"):
+    with pytest.raises(ConfigError, match="unknown metric 'soft'"):
         components.find_component("metric", "soft")
 
 
@@ -89,8 +89,8 @@ def odd(logits: Any, target: Any, width: "Nonsense" = 1) -> float:  # type: igno
 @pytest.mark.parametrize(
     ("build", "name", "problem"),
     [
-        (no_target, None, "must take the argument target"),
-        (endless, None, r"takes \*more; name every option"),
+        (no_target, None, "must have the argument target"),
+        (endless, None, r"has \*more; declare each option"),
         (no_default, None, "option width needs a default"),
         (odd, None, "its signature cannot be read .*Nonsense"),
         (soft, "a b", "a name is a letter"),
@@ -104,7 +104,8 @@ def test_what_cannot_be_checked_is_refused(build: Any, name: str | None, problem
 def test_a_name_belongs_to_one_place() -> None:
     components.loss("soft", origin="one.py")(soft)
     components.loss("soft", origin="one.py")(soft)  # read again, e.g. by a second study
-    with pytest.raises(ConfigError, match=r"two.py: loss 'soft': there is already one from one.py"):
+    message = r"two\.py: loss 'soft': the name is already registered by one\.py; choose another"
+    with pytest.raises(ConfigError, match=message):
         components.loss("soft", origin="two.py")(soft)
 
 

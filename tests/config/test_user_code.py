@@ -88,7 +88,7 @@ def test_a_file_is_executed_once_and_again_when_it_changes(tmp_path: Path) -> No
         (
             SOFT.format(name="a").replace("width", "b_c")
             + SOFT.format(name="a_b").replace("width", "c"),
-            r"loss 'a_b': its setting loss\.a_b_c is there already",
+            r"loss 'a_b': its setting loss\.a_b_c is already in use",
         ),
     ],
 )  # fmt: skip
@@ -109,7 +109,7 @@ def test_only_a_regular_file_of_text_is_read(tmp_path: Path) -> None:
         "none.py": "cannot be read: No such file",
         "link.py": "not a regular file",
         "odd.py": r"odd\.py:2: not UTF-8 text",
-        "big.py": "more than 1 MB",
+        "big.py": "larger than 1 MB",
     }.items():
         with pytest.raises(ConfigError, match=problem):
             read_parts_file(tmp_path / name)

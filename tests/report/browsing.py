@@ -18,8 +18,8 @@ BROWSER = [
 
 
 @contextmanager
-def offline_browser(profile: Path) -> Iterator[Any]:
-    """Chromium that can reach nothing; `profile` is an empty folder."""
+def offline_browser(profile: Path, *, loopback: bool = False) -> Iterator[Any]:
+    """Chromium that can reach nothing, or this machine alone; `profile` is an empty folder."""
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
@@ -29,7 +29,8 @@ def offline_browser(profile: Path) -> Iterator[Any]:
         "--no-sandbox",
         "--disable-gpu",
         "--disable-background-networking",
-        "--host-resolver-rules=MAP * ~NOTFOUND",  # no name can be looked up
+        # No name can be looked up.
+        f"--host-resolver-rules=MAP * ~NOTFOUND{', EXCLUDE 127.0.0.1' if loopback else ''}",
         "--window-size=1280,1000",
         f"--user-data-dir={profile}",
     ):
@@ -40,7 +41,7 @@ def offline_browser(profile: Path) -> Iterator[Any]:
         driver.execute_cdp_cmd("Network.enable", {})
         driver.execute_cdp_cmd(
             "Network.emulateNetworkConditions",
-            {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+            {"offline": not loopback, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
         )
         yield driver
     finally:

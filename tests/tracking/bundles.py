@@ -55,6 +55,7 @@ def write_bundle(folder: Path, task: str = "binary", **changes: Any) -> Path:
         "task": task,
         "classes": [{"name": name, "colour": "#ffffff"} for name in names],
         "scored_classes": scored,
+        "input": {"channels": 3, "bits": 8},
         "files": {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()
         },

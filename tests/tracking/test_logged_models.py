@@ -156,16 +156,6 @@ def test_model_that_a_lost_answer_has_doubled_is_removed(
     assert_complete(store)
 
 
-def test_of_doubled_models_the_registered_one_stays(store: ModelStore) -> None:
-    store.copy()
-    (first,) = store.all()
-    tags = {"harness.trial": "s.1/7", "harness.confirmation": "c1", "mlflow.modelVersions": "[]"}
-    second = store.client.create_logged_model(store.experiment, "trial 7", tags=tags)
-    found = store.models().find(7)
-    assert found is not None and found.model_id == second.model_id != first.model_id
-    assert [model.model_id for model in store.all()] == [second.model_id]
-
-
 def test_deleted_model_is_created_again(store: ModelStore) -> None:
     store.copy()
     (before,) = store.all()
@@ -176,33 +166,51 @@ def test_deleted_model_is_created_again(store: ModelStore) -> None:
     assert {m.key: m.value for m in after.metrics or []} == METRICS
 
 
-def test_extended_confirmation_updates_its_model(store: ModelStore) -> None:
-    """A value corrected without a new trial gets the next millisecond: MLflow shows the latest."""
+def latest(store: ModelStore, key: str) -> tuple[float, list[tuple[int, float]]]:
+    """Value that the run shows, and its history as milliseconds after the end and value."""
+    history = store.client.get_metric_history(store.run_id, key)
+    return store.run.data.metrics[key], [(m.timestamp - ENDED_MS, m.value) for m in history]
+
+
+def test_extended_confirmation_replaces_its_model(store: ModelStore) -> None:
+    """MLflow's pages show the first value of a model's metric, and the last one of a run's."""
     store.copy()
-    corrected = replace(ENTRY, metrics=METRICS | {"confirm/own_dice": 0.5})
-    for _ in range(2):
-        store.copy(corrected)
     longer = replace(
-        corrected,
+        ENTRY,
         verdict="tied",
         is_choice=False,
         n_runs=5,
-        metrics=corrected.metrics | {"confirm/mean": 0.5},
+        metrics=METRICS | {"confirm/mean": 0.125},
         ended_at="2026-11-21T10:03:00.000+00:00",
     )
     for _ in range(2):
         store.copy(longer)
     (model,) = store.all()
-    history = sorted((m.timestamp - ENDED_MS, m.key, m.value) for m in model.metrics or [])
-    assert history == [
-        (0, "confirm/low", 0.125),
-        (0, "confirm/mean", 0.25),
-        (0, "confirm/own_dice", 0.75),
-        (1, "confirm/own_dice", 0.5),
-        (24 * 3600 * 1000, "confirm/mean", 0.5),
-    ]
+    assert {m.key: m.value for m in model.metrics or []} == longer.metrics
+    assert len(model.metrics or []) == 3
     result = {key: model.tags[f"harness.{key}"] for key in ("verdict", "choice", "runs")}
     assert result == {"verdict": "tied", "choice": "no", "runs": "5"}
+    day = 24 * 3600 * 1000
+    assert latest(store, "confirm/mean") == (0.125, [(0, 0.25), (day, 0.125)])
+
+
+def test_value_corrected_without_a_new_trial_is_the_latest_of_the_run(store: ModelStore) -> None:
+    """Of two values of one time MLflow would show the greater one."""
+    store.copy()
+    corrected = replace(ENTRY, metrics=METRICS | {"confirm/own_dice": 0.5})
+    for _ in range(2):
+        store.copy(corrected)
+    (model,) = store.all()
+    assert {m.key: m.value for m in model.metrics or []} == corrected.metrics
+    assert latest(store, "confirm/own_dice") == (0.5, [(0, 0.75), (1, 0.5)])
+
+
+def test_metric_that_was_measured_later_joins_its_model(store: ModelStore) -> None:
+    early = {key: value for key, value in METRICS.items() if key != "confirm/own_dice"}
+    store.copy(replace(ENTRY, metrics=early))
+    (before,) = store.all()
+    store.copy()
+    assert assert_complete(store).model_id == before.model_id
 
 
 def test_two_confirmations_of_one_trial_stay_apart(store: ModelStore) -> None:

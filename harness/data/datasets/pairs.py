@@ -24,7 +24,7 @@ ROLE_NAMES: Final[Mapping[str, Role]] = {
 # .jfif and .jpe are other names of JPEG: Windows and browsers save them.
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Images of other formats must not be skipped silently; other files (notes, boxes) are ignored.
-_UNREADABLE = re.compile(
+UNREADABLE_SUFFIX = re.compile(
     r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
 )
 _MAX_LINES = 20
@@ -100,7 +100,7 @@ def file_problem(entry: Path, root: Path) -> str | None:
         return "its name holds control characters; rename it"
     if entry.is_dir():
         return "a folder; images must be directly in images/, masks in masks/"
-    if _UNREADABLE.fullmatch(entry.suffix.lower()):
+    if UNREADABLE_SUFFIX.fullmatch(entry.suffix.lower()):
         return f"of a kind that cannot be read; convert it to one of {' '.join(SUFFIXES)}"
     if entry.suffix.lower() not in SUFFIXES:
         return None

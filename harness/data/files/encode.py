@@ -1,6 +1,8 @@
 """Encode images as PNG files and as `data:` addresses inside an HTML page."""
 
 import base64
+import struct
+import zlib
 from typing import Any, Final
 
 import cv2
@@ -24,6 +26,27 @@ def encode_png(image: NDArray[Any], *, smallest: bool = False) -> bytes:
         DataError: PNG cannot hold that number of channels.
     """
     return _encode_image(image, ".png", _SMALLEST if smallest else [])
+
+
+def encode_indexed_png(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
+    """Encode indices (H, W) as a PNG with a palette (n, 3) of RGB colours, n at most 256."""
+    data = encode_png(indices)
+    # Pixels of 8-bit grey and of 8-bit indices are stored alike, so the header alone changes: the
+    # colour type, at byte 25, and a palette after the header, which ends at byte 33.
+    header = b"IHDR" + data[16:25] + b"\x03" + data[26:29]
+    return b"".join(
+        [data[:8], _png_chunk(header), _png_chunk(b"PLTE" + palette.tobytes()), data[33:]]
+    )
+
+
+def _png_chunk(content: bytes) -> bytes:
+    """Chunk of a PNG from its name and data."""
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+
+
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """Encode RGB (H, W, 3) or grey (H, W) as JPEG of a quality from 1 to 100."""
+    return _encode_image(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
 def data_uri(image: NDArray[np.uint8], exact: bool = False, quality: int = 86) -> str:

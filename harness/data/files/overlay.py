@@ -50,6 +50,10 @@ CLASS_COLOURS: Final[tuple[Colour, ...]] = tuple(
 
 VOID_COLOUR: Final[Colour] = (128, 128, 128)
 
+# Cividis (Nunez, Anderton and Renslow 2018): from dark blue (0) to yellow (1) with linearly rising
+# lightness, and nearly the same to readers with red-green colour blindness.
+PROBABILITY_COLOURMAP: Final = cv2.COLORMAP_CIVIDIS
+
 # RGB, after Okabe and Ito (2008), made lighter to stand out on red mucosa: they stay apart for
 # every common kind of colour blindness, and differ in brightness too.
 COLOURS: Final[dict[str, Colour]] = {
@@ -144,6 +148,16 @@ def wrong_pixels(truth: Array8, prediction: Array8) -> Bools:
 def background_classes(classes: Sequence[str]) -> frozenset[int]:
     """Indices of classes named background, whose colour would hide the image."""
     return frozenset(k for k, name in enumerate(classes) if name.lower() == "background")
+
+
+def class_palette(classes: Sequence[str]) -> Array8:
+    """Colours (K, 3) of the classes as they are drawn; a class named background is black."""
+    plain = background_classes(classes)
+    colours = [
+        (0, 0, 0) if k in plain else CLASS_COLOURS[k % len(CLASS_COLOURS)]
+        for k in range(len(classes))
+    ]
+    return np.array(colours, np.uint8)
 
 
 def as_rgb(image: NDArray[Any], span: tuple[float, float]) -> Array8:

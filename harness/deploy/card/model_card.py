@@ -39,7 +39,7 @@ images of that use first, and keeps a person in charge of the decision.
 def write_model_card(
     deployment: Deployment,
     folder: Path,
-    parity: Mapping[str, float] | None = None,
+    parity: Mapping[str, Any] | None = None,
     *,
     model_format: str = "onnx",
     precision: str = "fp32",
@@ -64,7 +64,7 @@ def write_model_card(
 
 def render_model_card(
     facts: CardFacts,
-    parity: Mapping[str, float] | None = None,
+    parity: Mapping[str, Any] | None = None,
     *,
     model_format: str = "onnx",
     precision: str = "fp32",
@@ -78,7 +78,7 @@ def render_model_card(
         "Results on test images": tests_section(facts),
         "Decision rule": rule_section(facts),
         "Where it fails": weak_points_section(facts),
-        "Agreement of this bundle with harness": parity_section(parity),
+        "Agreement of this bundle with harness": parity_section(parity, precision),
         "Intended use and limits": _LIMITS,
         "Licences": _licences_section(facts),
         "Software": _software_section(facts),

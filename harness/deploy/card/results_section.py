@@ -1,6 +1,7 @@
 """Sections of a model card on numbers: validation, test runs, decision rule, parity."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,21 @@ from harness.evaluation.held_out.ledger import (
 from harness.evaluation.statistics.image_values import per_image_values
 from harness.evaluation.statistics.intervals import MIN_IMAGES, ConfidenceInterval, mean_interval
 
+_PARITY_ROWS = (
+    ("images", "kind of images", "{}"),
+    ("n_images", "images", "{}"),
+    ("equal_pixels", "share of equal mask pixels", "{:.6f}"),
+    ("max_abs_dp", "largest difference of a probability", "{:.2g}"),
+    ("ddice", "mean Dice of the bundle minus that of harness", "{:+.2g}"),
+    ("max_abs_ddice", "largest difference of the Dice of an image", "{:.2g}"),
+)
+_PRECISION_NOTES = {
+    "fp32": "",
+    "fp16": " The network computes in 16-bit floats, so values differ; the results on validation "
+    "and test images are those before the conversion.",
+    "int8": " The network computes in 8-bit integers, calibrated on training images, so values "
+    "differ; the results on validation and test images are those before the conversion.",
+}
 _TOO_FEW = f"fewer than {MIN_IMAGES} images"
 
 
@@ -68,20 +84,18 @@ def rule_section(facts: CardFacts) -> str:
     )
 
 
-def parity_section(parity: Mapping[str, float] | None) -> str:
-    """Agreement of the bundle's own runner with harness; the keys are those of model.json."""
+def parity_section(parity: Mapping[str, Any] | None, precision: str = "fp32") -> str:
+    """Agreement of the bundle's own runner with harness; `parity` is that entry of model.json."""
     if parity is None:
         return "Not measured.\n"
-    names = {
-        "n_images": "images",
-        "equal_pixels": "share of equal mask pixels",
-        "max_abs_dp": "greatest difference of a probability",
-        "max_abs_ddice": "greatest difference of Dice of an image",
-    }
-    rows = [(names.get(key, escape_text(key)), f"{value:.10g}") for key, value in parity.items()]
+    rows = [
+        (title, form.format(parity[key]))
+        for key, title, form in _PARITY_ROWS
+        if parity.get(key) is not None
+    ]
     return (
-        "The bundle's `predict.py` in a process of its own, against `harness predict`, from image "
-        f"file to mask:\n\n{table(('quantity', 'value'), rows)}"
+        "The bundle's `predict.py` in a process of its own, against harness, from image file to "
+        f"mask.{_PRECISION_NOTES[precision]}\n\n{table(('quantity', 'value'), rows)}"
     )
 
 

@@ -1,22 +1,26 @@
 """`model.json` of a bundle: everything that a runner must know about the network and its images."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from harness.core.timestamps import utc_timestamp
-from harness.data.datasets.sources import SYNTHETIC, find_archive
 from harness.data.files.overlay import CLASS_COLOURS
+from harness.deploy.card.licences import describe_licences
 from harness.deploy.deployment import Deployment
 from harness.deploy.export.formats import FORMATS, OPSET, ExportFormat
-from harness.models.weights import licence_of
 
 DESCRIPTION_FILE: Final = "model.json"
 _PACKAGES: Final = ("segmentation-harness", "torch", "onnx", "onnxruntime", "openvino", "numpy")
 
 
 def describe_bundle(
-    deployment: Deployment, format_name: ExportFormat, *, precision: str = "fp32"
+    deployment: Deployment,
+    format_name: ExportFormat,
+    *,
+    precision: str = "fp32",
+    free_size: bool = False,
 ) -> dict[str, Any]:
     """Content of `model.json`, without hashes and parity, which follow from the files."""
     (weights,) = deployment.weights
@@ -52,9 +56,9 @@ def describe_bundle(
             "format": format_name,
             "opset": None if format_name == "torch" else OPSET,
             "precision": precision,
-            "free_size": False,
+            "free_size": free_size,
         },
-        "licences": _licences(deployment),
+        "licences": asdict(describe_licences([config], data)),
         "versions": _versions(),
         "created": utc_timestamp("seconds"),
     }
@@ -69,18 +73,6 @@ def add_hashes(description: dict[str, Any], hashes: Mapping[str, str]) -> None:
 def colour_of(index: int) -> tuple[int, int, int]:
     """Colour of a class, the same as in overlays."""
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
-
-
-def _licences(deployment: Deployment) -> dict[str, str]:
-    model, root = deployment.weights[0].config.model, deployment.context.config.data.root
-    weights = "trained from random weights; yours to license"
-    if model.encoder_weights is not None:
-        weights = f"pretrained encoder: {licence_of(model.encoder_name, model.encoder_weights)}"
-    archive = find_archive(root)
-    if archive is not None:
-        return {"weights": weights, "data": archive.terms}
-    generated = root == SYNTHETIC
-    return {"weights": weights, "data": "generated" if generated else "ask the owner of the data"}
 
 
 def _versions() -> dict[str, str]:

@@ -47,7 +47,7 @@ FORMATS: Final[dict[ExportFormat, FormatEntry]] = {
     "torch": FormatEntry("model.pt2", (), None, ("torch",)),
     "openvino": FormatEntry(
         "model.xml",
-        ("onnx", "onnxscript", "onnxruntime", "openvino"),
+        ("onnx", "onnxscript", "openvino"),
         "onnx,openvino",
         ("openvino",),
     ),
@@ -69,10 +69,13 @@ def check_packages(format_name: ExportFormat) -> None:
         )
 
 
-def write_model(source: GraphSource, folder: Path, format_name: ExportFormat) -> None:
+def write_model(
+    source: GraphSource, folder: Path, format_name: ExportFormat, *, free_size: bool = False
+) -> None:
     """Write the model file of a format into an existing folder.
 
-    The size of a batch is free; height and width are those of the training.
+    Args:
+        free_size: leave height and width of the images free, as the size of a batch always is.
 
     Raises:
         UserError: the network cannot be exported; the message names it and the reason.
@@ -81,11 +84,11 @@ def write_model(source: GraphSource, folder: Path, format_name: ExportFormat) ->
     try:
         with _quiet_export():
             if format_name == "torch":
-                _write_torch(source, path)
+                _write_torch(source, path, free_size=free_size)
             elif format_name == "onnx":
-                _write_onnx(source, path)
+                _write_onnx(source, path, free_size=free_size)
             else:
-                _write_openvino(source, path)
+                _write_openvino(source, path, free_size=free_size)
     except (OSError, MemoryError, UserError):
         raise
     # Exporters raise anything that a traced network can: the user gets the reason in one line.
@@ -96,7 +99,7 @@ def write_model(source: GraphSource, folder: Path, format_name: ExportFormat) ->
         ) from error
 
 
-def _write_onnx(source: GraphSource, path: Path) -> None:
+def _write_onnx(source: GraphSource, path: Path, *, free_size: bool) -> None:
     import onnx  # noqa: PLC0415  # an optional package
 
     inputs = source.example_inputs()
@@ -108,7 +111,7 @@ def _write_onnx(source: GraphSource, path: Path) -> None:
         opset_version=OPSET,
         input_names=INPUT_NAMES[: len(inputs)],
         output_names=OUTPUT_NAMES,
-        dynamic_shapes=_free_batch(source),
+        dynamic_shapes=_free_dimensions(source, free_size=free_size),
     )
     assert program is not None, "without a file name the program is returned"
     model = program.model_proto
@@ -133,9 +136,11 @@ def _strip_metadata(model: Any) -> None:
     del model.metadata_props[:]
 
 
-def _write_torch(source: GraphSource, path: Path) -> None:
+def _write_torch(source: GraphSource, path: Path, *, free_size: bool) -> None:
     program = torch.export.export(
-        source.module, source.example_inputs(), dynamic_shapes=_free_batch(source)
+        source.module,
+        source.example_inputs(),
+        dynamic_shapes=_free_dimensions(source, free_size=free_size),
     )
     for node in program.graph.nodes:
         for name in ("stack_trace", "nn_module_stack", "source_fn_stack"):  # paths of this machine
@@ -164,11 +169,11 @@ def _drop_pickles(archive: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _write_openvino(source: GraphSource, path: Path) -> None:
+def _write_openvino(source: GraphSource, path: Path, *, free_size: bool) -> None:
     import openvino  # noqa: PLC0415  # an optional package
 
     graph = path.with_suffix(".onnx")
-    _write_onnx(source, graph)
+    _write_onnx(source, graph, free_size=free_size)
     model = openvino.convert_model(graph)
     # fp16 weights are the default of save_model, and change probabilities by 1e-3.
     openvino.save_model(model, path, compress_to_fp16=False)
@@ -176,9 +181,12 @@ def _write_openvino(source: GraphSource, path: Path) -> None:
         file.unlink()
 
 
-def _free_batch(source: GraphSource) -> tuple[dict[int, Any], ...]:
-    batch = torch.export.Dim("batch")
-    return tuple({0: batch} for _ in source.example_inputs())
+def _free_dimensions(source: GraphSource, *, free_size: bool) -> tuple[dict[int, Any], ...]:
+    sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if free_size:
+        # DYNAMIC: the exporter finds by itself that a side must be a multiple of 32.
+        sizes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    return tuple(sizes for _ in source.example_inputs())
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self._normalizer, self._is_deep = normalizer, data.bit_depth == 16
-        self._softmax = data.task == "multiclass"
+        self.is_exclusive = data.task == "multiclass"
         # Buffers, as constants that are made while a graph is recorded would not be part of it.
         for name, values in (("mean", normalizer.mean), ("std", normalizer.std)):
             buffer = None if values is None else torch.tensor(values).view(1, -1, 1, 1)
@@ -47,7 +47,7 @@ class ExportedNetwork(nn.Module):
             content: float32 (N, 1, H, W), 1 where the image is and 0 at padding; None: no padding.
         """
         logits = self.network(self._normalize(image, content)).float()
-        return logits, logits.softmax(dim=1) if self._softmax else logits.sigmoid()
+        return logits, logits.softmax(dim=1) if self.is_exclusive else logits.sigmoid()
 
     def _normalize(self, image: Tensor, content: Tensor | None) -> Tensor:
         low, high = self._normalizer.range

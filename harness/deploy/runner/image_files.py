@@ -6,6 +6,7 @@ network, and writes masks. Needs numpy and OpenCV alone.
 
 import re
 import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,18 +19,19 @@ JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Values of TIFF tags with which OpenCV changes nothing: samples, bits, compression, predictor;
 # orientation, bit order, planes, type of samples, and no tiles, are 1 or absent.
-PLAIN_TIFF = {277: {1, 3}, 258: {8, 16}, 259: {1, 5, 8, 32946, 32773}, 317: {1, 2}}
+PLAIN_TIFF = {277: {1, 3}, 258: {8, 16}, 259: {1, 5, 8, 32946}, 317: {1, 2}}
 PLAIN_TIFF |= {tag: {1} for tag in (274, 266, 284, 339, 322)}
 
 
 class Header(NamedTuple):
-    """Facts that a file states before its pixels; `samples` are without alpha."""
+    """Facts that a file states before its pixels; `samples` are without alpha (0 or 1)."""
 
     height: int
     width: int
     samples: int
     bits: int
     orientation: int = 1  # EXIF, 1..8
+    alpha: int = 0
 
 
 class Directory:
@@ -67,9 +69,12 @@ def read_orientation(exif: bytes) -> int:
 
 def read_jpeg_header(data: bytes) -> Header:
     """Walk through the segments to the end of the image, so that a truncated file is noticed."""
-    frame, orientation, position = (0, 0, 0, 0), 1, 2
+    frame, orientation, position, n_scans = (0, 0, 0, 0), 1, 2, 0
     while match := JPEG_MARKER.search(data, position):
         marker, start = match[1][0], match.end()
+        n_scans += marker == 0xDA
+        if n_scans > 100:  # each is a pass over the whole image
+            raise ValueError("a damaged JPEG image")
         if marker == 0xD9:
             bits, height, width, samples = frame
             return Header(height, width, 1 if samples == 1 else 3, bits, orientation)
@@ -85,15 +90,17 @@ def read_jpeg_header(data: bytes) -> Header:
 def read_png_header(data: bytes) -> Header:
     """Walk through the chunks to the last one; without it the file is truncated."""
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
-    orientation, position = 1, 8
+    orientation, position, alpha = 1, 8, int(colour in (4, 6))
     while (name := data[position + 4 : position + 8]) != b"IEND":
         length = struct.unpack_from(">I", data, position)[0]
         if name == b"acTL":
             raise ValueError("is an animation")
         if name == b"eXIf":
             orientation = read_orientation(data[position + 8 : position + 8 + length])
+        if name == b"tRNS" and colour == 3:
+            alpha = 1
         position += 12 + length
-    return Header(height, width, 1 if colour in (0, 4) else 3, max(bits, 8), orientation)
+    return Header(height, width, 1 if colour in (0, 4) else 3, max(bits, 8), orientation, alpha)
 
 
 def read_tiff_header(data: bytes) -> Header:
@@ -101,13 +108,28 @@ def read_tiff_header(data: bytes) -> Header:
     tags = Directory(data)
     width, height, samples, bits, kind = (tags.values(n)[0] for n in (256, 257, 277, 258, 262))
     is_plain = all({*tags.values(tag)} <= allowed for tag, allowed in PLAIN_TIFF.items())
+    # libtiff hides damage of LZW with 8 bits; with 16 bits it is an error.
+    is_plain = is_plain and (tags.values(259)[0] != 5 or bits == 16)
     if not is_plain or kind != (1 if samples == 1 else 2) or tags.following:
-        raise ValueError("is a TIFF that OpenCV reads differently; save it as PNG or .npy")
-    offsets, sizes = tags.values(273), tags.values(279)
-    expected = height * width * samples * bits // 8 if tags.values(259)[0] == 1 else 0
-    if max(map(sum, zip(offsets, sizes, strict=False))) > len(data) or sum(sizes) < expected:
-        raise ValueError(TRUNCATED)
+        raise ValueError("is a TIFF that OpenCV does not read reliably; save it as PNG or .npy")
     return Header(height, width, samples, bits)
+
+
+def check_tiff_strips(data: bytes, expected: int) -> None:
+    """Check that the strips hold `expected` bytes: libtiff fills what is missing or damaged."""
+    tags, total = Directory(data), 0
+    compression = tags.values(259)[0]
+    for offset, size in zip(tags.values(273), tags.values(279), strict=True):
+        if offset + size > len(data):
+            raise ValueError(TRUNCATED)
+        if compression in (8, 32946):
+            unpack = zlib.decompressobj()
+            size = len(unpack.decompress(data[offset : offset + size], expected + 1 - total))
+            if not unpack.eof:
+                raise ValueError("a damaged TIFF image; copy or download it again")
+        total += size
+    if total < expected and compression != 5:
+        raise ValueError(TRUNCATED)
 
 
 def read_header(data: bytes) -> Header:
@@ -118,30 +140,41 @@ def read_header(data: bytes) -> Header:
         return read_png_header(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return read_tiff_header(data)
-    raise ValueError("not a JPEG, PNG, TIFF or .npy file" if data else "an empty file")
+    raise ValueError(
+        "not a JPEG, PNG, TIFF or .npy file; save it as PNG" if data else "an empty file"
+    )
 
 
-def read_npy(data: bytes) -> Any:
+def read_npy(data: bytes, max_pixels: float) -> Any:
     """Array of a .npy file, version 1; objects, which would be unpickled, have no such type."""
     file = BytesIO(data)
     np.lib.format.read_magic(file)
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if is_fortran or dtype not in (np.uint8, np.uint16) or len(shape) != 3 or 0 in shape:
         raise ValueError("must be an array (height, width, channels) of uint8 or uint16")
+    if shape[0] * shape[1] > max_pixels:
+        raise ValueError(f"{shape[1]}x{shape[0]} is more than {max_pixels:,.0f} pixels")
     return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape)
 
 
-def decode(data: bytes, max_pixels: float) -> Any:
-    """Array (H, W, C) of a JPEG, PNG or TIFF, RGB, upright, of 8 or 16 bits."""
-    height, width, samples, bits, orientation = read_header(data)
-    if height * width > max_pixels or height * width * samples * bits > 32 * max_pixels:
+def decode(data: bytes, channels: int, max_pixels: float) -> Any:
+    """Array (H, W, C) of a JPEG, PNG or TIFF, RGB, upright; alpha only if `channels` counts it."""
+    height, width, samples, bits, orientation, alpha = read_header(data)
+    n_bytes = height * width * (samples + alpha) * bits // 8
+    if height * width > max_pixels or n_bytes > 4 * max_pixels:
         raise ValueError(f"{width}x{height} is more than {max_pixels:,.0f} pixels")
+    if data[:2] in (b"II", b"MM"):
+        check_tiff_strips(data, n_bytes)
     flags = cv2.IMREAD_GRAYSCALE if samples == 1 else cv2.IMREAD_COLOR
+    flags = cv2.IMREAD_UNCHANGED if alpha and channels == samples + 1 else flags
     flags |= cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.shape[:2] != (height, width):
         raise ValueError("a damaged image; copy or download it again")
-    image = image.reshape(height, width, -1)[..., ::-1]
+    image = image.reshape(height, width, -1)
+    # OpenCV has blue first, and gives grey with alpha as four channels.
+    order = [0, 3] if image.shape[2] == 4 and samples == 1 else [2, 1, 0, 3][: image.shape[2]]
+    image = image if image.shape[2] == 1 else image[..., order]
     image = image.swapaxes(0, 1) if orientation > 4 else image
     image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
     return image[::-1] if orientation in (3, 4, 7, 8) else image
@@ -159,8 +192,12 @@ def read_image(source: Any, spec: dict[str, Any]) -> Any:
             raise ValueError("too large for an image" if path.is_file() else "no such file")
         source = path.read_bytes()
     try:
-        image = read_npy(source) if source[:6] == b"\x93NUMPY" else decode(source, limit)
-    except (struct.error, IndexError, cv2.error):
+        image = (
+            read_npy(source, limit)
+            if source[:6] == b"\x93NUMPY"
+            else decode(source, channels, limit)
+        )
+    except (struct.error, zlib.error, cv2.error):
         raise ValueError(TRUNCATED) from None
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 and channels == 3 else image
     n, depth = image.shape[2], 8 * image.dtype.itemsize

@@ -1,13 +1,11 @@
-"""Segment images with the network in this folder: python predict.py IMAGE_OR_FOLDER ... --out DIR.
-
-Needs numpy, OpenCV and onnxruntime alone; `image_files.py` beside it reads and writes images.
-"""
+"""Segment images with the network in this folder: python predict.py FILE_OR_FOLDER --out DIR."""
 
 import argparse
 import hashlib
 import json
 import runpy
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,13 @@ FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # steps along height and width
 def open_session(path: Path, kind: str) -> Any:
     """Function from the inputs of the graph, by name, to its outputs; imports what `kind` needs."""
     if kind == "torch":
-        import torch  # noqa: PLC0415
-
+        torch: Any = import_module("torch")
         module = torch.export.load(path).module()
         return lambda feed: [module(*map(torch.from_numpy, feed.values()))[0].detach().numpy()]
     if kind == "openvino":
-        import openvino  # noqa: PLC0415
-
+        openvino: Any = import_module("openvino")
         return openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    import onnxruntime  # noqa: PLC0415
-
+    onnxruntime: Any = import_module("onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda feed: session.run(["logits"], feed)
 
@@ -45,11 +40,11 @@ class Model:
             self.spec = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
             if self.spec["format"] != 1:
                 raise ValueError(f"format {self.spec['format']}, but this program reads 1")
-            self.task, self.model = self.spec["task"], self.spec["model"]
+            self.task, model = self.spec["task"], self.spec["model"]
             self.size = int(self.spec["input"]["height"]), int(self.spec["input"]["width"])
             self.rules = [dict(rule) for rule in self.spec["decision"]["classes"]]
             hashes = {k: v for k, v in self.spec["files"].items() if k.startswith("model.")}
-            if self.model["file"] not in hashes or any(Path(k).name != k for k in hashes):
+            if model["file"] not in hashes or any(Path(k).name != k for k in hashes):
                 raise ValueError("it lists no model file")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"model.json cannot be used ({error!r}); export again") from None
@@ -57,14 +52,12 @@ class Model:
             path = Path(folder) / name
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise ValueError(f"{name} is missing or damaged; copy the bundle again")
-        path = Path(folder) / (model_file or self.model["file"])
-        self.run = open_session(path, self.model["format"])
+        self.run = open_session(Path(folder) / (model_file or model["file"]), model["format"])
 
     def probabilities(self, image: Any, tta: bool = False) -> Any:
         """Probabilities (K, H, W) of an image (H, W, C), float32, at the size of the image."""
-        flips = FLIPS if tta else FLIPS[:1]
-        planes = [self._predict_once(image[::y, ::x])[:, ::y, ::x] for y, x in flips]
-        return np.mean(planes, axis=0, dtype=np.float64).astype(np.float32)
+        p = [self._predict_once(image[::y, ::x])[:, ::y, ::x] for y, x in FLIPS[: 4 if tta else 1]]
+        return np.mean(p, axis=0, dtype=np.float64).astype(np.float32)
 
     def _predict_once(self, image: Any) -> Any:
         fitted, rows, columns = images["fit_image"](image, self.size, self.spec["input"]["fit"])
@@ -72,10 +65,9 @@ class Model:
         if self.spec["input"]["per_image_content"]:
             feed["content"] = np.zeros((1, 1, *self.size), np.float32)
             feed["content"][..., :rows, :columns] = 1
-        height, width = image.shape[:2]
         # Logits are resized, then turned into probabilities, as where the study was evaluated.
         logits = np.array(self.run(feed)[0], np.float32)[0, :, :rows, :columns]
-        x = np.stack([cv2.resize(np.ascontiguousarray(k), (width, height)) for k in logits])
+        x = np.stack([cv2.resize(np.ascontiguousarray(k), image.shape[1::-1]) for k in logits])
         if not np.isfinite(x).all():
             raise ValueError("the network's outputs are not finite numbers")
         if self.task == "multiclass":
@@ -99,7 +91,6 @@ class Model:
         return mask[..., 0] if self.task == "binary" else mask
 
     def predict(self, image: Any, tta: bool = False) -> tuple[Any, Any]:
-        """Mask and probabilities of an image."""
         p = self.probabilities(image, tta)
         return self.decide(p), p
 
@@ -122,29 +113,35 @@ def clean(plane: Any, rule: dict[str, Any]) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Write a PNG for each image: 0 and 255, or class indices, or one file for each label."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("images", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--tta", action="store_true", help="average over four flips")
     parser.add_argument("--probabilities", action="store_true", help="write them, too, as .npy")
     options = parser.parse_args(argv)
+    listed = [
+        (path, path.relative_to(root) if root.is_dir() else Path(path.name))
+        for root in options.images
+        for path in (sorted(root.rglob("[!.]*")) if root.is_dir() else [root])
+        if not path.is_dir() and options.out.resolve() not in path.resolve().parents
+    ]
+    if not listed:
+        parser.error("no files to read, apart from those in --out")
     try:
-        model = Model(Path(__file__).parent)
-    except (ValueError, ImportError) as error:
-        parser.exit(1, f"{error}\n")
-    failed = False
-    for root in options.images:
-        for path in sorted(root.rglob("[!.]*")) if root.is_dir() else [root]:
-            if path.is_dir() or options.out in path.parents:
-                continue
-            name = path.relative_to(root) if root.is_dir() else Path(path.name)
-            try:
-                mask, p = model.predict(read_image(path, model.spec), options.tta)
-                images["write_mask"](options.out / name, mask, model.spec)
-                if options.probabilities:
-                    np.save(options.out / name.with_suffix(".npy"), p)
-            except (ValueError, OSError, RuntimeError, cv2.error) as error:
-                sys.stderr.write(f"{path}: {error}\n")
-                failed = True
+        model, masks, failed = Model(Path(__file__).parent), set(), False
+    except Exception as error:  # runtimes raise classes of their own
+        parser.exit(1, " ".join(str(error).split()) + "\n")
+    for path, name in listed:
+        try:
+            if name.with_suffix("") in masks:
+                raise ValueError("another image has this name; its mask would be replaced")
+            mask, p = model.predict(read_image(path, model.spec), options.tta)
+            images["write_mask"](options.out / name, mask, model.spec)
+            if options.probabilities:
+                np.save(options.out / name.with_suffix(".npy"), p)
+            masks.add(name.with_suffix(""))
+        except Exception as error:
+            sys.stderr.write(f"{path}: {error}\n")
+            failed = True
     return int(failed)
 
 

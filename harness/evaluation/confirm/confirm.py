@@ -30,7 +30,7 @@ from harness.evaluation.confirm.plan import (
 from harness.evaluation.decision.frozen_rule import describe_choice, load_or_choose_rule
 from harness.evaluation.held_out.images import EvaluationImages, check_images_unchanged
 from harness.evaluation.held_out.measure import ImageEvaluator
-from harness.evaluation.held_out.weights import TrialWeights, select_weights
+from harness.evaluation.held_out.weights import TrialWeights, confirmed_weights
 from harness.search.definition.context import (
     StudyContext,
     device_line,
@@ -239,7 +239,7 @@ def freeze_confirmed_rule(options: RunOptions, progress: ProgressReporter) -> No
         return
     with hold_study_lock(paths):
         context = open_context(options, paths, progress)
-        weights = select_weights(paths, None)
+        weights = confirmed_weights(paths, confirmation)
         frozen = load_or_choose_rule(context, weights, progress)
         data = context.config.data
     for line in describe_choice(frozen, data):

@@ -21,8 +21,13 @@ from harness.core.errors import ConfigError, DataError, UserError
 from harness.core.paths import StudyPaths
 from harness.core.settings import StrictSettings
 from harness.core.text import count
+from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.decision.step_effects import StepEffect
-from harness.evaluation.held_out.weights import TrialWeights, group_held_out_images, select_weights
+from harness.evaluation.held_out.weights import (
+    TrialWeights,
+    confirmed_weights,
+    group_held_out_images,
+)
 from harness.evaluation.statistics.intervals import MIN_IMAGES
 
 if TYPE_CHECKING:
@@ -89,14 +94,14 @@ def load_or_choose_rule(
     return frozen
 
 
-def load_confirmed_rule(paths: StudyPaths) -> FrozenRule | None:
+def load_confirmed_rule(paths: StudyPaths, confirmation: Confirmation) -> FrozenRule | None:
     """The frozen rule of the confirmed choice without flips; None if there is none.
 
     Raises:
         ConfigError: its file is damaged.
     """
     try:
-        weights = select_weights(paths, None)
+        weights = confirmed_weights(paths, confirmation)
     except UserError:  # no choice yet, or its weights are gone
         return None
     hashes = {member.label: member.sha256 for member in weights}

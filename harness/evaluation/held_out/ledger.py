@@ -28,6 +28,7 @@ AGGREGATION_NAMES: Final = {
 DECISION_NAMES: Final = {
     "0.5": "p ≥ 0.5",
     "chosen": "chosen threshold",
+    "cleaned": "after clean-up",
     "argmax": "argmax",
     "256": "all",
 }

@@ -13,6 +13,7 @@ from harness.core.records import TrialRecord, read_record, read_records
 from harness.core.settings import flatten
 from harness.data.splits.split_file import SplitRow, read_split
 from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,13 @@ def _confirmed_weights(paths: StudyPaths, *, ensemble: bool) -> tuple[TrialWeigh
     confirmation = load_confirmation(paths)
     if confirmation is None:
         raise _no_choice_error(paths, "has no confirmation")
+    return confirmed_weights(paths, confirmation, ensemble=ensemble)
+
+
+def confirmed_weights(
+    paths: StudyPaths, confirmation: Confirmation, *, ensemble: bool = False
+) -> tuple[TrialWeights, ...]:
+    """The weights of the choice of a confirmation; arguments and errors as in `select_weights`."""
     # Without a decision there is no choice: testing several candidates and keeping the best one
     # would select on the test images.
     choice, best_run = confirmation.choice, confirmation.weights

@@ -11,6 +11,7 @@ from harness.evaluation.confirm.results import Confirmation, ConfirmedConfigurat
 from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
 from harness.report.figures.section import FigureSection, LabelledFigure
 from harness.report.figures.style import ObjectiveLabel
+from harness.report.page.cleanup import DecisionRuleView, build_rule_view
 from harness.report.tables.sheet_cells import SheetCell, SheetColumn
 from harness.report.tables.sheets import ReportSheet
 from harness.report.tables.study_tables import StudyTables, ranked_records
@@ -31,6 +32,7 @@ class ConfirmationSection:
         figure: index of the figure among all figures of the page.
         decided: True if the comparison has a result.
         choice: trial of the search with the chosen configuration; None before a result.
+        rule: frozen decision rule of the choice; None if there is none.
     """
 
     sheet: ReportSheet
@@ -41,6 +43,7 @@ class ConfirmationSection:
     figure: int
     decided: bool = False
     choice: int | None = None
+    rule: DecisionRuleView | None = None
 
 
 def build_confirmation_section(
@@ -82,6 +85,7 @@ def build_confirmation_section(
         figure=figure_index,
         decided=confirmation.decision is not None,
         choice=None if confirmation.choice is None else confirmation.choice.trial,
+        rule=build_rule_view(tables.paths, confirmation, tables.config.data),
     )
 
 

@@ -6,27 +6,22 @@ The images themselves are never read here: a report must not count as an opening
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
-from harness.config.measurements import BUILTIN_METRICS
 from harness.core.paths import StudyPaths
 from harness.core.text import count, has_or_have
 from harness.data.splits.splits import SplitRow
 from harness.evaluation.held_out.ledger import (
-    AGGREGATION_NAMES,
-    DECISION_NAMES,
     TEST_SPLIT,
-    HeldOutResult,
     HeldOutTest,
     LedgerFailure,
     LedgerFinish,
     ledger_warning,
     read_held_out_ledger,
 )
-from harness.report.tables.sheet_cells import SheetCell, SheetColumn
+from harness.report.page.cleanup import cleanup_sheet
+from harness.report.page.held_out_sheets import result_sheets
 from harness.report.tables.sheets import ReportSheet
 
-_SHORT_AGGREGATION_NAMES: Final = {"image": "", "pixels": "pixels", "256": "256"}
 # Of one example picture; a file that somebody replaced by a huge one must not bloat the page.
 _MAX_PICTURE_BYTES = 1_000_000
 
@@ -119,12 +114,16 @@ def build_run_view(test_run: HeldOutTest, *, brief: bool = False) -> HeldOutRunV
     name = "the test images" if opened.data.name == TEST_SPLIT else opened.data.name
     title = f"Test run {test_run.number}: {name}, {opened.at}"
     if isinstance(test_run.end, LedgerFinish):
-        sheets = tuple(_result_sheets(test_run.results, brief=brief))
+        sheets = (*result_sheets(test_run.results, brief=brief), *_cleanup_sheets(test_run.end))
         return HeldOutRunView(test_run.number, title, tuple(_run_facts(test_run)), sheets)
     reason = "the test run was interrupted or is still running"
     if isinstance(test_run.end, LedgerFailure):
         reason = f"the test run failed: {test_run.end.error}"
     return HeldOutRunView(test_run.number, title, (*_run_facts(test_run), f"No results: {reason}."))
+
+
+def _cleanup_sheets(end: LedgerFinish) -> list[tuple[str, ReportSheet]]:
+    return [("effect of each clean-up step", cleanup_sheet(end.steps))] if end.steps else []
 
 
 def _empty_text(paths: StudyPaths, split: Sequence[SplitRow]) -> str:
@@ -159,114 +158,13 @@ def _run_facts(test_run: HeldOutTest) -> list[str]:
         facts.append(
             f"Chosen threshold: {thresholds_text}; selected on {n} before these images were opened."
         )
+    if isinstance(test_run.end, LedgerFinish) and test_run.end.steps:
+        n = count(opened.chosen.n_images, "validation image")
+        steps = ", ".join(f"{step.class_name} {step.name}" for step in test_run.end.steps)
+        facts.append(f"Clean-up: {steps}; selected on {n} before these images were opened.")
     if test_run.results and not any(result.low is not None for result in test_run.results):
         facts.append("Fewer than 50 images: too few for an interval.")
     return facts
-
-
-def _result_sheets(
-    results: Sequence[HeldOutResult], *, brief: bool
-) -> list[tuple[str, ReportSheet]]:
-    overall = [r for r in results if not r.of and not r.stratum]
-    # Of Dice alone: it exists in every aggregation,
-    # whereas precision and recall are per image only.
-    variants = list(dict.fromkeys((r.meaning, r.at) for r in overall if r.metric == "dice"))
-    variants = variants[:1] if brief else variants
-    sheets = [("all images", _overall_sheet(overall))]
-    classes = {r.of: [x for x in results if x.of == r.of] for r in results if r.of}
-    if classes:
-        sheets.append(("by class", _grouped_sheet("class", classes, variants)))
-    for kind, title in (("size", "size of object"), ("objects", "number of objects")):
-        groups = {
-            r.stratum.removeprefix(f"{kind} "): [x for x in results if x.stratum == r.stratum]
-            for r in results
-            if r.stratum.startswith(f"{kind} ")
-        }
-        sheets.append((f"by {title}", _grouped_sheet(title, groups, variants)))
-    return sheets
-
-
-def _overall_sheet(results: Sequence[HeldOutResult]) -> ReportSheet:
-    """One row per metric, aggregation and threshold."""
-    columns = (
-        SheetColumn("metric", "see docs/test.md", ""),
-        SheetColumn("meaning", "aggregation: mean over images, or over all pixels together", ""),
-        SheetColumn("decided at", "threshold from which a pixel is predicted as the class", ""),
-        SheetColumn("value", "0 to 1"),
-        SheetColumn("interval", "95 % BCa bootstrap over images"),
-        SheetColumn("images", "number of images in the value"),
-    )
-    rows = []
-    for r in results:
-        texts = (_metric_name(r.metric), AGGREGATION_NAMES[r.meaning], DECISION_NAMES[r.at])
-        interval = _interval_text(r) or ("too few" if r.n else "")
-        low = "" if r.low is None else repr(r.low)
-        cells = (_value_cell(r), SheetCell(interval, low), SheetCell(str(r.n), str(r.n)))
-        rows.append((*(SheetCell(text, text) for text in texts), *cells))
-    return ReportSheet(columns, tuple(rows))
-
-
-def _grouped_sheet(
-    group_title: str, groups: dict[str, list[HeldOutResult]], variants: Sequence[tuple[str, str]]
-) -> ReportSheet:
-    """Dice and IoU in each aggregation, one row per group of images."""
-    keys = [(metric, *variant) for metric in ("dice", "iou") for variant in variants]
-    columns = [
-        SheetColumn(group_title, "group of images", ""),
-        SheetColumn("images", "number of images in the group"),
-    ]
-    columns += [
-        SheetColumn(
-            " ".join(
-                part
-                for part in (
-                    _metric_name(metric),
-                    _SHORT_AGGREGATION_NAMES[meaning],
-                    _short_threshold(threshold),
-                )
-                if part
-            ),
-            f"{AGGREGATION_NAMES[meaning]}, decided at {DECISION_NAMES[threshold]}; 95 % "
-            "interval over images",
-        )
-        for metric, meaning, threshold in keys
-    ]
-    rows = []
-    for index, (name, group) in enumerate(groups.items()):
-        results_by_key: dict[tuple[str, str, str], HeldOutResult] = {
-            (r.metric, r.meaning, r.at): r for r in group
-        }
-        n = str(results_by_key[keys[0]].n)
-        cells = [_value_cell(results_by_key[key], interval=True) for key in keys]
-        # Sorted by index: as texts, "size 15-…" would come before "size 5-…".
-        rows.append((SheetCell(name, str(index)), SheetCell(n, n), *cells))
-    return ReportSheet(tuple(columns), tuple(rows))
-
-
-def _value_cell(result: HeldOutResult, *, interval: bool = False) -> SheetCell:
-    if result.value is None:
-        return SheetCell("–", "", "no image in this group")
-    text = f"{result.value:.4f}"
-    if interval:
-        text = f"{text} {_interval_text(result)}".strip()
-    # repr keeps every digit: the page sorts by the second text and shows the third on hover.
-    return SheetCell(text, repr(result.value), repr(result.value))
-
-
-def _interval_text(result: HeldOutResult) -> str:
-    if result.low is None or result.high is None:
-        return ""
-    return f"[{result.low:.4f}, {result.high:.4f}]"
-
-
-def _short_threshold(threshold: str) -> str:
-    return {"256": "", "argmax": ""}.get(threshold, threshold)
-
-
-def _metric_name(metric: str) -> str:
-    # A ledger of a later version may have a metric that this one does not know.
-    entry = BUILTIN_METRICS.get(metric)
-    return metric if entry is None else entry.title
 
 
 def _run_view_with_pictures(paths: StudyPaths, test_run: HeldOutTest) -> HeldOutRunView:

@@ -13,6 +13,7 @@ from harness.data.files.image_io import read_image
 from harness.data.files.overlay import (
     CLASS_COLOURS,
     COLOURS,
+    PROBABILITY_COLOURMAP,
     VOID_COLOUR,
     Colour,
     background_classes,
@@ -25,9 +26,6 @@ from harness.data.files.resize import resize_mask
 
 Array8 = NDArray[np.uint8]
 
-# Cividis (Nunez, Anderton and Renslow 2018): from dark blue (0) to yellow (1) with linearly rising
-# lightness, and nearly the same to readers with red-green colour blindness.
-PROBABILITY_COLOURMAP = cv2.COLORMAP_CIVIDIS
 # Saved probabilities are np.rint(255 p), and rint rounds 127.5 to the even 128: p >= 0.5 is exactly
 # a value of at least 128.
 DECISION_THRESHOLD = 128

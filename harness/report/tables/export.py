@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 from harness.config.measurements import PRIMARY_METRICS
 from harness.core import files
+from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord
 from harness.core.text import count, display_value
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation
+from harness.evaluation.decision.frozen_rule import load_confirmed_rule
 from harness.evaluation.statistics.intervals import ConfidenceInterval
 from harness.report.analysis.baseline import BaselineComparison
 from harness.report.analysis.image_values import trial_mean_interval
@@ -36,9 +38,9 @@ def export_leaderboard(
     """The leaderboard as text.
 
     json: definition, every trial, the ranking, intervals of the best MAX_INTERVAL_TRIALS,
-    importances of the significant parameters, and, if they exist, baseline comparison, confirmation
-    and test runs. csv: as trials.csv. latex: the best MAX_LATEX_ROWS as a table for the package
-    booktabs.
+    importances of the significant parameters, and, if they exist, baseline comparison,
+    confirmation, its decision rule and test runs. csv: as trials.csv. latex: the best
+    MAX_LATEX_ROWS as a table for the package booktabs.
     """
     if form == "csv":
         return trials_csv(tables)
@@ -51,6 +53,7 @@ def leaderboard_dict(
     tables: StudyTables, baseline: BaselineComparison | None = None
 ) -> dict[str, Any]:
     """Content of the JSON export; numbers that are not finite become null."""
+    confirmation = load_confirmation(tables.paths)
     value = {
         "format": 1,
         "study": tables.paths.name,
@@ -61,7 +64,8 @@ def leaderboard_dict(
         "importances": dataclasses.asdict(measure_importances(tables)),
         "trials": trials_as_dicts(tables),
         "baseline": _with_sentence(baseline),
-        "confirmation": _with_sentence(load_confirmation(tables.paths)),
+        "confirmation": _with_sentence(confirmation),
+        "decision_rule": _confirmed_rule(tables.paths, confirmation),
         "test_looks": files.read_jsonl(tables.paths.test_ledger),
     }
     # JSON has no NaN; json.dumps would write one, which strict parsers refuse.
@@ -81,6 +85,12 @@ def _with_sentence(comparison: BaselineComparison | Confirmation | None) -> dict
     if comparison is None:
         return None
     return dataclasses.asdict(comparison) | {"sentence": comparison.sentence}
+
+
+def _confirmed_rule(paths: StudyPaths, confirmation: Confirmation | None) -> dict[str, Any] | None:
+    """Frozen rule of the confirmed choice, with the effect of each clean-up step."""
+    frozen = None if confirmation is None else load_confirmed_rule(paths, confirmation)
+    return None if frozen is None else frozen.model_dump(mode="json")
 
 
 def objective_interval(tables: StudyTables, record: TrialRecord) -> ConfidenceInterval | None:

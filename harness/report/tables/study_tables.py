@@ -18,11 +18,7 @@ from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
-from harness.core.text import display_value
-
-# A spreadsheet runs cells with these first characters as formulas; it strips a leading tab or
-# return first (CSV injection, OWASP).
-_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+from harness.core.text import display_value, quote_formula
 
 
 @dataclass(frozen=True)
@@ -254,8 +250,7 @@ def _csv_text(value: Any) -> str:
     if isinstance(value, float):
         # float() first: the repr of a NumPy 2 scalar is `np.float64(0.5)`.
         return repr(float(value))
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA_PREFIXES) else text
+    return quote_formula(value) if isinstance(value, str) else str(value)
 
 
 def trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class NativePredictor:
         self._device = device
         self._micro_batcher = MicroBatcher(config.train.batch_size)
 
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of the network."""
+        return sum(parameter.numel() for parameter in self._network.parameters())
+
     def __call__(self, images: Sequence[StoredImage]) -> list[Probabilities]:
         """Probabilities (K, H, W) of each image at its own size, fp32 on the CPU.
 
@@ -66,7 +71,7 @@ class NativePredictor:
     def _predict_batches(
         self, images: Sequence[StoredImage], micro_batch_size: int
     ) -> Iterator[Probabilities]:
-        with torch.inference_mode(), disable_tf32(), _deterministic_cudnn():
+        with torch.inference_mode(), fixed_arithmetic():
             for start in range(0, len(images), micro_batch_size):
                 yield from self._predict_batch(images[start : start + micro_batch_size])
 
@@ -83,7 +88,8 @@ class NativePredictor:
             p = probabilities_from_logits(
                 logits[image_slice], boxes[image_slice], (height, width), self._task
             )
-            if not torch.isfinite(p).all():
+            # p is in [0, 1] or NaN, so its sum tells as much as a look at each pixel, sooner.
+            if not torch.isfinite(p.sum()):
                 raise DivergedError("the network's outputs are not finite numbers")
             yield p.reshape(-1, height, width).cpu().numpy()
 
@@ -96,6 +102,8 @@ def mean_probabilities(
     The flips are none, left-right, up-down and both. The image is flipped before any other step,
     and its probabilities are flipped back. The mean is computed in float64.
     """
+    if len(predictors) == 1 and not tta:
+        return predictors[0](images)  # the mean of one is itself, to the last bit
     sums = [np.zeros(0)] * len(images)
     flips = FLIPS if tta else NO_FLIP
     for predictor in predictors:
@@ -130,6 +138,13 @@ def _flip(array: NDArray[Any], flip: tuple[bool, bool], axes: tuple[int, int]) -
     flipped_axes = tuple(axis for axis, is_flipped in zip(axes, flip, strict=True) if is_flipped)
     # np.flip gives a view with negative strides, which torch.from_numpy refuses.
     return np.ascontiguousarray(np.flip(array, flipped_axes))
+
+
+@contextmanager
+def fixed_arithmetic() -> Iterator[None]:
+    """Set the process-wide flags that each prediction sets, so that several threads can predict."""
+    with disable_tf32(), _deterministic_cudnn():
+        yield
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.core.paths import StudyPaths
+from harness.evaluation.decision.step_effects import StepEffect
 from harness.evaluation.held_out.ledger import (
     HeldOutResult,
     LedgerDataset,
@@ -132,3 +134,40 @@ def test_numbers_are_not_used_again_when_the_ledger_is_gone(paths: StudyPaths) -
 def test_numbers_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         HeldOutResult(metric="dice", meaning="image", at="0.5", value=float("nan"), n=1)
+
+
+RULE = DecisionRule(task="binary", classes=(ClassDecision(threshold=0.43, min_size=16),))
+EFFECT = StepEffect(
+    class_name="disc",
+    step="min_size",
+    value=16,
+    before=0.8,
+    after=0.82,
+    low=0.01,
+    high=0.03,
+    p=0.0002,
+    n=60,
+    is_kept=True,
+)
+
+
+def test_a_clean_up_is_read_back(paths: StudyPaths) -> None:
+    start = opening(1).model_copy(update={"rule": RULE})
+    cleaned = RESULT.model_copy(update={"at": "cleaned"})
+    end = ended(1).model_copy(update={"results": (RESULT, cleaned), "steps": (EFFECT,)})
+    append_to_ledger(paths, start)
+    append_to_ledger(paths, end)
+    (test,) = read_held_out_ledger(paths).tests
+    assert (test.start, test.end) == (start, end)
+
+
+def test_without_clean_up_lines_have_the_fields_of_earlier_versions(paths: StudyPaths) -> None:
+    """Earlier versions refuse unknown fields, and would count such a line as damaged."""
+    append_to_ledger(paths, opening(1))
+    append_to_ledger(paths, ended(1))
+    start, end = map(json.loads, paths.test_ledger.read_text(encoding="utf-8").splitlines())
+    assert set(start) == {
+        *("format", "state", "look", "at", "weights", "data", "chosen", "tta", "ensemble"),
+        *("device", "versions"),
+    }
+    assert set(end) == {"format", "state", "look", "at", "scores_sha256", "results"}

@@ -2,8 +2,10 @@
 
 import json
 
+from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.core import files
 from harness.data.splits.splits import read_split
+from harness.evaluation.decision.step_effects import StepEffect
 from harness.evaluation.held_out.ledger import (
     HeldOutResult,
     LedgerDataset,
@@ -108,3 +110,42 @@ def test_hostile_texts_of_a_ledger_stay_text(study: Builder) -> None:
     page = study.paths.report_html.read_text(encoding="utf-8")
     assert "onerror=alert(1)&gt;{{ 7 * 7 }}" in page
     assert "<img src=x" not in page
+
+
+def test_a_clean_up_is_shown_with_what_each_step_brings(study: Builder) -> None:
+    rule = DecisionRule(task="binary", classes=(ClassDecision(threshold=0.43, min_size=16),))
+    effect = StepEffect(
+        class_name=HOSTILE,
+        step="min_size",
+        value=16,
+        before=0.8,
+        after=0.79,
+        low=-0.02,
+        high=0.005,
+        p=0.2,
+        n=60,
+        is_kept=True,
+    )
+    end = ended(1)
+    cleaned = [r.model_copy(update={"at": "cleaned", "low": None}) for r in end.results]
+    results = (*end.results, *cleaned)
+    append_to_ledger(study.paths, opening(1).model_copy(update={"rule": rule}))
+    append_to_ledger(study.paths, end.model_copy(update={"steps": (effect,), "results": results}))
+    study.trial(0, [0.5])
+    section = build_held_out_section(study.paths, read_split(study.paths.split_csv), images=True)
+    (run,) = section.runs
+    assert run.facts[-1] == (
+        f"Clean-up: {HOSTILE} min_size 16; selected on 8 validation images before these images "
+        "were opened."
+    )
+    sheets = dict(run.sheets)
+    texts = [[cell.text for cell in row] for row in sheets["all images"].rows]
+    assert ["Dice", "mean over images", "after clean-up", "0.8000", "too few", "60"] in texts
+    (row,) = sheets["effect of each clean-up step"].rows
+    assert [cell.text for cell in row[1:]] == [
+        *("min_size 16", "-0.0100", "[-0.0200, +0.0050]", "0.8000", "0.7900", "0.2000", "60"),
+        "yes",
+    ]
+    write_report(study.paths, None)
+    page = study.paths.report_html.read_text(encoding="utf-8")
+    assert "effect of each clean-up step" in page and "<img src=x" not in page

@@ -110,7 +110,7 @@ fixed:
         ":6: model.options.decoder_channels: trial 1, the best of study encoders, has no setting "
         "model.options.decoder_channels",
         ":7: model.encoder_weights: must be {from: <name of a study>} without further keys",
-        ":9: data.subset: a study cannot build on itself; name an earlier one",
+        ":9: data.subset: a study cannot import from itself; name an earlier one",
         ": train.batch: unknown setting; did you mean train.batch_size?",
     ]
 

@@ -201,7 +201,7 @@ def test_fixed_values_that_exclude_each_other_are_refused(tmp_path: Path) -> Non
     [
         ([], "{optim.warmup_epochs: 20}",
          "s.yaml:1: optim.warmup_epochs: optim.warmup_epochs 20 is not below train.epochs 20; "
-         "take a shorter warm-up, or more epochs"),
+         "use a shorter warm-up or more epochs"),
         (["warmup_epochs: {low: 3.0, high: 9.0}"], "{train.epochs: 3}",
          "s.yaml:3: optim.warmup_epochs: optim.warmup_epochs is never below 3.0 and train.epochs "
          "never above 3; a warm-up must be shorter than its training"),

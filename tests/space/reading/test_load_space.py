@@ -377,8 +377,8 @@ def test_rows_are_checked_with_everything_else_and_have_their_lines(tmp_path: Pa
     assert [line.replace(f"{tmp_path}/", "") for line in caught.value.problems] == [
         "s.yaml:4: rows: model.options.decoder_dropout: "
         "unknown option of Unet; it takes decoder_attention_type, decoder_channels",
-        "s.yaml:5: rows: optim.warmup_epochs 2 is not below train.epochs 2; take a shorter "
-        "warm-up, or more epochs",
+        "s.yaml:5: rows: optim.warmup_epochs 2 is not below train.epochs 2; use a shorter "
+        "warm-up or more epochs",
         "s.yaml:6: optim.lrr: unknown setting; did you mean optim.lr?",
     ]
 

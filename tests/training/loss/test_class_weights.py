@@ -92,6 +92,6 @@ def test_another_word_is_refused_with_the_right_one() -> None:
     with pytest.raises(ConfigError) as caught:
         TrialConfig.from_flat({"loss.class_weights": "balancd"}, source="here")
     assert caught.value.problems == [
-        "here: loss.class_weights: must be balanced, null, or a list of a number for each class "
+        "here: loss.class_weights: must be balanced, null, or a list with a number for each class "
         "(got 'balancd')"
     ]

@@ -1,0 +1,1 @@
+"""Masks for files and folders: `harness predict`."""

@@ -1,0 +1,224 @@
+"""Threads that read, predict and write images, each a batch at a time, in bounded memory."""
+
+import errno
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import cv2
+import torch
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.data.files.decode import ImageFile, load_image_file
+from harness.data.files.image_io import decode_image
+from harness.data.files.source import FolderSource
+from harness.deploy.predict.inputs import InputFile
+from harness.deploy.predict.outputs import ResultWriter
+from harness.deploy.predict.record import FileRecord
+from harness.deploy.predict.rows import measure_prediction
+from harness.deploy.predictor import Predictor
+from harness.training.loop.errors import DivergedError, TooLargeError
+from harness.training.metrics.native_size import fixed_arithmetic
+
+_MAX_WORKERS = 8  # each holds the activations of a batch
+_GPU_WORKERS = 4  # one is in the network while the others read and write
+_GPU_BATCH = 16
+_CPU_BATCH = 8
+_CPU_BATCH_PIXELS = 2**17  # of network inputs: larger batches are slower on one core
+_WORKER_BYTES = 100_000_000  # images and probabilities in work on one thread
+_LARGE_FILE_BYTES = 32_000_000
+
+
+@dataclass(frozen=True)
+class _LoadedImage:
+    """A decoded image; `n_bytes` is an estimate of it with its probabilities."""
+
+    file: InputFile
+    image: NDArray[Any]
+    n_bytes: int
+    seconds: float  # to read and decode it
+
+
+class PredictionWorkers:
+    """Predicts files on several threads; `run` yields the records of finished files.
+
+    On a CPU every thread runs all steps of its images, the network included, on its share of the
+    cores: threads that do not wait for each other lose less than one network on all cores. On a
+    GPU one batch at a time is in the network while other threads read and write.
+    """
+
+    def __init__(
+        self, predictor: Predictor, writer: ResultWriter, files: Sequence[InputFile]
+    ) -> None:
+        self._predictor, self._writer, self._files = predictor, writer, files
+        self._data = predictor.deployment.context.config.data
+        self._max_pixels = predictor.deployment.context.config.limits.max_pixels
+        cores, is_cpu = torch.get_num_threads(), predictor.device.type == "cpu"
+        self._n_workers = max(1, min(cores if is_cpu else _GPU_WORKERS, _MAX_WORKERS, len(files)))
+        self._torch_threads = max(1, cores // self._n_workers) if is_cpu else cores
+        per_worker = -(-len(files) // self._n_workers)
+        pixel_limit = max(1, _CPU_BATCH_PIXELS // predictor.input_pixels)
+        largest = min(_CPU_BATCH, pixel_limit) if is_cpu else _GPU_BATCH
+        self._batch_size = max(1, min(largest, per_worker))
+        self._in_network: AbstractContextManager[Any] = (
+            nullcontext() if is_cpu else threading.Lock()
+        )
+        self._alone = threading.RLock()
+        self._stop = threading.Event()
+        self._results: SimpleQueue[FileRecord | BaseException] = SimpleQueue()
+
+    def run(self) -> Generator[list[FileRecord]]:
+        """Yield the records of one or more finished files, in no fixed order.
+
+        Raises:
+            OSError: a result cannot be written.
+        """
+        step, n_done = self._batch_size, 0
+        with _shared_cores(self._torch_threads), ThreadPoolExecutor(self._n_workers) as pool:
+            try:
+                for k in range(0, len(self._files), step):
+                    pool.submit(self._run_batch, self._files[k : k + step])
+                while n_done < len(self._files):
+                    first = self._results.get()
+                    if isinstance(first, BaseException):
+                        raise first
+                    records = [first, *self.take_finished()]
+                    n_done += len(records)
+                    yield records
+            finally:
+                # After an interrupt, too: batches in work are finished, no other one begins.
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+
+    def take_finished(self) -> list[FileRecord]:
+        """Records that wait to be taken; after an interrupt, those that `run` did not yield."""
+        records = []
+        try:
+            while isinstance(result := self._results.get_nowait(), FileRecord):
+                records.append(result)
+            self._results.put(result)
+        except Empty:
+            pass
+        return records
+
+    def _run_batch(self, files: Sequence[InputFile]) -> None:
+        try:
+            torch.set_num_threads(self._torch_threads)  # holds for the calling thread
+            self._predict_files(files)
+        except BaseException as error:  # raised again where the records are taken
+            self._results.put(error)
+
+    def _predict_files(self, files: Sequence[InputFile]) -> None:
+        batch: list[_LoadedImage] = []
+        for file in files:
+            if self._stop.is_set():
+                break
+            # Large images one at a time: memory is bounded by a single one, whatever the others do.
+            with self._alone if file.size > _LARGE_FILE_BYTES else nullcontext():
+                self._add(file, batch)
+        self._predict(batch)
+
+    def _add(self, file: InputFile, batch: list[_LoadedImage]) -> None:
+        """Read a file into the batch; predict the batch first if both are too large together."""
+        try:
+            begin = time.perf_counter()
+            source = self._open(file)
+            n_bytes = self._estimate_bytes(source)
+            if n_bytes > _WORKER_BYTES:
+                with self._alone:
+                    self._predict([self._decode(file, source, n_bytes, begin)])
+                return
+            if batch and n_bytes + sum(loaded.n_bytes for loaded in batch) > _WORKER_BYTES:
+                self._predict(batch)
+                batch.clear()
+            batch.append(self._decode(file, source, n_bytes, begin))
+        except DataError as error:
+            self._fail(file, str(error).removeprefix(f"{file.path.absolute()}: "))
+
+    def _open(self, file: InputFile) -> ImageFile:
+        if file.problem is not None:
+            raise DataError(file.problem)
+        local = file.path.absolute()
+        return load_image_file(FolderSource(Path(local.anchor)), local, self._max_pixels)
+
+    def _decode(
+        self, file: InputFile, source: ImageFile, n_bytes: int, begin: float
+    ) -> _LoadedImage:
+        image = decode_image(source, self._data.channels, self._data.range)
+        return _LoadedImage(file, image, n_bytes, time.perf_counter() - begin)
+
+    def _estimate_bytes(self, source: ImageFile) -> int:
+        """Bytes of an image from its file to its results."""
+        planes = 3 if self._predictor.n_passes == 1 else 7  # fp32 planes that exist at one moment
+        image_bytes = 2 * self._data.channels * self._data.bit_depth // 8
+        per_pixel = image_bytes + 4 * planes * self._data.n_outputs + 12
+        return len(source.data) + source.header.height * source.header.width * per_pixel
+
+    def _predict(self, batch: Sequence[_LoadedImage]) -> None:
+        if not batch:
+            return
+        begin = time.perf_counter()
+        try:
+            with self._in_network:
+                planes = self._predictor.probabilities([loaded.image for loaded in batch])
+        except (DivergedError, TooLargeError, MemoryError) as error:
+            if len(batch) > 1:  # one image must not cost the others their results
+                for loaded in batch:
+                    self._predict([loaded])
+            else:
+                self._fail(batch[0].file, str(error) or "not enough memory for an image so large")
+            return
+        seconds = (time.perf_counter() - begin) / len(batch)
+        for loaded, p in zip(batch, planes, strict=True):
+            self._write(loaded, p, seconds)
+
+    def _write(self, loaded: _LoadedImage, p: NDArray[Any], network_seconds: float) -> None:
+        begin, file = time.perf_counter(), loaded.file
+        prediction = self._predictor.decide(p)
+        values = measure_prediction(prediction, self._data)
+        try:
+            self._writer.write(file.stem, loaded.image, prediction)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._fail(file, "its name is too long to be written; rename it")
+            return
+        seconds = loaded.seconds + network_seconds + time.perf_counter() - begin
+        self._results.put(self._record(file, values={**values, "seconds": round(seconds, 4)}))
+
+    def _fail(self, file: InputFile, reason: str) -> None:
+        self._results.put(self._record(file, error=reason))
+
+    def _record(self, file: InputFile, **outcome: Any) -> FileRecord:
+        return FileRecord(
+            file=file.name,
+            source=str(file.path.absolute()),
+            size=file.size,
+            mtime_ns=file.mtime_ns,
+            probabilities=self._writer.probabilities,
+            overlays=self._writer.overlays,
+            **outcome,
+        )
+
+
+@contextmanager
+def _shared_cores(torch_threads: int) -> Iterator[None]:
+    """Limit torch and OpenCV to these threads in each calling thread, and restore both."""
+    earlier = torch.get_num_threads(), cv2.getNumThreads()
+    # The flags of the arithmetic hold for the process. They are set here once, as threads that set
+    # and restore them at different times would leave a wrong value.
+    with fixed_arithmetic():
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(torch_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(earlier[0])
+            cv2.setNumThreads(earlier[1])
