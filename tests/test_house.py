@@ -63,6 +63,7 @@ OWNERS = {
     "onnxruntime": {"harness.deploy.export", "harness.deploy.runner"},
     "openvino": {"harness.deploy.export", "harness.deploy.runner"},
     "fsspec": {"harness.execution.cluster"},
+    "ray": {"harness.execution.cluster"},
     "pynvml": {"harness.training.hardware.cost"},
 }
 
