@@ -65,6 +65,7 @@ OWNERS = {
     "fsspec": {"harness.execution.cluster"},
     "starlette": {"harness.deploy.app"},
     "uvicorn": {"harness.deploy.app"},
+    "ray": {"harness.execution.cluster"},
     "pynvml": {"harness.training.hardware.cost"},
 }
 

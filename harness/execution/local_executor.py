@@ -69,6 +69,10 @@ class LocalExecutor:
     def slots(self) -> int:
         return len(self._workers)
 
+    @property
+    def waiting(self) -> frozenset[int]:
+        return frozenset()
+
     def start(self, task: TrialTask) -> None:
         next(worker for worker in self._workers if worker.task is None).start(task)
 
@@ -249,8 +253,6 @@ def read_log_tail(log: Path, offset: int) -> str:
 
 
 _OWN_CGROUP = Path("/proc/self/cgroup")
-
-
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
 
 

@@ -5,7 +5,7 @@ Bytes of files travel beside these messages, in chunks, so that no message grows
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -102,6 +102,18 @@ class TaskInputs(ProtocolMessage):
     def folder(self, kind: FolderKind) -> ContentFolder | None:
         """The folder of a kind; None if the task needs none."""
         return next((folder for folder in self.folders if folder.kind == kind), None)
+
+
+class InputSource(Protocol):
+    """Collects what tasks need on a node without the controller's disk."""
+
+    def build(self, task: TrialTask) -> TaskInputs:
+        """Collect the inputs of a task. Raises DataError, WeightsError; any thread may call it."""
+        ...
+
+    def close(self) -> None:
+        """Remove the files that it has written for its own use."""
+        ...
 
 
 class NodeFacts(ProtocolMessage):
