@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import threading
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from harness.execution.cluster.file_transfer import SourceFolders
 from harness.execution.cluster.messages import CHUNK_BYTES, ChunkReply, FileChunk, TaskInputs
 
 PREVIOUS_SUFFIX = ".previous"
+_SUFFIX = ".arriving.tmp"
 # Names in a trial's folder that agents may write: an agent must not replace the trial's record.
 WRITABLE_FILES = ("epochs.jsonl", "checkpoint", "checkpoint.previous")
 WRITABLE_FOLDERS = ("overlays", "best")
@@ -52,7 +54,7 @@ class TrialReceiver:
         with self._lock:
             self._attempts[task.number] = (task.attempt, task.trial_dir)
         # Of agents that died while they sent: a study that stops would wait for these files.
-        for path in task.trial_dir.glob(".*.arriving.tmp"):
+        for path in task.trial_dir.rglob(f".*{_SUFFIX}"):
             path.unlink(missing_ok=True)
 
     def unregister(self, number: int, attempt: int) -> None:
@@ -102,22 +104,24 @@ class TrialReceiver:
             self._drop(chunk)
             return ChunkReply(status="torn", message=f"{chunk.path}: length or hash is wrong")
         _fsync(transfer.temporary)
-        # A new attempt may have been registered while these bytes arrived.
+        # A new attempt may have been registered while these bytes arrived, or a new transfer.
         with self._lock:
             if self._attempts.get(chunk.number, (0, None))[0] != chunk.attempt:
                 return ChunkReply(status="stale", message=f"attempt {chunk.attempt} has ended")
+            if self._transfers.get(_transfer_key(chunk)) is not transfer:
+                return ChunkReply(status="torn", message=f"{chunk.path}: sent again meanwhile")
             _install(chunk, transfer.temporary, target)
         self._drop(chunk)
         return ChunkReply(status="accepted")
 
     def _transfer(self, chunk: FileChunk, target: Path) -> _Transfer | None:
         """The transfer that this chunk continues; None if it does not fit."""
-        key = (chunk.number, chunk.attempt, chunk.path)
+        key = _transfer_key(chunk)
         if chunk.offset == 0:
             self._drop(chunk)
-            name = f".{target.name}.{chunk.attempt}.arriving.tmp"
+            # A name of its own: the call that this one repeats may still be running.
+            name = f".{target.name}.{secrets.token_hex(4)}{_SUFFIX}"
             transfer = _Transfer(target.with_name(name), chunk.size)
-            transfer.temporary.unlink(missing_ok=True)
             with self._lock:
                 self._transfers[key] = transfer
             return transfer
@@ -128,7 +132,7 @@ class TrialReceiver:
 
     def _drop(self, chunk: FileChunk) -> None:
         with self._lock:
-            transfer = self._transfers.pop((chunk.number, chunk.attempt, chunk.path), None)
+            transfer = self._transfers.pop(_transfer_key(chunk), None)
         if transfer is not None:
             with contextlib.suppress(OSError):
                 transfer.temporary.unlink(missing_ok=True)
@@ -159,6 +163,10 @@ class ControllerFiles(SourceFolders):
 def leaves_folder(folder: Path, target: Path) -> bool:
     """True if a link on the way to `target`, or `target` itself, leads out of the folder."""
     return target.is_symlink() or not target.parent.resolve().is_relative_to(folder.resolve())
+
+
+def _transfer_key(chunk: FileChunk) -> tuple[int, int, str]:
+    return chunk.number, chunk.attempt, chunk.path
 
 
 def _install(chunk: FileChunk, temporary: Path, target: Path) -> None:

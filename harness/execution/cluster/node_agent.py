@@ -213,9 +213,9 @@ class NodeAgent:
         except Exception as caught:
             error = caught
         with self._lock:
-            attempt.is_started = False
             if self._attempt is attempt:
                 self._attempt = None
+            attempt.is_started = False
         if self._local is not None and (error is not None or attempt.stop_requested):
             self._local.close()  # a worker that was requested to stop would stop its next trial
         if attempt.outgoing is not None:

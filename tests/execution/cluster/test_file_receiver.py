@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.core import files
 from harness.execution.cluster import file_receiver
 from harness.execution.cluster.file_receiver import ControllerFiles
 from harness.execution.cluster.file_transfer import TransferError
@@ -125,9 +126,30 @@ def test_stale_attempt_writes_nothing(receiver: ControllerFiles, trial: Path) ->
 def test_new_attempt_clears_what_a_dead_agent_left(receiver: ControllerFiles, trial: Path) -> None:
     """A study that stops waits for files of a checkpoint that is being written."""
     send(receiver, "checkpoint", b"half", size=100, sha256=None)
-    assert names(trial) == [".checkpoint.1.arriving.tmp"]
+    (name,) = names(trial)
+    assert name.startswith(".checkpoint.") and name.endswith(".arriving.tmp")
+    assert files.has_pending_write(trial / "checkpoint")
     receiver.register(plain_inputs(trial, attempt=2))
     assert names(trial) == []
+
+
+def test_call_that_was_given_up_does_not_end_its_repetition(
+    receiver: ControllerFiles, trial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call is so slow that the agent sends the file again before it has ended."""
+    fsync, calls = file_receiver._fsync, []
+
+    def slow(path: Path) -> None:
+        fsync(path)
+        calls.append(path)
+        if len(calls) == 1:
+            send(receiver, "checkpoint", b"new", size=100, sha256=None)
+
+    monkeypatch.setattr(file_receiver, "_fsync", slow)
+    assert send(receiver, "checkpoint", b"old").status == "torn"
+    assert not (trial / "checkpoint").exists(), "the half of the repetition is no checkpoint"
+    assert send(receiver, "checkpoint", b"new").status == "accepted"
+    assert names(trial) == ["checkpoint"]
 
 
 def test_full_disk_is_said_with_its_folder(
