@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -106,14 +107,16 @@ class RayMachines:
         numbers = list(self.nodes) if number is None else [number]
         return [p for n in numbers for p in self.tree(n) if _runs(p, module)]
 
-    def command(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    def command(
+        self, *words: str, output: IO[str] | int = subprocess.PIPE, **environment: str
+    ) -> "subprocess.Popen[str]":
         """Start `harness <words>` beside the head, in a group of its own."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "harness", *words],
             env=os.environ | QUIET | self.environment | environment,
             cwd=self.workspace.parent,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
