@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from signal import SIGTERM
 
 from harness.execution.protocol import EpochReport, Event, TrialFailed, TrialFinished, WorkerDied
 
@@ -59,7 +60,8 @@ class NodeRoster:
                     node.causes.clear()
                 return
             node.causes = [*node.causes, cause][-MAX_SAME_CAUSE:]
-            if node.causes == [cause] * MAX_SAME_CAUSE and self._has_other(node_id):
+            is_new = node.reason is None  # several agents of a node may report
+            if is_new and node.causes == [cause] * MAX_SAME_CAUSE and self._has_other(node_id):
                 node.reason = cause
                 line = (
                     f"node {name} is left out: {MAX_SAME_CAUSE} trials in a row failed there with "
@@ -106,6 +108,8 @@ class NodeRoster:
 def _node_cause(event: Event) -> str | None:
     """Cause of a failure that may be the node's; None if the event is no such failure."""
     if isinstance(event, WorkerDied):
+        if event.exit_code == -SIGTERM:
+            return None  # pre-empted
         return "host_out_of_memory" if event.out_of_memory else "crashed"
     if isinstance(event, TrialFailed) and event.failure.cause in NODE_CAUSES:
         return event.failure.cause

@@ -1,6 +1,5 @@
 """The executor with nodes that are started by hand, on a disk that all of them have."""
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,10 @@ from harness.execution.cluster.slurm.mailbox import ControllerMailbox
 from harness.execution.cluster.slurm.slurm_cluster import SharedDiskInputs
 from harness.execution.cluster.slurm.slurm_executor import SlurmExecutor
 from harness.execution.local_executor import LocalExecutor
-from harness.execution.protocol import EpochReport, TrialFinished, TrialStarted, WorkerDied
+from harness.execution.protocol import EpochReport, TrialFinished, TrialStarted
 from harness.execution.slots import Slot
 from tests.execution.cluster.nodes import STUDY_ID, TinyStudy, curve
-from tests.execution.cluster.slurm.mailbox_nodes import drive, kill_workers, start_node
+from tests.execution.cluster.slurm.mailbox_nodes import drive, start_node
 
 
 @pytest.fixture
