@@ -149,8 +149,9 @@ def run_with_kills(
     )
     words = ("--trials", str(trials), "--workspace", str(workspace), "--workers", str(n_nodes))
     started, done = time.monotonic(), {"node": 0, "worker": 0}
-    log = (machines.folder / "controller.log").open("w+", encoding="utf-8")
-    process = machines.command(*options, *words, *CLUSTER, output=log)
+    log = machines.folder / "controller.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = machines.command(*options, *words, *CLUSTER, output=output)
     while process.poll() is None and time.monotonic() - started < RUN_S:
         is_due = moments and len(epoch_lines(study_of(workspace))) >= moments[0]
         if is_due and _kill_one(machines, kinds[0], dice):
@@ -160,11 +161,10 @@ def run_with_kills(
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
     process.wait()
-    log.seek(0)
     lines = epoch_lines(study_of(workspace))
     return ChaosReport(
         process.returncode,
-        log.read(),
+        log.read_text(encoding="utf-8"),
         results_of(study_of(workspace)),
         done["node"],
         done["worker"],
