@@ -204,7 +204,8 @@ class RayCluster:
             where = f"at {self.settings.address}" if self.settings.address else "on this machine"
             raise UserError(
                 f"--cluster: no Ray cluster answers {where} ({_first_line(error)}); start one with "
-                "`ray start --head`, or join one with `ray start --address=HOST:PORT`"
+                "`ray start --head`, or join one with `ray start --address=HOST:PORT`; if it needs "
+                "a token, set RAY_AUTH_MODE=token here as well"
             ) from error
 
     def _wait_for_nodes(self) -> list[ClusterNode]:

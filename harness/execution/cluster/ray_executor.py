@@ -21,13 +21,14 @@ from harness.core.errors import StudyStoppedError
 from harness.execution.cluster.messages import AgentReport, InputSource, TaskInputs
 from harness.execution.cluster.node_failures import link_loss_event
 from harness.execution.cluster.ray_agent import AgentSettings, FilesActor
-from harness.execution.cluster.ray_cluster import WAIT_LINE_S, RayCluster
+from harness.execution.cluster.ray_cluster import RayCluster
 from harness.execution.cluster.ray_nodes import NodeRoster
 from harness.execution.cluster.ray_slot import RaySlot
 from harness.execution.cluster.slot_owner import AgentHolder
 from harness.execution.prestart import MODULE
 from harness.execution.protocol import Decision, Event, TrialTask
 
+NO_SLOT_S = 20.0  # without any agent, before the user is told; one needs seconds to start
 WATCH_S = 1.0  # between two looks at the table of nodes
 HEAD_SILENCE_S = 30.0  # without an answer of the head: the study stops
 CLOSE_S = 5.0  # for agents to remove their files
@@ -208,7 +209,7 @@ class RayExecutor:
                     empty_since, line = None, ""
                     continue
                 empty_since = time.monotonic() if empty_since is None else empty_since
-                if time.monotonic() - empty_since > WAIT_LINE_S:
+                if time.monotonic() - empty_since > NO_SLOT_S:
                     line, previous = self.cluster.waiting_line(), line
                     if line != previous:
                         self.say(line)

@@ -63,6 +63,7 @@ class RayMachines:
     nodes: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     n_started: int = 0
     head: "subprocess.Popen[bytes] | None" = None
+    host: str = "127.0.0.1"
 
     def start_head(self) -> None:
         options = ["--head", "--port=6379", "--num-cpus=0", f"--temp-dir={self.folder / 'r'}"]
@@ -76,7 +77,7 @@ class RayMachines:
         hidden = [self.workspace, scratch]
         scratch.mkdir(exist_ok=True)
         mounts = "".join(f"mount -t tmpfs none {path}; " for path in hidden)
-        options = [f"--address={ADDRESS}", f"--num-cpus={cpus}"]
+        options = [f"--address={self.host}:6379", f"--num-cpus={cpus}"]
         process = self._ray(f"node{self.n_started}", options, mounts)
         self.nodes[self.n_started] = process
         if wait:
@@ -122,6 +123,19 @@ class RayMachines:
             start_new_session=True,
         )
 
+    def python(self, code: str, *words: str, **environment: str) -> str:
+        """Output of a Python program beside the head."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.namespace, sys.executable, "-c", code, *words],
+            env=os.environ | QUIET | self.environment | environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
         """Exit code and output of a command."""
         process = self.command(*words, **environment)
@@ -156,7 +170,7 @@ class RayMachines:
     def _ray(self, name: str, options: list[str], before: str) -> "subprocess.Popen[bytes]":
         ray = Path(sys.executable).with_name("ray")
         words = [
-            *(str(ray), "start", "--node-ip-address=127.0.0.1", "--block"),
+            *(str(ray), "start", f"--node-ip-address={self.host}", "--block"),
             *("--object-store-memory=100000000", "--disable-usage-stats", *options),
         ]
         environment = os.environ | QUIET | {"PYTHONPATH": str(ROOT)} | self.environment
@@ -187,18 +201,26 @@ class RayMachines:
 
 @contextmanager
 def ray_machines(
-    workspace: Path, *, nodes: int = 0, cpus: int = 1, **environment: str
+    workspace: Path,
+    *,
+    nodes: int = 0,
+    cpus: int = 1,
+    host: str = "127.0.0.1",
+    **environment: str,
 ) -> Iterator[RayMachines]:
     """A head without processors, and nodes with `cpus` each."""
     namespace = f"hr-{secrets.token_hex(3)}"
     # Short: the path of a socket has 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
     workspace.mkdir(parents=True, exist_ok=True)
-    machines = RayMachines(namespace, workspace, folder, environment)
+    machines = RayMachines(namespace, workspace, folder, environment, host=host)
     subprocess.run(["ip", "netns", "add", namespace], check=True)
     try:
         loopback = ["ip", "-n", namespace, "link", "set", "lo", "up"]
         subprocess.run(loopback, check=True)
+        if host != "127.0.0.1":
+            other = ["ip", "-n", namespace, "addr", "add", f"{host}/32", "dev", "lo"]
+            subprocess.run(other, check=True)
         machines.start_head()
         for _ in range(nodes):
             machines.add_node(cpus)
