@@ -155,8 +155,9 @@ class JobWatch:
             return str(error)
 
     def _tell_waiting(self, states: dict[str, tuple[str, str]], *, has_nodes: bool) -> None:
-        texts = sorted({f"{state} ({reason})" for state, reason in states.values()})
+        own = [states[job] for job in self._jobs if job in states]
+        texts = sorted({f"{state} ({reason})" for state, reason in own})
         line = "" if has_nodes else f"waiting for Slurm: {', '.join(texts)}"
         if line and line != self._waiting_line:
             self._say(line)
-        self._waiting_line = line
+            self._waiting_line = line
