@@ -18,6 +18,8 @@ ENDED_STATES = {
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 }
 
+UNKNOWN_STATE = "unknown state"  # of a job that squeue no longer lists
+
 
 class JobQueue(Protocol):
     """Queue of a scheduler."""
@@ -63,7 +65,8 @@ class JobWatch:
     ) -> None:
         self._queue, self._n_workers, self._say, self._clock = jobs, n_workers, say, clock
         self._jobs: set[str] = set()  # that should run or wait
-        self._registered: set[str] = set()
+        self._pending: set[str] = set()  # at the last look
+        self._registered: set[str] = set()  # since they began
         self._own_cancellations: set[str] = set()
         self._n_failed_starts = 0
         self._look_at = 0.0
@@ -72,7 +75,7 @@ class JobWatch:
     def submit(self) -> None:
         """Submit the first array. Raises UserError if the scheduler refuses it."""
         if self._queue is not None:
-            self._jobs.update(self._queue.submit(self._n_workers))
+            self._submit(self._n_workers)
             self._look_at = self._clock() + SOON_S
 
     def note_registration(self, job: str) -> None:
@@ -105,11 +108,13 @@ class JobWatch:
         if (states := self._queue.states()) is None:
             return []
         ended = {
-            job: states.get(job, ("unknown state", ""))[0]
+            job: state
             for job in self._jobs
-            if job not in states or states[job][0] in ENDED_STATES
+            if (state := self._state(job, states)) in ENDED_STATES or state == UNKNOWN_STATE
         }
         self._jobs -= ended.keys()
+        self._pending = {job for job in self._jobs if states[job][0] == "PENDING"}
+        self._registered -= self._pending  # of a job that was requeued
         cancelled = {job for job, state in ended.items() if self._is_cancelled(job, state)}
         self._replace({job: state for job, state in ended.items() if job not in cancelled})
         for job in sorted(cancelled):
@@ -125,6 +130,13 @@ class JobWatch:
         """Cancel all jobs at the end of the run."""
         if self._queue is not None:
             self._queue.cancel_all()
+
+    def _state(self, job: str, states: dict[str, tuple[str, str]]) -> str:
+        if job in states:
+            return states[job][0]
+        # Slurm forgets a task of an array immediately if it is cancelled before it has begun.
+        is_unused = job in self._pending and job not in self._registered
+        return "CANCELLED" if is_unused else UNKNOWN_STATE
 
     def _is_cancelled(self, job: str, state: str) -> bool:
         return state == "CANCELLED" and job not in self._own_cancellations
@@ -142,10 +154,16 @@ class JobWatch:
                 f"{self._n_failed_starts} jobs in a row ended before they could train, last job "
                 f"{job} ({ended[job]}); the end of {self._queue.log(job)}:\n{self._log_tail(job)}"
             )
-        new_jobs = self._queue.submit(len(ended))
-        self._jobs.update(new_jobs)
+        new_jobs = self._submit(len(ended))
         texts = [f"{job} ({state})" for job, state in sorted(ended.items())]
         self._say(f"jobs ended: {', '.join(texts)}; submitted again: {', '.join(new_jobs)}")
+
+    def _submit(self, n_jobs: int) -> list[str]:
+        assert self._queue is not None
+        new_jobs = self._queue.submit(n_jobs)
+        self._jobs.update(new_jobs)
+        self._pending.update(new_jobs)
+        return new_jobs
 
     def _log_tail(self, job: str) -> str:
         assert self._queue is not None

@@ -87,7 +87,7 @@ class LineReader(Generic[Message]):
         except ValidationError as error:
             # A client of NFS may see the new length of a file before all of its pages.
             now = self._clock()
-            self._invalid_since = self._invalid_since or now
+            self._invalid_since = now if self._invalid_since is None else self._invalid_since
             if now - self._invalid_since > INVALID_LINE_S:
                 raise MailboxError(f"{self._path}: an invalid line: {line[:200]!r}") from error
             return None

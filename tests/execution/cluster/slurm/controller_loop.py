@@ -1,4 +1,4 @@
-"""A loop that trains trials like the controller: attempts are counted in trial.json, and repeated."""
+"""A loop that trains trials like the controller: it counts attempts, and repeats lost ones."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +21,8 @@ class ControllerLoop:
     Attributes:
         n_attempts: of each trial.
         ended: last event of each trial.
-        n_epochs: reported so far, repeated ones included.
+        n_epochs: reported so far, by every attempt.
+        trained: number, epoch and duration of each epoch that was computed.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class ControllerLoop:
         self.n_attempts: dict[int, int] = {}
         self.ended: dict[int, Event] = {}
         self.n_epochs = 0
+        self.trained: set[tuple[int, int, float]] = set()
         self._hooks: dict[int, Callable[[], None]] = {}
 
     def at_epoch(self, n_epochs: int, hook: Callable[[], None]) -> None:
@@ -60,6 +62,8 @@ class ControllerLoop:
         match event:
             case EpochReport():
                 self.n_epochs += 1
+                # A continued attempt reports the epochs of earlier ones again, as they were.
+                self.trained.add((event.number, event.epoch, event.metrics["seconds"]))
                 self._executor.answer(event.number, "continue")
                 if (hook := self._hooks.pop(self.n_epochs, None)) is not None:
                     hook()

@@ -1,4 +1,4 @@
-"""A Slurm of one machine in a folder of its own: munged, slurmctld and slurmd, without accounting."""
+"""A Slurm of one machine in a folder of its own: munged, slurmctld, slurmd, no accounting."""
 
 import os
 import secrets

@@ -84,6 +84,23 @@ def test_a_job_that_the_scheduler_has_forgotten_is_replaced(tmp_path: Path) -> N
     assert watched.queue.n_arrays == 2
 
 
+def test_a_job_that_is_forgotten_before_it_began_was_cancelled(tmp_path: Path) -> None:
+    """As Slurm 22.05 does with one task of an array that still waits."""
+    watched = WatchedQueue(tmp_path, 2)
+    assert watched.queue.jobs is not None
+    del watched.queue.jobs["1_0"]
+    assert watched.look() == ["1_0"]
+    assert watched.lines[0] == "job 1_0 was cancelled: 1 job left"
+    watched.register("1_1")
+    watched.queue.set(j1_1="RUNNING")
+    watched.look()
+    watched.queue.set(j1_1="PENDING")  # requeued
+    watched.look()
+    watched.queue.jobs.clear()
+    with pytest.raises(StudyStoppedError, match="all jobs of the study were cancelled"):
+        watched.look()
+
+
 def test_a_job_that_waits_again_is_left_alone(tmp_path: Path) -> None:
     watched = WatchedQueue(tmp_path, 1)
     watched.register("1_0")

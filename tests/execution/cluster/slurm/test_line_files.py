@@ -84,9 +84,10 @@ def test_a_full_disk_leaves_no_part_of_a_line(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space") as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        writer.append(reply(2))
+        with pytest.raises(OSError, match="No space") as caught:
+            writer.append(reply(2))
     assert caught.value.filename == str(path)
     with path.open("ab") as handle:
         handle.write(b'{"kind": "ans')  # and a part of it, as a short write leaves it

@@ -47,7 +47,8 @@ def slurm_command(*words: str) -> None:
 def end_reasons(study: TinyStudy, job: str) -> list[str]:
     """Reasons for which the nodes of a job have ended, in any order."""
     nodes = study.paths.root.glob(f"cluster/*/nodes/*-{job}-*/reports.jsonl")
-    reports = [NodeReport.model_validate_json(line) for path in nodes for line in path.open()]
+    lines = [line for path in nodes for line in path.read_text().splitlines()]
+    reports = [NodeReport.model_validate_json(line) for line in lines]
     return [report.ended for report in reports if report.ended is not None]
 
 
@@ -84,7 +85,7 @@ def test_cancelled_requeued_and_timed_out_nodes_lose_nothing(
     assert [type(event) for event in loop.ended.values()] == [TrialFinished] * N_TRIALS
     n_lost = sum(loop.n_attempts.values()) - N_TRIALS
     assert n_lost >= 4
-    assert loop.n_epochs - N_TRIALS * EPOCHS <= n_lost, "at most one epoch is repeated for each"
+    assert len(loop.trained) - N_TRIALS * EPOCHS <= n_lost, "at most one epoch is repeated for each"
     local = TinyStudy(Workspace(tmp_path / "local"), polyps)
     slots = [Slot("cpu", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})] * 2
     undisturbed = LocalExecutor(lambda index: tmp_path / f"{index}.log", slots=slots)
@@ -117,8 +118,9 @@ def test_jobs_of_a_killed_controller_are_cancelled_by_the_next(
         loop = ControllerLoop(second, study, numbers=[0])
         loop.run()
         states = jobs()
-        assert {states["1_0"], states["1_1"]} <= {"CANCELLED", "COMPLETED", "COMPLETING"}
-        assert not first.slots or isinstance(loop.ended[0], TrialFinished)
+        assert isinstance(loop.ended[0], TrialFinished)
+        of_first = {state for job, state in states.items() if job.startswith("1")}
+        assert of_first <= {"CANCELLED", "COMPLETED", "COMPLETING"}, states
     finally:
         second.close()
         first.close()
