@@ -34,7 +34,7 @@ class ConfirmOptions(TypedDict, total=False):
         seeds: number of fresh seeds of each, at least 2; None: the recorded number, else 3.
         folds: number of folds of a cross-validation over train and val images, instead of seeds.
         device, gpus, per_gpu, workers, timeout_s, cluster, gpus_per_trial, cpus_per_trial, scratch,
-            trusted_network, ship_code, storage, tracking_uri, experiment, progress: as in
+            trusted_network, ship_code, sbatch, storage, tracking_uri, experiment, progress: as in
             `run_study`.
     """
 
@@ -52,6 +52,7 @@ class ConfirmOptions(TypedDict, total=False):
     scratch: str | None
     trusted_network: bool
     ship_code: bool
+    sbatch: str | None
     storage: str | None
     tracking_uri: str | None
     experiment: str | None

@@ -42,6 +42,7 @@ def run_study(
     scratch: str | None = None,
     trusted_network: bool = False,
     ship_code: bool = False,
+    sbatch: str | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
@@ -81,6 +82,7 @@ def run_study(
             are sent to this machine.
         trusted_network: use a Ray cluster that needs no token.
         ship_code: send this package to the nodes of a Ray cluster.
+        sbatch: options of Slurm's sbatch, e.g. "--partition=gpu --time=04:00:00".
         storage: URL of the database of Optuna's index, without a password; None: optuna.db of the
             workspace. Any of them can be rebuilt from the trial folders.
         tracking_uri: an MLflow server or database; None: MLFLOW_TRACKING_URI, else mlflow.db of

@@ -78,6 +78,16 @@ ScratchOption = Annotated[
         metavar="FOLDER",
     ),
 ]
+SbatchOption = Annotated[
+    str | None,
+    option(
+        "Options of sbatch for the workers of --cluster slurm, each as --name=value.",
+        example='--sbatch "--partition=gpu --time=04:00:00 --gres=gpu:1"',
+        panel=COMPUTE,
+        default="those of the cluster",
+        metavar="OPTIONS",
+    ),
+]
 TrustedNetworkOption = Annotated[
     bool,
     option(

@@ -24,6 +24,7 @@ class ClusterSettings:
         scratch: folder or URL for checkpoints, see `CheckpointStore`.
         trusted_network: accept a cluster that any machine of its network may use.
         ship_code: send this package to the nodes.
+        sbatch: options of Slurm's sbatch, as one text.
     """
 
     kind: Literal["ray", "slurm"]
@@ -34,6 +35,7 @@ class ClusterSettings:
     scratch: str | None = None
     trusted_network: bool = False
     ship_code: bool = False
+    sbatch: str = ""
 
 
 def parse_cluster(text: str) -> tuple[Literal["ray", "slurm"], str | None]:

@@ -107,6 +107,11 @@ class TaskInputs(ProtocolMessage):
 class InputSource(Protocol):
     """Collects what tasks need on a node without the controller's disk."""
 
+    @property
+    def study(self) -> Path:
+        """Folder of the study."""
+        ...
+
     def build(self, task: TrialTask) -> TaskInputs:
         """Collect the inputs of a task. Raises DataError, WeightsError; any thread may call it."""
         ...

@@ -6,6 +6,7 @@ from typing import Protocol
 from harness.core.errors import UserError
 from harness.execution.cluster.cluster_settings import ClusterSettings, parse_cluster
 from harness.execution.cluster.messages import InputSource, NodeFacts
+from harness.execution.cluster.slurm.slurm_cluster import SlurmCluster
 from harness.execution.protocol import Executor
 from harness.search.definition.options import ComputeOptions
 from harness.training.hardware.device import DeviceFacts
@@ -71,6 +72,7 @@ def open_cluster(compute: ComputeOptions, say: Callable[[str], None]) -> Cluster
         scratch=compute.scratch,
         trusted_network=compute.trusted_network,
         ship_code=compute.ship_code,
+        sbatch=compute.sbatch or "",
     )
     connection = _connect(settings, say)
     try:
@@ -82,7 +84,7 @@ def open_cluster(compute: ComputeOptions, say: Callable[[str], None]) -> Cluster
 
 def _connect(settings: ClusterSettings, say: Callable[[str], None]) -> ClusterConnection:
     if settings.kind == "slurm":
-        raise UserError("--cluster slurm: not available; use ray, or run inside a job")
+        return SlurmCluster(settings)
     try:
         from harness.execution.cluster.ray_cluster import RayCluster  # noqa: PLC0415  # optional
     except ImportError as error:
@@ -100,6 +102,7 @@ def _check_options(compute: ComputeOptions) -> None:
         "--scratch": compute.scratch,
         "--trusted-network": compute.trusted_network or None,
         "--ship-code": compute.ship_code or None,
+        "--sbatch": compute.sbatch,
         "--workers max": compute.workers if compute.workers == "max" else None,
     }
     if compute.cluster is None:
@@ -107,6 +110,8 @@ def _check_options(compute: ComputeOptions) -> None:
             if setting is not None:
                 raise UserError(f"{name}: needs --cluster; omit it to train on this machine")
         return
+    if compute.sbatch is not None and compute.cluster != "slurm":
+        raise UserError("--sbatch: needs --cluster slurm; omit it")
     local_options = {
         "--gpus": compute.gpus,
         "--per-gpu": compute.per_gpu,

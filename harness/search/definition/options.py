@@ -80,6 +80,7 @@ class ComputeOptions:
         scratch: folder or URL for the checkpoints of a cluster without a shared disk.
         trusted_network: use a Ray cluster that any machine of its network may use.
         ship_code: send this package to the nodes.
+        sbatch: options of Slurm's sbatch, e.g. "--partition=gpu --gres=gpu:1".
     """
 
     device: str = "auto"
@@ -93,6 +94,7 @@ class ComputeOptions:
     scratch: str | None = None
     trusted_network: bool = False
     ship_code: bool = False
+    sbatch: str | None = None
 
     @property
     def is_single_worker(self) -> bool:

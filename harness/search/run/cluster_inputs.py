@@ -57,6 +57,11 @@ class TaskInputBuilder:
         self._folders: dict[tuple[Path, str], ContentFolder] = {}
         self._lock = threading.Lock()
 
+    @property
+    def study(self) -> Path:
+        """Folder of the study."""
+        return self._paths.root
+
     def build(self, task: TrialTask) -> TaskInputs:
         """Collect the inputs of a task; decodes its images if no earlier trial has done so.
 

@@ -90,6 +90,11 @@ class JobWatch:
             self._own_cancellations.add(job)
             self._queue.cancel(job)
 
+    def drop(self, job: str | None) -> None:
+        """Cancel a job of a node that cannot be used, and submit no other one for it."""
+        if self._queue is not None and job is not None:
+            self._queue.cancel(job)
+
     def look(self, *, has_nodes: bool) -> list[str]:
         """Look at the queue if it is time; submit again what has ended.
 

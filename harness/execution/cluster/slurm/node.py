@@ -23,6 +23,7 @@ from harness.core.errors import HarnessError
 from harness.execution.cluster.file_transfer import TransferError
 from harness.execution.cluster.messages import AgentReport, ChunkReply, FileChunk
 from harness.execution.cluster.node_agent import NodeAgent
+from harness.execution.cluster.node_facts import own_versions
 from harness.execution.cluster.slurm.mailbox import (
     KillReply,
     NodeMailbox,
@@ -191,7 +192,9 @@ def main(arguments: list[str], module: str = MODULE) -> int:
     if not (run / "heartbeat").exists() or (run / "closed").exists():
         print(f"{run}: this run has ended", file=sys.stderr)  # noqa: T201
         return 0
-    registration = NodeRegistration(host=socket.gethostname(), pid=os.getpid(), job=job)
+    registration = NodeRegistration(
+        host=socket.gethostname(), pid=os.getpid(), job=job, versions=own_versions()
+    )
     agent = NodeAgent(
         node_scratch(), SharedDiskLink(), slot=own_slot(), module=module, contact_timeout_s=None
     )

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from harness.core.errors import HarnessError
-from harness.execution.cluster.messages import TaskInputs
+from harness.core.errors import HarnessError, UserError
+from harness.execution.cluster.messages import InputSource
+from harness.execution.cluster.node_facts import own_versions, version_differences
 from harness.execution.cluster.node_failures import link_loss_event
 from harness.execution.cluster.slurm.job_watch import JobWatch
 from harness.execution.cluster.slurm.line_files import MailboxError
@@ -30,6 +31,7 @@ from harness.execution.protocol import (
     Event,
     TrialFailed,
     TrialFinished,
+    TrialStarted,
     TrialTask,
     WorkerDied,
 )
@@ -66,7 +68,7 @@ class SlurmExecutor:
     Args:
         mailbox: of this run.
         jobs: keeps the nodes alive; started here.
-        build_inputs: what a node needs for a task.
+        inputs: what a node needs for a task; closed at the end.
         say: shows a line to the user.
     """
 
@@ -74,11 +76,11 @@ class SlurmExecutor:
         self,
         mailbox: ControllerMailbox,
         jobs: JobWatch,
-        build_inputs: Callable[[TrialTask], TaskInputs],
+        inputs: InputSource,
         *,
         say: Callable[[str], None],
     ) -> None:
-        self._mailbox, self._jobs, self._build_inputs = mailbox, jobs, build_inputs
+        self._mailbox, self._jobs, self._inputs = mailbox, jobs, inputs
         self._say = say
         self._events: queue.Queue[Event] = queue.Queue()
         self._pending: deque[TrialTask] = deque()
@@ -87,6 +89,7 @@ class SlurmExecutor:
         self._wake, self._closing = threading.Event(), threading.Event()
         self._fault: HarnessError | None = None
         self._beaten_at = 0.0
+        self._versions, self._has_trained = own_versions(), False
         jobs.submit()
         self._thread = threading.Thread(target=self._watch, name="slurm-mailbox", daemon=True)
         self._thread.start()
@@ -153,6 +156,7 @@ class SlurmExecutor:
                         self._nodes.remove(node)
             time.sleep(MIN_POLL_S)
         self._jobs.cancel_all()
+        self._inputs.close()
 
     def _order(self, number: int, order: NodeOrder) -> None:
         with self._lock:
@@ -204,8 +208,28 @@ class SlurmExecutor:
             for node in self._nodes_of(job):  # its job was requeued
                 self._lose(node, "was started again")
             self._jobs.note_registration(job)
+        if self._has_other_versions(channel):
+            return
         with self._lock:
             self._nodes.append(_MailboxNode(channel))
+
+    def _has_other_versions(self, channel: NodeChannel) -> bool:
+        """True if a node would compute other numbers; it then ends.
+
+        Raises:
+            UserError: no trial has been trained yet.
+        """
+        registration = channel.registration
+        differences = version_differences(registration.versions, self._versions)
+        if not differences:
+            return False
+        line = f"node {registration.host} has {', '.join(differences)}"
+        if not self._has_trained:
+            raise UserError(f"{line}; install the same versions there")
+        self._say(f"{line}: it is left out")
+        _flush(_MailboxNode(channel, orders=deque([NodeOrder(close=True)])))
+        self._jobs.drop(registration.job)
+        return True
 
     def _nodes_of(self, job: str) -> list[_MailboxNode]:
         return [node for node in self._nodes if node.channel.registration.job == job]
@@ -237,6 +261,9 @@ class SlurmExecutor:
                 return
             if isinstance(event, TrialFinished | TrialFailed | WorkerDied):
                 node.task = None
+            elif isinstance(event, TrialStarted):
+                event = event.model_copy(update={"host": node.channel.registration.host})
+                self._has_trained = True
             self._events.put(event)
 
     def _lose_silent_nodes(self) -> None:
@@ -266,7 +293,7 @@ class SlurmExecutor:
             while self._pending and idle:
                 task, node = self._pending.popleft(), idle.pop(0)
                 node.task = task
-                node.orders.append(NodeOrder(inputs=self._build_inputs(task)))
+                node.orders.append(NodeOrder(inputs=self._inputs.build(task)))
 
 
 def _flush(node: _MailboxNode) -> None:

@@ -32,7 +32,7 @@ class MailboxRun:
         self.executor = SlurmExecutor(
             self.mailbox,
             JobWatch(None, 1, self.lines.append),
-            SharedDiskInputs(self.mailbox.run, STUDY_ID).build,
+            SharedDiskInputs(self.mailbox.run, study.paths.root, STUDY_ID),
             say=self.lines.append,
         )
         self.nodes = []
