@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 
-import harness
 from harness.core.environment import read_environment
 from harness.core.errors import HarnessError
 from harness.execution import interpreter
@@ -64,7 +63,7 @@ def collect_node_facts(
 @cache
 def own_versions() -> dict[str, str]:
     """Versions of this process by distribution name, and the hash of the package's files."""
-    package = Path(harness.__file__).parent
+    package = Path(__file__).parents[2]
     # The workspace is of no interest here, as versions alone are compared.
     return dict(read_environment(package).versions) | {SOURCE: _source_hash(package)}
 

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from harness.core.errors import HarnessError, UserError
 from harness.execution.cluster.messages import InputSource
@@ -25,6 +24,7 @@ from harness.execution.cluster.slurm.mailbox import (
     NodeOrder,
     NodeReport,
 )
+from harness.execution.cluster.slurm.mailbox_node import MailboxNode
 from harness.execution.protocol import (
     Decision,
     EpochReply,
@@ -43,23 +43,6 @@ HEARTBEAT_S = 5.0
 SILENCE_S = 45.0
 KILL_S = 20.0  # for a node to kill a worker and answer
 CLOSE_S = 10.0  # for all nodes to end
-
-
-@dataclass
-class _MailboxNode:
-    """Node with its task and the orders that wait to be written."""
-
-    channel: NodeChannel
-    task: TrialTask | None = None
-    orders: deque[NodeOrder] = field(default_factory=deque)
-    log_tails: "queue.SimpleQueue[str]" = field(default_factory=queue.SimpleQueue)
-
-    @property
-    def text(self) -> str:
-        """Host, and job if it has one, for messages."""
-        registration = self.channel.registration
-        job = "" if registration.job is None else f" (job {registration.job})"
-        return f"{registration.host}{job}"
 
 
 class SlurmExecutor:
@@ -84,7 +67,7 @@ class SlurmExecutor:
         self._say = say
         self._events: queue.Queue[Event] = queue.Queue()
         self._pending: deque[TrialTask] = deque()
-        self._nodes: list[_MailboxNode] = []
+        self._nodes: list[MailboxNode] = []
         self._lock = threading.RLock()
         self._wake, self._closing = threading.Event(), threading.Event()
         self._fault: HarnessError | None = None
@@ -165,7 +148,7 @@ class SlurmExecutor:
                     node.orders.append(order)
         self._wake.set()
 
-    def _wait_for_kill(self, node: _MailboxNode) -> str:
+    def _wait_for_kill(self, node: MailboxNode) -> str:
         try:
             return node.log_tails.get(timeout=KILL_S)
         except queue.Empty:
@@ -197,7 +180,7 @@ class SlurmExecutor:
             self._lose_silent_nodes()
         self._assign()
         for node in list(self._nodes):
-            _flush(node)
+            node.flush()
         for job in self._jobs.look(has_nodes=bool(self._nodes)):
             for node in self._nodes_of(job):
                 self._lose(node, "has ended")
@@ -211,7 +194,7 @@ class SlurmExecutor:
         if self._has_other_versions(channel):
             return
         with self._lock:
-            self._nodes.append(_MailboxNode(channel))
+            self._nodes.append(MailboxNode(channel))
 
     def _has_other_versions(self, channel: NodeChannel) -> bool:
         """True if a node would compute other numbers; it then ends.
@@ -227,21 +210,21 @@ class SlurmExecutor:
         if not self._has_trained:
             raise UserError(f"{line}; install the same versions there")
         self._say(f"{line}: it is left out")
-        _flush(_MailboxNode(channel, orders=deque([NodeOrder(close=True)])))
+        MailboxNode(channel, orders=deque([NodeOrder(close=True)])).flush()
         self._jobs.drop(registration.job)
         return True
 
-    def _nodes_of(self, job: str) -> list[_MailboxNode]:
+    def _nodes_of(self, job: str) -> list[MailboxNode]:
         return [node for node in self._nodes if node.channel.registration.job == job]
 
-    def _read(self, node: _MailboxNode) -> None:
+    def _read(self, node: MailboxNode) -> None:
         try:
             for report in node.channel.read_reports():
                 self._handle(node, report)
         except MailboxError as error:
             self._lose(node, f"cannot be understood: {error}")
 
-    def _handle(self, node: _MailboxNode, report: NodeReport) -> None:
+    def _handle(self, node: MailboxNode, report: NodeReport) -> None:
         if report.killed is not None:
             node.log_tails.put(report.killed.log_tail)
         if report.report is not None:
@@ -251,7 +234,7 @@ class SlurmExecutor:
         if report.ended is not None:
             self._lose(node, f"has ended ({report.ended})", is_dead=True)
 
-    def _deliver(self, node: _MailboxNode, event: Event | None) -> None:
+    def _deliver(self, node: MailboxNode, event: Event | None) -> None:
         """Pass on an event of the node's own task; others are of attempts that have ended."""
         with self._lock:
             task = node.task
@@ -271,7 +254,7 @@ class SlurmExecutor:
             if node.channel.silence_s() > SILENCE_S:
                 self._lose(node, f"has been silent for {SILENCE_S:.0f} s")
 
-    def _lose(self, node: _MailboxNode, reason: str, *, is_dead: bool = False) -> None:
+    def _lose(self, node: MailboxNode, reason: str, *, is_dead: bool = False) -> None:
         """Forget a node: its words have no reader any more, and its trial goes to another one."""
         with self._lock:
             if node not in self._nodes:
@@ -280,7 +263,7 @@ class SlurmExecutor:
             task, node.task = node.task, None
         if not is_dead:  # it may live and only be cut off
             node.orders.append(NodeOrder(close=True))
-            _flush(node)
+            node.flush()
         self._jobs.note_lost(node.channel.registration.job, is_dead=is_dead)
         if task is not None:
             self._say(f"node {node.text} {reason}: trial {task.number} continues on another node")
@@ -294,11 +277,3 @@ class SlurmExecutor:
                 task, node = self._pending.popleft(), idle.pop(0)
                 node.task = task
                 node.orders.append(NodeOrder(inputs=self._inputs.build(task)))
-
-
-def _flush(node: _MailboxNode) -> None:
-    """Write the waiting orders; a disk that fails is tried again at the next look."""
-    with suppress(OSError):
-        while node.orders:
-            node.channel.send(node.orders[0])
-            node.orders.popleft()
