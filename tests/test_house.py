@@ -62,8 +62,10 @@ OWNERS = {
     "onnx": {"harness.deploy.export"},
     "onnxruntime": {"harness.deploy.export", "harness.deploy.runner"},
     "openvino": {"harness.deploy.export", "harness.deploy.runner"},
+    "fsspec": {"harness.execution.cluster"},
     "starlette": {"harness.deploy.app"},
     "uvicorn": {"harness.deploy.app"},
+    "ray": {"harness.execution.cluster"},
     "pynvml": {"harness.training.hardware.cost"},
 }
 

@@ -3,7 +3,7 @@
 Apart from `harness.api.study`, which `harness report` and `harness trials` use without torch.
 """
 
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import read_study_config
@@ -33,8 +33,9 @@ class ConfirmOptions(TypedDict, total=False):
         top: number of different configurations; None: the recorded number, else 5.
         seeds: number of fresh seeds of each, at least 2; None: the recorded number, else 3.
         folds: number of folds of a cross-validation over train and val images, instead of seeds.
-        device, gpus, per_gpu, workers, timeout_s, storage, tracking_uri, experiment, progress: as
-            in `run_study`.
+        device, gpus, per_gpu, workers, timeout_s, cluster, gpus_per_trial, cpus_per_trial, scratch,
+            trusted_network, ship_code, sbatch, storage, tracking_uri, experiment, progress: as in
+            `run_study`.
     """
 
     top: int | None
@@ -43,8 +44,15 @@ class ConfirmOptions(TypedDict, total=False):
     device: str
     gpus: str | None
     per_gpu: int | None
-    workers: int | None
+    workers: int | Literal["max"] | None
     timeout_s: float | None
+    cluster: str | None
+    gpus_per_trial: float | None
+    cpus_per_trial: int | None
+    scratch: str | None
+    trusted_network: bool
+    ship_code: bool
+    sbatch: str | None
     storage: str | None
     tracking_uri: str | None
     experiment: str | None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.execution.prestart import prestarted_worker
 from harness.search.definition.options import RunOptions
@@ -34,8 +34,15 @@ def run_study(
     device: str = "auto",
     gpus: str | None = None,
     per_gpu: int | None = None,
-    workers: int | None = None,
+    workers: int | Literal["max"] | None = None,
     timeout_s: float | None = None,
+    cluster: str | None = None,
+    gpus_per_trial: float | None = None,
+    cpus_per_trial: int | None = None,
+    scratch: str | None = None,
+    trusted_network: bool = False,
+    ship_code: bool = False,
+    sbatch: str | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
@@ -65,8 +72,17 @@ def run_study(
         device: auto, cpu, cuda, cuda:1 or mps; for a single worker (the next three are None).
         gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2"; one worker on each.
         per_gpu: number of workers on each GPU.
-        workers: number of workers on the CPU, which share its threads.
+        workers: number of workers on the CPU, which share its threads; with `cluster` the number
+            of simultaneous trials, or "max".
         timeout_s: stop after this many seconds; the next call continues the running trials.
+        cluster: ray, ray:HOST:PORT or slurm; None: this machine alone.
+        gpus_per_trial: GPUs of each trial on a cluster, e.g. 0.5; None: 1 if it has GPUs.
+        cpus_per_trial: processors and threads of each trial on a cluster; None: 1.
+        scratch: a folder that all nodes share, or a URL, for checkpoints on a cluster; None: they
+            are sent to this machine.
+        trusted_network: use a Ray cluster that needs no token.
+        ship_code: send this package to the nodes of a Ray cluster.
+        sbatch: options of Slurm's sbatch, e.g. "--partition=gpu --time=04:00:00".
         storage: URL of the database of Optuna's index, without a password; None: optuna.db of the
             workspace. Any of them can be rebuilt from the trial folders.
         tracking_uri: an MLflow server or database; None: MLFLOW_TRACKING_URI, else mlflow.db of

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, suggest_nearest
@@ -21,7 +21,7 @@ def api_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Options that were not given are left out, so that the defaults of the API apply.
 
     Raises:
-        ConfigError: a value of `--set` or `--timeout` cannot be read.
+        ConfigError: a value of `--set`, `--timeout` or `--workers` cannot be read.
     """
     arguments = {name: value for name, value in parameters.items() if value is not None}
     if "set_" in arguments:
@@ -30,6 +30,8 @@ def api_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
         arguments["import_from"] = arguments.pop("from_")
     if "timeout" in arguments:
         arguments["timeout_s"] = parse_duration(arguments.pop("timeout"))
+    if "workers" in arguments:
+        arguments["workers"] = parse_workers(arguments["workers"], arguments.get("cluster"))
     return arguments
 
 
@@ -72,6 +74,18 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise ConfigError(f"--timeout {text}: must be a time such as 8h, 90m, 1h30m or 3600 (s)")
     return seconds
+
+
+def parse_workers(text: str, cluster: str | None) -> int | Literal["max"]:
+    """`4` or, on a cluster, `max`. Raises ConfigError for anything else."""
+    if text == "max" and cluster is not None:
+        return "max"
+    if text == "max":
+        raise ConfigError("--workers max: needs --cluster; give a number of workers")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 64):
+        also = "" if cluster is None else ", or max"
+        raise ConfigError(f"--workers {text}: must be from 1 to 64{also}")
+    return int(text)
 
 
 def check_name(option: str, kind: str, value: str | None, allowed: Sequence[str]) -> None:

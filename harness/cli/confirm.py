@@ -6,18 +6,27 @@ from typing import Annotated
 
 from harness import api
 from harness.cli.arguments import api_arguments
+from harness.cli.compute_options import (
+    ClusterOption,
+    CpusPerTrialOption,
+    GpusOption,
+    GpusPerTrialOption,
+    PerGpuOption,
+    SbatchOption,
+    ScratchOption,
+    ShipCodeOption,
+    TimeoutOption,
+    TrustedNetworkOption,
+    WorkersOption,
+)
 from harness.cli.display import open_progress
 from harness.cli.options import (
     SEARCH,
     DeviceOption,
     ExperimentOption,
-    GpusOption,
-    PerGpuOption,
     StorageOption,
     StudyOption,
-    TimeoutOption,
     TrackingUriOption,
-    WorkersOption,
     WorkspaceOption,
     option,
 )
@@ -73,6 +82,13 @@ def confirm(
     per_gpu: PerGpuOption = None,
     workers: WorkersOption = None,
     timeout: TimeoutOption = None,
+    cluster: ClusterOption = None,
+    gpus_per_trial: GpusPerTrialOption = None,
+    cpus_per_trial: CpusPerTrialOption = None,
+    scratch: ScratchOption = None,
+    trusted_network: TrustedNetworkOption = False,
+    ship_code: ShipCodeOption = False,
+    sbatch: SbatchOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingUriOption = None,
     experiment: ExperimentOption = None,

@@ -206,50 +206,6 @@ DeviceOption = Annotated[
         metavar="NAME",
     ),
 ]
-GpusOption = Annotated[
-    str | None,
-    option(
-        "Train on several GPUs: all, or some by index.",
-        example="--gpus 0,2",
-        panel=COMPUTE,
-        default="one worker on --device; all with --per-gpu",
-        metavar="LIST",
-    ),
-]
-PerGpuOption = Annotated[
-    int | None,
-    option(
-        "Number of simultaneous trials on each GPU.",
-        example="--per-gpu 2",
-        panel=COMPUTE,
-        default="1",
-        metavar="N",
-        min=1,
-        max=64,
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    option(
-        "Number of simultaneous trials on the CPU.",
-        example="--workers 4",
-        panel=COMPUTE,
-        default="one worker on --device",
-        metavar="N",
-        min=1,
-        max=64,
-    ),
-]
-TimeoutOption = Annotated[
-    str | None,
-    option(
-        "Stop after this time: 8h, 90m, 1h30m or 3600 (seconds); the same command continues.",
-        example="--timeout 8h",
-        panel=COMPUTE,
-        default="no limit",
-        metavar="TIME",
-    ),
-]
 StorageOption = Annotated[
     str | None,
     option(

@@ -5,6 +5,19 @@ from pathlib import Path
 
 from harness import api
 from harness.cli.arguments import api_arguments, check_name
+from harness.cli.compute_options import (
+    ClusterOption,
+    CpusPerTrialOption,
+    GpusOption,
+    GpusPerTrialOption,
+    PerGpuOption,
+    SbatchOption,
+    ScratchOption,
+    ShipCodeOption,
+    TimeoutOption,
+    TrustedNetworkOption,
+    WorkersOption,
+)
 from harness.cli.display import open_progress
 from harness.cli.download_prompt import retry_after_download
 from harness.cli.options import (
@@ -12,13 +25,11 @@ from harness.cli.options import (
     DeviceOption,
     ExperimentOption,
     FromOption,
-    GpusOption,
     IgnoreOption,
     LabelOption,
     NewStudyOption,
     ObjectiveOption,
     PartsOption,
-    PerGpuOption,
     PrunerOption,
     SamplerOption,
     SeedOption,
@@ -26,10 +37,8 @@ from harness.cli.options import (
     SkipBadOption,
     SpaceOption,
     StorageOption,
-    TimeoutOption,
     TrackingUriOption,
     TrialsOption,
-    WorkersOption,
     WorkspaceOption,
 )
 from harness.config.study import PrunerConfig, SamplerConfig
@@ -56,6 +65,13 @@ def run(
     per_gpu: PerGpuOption = None,
     workers: WorkersOption = None,
     timeout: TimeoutOption = None,
+    cluster: ClusterOption = None,
+    gpus_per_trial: GpusPerTrialOption = None,
+    cpus_per_trial: CpusPerTrialOption = None,
+    scratch: ScratchOption = None,
+    trusted_network: TrustedNetworkOption = False,
+    ship_code: ShipCodeOption = False,
+    sbatch: SbatchOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingUriOption = None,
     experiment: ExperimentOption = None,

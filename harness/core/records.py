@@ -80,6 +80,7 @@ class TrialRecord(BaseModel):
     class_weights: dict[str, float] = {}  # computed from the training masks
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32
+    host: str | None = None  # node of a cluster; None: the controller's machine
     versions: dict[str, str] = {}
     git_commit: str | None = None
     started: str | None = None

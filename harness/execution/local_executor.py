@@ -69,6 +69,10 @@ class LocalExecutor:
     def slots(self) -> int:
         return len(self._workers)
 
+    @property
+    def waiting(self) -> frozenset[int]:
+        return frozenset()
+
     def start(self, task: TrialTask) -> None:
         next(worker for worker in self._workers if worker.task is None).start(task)
 
@@ -89,6 +93,11 @@ class LocalExecutor:
         for worker in self._workers:
             if worker.task is not None:
                 worker.send(encode_message(StopRequest()))
+
+    def preempt(self) -> None:
+        """Announce a pre-emption to every worker: each saves its trial, and ends by SIGTERM."""
+        for worker in self._workers:
+            worker.preempt()
 
     def close(self) -> None:
         for worker in self._workers:
@@ -128,7 +137,8 @@ class _WorkerProcess:
         self.task: TrialTask | None = None
 
     def start(self, task: TrialTask) -> None:
-        task = task.model_copy(update={"shares_gpu": self._shares_gpu})
+        shares_gpu = self._shares_gpu or task.shares_gpu  # of a node: with other executors
+        task = task.model_copy(update={"shares_gpu": shares_gpu})
         if self._slot.device != "auto":
             task = task.model_copy(update={"device": self._slot.device})
         with self._lock:
@@ -161,6 +171,10 @@ class _WorkerProcess:
                 process.wait(ABORT_S)
         self.end()
         return self._log_tail()
+
+    def preempt(self) -> None:
+        if self._process is not None and self.task is not None:
+            self._process.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
         """Kill the process and its children; when this returns, they can write nothing more."""
@@ -239,8 +253,6 @@ def read_log_tail(log: Path, offset: int) -> str:
 
 
 _OWN_CGROUP = Path("/proc/self/cgroup")
-
-
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
 
 

@@ -69,6 +69,7 @@ class TrialStarted(ProtocolMessage):
     attempt: int
     device: str
     precision: str
+    host: str | None = None  # of the node; None: the controller's machine
 
 
 class MicroBatchReduced(ProtocolMessage):
@@ -106,7 +107,8 @@ class TrialFailed(ProtocolMessage):
     """The trial could not be trained; the worker process continues.
 
     Attributes:
-        full_folder: the folder whose disk is full, if that is the cause and the folder is known.
+        full_folder: the folder whose disk is full, if that is the cause and the folder is known;
+            `HOST:FOLDER` if it is on another machine than the controller.
     """
 
     kind: Literal["failed"] = "failed"
@@ -141,11 +143,16 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Number of trials that can run simultaneously."""
+        """Number of trials that can run simultaneously; on a cluster it may change."""
+        ...
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """Numbers of the started trials that no worker trains yet, so that they cannot hang."""
         ...
 
     def start(self, task: TrialTask) -> None:
-        """Send a task to a free slot. Starting more tasks than slots is a bug."""
+        """Send a task to a free slot. Only a trial whose worker died may find none, and waits."""
         ...
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:

@@ -72,6 +72,28 @@ def are_cached(encoder_name: str, weights: str = IMAGENET) -> bool:
     return all(file.cached_path() is not None for file in _weight_files(encoder_name, weights))
 
 
+def cached_repository_files(encoder_name: str, weights: str = IMAGENET) -> tuple[Path, list[str]]:
+    """Files of the local Hugging Face cache in which a worker finds an encoder's weights.
+
+    Returns:
+        The cache (HF_HUB_CACHE), and the paths below it, which follow the layout of that cache.
+
+    Raises:
+        WeightsError: they are not in the cache, or the hub has no such weights.
+    """
+    hub = Path(constants.HF_HUB_CACHE)
+    cached_weights(encoder_name, weights)  # raises if they are absent
+    paths = []
+    for file in _weight_files(encoder_name, weights):
+        local = file.cached_path()
+        if local is None:  # of a native encoder without a file of its input statistics
+            continue
+        # A branch or tag is looked up in `refs`; a commit is the name of its snapshot already.
+        ref = local.parents[1].parent / "refs" / (file.revision or "main")
+        paths += [path.relative_to(hub).as_posix() for path in (local, ref) if path.is_file()]
+    return hub, sorted(set(paths))
+
+
 def ensure_weights(models: Sequence[ModelConfig]) -> None:
     """Download the weights of all these models that are not in the local Hugging Face cache.
 

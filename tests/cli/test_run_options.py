@@ -87,7 +87,8 @@ def test_options_of_a_command_are_arguments_of_the_api(command: Callable[..., No
 def test_options_that_were_not_given_are_left_to_the_api() -> None:
     defaults = {name: option.default for name, option in signature(run).parameters.items()}
     arguments = api_arguments(defaults)
-    assert arguments == {"skip_bad": False, "device": "auto", "workspace": Path()}
+    flags = {"skip_bad": False, "trusted_network": False, "ship_code": False}
+    assert arguments == flags | {"device": "auto", "workspace": Path()}
 
 
 @pytest.mark.parametrize("name", ["run", "check", "confirm", "test", "lr-find"])

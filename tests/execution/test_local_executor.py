@@ -219,6 +219,15 @@ def test_spoilt_worker_is_not_used_again(executor: LocalExecutor) -> None:
     assert len(set(pids)) == 2
 
 
+def test_task_of_a_node_says_that_its_gpu_is_shared(executor: LocalExecutor) -> None:
+    """With the workers of other executors, which this one does not know."""
+    executor.start(task(0, 0).model_copy(update={"shares_gpu": True}))
+    next_event(executor)
+    executor.answer(0, "prune")
+    end = next_event(executor)
+    assert isinstance(end, TrialFinished) and end.result.costs["shares_gpu"] == 1.0
+
+
 CONTROLLER = """
 import sys
 from pathlib import Path

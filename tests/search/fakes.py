@@ -54,6 +54,10 @@ class FakeExecutor:
     def slots(self) -> int:
         return self._slots
 
+    @property
+    def waiting(self) -> frozenset[int]:
+        return frozenset()
+
     def start(self, task: TrialTask) -> None:
         assert len(self._tasks) < self._slots, "more trials than slots"
         self.started.append(task)

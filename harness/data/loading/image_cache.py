@@ -100,7 +100,7 @@ def open_cache(
         DataError: every image that cannot be used or has changed since the split; a full disk.
     """
     cached_rows = [row for row in rows if row.role != "test"]
-    cache_folder = folder / _cache_key(cached_rows, data, size, fit)
+    cache_folder = folder / cache_key(rows, data, size, fit)
     for _ in range(_ATTEMPTS):
         existed = cache_folder.is_dir()
         try:
@@ -117,7 +117,9 @@ def open_cache(
     return _map_cache(cache_folder, cached_rows, data, size)
 
 
-def _cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
+def cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: Fit) -> str:
+    """Name of the folder with the cache of a split: a hash of all that its content depends on."""
+    rows = [row for row in rows if row.role != "test"]
     content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
     # The range is applied after the cache, which holds the values as stored. OpenCV's version
     # counts, as its resizing may change between versions.

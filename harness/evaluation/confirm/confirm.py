@@ -4,6 +4,7 @@ The confirming trials form a separate study, `<name>.confirm`, inside the folder
 they confirm: a listed space without pruning, run by the same controller under the same lock.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from harness.config.progress import ProgressReporter
@@ -35,7 +36,6 @@ from harness.search.definition.context import (
     StudyContext,
     device_line,
     open_context,
-    workers_line,
 )
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
@@ -76,7 +76,8 @@ def run_confirmation(
     """
     with stop_on_signals(options.compute.timeout_s) as stop_conditions:
         context = _open_search(options, progress)
-        _run_confirmation(context, size, progress, stop_conditions)
+        with closing(context):
+            _run_confirmation(context, size, progress, stop_conditions)
     return context.paths
 
 
@@ -92,16 +93,16 @@ def _run_confirmation(
         paths, definition, top=size.top, seeds=size.seeds, folds=size.folds
     )
     _log_plan(plan, size, paths, definition, progress)
-    storage, slots = context.storage, context.slots
+    storage, n_workers = context.storage, context.n_workers
     progress.stage(
         f"study {paths.confirm.name} · data {context.source} · device "
-        f"{device_line(context.devices)}{workers_line(slots)} · workspace {context.workspace.root}"
+        f"{device_line(context.devices)}{context.workers_text} · workspace {context.workspace.root}"
     )
     splits = make_confirmation_splits(plan, previous_plan, context, progress)
     confirming = build_confirming_definition(plan, paths, definition)
     # One fold stands for all: they have the same images, only with other roles.
     refuse = run_preflight(
-        confirming, splits[0], paths.confirm, len(plan.runs), len(slots), progress, None
+        confirming, splits[0], paths.confirm, len(plan.runs), n_workers, progress, None
     )
     # The search's own store: its confirming trials go into the same experiment.
     tracking_store = context.tracking_store

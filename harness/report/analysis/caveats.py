@@ -12,6 +12,7 @@ from harness.data.splits.split_file import read_split
 from harness.evaluation.statistics.paired_tests import holm_correction
 from harness.evaluation.statistics.power import ONE_POINT, required_images
 from harness.evaluation.statistics.ranking import studentized_range_p
+from harness.report.analysis.host_failures import host_failures_caveat
 from harness.report.analysis.image_values import compare_trials
 from harness.report.analysis.noise import estimate_seed_noise
 from harness.report.analysis.search_caveats import (
@@ -204,4 +205,5 @@ CAVEAT_CHECKS: tuple[Callable[[StudyTables], str | None], ...] = (
     training_too_short,
     optimum_at_boundary,
     pruned_within_noise,
+    host_failures_caveat,
 )

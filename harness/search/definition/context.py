@@ -29,6 +29,7 @@ from harness.core.settings import validate_settings
 from harness.core.text import count
 from harness.data.datasets.sources import find_data, source_folder
 from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
+from harness.search.definition.cluster_access import ClusterAccess, open_cluster
 from harness.search.definition.component_checks import legal_names
 from harness.search.definition.definition import StudyDefinition, resolve_definition
 from harness.search.definition.options import RunOptions
@@ -54,6 +55,7 @@ class StudyContext:
     paths: StudyPaths
     parts: PartsFile | None
     definition: StudyDefinition
+    progress: ProgressReporter
 
     @property
     def workspace(self) -> Workspace:
@@ -91,19 +93,44 @@ class StudyContext:
             experiment=self.options.stores.experiment,
         )
 
+    @cached_property
+    def cluster(self) -> ClusterAccess | None:
+        """The cluster of `--cluster`, whose nodes have the right versions; None: this machine."""
+        return open_cluster(self.options.compute, self.progress.stage)
+
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Places in which trials run simultaneously, each with its device."""
-        return self._slots_and_devices[0]
+        """Places in which trials run simultaneously, each with its device; () on a cluster."""
+        return () if self.cluster is not None else self._slots_and_devices[0]
+
+    @property
+    def n_workers(self) -> int:
+        """Number of trials that run simultaneously."""
+        return len(self.slots) if self.cluster is None else self.cluster.n_workers()
+
+    @property
+    def trial_device(self) -> str:
+        """Device in the tasks of trials; on a cluster each node chooses its own."""
+        return "auto" if self.cluster is not None else self.slots[0].device
+
+    @property
+    def workers_text(self) -> str:
+        """Number of workers and the place of these; "" for one on this machine."""
+        if self.cluster is not None:
+            return f" · {self.cluster.describe()}"
+        return workers_line(self.slots)
 
     @property
     def devices(self) -> tuple[DeviceFacts, ...]:
-        """The device of each slot."""
+        """The device of each slot, or of each node of a cluster."""
+        if self.cluster is not None:
+            return self.cluster.devices
         return self._slots_and_devices[1]
 
     @cached_property
     def _slots_and_devices(self) -> tuple[tuple[Slot, ...], tuple[DeviceFacts, ...]]:
         compute = self.options.compute
+        assert compute.workers != "max", "without a cluster it is refused"
         # Child processes probe the GPUs. A CUDA context in this process would take half a gigabyte
         # of GPU memory, and prevent a worker's own on a GPU in exclusive mode.
         return resolve_devices(
@@ -116,6 +143,12 @@ class StudyContext:
                 threads=torch.get_num_threads(),
             )
         )
+
+    def close(self) -> None:
+        """Leave the cluster, if the command has joined one."""
+        # cached_property keeps its value here; reading it would join a cluster.
+        if (cluster := self.__dict__.get("cluster")) is not None:
+            cluster.close()
 
     @cached_property
     def device(self) -> torch.device:
@@ -144,7 +177,7 @@ def open_context(
     parts = load_study_parts(paths, options.search.parts)
     # Only now: --set and --objective may name a loss or a metric that the file registers.
     definition = _resolve_options(options, paths, parts) if resolve is None else resolve()
-    return StudyContext(options, paths, parts, definition)
+    return StudyContext(options, paths, parts, definition, progress)
 
 
 def find_option_space(options: RunOptions) -> Path | Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ fields here, so that a new option is declared once for all commands that take it
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.config.objective import objective_override
 from harness.core.paths import Workspace, expand_user_path
@@ -72,20 +72,35 @@ class ComputeOptions:
         device: auto, cpu, cuda, cuda:1 or mps.
         gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2".
         per_gpu: workers on each GPU.
-        workers: workers on the CPU.
+        workers: workers on the CPU; on a cluster workers of any kind, "max" as many as fit.
         timeout_s: seconds after which the call stops.
+        cluster: "ray", "ray:HOST:PORT" or "slurm"; None: this machine.
+        gpus_per_trial: GPUs of each trial on a cluster, e.g. 0.5.
+        cpus_per_trial: processors, and threads, of each trial on a cluster.
+        scratch: folder or URL for the checkpoints of a cluster without a shared disk.
+        trusted_network: use a Ray cluster that any machine of its network may use.
+        ship_code: send this package to the nodes.
+        sbatch: options of Slurm's sbatch, e.g. "--partition=gpu --gres=gpu:1".
     """
 
     device: str = "auto"
     gpus: str | None = None
     per_gpu: int | None = None
-    workers: int | None = None
+    workers: int | Literal["max"] | None = None
     timeout_s: float | None = None
+    cluster: str | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: int | None = None
+    scratch: str | None = None
+    trusted_network: bool = False
+    ship_code: bool = False
+    sbatch: str | None = None
 
     @property
     def is_single_worker(self) -> bool:
         """True if one worker trains on `device`, in the environment of this process."""
-        return self.gpus is None and self.per_gpu is None and self.workers in (None, 1)
+        is_local = self.cluster is None and self.gpus is None and self.per_gpu is None
+        return is_local and self.workers in (None, 1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ trial.json and tells Optuna. Workers write epochs.jsonl and best/; the mirror co
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -14,7 +14,6 @@ from optuna.storages import BaseStorage
 
 from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.environment import EnvironmentInfo
-from harness.core.paths import TrialPaths
 from harness.core.records import TrialFailure
 from harness.core.text import count
 from harness.core.timestamps import utc_timestamp
@@ -48,6 +47,8 @@ from harness.search.run.trial_source import TrialSource
 from harness.search.run.trial_store import TrialStore
 from harness.search.run.trials import TrialContext, TrialFactory
 from harness.search.sampling.sampler import SpaceSampler
+
+STARTED_FIELDS = {"device", "precision", "host"}  # of `TrialStarted` that the record has as well
 
 
 class Controller:
@@ -141,21 +142,20 @@ class Controller:
             self._check_stop(waiting)
             if not self._graceful_stop.is_stopping:
                 self._fill_slots(waiting)
-            if not self._running or self._graceful_stop.is_over(self._running_paths()):
-                return self._end_run()
+            running_paths = map(self._context.paths.trial, self._running)
+            if self._is_done(waiting) or self._graceful_stop.is_over(running_paths):
+                if self._graceful_stop.stop is None:  # all requested trials are finished
+                    self._retention.remove_failed_checkpoints()
+                return self._graceful_stop.stop
             if (event := self._inbox.next_event()) is not None:
                 self._on_event(event)
             if not self._graceful_stop.is_stopping:
                 self._kill_hung()
 
-    def _end_run(self) -> StopReason | None:
-        stop = self._graceful_stop.stop
-        if stop is None:  # all requested trials are finished
-            self._retention.remove_failed_checkpoints()
-        return stop
-
-    def _running_paths(self) -> Iterator[TrialPaths]:
-        return (self._context.paths.trial(number) for number in self._running)
+    def _is_done(self, waiting: list[int]) -> bool:
+        """True if no trial runs or may start; a cluster may have no slot for a while."""
+        is_open = self._graceful_stop.stop is None and self._needs_more()
+        return not (self._running or is_open or (waiting and not self._graceful_stop.is_stopping))
 
     def _check_stop(self, waiting: list[int]) -> None:
         """Look for a new reason to stop; if it interrupts trials, request the workers to save."""
@@ -202,7 +202,7 @@ class Controller:
             return
         match event:
             case TrialStarted():
-                self._update_record(running, {"device": event.device, "precision": event.precision})
+                self._update_record(running, event.model_dump(include=STARTED_FIELDS))
             case MicroBatchReduced():
                 self._on_micro_batch_reduced(running, event)
             case EpochReport():

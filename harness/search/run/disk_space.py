@@ -129,7 +129,8 @@ class DiskSpaceGuard:
         Args:
             reason: the event that caused the wait, in a few words.
             folder: the full folder, if it is known; None: all folders of the study that a test
-                finds full, or all of them if it finds none.
+                finds full, or all of them if it finds none. A relative one, `HOST:FOLDER`, is on
+                another machine, where its space cannot be tested.
             full: the disk is full. False: it could not be read or written for a reason that may
                 pass. Then no test file is written: it may be the folder of the user's data.
 
@@ -140,7 +141,7 @@ class DiskSpaceGuard:
         """
         self.n_waits += 1
         self._n_failed_waits += 1
-        if not full:
+        if not full or (folder is not None and not folder.is_absolute()):
             return self._wait_for_transient_error(reason, folder)
         folders = self._full_folders() if folder is None else [folder]
         folders_text = " and ".join(f"{f} ({_mb(self._free(f))} free)" for f in folders)

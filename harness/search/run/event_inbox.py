@@ -44,6 +44,8 @@ class EventInbox:
         without an event. The executor's queue is read first, since an event may have arrived while
         the controller was busy (a slow database), and then its worker does not hang.
         """
+        for number in self._executor.waiting:
+            self._hang_watch.record_activity(number)
         if not self._hang_watch.hung_trials():
             return {}
         while (event := self._executor.next_event(0.0)) is not None:

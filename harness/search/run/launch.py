@@ -4,6 +4,7 @@ Nothing is written before every check has passed.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ from harness.search.definition.context import (
     device_line,
     find_option_space,
     open_context,
-    workers_line,
 )
 from harness.search.definition.data_setup import load_or_make_split, split_line
 from harness.search.definition.definition import (
@@ -67,7 +67,8 @@ def launch(
         context = open_context(options, _study_paths(options), progress)
         if not context.definition.is_started:
             _refuse_orphan_trials(context.paths)
-        _run_study(context, progress, stop_conditions, prestarted)
+        with closing(context):
+            _run_study(context, progress, stop_conditions, prestarted)
     return context.paths
 
 
@@ -101,7 +102,11 @@ def _run_study(
     paths, options, definition = context.paths, context.options, context.definition
     trials = _total_trials(context)
     # In this order: an address or a device is refused before the images are read, which is slow.
-    tracking_store, storage, slots = context.tracking_store, context.storage, context.slots
+    tracking_store, storage, n_workers = (
+        context.tracking_store,
+        context.storage,
+        context.n_workers,
+    )
     check_losses(definition)
     augments = check_augments(definition, context.workspace, paths)
     progress.stage(_summary_line(context))
@@ -115,7 +120,7 @@ def _run_study(
     )
     progress.stage(split_line(split))
     refuse = run_preflight(
-        definition, split, paths, trials, len(slots), progress, options.search.space
+        definition, split, paths, trials, n_workers, progress, options.search.space
     )
     # After the split: only trials that were validated on the same images can be imported.
     definition = _add_imports(context, split, augments, progress)
@@ -152,7 +157,7 @@ def _summary_line(context: StudyContext) -> str:
     )
     return (
         f"study {context.paths.name} · data {context.source} · device "
-        f"{device_line(context.devices)}, {' or '.join(precisions)}{workers_line(context.slots)} · "
+        f"{device_line(context.devices)}, {' or '.join(precisions)}{context.workers_text} · "
         f"workspace {context.workspace.root}"
     )
 
@@ -175,14 +180,16 @@ def build_study_run(
         splits: one, or one per fold.
         trials: total number of finished trials.
     """
-    cache, device = context.workspace.cache, context.slots[0].device
     return StudyRun(
         workspace=context.workspace,
         definition=definition,
-        context=TrialContext(paths, context.data_root, cache, device),
+        context=TrialContext(
+            paths, context.data_root, context.workspace.cache, context.trial_device
+        ),
         split=splits[0],
         trials=trials,
         slots=context.slots,
+        cluster=context.cluster,
         device=context.devices[0].description,
         refuse=refuse,
         stop_conditions=stops,

@@ -15,11 +15,14 @@ from harness.core.text import count, is_or_are
 from harness.data.splits.splits import SplitRow
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.prestart import PrestartedWorker
+from harness.execution.protocol import Executor
 from harness.execution.slots import Slot
+from harness.search.definition.cluster_access import ClusterAccess
 from harness.search.definition.data_setup import fill_caches
 from harness.search.definition.definition import StudyDefinition, record_trial_budget
 from harness.search.pruning.curve_control import control_arm_line
 from harness.search.run.budget import BudgetUsage
+from harness.search.run.cluster_inputs import TaskInputBuilder
 from harness.search.run.controller import Controller
 from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.retention import remove_failed_checkpoints
@@ -43,13 +46,14 @@ class StudyRun:
 
     Attributes:
         trials: total number of finished trials that the user requested.
-        slots: places for workers, one trial each.
+        slots: places for workers, one trial each; () on a cluster.
         device: description of the first device, for messages and records.
         refuse: reason why a configuration that the space allows must not be sampled, or None.
         stop_conditions: reasons to end the study early.
         storage: the database of the Optuna study.
         tracking_store: the MLflow store that mirrors the study.
         more_splits: further splits that its trials are trained on, if it has folds.
+        cluster: trains the trials; None: this machine.
     """
 
     workspace: Workspace
@@ -64,6 +68,7 @@ class StudyRun:
     storage: StorageLocation
     tracking_store: TrackingStore
     more_splits: Sequence[Sequence[SplitRow]] = ()
+    cluster: ClusterAccess | None = None
 
 
 def run_trials(
@@ -88,7 +93,7 @@ def run_trials(
     if (changed := environment.describe_changes(last_trained_trial(paths), run.device)) is not None:
         progress.stage(changed)
     mirror = Mirror(run.tracking_store, paths, config, progress.stage)
-    executor = LocalExecutor(paths.worker_log, slots=run.slots, prestarted=early)
+    executor = _open_executor(run, early, progress)
     disk_guard = _make_disk_guard(run, progress)
     progress.objective(config.objective.metric)
     with _closing(executor.close):
@@ -124,6 +129,17 @@ def run_trials(
             raise StudyInterrupted(stop.signal)
 
 
+def _open_executor(
+    run: StudyRun, early: PrestartedWorker | None, progress: ProgressReporter
+) -> Executor:
+    paths = run.context.paths
+    if run.cluster is None:
+        return LocalExecutor(paths.worker_log, slots=run.slots, prestarted=early)
+    study_id = str(run.definition.config.id)
+    inputs = TaskInputBuilder(paths, study_id, run.context.cache)
+    return run.cluster.open_executor(inputs, study_id=study_id, say=progress.stage)
+
+
 def _make_disk_guard(run: StudyRun, progress: ProgressReporter) -> DiskSpaceGuard:
     """Guard the folders to which the study writes; failed trials' checkpoints are dispensable."""
     folders = [run.context.paths.root, run.workspace.root]
@@ -136,7 +152,7 @@ def _make_disk_guard(run: StudyRun, progress: ProgressReporter) -> DiskSpaceGuar
 def _run_until_stopped(
     run: StudyRun,
     controller: Controller,
-    executor: LocalExecutor,
+    executor: Executor,
     mirror: Mirror,
     progress: ProgressReporter,
 ) -> StopReason | None:

@@ -254,6 +254,24 @@ def test_folder_is_that_of_the_error_and_a_passing_one_is_no_full_disk(tmp_path:
     ]
 
 
+def test_disk_of_another_machine_is_waited_for_and_not_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`node7:/scratch` is no folder here; the free space of this machine says nothing of it."""
+    told, pauses = Told(), [0, 0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.search.run.disk_space.can_write", pytest.fail)
+    room = DiskSpaceGuard(
+        [tmp_path], 1000, told, StopConditions(), free=pytest.fail, pause=pauses.pop
+    )
+    room.wait("trial 3: node7: No space left on device", Path("node7:/scratch"))
+    assert told.lines == [
+        "cannot read or write in node7:/scratch: trial 3: node7: No space left on device; waiting "
+        "before the next attempt"
+    ]
+    assert len(pauses) == 1
+
+
 def test_nothing_is_written_where_data_cannot_be_read_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

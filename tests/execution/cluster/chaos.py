@@ -1,0 +1,187 @@
+"""Studies of a tiny network on a cluster, with kills of nodes and workers at seeded moments."""
+
+import json
+import random
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.records import read_epochs, read_records
+from tests.execution.cluster.machines import ADDRESS, RayMachines
+
+CLUSTER = ("--cluster", f"ray:{ADDRESS}")
+RUN_S = 1500.0
+# The sleep makes an epoch long enough that a kill hits a training; it changes no number.
+NETWORK = """\
+import time
+
+from torch import nn
+
+from harness import parts
+
+
+class Slow(nn.Module):
+    def forward(self, images):
+        time.sleep(SECONDS)
+        return images
+
+
+@parts.network()
+def dot(in_channels: int, classes: int):
+    layers = nn.Conv2d(in_channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, classes, 1)
+    return nn.Sequential(Slow(), *layers)
+"""
+
+
+def write_space(folder: Path, epochs: int, seconds: float = 0.0) -> list[str]:
+    """Options of a study of a tiny network of the user, with a checkpoint after each epoch.
+
+    Args:
+        seconds: that each pass through the network sleeps; an epoch has eight.
+    """
+    fixed = {"model.arch": "dot", "data.image_size": 32, "train.batch_size": 8}
+    fixed |= {"train.epochs": epochs, "train.checkpoint_s": 0, "data.augment": "light"}
+    rates = {"low": 1e-4, "high": 1e-2, "log": True}
+    space = {"parameters": {"optim.lr": rates}, "fixed": fixed}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "s.yaml").write_text(yaml.safe_dump(space), encoding="utf-8")
+    network = NETWORK.replace("SECONDS", str(seconds))
+    (folder / "mine.py").write_text(network, encoding="utf-8")
+    options = ["run", "--space", str(folder / "s.yaml"), "--parts", str(folder / "mine.py")]
+    return [*options, "--data", "synthetic", "--sampler", "random", "--pruner", "none"]
+
+
+def study_of(workspace: Path) -> StudyPaths:
+    return Workspace(workspace).study("s")
+
+
+def results_of(paths: StudyPaths) -> list[dict[str, Any]]:
+    """Values, parameters and curves of all trials, without what the clock decides."""
+    timed = ("time_ms", "seconds")
+    return [
+        {
+            "state": record.state,
+            "params": record.params,
+            "value": record.value,
+            "best": {key: value for key, value in record.best.items() if "seconds" not in key},
+            "curve": [
+                {key: value for key, value in line.items() if key not in timed}
+                for line in read_epochs(paths.trial(record.number))
+            ],
+        }
+        for record in read_records(paths)
+    ]
+
+
+def local_results(
+    machines: RayMachines, folder: Path, options: list[str], trials: int
+) -> list[dict[str, Any]]:
+    """Results of the same study, undisturbed and on this machine alone."""
+    workspace = folder / "local"
+    words = ("--trials", str(trials), "--workspace", str(workspace), "--device", "cpu")
+    code, output = machines.run(*options, *words)
+    assert code == 0, output
+    return results_of(study_of(workspace))
+
+
+def epoch_lines(paths: StudyPaths) -> list[dict[str, Any]]:
+    """All lines of all logs, also of epochs that were trained again."""
+    lines = []
+    for log in sorted(paths.root.glob("trials/*/epochs.jsonl")):
+        for text in log.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):
+                lines.append({"trial": log.parent.name, **json.loads(text)})
+    return lines
+
+
+def seconds_to_next_epoch(paths: StudyPaths, trial: int, since: float, limit_s: float) -> float:
+    """Wait for an epoch of a trial that ended after `since` (seconds since 1970)."""
+    while time.time() < since + limit_s:
+        times = [e["time_ms"] for e in epoch_lines(paths) if int(e["trial"]) == trial]
+        if times and max(times) > 1000 * since:
+            return max(times) / 1000 - since
+        time.sleep(0.1)
+    raise AssertionError(f"trial {trial} did not train again within {limit_s} s")
+
+
+@dataclass
+class ChaosReport:
+    """Outcome of a disturbed study.
+
+    Attributes:
+        repeated: epochs that were trained more than once.
+        seconds: that it took.
+    """
+
+    exit_code: int
+    output: str
+    results: list[dict[str, Any]]
+    node_kills: int
+    worker_kills: int
+    repeated: int
+    seconds: float
+
+
+def run_with_kills(
+    machines: RayMachines,
+    options: list[str],
+    *,
+    trials: int,
+    epochs: int,
+    node_kills: int,
+    worker_kills: int,
+    seed: int,
+) -> ChaosReport:
+    """Run a study on the nodes, and kill at moments that the seed chooses."""
+    dice, workspace = random.Random(seed), machines.workspace
+    n_nodes = len(machines.nodes)
+    kinds = ["node"] * node_kills + ["worker"] * worker_kills
+    dice.shuffle(kinds)
+    moments = sorted(
+        dice.sample(range(1, max(trials * epochs - n_nodes, len(kinds) + 1)), len(kinds))
+    )
+    words = ("--trials", str(trials), "--workspace", str(workspace), "--workers", str(n_nodes))
+    started, done = time.monotonic(), {"node": 0, "worker": 0}
+    log = machines.folder / "controller.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = machines.command(*options, *words, *CLUSTER, output=output)
+    while process.poll() is None and time.monotonic() - started < RUN_S:
+        is_due = moments and len(epoch_lines(study_of(workspace))) >= moments[0]
+        if is_due and _kill_one(machines, kinds[0], dice):
+            done[kinds.pop(0)] += 1
+            moments.pop(0)
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait()
+    lines = epoch_lines(study_of(workspace))
+    return ChaosReport(
+        process.returncode,
+        log.read_text(encoding="utf-8"),
+        results_of(study_of(workspace)),
+        done["node"],
+        done["worker"],
+        len(lines) - len({(line["trial"], line["epoch"]) for line in lines}),
+        time.monotonic() - started,
+    )
+
+
+def _kill_one(machines: RayMachines, kind: str, dice: random.Random) -> bool:
+    """Kill a node, and start another one instead; or a worker. False if there is none now."""
+    if kind == "node":
+        machines.kill_node(dice.choice(sorted(machines.nodes)))
+        machines.add_node(wait=False)
+        return True
+    workers = machines.workers()
+    if not workers:
+        return False
+    with suppress(psutil.NoSuchProcess):
+        dice.choice(workers).send_signal(signal.SIGKILL)
+    return True

@@ -1,0 +1,133 @@
+"""Studies on a Ray cluster whose nodes see nothing of the workspace."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.core.records import read_record, read_records
+from tests.execution.cluster.chaos import (
+    CLUSTER,
+    epoch_lines,
+    local_results,
+    results_of,
+    run_with_kills,
+    seconds_to_next_epoch,
+    study_of,
+    write_space,
+)
+from tests.execution.cluster.machines import RayMachines, ray_machines, reason_to_skip
+
+SKIP_REASON = reason_to_skip()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(SKIP_REASON is not None, reason=str(SKIP_REASON)),
+]
+
+
+def test_study_on_two_nodes_equals_the_local_one(tmp_path: Path) -> None:
+    options = write_space(tmp_path / "space", epochs=3)
+    workspace = tmp_path / "far"
+    secret = "swordfish-4711"
+    with ray_machines(workspace, nodes=2) as machines:
+        words = ("--trials", "4", "--workspace", str(workspace), "--workers", "2", *CLUSTER)
+        code, output = machines.run(*options, *words, AWS_SECRET_ACCESS_KEY=secret, MY_TOKEN=secret)
+        assert code == 0, output
+        expected = local_results(machines, tmp_path, options, 4)
+        logs = [*machines.folder.rglob("*.log"), *machines.folder.rglob("*.out")]
+        logs += machines.folder.rglob("*.err")
+        texts = [path.read_bytes() for path in logs if path.is_file()]
+        texts += [path.read_bytes() for path in workspace.rglob("*") if path.is_file()]
+        assert len(texts) > 50 and not any(secret.encode() in text for text in texts)
+    paths = study_of(workspace)
+    assert results_of(paths) == expected
+    assert len(expected) == 4 and all(len(row["curve"]) == 3 for row in expected)
+    record = read_record(paths.trial(0).trial_json)
+    assert (record.host, record.device, record.attempt) == (socket.gethostname(), "cpu", 1)
+    best = sorted(p.name for p in (paths.trial(0).root / "best").iterdir())
+    local_best = study_of(tmp_path / "local").trial(0).root / "best"
+    assert best == sorted(p.name for p in local_best.iterdir()) and "scores.csv" in best
+    assert "2 workers with 1 CPU each on Ray at 127.0.0.1:6379" in output
+    assert secret not in output and not list(paths.root.rglob(".shared-probe*"))
+
+
+def test_trial_of_a_dead_and_of_a_silent_node_goes_on_elsewhere(tmp_path: Path) -> None:
+    options = write_space(tmp_path / "space", 400, seconds=0.05)
+    workspace = tmp_path / "far"
+    words = ("--trials", "1", "--workspace", str(workspace), *CLUSTER)
+    with ray_machines(workspace, nodes=3) as machines:
+        process = machines.command(*options, *words)
+        try:
+            paths, started = study_of(workspace), time.time()
+            seconds_to_next_epoch(paths, 0, started, 180)
+            busy = _busy_node(machines)
+            moment = time.time()
+            machines.kill_node(busy)
+            dead_s = seconds_to_next_epoch(paths, 0, moment + 1.0, 120) + 1.0
+            frozen = _busy_node(machines)
+            moment = time.time()
+            machines.freeze_node(frozen)
+            silent_s = seconds_to_next_epoch(paths, 0, moment + 1.0, 120) + 1.0
+            lines = epoch_lines(paths)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=120)
+    assert dead_s < 15 * _slowness() and silent_s < 45 * _slowness(), (dead_s, silent_s, output)
+    numbers = [line["epoch"] for line in lines]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1)), "no epoch is missing"
+    assert len(numbers) - len(set(numbers)) <= 2, "each kill costs one epoch at most"
+    assert "has lost its agent: trial 0 continues" in output
+    assert "has not answered for 25 s: trial 0 continues" in output
+    record = read_record(paths.trial(0).trial_json)
+    assert record.state == "running" and record.attempt == 3 and process.returncode == 143, output
+
+
+def test_killed_controller_is_continued_with_the_same_number_of_trials(tmp_path: Path) -> None:
+    options = write_space(tmp_path / "space", 6, seconds=0.03)
+    workspace = tmp_path / "far"
+    words = ("--trials", "3", "--workspace", str(workspace), "--workers", "2", *CLUSTER)
+    with ray_machines(workspace, nodes=2) as machines:
+        paths = study_of(workspace)
+        for kill in range(5):
+            process = machines.command(*options, *words)
+            n_before, end = len(epoch_lines(paths)), time.monotonic() + 120
+            while len(epoch_lines(paths)) < n_before + 2 and time.monotonic() < end:
+                assert process.poll() is None or kill, process.communicate()
+                if process.poll() is not None:
+                    break
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        code, output = machines.run(*options, *words)
+        assert code == 0, output
+        expected = local_results(machines, tmp_path, options, 3)
+    assert len(read_records(paths)) == 3
+    assert results_of(paths) == expected
+
+
+def test_kills_of_nodes_and_workers_change_no_number(tmp_path: Path) -> None:
+    options = write_space(tmp_path / "space", 8, seconds=0.04)
+    with ray_machines(tmp_path / "far", nodes=2) as machines:
+        report = run_with_kills(
+            machines, options, trials=4, epochs=8, node_kills=1, worker_kills=4, seed=3
+        )
+        assert report.exit_code == 0, report.output
+        assert (report.node_kills, report.worker_kills) == (1, 4)
+        expected = local_results(machines, tmp_path, options, 4)
+    assert report.results == expected
+    assert report.repeated <= 5
+
+
+def _busy_node(machines: RayMachines) -> int:
+    (number,) = (n for n in machines.nodes if machines.workers(n))
+    return number
+
+
+def _slowness() -> float:
+    """How much longer everything takes here, where other programs compute as well."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
