@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import UserError
+from harness.core.records import TrialFailure
 from harness.execution.cluster.messages import AgentReport
 from harness.execution.cluster.node_facts import own_versions
 from harness.execution.cluster.slurm import slurm_executor
@@ -22,7 +23,7 @@ from harness.execution.cluster.slurm.mailbox import (
 )
 from harness.execution.cluster.slurm.slurm_cluster import SharedDiskInputs
 from harness.execution.cluster.slurm.slurm_executor import SlurmExecutor
-from harness.execution.protocol import Event, TrialStarted, TrialTask, WorkerDied
+from harness.execution.protocol import Event, TrialFailed, TrialStarted, TrialTask, WorkerDied
 from tests.execution.cluster.plain import STUDY_ID, plain_task
 
 
@@ -248,3 +249,25 @@ def test_a_damaged_registration_is_no_node(run: PlayedRun) -> None:
     (folder / "registration.json").write_text('{"host": "n1", "pid": 1, "job": "5; rm"}')
     assert run.quiet()
     assert run.executor.slots == 0
+
+
+def test_a_host_with_the_same_cause_three_times_is_left_out(run: PlayedRun) -> None:
+    node = run.node("bad")
+    for attempt in (1, 2, 3):
+        run.executor.start(run.task(attempt=attempt))
+        next_order(node)
+        if attempt == 1:
+            run.node("good")
+            wait_for(lambda: run.executor.slots == 2)
+            run.executor.start(run.task(1))  # so that the tasks below are for the first node
+            wait_for(lambda: not run.executor.waiting)
+        failure = TrialFailure(cause="crashed", message="a broken driver")
+        failed = TrialFailed(number=0, attempt=attempt, failure=failure)
+        node.send(NodeReport(report=AgentReport(event=failed)))
+        assert next_event(run) == failed
+    assert next_order(node).close
+    wait_for(lambda: run.executor.slots == 1)
+    assert run.lines == [
+        "node bad is left out: 3 trials in a row failed there with the same cause (crashed); the "
+        "others continue"
+    ]
