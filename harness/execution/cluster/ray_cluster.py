@@ -1,6 +1,8 @@
 """Connection to a Ray cluster: address, exposure of the cluster, its nodes and their versions."""
 
+import atexit
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from harness.execution.cluster.ray_network import kept_signal_handlers, refuse_o
 from harness.execution.protocol import Executor
 
 NAMESPACE = "harness"
+LEAVE_S = 10.0  # for Ray to say good-bye to its head
 PROBE_TIMEOUT_S = 240.0  # for a node that starts a process and imports torch from a slow disk
 _PROBE: Any = ray.remote(ProbeActor)  # Any: ray has types for the calls of plain functions only
 WAIT_LINE_S = 3.0  # without a place for a trial, before the user is told
@@ -184,7 +187,12 @@ class RayCluster:
         """Leave the cluster, unless the caller had joined it."""
         if self._owns_connection:
             self._owns_connection = False
-            ray.shutdown()
+            leaver = threading.Thread(target=ray.shutdown, daemon=True)
+            leaver.start()
+            leaver.join(LEAVE_S)
+            if leaver.is_alive():
+                # Its head does not answer. Ray would wait for it again when this process exits.
+                atexit.unregister(ray.shutdown)
 
     def _connect(self) -> None:
         if not self._owns_connection:

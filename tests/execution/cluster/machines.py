@@ -90,6 +90,10 @@ class RayMachines:
             return [parent, *parent.children(recursive=True)]
         return []
 
+    def head_tree(self) -> list[psutil.Process]:
+        assert self.head is not None
+        return psutil.Process(self.head.pid).children(recursive=True)
+
     def kill_node(self, number: int) -> None:
         """A power cut: nothing of the node lives on, and nobody is told."""
         self._send(number, signal.SIGSTOP)  # first, so that no part notices the end of another

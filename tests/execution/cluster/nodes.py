@@ -1,10 +1,10 @@
 """A tiny study, and agents that see nothing of its folders but what they are sent."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,9 +150,19 @@ def drive(
 
 def kill_worker(module: str = MODULE) -> None:
     """SIGKILL to the workers below this process that run a module."""
+    for child in live_workers(module):
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(signal.SIGKILL)
+
+
+def live_workers(module: str = MODULE) -> list[psutil.Process]:
+    """Workers below this process that run a module; a zombie is dead."""
+    workers = []
     for child in psutil.Process().children():
-        if module in " ".join(child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # also the base of ZombieProcess
+            if module in " ".join(child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 def curve(trial: TrialPaths) -> list[dict[str, float]]:

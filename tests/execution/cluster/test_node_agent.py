@@ -27,7 +27,7 @@ from harness.execution.protocol import (
     WorkerDied,
 )
 from tests.execution.cluster.links import FaultyLink, corrupt, drop
-from tests.execution.cluster.nodes import drive, kill_worker, start_agent
+from tests.execution.cluster.nodes import drive, kill_worker, live_workers, start_agent
 from tests.execution.cluster.plain import STUDY_ID, plain_inputs, resumable
 
 MODULE = "tests.execution.cluster.writing_worker"
@@ -205,8 +205,7 @@ def test_cut_link_ends_the_attempt_as_a_preemption(
 
 
 def workers() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if MODULE in " ".join(child.cmdline())]
+    return live_workers(MODULE)
 
 
 def test_full_disk_of_the_controller_is_waited_for_there(driver: AgentDriver) -> None:

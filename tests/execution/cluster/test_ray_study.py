@@ -131,3 +131,23 @@ def _busy_node(machines: RayMachines) -> int:
 def _slowness() -> float:
     """How much longer everything takes here, where other programs compute as well."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def test_lost_head_ends_the_command_and_the_next_one_continues(tmp_path: Path) -> None:
+    options = write_space(tmp_path / "space", 60, seconds=0.02)
+    workspace = tmp_path / "far"
+    words = ("--trials", "1", "--workspace", str(workspace), *CLUSTER)
+    paths = study_of(workspace)
+    with ray_machines(workspace, nodes=1) as machines:
+        process = machines.command(*options, *words)
+        seconds_to_next_epoch(paths, 0, time.time(), 180)
+        for part in machines.head_tree():
+            part.send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=150)
+        assert process.returncode != 0, output
+        assert read_record(paths.trial(0).trial_json).state == "running"
+    with ray_machines(workspace, nodes=1) as machines:
+        code, output = machines.run(*options, *words)
+        assert code == 0, output
+        expected = local_results(machines, tmp_path, options, 1)
+    assert results_of(paths) == expected

@@ -19,6 +19,10 @@ class MailboxNode:
     log_tails: "queue.SimpleQueue[str]" = field(default_factory=queue.SimpleQueue)
 
     @property
+    def host(self) -> str:
+        return self.channel.registration.host
+
+    @property
     def text(self) -> str:
         """Host, and job if it has one, for messages."""
         registration = self.channel.registration

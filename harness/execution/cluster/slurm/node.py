@@ -88,7 +88,7 @@ class SlurmNode:
             self._is_done.set()
             self._outbox.append(NodeReport(ended=self._ending or "failed"))
             self._flush()
-        if self._signal == getattr(signal, "SIGUSR1", None):
+        if self._signal == signal.SIGUSR1 and not self._mailbox.is_closed():
             self._requeue()
 
     def _serve_once(self) -> bool:

@@ -38,6 +38,9 @@ class SlurmCluster:
     def __init__(self, settings: ClusterSettings) -> None:
         _refuse_options(settings)
         self._settings, self._options = settings, parse_sbatch_options(settings.sbatch)
+        self._requests_gpu = any(option.startswith(_GPU_OPTIONS) for option in self._options)
+        if settings.gpus_per_trial == 0 and self._requests_gpu:
+            raise UserError("--gpus-per-trial 0: --sbatch requests GPUs; remove one of the two")
         _check_installed()
 
     def check_nodes(self) -> list[NodeFacts]:
@@ -45,9 +48,7 @@ class SlurmCluster:
 
         Each node sends its versions before it gets a trial.
         """
-        requested = self._settings.gpus_per_trial
-        by_options = any(option.startswith(_GPU_OPTIONS) for option in self._options)
-        has_gpu = by_options if requested is None else requested > 0
+        has_gpu = self._requests_gpu or bool(self._settings.gpus_per_trial)
         return [
             NodeFacts(
                 host=socket.gethostname(),
@@ -152,7 +153,13 @@ def open_slurm_executor(
         mailbox.run, job_name(study, mailbox.token), options=options, cpus=cpus, gpus=gpus
     )
     inputs = SharedDiskInputs(mailbox.run, study, study_id, close_inputs)
-    return SlurmExecutor(mailbox, JobWatch(jobs, n_workers, say), inputs, say=say)
+    try:
+        return SlurmExecutor(mailbox, JobWatch(jobs, n_workers, say), inputs, say=say)
+    except BaseException:  # sbatch refuses the options, or Ctrl-C
+        mailbox.close()
+        jobs.cancel_all()
+        inputs.close()
+        raise
 
 
 def job_name(study: Path, token: str) -> str:

@@ -16,6 +16,7 @@ from harness.core.errors import HarnessError, UserError
 from harness.execution.cluster.messages import InputSource
 from harness.execution.cluster.node_facts import own_versions, version_differences
 from harness.execution.cluster.node_failures import link_loss_event
+from harness.execution.cluster.ray_nodes import NodeRoster
 from harness.execution.cluster.slurm.job_watch import JobWatch
 from harness.execution.cluster.slurm.line_files import MailboxError
 from harness.execution.cluster.slurm.mailbox import (
@@ -64,7 +65,7 @@ class SlurmExecutor:
         say: Callable[[str], None],
     ) -> None:
         self._mailbox, self._jobs, self._inputs = mailbox, jobs, inputs
-        self._say = say
+        self._say, self._roster = say, NodeRoster(say)
         self._events: queue.Queue[Event] = queue.Queue()
         self._pending: deque[TrialTask] = deque()
         self._nodes: list[MailboxNode] = []
@@ -171,8 +172,11 @@ class SlurmExecutor:
     def _look(self) -> None:
         for channel in self._mailbox.new_nodes():
             self._add(channel)
+        self._roster.update(node.host for node in self._nodes)
         for node in list(self._nodes):
             self._read(node)
+            if node.task is None and self._roster.is_left_out(node.host):
+                self._leave_out(node)
         if time.monotonic() - self._beaten_at > HEARTBEAT_S:
             self._beaten_at = time.monotonic()
             with suppress(OSError):
@@ -214,6 +218,16 @@ class SlurmExecutor:
         self._jobs.drop(registration.job)
         return True
 
+    def _leave_out(self, node: MailboxNode) -> None:
+        """End an idle node whose host fails trials; no job is submitted for it."""
+        with self._lock:
+            if node not in self._nodes:
+                return
+            self._nodes.remove(node)
+        node.orders.append(NodeOrder(close=True))
+        node.flush()
+        self._jobs.drop(node.channel.registration.job)
+
     def _nodes_of(self, job: str) -> list[MailboxNode]:
         return [node for node in self._nodes if node.channel.registration.job == job]
 
@@ -242,10 +256,11 @@ class SlurmExecutor:
                 return
             if (event.number, event.attempt) != (task.number, task.attempt):
                 return
+            self._roster.note_event(node.host, node.host, event)
             if isinstance(event, TrialFinished | TrialFailed | WorkerDied):
                 node.task = None
             elif isinstance(event, TrialStarted):
-                event = event.model_copy(update={"host": node.channel.registration.host})
+                event = event.model_copy(update={"host": node.host})
                 self._has_trained = True
             self._events.put(event)
 

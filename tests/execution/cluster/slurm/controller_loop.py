@@ -35,10 +35,15 @@ class ControllerLoop:
         self.n_epochs = 0
         self.trained: set[tuple[int, int, float]] = set()
         self._hooks: dict[int, Callable[[], None]] = {}
+        self._trained_hooks: dict[int, Callable[[], None]] = {}
 
     def at_epoch(self, n_epochs: int, hook: Callable[[], None]) -> None:
         """Call `hook` after so many reported epochs of all trials together."""
         self._hooks[n_epochs] = hook
+
+    def at_trained(self, n_trained: int, hook: Callable[[], None]) -> None:
+        """Call `hook` once so many epochs were computed, however often they are reported."""
+        self._trained_hooks[n_trained] = hook
 
     def run(self, timeout_s: float = 120.0) -> None:
         numbers, end = set(self._waiting), time.monotonic() + timeout_s
@@ -65,8 +70,13 @@ class ControllerLoop:
                 # A continued attempt reports the epochs of earlier ones again, as they were.
                 self.trained.add((event.number, event.epoch, event.metrics["seconds"]))
                 self._executor.answer(event.number, "continue")
-                if (hook := self._hooks.pop(self.n_epochs, None)) is not None:
-                    hook()
+                hooks = (
+                    self._hooks.pop(self.n_epochs, None),
+                    self._trained_hooks.pop(len(self.trained), None),
+                )
+                for hook in hooks:
+                    if hook is not None:
+                        hook()
             case TrialFinished() | TrialFailed():
                 self.ended[event.number] = event
             case WorkerDied():
