@@ -32,8 +32,8 @@ _MAX_WORKERS = 8  # each holds the activations of a batch
 _GPU_WORKERS = 4  # one is in the network while the others read and write
 _GPU_BATCH = 16
 # fsync waits for the disk, 7 ms for a mask on a busy machine: other threads wait in its stead.
-_DISK_THREADS = 2
-_MAX_UNWRITTEN = 16
+_DISK_THREADS = 4
+_MAX_UNWRITTEN = 32
 _CPU_BATCH = 8
 _CPU_BATCH_PIXELS = 2**17  # of network inputs: larger batches are slower on one core
 _WORKER_BYTES = 100_000_000  # images and probabilities in work on one thread

@@ -120,11 +120,12 @@ def read_frozen_rule(
         ConfigError: the file is damaged, or was chosen for other weights, flips or classes.
     """
     frozen = read_rule(path)
+    n_classes = len(frozen.rule.classes)
     checks = {
         "other weights": sorted(frozen.weights.values()) == sorted(hashes.values()),
         "flips" if frozen.tta else "no flips": frozen.tta == tta,
         "another task": frozen.rule.task == data.task,
-        f"{len(frozen.rule.classes)} classes": len(frozen.rule.classes) == len(data.scored_classes),
+        count(n_classes, "class"): n_classes == len(data.scored_classes),
     }
     differences = [name for name, is_equal in checks.items() if not is_equal]
     if differences:

@@ -204,7 +204,7 @@ def _grouped_warning(n: int) -> str:
             "of the split."
         )
     return (
-        f"{n} images duplicate another image or belong to its group; each group is in one part of "
+        f"{count(n, 'image')} duplicate another image or belong to its group; each group is in one part of "
         "the split."
     )
 
