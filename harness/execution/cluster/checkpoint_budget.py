@@ -5,6 +5,8 @@ and more after each `train.checkpoint_s`, from every worker. All workers togethe
 the measured link for them; the rest stays for events, images and other users.
 """
 
+from harness.core.text import count
+
 LINK_SHARE = 0.1
 _SMOOTHING = 0.5  # weight of the newest measurement of the link
 MIN_MEASURED_BYTES = 64 * 1024  # the time of a smaller transfer is latency
@@ -55,7 +57,7 @@ def updated_rate(rate: float | None, n_bytes: int, seconds: float) -> float | No
 
 def budget_line(size: int, n_workers: int, link_bytes_per_s: float, *, every_epoch: bool) -> str:
     """Describe the budget to the user, in one line."""
-    workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+    workers = count(n_workers, "worker")
     facts = f"checkpoints of {_mb(size)} from {workers} over {_mb(link_bytes_per_s)}/s"
     if every_epoch:
         return f"{facts}: each is sent, as train.checkpoint_s is 0"

@@ -204,8 +204,8 @@ def _grouped_warning(n: int) -> str:
             "of the split."
         )
     return (
-        f"{count(n, 'image')} duplicate another image or belong to its group; each group is in one part of "
-        "the split."
+        f"{count(n, 'image')} duplicate another image or belong to its group; each group is in one "
+        "part of the split."
     )
 
 
