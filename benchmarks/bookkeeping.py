@@ -168,6 +168,7 @@ class Instant:
     """Executor whose trials end immediately."""
 
     slots = 1
+    waiting: frozenset[int] = frozenset()
 
     def __init__(self, epochs: int) -> None:
         self._epochs, self._events = epochs, list[Event]()

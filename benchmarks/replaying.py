@@ -100,6 +100,7 @@ class Player:
     """
 
     slots = 1
+    waiting: frozenset[int] = frozenset()
 
     def __init__(self, table: Table) -> None:
         self._table = table
