@@ -9,13 +9,14 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-all bench clean
+.PHONY: help install demo check test test-slow test-cluster test-all bench clean
 
 help:
 	@echo "make demo       install, run 6 trials on generated polyps, write a report"
 	@echo "make test       install, run the tests"
 	@echo "make check      ruff, mypy --strict, floors"
 	@echo "make test-slow  whole studies through the command line"
+	@echo "make test-cluster  studies on Ray and Slurm, on this machine as root; not part of the others"
 	@echo "make bench      ratios of two ways to do the same, and a report over 10,000 trials (benchmarks/RESULTS.md)"
 	@echo "CONTRIBUTING.md says how long each takes"
 
@@ -45,7 +46,11 @@ test: install
 	$(PYTEST) -m "not slow"
 
 test-slow: install
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not cluster"
+
+# One process: each test starts a cluster of several nodes.
+test-cluster: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster
 
 test-all: check test test-slow
 

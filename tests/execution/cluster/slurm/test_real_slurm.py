@@ -18,7 +18,7 @@ from tests.execution.cluster.nodes import STUDY_ID, TinyStudy, curve
 from tests.execution.cluster.slurm.controller_loop import ControllerLoop
 from tests.execution.cluster.slurm.slurm_machine import reason_to_skip, slurm_machine
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 EPOCHS, N_TRIALS = 12, 8
 
 
