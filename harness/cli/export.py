@@ -11,8 +11,8 @@ from harness.cli.arguments import api_arguments
 from harness.cli.display import open_progress
 from harness.cli.options import (
     COMPUTE,
-    SEARCH,
     STORAGE,
+    DeployedTrialOption,
     DeviceOption,
     StudyOption,
     TrackingUriOption,
@@ -23,16 +23,6 @@ from harness.cli.tables import stdout_console
 from harness.core.errors import UserError
 from harness.deploy.export.parity import DEFAULT_PARITY_IMAGES
 
-TrialOption = Annotated[
-    int | None,
-    option(
-        "Number of a trial of the search.",
-        example="--trial 7",
-        panel=SEARCH,
-        default="the confirmed choice, else the leading trial",
-        metavar="N",
-    ),
-]
 FormatOption = Annotated[
     Literal["onnx", "torch", "openvino"],
     option(
@@ -114,7 +104,7 @@ ToleranceOption = Annotated[
 def export(
     study: StudyOption,
     out: OutOption,
-    trial: TrialOption = None,
+    trial: DeployedTrialOption = None,
     format: FormatOption = "onnx",
     free_size: FreeSizeOption = False,
     fp16: HalfOption = False,

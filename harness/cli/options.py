@@ -206,6 +206,26 @@ DeviceOption = Annotated[
         metavar="NAME",
     ),
 ]
+DeployedTrialOption = Annotated[
+    int | None,
+    option(
+        "Number of a trial of the search.",
+        example="--trial 7",
+        panel=SEARCH,
+        default="the confirmed choice, otherwise the leading trial",
+        metavar="N",
+        min=0,
+    ),
+]
+TtaOption = Annotated[
+    bool,
+    option(
+        "Average the probabilities over four flips of each image.",
+        "--tta",
+        panel=SEARCH,
+        default="each image once",
+    ),
+]
 StorageOption = Annotated[
     str | None,
     option(

@@ -14,8 +14,10 @@ from harness.cli.display import open_progress
 from harness.cli.options import (
     SEARCH,
     STORAGE,
+    DeployedTrialOption,
     DeviceOption,
     StudyOption,
+    TtaOption,
     WorkspaceOption,
     option,
 )
@@ -39,16 +41,6 @@ OutOption = Annotated[
         metavar="FOLDER",
     ),
 ]
-TrialOption = Annotated[
-    int | None,
-    option(
-        "Number of a trial of the search.",
-        example="--trial 7",
-        panel=SEARCH,
-        default="the confirmed choice, otherwise the leading trial",
-        metavar="N",
-    ),
-]
 EnsembleOption = Annotated[
     str | None,
     option(
@@ -59,15 +51,6 @@ EnsembleOption = Annotated[
         panel=SEARCH,
         default="one network",
         metavar="[confirmed|best]",
-    ),
-]
-TtaOption = Annotated[
-    bool,
-    option(
-        "Average the probabilities over four flips of each image.",
-        "--tta",
-        panel=SEARCH,
-        default="each image once",
     ),
 ]
 ProbabilitiesOption = Annotated[
@@ -110,7 +93,7 @@ def predict(
     files: FilesArgument,
     study: StudyOption,
     out: OutOption,
-    trial: TrialOption = None,
+    trial: DeployedTrialOption = None,
     ensemble: EnsembleOption = None,
     tta: TtaOption = False,
     probabilities: ProbabilitiesOption = False,

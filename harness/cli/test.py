@@ -11,7 +11,14 @@ from rich.table import Table
 from harness import api
 from harness.cli.arguments import api_arguments
 from harness.cli.display import open_progress
-from harness.cli.options import SEARCH, DeviceOption, StudyOption, WorkspaceOption, option
+from harness.cli.options import (
+    SEARCH,
+    DeviceOption,
+    StudyOption,
+    TtaOption,
+    WorkspaceOption,
+    option,
+)
 from harness.cli.tables import fit_table, stdout_console
 from harness.evaluation.held_out.images import parse_external_datasets
 from harness.evaluation.held_out.ledger import TEST_SPLIT, HeldOutTest
@@ -26,15 +33,6 @@ TrialOption = Annotated[
         panel=SEARCH,
         default="the confirmed choice",
         metavar="N",
-    ),
-]
-TtaOption = Annotated[
-    bool,
-    option(
-        "Average the probabilities over four flips of each image.",
-        "--tta",
-        panel=SEARCH,
-        default="each image once",
     ),
 ]
 EnsembleOption = Annotated[

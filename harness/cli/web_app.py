@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from harness.cli.display import open_progress
-from harness.cli.options import SEARCH, DeviceOption, WorkspaceOption, option
+from harness.cli.options import SEARCH, DeployedTrialOption, DeviceOption, WorkspaceOption, option
 from harness.core.errors import UserError
 
 PAGE = "Page"  # panel of --help
@@ -28,17 +28,6 @@ BundleOption = Annotated[
         panel=SEARCH,
         default="no bundle; then --study is required",
         metavar="DIR",
-    ),
-]
-TrialOption = Annotated[
-    int | None,
-    option(
-        "Number of a trial of the search.",
-        example="--trial 7",
-        panel=SEARCH,
-        default="the confirmed choice, otherwise the leading trial",
-        metavar="N",
-        min=0,
     ),
 ]
 CompareOption = Annotated[
@@ -98,7 +87,7 @@ OpenOption = Annotated[
 def web_app(
     study: StudyOption = None,
     bundle: BundleOption = None,
-    trial: TrialOption = None,
+    trial: DeployedTrialOption = None,
     compare: CompareOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 7860,

@@ -126,20 +126,22 @@ def test_killed_three_times_and_continued_each_file_has_one_mask(photos: Path) -
     for k in range(400):
         save(photos / f"{k:03d}.png", picture(k, 300, 400))
     workspace = photos.parent
+    # With all results an image takes long enough that the signal arrives before the last one.
     words = ["predict", "--study", "made", "photos", "--out", "out"]
+    words += ["--overlays", "--probabilities"]
     for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         before = n_masks(workspace)
         process = subprocess.Popen(
             [sys.executable, "-m", "harness", *words],
             cwd=workspace, env=os.environ, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        while n_masks(workspace) < before + 60 and process.poll() is None:
+        while n_masks(workspace) < before + 30 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == (130 if number == signal.SIGINT else -number), err
     assert "interrupted; the same command continues where it stopped" in err
-    assert 180 <= n_masks(workspace) < 402
+    assert 90 <= n_masks(workspace) < 402
     finished = harness_command(workspace, *words)
     assert finished.returncode == 0, finished.stderr
     assert n_masks(workspace) == 402
