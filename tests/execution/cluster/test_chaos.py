@@ -12,7 +12,7 @@ from tests.execution.cluster.links import FaultyLink
 from tests.execution.cluster.nodes import kill_worker
 from tests.execution.cluster.test_node_agent import MODULE, AgentDriver, no_waiting
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 EPOCHS, KILLS = 20, 8
 
 

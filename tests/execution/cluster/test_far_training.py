@@ -12,7 +12,7 @@ from harness.execution.slots import Slot
 from harness.models.weights import are_cached
 from tests.execution.cluster.nodes import TinyStudy, curve, drive, kill_worker, start_agent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture

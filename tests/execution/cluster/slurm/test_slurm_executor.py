@@ -19,7 +19,7 @@ from tests.execution.cluster.nodes import STUDY_ID, TinyStudy, curve
 from tests.execution.cluster.slurm.controller_loop import ControllerLoop
 from tests.execution.cluster.slurm.mailbox_nodes import drive, kill_workers, start_node
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture
