@@ -1,0 +1,1 @@
+"""Images and masks by window, at native size."""
