@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """Undo it before the interpreter ends: extension modules report frozen objects as leaks."""
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def restored_threads() -> Iterator[None]:
+    """Fail a test that leaves another thread count of torch: later values would differ."""
+    before = _torch_threads()
+    yield
+    assert before is None or _torch_threads() == before
+
+
+def _torch_threads() -> int | None:
+    """Torch's thread count, or None before torch is imported."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
 
 
 @pytest.fixture(scope="session")

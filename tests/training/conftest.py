@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     return Pictures(root, rows, tmp_path_factory.mktemp("caches"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums come out the same for the same number of threads only."""
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Limit torch to one thread: sums are equal for the same number of threads only."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Train in one thread. Fixtures of a wider scope are set up before this one."""
+    with one_torch_thread():
+        yield
 
 
 def settings(**changes: Any) -> TrialConfig:

@@ -25,7 +25,7 @@ from harness.training.loop.errors import TooLargeError
 from harness.training.loop.gradients import BatchGradients
 from harness.training.loop.setup import TrainingSetup
 from harness.training.loop.trainer import Trainer
-from tests.training.conftest import Pictures
+from tests.training.conftest import Pictures, one_torch_thread
 from tests.training.loop.test_fit import Line, answering, run
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +173,8 @@ AVERAGED: dict[str, Any] = {"train__ema_decay": 0.9, "optim__grad_clip": 0.1}
 @pytest.fixture(scope="module")
 def undisturbed(pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> TrialResult:
     """The result of a training that never ran out of memory."""
-    return run(pictures, tmp_path_factory.mktemp("undisturbed"), **AVERAGED)
+    with one_torch_thread():  # this fixture is set up before those of the function
+        return run(pictures, tmp_path_factory.mktemp("undisturbed"), **AVERAGED)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,15 +154,22 @@ def test_mask_is_upright_as_the_exif_orientation_says(study: Study, tmp_path: Pa
     assert mask.shape == (32, 24)
 
 
-def test_flips_and_several_threads_change_nothing_else(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Four flips of one image, averaged by hand; with three threads."""
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Set torch's thread count: a faked `get_num_threads` would be restored as the real one."""
     import torch
 
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_flips_and_several_threads_change_nothing_else(study: Study, tmp_path: Path) -> None:
+    """Four flips of one image, averaged by hand; with three threads."""
     for k in range(20):
         save(tmp_path / "in" / f"{k}.png", picture(k, 20 + k, 30))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     predict(study, tmp_path / "in", out=tmp_path / "out", tta=True)
     network = study.predictor()
     for k in (0, 7, 19):
@@ -334,19 +342,17 @@ def test_second_process_is_refused(study: Study, photos: Path, tmp_path: Path) -
             predict(study, photos, out=tmp_path / "out")
 
 
+@pytest.mark.usefixtures("three_threads")
 def test_large_images_are_predicted_one_at_a_time(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
     import time
 
-    import torch
-
     from harness.deploy.predict import workers
     from harness.deploy.predictor import Predictor
 
     monkeypatch.setattr(workers, "_WORKER_BYTES", 30_000)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for k in range(6):
         save(tmp_path / "in" / f"{k}.png", picture(k, 64, 64))
     running, most = 0, 0
