@@ -18,10 +18,11 @@ from harness.execution.cluster.messages import NodeFacts
 
 PROBE_MODULE = "harness.training.hardware.device_probe"
 PROBE_TIMEOUT_S = 180.0  # for a node that imports torch from a slow disk
+PACKAGE = "segmentation-harness"
 SOURCE = "harness source"  # name in `NodeFacts.versions`: hash of the package's files
 # Distributions of which other versions give other numbers.
 COMPARED_PACKAGES = (
-    "segmentation-harness",
+    PACKAGE,
     SOURCE,
     "torch",
     "segmentation-models-pytorch",
@@ -72,12 +73,16 @@ def version_differences(node_versions: Mapping[str, str], own: Mapping[str, str]
     """Describe each compared version that differs: `torch 2.9.0 instead of 2.15.0`.
 
     The local part of a version (`2.15.0+cu130`) names a build for some device: it is not compared,
-    as a controller without a GPU may have another build than its nodes.
+    as a controller without a GPU may have another build than its nodes. Nor is the version of this
+    package where its source is the same: a node that was sent the package has installed another
+    version, or none.
     """
+    has_own_source = SOURCE in own and node_versions.get(SOURCE) == own[SOURCE]
     return [
         f"{name} {node_versions.get(name, 'absent')} instead of {own.get(name, 'absent')}"
         for name in COMPARED_PACKAGES
         if _public_part(node_versions.get(name)) != _public_part(own.get(name))
+        and not (name == PACKAGE and has_own_source)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Events for faults of a node or its link, with the host's name: none of them is the trial's."""
+"""Events for faults of a node, its link or the inputs: none of them is the network's."""
 
 import signal
 import socket
@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 from harness.core import files
+from harness.core.errors import DataError, UserError
 from harness.core.records import TrialFailure
 from harness.execution.cluster.file_transfer import TransferError
 from harness.execution.cluster.trial_sender import ControllerDiskFullError
@@ -32,10 +33,28 @@ def node_failure_event(task: TrialTask, error: Exception) -> Event:
         folder = files.nearest_existing_folder(disk_error)
         failure = TrialFailure(cause="disk_full", message=f"{host}: {error}")
         return TrialFailed(failure=failure, full_folder=on_host(folder, host), **trial_ids)
-    text = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK_CHARS:]
     message = f"agent on {host}: {type(error).__name__}: {error}"
-    failure = TrialFailure(cause="crashed", message=message, traceback=text)
+    failure = TrialFailure(cause="crashed", message=message, traceback=_traceback_end(error))
     return TrialFailed(failure=failure, **trial_ids)
+
+
+def input_failure_event(task: TrialTask, error: Exception) -> TrialFailed:
+    """Event that ends an attempt whose inputs could not be collected on the controller's machine.
+
+    The cause is the one that a worker on that machine would give: a full disk is waited for, also
+    where a DataError tells of it.
+    """
+    disk_error, cause = files.find_disk_error(error), "crashed"
+    if disk_error is not None:
+        cause = "disk_full"
+    elif isinstance(error, UserError) and not files.find_disk_error(error, files.TRANSIENT_ERRNOS):
+        cause = "bad_data" if isinstance(error, DataError) else "bad_configuration"
+    message = f"{type(error).__name__}: {error}"
+    failure = TrialFailure(cause=cause, message=message, traceback=_traceback_end(error))
+    folder = None if disk_error is None else files.nearest_existing_folder(disk_error)
+    return TrialFailed(
+        number=task.number, attempt=task.attempt, failure=failure, full_folder=folder
+    )
 
 
 def link_loss_event(task: TrialTask, reason: str, number: int = signal.SIGKILL) -> WorkerDied:
@@ -51,6 +70,10 @@ def with_host(event: Event) -> Event:
     failure = event.failure.model_copy(update={"message": f"{host}: {event.failure.message}"})
     folder = on_host(event.full_folder, host)
     return event.model_copy(update={"failure": failure, "full_folder": folder})
+
+
+def _traceback_end(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK_CHARS:]
 
 
 def on_host(folder: Path | None, host: str) -> Path | None:

@@ -157,7 +157,9 @@ class RayCluster:
                 problems += self.node_problems(node.id, str(node))
             ray.kill(actor)
         if problems:
-            hint = "" if self.settings.ship_code else "; --ship-code sends this package"
+            is_sendable = any("harness" in problem for problem in problems)
+            is_hinted = is_sendable and not self.settings.ship_code
+            hint = "; --ship-code sends this package" if is_hinted else ""
             raise UserError("\n".join([*problems, f"install the same versions on all nodes{hint}"]))
         return [self.facts[node.id] for node in nodes]
 

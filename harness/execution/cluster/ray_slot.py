@@ -8,10 +8,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, NodeDiedError, RayError
 
-from harness.core.errors import DataError
-from harness.core.records import TrialFailure
 from harness.execution.cluster.messages import AgentReport, NodeFacts, TaskInputs
-from harness.execution.cluster.node_failures import link_loss_event, node_failure_event
+from harness.execution.cluster.node_failures import input_failure_event, link_loss_event
 from harness.execution.cluster.ray_agent import AgentActor
 from harness.execution.cluster.slot_owner import SlotOwner
 from harness.execution.protocol import (
@@ -191,12 +189,8 @@ class RaySlot:
         self._task, self._is_staging, self.inputs = task, True, None
         try:
             inputs = executor.inputs.build(task)
-        except DataError as error:
-            failure = TrialFailure(cause="bad_data", message=str(error))
-            event = TrialFailed(number=task.number, attempt=task.attempt, failure=failure)
-            return self._end(event)
         except Exception as error:
-            return self._end(node_failure_event(task, error))
+            return self._end(input_failure_event(task, error))
         self.inputs = inputs
         executor.register(inputs)
         ray.get(self._actor.start.remote(inputs.model_dump_json()), timeout=SILENCE_S)

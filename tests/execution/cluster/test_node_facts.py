@@ -25,6 +25,19 @@ def test_other_versions_are_named_and_builds_are_not() -> None:
     assert version_differences(own_versions(), own_versions()) == []
 
 
+def test_installed_version_does_not_matter_where_the_source_is_the_same() -> None:
+    """Of a node to which the package was sent."""
+    own = {"segmentation-harness": "0.1.0", SOURCE: "aa"}
+    assert version_differences({SOURCE: "aa"}, own) == []
+    assert version_differences({"segmentation-harness": "0.0.9", SOURCE: "aa"}, own) == []
+    assert version_differences({"segmentation-harness": "0.0.9", SOURCE: "bb"}, own) == [
+        "segmentation-harness 0.0.9 instead of 0.1.0",
+        "harness source bb instead of aa",
+    ]
+    del own[SOURCE]
+    assert version_differences({}, own) == ["segmentation-harness absent instead of 0.1.0"]
+
+
 def test_facts_of_this_machine() -> None:
     facts = collect_node_facts("cpu", {"CUDA_VISIBLE_DEVICES": ""})
     assert (facts.host, facts.devices, facts.pid) == (socket.gethostname(), ("cpu",), os.getpid())
