@@ -48,6 +48,7 @@ OWNERS = {
         "harness.data.loading.augment_file",
     },
     "tifffile": {"harness.data.files.tiff"},
+    "imagecodecs": {"harness.data.files.chunks"},
     "plotly": {"harness.report.figures", "harness.report.page"},
     "jinja2": {"harness.core.html"},
     "scipy": {

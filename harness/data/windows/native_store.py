@@ -1,0 +1,244 @@
+"""Store of images and masks at native size: decoded once for each data set, read by window."""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.data import StudyDataConfig
+from harness.core.atomic_dir import atomic_directory
+from harness.core.errors import DataError
+from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
+from harness.data.datasets.sources import problems_error
+from harness.data.files.chunks import ChunkFile, ChunkWriter, encode_chunk, open_npy, write_chunks
+from harness.data.files.image_io import read_pair
+from harness.data.files.source import DataSource
+from harness.data.splits.split_file import SplitRow
+from harness.data.windows.window import Shape, Window, check_window
+
+Array8 = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+CODE_VERSION: Final = 1  # increase it when the values that this module writes change
+# A window of 256 px reads four chunks on average; larger chunks would decode more beside it, and
+# smaller ones compress worse.
+CHUNK_SIDE: Final = 256
+_BATCH: Final = 32  # images whose chunks are in memory together
+_ATTEMPTS: Final = 3  # another process may find the store damaged and delete it in the meantime
+
+
+@dataclass(frozen=True, eq=False)
+class NativeStore:
+    """Window source of the train and validation images of a split; index i as in `ImageCache`.
+
+    Attributes:
+        sizes: int64 (N, 2), height and width of each image.
+        first_chunks: int64 (N + 1,), index of the first chunk of each image.
+    """
+
+    images: ChunkFile
+    masks: ChunkFile
+    sizes: NDArray[np.int64]
+    first_chunks: NDArray[np.int64]
+    data: StudyDataConfig
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def shape(self, row: int) -> Shape:
+        """Height, width and channels of image `row`."""
+        height, width = self.sizes[row].tolist()
+        return height, width, self.data.channels
+
+    def read_image(self, row: int, window: Window) -> NDArray[Any]:
+        """Window (h, w, C) of an image, as `WindowSource.read_image`."""
+        dtype = np.uint16 if self.data.bit_depth == 16 else np.uint8
+        return self._read(self.images, row, window, (self.data.channels,), dtype)
+
+    def read_mask(self, row: int, window: Window) -> Array8:
+        """Window (h, w) or (h, w, K) of a mask, as `WindowSource.read_mask`."""
+        planes = () if self.data.n_mask_planes is None else (self.data.n_mask_planes,)
+        return self._read(self.masks, row, window, planes, np.uint8)
+
+    def _read(
+        self, chunks: ChunkFile, row: int, window: Window, planes: tuple[int, ...], dtype: Any
+    ) -> NDArray[Any]:
+        height, width, _ = self.shape(row)
+        check_window(window, (height, width, 1))
+        result = np.empty((window.height, window.width, *planes), dtype)
+        n_across = math.ceil(width / CHUNK_SIDE)
+        for top in _chunk_starts(window.top, window.height):
+            for left in _chunk_starts(window.left, window.width):
+                index = self.first_chunks[row] + (top * n_across + left) // CHUNK_SIDE
+                size = min(CHUNK_SIDE, height - top), min(CHUNK_SIDE, width - left)
+                chunk = chunks.read(int(index), (*size, *planes), dtype)
+                _copy_overlap(chunk, (top, left), result, (window.top, window.left))
+        return result
+
+
+def _chunk_starts(start: int, length: int) -> range:
+    """First rows (or columns) of the chunks that a range of pixels touches."""
+    return range(start // CHUNK_SIDE * CHUNK_SIDE, start + length, CHUNK_SIDE)
+
+
+def _copy_overlap(
+    source: NDArray[Any],
+    source_at: tuple[int, int],
+    target: NDArray[Any],
+    target_at: tuple[int, int],
+) -> None:
+    """Copy the pixels that two regions share; both are given with their top left corner."""
+    starts = [max(pair) for pair in zip(source_at, target_at, strict=True)]
+    ends = [
+        min(at + side, other_at + other_side)
+        for at, side, other_at, other_side in zip(
+            source_at, source.shape[:2], target_at, target.shape[:2], strict=True
+        )
+    ]
+    rows, columns = (slice(start, end) for start, end in zip(starts, ends, strict=True))
+    target[_shifted(rows, target_at[0]), _shifted(columns, target_at[1])] = source[
+        _shifted(rows, source_at[0]), _shifted(columns, source_at[1])
+    ]
+
+
+def _shifted(pixels: slice, origin: int) -> slice:
+    return slice(pixels.start - origin, pixels.stop - origin)
+
+
+def open_store(
+    source: DataSource,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    *,
+    folder: Path,
+    max_pixels: float,
+    on_build_start: Callable[[], Progress] | None = None,
+) -> NativeStore:
+    """Open the train and val images of a split at native size; build the store if it is absent.
+
+    Test rows are left out and their files are never opened. The key is the content, as of
+    `open_cache`. Two processes may build the same store simultaneously; either result serves both.
+
+    Args:
+        folder: folder of the caches; safe to delete.
+        on_build_start: called if images must be decoded; returns a callback for the number of
+            images done and the total.
+
+    Raises:
+        DataError: every image that cannot be used or has changed since the split.
+        OSError: a full disk; the error names a path.
+    """
+    stored_rows = [row for row in rows if row.role != "test"]
+    store_folder = folder / store_key(stored_rows, data)
+    for _ in range(_ATTEMPTS):
+        existed = store_folder.is_dir()
+        try:
+            return _map_store(store_folder, len(stored_rows), data)
+        except (OSError, ValueError):
+            if existed:  # damaged; a folder that appeared since then belongs to another builder
+                shutil.rmtree(store_folder, ignore_errors=True)
+        progress = None if on_build_start is None else on_build_start()
+        with atomic_directory(store_folder) as temporary:
+            _write_store(temporary, source, stored_rows, data, max_pixels, progress)
+    return _map_store(store_folder, len(stored_rows), data)
+
+
+def store_key(rows: Sequence[SplitRow], data: StudyDataConfig) -> str:
+    """Name of the folder of a store: a hash of all that its content depends on."""
+    content = [row.hashes for row in rows if row.role != "test"]
+    # Neither roles nor eval_size count: every study of the same images reads the same store.
+    settings = data.model_dump(mode="json", exclude={"root", "range", "eval_size"})
+    key_parts = ["native", CODE_VERSION, cv2.__version__, settings, data.bit_depth, content]
+    return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]
+
+
+def _map_store(folder: Path, n: int, data: StudyDataConfig) -> NativeStore:
+    """Map a finished store. Raises OSError or ValueError if it is absent or incomplete."""
+    sizes = np.load(folder / "sizes.npy")
+    if sizes.shape != (n, 2) or (sizes < 1).any():
+        raise ValueError("the number of images differs from that of the request")
+    n_chunks = np.prod(-(-sizes // CHUNK_SIDE), axis=1)
+    first_chunks = np.concatenate([[0], np.cumsum(n_chunks)])
+    total = int(first_chunks[-1])
+    images, masks = (ChunkFile(folder, name, total) for name in ("images", "masks"))
+    return NativeStore(images, masks, sizes, first_chunks, data)
+
+
+class _EncodedPair(NamedTuple):
+    size: tuple[int, int]
+    images: list[bytes]
+    masks: list[bytes]
+
+
+def _write_store(
+    folder: Path,
+    source: DataSource,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    max_pixels: float,
+    progress: Progress | None,
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    with write_chunks(folder, "images") as images, write_chunks(folder, "masks") as masks:
+        for pair in _encode_pairs(source, rows, data, max_pixels):
+            _append_pair(pair, images, masks)
+            sizes.append(pair.size)
+            if progress is not None:
+                progress(len(sizes), len(rows))
+    with open_npy(folder / "sizes.npy", (len(rows), 2), "<i8") as handle:
+        handle.write(np.array(sizes, "<i8").tobytes())
+
+
+def _append_pair(pair: _EncodedPair, images: ChunkWriter, masks: ChunkWriter) -> None:
+    images.extend(pair.images)
+    masks.extend(pair.masks)
+
+
+def _encode_pairs(
+    source: DataSource, rows: Sequence[SplitRow], data: StudyDataConfig, max_pixels: float
+) -> Iterator[_EncodedPair]:
+    """Yield the chunks of each image in order, encoded by threads, few images together."""
+
+    def try_encode(row: SplitRow) -> _EncodedPair | DataError:
+        try:
+            pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
+        except DataError as error:
+            return error
+        return _EncodedPair(
+            (pair.image.shape[0], pair.image.shape[1]),
+            [encode_chunk(chunk) for chunk in _cut(pair.image)],
+            [encode_chunk(chunk) for chunk in _cut(pair.mask)],
+        )
+
+    problems: list[DataError] = []
+    remaining = iter(rows)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while batch := list(islice(remaining, _BATCH)):
+            for result in pool.map(try_encode, batch):
+                if isinstance(result, DataError):
+                    problems.append(result)
+                elif not problems:
+                    yield result
+    if problems:
+        transient = (
+            error for error in problems if find_disk_error(error, TRANSIENT_ERRNOS) is not None
+        )
+        raise problems_error([str(error) for error in problems]) from next(transient, problems[0])
+
+
+def _cut(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the chunks of an image row by row."""
+    for top in range(0, image.shape[0], CHUNK_SIDE):
+        for left in range(0, image.shape[1], CHUNK_SIDE):
+            yield image[top : top + CHUNK_SIDE, left : left + CHUNK_SIDE]

@@ -1,0 +1,127 @@
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.core.errors import DataError
+from harness.data.datasets.sources import open_dataset
+from harness.data.files.source import FolderSource
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import SplitRow, make_split
+from harness.data.windows import native_store as module
+from harness.data.windows.native_store import NativeStore, open_store
+from harness.data.windows.window import Window, decode_images
+from tests.data.make import DATA, MAX_PIXELS, folder, save, square
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[SplitRow]:
+    """Eight pairs of several sizes, some larger than a chunk: 4 train, 2 val, 2 test."""
+    root = folder(tmp_path / "data", 8)
+    rng = np.random.default_rng(0)
+    for index, path in enumerate(sorted((root / "images").iterdir())):
+        height, width = 200 + 100 * index, 300 + 37 * index
+        save(path, rng.integers(0, 256, (height, width, 3), np.uint8))
+        (mask,) = (root / "masks").glob(f"{path.stem}.*")
+        save(mask, 255 * square(height, width))
+    data = open_dataset(root, DATA, max_pixels=MAX_PIXELS)
+    return make_split(data, scan_dataset_strict(data), SplitConfig(fractions=(0.5, 0.25, 0.25)))
+
+
+def opened(tmp_path: Path, rows: Sequence[SplitRow], **other: Any) -> NativeStore:
+    settings: dict[str, Any] = {"folder": tmp_path / "cache", "max_pixels": MAX_PIXELS} | other
+    return open_store(FolderSource(tmp_path / "data"), rows, StudyDataConfig(), **settings)
+
+
+def built(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache").iterdir())
+
+
+def test_any_window_equals_that_of_the_decoded_image(tmp_path: Path, rows: list[SplitRow]) -> None:
+    store = opened(tmp_path, rows)
+    used = [row for row in rows if row.role != "test"]
+    whole = decode_images(FolderSource(tmp_path / "data"), used, StudyDataConfig(), MAX_PIXELS)
+    rng = np.random.default_rng(1)
+    assert len(store) == len(whole) == 6
+    for row in range(6):
+        height, width, _ = shape = store.shape(row)
+        assert shape == whole.shape(row)
+        for _ in range(20):
+            top, left = int(rng.integers(height)), int(rng.integers(width))
+            size = int(rng.integers(1, height - top + 1)), int(rng.integers(1, width - left + 1))
+            window = Window(top, left, *size)
+            np.testing.assert_array_equal(
+                store.read_image(row, window), whole.read_image(row, window)
+            )
+            np.testing.assert_array_equal(
+                store.read_mask(row, window), whole.read_mask(row, window)
+            )
+
+
+def test_second_call_reads_no_image(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path, rows)
+    monkeypatch.setattr(module, "read_pair", None)
+    assert len(opened(tmp_path, rows)) == 6
+    assert len(built(tmp_path)) == 1
+
+
+def test_test_files_are_never_opened(tmp_path: Path, rows: list[SplitRow]) -> None:
+    for row in rows:
+        if row.role == "test":
+            (tmp_path / "data" / row.image).unlink()
+            (tmp_path / "data" / row.mask).unlink()
+    assert len(opened(tmp_path, rows)) == 6
+
+
+def test_roles_and_range_share_a_store(tmp_path: Path, rows: list[SplitRow]) -> None:
+    turned = {"train": "val", "val": "train", "test": "test"}
+    other = [SplitRow(**{**vars(row), "role": turned[row.role]}) for row in rows]
+    opened(tmp_path, rows)
+    opened(tmp_path, other)
+    assert len(built(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["images.chunks", "images.npy", "masks.chunks", "masks.npy", "sizes.npy"]
+)
+def test_damaged_store_is_built_again(tmp_path: Path, rows: list[SplitRow], name: str) -> None:
+    everything = Window(0, 0, 200, 300)
+    expected = opened(tmp_path, rows).read_image(0, everything)
+    path = built(tmp_path)[0] / name
+    path.write_bytes(path.read_bytes()[:-1])
+    np.testing.assert_array_equal(opened(tmp_path, rows).read_image(0, everything), expected)
+    (built(tmp_path)[0] / name).unlink()
+    np.testing.assert_array_equal(opened(tmp_path, rows).read_image(0, everything), expected)
+    assert len(built(tmp_path)) == 1
+
+
+def test_chunk_damaged_later_is_an_error_that_names_the_file(
+    tmp_path: Path, rows: list[SplitRow]
+) -> None:
+    opened(tmp_path, rows)
+    path = built(tmp_path)[0] / "images.chunks"
+    path.write_bytes(bytes(path.stat().st_size))
+    store = opened(tmp_path, rows)
+    with pytest.raises(DataError, match=r"images\.chunks: damaged; delete its folder"):
+        store.read_image(0, Window(0, 0, 8, 8))
+
+
+def test_changed_image_is_refused_and_nothing_is_left(tmp_path: Path, rows: list[SplitRow]) -> None:
+    save(tmp_path / "data" / rows[0].image, np.zeros((200, 300, 3), np.uint8))
+    used = [SplitRow(**{**vars(rows[0]), "role": "train"}), *rows[1:]]
+    with pytest.raises(DataError, match="has changed since its hash was recorded"):
+        opened(tmp_path, used)
+    assert built(tmp_path) == []
+
+
+def test_threads_that_build_at_once_all_succeed(tmp_path: Path, rows: list[SplitRow]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: opened(tmp_path, rows), range(4)))
+    sums = {int(store.read_image(5, Window(0, 0, 256, 256)).sum()) for store in stores}
+    assert len(sums) == 1 and len(built(tmp_path)) == 1
