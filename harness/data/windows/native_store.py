@@ -94,26 +94,19 @@ def _chunk_starts(start: int, length: int) -> range:
 
 def _copy_overlap(
     source: NDArray[Any],
-    source_at: tuple[int, int],
+    source_corner: tuple[int, int],
     target: NDArray[Any],
-    target_at: tuple[int, int],
+    target_corner: tuple[int, int],
 ) -> None:
     """Copy the pixels that two regions share; both are given with their top left corner."""
-    starts = [max(pair) for pair in zip(source_at, target_at, strict=True)]
-    ends = [
-        min(at + side, other_at + other_side)
-        for at, side, other_at, other_side in zip(
-            source_at, source.shape[:2], target_at, target.shape[:2], strict=True
-        )
-    ]
-    rows, columns = (slice(start, end) for start, end in zip(starts, ends, strict=True))
-    target[_shifted(rows, target_at[0]), _shifted(columns, target_at[1])] = source[
-        _shifted(rows, source_at[0]), _shifted(columns, source_at[1])
-    ]
-
-
-def _shifted(pixels: slice, origin: int) -> slice:
-    return slice(pixels.start - origin, pixels.stop - origin)
+    from_slices, to_slices = [], []
+    for axis in (0, 1):
+        source_start, target_start = source_corner[axis], target_corner[axis]
+        start = max(source_start, target_start)
+        end = min(source_start + source.shape[axis], target_start + target.shape[axis])
+        from_slices.append(slice(start - source_start, end - source_start))
+        to_slices.append(slice(start - target_start, end - target_start))
+    target[tuple(to_slices)] = source[tuple(from_slices)]
 
 
 def open_store(
