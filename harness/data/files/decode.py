@@ -4,7 +4,6 @@ A file that needs a guess (other channels, 16 bits without a range) is refused.
 """
 
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.core.text import count
-from harness.data.files.headers import ImageHeader, bmp_palette, read_header
+from harness.data.files.headers import ImageHeader, read_header
+from harness.data.files.palettes import bmp_as_grey, png_as_grey
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.files.tiff import decode_tiff
 from harness.data.files.tiff_layout import read_tiff_layout
@@ -100,9 +100,8 @@ def image_samples(file: ImageFile, channels: int) -> Samples:
         DataError: damaged, or the number of samples without alpha differs from `channels`.
     """
     header = file.header
+    check_channels(file.path, header, channels)
     colours = header.samples - header.alpha
-    if not (channels in (header.samples, colours) or (channels, colours) == (3, 1)):
-        raise DataError(f"{file.path}: {_channel_mismatch(header, channels)}")
     if header.kind == "TIFF":
         stored = _decode_tiff(file)
         if header.palette:
@@ -113,7 +112,19 @@ def image_samples(file: ImageFile, channels: int) -> Samples:
         stored = _decode(file, cv2.IMREAD_GRAYSCALE)[..., None]
     else:
         stored = _bgr_to_rgb(_decode(file, cv2.IMREAD_COLOR))
-    if channels == 3 and colours == 1:
+    return select_channels(stored, header, channels)
+
+
+def check_channels(path: PurePath, header: ImageHeader, channels: int) -> None:
+    """Raise DataError if a file does not have the channels of the study."""
+    colours = header.samples - header.alpha
+    if not (channels in (header.samples, colours) or (channels, colours) == (3, 1)):
+        raise DataError(f"{path}: {_channel_mismatch(header, channels)}")
+
+
+def select_channels(stored: Samples, header: ImageHeader, channels: int) -> Samples:
+    """Drop alpha, or repeat grey for three channels."""
+    if channels == 3 and header.samples - header.alpha == 1:
         return np.repeat(stored[..., :1], 3, axis=2)
     return stored[..., :channels]
 
@@ -133,16 +144,21 @@ def mask_samples(file: ImageFile) -> RawMask:
     header = file.header
     if header.palette:
         return _read_palette_indices(file)
-    colours = header.samples - header.alpha
-    if colours not in (1, 3):
-        raise DataError(
-            f"{file.path}: has {colours} samples a pixel; a mask has one, or the three of a colour"
-        )
-    samples = _grey_or_colour_samples(file, colours)
+    samples = _grey_or_colour_samples(file, mask_colours(file.path, header))
     # Annotation tools may draw the region into the alpha channel of an otherwise empty image.
     if header.alpha and samples.min() == samples.max():
         _check_alpha(file)
     return RawMask(samples, header.lossless)
+
+
+def mask_colours(path: PurePath, header: ImageHeader) -> int:
+    """Number of samples a pixel without alpha, 1 or 3. Raises DataError for another one."""
+    colours = header.samples - header.alpha
+    if colours not in (1, 3):
+        raise DataError(
+            f"{path}: has {colours} samples a pixel; a mask has one, or the three of a colour"
+        )
+    return colours
 
 
 def _grey_or_colour_samples(file: ImageFile, colours: int) -> Samples:
@@ -155,7 +171,7 @@ def _grey_or_colour_samples(file: ImageFile, colours: int) -> Samples:
     else:
         samples = _bgr_to_rgb(_decode(file, cv2.IMREAD_COLOR))
     if samples.ndim == 3:
-        spread = _channel_spread(samples)
+        spread = channel_spread(samples)
         if spread == 0:
             return np.ascontiguousarray(samples[..., 0])
         if not file.header.lossless and spread <= _GREY_SPREAD:
@@ -167,10 +183,15 @@ def _check_alpha(file: ImageFile) -> None:
     tiff = file.header.kind == "TIFF"
     alpha = (_decode_tiff(file) if tiff else _decode(file, cv2.IMREAD_UNCHANGED))[..., -1]
     if alpha.min() != alpha.max():
-        raise DataError(
-            f"{file.path}: has one colour only, but its alpha channel varies; alpha is ignored, so "
-            "save the mask as grey"
-        )
+        raise alpha_error(file.path)
+
+
+def alpha_error(path: PurePath) -> DataError:
+    """Error of a mask that is drawn into its alpha channel."""
+    return DataError(
+        f"{path}: has one colour only, but its alpha channel varies; alpha is ignored, so "
+        "save the mask as grey"
+    )
 
 
 def apply_orientation(image: Samples, orientation: int) -> Samples:
@@ -226,7 +247,7 @@ def _channel_mismatch(header: ImageHeader, channels: int) -> str:
     )
 
 
-def _channel_spread(colours: Samples) -> int:
+def channel_spread(colours: Samples) -> int:
     """Largest difference between two channels of one pixel."""
     red, green, blue = (colours[..., index] for index in range(3))
     return max(int(cv2.absdiff(a, b).max()) for a, b in ((red, green), (green, blue), (red, blue)))
@@ -237,7 +258,7 @@ def _read_palette_indices(file: ImageFile) -> RawMask:
     if file.header.kind == "TIFF":
         return RawMask(_decode_tiff(file)[..., 0], lossless=True, palette=_read_tiff_palette(file))
     try:
-        convert = _png_as_grey if file.header.kind == "PNG" else _bmp_as_grey
+        convert = png_as_grey if file.header.kind == "PNG" else bmp_as_grey
         # Decoders scale fewer than 8 bits of grey to 0..255; the scale undoes that.
         data, palette, scale = convert(file.data)
     except (struct.error, ValueError):
@@ -256,32 +277,3 @@ def _read_tiff_palette(file: ImageFile) -> NDArray[np.uint8]:
     """Read the palette (n, 3) of a TIFF."""
     colours = read_tiff_layout(file.data).colours
     return np.zeros((256, 3), np.uint8) if colours is None else colours
-
-
-def _png_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
-    """Rewrite a palette PNG as grey, so that it decodes to its indices times the returned scale."""
-    palette = np.zeros((0, 3), np.uint8)
-    bits = data[24]
-    grey = struct.pack(">4s8sBB3s", b"IHDR", data[16:24], bits, 0, data[26:29])
-    parts = [data[:12], grey, struct.pack(">I", zlib.crc32(grey))]
-    offset = 33
-    while (name := data[offset + 4 : offset + 8]) != b"IEND":
-        length: int = struct.unpack_from(">I", data, offset)[0]
-        if name == b"PLTE":
-            stored = np.frombuffer(data[offset + 8 : offset + 8 + length], np.uint8)
-            palette = stored[: length // 3 * 3].reshape(-1, 3)
-        elif name == b"IDAT":
-            parts.append(data[offset : offset + 12 + length])
-        offset += 12 + length
-    return b"".join([*parts, data[offset:]]), palette, 255 // ((1 << bits) - 1)
-
-
-def _bmp_as_grey(data: bytes) -> tuple[bytes, NDArray[np.uint8], int]:
-    """Replace the palette of a BMP by grey values, so that it decodes to its indices."""
-    colours = bmp_palette(data)
-    dib = struct.unpack_from("<I", data, 14)[0]
-    unused = b"" if dib == 12 else b"\0"
-    greys = b"".join(bytes([index] * 3) + unused for index in range(len(colours)))
-    palette = np.array([list(colour[::-1]) for colour in colours], np.uint8)
-    start = 14 + dib
-    return data[:start] + greys + data[start + len(greys) :], palette, 1

@@ -9,7 +9,12 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from harness.data.files.tiff_layout import TRUNCATED, exif_orientation, read_tiff_layout
+from harness.data.files.tiff_layout import (
+    TRUNCATED,
+    TiffLayout,
+    exif_orientation,
+    read_tiff_layout,
+)
 
 Kind = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
 KINDS = "JPEG, PNG, BMP, TIFF or WebP"
@@ -73,7 +78,7 @@ def read_header(data: bytes) -> ImageHeader:
         elif data.startswith(b"BM"):
             header = _read_bmp_header(data)
         elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            header = _read_tiff_header(data)
+            header = tiff_header(read_tiff_layout(data))
         elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             header = _read_webp_header(data)
         else:
@@ -226,8 +231,8 @@ def _webp_chunks(data: bytes) -> dict[bytes, int]:
     return chunk_starts
 
 
-def _read_tiff_header(data: bytes) -> ImageHeader:
-    layout = read_tiff_layout(data)
+def tiff_header(layout: TiffLayout) -> ImageHeader:
+    """Header of a TIFF, from its layout."""
     palette = layout.colours is not None
     return ImageHeader(
         "TIFF",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -23,6 +23,7 @@ from harness.data.files.decode import (
     load_image_file,
     mask_samples,
 )
+from harness.data.files.headers import ImageHeader
 from harness.data.files.mask_classes import to_classes
 from harness.data.files.source import DataSource, FolderSource, RelativePath
 
@@ -43,9 +44,7 @@ class PairFiles:
     @cached_property
     def hashes(self) -> PairHashes:
         """SHA-256 of the image and of its mask; several masks share one combined hash."""
-        image_hash, *mask_hashes = [
-            hashlib.sha256(file.data).hexdigest() for file in (self.image, *self.masks)
-        ]
+        image_hash, *mask_hashes = [file_sha256(file) for file in (self.image, *self.masks)]
         return image_hash, combine_sha256(mask_hashes)
 
 
@@ -119,12 +118,22 @@ def read_pair(
         DataError: as `read_image` and `read_mask`; both sizes where they differ; other hashes.
     """
     pair = load_pair(source, image, masks, max_pixels)
-    if hashes is not None and pair.hashes != hashes:
-        raise DataError(
-            f"{pair.image.path}: image or mask has changed since its hash was recorded; "
-            "restore the file"
-        )
+    if hashes is not None:
+        check_same_hashes(pair.image.path, pair.hashes, hashes)
     return decode_pair(pair, [mask_samples(mask) for mask in pair.masks], data)
+
+
+def check_same_hashes(path: PurePath, hashes: PairHashes, recorded: PairHashes) -> None:
+    """Raise DataError if an image or its mask differs from the recorded one."""
+    if hashes != recorded:
+        raise DataError(
+            f"{path}: image or mask has changed since its hash was recorded; restore the file"
+        )
+
+
+def file_sha256(file: ImageFile) -> str:
+    """SHA-256 of a loaded file."""
+    return hashlib.sha256(file.data).hexdigest()
 
 
 def load_pair(
@@ -140,7 +149,7 @@ def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) 
     image = pair.image
     for mask in pair.masks:
         # Before decoding: sizes are known from headers, and both files may be large.
-        _check_match(image, mask)
+        check_match((image.path, image.header), (mask.path, mask.header))
     return LoadedPair(
         decode_image(image, data.channels, data.range),
         cast(
@@ -152,26 +161,25 @@ def decode_pair(pair: PairFiles, raw: Sequence[RawMask], data: StudyDataConfig) 
 
 def decode_image(file: ImageFile, channels: int, value_range: tuple[float, float]) -> Samples:
     """Decode a loaded file as `read_image` does. Raises DataError as it does."""
-    deep = value_range[1] > 255
-    if file.header.bits > 8 and not deep:
-        raise DataError(
-            f"{file.path}: {file.header.bits} bits a sample, but data.range ends at "
-            f"{value_range[1]:g}; set data.range, e.g. [0, 65535]"
-        )
+    check_depth(file.path, file.header, value_range)
     samples = apply_orientation(image_samples(file, channels), file.header.orientation)
     # One type for the whole data set, also for its files of 8 bits: the cache is a single array.
-    return samples.astype(np.uint16, copy=False) if deep else samples
+    return samples.astype(np.uint16, copy=False) if value_range[1] > 255 else samples
+
+
+def check_depth(path: PurePath, header: ImageHeader, value_range: tuple[float, float]) -> None:
+    """Raise DataError if a file has 16 bits and the range of the study ends at 255."""
+    if header.bits > 8 and value_range[1] <= 255:
+        raise DataError(
+            f"{path}: {header.bits} bits a sample, but data.range ends at "
+            f"{value_range[1]:g}; set data.range, e.g. [0, 65535]"
+        )
 
 
 def _decode_mask(
     files: Sequence[ImageFile], raw: Sequence[RawMask], data: StudyDataConfig
 ) -> Array8:
-    expected = len(data.classes) if data.task == "multilabel" else 1
-    if len(files) != expected:
-        raise DataError(
-            f"{', '.join(str(file.path) for file in files)}: {count(len(files), 'mask')} of one "
-            f"image; a {data.task} task of {len(data.classes)} classes has {expected}"
-        )
+    check_mask_count([file.path for file in files], data)
     parts = [to_classes(samples, data, file.path) for file, samples in zip(files, raw, strict=True)]
     for file, part in zip(files, parts, strict=True):
         if part.shape != parts[0].shape:
@@ -179,18 +187,29 @@ def _decode_mask(
     return np.stack(parts, axis=2) if data.task == "multilabel" else parts[0]
 
 
-def _check_match(image: ImageFile, mask: ImageFile) -> None:
-    image_header, mask_header = image.header, mask.header
+def check_mask_count(paths: Sequence[PurePath], data: StudyDataConfig) -> None:
+    """Raise DataError if an image has more or fewer mask files than the task needs."""
+    expected = len(data.classes) if data.task == "multilabel" else 1
+    if len(paths) != expected:
+        raise DataError(
+            f"{', '.join(str(path) for path in paths)}: {count(len(paths), 'mask')} of one "
+            f"image; a {data.task} task of {len(data.classes)} classes has {expected}"
+        )
+
+
+def check_match(image: tuple[PurePath, ImageHeader], mask: tuple[PurePath, ImageHeader]) -> None:
+    """Raise DataError if an image and its mask differ in size or orientation."""
+    (image_path, image_header), (mask_path, mask_header) = image, mask
     if (image_header.height, image_header.width) != (mask_header.height, mask_header.width):
         turned = " (rotated by its EXIF orientation)" if image_header.orientation > 4 else ""
         raise DataError(
-            f"{image.path}: {image_header.width}x{image_header.height}{turned}, but its mask "
-            f"{mask.path.name} is {mask_header.width}x{mask_header.height}; an image and its mask "
+            f"{image_path}: {image_header.width}x{image_header.height}{turned}, but its mask "
+            f"{mask_path.name} is {mask_header.width}x{mask_header.height}; an image and its mask "
             "must have one size"
         )
     # 1 is accepted: annotation tools often write masks without EXIF.
     if mask_header.orientation not in (1, image_header.orientation):
         raise DataError(
-            f"{mask.path}: EXIF orientation {mask_header.orientation}, but its image "
-            f"{image.path.name} has {image_header.orientation}; save both upright"
+            f"{mask_path}: EXIF orientation {mask_header.orientation}, but its image "
+            f"{image_path.name} has {image_header.orientation}; save both upright"
         )

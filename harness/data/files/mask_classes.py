@@ -1,5 +1,6 @@
 """Convert the values of a mask into class indices by the `data` block of study.yaml."""
 
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
@@ -33,8 +34,27 @@ _NEAR = 8
 _NEAR_COLOUR = 64  # the same for colours, as a distance in RGB: chroma is stored more coarsely
 
 
-def to_classes(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
+@dataclass(frozen=True, eq=False)
+class MaskBand:
+    """Facts about the rows of a mask that is not in memory entirely.
+
+    Attributes:
+        stored: values in all of the mask; None for colours.
+        rows: rows that count; the others, EDGE_REACH above and below, are their surroundings.
+    """
+
+    stored: Numbers | None
+    rows: slice
+
+
+def to_classes(
+    raw: RawMask, data: StudyDataConfig, path: PurePath, band: MaskBand | None = None
+) -> Array8:
     """Class indices (H, W), IGNORE_INDEX where ignored; 0 and 1 for one plane of a multilabel task.
+
+    Args:
+        raw: samples of the mask, or those of a band of its rows.
+        band: facts about the band; None: `raw` is all of the mask.
 
     Raises:
         DataError: a value without a known meaning.
@@ -45,24 +65,29 @@ def to_classes(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
         return _from_values(raw, data, data.values, path)
     if data.task == "multiclass":
         return _from_indices(raw, data, path)
-    return _two_valued(raw, data, path)
+    return _two_valued(raw, data, path, band or MaskBand(None, slice(None)))
 
 
-def _two_valued(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Array8:
-    grey = _palette_to_grey(raw)
+def _two_valued(raw: RawMask, data: StudyDataConfig, path: PurePath, band: MaskBand) -> Array8:
+    grey, stored = _palette_to_grey(raw, band.stored)
     if grey.ndim == 3:
         raise _undeclared_error(raw, distinct_colours(grey), data, path, colours=True)
-    void = _ignored_pixels(
-        grey, raw.lossless, None if data.task == "multilabel" else data.ignore_index
-    )
+    ignore_index = None if data.task == "multilabel" else data.ignore_index
+    void = _ignored_pixels(grey, raw.lossless, ignore_index)
     counted = np.where(void, grey.dtype.type(0), grey) if void.any() else grey
-    top = int(counted.max())
+    top, has_middle = int(counted.max()), False
+    if stored is not None:
+        stored = stored[~_ignored_pixels(stored, raw.lossless, ignore_index)]
+        top = int(stored.max(initial=0))
+        has_middle = bool(((stored > DARKEST) & (stored < 255)).any())
     exact = raw.lossless and top <= 1
     mask = counted.astype(np.uint8) if exact else (counted > MASK_THRESHOLD).astype(np.uint8)
     if void.any():
         mask[void] = IGNORE_INDEX
-    classes = raw.lossless and (top <= DARKEST or has_small_numbers(counted))
-    areas = has_grey_areas(counted, mask, lossless=raw.lossless)
+    classes = raw.lossless and (
+        top <= DARKEST or (not has_middle and has_small_numbers(counted, band.rows))
+    )
+    areas = has_grey_areas(counted, mask, lossless=raw.lossless, rows=band.rows)
     if not exact and (top > 255 or classes or areas):
         raise _undeclared_error(raw, np.flatnonzero(value_counts(grey)), data, path, colours=False)
     return mask
@@ -84,14 +109,15 @@ def _from_instances(raw: RawMask, data: StudyDataConfig, path: PurePath) -> Arra
     return mask
 
 
-def _palette_to_grey(raw: RawMask) -> Samples:
+def _palette_to_grey(raw: RawMask, stored: Numbers | None) -> tuple[Samples, Numbers | None]:
     """Grey values if all used palette colours are grey, as in a viewer; otherwise indices."""
     if raw.palette is None:
-        return raw.samples
-    used = raw.palette[np.flatnonzero(value_counts(raw.samples))]
-    if (used == used[:, :1]).all():
-        return np.asarray(raw.palette[:, 0][raw.samples])
-    return raw.samples
+        return raw.samples, stored
+    used = np.flatnonzero(value_counts(raw.samples)) if stored is None else stored
+    if (raw.palette[used] == raw.palette[used][:, :1]).all():
+        greys = raw.palette[:, 0]
+        return np.asarray(greys[raw.samples]), None if stored is None else greys[used]
+    return raw.samples, stored
 
 
 def _ignored_pixels(grey: Samples, lossless: bool, ignore_index: int | None) -> NDArray[np.bool_]:

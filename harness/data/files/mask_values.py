@@ -22,7 +22,7 @@ MAX_VALUES: Final = 64  # a mask with more different values is a photograph, not
 # both lose or invent pixels.
 MASK_THRESHOLD = 127
 DARKEST, BRIGHTEST = 8, 246
-_JPEG_BLOCK = 8  # JPEG smears an edge over one block, never further
+JPEG_BLOCK: Final = 8  # JPEG smears an edge over one block, never further
 MAX_IN_EXAMPLE: Final = 3  # values that a reader can assign to classes without further help
 _PEAK = 0.01  # smallest share of the pixels for the value of an area
 _MAX_TESTED = 16  # values of a mask that are tested as objects: each costs a labelling pass
@@ -33,6 +33,7 @@ _MIN_OBJECT_SHARE = (
 # YAML reads names such as yes, no or null as booleans or None, so those need quotes.
 _PLAIN_NAME = re.compile(r"(?!(?:yes|no|on|off|true|false|null|y|n)$)[a-z][a-z0-9 ._-]*", re.I)
 _INDEX_BELOW = 32  # only up to this value without a palette: higher values may be codec noise
+_ALL_ROWS: Final = slice(None)
 _ROWS = 1 << 20  # pixels processed together where intermediate arrays are large
 
 
@@ -192,23 +193,29 @@ def row_blocks(image: Samples) -> list[slice]:
     return [slice(top, top + step) for top in range(0, image.shape[0], step)]
 
 
-def has_grey_areas(grey: Samples, labels: Array8, *, lossless: bool) -> bool:
-    """True if values between dark and bright form areas and are not only smeared edges."""
+def has_grey_areas(
+    grey: Samples, labels: Array8, *, lossless: bool, rows: slice = _ALL_ROWS
+) -> bool:
+    """True if values between dark and bright form areas and are not only smeared edges.
+
+    Args:
+        rows: rows that count; the others are their surroundings.
+    """
     middle = (grey > DARKEST) & (grey < BRIGHTEST)
-    if not middle.any():
+    if not middle[rows].any():
         return False
-    if (middle & ~near_edge(labels)).any():
+    if (middle & ~near_edge(labels))[rows].any():
         return True
     # A band of one value along every edge is a third class (a trimap), not smear.
-    return lossless and bool((middle & flat_pixels(grey)).any())
+    return lossless and bool((middle & flat_pixels(grey))[rows].any())
 
 
-def has_small_numbers(grey: Samples) -> bool:
+def has_small_numbers(grey: Samples, rows: slice = _ALL_ROWS) -> bool:
     """True if a lossless mask has areas of 1 to 8 besides 0 and 255: class indices and void."""
     small = (grey >= 1) & (grey <= DARKEST)
-    if not small.any() or ((grey > DARKEST) & (grey < 255)).any():
+    if not small[rows].any() or ((grey > DARKEST) & (grey < 255)).any():
         return False
-    return bool((small & flat_pixels(grey)).any())
+    return bool((small & flat_pixels(grey))[rows].any())
 
 
 def flat_pixels(grey: Samples) -> NDArray[np.bool_]:
@@ -219,7 +226,7 @@ def flat_pixels(grey: Samples) -> NDArray[np.bool_]:
 
 def near_edge(labels: Samples) -> NDArray[np.bool_]:
     """True within 8 pixels of another label: the distance over which JPEG smears an edge."""
-    kernel = np.ones((2 * _JPEG_BLOCK + 1, 2 * _JPEG_BLOCK + 1), np.uint8)
+    kernel = np.ones((2 * JPEG_BLOCK + 1, 2 * JPEG_BLOCK + 1), np.uint8)
     return np.asarray(cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
 
 

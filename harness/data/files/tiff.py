@@ -1,4 +1,4 @@
-"""Decode the samples of a TIFF strip by strip with tifffile.
+"""Decode the samples of a TIFF with tifffile: all of them, or those of a window.
 
 tifffile receives a new directory built from checked values, never the file's own. The module stands
 alone because it alone imports tifffile.
@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from harness.data.files.byte_reader import ByteReader, MemoryBytes
 from harness.data.files.tiff_layout import (
     GREY,
     WHITE_IS_ZERO,
@@ -20,6 +21,7 @@ from harness.data.files.tiff_layout import (
     TiffTag,
     read_tiff_layout,
 )
+from harness.data.files.tiff_segments import split_strips, touched_segments
 
 
 def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -31,30 +33,70 @@ def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
         ValueError, struct.error: as `read_tiff_layout`; also for a damaged strip or tile.
     """
     layout = read_tiff_layout(data)
-    dtype = np.uint16 if layout.bits == 16 else np.uint8
-    image = np.empty((layout.height, layout.width, layout.samples), dtype)
-    _decode_segments(data, layout, image)
-    if layout.bits == 1 and layout.colours is None:
-        # Not for palettes, whose samples are indices.
-        image *= 255
-    if layout.photometric == WHITE_IS_ZERO:
-        np.subtract(np.iinfo(dtype).max, image, out=image)
-    return image
+    return TiffReader(MemoryBytes(data), layout).read(0, 0, layout.height, layout.width)
 
 
-def _decode_segments(data: bytes, layout: TiffLayout, image: NDArray[Any]) -> None:
-    """Decode every strip or tile into its region of the image."""
-    n_planes = layout.samples if layout.planar else 1
-    decode = _segment_decoder(layout)
-    for index, (offset, size) in enumerate(zip(layout.offsets, layout.sizes, strict=True)):
+class TiffReader:
+    """Samples of a TIFF by window, decoded from the strips or tiles that the window touches.
+
+    Those of the last window stay in memory, so that the next window continues in them.
+    """
+
+    def __init__(self, reader: ByteReader, layout: TiffLayout) -> None:
+        self._reader, self._layout = reader, split_strips(layout)
+        self._decode = _segment_decoder(self._layout)
+        self._segments: dict[int, NDArray[Any]] = {}
+
+    @property
+    def segment_size(self) -> tuple[int, int]:
+        """Height and width of the parts that are decoded together, in pixels."""
+        return self._layout.segment_size
+
+    @property
+    def n_held_samples(self) -> int:
+        """Number of decoded samples in memory."""
+        return sum(segment.size for segment in self._segments.values())
+
+    def read(
+        self, top: int, left: int, height: int, width: int
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Samples (height, width, samples) of a window inside the image, as `decode_tiff`.
+
+        Raises:
+            ValueError: a damaged strip or tile.
+        """
+        layout = self._layout
+        dtype = np.uint16 if layout.bits == 16 else np.uint8
+        image = np.empty((height, width, layout.samples), dtype)
+        is_partial = (height, width) != (layout.height, layout.width)
+        last, self._segments = self._segments, {}
+        for index, y, x, channels in touched_segments(layout, top, left, height, width):
+            segment = last[index] if index in last else self._decode_segment(index)
+            if is_partial:
+                self._segments[index] = segment
+            # Tiles at the right and bottom edge are padded to full size; the region cuts them.
+            above, before = max(top - y, 0), max(left - x, 0)
+            region = image[
+                max(y - top, 0) : y - top + segment.shape[0],
+                max(x - left, 0) : x - left + segment.shape[1],
+                channels,
+            ]
+            region[...] = segment[above:, before:][: region.shape[0], : region.shape[1]]
+        if layout.bits == 1 and layout.colours is None:
+            # Not for palettes, whose samples are indices.
+            image *= 255
+        if layout.photometric == WHITE_IS_ZERO:
+            np.subtract(np.iinfo(dtype).max, image, out=image)
+        return image
+
+    def _decode_segment(self, index: int) -> NDArray[Any]:
+        """Decode a strip or tile to (height, width, samples)."""
+        offset, size = int(self._layout.offsets[index]), int(self._layout.sizes[index])
         try:
-            # Tiles at the right and bottom edge are padded to full size; the slices below cut them.
-            segment, (sample, _, y, x, _), _ = decode(data[offset : offset + size], index)
+            segment, _, _ = self._decode(self._reader.read(offset, size), index)
+            return np.asarray(segment[0])
         except (ValueError, RuntimeError, TypeError, IndexError):
             raise ValueError("a damaged TIFF image; copy or download it again") from None
-        channels = slice(sample, sample + 1) if n_planes > 1 else slice(None)
-        region = image[y : y + segment.shape[1], x : x + segment.shape[2], channels]
-        region[...] = segment[0, : region.shape[0], : region.shape[1]]
 
 
 def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:

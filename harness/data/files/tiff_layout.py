@@ -11,6 +11,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.files.byte_reader import ByteReader, MemoryBytes, unpack
+
 TRUNCATED = "ends too early; copy or download it again"
 
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
@@ -58,7 +60,7 @@ class TiffDirectory:
         next_offset: offset of the next directory; 0 at the last one.
     """
 
-    data: bytes
+    reader: ByteReader
     order: str
     entries: dict[int, tuple[str, int, int]]
     next_offset: int
@@ -77,9 +79,10 @@ class TiffDirectory:
         if tag not in self.entries:
             return None
         kind, count, offset = self.entries[tag]
-        if count < n or offset + n * int(kind[1]) > len(self.data):
+        n_bytes = n * int(kind[1])
+        if count < n or offset + n_bytes > self.reader.size:
             raise ValueError(TRUNCATED)
-        return np.frombuffer(self.data, self.order + kind, n, offset)
+        return np.frombuffer(self.reader.read(offset, n_bytes), self.order + kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ class TiffLayout:
 
 
 def read_directory(
-    data: bytes, offset: int, *, big: bool = False, order: str = "<"
+    reader: ByteReader, offset: int, *, big: bool = False, order: str = "<"
 ) -> TiffDirectory:
     """Read the directory at an offset; `big` for BigTIFF.
 
@@ -115,23 +118,27 @@ def read_directory(
         ValueError, struct.error: it is beyond the end, or has more than 4096 tags.
     """
     count_as, size_as, entry_length = ("Q", "Q", 20) if big else ("H", "I", 12)
-    n_tags: int = struct.unpack_from(order + count_as, data, offset)[0]
+    n_tags: int = unpack(reader, order + count_as, offset)[0]
     if n_tags > _MAX_TAGS:
         raise ValueError(f"a damaged TIFF image: {n_tags:,} tags")
     entries: dict[int, tuple[str, int, int]] = {}
     start = offset + struct.calcsize(order + count_as)
-    end = start + entry_length * n_tags
-    for entry in range(start, end, entry_length):
-        tag, kind, n = struct.unpack_from(order + "HH" + size_as, data, entry)
+    end = entry_length * n_tags
+    table = reader.read(start, end + struct.calcsize(order + size_as))
+    for entry in range(0, end, entry_length):
+        tag, kind, n = struct.unpack_from(order + "HH" + size_as, table, entry)
         inline = entry + 4 + struct.calcsize(order + size_as)
         if kind in _TYPES and n:
             # TIFF 6.0, section 2: values that fit into the offset's own bytes are stored in its
             # place.
             fits = n * int(_TYPES[kind][1]) <= struct.calcsize(order + size_as)
-            value_offset = inline if fits else struct.unpack_from(order + size_as, data, inline)[0]
+            value_offset = (
+                start + inline if fits else struct.unpack_from(order + size_as, table, inline)[0]
+            )
             # TIFF 6.0 sorts the entries by tag; of a repeated tag the first entry counts.
             entries.setdefault(tag, (_TYPES[kind], n, value_offset))
-    return TiffDirectory(data, order, entries, struct.unpack_from(order + size_as, data, end)[0])
+    next_offset: int = struct.unpack_from(order + size_as, table, end)[0]
+    return TiffDirectory(reader, order, entries, next_offset)
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -139,31 +146,37 @@ def exif_orientation(exif: bytes) -> int:
     order = "<" if exif[:2] == b"II" else ">"
     try:
         offset = struct.unpack_from(order + "I", exif, 4)[0]
-        value = read_directory(exif, offset, order=order).first_value(TiffTag.ORIENTATION, 1)
+        directory = read_directory(MemoryBytes(exif), offset, order=order)
+        value = directory.first_value(TiffTag.ORIENTATION, 1)
     except (struct.error, ValueError):
         return 1
     return value if 1 <= value <= 8 else 1
 
 
-def read_tiff_layout(data: bytes) -> TiffLayout:
+def read_tiff_layout(data: bytes | ByteReader) -> TiffLayout:
     """Read the layout of a complete TIFF or BigTIFF file that holds one image.
+
+    Smaller copies of the image (a thumbnail, the levels of a pyramid) may follow it.
 
     Raises:
         ValueError, struct.error: damaged or not supported; the message is meant to follow the
             file's name.
     """
-    order = "<" if data[0] == ord("I") else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
-    offset = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
-    tags = read_directory(data, offset, big=big, order=order)
+    reader = MemoryBytes(data) if isinstance(data, bytes) else data
+    start = reader.read(0, 4)
+    order = "<" if start[:1] == b"I" else ">"
+    big = start[2:] in (b"+\0", b"\0+")
+    offset = unpack(reader, order + ("Q" if big else "I"), 8 if big else 4)[0]
+    tags = read_directory(reader, offset, big=big, order=order)
     height, width = tags.first_value(TiffTag.HEIGHT, 0), tags.first_value(TiffTag.WIDTH, 0)
     if min(height, width) < 1:
         raise ValueError(f"has the size {width}x{height}")
     bits, samples = _read_sample_format(tags)
     _check_supported(tags)
     if tags.next_offset:
-        second = read_directory(data, tags.next_offset, big=big, order=order)
-        if not second.first_value(TiffTag.SUBFILE, 0) & 1:  # a thumbnail is allowed
+        second = read_directory(reader, tags.next_offset, big=big, order=order)
+        # 1: a smaller copy, 4: a mask of transparency, as cloud-optimised GeoTIFFs have them.
+        if not second.first_value(TiffTag.SUBFILE, 0) & 5:
             raise ValueError("has several pages; save each page as a file of its own")
     planar = tags.first_value(TiffTag.PLANAR, 1) == 2 and samples > 1
     tiled = TiffTag.TILE_WIDTH in tags.entries
@@ -250,7 +263,7 @@ def _read_segments(
     lengths = tags.read_values(TiffTag.TILE_SIZES if tiled else TiffTag.STRIP_SIZES, n)
     if starts is None or lengths is None:
         raise ValueError("a damaged TIFF image: has no offsets of its samples")
-    size = len(tags.data)
+    size = tags.reader.size
     # The sum is limited so that segments cannot overlap: a small file could otherwise decode the
     # same bytes a million times.
     if (starts > size).any() or (lengths > size).any():

@@ -3,14 +3,11 @@
 import hashlib
 import json
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -18,23 +15,15 @@ from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
 from harness.core.atomic_dir import atomic_directory
-from harness.core.errors import DataError
-from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
-from harness.data.datasets.sources import problems_error
-from harness.data.files.chunks import ChunkFile, ChunkWriter, encode_chunk, open_npy, write_chunks
-from harness.data.files.image_io import read_pair
+from harness.data.files.chunks import ChunkFile
 from harness.data.files.source import DataSource
 from harness.data.splits.split_file import SplitRow
+from harness.data.windows.store_building import CHUNK_SIDE, Progress, write_store
 from harness.data.windows.window import Shape, Window, check_window
 
 Array8 = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 
 CODE_VERSION: Final = 1  # increase it when the values that this module writes change
-# A window of 256 px reads four chunks on average; larger chunks would decode more beside it, and
-# smaller ones compress worse.
-CHUNK_SIDE: Final = 256
-_BATCH: Final = 32  # images whose chunks are in memory together
 _ATTEMPTS: Final = 3  # another process may find the store damaged and delete it in the meantime
 
 
@@ -143,7 +132,7 @@ def open_store(
                 shutil.rmtree(store_folder, ignore_errors=True)
         progress = None if on_build_start is None else on_build_start()
         with atomic_directory(store_folder) as temporary:
-            _write_store(temporary, source, stored_rows, data, max_pixels, progress)
+            write_store(temporary, source, stored_rows, data, max_pixels, progress)
     return _map_store(store_folder, len(stored_rows), data)
 
 
@@ -166,72 +155,3 @@ def _map_store(folder: Path, n: int, data: StudyDataConfig) -> NativeStore:
     total = int(first_chunks[-1])
     images, masks = (ChunkFile(folder, name, total) for name in ("images", "masks"))
     return NativeStore(images, masks, sizes, first_chunks, data)
-
-
-class _EncodedPair(NamedTuple):
-    size: tuple[int, int]
-    images: list[bytes]
-    masks: list[bytes]
-
-
-def _write_store(
-    folder: Path,
-    source: DataSource,
-    rows: Sequence[SplitRow],
-    data: StudyDataConfig,
-    max_pixels: float,
-    progress: Progress | None,
-) -> None:
-    sizes: list[tuple[int, int]] = []
-    with write_chunks(folder, "images") as images, write_chunks(folder, "masks") as masks:
-        for pair in _encode_pairs(source, rows, data, max_pixels):
-            _append_pair(pair, images, masks)
-            sizes.append(pair.size)
-            if progress is not None:
-                progress(len(sizes), len(rows))
-    with open_npy(folder / "sizes.npy", (len(rows), 2), "<i8") as handle:
-        handle.write(np.array(sizes, "<i8").tobytes())
-
-
-def _append_pair(pair: _EncodedPair, images: ChunkWriter, masks: ChunkWriter) -> None:
-    images.extend(pair.images)
-    masks.extend(pair.masks)
-
-
-def _encode_pairs(
-    source: DataSource, rows: Sequence[SplitRow], data: StudyDataConfig, max_pixels: float
-) -> Iterator[_EncodedPair]:
-    """Yield the chunks of each image in order, encoded by threads, few images together."""
-
-    def try_encode(row: SplitRow) -> _EncodedPair | DataError:
-        try:
-            pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
-        except DataError as error:
-            return error
-        return _EncodedPair(
-            (pair.image.shape[0], pair.image.shape[1]),
-            [encode_chunk(chunk) for chunk in _cut(pair.image)],
-            [encode_chunk(chunk) for chunk in _cut(pair.mask)],
-        )
-
-    problems: list[DataError] = []
-    remaining = iter(rows)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while batch := list(islice(remaining, _BATCH)):
-            for result in pool.map(try_encode, batch):
-                if isinstance(result, DataError):
-                    problems.append(result)
-                elif not problems:
-                    yield result
-    if problems:
-        transient = (
-            error for error in problems if find_disk_error(error, TRANSIENT_ERRNOS) is not None
-        )
-        raise problems_error([str(error) for error in problems]) from next(transient, problems[0])
-
-
-def _cut(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the chunks of an image row by row."""
-    for top in range(0, image.shape[0], CHUNK_SIDE):
-        for left in range(0, image.shape[1], CHUNK_SIDE):
-            yield image[top : top + CHUNK_SIDE, left : left + CHUNK_SIDE]

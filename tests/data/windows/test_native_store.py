@@ -66,7 +66,7 @@ def test_second_call_reads_no_image(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(tmp_path, rows)
-    monkeypatch.setattr(module, "read_pair", None)
+    monkeypatch.setattr(module, "write_store", None)
     assert len(opened(tmp_path, rows)) == 6
     assert len(built(tmp_path)) == 1
 
