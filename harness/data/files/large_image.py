@@ -35,6 +35,7 @@ from harness.data.files.tiff_layout import TiffLayout, read_tiff_layout
 WHOLE_PIXELS: Final = 1 << 24
 _MAX_PIXELS: Final = 1 << 35  # of an image that is read by window
 BAND_ROWS: Final = 256
+_TIFF_SUFFIXES: Final = (".tif", ".tiff")
 _TIFF_STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -160,6 +161,10 @@ def open_large_image(
         DataError: unreadable, damaged or not supported.
     """
     path = source.root / name
+    # The name only decides whether a first look pays: a TIFF of another name is decoded entirely.
+    if path.suffix.lower() not in _TIFF_SUFFIXES:
+        yield None
+        return
     try:
         size = source.size(name)
         handle = source.open(name)

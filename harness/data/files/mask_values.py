@@ -59,13 +59,25 @@ def describe_values(raw: RawMask) -> MaskValues:
     numbered = has_instance_ids(raw)
     if raw.samples.ndim == 3:
         codes = distinct_colours(raw.samples)
-        if len(codes) > MAX_VALUES:
-            return MaskValues("grey", (), numbered)
-        return MaskValues("colours", tuple(value_keys(codes, colours=True)), numbered)
+        return summarize_values(codes, colours=True, lossless=raw.lossless, numbered=numbered)
     values = np.flatnonzero(value_counts(raw.samples))
-    if _is_noisy(raw, {int(value) for value in values}):
+    noisy = _is_noisy(raw, {int(value) for value in values})
+    return summarize_values(
+        values, colours=False, lossless=raw.lossless, noisy=noisy, numbered=numbered
+    )
+
+
+def summarize_values(
+    values: Numbers, *, colours: bool, lossless: bool, noisy: bool = False, numbered: bool
+) -> MaskValues:
+    """Describe a mask by its distinct values, ascending."""
+    if colours:
+        if len(values) > MAX_VALUES:
+            return MaskValues("grey", (), numbered)
+        return MaskValues("colours", tuple(value_keys(values, colours=True)), numbered)
+    if noisy:
         return MaskValues("noisy", ())
-    if len(values) > MAX_VALUES or (not raw.lossless and len(values) > 2):
+    if len(values) > MAX_VALUES or (not lossless and len(values) > 2):
         return MaskValues("grey", (), numbered)
     kind: ValueKind = "two-valued" if len(values) <= 2 else "indexed"
     return MaskValues(kind, tuple(value_keys(values, colours=False)), numbered)
@@ -80,18 +92,30 @@ def has_instance_ids(raw: RawMask) -> bool:
         return False
     grey = raw.samples.ndim == 2
     values = np.flatnonzero(value_counts(raw.samples)) if grey else distinct_colours(raw.samples)
-    if len(values) <= _MIN_OBJECTS or values[0] != 0:
+    tested = tested_objects(values, has_void=grey and raw.samples.dtype == np.uint8)
+    if not len(tested):
         return False
     samples = raw.samples if grey else colour_codes(raw.samples)
-    void = IGNORE_INDEX if grey and raw.samples.dtype == np.uint8 else None
-    objects = values[(values != 0) & (values != void)]
-    tested = objects[:: max(1, len(objects) // _MAX_TESTED)][:_MAX_TESTED]
     n_possible = len(tested)
     for value in tested:  # stops early: the values of soft edges fail within the first few
         n_possible -= not _is_object(samples == value)
-        if n_possible < _MIN_OBJECT_SHARE * len(tested):
+        if not enough_objects(n_possible, len(tested)):
             return False
     return True
+
+
+def tested_objects(values: Numbers, *, has_void: bool) -> Numbers:
+    """Values of a mask that are tested as objects; none if they cannot be numbers of objects."""
+    if len(values) <= _MIN_OBJECTS or values[0] != 0:
+        return values[:0]
+    void = IGNORE_INDEX if has_void else None
+    objects = values[(values != 0) & (values != void)]
+    return np.asarray(objects[:: max(1, len(objects) // _MAX_TESTED)][:_MAX_TESTED])
+
+
+def enough_objects(n_objects: int, n_tested: int) -> bool:
+    """True if so many of the tested values are objects that the others may be accidents."""
+    return n_objects >= _MIN_OBJECT_SHARE * n_tested
 
 
 def _is_object(region: NDArray[np.bool_]) -> bool:
@@ -232,10 +256,15 @@ def near_edge(labels: Samples) -> NDArray[np.bool_]:
 
 def _is_noisy(raw: RawMask, stored: set[int]) -> bool:
     """True if a grey mask was saved as 0 and 255 and its other values are smeared edges."""
-    if stored <= {0, 255} or raw.palette is not None:
-        return False
-    top = max(stored - {IGNORE_INDEX}, default=0)
-    if top > 255 or (raw.lossless and top < _INDEX_BELOW):
+    if not may_be_noisy(stored, lossless=raw.lossless, has_palette=raw.palette is not None):
         return False
     mask = (raw.samples > MASK_THRESHOLD).astype(np.uint8)
     return not has_grey_areas(raw.samples, mask, lossless=raw.lossless)
+
+
+def may_be_noisy(stored: set[int], *, lossless: bool, has_palette: bool) -> bool:
+    """True if values other than 0 and 255 can be smeared edges."""
+    if stored <= {0, 255} or has_palette:
+        return False
+    top = max(stored - {IGNORE_INDEX}, default=0)
+    return top <= 255 and not (lossless and top < _INDEX_BELOW)

@@ -23,7 +23,7 @@ def resize_image(image: Image, size: Size) -> Image:
         return image
     down = height * width < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if down else cv2.INTER_LINEAR
-    return _resize_channels(image, size, interpolation)
+    return resize_channels(image, size, interpolation)
 
 
 def resize_mask(mask: Array8, size: Size, *, nearest: bool = False) -> Array8:
@@ -38,8 +38,8 @@ def resize_mask(mask: Array8, size: Size, *, nearest: bool = False) -> Array8:
         return mask
     if nearest:
         # INTER_NEAREST takes the pixel left of the centre and shifts masks; EXACT does not.
-        return _resize_channels(mask, size, cv2.INTER_NEAREST_EXACT)
-    return (_resize_channels(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5).astype(np.uint8)
+        return resize_channels(mask, size, cv2.INTER_NEAREST_EXACT)
+    return (resize_channels(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5).astype(np.uint8)
 
 
 def resize_truth(mask: Array8, eval_size: int, *, nearest: bool = False) -> Array8:
@@ -89,7 +89,7 @@ def fit_mask(
     return np.asarray(_pad_to(resize_mask(mask, (height, width), nearest=nearest), size, padding))
 
 
-def _resize_channels(image: Image, size: Size, interpolation: int) -> Image:
+def resize_channels(image: Image, size: Size, interpolation: int) -> Image:
     """Resize any number of channels, four per call: cv2.resize accepts no more."""
     flat = image.reshape(*image.shape[:2], -1)
     parts = [

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import content_masks
 from harness.data.loading.augment import AugmentationPipeline, scale_for_augmentation
 from harness.data.splits.splits import subset_size
@@ -49,8 +50,8 @@ class TrainBatches:
 
     def __init__(
         self,
-        images: Images,
-        masks: Array8,
+        images: Images | PackedArray,
+        masks: Array8 | PackedArray,
         indices: Sequence[int] | NDArray[np.integer],
         batch_size: int,
         augment: AugmentationPipeline,

@@ -1,4 +1,4 @@
-"""Cache of decoded, resized images on disk, memory-mapped and shared by all trials of one size."""
+"""Cache of decoded, resized images on disk, compressed and shared by all trials of one size."""
 
 import errno
 import hashlib
@@ -8,15 +8,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
@@ -24,7 +23,9 @@ from harness.core.atomic_dir import atomic_directory
 from harness.core.errors import DataError
 from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
 from harness.data.datasets.sources import problems_error
+from harness.data.files.chunks import ChunkFile, encode_chunk, open_npy, write_chunks
 from harness.data.files.image_io import read_pair
+from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import Box, Fit, Size, content_box, fit_image, fit_mask, resize_truth
 from harness.data.files.source import DataSource
 from harness.data.splits.splits import SplitRow
@@ -33,7 +34,8 @@ Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 OnBuildStart = Callable[[int], Progress]
 
-CODE_VERSION = 2  # increase it when the pixels that this module writes change
+CODE_VERSION = 3  # increase it when the pixels that this module writes change
+_ARRAYS: Final = ("images", "masks", "truths")
 _CHUNK_SIZE = 32
 _ATTEMPTS = 3  # another process may find the cache damaged and delete it in the meantime
 
@@ -42,7 +44,7 @@ _ATTEMPTS = 3  # another process may find the cache damaged and delete it in the
 class ImageCache:
     """N read-only images for training and validation; index i means the same image in each array.
 
-    Copy before passing to torch: `cache.images[[3, 1]]` does, `cache.images[1:3]` does not.
+    Arrays from a cache folder stay compressed until an image is read.
 
     Attributes:
         images: uint8 or uint16 (N, h, w, C), values as stored.
@@ -56,10 +58,10 @@ class ImageCache:
         data: settings that give the values their meaning.
     """
 
-    images: NDArray[Any]
-    masks: Array8
+    images: NDArray[Any] | PackedArray
+    masks: Array8 | PackedArray
     boxes: NDArray[np.int64]
-    truths: Array8
+    truths: Array8 | PackedArray
     row_of: NDArray[np.int64]
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -67,10 +69,12 @@ class ImageCache:
 
 
 class _CacheEntry(NamedTuple):
-    image: NDArray[Any]
-    mask: Array8
+    """Chunks and box of one image; the truth of a training image is empty."""
+
+    image: bytes
+    mask: bytes
+    truth: bytes
     box: Box
-    truth: Array8 | None
 
 
 def open_cache(
@@ -113,7 +117,7 @@ def open_cache(
         progress = None if on_build_start is None else on_build_start(n_bytes)
         with atomic_directory(cache_folder) as temporary:
             entries = _decode_entries(source, cached_rows, data, size, fit, max_pixels)
-            _write_cache(temporary, entries, cached_rows, data, size, progress)
+            _write_cache(temporary, entries, len(cached_rows), progress)
     return _map_cache(cache_folder, cached_rows, data, size)
 
 
@@ -138,21 +142,25 @@ def _map_cache(
     """Map a finished cache. Raises OSError or ValueError if it is absent or incomplete."""
     n = len(rows)
     roles = np.array([row.role for row in rows])
-    cache = ImageCache(
-        # Mapped pages lie in the page cache of the kernel, which all workers of a machine share.
-        images=np.load(folder / "images.npy", mmap_mode="r"),
-        masks=np.load(folder / "masks.npy", mmap_mode="r"),
-        boxes=np.load(folder / "boxes.npy"),
-        truths=np.load(folder / "truths.npy", mmap_mode="r"),
+    image_dtype = np.uint16 if data.bit_depth == 16 else np.uint8
+    dtypes = (image_dtype, np.uint8, np.uint8)
+    images, masks, truths = (
+        PackedArray(ChunkFile(folder, name, n), shape, dtype)
+        for name, shape, dtype in zip(_ARRAYS, _array_shapes(n, data, size), dtypes, strict=True)
+    )
+    boxes = np.load(folder / "boxes.npy")
+    if boxes.shape != (n, 4):
+        raise ValueError("the number of images differs from that of the request")
+    return ImageCache(
+        images=images,
+        masks=masks,
+        boxes=boxes,
+        truths=truths,
         row_of=np.array([row.row for row in rows], np.int64),
         train=np.flatnonzero(roles == "train"),
         val=np.flatnonzero(roles == "val"),
         data=data,
     )
-    arrays = (cache.images, cache.masks, cache.truths, cache.boxes)
-    if [array.shape for array in arrays] != [*_array_shapes(n, data, size), (n, 4)]:
-        raise ValueError("the shapes differ from those of the request")
-    return cache
 
 
 def _array_shapes(n: int, data: StudyDataConfig, size: Size) -> list[tuple[int, ...]]:
@@ -163,7 +171,10 @@ def _array_shapes(n: int, data: StudyDataConfig, size: Size) -> list[tuple[int, 
 
 
 def cache_bytes(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> int:
-    """Size of the cache of a split at `size` in bytes; only validation images have truths."""
+    """Upper bound of the size of a cache in bytes: that of its arrays without compression.
+
+    Only validation images have truths.
+    """
     n_rows = sum(row.role != "test" for row in rows)
     n_val = sum(row.role == "val" for row in rows)
     images, masks, truths = (math.prod(shape) for shape in _array_shapes(1, data, size))
@@ -226,57 +237,29 @@ def _decode_entry(
     pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
     nearest = data.uses_nearest_resize
     padding = IGNORE_INDEX if data.task == "multiclass" else 0
-    truth = resize_truth(pair.mask, data.eval_size, nearest=nearest) if row.role == "val" else None
+    truth = b""
+    if row.role == "val":
+        truth = encode_chunk(resize_truth(pair.mask, data.eval_size, nearest=nearest))
     return _CacheEntry(
-        image=fit_image(pair.image, size, fit),
-        mask=fit_mask(pair.mask, size, fit, nearest=nearest, padding=padding),
-        box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
+        image=encode_chunk(fit_image(pair.image, size, fit)),
+        mask=encode_chunk(fit_mask(pair.mask, size, fit, nearest=nearest, padding=padding)),
         truth=truth,
+        box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
     )
 
 
 def _write_cache(
-    folder: Path,
-    entries: Iterator[_CacheEntry],
-    rows: Sequence[SplitRow],
-    data: StudyDataConfig,
-    size: Size,
-    progress: Progress | None,
+    folder: Path, entries: Iterator[_CacheEntry], n: int, progress: Progress | None
 ) -> None:
-    # Plain writes, no memory map: on a full disk a map kills the process, a write raises.
-    n = len(rows)
-    image_shape, mask_shape, truth_shape = _array_shapes(n, data, size)
-    image_dtype, truth_bytes = "<u2" if data.bit_depth == 16 else "|u1", math.prod(truth_shape[1:])
     boxes: list[Box] = []
     with ExitStack() as stack:
-        images = stack.enter_context(_open_npy(folder / "images.npy", image_shape, image_dtype))
-        masks = stack.enter_context(_open_npy(folder / "masks.npy", mask_shape))
-        truths = stack.enter_context(_open_npy(folder / "truths.npy", truth_shape))
+        writers = [stack.enter_context(write_chunks(folder, name)) for name in _ARRAYS]
         for n_done, entry in enumerate(entries, start=1):
-            images.write(entry.image.astype(image_dtype, copy=False).tobytes())
-            masks.write(entry.mask.tobytes())
-            if entry.truth is None:
-                truths.seek(
-                    truth_bytes, os.SEEK_CUR
-                )  # a hole in the file: reads as 0 and needs no disk space
-            else:
-                truths.write(entry.truth.tobytes())
+            chunks = entry.image, entry.mask, entry.truth
+            for writer, chunk in zip(writers, chunks, strict=True):
+                writer.append(chunk)
             boxes.append(entry.box)
             if progress is not None:
                 progress(n_done, n)
-        # Seeking past the end does not extend a file: a hole at the very end would be missing.
-        truths.truncate(truths.tell())
-    # np.save does not report a full disk.
-    with _open_npy(folder / "boxes.npy", (n, 4), "<i8") as handle:
+    with open_npy(folder / "boxes.npy", (n, 4), "<i8") as handle:
         handle.write(np.array(boxes, "<i8").tobytes())
-
-
-@contextmanager
-def _open_npy(path: Path, shape: tuple[int, ...], kind: str = "|u1") -> Iterator[IO[bytes]]:
-    """Open a .npy file of integers that the caller writes; fsync it at the end."""
-    with path.open("wb") as handle:
-        header = {"descr": kind, "fortran_order": False, "shape": shape}
-        npy.write_array_header_1_0(handle, header)
-        yield handle
-        handle.flush()
-        os.fsync(handle.fileno())

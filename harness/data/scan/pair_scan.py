@@ -1,19 +1,19 @@
 """Statistics of one image-mask pair, and of one image for a comparison with others."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.datasets.sources import Dataset, ImageMaskPair
-from harness.data.files.decode import load_image_file, mask_samples
+from harness.data.files.decode import ImageFile, load_image_file, mask_samples
 from harness.data.files.headers import ImageFileInfo, describe_image
 from harness.data.files.image_io import (
     RANGE_8_BIT,
@@ -23,16 +23,19 @@ from harness.data.files.image_io import (
     decode_pair,
     load_pair,
 )
+from harness.data.files.large_image import LargeImage, open_large_image
 from harness.data.files.mask_values import MaskValues, describe_values, merge_values
 from harness.data.files.overlay import as_rgb
-from harness.data.files.resize import resize_truth
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.scan.image_artifacts import black_border, burnt_in_panels, burnt_in_text
+from harness.data.scan.large_scan import describe_large_mask, scan_large_pair
 from harness.data.scan.near_duplicates import Thumbnail, thumbnail
+from harness.data.scan.objects import count_mask_objects
 from harness.data.scan.scan_cache import (
     ImageFacts,
     PairStats,
 )
+from harness.data.windows.large_pair import LargePair, open_large_pair
 
 _EMPTY_CACHE: Final[Mapping[PairHashes, PairStats]] = MappingProxyType({})
 
@@ -59,6 +62,11 @@ def scan_pair(
         cached: statistics of an earlier scan, by the hashes of image and mask.
     """
     try:
+        with open_large_pair(
+            dataset.source, pair.image, pair.masks, dataset.data, dataset.max_pixels
+        ) as large:
+            if large is not None:
+                return _scan_large(large, pair, cached)
         files = load_pair(dataset.source, pair.image, pair.masks, dataset.max_pixels)
     except DataError as error:
         values, stored = _read_mask_values(dataset, pair), _read_file_info(dataset, pair)
@@ -73,6 +81,25 @@ def scan_pair(
         return _compute_pair_stats(decoded, dataset.data, stored, values)
     except DataError as error:
         return BadPair(pair, str(error), values, stored)
+
+
+def _scan_large(
+    large: LargePair, pair: ImageMaskPair, cached: Mapping[PairHashes, PairStats]
+) -> PairStats | BadPair:
+    if large.hashes in cached:
+        return cached[large.hashes]
+    values = None
+    try:
+        values = merge_values([_describe_mask(mask) for mask in large.masks])
+        return scan_large_pair(large, values)
+    except DataError as error:
+        return BadPair(pair, str(error), values, describe_image(large.header))
+
+
+def _describe_mask(mask: LargeImage | ImageFile) -> MaskValues:
+    if isinstance(mask, LargeImage):
+        return describe_large_mask(mask)
+    return describe_values(mask_samples(mask))
 
 
 def _compute_pair_stats(
@@ -155,66 +182,21 @@ def _compute_image_facts(
 def _read_mask_values(dataset: Dataset, pair: ImageMaskPair) -> MaskValues | None:
     """Values of a pair's masks although its image is unreadable; None if they are too."""
     try:
-        masks = [load_image_file(dataset.source, name, dataset.max_pixels) for name in pair.masks]
-        return merge_values([describe_values(mask_samples(mask)) for mask in masks])
+        return merge_values([_read_values(dataset, name) for name in pair.masks])
     except DataError:
         return None
+
+
+def _read_values(dataset: Dataset, name: Path) -> MaskValues:
+    with open_large_image(dataset.source, name, dataset.max_pixels) as large:
+        file = large or load_image_file(dataset.source, name, dataset.max_pixels)
+        return _describe_mask(file)
 
 
 def _read_file_info(dataset: Dataset, pair: ImageMaskPair) -> ImageFileInfo | None:
     try:
-        file = load_image_file(dataset.source, pair.image, dataset.max_pixels)
-        return describe_image(file.header)
+        with open_large_image(dataset.source, pair.image, dataset.max_pixels) as large:
+            file = large or load_image_file(dataset.source, pair.image, dataset.max_pixels)
+            return describe_image(file.header)
     except DataError:
         return None
-
-
-Array8 = NDArray[np.uint8]
-
-
-_MAX_CHECKED_AREA = 4.0  # pixels at eval_size; a larger object cannot fall between sampled pixels
-
-
-def count_mask_objects(mask: Array8, data: StudyDataConfig) -> tuple[tuple[int, ...], int]:
-    """Connected objects (8 neighbours) of each scored class, and how many vanish at `eval_size`.
-
-    An object vanishes if the truth that metrics compare with has no pixel of it: no network can
-    find it then, and missing it costs nothing.
-
-    Args:
-        mask: decoded, (H, W) or (H, W, K).
-
-    Returns:
-        A count for each of `data.scored_classes`, and the number that vanish in all.
-    """
-    counts = []
-    n_vanishing = 0
-    for plane in _scored_planes(mask, data):
-        # Label 0 is the background, in n and in the first row of stats.
-        n, _, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
-        counts.append(n - 1)
-        n_vanishing += _count_vanishing(plane, np.asarray(stats), data)
-    return tuple(counts), n_vanishing
-
-
-def _scored_planes(mask: Array8, data: StudyDataConfig) -> Iterator[Array8]:
-    """Yield a plane in {0, 1} for each scored class."""
-    for index in data.scored_classes:
-        plane = mask[:, :, index] if mask.ndim == 3 else (mask == index) & (mask != IGNORE_INDEX)
-        yield np.ascontiguousarray(plane, np.uint8)
-
-
-def _count_vanishing(plane: Array8, stats: NDArray[np.int32], data: StudyDataConfig) -> int:
-    scale_y, scale_x = (data.eval_size / side for side in plane.shape)
-    small = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] * scale_y * scale_x < _MAX_CHECKED_AREA) + 1
-    # Enlarging cannot lose an object; only this case is certain without resizing.
-    if min(scale_y, scale_x) >= 1 or not len(small):
-        return 0
-    truth = resize_truth(plane, data.eval_size, nearest=data.uses_nearest_resize)
-    n_vanishing = 0
-    for index in small:
-        x, y, width, height, _ = stats[index]
-        rows = slice(int(y * scale_y), int(np.ceil((y + height) * scale_y)))
-        columns = slice(int(x * scale_x), int(np.ceil((x + width) * scale_x)))
-        n_vanishing += not truth[rows, columns].any()
-    return n_vanishing

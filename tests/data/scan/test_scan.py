@@ -15,7 +15,7 @@ from harness.data.files import decode as decoding
 from harness.data.files.headers import ImageFileInfo
 from harness.data.files.source import FolderSource
 from harness.data.scan import pair_scan as looking
-from harness.data.scan.pair_scan import count_mask_objects
+from harness.data.scan.objects import count_mask_objects
 from harness.data.scan.scan import check_no_bad_pairs, scan_dataset, scan_dataset_strict
 from harness.data.scan.scan_cache import (
     ImageFacts,

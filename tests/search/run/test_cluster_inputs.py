@@ -71,7 +71,8 @@ def test_images_that_no_trial_has_decoded_are_decoded_here(study: TinyStudy) -> 
     inputs = study.builder.build(study.task(0))
     cache = inputs.folder("cache")
     assert cache is not None and cache.root == study.workspace.cache / cache.key
-    names = ["boxes.npy", "images.npy", "masks.npy", "truths.npy"]
+    arrays = ["images", "masks", "truths"]
+    names = ["boxes.npy", *(f"{name}.{kind}" for name in arrays for kind in ("chunks", "npy"))]
     assert [e.path for e in cache.files] == names
     for file in cache.files:
         assert file == entry(file.path, (cache.root / file.path).read_bytes())

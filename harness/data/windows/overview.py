@@ -1,0 +1,95 @@
+"""Reduce large images while their bands are read."""
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.files.image_io import LoadedPair
+from harness.data.files.resize import Size, resize_channels
+from harness.data.windows.large_pair import LargePair
+
+_SHORT_SIDE: Final = 1024  # px of an overview: characters and panels are looked for below it
+_LONG_SIDE: Final = 4096
+
+
+class AreaReduction:
+    """Image whose pixels are means of areas, as INTER_AREA computes them from the whole image.
+
+    Args:
+        shape: (H, W, ...) of the image.
+        size: height and width of the result, at most H and W.
+    """
+
+    def __init__(self, shape: tuple[int, ...], size: Size) -> None:
+        self._size, self._scale = size, shape[0] / size[0]
+        self._means = np.zeros((*size, *shape[2:]), np.float32)
+
+    def add(self, top: int, band: NDArray[Any]) -> None:
+        """Add rows (h, W, ...) that begin at row `top`."""
+        height = band.shape[0]
+        narrow = resize_channels(
+            band.astype(np.float32), (height, self._size[1]), cv2.INTER_AREA
+        ).reshape(height, -1)
+        first = int(top / self._scale)
+        last = min(int(np.ceil((top + height) / self._scale)), self._size[0])
+        targets = np.arange(first, last)[:, None] * self._scale
+        rows = top + np.arange(height)[None]
+        overlap = np.minimum(rows + 1, targets + self._scale) - np.maximum(rows, targets)
+        weights = (np.clip(overlap, 0, None) / self._scale).astype(np.float32)
+        self._means[first:last] += (weights @ narrow).reshape(self._means[first:last].shape)
+
+    def image(self, dtype: Any) -> NDArray[Any]:
+        """Means rounded to a type of integers."""
+        limits = np.iinfo(dtype)
+        return np.rint(self._means).clip(limits.min, limits.max).astype(dtype)
+
+    def mask(self) -> NDArray[np.uint8]:
+        """1 where at least half of the area of a plane in {0, 1} is 1."""
+        return (self._means >= 0.5).astype(np.uint8)
+
+
+class NearestReduction:
+    """Mask whose pixels are those at the centres of areas, as INTER_NEAREST_EXACT takes them."""
+
+    def __init__(self, shape: tuple[int, ...], size: Size) -> None:
+        self._rows, self._columns = (
+            ((2 * np.arange(n) + 1) * side // (2 * n)).astype(np.int64)
+            for n, side in zip(size, shape[:2], strict=True)
+        )
+        self._mask = np.zeros((*size, *shape[2:]), np.uint8)
+
+    def add(self, top: int, band: NDArray[np.uint8]) -> None:
+        """Add rows (h, W, ...) that begin at row `top`."""
+        inside = (self._rows >= top) & (self._rows < top + band.shape[0])
+        self._mask[inside] = band[self._rows[inside] - top][:, self._columns]
+
+    def mask(self) -> NDArray[np.uint8]:
+        """The reduced mask."""
+        return self._mask
+
+
+def overview_size(height: int, width: int) -> Size:
+    """Height and width of the overview of an image, which keeps its aspect ratio."""
+    short, long = sorted((height, width))
+    scale = min(1.0, _SHORT_SIDE / short, _LONG_SIDE / long)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def read_overview(pair: LargePair) -> LoadedPair:
+    """Read a large pair at the size of its overview.
+
+    Raises:
+        DataError: as `LargePair.bands`.
+    """
+    height, width = pair.header.height, pair.header.width
+    size, data = overview_size(height, width), pair.data
+    planes = () if data.n_mask_planes is None else (data.n_mask_planes,)
+    image = AreaReduction((height, width, data.channels), size)
+    mask = NearestReduction((height, width, *planes), size)
+    for band in pair.bands():
+        image.add(band.rows.start, band.image)
+        mask.add(band.rows.start, band.mask)
+    dtype = np.uint16 if data.bit_depth == 16 else np.uint8
+    return LoadedPair(image.image(dtype), mask.mask(), *pair.hashes)
