@@ -9,12 +9,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from harness.data.files.tiff_layout import (
-    TRUNCATED,
-    TiffLayout,
-    exif_orientation,
-    read_tiff_layout,
-)
+from harness.data.files.tiff_directory import TRUNCATED, exif_orientation
+from harness.data.files.tiff_layout import TiffLayout, read_tiff_layout
 
 Kind = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
 KINDS = "JPEG, PNG, BMP, TIFF or WebP"

@@ -24,6 +24,7 @@ from harness.data.files.decode import (
     mask_colours,
     select_channels,
 )
+from harness.data.files.geotiff import GeoTag, read_geo_tags
 from harness.data.files.headers import ImageHeader, tiff_header
 from harness.data.files.image_io import check_depth
 from harness.data.files.mask_values import Numbers, colour_codes, value_counts
@@ -63,12 +64,17 @@ class LargeImage:
         self.header: ImageHeader = tiff_header(layout)
         self._handle, self._colours = handle, layout.colours
         self._state = _file_state(handle)
-        self._reader = TiffReader(FileBytes(handle, self._state[0]), layout)
+        self._bytes = FileBytes(handle, self._state[0])
+        self._reader = TiffReader(self._bytes, layout)
 
     @property
     def segment_size(self) -> tuple[int, int]:
         """Height and width of the parts that are decoded together, in pixels."""
         return self._reader.segment_size
+
+    def geo_tags(self) -> tuple[GeoTag, ...]:
+        """Coordinate system and position of a GeoTIFF; () of other images."""
+        return read_geo_tags(self._bytes)
 
     def sha256(self) -> str:
         """SHA-256 of the file, read in blocks."""

@@ -1,4 +1,4 @@
-"""Decode the samples of a TIFF with tifffile: all of them, or those of a window.
+"""Decode the samples of a TIFF with tifffile, all or those of a window, and encode masks.
 
 tifffile receives a new directory built from checked values, never the file's own. The module stands
 alone because it alone imports tifffile.
@@ -6,22 +6,25 @@ alone because it alone imports tifffile.
 
 import io
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from harness.data.files.byte_reader import ByteReader, MemoryBytes
+from harness.data.files.geotiff import GeoTag
+from harness.data.files.tiff_directory import TiffTag
 from harness.data.files.tiff_layout import (
     GREY,
     WHITE_IS_ZERO,
     TiffLayout,
-    TiffTag,
     read_tiff_layout,
 )
 from harness.data.files.tiff_segments import split_strips, touched_segments
+
+_MASK_TILE: Final = 256
 
 
 def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -34,6 +37,33 @@ def decode_tiff(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """
     layout = read_tiff_layout(data)
     return TiffReader(MemoryBytes(data), layout).read(0, 0, layout.height, layout.width)
+
+
+def encode_tiff_mask(
+    mask: NDArray[np.uint8], tags: Sequence[GeoTag], palette: NDArray[np.uint8] | None = None
+) -> bytes:
+    """Encode a mask (H, W) as a tiled GeoTIFF with the tags of its image.
+
+    Args:
+        palette: RGB colours (n, 3) of the indices in the mask; None: the values are grey.
+    """
+    colours = None
+    if palette is not None:
+        colours = np.zeros((3, 256), np.uint16)
+        colours[:, : len(palette)] = 257 * palette.T.astype(np.uint16)
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        mask,
+        photometric="minisblack" if colours is None else "palette",
+        colormap=colours,
+        tile=(_MASK_TILE, _MASK_TILE),
+        compression="zlib",
+        software=False,
+        metadata=None,
+        extratags=[(tag.code, tag.kind, tag.count, tag.values, True) for tag in tags],
+    )
+    return file.getvalue()
 
 
 class TiffReader:

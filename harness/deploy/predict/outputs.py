@@ -1,6 +1,6 @@
 """Result files of one image: mask, probabilities, overlay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from harness.config.data import StudyDataConfig
 from harness.core import files
 from harness.data.files.encode import encode_indexed_png, encode_jpeg, encode_png
+from harness.data.files.geotiff import GeoTag
 from harness.data.files.overlay import as_rgb, background_classes, class_palette, draw_class_overlay
 from harness.data.files.resize import resize_image, resize_mask
+from harness.data.files.tiff import encode_tiff_mask
 from harness.deploy.predictor import Prediction
 
 Array8 = NDArray[np.uint8]
@@ -24,6 +26,7 @@ class ResultWriter:
     """Writes the results of images below a folder.
 
     `masks/<stem>.png`, in multilabel tasks `masks/<class>/<stem>.png`: the layouts of a data set.
+    The mask of a GeoTIFF is a GeoTIFF with the suffix .tif.
     `probabilities/<stem>.png` or `probabilities/<class>/<stem>.png`, `overlays/<stem>.jpg`.
 
     Attributes:
@@ -37,15 +40,16 @@ class ResultWriter:
     probabilities: bool = False
     overlays: bool = False
 
-    def mask_paths(self, stem: str) -> list[Path]:
-        """Files of the mask: one, or in multilabel tasks one for each class."""
+    def mask_paths(self, stem: str, *, geo: bool = False) -> list[Path]:
+        """Files of the mask: one, or in multilabel tasks one for each class; `geo` of a GeoTIFF."""
+        name = f"{stem}.tif" if geo else f"{stem}.png"
         if self.data.task != "multilabel":
-            return [self.out / "masks" / f"{stem}.png"]
-        return [self.out / "masks" / name / f"{stem}.png" for name in self.data.classes]
+            return [self.out / "masks" / name]
+        return [self.out / "masks" / class_name / name for class_name in self.data.classes]
 
-    def paths(self, stem: str) -> list[Path]:
+    def paths(self, stem: str, *, geo: bool = False) -> list[Path]:
         """All files of an image."""
-        paths = self.mask_paths(stem)
+        paths = self.mask_paths(stem, geo=geo)
         if self.probabilities:
             paths += self._probability_paths(stem)
         return [*paths, self.out / "overlays" / f"{stem}.jpg"] if self.overlays else paths
@@ -56,13 +60,24 @@ class ResultWriter:
             files.remove_temporary_files(self.out / name)
 
     def encode(
-        self, stem: str, image: NDArray[Any], prediction: Prediction
+        self,
+        stem: str,
+        image: NDArray[Any],
+        prediction: Prediction,
+        geo_tags: Sequence[GeoTag] = (),
     ) -> list[tuple[Path, bytes]]:
-        """Paths of all files of an image, and their bytes."""
-        return list(zip(self.paths(stem), self._encode(image, prediction), strict=True))
+        """Paths of all files of an image, and their bytes.
 
-    def _encode(self, image: NDArray[Any], prediction: Prediction) -> Iterator[bytes]:
-        yield from encode_mask(prediction.mask, self.data)
+        Args:
+            geo_tags: position of the image if it is a GeoTIFF.
+        """
+        paths = self.paths(stem, geo=bool(geo_tags))
+        return list(zip(paths, self._encode(image, prediction, geo_tags), strict=True))
+
+    def _encode(
+        self, image: NDArray[Any], prediction: Prediction, geo_tags: Sequence[GeoTag]
+    ) -> Iterator[bytes]:
+        yield from encode_mask(prediction.mask, self.data, geo_tags)
         if self.probabilities:
             for plane in prediction.probabilities:
                 yield encode_png(np.rint(65535 * plane).astype(np.uint16))
@@ -76,15 +91,23 @@ class ResultWriter:
         return [folder / name / f"{stem}.png" for name in self.data.classes]
 
 
-def encode_mask(mask: Array8, data: StudyDataConfig) -> list[bytes]:
+def encode_mask(
+    mask: Array8, data: StudyDataConfig, geo_tags: Sequence[GeoTag] = ()
+) -> list[bytes]:
     """PNG of a mask: 0 and 255 in two-class tasks, class indices with a palette in multiclass ones.
 
-    Multilabel tasks have one PNG of 0 and 255 for each class.
+    Multilabel tasks have one PNG of 0 and 255 for each class. With `geo_tags` they are GeoTIFFs.
     """
     if data.task == "multiclass":
-        return [encode_indexed_png(mask, class_palette(data.classes))]
+        palette = class_palette(data.classes)
+        if geo_tags:
+            return [encode_tiff_mask(mask, geo_tags, palette)]
+        return [encode_indexed_png(mask, palette)]
     planes = [mask] if mask.ndim == 2 else [mask[..., k] for k in range(mask.shape[2])]
-    return [encode_png(plane * np.uint8(255)) for plane in planes]
+    stored = [plane * np.uint8(255) for plane in planes]
+    return [
+        encode_tiff_mask(plane, geo_tags) if geo_tags else encode_png(plane) for plane in stored
+    ]
 
 
 def draw_prediction(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:

@@ -46,6 +46,7 @@ class FileRecord(StrictSettings):
         source: absolute path of the image.
         values: columns of predictions.csv; {} after an error.
         probabilities, overlays: True if these were written in addition to the mask.
+        geo: True if the image is a GeoTIFF, and so is its mask.
     """
 
     file: str
@@ -56,6 +57,7 @@ class FileRecord(StrictSettings):
     error: str | None = None
     probabilities: bool = False
     overlays: bool = False
+    geo: bool = False
 
     def is_of(self, file: InputFile) -> bool:
         """True if it is of this file with this content, as far as size and time tell."""

@@ -165,7 +165,8 @@ def _is_finished(file: InputFile, record: PredictionRecord, writer: ResultWriter
 
 def _has_results(entry: FileRecord, file: InputFile, writer: ResultWriter) -> bool:
     missing_kinds = writer.probabilities > entry.probabilities or writer.overlays > entry.overlays
-    return not missing_kinds and all(path.exists() for path in writer.paths(file.stem))
+    paths = writer.paths(file.stem, geo=entry.geo)
+    return not missing_kinds and all(path.exists() for path in paths)
 
 
 def _record_start(deployment: Deployment) -> RecordStart:

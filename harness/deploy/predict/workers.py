@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness.core import files
 from harness.core.errors import DataError
 from harness.data.files.decode import ImageFile, load_image_file
+from harness.data.files.geotiff import GeoTag, read_geo_tags
 from harness.data.files.image_io import decode_image
 from harness.data.files.source import FolderSource
 from harness.deploy.predict.inputs import InputFile
@@ -48,6 +49,7 @@ class _LoadedImage:
     image: NDArray[Any]
     n_bytes: int
     seconds: float  # to read and decode it
+    geo_tags: tuple[GeoTag, ...]  # () unless it is a GeoTIFF
 
 
 class PredictionWorkers:
@@ -160,7 +162,8 @@ class PredictionWorkers:
         self, file: InputFile, source: ImageFile, n_bytes: int, begin: float
     ) -> _LoadedImage:
         image = decode_image(source, self._data.channels, self._data.range)
-        return _LoadedImage(file, image, n_bytes, time.perf_counter() - begin)
+        geo_tags = read_geo_tags(source.data) if source.header.kind == "TIFF" else ()
+        return _LoadedImage(file, image, n_bytes, time.perf_counter() - begin, geo_tags)
 
     def _estimate_bytes(self, source: ImageFile) -> int:
         """Bytes of an image from its file to its results."""
@@ -192,9 +195,10 @@ class PredictionWorkers:
         begin = time.perf_counter()
         prediction = self._predictor.decide(p)
         values = measure_prediction(prediction, self._data)
-        results = self._writer.encode(loaded.file.stem, loaded.image, prediction)
+        results = self._writer.encode(loaded.file.stem, loaded.image, prediction, loaded.geo_tags)
         seconds = loaded.seconds + network_seconds + time.perf_counter() - begin
-        record = self._record(loaded.file, values={**values, "seconds": round(seconds, 4)})
+        values |= {"seconds": round(seconds, 4)}
+        record = self._record(loaded.file, values=values, geo=bool(loaded.geo_tags))
         self._unwritten.acquire()
         if loaded.n_bytes > _WORKER_BYTES:  # its results are too large to wait beside others
             self._write(loaded.file, record, results)

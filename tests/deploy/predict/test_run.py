@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from harness.api.study import Study
@@ -398,3 +399,33 @@ def test_result_names_of_an_image(study: Study, tmp_path: Path) -> None:
     writer = ResultWriter(tmp_path, data, probabilities=True, overlays=True)
     names = [path.relative_to(tmp_path).as_posix() for path in writer.paths("sub/a")]
     assert names == ["masks/sub/a.png", "probabilities/sub/a.png", "overlays/sub/a.jpg"]
+
+
+def test_mask_of_a_geotiff_is_a_geotiff_of_the_same_place(study: Study, tmp_path: Path) -> None:
+    keys = (1, 1, 0, 1, 3072, 0, 1, 32633)
+    scale, corner = (0.5, 0.5, 0.0), (0.0, 0.0, 0.0, 412345.25, 5654321.75, 0.0)
+    (tmp_path / "photos").mkdir()
+    tifffile.imwrite(
+        tmp_path / "photos" / "field.tif",
+        picture(1),
+        photometric="rgb",
+        extratags=[
+            (33550, 12, 3, scale, True),
+            (33922, 12, 6, corner, True),
+            (34735, 3, len(keys), keys, True),
+        ],
+    )
+    tifffile.imwrite(tmp_path / "photos" / "plain.tif", picture(2), photometric="rgb")
+    out = tmp_path / "out"
+    summary = predict(study, tmp_path / "photos", out=out)
+    assert summary.n_masks == 2 and (out / "masks" / "plain.png").exists()
+    assert not (out / "masks" / "field.png").exists()
+    (prediction,) = study.predictor().predict([picture(1)])
+    with tifffile.TiffFile(out / "masks" / "field.tif") as file:
+        page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        assert page.geotiff_tags["ProjectedCSTypeGeoKey"] == 32633
+        assert page.tags["ModelPixelScaleTag"].value == scale
+        assert page.tags["ModelTiepointTag"].value == corner
+        np.testing.assert_array_equal(file.asarray(), 255 * prediction.mask)
+    assert predict(study, tmp_path / "photos", out=out).n_earlier == 2
