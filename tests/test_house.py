@@ -52,6 +52,7 @@ OWNERS = {
     "plotly": {"harness.report.figures", "harness.report.page"},
     "jinja2": {"harness.core.html"},
     "scipy": {
+        "harness.data.scan.duplicate_index",
         "harness.evaluation",
         "harness.report.analysis.effects",
         "harness.report.figures.contour",

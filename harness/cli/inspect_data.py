@@ -10,15 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.cli.display import open_progress
+from harness.cli.inspected_study import (
+    image_size,
+    load_data_config,
+    study_paths,
+    training_sizes,
+)
 from harness.cli.options import WorkspaceOption
-from harness.cli.tables import fit_table, make_folding_table, stdout_console
-from harness.config.data import StudyDataConfig
-from harness.config.study import TrialConfig
-from harness.core import files, strict_yaml
+from harness.cli.tables import fit_table, make_folding_table, print_ceilings, stdout_console
+from harness.core import files
 from harness.core.errors import ConfigError
-from harness.core.paths import STUDY_NAME, StudyPaths, Workspace, expand_user_path
-from harness.core.settings import validate_settings
+from harness.core.paths import Workspace, expand_user_path
 from harness.core.text import count
+from harness.data.datasets.pairs import sample_pairs
 from harness.data.datasets.sources import find_data, open_dataset
 from harness.data.files.encode import encode_png
 from harness.data.scan.scan import (
@@ -28,11 +32,17 @@ from harness.data.scan.scan import (
     duplicates_among,
     scan_dataset,
 )
+from harness.data.scan.size_ceiling import measure_scan_ceilings
 from harness.inspection.clean import LOG_NAME, check_target, clean_dataset, cleaned_data_config
 from harness.inspection.findings import BAD_TOPIC, Finding
 from harness.inspection.panels import InspectionGallery, build_galleries
 from harness.inspection.proposal import as_yaml
-from harness.inspection.report import InspectionReport, inspect_dataset, write_inspection_page
+from harness.inspection.report import (
+    InspectionReport,
+    inspect_dataset,
+    with_ceilings,
+    write_inspection_page,
+)
 
 MAX_BAD_PRINTED = 20
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -70,6 +80,12 @@ def inspect_data(
     sheet: Annotated[
         Path | None, typer.Option(help="PNG file for --augment. Example: --sheet augmented.png")
     ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Read this many random pairs only, for a first look. Example: --sample 500"
+        ),
+    ] = None,
     max_pixels: MaxPixelsOption = 100e6,
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -86,9 +102,12 @@ def inspect_data(
     if sheet and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet}: must end in .png")
     html, sheet = (None if path is None else expand_user_path(path) for path in (html, sheet))
-    overview = _scan_overview(data, study, workspace, max_pixels)
+    overview = _scan_overview(data, study, workspace, max_pixels, sample)
     copies = duplicates_among(overview.pair_stats)
     inspection = inspect_dataset(overview, copies, skip_bad=skip_bad, declared=study is not None)
+    if overview.pair_stats:
+        sizes = training_sizes(study_paths(study, Workspace.at(workspace)))
+        inspection = with_ceilings(inspection, measure_scan_ceilings(overview, sizes))
     augment_galleries = _augment_galleries(overview, augment, sheet, study, workspace)
     if html is not None:
         write_inspection_page(
@@ -159,31 +178,18 @@ def clean_data(
     typer.echo(as_yaml(cleaned_data_config(overview.dataset.data, str(target))), nl=False)
 
 
-def _scan_overview(name: str, study: str | None, workspace: Path, max_pixels: float) -> DatasetScan:
+def _scan_overview(
+    name: str, study: str | None, workspace: Path, max_pixels: float, sample: int | None = None
+) -> DatasetScan:
     workspace_paths = Workspace.at(workspace)
     root = find_data(name, workspace_paths)
-    data = _load_data_config(study, name, workspace_paths)
+    data = load_data_config(study, name, workspace_paths)
     dataset = open_dataset(root, data, max_pixels=max_pixels)
+    if sample is not None:
+        dataset = sample_pairs(dataset, sample)
     with closing(open_progress()) as progress:
         bar = progress.bar(f"reading {count(len(dataset.pairs), 'pair')}")
         return scan_dataset(dataset, bar, workspace_paths.cache / "looks")
-
-
-def _load_data_config(study: str | None, root: str, workspace: Workspace) -> StudyDataConfig:
-    """The data: block of a study or file; without one the defaults."""
-    if study is None:
-        return StudyDataConfig(root=root)
-    path = expand_user_path(study)
-    # --study takes a name or a file; a file of that name is preferred.
-    if STUDY_NAME.fullmatch(study) and not path.is_file():
-        path = workspace.study(study).study_yaml
-    if not path.is_file():
-        raise ConfigError(f"--study {study}: neither a study in {workspace.studies} nor a file")
-    content = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
-    block = content.get("data", {}) if isinstance(content, dict) else None
-    if not isinstance(block, dict):
-        raise ConfigError(f"{path}: data: must be a group of settings")
-    return validate_settings(StudyDataConfig, block, f"{path}: data")
 
 
 def _augment_galleries(
@@ -196,11 +202,10 @@ def _augment_galleries(
 
     name = str(expand_user_path(name))
     workspace_paths = Workspace.at(workspace)
-    is_legal = bool(study and STUDY_NAME.fullmatch(study))
-    study_paths = workspace_paths.study(str(study)) if is_legal else None
+    paths = study_paths(study, workspace_paths)
     folders = [workspace_paths.search_spaces, workspace_paths.root]
-    folder = find_steps_folder(name, [*([study_paths.augments] if study_paths else []), *folders])
-    size = _image_size(study_paths) if study_paths else None
+    folder = find_steps_folder(name, [*([paths.augments] if paths else []), *folders])
+    size = image_size(paths) if paths else None
     gallery = augment_sheet.augmentation_gallery(
         overview, name, folder, size or (augment_sheet.SIDE,) * 2
     )
@@ -210,30 +215,13 @@ def _augment_galleries(
     return [gallery]
 
 
-def _image_size(paths: StudyPaths) -> tuple[int, int] | None:
-    """First height and width that a study trains at; None if its files set none."""
-    # Either file may set the size: study.yaml fixes it, space.yaml searches it.
-    for path in (paths.study_yaml, paths.space_yaml):
-        if not path.is_file():
-            continue
-        content = strict_yaml.load_yaml(path.read_text(encoding="utf-8"), source=str(path)).value
-        groups = content if isinstance(content, dict) else {}
-        fixed, parameters = (groups.get(name) or {} for name in ("fixed", "parameters"))
-        searched = parameters.get("data.image_size") or {}
-        sizes = [fixed.get("data.image_size"), *(searched.get("choices") or [searched.get("low")])]
-        for size in sizes:
-            if size is not None:
-                settings = {"data.image_size": size}
-                return TrialConfig.from_flat(settings, source=str(path)).data.height_width
-    return None
-
-
 def _print_inspection(inspection: InspectionReport) -> None:
     """Print the report. Names come from files, so they are escaped: `[red]` is not markup."""
     console = stdout_console()
     statistics = inspection.statistics
     console.print(
-        f"{inspection.name}: {count(statistics.n_pairs, 'pair')}, {statistics.n_bad} unusable",
+        f"{inspection.name}: {count(statistics.n_pairs, 'pair')}, {statistics.n_bad} unusable"
+        f"{inspection.sample_text}",
         markup=False,
     )
     facts = []
@@ -245,6 +233,8 @@ def _print_inspection(inspection: InspectionReport) -> None:
     columns = ("class", "in images", "mean", "median", "least", "greatest", "objects")
     console.print(fit_table("", columns, facts, console.width))
     console.print(_facts_text(inspection), markup=False)
+    if inspection.ceilings is not None:
+        print_ceilings(inspection.ceilings, console)
     table = make_folding_table("kind", "topic", "finding", "what to do")
     # Unusable files come first: they are the reason of exit code 2.
     bad = [finding for finding in inspection.findings if finding.topic == BAD_TOPIC]

@@ -7,6 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.data.scan.size_ceiling import CeilingTable
+from harness.inspection.ceiling_text import CEILING_COLUMNS, ceiling_meaning, ceiling_rows
+
 # Characters, where standard output is a file or a pipe: rich would take 80 and fold the tables.
 WIDTH = 140
 _BORDER = 3  # characters between two columns
@@ -84,6 +87,14 @@ def make_folding_table(*columns: str) -> Table:
     for k, name in enumerate(columns):
         table.add_column(escape(name), no_wrap=k == 0, overflow="fold")
     return table
+
+
+def print_ceilings(table: CeilingTable, console: Console) -> None:
+    """Print the best metrics at each training size, and where they come from."""
+    if table.ceilings:
+        title = "best that a network can reach"
+        console.print(fit_table(title, CEILING_COLUMNS, ceiling_rows(table), console.width))
+        console.print(ceiling_meaning(table), markup=False)
 
 
 def _is_number(cell: str) -> bool:

@@ -166,6 +166,10 @@ class StudyPaths:
     def split_csv(self) -> Path:
         return self.study.root / "split.csv"
 
+    @property
+    def ceilings_json(self) -> Path:
+        return self.study.root / "ceilings.json"
+
     def split_for(self, labels: Mapping[str, str]) -> Path:
         """Split file of a trial with these labels; a confirmation on folds has one per fold."""
         if self.is_confirmation and "fold" in labels:
@@ -203,7 +207,6 @@ class StudyPaths:
 
     @property
     def outbox(self) -> Path:
-        """Folder for pictures that are being sent to MLflow."""
         return self.root / ".mlflow"
 
     @property
@@ -283,7 +286,6 @@ class TrialPaths:
 
     @property
     def native_size_csv(self) -> Path:
-        """Scores of a confirming trial at the images' original sizes."""
         return self.root / "best" / "own-sizes.csv"
 
     @property
@@ -294,6 +296,5 @@ class TrialPaths:
         return self.probabilities / f"{row}-{class_index}.png"
 
     def class_map(self, row: int) -> Path:
-        """Decided class of each pixel, in multiclass tasks."""
-        # Probabilities are stored in 8 bits, where two classes may tie that do not in 32 bits.
+        """Decided classes of a multiclass task; probabilities of 8 bits may tie."""
         return self.probabilities / f"{row}-argmax.png"

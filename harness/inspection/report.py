@@ -3,15 +3,24 @@
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from harness.config.data import NONZERO
 from harness.core import files, html
+from harness.core.text import count
+from harness.data.datasets.pairs import SAMPLE_SEED
 from harness.data.files.encode import data_uri
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, PairStats
+from harness.data.scan.size_ceiling import CeilingTable
+from harness.inspection.ceiling_text import (
+    CEILING_COLUMNS,
+    ceiling_finding,
+    ceiling_meaning,
+    ceiling_rows,
+)
 from harness.inspection.findings import (
     INSTANCES,
     Finding,
@@ -69,6 +78,15 @@ class InspectionReport:
     proposal: str
     read_as: str  # the block used to read the data
     fits: bool  # True if the data was read with the proposal and a pair is usable
+    sampled_from: int | None = None  # number of pairs that these are a sample of; None: all
+    ceilings: CeilingTable | None = None  # of the training sizes; None: not measured
+
+    @property
+    def sample_text(self) -> str:
+        """Remark on a sample, for the end of a sentence; "" if all pairs were read."""
+        if self.sampled_from is None:
+            return ""
+        return f"; a random sample of {count(self.sampled_from, 'pair')} (seed {SAMPLE_SEED})"
 
     def count(self, severity: Severity) -> int:
         """Number of findings of a severity."""
@@ -76,7 +94,8 @@ class InspectionReport:
 
     def as_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
-        return {"format": 1, **asdict(self)}
+        ceilings = None if self.ceilings is None else self.ceilings.model_dump(mode="json")
+        return {"format": 1, **asdict(replace(self, ceilings=None)), "ceilings": ceilings}
 
 
 def inspect_dataset(
@@ -104,7 +123,15 @@ def inspect_dataset(
         proposal=as_yaml(proposal),
         read_as=as_yaml(scan.dataset.data),
         fits=proposal == scan.dataset.data and bool(scan.pair_stats),
+        sampled_from=scan.dataset.sampled_from,
     )
+
+
+def with_ceilings(inspection: InspectionReport, ceilings: CeilingTable) -> InspectionReport:
+    """Add the best metrics at the training sizes, and a finding if the best size costs much."""
+    finding = ceiling_finding(ceilings)
+    findings = [*inspection.findings, *([] if finding is None else [finding])]
+    return replace(inspection, ceilings=ceilings, findings=tuple(sort_by_severity(findings)))
 
 
 def _statistics(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> DatasetStatistics:
@@ -191,8 +218,20 @@ def render_inspection_page(
         sizes=numbers.sizes[:_MOST_SIZES],
         n_more_sizes=len(numbers.sizes) - _MOST_SIZES,
         galleries=galleries,
+        **_ceiling_values(inspection.ceilings),
         most_files=MOST_FILES,
     )
+
+
+def _ceiling_values(table: CeilingTable | None) -> dict[str, Any]:
+    """Values of the template for the table of ceilings, which is left out without any."""
+    if table is None or not table.ceilings:
+        return {"ceiling_rows": []}
+    return {
+        "ceiling_columns": CEILING_COLUMNS,
+        "ceiling_rows": ceiling_rows(table),
+        "ceiling_meaning": ceiling_meaning(table),
+    }
 
 
 def _headline(inspection: InspectionReport) -> list[tuple[str, str]]:

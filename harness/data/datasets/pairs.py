@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Final, Literal
+
+import numpy as np
 
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
@@ -28,6 +30,7 @@ UNREADABLE_SUFFIX = re.compile(
     r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
 )
 _MAX_LINES = 20
+SAMPLE_SEED: Final = 0
 _CLUTTER: Final = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "@recycle", "#recycle"),
     *("$recycle.bin", "system volume information", "lost+found"),
@@ -57,6 +60,7 @@ class Dataset:
     Attributes:
         max_pixels: Larger images are refused.
         unread: Further files that hold images but have another suffix, relative to the root.
+        sampled_from: Number of pairs that these are a random sample of; None: all pairs.
     """
 
     name: str
@@ -65,11 +69,22 @@ class Dataset:
     data: StudyDataConfig
     max_pixels: float
     unread: tuple[Path, ...] = ()
+    sampled_from: int | None = None
 
     @property
     def root(self) -> PurePath:
         """The start of every path in messages."""
         return self.source.root
+
+
+def sample_pairs(dataset: Dataset, n: int, seed: int = SAMPLE_SEED) -> Dataset:
+    """Reduce a dataset to `n` random pairs, in their order; unchanged if it has no more."""
+    n_pairs = len(dataset.pairs)
+    if n >= n_pairs:
+        return dataset
+    chosen = np.random.default_rng(seed).choice(n_pairs, n, replace=False)
+    pairs = tuple(dataset.pairs[index] for index in sorted(chosen.tolist()))
+    return replace(dataset, pairs=pairs, sampled_from=n_pairs)
 
 
 def problems_error(

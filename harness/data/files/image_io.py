@@ -99,6 +99,19 @@ def read_mask(
     return _decode_mask(files, [mask_samples(file) for file in files], data)
 
 
+def read_upright_mask(
+    source: DataSource,
+    image: RelativePath,
+    masks: Sequence[RelativePath],
+    data: StudyDataConfig,
+    max_pixels: float,
+) -> Array8:
+    """Read the mask of a pair as `read_pair` does; the image is not decoded. Raises as it does."""
+    pair = load_pair(source, image, masks, max_pixels)
+    mask = _decode_mask(pair.masks, [mask_samples(file) for file in pair.masks], data)
+    return cast(Array8, apply_orientation(mask, pair.image.header.orientation))
+
+
 def read_pair(
     source: DataSource,
     image: RelativePath,

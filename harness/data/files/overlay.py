@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.data import IGNORE_INDEX
+from harness.config.data import IGNORE_INDEX, StudyDataConfig
 
 Array8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -148,6 +148,12 @@ def wrong_pixels(truth: Array8, prediction: Array8) -> Bools:
 def background_classes(classes: Sequence[str]) -> frozenset[int]:
     """Indices of classes named background, whose colour would hide the image."""
     return frozenset(k for k, name in enumerate(classes) if name.lower() == "background")
+
+
+def foreground_classes(data: StudyDataConfig) -> list[int]:
+    """Indices of the foreground classes, that is of the scored classes without a background."""
+    background = () if data.task == "binary" else background_classes(data.classes)
+    return [k for k in data.scored_classes if k not in background] or list(data.scored_classes)
 
 
 def class_palette(classes: Sequence[str]) -> Array8:

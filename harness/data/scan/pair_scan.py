@@ -111,7 +111,8 @@ def _compute_pair_stats(
         image_sha256=loaded.image_sha256,
         mask_sha256=loaded.mask_sha256,
         pixels=_pixel_hash(image),
-        thumbnail=thumbnail(rgb),
+        # Half precision halves what is kept of an image; it keeps the values of dark images, too.
+        thumbnail=thumbnail(rgb).astype(np.float16),
         size=(image.shape[0], image.shape[1]),
         shares=class_shares(loaded.mask, data),
         seen=_compute_image_facts(loaded, data, rgb, stored, values),

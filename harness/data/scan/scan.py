@@ -81,7 +81,7 @@ def scan_dataset(
     finally:  # also after an interrupt, so that the next scan continues
         pair_stats = [result for result in results if isinstance(result, PairStats)]
         if cache_path is not None:
-            complete = len(results) == len(dataset.pairs)
+            complete = len(results) == len(dataset.pairs) and dataset.sampled_from is None
             _update_cache(cache_path, cached, pair_stats, complete=complete)
     good = [p for p, r in zip(dataset.pairs, results, strict=True) if isinstance(r, PairStats)]
     bad = tuple(result for result in results if isinstance(result, BadPair))
@@ -99,8 +99,8 @@ def _update_cache(
     new = {stats.hashes: stats for stats in pair_stats}
     if new.keys() - cached.keys():
         with suppress(OSError):  # a read-only folder only makes the next scan slower
-            # An interrupted scan adds to the old cache; a complete one drops entries of deleted
-            # files.
+            # An interrupted scan or one of a sample adds to the old cache; a complete one drops
+            # entries of deleted files.
             write_scan_cache(path, (new if complete else {**cached, **new}).values())
 
 

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from harness.config.data import StudyDataConfig
@@ -20,7 +22,8 @@ from harness.data.files.mask_values import MaskValues
 from harness.data.scan.image_artifacts import Box, Sides
 from harness.data.scan.near_duplicates import Thumbnail
 
-CODE_VERSION = 3  # increase it when any statistic changes
+CODE_VERSION = 4  # increase it when any statistic changes
+_ROWS_PER_PART = 4096
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ def read_scan_cache(path: Path) -> dict[PairHashes, PairStats]:
     try:
         # allow_pickle=False: a cache folder may be shared, and a pickle in it would run code.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            rows = _ROWS_ADAPTER.validate_json(archive["rows"].tobytes())
             thumbnails = archive["thumbnails"]
+            if thumbnails.dtype != np.float16 or thumbnails.ndim != 2:
+                return {}
+            return dict(_iter_stats(archive, thumbnails))
     except (
         OSError,
         ValueError,
@@ -111,26 +116,36 @@ def read_scan_cache(path: Path) -> dict[PairHashes, PairStats]:
         ValidationError,
     ):
         return {}
-    if thumbnails.dtype != np.float32 or thumbnails.shape[:1] != (len(rows),):
-        return {}
-    return {
-        (row.image_sha256, row.mask_sha256): PairStats(**_stored_fields(row), thumbnail=thumbnail)
-        for row, thumbnail in zip(rows, thumbnails, strict=True)
-    }
+
+
+def _iter_stats(
+    archive: Mapping[str, NDArray[Any]], thumbnails: NDArray[np.float16]
+) -> Iterator[tuple[PairHashes, PairStats]]:
+    for start in range(0, len(thumbnails), _ROWS_PER_PART):
+        part = thumbnails[start : start + _ROWS_PER_PART]
+        rows = _ROWS_ADAPTER.validate_json(archive[f"rows-{start}"].tobytes())
+        for row, thumbnail in zip(rows, part, strict=True):
+            stats = PairStats(**_stored_fields(row), thumbnail=thumbnail)
+            yield stats.hashes, stats
 
 
 def write_scan_cache(path: Path, pair_stats: Iterable[PairStats]) -> None:
-    """Write the cache atomically."""
+    """Write the cache atomically, part by part: of many images the text alone is 100 MB."""
     stats_list = list(pair_stats)
-    rows = [{**_stored_fields(stats), "seen": asdict(stats.seen)} for stats in stats_list]
-    # NaN is no JSON: better to fail here than to write a file that a strict reader refuses.
-    text = json.dumps(rows, allow_nan=False).encode()
-    with files.atomic_replace(path) as temporary, temporary.open("wb") as handle:
-        np.savez(
-            handle,
-            rows=np.frombuffer(text, np.uint8),
-            thumbnails=np.stack([stats.thumbnail for stats in stats_list]),
-        )
+    with files.atomic_replace(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with archive.open("thumbnails.npy", "w", force_zip64=True) as member:
+            shape = (len(stats_list), stats_list[0].thumbnail.size)
+            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            npy.write_array_header_1_0(member, header)
+            for stats in stats_list:
+                member.write(stats.thumbnail.astype("<f2").tobytes())
+        for start in range(0, len(stats_list), _ROWS_PER_PART):
+            part = stats_list[start : start + _ROWS_PER_PART]
+            rows = [{**_stored_fields(stats), "seen": asdict(stats.seen)} for stats in part]
+            # NaN is no JSON: better to fail here than to write a file that a strict reader refuses.
+            text = json.dumps(rows, allow_nan=False).encode()
+            with archive.open(f"rows-{start}.npy", "w") as member:
+                npy.write_array(member, np.frombuffer(text, np.uint8), allow_pickle=False)
 
 
 def _stored_fields(source: PairStats | _ScanRow) -> dict[str, Any]:

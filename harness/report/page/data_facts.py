@@ -16,9 +16,9 @@ from harness.core.text import count, is_or_are
 from harness.data.datasets.pairs import ROLES
 from harness.data.datasets.sources import open_source
 from harness.data.files.headers import read_header
+from harness.data.files.overlay import foreground_classes
 from harness.data.splits.splits import SplitRow
 from harness.report.predictions.image_selection import Floats
-from harness.report.predictions.saved_predictions import foreground_classes
 from harness.report.tables.sheet_cells import SheetCell, SheetColumn
 from harness.report.tables.sheets import ReportSheet
 from harness.report.tables.study_tables import StudyTables, ranked_records

@@ -37,6 +37,7 @@ from harness.report.page.reproduction import (
     reproduction_command,
     settings_outside_command,
 )
+from harness.report.page.training_sizes import training_size_values
 from harness.report.predictions.gallery import PredictionGallery, build_gallery
 from harness.report.predictions.panels import (
     hex_colour,
@@ -125,6 +126,7 @@ def render_report_page(
         **_trial_values(tables, confirmation.choice),
         **_gallery_values(tables, gallery),
         **_study_values(tables, split, data_root),
+        **training_size_values(tables, confirmation.choice),
         data_facts=collect_data_facts(tables, split, data_root, gallery.shapes),
         methods=build_methods_paragraph(tables, split, data_root),
         **_embedded_values(tables, [*figures, confirmation.section]),

@@ -8,7 +8,7 @@ import numpy as np
 from harness.config.data import StudyDataConfig
 from harness.core.paths import TrialPaths
 from harness.core.records import TrialRecord
-from harness.data.files.overlay import background_classes
+from harness.data.files.overlay import foreground_classes
 from harness.report.predictions.agreement import Bools
 from harness.report.predictions.image_selection import Floats
 from harness.report.predictions.panels import Array8, read_decision, read_grey_images
@@ -117,9 +117,3 @@ def _means_by_row(scores: ImageScores, values: Floats) -> dict[int, float | None
         row: sum(row_values) / len(row_values) if row_values else None
         for row, row_values in values_by_row.items()
     }
-
-
-def foreground_classes(data: StudyDataConfig) -> list[int]:
-    """Indices of the foreground classes, that is of the scored classes without a background."""
-    background = () if data.task == "binary" else background_classes(data.classes)
-    return [k for k in data.scored_classes if k not in background] or list(data.scored_classes)

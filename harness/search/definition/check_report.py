@@ -10,13 +10,14 @@ from harness.config.study_files import require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.text import count
-from harness.data.datasets.sources import open_dataset, open_source
+from harness.data.datasets.sources import open_dataset, open_source, source_folder
 from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
 from harness.data.splits.splits import make_split, read_split, verify_split
-from harness.inspection.report import InspectionReport, inspect_dataset
+from harness.inspection.report import InspectionReport, inspect_dataset, with_ceilings
 from harness.models.weights import check_weights_reachable
 from harness.preflight.network_table import NetworkTable, NetworkTableRow, check_network_table
 from harness.preflight.weight_states import EncoderWeights, list_encoder_weights
+from harness.search.definition.ceilings import measure_split_ceilings
 from harness.search.definition.component_checks import (
     check_augments,
     check_losses,
@@ -153,16 +154,15 @@ def _check_data(
         return None, None
     on_progress = progress.bar(f"reading {count(len(dataset.pairs), 'pair')} of {source}")
     overview = scan_dataset(dataset, on_progress, context.workspace.cache / SCAN_CACHE_FOLDER)
-    inspection = inspect_dataset(
-        overview, duplicates_among(overview.pair_stats), skip_bad=search.skip_bad, declared=True
-    )
+    copies = duplicates_among(overview.pair_stats)
+    inspection = inspect_dataset(overview, copies, skip_bad=search.skip_bad, declared=True)
     bad = [finding for finding in inspection.findings if finding.severity == "error"]
     collector.problems += [f"data: {finding.what}; {finding.remedy}" for finding in bad]
 
     # Not load_or_make_split: that raises for bad pairs, which are among the problems already.
     def make_or_read_split() -> list[Any]:
         if not context.definition.is_started:
-            return make_split(overview.dataset, overview.pair_stats, config.split)
+            return make_split(overview.dataset, overview.pair_stats, config.split, copies)
         rows = read_split(paths.split_csv)
         verify_split(rows, open_source(context.data_root))
         return rows
@@ -175,7 +175,14 @@ def _check_data(
         and (note := too_few_images_warning(rows, overview.pair_stats, config)) is not None
     ):
         collector.notes.append(note)
-    return inspection, None if rows is None else sum(row.role == "train" for row in rows)
+    if rows is None:
+        return inspection, None
+    ceilings = collector.run(
+        lambda: measure_split_ceilings(context.definition, rows, source_folder(source))
+    )
+    if ceilings is not None:
+        inspection = with_ceilings(inspection, ceilings)
+    return inspection, sum(row.role == "train" for row in rows)
 
 
 def _network_as_json(entry: NetworkTableRow) -> dict[str, Any]:

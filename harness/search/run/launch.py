@@ -19,6 +19,7 @@ from harness.execution.prestart import PrestartedWorker
 from harness.models.weights import ensure_weights
 from harness.preflight.network_key import PreflightSetting
 from harness.preflight.network_table import NetworkChecker, check_network_table
+from harness.search.definition.ceilings import record_ceilings
 from harness.search.definition.component_checks import (
     check_augments,
     check_losses,
@@ -133,6 +134,7 @@ def _run_study(
         if not definition.is_started:
             _refuse_concurrent_start(paths)
             write_definition(paths, definition, split, augments, context.parts)
+        record_ceilings(paths, definition, split, context.data_root, progress)
         copy_imports(paths, definition)
         run = build_study_run(
             context, definition, paths, [split], trials, refuse=refuse, stops=stop_conditions

@@ -4,6 +4,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.core.union_find import DisjointSet
+from harness.data.scan import duplicate_index, near_duplicates
 from harness.data.scan.near_duplicates import (
     DuplicatePair,
     find_duplicates,
@@ -111,3 +112,53 @@ def test_joined_groups_are_led_by_their_lowest() -> None:
     for pair in ((5, 3), (4, 1), (3, 4)):
         union.union(*pair)
     assert union.representatives() == [0, 1, 2, 1, 1, 1]
+
+
+def speckled(seed: int) -> Array8:
+    """A picture of four to eight coarse cells, as different from others as photographs are."""
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 256, (int(rng.integers(4, 9)), int(rng.integers(4, 9)), 3), np.uint8)
+    return cv2.resize(cells, (64, 64), interpolation=cv2.INTER_CUBIC)
+
+
+def variants(image: Array8) -> list[Array8]:
+    """Copies as people make them: resized, compressed, brighter, of more contrast, mirrored."""
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
+    return [
+        cv2.resize(image, (90, 90)),
+        cv2.imdecode(data, cv2.IMREAD_COLOR),
+        np.clip(image.astype(int) + 8, 0, 255).astype(np.uint8),
+        np.clip(image * 1.05, 0, 255).astype(np.uint8),
+        np.ascontiguousarray(np.rot90(image)),
+    ]
+
+
+def test_index_of_many_images_finds_the_pairs_that_comparing_all_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = [speckled(seed) for seed in range(300)]
+    images += [copy for seed in range(0, 100, 5) for copy in variants(images[seed])]
+    images += [np.full((32, 32, 3), level, np.uint8) for level in range(40)]
+    thumbnails = [thumbnail(image) for image in images]
+    hashes = [image.tobytes() for image in images]
+    compared = group_duplicates(hashes, thumbnails)
+    assert compared[300:400] == [seed for seed in range(0, 100, 5) for _ in range(5)]
+    monkeypatch.setattr(near_duplicates, "_MAX_COMPARED", 10)
+    monkeypatch.setattr(duplicate_index, "_BLOCK", 64)
+    assert group_duplicates(hashes, thumbnails) == compared
+
+
+def test_index_links_more_copies_than_it_has_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of a still camera, which differ by their noise alone."""
+    monkeypatch.setattr(near_duplicates, "_MAX_COMPARED", 10)
+    rng = np.random.default_rng(0)
+    still = speckled(1)
+    frames = [
+        np.clip(still + rng.normal(0, 3, still.shape), 0, 255).astype(np.uint8) for _ in range(150)
+    ]
+    assert groups([speckled(2), *frames]) == [0, *[1] * 150]
+
+
+def test_index_of_images_of_one_colour_finds_nothing() -> None:
+    flat = np.zeros((50, 16, 16), np.float32)
+    assert not list(duplicate_index.indexed_pairs(flat, near_duplicates.TURNS, 0.98))

@@ -171,7 +171,7 @@ def test_damaged_looks_are_dropped(tmp_path: Path, damage: str) -> None:
 
 def test_looks_survive_writing(tmp_path: Path) -> None:
     seen = ImageFacts(border=(1, 2, 3, 4), text=((5, 6, 7, 8),), n_objects=(3,), n_vanishing=2)
-    thumbnail = np.linspace(-1, 1, 2304, dtype=np.float32)
+    thumbnail = np.linspace(-1, 1, 2304, dtype=np.float16)
     look = PairStats("a", "b", "c", thumbnail, (5, 6), (0.25, 0.75), seen)
     write_scan_cache(tmp_path / "x.npz", [look])
     (read,) = read_scan_cache(tmp_path / "x.npz").values()

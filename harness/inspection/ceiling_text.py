@@ -1,0 +1,71 @@
+"""Sentences and table rows about the best metrics that a training size allows."""
+
+import math
+
+from harness.core.text import count
+from harness.data.scan.size_ceiling import MAX_SIDE, NOTABLE_LOSS, CeilingTable, SizeCeiling
+from harness.inspection.findings import Finding
+
+CEILING_COLUMNS = ("training size", "fit", "best Dice", "best object F1")
+_TILE_STEP = 32  # most networks need sides that are multiples of it
+_TILE_SIDES = (128, 1024)
+
+
+def ceiling_rows(table: CeilingTable) -> list[tuple[str, str, str, str]]:
+    """Cells of a table with a row for each training size, in the order of CEILING_COLUMNS."""
+    return [
+        (
+            f"{ceiling.height} x {ceiling.width}",
+            ceiling.fit,
+            f"{ceiling.dice:.3f}",
+            "–" if ceiling.object_f1 is None else f"{ceiling.object_f1:.3f}",
+        )
+        for ceiling in table.ceilings
+    ]
+
+
+def ceiling_meaning(table: CeilingTable) -> str:
+    """Meaning of the numbers, and the sample that they come from."""
+    windows = (
+        f", of {count(table.n_windows, 'very large picture')} a window of {MAX_SIDE:,} px"
+        if table.n_windows
+        else ""
+    )
+    return (
+        "Reached at the images' own size by a network that gives each training mask exactly; "
+        f"objects match at an IoU above 0.5. From {table.n_images} of "
+        f"{count(table.n_available, 'mask')}{windows} (seed {table.seed})."
+    )
+
+
+def ceiling_finding(table: CeilingTable) -> Finding | None:
+    """Warning about the loss at the best size; None if it is at most one point of Dice."""
+    best = table.best
+    if best is None or 1 - best.dice <= NOTABLE_LOSS:
+        return None
+    remedy = f"train on windows at native size instead: data.tile.size: {tile_side(best)}"
+    return Finding("warning", "training size", _loss_text(table, best), remedy)
+
+
+def loss_sentence(table: CeilingTable) -> str | None:
+    """`ceiling_finding` as one line."""
+    finding = ceiling_finding(table)
+    return None if finding is None else f"{finding.what}; {finding.remedy}"
+
+
+def tile_side(best: SizeCeiling) -> int:
+    """Side of windows with about as many pixels as a training size: a step then costs as much."""
+    low, high = _TILE_SIDES
+    side = round(math.sqrt(best.height * best.width) / _TILE_STEP) * _TILE_STEP
+    return min(max(side, low), high)
+
+
+def _loss_text(table: CeilingTable, best: SizeCeiling) -> str:
+    among = "" if len(table.ceilings) == 1 else ", the best of these sizes,"
+    points = 100 * (1 - best.dice)
+    objects = "" if best.object_f1 is None else f" and object F1 {best.object_f1:.3f}"
+    return (
+        f"at {best.height} x {best.width} px{among} a perfect network reaches Dice "
+        f"{best.dice:.3f}{objects}: images of up to {table.longest_side:,} px lose "
+        f"{points:.1f} points of Dice to their resizing"
+    )
