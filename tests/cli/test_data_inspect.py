@@ -5,10 +5,11 @@ from pathlib import Path
 
 import albumentations as A  # noqa: N812 (its own convention)
 import cv2
+import numpy as np
 import pytest
 
 from harness.cli.app import main
-from tests.data.make import folder
+from tests.data.make import folder, picture, save
 from tests.inspection.datasets import mixed
 
 
@@ -186,3 +187,42 @@ def test_skip_bad_where_all_is_bad_is_2(
     said = {"clean": err, "inspect": out}[command]
     words = {"clean": "none of its 3 pairs can be used; the first: ", "inspect": "3 unusable"}
     assert words[command] in " ".join(said.split())
+
+
+def test_sample_says_that_it_is_one_and_keeps_the_cache(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(workspace / "data/d", 9)
+    run(capsys, "inspect", "d")
+    cache = next((workspace / "data/cache/looks").glob("*.npz"))
+    before = cache.read_bytes()
+    code, out, _ = run(capsys, "inspect", "d", "--sample", "4", "--html", "x.html")
+    assert code == 0
+    assert "d: 4 pairs, 0 unusable; a random sample of 9 pairs (seed 0)" in out
+    assert "4 pairs were read; a random sample of 9 pairs (seed 0)" in Path("x.html").read_text()
+    assert cache.read_bytes() == before
+    assert "sample" not in run(capsys, "inspect", "d", "--sample", "9")[1]
+
+
+def test_training_sizes_that_lose_objects_are_a_warning(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A grid of specks in 600 px vanishes at 64 px, the only size of the study."""
+    mask = np.zeros((600, 600), np.uint8)
+    for y in range(8, 600, 24):
+        for x in range(8, 600, 24):
+            mask[y : y + 6, x : x + 6] = 255
+    for index in range(2):
+        save(workspace / f"d/images/{index}.png", picture(index, 600, 600))
+        save(workspace / f"d/masks/{index}.png", mask)
+    study = workspace / "studies/small"
+    study.mkdir(parents=True)
+    (study / "study.yaml").write_text("fixed: {data.image_size: 64}\n")
+    _, out, _ = run(capsys, "inspect", "d", "--study", "small", "--json")
+    found = json.loads(out)
+    (ceiling,) = found["ceilings"]["ceilings"]
+    assert (ceiling["height"], ceiling["dice"]) == (64, 0.0)
+    (warning,) = [f for f in found["findings"] if f["topic"] == "training size"]
+    assert "images of up to 600 px lose 100.0 points of Dice" in warning["what"]
+    assert warning["remedy"].endswith("data.tile.size: 128")
+    assert "64 x 64" in run(capsys, "inspect", "d", "--study", "small")[1]

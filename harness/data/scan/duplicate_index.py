@@ -46,16 +46,16 @@ def indexed_pairs(
         for start in range(0, len(rows), _BLOCK):
             seconds = rows[start : start + _BLOCK]
             turned = np.ascontiguousarray(turn(unit[seconds]))
-            _, found = tree.query(
+            _, nearest = tree.query(
                 _low_coefficients(turned),
                 k=min(_MAX_NEIGHBOURS, len(rows)),
                 distance_upper_bound=reach,
                 workers=-1,
             )
-            found = found.reshape(len(seconds), -1)
+            nearest = nearest.reshape(len(seconds), -1)
             # The tree marks absent neighbours by the number of its points.
-            position, k = np.nonzero(found < len(rows))
-            firsts = rows[found[position, k]]
+            position, k = np.nonzero(nearest < len(rows))
+            firsts = rows[nearest[position, k]]
             is_earlier = firsts < seconds[position]
             position, firsts = position[is_earlier], firsts[is_earlier]
             second_flat = turned.reshape(len(seconds), -1)[position]

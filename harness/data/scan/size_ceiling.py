@@ -22,6 +22,7 @@ from harness.data.files.overlay import foreground_classes
 from harness.data.files.resize import Array8, Fit, Size, content_box, resize_mask
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.scan.scan import DatasetScan
+from harness.data.windows.large_pair import open_large_pair
 from harness.data.windows.window import Window
 
 MAX_IMAGES: Final = 200
@@ -113,9 +114,16 @@ def measure_file_ceilings(
         return read_upright_mask(source, *pairs[row], data, max_pixels)
 
     def read_shape(row: int) -> Size:
+        with open_large_pair(source, *pairs[row], data, max_pixels) as large:
+            if large is not None:
+                return large.header.height, large.header.width
         return decode(row).shape[0], decode(row).shape[1]
 
     def read_mask(row: int, window: Window) -> Array8:
+        with open_large_pair(source, *pairs[row], data, max_pixels) as large:
+            if large is not None:
+                rows, columns = window.slices
+                return large.read_mask(rows)[:, columns]
         return decode(row)[window.slices]
 
     return measure_ceilings(range(len(pairs)), read_shape, read_mask, sizes, data)

@@ -71,12 +71,15 @@ class LargePair:
         """
         self._check(hashes)
         for rows in band_slices(self.header.height):
-            parts = [self._read_classes(index, rows) for index in range(len(self.masks))]
-            mask = np.stack(parts, axis=2) if self.data.task == "multilabel" else parts[0]
-            yield PairBand(rows, self._read_image(rows), mask)
+            yield PairBand(rows, self._read_image(rows), self.read_mask(rows))
         for part in (self.image, *self.masks):
             if isinstance(part, LargeImage):
                 part.check_unchanged()
+
+    def read_mask(self, rows: slice) -> Array8:
+        """Rows of the mask, (h, W) or (h, W, K), as in a band."""
+        parts = [self._read_classes(index, rows) for index in range(len(self.masks))]
+        return np.stack(parts, axis=2) if self.data.task == "multilabel" else parts[0]
 
     def _check(self, hashes: PairHashes | None) -> None:
         if hashes is not None:

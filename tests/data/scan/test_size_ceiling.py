@@ -5,16 +5,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.data.files import large_image
 from harness.data.files.resize import content_box, fit_mask
+from harness.data.files.source import FolderSource
 from harness.data.scan import size_ceiling
 from harness.data.scan.size_ceiling import (
     SEED,
     CeilingTable,
     measure_ceilings,
+    measure_file_ceilings,
     read_ceilings,
     write_ceilings,
 )
@@ -166,3 +170,25 @@ def test_table_is_read_back_and_a_damaged_one_is_measured_again(tmp_path: Path) 
     assert read_ceilings(path) == table
     path.write_text("{", encoding="utf-8")
     assert read_ceilings(path) is None
+
+
+def test_mask_too_large_to_decode_is_read_by_its_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = specks(6, 600, 512)
+    for name, values in (("image", np.zeros((600, 512, 3), np.uint8)), ("mask", 255 * mask)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, rowsperstrip=16)
+    arguments = (
+        FolderSource(tmp_path),
+        [("image.tif", ("mask.tif",))],
+        [((256, 256), "stretch")],
+        BINARY,
+        1e6,
+    )
+    complete = measure_file_ceilings(*arguments)
+    monkeypatch.setattr(large_image, "WHOLE_PIXELS", 1000)
+    assert measure_file_ceilings(*arguments) == complete
+    monkeypatch.setattr(size_ceiling, "MAX_SIDE", 256)
+    part = measure_file_ceilings(*arguments)
+    assert (part.n_windows, part.n_images) == (1, 1)
+    assert 0.5 < part.ceilings[0].dice < 1
