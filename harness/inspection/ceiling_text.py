@@ -9,6 +9,7 @@ from harness.inspection.findings import Finding
 CEILING_COLUMNS = ("training size", "fit", "best Dice", "best object F1")
 _TILE_STEP = 32  # most networks need sides that are multiples of it
 _TILE_SIDES = (128, 1024)
+_MAX_WHOLE_SIDE = 512  # px; smaller images are better trained on as they are
 
 
 def ceiling_rows(table: CeilingTable) -> list[tuple[str, str, str, str]]:
@@ -43,14 +44,20 @@ def ceiling_finding(table: CeilingTable) -> Finding | None:
     best = table.best
     if best is None or 1 - best.dice <= NOTABLE_LOSS:
         return None
-    remedy = f"train on windows at native size instead: data.tile.size: {tile_side(best)}"
-    return Finding("warning", "training size", _loss_text(table, best), remedy)
+    return Finding("warning", "training size", _loss_text(table, best), _remedy(table, best))
 
 
 def loss_sentence(table: CeilingTable) -> str | None:
     """`ceiling_finding` as one line."""
     finding = ceiling_finding(table)
     return None if finding is None else f"{finding.what}; {finding.remedy}"
+
+
+def _remedy(table: CeilingTable, best: SizeCeiling) -> str:
+    native = math.ceil(table.longest_side / _TILE_STEP) * _TILE_STEP
+    if native <= _MAX_WHOLE_SIDE:
+        return f"train at native size: data.image_size: {native}"
+    return f"train on windows at native size instead: data.tile.size: {tile_side(best)}"
 
 
 def tile_side(best: SizeCeiling) -> int:

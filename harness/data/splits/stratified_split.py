@@ -5,7 +5,7 @@ Only integers and SHA-256 decide, so that every machine makes the same split.
 
 import hashlib
 from bisect import bisect
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -125,6 +125,7 @@ class _GroupPool:
         has = [[*(index in g.classes for index in self.classes), True] for g in ranked]
         self._has = np.array(has, np.bool_)
         self._free = np.ones(len(ranked), np.bool_)
+        self._n_free = self._has.sum(axis=0)  # groups of each class that are not drawn yet
 
     def n_free_images(self) -> int:
         """Number of images in groups that are not drawn yet."""
@@ -141,15 +142,16 @@ class _GroupPool:
         selection = _GroupSelection(room, self.n_free_images(), target, np.zeros_like(target))
         if cover:
             self._cover(selection, keep)
-        while len(fitting := self._eligible_groups(keep, selection.room)):
-            self._add_group(self._most_needed(fitting, selection), selection)
+        queues = _GroupQueues(self._kinds, lambda index: self._is_eligible(index, keep, selection))
+        while (index := self._most_needed(queues, selection)) is not None:
+            self._add_group(index, selection)
         return selection.indices
 
     def _cover(self, selection: "_GroupSelection", keep: int) -> None:
         missing = []
         # Rarest first: a class with few groups must choose before common classes use them up. The
         # sort is stable, so that ties fall in the same order on every platform.
-        for column in np.argsort(self._has[self._free].sum(axis=0), kind="stable"):
+        for column in np.argsort(self._n_free, kind="stable"):
             if self._has[selection.indices, column].any():
                 continue
             eligible = self._eligible_groups(keep)
@@ -164,24 +166,27 @@ class _GroupPool:
         if missing or not selection.indices:
             raise _ImpossibleError(missing)
 
-    def _eligible_groups(self, keep: int, room: int | None = None) -> NDArray[np.int64]:
-        """Groups that can be drawn: they fit, and enough groups of their classes remain."""
-        scarce = self._has[self._free].sum(axis=0) <= keep
-        allowed = self._free & ~self._has[:, scarce].any(axis=1)
-        return np.flatnonzero(allowed if room is None else allowed & (self._sizes <= room))
+    def _eligible_groups(self, keep: int) -> NDArray[np.int64]:
+        """Groups that can be drawn: enough groups of their classes remain."""
+        scarce = self._n_free <= keep
+        return np.flatnonzero(self._free & ~self._has[:, scarce].any(axis=1))
 
-    def _most_needed(self, fitting: NDArray[np.int64], selection: "_GroupSelection") -> int:
-        """Choose a group with the stratum that is furthest below its share."""
+    def _is_eligible(self, index: int, keep: int, selection: "_GroupSelection") -> bool:
+        """True if a group can be drawn and fits."""
+        is_scarce = (self._n_free <= keep)[self._has[index]].any()
+        return bool(self._free[index] and self._sizes[index] <= selection.room and not is_scarce)
+
+    def _most_needed(self, queues: "_GroupQueues", selection: "_GroupSelection") -> int | None:
+        """Choose a group with the stratum that is furthest below its share; None if none fits."""
         missing = np.flatnonzero(selection.kinds * selection.n_before < selection.target_kinds)
         progress = [
             (Fraction(int(selection.kinds[k]), int(selection.target_kinds[k])), int(k))
             for k in missing
         ]
         for _, kind in sorted(progress):
-            of_kind = fitting[self._kinds[fitting, kind] > 0]
-            if len(of_kind):
-                return self._best(of_kind, selection)
-        return int(fitting[0])
+            if few := queues.first(kind, _CHOICES):
+                return self._best(np.array(few), selection)
+        return next(iter(queues.first(None, 1)), None)
 
     def _best(self, eligible: NDArray[np.int64], selection: "_GroupSelection") -> int:
         """Choose the one of the first few groups that brings all strata closest to their shares."""
@@ -193,9 +198,33 @@ class _GroupPool:
 
     def _add_group(self, index: int, selection: "_GroupSelection") -> None:
         self._free[index] = False
+        self._n_free -= self._has[index]
         selection.indices.append(index)
         selection.room -= int(self._sizes[index])
         selection.kinds += self._kinds[index]
+
+
+class _GroupQueues:
+    """Groups that may be drawn, in order, of each stratum and of all.
+
+    Within a draw the room and the numbers of free groups only fall, so a group that is not eligible
+    never becomes so again and is dropped: a draw takes time in proportion to the groups.
+    """
+
+    def __init__(self, kinds: NDArray[np.int64], is_eligible: Callable[[int], bool]) -> None:
+        self._is_eligible = is_eligible
+        self._of_kind = [deque(np.flatnonzero(column).tolist()) for column in (kinds > 0).T]
+        self._all = deque(range(len(kinds)))
+
+    def first(self, kind: int | None, n: int) -> list[int]:
+        """The first `n` eligible groups of a stratum, or of all."""
+        queue, few = self._all if kind is None else self._of_kind[kind], list[int]()
+        while queue and len(few) < n:
+            index = queue.popleft()
+            if self._is_eligible(index):
+                few.append(index)
+        queue.extendleft(reversed(few))
+        return few
 
 
 @dataclass

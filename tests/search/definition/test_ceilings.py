@@ -76,7 +76,7 @@ def test_masks_of_the_test_split_are_not_opened(
     assert opened == {f"{i}.png" for i in range(8) if i % 3 != 2}
     (line,) = lines.said
     assert line.startswith("warning: at 32 x 32 px a perfect network reaches Dice 0.")
-    assert line.endswith("train on windows at native size instead: data.tile.size: 128")
+    assert line.endswith("train at native size: data.image_size: 256")
     table = read_ceilings(paths.ceilings_json)
     assert table is not None and (table.n_images, table.n_available) == (6, 6)
     opened.clear()
