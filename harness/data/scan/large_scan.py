@@ -57,7 +57,7 @@ def scan_large_pair(pair: LargePair, values: MaskValues) -> PairStats:
     return PairStats(
         *pair.hashes,
         pixels=sums.image_hash.hexdigest(),
-        thumbnail=thumbnail(rgb),
+        thumbnail=thumbnail(rgb).astype(np.float16),
         size=size,
         shares=sums.shares(),
         seen=ImageFacts(

@@ -1,5 +1,6 @@
 """Objects found and missed in an image, counted by their size: columns of a scores.csv."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ Columns = dict[str, float]
 SIDE_BOUNDS: Final = (8, 16, 32, 64, 128)
 SIZE_CLASSES: Final = (
     "below 8 px",
-    *(f"{low} to {high} px" for low, high in zip(SIDE_BOUNDS, SIDE_BOUNDS[1:], strict=False)),
+    *(f"{low} to {high} px" for low, high in itertools.pairwise(SIDE_BOUNDS)),
     "above 128 px",
 )
 _KINDS: Final = ("true", "found", "predicted", "correct")
@@ -89,9 +90,7 @@ def sum_object_columns(columns: Mapping[str, NDArray[np.float64]]) -> list[SizeC
     if _column(_KINDS[0], 0) not in columns:
         return []
     rows = [
-        SizeClassCounts(
-            name, *(int(columns[_column(kind, k)].sum()) for kind in _KINDS)
-        )
+        SizeClassCounts(name, *(int(columns[_column(kind, k)].sum()) for kind in _KINDS))
         for k, name in enumerate(SIZE_CLASSES)
     ]
     return [row for row in rows if row.n_true or row.n_predicted]
