@@ -1,3 +1,4 @@
+import errno
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.store_kills import kill_builders
 from harness.config.data import SplitConfig, StudyDataConfig
+from harness.core import files
 from harness.core.errors import DataError
 from harness.data.datasets.sources import open_dataset
 from harness.data.files.source import FolderSource
@@ -125,3 +128,23 @@ def test_threads_that_build_at_once_all_succeed(tmp_path: Path, rows: list[Split
         stores = list(pool.map(lambda _: opened(tmp_path, rows), range(4)))
     sums = {int(store.read_image(5, Window(0, 0, 256, 256)).sum()) for store in stores}
     assert len(sums) == 1 and len(built(tmp_path)) == 1
+
+
+def test_builders_that_are_killed_leave_no_store_or_a_complete_one(
+    tmp_path: Path, rows: list[SplitRow]
+) -> None:
+    text = kill_builders(tmp_path / "data", rows, StudyDataConfig(), tmp_path / "cache", 6)
+    assert text.startswith("6 kills") and text.endswith("all had equal values")
+
+
+def test_disk_that_fills_up_while_a_store_is_built_is_named(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.data.files.chunks.os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        opened(tmp_path, rows)
+    assert files.nearest_existing_folder(raised.value) == tmp_path / "cache"
+    assert built(tmp_path) == []

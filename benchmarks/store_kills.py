@@ -1,0 +1,109 @@
+"""Kill processes while they build the store of a data set, and check what they leave.
+
+    python -m benchmarks.store_kills [--data FOLDER] [--images 60] [--kills 200]
+
+A process is killed after a random time, up to that of an undisturbed build. Afterwards the store
+must be absent or complete. Every tenth time two processes build simultaneously and one of them is
+killed.
+"""
+
+import argparse
+import dataclasses
+import multiprocessing
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.config.data import SplitConfig, StudyDataConfig
+from harness.data.datasets.sources import open_dataset
+from harness.data.datasets.synthetic import generate_dataset
+from harness.data.files.source import FolderSource
+from harness.data.scan.scan import scan_dataset_strict
+from harness.data.splits.splits import SplitRow, make_split
+from harness.data.windows.native_store import NativeStore, open_store, store_key
+from harness.data.windows.window import Window
+
+MAX_PIXELS = 100e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with images/ and masks/")
+    parser.add_argument("--images", type=int, default=60, help="how many of them")
+    parser.add_argument("--kills", type=int, default=200)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        root = options.data or generate_dataset(folder / "polyps", count=options.images, size=540)
+        data = StudyDataConfig(root=str(root))
+        dataset = open_dataset(root, data, max_pixels=MAX_PIXELS)
+        dataset = dataclasses.replace(dataset, pairs=dataset.pairs[: options.images])
+        split = SplitConfig(fractions=(0.9, 0.1, 0.0))
+        rows = make_split(dataset, scan_dataset_strict(dataset), split)
+        print(kill_builders(root, rows, data, folder / "cache", options.kills))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def build(root: Path, rows: list[SplitRow], data: StudyDataConfig, folder: Path) -> NativeStore:
+    return open_store(FolderSource(root), rows, data, folder=folder, max_pixels=MAX_PIXELS)
+
+
+def kill_builders(
+    root: Path, rows: list[SplitRow], data: StudyDataConfig, folder: Path, n_kills: int
+) -> str:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.data.windows.native_store"])
+    arguments = (root, rows, data, folder)
+
+    def start() -> Any:
+        process = context.Process(target=build, args=arguments)
+        process.start()
+        return process
+
+    start().join()  # starts the server, too
+    expected = checksum(build(*arguments))
+    shutil.rmtree(folder)
+    begin = time.perf_counter()
+    start().join()
+    longest = time.perf_counter() - begin
+    store_folder, delays = folder / store_key(rows, data), random.Random(0)
+    n_absent = n_complete = 0
+    for kill in range(n_kills):
+        shutil.rmtree(folder, ignore_errors=True)
+        processes = [start() for _ in range(1 + (kill % 10 == 0))]
+        time.sleep(delays.uniform(0, 1.1 * longest))
+        processes[0].kill()
+        for process in processes:
+            process.join()
+        if store_folder.is_dir():
+            n_complete += 1
+        else:
+            n_absent += 1
+        if checksum(build(*arguments)) != expected:
+            raise SystemExit(f"kill {kill}: the store has other values")
+        if len([path for path in folder.iterdir() if not path.name.startswith(".")]) != 1:
+            raise SystemExit(f"kill {kill}: more than the store is left")
+    return (
+        f"{n_kills} kills within {longest:.2f} s: {n_absent} left no store and it was built again, "
+        f"{n_complete} left a complete one; all had equal values"
+    )
+
+
+def checksum(store: NativeStore) -> int:
+    total = 0
+    for row in range(len(store)):
+        height, width, _ = store.shape(row)
+        window = Window(0, 0, height, width)
+        parts = store.read_image(row, window), store.read_mask(row, window)
+        total += sum(int(part.sum(dtype=np.int64)) * (row + 1) for part in parts)
+    return total
+
+
+if __name__ == "__main__":
+    main()
