@@ -1,6 +1,5 @@
 """Cache of decoded, resized images on disk, compressed and shared by all trials of one size."""
 
-import errno
 import hashlib
 import json
 import math
@@ -28,6 +27,7 @@ from harness.data.files.image_io import read_pair
 from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import Box, Fit, Size, content_box, fit_image, fit_mask, resize_truth
 from harness.data.files.source import DataSource
+from harness.data.loading.size_estimate import check_disk_space, estimate_bytes
 from harness.data.splits.splits import SplitRow
 
 Array8 = NDArray[np.uint8]
@@ -97,8 +97,8 @@ def open_cache(
     Args:
         source: read access to the files that the rows name.
         folder: folder of the caches; safe to delete.
-        on_build_start: called with the number of bytes to write if images must be decoded; returns
-            a callback for the number of images done and the total.
+        on_build_start: called with the estimated number of bytes to write if images must be
+            decoded; returns a callback for the number of images done and the total.
 
     Raises:
         DataError: every image that cannot be used or has changed since the split; a full disk.
@@ -112,8 +112,10 @@ def open_cache(
         except (OSError, ValueError):
             if existed:  # damaged; a folder that appeared since then belongs to another builder
                 shutil.rmtree(cache_folder, ignore_errors=True)
-        n_bytes = cache_bytes(cached_rows, data, size)
-        _check_disk_space(folder, n_bytes)
+        n_bytes = estimate_cache_bytes(
+            source, cached_rows, data, size=size, fit=fit, max_pixels=max_pixels
+        )
+        check_disk_space(folder, n_bytes, "the decoded images", "lower data.image_size")
         progress = None if on_build_start is None else on_build_start(n_bytes)
         with atomic_directory(cache_folder) as temporary:
             entries = _decode_entries(source, cached_rows, data, size, fit, max_pixels)
@@ -170,25 +172,33 @@ def _array_shapes(n: int, data: StudyDataConfig, size: Size) -> list[tuple[int, 
     return [(n, *size, data.channels), (n, *size, *planes), at_eval]
 
 
-def cache_bytes(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size) -> int:
-    """Upper bound of the size of a cache in bytes: that of its arrays without compression.
+def estimate_cache_bytes(
+    source: DataSource,
+    rows: Sequence[SplitRow],
+    data: StudyDataConfig,
+    *,
+    size: Size,
+    fit: Fit,
+    max_pixels: float,
+) -> int:
+    """Estimate the size of the cache of a split at `size` from some images of each role.
 
-    Only validation images have truths.
+    If none of them can be read, it is the size without compression.
     """
-    n_rows = sum(row.role != "test" for row in rows)
-    n_val = sum(row.role == "val" for row in rows)
-    images, masks, truths = (math.prod(shape) for shape in _array_shapes(1, data, size))
-    return n_rows * (images * data.bit_depth // 8 + masks) + n_val * truths
 
+    def compress(row: SplitRow) -> int:
+        entry = _decode_entry(source, row, data, size, fit, max_pixels)
+        return len(entry.image) + len(entry.mask) + len(entry.truth)
 
-def _check_disk_space(folder: Path, n_bytes: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if n_bytes > free:
-        raise DataError(
-            f"{folder}: the decoded images need {n_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
-            "free; free disk space there or lower data.image_size"
-        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    plain = [math.prod(shape) for shape in _array_shapes(1, data, size)]
+    plain[0] *= data.bit_depth // 8
+    total = 0
+    for role in ("train", "val"):
+        role_rows = [row for row in rows if row.role == role]
+        estimate = estimate_bytes(role_rows, compress)
+        plain_bytes = sum(plain) if role == "val" else sum(plain[:2])  # no truths of training
+        total += len(role_rows) * plain_bytes if estimate is None else estimate
+    return total
 
 
 def _decode_entries(

@@ -71,10 +71,19 @@ class LargePair:
         """
         self._check(hashes)
         for rows in band_slices(self.header.height):
-            yield PairBand(rows, self._read_image(rows), self.read_mask(rows))
+            yield self._read_band(rows)
         for part in (self.image, *self.masks):
             if isinstance(part, LargeImage):
                 part.check_unchanged()
+
+    def middle_band(self) -> PairBand:
+        """Read the band in the middle alone. Raises DataError as `bands`."""
+        self._check(None)
+        slices = list(band_slices(self.header.height))
+        return self._read_band(slices[len(slices) // 2])
+
+    def _read_band(self, rows: slice) -> PairBand:
+        return PairBand(rows, self._read_image(rows), self.read_mask(rows))
 
     def read_mask(self, rows: slice) -> Array8:
         """Rows of the mask, (h, W) or (h, W, K), as in a band."""

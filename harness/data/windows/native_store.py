@@ -17,13 +17,21 @@ from harness.config.data import StudyDataConfig
 from harness.core.atomic_dir import atomic_directory
 from harness.data.files.chunks import ChunkFile
 from harness.data.files.source import DataSource
+from harness.data.loading.size_estimate import check_disk_space
 from harness.data.splits.split_file import SplitRow
-from harness.data.windows.store_building import CHUNK_SIDE, Progress, write_store
+from harness.data.windows.store_building import (
+    CHUNK_SIDE,
+    Progress,
+    estimate_store_bytes,
+    write_store,
+)
 from harness.data.windows.window import Shape, Window, check_window
 
 Array8 = NDArray[np.uint8]
+OnBuildStart = Callable[[int], Progress]
 
 CODE_VERSION: Final = 1  # increase it when the values that this module writes change
+_SMALLER: Final = "train on images of a data.image_size instead of tiles"
 _ATTEMPTS: Final = 3  # another process may find the store damaged and delete it in the meantime
 
 
@@ -105,7 +113,7 @@ def open_store(
     *,
     folder: Path,
     max_pixels: float,
-    on_build_start: Callable[[], Progress] | None = None,
+    on_build_start: OnBuildStart | None = None,
 ) -> NativeStore:
     """Open the train and val images of a split at native size; build the store if it is absent.
 
@@ -114,12 +122,12 @@ def open_store(
 
     Args:
         folder: folder of the caches; safe to delete.
-        on_build_start: called if images must be decoded; returns a callback for the number of
-            images done and the total.
+        on_build_start: called with the estimated number of bytes to write if images must be
+            decoded; returns a callback for the number of images done and the total.
 
     Raises:
-        DataError: every image that cannot be used or has changed since the split.
-        OSError: a full disk; the error names a path.
+        DataError: every image that cannot be used or has changed since the split; a full disk.
+        OSError: a disk that fills up meanwhile; the error names a path.
     """
     stored_rows = [row for row in rows if row.role != "test"]
     store_folder = folder / store_key(stored_rows, data)
@@ -130,7 +138,9 @@ def open_store(
         except (OSError, ValueError):
             if existed:  # damaged; a folder that appeared since then belongs to another builder
                 shutil.rmtree(store_folder, ignore_errors=True)
-        progress = None if on_build_start is None else on_build_start()
+        n_bytes = estimate_store_bytes(source, stored_rows, data, max_pixels)
+        check_disk_space(folder, n_bytes, "the images at their own sizes", _SMALLER)
+        progress = None if on_build_start is None else on_build_start(n_bytes)
         with atomic_directory(store_folder) as temporary:
             write_store(temporary, source, stored_rows, data, max_pixels, progress)
     return _map_store(store_folder, len(stored_rows), data)

@@ -18,6 +18,7 @@ from harness.data.files.chunks import encode_chunk, open_npy, write_chunks
 from harness.data.files.image_io import LoadedPair, read_pair
 from harness.data.files.large_image import BAND_ROWS
 from harness.data.files.source import DataSource
+from harness.data.loading.size_estimate import estimate_bytes
 from harness.data.splits.split_file import SplitRow
 from harness.data.windows.large_pair import open_large_pair
 
@@ -103,6 +104,24 @@ def _encode_parts(
             error for error in problems if find_disk_error(error, TRANSIENT_ERRNOS) is not None
         )
         raise problems_error([str(error) for error in problems]) from next(transient, problems[0])
+
+
+def estimate_store_bytes(
+    source: DataSource, rows: Sequence[SplitRow], data: StudyDataConfig, max_pixels: float
+) -> int:
+    """Estimate the size of the store of these rows from some of them; 0 if none can be read."""
+
+    def compress(row: SplitRow) -> int:
+        with open_large_pair(source, row.image, row.masks, data, max_pixels) as large:
+            if large is None:
+                part = _encode_pair(read_pair(source, row.image, row.masks, data, max_pixels))
+                return sum(len(chunk) for chunk in (*part.images, *part.masks))
+            band = large.middle_band()
+            chunks = (*_cut(band.image), *_cut(band.mask))
+            n_bytes = sum(len(encode_chunk(chunk)) for chunk in chunks)
+            return round(n_bytes * large.header.height / len(band.mask))
+
+    return estimate_bytes(rows, compress) or 0
 
 
 def _encode_pair(pair: LoadedPair) -> _EncodedPart:

@@ -47,6 +47,27 @@ def built(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache").iterdir())
 
 
+def chunk_bytes(tmp_path: Path) -> int:
+    return sum(path.stat().st_size for path in built(tmp_path)[0].glob("*.chunks"))
+
+
+def test_images_that_cannot_be_read_leave_the_estimate_of_plain_arrays(tmp_path: Path) -> None:
+    """6 images: 4 bytes for each of 16x20 pixels; 2 truths of 18x18."""
+    missing = [
+        SplitRow(row, f"{row}.png", f"{row}.png", "train" if row < 4 else "val", "g", "", "")
+        for row in range(6)
+    ]
+    n_bytes = module.estimate_cache_bytes(
+        FolderSource(tmp_path),
+        missing,
+        StudyDataConfig(eval_size=18),
+        size=(16, 20),
+        fit="stretch",
+        max_pixels=MAX_PIXELS,
+    )
+    assert n_bytes == 6 * 16 * 20 * (3 + 1) + 2 * 18 * 18
+
+
 def test_arrays_hold_train_and_val_in_order_of_row(tmp_path: Path, rows: list[SplitRow]) -> None:
     cache = opened(tmp_path, rows)
     used = [row for row in rows if row.role != "test"]
@@ -94,7 +115,7 @@ def test_second_call_reads_no_image(
 def test_building_is_announced_with_its_bytes_and_only_once(
     tmp_path: Path, rows: list[SplitRow]
 ) -> None:
-    """6 images of 16 x 20 x 3, their masks, and 2 truths of 18 x 18."""
+    """All of the six images are chosen for the estimate, so it is exact."""
     said: list[int] = []
 
     def starts(n_bytes: int) -> module.Progress:
@@ -103,7 +124,7 @@ def test_building_is_announced_with_its_bytes_and_only_once(
 
     for _ in range(2):
         opened(tmp_path, rows, on_build_start=starts)
-    assert said == [6 * 16 * 20 * (3 + 1) + 2 * 18 * 18]
+    assert said == [chunk_bytes(tmp_path)]
 
 
 def test_cache_cannot_be_written_through(tmp_path: Path, rows: list[SplitRow]) -> None:
@@ -244,19 +265,21 @@ def test_processes_that_build_at_once_all_succeed(tmp_path: Path, rows: list[Spl
 def test_too_little_room_is_said_before_building(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """6 images: 4 bytes for each of 16x20 pixels; 2 truths of 18x18: 8328 bytes."""
-    usage = type("Usage", (), {"free": 8327})
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    opened(tmp_path, rows)
+    needed = chunk_bytes(tmp_path)
+    shutil.rmtree(tmp_path / "cache")
+    usage = type("Usage", (), {"free": needed - 1})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"free disk space there or lower data\.image_size"):
         opened(tmp_path, rows)
-    usage.free = 8328  # type: ignore[attr-defined]
+    usage.free = needed  # type: ignore[attr-defined]
     assert len(opened(tmp_path, rows).images) == 6
 
 
 def test_lack_of_room_is_known_as_such_by_a_worker(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
     with pytest.raises(DataError, match="free disk space there") as raised:
         opened(tmp_path, rows)
     full = files.find_disk_error(raised.value)

@@ -1,4 +1,5 @@
 import errno
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from benchmarks.store_kills import kill_builders
 from harness.config.data import SplitConfig, StudyDataConfig
@@ -17,6 +19,7 @@ from harness.data.scan.scan import scan_dataset_strict
 from harness.data.splits.splits import SplitRow, make_split
 from harness.data.windows import native_store as module
 from harness.data.windows.native_store import NativeStore, open_store
+from harness.data.windows.store_building import estimate_store_bytes
 from harness.data.windows.window import Window, decode_images
 from tests.data.make import DATA, MAX_PIXELS, folder, save, square
 
@@ -148,3 +151,41 @@ def test_disk_that_fills_up_while_a_store_is_built_is_named(
         opened(tmp_path, rows)
     assert files.nearest_existing_folder(raised.value) == tmp_path / "cache"
     assert built(tmp_path) == []
+
+
+def test_bytes_are_announced_and_compared_with_the_free_space(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the six images are chosen for the estimate, so it is exact."""
+    announced: list[int] = []
+
+    def start(n_bytes: int) -> module.Progress:
+        announced.append(n_bytes)
+        return lambda done, total: None
+
+    opened(tmp_path, rows, on_build_start=start)
+    (store,) = built(tmp_path)
+    assert announced == [sum(path.stat().st_size for path in store.glob("*.chunks"))]
+    shutil.rmtree(store)
+    free = type("Usage", (), {"free": announced[0] - 1})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(DataError, match="free disk space there or train on images of a") as raised:
+        opened(tmp_path, rows)
+    assert files.find_disk_error(raised.value) is not None
+
+
+def test_estimate_of_a_large_image_decodes_one_band(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "large"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (900, 300, 3)).astype(np.uint8)
+    tifffile.imwrite(root / "x.tif", image, photometric="rgb", tile=(128, 128))
+    tifffile.imwrite(root / "m.tif", image[..., 0] // 128 * 255, rowsperstrip=50)
+    row = SplitRow(0, "x.tif", "m.tif", "train", "x", "", "")
+    arguments = FolderSource(root), [row], StudyDataConfig(), MAX_PIXELS
+    whole = estimate_store_bytes(*arguments)
+    monkeypatch.setattr("harness.data.files.large_image.WHOLE_PIXELS", 1000)
+    monkeypatch.setattr("harness.data.windows.large_pair.LargePair.bands", None)
+    assert estimate_store_bytes(*arguments) == pytest.approx(whole, rel=0.02)
