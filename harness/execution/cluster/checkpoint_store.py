@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from harness.core import files
-from harness.core.errors import UserError
+from harness.core.errors import HarnessError, UserError
 from harness.execution.cluster.file_transfer import TransferError, iter_chunks
 from harness.execution.cluster.messages import CHUNK_BYTES, FileEntry
 
@@ -116,6 +116,12 @@ class CheckpointStore:
             if self._files.exists(folder):
                 self._files.rm(folder, recursive=True)
 
+    def clear(self) -> None:
+        """Remove all checkpoints of the study. Raises TransferError."""
+        with _store_errors(self._base):
+            if self._exists(self._base):
+                self._files.rm(self._base, recursive=True)
+
     def trial_numbers(self) -> list[int]:
         """Numbers of the trials that have checkpoints here."""
         with _store_errors(self._base):
@@ -140,9 +146,10 @@ class CheckpointStore:
 
     def _read_manifest(self, path: str) -> FileEntry | None:
         """The size and hash that a manifest states; None if it is torn."""
+        with _store_errors(path), self._files.open(path, "rb") as handle:
+            text = handle.read(1000)
         try:
-            with _store_errors(path), self._files.open(path, "rb") as handle:
-                return FileEntry(path="checkpoint", **json.loads(handle.read(1000)))
+            return FileEntry(path="checkpoint", **json.loads(text))
         except (ValueError, TypeError):
             return None
 
@@ -186,5 +193,7 @@ def _store_errors(path: str) -> Iterator[None]:
     """Turn faults of a store into TransferError; the disk of this machine is another matter."""
     try:
         yield
-    except OSError as error:
+    except (HarnessError, _DamagedCheckpointError):
+        raise
+    except Exception as error:  # each protocol has a library with errors of its own
         raise TransferError(f"--scratch {path}: {type(error).__name__}: {error}") from error

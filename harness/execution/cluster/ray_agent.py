@@ -21,6 +21,7 @@ from harness.execution.cluster.file_transfer import TransferError
 from harness.execution.cluster.messages import ChunkReply, FileChunk, TaskInputs
 from harness.execution.cluster.node_agent import NodeAgent
 from harness.execution.cluster.node_facts import collect_node_facts
+from harness.execution.cluster.scratch_check import check_scratch
 from harness.execution.protocol import Decision
 from harness.execution.slots import VISIBLE_DEVICES, Slot
 
@@ -36,6 +37,7 @@ class AgentSettings(BaseModel):
         threads: of each worker.
         n_workers: workers of the study, which share the link.
         scratch: folder or URL for checkpoints; None: they are sent to the controller.
+        scratch_check: name of the `ScratchCheck`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +47,7 @@ class AgentSettings(BaseModel):
     threads: int
     n_workers: int
     scratch: str | None = None
+    scratch_check: str | None = None
 
     @property
     def slot(self) -> Slot:
@@ -140,8 +143,7 @@ class AgentActor:
 
     def facts(self) -> str:
         """Facts about the node, see `NodeFacts`."""
-        slot = self._settings.slot
-        return collect_node_facts(slot.device, slot.environment).model_dump_json()
+        return _own_facts(self._settings)
 
     def start(self, inputs: str) -> None:
         """Train a trial."""
@@ -176,9 +178,9 @@ class AgentActor:
 class ProbeActor:
     """Process that describes its node before trial 0."""
 
-    def facts(self, device: str, environment: dict[str, str]) -> str:
-        """Facts about the node, see `NodeFacts`."""
-        return collect_node_facts(device, environment).model_dump_json()
+    def facts(self, settings: str) -> str:
+        """Facts about the node, see `NodeFacts`; it must reach the scratch."""
+        return _own_facts(AgentSettings.model_validate_json(settings))
 
 
 def node_scratch() -> Path:
@@ -188,6 +190,13 @@ def node_scratch() -> Path:
     """
     folder = os.environ.get(SCRATCH_VARIABLE)
     return Path(folder) if folder else Path(tempfile.gettempdir()) / f"harness-{os.getuid()}"
+
+
+def _own_facts(settings: AgentSettings) -> str:
+    if settings.scratch is not None and settings.scratch_check is not None:
+        check_scratch(settings.scratch, settings.scratch_check)
+    slot = settings.slot
+    return collect_node_facts(slot.device, slot.environment).model_dump_json()
 
 
 def _call(reference: Any) -> Any:

@@ -23,6 +23,7 @@ from harness.execution.cluster.messages import InputSource, NodeFacts
 from harness.execution.cluster.node_facts import own_versions, version_differences
 from harness.execution.cluster.ray_agent import AgentSettings, ProbeActor
 from harness.execution.cluster.ray_network import kept_signal_handlers, refuse_open_network
+from harness.execution.cluster.scratch_check import ScratchCheck
 from harness.execution.protocol import Executor
 
 NAMESPACE = "harness"
@@ -78,17 +79,20 @@ class RayCluster:
 
     def __init__(self, settings: ClusterSettings, say: Callable[[str], None]) -> None:
         self.settings, self._say = settings, say
+        self.facts: dict[str, NodeFacts] = {}
         self._owns_connection = not ray.is_initialized()
+        self._scratch_check: ScratchCheck | None = None
         self._connect()
         self.address: str = ray.get_runtime_context().gcs_address
         self.driver_node_id: str = ray.get_runtime_context().get_node_id()
         try:
             if not settings.trusted_network:
                 refuse_open_network(self.address, [node.address for node in self.nodes()])
+            scratch = settings.scratch
+            self._scratch_check = None if scratch is None else ScratchCheck(scratch)
         except UserError:
             self.close()
             raise
-        self.facts: dict[str, NodeFacts] = {}
         requested = settings.gpus_per_trial
         has_gpus = any(node.total.get("GPU", 0.0) > 0 for node in self.nodes())
         self.gpus = (1.0 if has_gpus else 0.0) if requested is None else requested
@@ -114,6 +118,12 @@ class RayCluster:
     def draining_nodes(self) -> set[str]:
         """Ids of the nodes that an autoscaler has announced to remove."""
         return set(ray_state.get_draining_nodes())
+
+    def node_of(self, actor: Any) -> ClusterNode | None:
+        """The node on which an actor was placed last; None if it was not, or is gone."""
+        entry = ray_state.actor_table(actor._actor_id.hex())  # public in no version of Ray
+        id_ = entry["Address"]["NodeID"] if entry else ""
+        return next((node for node in self.nodes() if node.id == id_), None)
 
     def capacity(self) -> int:
         """Number of trials that fit on all nodes, whatever else runs there; at most 64."""
@@ -168,6 +178,19 @@ class RayCluster:
         differences = version_differences(self.facts[node_id].versions, own_versions())
         return [f"node {name}: {', '.join(differences)}"] if differences else []
 
+    def agent_settings(self, module: str = "", study_id: str = "") -> AgentSettings:
+        """Settings of the agents of a study."""
+        check = self._scratch_check
+        return AgentSettings(
+            module=module,
+            study_id=study_id,
+            gpus=self.gpus,
+            threads=self.settings.cpus_per_trial,
+            n_workers=self.n_workers(),
+            scratch=self.settings.scratch,
+            scratch_check=None if check is None else check.name,
+        )
+
     def describe(self) -> str:
         """Describe workers and nodes for the first line of a run."""
         n_workers = self.settings.workers
@@ -187,6 +210,8 @@ class RayCluster:
 
     def close(self) -> None:
         """Leave the cluster, unless the caller had joined it."""
+        if self._scratch_check is not None:
+            self._scratch_check.close()
         if self._owns_connection:
             self._owns_connection = False
             leaver = threading.Thread(target=ray.shutdown, daemon=True)
@@ -240,14 +265,7 @@ class RayCluster:
     def _start_probe(self, node_id: str) -> tuple[Any, Any]:
         affinity = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor = _PROBE.options(num_cpus=0, scheduling_strategy=affinity).remote()
-        slot = AgentSettings(
-            module="",
-            study_id="",
-            gpus=self.gpus,
-            threads=self.settings.cpus_per_trial,
-            n_workers=1,
-        ).slot
-        return actor, actor.facts.remote(slot.device, dict(slot.environment))
+        return actor, actor.facts.remote(self.agent_settings().model_dump_json())
 
 
 def _read_facts(reference: Any) -> NodeFacts:

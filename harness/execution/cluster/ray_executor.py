@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from harness.core.errors import StudyStoppedError
 from harness.execution.cluster.messages import AgentReport, InputSource, TaskInputs
 from harness.execution.cluster.node_failures import link_loss_event
-from harness.execution.cluster.ray_agent import AgentSettings, FilesActor
+from harness.execution.cluster.ray_agent import FilesActor
 from harness.execution.cluster.ray_cluster import RayCluster
 from harness.execution.cluster.ray_nodes import NodeRoster
 from harness.execution.cluster.ray_slot import RaySlot
@@ -58,14 +58,7 @@ class RayExecutor:
     ) -> None:
         self.cluster, self.inputs, self.say = cluster, inputs, say
         self.roster = NodeRoster(say)
-        self.settings = AgentSettings(
-            module=module,
-            study_id=study_id,
-            gpus=cluster.gpus,
-            threads=cluster.settings.cpus_per_trial,
-            n_workers=cluster.n_workers(),
-            scratch=cluster.settings.scratch,
-        )
+        self.settings = cluster.agent_settings(module, study_id)
         self.closing = threading.Event()
         self.files = _start_files_actor(cluster)
         self.n_bytes = 0
@@ -194,25 +187,20 @@ class RayExecutor:
         return [slot for slot in self._slots if slot.holds(number)]
 
     def _add_slots(self, n_slots: int) -> None:
+        n_workers = max(n_slots, len(self._slots))
+        self.settings = self.settings.model_copy(update={"n_workers": n_workers})
         while len(self._slots) < n_slots:
             self._slots.append(RaySlot(self, len(self._slots)))
             self._slots[-1].start()
 
     def _watch(self) -> None:
         """Follow the table of nodes: new ones, those that will be removed, and none at all."""
-        empty_since: float | None = time.monotonic()
-        line = ""
+        wait = _WaitingNote()
         while not self.closing.wait(WATCH_S):
             try:
                 self._look_at_nodes()
-                if self.slots:
-                    empty_since, line = None, ""
-                    continue
-                empty_since = time.monotonic() if empty_since is None else empty_since
-                if time.monotonic() - empty_since > NO_SLOT_S:
-                    line, previous = self.cluster.waiting_line(), line
-                    if line != previous:
-                        self.say(line)
+                if wait.is_due(None if self.slots else self.cluster.capacity()):
+                    self.say(self.cluster.waiting_line())
             except Exception as error:
                 # Whatever Ray raises without a head; `next_event` tells of it.
                 self.say_once(
@@ -245,6 +233,31 @@ class RayExecutor:
     def _kill_files_actor(self) -> None:
         with suppress(RayError):
             ray.kill(self.files)
+
+
+class _WaitingNote:
+    """Decides when the user is told for what the study waits.
+
+    The agent of a node that has just joined needs seconds to start: the time begins again with each
+    change of what fits on the cluster.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._capacity: int | None = None
+        self._since, self._is_told = clock(), False
+
+    def is_due(self, capacity: int | None) -> bool:
+        """True once for each wait that has lasted for some time.
+
+        Args:
+            capacity: trials that would fit on the cluster; None: there is an agent.
+        """
+        if capacity != self._capacity:
+            self._capacity, self._since, self._is_told = capacity, self._clock(), False
+        is_due = capacity is not None and self._clock() - self._since > NO_SLOT_S
+        self._is_told, was_told = self._is_told or is_due, self._is_told
+        return is_due and not was_told
 
 
 def _start_files_actor(cluster: RayCluster) -> Any:

@@ -6,7 +6,13 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, NodeDiedError, RayError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    NodeDiedError,
+    RayError,
+    RayTaskError,
+)
 
 from harness.execution.cluster.messages import AgentReport, NodeFacts, TaskInputs
 from harness.execution.cluster.node_failures import input_failure_event, link_loss_event
@@ -29,6 +35,7 @@ SILENCE_S = 25.0
 _AGENT: Any = ray.remote(AgentActor)
 _IDLE_S, _BUSY_S = 0.1, 1.0  # longest waits for a report, before other news are looked at
 _KILL_S = 20.0
+FACTS_S = 240.0  # for a node that imports torch from a slow disk
 _RETRY_S = 3.0  # before an agent is placed again whose start failed
 
 
@@ -154,11 +161,15 @@ class RaySlot:
 
     def _check_node(self) -> bool:
         """Compare the versions of a node that has joined after the start; False: leave it out."""
-        cluster = self._executor.cluster
+        cluster, problems = self._executor.cluster, []
         if self.node_id not in cluster.facts:
-            text = ray.get(self._actor.facts.remote(), timeout=240)
-            cluster.facts[self.node_id] = NodeFacts.model_validate_json(text)
-        problems = cluster.node_problems(self.node_id, self._name)
+            try:
+                text = ray.get(self._actor.facts.remote(), timeout=FACTS_S)
+            except RayTaskError as error:  # e.g. its GPU cannot be used
+                problems = [f"node {self._name}: {_last_line(error)}"]
+            else:
+                cluster.facts[self.node_id] = NodeFacts.model_validate_json(text)
+        problems = problems or cluster.node_problems(self.node_id, self._name)
         for problem in problems:
             self._executor.roster.leave_out(self.node_id, f"{problem}: it is left out")
         return not problems
@@ -234,7 +245,11 @@ class RaySlot:
         reason = f"has not answered for {SILENCE_S:.0f} s" if is_silent else "has lost its agent"
         if task is None:
             if not self.node_id:  # it could not even be started
-                executor.say_once(f"an agent could not be started: {_last_line(error)}")
+                node = executor.cluster.node_of(self._actor)
+                if node is not None:  # tried again after some time
+                    executor.roster.note_lost(node.id)
+                where = "" if node is None else f" on node {node}"
+                executor.say_once(f"an agent could not be started{where}: {_last_line(error)}")
                 executor.closing.wait(_RETRY_S)
             return
         executor.say(f"node {self._name} {reason}: trial {task.number} continues on another agent")

@@ -1,9 +1,11 @@
 """Access to the cluster of `--cluster`, if the options of a command name one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from harness.core.errors import UserError
+from harness.execution.cluster.checkpoint_store import CheckpointStore
 from harness.execution.cluster.cluster_settings import ClusterSettings, parse_cluster
 from harness.execution.cluster.messages import InputSource, NodeFacts
 from harness.execution.cluster.slurm.slurm_cluster import SlurmCluster
@@ -45,11 +47,15 @@ class ClusterAccess:
         devices: of the nodes, those of trial 0 first; each kind at least once.
     """
 
-    def __init__(self, connection: ClusterConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: ClusterConnection, scratch: str | None = None) -> None:
+        self._connection, self._scratch = connection, scratch
         self.devices = tuple(_device_facts(facts) for facts in connection.check_nodes())
         self.n_workers, self.describe = connection.n_workers, connection.describe
         self.open_executor, self.close = connection.open_executor, connection.close
+
+    def open_store(self, study_id: str) -> CheckpointStore | None:
+        """Open the study's store of checkpoints; None: they are sent to this machine."""
+        return None if self._scratch is None else CheckpointStore(self._scratch, study_id)
 
 
 def open_cluster(compute: ComputeOptions, say: Callable[[str], None]) -> ClusterAccess | None:
@@ -69,14 +75,14 @@ def open_cluster(compute: ComputeOptions, say: Callable[[str], None]) -> Cluster
         workers=None if compute.workers == "max" else compute.workers or 1,
         gpus_per_trial=compute.gpus_per_trial,
         cpus_per_trial=compute.cpus_per_trial or 1,
-        scratch=compute.scratch,
+        scratch=_absolute_scratch(compute.scratch),
         trusted_network=compute.trusted_network,
         ship_code=compute.ship_code,
         sbatch=compute.sbatch or "",
     )
     connection = _connect(settings, say)
     try:
-        return ClusterAccess(connection)
+        return ClusterAccess(connection, settings.scratch)
     except BaseException:
         connection.close()
         raise
@@ -129,6 +135,13 @@ def _check_options(compute: ComputeOptions) -> None:
             f"--gpus-per-trial {gpus:g}: must be 0, a part of a GPU such as 0.5, or 1; a trial "
             "trains on one GPU"
         )
+
+
+def _absolute_scratch(text: str | None) -> str | None:
+    """`--scratch` as all nodes understand it: a folder from the root on, or a URL."""
+    if text is None or "://" in text:
+        return text
+    return str(Path(text).expanduser().absolute())
 
 
 def _device_facts(facts: NodeFacts) -> DeviceFacts:

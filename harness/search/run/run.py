@@ -136,7 +136,8 @@ def _open_executor(
     if run.cluster is None:
         return LocalExecutor(paths.worker_log, slots=run.slots, prestarted=early)
     study_id = str(run.definition.config.id)
-    inputs = TaskInputBuilder(paths, study_id, run.context.cache)
+    store = run.cluster.open_store(study_id)
+    inputs = TaskInputBuilder(paths, study_id, run.context.cache, store)
     return run.cluster.open_executor(inputs, study_id=study_id, say=progress.stage)
 
 

@@ -95,6 +95,27 @@ def test_store_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         save(str(tmp_path / "file"), b"x")
 
 
+def test_error_of_a_library_is_a_fault_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries of buckets raise errors that are no OSError, e.g. without credentials."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LookupError("Unable to locate credentials")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "ls", refuse)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "exists", lambda *_: True)
+    with pytest.raises(TransferError, match="LookupError: Unable to locate credentials"):
+        save("memory://scratch", b"x")
+
+
+def test_clear_removes_the_study_alone(url: str, tmp_path: Path) -> None:
+    other = CheckpointStore(url, "f" * 32)
+    other.save(0, 1, io.BytesIO(b"other"), 5)
+    save(url, b"x")
+    CheckpointStore(url, STUDY_ID).clear()
+    CheckpointStore(url, STUDY_ID).clear()
+    assert restore(url, tmp_path) is None and other.trial_numbers() == [0]
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -6,6 +6,7 @@ from harness.core.records import TrialFailure, TrialResult
 from harness.execution.protocol import Event, TrialFailed, TrialFinished, WorkerDied
 
 pytest.importorskip("ray")
+from harness.execution.cluster.ray_executor import NO_SLOT_S, _WaitingNote
 from harness.execution.cluster.ray_nodes import LOST_S, NodeRoster
 
 
@@ -31,6 +32,21 @@ def roster(clock: Clock, lines: list[str]) -> NodeRoster:
     roster = NodeRoster(lines.append, clock)
     roster.update(["a", "b"])
     return roster
+
+
+def test_wait_is_told_once_for_each_capacity(clock: Clock) -> None:
+    note = _WaitingNote(clock)
+
+    def told(seconds: float, capacity: int | None) -> bool:
+        clock.now += seconds
+        return note.is_due(capacity)
+
+    assert not told(0, 0) and not told(NO_SLOT_S, 0)
+    assert told(1, 0) and not told(100, 0)
+    assert not told(1, 2), "a node has joined, and its agent starts"
+    assert not told(NO_SLOT_S, 2) and told(1, 2)
+    assert not told(1, None) and not told(100, 2), "there was an agent"
+    assert told(NO_SLOT_S + 1, 2)
 
 
 def failed(cause: str) -> Event:
