@@ -6,9 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import IO
 import psutil
 
 ROOT = Path(__file__).resolve().parents[3]
+IMPORT_PATHS = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 START_S = 120.0
 ADDRESS = "127.0.0.1:6379"  # outside of 10002 to 19999, where Ray puts its workers
 WORKER = "harness.training.worker.worker"
@@ -54,6 +56,7 @@ class RayMachines:
 
     Attributes:
         workspace: the nodes see an empty folder there.
+        hosts: names that were given to nodes.
     """
 
     namespace: str
@@ -61,25 +64,44 @@ class RayMachines:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     nodes: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    hosts: dict[int, str | None] = field(default_factory=dict)
     n_started: int = 0
     head: "subprocess.Popen[bytes] | None" = None
     host: str = "127.0.0.1"
 
     def start_head(self) -> None:
         options = ["--head", "--port=6379", "--num-cpus=0", f"--temp-dir={self.folder / 'r'}"]
-        self.head = self._ray("head", [*options, "--include-dashboard=false"], "")
+        self.head = self._ray("head", [*options, "--include-dashboard=false"], "", {})
         self._wait(self.head)
 
-    def add_node(self, cpus: int = 1, *, wait: bool = True) -> int:
-        """Start a node; its number."""
+    def add_node(
+        self,
+        cpus: int = 1,
+        *,
+        gpus: int = 0,
+        wait: bool = True,
+        host: str | None = None,
+        scratch_mb: int | None = None,
+        before: str = "",
+        **environment: str,
+    ) -> int:
+        """Start a node; its number.
+
+        Args:
+            gpus: that Ray believes in; no real one is needed.
+            host: its name; None: that of this machine.
+            scratch_mb: size of its disk for files.
+            before: shell commands in its mount namespace.
+        """
         self.n_started += 1
-        scratch = self.folder / "scratch"
-        hidden = [self.workspace, scratch]
+        name, scratch = f"node{self.n_started}", self.folder / "scratch"
         scratch.mkdir(exist_ok=True)
-        mounts = "".join(f"mount -t tmpfs none {path}; " for path in hidden)
-        options = [f"--address={self.host}:6379", f"--num-cpus={cpus}"]
-        process = self._ray(f"node{self.n_started}", options, mounts)
-        self.nodes[self.n_started] = process
+        size = "" if scratch_mb is None else f"-o size={scratch_mb}m "
+        mounts = f"mount -t tmpfs none {self.workspace}; mount -t tmpfs {size}none {scratch}; "
+        options = [f"--address={self.host}:6379", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        renamed = "" if host is None else f"hostname {host}; "
+        process = self._ray(name, options, f"{mounts}{renamed}{before}", environment)
+        self.nodes[self.n_started], self.hosts[self.n_started] = process, host
         if wait:
             self._wait(process)
         return self.n_started
@@ -127,6 +149,24 @@ class RayMachines:
             start_new_session=True,
         )
 
+    def module(self, name: str, *words: str, **environment: str) -> "subprocess.Popen[str]":
+        """Start a Python module beside the head; its errors go to a log of that name."""
+        with (self.folder / f"{name}.log").open("w", encoding="utf-8") as log:
+            return subprocess.Popen(
+                ["ip", "netns", "exec", self.namespace, sys.executable, "-m", name, *words],
+                env=os.environ
+                | QUIET
+                | {"PYTHONPATH": IMPORT_PATHS}
+                | self.environment
+                | environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
     def python(self, code: str, *words: str, **environment: str) -> str:
         """Output of a Python program beside the head."""
         done = subprocess.run(
@@ -171,21 +211,23 @@ class RayMachines:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(name)
 
-    def _ray(self, name: str, options: list[str], before: str) -> "subprocess.Popen[bytes]":
+    def _ray(
+        self, name: str, options: list[str], before: str, environment: Mapping[str, str]
+    ) -> "subprocess.Popen[bytes]":
         ray = Path(sys.executable).with_name("ray")
         words = [
             *(str(ray), "start", f"--node-ip-address={self.host}", "--block"),
             *("--object-store-memory=100000000", "--disable-usage-stats", *options),
         ]
-        environment = os.environ | QUIET | {"PYTHONPATH": str(ROOT)} | self.environment
-        environment["HARNESS_NODE_SCRATCH"] = str(self.folder / "scratch" / "harness")
+        scratch = {"HARNESS_NODE_SCRATCH": str(self.folder / "scratch" / "harness")}
+        own = {"PYTHONPATH": IMPORT_PATHS} | self.environment | scratch
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [
-                    *("ip", "netns", "exec", self.namespace, "unshare", "-m", "bash", "-c"),
+                    *("ip", "netns", "exec", self.namespace, "unshare", "-m", "-u", "bash", "-c"),
                     f"set -e; {before} exec {' '.join(words)}",
                 ],
-                env=environment,
+                env=os.environ | QUIET | own | environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -233,6 +275,19 @@ def ray_machines(
         machines.stop()
         subprocess.run(["ip", "netns", "del", namespace], check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def without_package(folder: Path) -> tuple[str, dict[str, str]]:
+    """Commands and variables for a node that has the libraries of this package alone."""
+    over, site = folder / "over", sysconfig.get_paths()["purelib"]
+    over.mkdir(exist_ok=True)
+    commands = (
+        f"mount -t tmpfs none {over}; mkdir {over}/upper {over}/work; "
+        f"mount -t overlay overlay -o lowerdir={site},upperdir={over}/upper,workdir={over}/work "
+        f"{site}; rm -rf {site}/segmentation_harness-* {site}/__editable__*; "
+        f"mount -t tmpfs none {ROOT}/harness; "
+    )
+    return commands, {"PYTHONPATH": ""}
 
 
 def _runs(process: psutil.Process, module: str) -> bool:

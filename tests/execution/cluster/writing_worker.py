@@ -5,6 +5,7 @@ own state gives other values. The seed of a task says what else it does:
 
 0: nothing.   1: waits for ever after its second epoch.   2: fails with a full disk.
 3: waits for ever before its first epoch.   4: writes hostile names beside its files.
+5: needs a quarter of a second for each epoch, and reports the GPUs that it sees as its device.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,16 @@ def step(weights: bytes) -> bytes:
     return digest * (WEIGHTS_BYTES // len(digest))
 
 
+def value_of(weights: bytes) -> float:
+    return int.from_bytes(weights[:4]) / 2**32
+
+
 def train(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
     trial = TrialPaths(task.trial_dir)
     same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
-    channel.send(TrialStarted(device="cpu", precision="fp32", **same))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    device = f"{task.device} {visible}" if task.seed == 5 else "cpu"
+    channel.send(TrialStarted(device=device, precision="fp32", **same))
     if task.seed == 3:
         threading.Event().wait()
     start, weights = load(trial)
@@ -67,7 +75,8 @@ def train(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
     outcome = "complete"
     for epoch in range(start + 1, task.config.train.epochs + 1):
         weights = step(weights)
-        value = int.from_bytes(weights[:4]) / 2**32
+        time.sleep(0.25 if task.seed == 5 else 0)
+        value = value_of(weights)
         line = {"epoch": epoch, "time_ms": 0, "seconds": 0.0, "val/dice_loss": value}
         files.write_bytes(trial.overlay(epoch, 0), weights[:32])
         files.append_jsonl(trial.epochs_jsonl, line)
