@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.datasets.sources import Dataset, ImageMaskPair
-from harness.data.files.image_io import read_pair
 from harness.data.files.resize import fit_image, fit_mask
 from harness.data.loading.augment import build_augmentation, scale_for_augmentation
 from harness.data.loading.augment_check import Size, check_augmentation
 from harness.data.scan.scan import DatasetScan
+from harness.data.windows.overview import read_pair_or_overview
 from harness.inspection.pair_checks import is_empty
 from harness.inspection.panels import InspectionGallery, InspectionPanel, draw_pair
 
@@ -70,7 +70,7 @@ def _load_training_pair(
 ) -> tuple[NDArray[Any], Array8]:
     """Load a pair at the size and in the types of the training input."""
     data = dataset.data
-    loaded = read_pair(dataset.source, pair.image, pair.masks, data, dataset.max_pixels)
+    loaded = read_pair_or_overview(dataset.source, pair.image, pair.masks, data, dataset.max_pixels)
     # Resized before the augmentation, as in training: the effect of a step depends on the size.
     image = fit_image(loaded.image, size, "stretch")
     mask = fit_mask(loaded.mask, size, "stretch", nearest=data.uses_nearest_resize)

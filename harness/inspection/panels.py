@@ -13,12 +13,13 @@ from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import DataError
 from harness.data.datasets.sources import Dataset, ImageMaskPair
 from harness.data.files.decode import load_image_file
-from harness.data.files.image_io import read_pair
+from harness.data.files.large_image import open_large_image
 from harness.data.files.overlay import CLASS_COLOURS, Colour, as_rgb
 from harness.data.files.resize import resize_image
 from harness.data.scan.image_artifacts import Box
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, PairStats
+from harness.data.windows.overview import read_pair_or_overview
 from harness.inspection.findings import group_bad_pairs
 from harness.inspection.pair_checks import has_border, is_empty
 
@@ -172,7 +173,9 @@ def _draw_box(picture: Array8, box: Box, scale: float) -> None:
 def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:
     """Draw a pair; a grey placeholder if it is missing since the scan."""
     try:
-        loaded = read_pair(dataset.source, pair.image, pair.masks, dataset.data, dataset.max_pixels)
+        loaded = read_pair_or_overview(
+            dataset.source, pair.image, pair.masks, dataset.data, dataset.max_pixels
+        )
     except DataError:
         return _grey_placeholder()
     return draw_pair(loaded.image, loaded.mask, dataset.data)
@@ -201,9 +204,15 @@ def _bad_pair_gallery(scan: DatasetScan) -> list[InspectionGallery]:
 
 
 def _draw_raw_file(dataset: Dataset, pair: ImageMaskPair, *, mask: bool) -> Array8:
-    """Draw a file as stored, without its meaning; a grey placeholder if it cannot be decoded."""
+    """Draw a file as stored, without its meaning; a grey placeholder if it cannot be decoded.
+
+    A large image is not drawn: it would be decoded entirely.
+    """
     name = pair.masks[0] if mask else pair.image
     try:
+        with open_large_image(dataset.source, name, dataset.max_pixels) as large:
+            if large is not None:
+                return _grey_placeholder()
         file = load_image_file(dataset.source, name, dataset.max_pixels)
         data = np.frombuffer(file.data, np.uint8)
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)

@@ -69,7 +69,7 @@ class LargePair:
         Raises:
             DataError: as `read_pair`; also if a file changes while it is read.
         """
-        self._check(hashes)
+        self.check(hashes)
         for rows in band_slices(self.header.height):
             yield self._read_band(rows)
         for part in (self.image, *self.masks):
@@ -78,19 +78,20 @@ class LargePair:
 
     def middle_band(self) -> PairBand:
         """Read the band in the middle alone. Raises DataError as `bands`."""
-        self._check(None)
+        self.check(None)
         slices = list(band_slices(self.header.height))
         return self._read_band(slices[len(slices) // 2])
 
     def _read_band(self, rows: slice) -> PairBand:
-        return PairBand(rows, self._read_image(rows), self.read_mask(rows))
+        return PairBand(rows, self.read_image(rows), self.read_mask(rows))
 
     def read_mask(self, rows: slice) -> Array8:
         """Rows of the mask, (h, W) or (h, W, K), as in a band."""
         parts = [self._read_classes(index, rows) for index in range(len(self.masks))]
         return np.stack(parts, axis=2) if self.data.task == "multilabel" else parts[0]
 
-    def _check(self, hashes: PairHashes | None) -> None:
+    def check(self, hashes: PairHashes | None) -> None:
+        """Compare hashes, number of masks and sizes. Raises DataError as `read_pair`."""
         if hashes is not None:
             check_same_hashes(self.image.path, self.hashes, hashes)
         check_mask_count([mask.path for mask in self.masks], self.data)
@@ -102,10 +103,11 @@ class LargePair:
                 "to be rotated; save both upright"
             )
 
-    def _read_image(self, rows: slice) -> Samples:
+    def read_image(self, rows: slice, columns: slice | None = None) -> Samples:
+        """Window (h, w, C) of the image; all columns if none are given."""
         if isinstance(self.image, LargeImage):
-            return self.image.read_image(rows, self.data.channels, self.data.range)
-        return self._whole_image[rows]
+            return self.image.read_image(rows, self.data.channels, self.data.range, columns)
+        return self._whole_image[rows, columns or slice(None)]
 
     @cached_property
     def _whole_image(self) -> Samples:

@@ -1,14 +1,17 @@
 """Reduce large images while their bands are read."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.files.image_io import LoadedPair
+from harness.config.data import StudyDataConfig
+from harness.data.files.image_io import LoadedPair, read_pair
 from harness.data.files.resize import Size, resize_channels
-from harness.data.windows.large_pair import LargePair
+from harness.data.files.source import DataSource, RelativePath
+from harness.data.windows.large_pair import LargePair, open_large_pair
 
 _SHORT_SIDE: Final = 1024  # px of an overview: characters and panels are looked for below it
 _LONG_SIDE: Final = 4096
@@ -75,6 +78,24 @@ def overview_size(height: int, width: int) -> Size:
     short, long = sorted((height, width))
     scale = min(1.0, _SHORT_SIDE / short, _LONG_SIDE / long)
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def read_pair_or_overview(
+    source: DataSource,
+    image: RelativePath,
+    masks: Sequence[RelativePath],
+    data: StudyDataConfig,
+    max_pixels: float,
+) -> LoadedPair:
+    """Read a pair, or the overview of a large one: enough for a picture on a page.
+
+    Raises:
+        DataError: as `read_pair`.
+    """
+    with open_large_pair(source, image, masks, data, max_pixels) as large:
+        if large is not None:
+            return read_overview(large)
+    return read_pair(source, image, masks, data, max_pixels)
 
 
 def read_overview(pair: LargePair) -> LoadedPair:
