@@ -55,6 +55,11 @@ class StudyDataConfig(StrictSettings):
         (0.0, 255.0), description="stored values that become 0 and 1"
     )
     eval_size: int = Field(352, ge=16, le=2048, description="pixels at which metrics are computed")
+    metrics_at: Literal["eval_size", "native"] | None = Field(
+        None,
+        description="native: at the size of each image instead of eval_size; null: native if the "
+        "space draws tiles that are smaller than an image",
+    )
 
     @property
     def n_outputs(self) -> int:
@@ -65,6 +70,18 @@ class StudyDataConfig(StrictSettings):
     def scored_classes(self) -> tuple[int, ...]:
         """Indices of the classes over which metrics are means; only class 1 in two-class tasks."""
         return (1,) if self.task == "binary" else tuple(range(len(self.classes)))
+
+    @property
+    def metrics_size_text(self) -> str:
+        """Size at which metrics are computed, e.g. `352 × 352 pixels`."""
+        if self.metrics_at == "native":
+            return "the size of each image"
+        return f"{self.eval_size} × {self.eval_size} pixels"
+
+    @property
+    def foreground_classes(self) -> tuple[int, ...]:
+        """Scored classes without one that is named background."""
+        return tuple(k for k in self.scored_classes if self.classes[k].lower() != "background")
 
     @property
     def has_ignored_pixels(self) -> bool:

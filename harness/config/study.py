@@ -3,7 +3,7 @@
 Both are frozen and refuse unknown keys. Types are strict: the text "1e-4" is not a number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
@@ -14,9 +14,6 @@ from harness.config.imports import ImportConfig, ValueSourceConfig
 from harness.config.loss import LossConfig, loss_names
 from harness.config.objective import METRICS, ObjectiveConfig, objective_override
 from harness.config.trial import (
-    AUGMENT_FILE,
-    AUGMENT_PRESETS,
-    DataConfig,
     ModelConfig,
     OptimConfig,
     OptionValue,
@@ -24,6 +21,7 @@ from harness.config.trial import (
     TrainConfig,
     to_tuple,
 )
+from harness.config.trial_data import AUGMENT_FILE, AUGMENT_PRESETS, DataConfig, TileConfig
 from harness.config.user_code import PartsConfig, expand_parts_config
 from harness.core.settings import (
     ALLOW_UNREGISTERED,
@@ -50,9 +48,11 @@ __all__ = [
     "SamplerConfig",
     "Scalar",
     "StudyConfig",
+    "TileConfig",
     "TrainConfig",
     "TrialConfig",
     "loss_names",
+    "needs_native_images",
     "objective_override",
     "trial_keys",
 ]
@@ -263,11 +263,21 @@ class StudyConfig(StrictSettings):
         return self.model_dump(mode="json", exclude={"question", "budget", "limits"})
 
 
+def needs_native_images(config: TrialConfig, data: StudyDataConfig) -> bool:
+    """True if a trial reads images at their own sizes: for tiles, or to score them there."""
+    return config.data.tile.size is not None or data.metrics_at == "native"
+
+
 def trial_keys() -> tuple[str, ...]:
     """Full keys of all settings of a trial, without `model.options`, which is a group."""
-    return tuple(
-        f"{group}.{name}"
-        for group, field in TrialConfig.model_fields.items()
-        for name in field.annotation.names()  # type: ignore[union-attr]
-        if (group, name) != ("model", "options")
-    )
+    return tuple(key for key in _leaf_keys(TrialConfig, "") if key != "model.options")
+
+
+def _leaf_keys(model: type[StrictSettings], prefix: str) -> Iterator[str]:
+    for name in model.names():
+        # Losses that user code registers have no field.
+        kind = model.model_fields[name].annotation if name in model.model_fields else None
+        if isinstance(kind, type) and issubclass(kind, StrictSettings):
+            yield from _leaf_keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

@@ -1,15 +1,13 @@
-"""Groups of settings of a trial, except `loss`.
+"""Groups of settings of a trial, except `loss` and `data`.
 
 The metadata of each field gives the condition under which it has an effect, and a second value for
 a test (`harness.core.settings.field_effect`).
 """
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from harness.core.errors import suggest_nearest
 from harness.core.settings import StrictSettings, field_effect
 
 Scalar = str | int | float | bool | None
@@ -21,32 +19,6 @@ def to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check_image_size(value: Any) -> Any:
-    sizes = value if isinstance(value, list | tuple) else [value]
-    # True is an int in Python, and would pass as one pixel.
-    in_range = all(
-        isinstance(n, int) and not isinstance(n, bool) and 16 <= n <= 4096 for n in sizes
-    )
-    if not in_range or len(sizes) not in (1, 2):
-        raise ValueError(f"must be n or [height, width], 16 to 4096 pixels (got {value!r})")
-    return to_tuple(value)
-
-
-AUGMENT_PRESETS = ("none", "light", "medium", "strong")
-AUGMENT_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.ya?ml")
-
-
-def _check_augment(value: str) -> str:
-    if value not in AUGMENT_PRESETS and not AUGMENT_FILE.fullmatch(value):
-        hint = suggest_nearest(value, AUGMENT_PRESETS)
-        raise ValueError(f"{value!r} is neither a preset nor the name of a .yaml file{hint}")
-    return value
-
-
-_AUGMENT_SCHEMA = {
-    "type": "string",
-    "pattern": f"^({'|'.join(AUGMENT_PRESETS)}|{AUGMENT_FILE.pattern})$",
-}
 # Weights of the native encoders of segmentation-models-pytorch 0.6; a test compares them. Names are
 # closed, since an unknown text only warns for encoders of timm.
 EncoderWeightsName = Literal[
@@ -60,62 +32,6 @@ EncoderWeightsName = Literal[
     "ssl",
     "swsl",
 ]
-_SIDE_SCHEMA = {"type": "integer", "minimum": 16, "maximum": 4096}
-ImageSize = Annotated[
-    int | tuple[int, int],
-    BeforeValidator(_check_image_size),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _SIDE_SCHEMA,
-                {"type": "array", "items": _SIDE_SCHEMA, "minItems": 2, "maxItems": 2},
-            ]
-        }
-    ),
-]
-
-
-class DataConfig(StrictSettings):
-    """Preparation of images for training."""
-
-    image_size: ImageSize = Field(
-        256,
-        description="pixels, n or [height, width]",
-        json_schema_extra=field_effect("always: every image gets this size", 64),
-    )
-    fit: Literal["stretch", "pad"] = Field(
-        "stretch",
-        description="method of reaching image_size",
-        json_schema_extra=field_effect(
-            "on images of another aspect ratio: distorts or pads them", "pad"
-        ),
-    )
-    augment: Annotated[str, AfterValidator(_check_augment), WithJsonSchema(_AUGMENT_SCHEMA)] = (
-        Field(
-            "light",
-            description="none, light, medium, strong, or a YAML file of albumentations",
-            json_schema_extra=field_effect("on training images", "strong"),
-        )
-    )
-    normalize: Literal["imagenet", "encoder", "per_image", "none"] = Field(
-        "imagenet",
-        description="encoder: mean and standard deviation of the encoder's pretraining",
-        json_schema_extra=field_effect(
-            "always: the mean that is subtracted and the divisor", "per_image"
-        ),
-    )
-    subset: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="share of the training images that is used",
-        json_schema_extra=field_effect("on training images; validation uses all its images", 0.5),
-    )
-
-    @property
-    def height_width(self) -> tuple[int, int]:
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
 
 
 class ModelConfig(StrictSettings):

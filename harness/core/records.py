@@ -37,6 +37,8 @@ class TrialResult(BaseModel):
         best: metrics of the best epoch, keys `best/…`.
         costs: keys `cost/…`; absent if they could not be measured.
         class_weights: by class, if they were computed from the training masks.
+        draws: images or windows that an epoch trains on, if that is not each image once.
+        seam_index: of tiles, on validation images; None: whole images, or nothing to compare.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +48,8 @@ class TrialResult(BaseModel):
     best: dict[str, float]
     costs: dict[str, float]
     class_weights: dict[str, float] = {}
+    draws: int | None = None
+    seam_index: float | None = None
 
     def record_update(self) -> dict[str, Any]:
         """The fields of `TrialRecord` that this result sets; the outcome becomes its state."""
@@ -78,6 +82,8 @@ class TrialRecord(BaseModel):
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
     costs: dict[str, float] = {}  # by `cost/<name>`, see config.measurements
     class_weights: dict[str, float] = {}  # computed from the training masks
+    draws: int | None = None  # of images or windows in an epoch, if not each image once
+    seam_index: float | None = None  # decisions that change at borders of windows, 1: as elsewhere
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32
     host: str | None = None  # node of a cluster; None: the controller's machine

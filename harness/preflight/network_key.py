@@ -72,7 +72,7 @@ class PreflightSetting:
         """
         if config.train.batch_size == 1:
             return True
-        if self.n_train is None:
+        if self.n_train is None or config.data.tile.size is not None:  # windows are not known yet
             return False
         return subset_size(self.n_train, config.data.subset) == 1
 
@@ -113,4 +113,9 @@ def affects_network(key: str) -> bool:
     return key.startswith("model.") or key in NETWORK_KEYS_OUTSIDE_MODEL
 
 
-NETWORK_KEYS_OUTSIDE_MODEL = ("data.image_size", "train.batch_size", "data.subset")
+NETWORK_KEYS_OUTSIDE_MODEL = (
+    "data.image_size",
+    "data.tile.size",
+    "train.batch_size",
+    "data.subset",
+)

@@ -140,11 +140,16 @@ def accepts_floats(key: str) -> bool:
 
 
 def _model_field(key: str) -> tuple[type[BaseModel] | None, str]:
-    group, _, name = key.partition(".")
-    if key.startswith(OPTIONS_PREFIX) or group not in TrialConfig.model_fields:
+    """The model with the field of a key, and the name of the field; None for keys without one."""
+    *groups, name = key.split(".")
+    model: Any = TrialConfig
+    if key.startswith(OPTIONS_PREFIX):
         return None, name
-    model: Any = TrialConfig.model_fields[group].annotation
-    return (model if name in model.model_fields else None), name
+    for group in groups:
+        if group not in getattr(model, "model_fields", {}):
+            return None, name
+        model = model.model_fields[group].annotation
+    return (model if name in getattr(model, "model_fields", {}) else None), name
 
 
 def _hint(key: str, value: Any) -> str:

@@ -116,6 +116,18 @@ def _needs_switch(arch: str, switch: str) -> InactivityRule:
     return rule
 
 
+def _needs_tiles(values: ValueLookup) -> str | None:
+    if any(size is not None for size in values("data.tile.size")):
+        return None
+    return "data.tile.size is always null, so images are used as a whole"
+
+
+def _needs_whole_images(values: ValueLookup) -> str | None:
+    if None in values("data.tile.size"):
+        return None
+    return "data.tile.size is always set, so every image is used in tiles"
+
+
 def _no_effect_on_training(_: ValueLookup) -> str | None:
     return "it does not change the training; put it under fixed:"
 
@@ -135,6 +147,11 @@ _RULES: Mapping[str, InactivityRule] = {
     "optim.encoder_lr": _needs_unfrozen_encoder,
     "optim.encoder_lr_scale": _encoder_lr_scale_rule,
     "data.normalize": _normalize_rule,
+    "data.image_size": _needs_whole_images,
+    "data.fit": _needs_whole_images,
+    "data.tile.scale": _needs_tiles,
+    "data.tile.overlap": _needs_tiles,
+    "data.tile.foreground": _needs_tiles,
     OPTIONS_PREFIX + "aspp_rates": _needs_switch("attention_unet", OPTIONS_PREFIX + "aspp"),
     OPTIONS_PREFIX + "cbam_reduction": _needs_switch("attention_unet", OPTIONS_PREFIX + "cbam"),
     "loss.label_smoothing": _needs_pixel_loss("it changes the targets of", "label_smoothing"),

@@ -21,6 +21,7 @@ from harness.models.registry import ARCHS, inactive_keys
 from harness.report.page.methods import MethodsParagraph, build_methods_paragraph
 from harness.report.tables.study_tables import load_study_tables
 from tests.report.studies import Builder
+from tests.training.test_settings import fields_of
 
 SPEED = ("train.checkpoint_s",)  # changes no number and nothing that is worth a sentence
 
@@ -46,10 +47,8 @@ def configured(root: Path, flat: dict[str, Any], task: str | None = None, **more
 
 def settings() -> list[Any]:
     found = []
-    for group, field in TrialConfig.model_fields.items():
-        model: Any = field.annotation
-        for name, setting in model.model_fields.items():
-            found.append(pytest.param(f"{group}.{name}", setting, id=f"{group}.{name}"))
+    for key, setting in fields_of(TrialConfig).items():
+        found.append(pytest.param(key, setting, id=key))
     return found
 
 

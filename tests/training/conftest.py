@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from harness.data.files.source import FolderSource
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.scan.scan import scan_dataset_strict
 from harness.data.splits.splits import SplitRow, make_split
+from harness.data.windows.window import DecodedImages, decode_images
 
 EVAL_SIZE = 40
 
@@ -46,17 +47,27 @@ class Pictures:
         return cls(Path(plain["root"]), rows, Path(plain["caches"]))
 
     def cache(
-        self, *, size: tuple[int, int] = (32, 32), fit: Fit = "stretch", eval_size: int = EVAL_SIZE
+        self,
+        *,
+        size: tuple[int, int] = (32, 32),
+        fit: Fit = "stretch",
+        eval_size: int = EVAL_SIZE,
+        metrics_at: Literal["native"] | None = None,
     ) -> ImageCache:
         return open_cache(
             FolderSource(self.root),
             self.rows,
-            StudyDataConfig(eval_size=eval_size),
+            StudyDataConfig(eval_size=eval_size, metrics_at=metrics_at),
             size=size,
             fit=fit,
             folder=self.caches,
             max_pixels=1e6,
         )
+
+    def windows(self) -> DecodedImages:
+        """The images of a cache at their own sizes."""
+        rows = [row for row in self.rows if row.role != "test"]
+        return decode_images(FolderSource(self.root), rows, StudyDataConfig(), 1e6)
 
 
 @pytest.fixture(scope="session")

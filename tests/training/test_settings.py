@@ -4,7 +4,8 @@ Each field is trained with its usual value and with the second one that its meta
 trained weights or the log must differ. A field that nothing reads fails here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,15 @@ Train = Callable[[TrialConfig, str], object]
 
 def fields_of(schema: type[TrialConfig]) -> dict[str, FieldInfo]:
     """Every field of a trial configuration by its full key."""
-    return {
-        f"{group}.{name}": field
-        for group, of_group in schema.model_fields.items()
-        for name, field in of_group.annotation.model_fields.items()  # type: ignore[union-attr]
-    }
+    return dict(_leaf_fields(schema, ""))
+
+
+def _leaf_fields(model: Any, prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from _leaf_fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
 
 
 def check_acts(schema: type[TrialConfig], key: str, train: Train) -> None:
@@ -88,18 +93,21 @@ def train(
 
 def trained(config: TrialConfig, task: str, pictures: Pictures, folder: Path) -> object:
     several = task == "multiclass"
-    size, how = config.data.height_width, config.data.fit
+    size, how = config.data.height_width, config.data.whole_fit
+    tiled = config.data.tile.size is not None
+    at = "native" if tiled else None
     cpu, wanted = torch.device("cpu"), config.train.precision
     fit_trial(
         TrainingInputs(
             config,
-            cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how),
+            cache_for(MULTICLASS) if several else pictures.cache(size=size, fit=how, metrics_at=at),
             {row: str(row) for row in range(N)} if several else pictures.names,
             TrialPaths(folder),
             seed=trial_seed(config, 0, 0),
             device=cpu,
             # fp32 on every machine, beside which the setting can be seen to act
             precision="fp32" if wanted == "auto" else device.pick_precision(wanted, cpu),
+            windows=pictures.windows() if tiled else None,
         ),
         objective=ObjectiveConfig(),
         on_epoch=lambda _: "continue",
@@ -147,8 +155,8 @@ def test_schema_has_no_other_fields_than_the_keys_of_a_space() -> None:
 def test_second_value_and_what_it_needs_are_legal(key: str) -> None:
     extra: Any = fields_of(TrialConfig)[key].json_schema_extra
     config = TrialConfig.from_flat(extra.get("with", {}) | {key: extra["try"]})
-    group, name = key.split(".")
-    assert getattr(getattr(config, group), name) != getattr(getattr(TrialConfig(), group), name)
+    read = attrgetter(key)
+    assert read(config) != read(TrialConfig())
 
 
 class WithBogus(TrainConfig):

@@ -10,7 +10,7 @@ Array8 = NDArray[np.uint8]
 Image = NDArray[Any]  # uint8 or uint16
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
-Fit = Literal["stretch", "pad"]
+Fit = Literal["stretch", "pad", "shrink"]
 
 
 def resize_image(image: Image, size: Size) -> Image:
@@ -51,11 +51,14 @@ def content_box(shape: Size, size: Size, fit: Fit) -> Box:
     """Box (top, left, height, width) of an image of `shape` inside `size`.
 
     `stretch` fills all of it; `pad` keeps the aspect ratio and leaves the bottom or right empty.
+    `shrink` pads, too, but leaves images that fit at their own size.
     """
     height, width = size
     if fit == "stretch":
         return 0, 0, height, width
     scale = min(height / shape[0], width / shape[1])
+    if fit == "shrink":
+        scale = min(1.0, scale)
     # At least one pixel: a strip of 4000 x 3 px would otherwise vanish.
     return 0, 0, max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
@@ -78,7 +81,7 @@ def content_masks(boxes: NDArray[np.int64], size: Size) -> NDArray[np.bool_] | N
 def fit_image(image: Image, size: Size, fit: Fit) -> Image:
     """Resize and pad an image (H, W, C) to `size`; padding is 0."""
     _, _, height, width = content_box((image.shape[0], image.shape[1]), size, fit)
-    return _pad_to(resize_image(image, (height, width)), size, 0)
+    return pad_to(resize_image(image, (height, width)), size, 0)
 
 
 def fit_mask(
@@ -86,7 +89,16 @@ def fit_mask(
 ) -> Array8:
     """Resize a mask to `size` and pad it with the value `padding`."""
     _, _, height, width = content_box((mask.shape[0], mask.shape[1]), size, fit)
-    return np.asarray(_pad_to(resize_mask(mask, (height, width), nearest=nearest), size, padding))
+    return np.asarray(pad_to(resize_mask(mask, (height, width), nearest=nearest), size, padding))
+
+
+def pad_to(image: Image, size: Size, value: int) -> Image:
+    """Extend an image (H, W[, C]) to `size` at the bottom and the right."""
+    if image.shape[:2] == size:
+        return image
+    canvas = np.full((*size, *image.shape[2:]), value, image.dtype)
+    canvas[: image.shape[0], : image.shape[1]] = image
+    return canvas
 
 
 def resize_channels(image: Image, size: Size, interpolation: int) -> Image:
@@ -100,11 +112,3 @@ def resize_channels(image: Image, size: Size, interpolation: int) -> Image:
     ]
     joined = np.dstack(parts) if len(parts) > 1 else parts[0]
     return np.asarray(joined, image.dtype).reshape(*size, *image.shape[2:])
-
-
-def _pad_to(image: Image, size: Size, value: int) -> Image:
-    if image.shape[:2] == size:
-        return image
-    canvas = np.full((*size, *image.shape[2:]), value, image.dtype)
-    canvas[: image.shape[0], : image.shape[1]] = image
-    return canvas

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import content_masks
 from harness.data.loading.augment import AugmentationPipeline, scale_for_augmentation
+from harness.data.loading.epoch_order import EpochOrder
+from harness.data.loading.training_samples import CachedSamples, SampleReader
 from harness.data.splits.splits import subset_size
 
 Array8 = NDArray[np.uint8]
@@ -46,6 +48,8 @@ class TrainBatches:
         value_range: values of uint16 images that become 0 and 1, the range of the augmentation.
         seed: seed of order and augmentation.
         boxes: int64 (N, 4), the box of the content of each image; None: no `contents` are made.
+        order: draws of each epoch; None: each image once.
+        reader: reads the images that `order` draws; None: from `images` and `masks`.
     """
 
     def __init__(
@@ -58,11 +62,15 @@ class TrainBatches:
         seed: int,
         value_range: tuple[float, float] = (0.0, 65535.0),
         boxes: NDArray[np.int64] | None = None,
+        order: EpochOrder | None = None,
+        reader: SampleReader | None = None,
     ) -> None:
-        self._images, self._masks, self._boxes = images, masks, boxes
-        self._indices = np.asarray(indices, np.int64)
-        if not len(self._indices) or batch_size < 1:
+        if not len(indices) or batch_size < 1:
             raise ValueError("needs at least one image and a batch size of at least 1")
+        self._order = EpochOrder(indices, seed) if order is None else order
+        self._read = CachedSamples(images, masks, boxes) if reader is None else reader
+        self.n_images = len(indices)
+        self._tracks_content = boxes is not None
         self._batch_size, self._seed = batch_size, seed
         self._augment, self._range = augment, value_range
         # A pipeline holds its own random state, so each thread needs a copy of it.
@@ -74,9 +82,14 @@ class TrainBatches:
 
         BatchNorm over one image of 1x1 features fails in half of the architectures.
         """
-        n_full, remainder = divmod(len(self._indices), self._batch_size)
+        n_full, remainder = divmod(self.n_draws, self._batch_size)
         dropped = remainder == 1 and n_full > 0
         return n_full + (remainder > 0 and not dropped)
+
+    @property
+    def n_draws(self) -> int:
+        """Images, or windows of images, that an epoch draws."""
+        return len(self._order)
 
     def epoch(self, n: int, first: int = 0) -> Iterator[Batch]:
         """Yield images and masks as `epoch_with_contents`, without the contents."""
@@ -96,10 +109,8 @@ class TrainBatches:
 
         The result does not depend on earlier epochs. Batches are prefetched on other threads.
         """
-        # One generator per epoch, not one that goes through all epochs: a resumed trial gets the
-        # same order without replaying the earlier epochs.
-        order = np.random.default_rng([self._seed, n]).permutation(self._indices)
-        chunks = [order[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
+        draws = self._order.draws(n)
+        chunks = [draws[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
         chunks = chunks[first:]
         yield from self._prefetcher.prefetch(lambda k: self._make_batch(chunks[k], n), len(chunks))
 
@@ -108,7 +119,7 @@ class TrainBatches:
             augment = self._idle_pipelines.get_nowait()
         except Empty:
             augment = copy.deepcopy(self._augment)
-        samples = [self._make_sample(augment, int(i), epoch) for i in chunk]
+        samples = [self._make_sample(augment, i, earlier, epoch) for i, earlier in chunk.tolist()]
         self._idle_pipelines.put(augment)
         contents = [content for _, _, content in samples if content is not None]
         return (
@@ -118,14 +129,15 @@ class TrainBatches:
         )
 
     def _make_sample(
-        self, augment: AugmentationPipeline, i: int, epoch: int
+        self, augment: AugmentationPipeline, i: int, occurrence: int, epoch: int
     ) -> tuple[Images, Array8, Contents]:
-        image, mask = scale_for_augmentation(self._images[i], self._range), self._masks[i]
-        seed = _sample_seed(self._seed, epoch, i)
-        if self._boxes is None:
+        stored, mask, box = self._read(i, occurrence, epoch)
+        image = scale_for_augmentation(stored, self._range)
+        seed = _sample_seed(self._seed, epoch, i, occurrence)
+        if not self._tracks_content:
             return *augment(image, mask, seed), None
         size = (int(image.shape[0]), int(image.shape[1]))
-        masks = content_masks(self._boxes[i : i + 1], size)
+        masks = content_masks(np.array([box], np.int64), size)
         content = np.ones(size, np.bool_) if masks is None else masks[0]
         return augment.apply_with_content(image, mask, content, seed)
 
@@ -147,8 +159,10 @@ def _subset_rank(index: int) -> bytes:
 
 # Per image and not per thread: with per-worker seeds the same augmentations can repeat in every
 # epoch (albumentations#2473).
-def _sample_seed(seed: int, epoch: int, index: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+def _sample_seed(seed: int, epoch: int, index: int, occurrence: int = 0) -> int:
+    # The first draw of an image has the seed that it has in epochs that draw each image once.
+    parts = [seed, epoch, index, occurrence] if occurrence else [seed, epoch, index]
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def available_threads() -> int:

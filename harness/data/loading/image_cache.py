@@ -129,7 +129,7 @@ def cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: 
     content = [(row.row, row.role, row.image_sha256, row.mask_sha256) for row in rows]
     # The range is applied after the cache, which holds the values as stored. OpenCV's version
     # counts, as its resizing may change between versions.
-    data_settings = data.model_dump(mode="json", exclude={"root", "range"})
+    data_settings = data.model_dump(mode="json", exclude={"root", "range", "metrics_at"})
     key_parts = [CODE_VERSION, cv2.__version__, size, fit, data_settings, content]
     # The depth of the stored values follows from the range. Only 16 bits enter the key, so that
     # caches of 8 bits, which are nearly all, keep the key that they were built under.

@@ -92,7 +92,7 @@ _ROWS_ADAPTER = TypeAdapter(list[_ScanRow])
 
 def scan_cache_path(folder: Path, name: str, data: StudyDataConfig) -> Path:
     """Cache file of a dataset of that name, read with these data settings."""
-    data_settings = data.model_dump(mode="json", exclude={"root"})
+    data_settings = data.model_dump(mode="json", exclude={"root", "metrics_at"})
     key_parts = [CODE_VERSION, cv2.__version__, name, data_settings]
     return folder / f"{hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]}.npz"
 

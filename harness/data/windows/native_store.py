@@ -150,7 +150,7 @@ def store_key(rows: Sequence[SplitRow], data: StudyDataConfig) -> str:
     """Name of the folder of a store: a hash of all that its content depends on."""
     content = [row.hashes for row in rows if row.role != "test"]
     # Neither roles nor eval_size count: every study of the same images reads the same store.
-    settings = data.model_dump(mode="json", exclude={"root", "range", "eval_size"})
+    settings = data.model_dump(mode="json", exclude={"root", "range", "eval_size", "metrics_at"})
     key_parts = ["native", CODE_VERSION, cv2.__version__, settings, data.bit_depth, content]
     return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]
 

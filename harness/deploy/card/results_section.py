@@ -43,10 +43,9 @@ def validation_section(facts: CardFacts) -> str:
     """Confirmed values, if any, and the values of the weights themselves."""
     titles = ("weights", "metric", "value", "95 % interval", "basis")
     rows = [*_confirmed_rows(facts), *(r for n in facts.networks for r in _network_rows(facts, n))]
-    size = facts.config.data.eval_size
     note = (
-        f"Metrics at {size} × {size} pixels unless stated otherwise. These images also chose "
-        "epoch, trial and decision rule, so the values of a single trial are optimistic."
+        f"Metrics at {facts.config.data.metrics_size_text} unless stated otherwise. These images "
+        "also chose epoch, trial and decision rule, so the values of a single trial are optimistic."
     )
     return f"{note}\n\n{table(titles, rows)}"
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from harness.config.study import DataConfig
 from harness.core.text import count, display_value, format_range, join_words
 from harness.data.datasets.pairs import ROLES
 from harness.data.splits.split_origin import split_origin_text
@@ -30,12 +31,23 @@ def data_section(facts: CardFacts) -> str:
         ("groups", "" if config.split.group is None else name_text(config.split.group)),
         ("images", f"{count(data.channels, 'channel')} of {data.bit_depth} bits, {low:g}-{high:g}"),
         ("size of the network's input", f"{join_words(sizes)} pixels"),
-        ("fit", join_words(dict.fromkeys(s.fit for s in settings))),
+        ("fit", join_words(dict.fromkeys(_fit_text(s) for s in settings))),
         ("normalisation", join_words(dict.fromkeys(s.normalize for s in settings))),
         ("augmentation", join_words(dict.fromkeys(name_text(s.augment) for s in settings))),
     ]
     parts = [facts_list(listed), _roles_table(facts), _classes_table(facts)]
     return "\n".join(part for part in parts if part)
+
+
+def _fit_text(settings: DataConfig) -> str:
+    """Method of bringing images to the network's input."""
+    tile = settings.tile
+    if tile.size is None:
+        return settings.fit
+    return (
+        f"windows of the images at {tile.scale:g} of their resolution, overlapping by "
+        f"{tile.overlap:.0%}, averaged with Gaussian weights"
+    )
 
 
 def choice_section(facts: CardFacts) -> str:

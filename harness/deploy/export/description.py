@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from harness.core.timestamps import utc_timestamp
 from harness.data.files.overlay import CLASS_COLOURS
+from harness.data.windows.tiles import tile_geometry
 from harness.deploy.card.licences import describe_licences
 from harness.deploy.deployment import Deployment
 from harness.deploy.export.formats import FORMATS, OPSET, ExportFormat
@@ -27,7 +28,8 @@ def describe_bundle(
     context, config = deployment.context, weights.config
     data = context.config.data
     height, width = config.data.height_width
-    is_padded = config.data.fit == "pad"
+    is_padded = config.data.whole_fit != "stretch"
+    tile = tile_geometry(config.data.tile)
     return {
         "format": 1,
         "study": context.paths.name,
@@ -50,6 +52,8 @@ def describe_bundle(
             "normalize": config.data.normalize,
             "per_image_content": is_padded and config.data.normalize == "per_image",
             "max_pixels": context.config.limits.max_pixels,
+            # Only where windows are used: earlier runners know no such entry.
+            **({} if tile is None else {"tile": {"side": tile.side, "overlap": tile.overlap}}),
         },
         "model": {
             "file": FORMATS[format_name].file,

@@ -100,5 +100,5 @@ def build_graph_source(weights: TrialWeights, data: StudyDataConfig) -> GraphSou
     module.eval().requires_grad_(False)
     model = config.model
     name = f"{model.arch} with {model.encoder_name}"
-    takes_content = normalizer.is_per_image and config.data.fit == "pad"
+    takes_content = normalizer.is_per_image and config.data.whole_fit != "stretch"
     return GraphSource(module, name, config.data.height_width, data.channels, takes_content)

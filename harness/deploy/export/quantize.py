@@ -17,12 +17,15 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.config.study import DataConfig
 from harness.core.errors import DataError, UserError
 from harness.data.datasets.sources import open_source
 from harness.data.files.decode import load_image_file
 from harness.data.files.image_io import decode_image
-from harness.data.files.resize import content_box, fit_image
+from harness.data.files.resize import Box, content_box, fit_image
 from harness.data.splits.split_file import read_split
+from harness.data.windows.tiles import tile_geometry
+from harness.data.windows.window import DecodedImages, Window
 from harness.deploy.deployment import Deployment
 from harness.deploy.export.formats import ExportFormat
 from harness.deploy.export.parity import ParityResult
@@ -80,14 +83,24 @@ def read_calibration_inputs(
         if hashlib.sha256(file.data).hexdigest() != rows[index].image_sha256:
             raise DataError(f"{file.path}: changed since the study began; restore the file")
         image = decode_image(file, data.channels, data.range)
-        fitted = fit_image(image, config.height_width, config.fit).astype(np.float32)
-        inputs: GraphInputs = {"image": np.ascontiguousarray(fitted.transpose(2, 0, 1)[None])}
-        if config.normalize == "per_image" and config.fit == "pad":
-            shape = (int(image.shape[0]), int(image.shape[1]))
-            _, _, height, width = content_box(shape, config.height_width, config.fit)
+        fitted, (_, _, height, width) = _network_input(image, config)
+        channels_first = fitted.astype(np.float32).transpose(2, 0, 1)
+        inputs: GraphInputs = {"image": np.ascontiguousarray(channels_first[None])}
+        if config.normalize == "per_image" and config.whole_fit != "stretch":
             inputs["content"] = np.zeros((1, 1, *config.height_width), np.float32)
             inputs["content"][..., :height, :width] = 1
         yield inputs
+
+
+def _network_input(image: NDArray[Any], config: DataConfig) -> tuple[NDArray[Any], Box]:
+    """Input of the network, of an image or the window in its middle, and the box of its content."""
+    tiles, shape = tile_geometry(config.tile), (int(image.shape[0]), int(image.shape[1]))
+    if tiles is None:
+        box = content_box(shape, config.height_width, config.fit)
+        return fit_image(image, config.height_width, config.fit), box
+    height, width = min(tiles.side, shape[0]), min(tiles.side, shape[1])
+    window = Window((shape[0] - height) // 2, (shape[1] - width) // 2, height, width)
+    return tiles.read_image(DecodedImages([image], []), 0, window)
 
 
 def reduce_precision(path: Path, precision: Precision, calibration: Iterator[GraphInputs]) -> None:

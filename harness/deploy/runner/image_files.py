@@ -206,14 +206,15 @@ def read_image(source: Any, spec: dict[str, Any]) -> Any:
     return np.ascontiguousarray(image, np.uint16 if bits == 16 else np.uint8)
 
 
-def fit_image(image: Any, size: tuple[int, int], fit: str) -> tuple[Any, int, int]:
+def fit_image(image: Any, size: tuple[int, int], fit: str | float) -> tuple[Any, int, int]:
     """Image (H, W, C) resized to `size`, float32, and the height and width of its content.
 
-    `pad` keeps the aspect ratio and leaves the bottom or the right 0; `stretch` does not.
+    `pad` keeps the aspect ratio and leaves the bottom or the right 0; `stretch` does not; a number
+    is the factor of the resizing, with padding.
     """
     (height, width, channels), (rows, columns) = image.shape, size
-    if fit == "pad":
-        scale = min(rows / height, columns / width)
+    if fit != "stretch":
+        scale = min(rows / height, columns / width) if isinstance(fit, str) else fit
         rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
     mode = cv2.INTER_AREA if rows * columns < height * width else cv2.INTER_LINEAR
     fitted = np.zeros((*size, channels), np.float32)
@@ -223,6 +224,45 @@ def fit_image(image: Any, size: tuple[int, int], fit: str) -> tuple[Any, int, in
             part = cv2.resize(part, (columns, rows), interpolation=mode)
         fitted[:rows, :columns, k : k + 4] = part.reshape(rows, columns, -1)
     return fitted, rows, columns
+
+
+def image_logits(image: Any, spec: dict[str, Any], network: Any) -> Any:
+    """Logits (K, H, W) at the size of an image: of the whole image, or averaged over windows.
+
+    `network` maps what `fit_image` returns to the logits of the content. Logits are resized, then
+    turned into probabilities, as where the study was evaluated.
+    """
+    size, tile = (int(spec["height"]), int(spec["width"])), spec.get("tile")
+    if tile is None:
+        return resize_planes(network(*fit_image(image, size, spec["fit"])), image.shape[:2])
+    sides = [min(tile["side"], length) for length in image.shape[:2]]
+    axes = [axis_windows(length, tile["side"], tile["overlap"]) for length in image.shape[:2]]
+    total: Any = None
+    for top, by_row in axes[0]:
+        for left, by_column in axes[1]:
+            region = slice(top, top + sides[0]), slice(left, left + sides[1])
+            fitted = fit_image(image[region], size, size[0] / tile["side"])
+            x = resize_planes(network(*fitted), (sides[0], sides[1]))
+            total = np.zeros((len(x), *image.shape[:2]), np.float32) if total is None else total
+            total[:, region[0], region[1]] += x * (by_row[:, None] * by_column)
+    return total
+
+
+def axis_windows(length: int, side: int, overlap: float) -> list[tuple[int, Any]]:
+    """First pixel of each window along an axis, and weights of its pixels: a Gaussian, share."""
+    step, extent = max(1, int(side * (1 - overlap))), min(side, length)
+    count = max(0, -(-(length - side) // step)) + 1
+    starts = [min(k * step, max(0, length - side)) for k in range(count)]
+    bell = np.exp(-0.5 * ((np.arange(extent) - (extent - 1) / 2) / (extent / 8)) ** 2)
+    totals = np.zeros(length)
+    for start in starts:
+        totals[start : start + extent] += bell
+    return [(s, (bell / totals[s : s + extent]).astype(np.float32)) for s in starts]
+
+
+def resize_planes(planes: Any, size: tuple[int, int]) -> Any:
+    """Planes (K, h, w) resized bilinearly to `size`."""
+    return np.stack([cv2.resize(np.ascontiguousarray(k), size[::-1]) for k in planes])
 
 
 def write_mask(path: Path, mask: Any, spec: dict[str, Any]) -> None:

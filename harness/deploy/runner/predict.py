@@ -60,20 +60,20 @@ class Model:
         return np.mean(p, axis=0, dtype=np.float64).astype(np.float32)
 
     def _predict_once(self, image: Any) -> Any:
-        fitted, rows, columns = images["fit_image"](image, self.size, self.spec["input"]["fit"])
-        feed = {"image": np.ascontiguousarray(fitted.transpose(2, 0, 1)[None])}
-        if self.spec["input"]["per_image_content"]:
-            feed["content"] = np.zeros((1, 1, *self.size), np.float32)
-            feed["content"][..., :rows, :columns] = 1
-        # Logits are resized, then turned into probabilities, as where the study was evaluated.
-        logits = np.array(self.run(feed)[0], np.float32)[0, :, :rows, :columns]
-        x = np.stack([cv2.resize(np.ascontiguousarray(k), image.shape[1::-1]) for k in logits])
+        x = images["image_logits"](image, self.spec["input"], self._logits)
         if not np.isfinite(x).all():
             raise ValueError("the network's outputs are not finite numbers")
         if self.task == "multiclass":
             powers = np.exp(x - x.max(axis=0))
             return powers / powers.sum(axis=0)
         return 1 / (1 + np.exp(-np.maximum(x, -88)))  # exp(89) is above the range of float32
+
+    def _logits(self, fitted: Any, rows: int, columns: int) -> Any:
+        feed = {"image": np.ascontiguousarray(fitted.transpose(2, 0, 1)[None])}
+        if self.spec["input"]["per_image_content"]:
+            feed["content"] = np.zeros((1, 1, *self.size), np.float32)
+            feed["content"][..., :rows, :columns] = 1
+        return np.array(self.run(feed)[0], np.float32)[0, :, :rows, :columns]
 
     def decide(self, p: Any, threshold: float | None = None) -> Any:
         """Mask (H, W) of class indices; (H, W, K) of 0 and 1 in multilabel tasks."""

@@ -108,6 +108,7 @@ def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[
         "objective": (own_config.objective.metric, baseline_config.objective.metric),
         "direction": (own_config.objective.direction, baseline_config.objective.direction),
         "data.eval_size": (own_config.data.eval_size, baseline_config.data.eval_size),
+        "data.metrics_at": (own_config.data.metrics_at, baseline_config.data.metrics_at),
         "data.task": (own_config.data.task, baseline_config.data.task),
         "data.classes": (list(own_config.data.classes), list(baseline_config.data.classes)),
         "data.ignore_index": (own_config.data.ignore_index, baseline_config.data.ignore_index),

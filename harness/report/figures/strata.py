@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from harness.config.data import StudyDataConfig
 from harness.core.text import count, decision_rule
 from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
 from harness.report.figures.style import LEADER_COLOURS, empty_figure
@@ -50,8 +51,8 @@ def _caption(tables: StudyTables, rows: Sequence[SizeStratum]) -> str:
     absent = [size for size in SIZE_CLASSES if size not in present_sizes]
     sentences = [
         f"Mean Dice (decision: {decision_rule(tables.config.data.task)}) at "
-        f"{tables.config.data.eval_size} px over validation images, by the share of the image that "
-        "is foreground.",
+        f"{tables.config.data.metrics_size_text} over validation images, by the share of the "
+        "image that is foreground.",
         "Each class of an image counts separately." if is_multiclass else "",
         f"Fewer than {MIN_RELIABLE_IMAGES} images, so a hint at most: {', '.join(small)}."
         if small
@@ -115,20 +116,24 @@ def _trials_without_scores(tables: StudyTables) -> list[int]:
 def dice_by_size(tables: StudyTables) -> list[SizeStratum]:
     """Mean Dice of the leading trials with scores.csv, best first, for every size class.
 
-    The size is Σy / eval_size², the share of the image that its class covers. Images without
-    foreground are in no stratum. With several classes, an image counts once per class in its mask.
+    The size is Σy over the pixels of the image, the share of it that its class covers. Images
+    without foreground are in no stratum. With several classes, an image counts once per class in
+    its mask.
     """
     rows: list[SizeStratum] = []
     for record in ranked_records(tables)[:N_TRIALS]:
         path = tables.paths.trial(record.number).scores_csv
         if path.is_file():
-            rows += _trial_strata(record.number, read_scores(path), tables.config.data.eval_size)
+            rows += _trial_strata(record.number, read_scores(path), tables.config.data)
     return rows
 
 
-def _trial_strata(number: int, scores: ImageScores, eval_size: int) -> list[SizeStratum]:
+def _trial_strata(number: int, scores: ImageScores, data: StudyDataConfig) -> list[SizeStratum]:
     dice = metrics_per_entry(scores)["dice"][scores.has_truth]
-    sizes = size_class_index(scores.sum_y[scores.has_truth] / eval_size**2)
+    pixels: NDArray[np.float64] = np.full(len(scores), float(data.eval_size**2))
+    if data.metrics_at == "native":  # images differ in size; ignored pixels are not counted
+        pixels = (scores.tp + scores.fp + scores.fn + scores.tn).astype(np.float64)
+    sizes = size_class_index((scores.sum_y / pixels)[scores.has_truth])
     rows = []
     for index, name in enumerate(SIZE_CLASSES):
         class_dice = dice[sizes == index]

@@ -213,6 +213,8 @@ def _size_warnings(tables: StudyTables, sizes: Mapping[int, tuple[int, int]]) ->
     warnings = []
     size = tables.config.data.eval_size
     n_small = sum(max(shape) < size for shape in sizes.values())
+    if tables.config.data.metrics_at == "native":
+        return []
     if n_small:
         warnings.append(
             f"{count(n_small, 'image')} {is_or_are(n_small)} smaller than the {size} pixels at "

@@ -206,7 +206,17 @@ def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[SummaryLin
     if noise is not None:
         lines.append(SummaryLine("Noise", noise_sentence(noise, ranked)))
     lines.append(SummaryLine("Measured on", _measured_on_text(tables, split)))
+    if ranked[0].seam_index is not None:
+        lines.append(SummaryLine("Windows", _seam_text(ranked[0])))
     return lines
+
+
+def _seam_text(leader: TrialRecord) -> str:
+    return (
+        f"Trial {leader.number} predicts in windows: its decisions change {leader.seam_index:.2f} "
+        "times as often at their borders as elsewhere (seam index). Near 1 no border can be seen "
+        "in the masks; if it is far above 1, raise data.tile.overlap."
+    )
 
 
 def _micro_batch_text(records: list[TrialRecord]) -> str:
@@ -220,10 +230,10 @@ def _micro_batch_text(records: list[TrialRecord]) -> str:
 
 def _measured_on_text(tables: StudyTables, split: list[SplitRow]) -> str:
     roles = Counter(row.role for row in split)
-    size = tables.config.data.eval_size
+    size = tables.config.data.metrics_size_text
     images = count(roles["val"], "validation image") if split else "The validation images"
     return (
-        f"{images} at {size} × {size} pixels{held_out_note(tables.paths, split)}. The best epoch "
+        f"{images} at {size}{held_out_note(tables.paths, split)}. The best epoch "
         "of each trial and the order of the trials were selected on the validation images, so "
         "expect somewhat worse values on new images."
     )

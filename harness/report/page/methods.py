@@ -18,8 +18,8 @@ from harness.data.splits.split_origin import split_origin_text
 from harness.data.splits.splits import SplitRow, subset_size
 from harness.evaluation.held_out.ledger import read_held_out_ledger
 from harness.report.page import references
+from harness.report.page.methods_images import inputs_sentence
 from harness.report.page.methods_training import (
-    inputs_sentence,
     loss_sentences,
     networks_sentences,
     training_sentences,
@@ -209,10 +209,9 @@ _DECISIONS: Final = {
 
 def _objective_sentences(tables: StudyTables) -> str:
     config = tables.config
-    size = config.data.eval_size
     return (
-        f"A trial's value is {config.objective.metric} on the validation images at {size} × {size} "
-        f"pixels, at its best epoch. {_DECISIONS[config.data.task]}"
+        f"A trial's value is {config.objective.metric} on the validation images at "
+        f"{config.data.metrics_size_text}, at its best epoch. {_DECISIONS[config.data.task]}"
     )
 
 

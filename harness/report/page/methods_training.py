@@ -20,8 +20,6 @@ from harness.report.page import references
 from harness.report.page.references import CitationList
 from harness.report.page.trained_trials import TrainedTrial, distinct_values
 
-_FIT_NAMES = {"stretch": "stretched", "pad": "scaled and padded"}
-
 
 def networks_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
     """Architectures with their options, encoders, encoder depth and initial weights."""
@@ -70,24 +68,6 @@ def _weights_text(weights: str | None, cite: CitationList) -> str:
         if weights == "imagenet"
         else (f"{weights} weights")
     )
-
-
-def inputs_sentence(trials: Sequence[TrainedTrial], cite: CitationList) -> str:
-    """Size, fit, normalisation and augmentation of the images; "" without any config.yaml."""
-    if not any(trial.has_full_configuration for trial in trials):
-        return ""
-    sizes = distinct_values(trials, "data.image_size")
-    sizes_text = join_words(
-        [f"{s} × {s}" if isinstance(s, int) else " × ".join(map(str, s)) for s in sizes]
-    )
-    fits = join_words([_FIT_NAMES.get(fit, fit) for fit in _distinct_texts(trials, "data.fit")])
-    augments = _distinct_texts(trials, "data.augment")
-    normalisations = join_words(_distinct_texts(trials, "data.normalize"))
-    text = f"Images were {fits} to {sizes_text} pixels, normalised ({normalisations})"
-    if augments == ["none"]:
-        return f"{text}, and not augmented."
-    library = cite("albumentations", references.LIBRARIES["albumentations"])
-    return f"{text} and augmented with {library} ({join_words(augments)})."
 
 
 def training_sentences(trials: Sequence[TrainedTrial], cite: CitationList) -> str:

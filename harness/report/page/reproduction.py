@@ -138,7 +138,7 @@ def definition_facts(
     return [
         ("data", f"{config.data.root}: {' / '.join(config.data.classes)}"),
         ("split", f"{counts} ({split_origin_text(config, split, data_root)})"),
-        ("metrics at", f"{config.data.eval_size} × {config.data.eval_size} pixels"),
+        ("metrics at", config.data.metrics_size_text),
         ("objective", f"{config.objective.metric}, {config.objective.direction}"),
         ("sampler", config.sampler.name),
         ("pruner", control_arm_line(tables.paths, config) or config.pruner.name),

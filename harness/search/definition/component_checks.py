@@ -141,9 +141,11 @@ def check_augments(
         folder = find_steps_folder(name, [paths.augments, workspace.search_spaces, workspace.root])
         if folder is not None:
             step_files.append(folder / name)
-        check_augmentation(
-            name, folder=folder, data=data, sizes=_sizes_with_augment(definition, name)
-        )
+        tiles = possible_values(definition, "data.tile.size")
+        sizes = [pair for size in tiles if size is not None for pair in _as_pairs(size)]
+        if None in tiles:
+            sizes += _sizes_with_augment(definition, name)
+        check_augmentation(name, folder=folder, data=data, sizes=sizes)
     return step_files
 
 

@@ -1,8 +1,9 @@
 """Images of a study before trial 0: scan, split and decode them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 from harness.config.data import MIN_RANKING_IMAGES
 from harness.config.progress import ProgressReporter
@@ -10,6 +11,7 @@ from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.text import count, is_or_are
 from harness.data.datasets.sources import open_dataset, open_source
+from harness.data.files.resize import Fit
 from harness.data.loading.image_cache import Progress as Bar
 from harness.data.loading.image_cache import open_cache
 from harness.data.scan.scan import (
@@ -20,6 +22,7 @@ from harness.data.scan.scan import (
     scan_dataset,
 )
 from harness.data.splits.splits import SplitRow, make_split, read_split, verify_split
+from harness.data.windows.native_store import open_store
 from harness.inspection.findings import collect_findings
 from harness.search.definition.component_checks import possible_values
 from harness.search.definition.definition import StudyDefinition
@@ -42,9 +45,7 @@ def fill_caches(
     config = definition.config
     # Test images stay closed: a cache of them would open every file before any test is recorded.
     n_images = sum(row.role != "test" for row in split)
-    sizes = possible_values(definition, "data.image_size")
-    fits = possible_values(definition, "data.fit")
-    for size, fit in islice(product(sizes, fits), MAX_CACHES):
+    for size, fit in islice(_cache_kinds(definition), MAX_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
 
         # `pair` is bound as a default: the closure would otherwise see the last size of the loop.
@@ -64,6 +65,29 @@ def fill_caches(
             max_pixels=config.limits.max_pixels,
             on_build_start=start_bar,
         )
+    has_tiles = any(size is not None for size in possible_values(definition, "data.tile.size"))
+    if has_tiles or config.data.metrics_at == "native":
+        open_store(
+            open_source(root),
+            split,
+            config.data,
+            folder=workspace.cache,
+            max_pixels=config.limits.max_pixels,
+            on_build_start=lambda n_bytes: progress.bar(
+                f"storing {count(n_images, 'image')} at their own sizes "
+                f"(at most {n_bytes / 1e6:,.0f} MB)"
+            ),
+        )
+
+
+def _cache_kinds(definition: StudyDefinition) -> Iterator[tuple[Any, Fit]]:
+    """Sizes and fits of whole images, then of the overviews of images that are used in tiles."""
+    tiles = possible_values(definition, "data.tile.size")
+    if None in tiles:
+        yield from product(
+            possible_values(definition, "data.image_size"), possible_values(definition, "data.fit")
+        )
+    yield from ((size, "shrink") for size in tiles if size is not None)
 
 
 def load_or_make_split(

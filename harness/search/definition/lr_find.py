@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.config.progress import ProgressReporter
-from harness.config.study import ModelConfig, StudyConfig, TrialConfig
+from harness.config.study import ModelConfig, StudyConfig, TrialConfig, needs_native_images
 from harness.config.study_files import require_study_yaml
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
@@ -17,6 +17,7 @@ from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.text import count
 from harness.data.datasets.sources import open_source
 from harness.data.loading.image_cache import ImageCache, open_cache
+from harness.data.windows.native_store import open_store
 from harness.models.weights import ensure_weights
 from harness.preflight.network_table import check_network_table
 from harness.search.definition.component_checks import (
@@ -31,6 +32,7 @@ from harness.search.definition.data_setup import load_or_make_split
 from harness.search.definition.definition import StudyDefinition, default_loss_weights
 from harness.search.definition.fixed_values import FixedValues
 from harness.search.definition.options import RunOptions
+from harness.search.definition.scoring_size import resolve_metrics_size
 from harness.space.space import SearchSpace
 from harness.training.hardware.device import describe_device, pick_precision
 from harness.training.loop.errors import is_out_of_memory
@@ -213,17 +215,27 @@ def _prepare_training(
         progress,
         skip_bad=context.options.search.skip_bad,
     )
+    data = resolve_metrics_size(definition, context.data_root, split).config.data
     ensure_weights(networks)
     images: ImageCache = open_cache(
         open_source(context.data_root),
         split,
-        context.config.data,
+        data,
         size=config.data.height_width,
-        fit=config.data.fit,
+        fit=config.data.whole_fit,
         folder=workspace.cache,
         max_pixels=context.config.limits.max_pixels,
         on_build_start=lambda n: progress.bar(f"decoding the images ({n / 1e6:,.0f} MB)"),
     )
+    windows = None
+    if needs_native_images(config, data):
+        windows = open_store(
+            open_source(context.data_root),
+            split,
+            data,
+            folder=workspace.cache,
+            max_pixels=context.config.limits.max_pixels,
+        )
     return prepare_training(
         TrainingInputs(
             config,
@@ -234,6 +246,7 @@ def _prepare_training(
             device=device,
             precision=precision,
             augments=augments[0].parent if augments else None,
+            windows=windows,
         ),
         pretrained=True,
     )

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from harness.config.study import needs_native_images
 from harness.core.checkpoint_header import read_checkpoint_header
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import read_record, read_records
 from harness.data.datasets.sources import open_source
 from harness.data.loading.image_cache import cache_key, open_cache
 from harness.data.splits.splits import read_split
+from harness.data.windows.native_store import open_store, store_key
 from harness.execution.cluster.checkpoint_store import CheckpointStore
 from harness.execution.cluster.file_transfer import TransferError, describe_file
 from harness.execution.cluster.messages import (
@@ -73,6 +76,8 @@ class TaskInputBuilder:
         self._remove_stored_checkpoints({"complete", "pruned"})
         with self._lock:
             folders = [self._cache_folder(task), self._study_folder(task)]
+            if needs_native_images(task.config, task.data):
+                folders.append(self._store_folder(task))
             model = task.config.model
             if model.encoder_weights is not None and takes_encoder(model.arch):
                 folders.append(self._weights_folder(model.encoder_name, model.encoder_weights))
@@ -105,19 +110,28 @@ class TaskInputBuilder:
 
     def _cache_folder(self, task: TrialTask) -> ContentFolder:
         rows = read_split(task.split_csv)
-        size, fit = task.config.data.height_width, task.config.data.fit
-        key = cache_key(rows, task.data, size, fit)
+        size, fit = task.config.data.height_width, task.config.data.whole_fit
+        return self._decoded_folder(
+            task,
+            cache_key(rows, task.data, size, fit),
+            partial(open_cache, rows=rows, data=task.data, size=size, fit=fit),
+        )
+
+    def _store_folder(self, task: TrialTask) -> ContentFolder:
+        rows = read_split(task.split_csv)
+        return self._decoded_folder(
+            task,
+            store_key(rows, task.data),
+            partial(open_store, rows=rows, data=task.data),
+        )
+
+    def _decoded_folder(
+        self, task: TrialTask, key: str, build: Callable[..., object]
+    ) -> ContentFolder:
+        """A folder of decoded images, which `build` makes if it is absent."""
         root = task.cache / key
         if (root, key) not in self._folders or not root.is_dir():
-            open_cache(
-                open_source(task.data_root),
-                rows,
-                task.data,
-                size=size,
-                fit=fit,
-                folder=task.cache,
-                max_pixels=task.max_pixels,
-            )
+            build(open_source(task.data_root), folder=task.cache, max_pixels=task.max_pixels)
             entries = _describe_tree(root, root)
             self._folders[root, key] = ContentFolder(
                 key=key, kind="cache", root=root, files=tuple(entries), probe=self._cache_probe

@@ -41,6 +41,7 @@ from harness.search.definition.definition import (
     write_definition,
 )
 from harness.search.definition.options import DEFAULT_TRIALS, RunOptions
+from harness.search.definition.scoring_size import resolve_metrics_size
 from harness.search.imports.copy_trials import copy_imports
 from harness.search.imports.imports import check_import_names, log_import_plans, plan_imports
 from harness.search.run.disk_space import check_disk_space, needed_bytes
@@ -120,11 +121,14 @@ def _run_study(
         skip_bad=options.search.skip_bad,
     )
     progress.stage(split_line(split))
+    definition = resolve_metrics_size(definition, context.data_root, split)
+    if definition.config.data.metrics_at == "native":
+        progress.stage("metrics are computed at the size of each image, in every trial")
     refuse = run_preflight(
         definition, split, paths, trials, n_workers, progress, options.search.space
     )
     # After the split: only trials that were validated on the same images can be imported.
-    definition = _add_imports(context, split, augments, progress)
+    definition = _add_imports(context, definition, split, augments, progress)
     if not definition.is_started:
         # A name that is taken in optuna.db or MLflow would otherwise leave half a study behind.
         study_id = str(definition.config.id)
@@ -251,12 +255,13 @@ def _count_finished(paths: StudyPaths) -> int:
 
 def _add_imports(
     context: StudyContext,
+    definition: StudyDefinition,
     split: Sequence[SplitRow],
     augments: Sequence[Path],
     progress: ProgressReporter,
 ) -> StudyDefinition:
     """The definition with the plan of its imports from earlier studies; nothing is written."""
-    definition, config = context.definition, context.config
+    config = definition.config
     import_from = context.options.search.import_from
     if definition.is_started:
         check_import_names(import_from, context.paths, config)

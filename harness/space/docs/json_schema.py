@@ -46,13 +46,17 @@ def model_schema(model: type[BaseModel]) -> Schema:
 
 def trial_schemas() -> dict[str, Schema]:
     """The schema of each setting by its full key, without the options of the network."""
-    groups = _trial_schema()["properties"]
-    return {
-        f"{group}.{name}": schema
-        for group, group_schema in groups.items()
-        for name, schema in group_schema["properties"].items()
-        if (group, name) != ("model", "options")
-    }
+    return dict(_leaf_schemas(_trial_schema(), ""))
+
+
+def _leaf_schemas(group: Schema, prefix: str) -> Iterator[tuple[str, Schema]]:
+    for name, schema in group["properties"].items():
+        if f"{prefix}{name}" == "model.options":
+            continue
+        if "properties" in schema:
+            yield from _leaf_schemas(schema, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", schema
 
 
 def _study_schema() -> Schema:

@@ -84,9 +84,11 @@ def fit_trial(
         )
         energy_wh = run.energy_wh()
     guard.check_current()
+    seam_index = None
     if outcome != "stopped":
-        _write_best_epoch(run, setup, with_model=outcome == "complete")
-    return _make_result(outcome, run, setup, peak_is_measurable, energy_wh)
+        seam_index = _write_best_epoch(run, setup, with_model=outcome == "complete")
+    result = _make_result(outcome, run, setup, peak_is_measurable, energy_wh)
+    return result.model_copy(update={"seam_index": seam_index})
 
 
 def _replay_logged_epochs(
@@ -124,19 +126,20 @@ def _train_remaining_epochs(
     return outcome
 
 
-def _write_best_epoch(run: TrainingRun, setup: TrainingSetup, *, with_model: bool) -> None:
-    """Write the files of the best epoch; of a pruned trial only its scores."""
+def _write_best_epoch(run: TrainingRun, setup: TrainingSetup, *, with_model: bool) -> float | None:
+    """Write the files of the best epoch; of a pruned trial only its scores. Its seam index."""
     best, paths = run.best, setup.inputs.paths
     assert best is not None
     write_scores(paths.scores_csv, best.scores)
     if not with_model:
-        return
+        return None
     network = setup.trainer.eval_model
     network.load_state_dict(best.weights)
     indices = artifacts.probability_indices(setup.inputs.images)
     validation = setup.validate_images(indices, keep_indices=indices)
     artifacts.write_probabilities(paths, validation.probabilities, validation.decisions)
     artifacts.write_model(paths, network)
+    return validation.seam_index
 
 
 def _make_result(
@@ -171,4 +174,5 @@ def _make_result(
         value=None if best is None else run.objective_value(best.line),
         costs=costs,
         class_weights=setup.class_weights,
+        draws=setup.draws,
     )

@@ -27,6 +27,11 @@ def checkpoint_identity(config: TrialConfig, seed: int) -> dict[str, Any]:
     return {"config": config.flat(), "seed": seed}
 
 
+def _with_later_settings(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a checkpoint, with defaults for settings that its version did not have."""
+    return {**identity, "config": TrialConfig().flat() | identity["config"]}
+
+
 def read_resumable(paths: TrialPaths, expected: dict[str, Any]) -> ResumableState | None:
     """Read the state to continue from; None if the training must start from the beginning.
 
@@ -34,7 +39,7 @@ def read_resumable(paths: TrialPaths, expected: dict[str, Any]) -> ResumableStat
     log: the metrics of the missing epochs would be lost.
     """
     state = read_checkpoint(paths)
-    if state is None or state["identity"] != expected:
+    if state is None or _with_later_settings(state["identity"]) != expected:
         return None
     # Checkpoints are rarer than lines of the log (train.checkpoint_s), so the log may be longer:
     # those epochs are trained again.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,8 @@ from harness.config.study import TrialConfig
 from harness.core.errors import ConfigError, DataError
 from harness.core.paths import TrialPaths
 from harness.core.text import count
-from harness.data.loading.augment import build_augmentation
-from harness.data.loading.batches import TrainBatches, subset_indices
 from harness.data.loading.image_cache import ImageCache
+from harness.data.windows.window import WindowSource
 from harness.models.build import build_network
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.buffer_snapshot import BufferSnapshot
@@ -25,8 +25,10 @@ from harness.training.hardware.cost import count_parameters, measure_forward_gfl
 from harness.training.hardware.device import Precision, keep_depthwise_in_fp32
 from harness.training.hardware.normalizer import ImageNormalizer, build_normalizer
 from harness.training.loop import artifacts
+from harness.training.loop.image_setup import build_train_batches, check_scoring, native_images
 from harness.training.loop.trainer import Trainer, epoch_seed
 from harness.training.loss.combined_loss import resolve_class_weights
+from harness.training.metrics.native_validation import validate_native
 from harness.training.metrics.validation import ValidationResult, validate_network
 from harness.training.optim.optimizer import record_frozen_weights
 
@@ -41,7 +43,7 @@ class TrainingInputs:
 
     Attributes:
         config: the trial's configuration.
-        images: training and validation images, at `data.image_size`.
+        images: training and validation images, at the size of the network's input.
         names: image names by row of split.csv.
         paths: the trial's folder.
         seed: of weights, batches, augmentation and dropout.
@@ -49,6 +51,8 @@ class TrainingInputs:
         precision: arithmetic of the training; validation is always fp32.
         augments: the folder of the files that `data.augment` may name.
         shares_gpu: another worker trains on the same GPU at the same time.
+        windows: the images and masks of `images` at their own sizes; needed for tiles and for
+            metrics at native size.
     """
 
     config: TrialConfig
@@ -60,6 +64,7 @@ class TrainingInputs:
     precision: Precision
     augments: Path | None = None
     shares_gpu: bool = False
+    windows: WindowSource | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class TrainingSetup:
         gflops: 10^9 operations of one image's forward pass.
         metrics: user-defined metrics, computed in every epoch.
         class_weights: by class, where they were computed from the training masks.
+        draws: images or windows of an epoch; None: each training image once.
     """
 
     inputs: TrainingInputs
@@ -81,6 +87,7 @@ class TrainingSetup:
     gflops: float
     metrics: Sequence[Component]
     class_weights: dict[str, float]
+    draws: int | None
 
     def validate_images(
         self,
@@ -92,11 +99,15 @@ class TrainingSetup:
     ) -> ValidationResult:
         """Score the present weights, and keep the probabilities of the images `keep_indices`."""
         snapshot = retry_on_oom(lambda: BufferSnapshot(self.trainer.eval_model, self.inputs.device))
+        inputs = self.inputs
+        native = native_images(inputs.config, inputs.images, inputs.windows)
+        validate = (
+            partial(validate_network, self.trainer.eval_model, inputs.images, indices)
+            if native is None
+            else partial(validate_native, self.trainer.eval_model, native, indices)
+        )
         return self.validation_batcher.run(
-            lambda at_once: validate_network(
-                self.trainer.eval_model,
-                self.inputs.images,
-                indices,
+            lambda at_once: validate(
                 names=self.inputs.names,
                 device=self.inputs.device,
                 normalizer=self.normalizer,
@@ -154,16 +165,18 @@ def prepare_training(
     """
     images, data, device = inputs.images, inputs.images.data, inputs.device
     _require_images(images)
+    check_scoring(inputs.config, images, inputs.windows)
     config, class_weights = resolve_class_weights(inputs.config, images)
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(inputs.seed, 0))
     network = _build_network(inputs, pretrained=pretrained)
     gflops = measure_forward_gflops(network, config.data.height_width, data.channels)
     normalizer = build_normalizer(config, data)
+    batches = build_train_batches(config, images, inputs.windows, inputs.augments, inputs.seed)
     trainer = Trainer(
         network,
         config,
-        _build_train_batches(config, images, inputs.augments, inputs.seed),
+        batches,
         normalizer,
         data=data,
         seed=inputs.seed,
@@ -181,6 +194,7 @@ def prepare_training(
         gflops=gflops,
         metrics=metrics,
         class_weights=class_weights,
+        draws=None if batches.n_draws == batches.n_images else batches.n_draws,
     )
 
 
@@ -232,23 +246,6 @@ def _require_images(images: ImageCache) -> None:
             f"{count(len(images.val), 'validation image')} of which {n_foreground} have any "
             "foreground: training and validation need at least one each; change the split"
         )
-
-
-def _build_train_batches(
-    config: TrialConfig, images: ImageCache, augments: Path | None, seed: int
-) -> TrainBatches:
-    data = images.data
-    augment = build_augmentation(config.data.augment, folder=augments, data=data)
-    return TrainBatches(
-        images.images,
-        images.masks,
-        subset_indices(images.train, config.data.subset),
-        config.train.batch_size,
-        augment,
-        seed,
-        data.range,
-        boxes=images.boxes if config.data.normalize == "per_image" else None,
-    )
 
 
 _NOISE_SCALES = (1.0, 30.0)  # of the inputs: outputs of a sigmoid stay in [0, 1] for both

@@ -183,6 +183,14 @@ def scores_from_entries(
     return ImageScores(row, columns[1], index, sum_py, sum_p, sum_y, tp, fp, fn, tn, extra_arrays)
 
 
+def scores_from_custom_rows(
+    entries: list[ScoreEntry], rows: Sequence[Sequence[float]], names: Sequence[str]
+) -> ImageScores:
+    """Make scores from tuples, and the values of the custom metrics `names` of each of them."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return scores_from_entries(entries, dict(zip(names, columns, strict=True)))
+
+
 def scores_to_entries(scores: ImageScores) -> list[ScoreEntry]:
     """Convert scores to plain tuples in the order of SCORE_COLUMNS."""
     columns = (scores.row, scores.class_index, scores.sum_py, scores.sum_p, scores.sum_y)

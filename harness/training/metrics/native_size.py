@@ -14,12 +14,20 @@ from harness.config.study import TrialConfig
 from harness.data.files.encode import encode_png
 from harness.data.files.overlay import as_rgb
 from harness.data.files.resize import content_box, fit_image, resize_image
+from harness.data.windows.tiles import ImageWindows, tile_geometry
+from harness.data.windows.window import DecodedImages
 from harness.models.serialization import load_network
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.normalizer import build_normalizer
 from harness.training.loop.artifacts import draw_decision
 from harness.training.loop.errors import DivergedError
-from harness.training.metrics.validation import THRESHOLD, disable_tf32, probabilities_from_logits
+from harness.training.metrics.sliding_window import iterate_logits
+from harness.training.metrics.validation import (
+    THRESHOLD,
+    activate,
+    disable_tf32,
+    probabilities_from_logits,
+)
 
 StoredImage = NDArray[Any]  # uint8 or uint16 (H, W, C), as stored
 Probabilities = NDArray[np.float32]  # (K, H, W); K = 1 in two-class tasks
@@ -34,7 +42,7 @@ class NativePredictor:
 
     Args:
         folder: `best/model` of a trial.
-        config: configuration of that trial: image_size, fit, normalize, batch_size.
+        config: configuration of that trial: image_size, fit, tile, normalize, batch_size.
         data: task, channels and value range of the images.
         device: device to compute on.
 
@@ -46,7 +54,8 @@ class NativePredictor:
         self, folder: Path, config: TrialConfig, data: StudyDataConfig, device: torch.device
     ) -> None:
         self._network = retry_on_oom(lambda: load_network(folder).to(device).eval())
-        self._size, self._fit = config.data.height_width, config.data.fit
+        self._size, self._fit = config.data.height_width, config.data.whole_fit
+        self._tiles = tile_geometry(config.data.tile)
         self._normalizer = build_normalizer(config, data)
         self._task = data.task
         self._device = device
@@ -61,12 +70,55 @@ class NativePredictor:
         """Probabilities (K, H, W) of each image at its own size, fp32 on the CPU.
 
         Images are resized to `data.image_size` as in training; padding is cut off the logits, which
-        are then resized bilinearly (align_corners=False); sigmoid or softmax come last.
+        are then resized bilinearly (align_corners=False); sigmoid or softmax come last. With tiles,
+        the logits are those of `harness.training.metrics.sliding_window`.
 
         Raises:
             DivergedError: an output is not finite.
         """
+        if self._tiles is not None:
+            return [self._predict_tiles(image) for image in images]
         return self._micro_batcher.run(lambda at_once: list(self._predict_batches(images, at_once)))
+
+    def iterate_bands(
+        self, source: ImageWindows, row: int, windows_per_pass: int
+    ) -> Iterator[tuple[int, Probabilities]]:
+        """Yield the probabilities (K, rows, W) of a large image in bands, with their first row.
+
+        Only for a network that was trained on tiles. No more of the image than a row of windows is
+        in memory.
+
+        Args:
+            row: index of the image in `source`.
+
+        Raises:
+            DivergedError: an output is not finite.
+        """
+        assert self._tiles is not None
+        with torch.inference_mode(), fixed_arithmetic():
+            bands = iterate_logits(source, row, self._tiles, self._forward, windows_per_pass)
+            for top, logits in bands:
+                p = activate(logits, self._task)
+                yield top, _finite_array(p, (int(p.shape[-2]), int(p.shape[-1])))
+
+    def _predict_tiles(self, image: StoredImage) -> Probabilities:
+        source = DecodedImages([image], [])
+        return self._micro_batcher.run(lambda at_once: self._collect_bands(source, at_once))
+
+    def _collect_bands(self, source: ImageWindows, windows_per_pass: int) -> Probabilities:
+        height, width, _ = source.shape(0)
+        result: Probabilities | None = None
+        for top, p in self.iterate_bands(source, 0, windows_per_pass):
+            if result is None:  # not a list of bands: it would hold the image's results twice
+                result = np.empty((len(p), height, width), np.float32)
+            result[:, top : top + p.shape[1]] = p
+        assert result is not None
+        return result
+
+    def _forward(self, images: NDArray[Any], boxes: NDArray[np.int64]) -> torch.Tensor:
+        inputs = self._normalizer.normalize_in_boxes(images, self._device, boxes)
+        logits: torch.Tensor = self._network(inputs).float()
+        return logits
 
     def _predict_batches(
         self, images: Sequence[StoredImage], micro_batch_size: int
@@ -79,19 +131,22 @@ class NativePredictor:
         fitted = np.stack([fit_image(image, self._size, self._fit) for image in images])
         sizes = [(int(image.shape[0]), int(image.shape[1])) for image in images]
         boxes = np.array([content_box(size, self._size, self._fit) for size in sizes], np.int64)
-        logits = self._network(
-            self._normalizer.normalize_in_boxes(fitted, self._device, boxes)
-        ).float()
+        logits = self._forward(fitted, boxes)
         for n, (height, width) in enumerate(sizes):
             image_slice = slice(n, n + 1)
             # One image at a time, since native sizes differ and cannot be stacked.
             p = probabilities_from_logits(
                 logits[image_slice], boxes[image_slice], (height, width), self._task
             )
-            # p is in [0, 1] or NaN, so its sum tells as much as a look at each pixel, sooner.
-            if not torch.isfinite(p.sum()):
-                raise DivergedError("the network's outputs are not finite numbers")
-            yield p.reshape(-1, height, width).cpu().numpy()
+            yield _finite_array(p, (height, width))
+
+
+def _finite_array(p: torch.Tensor, size: tuple[int, int]) -> Probabilities:
+    """Array (K, height, width) of the probabilities of one image; raises DivergedError for NaN."""
+    # p is in [0, 1] or NaN, so its sum tells as much as a look at each pixel, sooner.
+    if not torch.isfinite(p.sum()):
+        raise DivergedError("the network's outputs are not finite numbers")
+    return p.reshape(-1, *size).cpu().numpy()
 
 
 def mean_probabilities(

@@ -19,7 +19,11 @@ from harness.training.hardware.normalizer import ImageNormalizer, to_device
 from harness.training.loop.errors import DivergedError, TrainingInterruptedError
 from harness.training.loss.task_checks import may_have_ignored_pixels
 from harness.training.metrics.custom_metrics import compute_custom_metrics
-from harness.training.metrics.image_scores import ImageScores, ScoreEntry, scores_from_entries
+from harness.training.metrics.image_scores import (
+    ImageScores,
+    ScoreEntry,
+    scores_from_custom_rows,
+)
 
 THRESHOLD = 0.5
 _MAX_PROBABILITIES = 2**27  # at eval_size, in memory simultaneously: 512 MB of floats
@@ -36,12 +40,14 @@ class ValidationResult:
         ms_per_image: median over batches of the network's time for one image, in milliseconds.
         decisions: in multiclass tasks, for the same images: the class of each pixel, uint8 (E, E).
             The bytes do not determine it, as two classes may have the same largest value.
+        seam_index: of tiles, see `harness.training.metrics.seam_index`; None for whole images.
     """
 
     scores: ImageScores
     probabilities: dict[int, NDArray[np.uint8]]
     ms_per_image: float
     decisions: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    seam_index: float | None = None
 
 
 def validate_network(
@@ -124,12 +130,12 @@ class _ScoreCollector:
     def add(self, piece: NDArray[np.int64], p: Tensor) -> None:
         """Add the probabilities of the images with these indices."""
         cache, rows = self._cache, self._cache.row_of[piece].tolist()
-        decision = _decide(p, cache.data)
+        decision = decide(p, cache.data)
         self._rows += rows
-        self._sums.append(_class_sums(p, decision, cache, piece))
+        self._sums.append(class_sums(p, decision, cache.truths[piece], cache.data))
         kept_positions = [n for n, index in enumerate(piece.tolist()) if index in self._keep]
         if self._metrics or kept_positions:
-            _require_finite(self._sums[-1])  # before a metric or a byte is made of NaN
+            require_finite(self._sums[-1])  # before a metric or a byte is made of NaN
         if self._metrics:
             self._custom_values += compute_custom_metrics(
                 self._metrics,
@@ -146,16 +152,10 @@ class _ScoreCollector:
 
     def scores(self) -> ImageScores:
         """The scores of all images that were added."""
-        sums, data = _require_finite(torch.cat(self._sums)), self._cache.data
-        entries = _make_score_entries(sums, self._rows, data, self._names)
-        columns = (
-            zip(*self._custom_values, strict=True)
-            if self._custom_values
-            else [()] * len(self._metrics)
-        )
-        return scores_from_entries(
-            entries,
-            {part.name: column for part, column in zip(self._metrics, columns, strict=True)},
+        sums, data = require_finite(torch.cat(self._sums)), self._cache.data
+        entries = make_score_entries(sums, self._rows, data, self._names)
+        return scores_from_custom_rows(
+            entries, self._custom_values, [part.name for part in self._metrics]
         )
 
 
@@ -187,11 +187,16 @@ def probabilities_from_logits(
             for n, (top_px, left_px, height, width) in enumerate(boxes.tolist())
         ]
         resized = torch.cat(pieces)
+    # Logits are resized, then turned into probabilities, here and in `native_size`: the other order
+    # gives other metrics.
+    return activate(resized, task)
+
+
+def activate(logits: Tensor, task: Literal["binary", "multiclass", "multilabel"]) -> Tensor:
+    """Turn logits (N, K, H, W) into fp32 probabilities: (N, H, W) in two-class tasks."""
     if task == "multiclass":
-        # Logits are resized, then turned into probabilities, here and in `native_size`: the other
-        # order gives other metrics.
-        return torch.softmax(resized.float(), dim=1)
-    p = torch.sigmoid(resized.float())
+        return torch.softmax(logits.float(), dim=1)
+    p = torch.sigmoid(logits.float())
     return p.squeeze(1) if task == "binary" else p
 
 
@@ -229,14 +234,16 @@ def _iterate_pieces(
         yield piece, p.cpu() if p.device.type == "mps" else p  # MPS has no float64
 
 
-def _decide(p: Tensor, data: StudyDataConfig) -> Tensor:
+def decide(p: Tensor, data: StudyDataConfig) -> Tensor:
     """Decide p >= 0.5 in the shape of p, in multiclass tasks the most probable class (N, E, E)."""
     return p.argmax(dim=1) if data.task == "multiclass" else p >= THRESHOLD
 
 
-def _class_sums(p: Tensor, decision: Tensor, cache: ImageCache, batch: NDArray[np.int64]) -> Tensor:
+def class_sums(
+    p: Tensor, decision: Tensor, truths: NDArray[np.uint8], data: StudyDataConfig
+) -> Tensor:
     """The sums of each image and scored class, float64 (N, classes, 7), on the device of `p`."""
-    truth, data = to_device(cache.truths[batch], p.device), cache.data
+    truth = to_device(truths, p.device)
     sums = []
     for index in data.scored_classes:
         match data.task:
@@ -252,7 +259,7 @@ def _class_sums(p: Tensor, decision: Tensor, cache: ImageCache, batch: NDArray[n
     return torch.stack(sums).permute(2, 0, 1)
 
 
-def _require_finite(sums: Tensor) -> Tensor:
+def require_finite(sums: Tensor) -> Tensor:
     """Copy the sums to the host and check them: a probability of NaN makes its sum NaN."""
     sums = sums.cpu()
     if not torch.isfinite(sums).all():
@@ -260,7 +267,7 @@ def _require_finite(sums: Tensor) -> Tensor:
     return sums
 
 
-def _make_score_entries(
+def make_score_entries(
     sums: Tensor, rows: Sequence[int], data: StudyDataConfig, names: Mapping[int, str]
 ) -> list[ScoreEntry]:
     """One entry per image and scored class, image by image."""

@@ -26,12 +26,15 @@ if __name__ == "__main__":
 import cv2
 
 from harness.config.data import StudyDataConfig
+from harness.config.study import needs_native_images
 from harness.config.user_code import read_parts_file, register_packages, register_parts_file
 from harness.core.errors import ConfigError
 from harness.core.paths import TrialPaths
 from harness.data.files.resize import Fit
 from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.splits.splits import read_split
+from harness.data.windows.native_store import open_store
+from harness.data.windows.window import WindowSource
 from harness.execution.protocol import (
     EpochReport,
     MicroBatchReduced,
@@ -117,10 +120,15 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
         task.split_csv,
         task.cache,
         task.config.data.height_width,
-        task.config.data.fit,
+        task.config.data.whole_fit,
         task.data.model_dump_json(),
         task.max_pixels,
     )
+    windows = None
+    if needs_native_images(task.config, task.data):
+        windows = _open_windows(
+            task.data_root, task.split_csv, task.cache, task.data.model_dump_json(), task.max_pixels
+        )
     result = fit_trial(
         TrainingInputs(
             task.config,
@@ -132,6 +140,7 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
             precision=precision,
             augments=task.augments,
             shares_gpu=task.shares_gpu,
+            windows=windows,
         ),
         objective=task.objective,
         should_stop=lambda: channel.preemption.stop_requested,
@@ -161,6 +170,16 @@ def _open_images(
     source = open_source(root)
     cache = open_cache(source, rows, data, size=size, fit=fit, folder=folder, max_pixels=max_pixels)
     return cache, {number: row.image for number, row in enumerate(rows)}
+
+
+@lru_cache(maxsize=1)
+def _open_windows(
+    root: Path, split_csv: Path, folder: Path, data_json: str, max_pixels: float
+) -> WindowSource:
+    """Open the images of `_open_images` at their own sizes; open from trial to trial."""
+    data = StudyDataConfig.model_validate_json(data_json)
+    rows = read_split(split_csv)
+    return open_store(open_source(root), rows, data, folder=folder, max_pixels=max_pixels)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""Images of a training: batches of whole images or of tiles, and the size of the metrics."""
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.config.study import TrialConfig
+from harness.core.errors import ConfigError
+from harness.core.text import count
+from harness.data.loading.augment import build_augmentation
+from harness.data.loading.batches import TrainBatches, subset_indices
+from harness.data.loading.epoch_order import EpochOrder
+from harness.data.loading.image_cache import ImageCache
+from harness.data.loading.repeat_factors import foreground_presence, repeat_factors
+from harness.data.loading.training_samples import TileSamples
+from harness.data.windows.tiles import tile_geometry
+from harness.data.windows.window import WindowSource
+from harness.training.metrics.native_validation import NativeImages
+
+
+def build_train_batches(
+    config: TrialConfig,
+    images: ImageCache,
+    windows: WindowSource | None,
+    augments: Path | None,
+    seed: int,
+) -> TrainBatches:
+    """Build the batches of a trial.
+
+    Args:
+        windows: `images` at their own sizes; needed if `data.tile.size` is set.
+        augments: folder of the files that `data.augment` may name.
+    """
+    data = images.data
+    indices = subset_indices(images.train, config.data.subset)
+    masks = (np.asarray(images.masks[index]) for index in indices)
+    draws = np.ones(len(indices))
+    if config.data.sampling != "uniform":
+        draws = repeat_factors(foreground_presence(masks, data), config.data.sampling)
+    reader = None
+    if config.data.tile.size is not None:
+        assert windows is not None, "tiles are read from images at their own size"
+        reader = TileSamples(windows, indices, config.data.tile, data, seed)
+        draws = draws * reader.counts
+    return TrainBatches(
+        images.images,
+        images.masks,
+        indices,
+        config.train.batch_size,
+        build_augmentation(config.data.augment, folder=augments, data=data),
+        seed,
+        data.range,
+        boxes=images.boxes if config.data.normalize == "per_image" else None,
+        order=EpochOrder(indices, seed, draws),
+        reader=reader,
+    )
+
+
+def native_images(
+    config: TrialConfig, images: ImageCache, windows: WindowSource | None
+) -> NativeImages | None:
+    """Validation images at their own sizes; None if metrics are computed at eval_size."""
+    if images.data.metrics_at != "native":
+        return None
+    assert windows is not None, "metrics at native size need images at their own size"
+    return NativeImages(images, windows, tile_geometry(config.data.tile))
+
+
+def check_scoring(config: TrialConfig, images: ImageCache, windows: WindowSource | None) -> None:
+    """Refuse tiles of larger images with metrics at eval_size, where windows have no meaning.
+
+    Raises:
+        ConfigError: set `data.metrics_at`.
+    """
+    geometry = tile_geometry(config.data.tile)
+    if geometry is None or images.data.metrics_at == "native":
+        return
+    assert windows is not None, "tiles are read from images at their own size"
+    n_larger = sum(not geometry.fits(windows.shape(int(i))) for i in images.val)
+    if n_larger or config.data.tile.scale != 1:
+        reason = (
+            f"{count(n_larger, 'validation image')} larger than a tile"
+            if n_larger
+            else f"data.tile.scale {config.data.tile.scale:g}"
+        )
+        raise ConfigError(
+            f"data.tile.size {geometry.size}: {reason}, but metrics are computed at eval_size; "
+            "set `data: {metrics_at: native}` in the study.yaml of a new study"
+        )
