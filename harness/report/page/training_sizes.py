@@ -71,6 +71,8 @@ def _result_line(
 
 
 def _find_ceiling(table: CeilingTable, settings: dict[str, Any]) -> SizeCeiling | None:
+    if settings.get("data.tile.size") is not None:
+        return None
     size = settings.get("data.image_size")
     pair = [size, size] if isinstance(size, int) else list(size or [])
     for ceiling in table.ceilings:

@@ -25,7 +25,9 @@ _MAX_SIZES: Final = 8  # of a range of image_size; they are spread evenly, with 
 
 
 def training_sizes(definition: StudyDefinition) -> list[TrainingSize]:
-    """Every size and fit that a trial can train at; of a long range of sizes eight."""
+    """Every size and fit that a trial of whole images can have; of a long range of sizes eight."""
+    if None not in possible_values(definition, "data.tile.size"):
+        return []  # every trial sees images at their own resolution
     fits = possible_values(definition, "data.fit")
     return [
         ((size, size) if isinstance(size, int) else (size[0], size[1]), fit)
@@ -77,5 +79,6 @@ def record_ceilings(
     if table is None or [((c.height, c.width), c.fit) for c in table.ceilings] != sizes:
         table = measure_split_ceilings(definition, split, data_root)
         write_ceilings(paths.ceilings_json, table)
-    if (sentence := loss_sentence(table)) is not None:
+    has_tiles = any(size is not None for size in possible_values(definition, "data.tile.size"))
+    if not has_tiles and (sentence := loss_sentence(table)) is not None:
         progress.stage(f"warning: {sentence}")

@@ -96,3 +96,20 @@ def test_check_has_the_ceilings_of_its_space(workspace: Path) -> None:
     assert small.dice < 0.7 < 0.99 < large.dice
     assert not [f for f in report.data.findings if f.topic == "training size"]
     assert report.as_json()["data"]["ceilings"]["seed"] == 0
+
+
+def test_trials_that_use_tiles_have_no_training_size(tmp_path: Path) -> None:
+    """In a space of both, whole images are measured, and the advice to use tiles is not given."""
+    tiles = {"data.tile.size": {"choices": [64]}}
+    assert training_sizes(definition_of({"parameters": tiles})) == []
+    both = {"data.tile.size": {"choices": [None, 64]}, "data.image_size": {"choices": [32]}}
+    definition, lines = definition_of({"parameters": both}), Lines()
+    assert training_sizes(definition) == [((32, 32), "stretch")]
+    paths = Workspace.at(tmp_path).study("s")
+    paths.root.mkdir(parents=True)
+    record_ceilings(paths, definition, rows_of(8), grid(tmp_path / "data"), lines)
+    table = read_ceilings(paths.ceilings_json)
+    assert table is not None
+    assert table.best is not None
+    assert table.best.dice < 0.99
+    assert lines.said == []

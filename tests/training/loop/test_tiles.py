@@ -20,7 +20,9 @@ from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.splits.splits import SplitRow
 from harness.data.windows.window import DecodedImages, decode_images
 from harness.execution.protocol import Decision
+from harness.training.loop.checkpoint import read_checkpoint, write_checkpoint
 from harness.training.loop.fit import fit_trial
+from harness.training.loop.resume import checkpoint_identity, read_resumable
 from harness.training.loop.setup import TrainingInputs
 from harness.training.metrics.image_scores import read_scores
 from harness.training.metrics.native_size import NativePredictor
@@ -169,3 +171,25 @@ def test_probabilities_are_kept_at_eval_size(large: Pictures, tmp_path: Path) ->
     kept = sorted(TrialPaths(tmp_path).probabilities.glob("*.png"))
     assert len(kept) == 3
     assert all(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape == (40, 40) for path in kept)
+
+
+def test_checkpoint_of_a_version_without_tiles_is_continued(
+    small: Pictures, tmp_path: Path
+) -> None:
+    """Settings that a version added later have their defaults in its checkpoints."""
+    changes = {"train__epochs": 3, "train__checkpoint_s": 0.0}
+    train(small, tmp_path, AT_EVAL_SIZE, "continue", "stop", **changes)
+    paths = TrialPaths(tmp_path)
+    state = read_checkpoint(paths)
+    assert state is not None
+    old = state["identity"]["config"]
+    for key in [key for key in old if key.startswith("data.tile.") or key == "data.sampling"]:
+        del old[key]
+    write_checkpoint(paths, state)
+    expected = checkpoint_identity(settings(**changes), 4)
+    resumable = read_resumable(paths, expected)
+    assert resumable is not None
+    assert len(resumable.log) == 2
+    assert read_resumable(paths, checkpoint_identity(settings(**changes), 5)) is None
+    tiled = settings(data__tile__size=32, **changes)
+    assert read_resumable(paths, checkpoint_identity(tiled, 4)) is None
