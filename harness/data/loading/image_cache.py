@@ -25,10 +25,21 @@ from harness.data.datasets.sources import problems_error
 from harness.data.files.chunks import ChunkFile, encode_chunk, open_npy, write_chunks
 from harness.data.files.image_io import read_pair
 from harness.data.files.packed_array import PackedArray
-from harness.data.files.resize import Box, Fit, Size, content_box, fit_image, fit_mask, resize_truth
+from harness.data.files.resize import (
+    Box,
+    Fit,
+    Size,
+    content_box,
+    fit_image,
+    fit_mask,
+    pad_to,
+    resize_truth,
+)
 from harness.data.files.source import DataSource
 from harness.data.loading.size_estimate import check_disk_space, estimate_bytes
 from harness.data.splits.splits import SplitRow
+from harness.data.windows.large_pair import LargePair, open_large_pair
+from harness.data.windows.overview import reduce_pair
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -244,9 +255,12 @@ def _decode_entry(
 ) -> _CacheEntry:
     # The hashes are compared while reading: a file that changed after the split must not be trained
     # on under its old identity.
+    with open_large_pair(source, row.image, row.masks, data, max_pixels) as large:
+        if large is not None:
+            return _reduce_entry(large, row, size, fit)
     pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
     nearest = data.uses_nearest_resize
-    padding = IGNORE_INDEX if data.task == "multiclass" else 0
+    padding = _mask_padding(data)
     truth = b""
     if row.role == "val":
         truth = encode_chunk(resize_truth(pair.mask, data.eval_size, nearest=nearest))
@@ -256,6 +270,27 @@ def _decode_entry(
         truth=truth,
         box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
     )
+
+
+def _reduce_entry(pair: LargePair, row: SplitRow, size: Size, fit: Fit) -> _CacheEntry:
+    """Decode an entry in bands."""
+    data = pair.data
+    box = content_box((pair.header.height, pair.header.width), size, fit)
+    is_val, content_size = row.role == "val", (box[2], box[3])
+    mask_sizes = [content_size] + [(data.eval_size, data.eval_size)] * is_val
+    image, masks = reduce_pair(
+        pair, content_size, mask_sizes, nearest=data.uses_nearest_resize, hashes=row.hashes
+    )
+    return _CacheEntry(
+        image=encode_chunk(pad_to(image, size, 0)),
+        mask=encode_chunk(pad_to(masks[0], size, _mask_padding(data))),
+        truth=encode_chunk(masks[1]) if is_val else b"",
+        box=box,
+    )
+
+
+def _mask_padding(data: StudyDataConfig) -> int:
+    return IGNORE_INDEX if data.task == "multiclass" else 0
 
 
 def _write_cache(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.data.files.headers import describe_image
+from harness.data.files.image_io import RANGE_8_BIT
 from harness.data.files.large_image import LargeImage, band_slices
 from harness.data.files.mask_values import (
     JPEG_BLOCK,
@@ -26,7 +27,7 @@ from harness.data.files.overlay import as_rgb
 from harness.data.files.resize import Size
 from harness.data.scan.components import ComponentCounter
 from harness.data.scan.image_artifacts import Box, black_border, burnt_in_panels, burnt_in_text
-from harness.data.scan.near_duplicates import thumbnail
+from harness.data.scan.near_duplicates import Thumbnail, thumbnail
 from harness.data.scan.objects import count_vanishing, scored_planes
 from harness.data.scan.scan_cache import ImageFacts, PairStats
 from harness.data.windows.large_pair import LargePair, PairBand
@@ -125,6 +126,24 @@ class _PairSums:
             for objects, truth in zip(stats, self._truths, strict=True)
         )
         return tuple(len(objects) for objects in stats), n_vanishing
+
+
+def fingerprint_large_image(image: LargeImage, data: StudyDataConfig) -> tuple[str, Thumbnail]:
+    """SHA-256 of the decoded image and its thumbnail, as in `ImageFingerprint`.
+
+    Raises:
+        DataError: as `LargeImage.read_image`.
+    """
+    size = image.header.height, image.header.width
+    pixel_hash = hashlib.sha256(str((*size, data.channels)).encode())
+    overview = AreaReduction((*size, 3), overview_size(*size))
+    span = RANGE_8_BIT if image.header.bits == 8 else data.range
+    for rows in band_slices(size[0]):
+        band = image.read_image(rows, data.channels, data.range)
+        pixel_hash.update(band.tobytes())
+        overview.add(rows.start, as_rgb(band, span))
+    image.check_unchanged()
+    return pixel_hash.hexdigest(), thumbnail(overview.image(np.uint8))
 
 
 def describe_large_mask(mask: LargeImage) -> MaskValues:

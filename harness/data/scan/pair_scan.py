@@ -28,7 +28,11 @@ from harness.data.files.mask_values import MaskValues, describe_values, merge_va
 from harness.data.files.overlay import as_rgb
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.scan.image_artifacts import black_border, burnt_in_panels, burnt_in_text
-from harness.data.scan.large_scan import describe_large_mask, scan_large_pair
+from harness.data.scan.large_scan import (
+    describe_large_mask,
+    fingerprint_large_image,
+    scan_large_pair,
+)
 from harness.data.scan.near_duplicates import Thumbnail, thumbnail
 from harness.data.scan.objects import count_mask_objects
 from harness.data.scan.scan_cache import (
@@ -136,6 +140,10 @@ def fingerprint_image(
     Raises:
         DataError: as `harness.data.files.image_io.read_image`.
     """
+    with open_large_image(source, name, max_pixels) as large:
+        if large is not None:
+            pixels, small = fingerprint_large_image(large, data)
+            return ImageFingerprint(large.sha256(), pixels, small)
     file = load_image_file(source, name, max_pixels)
     image = decode_image(file, data.channels, data.range)
     # A copy of 8 bits of an image of 16 has the same image, in values of another range.

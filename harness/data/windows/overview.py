@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
-from harness.data.files.image_io import LoadedPair, read_pair
+from harness.data.files.decode import Samples
+from harness.data.files.image_io import LoadedPair, PairHashes, read_pair
 from harness.data.files.resize import Size, resize_channels
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.windows.large_pair import LargePair, open_large_pair
+
+Array8 = NDArray[np.uint8]
 
 _SHORT_SIDE: Final = 1024  # px of an overview: characters and panels are looked for below it
 _LONG_SIDE: Final = 4096
@@ -104,13 +107,39 @@ def read_overview(pair: LargePair) -> LoadedPair:
     Raises:
         DataError: as `LargePair.bands`.
     """
-    height, width = pair.header.height, pair.header.width
-    size, data = overview_size(height, width), pair.data
+    size = overview_size(pair.header.height, pair.header.width)
+    image, (mask,) = reduce_pair(pair, size, [size], nearest=True)
+    return LoadedPair(image, mask, *pair.hashes)
+
+
+def reduce_pair(
+    pair: LargePair,
+    image_size: Size,
+    mask_sizes: Sequence[Size],
+    *,
+    nearest: bool,
+    hashes: PairHashes | None = None,
+) -> tuple[Samples, list[Array8]]:
+    """Reduce an image and its mask, each to (height, width), in one pass over their bands.
+
+    The image differs from `resize_image` of the whole by rounding alone.
+
+    Args:
+        mask_sizes: a mask is returned for each.
+        nearest: as for `resize_mask`.
+        hashes: as for `read_pair`.
+
+    Raises:
+        DataError: as `LargePair.bands`.
+    """
+    size, data = (pair.header.height, pair.header.width), pair.data
     planes = () if data.n_mask_planes is None else (data.n_mask_planes,)
-    image = AreaReduction((height, width, data.channels), size)
-    mask = NearestReduction((height, width, *planes), size)
-    for band in pair.bands():
+    reduction = NearestReduction if nearest else AreaReduction
+    image = AreaReduction((*size, data.channels), image_size)
+    masks = [reduction((*size, *planes), mask_size) for mask_size in mask_sizes]
+    for band in pair.bands(hashes):
         image.add(band.rows.start, band.image)
-        mask.add(band.rows.start, band.mask)
+        for mask in masks:
+            mask.add(band.rows.start, band.mask)
     dtype = np.uint16 if data.bit_depth == 16 else np.uint8
-    return LoadedPair(image.image(dtype), mask.mask(), *pair.hashes)
+    return image.image(dtype), [mask.mask() for mask in masks]

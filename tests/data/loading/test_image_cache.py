@@ -365,3 +365,54 @@ def test_16_bit_images_of_five_channels_and_a_plane_per_class(tmp_path: Path) ->
 def _joined(root: Path, stem: str) -> str:
     digests = [files.file_sha256(root / "masks" / plane / f"{stem}.png") for plane in "ab"]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+@pytest.mark.parametrize("settings", [{}, {"task": "multiclass", "classes": ("a", "b", "c", "d")}])
+def test_large_images_are_reduced_in_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Fit, settings: dict[str, Any]
+) -> None:
+    """The values of whole images but for rounding, which decides where a class has half an area."""
+    root, rng = tmp_path / "d", np.random.default_rng(0)
+    root.mkdir()
+    image = rng.integers(0, 256, (700, 530, 3)).astype(np.uint8)
+    blocks = rng.integers(0, 4, (70, 53)).astype(np.uint8).repeat(10, 0).repeat(10, 1)
+    tifffile.imwrite(root / "x.tif", image, photometric="rgb", tile=(64, 64))
+    stored = blocks if settings else 255 * (blocks > 1).astype(np.uint8)
+    tifffile.imwrite(root / "m.tif", stored, compression="lzw", rowsperstrip=30)
+    hashes = [files.file_sha256(root / name) for name in ("x.tif", "m.tif")]
+    rows = [SplitRow(0, "x.tif", "m.tif", "val", "x", *hashes)]
+    data = StudyDataConfig(eval_size=90, **settings)
+
+    def cached(name: str) -> ImageCache:
+        folder, source = tmp_path / name, FolderSource(root)
+        return open_cache(
+            source, rows, data, size=(96, 64), fit=fit, folder=folder, max_pixels=MAX_PIXELS
+        )
+
+    whole = cached("whole")
+    monkeypatch.setattr("harness.data.files.large_image.WHOLE_PIXELS", 1000)
+    monkeypatch.setattr(module, "read_pair", None)
+    banded = cached("banded")
+    assert np.abs(banded.images[0].astype(int) - whole.images[0]).max() <= 1
+    np.testing.assert_array_equal(banded.boxes, whole.boxes)
+    _, _, height, width = banded.boxes[0]
+    for name, size in (("masks", (height, width)), ("truths", (90, 90))):
+        masks = [getattr(cache, name)[0][: size[0], : size[1]] for cache in (banded, whole)]
+        differs = masks[0] != masks[1]
+        if settings:
+            assert not differs.any()
+        else:
+            shares = area_means((stored > 0).astype(float), size)
+            assert np.abs(shares[differs] - 0.5).max(initial=0) < 1e-3
+
+
+def area_means(plane: Any, size: tuple[int, int]) -> Any:
+    """Mean over the area of each pixel of the reduced plane, by a matrix for each side."""
+
+    def weights(side: int, n: int) -> Any:
+        starts, pixels = np.arange(n)[:, None] * side / n, np.arange(side)
+        overlap = np.minimum(pixels + 1, starts + side / n) - np.maximum(pixels, starts)
+        return overlap.clip(0) / (side / n)
+
+    return weights(plane.shape[0], size[0]) @ plane @ weights(plane.shape[1], size[1]).T

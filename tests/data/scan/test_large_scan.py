@@ -12,7 +12,7 @@ from harness.data.datasets.pairs import Dataset, ImageMaskPair
 from harness.data.files import large_image
 from harness.data.files.source import FolderSource
 from harness.data.scan.components import ComponentCounter
-from harness.data.scan.pair_scan import BadPair, scan_pair
+from harness.data.scan.pair_scan import BadPair, fingerprint_image, scan_pair
 from harness.data.scan.scan_cache import PairStats
 from tests.data.make import MAX_PIXELS
 
@@ -110,3 +110,16 @@ def test_plane_without_objects_has_none() -> None:
     counter.add(0, np.zeros((5, 5), np.uint8))
     counter.add(5, np.zeros((5, 5), np.uint8))
     assert counter.stats().shape == (0, 5)
+
+
+def test_fingerprint_is_that_of_the_whole_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", image(), photometric="rgb", tile=(64, 64))
+    arguments = FolderSource(tmp_path), Path("x.tif"), StudyDataConfig(), MAX_PIXELS
+    whole = fingerprint_image(*arguments)
+    monkeypatch.setattr(large_image, "WHOLE_PIXELS", 1000)
+    monkeypatch.setattr("harness.data.scan.pair_scan.load_image_file", None)
+    banded = fingerprint_image(*arguments)
+    assert (banded.image_sha256, banded.pixels) == (whole.image_sha256, whole.pixels)
+    assert np.abs(banded.thumbnail - whole.thumbnail).max() < 0.5
