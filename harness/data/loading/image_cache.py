@@ -3,43 +3,26 @@
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.config.data import StudyDataConfig
 from harness.core.atomic_dir import atomic_directory
-from harness.core.errors import DataError
-from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
-from harness.data.datasets.sources import problems_error
-from harness.data.files.chunks import ChunkFile, encode_chunk, open_npy, write_chunks
-from harness.data.files.image_io import read_pair
+from harness.data.files.chunks import ChunkFile, open_npy, write_chunks
 from harness.data.files.packed_array import PackedArray
-from harness.data.files.resize import (
-    Box,
-    Fit,
-    Size,
-    content_box,
-    fit_image,
-    fit_mask,
-    pad_to,
-    resize_truth,
-)
+from harness.data.files.resize import Box, Fit, Size
 from harness.data.files.source import DataSource
+from harness.data.loading.cache_entries import CacheEntry, decode_entries, decode_entry
 from harness.data.loading.size_estimate import check_disk_space, estimate_bytes
 from harness.data.splits.splits import SplitRow
-from harness.data.windows.large_pair import LargePair, open_large_pair
-from harness.data.windows.overview import reduce_pair
 
 Array8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -47,7 +30,6 @@ OnBuildStart = Callable[[int], Progress]
 
 CODE_VERSION = 3  # increase it when the pixels that this module writes change
 _ARRAYS: Final = ("images", "masks", "truths")
-_CHUNK_SIZE = 32
 _ATTEMPTS = 3  # another process may find the cache damaged and delete it in the meantime
 
 
@@ -77,15 +59,6 @@ class ImageCache:
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     data: StudyDataConfig
-
-
-class _CacheEntry(NamedTuple):
-    """Chunks and box of one image; the truth of a training image is empty."""
-
-    image: bytes
-    mask: bytes
-    truth: bytes
-    box: Box
 
 
 def open_cache(
@@ -129,7 +102,7 @@ def open_cache(
         check_disk_space(folder, n_bytes, "the decoded images", "lower data.image_size")
         progress = None if on_build_start is None else on_build_start(n_bytes)
         with atomic_directory(cache_folder) as temporary:
-            entries = _decode_entries(source, cached_rows, data, size, fit, max_pixels)
+            entries = decode_entries(source, cached_rows, data, size, fit, max_pixels)
             _write_cache(temporary, entries, len(cached_rows), progress)
     return _map_cache(cache_folder, cached_rows, data, size)
 
@@ -198,7 +171,7 @@ def estimate_cache_bytes(
     """
 
     def compress(row: SplitRow) -> int:
-        entry = _decode_entry(source, row, data, size, fit, max_pixels)
+        entry = decode_entry(source, row, data, size, fit, max_pixels)
         return len(entry.image) + len(entry.mask) + len(entry.truth)
 
     plain = [math.prod(shape) for shape in _array_shapes(1, data, size)]
@@ -212,89 +185,8 @@ def estimate_cache_bytes(
     return total
 
 
-def _decode_entries(
-    source: DataSource,
-    rows: Sequence[SplitRow],
-    data: StudyDataConfig,
-    size: Size,
-    fit: Fit,
-    max_pixels: float,
-) -> Iterator[_CacheEntry]:
-    """Yield the entries in order, decoded by threads in chunks to bound memory."""
-
-    def try_decode(row: SplitRow) -> _CacheEntry | DataError:
-        try:
-            return _decode_entry(source, row, data, size, fit, max_pixels)
-        except DataError as error:
-            return error
-
-    problems: list[DataError] = []
-    remaining = iter(rows)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while chunk := list(islice(remaining, _CHUNK_SIZE)):
-            # map keeps the order; index i must mean the same image in every array.
-            for result in pool.map(try_decode, chunk):
-                if isinstance(result, DataError):
-                    problems.append(result)
-                elif not problems:
-                    yield result
-    if problems:
-        transient = (
-            error for error in problems if find_disk_error(error, TRANSIENT_ERRNOS) is not None
-        )
-        raise problems_error([str(error) for error in problems]) from next(transient, problems[0])
-
-
-def _decode_entry(
-    source: DataSource,
-    row: SplitRow,
-    data: StudyDataConfig,
-    size: Size,
-    fit: Fit,
-    max_pixels: float,
-) -> _CacheEntry:
-    # The hashes are compared while reading: a file that changed after the split must not be trained
-    # on under its old identity.
-    with open_large_pair(source, row.image, row.masks, data, max_pixels) as large:
-        if large is not None:
-            return _reduce_entry(large, row, size, fit)
-    pair = read_pair(source, row.image, row.masks, data, max_pixels, row.hashes)
-    nearest = data.uses_nearest_resize
-    padding = _mask_padding(data)
-    truth = b""
-    if row.role == "val":
-        truth = encode_chunk(resize_truth(pair.mask, data.eval_size, nearest=nearest))
-    return _CacheEntry(
-        image=encode_chunk(fit_image(pair.image, size, fit)),
-        mask=encode_chunk(fit_mask(pair.mask, size, fit, nearest=nearest, padding=padding)),
-        truth=truth,
-        box=content_box((pair.image.shape[0], pair.image.shape[1]), size, fit),
-    )
-
-
-def _reduce_entry(pair: LargePair, row: SplitRow, size: Size, fit: Fit) -> _CacheEntry:
-    """Decode an entry in bands."""
-    data = pair.data
-    box = content_box((pair.header.height, pair.header.width), size, fit)
-    is_val, content_size = row.role == "val", (box[2], box[3])
-    mask_sizes = [content_size] + [(data.eval_size, data.eval_size)] * is_val
-    image, masks = reduce_pair(
-        pair, content_size, mask_sizes, nearest=data.uses_nearest_resize, hashes=row.hashes
-    )
-    return _CacheEntry(
-        image=encode_chunk(pad_to(image, size, 0)),
-        mask=encode_chunk(pad_to(masks[0], size, _mask_padding(data))),
-        truth=encode_chunk(masks[1]) if is_val else b"",
-        box=box,
-    )
-
-
-def _mask_padding(data: StudyDataConfig) -> int:
-    return IGNORE_INDEX if data.task == "multiclass" else 0
-
-
 def _write_cache(
-    folder: Path, entries: Iterator[_CacheEntry], n: int, progress: Progress | None
+    folder: Path, entries: Iterator[CacheEntry], n: int, progress: Progress | None
 ) -> None:
     boxes: list[Box] = []
     with ExitStack() as stack:

@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import multiprocessing
+import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ def test_second_call_reads_no_image(
     tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = opened(tmp_path, rows)
-    monkeypatch.setattr(module, "read_pair", None)
+    monkeypatch.setattr("harness.data.loading.cache_entries.read_pair", None)
     again = opened(tmp_path, rows)
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.truths, again.truths)
@@ -294,7 +295,7 @@ def test_disk_that_fills_up_while_a_cache_is_built_is_named(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as raised:
         opened(tmp_path, rows)
     assert files.nearest_existing_folder(raised.value) == tmp_path / "cache"
@@ -392,7 +393,7 @@ def test_large_images_are_reduced_in_bands(
 
     whole = cached("whole")
     monkeypatch.setattr("harness.data.files.large_image.WHOLE_PIXELS", 1000)
-    monkeypatch.setattr(module, "read_pair", None)
+    monkeypatch.setattr("harness.data.loading.cache_entries.read_pair", None)
     banded = cached("banded")
     assert np.abs(banded.images[0].astype(int) - whole.images[0]).max() <= 1
     np.testing.assert_array_equal(banded.boxes, whole.boxes)
