@@ -5,7 +5,8 @@
 Both arms hold the same values: `packed` is the cache that `harness run` builds, `plain` the same
 arrays in memory-mapped .npy files, in which untouched truths take no space. Three rates are printed
 for each size, each the median of its repeats, the arms in turn in one process: images read in
-random order; batches with the augmentation `light`; training steps of Unet/mobilenet_v2.
+random order; batches with the augmentation `light`; training steps of Unet/mobilenet_v2. Rates are
+per second of processor time, so that other work on the machine changes them less.
 """
 
 import argparse
@@ -53,7 +54,9 @@ def main() -> None:
         dataset = dataclasses.replace(dataset, pairs=pairs)
         split = SplitConfig(fractions=(0.9, 0.1, 0.0))
         rows = make_split(dataset, scan_dataset_strict(dataset), split)
-        print(f"{len(rows)} images, median of {options.repeats}; images/s, packed / plain")
+        print(
+            f"{len(rows)} images, median of {options.repeats}; images/s of processor time, packed / plain"
+        )
         print("size   bytes packed / plain   read   batches   training")
         for size in options.sizes:
             compare(size, dataset.source, rows, data, folder, options)
@@ -116,9 +119,9 @@ def stored_bytes(folder: Path) -> int:
 
 
 def timed(n_images: int, work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return n_images / (time.perf_counter() - start)
+    return n_images / (time.process_time() - start)
 
 
 def reading_rate(cache: ImageCache, seed: int) -> float:
