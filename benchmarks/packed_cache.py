@@ -54,9 +54,7 @@ def main() -> None:
         dataset = dataclasses.replace(dataset, pairs=pairs)
         split = SplitConfig(fractions=(0.9, 0.1, 0.0))
         rows = make_split(dataset, scan_dataset_strict(dataset), split)
-        print(
-            f"{len(rows)} images, median of {options.repeats}; images/s of processor time, packed / plain"
-        )
+        print(f"{len(rows)} images, median of {options.repeats}; images per second, packed / plain")
         print("size   bytes packed / plain   read   batches   training")
         for size in options.sizes:
             compare(size, dataset.source, rows, data, folder, options)
