@@ -25,6 +25,7 @@ from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, ch
 from harness.search.definition.data_setup import SCAN_CACHE_FOLDER
 
 # Threads suffice: OpenCV and Pillow release the GIL while they decode.
+_MAX_BATCH_BYTES = 32_000_000  # of files that are decoded together; decoded, they are larger
 _THREADS = 4  # OpenCV releases the GIL while it decodes
 
 
@@ -68,10 +69,23 @@ class EvaluationImages:
         return [result for result in results if not isinstance(result, str)]
 
     def batches(self, size: int) -> Iterator[tuple[tuple[SplitRow, ...], list[LoadedPair]]]:
-        """Decode all rows in batches of `size`."""
-        for start in range(0, len(self.rows), size):
-            rows = self.rows[start : start + size]
+        """Decode all rows in batches of up to `size`; fewer if their files are large."""
+        start = 0
+        while start < len(self.rows):
+            end, n_bytes = start, 0
+            while end < min(start + size, len(self.rows)):
+                n_bytes += self._file_bytes(self.rows[end])
+                if end > start and n_bytes > _MAX_BATCH_BYTES:
+                    break
+                end += 1
+            rows, start = self.rows[start:end], end
             yield rows, self.read(rows)
+
+    def _file_bytes(self, row: SplitRow) -> int:
+        try:
+            return open_source(self.root).size(row.image)
+        except (OSError, DataError):
+            return 0  # `read` reports it, with all others
 
     def _read(self, row: SplitRow) -> LoadedPair | str:
         try:

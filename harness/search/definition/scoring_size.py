@@ -6,6 +6,8 @@ from pathlib import Path
 
 from harness.data.datasets.sources import open_source
 from harness.data.files.decode import load_image_file
+from harness.data.files.large_image import open_large_image
+from harness.data.files.source import DataSource
 from harness.data.splits.splits import SplitRow
 from harness.search.definition.component_checks import possible_values
 from harness.search.definition.definition import StudyDefinition
@@ -33,13 +35,18 @@ def resolve_metrics_size(
         return definition
     scales = possible_values(definition, "data.tile.scale")
     source, max_pixels = open_source(root), definition.config.limits.max_pixels
-    headers = (
-        load_image_file(source, row.image, max_pixels).header for row in split if row.role != "test"
-    )
-    smallest = min(sizes)
-    if min(scales) == 1 and all(max(h.height, h.width) <= smallest for h in headers):
+    sides = (_longer_side(source, row, max_pixels) for row in split if row.role != "test")
+    if min(scales) == 1 and all(side <= min(sizes) for side in sides):
         return definition
     config = definition.config.model_copy(
         update={"data": data.model_copy(update={"metrics_at": "native"})}
     )
     return replace(definition, config=config)
+
+
+def _longer_side(source: DataSource, row: SplitRow, max_pixels: float) -> int:
+    with open_large_image(source, row.image, max_pixels) as large:
+        if large is not None:
+            return max(large.header.height, large.header.width)
+    header = load_image_file(source, row.image, max_pixels).header
+    return max(header.height, header.width)

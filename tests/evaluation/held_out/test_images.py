@@ -11,6 +11,7 @@ from harness.config.data import StudyDataConfig
 from harness.core.errors import ConfigError, DataError
 from harness.core.paths import Workspace
 from harness.data.splits.splits import read_split
+from harness.evaluation.held_out import images as held_out_images
 from harness.evaluation.held_out.images import (
     EvaluationImages,
     check_images_present,
@@ -119,3 +120,16 @@ def test_files_are_looked_for_before_and_compared_after(study: Builder) -> None:
     mask.unlink()
     with pytest.raises(DataError, match=r"masks/p05\.png: missing"):
         check_images_present(images)
+
+
+def test_large_files_are_decoded_one_at_a_time(
+    study: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tuple(read_split(study.paths.split_csv))
+    images = EvaluationImages("test", study.data_root, rows, data_of(study), 1e6)
+    together = [[row.row for row in of_batch] for of_batch, _ in images.batches(4)]
+    assert [len(batch) for batch in together][:-1] == [4] * (len(together) - 1)
+    largest = max((study.data_root / row.image).stat().st_size for row in rows)
+    monkeypatch.setattr(held_out_images, "_MAX_BATCH_BYTES", largest)
+    alone = [[row.row for row in of_batch] for of_batch, _ in images.batches(4)]
+    assert alone == [[row.row] for row in rows]
