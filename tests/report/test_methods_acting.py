@@ -274,3 +274,14 @@ def test_architectures_are_known_to_have_an_encoder_or_not() -> None:
     for arch, entry in NETWORKS.items():
         nameless = {"model.encoder_name", "model.encoder_weights"}
         assert inactive_keys(arch) == (set() if entry.has_named_encoder else nameless)
+
+
+def test_paragraph_gives_the_draws_of_an_epoch(tmp_path: Path) -> None:
+    text = configured(tmp_path, {"data.sampling": "classes"}, draws=120)
+    assert "Epochs drew images with rare classes more often. An epoch trained on 120 draws." in text
+
+
+def test_paragraph_describes_tiles(tmp_path: Path) -> None:
+    text = configured(tmp_path, {"data.tile.size": 64, "data.tile.scale": 0.5})
+    assert "Images were used in windows of 64 × 64 pixels at 0.5 of their resolution" in text
+    assert "stretched" not in text

@@ -169,3 +169,22 @@ def test_summary_names_trials_that_ran_out_of_gpu_memory(study: Builder) -> None
         "2 trials ran out of memory and continued with the full batch split into micro-batches "
         "(trial and images): 1 (4), 2 (1). "
     )
+
+
+def test_summary_gives_the_seam_index_of_the_leading_trial(study: Builder) -> None:
+    for number, index in enumerate((1.234, 2.0)):
+        study.trial(number, [0.5 + 0.1 * number])
+        path = study.paths.trial(number)
+        record = read_record(path.trial_json)
+        write_record(path, record.model_copy(update={"seam_index": index}))
+    assert summary_texts(study)["Windows"].startswith(
+        "Trial 0 predicts in windows: its decisions change 1.23 times as often at their borders as "
+        "elsewhere (seam index)."
+    )
+
+
+def test_summary_says_that_metrics_are_at_native_size(tmp_path: Path) -> None:
+    study = Builder(tmp_path, "native", config={"data": {"metrics_at": "native"}})
+    study.trial(0, [0.5])
+    lines = {line.title: line.text for line in summary_lines(load_study_tables(study.paths), [])}
+    assert lines["Measured on"].startswith("The validation images at the size of each image. ")
