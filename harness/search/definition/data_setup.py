@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from harness.core.text import count, is_or_are
 from harness.data.datasets.sources import open_dataset, open_source
 from harness.data.files.resize import Fit
 from harness.data.loading.image_cache import Progress as Bar
-from harness.data.loading.image_cache import open_cache
+from harness.data.loading.image_cache import estimate_cache_bytes, open_cache
 from harness.data.scan.scan import (
     PairStats,
     check_no_bad_pairs,
@@ -74,10 +75,44 @@ def fill_caches(
             folder=workspace.cache,
             max_pixels=config.limits.max_pixels,
             on_build_start=lambda n_bytes: progress.bar(
-                f"storing {count(n_images, 'image')} at their own sizes "
-                f"(at most {n_bytes / 1e6:,.0f} MB)"
+                _store_text(definition, root, split, n_bytes, has_tiles=has_tiles)
             ),
         )
+
+
+def _store_text(
+    definition: StudyDefinition,
+    root: Path,
+    split: Sequence[SplitRow],
+    n_bytes: int,
+    *,
+    has_tiles: bool,
+) -> str:
+    """Size of the store of images at their own sizes, and of what needs less."""
+    config = definition.config
+    n_images = sum(row.role != "test" for row in split)
+    text = f"storing {count(n_images, 'image')} at their own sizes (about {n_bytes / 1e6:,.0f} MB"
+    if not has_tiles:
+        return f"{text})"
+    sizes = [
+        (size, size) if isinstance(size, int) else tuple(size)
+        for size in possible_values(definition, "data.image_size")
+    ]
+    height, width = max(sizes, key=prod)
+    whole = estimate_cache_bytes(
+        open_source(root),
+        split,
+        config.data,
+        size=(height, width),
+        fit="stretch",
+        max_pixels=config.limits.max_pixels,
+    )
+    if whole >= n_bytes:
+        return f"{text})"
+    return (
+        f"{text}; whole images of {height} x {width} pixels, without data.tile, need about "
+        f"{whole / 1e6:,.0f} MB)"
+    )
 
 
 def _cache_kinds(definition: StudyDefinition) -> Iterator[tuple[Any, Fit]]:

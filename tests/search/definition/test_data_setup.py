@@ -15,7 +15,11 @@ from harness.core import strict_yaml
 from harness.core.paths import Workspace
 from harness.data.scan.scan_cache import PairStats
 from harness.data.splits.splits import SplitRow
-from harness.search.definition.data_setup import load_or_make_split, too_few_images_warning
+from harness.search.definition.data_setup import (
+    fill_caches,
+    load_or_make_split,
+    too_few_images_warning,
+)
 from tests.data.make import folder, save, square
 from tests.search.fakes import definition_of
 
@@ -71,3 +75,35 @@ def test_run_and_check_say_it_before_trial_0_and_the_remedy_is_taken(
     assert {row.fold for row in rows if row.role != "test"} == {0, 1, 2, 3, 4}
     said = capsys.readouterr().err
     assert re.search(r"warning: \d validation images contain foreground; with fewer than 20", said)
+
+
+@pytest.mark.parametrize("side", [16, 512])
+def test_bytes_of_the_store_are_said_with_those_of_whole_images_where_they_are_fewer(
+    workspace: Path, side: int
+) -> None:
+    """Images of 24 x 32 pixels need less than those of 512 x 512."""
+    root = folder(workspace / "twelve", 12)
+    fixed = {"model.encoder_weights": None, "data.tile.size": 32, "data.image_size": side}
+    definition = definition_of({"fixed": fixed})
+    progress = BarTexts()
+    rows = load_or_make_split(
+        Workspace(workspace), Workspace(workspace).study("s"), definition, root, progress,
+        skip_bad=False,
+    )  # fmt: skip
+    fill_caches(definition, Workspace(workspace), root, rows, progress)
+    (text,) = [text for text in progress.texts if text.startswith("storing")]
+    assert re.match(r"storing \d+ images at their own sizes \(about \d+ MB", text)
+    offered = f"; whole images of {side} x {side} pixels, without data.tile, need about"
+    assert (offered in text) == (side == 16)
+
+
+class BarTexts(LineProgress):
+    """Keeps the texts of all bars."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def bar(self, text: str) -> Any:
+        self.texts.append(text)
+        return super().bar(text)
