@@ -99,7 +99,7 @@ def _store_text(
         for size in possible_values(definition, "data.image_size")
     ]
     height, width = max(sizes, key=prod)
-    whole = estimate_cache_bytes(
+    whole_bytes = estimate_cache_bytes(
         open_source(root),
         split,
         config.data,
@@ -107,11 +107,11 @@ def _store_text(
         fit="stretch",
         max_pixels=config.limits.max_pixels,
     )
-    if whole >= n_bytes:
+    if whole_bytes >= n_bytes:
         return f"{text})"
     return (
         f"{text}; whole images of {height} x {width} pixels, without data.tile, need about "
-        f"{whole / 1e6:,.0f} MB)"
+        f"{whole_bytes / 1e6:,.0f} MB)"
     )
 
 
