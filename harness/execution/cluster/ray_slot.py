@@ -17,6 +17,7 @@ from ray.exceptions import (
 from harness.execution.cluster.messages import AgentReport, NodeFacts, TaskInputs
 from harness.execution.cluster.node_failures import input_failure_event, link_loss_event
 from harness.execution.cluster.ray_agent import AgentActor
+from harness.execution.cluster.ray_cluster import ClusterNode
 from harness.execution.cluster.slot_owner import SlotOwner
 from harness.execution.protocol import (
     Decision,
@@ -245,7 +246,7 @@ class RaySlot:
         reason = f"has not answered for {SILENCE_S:.0f} s" if is_silent else "has lost its agent"
         if task is None:
             if not self.node_id:  # it could not even be started
-                node = executor.cluster.node_of(self._actor)
+                node = self._node_of_agent()
                 if node is not None:  # tried again after some time
                     executor.roster.note_lost(node.id)
                 where = "" if node is None else f" on node {node}"
@@ -255,6 +256,12 @@ class RaySlot:
         executor.say(f"node {self._name} {reason}: trial {task.number} continues on another agent")
         executor.note_loss(task.number, self.node_id)
         self._end(link_loss_event(task, f"node {self._name} {reason}: {error}"[:2000]))
+
+    def _node_of_agent(self) -> ClusterNode | None:
+        """The node on which the agent could not be started; None if it is unknown."""
+        with suppress(Exception):  # whatever Ray raises without a head
+            return self._executor.cluster.node_of(self._actor)
+        return None
 
     def _drop_actor(self) -> None:
         _kill_actor(self._actor)
