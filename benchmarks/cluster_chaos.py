@@ -1,52 +1,59 @@
 """Kill nodes and workers of a cluster study at seeded moments, and compare it with a local one.
 
-    python -m benchmarks.cluster_chaos [--seeds 5] [--trials 12] [--epochs 20] [--nodes 4]
-                                       [--node-kills 3] [--worker-kills 25]
+    python -m benchmarks.cluster_chaos [--seeds 0 1 2 3 4] [--trials 12] [--epochs 20]
+                                       [--nodes 4] [--node-kills 3] [--worker-kills 25]
 
 Needs root on Linux: the cluster lives in a network namespace of this machine, and its nodes see
 nothing of the workspace. Prints one line for each seed.
 """
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
-from tests.execution.cluster.chaos import local_results, run_with_kills, write_space
+from tests.execution.cluster.chaos import count_passes, local_results, run_with_kills, write_space
 from tests.execution.cluster.machines import ray_machines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--node-kills", type=int, default=3)
     parser.add_argument("--worker-kills", type=int, default=25)
     args = parser.parse_args()
-    expected = None
-    for seed in range(args.seeds):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            options = write_space(folder / "space", args.epochs, 0.05)
-            with ray_machines(folder / "far", nodes=args.nodes) as machines:
-                if expected is None:
-                    expected = local_results(machines, folder, options, args.trials)
-                report = run_with_kills(
-                    machines,
-                    options,
-                    trials=args.trials,
-                    epochs=args.epochs,
-                    node_kills=args.node_kills,
-                    worker_kills=args.worker_kills,
-                    seed=seed,
-                )
+    with tempfile.TemporaryDirectory() as name:
+        run(Path(name), args)
+
+
+def run(folder: Path, args: argparse.Namespace) -> None:
+    """Run the local study once, and the disturbed one for each seed; print what differs."""
+    options = write_space(folder / "space", args.epochs, 0.05)
+    expected, local_passes, n_epochs = None, 0, args.trials * args.epochs
+    for seed in args.seeds:
+        with ray_machines(folder / f"far{seed}", nodes=args.nodes) as machines:
+            if expected is None:
+                expected = local_results(machines, folder, options, args.trials)
+                local_passes = count_passes(options)
+            report = run_with_kills(
+                machines,
+                options,
+                trials=args.trials,
+                epochs=args.epochs,
+                node_kills=args.node_kills,
+                worker_kills=args.worker_kills,
+                seed=seed,
+            )
         n_whole = sum(len(row["curve"]) == args.epochs for row in report.results)
         print(
             f"seed {seed}: exit {report.exit_code}, {len(report.results)} rows, {n_whole} whole "
             f"curves, equal to the local study: {report.results == expected}, "
             f"{report.node_kills} nodes and {report.worker_kills} workers killed, "
-            f"{report.repeated} epochs repeated, {report.seconds:.0f} s",
+            f"{report.repeated(local_passes, n_epochs):.1f} epochs trained again, "
+            f"{report.seconds:.0f} s at load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
         if report.exit_code or report.results != expected:

@@ -18,9 +18,13 @@ from tests.execution.cluster.machines import ADDRESS, RayMachines
 
 CLUSTER = ("--cluster", f"ray:{ADDRESS}")
 RUN_S = 1500.0
-# The sleep makes an epoch long enough that a kill hits a training; it changes no number.
+GATE, TALLY = "gate", "passes"
+GATE_SHARE = 0.9  # of the epochs, after which trainings wait until the planned kills have happened
+# The sleep makes an epoch long enough that a kill hits a training; it changes no number. Trainings
+# wait while the folder of the space has a gate, and each pass of them adds a byte to the tally.
 NETWORK = """\
 import time
+from pathlib import Path
 
 from torch import nn
 
@@ -29,7 +33,12 @@ from harness import parts
 
 class Slow(nn.Module):
     def forward(self, images):
+        if self.training:
+            with Path(TALLY).open("ab", buffering=0) as tally:
+                tally.write(b".")
         time.sleep(SECONDS)
+        while Path(GATE).exists():
+            time.sleep(0.02)
         return images
 
 
@@ -53,6 +62,8 @@ def write_space(folder: Path, epochs: int, seconds: float = 0.0) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "s.yaml").write_text(yaml.safe_dump(space), encoding="utf-8")
     network = NETWORK.replace("SECONDS", str(seconds))
+    for name, file in (("TALLY", folder / TALLY), ("GATE", folder / GATE)):
+        network = network.replace(f"Path({name})", f"Path({str(file)!r})")
     (folder / "mine.py").write_text(network, encoding="utf-8")
     options = ["run", "--space", str(folder / "s.yaml"), "--parts", str(folder / "mine.py")]
     return [*options, "--data", "synthetic", "--sampler", "random", "--pruner", "none"]
@@ -111,12 +122,19 @@ def seconds_to_next_epoch(paths: StudyPaths, trial: int, since: float, limit_s: 
     raise AssertionError(f"trial {trial} did not train again within {limit_s} s")
 
 
+def count_passes(options: list[str]) -> int:
+    """Training passes through the network of a space, by all processes so far."""
+    with suppress(FileNotFoundError):
+        return _folder_of(options, TALLY).stat().st_size
+    return 0
+
+
 @dataclass
 class ChaosReport:
     """Outcome of a disturbed study.
 
     Attributes:
-        repeated: epochs that were trained more than once.
+        passes: training passes through the network, also of epochs that were trained again.
         seconds: that it took.
     """
 
@@ -125,8 +143,16 @@ class ChaosReport:
     results: list[dict[str, Any]]
     node_kills: int
     worker_kills: int
-    repeated: int
+    passes: int
     seconds: float
+
+    def repeated(self, local_passes: int, n_epochs: int) -> float:
+        """Epochs that were trained again, with the parts of those that were cut off.
+
+        Args:
+            local_passes: of the undisturbed study, for `n_epochs` epochs.
+        """
+        return (self.passes - local_passes) / (local_passes // n_epochs)
 
 
 def run_with_kills(
@@ -139,38 +165,48 @@ def run_with_kills(
     worker_kills: int,
     seed: int,
 ) -> ChaosReport:
-    """Run a study on the nodes, and kill at moments that the seed chooses."""
-    dice, workspace = random.Random(seed), machines.workspace
-    n_nodes = len(machines.nodes)
+    """Run a study on the nodes, and kill at moments of its progress that the seed chooses."""
+    dice, paths = random.Random(seed), study_of(machines.workspace)
+    n_nodes, n_epochs, gate = len(machines.nodes), trials * epochs, _folder_of(options, GATE)
     kinds = ["node"] * node_kills + ["worker"] * worker_kills
     dice.shuffle(kinds)
-    moments = sorted(
-        dice.sample(range(1, max(trials * epochs - n_nodes, len(kinds) + 1)), len(kinds))
-    )
-    words = ("--trials", str(trials), "--workspace", str(workspace), "--workers", str(n_nodes))
+    moments = sorted(dice.randint(1, int(GATE_SHARE * n_epochs)) for _ in kinds)
+    words = ("--trials", str(trials), "--workspace", str(machines.workspace))
     started, done = time.monotonic(), {"node": 0, "worker": 0}
+    n_before = count_passes(options)
     log = machines.folder / "controller.log"
     with log.open("w", encoding="utf-8") as output:
-        process = machines.command(*options, *words, *CLUSTER, output=output)
+        process = machines.command(
+            *options, *words, "--workers", str(n_nodes), *CLUSTER, output=output
+        )
     while process.poll() is None and time.monotonic() - started < RUN_S:
-        is_due = moments and len(epoch_lines(study_of(workspace))) >= moments[0]
-        if is_due and _kill_one(machines, kinds[0], dice):
-            done[kinds.pop(0)] += 1
-            moments.pop(0)
+        n_done = len(epoch_lines(paths))
+        if moments and n_done >= GATE_SHARE * n_epochs:
+            gate.touch()
+        if moments and n_done >= moments[0]:
+            time.sleep(dice.uniform(0.0, 0.5))  # anywhere in an epoch, or in a start
+            if _kill_one(machines, kinds[0], dice):
+                done[kinds.pop(0)] += 1
+                moments.pop(0)
+        if not moments:
+            gate.unlink(missing_ok=True)
         time.sleep(0.05)
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
     process.wait()
-    lines = epoch_lines(study_of(workspace))
     return ChaosReport(
         process.returncode,
         log.read_text(encoding="utf-8"),
-        results_of(study_of(workspace)),
+        results_of(paths),
         done["node"],
         done["worker"],
-        len(lines) - len({(line["trial"], line["epoch"]) for line in lines}),
+        count_passes(options) - n_before,
         time.monotonic() - started,
     )
+
+
+def _folder_of(options: list[str], name: str) -> Path:
+    return Path(options[options.index("--space") + 1]).with_name(name)
 
 
 def _kill_one(machines: RayMachines, kind: str, dice: random.Random) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.records import read_record, read_records
+from harness.core.records import read_record
 from tests.execution.cluster.chaos import (
     CLUSTER,
+    count_passes,
     epoch_lines,
     local_results,
     results_of,
@@ -87,29 +88,6 @@ def test_trial_of_a_dead_and_of_a_silent_node_goes_on_elsewhere(tmp_path: Path) 
     assert record.state == "running" and record.attempt == 3 and process.returncode == 143, output
 
 
-def test_killed_controller_is_continued_with_the_same_number_of_trials(tmp_path: Path) -> None:
-    options = write_space(tmp_path / "space", 6, seconds=0.03)
-    workspace = tmp_path / "far"
-    words = ("--trials", "3", "--workspace", str(workspace), "--workers", "2", *CLUSTER)
-    with ray_machines(workspace, nodes=2) as machines:
-        paths = study_of(workspace)
-        for kill in range(5):
-            process = machines.command(*options, *words)
-            n_before, end = len(epoch_lines(paths)), time.monotonic() + 120
-            while len(epoch_lines(paths)) < n_before + 2 and time.monotonic() < end:
-                assert process.poll() is None or kill, process.communicate()
-                if process.poll() is not None:
-                    break
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-        code, output = machines.run(*options, *words)
-        assert code == 0, output
-        expected = local_results(machines, tmp_path, options, 3)
-    assert len(read_records(paths)) == 3
-    assert results_of(paths) == expected
-
-
 def test_kills_of_nodes_and_workers_change_no_number(tmp_path: Path) -> None:
     options = write_space(tmp_path / "space", 8, seconds=0.04)
     with ray_machines(tmp_path / "far", nodes=2) as machines:
@@ -118,9 +96,11 @@ def test_kills_of_nodes_and_workers_change_no_number(tmp_path: Path) -> None:
         )
         assert report.exit_code == 0, report.output
         assert (report.node_kills, report.worker_kills) == (1, 4)
+        n_before = count_passes(options)
         expected = local_results(machines, tmp_path, options, 4)
+        local_passes = count_passes(options) - n_before
     assert report.results == expected
-    assert report.repeated <= 5
+    assert report.repeated(local_passes, 4 * 8) <= 5, "each kill costs one epoch at most"
 
 
 def _busy_node(machines: RayMachines) -> int:
