@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.state import available_resources_per_node
-from ray._private.state import state as ray_state
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -22,6 +20,7 @@ from harness.execution.cluster.cluster_settings import MAX_WORKERS, ClusterSetti
 from harness.execution.cluster.messages import InputSource, NodeFacts
 from harness.execution.cluster.node_facts import own_versions, version_differences
 from harness.execution.cluster.ray_agent import AgentSettings, ProbeActor
+from harness.execution.cluster.ray_internals import RayInternals
 from harness.execution.cluster.ray_network import kept_signal_handlers, refuse_open_network
 from harness.execution.cluster.scratch_check import ScratchCheck
 from harness.execution.protocol import Executor
@@ -79,6 +78,7 @@ class RayCluster:
 
     def __init__(self, settings: ClusterSettings, say: Callable[[str], None]) -> None:
         self.settings, self._say = settings, say
+        self._internals = RayInternals(say)
         self.facts: dict[str, NodeFacts] = {}
         self._owns_connection = not ray.is_initialized()
         self._scratch_check: ScratchCheck | None = None
@@ -117,12 +117,11 @@ class RayCluster:
 
     def draining_nodes(self) -> set[str]:
         """Ids of the nodes that an autoscaler has announced to remove."""
-        return set(ray_state.get_draining_nodes())
+        return self._internals.draining_nodes()
 
     def node_of(self, actor: Any) -> ClusterNode | None:
         """The node on which an actor was placed last; None if it was not, or is gone."""
-        entry = ray_state.actor_table(actor._actor_id.hex())  # public in no version of Ray
-        id_ = entry["Address"]["NodeID"] if entry else ""
+        id_ = self._internals.node_id_of(actor)
         return next((node for node in self.nodes() if node.id == id_), None)
 
     def capacity(self) -> int:
@@ -137,12 +136,12 @@ class RayCluster:
     def contents_text(self) -> str:
         """Text of what the cluster has, and how much of it is free."""
         nodes = self.nodes()
-        free = available_resources_per_node()  # type: ignore[no-untyped-call]
+        free = ray.available_resources()  # type: ignore[no-untyped-call]
         totals = {name: sum(n.total.get(name, 0.0) for n in nodes) for name in ("GPU", "CPU")}
-        spare = {name: sum(r.get(name, 0.0) for r in free.values()) for name in totals}
+        spare = resource_text(free.get("GPU", 0.0), free.get("CPU", 0.0))
         return (
             f"{resource_text(totals['GPU'], totals['CPU'])} on {count(len(nodes), 'node')}, of "
-            f"which {resource_text(spare['GPU'], spare['CPU'])} free"
+            f"which {spare} free"
         )
 
     def waiting_line(self) -> str:
