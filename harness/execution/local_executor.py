@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness.execution.oom_kills import count_oom_kills
 from harness.execution.prestart import MODULE, PrestartedWorker, start_worker_process
 from harness.execution.protocol import (
     EVENT_ADAPTER,
@@ -72,6 +73,11 @@ class LocalExecutor:
     @property
     def waiting(self) -> frozenset[int]:
         return frozenset()
+
+    def warm_up(self) -> None:
+        """Start the workers now, so that their imports are over when the first tasks arrive."""
+        for worker in self._workers:
+            worker.warm_up()
 
     def start(self, task: TrialTask) -> None:
         next(worker for worker in self._workers if worker.task is None).start(task)
@@ -150,6 +156,11 @@ class _WorkerProcess:
             self.task = task
             self._launch()
         self.send(encode_message(task))
+
+    def warm_up(self) -> None:
+        """Start the process, unless there is one; the first task finds it or a new one."""
+        if self._process is None:
+            self._launch()
 
     def send(self, line: bytes) -> None:
         if self._process is None or self._process.stdin is None:
@@ -250,50 +261,3 @@ def read_log_tail(log: Path, offset: int) -> str:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(offset, size - 4 * LOG_TAIL_CHARS))
         return handle.read().decode("utf-8", errors="replace")[-LOG_TAIL_CHARS:]
-
-
-_OWN_CGROUP = Path("/proc/self/cgroup")
-_CGROUP_MOUNT = Path("/sys/fs/cgroup")
-
-
-def count_oom_kills(
-    own_cgroup: Path = _OWN_CGROUP, cgroup_mount: Path = _CGROUP_MOUNT
-) -> int | None:
-    """Read the kernel's count of processes killed for memory; None if it is not available.
-
-    Args:
-        own_cgroup: file that lists the groups of a process, see cgroups(7).
-        cgroup_mount: folder where the hierarchy of groups is mounted.
-    """
-    try:
-        lines = own_cgroup.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":  # version 2
-            # Inside a container the path is that of the host, and the mount is the group itself, so
-            # the second candidate is the right one there.
-            files = [
-                cgroup_mount / path.lstrip("/") / "memory.events",
-                cgroup_mount / "memory.events",
-            ]
-        elif "memory" in controllers.split(","):
-            mount = cgroup_mount / "memory"
-            files = [mount / path.lstrip("/") / "memory.oom_control", mount / "memory.oom_control"]
-        else:
-            continue
-        for file in files:
-            count = _read_oom_kills(file)
-            if count is not None:
-                return count
-    return None
-
-
-def _read_oom_kills(file: Path) -> int | None:
-    try:
-        words = file.read_text(encoding="ascii").split()
-    except OSError:
-        return None
-    pairs = dict(zip(words[::2], words[1::2], strict=False))
-    return int(pairs["oom_kill"]) if "oom_kill" in pairs else None

@@ -10,7 +10,8 @@ import pytest
 
 from harness.config.data import StudyDataConfig
 from harness.config.study import ObjectiveConfig, TrialConfig
-from harness.execution.local_executor import LocalExecutor, count_oom_kills
+from harness.execution.local_executor import LocalExecutor
+from harness.execution.oom_kills import count_oom_kills
 from harness.execution.protocol import (
     EpochReport,
     Event,
@@ -231,7 +232,8 @@ def test_task_of_a_node_says_that_its_gpu_is_shared(executor: LocalExecutor) -> 
 CONTROLLER = """
 import sys
 from pathlib import Path
-from harness.execution.local_executor import LocalExecutor, count_oom_kills
+from harness.execution.local_executor import LocalExecutor
+from harness.execution.oom_kills import count_oom_kills
 from tests.execution.test_local_executor import next_event, task
 
 executor = LocalExecutor(lambda slot: Path(sys.argv[1]), module="tests.execution.scripted_worker")

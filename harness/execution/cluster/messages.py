@@ -112,6 +112,11 @@ class InputSource(Protocol):
         """Folder of the study."""
         ...
 
+    @property
+    def uses_weights(self) -> bool:
+        """True if tasks may need pretrained weights."""
+        ...
+
     def build(self, task: TrialTask) -> TaskInputs:
         """Collect the inputs of a task. Raises DataError, WeightsError; any thread may call it."""
         ...

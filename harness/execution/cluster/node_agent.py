@@ -70,6 +70,8 @@ class NodeAgent:
         module: module that the worker process runs.
         n_workers: workers of the study that send checkpoints over the same link.
         store: takes the checkpoints instead of that link.
+        uses_weights: start the worker now, for tasks with or without pretrained weights; None:
+            with its first task.
         contact_timeout_s: seconds without any call after which the controller counts as gone; None:
             the caller watches it.
         on_orphaned: called when the controller has gone and the worker was killed.
@@ -87,6 +89,7 @@ class NodeAgent:
         module: str = MODULE,
         n_workers: int = 1,
         store: CheckpointStore | None = None,
+        uses_weights: bool | None = None,
         contact_timeout_s: float | None = CONTACT_TIMEOUT_S,
         on_orphaned: Callable[[], None] = lambda: None,
     ) -> None:
@@ -100,11 +103,10 @@ class NodeAgent:
         self._lock = threading.Lock()  # between the start of a worker and a request to end it
         self._attempt: _Attempt | None = None
         self._link_rate: float | None = None
-        self._has_noted_budget = False
-        self._closed = threading.Event()
+        self._has_noted_budget, self._closed = False, threading.Event()
         self._contact_timeout_s, self._on_orphaned = contact_timeout_s, on_orphaned
         self._last_contact = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="node-agent", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(uses_weights,), daemon=True)
         self._thread.start()
         if contact_timeout_s is not None:
             threading.Thread(target=self._watch_contact, daemon=True).start()
@@ -197,8 +199,11 @@ class NodeAgent:
         elif attempt.stop_requested:
             self._local.request_stop()
 
-    def _run(self) -> None:
+    def _run(self, uses_weights: bool | None) -> None:
         try:
+            with self._lock, suppress(OSError):  # its first task meets the same fault again
+                if uses_weights is not None and not self._closed.is_set():
+                    self._executor(self._stager.own_environment(uses_weights)).warm_up()
             while not self._closed.is_set() and (attempt := self._orders.get()) is not None:
                 self._serve_safely(attempt)
         finally:

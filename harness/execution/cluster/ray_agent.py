@@ -36,6 +36,7 @@ class AgentSettings(BaseModel):
         gpus: of each worker; 0: it must see no GPU.
         threads: of each worker.
         n_workers: workers of the study, which share the link.
+        uses_weights: the trials need pretrained weights.
         scratch: folder or URL for checkpoints; None: they are sent to the controller.
         scratch_check: name of the `ScratchCheck`.
     """
@@ -46,6 +47,7 @@ class AgentSettings(BaseModel):
     gpus: float
     threads: int
     n_workers: int
+    uses_weights: bool = False
     scratch: str | None = None
     scratch_check: str | None = None
 
@@ -133,6 +135,7 @@ class AgentActor:
             slot=self._settings.slot,
             module=self._settings.module,
             n_workers=self._settings.n_workers,
+            uses_weights=self._settings.uses_weights,
             store=None if scratch is None else CheckpointStore(scratch, study_id),
             on_orphaned=_end_process,
         )

@@ -58,12 +58,15 @@ class RayExecutor:
     ) -> None:
         self.cluster, self.inputs, self.say = cluster, inputs, say
         self.roster = NodeRoster(say)
-        self.settings = cluster.agent_settings(module, study_id)
+        settings = cluster.agent_settings(module, study_id)
+        self.settings = settings.model_copy(update={"uses_weights": inputs.uses_weights})
         self.closing = threading.Event()
         self.files = _start_files_actor(cluster)
         self.n_bytes = 0
         self._events: queue.Queue[Event] = queue.Queue()
         self._lock = threading.Lock()
+        self._task_added = threading.Condition(self._lock)
+        self._n_added = 0
         self._pending: deque[TrialTask] = deque()
         self._last_node: dict[int, str] = {}  # of trials that lost their agent
         self._is_stopping = False
@@ -89,6 +92,8 @@ class RayExecutor:
         shares_gpu = 0 < self.settings.gpus < 1
         with self._lock:
             self._pending.append(task.model_copy(update={"shares_gpu": shares_gpu}))
+            self._n_added += 1
+            self._task_added.notify_all()
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
         with suppress(queue.Empty):
@@ -150,6 +155,16 @@ class RayExecutor:
                 self._pending.remove(task)
                 return task
         return None
+
+    @property
+    def n_added(self) -> int:
+        """Number of tasks that were ever added."""
+        return self._n_added
+
+    def wait_for_task(self, n_added: int, timeout_s: float) -> None:
+        """Wait until more than `n_added` tasks were added, or the timeout is over."""
+        with self._task_added:
+            self._task_added.wait_for(lambda: self._n_added > n_added, timeout_s)
 
     def deliver(self, event: Event) -> None:
         """Pass an event to the controller."""

@@ -179,6 +179,7 @@ class RaySlot:
         """Give the agent one task after another until it is gone or its node is left out."""
         executor, reference, asked_at = self._executor, None, 0.0
         while not executor.closing.is_set():
+            n_added = executor.n_added
             if self._task is None:
                 if executor.roster.is_left_out(self.node_id):
                     return
@@ -186,7 +187,10 @@ class RaySlot:
                     self._begin(task)
             if reference is None:
                 reference, asked_at = self._actor.next_report.remote(POLL_S), time.monotonic()
-            wait_s = _IDLE_S if self._task is None else _BUSY_S
+            wait_s = _BUSY_S
+            if self._task is None:
+                executor.wait_for_task(n_added, _IDLE_S)
+                wait_s = 0.0
             if ray.wait([reference], timeout=wait_s)[0]:
                 text, self._is_staging = ray.get(reference)
                 reference = None

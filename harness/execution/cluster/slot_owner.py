@@ -32,6 +32,15 @@ class SlotOwner(Protocol):
         """Take a waiting task; None if there is none for this slot."""
         ...
 
+    @property
+    def n_added(self) -> int:
+        """Number of tasks that were ever added."""
+        ...
+
+    def wait_for_task(self, n_added: int, timeout_s: float) -> None:
+        """Wait until more than `n_added` tasks were added, or the timeout is over."""
+        ...
+
     def deliver(self, event: Event) -> None:
         """Pass an event to the controller."""
         ...

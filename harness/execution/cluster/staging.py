@@ -17,6 +17,8 @@ from harness.execution.cluster.messages import ContentFolder, SharedProbe, TaskI
 from harness.execution.cluster.node_scratch import NodeScratch
 from harness.execution.protocol import TrialTask
 
+_WEIGHTS_VARIABLE = "HF_HUB_CACHE"  # read by huggingface_hub when a worker imports it
+
 
 @dataclass(frozen=True)
 class StagedTask:
@@ -52,6 +54,10 @@ class TaskStager:
         self._scratch, self._link, self._store = scratch, link, store
         self._n_bytes = 0
 
+    def own_environment(self, uses_weights: bool) -> dict[str, str]:
+        """Environment of a worker whose inputs are all fetched, before they are known."""
+        return {_WEIGHTS_VARIABLE: str(self._scratch.hub)} if uses_weights else {}
+
     def stage(self, inputs: TaskInputs) -> StagedTask:
         """Fetch what a task needs and this node has not.
 
@@ -69,7 +75,7 @@ class TaskStager:
             if folder.kind == "cache":
                 update["cache"] = local.parent
             elif folder.kind == "weights":
-                environment["HF_HUB_CACHE"] = str(local)
+                environment[_WEIGHTS_VARIABLE] = str(local)
             elif local != folder.root:
                 update |= _study_paths(task, folder.root, local)
         if not is_shared:

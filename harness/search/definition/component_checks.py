@@ -19,6 +19,7 @@ from harness.models.registry import (
     inactive_keys,
     option_names,
     option_problem,
+    takes_encoder,
 )
 from harness.preflight.combinations import MAX_NETWORKS
 from harness.preflight.network_key import PreflightSetting
@@ -98,6 +99,14 @@ def pretrained_models(table: NetworkTable) -> list[ModelConfig]:
         ModelConfig.model_validate({"encoder_name": name, "encoder_weights": weights})
         for name, weights in table.pretrained_encoders
     ]
+
+
+def may_use_weights(definition: StudyDefinition) -> bool:
+    """True if some trial of the study may begin with pretrained weights."""
+    weights = possible_values(definition, "model.encoder_weights")
+    return any(name is not None for name in weights) and any(
+        takes_encoder(arch) for arch in possible_values(definition, "model.arch")
+    )
 
 
 def check_losses(definition: StudyDefinition) -> None:

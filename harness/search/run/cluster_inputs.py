@@ -43,6 +43,7 @@ class TaskInputBuilder:
         study_id: of the study, see `StudyConfig.id`.
         cache: folder of the caches of decoded images.
         store: holds the checkpoints of `--scratch`; those of trials that have ended are removed.
+        uses_weights: tasks may need pretrained weights.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class TaskInputBuilder:
         study_id: str,
         cache: Path,
         store: CheckpointStore | None = None,
+        *,
+        uses_weights: bool = False,
     ) -> None:
+        self.uses_weights = uses_weights
         self._paths, self._study_id, self._store = paths, study_id, store
         # By study: several controllers of one workspace share the folder of caches.
         probe_name = f"{_PROBE_PREFIX}{study_id}"

@@ -18,6 +18,7 @@ from harness.execution.prestart import PrestartedWorker
 from harness.execution.protocol import Executor
 from harness.execution.slots import Slot
 from harness.search.definition.cluster_access import ClusterAccess
+from harness.search.definition.component_checks import may_use_weights
 from harness.search.definition.data_setup import fill_caches
 from harness.search.definition.definition import StudyDefinition, record_trial_budget
 from harness.search.pruning.curve_control import control_arm_line
@@ -136,8 +137,13 @@ def _open_executor(
     if run.cluster is None:
         return LocalExecutor(paths.worker_log, slots=run.slots, prestarted=early)
     study_id = str(run.definition.config.id)
-    store = run.cluster.open_store(study_id)
-    inputs = TaskInputBuilder(paths, study_id, run.context.cache, store)
+    inputs = TaskInputBuilder(
+        paths,
+        study_id,
+        run.context.cache,
+        run.cluster.open_store(study_id),
+        uses_weights=may_use_weights(run.definition),
+    )
     return run.cluster.open_executor(inputs, study_id=study_id, say=progress.stage)
 
 

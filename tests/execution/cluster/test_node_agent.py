@@ -105,6 +105,28 @@ def test_files_lie_here_before_their_event(driver: AgentDriver) -> None:
     assert not driver.trial.trial_json.exists(), "the record is the controller's alone"
 
 
+@pytest.mark.parametrize("uses_weights", [False, True])
+def test_worker_that_runs_before_its_task_trains_it(
+    driver: AgentDriver, uses_weights: bool
+) -> None:
+    """Unless it was started for tasks with pretrained weights, and this one has none."""
+    agent = driver.agent(uses_weights=uses_weights)
+    end = time.monotonic() + 60
+    while not live_workers(MODULE) and time.monotonic() < end:
+        time.sleep(0.05)
+    (early,) = live_workers(MODULE)
+    agent.start(driver.inputs())
+    assert isinstance(drive(agent, 0)[-1], TrialFinished)
+    assert ([early] == live_workers(MODULE)) != uses_weights
+    assert len(driver.values()) == EPOCHS
+
+
+def test_closed_agent_leaves_no_early_worker(driver: AgentDriver) -> None:
+    agent = driver.agent(uses_weights=False)
+    agent.close()
+    assert live_workers(MODULE) == []
+
+
 def test_hostile_names_stay_on_the_node(driver: AgentDriver) -> None:
     agent = driver.agent()
     agent.start(driver.inputs(seed=4))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.core.errors import ConfigError
-from harness.search.definition.component_checks import check_losses, legal_names
+from harness.search.definition.component_checks import check_losses, legal_names, may_use_weights
 from harness.space.reading.load_space import read_space
 from tests.search.fakes import definition_of
 
@@ -51,3 +51,19 @@ def test_searched_weight_that_the_task_has_no_use_for_is_named() -> None:
     searched = {"loss.bce": {"low": 0.0, "high": 1.0}, "loss.dice": {"low": 0.0, "high": 1.0}}
     with pytest.raises(ConfigError, match=r"loss\.bce: acts in two-class and .*; use loss\.ce"):
         check_losses(definition_of({"parameters": searched}, data=MULTICLASS))
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({"fixed": {"model.arch": "Unet"}}, True),
+        ({"fixed": {"model.arch": "Unet", "model.encoder_weights": None}}, False),
+        ({"parameters": {"model.encoder_weights": {"choices": [None, "imagenet"]}}}, True),
+        ({"fixed": {"model.arch": "attention_unet"}}, False),
+        ({"parameters": {"model.arch": {"choices": ["attention_unet", "FPN"]}}}, True),
+    ],
+)
+def test_studies_with_pretrained_weights_are_known(space: dict[str, Any], expected: bool) -> None:
+    rates = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+    space = {"parameters": rates | space.get("parameters", {}), "fixed": space.get("fixed", {})}
+    assert may_use_weights(definition_of(space)) == expected

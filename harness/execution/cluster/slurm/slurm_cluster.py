@@ -100,6 +100,8 @@ class SharedDiskInputs:
         on_close: called at the end.
     """
 
+    uses_weights = False  # none are fetched
+
     def __init__(
         self, run: Path, study: Path, study_id: str, on_close: Callable[[], None] = lambda: None
     ) -> None:
