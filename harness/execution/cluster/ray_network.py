@@ -12,11 +12,7 @@ from contextlib import contextmanager, suppress
 
 from harness.core.errors import UserError
 
-_STRANGER = """\
-import sys
-from ray._raylet import GcsClient
-print(len(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=20)))
-"""
+_STATUS = ("-m", "ray.scripts.scripts", "status", "--address")  # `ray status`, of this interpreter
 _STRANGER_TIMEOUT_S = 60.0
 # Variables by which a process identifies itself to a cluster.
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
@@ -44,7 +40,7 @@ def refuse_open_network(address: str, node_addresses: Sequence[str]) -> None:
 
 
 def refuses_strangers(address: str) -> bool:
-    """True if a process without a token is turned away.
+    """True if `ray status` without a token is turned away.
 
     It is tried, as the mode of this process proves nothing: a cluster without authentication
     accepts a driver that has a token.
@@ -52,7 +48,7 @@ def refuses_strangers(address: str) -> bool:
     environment = {name: text for name, text in os.environ.items() if name not in _TOKEN_VARIABLES}
     with suppress(subprocess.TimeoutExpired):
         process = subprocess.run(
-            [sys.executable, "-c", _STRANGER, address],
+            [sys.executable, *_STATUS, address],
             env=environment | {"RAY_AUTH_MODE": "disabled"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
