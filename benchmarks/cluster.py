@@ -1,10 +1,13 @@
 """Measure the executor on a Ray cluster: efficiency, controller, memory, bytes over the link.
 
     python -m benchmarks.cluster [--workers 8] [--seconds 20] [--epochs 20] [--rounds 3]
+                                 [--studies 3] [--checkpoint-mb 0]
 
 Workers sleep instead of training, and send their epochs from nodes that see nothing of the
-workspace. Efficiency is the share of their time in which the workers sleep, from the moment when
-all agents are ready. Needs root on Linux: the cluster lives in a network namespace.
+workspace. Efficiency is the sum of the seconds that trials sleep, divided by the number of workers
+and by the time from before the first trial is created until after the last one is recorded. The
+agents are started once, before the studies; that time is printed beside it. Needs root on Linux:
+the cluster lives in a network namespace.
 """
 
 import argparse
@@ -44,6 +47,9 @@ CPUS_PER_NODE = 16
 class PlainInputs:
     """Inputs of tasks that need no files but their record."""
 
+    study = Path(os.devnull)
+    uses_weights = False
+
     def build(self, task: TrialTask) -> TaskInputs:
         record = (task.trial_dir / "trial.json").read_text(encoding="utf-8")
         return TaskInputs(task=task, study_id=STUDY_ID, record=record)
@@ -72,12 +78,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of a trial")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial")
     parser.add_argument("--rounds", type=int, default=3, help="trials of each worker")
+    parser.add_argument("--checkpoint-mb", type=float, default=0.0, help="of each epoch; 0: none")
+    parser.add_argument("--studies", type=int, default=3, help="one after the other")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inside is not None:
         measure(args.inside, args)
         return
-    sleep = {"HARNESS_BENCH_SECONDS": str(args.seconds), "HARNESS_BENCH_EPOCHS": str(args.epochs)}
+    sleep = {
+        "HARNESS_BENCH_SECONDS": str(args.seconds),
+        "HARNESS_BENCH_EPOCHS": str(args.epochs),
+        "HARNESS_BENCH_CHECKPOINT_MB": str(args.checkpoint_mb),
+    }
     n_nodes = -(-args.workers // CPUS_PER_NODE)
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name) / "far"
@@ -90,12 +102,8 @@ def main() -> None:
 
 
 def measure(root: Path, args: argparse.Namespace) -> None:
-    """Run a study of sleeping trials on the cluster of this namespace and print its cost."""
-    args.sampler, workspace = "random", Workspace(root)
-    paths, definition = workspace.study("many"), definition_of(args)
-    write_definition(paths, definition, [], [], None)
-    storage, progress = open_storage(workspace.optuna_db), SilentProgress()
-    study = load_or_rebuild_study(storage, paths, definition, progress.stage)
+    """Run studies of sleeping trials on the cluster of this namespace and print their cost."""
+    args.sampler, progress = "random", SilentProgress()
     cluster = RayCluster(ClusterSettings("ray", ADDRESS, workers=args.workers), progress.stage)
     cluster.check_nodes()
     started = time.monotonic()
@@ -104,35 +112,51 @@ def measure(root: Path, args: argparse.Namespace) -> None:
     )
     while executor.slots < args.workers and time.monotonic() - started < READY_S:
         time.sleep(0.2)
-    ready_s = time.monotonic() - started
-    print(f"{executor.slots} agents are ready after {ready_s:.1f} s")
+    print(f"{executor.slots} agents are ready after {time.monotonic() - started:.1f} s", flush=True)
+    efficiencies = [
+        run_study(Workspace(root / str(i)), executor, args) for i in range(args.studies)
+    ]
+    agents, workers = _memory_mb("ray::AgentActor"), _memory_mb(WORKER)
+    print(
+        f"{args.workers} workers: efficiency {statistics.median(efficiencies):.3f}, the median of "
+        f"{args.studies}\n"
+        f"memory {statistics.median(agents):.0f} MB an agent, {statistics.median(workers):.0f} MB "
+        f"its sleeping worker"
+    )
+    executor.close()
+    cluster.close()
+
+
+def run_study(workspace: Workspace, executor: RayExecutor, args: argparse.Namespace) -> float:
+    """Run a study on the waiting agents, and print what it cost; its efficiency."""
+    paths, definition = workspace.study("s"), definition_of(args)
+    write_definition(paths, definition, [], [], None)
+    storage, progress = open_storage(workspace.optuna_db), SilentProgress()
+    study = load_or_rebuild_study(storage, paths, definition, progress.stage)
     controller = Controller(
         study,
         storage,
         definition,
-        TrialContext(paths, root, workspace.cache, "cpu"),
+        TrialContext(paths, workspace.root, workspace.cache, "cpu"),
         executor,
         progress=progress,
         mirror=Silence(),
-        environment=read_environment(root),
+        environment=read_environment(workspace.root),
     )
-    n_trials, cpu_s = args.rounds * args.workers, _cpu_seconds()
+    n_trials, cpu_s, n_bytes = args.rounds * args.workers, _cpu_seconds(), executor.n_bytes
     started = time.monotonic()
     controller.run(n_trials)
     elapsed_s, cpu_s = time.monotonic() - started, _cpu_seconds() - cpu_s
-    agents, workers = _memory_mb("ray::AgentActor"), _memory_mb(WORKER)
-    n_bytes = executor.n_bytes
-    executor.close()
-    cluster.close()
     efficiency = n_trials * args.seconds / (args.workers * elapsed_s)
     print(
         f"{args.workers} workers, {n_trials} trials of {args.seconds:g} s with {args.epochs} epochs"
-        f": {elapsed_s:.1f} s, efficiency {efficiency:.3f} at load {os.getloadavg()[0]:.1f}\n"
-        f"controller {1000 * cpu_s / n_trials:.0f} ms of processor time per trial\n"
-        f"memory {statistics.median(agents):.0f} MB an agent, {statistics.median(workers):.0f} MB "
-        f"its sleeping worker\n"
-        f"{n_bytes / (n_trials * args.epochs):.0f} bytes per epoch over the link"
+        f": {elapsed_s:.1f} s, efficiency {efficiency:.3f} at load {os.getloadavg()[0]:.1f}; "
+        f"controller {1000 * cpu_s / n_trials:.0f} ms of processor time per trial; "
+        f"{(executor.n_bytes - n_bytes) / (n_trials * args.epochs):.0f} bytes per epoch, "
+        f"{(executor.n_bytes - n_bytes) / elapsed_s / 1e6:.2f} MB/s over the link",
+        flush=True,
     )
+    return efficiency
 
 
 def _cpu_seconds() -> float:

@@ -1,6 +1,7 @@
 """Worker that sleeps instead of training, to measure everything around the training.
 
-HARNESS_BENCH_EPOCHS is the number of epochs of a trial, HARNESS_BENCH_SECONDS its total duration.
+HARNESS_BENCH_EPOCHS is the number of epochs of a trial, HARNESS_BENCH_SECONDS its total duration,
+HARNESS_BENCH_CHECKPOINT_MB the size of the checkpoint that it writes after each epoch; 0: none.
 The learning curves depend only on the seed of the task.
 """
 
@@ -19,6 +20,7 @@ from harness.training.worker.worker_channel import WorkerChannel, redirect_stdou
 
 EPOCHS = int(os.environ.get("HARNESS_BENCH_EPOCHS", "1"))
 SECONDS = float(os.environ.get("HARNESS_BENCH_SECONDS", "0.05"))
+CHECKPOINT_BYTES = int(1e6 * float(os.environ.get("HARNESS_BENCH_CHECKPOINT_MB", "0")))
 
 
 def main() -> None:
@@ -38,6 +40,8 @@ def _train(channel: WorkerChannel, task: TrialTask) -> None:
         line = {"epoch": epoch, "time_ms": time.time_ns() // 1_000_000, "seconds": SECONDS / EPOCHS}
         line |= {"train/loss": losses[-1], "val/dice_loss": losses[-1], "val/dice": 1 - losses[-1]}
         files.append_jsonl(TrialPaths(task.trial_dir).epochs_jsonl, line)
+        if CHECKPOINT_BYTES:
+            files.write_bytes(TrialPaths(task.trial_dir).checkpoint, bytes(CHECKPOINT_BYTES))
         if channel.report_epoch(EpochReport(metrics=line, **same)) == "prune":
             outcome = "pruned"
             break
