@@ -4,7 +4,8 @@
                                        [--nodes 4] [--node-kills 3] [--worker-kills 25]
 
 Needs root on Linux: the cluster lives in a network namespace of this machine, and its nodes see
-nothing of the workspace. Prints one line for each seed.
+nothing of the workspace. Prints one line for each seed, after the seconds until the trial of a
+killed and of a silent node trains again.
 """
 
 import argparse
@@ -12,7 +13,13 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.execution.cluster.chaos import count_passes, local_results, run_with_kills, write_space
+from tests.execution.cluster.chaos import (
+    count_passes,
+    local_results,
+    measure_failover,
+    run_with_kills,
+    write_space,
+)
 from tests.execution.cluster.machines import ray_machines
 
 
@@ -26,7 +33,16 @@ def main() -> None:
     parser.add_argument("--worker-kills", type=int, default=25)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        run(Path(name), args)
+        folder = Path(name)
+        options = write_space(folder / "long", 1000, 0.05)
+        with ray_machines(folder / "lost", nodes=3) as machines:
+            failover = measure_failover(machines, options)
+        print(
+            f"first new epoch {failover.dead_s:.1f} s after the kill of a node, "
+            f"{failover.silent_s:.1f} s after a node was stopped, at load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+        run(folder, args)
 
 
 def run(folder: Path, args: argparse.Namespace) -> None:

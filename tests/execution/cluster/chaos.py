@@ -17,12 +17,12 @@ from harness.core.records import read_epochs, read_records
 from tests.execution.cluster.machines import ADDRESS, RayMachines
 
 CLUSTER = ("--cluster", f"ray:{ADDRESS}")
-RUN_S = 1500.0
+RUN_S, FIRST_EPOCH_S, FAILOVER_S = 1500.0, 300.0, 300.0
 GATE, TALLY = "gate", "passes"
-GATE_SHARE = 0.9  # of the epochs, after which trainings wait until the planned kills have happened
 # The sleep makes an epoch long enough that a kill hits a training; it changes no number. Trainings
-# wait while the folder of the space has a gate, and each pass of them adds a byte to the tally.
+# wait while the folder of the space has a gate, and each pass adds its process to the tally.
 NETWORK = """\
+import os
 import time
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Slow(nn.Module):
     def forward(self, images):
         if self.training:
             with Path(TALLY).open("ab", buffering=0) as tally:
-                tally.write(b".")
+                tally.write(b"%d " % os.getpid())
         time.sleep(SECONDS)
         while Path(GATE).exists():
             time.sleep(0.02)
@@ -124,9 +124,50 @@ def seconds_to_next_epoch(paths: StudyPaths, trial: int, since: float, limit_s: 
 
 def count_passes(options: list[str]) -> int:
     """Training passes through the network of a space, by all processes so far."""
+    return len(_read_tally(options))
+
+
+def _read_tally(options: list[str]) -> list[int]:
+    """Process of each training pass."""
     with suppress(FileNotFoundError):
-        return _folder_of(options, TALLY).stat().st_size
-    return 0
+        return [int(word) for word in _folder_of(options, TALLY).read_bytes().split(b" ")[:-1]]
+    return []
+
+
+@dataclass
+class Failover:
+    """Seconds from the loss of a node to the next epoch of its trial, and the end of the command.
+
+    Attributes:
+        dead_s: of a node that was killed.
+        silent_s: of a node that was stopped, with its connections open.
+    """
+
+    dead_s: float
+    silent_s: float
+    exit_code: int
+    output: str
+
+
+def measure_failover(machines: RayMachines, options: list[str]) -> Failover:
+    """Kill the node of a long trial, then stop the next one; three nodes are needed."""
+    words = ("--trials", "1", "--workspace", str(machines.workspace), *CLUSTER)
+    process = machines.command(*options, *words)
+    try:
+        paths, started = study_of(machines.workspace), time.time()
+        seconds_to_next_epoch(paths, 0, started, FIRST_EPOCH_S)
+        seconds = []
+        for lose in (machines.kill_node, machines.freeze_node):
+            trains = _read_tally(options)[-1]
+            (busy,) = (n for n in machines.nodes if trains in {p.pid for p in machines.tree(n)})
+            moment = time.time()
+            lose(busy)
+            # An epoch that had ended may still arrive in the first second.
+            seconds.append(seconds_to_next_epoch(paths, 0, moment + 1.0, FAILOVER_S) + 1.0)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=FAILOVER_S)
+    return Failover(*seconds, process.returncode, output)
 
 
 @dataclass
@@ -167,10 +208,12 @@ def run_with_kills(
 ) -> ChaosReport:
     """Run a study on the nodes, and kill at moments of its progress that the seed chooses."""
     dice, paths = random.Random(seed), study_of(machines.workspace)
-    n_nodes, n_epochs, gate = len(machines.nodes), trials * epochs, _folder_of(options, GATE)
+    n_nodes, gate = len(machines.nodes), _folder_of(options, GATE)
     kinds = ["node"] * node_kills + ["worker"] * worker_kills
     dice.shuffle(kinds)
-    moments = sorted(dice.randint(1, int(GATE_SHARE * n_epochs)) for _ in kinds)
+    # Until then no worker is idle: at least as many trials as nodes are unfinished.
+    last = epochs * (trials - n_nodes)
+    moments = sorted(dice.randint(1, last) for _ in kinds)
     words = ("--trials", str(trials), "--workspace", str(machines.workspace))
     started, done = time.monotonic(), {"node": 0, "worker": 0}
     n_before = count_passes(options)
@@ -181,7 +224,7 @@ def run_with_kills(
         )
     while process.poll() is None and time.monotonic() - started < RUN_S:
         n_done = len(epoch_lines(paths))
-        if moments and n_done >= GATE_SHARE * n_epochs:
+        if moments and n_done >= last:
             gate.touch()
         if moments and n_done >= moments[0]:
             time.sleep(dice.uniform(0.0, 0.5))  # anywhere in an epoch, or in a start

@@ -23,6 +23,8 @@ START_S = 120.0
 ADDRESS = "127.0.0.1:6379"  # outside of 10002 to 19999, where Ray puts its workers
 WORKER = "harness.training.worker.worker"
 QUIET = {
+    # Ray's default is 15: where other programs compute, its actors would hardly get a processor.
+    "RAY_worker_niceness": "0",
     "RAY_raylet_start_wait_time_s": "120",
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",

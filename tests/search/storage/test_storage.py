@@ -1,12 +1,8 @@
 """Optuna's database in a SQLite file, or in PostgreSQL where it is installed."""
 
-import os
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from harness.core.sqlite_file import explain_sqlite_error
 from harness.execution.protocol import TrialTask
 from harness.search.storage.rebuild import load_or_rebuild_study
 from harness.search.storage.storage import open_storage, resolve_storage, stop_on_database_error
+from tests.postgres import PostgresServer, postgres_server
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
 SPACE: dict[str, Any] = {
@@ -149,49 +146,14 @@ def test_index_that_is_locked_later_says_which_file(tmp_path: Path) -> None:
         raise OperationalError("UPDATE", {}, locked) from locked
 
 
-@dataclass
-class Postgres:
-    """A server of our own, on a socket in a folder; it cannot be run by root."""
-
-    programs: Path
-    root: Path
-    user: str | None
-
-    @property
-    def uri(self) -> str:
-        return f"postgresql+psycopg://harness@/postgres?host={self.root}"
-
-    def control(self, *words: str) -> None:
-        log = self.root / "log"
-        options = f"-k {self.root} -c listen_addresses="
-        command = [self.programs / "pg_ctl", "-D", self.root / "d", "-w", "-l", log, "-o", options]
-        subprocess.run([*command, *words], check=True, user=self.user, stdout=subprocess.DEVNULL)
+@pytest.fixture
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    pytest.importorskip("psycopg")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    programs = shutil.which("initdb")
-    if not (programs or found):
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path("/tmp") / f"harness-postgres-{os.getpid()}"  # sockets need short paths
-    folder.mkdir()
-    user = None
-    if os.getuid() == 0:
-        user = "postgres"
-        shutil.chown(folder, user)
-    server = Postgres(Path(programs).parent if programs else found[-1], folder, user)
-    make = [server.programs / "initdb", "-D", folder / "d", "-U", "harness", "-A", "trust"]
-    subprocess.run(make, check=True, user=user, stdout=subprocess.DEVNULL)
-    server.control("start")
-    yield server
-    server.control("stop", "-m", "immediate")
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def opened(postgres: Postgres) -> Iterator[Callable[[], RDBStorage]]:
+def opened(postgres: PostgresServer) -> Iterator[Callable[[], RDBStorage]]:
     """Opens the server's database; its connections are closed in the end."""
     storages = []
 
@@ -207,7 +169,7 @@ def opened(postgres: Postgres) -> Iterator[Callable[[], RDBStorage]]:
 
 @pytest.mark.slow
 def test_study_in_postgresql_is_the_one_in_a_file(
-    tmp_path: Path, postgres: Postgres, opened: Callable[[], RDBStorage]
+    tmp_path: Path, postgres: PostgresServer, opened: Callable[[], RDBStorage]
 ) -> None:
     """And a server that goes away ends it in one line; afterwards it continues."""
     definition = definition_of(SPACE, pruner={"name": "none"})
