@@ -16,7 +16,7 @@ help:
 	@echo "make test       install, run the tests"
 	@echo "make check      ruff, mypy --strict, floors"
 	@echo "make test-slow  whole studies through the command line"
-	@echo "make test-cluster  studies on Ray and Slurm, on this machine as root; not part of the others"
+	@echo "make test-cluster  studies on Ray and Slurm on this machine; skipped without root or namespaces"
 	@echo "make bench      ratios of two ways to do the same, and a report over 10,000 trials (benchmarks/RESULTS.md)"
 	@echo "CONTRIBUTING.md says how long each takes"
 
@@ -52,7 +52,7 @@ test-slow: install
 test-cluster: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster
 
-test-all: check test test-slow
+test-all: check test test-slow test-cluster
 
 bench: install
 	$(BIN)/python benchmarks/cache_reading.py
