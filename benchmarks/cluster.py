@@ -86,6 +86,7 @@ def main() -> None:
         measure(args.inside, args)
         return
     sleep = {
+        "RAY_worker_register_timeout_seconds": "600",  # all agents start at once, on few cores
         "HARNESS_BENCH_SECONDS": str(args.seconds),
         "HARNESS_BENCH_EPOCHS": str(args.epochs),
         "HARNESS_BENCH_CHECKPOINT_MB": str(args.checkpoint_mb),
