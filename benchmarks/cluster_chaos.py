@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.execution.cluster.chaos import (
-    count_passes,
-    local_results,
+    local_study,
     measure_failover,
     run_with_kills,
     write_space,
@@ -48,12 +47,9 @@ def main() -> None:
 def run(folder: Path, args: argparse.Namespace) -> None:
     """Run the local study once, and the disturbed one for each seed; print what differs."""
     options = write_space(folder / "space", args.epochs, 0.05)
-    expected, local_passes, n_epochs = None, 0, args.trials * args.epochs
+    local, n_epochs = local_study(args.epochs, args.trials), args.trials * args.epochs
     for seed in args.seeds:
         with ray_machines(folder / f"far{seed}", nodes=args.nodes) as machines:
-            if expected is None:
-                expected = local_results(machines, folder, options, args.trials)
-                local_passes = count_passes(options)
             report = run_with_kills(
                 machines,
                 options,
@@ -66,13 +62,13 @@ def run(folder: Path, args: argparse.Namespace) -> None:
         n_whole = sum(len(row["curve"]) == args.epochs for row in report.results)
         print(
             f"seed {seed}: exit {report.exit_code}, {len(report.results)} rows, {n_whole} whole "
-            f"curves, equal to the local study: {report.results == expected}, "
+            f"curves, equal to the local study: {report.results == local.results}, "
             f"{report.node_kills} nodes and {report.worker_kills} workers killed, "
-            f"{report.repeated(local_passes, n_epochs):.1f} epochs trained again, "
+            f"{report.repeated(local.passes, n_epochs):.1f} epochs trained again, "
             f"{report.seconds:.0f} s at load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
-        if report.exit_code or report.results != expected:
+        if report.exit_code or report.results != local.results:
             print(report.output, flush=True)
 
 

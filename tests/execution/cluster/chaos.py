@@ -1,11 +1,16 @@
 """Studies of a tiny network on a cluster, with kills of nodes and workers at seeded moments."""
 
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +96,34 @@ def results_of(paths: StudyPaths) -> list[dict[str, Any]]:
     ]
 
 
-def local_results(
-    machines: RayMachines, folder: Path, options: list[str], trials: int
-) -> list[dict[str, Any]]:
+def run_locally(workspace: Path, options: list[str], trials: int) -> list[dict[str, Any]]:
     """Results of the same study, undisturbed and on this machine alone."""
-    workspace = folder / "local"
     words = ("--trials", str(trials), "--workspace", str(workspace), "--device", "cpu")
-    code, output = machines.run(*options, *words)
-    assert code == 0, output
+    command = [sys.executable, "-m", "harness", *options, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, timeout=RUN_S)
     return results_of(study_of(workspace))
+
+
+@dataclass
+class LocalStudy:
+    """Undisturbed study on this machine alone.
+
+    Attributes:
+        passes: training passes through the network.
+    """
+
+    results: list[dict[str, Any]]
+    passes: int
+
+
+@cache
+def local_study(epochs: int, trials: int) -> LocalStudy:
+    """The study of `write_space`, trained once for all tests; shorter ones are its beginning."""
+    with tempfile.TemporaryDirectory() as name:
+        options = write_space(Path(name) / "space", epochs)
+        results = run_locally(Path(name) / "local", options, trials)
+        return LocalStudy(results, count_passes(options))
 
 
 def epoch_lines(paths: StudyPaths) -> list[dict[str, Any]]:

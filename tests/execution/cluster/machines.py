@@ -19,7 +19,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[3]
 IMPORT_PATHS = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-START_S = 120.0
+START_S, RUN_S = 300.0, 600.0  # a busy machine may need them; an idle one a few seconds
 ADDRESS = "127.0.0.1:6379"  # outside of 10002 to 19999, where Ray puts its workers
 WORKER = "harness.training.worker.worker"
 QUIET = {
@@ -177,7 +177,7 @@ class RayMachines:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=RUN_S,
             check=False,
         )
         return done.stdout + done.stderr
@@ -186,11 +186,11 @@ class RayMachines:
         """Exit code and output of a command."""
         process = self.command(*words, **environment)
         try:
-            output, _ = process.communicate(timeout=280)
+            output, _ = process.communicate(timeout=RUN_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-            raise AssertionError(f"no end after 280 s:\n{output}") from None
+            raise AssertionError(f"no end after {RUN_S:.0f} s:\n{output}") from None
         return process.returncode, output
 
     def stop(self) -> None:

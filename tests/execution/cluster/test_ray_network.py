@@ -16,7 +16,7 @@ SKIP_REASON = reason_to_skip()
 on_cluster = [
     pytest.mark.slow,
     pytest.mark.cluster,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(SKIP_REASON is not None, reason=str(SKIP_REASON)),
 ]
 HOST = "10.9.9.1"

@@ -10,11 +10,11 @@ import pytest
 from harness.core.records import read_record
 from tests.execution.cluster.chaos import (
     CLUSTER,
-    count_passes,
     epoch_lines,
-    local_results,
+    local_study,
     measure_failover,
     results_of,
+    run_locally,
     run_with_kills,
     seconds_to_next_epoch,
     study_of,
@@ -26,7 +26,7 @@ SKIP_REASON = reason_to_skip()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.cluster,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(SKIP_REASON is not None, reason=str(SKIP_REASON)),
 ]
 
@@ -39,13 +39,12 @@ def test_study_on_two_nodes_equals_the_local_one(tmp_path: Path) -> None:
         words = ("--trials", "4", "--workspace", str(workspace), "--workers", "2", *CLUSTER)
         code, output = machines.run(*options, *words, AWS_SECRET_ACCESS_KEY=secret, MY_TOKEN=secret)
         assert code == 0, output
-        expected = local_results(machines, tmp_path, options, 4)
         logs = [*machines.folder.rglob("*.log"), *machines.folder.rglob("*.out")]
         logs += machines.folder.rglob("*.err")
         texts = [path.read_bytes() for path in logs if path.is_file()]
         texts += [path.read_bytes() for path in workspace.rglob("*") if path.is_file()]
         assert len(texts) > 50 and not any(secret.encode() in text for text in texts)
-    paths = study_of(workspace)
+    paths, expected = study_of(workspace), run_locally(tmp_path / "local", options, 4)
     assert results_of(paths) == expected
     assert len(expected) == 4 and all(len(row["curve"]) == 3 for row in expected)
     record = read_record(paths.trial(0).trial_json)
@@ -81,15 +80,13 @@ def test_kills_of_nodes_and_workers_change_no_number(tmp_path: Path) -> None:
         )
         assert report.exit_code == 0, report.output
         assert (report.node_kills, report.worker_kills) == (1, 4)
-        n_before = count_passes(options)
-        expected = local_results(machines, tmp_path, options, 4)
-        local_passes = count_passes(options) - n_before
-    assert report.results == expected
-    assert report.repeated(local_passes, 4 * 8) <= 5, "each kill costs one epoch at most"
+    local = local_study(epochs=8, trials=4)
+    assert report.results == local.results
+    assert report.repeated(local.passes, 4 * 8) <= 5, "each kill costs one epoch at most"
 
 
 def test_lost_head_ends_the_command_and_the_next_one_continues(tmp_path: Path) -> None:
-    options = write_space(tmp_path / "space", 60, seconds=0.02)
+    options = write_space(tmp_path / "space", 8, seconds=0.2)
     workspace = tmp_path / "far"
     words = ("--trials", "1", "--workspace", str(workspace), *CLUSTER)
     paths = study_of(workspace)
@@ -98,11 +95,10 @@ def test_lost_head_ends_the_command_and_the_next_one_continues(tmp_path: Path) -
         seconds_to_next_epoch(paths, 0, time.time(), 180)
         for part in machines.head_tree():
             part.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=150)
+        output, _ = process.communicate(timeout=400)
         assert process.returncode != 0, output
         assert read_record(paths.trial(0).trial_json).state == "running"
     with ray_machines(workspace, nodes=1) as machines:
         code, output = machines.run(*options, *words)
         assert code == 0, output
-        expected = local_results(machines, tmp_path, options, 1)
-    assert results_of(paths) == expected
+    assert results_of(paths) == local_study(epochs=8, trials=4).results[:1]
