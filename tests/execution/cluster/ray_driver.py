@@ -35,6 +35,8 @@ FULL_S = 0.5  # before a trial that met a full disk is started again
 class PlainInputs:
     """Inputs without images; building them fails while there is a file `full`."""
 
+    uses_weights = False
+
     def __init__(self, study: Path) -> None:
         self.study = study
 
