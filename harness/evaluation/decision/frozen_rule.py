@@ -191,15 +191,13 @@ def _choose_rule(
     from harness.evaluation.decision.choose_rule import choose_rule  # noqa: PLC0415  # imports torch
     from harness.evaluation.held_out.images import check_images_unchanged  # noqa: PLC0415
     from harness.evaluation.held_out.measure import ImageEvaluator  # noqa: PLC0415
-    from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415
+    from harness.training.metrics.native_size import load_predictors  # noqa: PLC0415
 
     data, groups = context.config.data, _validation_groups(context, weights)
     for _, images in groups:
         check_images_unchanged(images)
-    predictors = [
-        NativePredictor(member.paths.model, member.config, data, context.device)
-        for member in weights
-    ]
+    members = [(member.paths.model, member.config) for member in weights]
+    predictors = load_predictors(members, data, context.device)
     evaluator = ImageEvaluator(predictors, data, tta=tta, progress=progress)
     rule, steps = choose_rule(evaluator, groups, data)
     n_images = sum(len(images.rows) for _, images in groups)

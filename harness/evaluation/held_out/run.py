@@ -153,13 +153,11 @@ class _HeldOutSession:
         return describe_device(self._context.device)
 
     def _load_networks(self) -> ImageEvaluator:
-        from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415  # imports torch
+        from harness.training.metrics.native_size import load_predictors  # noqa: PLC0415  # imports torch
 
         device, data = self._context.device, self._config.data
-        predictors = [
-            NativePredictor(weights.paths.model, weights.config, data, device)
-            for weights in self._weights
-        ]
+        members = [(weights.paths.model, weights.config) for weights in self._weights]
+        predictors = load_predictors(members, data, device)
         return ImageEvaluator(predictors, data, tta=self._request.tta, progress=self._progress)
 
     def _test_images(self, images: EvaluationImages) -> HeldOutTest:

@@ -1,5 +1,6 @@
 """Predictions at each image's native size, of one network or the mean of several, with flips."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,23 +150,43 @@ def _finite_array(p: torch.Tensor, size: tuple[int, int]) -> Probabilities:
     return p.reshape(-1, *size).cpu().numpy()
 
 
+def load_predictors(
+    members: Sequence[tuple[Path, TrialConfig]], data: StudyDataConfig, device: torch.device
+) -> list[NativePredictor]:
+    """Networks of an ensemble; a folder that occurs several times is loaded once, and shared.
+
+    Args:
+        members: `best/model` and configuration of each trial.
+
+    Raises:
+        ConfigError: a folder holds no saved network.
+    """
+    loaded: dict[Path, NativePredictor] = {}
+    for folder, config in members:
+        if folder not in loaded:
+            loaded[folder] = NativePredictor(folder, config, data, device)
+    return [loaded[folder] for folder, _ in members]
+
+
 def mean_probabilities(
     predictors: Sequence[NativePredictor], images: Sequence[StoredImage], *, tta: bool = False
 ) -> list[Probabilities]:
     """Average over networks, and with `tta` over four flips of each image, fp32 (K, H, W).
 
     The flips are none, left-right, up-down and both. The image is flipped before any other step,
-    and its probabilities are flipped back. The mean is computed in float64.
+    and its probabilities are flipped back. The mean is computed in float64. A network that occurs
+    several times counts as often, and is computed once.
     """
-    if len(predictors) == 1 and not tta:
+    copies = Counter(predictors)
+    if len(copies) == 1 and not tta:
         return predictors[0](images)  # the mean of one is itself, to the last bit
     sums = [np.zeros(0)] * len(images)
     flips = FLIPS if tta else NO_FLIP
-    for predictor in predictors:
+    for predictor, n_copies in copies.items():
         for flip in flips:
             predictions = predictor([_flip(image, flip, (0, 1)) for image in images])
             for n, p in enumerate(predictions):
-                unflipped = _flip(p, flip, (1, 2)).astype(np.float64)
+                unflipped = n_copies * _flip(p, flip, (1, 2)).astype(np.float64)
                 sums[n] = unflipped if not sums[n].size else sums[n] + unflipped
     count = len(predictors) * len(flips)
     return [(total / count).astype(np.float32) for total in sums]

@@ -18,6 +18,7 @@ from harness.models.build import build_network
 from harness.models.serialization import save_network
 from harness.training.metrics.native_size import (
     NativePredictor,
+    load_predictors,
     mean_probabilities,
     render_decision_png,
 )
@@ -146,6 +147,35 @@ def test_the_mean_of_networks_is_of_probabilities() -> None:
     low, high = (lambda images, v=v: [np.full((1, 2, 2), v, np.float32)] for v in (0.2, 0.9))
     (p,) = mean_probabilities([low, high], [np.zeros((2, 2, 3), np.uint8)])  # type: ignore[list-item]
     assert p == pytest.approx(np.full((1, 2, 2), 0.55), abs=1e-7)
+
+
+class Counted(Ramp):
+    """Counts its calls."""
+
+    n_calls = 0
+
+    def __call__(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        self.n_calls += 1
+        return super().__call__(images)
+
+
+def test_copies_of_a_network_count_but_are_computed_once() -> None:
+    twice, flat = Counted(), lambda images: [np.full((1, 3, 5), 0.9, np.float32)]
+    image = np.zeros((3, 5, 3), np.uint8)
+    (p,) = mean_probabilities([twice, flat, twice], [image])  # type: ignore[list-item]
+    expected = (2 * twice.of(3, 5).astype(np.float64) + np.float32(0.9)) / 3
+    np.testing.assert_allclose(p, expected, rtol=0, atol=1e-7)
+    assert twice.n_calls == 1
+    (alone,) = mean_probabilities([twice, twice], [image])  # type: ignore[list-item]
+    assert np.array_equal(alone, twice.of(3, 5)) and twice.n_calls == 2
+
+
+def test_copies_of_a_network_are_loaded_once(tmp_path: Path) -> None:
+    config = config_of()
+    folders = [saved(tmp_path / str(k), config, seed=k) for k in range(2)]
+    members = [(folders[k], config) for k in (0, 1, 0)]
+    first, second, third = load_predictors(members, StudyDataConfig(), CPU)
+    assert first is third is not second
 
 
 def test_answers_do_not_depend_on_the_company_of_an_image(tmp_path: Path) -> None:
