@@ -105,6 +105,11 @@ def _other_formats() -> list[HostileFile]:
         HostileFile("start-only.webp", b"RIFF\4\0\0\0WEBP", "damaged WebP|too early"),
         HostileFile("huge.png", _huge(b"no image " * 2), no_image),
         HostileFile("huge-jpeg.jpg", _huge(b"\xff\xd8\xff\xe0\0\x10JFIF\0\1"), "too early"),
+        *(
+            HostileFile(f"huge{kind}", _huge(encode(kind, picture(1))), "too large for an image")
+            for kind in (".jpg", ".bmp", ".tif", ".webp")
+        ),
+        HostileFile("huge-whole.png", _huge(encode(".png", picture(1))), "too large for an image"),
     ]
 
 

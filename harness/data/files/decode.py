@@ -17,14 +17,13 @@ from harness.core.text import count
 from harness.data.files.headers import ImageHeader, read_header
 from harness.data.files.palettes import bmp_as_grey, png_as_grey
 from harness.data.files.source import DataSource, RelativePath
+from harness.data.files.stated_size import METADATA_BYTES, read_stated_size
 from harness.data.files.tiff import decode_tiff
 from harness.data.files.tiff_layout import read_tiff_layout
 
 Samples = NDArray[Any]  # uint8 or uint16: the type is known only after the file is read
 
 _BYTES_PER_PIXEL = 4
-# Metadata (colour profiles, thumbnails) may make a small image file large.
-_SLACK_BYTES = 16_000_000
 # Largest difference of red, green and blue in a lossy file that still counts as grey: JPEG stores
 # chroma at half resolution, so decoded grey masks are slightly coloured.
 _GREY_SPREAD = 16
@@ -57,12 +56,12 @@ def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -
     """Read a file's bytes and parse its header.
 
     Raises:
-        DataError: absent, unreadable, or too large: above `max_pixels` or 4 bytes for each. This is
-            found before anything large is allocated.
+        DataError: absent, unreadable, or too large: above `max_pixels` or 4 bytes for each, or far
+            more bytes than its own pixels. This is found before anything large is allocated.
     """
     path = source.root / name
     try:
-        data = _read_bounded(source, name, _BYTES_PER_PIXEL * max_pixels + _SLACK_BYTES)
+        data = _read_bounded(source, name, max_pixels)
         header = read_header(data)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -70,25 +69,30 @@ def load_image_file(source: DataSource, name: RelativePath, max_pixels: float) -
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
-    _check_pixels(path, header, max_pixels)
+    _check_pixels(path, header.width, header.height, max_pixels, header.samples * header.bits // 8)
     return ImageFile(path, data, header)
 
 
-def _read_bounded(source: DataSource, name: RelativePath, max_bytes: float) -> bytes:
+def _read_bounded(source: DataSource, name: RelativePath, max_pixels: float) -> bytes:
     # The size is asked first: read() would load a file of any length into memory.
-    n_bytes = source.size(name)
-    if n_bytes > max_bytes:
-        raise DataError(f"{source.root / name}: {n_bytes:,} bytes; too large for an image")
+    n_bytes, path = source.size(name), source.root / name
+    if n_bytes > _BYTES_PER_PIXEL * max_pixels + METADATA_BYTES:
+        raise DataError(f"{path}: {n_bytes:,} bytes; too large for an image")
     with source.open(name) as handle:
+        if (stated := read_stated_size(handle, n_bytes)) is not None:
+            _check_pixels(path, *stated, max_pixels)
+        handle.seek(0)
         return handle.read()
 
 
-def _check_pixels(path: PurePath, header: ImageHeader, max_pixels: float) -> None:
-    n_pixels, bytes_per_pixel = header.height * header.width, header.samples * header.bits // 8
+def _check_pixels(
+    path: PurePath, width: int, height: int, max_pixels: float, bytes_per_pixel: int = 1
+) -> None:
+    n_pixels = height * width
     if n_pixels > max_pixels or n_pixels * bytes_per_pixel > _BYTES_PER_PIXEL * max_pixels:
         per_pixel = f" of {bytes_per_pixel} bytes" if n_pixels <= max_pixels else ""
         raise DataError(
-            f"{path}: {header.width}x{header.height}{per_pixel} is more than {max_pixels:,.0f} "
+            f"{path}: {width}x{height}{per_pixel} is more than {max_pixels:,.0f} "
             f"pixels{' of 4' if per_pixel else ''}; raise limits.max_pixels if that is correct"
         )
 

@@ -68,7 +68,7 @@ def read_header(data: bytes) -> ImageHeader:
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
-            header = _read_jpeg_header(data)
+            header = read_jpeg_header(data)
         elif data.startswith(b"\x89PNG\r\n\x1a\n"):
             header = _read_png_header(data)
         elif data.startswith(b"BM"):
@@ -86,7 +86,8 @@ def read_header(data: bytes) -> ImageHeader:
     return header
 
 
-def _read_jpeg_header(data: bytes) -> ImageHeader:
+def read_jpeg_header(data: bytes) -> ImageHeader:
+    """Walk through the segments of a JPEG to its end; width 0 if none states a size."""
     height = width = samples = bits = n_scans = 0
     orientation, offset = 1, 2
     while True:

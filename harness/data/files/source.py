@@ -34,7 +34,7 @@ class DataSource(Protocol):
         """Size of a file in bytes, without reading it. Raises as `open`."""
 
     def open(self, path: RelativePath) -> io.BufferedIOBase:
-        """Open a file to read its bytes.
+        """Open a file to read its bytes, from any position.
 
         Raises:
             DataError: the path leads out of the source.

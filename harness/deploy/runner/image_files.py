@@ -163,6 +163,8 @@ def decode(data: bytes, channels: int, max_pixels: float) -> Any:
     n_bytes = height * width * (samples + alpha) * bits // 8
     if height * width > max_pixels or n_bytes > 4 * max_pixels:
         raise ValueError(f"{width}x{height} is more than {max_pixels:,.0f} pixels")
+    if len(data) > 16 * height * width + 16_000_000:
+        raise ValueError(f"{len(data):,} bytes; too large for an image of {width}x{height}")
     if data[:2] in (b"II", b"MM"):
         check_tiff_strips(data, n_bytes)
     flags = cv2.IMREAD_GRAYSCALE if samples == 1 else cv2.IMREAD_COLOR
