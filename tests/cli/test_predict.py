@@ -111,13 +111,25 @@ def test_interrupt_says_how_to_continue(
     assert capsys.readouterr().err == "interrupted; the same command continues where it stopped\n"
 
 
-def test_two_images_of_one_name_are_an_error_before_anything_is_predicted(
+def test_two_images_of_one_name_are_refused_and_the_others_predicted(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(photos / "A.jpg", picture(3))
-    assert run("photos", "--out", "out") == 2
-    assert "photos/A.jpg and photos/a.png: one name, a" in capsys.readouterr().err
-    assert not Path("out").exists()
+    save(photos / "c.png", picture(4))
+    assert run("photos", "--out", "out") == 1
+    text = capsys.readouterr().err
+    assert "A.jpg: a.png would have a result of the same name; rename one of them" in text
+    assert "a.png: A.jpg would have a result of the same name; rename one of them" in text
+    masks = {path.stem for path in Path("out/masks").iterdir()}
+    assert "c" in masks and not masks & {"a", "A"}
+
+
+def test_image_that_gets_a_namesake_keeps_its_mask(photos: Path) -> None:
+    assert run("photos", "--out", "out") == 0
+    mask = Path("out/masks/a.png").read_bytes()
+    save(photos / "a.jpg", picture(3))
+    assert run("photos", "--out", "out") == 1
+    assert Path("out/masks/a.png").read_bytes() == mask
 
 
 @pytest.mark.slow

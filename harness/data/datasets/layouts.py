@@ -1,6 +1,5 @@
 """Detect the layout of a folder of images and masks, and list its pairs."""
 
-import re
 import unicodedata
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,12 +13,12 @@ from harness.data.datasets.pairs import (
     ImageMaskPair,
     Role,
     file_problem,
+    image_stem_of_mask,
     is_image_by_content,
     list_entries,
     problems_error,
 )
 
-_MASK_STEM = re.compile(r"(.+)[_-](?:mask|label|gt|seg|segmentation)", re.IGNORECASE)
 _LISTS_FOLDER = "splits"  # a folder of published lists next to the images is ignored
 _IMAGES, _MASKS = "images", "masks"
 # Other common names of the two folders, for a hint: only images/ and masks/ are read.
@@ -78,7 +77,7 @@ def _find_subfolders(parent: Path, name: str) -> list[Path]:
 
 def _has_suffixed_masks(root: Path) -> bool:
     stems = {entry.stem for entry in list_entries(root) if entry.suffix.lower() in SUFFIXES}
-    return any((match := _MASK_STEM.fullmatch(stem)) and match[1] in stems for stem in stems)
+    return any(image_stem_of_mask(stem) in stems for stem in stems)
 
 
 def _single_layout(root: Path, data: StudyDataConfig) -> str:
@@ -106,7 +105,7 @@ def _explain_no_layout(root: Path) -> str:
         if alias in folders
     ]
     files = [entry for entry in inside if entry.suffix.lower() in SUFFIXES and entry.is_file()]
-    mask_files = [entry for entry in files if _MASK_STEM.fullmatch(entry.stem)]
+    mask_files = [entry for entry in files if image_stem_of_mask(entry.stem)]
     hint = ""
     if renames:
         hint = f"rename {' and '.join(renames)}"
@@ -196,8 +195,8 @@ class _FolderReader:
             if entry.name == _LISTS_FOLDER:
                 continue
             stem = unicodedata.normalize("NFC", entry.stem)
-            match = _MASK_STEM.fullmatch(stem)
-            files, key = (masks, match[1]) if match else (images, stem)
+            image_stem = image_stem_of_mask(stem)
+            files, key = (images, stem) if image_stem is None else (masks, image_stem)
             self._add_entry(files, key, entry)
         self._check_unmatched(images, masks, of_class=False)
         paired_stems = sorted(images.by_stem.keys() & masks.by_stem.keys())

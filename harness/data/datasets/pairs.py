@@ -29,6 +29,7 @@ SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", "
 UNREADABLE_SUFFIX = re.compile(
     r"\.(avif|dcm|dib|exr|gif|heic|heif|jp2|jxl|mha|nii|npy|npz|pbm|pgm|pnm|ppm|svg|tga|gz)"
 )
+_MASK_STEM = re.compile(r"(.+)[_-](?:mask|label|gt|seg|segmentation)", re.IGNORECASE)
 _MAX_LINES = 20
 SAMPLE_SEED: Final = 0
 _CLUTTER: Final = {
@@ -192,3 +193,9 @@ SUPPORTED_LAYOUTS: Final = """
   train/, val/ (or valid/, validation/) and test/, each with images/ and masks/
   one folder of pairs such as x.jpg and x_mask.png (or _label, _gt, _seg, with _ or -)
   a CSV file (name the file itself) with the columns image,mask and, if wanted, role,group"""
+
+
+def image_stem_of_mask(stem: str) -> str | None:
+    """Stem `x` of the image of a mask `x_mask`, `x_gt` or similar; None for other files."""
+    match = _MASK_STEM.fullmatch(stem)
+    return None if match is None else match[1]

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harness.core.errors import UserError
@@ -11,6 +11,7 @@ from harness.core.paths import expand_user_path
 from harness.data.datasets.pairs import (
     SUFFIXES,
     UNREADABLE_SUFFIX,
+    image_stem_of_mask,
     is_image_by_content,
     list_entries,
     problems_error,
@@ -59,12 +60,13 @@ def list_inputs(targets: Sequence[str | Path], out: Path) -> InputListing:
     """List files, and folders with their subfolders; no image is opened.
 
     A file that is named is always an image to predict. In a folder these are the files with the
-    suffix or the first bytes of an image; hidden files, links to folders, `out` itself and `masks/`
-    beside `images/` are left out.
+    suffix or the first bytes of an image; hidden files, links to folders, `out` itself, `masks/`
+    beside `images/` and masks such as `x_mask.png` beside `x.jpg` are left out. Images whose
+    results would have one name get a `problem`.
 
     Raises:
-        UserError: a target does not exist, there is no image, `out` is one of the folders, or two
-            images would be written under one name.
+        UserError: a target does not exist, there is no image, `out` is one of the folders, or
+            images of two targets have one name.
     """
     files: list[InputFile] = []
     ignored: list[str] = []
@@ -89,8 +91,7 @@ def list_inputs(targets: Sequence[str | Path], out: Path) -> InputListing:
             f"{', '.join(map(str, paths)) or 'no file given'}: no image to predict "
             f"({' '.join(SUFFIXES)})"
         )
-    _check_names(files)
-    return InputListing(tuple(files), tuple(ignored))
+    return InputListing(tuple(_refuse_shared_names(files)), tuple(ignored))
 
 
 def _walk(root: Path, out: Path) -> Iterator[tuple[Path, bool]]:
@@ -100,10 +101,13 @@ def _walk(root: Path, out: Path) -> Iterator[tuple[Path, bool]]:
         folder = pending.pop()
         entries = list_entries(folder)
         names = {entry.name.casefold() for entry in entries}
+        stems = {_plain(entry.stem) for entry in entries if entry.suffix.lower() in SUFFIXES}
         folders = []
         for entry in entries:
             if not entry.is_dir():
-                yield entry, _is_image(entry)
+                image_stem = image_stem_of_mask(entry.stem)
+                is_mask = image_stem is not None and _plain(image_stem) in stems
+                yield entry, not is_mask and _is_image(entry)
             # A link to a folder may lead to a loop; masks of a data set are no images to predict.
             elif entry.is_symlink() or (entry.name.casefold() == "masks" and "images" in names):
                 yield entry, False
@@ -143,21 +147,39 @@ def _problem(path: Path, name: str, root: Path | None) -> str | None:
     return None
 
 
-def _check_names(files: Sequence[InputFile]) -> None:
-    """Refuse two images with one name of their results, also on disks that ignore case."""
-    first_files: dict[str, InputFile] = {}
-    problems = []
+def _refuse_shared_names(files: Sequence[InputFile]) -> list[InputFile]:
+    """Mark the images whose results would have one name, also on disks that ignore case.
+
+    All of them, since an earlier run may have predicted any.
+    """
+    groups: dict[str, list[InputFile]] = {}
     for file in files:
-        key = unicodedata.normalize("NFC", file.stem).casefold()
-        first = first_files.setdefault(key, file)
-        if first is not file:
-            problems.append(f"{_shown(first.path)} and {_shown(file.path)}: one name, {file.stem}")
-    if problems:
+        groups.setdefault(_plain(file.stem), []).append(file)
+    repeated = [
+        f"{_shown(group[0].path)} and {_shown(file.path)}: one name, {file.name}"
+        for group in groups.values()
+        for file in group[1:]
+        if file.name == group[0].name
+    ]
+    if repeated:
         raise problems_error(
-            problems,
-            remedy="two images cannot share a result: rename one of them, name the folder above "
-            "both, or predict them into different folders",
+            repeated,
+            remedy="two images cannot share a result: name the folder above both, or predict them "
+            "into different folders",
         )
+    return [_refuse_shared_name(file, groups[_plain(file.stem)]) for file in files]
+
+
+def _refuse_shared_name(file: InputFile, group: Sequence[InputFile]) -> InputFile:
+    other = next((other for other in group if other is not file), None)
+    if other is None or file.problem is not None:
+        return file
+    problem = f"{other.shown_name} would have a result of the same name; rename one of them"
+    return replace(file, problem=problem)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _shown(path: Path) -> str:

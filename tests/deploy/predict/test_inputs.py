@@ -94,11 +94,27 @@ def test_odd_names(tmp_path: Path, name: str, problem: str | None) -> None:
     ("first", "second"),
     [("a.png", "a.jpg"), ("a.png", "A.png"), ("e\u0301.png", "\u00e9.jpg")],
 )
-def test_two_images_with_one_result_are_refused(tmp_path: Path, first: str, second: str) -> None:
-    image(tmp_path / "in" / first)
-    image(tmp_path / "in" / second)
-    with pytest.raises(UserError, match=r"one name, .*\ntwo images cannot share a result: rename"):
-        list_inputs([tmp_path / "in"], tmp_path / "out")
+def test_only_images_with_one_result_are_refused(tmp_path: Path, first: str, second: str) -> None:
+    for name in (first, second, "c.png"):
+        image(tmp_path / "in" / name)
+    files = {file.name: file for file in list_inputs([tmp_path / "in"], tmp_path / "out").files}
+    text = "would have a result of the same name; rename one of them"
+    assert files[first].problem == f"{files[second].shown_name} {text}"
+    assert files[second].problem == f"{files[first].shown_name} {text}"
+    assert files["c.png"].problem is None
+
+
+def test_masks_beside_their_images_are_left_out(tmp_path: Path) -> None:
+    masks = ("a_mask.png", "A-Label.png", "b_gt.tif", "b_seg.png")
+    for name in (*masks, "a.jpg", "b.png", "face_mask.jpg", "mask.png"):
+        image(tmp_path / "in" / name)
+    image(tmp_path / "in" / "deep" / "a_mask.png")
+    listing = list_inputs([tmp_path / "in"], tmp_path / "out")
+    images = ["a.jpg", "b.png", "face_mask.jpg", "mask.png", "deep/a_mask.png"]
+    assert [file.name for file in listing.files] == images
+    assert sorted(Path(name).name for name in listing.ignored) == sorted(masks)
+    # A file that is named is always predicted.
+    assert names(tmp_path / "in" / "a_mask.png") == ["a_mask.png"]
 
 
 def test_same_names_in_two_folders_are_refused(tmp_path: Path) -> None:
