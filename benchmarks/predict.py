@@ -2,8 +2,9 @@
 
     python -m benchmarks.predict [--data data/kvasir-seg] [--images 1000] [--size 256]
 
-The plain loop is what a user would write: decode, resize, network at batch 1, resize, threshold,
-write. Both arms run in this process, in turn, on the same parts of the images.
+The plain loop is what a user would write: decode, resize, network at batch 1, resize, decide by the
+same rule (threshold and clean-up), write. Both arms run in this process, in turn, on the same parts
+of the images.
 """
 
 import argparse
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 import harness
+from harness.config.decision_rule import DecisionRule
 from harness.config.progress import LineProgress
 from harness.core.paths import TrialPaths
+from harness.data.files.decide import decide_mask
 from harness.deploy.predict.run import PredictionRequest, predict_files
 from harness.deploy.predictor import Predictor
 
@@ -51,7 +53,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
     files = sorted((args.data / "images").iterdir())[: args.images]
     study = train(args, folder)
     predictor = study.predictor()
-    threshold = predictor.deployment.rule.rule.classes[0].threshold
+    rule = predictor.deployment.rule.rule
     network = harness.load_model(TrialPaths(study.paths.trial(0).root).model).eval()
     policy = os.environ.get("OMP_WAIT_POLICY", "default")
     load = os.getloadavg()[0]
@@ -59,13 +61,14 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         f"{len(files)} images, {torch.get_num_threads()} threads, OMP_WAIT_POLICY {policy}, "
         f"load {load:.1f}"
     )
+    print(f"decision rule: {rule.classes[0]}")
     print("part   plain loop   harness predict   ratio   (images per second; ms of CPU an image)")
     ratios, cpu = [], []
     step = -(-len(files) // args.parts)
     for k, start in enumerate(range(0, len(files), step)):
         part = files[start : start + step]
         arms = (
-            partial(plain_loop, network, part, folder / f"plain-{k}", args.size, threshold),
+            partial(plain_loop, network, part, folder / f"plain-{k}", args.size, rule),
             partial(ours, predictor, part, folder / f"ours-{k}"),
         )
         seconds, cpu_ms = [0.0, 0.0], [0.0, 0.0]
@@ -113,7 +116,7 @@ class Quiet(LineProgress):
 
 
 def plain_loop(
-    network: torch.nn.Module, files: list[Path], out: Path, size: int, threshold: float
+    network: torch.nn.Module, files: list[Path], out: Path, size: int, rule: DecisionRule
 ) -> None:
     out.mkdir()
     for path in files:
@@ -125,8 +128,8 @@ def plain_loop(
             x = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
             logits = network((x - MEAN) / STD)
             resized = F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)
-            mask = torch.sigmoid(resized)[0, 0].numpy() >= threshold
-        cv2.imwrite(str(out / f"{path.stem}.png"), mask.astype(np.uint8) * 255)
+            mask = decide_mask(torch.sigmoid(resized)[0].numpy(), rule)
+        cv2.imwrite(str(out / f"{path.stem}.png"), mask * 255)
 
 
 def equal_share(folder: Path, files: list[Path], step: int) -> float:
