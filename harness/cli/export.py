@@ -57,6 +57,16 @@ ForceOption = Annotated[
     bool,
     option("Replace the bundle in the folder.", "--force", panel=STORAGE, default="it is kept"),
 ]
+SamplesOption = Annotated[
+    bool | None,
+    option(
+        "Put three validation images into the bundle (of typical, best and worst Dice), with the "
+        "masks that it predicts. Check first that you may pass the images on.",
+        "--samples/--no-samples",
+        panel=STORAGE,
+        default="only images that harness generated",
+    ),
+]
 ParityImagesOption = Annotated[
     int,
     option(
@@ -111,6 +121,7 @@ def export(
     int8: IntegerOption = False,
     tolerance: ToleranceOption = None,
     force: ForceOption = False,
+    samples: SamplesOption = None,
     parity_images: ParityImagesOption = DEFAULT_PARITY_IMAGES,
     device: DeviceOption = "auto",
     tracking_uri: TrackingUriOption = None,

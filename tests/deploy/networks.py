@@ -114,7 +114,9 @@ class NetworkStudy:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".tif":
-                tifffile.imwrite(path, plane[..., ::-1], photometric="minisblack")
+                tifffile.imwrite(
+                    path, plane[..., ::-1], photometric="minisblack", planarconfig="contig"
+                )
             else:
                 assert cv2.imwrite(str(path), plane)
         hashes = [files.file_sha256(root / name) for name in names]

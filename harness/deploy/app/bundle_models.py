@@ -4,6 +4,7 @@ A bundle may come from anywhere. Its `predict.py` is never run; its `model.json`
 and the runner compares the hash of the model file before it opens it.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,15 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.config.data import StudyDataConfig
 from harness.config.decision_rule import DecisionRule
 from harness.core.errors import DataError, UserError
-from harness.deploy.app.limits import MAX_VALUES
+from harness.core.text import count
+from harness.deploy.app.limits import MAX_UPLOAD_BYTES, MAX_VALUES, N_SAMPLES
+from harness.deploy.app.rule_text import describe_rule
 from harness.deploy.app.served_model import (
     ModelChoice,
     ModelFacts,
     SampleImage,
     StoredImage,
 )
-from harness.deploy.app.study_numbers import describe_rule
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 from harness.deploy.runner import predict as runner
 
 _KEY = "bundle"
@@ -57,6 +59,13 @@ class _BundleParity(_BundlePart):
     equal_pixels: float = Field(ge=0, le=1)
 
 
+class _BundleSample(_BundlePart):
+    kind: str = Field(max_length=20)
+    # No other folder, and no way out of this one.
+    file: str = Field(pattern=r"^samples/[a-z]{1,20}\.(png|npy)$")
+    image: str = Field(max_length=1000)
+
+
 class BundleDescription(_BundlePart):
     """The part of a bundle's `model.json` (format 1) that the page needs."""
 
@@ -70,6 +79,8 @@ class BundleDescription(_BundlePart):
     model: _BundleModel
     licences: dict[str, str | None] = Field({}, max_length=20)
     parity: _BundleParity | None = None
+    samples: list[_BundleSample] = Field([], max_length=N_SAMPLES)
+    files: dict[str, str] = Field({}, max_length=100)
     created: str = Field("", max_length=40)
 
     @property
@@ -135,15 +146,22 @@ class BundleModels:
     """The single network of a bundle. Raises UserError if the bundle cannot be used."""
 
     def __init__(self, folder: Path) -> None:
-        self._network = BundleNetwork(folder)
+        self._folder, self._network = folder, BundleNetwork(folder)
         description = self._network.description
         self.title, self.data = description.study, self._network.data
         self.choices: Sequence[ModelChoice] = (ModelChoice(_KEY, self._network.facts.title),)
         self.compared: str | None = None
         self.reason = self._network.facts.reason
         self.numbers: Sequence[tuple[str, str]] = _describe(description)
-        self.sample_names: Sequence[str] = ()
-        self.sample_note = "A bundle has no sample images of its own."
+        self.sample_names: Sequence[str] = [
+            f"{sample.kind}: {sample.image}" for sample in description.samples
+        ]
+        self.sample_note = (
+            f"{count(len(description.samples), 'validation image')} in the bundle. They chose its "
+            "weights, so results on them look better than on new images."
+            if description.samples
+            else "This bundle has no sample images (harness export --samples)."
+        )
 
     def load(self, key: str) -> BundleNetwork:
         """The network. Raises KeyError for another key."""
@@ -152,8 +170,24 @@ class BundleModels:
         return self._network
 
     def read_sample(self, index: int) -> SampleImage:
-        """There are none: raises IndexError."""
-        raise IndexError(index)
+        """Decode a sample of the bundle; its annotation is not in it.
+
+        Raises:
+            IndexError: no such sample.
+            DataError: its file is missing or has changed.
+        """
+        description = self._network.description
+        name = description.samples[index].file
+        path = self._folder / name
+        # Resolved, as a link could lead to any file of this machine.
+        if path.resolve() != self._folder.resolve() / name or not path.is_file():
+            raise DataError("this sample is missing in the bundle")
+        if path.stat().st_size > MAX_UPLOAD_BYTES:
+            raise DataError("this sample is too large for the page")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != description.files.get(name):
+            raise DataError("this sample has changed since the export")
+        return SampleImage(self._network.read(content), None)
 
 
 def read_description(folder: Path) -> BundleDescription:

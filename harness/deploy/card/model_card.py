@@ -1,13 +1,13 @@
 """Model card of a bundle: `MODEL_CARD.md`, for readers and for the pages of a model hub."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.core import files, strict_yaml
 from harness.deploy.card.card_facts import CardFacts, collect_card_facts
 from harness.deploy.card.licences import describe_licences
-from harness.deploy.card.markdown import code_block, escape_text, facts_list, name_text
+from harness.deploy.card.markdown import code_block, escape_text, facts_list, name_text, table
 from harness.deploy.card.results_section import (
     parity_section,
     rule_section,
@@ -41,6 +41,7 @@ def write_model_card(
     folder: Path,
     parity: Mapping[str, Any] | None = None,
     *,
+    samples: Sequence[Mapping[str, Any]] = (),
     model_format: str = "onnx",
     precision: str = "fp32",
 ) -> Path:
@@ -48,6 +49,7 @@ def write_model_card(
 
     Args:
         parity: the entry `parity` of model.json; None if it was not measured.
+        samples: the entry `samples` of model.json.
         model_format: onnx, torch or openvino.
         precision: fp32, fp16 or int8.
 
@@ -57,7 +59,9 @@ def write_model_card(
     """
     path = folder / CARD_NAME
     facts = collect_card_facts(deployment)
-    text = render_model_card(facts, parity, model_format=model_format, precision=precision)
+    text = render_model_card(
+        facts, parity, samples=samples, model_format=model_format, precision=precision
+    )
     files.write_text(path, text)
     return path
 
@@ -66,6 +70,7 @@ def render_model_card(
     facts: CardFacts,
     parity: Mapping[str, Any] | None = None,
     *,
+    samples: Sequence[Mapping[str, Any]] = (),
     model_format: str = "onnx",
     precision: str = "fp32",
 ) -> str:
@@ -79,6 +84,7 @@ def render_model_card(
         "Decision rule": rule_section(facts),
         "Where it fails": weak_points_section(facts),
         "Agreement of this bundle with harness": parity_section(parity, precision),
+        "Samples": _samples_section(facts, samples),
         "Intended use and limits": _LIMITS,
         "Licences": _licences_section(facts),
         "Software": _software_section(facts),
@@ -112,6 +118,28 @@ def _heading(facts: CardFacts, model_format: str, precision: str) -> str:
     return (
         f"# {escape_text(facts.paths.name)}\n\nSegments images into {names} ({data.task}); "
         f"{model_format}, {precision}.\n{question_text}"
+    )
+
+
+def _samples_section(facts: CardFacts, samples: Sequence[Mapping[str, Any]]) -> str:
+    """Images of the bundle, with the terms of their data; "" if there are none."""
+    if not samples:
+        return ""
+    rows = [
+        (
+            name_text(sample["file"]),
+            sample["kind"],
+            name_text(sample["image"]),
+            "" if sample["dice"] is None else f"{sample['dice']:.4f}",
+        )
+        for sample in samples
+    ]
+    terms = escape_text(describe_licences([], facts.config.data).data)
+    titles = ("file", "its Dice", "image of the data set", "Dice")
+    return (
+        "Validation images, which chose epoch and trial, with the masks of this bundle in "
+        f"`samples/masks/`. Terms of the images: {terms}.\n\n"
+        f"{table(titles, rows)}"
     )
 
 

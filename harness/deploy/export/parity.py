@@ -1,9 +1,5 @@
 """Parity of a bundle with the study: the same files through its runner and through ours."""
 
-import io
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +12,13 @@ from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.progress import ProgressReporter
-from harness.core.errors import HarnessError, UserError
+from harness.core.errors import HarnessError
 from harness.data.datasets.sources import open_source
 from harness.data.files.image_io import read_pair
 from harness.data.splits.split_file import SplitRow
 from harness.deploy.deployment import Deployment
+from harness.deploy.export.runner_process import run_bundle
+from harness.deploy.export.samples import npy_bytes
 from harness.deploy.predictor import Predictor
 from harness.deploy.runner.predict import read_image
 from harness.evaluation.held_out.weights import group_held_out_images
@@ -32,9 +30,6 @@ MAX_DICE_DIFFERENCE: Final = 1e-4
 DEFAULT_PARITY_IMAGES: Final = 32
 NOISE_SIZES: Final = ((17, 31), (64, 64), (200, 133), (375, 500), (90, 1200))  # height, width
 _MAX_PLANE_BYTES = 300_000_000  # of probabilities that one run of the runner writes
-_TIMEOUT_S = 3600
-# The runner gets no other variable: none may lead it to this package or change its arithmetic.
-_KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT", "OMP_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ def _validation_images(
         try:
             read_image(content, spec)
         except ValueError:  # a kind of file that the runner refuses, such as a TIFF of 5 channels
-            file = _npy_bytes(pair.image), ".npy"
+            file = npy_bytes(pair.image), ".npy"
         else:
             file = content, Path(row.image).suffix
         yield ParityImage(file, pair.image, pair.mask)
@@ -174,7 +169,7 @@ def _noise_images(data: StudyDataConfig) -> Iterator[ParityImage]:
     dtype, high = (np.uint16, data.range[1]) if data.bit_depth == 16 else (np.uint8, 255)
     for height, width in NOISE_SIZES:
         noise = rng.integers(0, int(high) + 1, (height, width, data.channels)).astype(dtype)
-        yield ParityImage((_npy_bytes(noise), ".npy"), noise, None)
+        yield ParityImage((npy_bytes(noise), ".npy"), noise, None)
 
 
 def _group_by_size(images: Iterator[ParityImage], n_planes: int) -> Iterator[list[ParityImage]]:
@@ -195,30 +190,14 @@ def _group_by_size(images: Iterator[ParityImage], n_planes: int) -> Iterator[lis
 def _run_bundle(
     folder: Path, images: Sequence[ParityImage], spec: dict[str, Any]
 ) -> list[tuple[Array8, NDArray[np.float32]]]:
-    """Masks and probabilities that `predict.py` writes for these files.
-
-    -I leaves the current folder, the user's packages and PYTHONPATH out of the module search, so
-    that an unpacked harness cannot be imported by accident; one that is installed still could.
-    """
+    """Masks and probabilities that `predict.py` writes for these files."""
     with tempfile.TemporaryDirectory() as temporary:
         inputs, out = Path(temporary, "images"), Path(temporary, "out")
         inputs.mkdir()
         for index, image in enumerate(images):
             content, suffix = image.file
             (inputs / f"{index:03d}{suffix}").write_bytes(content)
-        program = str(folder.absolute() / "predict.py")
-        process = subprocess.run(
-            [sys.executable, "-I", program, str(inputs), "--out", str(out), "--probabilities"],
-            cwd=temporary,
-            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        if process.returncode:
-            reason = (process.stderr.strip() or "no message").splitlines()[-1]
-            raise UserError(f"the runner of the bundle failed, so it is not written: {reason}")
+        run_bundle(folder, inputs, out, "--probabilities")
         return [_read_outputs(out, f"{index:03d}", spec) for index in range(len(images))]
 
 
@@ -232,12 +211,6 @@ def _read_outputs(out: Path, stem: str, spec: dict[str, Any]) -> tuple[Array8, N
         planes.append(plane if task == "multiclass" else plane // np.uint8(255))
     mask = np.stack(planes, axis=2) if task == "multilabel" else planes[0]
     return mask, np.load(out / f"{stem}.npy", allow_pickle=False)
-
-
-def _npy_bytes(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array))
-    return buffer.getvalue()
 
 
 def _dice_values(mask: Array8, truth: Array8, data: StudyDataConfig) -> list[float]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from harness.core.errors import UserError
 from harness.deploy.export.description import DESCRIPTION_FILE
 
+_CACHE = "__pycache__"
+
 
 def check_target(folder: Path, *, force: bool) -> None:
     """Check that a bundle may be written as `folder`.
@@ -36,10 +38,12 @@ def _foreign_files(folder: Path) -> list[str] | None:
     """Names in a bundle's folder that the bundle does not list; None: it is no bundle."""
     try:
         listed = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["files"]
-        own = {*listed, DESCRIPTION_FILE, "__pycache__"}
+        own = {*listed, DESCRIPTION_FILE}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return sorted(path.name for path in folder.iterdir() if path.name not in own)
+    paths = [path for path in folder.rglob("*") if not path.is_dir()]
+    names = {path.relative_to(folder).as_posix() for path in paths if path.parent.name != _CACHE}
+    return sorted(names - own)
 
 
 def move_away(folder: Path) -> Path | None:

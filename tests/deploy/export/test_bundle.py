@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from harness.api import deploy as deploy_api
+from harness.api import export as export_api
 from harness.cli import main
 from harness.config.progress import LineProgress
 from harness.core import files
@@ -317,7 +317,7 @@ def test_command_prints_parity_and_folder(
         received.update(options, trial=deployment.label, target=target)
         return ExportedBundle(target, parity)
 
-    monkeypatch.setattr(deploy_api, "export_bundle", write)
+    monkeypatch.setattr(export_api, "export_bundle", write)
     command = ["export", "--study", "net", "--workspace", str(study.root), "--trial", "0"]
     command += ["--out", str(tmp_path / "b"), "--device", "cpu", "--parity-images", "9"]
     with pytest.raises(SystemExit) as stop:
@@ -327,6 +327,7 @@ def test_command_prints_parity_and_folder(
     assert received == {
         "trial": "0", "target": tmp_path / "b", "format": "torch", "parity_images": 9,
         "free_size": True, "force": True, "precision": "fp32", "tolerance": 1.0,
+        "samples": None,
     }  # fmt: skip
     out = capsys.readouterr().out.splitlines()
     assert out == [
