@@ -153,12 +153,20 @@ def test_outside_library_has_one_owner(library: str) -> None:
     assert not strays
 
 
+# Together 150 MB, which images need.
+NOT_FOR_PREDICTION = {"mlflow", "albumentations", "optuna", "sqlalchemy", "pandas", "scipy.stats"}
+
+
 @pytest.mark.parametrize(
     ("what", "absent"),
     [
         ("harness.cli", {"torch", "mlflow", "albumentations"}),
         ("harness.api", {"torch", "mlflow", "albumentations"}),
-        ("harness.api.study", {"torch", "mlflow", "albumentations"}),
+        ("harness.api.study", {"torch", "mlflow", "albumentations", "pandas", "scipy.stats"}),
+        ("harness.api.predict", NOT_FOR_PREDICTION),
+        ("harness.deploy.app.study_models", NOT_FOR_PREDICTION),
+        ("harness.deploy.app.serve", {"torch", *NOT_FOR_PREDICTION}),
+        ("harness.deploy.app.bundle_models", {"torch", *NOT_FOR_PREDICTION}),
         ("harness.report.page.page", {"torch", "mlflow", "albumentations"}),
         ("harness.search.run.controller", {"torch", "mlflow", "albumentations"}),
     ],

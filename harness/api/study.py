@@ -5,29 +5,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-import pandas as pd
-
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import require_study_yaml
-from harness.core.errors import HarnessError, UserError
+from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.records import TrialRecord
 from harness.data.datasets.sources import find_data, source_folder
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.held_out.ledger import HeldOutLedger, HeldOutTest, read_held_out_ledger
-from harness.report.analysis.image_values import interval_metrics
-from harness.report.page.page import write_report
-from harness.report.tables.study_tables import StudyTables, leaderboard, load_study_tables
 from harness.search.definition.options import RunOptions
 from harness.tracking.uri import resolve_tracking_store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.api.confirm import ConfirmOptions
-    from harness.api.deploy import ExportOptions, PredictorOptions
+    from harness.api.export import ExportOptions
+    from harness.api.predict import PredictorOptions
     from harness.deploy.export.bundle import ExportedBundle
     from harness.deploy.predict.run import PredictionSummary
     from harness.deploy.predictor import Predictor
+    from harness.report.tables.study_tables import StudyTables
 
 
 class HeldOutTestOptions(TypedDict, total=False):
@@ -62,12 +61,14 @@ class Study:
         return self.paths.name
 
     @property
-    def tables(self) -> StudyTables:
+    def tables(self) -> "StudyTables":
         """Definition, trials and epochs in the form that the report uses."""
+        from harness.report.tables.study_tables import load_study_tables  # noqa: PLC0415  # imports pandas
+
         return load_study_tables(self.paths)
 
     @property
-    def trials(self) -> pd.DataFrame:
+    def trials(self) -> "pd.DataFrame":
         """One row per trial, as in trials.csv."""
         # Read from disk at each access: a study may be running in another process.
         return self.tables.trials
@@ -75,6 +76,8 @@ class Study:
     @property
     def best(self) -> TrialRecord | None:
         """The best complete trial; None before a trial is complete."""
+        from harness.report.tables.study_tables import leaderboard  # noqa: PLC0415  # imports pandas
+
         tables = self.tables
         board = leaderboard(tables)
         return None if board.empty else tables.record(int(board["number"].iloc[0]))
@@ -92,12 +95,12 @@ class Study:
         Raises:
             ConfigError: the baseline cannot be compared with this study; every reason is given.
         """
-        baseline_paths = None if baseline is None else self.workspace.study(baseline)
+        from harness.api.report import write_study_report  # noqa: PLC0415  # imports pandas
+
         root = self._data_root() if images else None
-        path = write_report(self.paths, root, images=images, baseline=baseline_paths)
-        # After writing: the report on disk is complete whether or not MLflow answers.
-        _mirror_report(self)
-        return path
+        return write_study_report(
+            self.paths, self.workspace, root, images=images, baseline=baseline
+        )
 
     @property
     def looks(self) -> HeldOutLedger:
@@ -151,7 +154,7 @@ class Study:
         Example:
             print(harness.open_study("encoders").export("bundle").parity.sentence)
         """
-        from harness.api.deploy import export_study  # noqa: PLC0415  # imports torch
+        from harness.api.export import export_study  # noqa: PLC0415  # imports torch
 
         return export_study(self.paths, self.workspace, Path(folder), **options)
 
@@ -167,7 +170,7 @@ class Study:
         Example:
             mask = harness.open_study("encoders").predictor().predict([image])[0].mask
         """
-        from harness.api.deploy import open_predictor  # noqa: PLC0415  # imports torch
+        from harness.api.predict import open_predictor  # noqa: PLC0415  # imports torch
 
         return open_predictor(self.paths, self.workspace, **options)
 
@@ -198,7 +201,7 @@ class Study:
         Example:
             harness.open_study("encoders").predict(["new/"], out="masks/")
         """
-        from harness.api.deploy import predict_into  # noqa: PLC0415  # imports torch
+        from harness.api.predict import predict_into  # noqa: PLC0415  # imports torch
 
         return predict_into(
             self.paths,
@@ -253,24 +256,6 @@ def open_study(name: str, *, workspace: str | Path = ".") -> Study:
     # Now rather than at the first property, so that a misspelt name fails where it was written.
     require_study_yaml(paths)
     return Study(paths, workspace_paths)
-
-
-def _mirror_report(study: Study) -> None:
-    """Copy the report to MLflow where that is safe; a failure is a message, not an error."""
-    from harness.core.study_lock import is_study_locked  # noqa: PLC0415
-    from harness.tracking.sync import log_report  # noqa: PLC0415  # imports mlflow
-
-    tables = study.tables
-    config = tables.config
-    tracking_store = resolve_tracking_store(study.workspace, study.paths, str(config.id))
-    # A running study mirrors itself; a report must not create the workspace's mlflow.db either.
-    absent = tracking_store.database is not None and not tracking_store.database.exists()
-    if absent or is_study_locked(study.paths):
-        return
-    try:
-        log_report(tracking_store, study.paths, config, interval_metrics(tables))
-    except HarnessError as error:
-        LineProgress().stage(f"the report is not in MLflow: {error}")
 
 
 def run_held_out_test(

@@ -100,7 +100,7 @@ def web_app(
 
     Example: harness app --study encoders --compare 3
     """
-    from harness.deploy.app.serve import bind_socket, build_policy, serve  # noqa: PLC0415  # imports torch
+    from harness.deploy.app.serve import bind_socket, build_policy, serve  # noqa: PLC0415  # uvicorn
 
     _check_source(study, bundle, trial, compare)
     # Before the network is loaded, which takes seconds.

@@ -1,7 +1,6 @@
 """Masks and probabilities for arrays, by the networks of a deployment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,13 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.data.files.decide import decide_mask
 from harness.deploy.deployment import Deployment
+from harness.deploy.prediction import Prediction
 from harness.training.metrics.native_size import (
     FLIPS,
-    NativePredictor,
     Probabilities,
+    load_predictors,
     mean_probabilities,
 )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Result for one image, at its own size.
-
-    Attributes:
-        mask: uint8 (H, W) of class indices; (H, W, K) in {0, 1} in multilabel tasks.
-        probabilities: float32 (K, H, W); K = 1 in two-class tasks, else one plane per class.
-    """
-
-    mask: NDArray[np.uint8]
-    probabilities: NDArray[np.float32]
 
 
 class Predictor:
@@ -40,10 +27,8 @@ class Predictor:
         self.device = device
         self._data = data
         self._sizes = [member.config.data.height_width for member in deployment.weights]
-        self._networks = [
-            NativePredictor(member.paths.model, member.config, data, device)
-            for member in deployment.weights
-        ]
+        members = [(member.paths.model, member.config) for member in deployment.weights]
+        self._networks = load_predictors(members, data, device)
 
     @property
     def input_pixels(self) -> int:
@@ -53,7 +38,7 @@ class Predictor:
     @property
     def n_passes(self) -> int:
         """Passes of each image through a network."""
-        return len(self._networks) * (len(FLIPS) if self.deployment.tta else 1)
+        return len(set(self._networks)) * (len(FLIPS) if self.deployment.tta else 1)
 
     def predict(self, images: Sequence[NDArray[Any]]) -> list[Prediction]:
         """Predict images of any sizes.

@@ -10,7 +10,8 @@ import pytest
 from harness.core.errors import ConfigError
 from harness.core.paths import Workspace
 from harness.core.sqlite_urls import mlflow_sqlite_url, parse_sqlite_url, sqlite_url
-from harness.search.storage.storage import open_storage, resolve_storage
+from harness.search.storage.location import resolve_storage
+from harness.search.storage.storage import open_storage
 from harness.tracking.client import open_client
 from tests.search.fakes import STUDY_ID
 from tests.search.mirroring import MirrorStudy, assert_all_there_once, new_study

@@ -22,6 +22,7 @@ from harness.data.files.mask_values import MaskValues
 from harness.data.scan.image_artifacts import Box, Sides
 from harness.data.scan.near_duplicates import Thumbnail
 
+SCAN_CACHE_FOLDER = "looks"  # folder below the cache; the name is on users' disks
 CODE_VERSION = 4  # increase it when any statistic changes
 _ROWS_PER_PART = 4096
 

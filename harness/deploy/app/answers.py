@@ -21,7 +21,7 @@ from harness.deploy.app.served_model import (
     ServedModel,
     StoredImage,
 )
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 
 _THUMBNAIL_PX = 112
 

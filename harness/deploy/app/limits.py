@@ -4,7 +4,7 @@ from typing import Final
 
 MAX_UPLOAD_BYTES: Final = 64 * 2**20
 # Largest number of probabilities, classes x height x width, of one answer. Measured, one output:
-# an image of 24 megapixels adds 0.6 GB to the 0.9 GB that the imports take.
+# an image of 24 megapixels adds 0.6 GB to the 0.8 GB that the imports take.
 MAX_VALUES: Final = 24_000_000
 MAX_WAITING: Final = 4  # requests beside the one that the network is working on
 MAX_LOADED: Final = 2  # models in memory: the two that are compared

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.config.data import StudyDataConfig
 from harness.config.decision_rule import DecisionRule
 from harness.data.files.overlay import CLASS_COLOURS, Colour, background_classes
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 
 StoredImage = NDArray[Any]  # uint8 or uint16 (H, W, C)
 # Of two-class tasks: the green of a hit in the report. Class colours begin with orange, which is

@@ -13,7 +13,8 @@ from harness.deploy.app.served_model import ModelChoice, ModelFacts, SampleImage
 from harness.deploy.app.study_numbers import describe_numbers
 from harness.deploy.app.uploads import read_upload
 from harness.deploy.deployment import Deployment, DeploymentRequest, open_deployment
-from harness.deploy.predictor import Prediction, Predictor
+from harness.deploy.prediction import Prediction
+from harness.deploy.predictor import Predictor
 from harness.evaluation.held_out.images import EvaluationImages
 from harness.evaluation.held_out.weights import select_weights
 from harness.search.definition.options import RunOptions

@@ -15,7 +15,7 @@ from harness.data.files.geotiff import GeoTag
 from harness.data.files.overlay import as_rgb, background_classes, class_palette, draw_class_overlay
 from harness.data.files.resize import resize_image, resize_mask
 from harness.data.files.tiff import encode_tiff_mask
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 
 Array8 = NDArray[np.uint8]
 _MAX_OVERLAY_PX = 2048  # drawing takes 48 bytes for each pixel

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
 from harness.core.text import quote_formula
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 
 Row = dict[str, int | float]  # by column of predictions.csv
 

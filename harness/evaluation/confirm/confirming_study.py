@@ -15,6 +15,7 @@ from harness.core.paths import StudyPaths
 from harness.core.records import read_records
 from harness.data.datasets.sources import Dataset, ImageMaskPair, open_source
 from harness.data.scan.scan import scan_dataset_strict
+from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.splits import SplitRow, read_split, verify_split, write_split
 from harness.data.splits.stratified_split import assign_folds, collect_groups
 from harness.evaluation.confirm.plan import (
@@ -25,9 +26,10 @@ from harness.evaluation.confirm.plan import (
     write_confirmation_plan,
 )
 from harness.search.definition.context import StudyContext
-from harness.search.definition.data_setup import SCAN_CACHE_FOLDER, split_line
+from harness.search.definition.data_setup import split_line
 from harness.search.definition.definition import StudyDefinition
-from harness.search.storage.storage import StorageLocation, delete_optuna_study
+from harness.search.storage.location import StorageLocation
+from harness.search.storage.storage import delete_optuna_study
 
 ProgressCallback = Callable[[int, int], None]
 

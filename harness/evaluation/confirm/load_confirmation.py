@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from harness.config.study import StudyConfig
 from harness.config.study_files import read_study_config
@@ -23,6 +22,9 @@ from harness.evaluation.statistics.ranking import (
 )
 from harness.tracking.fields import ConfirmedEntry, ConfirmedModel
 from harness.training.metrics.image_scores import ImageScores, read_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIN_RUNS = 2  # complete runs per configuration: one run shows no variance between runs
 
@@ -222,7 +224,7 @@ def _make_decision(
 
 def read_run_values(
     runs: Sequence[tuple[str, int, Path]], metric: str, *, folds: bool
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The objective per configuration, run and image: the input of `rank_configurations`.
 
     Only images and classes are used that count in every run on the same validation images.
@@ -237,6 +239,8 @@ def read_run_values(
         UserError: a file is missing, or no image has a value.
         DataError: a file is not a valid `scores.csv`.
     """
+    import pandas as pd  # noqa: PLC0415  # 60 MB that prediction does not need
+
     groups: dict[int, list[tuple[str, int, Path]]] = {}
     for run in runs:
         # Folds share no image, so images common to the runs of different folds do not exist.

@@ -19,7 +19,7 @@ from harness.core.settings import StrictSettings, validate_settings
 from harness.core.text import plural
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import SEED_KEY, config_key
-from harness.search.sampling.sampler import derive_seed
+from harness.search.sampling.seeds import derive_seed
 from harness.space.space import IntRange, SearchSpace
 
 DEFAULT_TOP, DEFAULT_SEEDS = 5, 3

@@ -19,10 +19,10 @@ from harness.data.datasets.sources import (
 )
 from harness.data.files.image_io import LoadedPair, read_pair
 from harness.data.files.source import hash_files
+from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.split_file import SplitRow, verify_files
 from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, check_no_overlap
-from harness.search.definition.data_setup import SCAN_CACHE_FOLDER
 
 # Threads suffice: OpenCV and Pillow release the GIL while they decode.
 _MAX_BATCH_BYTES = 32_000_000  # of files that are decoded together; decoded, they are larger

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
+import scipy  # scipy.stats is imported at its first use
 from numpy.typing import NDArray
-from scipy import stats
 
 from harness.config.data import StudyDataConfig
 from harness.config.decision_rule import DecisionRule
@@ -206,8 +206,8 @@ def ratio_interval(above: Floats, below: Floats, *, seed: int = 0) -> Confidence
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         # If all resamples are equal, scipy warns and returns nan; both are handled below.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        bootstrap: Any = stats.bootstrap(
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+        bootstrap: Any = scipy.stats.bootstrap(
             (np.arange(len(numbers)),),
             statistic,
             n_resamples=RESAMPLES,

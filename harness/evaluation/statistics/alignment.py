@@ -1,12 +1,15 @@
 """Align the scores of several configurations and runs by image."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from harness.evaluation.statistics.variance_components import RunValues
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +38,7 @@ class AlignedScores:
         return np.concatenate(runs) if self.folds else np.mean(runs, axis=0)
 
 
-def align_scores(scores: pd.DataFrame) -> AlignedScores:
+def align_scores(scores: "pd.DataFrame") -> AlignedScores:
     """Keep the images that are comparable, and detect whether runs are seeds or folds.
 
     An image without a finite value in some configuration or run is left out of all. With seeds,
@@ -69,7 +72,7 @@ def align_scores(scores: pd.DataFrame) -> AlignedScores:
     return _align_folds(wide) if folds else _align_seeds(wide)
 
 
-def _check_scores(scores: pd.DataFrame) -> None:
+def _check_scores(scores: "pd.DataFrame") -> None:
     missing = [column for column in SCORE_COLUMNS if column not in scores]
     if missing or scores.empty:
         raise ValueError(
@@ -84,7 +87,7 @@ def _check_scores(scores: pd.DataFrame) -> None:
         )
 
 
-def _align_seeds(wide: pd.DataFrame) -> AlignedScores:
+def _align_seeds(wide: "pd.DataFrame") -> AlignedScores:
     # Listwise: paired comparisons need the same images in every configuration and run.
     wide = wide.dropna()
     if wide.empty:
@@ -98,7 +101,7 @@ def _align_seeds(wide: pd.DataFrame) -> AlignedScores:
     return AlignedScores(runs, False, len(wide))
 
 
-def _align_folds(wide: pd.DataFrame) -> AlignedScores:
+def _align_folds(wide: "pd.DataFrame") -> AlignedScores:
     names = list(dict.fromkeys(wide.columns.get_level_values("configuration")))
     fold_of = wide.columns.get_level_values("run")
     runs: dict[str, list[Floats]] = {str(name): [] for name in names}

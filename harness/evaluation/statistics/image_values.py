@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from harness.config.measurements import PRIMARY_METRICS
@@ -15,6 +15,9 @@ from harness.evaluation.statistics.paired_tests import PairedTest, paired_test
 from harness.evaluation.statistics.pseudo_values import difference_shares, pseudo_values
 from harness.training.metrics.image_scores import ImageScores, pooled_ratios, read_scores
 from harness.training.metrics.image_scores import metrics_per_entry as per_entry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -39,6 +42,8 @@ def per_image_values(scores: ImageScores, metric: str) -> "pd.Series[float]":
     Raises:
         UserError: the metric is not such a mean.
     """
+    import pandas as pd  # noqa: PLC0415  # 60 MB that prediction does not need
+
     name = _metric_name(metric)
     images, above, below = _image_sums(scores, name)
     index = pd.Index(images, dtype=object, name="image")

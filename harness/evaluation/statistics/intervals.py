@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats is imported at its first use
 from numpy.typing import NDArray
-from scipy import stats
 
 from harness.evaluation.statistics.variance_components import ROUNDING, MeanEstimate, RunValues
 
@@ -64,7 +64,7 @@ def mean_interval(
     # that differ only by rounding would give limits made of rounding errors.
     if np.ptp(finite) <= ROUNDING * np.abs(finite).max():
         return ConfidenceInterval(mean, mean, mean, n)
-    limits = stats.bootstrap(
+    limits = scipy.stats.bootstrap(
         (finite,),
         np.mean,
         confidence_level=level,
@@ -115,14 +115,14 @@ def two_level_interval(
     bootstrap_means = _draw_means(runs, folds, resamples, np.random.default_rng(seed))
     spread = float(bootstrap_means.std(ddof=1))
     tail = (1 - level) / 2
-    half_width = float(stats.t.isf(tail, estimate.freedom)) * estimate.error
+    half_width = float(scipy.stats.t.isf(tail, estimate.freedom)) * estimate.error
     # Equal values have no shape to stretch, so the limits
     # are symmetric (and division by 0 is avoided).
     if spread == 0:
         return ConfidenceInterval(
             estimate.value, estimate.value - half_width, estimate.value + half_width, n
         )
-    stretch = half_width / (float(stats.norm.isf(tail)) * spread)
+    stretch = half_width / (float(scipy.stats.norm.isf(tail)) * spread)
     low, high = (
         estimate.value + stretch * (float(end) - estimate.value)
         for end in np.quantile(bootstrap_means, [tail, 1 - tail])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats is imported at its first use
 from numpy.typing import NDArray
-from scipy import stats
 
 from harness.evaluation.statistics.intervals import ConfidenceInterval, mean_interval
 from harness.evaluation.statistics.variance_components import ROUNDING
@@ -84,7 +84,7 @@ def _sign_flip_p(differences: Floats, seed: int) -> float:
     # With a single sample, scipy's "samples" flips the sign of each observation ("pairings" would
     # only reorder them, and the mean would never change). For random draws it adds 1 to both parts
     # of the fraction, so p is never 0 (Phipson & Smyth 2010).
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (differences,),
         np.mean,
         permutation_type="samples",

@@ -5,8 +5,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
+import scipy  # scipy.stats is imported at its first use
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def required_seeds(
     if freedom is not None:
         # With few degrees of freedom this distribution has a long upper tail: a pilot of two or
         # three seeds may ask for many more seeds than its own standard deviation would.
-        variances = variances * freedom / stats.chi2.ppf(_QUANTILES, freedom)
+        variances = variances * freedom / scipy.stats.chi2.ppf(_QUANTILES, freedom)
 
     def suffices(k: int) -> bool:
         runs_variance = 2 * variances / k
@@ -118,7 +118,7 @@ def required_images_for_interval(
 
     The normal approximation, with z = Φ⁻¹((1 + level) / 2).
     """
-    z = float(stats.norm.isf((1 - level) / 2))
+    z = float(scipy.stats.norm.isf((1 - level) / 2))
     return max(2, math.ceil((z * sd_values / half_width) ** 2))
 
 
@@ -138,5 +138,5 @@ def _mean_power(shift: Floats, freedom: Floats, level: float) -> float:
     """
     # Above a shift of 30 scipy's noncentral t returns nan; the power is 1 there from two degrees
     # of freedom on.
-    quantile = stats.t.isf(level / 2, freedom)
-    return float(np.mean(stats.nct.sf(quantile, freedom, np.minimum(shift, 30.0))))
+    quantile = scipy.stats.t.isf(level / 2, freedom)
+    return float(np.mean(scipy.stats.nct.sf(quantile, freedom, np.minimum(shift, 30.0))))

@@ -6,8 +6,8 @@ image that counts; for pooled pixels both are pixel counts.
 """
 
 import numpy as np
+import scipy  # scipy.stats is imported at its first use
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -130,5 +130,5 @@ def _t_quantile_ratio(n: int, effective: Floats, single: NDArray[np.bool_]) -> f
     freedoms = np.maximum((effective - 1) * (3 + effective / n) / 4, 1.0)
     freedom = min(n - 1.0, float(shares.sum() ** 2 / (shares**2 / freedoms).sum()))
     tail = (1 - CONFIDENCE_LEVEL) / 2
-    wide, usual = stats.t.isf(tail, np.array([freedom, n - 1.0]))
+    wide, usual = scipy.stats.t.isf(tail, np.array([freedom, n - 1.0]))
     return float(wide / usual)

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy import stats
+import scipy  # scipy.stats is imported at its first use
 
 from harness.config.data import MIN_RANKING_IMAGES
 from harness.evaluation.statistics.alignment import AlignedScores, align_scores
@@ -32,6 +32,9 @@ from harness.evaluation.statistics.variance_components import (
     pool_variance,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "ConfigurationCost",
     "RankedConfiguration",
@@ -44,7 +47,7 @@ SIGNIFICANCE_LEVEL = 0.05
 
 
 def rank_configurations(
-    scores: pd.DataFrame,
+    scores: "pd.DataFrame",
     *,
     minimized: bool,
     costs: Mapping[str, ConfigurationCost],
@@ -214,4 +217,4 @@ def studentized_range_p(span: float, deviation: float, freedom: float, n: int) -
     # scipy's double integral does not converge for larger q, where p is 0 in double precision; for
     # more than 1,000 configurations p hardly changes.
     q, max_n = min(span / deviation, 1e3), 1000
-    return float(stats.studentized_range.sf(q, min(n, max_n), freedom))
+    return float(scipy.stats.studentized_range.sf(q, min(n, max_n), freedom))

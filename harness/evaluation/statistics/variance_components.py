@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats is imported at its first use
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 RunValues = tuple[Floats, ...]  # one configuration: for each run the values of its images
@@ -45,7 +45,7 @@ class MeanEstimate:
     @property
     def p(self) -> float:
         """Two-sided p-value of that hypothesis."""
-        return float(2 * stats.t.sf(self.t, self.freedom))
+        return float(2 * scipy.stats.t.sf(self.t, self.freedom))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from harness.core.paths import StudyPaths
 from harness.core.text import count
 from harness.data.datasets.sources import open_dataset, open_source, source_folder
 from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
+from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.splits import make_split, read_split, verify_split
 from harness.inspection.report import InspectionReport, inspect_dataset, with_ceilings
 from harness.models.weights import check_weights_reachable
@@ -26,7 +27,7 @@ from harness.search.definition.component_checks import (
     pretrained_models,
 )
 from harness.search.definition.context import StudyContext, find_option_space, open_context
-from harness.search.definition.data_setup import SCAN_CACHE_FOLDER, too_few_images_warning
+from harness.search.definition.data_setup import too_few_images_warning
 from harness.search.definition.options import RunOptions
 
 

@@ -1,66 +1,25 @@
 """Checks of networks, losses and augmentations before the first trial."""
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.config.loss import loss_names
 from harness.config.progress import ProgressReporter
 from harness.config.study import ModelConfig, TrialConfig
-from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.text import count
 from harness.data.loading.augment import find_steps_folder
 from harness.data.loading.augment_check import Size, check_augmentation
-from harness.models.registry import (
-    archs,
-    check_model,
-    inactive_keys,
-    option_names,
-    option_problem,
-    takes_encoder,
-)
+from harness.models.registry import takes_encoder
 from harness.preflight.combinations import MAX_NETWORKS
 from harness.preflight.network_key import PreflightSetting
 from harness.preflight.network_table import NetworkTable, PreflightCallback, build_network_table
 from harness.search.definition.definition import StudyDefinition
-from harness.space.keys import OPTIONS_PREFIX
-from harness.space.space import AllowedValues, Categorical
+from harness.space.space import Categorical
 from harness.training.loss.task_checks import check_loss_for_task, check_objective_for_task
 
 BAR_DELAY_S = 2.0  # a shorter build shows no bar
-
-
-def legal_names() -> AllowedValues:
-    """Allowed architectures, encoders and options, which only the network libraries define."""
-    options = {arch: option_names(arch) for arch in archs()}
-    names = sorted({name for arch_options in options.values() for name in arch_options})
-    return AllowedValues(
-        values={"model.arch": archs()},
-        checks={
-            "model.encoder_name": _encoder_problem,
-            **{OPTIONS_PREFIX + name: partial(_option_problem, name) for name in names},
-        },
-        options=options,
-        inactive_keys={arch: inactive_keys(arch) for arch in archs()},
-    )
-
-
-def _option_problem(name: str, value: Any) -> str | None:
-    """Problem with an option's value; None if at least one architecture accepts it."""
-    supporting_archs = [arch for arch in archs() if name in option_names(arch)]
-    problems = [option_problem(arch, name, value) for arch in supporting_archs]
-    return None if None in problems else next(iter(problems), None)
-
-
-def _encoder_problem(name: Any) -> str | None:
-    """Problem with an encoder name; timm has too many encoders to list them as allowed values."""
-    try:
-        check_model(ModelConfig(encoder_name=name, encoder_weights=None))
-    except ConfigError as error:
-        return "; ".join(p.removeprefix("model.encoder_name: ") for p in error.problems)
-    return None
 
 
 def check_networks(

@@ -30,10 +30,10 @@ from harness.core.text import count
 from harness.data.datasets.sources import find_data, source_folder
 from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
 from harness.search.definition.cluster_access import ClusterAccess, open_cluster
-from harness.search.definition.component_checks import legal_names
 from harness.search.definition.definition import StudyDefinition, resolve_definition
+from harness.search.definition.legal_names import legal_names
 from harness.search.definition.options import RunOptions
-from harness.search.storage.storage import StorageLocation, resolve_storage
+from harness.search.storage.location import StorageLocation, resolve_storage
 from harness.space.reading.load_space import find_space
 from harness.tracking.uri import TrackingStore, resolve_tracking_store
 from harness.training.hardware.device import DeviceFacts, pick_device

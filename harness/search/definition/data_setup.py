@@ -22,13 +22,13 @@ from harness.data.scan.scan import (
     duplicates_among,
     scan_dataset,
 )
+from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.splits import SplitRow, make_split, read_split, verify_split
 from harness.data.windows.native_store import open_store
 from harness.inspection.findings import collect_findings
 from harness.search.definition.component_checks import possible_values
 from harness.search.definition.definition import StudyDefinition
 
-SCAN_CACHE_FOLDER = "looks"  # folder below the cache; the name is on users' disks
 MAX_CACHES = 4  # sizes decoded before trial 0; the others are decoded when a trial needs them
 
 

@@ -24,13 +24,13 @@ from harness.search.definition.component_checks import (
     check_augments,
     check_losses,
     check_networks,
-    legal_names,
     pretrained_models,
 )
 from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.data_setup import load_or_make_split
 from harness.search.definition.definition import StudyDefinition, default_loss_weights
 from harness.search.definition.fixed_values import FixedValues
+from harness.search.definition.legal_names import legal_names
 from harness.search.definition.options import RunOptions
 from harness.search.definition.scoring_size import resolve_metrics_size
 from harness.space.space import SearchSpace

@@ -29,8 +29,9 @@ from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.retention import remove_failed_checkpoints
 from harness.search.run.stop_conditions import StopConditions, StopReason
 from harness.search.run.trials import TrialContext
+from harness.search.storage.location import StorageLocation
 from harness.search.storage.rebuild import load_or_rebuild_study
-from harness.search.storage.storage import StorageLocation, open_storage, stop_on_database_error
+from harness.search.storage.storage import open_storage, stop_on_database_error
 from harness.space.space import SearchSpace
 from harness.tracking.mirror import Mirror
 from harness.tracking.uri import TrackingStore

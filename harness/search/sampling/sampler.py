@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -24,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from harness.config.study import SamplerConfig
 from harness.core.errors import ConfigError
+from harness.search.sampling.seeds import derive_seed
 from harness.search.storage.optuna_study import IMPORTED_ATTR
 from harness.space.space import Categorical, IntRange, Parameter, SearchSpace
 
@@ -269,13 +269,6 @@ def row_index_of_trial(study: optuna.Study, number: int) -> int:
     """Index of the CSV row that a trial trains: rows in order, imported trials not counted."""
     trials = study.get_trials(deepcopy=False)
     return sum(t.number < number and IMPORTED_ATTR not in t.user_attrs for t in trials)
-
-
-def derive_seed(*parts: int) -> int:
-    """32-bit seed derived from several numbers, the same on every machine (NumPy SeedSequence)."""
-    # SeedSequence mixes its inputs, unlike a sum: (1, 2) and (2, 1) give unrelated seeds. Python's
-    # hash() of a text would differ from process to process.
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _suggest_stored(trial: optuna.Trial, parameter: Parameter) -> Any:

@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.core.errors import TrackingError
+from harness.search.storage.location import StorageLocation
 from harness.search.storage.optuna_study import find_optuna_study
-from harness.search.storage.storage import StorageLocation, open_storage
+from harness.search.storage.storage import open_storage
 from harness.tracking.relocation import STUDY_TAG
 from harness.tracking.uri import TrackingStore
 

@@ -1,4 +1,4 @@
-"""Database of Optuna: the workspace's SQLite file, or a user-defined database (`--storage`).
+"""Database of Optuna, at the location that `location.resolve_storage` returns.
 
 The database is an index only. Every trial is in its folder too, and `rebuild` restores the rows.
 """
@@ -13,8 +13,7 @@ import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from harness.core.errors import ConfigError, StudyStoppedError, UserError
-from harness.core.paths import Workspace
+from harness.core.errors import StudyStoppedError, UserError
 from harness.core.sqlite_file import (
     BUSY_TIMEOUT_S,
     enable_wal,
@@ -24,35 +23,13 @@ from harness.core.sqlite_file import (
     move_damaged_file,
     refuse_network_filesystem,
 )
-from harness.core.sqlite_urls import SQLITE_PREFIX, is_sqlite_url, parse_sqlite_url, sqlite_url
-from harness.tracking.uri import redact_secrets, refuse_secret
-
-OPTION = "--storage"
-SERVERS = ("postgresql", "mysql")
-_EXAMPLE = "postgresql+psycopg://USER@HOST/DATABASE"
-
-StorageLocation = Path | str  # a SQLite file, or the URL of a database server
-
-
-def resolve_storage(workspace: Workspace, url: str | None) -> StorageLocation:
-    """Location of the database: the `--storage` URL, or the workspace's optuna.db.
-
-    Raises:
-        ConfigError: the URL is not that of a database, or contains a password.
-    """
-    if url is None:
-        return workspace.optuna_db
-    url = url.strip()
-    refuse_secret(url, OPTION)  # first, so that no other message repeats the password
-    if is_sqlite_url(url) and url != SQLITE_PREFIX:
-        path, settings = parse_sqlite_url(url)
-        if settings:
-            raise ConfigError(f"{OPTION} {url!r}: a file takes no settings; remove {settings}")
-        return path
-    dialect, separator, rest = url.partition("://")
-    if dialect.partition("+")[0] in SERVERS and separator and rest:
-        return url
-    raise ConfigError(f"{OPTION} {url!r}: use {_EXAMPLE}, or {SQLITE_PREFIX}FILE for a file")
+from harness.search.storage.location import (
+    EXAMPLE_URL,
+    OPTION,
+    StorageLocation,
+    storage_url,
+)
+from harness.tracking.uri import redact_secrets
 
 
 def open_storage(
@@ -87,11 +64,6 @@ def open_storage(
             )
         enable_wal(location)
         return RDBStorage(storage_url(location), engine_kwargs={"connect_args": _CONNECT_ARGS})
-
-
-def storage_url(location: StorageLocation) -> str:
-    """URL of the database as Optuna's own commands accept it."""
-    return location if isinstance(location, str) else sqlite_url(location)
 
 
 def delete_optuna_study(location: StorageLocation, name: str) -> bool:
@@ -159,7 +131,7 @@ def _connect(url: str) -> RDBStorage:
         driver = "pymysql" if url.startswith("mysql") else "psycopg[binary]"
         raise UserError(
             f"{OPTION} {url}: the database driver is not installed; pip install '{driver}', and "
-            f"name it in the URL, e.g. {_EXAMPLE}"
+            f"name it in the URL, e.g. {EXAMPLE_URL}"
         ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ValueError) as error:
         raise UserError(f"{OPTION} {url}: cannot be opened: {_first_line(error)}") from error

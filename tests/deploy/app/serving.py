@@ -23,7 +23,7 @@ from harness.deploy.app.access import AccessPolicy
 from harness.deploy.app.serve import bind_socket, build_server
 from harness.deploy.app.served_model import ModelChoice, ModelFacts, SampleImage, StoredImage
 from harness.deploy.app.uploads import read_upload
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 
 BINARY = StudyDataConfig(classes=("background", "polyp"))
 MULTICLASS = StudyDataConfig(task="multiclass", classes=("background", "cell", "nucleus"))

@@ -18,7 +18,7 @@ from harness.data.files.decide import clean_plane, decide_mask
 from harness.deploy.app.served_model import SampleImage
 from harness.deploy.predict.outputs import encode_mask
 from harness.deploy.predict.rows import measure_prediction
-from harness.deploy.predictor import Prediction
+from harness.deploy.prediction import Prediction
 from tests.data.make import encode
 from tests.deploy.app.paging import (
     downloaded,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from harness.core.errors import ConfigError
-from harness.search.definition.component_checks import check_losses, legal_names, may_use_weights
+from harness.search.definition.component_checks import check_losses, may_use_weights
+from harness.search.definition.legal_names import legal_names
 from harness.space.reading.load_space import read_space
 from tests.search.fakes import definition_of
 

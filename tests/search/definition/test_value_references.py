@@ -7,12 +7,12 @@ from harness.core import strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.data.splits.splits import read_split
-from harness.search.definition.component_checks import legal_names
 from harness.search.definition.definition import (
     StudyDefinition,
     resolve_definition,
     write_definition,
 )
+from harness.search.definition.legal_names import legal_names
 from harness.space.space import AllowedValues
 from tests.report.studies import FIXED, Builder
 

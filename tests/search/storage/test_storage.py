@@ -16,8 +16,9 @@ from harness.core.paths import Workspace
 from harness.core.records import read_records
 from harness.core.sqlite_file import explain_sqlite_error
 from harness.execution.protocol import TrialTask
+from harness.search.storage.location import resolve_storage
 from harness.search.storage.rebuild import load_or_rebuild_study
-from harness.search.storage.storage import open_storage, resolve_storage, stop_on_database_error
+from harness.search.storage.storage import open_storage, stop_on_database_error
 from tests.postgres import PostgresServer, postgres_server
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
