@@ -31,14 +31,23 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
 
 
+# A process of its own, which is small: ru_maxrss of a child begins with the memory of its parent.
+LAUNCHER = """
+import resource, subprocess, sys
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+code = subprocess.call(sys.argv[1:], **quiet)
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def run_to_end(words: Sequence[str], folder: Path) -> tuple[int, int]:
     """Exit code, and bytes of the highest resident memory."""
-    process = subprocess.Popen(
-        words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * 1024
+    launched = subprocess.run(
+        [sys.executable, "-I", "-c", LAUNCHER, *words],
+        cwd=folder, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    code, peak_kb = map(int, launched.stdout.split())
+    return code, peak_kb * 1024
 
 
 @pytest.fixture(scope="module")

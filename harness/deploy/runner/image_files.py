@@ -16,6 +16,7 @@ import numpy as np
 
 TRUNCATED = "ends too early; copy or download it again"
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".npy")
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Values of TIFF tags with which OpenCV changes nothing: samples, bits, compression, predictor;
 # orientation, bit order, planes, type of samples, and no tiles, are 1 or absent.
@@ -265,6 +266,22 @@ def axis_windows(length: int, side: int, overlap: float) -> list[tuple[int, Any]
 def resize_planes(planes: Any, size: tuple[int, int]) -> Any:
     """Planes (K, h, w) resized bilinearly to `size`."""
     return np.stack([cv2.resize(np.ascontiguousarray(k), size[::-1]) for k in planes])
+
+
+def is_mask(path: Path) -> bool:
+    """True for a mask such as x_mask.png, x-label.png or x_gt.png beside an image x."""
+    match = re.fullmatch(r"(.+)[_-](mask|label|gt|seg|segmentation)", path.stem, re.IGNORECASE)
+    if match is None:
+        return False
+    names = [match[1] + suffix for k in SUFFIXES for suffix in (k, k.upper())]
+    return any((path.parent / name).exists() for name in names)
+
+
+def list_files(root: Path) -> list[Path]:
+    """The file itself; of a folder everything below it that is neither hidden nor a mask."""
+    if not root.is_dir():
+        return [root]
+    return sorted(path for path in root.rglob("[!.]*") if not is_mask(path))
 
 
 def write_mask(path: Path, mask: Any, spec: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     listed = [
         (path, path.relative_to(root) if root.is_dir() else Path(path.name))
         for root in options.images
-        for path in (sorted(root.rglob("[!.]*")) if root.is_dir() else [root])
+        for path in images["list_files"](root)
         if not path.is_dir() and options.out.resolve() not in path.resolve().parents
     ]
     if not listed:

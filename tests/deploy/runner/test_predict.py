@@ -183,6 +183,18 @@ def test_files_that_would_share_a_mask_are_named(any_bundle: Path, tmp_path: Pat
     assert again.stderr == process.stderr  # its own masks are no images
 
 
+def test_masks_beside_their_images_are_left_out(any_bundle: Path, tmp_path: Path) -> None:
+    names = ("a.jpg", "a_mask.png", "b.PNG", "b-label.png", "face_mask.png")
+    for name in names:
+        save(tmp_path / "in" / name, picture(1))
+    process = start(any_bundle, str(tmp_path / "in"), "--out", str(tmp_path / "out"))
+    assert process.returncode == 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"a.png", "b.png", "face_mask.png"}
+    start(any_bundle, str(tmp_path / "in" / "a_mask.png"), "--out", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "a_mask.png").is_file()
+
+
 def test_masks_never_replace_images(any_bundle: Path, tmp_path: Path) -> None:
     path = save(tmp_path / "in" / "a.png", picture(1))
     content = path.read_bytes()
