@@ -95,7 +95,7 @@ def served(words: Sequence[str], folder: Path) -> Iterator[tuple[RunningApp, Cal
         )
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.communicate(timeout=30)
 
 
 def upload_all(app: RunningApp, key: str) -> set[int]:
