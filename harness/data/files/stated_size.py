@@ -5,7 +5,7 @@ import struct
 
 from harness.data.files.byte_reader import FileBytes
 from harness.data.files.headers import KINDS, is_image_start, read_jpeg_header
-from harness.data.files.tiff_layout import TRUNCATED, TiffTag, read_directory
+from harness.data.files.tiff_directory import TRUNCATED, TiffTag, read_directory
 
 # Metadata (colour profiles, thumbnails) may make a small image file large.
 METADATA_BYTES = 16_000_000
