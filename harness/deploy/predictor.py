@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.data.files.decide import decide_mask
+from harness.data.windows.tiles import ImageWindows
 from harness.deploy.deployment import Deployment
 from harness.deploy.prediction import Prediction
 from harness.training.metrics.native_size import (
@@ -57,6 +58,21 @@ class Predictor:
         """Probabilities (K, H, W) of each image, before the decision. Raises as `predict`."""
         arrays = [self._check_array(image, index) for index, image in enumerate(images)]
         return mean_probabilities(self._networks, arrays, tta=self.deployment.tta)
+
+    @property
+    def reads_windows(self) -> bool:
+        """True if images can be predicted without being in memory: one network, of tiles."""
+        return self.n_passes == 1 and self._networks[0].uses_tiles
+
+    def probabilities_by_window(self, source: ImageWindows) -> Probabilities:
+        """Probabilities (K, H, W) of image 0 of a source; only if `reads_windows`.
+
+        Raises:
+            DataError: the image cannot be read.
+            DivergedError: an output of the network is not finite.
+        """
+        assert self.reads_windows
+        return self._networks[0].predict_windows(source)
 
     def decide(self, p: Probabilities) -> Prediction:
         """Apply the decision rule to the probabilities of one image."""

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -20,8 +21,10 @@ from harness.core.errors import DataError
 from harness.data.files.decode import ImageFile, load_image_file
 from harness.data.files.geotiff import GeoTag, read_geo_tags
 from harness.data.files.image_io import decode_image
+from harness.data.files.large_image import LargeImage, open_large_image
 from harness.data.files.source import FolderSource
 from harness.deploy.predict.inputs import InputFile
+from harness.deploy.predict.large_images import LargeImageWindows, read_overview
 from harness.deploy.predict.outputs import ResultWriter
 from harness.deploy.predict.record import FileRecord
 from harness.deploy.predict.rows import measure_prediction
@@ -139,6 +142,12 @@ class PredictionWorkers:
         """Read a file into the batch; predict the batch first if both are too large together."""
         try:
             begin = time.perf_counter()
+            if self._predictor.reads_windows and file.problem is None:
+                with self._open_large(file) as large:
+                    if large is not None:
+                        with self._alone:
+                            self._predict_large(file, large, begin)
+                        return
             source = self._open(file)
             n_bytes = self._estimate_bytes(source)
             if n_bytes > _WORKER_BYTES:
@@ -157,6 +166,24 @@ class PredictionWorkers:
             raise DataError(file.problem)
         local = file.path.absolute()
         return load_image_file(FolderSource(Path(local.anchor)), local, self._max_pixels)
+
+    def _open_large(self, file: InputFile) -> AbstractContextManager[LargeImage | None]:
+        local = file.path.absolute()
+        return open_large_image(FolderSource(Path(local.anchor)), local, self._max_pixels)
+
+    def _predict_large(self, file: InputFile, large: LargeImage, begin: float) -> None:
+        """Predict an image of which windows are read; its results are in memory."""
+        source = LargeImageWindows(large, self._data)
+        try:
+            with self._in_network:
+                p = self._predictor.probabilities_by_window(source)
+        except (DivergedError, TooLargeError, MemoryError) as error:
+            self._fail(file, str(error) or "not enough memory for an image so large")
+            return
+        image = read_overview(source) if self._writer.overlays else np.zeros((0, 0, 3), np.uint8)
+        large.check_unchanged()
+        seconds = time.perf_counter() - begin
+        self._finish(_LoadedImage(file, image, p.nbytes, seconds, large.geo_tags()), p, 0.0)
 
     def _decode(
         self, file: InputFile, source: ImageFile, n_bytes: int, begin: float

@@ -63,6 +63,11 @@ class NativePredictor:
         self._micro_batcher = MicroBatcher(config.train.batch_size)
 
     @property
+    def uses_tiles(self) -> bool:
+        """True if the network predicts in windows."""
+        return self._tiles is not None
+
+    @property
     def n_parameters(self) -> int:
         """Parameters of the network."""
         return sum(parameter.numel() for parameter in self._network.parameters())
@@ -103,7 +108,13 @@ class NativePredictor:
                 yield top, _finite_array(p, (int(p.shape[-2]), int(p.shape[-1])))
 
     def _predict_tiles(self, image: StoredImage) -> Probabilities:
-        source = DecodedImages([image], [])
+        return self.predict_windows(DecodedImages([image], []))
+
+    def predict_windows(self, source: ImageWindows) -> Probabilities:
+        """Probabilities (K, H, W) of image 0 of a source, of which windows are read.
+
+        Only for a network that was trained on tiles. Raises DivergedError as a call does.
+        """
         return self._micro_batcher.run(lambda at_once: self._collect_bands(source, at_once))
 
     def _collect_bands(self, source: ImageWindows, windows_per_pass: int) -> Probabilities:
