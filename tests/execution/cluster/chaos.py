@@ -101,7 +101,10 @@ def run_locally(workspace: Path, options: list[str], trials: int) -> list[dict[s
     words = ("--trials", str(trials), "--workspace", str(workspace), "--device", "cpu")
     command = [sys.executable, "-m", "harness", *options, *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=environment, timeout=RUN_S)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     return results_of(study_of(workspace))
 
 
