@@ -10,7 +10,7 @@ import pytest
 from harness.cli.arguments import parse_settings
 from harness.core.paths import StudyPaths, Workspace
 from harness.search.definition.definition import resolve_definition
-from harness.search.definition.legal_names import legal_names
+from harness.search.definition.network_checks import legal_names
 from harness.space.reading.load_space import find_space
 from tests.report.studies import Builder
 

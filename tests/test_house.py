@@ -169,6 +169,8 @@ NOT_FOR_PREDICTION = {"mlflow", "albumentations", "optuna", "sqlalchemy", "panda
         ("harness.deploy.app.bundle_models", {"torch", *NOT_FOR_PREDICTION}),
         ("harness.report.page.page", {"torch", "mlflow", "albumentations"}),
         ("harness.search.run.controller", {"torch", "mlflow", "albumentations"}),
+        ("harness.search.run.launch", {"torch", "timm", "albumentations"}),
+        ("harness.evaluation.confirm.confirm", {"torch", "timm", "albumentations"}),
     ],
 )
 def test_light_modules_leave_heavy_libraries_alone(what: str, absent: set[str]) -> None:

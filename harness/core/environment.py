@@ -29,12 +29,12 @@ class EnvironmentInfo:
     versions: dict[str, str]
     git_commit: str | None
 
-    def describe_changes(self, last: TrialRecord | None, device: str) -> str | None:
+    def describe_changes(self, last: TrialRecord | None, device: str | None) -> str | None:
         """Differences from the environment of the last trial, in one line; None if there are none.
 
         Args:
             last: record of the last trained trial; None before the first one.
-            device: device of the trials to come, e.g. "cuda (NVIDIA T4)".
+            device: device of the trials to come, e.g. "cuda (NVIDIA T4)"; None: not known.
         """
         if last is None:
             return None
@@ -44,7 +44,8 @@ class EnvironmentInfo:
             for name, now in self.versions.items()
             if last.versions
         ]
-        pairs += [("device", last.device or device, device)]
+        if device is not None:
+            pairs += [("device", last.device or device, device)]
         pairs += [("commit", last.git_commit or self.git_commit, self.git_commit)]
         changed = [f"{name} {old} -> {new}" for name, old, new in pairs if old != new]
         if not changed:

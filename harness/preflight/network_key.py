@@ -1,4 +1,7 @@
-"""Key of a network: the settings that decide if it can be built."""
+"""Key of a network: the settings that decide if it can be built.
+
+The import of this file needs no torch, as the controller of a cluster does without it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +11,6 @@ from typing import Any, NamedTuple
 from harness.config.data import StudyDataConfig
 from harness.config.study import ModelConfig, TrialConfig
 from harness.data.splits.splits import subset_size
-from harness.models.registry import inactive_keys
 
 
 @dataclass(frozen=True, order=True)
@@ -40,10 +42,11 @@ class NetworkKey:
     @property
     def name(self) -> str:
         """Short description, e.g. `FPN resnet18 depth 4, 256 x 256 px, decoder_dropout 0.1`."""
+        from harness.models.registry import takes_encoder  # noqa: PLC0415  # imports torch
+
         height, width = self.height_width
         options = [f", {key} {value}" for key, value in json.loads(self.options).items()]
-        takes_encoder = "model.encoder_name" not in inactive_keys(self.arch)
-        encoder = f" {self.encoder_name}" if takes_encoder else ""
+        encoder = f" {self.encoder_name}" if takes_encoder(self.arch) else ""
         label = f"{self.arch}{encoder} depth {self.encoder_depth}, {height} x {width} px"
         return label + "".join(options)
 
@@ -79,6 +82,8 @@ class PreflightSetting:
 
 def network_key_of(config: TrialConfig) -> NetworkKey:
     """Network of a trial configuration; settings without effect take their default."""
+    from harness.models.registry import inactive_keys  # noqa: PLC0415  # imports torch
+
     model, defaults = config.model, ModelConfig()
     idle = inactive_keys(model.arch)
     name = defaults.encoder_name if "model.encoder_name" in idle else model.encoder_name
@@ -97,8 +102,10 @@ class PretrainedEncoder(NamedTuple):
 
 def pretrained_encoder_of(config: TrialConfig) -> PretrainedEncoder | None:
     """Pretrained weights at the start of a trial; None: random weights."""
+    from harness.models.registry import takes_encoder  # noqa: PLC0415  # imports torch
+
     model = config.model
-    if model.encoder_weights is None or "model.encoder_weights" in inactive_keys(model.arch):
+    if model.encoder_weights is None or not takes_encoder(model.arch):
         return None
     return PretrainedEncoder(model.encoder_name, model.encoder_weights)
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths, Workspace
-from harness.search.definition.component_checks import check_augments
+from harness.search.definition.augment_checks import check_augments
 from tests.search.fakes import definition_of
 
 SIZE, AUGMENT = "data.image_size", "data.augment"

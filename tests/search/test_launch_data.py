@@ -7,8 +7,8 @@ import pytest
 
 from harness.core.errors import DataError, UserError
 from harness.data.scan import near_duplicates
+from harness.search.definition import network_checks
 from harness.search.definition.options import RunOptions
-from harness.search.run import launch as launching
 from harness.search.run.launch import launch
 from tests.conftest import TINY
 from tests.data.make import folder
@@ -41,7 +41,7 @@ def launched(workspace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, **ask
     def stop(networks: Sequence[object]) -> None:
         raise EnoughError
 
-    monkeypatch.setattr(launching, "ensure_weights", stop)
+    monkeypatch.setattr(network_checks, "ensure_weights", stop)
     lines = Lines()
     with pytest.raises(EnoughError):
         launch(tiny_options(workspace, data, **asked), lines)

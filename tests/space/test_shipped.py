@@ -18,7 +18,7 @@ from harness.core.paths import StudyPaths, Workspace
 from harness.models.build import build_network
 from harness.models.registry import ARCHS, check_model
 from harness.search.definition.definition import resolve_definition
-from harness.search.definition.legal_names import legal_names
+from harness.search.definition.network_checks import legal_names
 from harness.space.reading.load_space import read_space
 from harness.space.space import SearchSpace
 

@@ -32,11 +32,7 @@ from harness.evaluation.decision.frozen_rule import describe_choice, load_or_cho
 from harness.evaluation.held_out.images import EvaluationImages, check_images_unchanged
 from harness.evaluation.held_out.measure import ImageEvaluator
 from harness.evaluation.held_out.weights import TrialWeights, confirmed_weights
-from harness.search.definition.context import (
-    StudyContext,
-    device_line,
-    open_context,
-)
+from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
 from harness.search.run.launch import build_study_run, run_preflight
@@ -96,13 +92,13 @@ def _run_confirmation(
     storage, n_workers = context.storage, context.n_workers
     progress.stage(
         f"study {paths.confirm.name} · data {context.source} · device "
-        f"{device_line(context.devices)}{context.workers_text} · workspace {context.workspace.root}"
+        f"{context.devices_text}{context.workers_text} · workspace {context.workspace.root}"
     )
     splits = make_confirmation_splits(plan, previous_plan, context, progress)
     confirming = build_confirming_definition(plan, paths, definition)
     # One fold stands for all: they have the same images, only with other roles.
     refuse = run_preflight(
-        confirming, splits[0], paths.confirm, len(plan.runs), n_workers, progress, None
+        context.networks, confirming, splits[0], paths.confirm, len(plan.runs), n_workers, progress
     )
     # The search's own store: its confirming trials go into the same experiment.
     tracking_store = context.tracking_store
@@ -238,8 +234,7 @@ def freeze_confirmed_rule(options: RunOptions, progress: ProgressReporter) -> No
     confirmation = load_confirmation(paths)
     if confirmation is None or confirmation.choice is None:
         return
-    with hold_study_lock(paths):
-        context = open_context(options, paths, progress)
+    with hold_study_lock(paths), closing(open_context(options, paths, progress)) as context:
         weights = confirmed_weights(paths, confirmation)
         frozen = load_or_choose_rule(context, weights, progress)
         data = context.config.data

@@ -132,8 +132,9 @@ class NodeFacts(ProtocolMessage):
     Attributes:
         versions: by distribution name, and `python`.
         devices: e.g. "cuda (NVIDIA T4)"; those that the agent's worker can use.
-        precision: that `train.precision: auto` means on the first device.
-        memory: bytes of memory of the node.
+        precision: that `train.precision: auto` means on the first device; None: not known before
+            a scheduler has chosen the node, whose worker then decides.
+        memory: bytes of memory of the node; None: not known.
         cpus: processors that the agent may use.
         pid: process id of the agent.
     """
@@ -142,7 +143,7 @@ class NodeFacts(ProtocolMessage):
     versions: dict[str, str]
     devices: tuple[str, ...]
     precision: str | None
-    memory: int
+    memory: int | None
     cpus: int
     pid: int
 

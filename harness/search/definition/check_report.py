@@ -18,16 +18,12 @@ from harness.inspection.report import InspectionReport, inspect_dataset, with_ce
 from harness.models.weights import check_weights_reachable
 from harness.preflight.network_table import NetworkTable, NetworkTableRow, check_network_table
 from harness.preflight.weight_states import EncoderWeights, list_encoder_weights
+from harness.search.definition.augment_checks import check_augments
 from harness.search.definition.ceilings import measure_split_ceilings
-from harness.search.definition.component_checks import (
-    check_augments,
-    check_losses,
-    check_networks,
-    delayed_bar,
-    pretrained_models,
-)
+from harness.search.definition.component_checks import check_losses, delayed_bar
 from harness.search.definition.context import StudyContext, find_option_space, open_context
 from harness.search.definition.data_setup import too_few_images_warning
+from harness.search.definition.network_checks import check_networks, pretrained_models
 from harness.search.definition.options import RunOptions
 
 

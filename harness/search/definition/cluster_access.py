@@ -11,7 +11,7 @@ from harness.execution.cluster.messages import InputSource, NodeFacts
 from harness.execution.cluster.slurm.slurm_cluster import SlurmCluster
 from harness.execution.protocol import Executor
 from harness.search.definition.options import ComputeOptions
-from harness.training.hardware.device import DeviceFacts
+from harness.training.hardware.device_facts import DeviceFacts
 
 
 class ClusterConnection(Protocol):
@@ -146,4 +146,5 @@ def _absolute_scratch(text: str | None) -> str | None:
 
 def _device_facts(facts: NodeFacts) -> DeviceFacts:
     kind = facts.devices[0].partition(" ")[0]
-    return DeviceFacts(kind, facts.devices[0], has_bf16=facts.precision == "bf16")
+    is_known = facts.precision is not None
+    return DeviceFacts(kind, facts.devices[0], facts.precision == "bf16" if is_known else None)

@@ -7,37 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from harness.config.progress import ProgressReporter
 from harness.config.study import StudyConfig
-from harness.config.user_code import (
-    PARTS_FILE_NAME,
-    PartsConfig,
-    PartsFile,
-    expand_parts_config,
-    read_parts_file,
-    register_packages,
-    register_parts_file,
-)
-from harness.core import strict_yaml
-from harness.core.errors import ConfigError
+from harness.config.user_code import PartsFile, register_packages
 from harness.core.paths import StudyPaths, Workspace
-from harness.core.settings import validate_settings
 from harness.core.text import count
 from harness.data.datasets.sources import find_data, source_folder
 from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
 from harness.search.definition.cluster_access import ClusterAccess, open_cluster
 from harness.search.definition.definition import StudyDefinition, resolve_definition
-from harness.search.definition.legal_names import legal_names
+from harness.search.definition.network_library import NetworkLibrary, allowed_values
+from harness.search.definition.network_process import NetworkProcess
 from harness.search.definition.options import RunOptions
+from harness.search.definition.study_parts import load_study_parts, parts_override
 from harness.search.storage.location import StorageLocation, resolve_storage
 from harness.space.reading.load_space import find_space
 from harness.tracking.uri import TrackingStore, resolve_tracking_store
-from harness.training.hardware.device import DeviceFacts, pick_device
-from harness.training.hardware.device_probe import resolve_devices
+from harness.training.hardware.device_facts import DeviceFacts
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,7 @@ class StudyContext:
 
     Attributes:
         parts: the registered file of user-defined components; None: the study has no such file.
+        opened_networks: the network libraries, if the definition was resolved with them.
     """
 
     options: RunOptions
@@ -56,6 +48,7 @@ class StudyContext:
     parts: PartsFile | None
     definition: StudyDefinition
     progress: ProgressReporter
+    opened_networks: NetworkLibrary | None = None
 
     @property
     def workspace(self) -> Workspace:
@@ -76,6 +69,11 @@ class StudyContext:
     def data_root(self) -> Path:
         """The folder from which the paths of the split start."""
         return source_folder(self.source)
+
+    @cached_property
+    def networks(self) -> NetworkLibrary:
+        """The network libraries; those of a cluster's controller are in a child process."""
+        return self.opened_networks or _open_networks(self.options, self.parts)
 
     @cached_property
     def storage(self) -> StorageLocation:
@@ -121,6 +119,13 @@ class StudyContext:
         return workers_line(self.slots)
 
     @property
+    def devices_text(self) -> str:
+        """The devices, each kind once, and on a CPU the threads of each worker."""
+        compute = self.options.compute
+        is_here = compute.cluster is None
+        return device_line(self.devices, None if is_here else compute.cpus_per_trial or 1)
+
+    @property
     def devices(self) -> tuple[DeviceFacts, ...]:
         """The device of each slot, or of each node of a cluster."""
         if self.cluster is not None:
@@ -129,6 +134,10 @@ class StudyContext:
 
     @cached_property
     def _slots_and_devices(self) -> tuple[tuple[Slot, ...], tuple[DeviceFacts, ...]]:
+        import torch  # noqa: PLC0415  # not for the controller of a cluster
+
+        from harness.training.hardware.device_probe import resolve_devices  # noqa: PLC0415
+
         compute = self.options.compute
         assert compute.workers != "max", "without a cluster it is refused"
         # Child processes probe the GPUs. A CUDA context in this process would take half a gigabyte
@@ -145,14 +154,18 @@ class StudyContext:
         )
 
     def close(self) -> None:
-        """Leave the cluster, if the command has joined one."""
-        # cached_property keeps its value here; reading it would join a cluster.
+        """End the process of the networks, and leave the cluster if the command has joined one."""
+        # Values of cached properties; reading these would open what was not used.
+        if (networks := self.__dict__.get("networks", self.opened_networks)) is not None:
+            networks.close()
         if (cluster := self.__dict__.get("cluster")) is not None:
             cluster.close()
 
     @cached_property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """The one device of a command that trains or predicts in this process."""
+        from harness.training.hardware.device import pick_device  # noqa: PLC0415  # imports torch
+
         return pick_device(self.options.compute.device)
 
 
@@ -175,9 +188,26 @@ def open_context(
     for problem in register_packages():
         progress.stage(problem)
     parts = load_study_parts(paths, options.search.parts)
-    # Only now: --set and --objective may name a loss or a metric that the file registers.
-    definition = _resolve_options(options, paths, parts) if resolve is None else resolve()
-    return StudyContext(options, paths, parts, definition, progress)
+    if resolve is not None:
+        return StudyContext(options, paths, parts, resolve(), progress)
+    networks = _open_networks(options, parts)
+    try:
+        # Only now: --set and --objective may name a loss or a metric that the file registers.
+        definition = _resolve_options(options, paths, parts, networks)
+    except BaseException:
+        networks.close()
+        raise
+    return StudyContext(options, paths, parts, definition, progress, networks)
+
+
+def _open_networks(options: RunOptions, parts: PartsFile | None) -> NetworkLibrary:
+    if options.compute.cluster is not None:
+        return NetworkProcess(parts)
+    from harness.search.definition.network_checks import (  # noqa: PLC0415  # imports torch
+        LocalNetworks,
+    )
+
+    return LocalNetworks()
 
 
 def find_option_space(options: RunOptions) -> Path | Mapping[str, Any] | None:
@@ -186,10 +216,22 @@ def find_option_space(options: RunOptions) -> Path | Mapping[str, Any] | None:
     return find_space(space, options.stores.workspace) if isinstance(space, str) else space
 
 
-def device_line(devices: Sequence[DeviceFacts]) -> str:
-    """Describe the devices, each kind once, and on a CPU its threads."""
-    threads = f" ({count(torch.get_num_threads(), 'thread')})" if devices[0].device == "cpu" else ""
+def device_line(devices: Sequence[DeviceFacts], cpu_threads: int | None = None) -> str:
+    """Describe the devices, each kind once, and on a CPU its threads.
+
+    Args:
+        cpu_threads: of each worker; None: those that torch uses here.
+    """
+    threads = ""
+    if devices[0].device == "cpu":
+        threads = f" ({count(cpu_threads or _own_threads(), 'thread')})"
     return " and ".join(dict.fromkeys(device.description for device in devices)) + threads
+
+
+def _own_threads() -> int:
+    import torch  # noqa: PLC0415  # not for the controller of a cluster
+
+    return torch.get_num_threads()
 
 
 def workers_line(slots: Sequence[Slot]) -> str:
@@ -203,7 +245,7 @@ def workers_line(slots: Sequence[Slot]) -> str:
 
 
 def _resolve_options(
-    options: RunOptions, paths: StudyPaths, parts: PartsFile | None
+    options: RunOptions, paths: StudyPaths, parts: PartsFile | None, networks: NetworkLibrary
 ) -> StudyDefinition:
     search = options.search
     return resolve_definition(
@@ -211,70 +253,7 @@ def _resolve_options(
         space=find_option_space(options),
         overrides=search.overrides | parts_override(parts),
         fixed=search.fixed,
-        legal=legal_names(),
+        legal=allowed_values(networks),
         label=search.label,
         ignore=search.ignore,
     )
-
-
-def load_study_parts(paths: StudyPaths, parts_path: Path | None) -> PartsFile | None:
-    """Read and register the parts file of a study.
-
-    Args:
-        paths: folder of the study.
-        parts_path: file of `--parts`; None selects the file that study.yaml names.
-
-    Returns:
-        None if the study has no parts file.
-
-    Raises:
-        ConfigError: the file does not exist, is invalid, or differs from the recorded one.
-    """
-    recorded = _read_parts_config(paths)
-    path = None if recorded is None else paths.parts(recorded.file)
-    if parts_path is not None:
-        path = parts_path.resolve()
-        if not PARTS_FILE_NAME.fullmatch(path.name):
-            raise ConfigError(
-                f"--parts {parts_path}: must be a .py file named with letters, digits, - and _ only"
-            )
-    if path is None:
-        register_parts_file(None)
-        return None
-    file = read_parts_file(path)
-    if recorded is not None and recorded.sha256 not in (None, file.sha256):
-        # Checked before registration, which executes the file.
-        raise ConfigError(
-            [
-                f"study {paths.name} has started and must not change; this would change it:",
-                f"  parts.sha256: {recorded.sha256!r} -> {file.sha256!r}",
-                f"restore {path}, or start a new study under another name with --study",
-            ]
-        )
-    register_parts_file(file)
-    return file
-
-
-def parts_override(file: PartsFile | None) -> dict[str, dict[str, str]]:
-    """Entry of study.yaml for a parts file, with its current digest."""
-    if file is None:
-        return {}
-    return {"parts": {"file": file.path.name, "sha256": file.sha256}}
-
-
-def _read_parts_config(paths: StudyPaths) -> PartsConfig | None:
-    """Entry `parts` of study.yaml; None if the entry or the file is absent."""
-    if not paths.study_yaml.exists():
-        return None
-    location = str(paths.study_yaml)
-    study = strict_yaml.load_yaml(
-        paths.study_yaml.read_text(encoding="utf-8"), source=location
-    ).value
-    value = expand_parts_config(study.get("parts")) if isinstance(study, dict) else None
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"{location}: parts: must be the name of a .py file in the folder of study.yaml"
-        )
-    return validate_settings(PartsConfig, value, f"{location}: parts")

@@ -20,17 +20,17 @@ from harness.data.loading.image_cache import ImageCache, open_cache
 from harness.data.windows.native_store import open_store
 from harness.models.weights import ensure_weights
 from harness.preflight.network_table import check_network_table
-from harness.search.definition.component_checks import (
-    check_augments,
-    check_losses,
-    check_networks,
-    pretrained_models,
-)
+from harness.search.definition.augment_checks import check_augments
+from harness.search.definition.component_checks import check_losses
 from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.data_setup import load_or_make_split
 from harness.search.definition.definition import StudyDefinition, default_loss_weights
 from harness.search.definition.fixed_values import FixedValues
-from harness.search.definition.legal_names import legal_names
+from harness.search.definition.network_checks import (
+    check_networks,
+    legal_names,
+    pretrained_models,
+)
 from harness.search.definition.options import RunOptions
 from harness.search.definition.scoring_size import resolve_metrics_size
 from harness.space.space import SearchSpace

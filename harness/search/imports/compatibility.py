@@ -13,7 +13,6 @@ from harness.core.errors import ConfigError
 from harness.core.records import TrialRecord
 from harness.data.splits.splits import SplitRow
 from harness.models.options import DEPTH_DEPENDENT
-from harness.models.registry import archs, network_class, option_names
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import SEED_KEY
 from harness.space.keys import OPTIONS_PREFIX
@@ -113,6 +112,12 @@ def default_options(config: TrialConfig) -> dict[str, Any]:
     Options without a plain default value are omitted. The result is empty for a network that is
     not registered.
     """
+    from harness.models.registry import (  # noqa: PLC0415  # imports torch
+        archs,
+        network_class,
+        option_names,
+    )
+
     arch, depth = config.model.arch, config.model.encoder_depth
     if arch not in archs():
         return {}

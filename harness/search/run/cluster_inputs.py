@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from harness.config.study import needs_native_images
+from harness.config.study import ModelConfig, needs_native_images
 from harness.core.checkpoint_header import read_checkpoint_header
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import read_record, read_records
@@ -27,10 +27,18 @@ from harness.execution.cluster.messages import (
 )
 from harness.execution.cluster.staging import write_probe
 from harness.execution.protocol import TrialTask
-from harness.models.registry import takes_encoder
-from harness.models.weights import cached_repository_files
 
+WeightFiles = Callable[[ModelConfig], tuple[Path, list[str]] | None]
 _PROBE_PREFIX = ".shared-probe-"  # files that nodes read, to see whether they share this disk
+
+
+def own_weight_files(model: ModelConfig) -> tuple[Path, list[str]] | None:
+    """Files of a model's pretrained weights, found by the libraries in this process."""
+    from harness.search.definition.network_checks import (  # noqa: PLC0415  # imports torch
+        LocalNetworks,
+    )
+
+    return LocalNetworks().weight_files(model)
 
 
 class TaskInputBuilder:
@@ -44,6 +52,7 @@ class TaskInputBuilder:
         cache: folder of the caches of decoded images.
         store: holds the checkpoints of `--scratch`; those of trials that have ended are removed.
         uses_weights: tasks may need pretrained weights.
+        weight_files: cache of pretrained weights and the paths in it that a model needs, or None.
     """
 
     def __init__(
@@ -54,9 +63,11 @@ class TaskInputBuilder:
         store: CheckpointStore | None = None,
         *,
         uses_weights: bool = False,
+        weight_files: WeightFiles = own_weight_files,
     ) -> None:
         self.uses_weights = uses_weights
         self._paths, self._study_id, self._store = paths, study_id, store
+        self._weight_files = weight_files
         # By study: several controllers of one workspace share the folder of caches.
         probe_name = f"{_PROBE_PREFIX}{study_id}"
         self._study_probe = write_probe(paths.study.root / probe_name)
@@ -82,9 +93,8 @@ class TaskInputBuilder:
             folders = [self._cache_folder(task), self._study_folder(task)]
             if needs_native_images(task.config, task.data):
                 folders.append(self._store_folder(task))
-            model = task.config.model
-            if model.encoder_weights is not None and takes_encoder(model.arch):
-                folders.append(self._weights_folder(model.encoder_name, model.encoder_weights))
+            if (weights := self._weight_files(task.config.model)) is not None:
+                folders.append(self._weights_folder(*weights))
         return TaskInputs(
             task=task,
             study_id=self._study_id,
@@ -150,9 +160,8 @@ class TaskInputBuilder:
         entries += _describe_tree(task.augments, root)
         return _content_folder("study", root, entries, self._study_probe)
 
-    def _weights_folder(self, encoder_name: str, weights: str) -> ContentFolder:
-        hub, paths = cached_repository_files(encoder_name, weights)
-        memo_key = (hub, f"{encoder_name} {weights}")
+    def _weights_folder(self, hub: Path, paths: list[str]) -> ContentFolder:
+        memo_key = (hub, " ".join(paths))
         if memo_key not in self._folders:
             entries = [describe_file(hub, path) for path in paths]
             self._folders[memo_key] = _content_folder("weights", hub, entries, None)

@@ -6,6 +6,7 @@ Nothing is written before every check has passed.
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +17,26 @@ from harness.core.records import read_records
 from harness.core.study_lock import hold_study_lock, refuse_if_locked
 from harness.data.splits.splits import SplitRow
 from harness.execution.prestart import PrestartedWorker
-from harness.models.weights import ensure_weights
-from harness.preflight.network_key import PreflightSetting
-from harness.preflight.network_table import NetworkChecker, check_network_table
 from harness.search.definition.ceilings import record_ceilings
-from harness.search.definition.component_checks import (
-    check_augments,
-    check_losses,
-    check_networks,
-    delayed_bar,
-    possible_values,
-    pretrained_models,
-)
-from harness.search.definition.context import (
-    StudyContext,
-    device_line,
-    find_option_space,
-    open_context,
-)
+from harness.search.definition.component_checks import check_losses, delayed_bar, possible_values
+from harness.search.definition.context import StudyContext, find_option_space, open_context
 from harness.search.definition.data_setup import load_or_make_split, split_line
 from harness.search.definition.definition import (
     StudyDefinition,
     study_is_started,
     write_definition,
 )
+from harness.search.definition.network_library import NetworkLibrary
 from harness.search.definition.options import DEFAULT_TRIALS, RunOptions
 from harness.search.definition.scoring_size import resolve_metrics_size
 from harness.search.imports.copy_trials import copy_imports
-from harness.search.imports.imports import check_import_names, log_import_plans, plan_imports
+from harness.search.imports.imports import check_import_names, log_import_plans
 from harness.search.run.disk_space import check_disk_space, needed_bytes
 from harness.search.run.run import RefusalRule, StudyRun, run_trials
 from harness.search.run.stop_conditions import StopConditions, stop_on_signals
 from harness.search.run.trials import TrialContext
 from harness.search.storage.name_check import check_name_is_free
-from harness.training.hardware.device import resolve_precision
+from harness.training.hardware.device_facts import describe_precision
 
 
 def launch(
@@ -110,7 +97,7 @@ def _run_study(
         context.n_workers,
     )
     check_losses(definition)
-    augments = check_augments(definition, context.workspace, paths)
+    augments = context.networks.check_augments(definition, context.workspace, paths)
     progress.stage(_summary_line(context))
     split = load_or_make_split(
         context.workspace,
@@ -125,7 +112,14 @@ def _run_study(
     if definition.config.data.metrics_at == "native":
         progress.stage("metrics are computed at the size of each image, in every trial")
     refuse = run_preflight(
-        definition, split, paths, trials, n_workers, progress, options.search.space
+        context.networks,
+        definition,
+        split,
+        paths,
+        trials,
+        n_workers,
+        progress,
+        options.search.space,
     )
     # After the split: only trials that were validated on the same images can be imported.
     definition = _add_imports(context, definition, split, augments, progress)
@@ -159,11 +153,11 @@ def _summary_line(context: StudyContext) -> str:
     # `auto` can mean different precisions on different GPUs of one machine.
     settings = possible_values(context.definition, "train.precision")
     precisions = dict.fromkeys(
-        resolve_precision(setting, device) for setting in settings for device in context.devices
+        describe_precision(setting, device) for setting in settings for device in context.devices
     )
     return (
         f"study {context.paths.name} · data {context.source} · device "
-        f"{device_line(context.devices)}, {' or '.join(precisions)}{context.workers_text} · "
+        f"{context.devices_text}, {' or '.join(precisions)}{context.workers_text} · "
         f"workspace {context.workspace.root}"
     )
 
@@ -186,6 +180,8 @@ def build_study_run(
         splits: one, or one per fold.
         trials: total number of finished trials.
     """
+    context.networks.close()  # its memory is free while the study runs
+    facts = context.devices[0]
     return StudyRun(
         workspace=context.workspace,
         definition=definition,
@@ -195,8 +191,9 @@ def build_study_run(
         split=splits[0],
         trials=trials,
         slots=context.slots,
+        networks=context.networks,
         cluster=context.cluster,
-        device=context.devices[0].description,
+        device=None if facts.has_bf16 is None else facts.description,
         refuse=refuse,
         stop_conditions=stops,
         storage=context.storage,
@@ -206,17 +203,19 @@ def build_study_run(
 
 
 def run_preflight(
+    networks: NetworkLibrary,
     definition: StudyDefinition,
     split: Sequence[SplitRow],
     paths: StudyPaths,
     trials: int,
     n_slots: int,
     progress: ProgressReporter,
-    space: str | Mapping[str, Any] | None,
+    space: str | Mapping[str, Any] | None = None,
 ) -> RefusalRule:
     """Build every network before trial 0, check disk space, and download all weights.
 
     Args:
+        networks: builds them.
         paths: folder of the trained study.
         trials: total number of finished trials; a study that has them builds nothing.
         n_slots: number of trials that run simultaneously, for the estimate of disk space.
@@ -226,24 +225,19 @@ def run_preflight(
         The rule that refuses a configuration whose network cannot be built.
     """
     n_train = sum(row.role == "train" for row in split)
+    refusal = partial(networks.config_refusal, definition, n_train)
     # Nothing will be trained then, so no time is spent on building hundreds of networks.
     if _count_finished(paths) >= trials:
-        return NetworkChecker(
-            definition.space, PreflightSetting.from_data(definition.config.data, n_train)
-        ).config_refusal
-    table = check_networks(definition, n_train, delayed_bar(progress))
-    check_network_table(table)
+        return refusal
+    summary = networks.check_networks(definition, n_train, delayed_bar(progress))
     # The largest network decides: every trial may be one of those that stay on disk.
-    max_parameters = max(
-        (entry.build_result.n_parameters or 0 for entry in table.possible), default=0
-    )
     n_val = sum(row.role == "val" for row in split)
-    check_disk_space(paths, needed_bytes(definition.config, max_parameters, n_val, n_slots))
+    check_disk_space(paths, needed_bytes(definition.config, summary.max_parameters, n_val, n_slots))
     option = f"--space {space}" if isinstance(space, str) else f"--study {paths.study.name}"
-    hint = f": harness check {option} shows them" if table.impossible else ""
-    progress.stage(f"{table.summary_line()}{hint}")
-    ensure_weights(pretrained_models(table))
-    return table.checker.config_refusal
+    hint = f": harness check {option} shows them" if summary.n_impossible else ""
+    progress.stage(f"{summary.line}{hint}")
+    networks.ensure_weights(summary.pretrained_encoders)
+    return refusal
 
 
 def _count_finished(paths: StudyPaths) -> int:
@@ -268,7 +262,9 @@ def _add_imports(
         return definition
     # A study.yaml written by hand may name imports, too; --from replaces them.
     names = import_from or [plan.study for plan in config.imports]
-    plans = plan_imports(names, context.paths, definition, split, augments)
+    if not names:
+        return definition
+    plans = context.networks.plan_imports(names, context.paths, definition, split, augments)
     log_import_plans(plans, progress)
     return replace(definition, config=config.model_copy(update={"imports": plans}))
 

@@ -18,9 +18,9 @@ from harness.execution.prestart import PrestartedWorker
 from harness.execution.protocol import Executor
 from harness.execution.slots import Slot
 from harness.search.definition.cluster_access import ClusterAccess
-from harness.search.definition.component_checks import may_use_weights
 from harness.search.definition.data_setup import fill_caches
 from harness.search.definition.definition import StudyDefinition, record_trial_budget
+from harness.search.definition.network_library import NetworkLibrary, may_use_weights
 from harness.search.pruning.curve_control import control_arm_line
 from harness.search.run.budget import BudgetUsage
 from harness.search.run.cluster_inputs import TaskInputBuilder
@@ -49,12 +49,13 @@ class StudyRun:
     Attributes:
         trials: total number of finished trials that the user requested.
         slots: places for workers, one trial each; () on a cluster.
-        device: description of the first device, for messages and records.
+        device: description of the first device, for messages; None: the nodes choose theirs.
         refuse: reason why a configuration that the space allows must not be sampled, or None.
         stop_conditions: reasons to end the study early.
         storage: the database of the Optuna study.
         tracking_store: the MLflow store that mirrors the study.
         more_splits: further splits that its trials are trained on, if it has folds.
+        networks: the network libraries.
         cluster: trains the trials; None: this machine.
     """
 
@@ -64,11 +65,12 @@ class StudyRun:
     split: Sequence[SplitRow]
     trials: int
     slots: Sequence[Slot]
-    device: str
+    device: str | None
     refuse: RefusalRule
     stop_conditions: StopConditions
     storage: StorageLocation
     tracking_store: TrackingStore
+    networks: NetworkLibrary
     more_splits: Sequence[Sequence[SplitRow]] = ()
     cluster: ClusterAccess | None = None
 
@@ -143,7 +145,8 @@ def _open_executor(
         study_id,
         run.context.cache,
         run.cluster.open_store(study_id),
-        uses_weights=may_use_weights(run.definition),
+        uses_weights=may_use_weights(run.definition, run.networks),
+        weight_files=run.networks.weight_files,
     )
     return run.cluster.open_executor(inputs, study_id=study_id, say=progress.stage)
 

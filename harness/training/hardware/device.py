@@ -1,30 +1,13 @@
 """Device and arithmetic of a training, also the convolutions that are slow in bf16 on the CPU."""
 
 import re
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness.core.errors import UserError
-
-Precision = Literal["bf16", "fp16", "fp32"]
-
-
-@dataclass(frozen=True)
-class DeviceFacts:
-    """Facts about a device.
-
-    Attributes:
-        device: e.g. "cuda:0", "cpu".
-        description: as `describe_device` returns it.
-        has_bf16: the hardware has bf16. Torch also computes with an emulation, which is slow.
-    """
-
-    device: str
-    description: str
-    has_bf16: bool
+from harness.training.hardware.device_facts import DeviceFacts, Precision, resolve_precision
 
 
 def probe_device(device: torch.device) -> DeviceFacts:
@@ -78,29 +61,6 @@ def describe_device(device: torch.device) -> str:
 def pick_precision(requested: Literal["auto"] | Precision, device: torch.device) -> Precision:
     """Choose the arithmetic of training on a device. As `resolve_precision`."""
     return resolve_precision(requested, probe_device(device))
-
-
-def resolve_precision(requested: Literal["auto"] | Precision, facts: DeviceFacts) -> Precision:
-    """Choose the arithmetic of training on a device; validation is always fp32.
-
-    auto is bf16 on hardware that has it, fp16 with loss scaling on other CUDA devices, otherwise
-    fp32.
-
-    Raises:
-        UserError: the device does not have the requested arithmetic.
-    """
-    if requested == "auto":
-        if facts.has_bf16:
-            return "bf16"
-        return "fp16" if facts.device.startswith("cuda") else "fp32"
-    if requested == "bf16" and not facts.has_bf16:
-        raise UserError(f"train.precision: {facts.description} has no bf16; use auto or fp32")
-    if requested == "fp16" and not facts.device.startswith("cuda"):
-        raise UserError(
-            f"train.precision: fp16 needs a CUDA device, and this is {facts.description}; "
-            "use auto or fp32"
-        )
-    return requested
 
 
 def _has_bf16(device: torch.device) -> bool:

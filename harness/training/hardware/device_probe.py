@@ -15,7 +15,8 @@ from dataclasses import asdict, replace
 from harness.core.errors import UserError
 from harness.execution import interpreter
 from harness.execution.slots import VISIBLE_DEVICES, Slot
-from harness.training.hardware.device import DeviceFacts, pick_device, probe_device
+from harness.training.hardware.device import pick_device, probe_device
+from harness.training.hardware.device_facts import DeviceFacts
 
 MODULE = "harness.training.hardware.device_probe"
 PROBE_TIMEOUT_S = 120.0  # for a child that imports torch from a slow disk

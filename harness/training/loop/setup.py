@@ -22,7 +22,8 @@ from harness.models.build import build_network
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.buffer_snapshot import BufferSnapshot
 from harness.training.hardware.cost import count_parameters, measure_forward_gflops
-from harness.training.hardware.device import Precision, keep_depthwise_in_fp32
+from harness.training.hardware.device import keep_depthwise_in_fp32
+from harness.training.hardware.device_facts import Precision
 from harness.training.hardware.normalizer import ImageNormalizer, build_normalizer
 from harness.training.loop import artifacts
 from harness.training.loop.image_setup import build_train_batches, check_scoring, native_images

@@ -15,7 +15,7 @@ from harness.config.study import TrialConfig
 from harness.data.loading.batches import TrainBatches
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.buffer_snapshot import random_states, set_random_states
-from harness.training.hardware.device import Precision
+from harness.training.hardware.device_facts import Precision
 from harness.training.hardware.device_sync import AsyncScalar
 from harness.training.hardware.normalizer import ImageArray, ImageNormalizer, to_device
 from harness.training.loop.errors import DivergedError, TrainingInterruptedError

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from harness.core.errors import ConfigError
-from harness.search.definition.component_checks import check_losses, may_use_weights
-from harness.search.definition.legal_names import legal_names
+from harness.search.definition.component_checks import check_losses
+from harness.search.definition.network_checks import LocalNetworks, legal_names
+from harness.search.definition.network_library import may_use_weights
 from harness.space.reading.load_space import read_space
 from tests.search.fakes import definition_of
 
@@ -67,4 +68,4 @@ def test_searched_weight_that_the_task_has_no_use_for_is_named() -> None:
 def test_studies_with_pretrained_weights_are_known(space: dict[str, Any], expected: bool) -> None:
     rates = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
     space = {"parameters": rates | space.get("parameters", {}), "fixed": space.get("fixed", {})}
-    assert may_use_weights(definition_of(space)) == expected
+    assert may_use_weights(definition_of(space), LocalNetworks()) == expected

@@ -12,7 +12,7 @@ from harness.search.definition.definition import (
     resolve_definition,
     write_definition,
 )
-from harness.search.definition.legal_names import legal_names
+from harness.search.definition.network_checks import legal_names
 from harness.space.space import AllowedValues
 from tests.report.studies import FIXED, Builder
 

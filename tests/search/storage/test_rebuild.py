@@ -316,3 +316,4 @@ def test_versions_device_and_commit_are_told_in_one_line() -> None:
     same = {"versions": dict(stamp.versions), "device": "cpu", "git_commit": "b"}
     assert stamp.describe_changes(record(**same), "cpu") is None
     assert stamp.describe_changes(None, "cpu") is None
+    assert stamp.describe_changes(record(**same), None) is None, "the nodes choose their devices"

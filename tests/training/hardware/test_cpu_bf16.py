@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from harness.core.paths import TrialPaths
-from harness.training.hardware.device import Precision, keep_depthwise_in_fp32
+from harness.training.hardware.device import keep_depthwise_in_fp32
+from harness.training.hardware.device_facts import Precision
 from harness.training.loop.setup import TrainingInputs, prepare_training
 from tests.training.conftest import Pictures, settings
 

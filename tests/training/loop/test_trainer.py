@@ -8,7 +8,7 @@ from harness.core.errors import ConfigError
 from harness.data.loading.augment import build_augmentation
 from harness.data.loading.batches import TrainBatches
 from harness.models.build import build_network
-from harness.training.hardware.device import Precision
+from harness.training.hardware.device_facts import Precision
 from harness.training.hardware.normalizer import build_normalizer
 from harness.training.loop.checkpoint import copy_to_cpu
 from harness.training.loop.errors import DivergedError

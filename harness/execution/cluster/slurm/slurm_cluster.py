@@ -6,8 +6,6 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
-
 from harness.core.errors import UserError
 from harness.core.text import count
 from harness.execution.cluster.cluster_settings import ClusterSettings
@@ -46,7 +44,8 @@ class SlurmCluster:
     def check_nodes(self) -> list[NodeFacts]:
         """Describe the nodes as far as the options do: Slurm chooses them later.
 
-        Each node sends its versions before it gets a trial.
+        Each node sends its versions before it gets a trial; its worker chooses the precision, which
+        trial.json records.
         """
         has_gpu = self._requests_gpu or bool(self._settings.gpus_per_trial)
         return [
@@ -55,7 +54,7 @@ class SlurmCluster:
                 versions=own_versions(),
                 devices=("cuda of a Slurm node" if has_gpu else "cpu of a Slurm node",),
                 precision=None,
-                memory=psutil.virtual_memory().total,
+                memory=None,
                 cpus=self._settings.cpus_per_trial,
                 pid=os.getpid(),
             )

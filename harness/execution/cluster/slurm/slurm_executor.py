@@ -280,9 +280,11 @@ class SlurmExecutor:
             node.orders.append(NodeOrder(close=True))
             node.flush()
         self._jobs.note_lost(node.channel.registration.job, is_dead=is_dead)
+        text = f"node {node.text} {reason}"
+        # Without a task it was idle, or its last event says how the trial was saved.
+        self._say(f"{text}: trial {task.number} continues on another node" if task else text)
         if task is not None:
-            self._say(f"node {node.text} {reason}: trial {task.number} continues on another node")
-            self._events.put(link_loss_event(task, f"node {node.text} {reason}"))
+            self._events.put(link_loss_event(task, text))
 
     def _assign(self) -> None:
         """Give waiting tasks to free nodes."""

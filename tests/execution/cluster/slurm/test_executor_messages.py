@@ -12,10 +12,11 @@ from harness.core.records import TrialFailure
 from harness.execution.cluster.messages import AgentReport
 from harness.execution.cluster.node_facts import own_versions
 from harness.execution.cluster.slurm import slurm_executor
-from harness.execution.cluster.slurm.job_watch import JobWatch
+from harness.execution.cluster.slurm.job_watch import LOOK_S, SOON_S, JobWatch
 from harness.execution.cluster.slurm.mailbox import (
     ControllerMailbox,
     KillReply,
+    NodeChannel,
     NodeMailbox,
     NodeOrder,
     NodeRegistration,
@@ -25,15 +26,16 @@ from harness.execution.cluster.slurm.slurm_cluster import SharedDiskInputs
 from harness.execution.cluster.slurm.slurm_executor import SlurmExecutor
 from harness.execution.protocol import Event, TrialFailed, TrialStarted, TrialTask, WorkerDied
 from tests.execution.cluster.plain import STUDY_ID, plain_task
+from tests.execution.cluster.slurm.test_job_watch import FakeQueue
 
 
 class PlayedRun:
-    def __init__(self, study: Path) -> None:
-        self.study, self.lines, self.closed = study, [], []
+    def __init__(self, study: Path, queue: FakeQueue | None = None) -> None:
+        self.study, self.lines, self.closed, self.now = study, [], [], 0.0
         self.mailbox = ControllerMailbox(study)
         self.executor = SlurmExecutor(
             self.mailbox,
-            JobWatch(None, 1, self.lines.append),
+            JobWatch(queue, 1, self.lines.append, lambda: self.now),
             SharedDiskInputs(self.mailbox.run, study, STUDY_ID, lambda: self.closed.append(1)),
             say=self.lines.append,
         )
@@ -125,6 +127,48 @@ def test_the_trial_of_a_node_that_ends_goes_to_another_one(run: PlayedRun) -> No
     inputs = next_order(other).inputs
     assert inputs is not None and inputs.task.attempt == 2
     assert run.lines == ["node n1 has ended (SIGTERM): trial 0 continues on another node"]
+
+
+def test_the_trial_of_a_job_that_has_ended_goes_to_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_executor, "CLOSE_S", 0.5)
+    queue = FakeQueue(tmp_path)
+    run = PlayedRun(tmp_path / "study", queue)
+    try:
+        node = run.node(job="1_0")
+        run.executor.start(run.task())
+        next_order(node)
+        queue.set(j1_0="NODE_FAIL")
+        run.now += LOOK_S + SOON_S
+        event = next_event(run)
+        assert isinstance(event, WorkerDied) and "has ended" in event.log_tail
+        wait_for(lambda: len(run.lines) == 2)
+        assert "jobs ended: 1_0 (NODE_FAIL); submitted again: 2_0" in run.lines
+        other = run.node("n2", job="2_0")
+        run.executor.start(run.task(attempt=2))
+        inputs = next_order(other).inputs
+        assert inputs is not None and inputs.task.attempt == 2
+    finally:
+        run.executor.close()
+    assert queue.cancelled == ["1_0", "all"], "the first one may only be cut off"
+
+
+def test_orders_wait_for_a_shared_disk_that_does_not_answer(
+    run: PlayedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, send = [OSError("stale handle")] * 3, NodeChannel.send
+
+    def fail_first(channel: NodeChannel, order: NodeOrder) -> None:
+        if failures:
+            raise failures.pop()
+        send(channel, order)
+
+    monkeypatch.setattr(NodeChannel, "send", fail_first)
+    node = run.node()
+    run.executor.start(run.task())
+    assert next_order(node).inputs is not None
+    assert failures == [] and run.executor.slots == 1
 
 
 def test_a_silent_node_is_given_up_and_told_so(

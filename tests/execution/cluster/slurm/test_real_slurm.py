@@ -1,142 +1,217 @@
-"""A study's trials on a real Slurm of one machine: cancelled, requeued and timed-out nodes."""
+"""`harness run --cluster slurm` on a real Slurm of one machine, through the command line."""
 
-import subprocess
-import time
+import os
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.core.errors import StudyStoppedError
-from harness.core.paths import Workspace
-from harness.execution.cluster.slurm.mailbox import NodeReport
-from harness.execution.cluster.slurm.slurm_cluster import open_slurm_executor
-from harness.execution.local_executor import LocalExecutor
-from harness.execution.protocol import TrialFinished
-from harness.execution.slots import Slot
-from tests.execution.cluster.nodes import STUDY_ID, TinyStudy, curve
-from tests.execution.cluster.slurm.controller_loop import ControllerLoop
+from harness.core.records import read_record, read_records
+from tests.execution.cluster.chaos import epoch_lines, results_of, study_of
 from tests.execution.cluster.slurm.slurm_machine import reason_to_skip, slurm_machine
+from tests.execution.cluster.slurm.slurm_study import (
+    WatchedCommand,
+    files_with,
+    job_processes,
+    listening_ports,
+    n_epochs,
+    run_command,
+    slurm_words,
+    states,
+    wait_for,
+    wait_for_no_jobs,
+    write_gated_space,
+)
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
-EPOCHS, N_TRIALS = 12, 8
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
+LOGIN_NODE_BYTES = 10**9
+SECRET = "s3cr3t-0123456789"
+SECRET_NAMES = (
+    *("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN"),
+    *("PGPASSWORD", "SSH_AUTH_SOCK", "http_proxy", "MY_OWN_VARIABLE", "HARNESS_PASSWORD"),
+)
+N_TRIALS, EPOCHS = 6, 12
+Study = list[dict[str, Any]]
 
 
-@pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[dict[str, str]]:
+    """Environment of a command that finds Slurm."""
     if (reason := reason_to_skip()) is not None:
         pytest.skip(reason)
     with slurm_machine() as configuration:
         if isinstance(configuration, str):
             pytest.skip(configuration)
-        monkeypatch.setenv("SLURM_CONF", str(configuration))
-        yield configuration
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        yield os.environ | threads | {"SLURM_CONF": str(configuration)}
 
 
-def jobs() -> dict[str, str]:
-    """State of each job of the array, by its id."""
-    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return dict(line.split("|") for line in output.splitlines())
+@pytest.fixture(scope="module")
+def near(slurm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Workspace of the same study, undisturbed and on this machine alone."""
+    folder = tmp_path_factory.mktemp("near")
+    options, gate = write_gated_space(folder / "space", EPOCHS)
+    gate.touch()
+    words = ("--trials", str(N_TRIALS), "--workspace", str(folder / "work"), "--device", "cpu")
+    run_command(slurm, folder / "log", *options, *words)
+    return folder / "work"
 
 
-def slurm_command(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True)
+@dataclass
+class DisturbedStudy:
+    """A study of four jobs: two were cancelled, one was requeued, one met its time limit.
+
+    Attributes:
+        ports: on which processes of jobs listened.
+        leaks: files and processes that held a secret while the study ran.
+    """
+
+    workspace: Path
+    command: WatchedCommand
+    ports: list[int]
+    leaks: list[str]
+    n_searched: int
 
 
-def end_reasons(study: TinyStudy, job: str) -> list[str]:
-    """Reasons for which the nodes of a job have ended, in any order."""
-    nodes = study.paths.root.glob(f"cluster/*/nodes/*-{job}-*/reports.jsonl")
-    lines = [line for path in nodes for line in path.read_text().splitlines()]
-    reports = [NodeReport.model_validate_json(line) for line in lines]
-    return [report.ended for report in reports if report.ended is not None]
-
-
-def test_cancelled_requeued_and_timed_out_nodes_lose_nothing(
-    slurm: Path, tmp_path: Path, polyps: Path
-) -> None:
-    study = TinyStudy(Workspace(tmp_path / "workspace"), polyps)
-    lines: list[str] = []
-    executor = open_slurm_executor(
-        study.paths.root,
-        STUDY_ID,
-        n_workers=4,
-        say=lines.append,
-        options=("--time=1", "--signal=B:USR1@20"),
+@pytest.fixture(scope="module")
+def disturbed(slurm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> DisturbedStudy:
+    folder = tmp_path_factory.mktemp("far")
+    options, gate = write_gated_space(folder / "space", EPOCHS)
+    workspace = folder / "work"
+    command = WatchedCommand(
+        slurm | dict.fromkeys(SECRET_NAMES, SECRET),
+        folder / "log",
+        *(*options, "--trials", str(N_TRIALS), "--workspace", str(workspace)),
+        *("--cluster", "slurm", "--workers", "4", "--sbatch", "--time=10"),
     )
-    loop = ControllerLoop(executor, study, numbers=range(N_TRIALS), train__epochs=EPOCHS)
-
-    def disturb() -> None:
-        slurm_command("scancel", "1_0")
-        slurm_command("scancel", "1_1")
-        slurm_command("scontrol", "requeue", "1_2")
-
-    loop.at_epoch(12, disturb)
     try:
-        loop.run(400)
-        states = jobs()
+        wait_for(
+            lambda: (
+                command.process.poll() is not None
+                or all(n_epochs(workspace, number) for number in range(4))
+            ),
+            lambda: command.output,
+        )
+        leaks, n_searched = find_leaks(slurm)
+        ports = listening_ports(job_processes(Path(slurm["SLURM_CONF"])))
+        disturb(slurm, command)
+        gate.touch()
+        assert command.wait() == 0, command.output
     finally:
-        executor.close()
-    assert {states["1_0"], states["1_1"]} == {"CANCELLED"}, "what a user cancels stays so"
-    assert set(states) == {"1_0", "1_1", "1_2", "1_3"}, "nothing else was submitted"
-    assert "SIGTERM" in end_reasons(study, "1_2")
-    assert "SIGUSR1" in end_reasons(study, "1_3"), "saved before the time limit"
-    assert len(list(study.paths.root.glob("cluster/*/nodes/*-1_3-*"))) >= 2, "and started again"
-    assert [type(event) for event in loop.ended.values()] == [TrialFinished] * N_TRIALS
-    n_lost = sum(loop.n_attempts.values()) - N_TRIALS
-    assert n_lost >= 4
-    assert len(loop.trained) - N_TRIALS * EPOCHS <= n_lost, "at most one epoch is repeated for each"
-    local = TinyStudy(Workspace(tmp_path / "local"), polyps)
-    slots = [Slot("cpu", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})] * 2
-    undisturbed = LocalExecutor(lambda index: tmp_path / f"{index}.log", slots=slots)
-    try:
-        ControllerLoop(undisturbed, local, range(N_TRIALS), train__epochs=EPOCHS).run(300)
-    finally:
-        undisturbed.close()
-    for number in range(N_TRIALS):
-        assert curve(study.trial(number)) == curve(local.trial(number))
-        assert len(curve(study.trial(number))) == EPOCHS
-    wait_for_no_jobs()
+        command.kill()
+    return DisturbedStudy(workspace, command, ports, leaks, n_searched)
 
 
-def wait_for_no_jobs() -> None:
-    end = time.monotonic() + 30
-    while set(jobs().values()) & {"RUNNING", "PENDING", "COMPLETING", "REQUEUED"}:
-        assert time.monotonic() < end, jobs()
-        time.sleep(0.5)
+def find_leaks(slurm: dict[str, str]) -> tuple[list[str], int]:
+    """Secrets in Slurm's files and answers, and in the processes of the running jobs."""
+    configuration = Path(slurm["SLURM_CONF"])
+    n_files, found = files_with(SECRET, configuration.parent)
+    leaks = [str(path) for path in found]
+    processes = job_processes(configuration)
+    leaks += [str(process) for process in processes if SECRET in str(process.environ())]
+    leaks += [str(process) for process in processes if SECRET in str(process.cmdline())]
+    jobs = slurm_words(slurm, "scontrol", "show", "job", "--details", "--oneliner")
+    assert jobs.count("JobName=harness-s-") == 4 and len(processes) >= 8
+    return leaks + (["scontrol"] if SECRET in jobs else []), n_files
 
 
-def test_jobs_of_a_killed_controller_are_cancelled_by_the_next(
-    slurm: Path, tmp_path: Path, polyps: Path
+def disturb(slurm: dict[str, str], command: WatchedCommand) -> None:
+    """Two jobs are cancelled, one is requeued, and one meets its time limit."""
+    jobs = sorted(states(slurm))
+    assert len(jobs) == 4, jobs
+    # A user's change of the limit works as if it had been requested: the signal comes 120 s before.
+    limit = ["scontrol", "update", f"JobId={jobs[3]}"]
+    slurm_words(slurm, *limit, "TimeLimit=2")
+    slurm_words(slurm, "scancel", jobs[0], jobs[1])
+    slurm_words(slurm, "scontrol", "requeue", jobs[2])
+    command.wait_for_line(f"(job {jobs[3]}) has ended (SIGUSR1)")
+    wait_for(lambda: states(slurm).get(jobs[3]) == "PENDING", lambda: str(states(slurm)))
+    slurm_words(slurm, *limit, "TimeLimit=60")
+    for job in jobs[:2]:
+        command.wait_for_line(f"job {job} was cancelled")
+    command.wait_for_line(f"(job {jobs[2]}) has ended (SIGTERM)")
+
+
+def test_cancelled_requeued_and_ended_jobs_lose_nothing(
+    slurm: dict[str, str], disturbed: DisturbedStudy, near: Path
 ) -> None:
-    study = TinyStudy(Workspace(tmp_path / "workspace"), polyps)
-    lines: list[str] = []
-    # A second executor while the first one is open: for Slurm the same as after SIGKILL.
-    first = open_slurm_executor(study.paths.root, STUDY_ID, n_workers=2, say=lines.append)
-    second = open_slurm_executor(study.paths.root, STUDY_ID, n_workers=1, say=lines.append)
-    try:
-        loop = ControllerLoop(second, study, numbers=[0])
-        loop.run()
-        states = jobs()
-        assert isinstance(loop.ended[0], TrialFinished)
-        of_first = {state for job, state in states.items() if job.startswith("1")}
-        assert of_first <= {"CANCELLED", "COMPLETED", "COMPLETING"}, states
-    finally:
-        second.close()
-        first.close()
+    paths, output = study_of(disturbed.workspace), disturbed.command.output
+    assert results_of(paths) == results_of(study_of(near))
+    records = read_records(paths)
+    assert [record.state for record in records] == ["complete"] * N_TRIALS
+    assert sum(record.attempt for record in records) == N_TRIALS + 4, "four were continued"
+    assert len(epoch_lines(paths)) == N_TRIALS * EPOCHS, "no epoch was trained twice"
+    assert all(record.host and record.precision == records[0].precision for record in records)
+    assert "4 workers as jobs of Slurm" in output and "2 jobs left" in output
+    assert "submitted again" not in output, "a requeued job is the same job"
+    wait_for_no_jobs(slurm)
 
 
-def test_jobs_that_cannot_start_end_the_study_with_the_end_of_their_log(
-    slurm: Path, tmp_path: Path, polyps: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_controller_fits_on_a_login_node(disturbed: DisturbedStudy) -> None:
+    command = disturbed.command
+    text = f"{command.peak / 1e6:.0f} MB, {command.cpu_s:.1f} s of processor time"
+    sys.stdout.write(f"controller: {text}\n")
+    assert command.peak < LOGIN_NODE_BYTES
+    assert command.libraries, "its maps were read"
+    assert not [path for path in command.libraries if "libtorch" in path]
+
+
+def test_no_secret_leaves_the_controller_and_no_port_is_opened(
+    slurm: dict[str, str], disturbed: DisturbedStudy
 ) -> None:
-    study = TinyStudy(Workspace(tmp_path / "workspace"), polyps)
-    broken = tmp_path / "broken"
-    (broken / "pydantic").mkdir(parents=True)
-    (broken / "pydantic" / "__init__.py").write_text("raise ImportError('no such library')")
-    monkeypatch.setenv("PYTHONPATH", str(broken))
-    executor = open_slurm_executor(study.paths.root, STUDY_ID, n_workers=3, say=print)
-    try:
-        with pytest.raises(StudyStoppedError, match="ImportError: no such library"):
-            ControllerLoop(executor, study, numbers=[0]).run(60)
-    finally:
-        executor.close()
+    assert disturbed.n_searched > 4 and disturbed.leaks == []
+    assert disturbed.ports == [] and disturbed.command.listeners == set()
+    workspace = disturbed.workspace
+    words = ("report", "--study", "s", "--workspace", str(workspace))
+    run_command(slurm, workspace / "report.log", *words)
+    assert study_of(workspace).report_html.exists()
+    scratch = Path(f"/tmp/harness-{os.getuid()}")  # of the nodes, which have no TMPDIR
+    n_files, found = files_with(SECRET, workspace.parent, Path(slurm["SLURM_CONF"]).parent, scratch)
+    names = {path.name for path in workspace.rglob("*")}
+    assert n_files > 50 and {"mlflow.db", "optuna.db", "trial.json", "node.sh"} <= names
+    assert found == []
+
+
+def test_a_confirmation_and_the_test_images_give_what_they_give_locally(
+    slurm: dict[str, str], disturbed: DisturbedStudy, near: Path, tmp_path: Path
+) -> None:
+    confirm = ("confirm", "--study", "s", "--top", "1", "--seeds", "2", "--workspace")
+    cluster = ("--cluster", "slurm", "--workers", "2")
+    output = run_command(slurm, tmp_path / "1", *confirm, str(disturbed.workspace), *cluster)
+    assert "2 workers as jobs of Slurm" in output
+    run_command(slurm, tmp_path / "2", *confirm, str(near), "--device", "cpu")
+    far_study, near_study = study_of(disturbed.workspace), study_of(near)
+    assert results_of(far_study.confirm) == results_of(near_study.confirm)
+    assert [record.state for record in read_records(far_study.confirm)] == ["complete"] * 2
+    wait_for_no_jobs(slurm)
+    scores = []
+    for name, workspace in (("3", disturbed.workspace), ("4", near)):
+        words = ("test", "--study", "s", "--workspace", str(workspace), "--device", "cpu")
+        text = run_command(slurm, tmp_path / name, *words)
+        scores.append([line for line in text.splitlines() if "dice" in line.lower()])
+    assert scores[0] and scores[0] == scores[1]
+
+
+def test_a_killed_controller_is_continued_with_exactly_its_trials(
+    slurm: dict[str, str], near: Path, tmp_path: Path
+) -> None:
+    options, gate = write_gated_space(tmp_path / "space", EPOCHS)
+    workspace = tmp_path / "far"
+    words = (*options, "--trials", "3", "--workspace", str(workspace))
+    words += ("--cluster", "slurm", "--workers", "2")
+    first = WatchedCommand(slurm, tmp_path / "1", *words)
+    wait_for(
+        lambda: n_epochs(workspace, 0) or first.process.poll() is not None, lambda: first.output
+    )
+    first.kill()
+    before = set(states(slurm))
+    assert len(before) == 2, first.output
+    gate.touch()
+    second = run_command(slurm, tmp_path / "2", *words)
+    assert results_of(study_of(workspace)) == results_of(study_of(near))[:3]
+    assert read_record(study_of(workspace).trial(0).trial_json).attempt == 2
+    assert "numbers may differ from before" not in second
+    wait_for_no_jobs(slurm)

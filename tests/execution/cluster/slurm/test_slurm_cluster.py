@@ -10,6 +10,7 @@ from harness.execution.cluster.cluster_settings import ClusterSettings
 from harness.execution.cluster.slurm.slurm_cluster import SlurmCluster, open_slurm_executor
 from harness.search.definition.cluster_access import open_cluster
 from harness.search.definition.options import ComputeOptions
+from harness.training.hardware.device_facts import describe_precision
 from tests.execution.cluster.plain import STUDY_ID
 
 
@@ -56,7 +57,18 @@ def test_the_device_is_that_of_the_requested_jobs(
     commands: Path, gpus: float | None, sbatch: str, device: str
 ) -> None:
     cluster = SlurmCluster(ClusterSettings("slurm", gpus_per_trial=gpus, sbatch=sbatch))
-    assert cluster.check_nodes()[0].devices == (f"{device} of a Slurm node",)
+    (facts,) = cluster.check_nodes()
+    assert facts.devices == (f"{device} of a Slurm node",)
+    assert (facts.precision, facts.memory) == (None, None), "the node is not known yet"
+
+
+def test_no_precision_is_decided_or_refused_before_the_node_is_known(commands: Path) -> None:
+    access = open_cluster(ComputeOptions(cluster="slurm", gpus_per_trial=1), print)
+    assert access is not None
+    (device,) = access.devices
+    assert (device.device, device.has_bf16) == ("cuda", None)
+    texts = [describe_precision(setting, device) for setting in ("auto", "bf16", "fp16", "fp32")]
+    assert texts == ["precision as each node has it", "bf16", "fp16", "fp32"]
 
 
 def test_a_machine_without_slurm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
