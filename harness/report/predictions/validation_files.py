@@ -66,7 +66,7 @@ class ValidationFiles:
         rows, columns = window.slices
         with self._open(row) as large:
             if large is not None:
-                image, mask = large.read_image(rows)[:, columns], large.read_mask(rows)[:, columns]
+                image, mask = large.read_image(rows, columns), large.read_mask(rows)[:, columns]
                 return as_rgb(image, self.data.range), mask
         image, mask = self._read_pair(row)
         return as_rgb(image[rows, columns], self.data.range), mask[rows, columns]
