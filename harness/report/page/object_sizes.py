@@ -38,7 +38,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class ObjectTable:
+class ObjectSizeTable:
     """Objects of some images by size; `source` says of which, and which decisions."""
 
     title: str
@@ -46,7 +46,7 @@ class ObjectTable:
     sheet: ReportSheet
 
 
-def collect_object_tables(tables: StudyTables, gallery: PredictionGallery) -> list[ObjectTable]:
+def collect_object_tables(tables: StudyTables, gallery: PredictionGallery) -> list[ObjectSizeTable]:
     """Tables of the latest run on the test images, and of the choice or the leading trial."""
     choice = _choice_table(tables.paths) or _leader_table(tables, gallery)
     return [table for table in (_test_table(tables.paths), choice) if table is not None]
@@ -75,14 +75,14 @@ def _share_cell(share: float | None) -> SheetCell:
     return SheetCell(f"{share:.3f}", repr(share), repr(share))
 
 
-def _test_table(paths: StudyPaths) -> ObjectTable | None:
+def _test_table(paths: StudyPaths) -> ObjectSizeTable | None:
     tests = read_held_out_ledger(paths).tests
     test = next((t for t in reversed(tests) if t.start.data.name == TEST_SPLIT), None)
     counts = [] if test is None else read_test_objects(paths, test)
     if test is None or not counts:
         return None
     title = f"Objects of the test images, test run {test.number}"
-    return ObjectTable(title, "At native size, by the rule of that run.", object_sheet(counts))
+    return ObjectSizeTable(title, "At native size, by the rule of that run.", object_sheet(counts))
 
 
 def read_test_objects(paths: StudyPaths, test: HeldOutTest) -> list[SizeClassCounts]:
@@ -98,7 +98,7 @@ def read_test_objects(paths: StudyPaths, test: HeldOutTest) -> list[SizeClassCou
         return []
 
 
-def _choice_table(paths: StudyPaths) -> ObjectTable | None:
+def _choice_table(paths: StudyPaths) -> ObjectSizeTable | None:
     confirmation = load_confirmation(paths)
     choice = None if confirmation is None else confirmation.choice
     if choice is None:
@@ -108,7 +108,7 @@ def _choice_table(paths: StudyPaths) -> ObjectTable | None:
         return None
     title = f"Objects of the validation images, confirmed configuration of trial {choice.trial}"
     source = f"At native size, decided at 0.5 or by argmax; sum of {count(len(runs), 'run')}."
-    return ObjectTable(title, source, object_sheet(sum_size_classes(runs)))
+    return ObjectSizeTable(title, source, object_sheet(sum_size_classes(runs)))
 
 
 def _run_tables(paths: StudyPaths, choice: ConfirmedConfiguration) -> list[list[SizeClassCounts]]:
@@ -121,7 +121,7 @@ def _run_tables(paths: StudyPaths, choice: ConfirmedConfiguration) -> list[list[
     return [table for table in tables if table]
 
 
-def _leader_table(tables: StudyTables, gallery: PredictionGallery) -> ObjectTable | None:
+def _leader_table(tables: StudyTables, gallery: PredictionGallery) -> ObjectSizeTable | None:
     if gallery.leader is None or not gallery.objects:
         return None
     size = tables.config.data.eval_size
@@ -130,4 +130,4 @@ def _leader_table(tables: StudyTables, gallery: PredictionGallery) -> ObjectTabl
         f"At {size} × {size} pixels, the size of the metrics, from the predictions that the trial "
         f"saved of {count(gallery.n_compared, 'image')}; harness confirm measures at native size."
     )
-    return ObjectTable(title, source, object_sheet(gallery.objects))
+    return ObjectSizeTable(title, source, object_sheet(gallery.objects))
