@@ -39,7 +39,7 @@ fixed:
   model.encoder_name: mobilenet_v2
   model.encoder_weights: imagenet
   optim.lr: 1.0e-3
-  train.batch_size: 8
+  train.batch_size: 4
 parameters:
   data.augment: {choices: [medium]}
 """

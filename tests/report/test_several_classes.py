@@ -14,7 +14,7 @@ from harness.data.files.overlay import CLASS_COLOURS, draw_class_overlay, wrong_
 from harness.data.files.source import DataSource
 from harness.data.splits.splits import SplitRow
 from harness.report.page.page import write_report
-from harness.report.predictions import gallery as gallery_module
+from harness.report.predictions import validation_files
 from harness.report.predictions.gallery import build_gallery
 from harness.report.tables.sheets import class_sheet
 from harness.report.tables.study_tables import load_study_tables
@@ -67,10 +67,12 @@ def several(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bu
         row: SplitRow = next(r for r in study.rows if r.image == image)
         return LoadedPair(read_image(source.root / image, 1e6), mask_of(masks[0]), *row.hashes)
 
-    monkeypatch.setattr(gallery_module, "read_pair", pair)
-    monkeypatch.setattr(gallery_module, "read_mask", lambda source, masks, *_: mask_of(masks[0]))
+    monkeypatch.setattr(validation_files, "read_pair", pair)
+    monkeypatch.setattr(
+        validation_files, "read_upright_mask", lambda source, image, masks, *_: mask_of(masks[0])
+    )
     # truths are at eval_size already; how they get there is tested with resize
-    monkeypatch.setattr(gallery_module, "resize_truth", lambda mask, *_, **__: mask)
+    monkeypatch.setattr(validation_files, "resize_truth", lambda mask, *_, **__: mask)
     config = load_study_tables(study.paths).config.data
     paths, entries = study.paths.trial(0), []
     paths.probabilities.mkdir(parents=True)

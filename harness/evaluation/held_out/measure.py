@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
-from harness.config.decision_rule import DecisionRule
+from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.config.progress import ProgressReporter
+from harness.data.files.decide import decide_mask
 from harness.data.files.image_io import LoadedPair
 from harness.data.splits.split_file import SplitRow
 from harness.evaluation.held_out.images import EvaluationImages
 from harness.evaluation.held_out.ledger import TEST_SPLIT
+from harness.evaluation.held_out.object_scores import object_columns
 from harness.evaluation.held_out.scores import (
     DEFAULT_THRESHOLD,
     ClassPlane,
@@ -80,8 +82,10 @@ class ImageEvaluator:
         """One entry per image and scored class, at the image's own size.
 
         Args:
-            rule: adds the counts at its thresholds and after its clean-up; None: neither.
+            rule: adds the counts at its thresholds and after its clean-up; None: neither. Objects
+                are those that it decides, else those at 0.5 or by argmax.
         """
+        decision_rule = _plain_rule(self._data) if rule is None else rule
         thresholds = None if rule is None else class_thresholds(rule, self._data)
         images_text = "test images" if images.name == TEST_SPLIT else f"images of {images.name}"
         bar = self._progress.bar(f"measuring on {len(images.rows)} {images_text}")
@@ -96,9 +100,11 @@ class ImageEvaluator:
                 cleaned: Sequence[Mapping[str, float]] = [{}] * len(planes)
                 if rule is not None and rule.cleans:
                     cleaned = cleaned_columns(p, pair.mask, rule, self._data)
-                for plane, columns in zip(planes, cleaned, strict=True):
+                objects = object_columns(decide_mask(p, decision_rule), pair.mask, self._data)
+                for plane, *columns in zip(planes, cleaned, objects, strict=True):
                     entries.append(make_entry(row.row, row.image, plane))
-                    extra_rows.append({**extra_columns(plane, size, thresholds), **columns})
+                    extra = extra_columns(plane, size, thresholds)
+                    extra_rows.append({**extra, **columns[0], **columns[1]})
             n_done += len(rows)
             bar(n_done, len(images.rows))
         return collect_scores(entries, extra_rows)
@@ -121,6 +127,11 @@ class ImageEvaluator:
         from harness.training.metrics.native_size import mean_probabilities  # noqa: PLC0415  # imports torch
 
         return mean_probabilities(predictors, [pair.image for pair in pairs], tta=self._tta)
+
+
+def _plain_rule(data: StudyDataConfig) -> DecisionRule:
+    """The rule without thresholds of its own and without clean-up."""
+    return DecisionRule(task=data.task, classes=tuple(ClassDecision() for _ in data.scored_classes))
 
 
 def class_thresholds(rule: DecisionRule, data: StudyDataConfig) -> dict[int, float] | None:

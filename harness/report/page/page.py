@@ -29,6 +29,7 @@ from harness.report.page.headline import (
 )
 from harness.report.page.held_out_section import build_held_out_section
 from harness.report.page.methods import build_methods_paragraph
+from harness.report.page.object_sizes import collect_object_tables
 from harness.report.page.reproduction import (
     definition_facts,
     environment_facts,
@@ -126,6 +127,7 @@ def render_report_page(
         **_trial_values(tables, confirmation.choice),
         **_gallery_values(tables, gallery),
         **_study_values(tables, split, data_root),
+        object_tables=collect_object_tables(tables, gallery),
         **training_size_values(tables, confirmation.choice),
         data_facts=collect_data_facts(tables, split, data_root, gallery.shapes),
         methods=build_methods_paragraph(tables, split, data_root),

@@ -90,6 +90,7 @@ def test_the_page_has_every_part(page: Page) -> None:
         "cost",
         "strata",
         "gallery",
+        "objects",
         "test",
         "data",
         "study",
@@ -98,7 +99,9 @@ def test_the_page_has_every_part(page: Page) -> None:
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]
     assert links == ["#main", *(f"#{anchor}" for anchor in anchors)]
-    assert len(page.of("table")) == 6  # complete, paired tests, pruned, causes, failed, roles
+    # complete, paired tests, pruned, causes, failed, objects, roles
+    assert len(page.of("table")) == 7
+
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
     assert places == [str(i) for i in range(n_figures)] and n_figures == 19
