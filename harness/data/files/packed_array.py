@@ -1,4 +1,4 @@
-"""Arrays of equal images that stay compressed; an image is decoded when it is read."""
+"""Arrays of equal images that lie in a file of chunks; an image is decoded when it is read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,8 @@ from harness.data.files.chunks import ChunkFile
 class PackedArray:
     """Read-only array (N, h, w, ...) with a chunk for each image.
 
-    It is indexed like a numpy array whose first index is a number or an array of numbers; the
-    result is a new array.
+    It is indexed like a numpy array whose first index is a number or an array of numbers. A single
+    image may be read-only; several are a new array.
     """
 
     chunks: ChunkFile

@@ -1,4 +1,4 @@
-"""Cache of decoded, resized images on disk, compressed and shared by all trials of one size."""
+"""Cache of decoded, resized images on disk, shared by all trials of one size."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from harness.data.files.chunks import ChunkFile, open_npy, write_chunks
 from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import Box, Fit, Size
 from harness.data.files.source import DataSource
-from harness.data.loading.cache_entries import CacheEntry, decode_entries, decode_entry
+from harness.data.loading.cache_entries import MASK_CODEC, CacheEntry, decode_entries, decode_entry
 from harness.data.loading.size_estimate import check_disk_space, estimate_bytes
 from harness.data.splits.splits import SplitRow
 
@@ -37,7 +37,7 @@ _ATTEMPTS = 3  # another process may find the cache damaged and delete it in the
 class ImageCache:
     """N read-only images for training and validation; index i means the same image in each array.
 
-    Arrays from a cache folder stay compressed until an image is read.
+    Arrays from a cache folder are mapped; masks and truths stay compressed until they are read.
 
     Attributes:
         images: uint8 or uint16 (N, h, w, C), values as stored.
@@ -131,7 +131,7 @@ def _map_cache(
     image_dtype = np.uint16 if data.bit_depth == 16 else np.uint8
     dtypes = (image_dtype, np.uint8, np.uint8)
     images, masks, truths = (
-        PackedArray(ChunkFile(folder, name, n), shape, dtype)
+        PackedArray(ChunkFile(folder, name, n, MASK_CODEC), shape, dtype)
         for name, shape, dtype in zip(_ARRAYS, _array_shapes(n, data, size), dtypes, strict=True)
     )
     boxes = np.load(folder / "boxes.npy")

@@ -6,24 +6,34 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.data.files.chunks import ChunkFile, encode_chunk, write_chunks
+from harness.data.files.chunks import ChunkFile, Codec, encode_chunk, write_chunks
 from harness.data.files.packed_array import PackedArray
 
 
-def packed(folder: Path, array: NDArray[Any]) -> PackedArray:
+def packed(folder: Path, array: NDArray[Any], codec: Codec = "zstd") -> PackedArray:
     with write_chunks(folder, "images") as writer:
-        writer.extend(encode_chunk(image) for image in array)
-    return PackedArray(ChunkFile(folder, "images", len(array)), array.shape, array.dtype)
+        writer.extend(encode_chunk(image, codec) for image in array)
+    chunks = ChunkFile(folder, "images", len(array), codec)
+    return PackedArray(chunks, array.shape, array.dtype)
 
 
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+@pytest.mark.parametrize("is_smooth", [True, False])
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((4, 5, 7, 3), np.uint8), ((4, 5, 7), np.uint8), ((4, 1, 1, 5), np.uint16)],
+    [((4, 50, 70, 3), np.uint8), ((4, 50, 70), np.uint8), ((4, 40, 40, 5), np.uint16)],
 )
-def test_images_are_restored_exactly(tmp_path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+def test_images_are_restored_exactly(
+    tmp_path: Path, shape: tuple[int, ...], dtype: Any, codec: Codec, *, is_smooth: bool
+) -> None:
+    """Smooth images are compressed; random ones are kept as plain values."""
     rng = np.random.default_rng(0)
     array = rng.integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
-    restored = np.asarray(packed(tmp_path, array))
+    if is_smooth:
+        array[:] = np.arange(shape[1], dtype=dtype)[(..., *[None] * (len(shape) - 2))]
+    restored = np.asarray(packed(tmp_path, array, codec))
+    stored_bytes = (tmp_path / "images.chunks").stat().st_size
+    assert stored_bytes < array.nbytes / 2 if is_smooth else stored_bytes == array.nbytes
     assert restored.dtype == dtype
     np.testing.assert_array_equal(restored, array)
 
@@ -54,11 +64,12 @@ def test_images_of_zeros_take_no_space(tmp_path: Path) -> None:
     assert images[1].shape == (100, 100) and not np.asarray(images).any()
 
 
-def test_file_that_is_damaged_later_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_file_that_is_damaged_later_is_named(tmp_path: Path, codec: Codec) -> None:
     array = np.ones((3, 10, 10), np.uint8)
-    packed(tmp_path, array)
+    packed(tmp_path, array, codec)
     path = tmp_path / "images.chunks"
     path.write_bytes(b"\xff" * path.stat().st_size)
-    images = PackedArray(ChunkFile(tmp_path, "images", 3), array.shape, array.dtype)
+    images = PackedArray(ChunkFile(tmp_path, "images", 3, codec), array.shape, array.dtype)
     with pytest.raises(DataError, match=r"images\.chunks: damaged; delete its folder"):
         images[0]

@@ -110,12 +110,13 @@ def test_damaged_store_is_built_again(tmp_path: Path, rows: list[SplitRow], name
 def test_chunk_damaged_later_is_an_error_that_names_the_file(
     tmp_path: Path, rows: list[SplitRow]
 ) -> None:
+    """Masks are compressed. The images of this test are noise, which is kept as plain values."""
     opened(tmp_path, rows)
-    path = built(tmp_path)[0] / "images.chunks"
+    path = built(tmp_path)[0] / "masks.chunks"
     path.write_bytes(bytes(path.stat().st_size))
     store = opened(tmp_path, rows)
-    with pytest.raises(DataError, match=r"images\.chunks: damaged; delete its folder"):
-        store.read_image(0, Window(0, 0, 8, 8))
+    with pytest.raises(DataError, match=r"masks\.chunks: damaged; delete its folder"):
+        store.read_mask(0, Window(96, 96, 64, 64))
 
 
 def test_changed_image_is_refused_and_nothing_is_left(tmp_path: Path, rows: list[SplitRow]) -> None:
