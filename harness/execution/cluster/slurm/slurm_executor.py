@@ -15,7 +15,7 @@ from contextlib import suppress
 from harness.core.errors import HarnessError, UserError
 from harness.execution.cluster.messages import InputSource
 from harness.execution.cluster.node_facts import own_versions, version_differences
-from harness.execution.cluster.node_failures import link_loss_event
+from harness.execution.cluster.node_failures import input_failure_event, link_loss_event
 from harness.execution.cluster.ray_nodes import NodeRoster
 from harness.execution.cluster.slurm.job_watch import JobWatch
 from harness.execution.cluster.slurm.line_files import MailboxError
@@ -252,9 +252,8 @@ class SlurmExecutor:
         """Pass on an event of the node's own task; others are of attempts that have ended."""
         with self._lock:
             task = node.task
-            if event is None or task is None:
-                return
-            if (event.number, event.attempt) != (task.number, task.attempt):
+            own_ids = None if task is None else (task.number, task.attempt)
+            if event is None or (event.number, event.attempt) != own_ids:
                 return
             self._roster.note_event(node.host, node.host, event)
             if isinstance(event, TrialFinished | TrialFailed | WorkerDied):
@@ -291,6 +290,11 @@ class SlurmExecutor:
         with self._lock:
             idle = [node for node in self._nodes if node.task is None]
             while self._pending and idle:
-                task, node = self._pending.popleft(), idle.pop(0)
-                node.task = task
-                node.orders.append(NodeOrder(inputs=self._inputs.build(task)))
+                task = self._pending.popleft()
+                try:
+                    inputs = self._inputs.build(task)
+                except Exception as error:
+                    self._events.put(input_failure_event(task, error))
+                    continue
+                idle[0].task = task
+                idle.pop(0).orders.append(NodeOrder(inputs=inputs))

@@ -1,5 +1,6 @@
 """The executor with nodes that a test plays: messages, lost nodes, stale words."""
 
+import errno
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.records import TrialFailure
-from harness.execution.cluster.messages import AgentReport
+from harness.execution.cluster.messages import AgentReport, TaskInputs
 from harness.execution.cluster.node_facts import own_versions
 from harness.execution.cluster.slurm import slurm_executor
 from harness.execution.cluster.slurm.job_watch import LOOK_S, SOON_S, JobWatch
@@ -315,3 +316,25 @@ def test_a_host_with_the_same_cause_three_times_is_left_out(run: PlayedRun) -> N
         "node bad is left out: 3 trials in a row failed there with the same cause (crashed); the "
         "others continue"
     ]
+
+
+def test_inputs_that_cannot_be_built_end_the_attempt_alone(
+    run: PlayedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault on the controller's machine does not end the command; the next trial is placed."""
+    build = SharedDiskInputs.build
+
+    def fail_once(inputs: SharedDiskInputs, task: TrialTask) -> TaskInputs:
+        if task.number == 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(run.study))
+        return build(inputs, task)
+
+    monkeypatch.setattr(SharedDiskInputs, "build", fail_once)
+    node = run.node()
+    run.executor.start(run.task(0))
+    event = run.executor.next_event(20)
+    assert isinstance(event, TrialFailed) and event.failure.cause == "disk_full"
+    assert event.number == 0 and event.full_folder == run.study
+    run.executor.start(run.task(1))
+    order = next_order(node)
+    assert order.inputs is not None and order.inputs.task.number == 1
