@@ -15,7 +15,6 @@ import pytest
 from harness.deploy.app.access import AccessPolicy
 from tests.deploy.app.serving import RunningApp
 from tests.deploy.hostile_files import hostile_files, uploads
-from tests.deploy.made_study import made_study
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_BYTES = 10**9
@@ -27,27 +26,38 @@ pytestmark = [
 ]
 
 
+KEPT_VARIABLES = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
+
+
 def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    """Variables of a user's shell: those that other tests leave behind must not count."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return kept | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+
+
+def made_study_of_its_own(folder: Path) -> None:
+    """Write the study by a process of its own, which has no components of other tests."""
+    code = "from pathlib import Path; from tests.deploy.made_study import made_study; "
+    code += "made_study(Path.cwd())"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), check=True)
 
 
 # A process of its own, which is small: ru_maxrss of a child begins with the memory of its parent.
 LAUNCHER = """
 import resource, subprocess, sys
-quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-code = subprocess.call(sys.argv[1:], **quiet)
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def run_to_end(words: Sequence[str], folder: Path) -> tuple[int, int]:
-    """Exit code, and bytes of the highest resident memory."""
+def run_to_end(words: Sequence[str], folder: Path) -> tuple[int, int, str]:
+    """Exit code, bytes of the highest resident memory, and what was printed on stderr."""
     launched = subprocess.run(
         [sys.executable, "-I", "-c", LAUNCHER, *words],
         cwd=folder, env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     code, peak_kb = map(int, launched.stdout.split())
-    return code, peak_kb * 1024
+    return code, peak_kb * 1024, launched.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +70,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_command_stays_below_a_gigabyte(files: Path, tmp_path: Path) -> None:
-    made_study(tmp_path)
+    made_study_of_its_own(tmp_path)
     words = ["predict", "--study", "made", str(files), "--out", "out", "--device", "cpu"]
-    code, peak = run_to_end([*HARNESS, *words], tmp_path)
-    assert code == 1 and (tmp_path / "out" / "predictions.csv").is_file()
+    code, peak, errors = run_to_end([*HARNESS, *words], tmp_path)
+    assert code == 1 and (tmp_path / "out" / "predictions.csv").is_file(), errors
     assert peak < LIMIT_BYTES
 
 
 def test_runner_stays_below_a_gigabyte(files: Path, tmp_path: Path, any_bundle: Path) -> None:
     words = [sys.executable, "-I", str(any_bundle / "predict.py"), str(files), "--out", "out"]
-    code, peak = run_to_end(words, tmp_path)
-    assert code == 1 and any((tmp_path / "out").rglob("*.png"))
+    code, peak, errors = run_to_end(words, tmp_path)
+    assert code == 1 and any((tmp_path / "out").rglob("*.png")), errors
     assert peak < LIMIT_BYTES
 
 
@@ -104,7 +114,7 @@ def upload_all(app: RunningApp, key: str) -> set[int]:
 
 
 def test_app_of_a_study_stays_below_a_gigabyte(tmp_path: Path) -> None:
-    made_study(tmp_path)
+    made_study_of_its_own(tmp_path)
     with served(["--study", "made"], tmp_path) as (app, peak):
         assert upload_all(app, "0") == {200, 422}
         assert peak() < LIMIT_BYTES

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,16 @@ def served(workspace: Path, uri: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = workspace / "serve.log"
+    # MLflow starts `uvicorn` by name: that of this environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    store = f"sqlite:///{workspace / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=workspace,
-            env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{workspace / 'mlflow.db'}"},
+            env=os.environ | {"MLFLOW_TRACKING_URI": store, "PATH": path},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -55,7 +58,8 @@ def served(workspace: Path, uri: str) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
