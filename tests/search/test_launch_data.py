@@ -1,15 +1,21 @@
 """Preparation of the data before the first trial."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+import optuna
 import pytest
 
 from harness.core.errors import DataError, UserError
+from harness.core.paths import Workspace
+from harness.core.study_lock import hold_study_lock
 from harness.data.scan import near_duplicates
 from harness.search.definition import network_checks
 from harness.search.definition.options import RunOptions
+from harness.search.run import launch as launch_module
 from harness.search.run.launch import launch
+from harness.search.storage.storage import open_storage
 from tests.conftest import TINY
 from tests.data.make import folder
 from tests.search.fakes import Silence
@@ -84,3 +90,25 @@ def test_skip_bad_where_all_is_bad_is_one_sentence(
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"^\S+/d: none of its 3 pairs can be used; the first: "):
         launched(tmp_path, data, monkeypatch, skip_bad=True)
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "ended"])
+def test_study_that_another_process_starts_meanwhile_is_named_as_such(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_running: bool
+) -> None:
+    """Its entry in the database would look like that of another study of this name."""
+    place = Workspace(workspace)
+    paths = place.study("s")
+    held = ExitStack()
+
+    def start(networks: Sequence[object]) -> None:
+        held.enter_context(hold_study_lock(paths))
+        optuna.create_study(study_name="s", storage=open_storage(place.optuna_db))
+        if not is_running:
+            held.close()
+            monkeypatch.setattr(launch_module, "study_is_started", lambda paths: True)
+
+    monkeypatch.setattr(network_checks, "ensure_weights", start)
+    message = "study s is already running" if is_running else "has just started it"
+    with held, pytest.raises(UserError, match=message):
+        launch(tiny_options(workspace, folder(tmp_path / "d", 10)), Silence())

@@ -126,7 +126,14 @@ def _run_study(
     if not definition.is_started:
         # A name that is taken in optuna.db or MLflow would otherwise leave half a study behind.
         study_id = str(definition.config.id)
-        check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
+        try:
+            check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
+        except UserError:
+            # A process that has started this study meanwhile holds the lock from before its entry
+            # in the database, which looks like that of another study here.
+            refuse_if_locked(paths)
+            _refuse_concurrent_start(paths)
+            raise
     # Nothing has been written so far.
     with hold_study_lock(paths):
         if not definition.is_started:

@@ -27,6 +27,8 @@ QUIET = {
     "RAY_worker_niceness": "0",
     "RAY_raylet_start_wait_time_s": "120",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Unset, a head asks for the token in the user's ~/.ray if there is one; nodes do not send it.
+    "RAY_AUTH_MODE": "disabled",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
