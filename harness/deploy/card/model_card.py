@@ -135,7 +135,7 @@ def _samples_section(facts: CardFacts, samples: Sequence[Mapping[str, Any]]) -> 
         for sample in samples
     ]
     terms = escape_text(describe_licences([], facts.config.data).data)
-    titles = ("file", "its Dice", "image of the data set", "Dice")
+    titles = ("file", "chosen as", "image of the data set", "Dice")
     return (
         "Validation images, which chose epoch and trial, with the masks of this bundle in "
         f"`samples/masks/`. Terms of the images: {terms}.\n\n"

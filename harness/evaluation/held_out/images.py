@@ -18,15 +18,14 @@ from harness.data.datasets.sources import (
     source_name,
 )
 from harness.data.files.image_io import LoadedPair, read_pair
-from harness.data.files.source import hash_files
+from harness.data.files.source import DataSource, hash_files
 from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.split_file import SplitRow, verify_files
 from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, check_no_overlap
 
-# Threads suffice: OpenCV and Pillow release the GIL while they decode.
 _MAX_BATCH_BYTES = 32_000_000  # of files that are decoded together; decoded, they are larger
-_THREADS = 4  # OpenCV releases the GIL while it decodes
+_THREADS = 4  # threads suffice: OpenCV and Pillow release the GIL while they decode
 
 
 @dataclass(frozen=True)
@@ -70,22 +69,16 @@ class EvaluationImages:
 
     def batches(self, size: int) -> Iterator[tuple[tuple[SplitRow, ...], list[LoadedPair]]]:
         """Decode all rows in batches of up to `size`; fewer if their files are large."""
-        start = 0
+        start, source = 0, open_source(self.root)
         while start < len(self.rows):
             end, n_bytes = start, 0
             while end < min(start + size, len(self.rows)):
-                n_bytes += self._file_bytes(self.rows[end])
+                n_bytes += _file_bytes(source, self.rows[end])
                 if end > start and n_bytes > _MAX_BATCH_BYTES:
                     break
                 end += 1
             rows, start = self.rows[start:end], end
             yield rows, self.read(rows)
-
-    def _file_bytes(self, row: SplitRow) -> int:
-        try:
-            return open_source(self.root).size(row.image)
-        except (OSError, DataError):
-            return 0  # `read` reports it, with all others
 
     def _read(self, row: SplitRow) -> LoadedPair | str:
         try:
@@ -93,6 +86,13 @@ class EvaluationImages:
             return read_pair(source, row.image, row.masks, self.data, self.max_pixels, row.hashes)
         except DataError as error:
             return str(error)
+
+
+def _file_bytes(source: DataSource, row: SplitRow) -> int:
+    try:
+        return source.size(row.image)
+    except (OSError, DataError):
+        return 0  # `read` reports it, with all others
 
 
 def check_images_present(images: EvaluationImages) -> None:
