@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 import venv
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.config.catalogue import NETWORKS, TASKS
 from harness.config.progress import LineProgress
 from harness.deploy.export.bundle import export_bundle
 from harness.deploy.predictor import Predictor
-from harness.deploy.runner.predict import Model
 from tests.deploy.networks import SIZES, NetworkStudy
 
 Level = tuple[str, str, int, str, str]
@@ -51,19 +52,63 @@ def build_study(root: Path, level: Level) -> NetworkStudy:
     return NetworkStudy(root, task=task, bits=bits, params=params | NEEDS.get(arch, {}))  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory, any_bundle: Path) -> Path | None:
+    """A fresh virtual environment with what `requirements.txt` of a bundle names; None offline."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    requirements = str(any_bundle / "requirements.txt")
+    command = [str(python), "-m", "pip", "install", "--quiet", "-r", requirements]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if process.returncode else python
+
+
+@pytest.mark.slow
+def test_bare_environment_has_neither_torch_nor_this_package(bare_python: Path | None) -> None:
+    if bare_python is None:
+        pytest.skip("pip cannot install the requirements of a bundle")
+    listed = subprocess.run(
+        [str(bare_python), "-m", "pip", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "onnxruntime" in listed
+    assert "torch" not in listed
+    assert "harness" not in listed
+
+
+def read_mask(folder: Path, row: int, study: NetworkStudy) -> NDArray[np.uint8]:
+    """Mask of one image as `Prediction.mask` holds it, from what the runner wrote."""
+    labels = [f"-{label}" for label in study.data.classes] if study.task == "multilabel" else [""]
+    names = [f"{row}{label}" for label in labels]
+    planes = [cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in names]
+    mask = np.stack([np.asarray(plane, np.uint8) for plane in planes], axis=2)
+    if study.task == "multiclass":
+        return mask[..., 0]
+    assert set(np.unique(mask)) <= {0, 255}
+    return mask // 255 if study.task == "multilabel" else mask[..., 0] // 255
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("level", EXPORTED, ids=lambda level: "-".join(map(str, level)))
-def test_runner_agrees_with_the_study(level: Level, tmp_path: Path) -> None:
+def test_runner_agrees_with_the_study(
+    level: Level, tmp_path: Path, bare_python: Path | None
+) -> None:
     study = build_study(tmp_path, level)
     bundle = export_bundle(
         study.deployment, tmp_path / "bundle", parity_images=4, progress=LineProgress()
     )
-    model, predictor = Model(bundle.folder), Predictor(study.deployment)
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    images = [study.image(size, seed=11 + row) for row, size in enumerate(SIZES)]
+    for row, image in enumerate(images):
+        assert cv2.imwrite(str(folder / f"{row}.png"), image[..., ::-1])
+    program = [str(bare_python or sys.executable), str(bundle.folder / "predict.py")]
+    options = [str(folder), "--out", str(out), "--probabilities"]
+    subprocess.run([*program, *options], check=True, cwd=tmp_path)
     equal, total = 0, 0
-    for size in SIZES:
-        image = study.image(size, seed=11)
-        (own,) = predictor.predict([image])
-        mask, _ = model.predict(image)
+    for row, own in enumerate(Predictor(study.deployment).predict(images)):
+        assert np.abs(np.load(out / f"{row}.npy") - own.probabilities).max() < 1e-3
+        mask = read_mask(out, row, study)
         equal, total = equal + int((mask == own.mask).sum()), total + mask.size
     assert equal / total >= 0.9999
     assert bundle.parity.equal_pixels >= 0.9999
@@ -85,47 +130,3 @@ def test_other_formats_agree(format_name: Any, arch: str, tmp_path: Path) -> Non
     spec = json.loads((bundle.folder / "model.json").read_text())
     assert spec["model"]["format"] == format_name
     assert bundle.parity.equal_pixels >= 0.9999
-
-
-@pytest.fixture(scope="module")
-def bare_python(tmp_path_factory: pytest.TempPathFactory, any_bundle: Path) -> Path:
-    """A fresh virtual environment with what `requirements.txt` of a bundle names."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    requirements = str(any_bundle / "requirements.txt")
-    command = [str(python), "-m", "pip", "install", "--quiet", "-r", requirements]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    if process.returncode:
-        pytest.skip(f"pip cannot install the requirements: {process.stderr[-300:]}")
-    return python
-
-
-@pytest.mark.slow
-def test_bundle_runs_in_a_bare_environment(
-    exported: tuple[NetworkStudy, Any], bare_python: Path, tmp_path: Path
-) -> None:
-    study, bundle = exported
-    listed = subprocess.run(
-        [str(bare_python), "-m", "pip", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "torch" not in listed
-    assert "harness" not in listed
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for index, size in enumerate(SIZES):
-        image = study.image(size, seed=20 + index)
-        assert cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
-    program = str(bundle.folder / "predict.py")
-    command = [str(bare_python), program, str(folder), "--out", str(tmp_path / "out")]
-    subprocess.run([*command, "--probabilities"], check=True, cwd=tmp_path)
-    predictor = Predictor(study.deployment)
-    model = Model(bundle.folder)
-    equal, total = 0, 0
-    for index, size in enumerate(SIZES):
-        (own,) = predictor.predict([study.image(size, seed=20 + index)])
-        p = np.load(tmp_path / "out" / f"{index}.npy")
-        assert np.abs(p - own.probabilities).max() < 1e-3
-        mask = model.decide(p)
-        equal, total = equal + int((mask == own.mask).sum()), total + mask.size
-    assert equal / total >= 0.9999
