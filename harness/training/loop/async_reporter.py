@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from harness.execution.protocol import Decision
-from harness.training.loop.resume import EpochLine
+
+if TYPE_CHECKING:  # it imports torch, which the sleeping workers of benchmarks do without
+    from harness.training.loop.resume import EpochLine
 
 
 class AsyncEpochReporter:
@@ -18,7 +20,7 @@ class AsyncEpochReporter:
         report_epoch: receives an epoch's line once it is written, and returns the decision.
     """
 
-    def __init__(self, report_epoch: Callable[[EpochLine], Decision]) -> None:
+    def __init__(self, report_epoch: Callable[["EpochLine"], Decision]) -> None:
         self._report_epoch = report_epoch
         # One thread: an epoch is written before it is reported, and epochs stay in order.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="epoch-reporter")
@@ -34,9 +36,9 @@ class AsyncEpochReporter:
         if self._writing is not None:
             self._writing.result()
 
-    def report(self, line: EpochLine) -> None:
+    def report(self, line: "EpochLine") -> None:
         """Report the epoch that is being written, once it is on disk."""
-        self._decision = self._pool.submit(self._report_when_written, line)
+        self._decision = self._pool.submit(self._report_when_written, self._writing, line)
 
     def should_stop(self) -> bool:
         """True if the decision has arrived and ends the training."""
@@ -59,6 +61,8 @@ class AsyncEpochReporter:
         # a reference cycle that would keep the network in memory.
         self._writing = self._decision = None
 
-    def _report_when_written(self, line: EpochLine) -> Decision:
-        self.wait_written()
+    def _report_when_written(self, writing: "Future[None] | None", line: "EpochLine") -> Decision:
+        # Not `wait_written`: the next epoch may already be waiting for this thread to write it.
+        if writing is not None:
+            writing.result()
         return self._report_epoch(line)

@@ -38,6 +38,24 @@ def test_nobody_waits_for_the_answer() -> None:
         assert clerk.wait_decision() == "prune" and clerk.should_stop()
 
 
+def test_epoch_that_waits_behind_two_later_ones_is_reported() -> None:
+    may_answer, reported = threading.Event(), list[float]()
+
+    def report(line: EpochLine) -> Decision:
+        reported.append(line["epoch"])
+        assert may_answer.wait(WAIT_S)
+        return "continue"
+
+    with AsyncEpochReporter(report) as reporter:
+        for epoch in (1, 2, 3):
+            reporter.write(lambda: None)
+            reporter.report({"epoch": epoch})
+        may_answer.set()
+        assert reporter._decision is not None
+        assert reporter._decision.result(WAIT_S) == "continue"
+    assert reported == [1, 2, 3]
+
+
 def test_what_could_not_be_written_is_not_asked_about() -> None:
     asked: list[EpochLine] = []
 
