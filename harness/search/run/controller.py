@@ -127,11 +127,9 @@ class Controller:
     def run(self, trials: int) -> StopReason | None:
         """Run until `trials` trials are finished, including those of earlier runs.
 
-        Returns:
-            The reason if it stopped before that; interrupted trials then keep the state "running",
-            and the next run continues them.
-
-        Raises StudyStoppedError when three trials in a row failed for the same cause.
+        Returns the reason if it stopped before that; interrupted trials then keep the state
+        "running", and the next run continues them. Raises StudyStoppedError when three trials in a
+        row failed for the same cause.
         """
         grid = self._sampler.n_grid_trials(self._study)
         self._progress_observer.n_target = trials if grid is None else min(trials, grid)
@@ -140,14 +138,14 @@ class Controller:
         waiting = self._source.unfinished_trials()
         while True:
             self._check_stop(waiting)
-            if not self._graceful_stop.is_stopping:
-                self._fill_slots(waiting)
+            has_started = not self._graceful_stop.is_stopping and self._fill_slot(waiting)
             running_paths = map(self._context.paths.trial, self._running)
             if self._is_done(waiting) or self._graceful_stop.is_over(running_paths):
                 if self._graceful_stop.stop is None:  # all requested trials are finished
                     self._retention.remove_failed_checkpoints()
                 return self._graceful_stop.stop
-            if (event := self._inbox.next_event()) is not None:
+            # One slot at a time: filling 64 takes seconds, in which the first trials report epochs.
+            if (event := self._inbox.next_event(wait=not has_started)) is not None:
                 self._on_event(event)
             if not self._graceful_stop.is_stopping:
                 self._kill_hung()
@@ -169,16 +167,18 @@ class Controller:
     def _needs_more(self) -> bool:
         return self.count_finished() + len(self._running) < self._progress_observer.n_target
 
-    def _fill_slots(self, waiting: list[int]) -> None:
-        """Give every free slot a trial: first unfinished ones of earlier runs, then new ones."""
-        while len(self._running) < self._executor.slots:
-            if waiting:
-                if (running := self._source.resume_trial(waiting.pop(0))) is not None:
-                    self._dispatch(running, continued=True)
-            elif self._graceful_stop.stop is None and self._needs_more():
-                self._dispatch(self._source.create_trial(self._running))
-            else:
-                break
+    def _fill_slot(self, waiting: list[int]) -> bool:
+        """Give a free slot an unfinished trial of an earlier run, else a new one; False: none."""
+        if len(self._running) >= self._executor.slots:
+            return False
+        if waiting:
+            if (running := self._source.resume_trial(waiting.pop(0))) is not None:
+                self._dispatch(running, continued=True)
+        elif self._graceful_stop.stop is None and self._needs_more():
+            self._dispatch(self._source.create_trial(self._running))
+        else:
+            return False
+        return True
 
     def count_finished(self) -> int:
         """Number of trials that are complete, pruned or failed; imported ones do not count."""

@@ -28,9 +28,11 @@ class EventInbox:
         self._executor, self._running, self._hang_watch = executor, running, hang_watch
         self._queued: deque[Event] = deque()
 
-    def next_event(self) -> Event | None:
-        """The next event; None if no event arrives within a tick."""
-        return self._queued.popleft() if self._queued else self._executor.next_event(TICK_S)
+    def next_event(self, *, wait: bool = True) -> Event | None:
+        """The next event; None if no event arrives within a tick, or without a wait immediately."""
+        if self._queued:
+            return self._queued.popleft()
+        return self._executor.next_event(TICK_S if wait else 0.0)
 
     def is_current(self, event: Event) -> bool:
         """True if an event belongs to the current attempt, not to a worker of an earlier one."""

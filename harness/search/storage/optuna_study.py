@@ -3,8 +3,11 @@
 Used by storage, sampling and control alike, so it stands apart from the database in `storage`.
 """
 
+from collections.abc import Container
+
 import optuna
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.config.study import StudyConfig
@@ -12,6 +15,30 @@ from harness.core.errors import UserError
 
 STUDY_ID_ATTR = "harness.study_id"
 IMPORTED_ATTR = "harness.imported"  # of a trial: its origin as "<study>/<number>"
+
+
+class StudyStorage(_CachedStorage):
+    """Cache of a database, as Optuna puts before each, that reads queued trials alone if asked.
+
+    `Study.ask` looks for queued trials first. Optuna's cache then reads all trials that are
+    running, with their parameters and epochs: 25 of 60 ms for a new trial while 64 run.
+    """
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self._database = backend
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials of a study by their number, as the method of Optuna does."""
+        if states == (TrialState.WAITING,):
+            trials = self._database.get_all_trials(study_id, deepcopy, states)
+            return sorted(trials, key=lambda trial: trial.number)
+        return super().get_all_trials(study_id, deepcopy, states)
 
 
 def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.Study:
@@ -23,7 +50,7 @@ def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> op
     if (existing := find_optuna_study(storage, name, str(config.id))) is not None:
         return existing
     study = optuna.create_study(
-        study_name=name, storage=storage, direction=config.objective.direction
+        study_name=name, storage=StudyStorage(storage), direction=config.objective.direction
     )
     # Not atomic with the line above: after a kill between the two, the study counts as another one
     # of that name, and `find_optuna_study` says how to delete it.
@@ -44,7 +71,7 @@ def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.S
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     for summary in summaries:
         if summary.user_attrs.get(STUDY_ID_ATTR) == study_id:
-            return optuna.load_study(study_name=summary.study_name, storage=storage)
+            return optuna.load_study(study_name=summary.study_name, storage=StudyStorage(storage))
     for summary in summaries:
         if summary.study_name == name:
             raise UserError(

@@ -153,6 +153,20 @@ def test_interrupted_study_draws_what_an_undisturbed_one_draws(tmp_path: Path) -
     assert run(tmp_path / "a", 20) == run(tmp_path / "b", 4, 11, 20)
 
 
+def test_epochs_are_answered_while_slots_are_still_empty(tmp_path: Path) -> None:
+    answered_before: list[list[int]] = []
+
+    class Recording(FakeExecutor):
+        def start(self, task: TrialTask) -> None:
+            answered_before.append(sorted({n for n, epoch in self.asked if epoch > 1}))
+            super().start(task)
+
+    executor = Recording(flat, slots=4)
+    controller_of(tmp_path, definition_of(space(4)), executor).run(4)
+    # Two events of each trial are waiting: its start and its first epoch.
+    assert answered_before == [[], [], [0], [0]]
+
+
 class DyingExecutor(FakeExecutor):
     """Its controller dies (here: an exception) when the given epoch is reported."""
 

@@ -9,6 +9,8 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from harness.core.errors import ConfigError, StudyStoppedError, UserError
@@ -17,6 +19,7 @@ from harness.core.records import read_records
 from harness.core.sqlite_file import explain_sqlite_error
 from harness.execution.protocol import TrialTask
 from harness.search.storage.location import resolve_storage
+from harness.search.storage.optuna_study import open_optuna_study
 from harness.search.storage.rebuild import load_or_rebuild_study
 from harness.search.storage.storage import open_storage, stop_on_database_error
 from tests.postgres import PostgresServer, postgres_server
@@ -229,3 +232,25 @@ def test_full_disk_under_a_database_is_one_line_that_names_the_folder(tmp_path: 
     wrapped.__cause__ = raised.value
     line = explain_sqlite_error(database, wrapped)
     assert line is not None and line.startswith(f"{database}: the disk of {tmp_path} is full, or a")
+
+
+def test_new_trial_reads_none_of_the_running_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_optuna_study(open_storage(tmp_path / "o.db"), "s", definition_of(SPACE).config)
+    for value in (1.0, 2.0):
+        study.enqueue_trial({"x": value})
+    finished = study.ask()
+    study.tell(finished, 0.5)
+    study.ask()
+    plain = optuna.load_study(study_name="s", storage=open_storage(tmp_path / "o.db"))
+    study.enqueue_trial({"x": 3.0})
+    for states in [(TrialState.WAITING,), (TrialState.RUNNING,), None]:
+        assert study.get_trials(states=states) == plain.get_trials(states=states)
+
+    def read_all(*_: object) -> None:
+        raise AssertionError("all trials were read")
+
+    monkeypatch.setattr(_CachedStorage, "_read_trials_from_remote_storage", read_all)
+    assert study.ask().suggest_float("x", 0, 9) == 3.0  # the queued one
+    assert study.ask().number == 3
