@@ -87,7 +87,10 @@ def find_lr(
     paths = options.stores.workspace.lr_find(name or utc_timestamp("unique"))
     if paths.root.exists():
         raise ConfigError(f"--name {name}: {paths.root} exists already; choose another name")
-    from harness.search.definition.lr_find import RangeTestSettings, find_learning_rates  # noqa: PLC0415
+    from harness.search.definition.lr_find import (  # noqa: PLC0415  # imports torch
+        RangeTestSettings,
+        find_learning_rates,
+    )
 
     settings = RangeTestSettings(low, high, steps, seed)
     result = find_learning_rates(options, settings, progress or LineProgress())

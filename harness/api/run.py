@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.config.user_code import read_parts_file, register_packages, register_parts_file
 from harness.execution.prestart import prestarted_worker
 from harness.search.definition.options import RunOptions
 
@@ -103,13 +104,13 @@ def run_study(
     # The worker imports torch while this process does, which takes two processes no longer than
     # one. Several workers need environments (GPU, threads) that are known only after the checks.
     with prestarted_worker(options.compute.is_single_worker) as prestarted:
-        from harness.config.progress import LineProgress  # noqa: PLC0415
-        from harness.search.run.launch import launch  # noqa: PLC0415  # imports torch
+        from harness.config.progress import LineProgress  # noqa: PLC0415  # after the worker's start
+        from harness.search.run.launch import launch  # noqa: PLC0415  # imports optuna
 
         paths = launch(options, progress or LineProgress(), prestarted)
     # After training, as pandas and scipy would delay the first trial.
     from harness.api.study import Study  # noqa: PLC0415  # imports pandas and scipy
-    from harness.report.tables.study_tables import write_trials_csv  # noqa: PLC0415
+    from harness.report.tables.study_tables import write_trials_csv  # noqa: PLC0415  # imports pandas
 
     finished_study = Study(paths, options.stores.workspace)
     write_trials_csv(finished_study.tables, paths.trials_csv)
@@ -147,7 +148,7 @@ def check(
         assert harness.check(space="encoders.yaml", data="polyps").good
     """
     options = RunOptions.from_arguments(locals())
-    from harness.config.progress import LineProgress  # noqa: PLC0415
+    from harness.config.progress import LineProgress  # noqa: PLC0415  # as in `run_study`
     from harness.search.definition.check_report import check_study  # noqa: PLC0415  # imports torch
 
     return check_study(options, progress or LineProgress())
@@ -171,7 +172,6 @@ def load_model(folder: str | Path, *, parts: str | Path | None = None) -> "nn.Mo
     Example:
         network = harness.load_model("studies/encoders/trials/0007/best/model")
     """
-    from harness.config.user_code import read_parts_file, register_packages, register_parts_file  # noqa: PLC0415
     from harness.models.serialization import load_network  # noqa: PLC0415  # imports torch
 
     root = Path(folder).expanduser()

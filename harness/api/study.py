@@ -14,6 +14,7 @@ from harness.data.datasets.sources import find_data, source_folder
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.held_out.ledger import HeldOutLedger, HeldOutTest, read_held_out_ledger
+from harness.evaluation.held_out.mlflow_metrics import mirror_held_out_tests
 from harness.search.definition.options import RunOptions
 from harness.tracking.uri import resolve_tracking_store
 
@@ -262,7 +263,6 @@ def run_held_out_test(
     paths: StudyPaths, workspace: Workspace, **options: Unpack[HeldOutTestOptions]
 ) -> list[HeldOutTest]:
     """Implement `Study.test`: run the tests, then copy the ledger's numbers to MLflow."""
-    from harness.evaluation.held_out.mlflow_metrics import mirror_held_out_tests  # noqa: PLC0415
     from harness.evaluation.held_out.run import HeldOutRequest, run_test  # noqa: PLC0415  # imports torch
 
     progress = options.get("progress") or LineProgress()

@@ -31,7 +31,7 @@ def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
     try:
         return call()
     except DataError as error:
-        from harness.data.datasets.sources import NeedsDownloadError  # noqa: PLC0415
+        from harness.data.datasets.sources import NeedsDownloadError  # noqa: PLC0415  # OpenCV
 
         # Not standard output: the question goes to standard error, and the results may be piped.
         has_terminal = sys.stdin.isatty() and sys.stderr.isatty()

@@ -7,6 +7,7 @@ from typing import Annotated
 from harness.cli.display import open_progress
 from harness.cli.options import SEARCH, DeployedTrialOption, DeviceOption, WorkspaceOption, option
 from harness.core.errors import UserError
+from harness.search.definition.options import RunOptions
 
 PAGE = "Page"  # panel of --help
 
@@ -112,7 +113,6 @@ def web_app(
             serve(BundleModels(bundle), policy, bound, browser=browser)
             return
         from harness.deploy.app.study_models import StudyModels  # noqa: PLC0415  # imports torch
-        from harness.search.definition.options import RunOptions  # noqa: PLC0415
 
         options = RunOptions.from_arguments(
             {"study": study, "workspace": workspace, "device": device}

@@ -155,7 +155,7 @@ def check_loss(parity: ParityResult, precision: Precision, tolerance: float) -> 
 
 
 def _convert_to_fp16(path: Path) -> None:
-    import onnx  # noqa: PLC0415  # an optional package
+    import onnx  # noqa: PLC0415  # optional packages
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
 
     model = onnx.load(path)
@@ -168,7 +168,7 @@ def _convert_to_fp16(path: Path) -> None:
 
 
 def _quantize_to_int8(path: Path, reader: CalibrationReader) -> None:
-    import onnx  # noqa: PLC0415  # an optional package
+    import onnx  # noqa: PLC0415  # optional packages
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
     model = onnx.load(path)

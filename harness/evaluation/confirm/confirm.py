@@ -203,7 +203,7 @@ def _measure_trial(
     progress: ProgressReporter,
 ) -> None:
     from harness.training.hardware.device import pick_device  # noqa: PLC0415  # imports torch
-    from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415
+    from harness.training.metrics.native_size import NativePredictor  # noqa: PLC0415  # imports torch
 
     config = read_study_config(paths)
     weights = TrialWeights(str(record.number), trial, paths.confirm.split_for(record.labels))

@@ -22,7 +22,10 @@ from harness.core.paths import StudyPaths
 from harness.core.settings import StrictSettings
 from harness.core.text import count
 from harness.evaluation.confirm.results import Confirmation
+from harness.evaluation.decision.choose_rule import choose_rule
 from harness.evaluation.decision.step_effects import StepEffect
+from harness.evaluation.held_out.images import EvaluationImages, check_images_unchanged
+from harness.evaluation.held_out.measure import ImageEvaluator, ImageGroup
 from harness.evaluation.held_out.weights import (
     TrialWeights,
     confirmed_weights,
@@ -31,7 +34,6 @@ from harness.evaluation.held_out.weights import (
 from harness.evaluation.statistics.intervals import MIN_IMAGES
 
 if TYPE_CHECKING:
-    from harness.evaluation.held_out.measure import ImageGroup
     from harness.search.definition.context import StudyContext
 
 
@@ -188,10 +190,7 @@ def _choose_rule(
     *,
     tta: bool,
 ) -> FrozenRule:
-    from harness.evaluation.decision.choose_rule import choose_rule  # noqa: PLC0415  # imports torch
-    from harness.evaluation.held_out.images import check_images_unchanged  # noqa: PLC0415
-    from harness.evaluation.held_out.measure import ImageEvaluator  # noqa: PLC0415
-    from harness.training.metrics.native_size import load_predictors  # noqa: PLC0415
+    from harness.training.metrics.native_size import load_predictors  # noqa: PLC0415  # imports torch
 
     data, groups = context.config.data, _validation_groups(context, weights)
     for _, images in groups:
@@ -206,9 +205,7 @@ def _choose_rule(
 
 def _validation_groups(
     context: "StudyContext", weights: Sequence[TrialWeights]
-) -> "list[ImageGroup]":
-    from harness.evaluation.held_out.images import EvaluationImages  # noqa: PLC0415  # imports torch
-
+) -> list[ImageGroup]:
     data, max_pixels = context.config.data, context.config.limits.max_pixels
     return [
         (indices, EvaluationImages("val", context.data_root, tuple(rows), data, max_pixels))

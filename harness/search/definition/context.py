@@ -136,7 +136,7 @@ class StudyContext:
     def _slots_and_devices(self) -> tuple[tuple[Slot, ...], tuple[DeviceFacts, ...]]:
         import torch  # noqa: PLC0415  # not for the controller of a cluster
 
-        from harness.training.hardware.device_probe import resolve_devices  # noqa: PLC0415
+        from harness.training.hardware.device_probe import resolve_devices  # noqa: PLC0415  # torch
 
         compute = self.options.compute
         assert compute.workers != "max", "without a cluster it is refused"
