@@ -92,7 +92,7 @@ class LossEntry(CatalogueEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkEntry(CatalogueEntry):
-    """Architecture.
+    """Architecture that `model.arch` can name.
 
     Attributes:
         is_library: it is a class of that name in segmentation-models-pytorch; otherwise its code

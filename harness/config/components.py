@@ -40,7 +40,8 @@ _REQUIRED_ARGUMENTS: Mapping[ComponentKind, tuple[str, ...]] = {
     "network": ("in_channels", "classes"),
     "loss": ("logits", "target"),
 }
-# scores.csv has a column for each metric, and MLflow has `best/epoch`: these names are used there.
+# Refused as names of metrics: scores.csv has these columns next to one for each metric, and a trial
+# has the key `best/epoch` next to `best/<metric>`.
 _COLUMN_NAMES = ("epoch", "row", "image", "class", "sum_py", "sum_p", "sum_y")
 _COUNT_NAMES = ("tp", "fp", "fn", "tn")
 # From the catalogue, not from what is imported: the same names are refused in every process.
@@ -109,7 +110,7 @@ def metric(
     tasks: tuple[Task, ...] = TASKS,
     origin: str | None = None,
 ) -> Callable[[_Build], _Build]:
-    """Register a metric: a function of (probability, truth, valid, **options) with a number.
+    """Register a metric: a function of (probability, truth, valid, **options) that returns a float.
 
     It is called for each validation image and class at eval_size, with read-only (H, W) arrays:
     probability is 32-bit in [0, 1], truth and valid are boolean. Images for which it returns None

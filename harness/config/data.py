@@ -17,8 +17,8 @@ NONZERO: Literal["nonzero"] = "nonzero"  # in `values`: instance numbers, all of
 # In decoded masks: an ignored pixel, as in PASCAL VOC. Masks have 8 bits, so it limits a study to
 # the 255 classes 0 to 254.
 IGNORE_INDEX = 255
-# Fewer validation images than this do not rank trials: of Dice values whose differences between two
-# networks have a standard deviation of 0.1 over images, 20 leave a standard error of 0.022.
+# Fewer validation images cannot rank trials: if the difference in Dice between two networks has a
+# standard deviation of 0.1 over images, its mean over 20 images has a standard error of 0.022.
 MIN_RANKING_IMAGES = 20
 
 
@@ -50,7 +50,7 @@ class StudyDataConfig(StrictSettings):
         description="class of each grey value or #rrggbb colour in masks, or ignore; nonzero: "
         "object numbers, all of one class",
     )
-    channels: int = Field(3, ge=1, le=64, description="channels the network sees")
+    channels: int = Field(3, ge=1, le=64, description="input channels of the network")
     range: Annotated[tuple[float, float], BeforeValidator(_to_tuple)] = Field(
         (0.0, 255.0), description="stored values that become 0 and 1"
     )
@@ -96,8 +96,8 @@ class StudyDataConfig(StrictSettings):
     @property
     def uses_nearest_resize(self) -> bool:
         """True if masks are resized by the nearest pixel."""
-        # Interpolated indices would be other classes. Two-valued masks are interpolated and cut,
-        # unless a third value marks ignored pixels.
+        # Interpolated indices would be other classes. Two-valued masks are interpolated, then
+        # thresholded, unless a third value marks ignored pixels.
         return self.task == "multiclass" or (self.task == "binary" and self.has_ignored_pixels)
 
     @property
@@ -187,7 +187,8 @@ class SplitConfig(StrictSettings):
     @field_validator("fractions")
     @classmethod
     def _check_fractions(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        # With a tolerance: 0.01, 0.29 and 0.7, for example, do not add up to 1 in binary.
+        # With a tolerance: 0.01, 0.29 and 0.7, for example, do not add up to 1 in binary. Only test
+        # may have a share of 0.
         if min(value[:2]) <= 0 or value[2] < 0 or abs(math.fsum(value) - 1) > 1e-9:
             raise ValueError("must be train, val, test shares that add up to 1, e.g. 0.8, 0.1, 0.1")
         return value

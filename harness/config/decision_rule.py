@@ -18,11 +18,12 @@ class ClassDecision(StrictSettings):
     )
     fill_holes: bool = Field(False, description="fill background that an object encloses")
     min_size: int = Field(0, ge=0, description="pixels of the smallest object that is kept")
-    largest_only: bool = Field(False, description="keep the largest object alone")
+    largest_only: bool = Field(False, description="keep only the largest object")
 
     @property
     def cleans(self) -> bool:
         """True if a step follows the threshold."""
+        # Above 1: every object has at least one pixel, so a min_size of 1 removes none.
         return self.fill_holes or self.min_size > 1 or self.largest_only
 
 

@@ -1,4 +1,4 @@
-"""Settings that a study takes from earlier studies: imported trials and fixed values."""
+"""Settings about earlier studies: trials imported from them, and fixed values copied from them."""
 
 from typing import Annotated, Any
 

@@ -59,7 +59,7 @@ ClassWeights = Annotated[  # a tag per branch: one message for each mistake, not
     | Annotated[Literal["balanced"], BeforeValidator(_check_balanced), Tag("[word]")],
     Discriminator(lambda value: "[word]" if isinstance(value, str) else "[numbers]"),
 ]
-# Registered losses have no field, so their weights are validated apart, by the same rule.
+# Registered losses have no field, so their weights are validated separately, by the same rule.
 _WEIGHT_ADAPTER: TypeAdapter[float] = TypeAdapter(
     Annotated[float, Field(ge=0, le=1e6)], config=ConfigDict(strict=True, allow_inf_nan=False)
 )

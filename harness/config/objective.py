@@ -55,7 +55,7 @@ class ObjectiveConfig(StrictSettings):
         return [record for *_, record in sorted(complete, key=lambda item: item[:2])]
 
     def best(self, records: Iterable[TrialRecord]) -> TrialRecord | None:
-        """Best complete trial, the first of `ranked`; None if there is none."""
+        """Best complete trial, the first of `ranked`; None if no trial is ranked."""
         return next(iter(self.ranked(records)), None)
 
     def is_possible_value(self, value: float) -> bool:

@@ -74,7 +74,8 @@ class LineProgress:
     def trials(self, finished: int, total: int) -> None:
         self._finished, self._total = finished, total
         if self._first is None:
-            # The pace is that of this run: trials of earlier ones cost it no time.
+            # Trials that earlier runs finished took no time of this run, so they would raise the
+            # pace.
             self._first = (time.monotonic(), finished)
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:

@@ -107,8 +107,8 @@ class SamplerConfig(StrictSettings):
     # `grid` is enumerated by the space, not by Optuna, whose GridSampler knows neither conditions
     # nor forbidden combinations (docs/decisions/0008).
     name: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
-    # Optuna's default: TPE draws at random until it has this many trials.
-    n_startup_trials: int = Field(10, ge=1, description="tpe, gp: random draws first")
+    # Optuna's default: TPE draws at random until this number of trials has finished.
+    n_startup_trials: int = Field(10, ge=1, description="tpe, gp: number of random draws at first")
     multivariate: bool = Field(True, description="tpe: model parameters jointly")
     # Without groups, multivariate TPE models only the parameters that all trials share; those of a
     # branch of a conditional space are then sampled independently of the others (Optuna 5.0).
@@ -155,7 +155,7 @@ class PrunerConfig(StrictSettings):
     reduction_factor: int | None = Field(
         None,
         ge=2,
-        description="halving, hyperband: one in this many trials continues; null: 2, and 3 for "
+        description="halving, hyperband: one trial in this number continues; null: 2, and 3 for "
         "hyperband",
     )
     patience: int = Field(3, ge=1, description="patient: epochs without improvement")
@@ -200,7 +200,7 @@ class LimitsConfig(StrictSettings):
 
     # Checked in the header, before anything is decoded: a few kilobytes can decode to gigabytes,
     # and Pillow and OpenCV have other limits.
-    max_pixels: float = Field(100e6, gt=0, description="largest image that is decoded")
+    max_pixels: float = Field(100e6, gt=0, description="pixels of the largest decoded image")
     # A worker is replaced after ten median epochs without a message, but not before this time.
     hang_floor_s: float = Field(
         600, gt=0, description="seconds of silence that never count as a hang"
@@ -209,8 +209,8 @@ class LimitsConfig(StrictSettings):
         30,
         gt=0,
         allow_inf_nan=False,
-        description="seconds for workers to finish a step and save when the study is stopped; up "
-        "to ten times as many while a checkpoint is being written",
+        description="seconds that workers have to finish a step and save when the study is "
+        "stopped; up to ten times this while a checkpoint is being written",
     )
 
 

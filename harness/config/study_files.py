@@ -44,9 +44,7 @@ def read_study_config(paths: StudyPaths) -> StudyConfig:
 
 
 def require_study_yaml(paths: StudyPaths, exclude: str | None = None) -> None:
-    """Refuse a study name without a study.yaml.
-
-    This is the one place that reports an unknown study.
+    """Refuse a study name without a study.yaml; all commands share this message.
 
     Args:
         exclude: study that the message must not suggest.

@@ -70,7 +70,7 @@ class TileConfig(StrictSettings):
         1.0,
         gt=0,
         le=1,
-        description="factor on the resolution of the files; 0.5: windows show twice the side",
+        description="factor on the resolution of the files; 0.5: a window covers twice the side",
         json_schema_extra=field_effect(
             "where data.tile.size is set: on every window", 0.5, needs={"data.tile.size": 32}
         ),
@@ -84,12 +84,14 @@ class TileConfig(StrictSettings):
             "where images are larger than a window", 0.0, needs={"data.tile.size": 32}
         ),
     )
+    # A third, as nnU-Net oversamples foreground (Isensee et al. 2021, Nature Methods 18). Rounded,
+    # since the default is printed in documentation and recorded in each config.yaml.
     foreground: float = Field(
         round(1 / 3, 4),
         ge=0,
         le=1,
-        description="share of the training windows that are centred on a pixel of a class, the "
-        "rarer the class the more often",
+        description="share of the training windows that are centred on a pixel of a class; rarer "
+        "classes are chosen more often",
         json_schema_extra=field_effect(
             "where images are larger than a window", 1.0, needs={"data.tile.size": 32}
         ),

@@ -85,7 +85,7 @@ def read_parts_file(path: Path) -> PartsFile:
         ConfigError: it is not a regular file of at most 1 MB of UTF-8 text.
     """
     try:
-        # lstat before open: opening a named pipe would wait for a writer without end.
+        # lstat before open: opening a named pipe would wait for a writer forever.
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ConfigError(f"{path}: not a regular file; name a Python file")
         with path.open("rb") as handle:
@@ -112,6 +112,7 @@ def register_parts_file(file: PartsFile | None) -> None:
     """
     if _registered_files and _registered_files[0] == file:
         return
+    # Before the new file is executed: it may register the same names, which would be refused.
     while _registered_files:
         previous = _registered_files.pop()
         unregister_origin(str(previous.path))
@@ -134,6 +135,8 @@ def register_packages() -> tuple[str, ...]:
     Returns:
         One line for each package that failed; the others are registered.
     """
+    # Cached, since a second `load` would return modules that Python has imported already: their
+    # decorators would not run, and a package that failed would be reported again.
     problems = (_register_package(point) for point in entry_points(group=ENTRY_POINT_GROUP))
     return tuple(problem for problem in problems if problem is not None)
 
@@ -186,6 +189,7 @@ def _register_package(point: EntryPoint) -> str | None:
     except (Exception, SystemExit) as error:
         # Not fatal, unlike an error in the study's file: no setting may need this package.
         return (
-            f"parts of package {package} are left out ({point.value}: {describe_exception(error)})"
+            f"parts of package {package} are not registered ({point.value}: "
+            f"{describe_exception(error)})"
         )
     return None

@@ -30,7 +30,7 @@ class EnvironmentInfo:
     git_commit: str | None
 
     def describe_changes(self, last: TrialRecord | None, device: str | None) -> str | None:
-        """Differences from the environment of the last trial, in one line; None if there are none.
+        """Differences from the environment of the last trial, in one line; None without any.
 
         Args:
             last: record of the last trained trial; None before the first one.
@@ -38,7 +38,7 @@ class EnvironmentInfo:
         """
         if last is None:
             return None
-        # Facts that the record does not have are not compared: they cannot be called changed.
+        # A fact that the record lacks is unknown, not changed, so it is not compared.
         pairs: list[tuple[str, str | None, str | None]] = [
             (name, last.versions.get(name, "absent"), now)
             for name, now in self.versions.items()

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
-# Errors of a disk that may work again later; the last two are those of network disks. A stale
-# handle (ESTALE) follows when a server exports its file system anew; Windows has no such number.
+# Errors of a disk that may work again later; the last two occur on network disks. A handle becomes
+# stale (ESTALE) when a server exports its file system again; Windows does not define this number.
 TRANSIENT_ERRNOS = (errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO))
 
 # Files are written under such a name and then renamed; the group is the final name.
@@ -32,7 +32,7 @@ def iter_causes(error: BaseException) -> Iterator[BaseException]:
 def find_disk_error(
     error: BaseException, errnos: Collection[int] = DISK_FULL_ERRNOS
 ) -> OSError | None:
-    """First OSError with one of these numbers in the chain of causes; None if there is none."""
+    """First OSError with one of these numbers in the chain of causes; None without a match."""
     matches = (
         cause
         for cause in iter_causes(error)

@@ -1,4 +1,4 @@
-"""Render self-contained HTML pages: one file with its styles, loading nothing else."""
+"""Render self-contained HTML pages: one file that contains its styles and loads no other file."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -17,8 +17,8 @@ def check_study_name(name: str) -> str:
     # fullmatch: `$` also matches before a line end at the end, so "a\n" would pass.
     if not STUDY_NAME.fullmatch(name) or name.endswith(CONFIRM_SUFFIX):
         raise ConfigError(
-            f"study name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first, "
-            "and not .confirm at the end"
+            f"study name {name!r}: use 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first "
+            "and without .confirm at the end"
         )
     return name
 

@@ -38,7 +38,8 @@ class TrialResult(BaseModel):
         costs: keys `cost/…`; absent if they could not be measured.
         class_weights: by class, if they were computed from the training masks.
         draws: images or windows that an epoch trains on, if that is not each image once.
-        seam_index: of tiles, on validation images; None: whole images, or nothing to compare.
+        seam_index: seam index of prediction by tiles, on validation images; None for whole images,
+            or if no border can be compared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,16 +75,16 @@ class TrialRecord(BaseModel):
     epochs: int  # planned
     seed: int
     attempt: int = 1  # a worker of an earlier attempt stops as soon as it reads a higher number
-    judged: int = 0  # epochs that the pruner had evaluated when this attempt began
-    pruned_after: int | None = None  # the epoch at which the pruner stopped it
+    judged: int = 0  # number of epochs that the pruner had evaluated when this attempt began
+    pruned_after: int | None = None  # epoch after which the pruner stopped the trial
     micro_batch: int | None = None  # images per pass, if a complete batch did not fit into memory
     value: float | None = None  # objective metric of the best epoch; None before the first epoch
     best_epoch: int | None = None  # from 1
     best: dict[str, float] = {}  # metrics of the best epoch, keys as in epochs.jsonl
     costs: dict[str, float] = {}  # by `cost/<name>`, see config.measurements
     class_weights: dict[str, float] = {}  # computed from the training masks
-    draws: int | None = None  # of images or windows in an epoch, if not each image once
-    seam_index: float | None = None  # decisions that change at borders of windows, 1: as elsewhere
+    draws: int | None = None  # images or windows in an epoch, if that is not each image once
+    seam_index: float | None = None  # rate of changing decisions at borders of windows / elsewhere
     device: str | None = None  # e.g. "cuda (NVIDIA T4)", "cpu"
     precision: str | None = None  # bf16, fp16, fp32
     host: str | None = None  # node of a cluster; None: the controller's machine

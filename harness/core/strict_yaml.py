@@ -1,7 +1,7 @@
 """Read and write a strict subset of YAML 1.2, with the line of every key.
 
-`1e-4` is a number and `no` is text, unlike in PyYAML, which implements YAML 1.1. Repeated keys are
-refused, of which PyYAML silently uses the last, and so are anchors, aliases and tags.
+`1e-4` is a number and `no` is text, unlike in PyYAML, which implements YAML 1.1. Anchors, aliases
+and tags are refused, and repeated keys too, of which PyYAML silently uses the last.
 """
 
 import math
@@ -75,7 +75,7 @@ def read_yaml_leniently(text: str, *, source: str) -> YamlDocument:
         ConfigError: the text is too large, too deep or not YAML.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise ConfigError(f"{source}: larger than {MAX_BYTES // 1_000_000} MB; refused unread")
+        raise ConfigError(f"{source}: larger than {MAX_BYTES // 1_000_000} MB, so it was not read")
     loader: _StrictLoader | None = None
     try:
         loader = _StrictLoader(text)
@@ -138,7 +138,8 @@ class _StrictLoader(yaml.SafeLoader):
             event.anchor = None
         tagged = event.tag is not None
         if tagged:
-            self.problems.append((line, f"{event.tag}: tags are refused; write the value alone"))
+            problem = f"{event.tag}: tags are refused; write the value without it"
+            self.problems.append((line, problem))
             event.tag = None
         if self._depth == MAX_DEPTH:
             raise yaml.MarkedYAMLError(
@@ -208,7 +209,7 @@ class _NodeConverter:
             return parse_scalar(node.value)
         except ValueError:
             excerpt = node.value if len(node.value) <= 40 else f"{node.value[:40]}…"
-            self.problems.append((_line_of(node), f"{excerpt}: too large a number"))
+            self.problems.append((_line_of(node), f"{excerpt}: the number is too large"))
             self.unread_paths.add(path)
             return None
 

@@ -19,8 +19,8 @@ from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.timestamps import utc_timestamp
 
-# A shared lock of `is_study_locked` lasts a moment, and a new holder has not written its text yet:
-# either ends within this time.
+# A shared lock of `is_study_locked` is released within this time, and a new holder has written its
+# text by then.
 LOCK_TIMEOUT_S = 1.0
 POLL_S = 0.02
 

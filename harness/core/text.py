@@ -9,7 +9,7 @@ _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def quote_formula(text: str) -> str:
-    """The text of a CSV cell; what a spreadsheet would run as a formula gets an apostrophe."""
+    """Escape the text of a CSV cell by an apostrophe if a spreadsheet would run it as a formula."""
     return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
 
 

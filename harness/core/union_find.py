@@ -14,7 +14,7 @@ class DisjointSet:
     def find(self, index: int) -> int:
         """Lowest index in the group of this index."""
         while self._parent[index] != index:
-            # Path halving: each step shortens the way for later calls.
+            # Path halving: each step shortens the path for later calls (Tarjan, van Leeuwen 1984).
             self._parent[index] = self._parent[self._parent[index]]
             index = self._parent[index]
         return index

@@ -69,7 +69,7 @@ def test_bad_setting(
         (["--sampler", "tpee"], ["--sampler tpee", "did you mean tpe?"]),
         (["--pruner", "medium"], ["--pruner medium", "did you mean median?"]),
         (["--study", "../x"], ["study name '../x'", "A-Z a-z 0-9"]),
-        (["--study", "x.confirm"], ["not .confirm at the end"]),
+        (["--study", "x.confirm"], ["without .confirm at the end"]),
         (["--device", "cuda:99"], ["--device cuda:99: not available here"]),
         (["--device", "gpu"], ["--device gpu: unknown device; choose from auto, cpu"]),
         (["--data", "nowhere"], ["--data nowhere", "neither a folder nor a dataset"]),

@@ -77,7 +77,7 @@ def test_locked_database_is_one_line_and_2(
         viewer.execute("BEGIN EXCLUSIVE")
         assert left("--workspace", str(tmp_path)) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {tmp_path}/mlflow.db: is locked by another program")
+    assert said.startswith(f"error: {tmp_path}/mlflow.db: has been locked by another program")
     assert said.count("\n") == 1 and commands == []
 
 

@@ -134,7 +134,7 @@ def test_packages_register_and_broken_ones_are_one_line(
     monkeypatch.setattr(user_code, "entry_points", lambda group: points)
     (line,) = register_packages()
     assert line == (
-        "parts of package broken_package_parts are left out "
+        "parts of package broken_package_parts are not registered "
         "(broken_package_parts: ZeroDivisionError: division by zero)"
     )
     assert components.find_component("loss", "soft").origin == "package good_package_parts"

@@ -77,7 +77,9 @@ def test_locked_file_is_one_line_that_names_it(
         with closing(sqlite3.connect(database, isolation_level=None)) as viewer:
             viewer.execute(prepared)
             viewer.execute("BEGIN EXCLUSIVE")
-            with pytest.raises(UserError, match=r"is locked by another program.*close") as raised:
+            with pytest.raises(
+                UserError, match=r"has been locked by another program.*close"
+            ) as raised:
                 open_storage(database)
             assert str(database) in str(raised.value)
             viewer.execute("ROLLBACK")
@@ -144,7 +146,9 @@ def test_index_that_is_locked_later_says_which_file(tmp_path: Path) -> None:
     locked = sqlite3.OperationalError("database is locked")
     locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
     with (
-        pytest.raises(StudyStoppedError, match=r"optuna\.db: is locked by .*; nothing is lost"),
+        pytest.raises(
+            StudyStoppedError, match=r"optuna\.db: has been locked by .*; nothing is lost"
+        ),
         stop_on_database_error(tmp_path / "optuna.db"),
     ):
         raise OperationalError("UPDATE", {}, locked) from locked
