@@ -72,7 +72,7 @@ def sort_by_dependency(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]
 
 
 def find_cycle(parameters: Sequence[Parameter]) -> list[str]:
-    """Keys of one circular dependency, with the first repeated at the end; [] if there is none."""
+    """Keys of one circular dependency, with the first repeated at the end; [] without a cycle."""
     # Each parameter that could not be sorted depends on another of them, so following these
     # dependencies must return to a key seen before. The start itself need not lie on the circle.
     by_key = {parameter.key: parameter for parameter in _topological_sort(parameters)[1]}
@@ -154,7 +154,7 @@ def _read_range_match(key: str, raw: dict[str, Any], parameter: Parameter | None
     bounds: dict[str, Any] = {"low": None, "high": None}
     for name, bound in raw.items():
         if name not in _BOUND_NAMES:
-            raise ConfigError(f"{name}: a range has low and high, nothing else")
+            raise ConfigError(f"{name}: unknown field of a range; choose from low, high")
         if not is_number(bound):
             raise ConfigError(f"{name} must be a number (got {format_value(bound)})")
         bounds[_BOUND_NAMES[name]] = bound

@@ -57,14 +57,16 @@ def _needs_pixel_loss(effect: str, setting: PixelSetting) -> InactivityRule:
 def _needs_other_loss(part: str) -> InactivityRule:
     """Rule of a loss's weight, which needs a second loss.
 
-    Weights are divided by their sum, so a loss without any other always weighs 1.
+    Weights are divided by their sum, so the share of a single loss is always 1.
     """
 
     def rule(values: ValueLookup) -> str | None:
         others = [name for name in loss_names() if name != part]
         if any(max(values(f"loss.{name}")) > 0 for name in others):
             return None
-        return f"{', '.join(f'loss.{name}' for name in others)} are always 0, so it weighs 1"
+        return (
+            f"{', '.join(f'loss.{name}' for name in others)} are always 0, so its share is always 1"
+        )
 
     return rule
 
@@ -155,7 +157,7 @@ _RULES: Mapping[str, InactivityRule] = {
     OPTIONS_PREFIX + "aspp_rates": _needs_switch("attention_unet", OPTIONS_PREFIX + "aspp"),
     OPTIONS_PREFIX + "cbam_reduction": _needs_switch("attention_unet", OPTIONS_PREFIX + "cbam"),
     "loss.label_smoothing": _needs_pixel_loss("it changes the targets of", "label_smoothing"),
-    "loss.class_weights": _needs_pixel_loss("they weigh the classes in", "class_weights"),
+    "loss.class_weights": _needs_pixel_loss("they weight the classes in", "class_weights"),
     "train.patience": _patience_rule,
     "train.checkpoint_s": _no_effect_on_training,
 }

@@ -32,7 +32,7 @@ LABELS = StudyDataConfig(task="multilabel", classes=("a", "b"))
         ),
         (
             "parameters: {loss.dice: {low: 0, high: 1}}",
-            r"write 0\.0 and 1\.0 for all between, or choices: \[0, 1\]",
+            r"write 0\.0 and 1\.0 to allow every number in between, or choices: \[0, 1\]",
             "parameters: {loss.dice: {low: 0.0, high: 1.0}}",
         ),
         (

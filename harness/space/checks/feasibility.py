@@ -20,7 +20,8 @@ from harness.space.parameters import (
 )
 from harness.space.space import SearchSpace
 
-# Up to this number all combinations are tried, 10 to 30 µs each; of more, this many are drawn.
+# Up to this number of combinations all are tried, 10 to 30 µs each; otherwise a sample of this size
+# is drawn.
 MAX_ENUMERATED = 2000
 
 
@@ -28,7 +29,7 @@ def infeasibility_reason(space: SearchSpace) -> str | None:
     """Reason why no combination can be trained, with one example; None if one can be.
 
     If there are too many combinations to try all, the message says which were tried: the answer
-    is then not a proof, and a very narrow gap between rules may be missed.
+    is then not proven, and a very narrow gap between rules may be missed.
     """
     example, reason, n_tried = "", "", 0
     for values in _sample_combinations(space):
@@ -41,8 +42,8 @@ def infeasibility_reason(space: SearchSpace) -> str | None:
     message = "no combination can be trained"
     if not _is_enumerable(space):
         message = (
-            f"none of {n_tried:,} combinations can be trained, drawn at random and from the ends "
-            "of ranges and rules"
+            f"none of {n_tried:,} combinations, drawn at random and at the ends of ranges and "
+            "rules, can be trained"
         )
     return f"{message}; e.g. {example}: {reason}"
 

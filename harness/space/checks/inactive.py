@@ -201,4 +201,7 @@ def _unknown_option(archs: list[str]) -> str:
 
 def _option_names(archs: list[str], legal: AllowedValues) -> str:
     names = sorted(legal.options[archs[0]])
-    return f"{archs[0]} takes {', '.join(names) if names else 'no options'}"
+    if not names:
+        return f"{archs[0]} has no options"
+    # The options of one architecture: several have too many for a line.
+    return f"choose from {', '.join(names)}{f' for {archs[0]}' if archs[1:] else ''}"

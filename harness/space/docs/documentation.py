@@ -15,7 +15,7 @@ SPACE_SETTINGS = (
     ("parameters", "mapping", "Searched keys: {choices: [...]}, or {low, high, step, log}."),
     ("parameters.KEY.choices", "list", "Values: null, true, numbers, text, lists."),
     ("parameters.KEY.low, high", "numbers", "Both included; two integers: whole numbers only."),
-    ("parameters.KEY.step", "number", "Distance of neighbouring values; null allows any between."),
+    ("parameters.KEY.step", "number", "Distance of neighbouring values; null: any value between."),
     ("parameters.KEY.log", "true or false", "Draw uniformly in the logarithm."),
     ("parameters.KEY.when", "mapping", "Active only if all of these hold; a list: any of them."),
     ("fixed", "mapping", "Values of every trial, by key."),

@@ -112,7 +112,7 @@ def _annotation_schema(annotation: Any) -> Schema:
 def _inline_references(node: Any, definitions: Mapping[str, Any]) -> Any:
     """A copy with `$ref` replaced by its definition, without titles and our own keywords.
 
-    Would not end for a recursive model; none of the settings is one.
+    A recursive model would lead to endless recursion; no model of the settings is recursive.
     """
     if isinstance(node, list):
         return [_inline_references(item, definitions) for item in node]
@@ -148,7 +148,7 @@ def _space_schema() -> Schema:
             "type": "array",
             "minItems": 1,
             "items": rows,
-            "description": "each trained once, no others",
+            "description": "each row is trained once, and nothing else",
         },
         "labels": {"type": "array", "description": "tags of each row"},
     }
@@ -168,7 +168,7 @@ _REFERENCE_SCHEMA: Schema = {
     "properties": {"from": {"type": "string", "minLength": 1}},
     "required": ["from"],
     "additionalProperties": False,
-    "description": "of the best trial of that study",
+    "description": "value of the best trial of that study",
 }
 _OPTION_SCHEMA: Schema = {"type": ["string", "number", "boolean", "null", "array"]}
 

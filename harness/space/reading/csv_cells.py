@@ -28,7 +28,8 @@ def read_cell(text: str) -> Any:
     prevents a spreadsheet from running a cell as a formula is removed.
 
     Raises:
-        ConfigError: a malformed list or quoted text, or a number too large; without location.
+        ConfigError: a malformed list or quoted text, or a number that is too large; the message
+            has no location.
     """
     text = text.strip(" ")
     if len(text) > MAX_CELL_CHARS:
@@ -48,7 +49,7 @@ def read_cell(text: str) -> Any:
     try:
         return strict_yaml.parse_scalar(text)
     except ValueError:
-        raise ConfigError(f"{text[:40]}: too large a number") from None
+        raise ConfigError(f"{text[:40]}: the number is too large") from None
 
 
 def read_label(text: str) -> str:

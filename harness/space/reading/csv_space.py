@@ -259,7 +259,7 @@ class _CsvRowReader:
             if takes_null and (applies or not key.startswith(OPTIONS_PREFIX)):
                 row[key] = None
             elif applies:
-                message = "null, but it has an effect in this row; give a value, or write default"
+                message = "is null, but has an effect in this row; give a value, or write default"
                 self._add_problem(self.header.names[i], message)
                 has_problem = True
         return {key: row[key] for key in values if key in row}, has_problem

@@ -113,7 +113,7 @@ def _read_range(
         problem = _integer_pair_problem(key, low, high)
     if problem is None and not is_integer:
         # Whole bounds with a fractional step are legal one by one: a float range on a setting that
-        # takes whole numbers only is refused here.
+        # accepts whole numbers only is refused here.
         type_problem = setting_problem(key, float(low), legal)
         problem = None if type_problem is None else ("low", f"low: {type_problem}")
     if problem is not None:
@@ -163,13 +163,13 @@ def _step_problem(low: Any, high: Any, step: Any, log: bool) -> FieldProblem | N
     if log and not (step == 1 and isinstance(low, int) and isinstance(high, int)):
         return "step", "step cannot be combined with log; keep one"
     # Optuna would lower `high` with a warning only (_adjust_discrete_uniform_high), and a value
-    # that a space names would never be drawn. In decimals, as Optuna counts.
+    # that a space names would never be drawn. Computed in decimals, as in Optuna.
     start, end, width = (Decimal(str(n)) for n in (low, high, step))
     if (end - start) / width >= MAX_STEPS and not all(
         isinstance(n, int) for n in (low, high, step)
     ):
         message = f"step {step} makes more than {MAX_STEPS:,} values"
-        return "step", f"{message}; leave step out for any number between, or use a larger one"
+        return "step", f"{message}; use a larger step, or omit it to allow every number in between"
     if (end - start) % width == 0:
         return None
     last = start + (end - start) // width * width
@@ -185,5 +185,5 @@ def _integer_pair_problem(key: str, low: int, high: int) -> FieldProblem | None:
         return None
     return "high", (
         f"two whole numbers allow only {low} and {high}; write {low}.0 and {high}.0 "
-        f"for all between, or choices: [{low}, {high}]"
+        f"to allow every number in between, or choices: [{low}, {high}]"
     )

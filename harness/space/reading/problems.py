@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harness.core.errors import ConfigError
 
 DocumentPath = tuple[str | int, ...]  # keys and positions from the top of the document
-MAX_PROBLEMS = 100  # with so many, the file is probably not a search space at all
+MAX_PROBLEMS = 100  # a file with more is probably not a search space at all
 
 
 @dataclass

@@ -22,7 +22,7 @@ def parameters_from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Categorical
     Raises:
         ConfigError: both true and 1, or both false and 0, for one key.
     """
-    # Python's equality, by which Optuna compares choices too, takes 1 and true for one choice.
+    # By Python's equality 1 and true are one choice, and Optuna compares choices by it too.
     values_by_key: dict[str, dict[Any, Any]] = {}
     problems = []
     for row in rows:
@@ -33,7 +33,7 @@ def parameters_from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Categorical
                 problem = (
                     f"{key}: {format_value(first)} in one row and {format_value(value)} in another"
                 )
-                problems.append(f"{problem}; write both alike")
+                problems.append(f"{problem}; write the same value in both")
     if problems:
         raise ConfigError(sorted(set(problems)))
     return tuple(Categorical(key, tuple(values.values())) for key, values in values_by_key.items())
@@ -111,11 +111,9 @@ def row_problems(
         if key.startswith(OPTIONS_PREFIX) and options is not None:
             name = key.removeprefix(OPTIONS_PREFIX)
             if name not in options:
-                option_names = ", ".join(sorted(options)) or "no options"
-                yield (
-                    key,
-                    f"unknown option of {all_settings['model.arch']}; it takes {option_names}",
-                )
+                arch, names = all_settings["model.arch"], ", ".join(sorted(options))
+                hint = f"choose from {names}" if names else "this architecture has no options"
+                yield key, f"unknown option of {arch}; {hint}"
     reason = SearchSpace(fixed=dict(fixed)).refusal_reason(row)
     if reason is not None:
         yield "", reason.replace("this combination: ", "")

@@ -38,9 +38,9 @@ def check_sections(document: Any, legal: AllowedValues, problems: ProblemCollect
             problems.add((name,), f"must be a {word} (got {format_value(value)})")
     rows, labels = document.get("rows"), document.get("labels")
     if rows == []:
-        problems.add(("rows",), "empty; write one row for each trial, or leave rows out")
+        problems.add(("rows",), "is empty; write one row for each trial, or omit rows")
     elif rows is None and isinstance(labels, list):
-        problems.add(("labels",), "tags of rows, but this space has no rows")
+        problems.add(("labels",), "labels are tags of rows, but this space has no rows")
     for name, value in document.items():
         problem = _section_problem(name, value, legal)
         if problem is not None:
@@ -49,7 +49,7 @@ def check_sections(document: Any, legal: AllowedValues, problems: ProblemCollect
 
 def get_section(document: Any, name: str) -> Any:
     """A section of a document; empty if it is absent, null or of the wrong type."""
-    # `check_sections` has reported a wrong type; reading goes on with the other sections.
+    # `check_sections` has reported a wrong type; the other sections are still read.
     value = document.get(name)
     return value if isinstance(value, _SECTION_TYPES[name][0]) else _SECTION_TYPES[name][0]()
 

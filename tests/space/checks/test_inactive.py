@@ -32,7 +32,7 @@ def parameters(*lines: str, fixed: str = "{}") -> str:
          "whose weights are never above 0"),
         (["loss.dice: {low: 0.1, high: 1.0}"], "{loss.bce: 0}",
          "loss.bce, loss.ce, loss.focal, loss.jaccard, loss.tversky, loss.lovasz, "
-         "loss.boundary are always 0, so it weighs 1"),
+         "loss.boundary are always 0, so its share is always 1"),
         (["optim.lr: {low: 0.1, high: 0.5}"], "{optim.encoder_lr: 0.1, optim.decoder_lr: 0.1}",
          "optim.encoder_lr and optim.decoder_lr are always set and override it"),
         (["encoder_lr_scale: {choices: [0.1, null]}"], "{optim.encoder_lr: 0.1}",
@@ -123,7 +123,7 @@ def test_condition_that_never_holds_is_refused(tmp_path: Path) -> None:
          "add `when: {model.arch: [Unet]}`"),
         (["decoder_dropout: {low: 0.0, high: 0.5}"], "{model.arch: Linknet}",
          "s.yaml:3: model.options.decoder_dropout: has no effect: unknown option of Linknet; "
-         "Linknet takes decoder_use_norm"),
+         "choose from decoder_use_norm"),
         (["model.arch: {choices: [Unet, FPN]}"], "{decoder_dropout: 0.2}",
          "s.yaml:1: model.options.decoder_dropout: unknown option of Unet; search it instead, "
          "as {value: …, when: {model.arch: [FPN]}}"),
@@ -155,7 +155,7 @@ def test_space_in_which_nothing_is_allowed_is_refused_with_an_example(tmp_path: 
     ]
     endless = "parameters: {optim.lr: {low: 0.1, high: 0.5}}\nforbid: [{lr: {low: 0.1}}]\n"
     (line,) = problems_of(endless, tmp_path)
-    assert line.startswith("s.yaml:1: parameters: none of 2,003 combinations can be trained, drawn")
+    assert line.startswith("s.yaml:1: parameters: none of 2,003 combinations, drawn")
     assert line.endswith("forbidden by {'optim.lr': {'low': 0.1}}")
 
 

@@ -62,7 +62,7 @@ def test_null_of_a_setting_that_has_no_effect_is_absent(tmp_path: Path) -> None:
         {"optim.name": "adam"},
     )
     assert problems_of("optim.name,momentum\nsgd,\nsgd,0.8\n", tmp_path) == [
-        "grid.csv:2: row 1: momentum: null, but it has an effect in this row; "
+        "grid.csv:2: row 1: momentum: is null, but has an effect in this row; "
         "give a value, or write default"
     ]
 
@@ -90,7 +90,7 @@ def test_every_problem_is_named_at_once_with_row_and_column(tmp_path: Path) -> N
         "grid.csv:2: row 1: lr: input should be a valid number (got 'abc')",
         "grid.csv:3: row 2: arch: unknown value 'Unett'; did you mean Unet?",
         "grid.csv:4: row 3: 4 cells where the header has 7",
-        f"grid.csv:5: row 4: {OPTION}: unknown option of Linknet; it takes decoder_use_norm",
+        f"grid.csv:5: row 4: {OPTION}: unknown option of Linknet; choose from decoder_use_norm",
     ]
 
 
@@ -115,7 +115,7 @@ def test_every_problem_is_named_at_once_with_row_and_column(tmp_path: Path) -> N
         (b"lr\n" + b"0.1\n" * 5_001, "grid.csv: 5,001 rows; at most 5,000 are read"),
         (b"lr\n=1+1\n", "grid.csv:2: row 1: lr: input should be a valid number (got '=1+1')"),
         (b"lr\n.nan\n", "grid.csv:2: row 1: lr: must be a finite number below 2**63 (got nan)"),
-        (b"lr\n1e999\n", "grid.csv:2: row 1: lr: 1e999: too large a number"),
+        (b"lr\n1e999\n", "grid.csv:2: row 1: lr: 1e999: the number is too large"),
         (b"image_size\n[1\n", "grid.csv:2: row 1: image_size: not a list or quoted text: "
                               "while parsing a flow sequence, expected ',' or ']', but got "
                               "'<stream end>'"),

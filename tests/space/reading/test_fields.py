@@ -84,15 +84,16 @@ def test_kind_is_read_from_the_fields(key: str, written: Any, parameter: Paramet
         ("loss.dice", {"low": 0.0, "high": 1.0, "step": 0.3},
          [("high", "high 1.0 is not reached from 0.0 in steps of 0.3; write 0.9")]),
         ("optim.lr", {"low": 1e-5, "high": 1e-2, "step": 1e-12},
-         [("step", "step 1e-12 makes more than 1,000,000 values; leave step out for any number "
-                   "between, or use a larger one")]),
+         [("step", "step 1e-12 makes more than 1,000,000 values; use a larger step, or "
+                   "omit it to allow every number in between")]),
         ("optim.lr", {"low": 1e-5, "high": 1e-2, "step": 1e-300},
-         [("step", "step 1e-300 makes more than 1,000,000 values; leave step out for any number "
-                   "between, or use a larger one")]),
+         [("step", "step 1e-300 makes more than 1,000,000 values; use a larger step, or "
+                   "omit it to allow every number in between")]),
         ("train.epochs", {"low": 1, "high": 6, "step": 2},
          [("high", "high 6 is not reached from 1 in steps of 2; write 5")]),
         ("loss.dice", {"low": 0, "high": 1},
-         [("high", "two whole numbers allow only 0 and 1; write 0.0 and 1.0 for all between, "
+         [("high", "two whole numbers allow only 0 and 1; write 0.0 and 1.0 "
+                   "to allow every number in between, "
                    "or choices: [0, 1]")]),
         ("train.epochs", {"choices": [1, "a", 1.5]},
          [("choices", "input should be a valid integer (got 'a')"),

@@ -140,7 +140,7 @@ def test_misspelt_key_is_not_blamed_a_second_time(tmp_path: Path) -> None:
         ("parameters:\n  arch: {choices: [Unet, FPN]}\n  lr: {value: 1, when: {arch: Linknet}}",
          "s.yaml:3: lr: when: arch: 'Linknet' is not among its choices [Unet, FPN]"),
         ("parameters:\n  lr: {value: 1, when: {epochs: {low: 3, most: 5}}}",
-         "s.yaml:2: lr: when: epochs: most: a range has low and high, nothing else"),
+         "s.yaml:2: lr: when: epochs: most: unknown field of a range; choose from low, high"),
         ("parameters:\n  lr: {value: 1, when: {epochs: {low: 5, high: 3}}}",
          "s.yaml:2: lr: when: epochs: low 5 is above high 3; swap them"),
         ("parameters:\n  lr: {value: 1, when: {epochs: {}}}",
@@ -307,7 +307,7 @@ def test_place_is_the_path_as_seen_from_here(
     [
         (b"\n\xff\xfe", ":2: not UTF-8 text, so not a search space$"),
         (b"\x89PNG\r\n\x1a\n", ":1: not UTF-8 text"),
-        (b"#" * 1_000_001, ": larger than 1 MB; refused unread$"),
+        (b"#" * 1_000_001, ": larger than 1 MB, so it was not read$"),
         (b"a\x00b", ":1: not YAML: a character that text may not contain$"),
     ],
 )
@@ -376,7 +376,7 @@ def test_rows_are_checked_with_everything_else_and_have_their_lines(tmp_path: Pa
         read_space(file, legal=LEGAL, overrides={})
     assert [line.replace(f"{tmp_path}/", "") for line in caught.value.problems] == [
         "s.yaml:4: rows: model.options.decoder_dropout: "
-        "unknown option of Unet; it takes decoder_attention_type, decoder_channels",
+        "unknown option of Unet; choose from decoder_attention_type, decoder_channels",
         "s.yaml:5: rows: optim.warmup_epochs 2 is not below train.epochs 2; use a shorter "
         "warm-up or more epochs",
         "s.yaml:6: optim.lrr: unknown setting; did you mean optim.lr?",
@@ -411,11 +411,11 @@ def test_rows_beside_contradictory_fixed_values_are_not_blamed(tmp_path: Path) -
     ("text", "problem"),
     [
         ("fixed: {}\nrows: []\n",
-         "s.yaml:2: rows: empty; write one row for each trial, or leave rows out"),
+         "s.yaml:2: rows: is empty; write one row for each trial, or omit rows"),
         ("fixed: {}\nlabels: [{a: b}]\n",
-         "s.yaml:2: labels: tags of rows, but this space has no rows"),
+         "s.yaml:2: labels: labels are tags of rows, but this space has no rows"),
         ("rows: null\nlabels: [{a: b}]\n",
-         "s.yaml:2: labels: tags of rows, but this space has no rows"),
+         "s.yaml:2: labels: labels are tags of rows, but this space has no rows"),
     ],
 )  # fmt: skip
 def test_empty_rows_and_labels_without_rows_are_refused(
