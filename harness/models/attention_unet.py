@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -60,14 +60,16 @@ class AttentionUnet(nn.Module):
     pretrained weights.
 
     Args:
-        encoder_depth: How often the size is halved; 4 in the paper.
-        base_channels: Of the first level; 64 in the paper. Each level down has twice as many.
-        residual: Residual blocks on both ways.
-        aspp: Atrous spatial pyramid pooling at the bottom.
-        aspp_rates: Its dilation rates; 6, 12, 18 in the paper, for inputs 16 times smaller.
-        cbam: Block attention in every block.
-        cbam_reduction: Its bottleneck; 16 in the paper.
-        up_attention: Attention gates on the skip connections.
+        encoder_depth: Number of times that the size is halved; 4 in the paper.
+        base_channels: Channels of the first level; 64 in the paper. Each lower level has twice as
+            many as the one above.
+        residual: Use residual blocks in both paths.
+        aspp: Use atrous spatial pyramid pooling at the bottleneck.
+        aspp_rates: Dilation rates of the pooling; 6, 12, 18 in the paper, for features at 1/16 of
+            the size.
+        cbam: Use block attention in every block.
+        cbam_reduction: Factor by which block attention reduces the channels; 16 in the paper.
+        up_attention: Use attention gates on the skip connections.
 
     Source:
         Ronneberger et al. 2015, arXiv:1505.04597; the switches: see `harness.models.blocks`.

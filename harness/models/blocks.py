@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-ASPP_CHANNELS = 256  # of each branch, in the paper
+ASPP_CHANNELS = 256  # channels of each branch in the paper
 
 
 def conv_bn_relu(n_in: int, n_out: int, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
@@ -25,7 +25,8 @@ class DoubleConv(nn.Module):
     Args:
         residual: Add the input, through a 1 × 1 convolution and BatchNorm where the number of
             channels changes, before the last ReLU.
-        cbam: Refine the features by CBAM before that addition; its reduction, or None.
+        cbam: Reduction factor of CBAM, which refines the features before that addition; None:
+            without CBAM.
 
     Source:
         Ronneberger et al. 2015, arXiv:1505.04597 (here padded, and with BatchNorm); residual:
@@ -84,9 +85,9 @@ class CbamAttention(nn.Module):
 class AsppModule(nn.Module):
     """Atrous spatial pyramid pooling: features at several scales. Keeps the shape.
 
-    Branches of 256 channels (no more than the input has): a 1 × 1 convolution, one dilated 3 × 3
-    convolution for each rate, and the mean of the map; joined by a 1 × 1 convolution. The mean
-    is one pixel, so that BatchNorm needs two images in a batch.
+    Branches of 256 channels (fewer if the input has fewer): a 1 × 1 convolution, one dilated 3 × 3
+    convolution for each rate, and the mean of the map; joined by a 1 × 1 convolution. The mean is
+    one pixel, so BatchNorm needs two images in a batch.
 
     Source:
         Chen et al. 2017, arXiv:1706.05587, section 3.3.

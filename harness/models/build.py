@@ -52,8 +52,8 @@ def build_network(
 
     `harness.models.serialization` writes it to a folder and loads it.
 
-    Pretrained weights of a first layer that saw three colours are spread over other channels as
-    the libraries do: for one channel their sum; for more, the three in turn, times 3 / in_channels.
+    Pretrained weights of a first layer for RGB are spread over another number of channels as the
+    libraries do: for one channel their sum; for more, the three in turn, times 3 / in_channels.
 
     Args:
         pretrained: False builds it with random weights whatever the configuration says, for
@@ -123,11 +123,13 @@ def _build_registered(
     except _BUILD_ERRORS as error:
         raise ConfigError(_build_failure(model, error)) from error
     if not isinstance(network, nn.Module):
-        raise ConfigError(f"model.arch: {model.arch} returned no torch.nn.Module ({part.origin})")
+        raise ConfigError(
+            f"model.arch: {model.arch} did not return a torch.nn.Module ({part.origin})"
+        )
     encoder = getattr(network, "encoder", None)
     if part.accepts("encoder_name") and not isinstance(encoder, nn.Module):
         raise ConfigError(
-            f"model.arch: {model.arch} takes encoder_name but has no module `.encoder` "
+            f"model.arch: {model.arch} has the argument encoder_name but no module `.encoder` "
             f"({part.origin})"
         )
     if weights is not None and encoder is not None:
@@ -142,7 +144,7 @@ def _build_registered(
 
 
 def _constructor_arguments(model: ModelConfig) -> dict[str, Any]:
-    """Constructor arguments besides the encoder: defaults by depth, and corrections."""
+    """Constructor arguments except those of the encoder: defaults by depth, and corrections."""
     depth = model.encoder_depth
     arguments: dict[str, Any] = dict(model.options)
     if model.arch in ("Unet", "UnetPlusPlus", "MAnet"):
@@ -159,9 +161,9 @@ def _constructor_arguments(model: ModelConfig) -> dict[str, Any]:
 
 
 def _check_patches(model: ModelConfig, strides: list[int]) -> None:
-    """Refuse patches that DPT's decoder cannot bring to its four sizes, 1/4 to 1/32 of the image.
+    """Refuse patches that DPT's decoder cannot resize to its four maps, 1/4 to 1/32 of the image.
 
-    It upsamples by integers; patches of 14 pixels leave maps whose sizes do not match.
+    It upsamples by integers; with patches of 14 pixels the sizes of the maps do not match.
     """
     odd = next((stride for stride in strides if stride & (stride - 1)), None)
     if odd is not None:

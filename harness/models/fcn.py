@@ -5,7 +5,7 @@ It is the plain fully convolutional network on any encoder.
 
 from typing import Any, Literal
 
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
@@ -21,8 +21,8 @@ class FcnNetwork(nn.Module):
 
     Args:
         image_size: (H, W), for encoders that are built for one size.
-        stride: Of the finest stage that is scored: 32, 16 and 8 are the paper's FCN-32s, FCN-16s
-            and FCN-8s. None: 8, or the deepest stage where that is finer.
+        stride: Stride of the finest stage that is scored: 32, 16 and 8 are the paper's FCN-32s,
+            FCN-16s and FCN-8s. None: 8, or that of the deepest stage if it is smaller.
 
     Raises:
         ValueError: no stage of the encoder has that stride.
@@ -45,7 +45,9 @@ class FcnNetwork(nn.Module):
         super().__init__()
         deepest = 2**encoder_depth
         if stride is not None and stride > deepest:
-            raise ValueError(f"stride {stride}: at encoder_depth {encoder_depth} it is {deepest}")
+            raise ValueError(
+                f"stride {stride}: must be at most {deepest} at encoder_depth {encoder_depth}"
+            )
         sized = {} if image_size is None else {"img_size": image_size}
         self.encoder: Any = get_encoder(
             encoder_name, in_channels=in_channels, depth=encoder_depth, weights=None, **sized

@@ -23,7 +23,8 @@ def size_arguments(name: str, height_width: tuple[int, int] | None) -> dict[str,
         height_width: size of the images in pixels; None: not known.
 
     Returns:
-        Also {} if nothing works: building or running the network then gives the reason.
+        {} if no argument is needed, and also if none works: building or running the network then
+        gives the reason.
     """
     dynamic: dict[str, Any] = {"dynamic_img_size": True}
     if _can_build(name, dynamic):
@@ -46,7 +47,7 @@ def has_fixed_size(encoder_name: str) -> bool:
 def pretrained_size(encoder_name: str) -> int:
     """Image height and width, in pixels, at which timm's encoder was trained."""
     settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
-    assert settings is not None, "asked of encoders with weights only"
+    assert settings is not None, "the caller has checked that the encoder has weights"
     return int(settings.input_size[-1])
 
 
@@ -92,7 +93,7 @@ def _can_run(name: str, arguments: dict[str, Any], height_width: tuple[int, int]
 
 def _build_on_meta(name: str, arguments: dict[str, Any]) -> Any:
     """Build a model on the meta device in evaluation mode; None if the arguments are refused."""
-    # The random state is restored: a trial's seed must give the same weights if this ran before.
+    # The random state is restored, so that a trial's seed gives the same weights afterwards.
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         try:
             return timm.create_model(name, **arguments).eval()

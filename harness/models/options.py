@@ -13,8 +13,8 @@ from pydantic import Field, PositiveInt
 _Share = Annotated[float, Field(ge=0, lt=1)]
 _Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "area"]
 
-# Their layernorm and instancenorm fail in every architecture that takes the option, and inplace
-# needs a package of its own.
+# The library's layernorm and instancenorm fail in every architecture that has the option, and
+# inplace needs another package.
 _OPTION_TYPES: Mapping[str, Any] = {
     "decoder_use_norm": Literal["batchnorm", "identity", True, False],
     "decoder_attention_type": Literal["scse", None],

@@ -64,7 +64,8 @@ def network_class(arch: str) -> Callable[..., Any]:
         return _CLASSES[arch]
     if arch not in archs():
         raise ConfigError(
-            f"model.arch: no architecture {arch!r}{suggest_nearest(arch, archs(), max_listed=40)}"
+            f"model.arch: unknown architecture "
+            f"{arch!r}{suggest_nearest(arch, archs(), max_listed=40)}"
         )
     return components.find_component("network", arch).build
 
@@ -153,7 +154,7 @@ def check_model(model: ModelConfig) -> None:
 def _arch_problems(model: ModelConfig) -> list[str]:
     if model.arch not in archs():
         return [
-            f"model.arch: no architecture "
+            f"model.arch: unknown architecture "
             f"{model.arch!r}{suggest_nearest(model.arch, archs(), max_listed=40)}"
         ]
     problems = [
@@ -163,17 +164,17 @@ def _arch_problems(model: ModelConfig) -> list[str]:
     ]
     # DPT reassembles four stages of a ViT (Ranftl et al. 2021); SMP has no other depth.
     if model.arch == "DPT" and model.encoder_depth != 4:
-        problems.append(f"model.encoder_depth: DPT takes 4 only (got {model.encoder_depth})")
+        problems.append(f"model.encoder_depth: DPT supports only 4 (got {model.encoder_depth})")
     if model.arch == "DPT" and not model.encoder_name.startswith(TIMM_PREFIX):
         problems.append(
-            f"model.encoder_name: DPT takes vision transformers of timm only, e.g. "
+            f"model.encoder_name: DPT supports only vision transformers of timm, e.g. "
             f"tu-vit_small_patch16_224 (got {model.encoder_name!r})"
         )
     return problems
 
 
 def option_problem(arch: str, name: str, value: Any) -> str | None:
-    """Reason why an architecture cannot have this option with this value; None: it can.
+    """Reason why an architecture cannot have this option with this value; None if it can.
 
     The message does not contain the key. Dependence on the encoder or its depth is not checked.
 
@@ -200,7 +201,7 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
             *encoder_names(),
             *(f"{TIMM_PREFIX}{timm_name}" for timm_name in timm.list_models()),
         ]
-        return [f"model.encoder_name: no encoder {name!r}{suggest_nearest(name, choices)}"]
+        return [f"model.encoder_name: unknown encoder {name!r}{suggest_nearest(name, choices)}"]
     offered, weights = weights_names(name), model.encoder_weights
     if weights is not None and weights not in offered:
         return [_no_weights_message(name, weights, f"it has only {', '.join(offered)}", offered)]
@@ -228,7 +229,7 @@ def _timm_problems(name: str, weights: str | None) -> list[str]:
             f"{base}{suggest_nearest(tag, tags)}"
         ]
     if weights is not None and not timm.models.is_model_pretrained(name):
-        return [_no_weights_message(f"{TIMM_PREFIX}{name}", weights, "timm has none", ())]
+        return [_no_weights_message(f"{TIMM_PREFIX}{name}", weights, "timm offers none", ())]
     if weights not in (None, "imagenet"):
         example = f"{TIMM_PREFIX}{base}.{tags[-1]}" if any(tags) else f"{TIMM_PREFIX}<name>.<tag>"
         why = f"timm's weights are named by a tag of the encoder, e.g. {example}"

@@ -87,7 +87,7 @@ def load_network(folder: Path) -> nn.Module:
     their names and shapes are compared.
 
     Raises:
-        ConfigError: the folder holds no saved network, or names a network that is not registered.
+        ConfigError: the folder does not hold a saved network, or names one that is not registered.
     """
     about = _read_config(folder)
     try:
@@ -100,7 +100,7 @@ def load_network(folder: Path) -> nn.Module:
         raise
     except Exception as error:  # readers of a damaged file can raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ConfigError(f"{folder}: no saved network that can be read ({reason})") from error
+        raise ConfigError(f"{folder}: not a saved network that can be read ({reason})") from error
     if name not in ARCHS:
         record_arguments(network, name, arguments)
     return network.eval()
@@ -110,12 +110,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`."""
     try:
         if (folder / CONFIG).stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{folder}: no saved network ({CONFIG} is above 1 MB)")
+            raise ConfigError(f"{folder}: not a saved network ({CONFIG} is larger than 1 MB)")
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{folder}: no saved network ({error})") from error
+        raise ConfigError(f"{folder}: not a saved network ({error})") from error
     if not isinstance(about, dict):
-        raise ConfigError(f"{folder}: no saved network ({CONFIG} is no mapping)")
+        raise ConfigError(f"{folder}: not a saved network ({CONFIG} is not a mapping)")
     return about
 
 
@@ -133,9 +133,10 @@ def _parse_config(folder: Path, about: dict[str, Any]) -> tuple[str, dict[str, A
         if name not in archs() or name in ARCHS:
             raise ConfigError(f"{folder}: {_unknown_network(name)}")
         allowed = set(find_component("network", name).arguments)
-    if not isinstance(arguments, dict) or not set(arguments) <= allowed:
-        unknown = sorted(set(arguments) - allowed) if isinstance(arguments, dict) else "arguments"
-        raise ConfigError(f"{folder}: {name} takes no such arguments ({unknown})")
+    if not isinstance(arguments, dict):
+        raise ConfigError(f"{folder}: not a saved network (its arguments are not a mapping)")
+    if unknown := sorted(set(arguments) - allowed):
+        raise ConfigError(f"{folder}: unknown arguments of {name}: {', '.join(unknown)}")
     encoder = arguments.get("encoder_name")
     if encoder is not None:
         check_model(ModelConfig(encoder_name=encoder, encoder_weights=None))
@@ -146,7 +147,7 @@ def _parse_library_config(folder: Path, about: dict[str, Any]) -> tuple[str, dic
     """Name and arguments as the library's `save_pretrained` writes them."""
     name = about.get(_CLASS)
     if name not in ARCHS:
-        raise ConfigError(f"{folder}: no saved network ({CONFIG} names {name!r})")
+        raise ConfigError(f"{folder}: not a saved network ({CONFIG} names {name!r})")
     arguments = {key: value for key, value in about.items() if not key.startswith("_")}
     # Otherwise the weights would be downloaded; the file holds them.
     return name, arguments | {"encoder_weights": None}
@@ -159,13 +160,13 @@ def _unknown_network(name: str) -> str:
         message = error.problems[0].removeprefix("model.arch: ")
     else:
         message = f"{name} is a network of the library"
-    return f"{message} (a network of your own is registered by {_LOADER_NAME}(folder, parts=FILE))"
+    return f"{message} ({_LOADER_NAME}(folder, parts=FILE) registers a network of your own)"
 
 
 def _build_checked(folder: Path, name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Build the network with random weights and check names and shapes against the file."""
     if not (folder / WEIGHTS).is_file():
-        raise ConfigError(f"{folder}: no saved network (it has no file {WEIGHTS})")
+        raise ConfigError(f"{folder}: not a saved network (it has no file {WEIGHTS})")
     build = network_class(name)
     try:
         with torch.device("meta"):
@@ -180,10 +181,10 @@ def _build_checked(folder: Path, name: str, arguments: Mapping[str, Any]) -> nn.
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         stored = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     if shapes is not None and any(shapes.get(key) != shape for key, shape in stored.items()):
-        raise ConfigError(f"{folder}: {WEIGHTS} holds other weights than those of {name}")
+        raise ConfigError(f"{folder}: {WEIGHTS} does not hold the weights of {name}")
     network = build(**arguments)
     if not isinstance(network, nn.Module):
-        raise ConfigError(f"{folder}: {name} returned no torch.nn.Module")
+        raise ConfigError(f"{folder}: {name} did not return a torch.nn.Module")
     return network
 
 

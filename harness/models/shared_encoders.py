@@ -1,6 +1,6 @@
 """Share one encoder among networks that are built with equal arguments.
 
-The module stands alone in this folder because it replaces a function of the library.
+The module is separate because it replaces a function of the library while networks are built.
 """
 
 from collections.abc import Callable, Iterator

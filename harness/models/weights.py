@@ -67,7 +67,7 @@ def are_cached(encoder_name: str, weights: str = IMAGENET) -> bool:
     """True if an encoder's weights are in the local cache.
 
     Raises:
-        WeightsError: the hub has no such weights.
+        WeightsError: the hub does not have these weights.
     """
     return all(file.cached_path() is not None for file in _weight_files(encoder_name, weights))
 
@@ -79,7 +79,7 @@ def cached_repository_files(encoder_name: str, weights: str = IMAGENET) -> tuple
         The cache (HF_HUB_CACHE), and the paths below it, which follow the layout of that cache.
 
     Raises:
-        WeightsError: they are not in the cache, or the hub has no such weights.
+        WeightsError: they are not in the cache, or the hub does not have these weights.
     """
     hub = Path(constants.HF_HUB_CACHE)
     cached_weights(encoder_name, weights)  # raises if they are absent
@@ -209,9 +209,10 @@ def _native_file(encoder: str, weights: str, name: str) -> HubFile:
 
 
 def _hub_problem() -> str | None:
-    """Reason why the hub does not answer; None if it does. One attempt: its client makes six."""
+    """Reason why the hub does not answer; None if it does."""
+    # One attempt: the hub's own client makes six before it gives up.
     if constants.HF_HUB_OFFLINE:
-        return "not in the local Hugging Face cache, and HF_HUB_OFFLINE forbids to ask the hub"
+        return "not in the local Hugging Face cache, and HF_HUB_OFFLINE forbids access to the hub"
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - the hub's own
     try:
         with urllib.request.urlopen(request, timeout=_CONNECT_TIMEOUT_S):  # noqa: S310
@@ -245,22 +246,23 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _as_triple(value: Sequence[float] | None, default: RgbTriple) -> RgbTriple:
-    # ImageNet's values stand in where the source states none, or not one per colour.
+    # ImageNet's values are used where the source states none, or not one for each of RGB.
     if value is None or len(value) != 3:
         return default
     return float(value[0]), float(value[1]), float(value[2])
 
 
-# Exceptions to the library's MIT licence, which covers its code for all others.
-_RESTRICTED = {
+# Encoders whose code is not under the MIT licence of the library.
+_CODE_LICENCES = {
     "mit_b": "NVIDIA source code licence: non-commercial",
     "mobileone": "Apple's sample code licence",
 }
 
 
-# Of weights trained on more than ImageNet: as their authors state (facebookresearch's
-# semi-supervised-ImageNet1K-models and WSL-Images; TensorFlow's tpu repository).
-_OF_WEIGHTS = {
+# Weights trained on more than ImageNet, with the licence that their authors state
+# (facebookresearch's semi-supervised-ImageNet1K-models and WSL-Images; TensorFlow's tpu
+# repository).
+_WEIGHTS_LICENCES = {
     "ssl": "CC BY-NC 4.0: non-commercial",
     "swsl": "CC BY-NC 4.0: non-commercial",
     "instagram": "CC BY-NC 4.0: non-commercial",
@@ -276,9 +278,9 @@ def licence_of(encoder_name: str, weights: str | None = None) -> str:
         settings = timm.get_pretrained_cfg(encoder_name.removeprefix(TIMM_PREFIX))
         timm_licence = None if settings is None else settings.license
         return f"{timm_licence} (timm)" if timm_licence else "not stated by timm"
-    for family, licence in _RESTRICTED.items():
+    for family, licence in _CODE_LICENCES.items():
         if encoder_name.startswith(family):
             return licence
-    if weights in _OF_WEIGHTS:
-        return f"MIT code; weights {_OF_WEIGHTS[weights]}"
+    if weights in _WEIGHTS_LICENCES:
+        return f"MIT code; weights {_WEIGHTS_LICENCES[weights]}"
     return "MIT code; weights as their authors publish them"

@@ -60,9 +60,8 @@ def try_build(
     """
     encoders = encoders or EncoderCache()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # warnings of the libraries are meant for their direct callers
+        # Warnings of the libraries are meant for their direct callers.
+        warnings.simplefilter("ignore")
         error: Exception = RuntimeError()
         for build_device, run_device in _DEVICES:
             try:
@@ -108,7 +107,7 @@ def _try_batches(
     gflops = None
     for n in sorted(batch_sizes):
         if 1 in refusals and refusals[1] is None:
-            refusals[n] = None  # if one image works, two do
+            refusals[n] = None  # if one image works, two images do
         else:
             reason, flops = _try_forward(module, network, setting, n, encoders)
             gflops = flops if flops is not None else gflops

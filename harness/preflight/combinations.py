@@ -21,11 +21,11 @@ from harness.preflight.network_key import (
 from harness.space.parameters import AnyOf, Categorical, Condition, IntRange, Match, Parameter
 from harness.space.space import SearchSpace
 
-MAX_NETWORKS = (
-    2_000  # networks built before trial 0, each takes some 0.1 s; of more, a sample is drawn
-)
-MAX_RANGE_VALUES = 16  # values of a range; of more, its ends and the values in conditions
-MAX_COMBINATIONS = 50_000  # enumerated one by one, each takes some 50 µs
+# Networks that are built before trial 0, about 0.1 s each; of a larger number a sample is drawn.
+MAX_NETWORKS = 2_000
+# Values of a range; a longer one is reduced to its ends and the values that conditions name.
+MAX_RANGE_VALUES = 16
+MAX_COMBINATIONS = 50_000  # combinations that are enumerated, about 50 µs each
 MAX_ENCODER_DRAWS = 500  # draws to find a configuration with a given encoder
 ENCODER_KEY, WEIGHTS_KEY = "model.encoder_name", "model.encoder_weights"
 
@@ -64,7 +64,7 @@ def enumerate_configs(
     """Enumerate the configurations that `when` and `forbid` allow, each once.
 
     Args:
-        limit: largest number of networks; of more a sample is drawn. None: no limit.
+        limit: largest number of networks; of a larger one a sample is drawn. None: no limit.
         seed: seed of the sample.
     """
     if space.rows:
@@ -200,7 +200,7 @@ def _reduce_values(parameter: Parameter, conditions: list[Condition]) -> Paramet
     if isinstance(parameter, Categorical):
         return parameter
     if parameter.key == "train.batch_size" and isinstance(parameter, IntRange) and not matches:
-        # One image, or more: nothing else about a batch decides.
+        # Two values suffice: BatchNorm may refuse one image, and all larger batches are alike.
         return Categorical(
             parameter.key, tuple(itertools.islice(parameter.values(), 2)), parameter.when
         )

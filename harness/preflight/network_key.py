@@ -1,6 +1,6 @@
 """Key of a network: the settings that decide if it can be built.
 
-The import of this file needs no torch, as the controller of a cluster does without it.
+Importing this file does not import torch: the controller of a cluster runs without it.
 """
 
 import json
@@ -81,7 +81,7 @@ class PreflightSetting:
 
 
 def network_key_of(config: TrialConfig) -> NetworkKey:
-    """Network of a trial configuration; settings without effect take their default."""
+    """Network of a trial configuration; settings without effect have their default."""
     from harness.models.registry import inactive_keys  # noqa: PLC0415  # imports torch
 
     model, defaults = config.model, ModelConfig()

@@ -29,7 +29,7 @@ from harness.preflight.weight_states import image_size_reason, unavailable_weigh
 from harness.space.space import SearchSpace
 
 MAX_SHOWN_REASONS = 12
-MAX_ROW_COMPLETIONS = 500  # of an enqueued row that leaves parameters open
+MAX_ROW_COMPLETIONS = 500  # networks tried for an enqueued row that leaves parameters open
 PreflightCallback = Callable[[int, int | None], None]  # (done, total)
 
 
@@ -69,7 +69,7 @@ class NetworkChecker:
 
     def check_config(self, sampled: SampledConfig) -> NetworkTableRow:
         """Row of the table for a configuration."""
-        # Two images suffice otherwise: BatchNorm over 1x1 features fails for one image only.
+        # Otherwise two images are enough: BatchNorm over 1x1 features fails for one image only.
         n = 1 if sampled.has_single_image_batch else 2
         build_result = self.results.get(sampled.network)
         if build_result is None or n not in build_result.refusals:
@@ -88,7 +88,7 @@ class NetworkChecker:
         return build_result
 
     def row_refusal(self, row: Mapping[str, Any]) -> str | None:
-        """Reason why no completion of a row can be trained; None: one can, or it is not certain."""
+        """Reason why no completion of a row can be trained; None if one can, or may."""
         # An enqueued row may leave parameters open; one trainable completion is enough.
         completions = enumerate_configs(
             fix_row_values(self.space, row), self.setting, limit=MAX_ROW_COMPLETIONS
@@ -110,7 +110,7 @@ class NetworkChecker:
         return reason or image_size_reason(encoder, sampled.network)
 
     def missing_weights_reason(self, encoder: PretrainedEncoder) -> RefusalReason | None:
-        """Reason why an encoder lacks these weights; None: they are cached or can be downloaded."""
+        """Reason why an encoder lacks these weights; None if they are cached or downloadable."""
         if encoder not in self._weights_reasons:
             self._weights_reasons[encoder] = unavailable_weights_reason(encoder)
         return self._weights_reasons[encoder]
@@ -188,7 +188,7 @@ def build_network_table(
     """Build every network that a space can draw and run it with a batch of the study.
 
     Args:
-        limit: largest number of networks; of more a seeded sample. None: no limit.
+        limit: largest number of networks; of a larger one a seeded sample. None: no limit.
         on_progress: called with (done, total).
     """
     candidates = enumerate_configs(space, setting, limit=limit, seed=seed)
@@ -244,11 +244,11 @@ def _no_network_problem(table: NetworkTable) -> list[str]:
 
 
 def _labelled_rows(
-    name: str, rows: Sequence[Mapping[str, Any]], places: Sequence[str] = ()
+    name: str, rows: Sequence[Mapping[str, Any]], locations: Sequence[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each row with its file and line, or with its number."""
     for i, row in enumerate(rows):
-        yield f"{places[i]}: {name} {i + 1}" if places else f"{name} {i + 1}", row
+        yield f"{locations[i]}: {name} {i + 1}" if locations else f"{name} {i + 1}", row
 
 
 def _make_table(candidates: ReachableConfigs, checker: NetworkChecker) -> NetworkTable:

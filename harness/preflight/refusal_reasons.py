@@ -52,7 +52,7 @@ def reason_from_error(error: Exception, network: NetworkKey) -> RefusalReason:
         (kind for kind, pattern in _PATTERNS if re.search(pattern, text)), "other"
     )
     if not text or text == name:
-        text = f"{name} while it is built"
+        text = f"{name} while the network is built"
         kind = "dilation" if network.arch in DILATING_ARCHS else kind
     elif kind == "other":
         text = f"{name}: {text}"
@@ -88,7 +88,7 @@ def _format_reason(kind: ReasonKind, text: str, network: NetworkKey) -> str:
             divisor = _DIVISOR.search(text)
             if divisor is not None:  # the library advises padding, but sizes are settings here
                 text = _suggest_divisible_sizes(int(divisor[1]), network)
-            return f"size: not at {height} x {width} px: {text}"
+            return f"size: impossible at {height} x {width} px: {text}"
         case "depth" | "encoder" | "option":
             return f"{kind}: {text}"
     return text

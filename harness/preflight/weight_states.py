@@ -1,6 +1,6 @@
 """State of the pretrained weights of encoders: cached, downloadable, or unavailable.
 
-The module stands alone because it alone combines preflight with the weights of the hub.
+The module is separate because no other module of preflight uses the weights of the hub.
 """
 
 from collections.abc import Iterable
@@ -37,12 +37,12 @@ class EncoderWeights:
 
 
 def list_encoder_weights(encoders: Iterable[PretrainedEncoder]) -> list[EncoderWeights]:
-    """Entry for each encoder, by name; makes no connection."""
+    """List an entry for each encoder, sorted by name; the hub is not asked."""
     return [_encoder_weights(encoder) for encoder in sorted(set(encoders))]
 
 
 def unavailable_weights_reason(encoder: PretrainedEncoder) -> RefusalReason | None:
-    """Reason why these weights are unavailable; None: they are available."""
+    """Reason why these weights are unavailable; None if they are available."""
     encoder_weights = _encoder_weights(encoder)
     return (
         RefusalReason("weights", f"weights: {encoder_weights.reason}")
@@ -52,7 +52,7 @@ def unavailable_weights_reason(encoder: PretrainedEncoder) -> RefusalReason | No
 
 
 def image_size_reason(encoder: PretrainedEncoder, network: NetworkKey) -> RefusalReason | None:
-    """Reason why weights cannot be loaded at this image size; None: they can."""
+    """Reason why weights cannot be loaded at this image size; None if they can."""
     name, size = encoder.encoder_name, network.height_width
     if weights_fit(name, size, dpt=network.arch == "DPT"):
         return None
@@ -60,8 +60,8 @@ def image_size_reason(encoder: PretrainedEncoder, network: NetworkKey) -> Refusa
     expected_px = pretrained_size(name)
     return RefusalReason(
         "weights",
-        f"weights: {name} has none that fit images of {height} x {width} px; set data.image_size "
-        f"to {expected_px} or model.encoder_weights to null",
+        f"weights: {name} has no weights that fit images of {height} x {width} px; set "
+        f"data.image_size to {expected_px} or model.encoder_weights to null",
     )
 
 

@@ -136,7 +136,7 @@ def test_illegal_value_of_an_option_is_a_configuration_error(
 
 
 def test_unknown_name_is_refused_before_anything_is_built() -> None:
-    with pytest.raises(ConfigError, match=r"model.arch: no architecture 'Unett'"):
+    with pytest.raises(ConfigError, match=r"model.arch: unknown architecture 'Unett'"):
         build_network(model("Unett"))
 
 

@@ -37,5 +37,5 @@ def test_stride_says_which_stages_are_scored(
 
 
 def test_a_stride_that_no_stage_has_is_refused() -> None:
-    with pytest.raises(ValueError, match="stride 32: at encoder_depth 3 it is 8"):
+    with pytest.raises(ValueError, match="stride 32: must be at most 8 at encoder_depth 3"):
         FcnNetwork(3, 1, "resnet18", 3, stride=32)

@@ -80,11 +80,11 @@ def test_option_names_leave_out_what_decides_the_size_and_meaning_of_the_output(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"arch": "unet"}, "model.arch: no architecture 'unet'; did you mean Unet?"),
+        ({"arch": "unet"}, "model.arch: unknown architecture 'unet'; did you mean Unet?"),
         ({"arch": "Xyz"}, "choose from DPT, DeepLabV3, "),
         (
             {"encoder_name": "resnet43"},
-            "model.encoder_name: no encoder 'resnet43'; did you mean resnet34?",
+            "model.encoder_name: unknown encoder 'resnet43'; did you mean resnet34?",
         ),
         ({"encoder_name": "convnext_tiny"}, "did you mean tu-convnext_tiny?"),
         ({"encoder_name": "tu-resnt18"}, "timm has no model 'resnt18'; did you mean tu-resnet18?"),
@@ -114,10 +114,10 @@ def test_option_names_leave_out_what_decides_the_size_and_meaning_of_the_output(
             "did you mean decoder_attention_type?",
         ),
         ({"options": {"upsampling": 2}}, "model.options.upsampling: unknown option of Unet"),
-        ({"arch": "DPT", "encoder_depth": 4}, "DPT takes vision transformers of timm only"),
+        ({"arch": "DPT", "encoder_depth": 4}, "DPT supports only vision transformers of timm"),
         (
             {"arch": "DPT", "encoder_name": "tu-vit_tiny_patch16_224"},
-            "model.encoder_depth: DPT takes 4 only (got 5)",
+            "model.encoder_depth: DPT supports only 4 (got 5)",
         ),
     ],
 )

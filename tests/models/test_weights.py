@@ -65,7 +65,7 @@ def test_offline_mode_attempts_no_connection(
 
 
 def test_unknown_encoder_is_a_configuration_error(hub: Put, no_network: list[object]) -> None:
-    with pytest.raises(ConfigError, match=r"no encoder 'resnet35'; did you mean resnet34\?"):
+    with pytest.raises(ConfigError, match=r"unknown encoder 'resnet35'; did you mean resnet34\?"):
         ensure_weights([ModelConfig(encoder_name="resnet35")])
     assert no_network == []
 

@@ -19,7 +19,7 @@ def verdict(arch: str, encoder: str = "resnet18", depth: int = 5, size: int = 64
     ("arch", "encoder", "depth", "size", "kind", "words"),
     [
         ("UPerNet", "resnet18", 2, 64, "depth", "depth"),
-        ("DPT", "tu-vit_tiny_patch16_224", 3, 64, "depth", "DPT takes 4 only"),
+        ("DPT", "tu-vit_tiny_patch16_224", 3, 64, "depth", "DPT supports only 4"),
         ("DeepLabV3", "vgg11", 5, 64, "dilation", "dilates its encoder, vgg11"),
         ("PAN", "tu-hrnet_w18_small", 3, 64, "dilation", "tu-hrnet_w18_small"),
         ("FPN", "resnet18", 5, 72, "size", "divisible by 32"),

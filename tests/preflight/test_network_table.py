@@ -180,7 +180,7 @@ def test_weights_that_do_not_fit_the_image_size_are_a_reason() -> None:
     }
     assert reasons[VIT] is None
     assert str(reasons["tu-hiera_tiny_224"]) == (
-        "weights: tu-hiera_tiny_224 has none that fit images of 256 x 256 px; set "
+        "weights: tu-hiera_tiny_224 has no weights that fit images of 256 x 256 px; set "
         "data.image_size to 224 or model.encoder_weights to null"
     )
     for way_out in ({"data.image_size": 224}, {"model.encoder_weights": None}):
