@@ -198,7 +198,7 @@ def _augment_galleries(
     if name is None:
         return []
     from harness.data.loading.augment import find_steps_folder  # noqa: PLC0415  # imports albumentations
-    from harness.inspection import augment_sheet  # noqa: PLC0415
+    from harness.inspection import augment_sheet  # noqa: PLC0415  # imports albumentations
 
     name = str(expand_user_path(name))
     workspace_paths = Workspace.at(workspace)
@@ -235,7 +235,7 @@ def _print_inspection(inspection: InspectionReport) -> None:
     console.print(_facts_text(inspection), markup=False)
     if inspection.ceilings is not None:
         print_ceilings(inspection.ceilings, console)
-    table = make_folding_table("kind", "topic", "finding", "what to do")
+    table = make_folding_table("severity", "topic", "finding", "remedy")
     # Unusable files come first: they are the reason of exit code 2.
     bad = [finding for finding in inspection.findings if finding.topic == BAD_TOPIC]
     for finding in [

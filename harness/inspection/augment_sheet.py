@@ -1,6 +1,6 @@
 """Draw a sheet of a few pairs before and after an augmentation.
 
-The module stands alone because it imports albumentations, which takes seconds.
+The module is separate because it imports albumentations, which takes seconds.
 """
 
 from pathlib import Path
@@ -55,11 +55,11 @@ def augmentation_gallery(
     for row, pair in enumerate(chosen):
         image, mask = _load_training_pair(dataset, pair, size)
         panels.append(InspectionPanel(draw_pair(image, mask, data), pair.image.as_posix()))
-        # A seed of its own for each variant, so that a caption is enough to repeat it.
+        # Each variant has another seed, which its caption gives, so that it can be repeated.
         for seed in range(row * N_VARIANTS, (row + 1) * N_VARIANTS):
             new_image, new_mask = augment(image, mask, seed)
             panels.append(InspectionPanel(draw_pair(new_image, new_mask, data), f"seed {seed}"))
-    note = "Each row: a pair as it is, then as training may see it, with the contours of its mask."
+    note = "Each row: an unchanged pair, then augmented as in training; lines are mask contours."
     return InspectionGallery(
         f"Augmentation: {name}", note, tuple(panels), len(chosen), N_VARIANTS + 1
     )

@@ -28,13 +28,13 @@ def ceiling_rows(table: CeilingTable) -> list[tuple[str, str, str, str]]:
 def ceiling_meaning(table: CeilingTable) -> str:
     """Meaning of the numbers, and the sample that they come from."""
     windows = (
-        f", of {count(table.n_windows, 'very large picture')} a window of {MAX_SIDE:,} px"
+        f", with a window of {MAX_SIDE:,} px of {count(table.n_windows, 'very large image')}"
         if table.n_windows
         else ""
     )
     return (
-        "Reached at the images' own size by a network that gives each training mask exactly; "
-        f"objects match at an IoU above 0.5. From {table.n_images} of "
+        "Reached at the images' own size by a network that reproduces each training mask exactly; "
+        f"objects match at an IoU above 0.5. Measured on {table.n_images} of "
         f"{count(table.n_available, 'mask')}{windows} (seed {table.seed})."
     )
 

@@ -28,7 +28,7 @@ from harness.inspection.pair_checks import has_border, same_mask
 LOG_NAME: Final = "cleaned.csv"
 COLUMNS: Final = ("image", "mask", "written_image", "written_mask", "done")
 BINARY_VOID: Final = 128  # in written two-class masks, where 0, 1 and 255 already have a meaning
-_RADIUS_PX: Final = 3
+_RADIUS_PX: Final = 3  # neighbourhood of cv2.inpaint, as in OpenCV's tutorial (Telea 2004)
 _AROUND_PX: Final = 2  # margin around a box: characters have soft edges
 
 Progress = Callable[[int, int], None]
@@ -52,15 +52,15 @@ def clean_dataset(
     keep_copies: bool = False,
     progress: Progress | None = None,
 ) -> list[CleanedPair]:
-    """Write the pairs of a scan and a log to `target`, completely or not at all.
+    """Write the pairs of a scan and a log to `target`; after an error nothing is written.
 
     Images and masks are upright PNGs without the black border; masks of two classes are 0 and 255.
-    Of images with equal pixels and equal masks the first is kept; with different masks, all are.
+    Of images with equal pixels and equal masks the first is kept; if the masks differ, all are.
 
     Args:
         cover_text: inpaint suspected text from its surroundings. Some text may be missed: this
             removes shortcuts for a network, it does not anonymise.
-        keep_copies: keep images with equal pixels and masks, too.
+        keep_copies: keep images with equal pixels and masks as well.
         progress: called with the number of pairs done and the total.
 
     Raises:
@@ -141,6 +141,8 @@ def _find_conflicting_masks(
 
 def cleaned_data_config(data: StudyDataConfig, root: str) -> StudyDataConfig:
     """Data settings for the values in a cleaned copy."""
+    # Written masks have the values of the classes, so `values`, which lists those of the original,
+    # must not remain.
     void = (
         (BINARY_VOID if data.task == "binary" else IGNORE_INDEX)
         if data.has_ignored_pixels
@@ -212,7 +214,7 @@ def _crop_border(image: NDArray[np.uint8], border: Sides) -> NDArray[np.uint8]:
 def _inpaint_text(image: NDArray[np.uint8], text: tuple[Box, ...], path: Path) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or (image.ndim == 3 and image.shape[2] not in (1, 3)):
         raise DataError(f"{path}: text is covered in 8-bit grey or RGB only; omit --cover-text")
-    # cv2.inpaint takes three channels of 8 bits only, hence the check above.
+    # cv2.inpaint accepts 8-bit images of one or three channels, hence the check above.
     region = np.zeros(image.shape[:2], np.uint8)
     for y, x, high, wide in text:
         rows = slice(max(0, y - _AROUND_PX), y + high + _AROUND_PX)

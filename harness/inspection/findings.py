@@ -16,11 +16,13 @@ Severity = Literal["error", "warning", "note"]
 BAD_TOPIC: Final = "cannot be used"  # the topic of pairs that cannot be read
 SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 
+# Share of empty masks above which a wrong meaning of the values is likelier than images without
+# objects.
 _MANY_EMPTY: Final = 0.5
 _MODES: Final = (
-    ("alpha", ("RGBA", "grey+alpha"), "it is not shown to the network unless channels says so"),
-    ("palette", ("palette",), "their colours are looked up"),
-    ("CMYK", ("CMYK",), "they are converted to RGB, roughly; save them as RGB"),
+    ("alpha", ("RGBA", "grey+alpha"), "the network does not see it unless data.channels counts it"),
+    ("palette", ("palette",), "the colours of the palette are used"),
+    ("CMYK", ("CMYK",), "their conversion to RGB is approximate; save them as RGB"),
 )
 
 
@@ -80,7 +82,7 @@ def _bad_pair_findings(scan: DatasetScan, severity: Severity) -> Iterator[Findin
         # Only after the name, which may contain a semicolon, too.
         message, separator, remedy = problem[len(name) :].rpartition("; ")
         if not separator:
-            message, remedy = remedy, "mend or remove it, or leave it out with --skip-bad"
+            message, remedy = remedy, "repair or remove it, or leave it out with --skip-bad"
         message = name + message
         yield Finding(
             severity,
@@ -106,6 +108,7 @@ def _problem_kind(bad: BadPair) -> str:
         text = text.replace(path.as_posix(), "").replace(path.name, "")
     text = re.sub(r"\{.*?\}", "", text)
     text = re.sub(r"#[0-9a-f]{6}|[0-9]+(?:[.,][0-9]+)*", "0", text)
+    # `mask_values.format_values` cuts long lists: those of all lengths must become one text.
     return re.sub(r"0(?:, 0)*(?:, \.\.\.)?(?: \(0 different\))?", "0", text)
 
 
@@ -135,16 +138,17 @@ def _conflicting_mask_findings(
         yield Finding(
             "warning",
             "copies with other masks",
-            f"{_count_items(conflicts, 'image')} with equal pixels as another, but another mask",
+            f"{_count_items(conflicts, 'image')} with the pixels of another image, but another "
+            "mask",
             "check which mask is right, and remove the other pair; harness data clean keeps both, "
-            "a split too, on one side",
+            "and a split gives both the same role",
             conflicts,
         )
 
 
 def _duplicate_findings(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> Iterator[Finding]:
     pairs = scan.dataset.pairs
-    for kind, text in (("exact", "equal pixels"), ("near", "the same scene")):
+    for kind, text in (("exact", "the pixels"), ("near", "the scene")):
         of_kind = [
             (pairs[duplicate.first], pairs[duplicate.second])
             for duplicate in copies
@@ -158,9 +162,9 @@ def _duplicate_findings(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> I
             yield Finding(
                 "error" if kind == "exact" else "warning",
                 f"{kind} copies on two sides",
-                f"{_count_items(on_two_sides, 'image')} with {text} and different roles in the "
-                "split",
-                "keep one of each, or give both one role",
+                f"{_count_items(on_two_sides, 'image')} with {text} of another image that has "
+                "another role in the split",
+                "keep one of the two, or give both the same role",
                 on_two_sides,
             )
         together = tuple(
@@ -172,9 +176,9 @@ def _duplicate_findings(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> I
             yield Finding(
                 "note",
                 f"{kind} copies",
-                f"{_count_items(together, 'image')} with {text} as another",
-                "a split keeps them on one side; harness data clean leaves exact ones with equal "
-                "masks out",
+                f"{_count_items(together, 'image')} with {text} of another image",
+                "a split gives them the same role; harness data clean leaves out exact copies with "
+                "equal masks",
                 together,
             )
 
@@ -184,20 +188,20 @@ def _mask_findings(scan: DatasetScan) -> Iterator[Finding]:
     empty = _matching_files(scan, lambda stats: is_empty(stats, task))
     if empty:
         many = len(empty) > _MANY_EMPTY * len(scan.pair_stats)
-        remedy = "excluded from Dice and IoU; a detection in them counts as a false alarm"
+        remedy = "they are excluded from Dice and IoU; a detection in them counts as a false alarm"
         yield Finding(
             "warning" if many else "note",
             "empty masks",
-            f"{_count_items(empty, 'mask')} of {len(scan.pair_stats)} hold nothing to find",
-            f"more than half: check that the values mean what data: says; {remedy}"
+            f"{_count_items(empty, 'mask')} of {len(scan.pair_stats)} without foreground",
+            f"more than half: check the meaning of the values in data:; {remedy}"
             if many
             else remedy,
             empty,
         )
     full = _matching_files(scan, lambda stats: is_full(stats, task))
     if full:
-        message = f"{_count_items(full, 'mask')} of one class all over"
-        yield Finding("note", "full masks", message, "check that they are meant", full)
+        message = f"{_count_items(full, 'mask')} covered by one class completely"
+        yield Finding("note", "full masks", message, "check that this is intended", full)
     vanishing = _matching_files(scan, lambda stats: stats.seen.n_vanishing > 0)
     if vanishing:
         n = sum(stats.seen.n_vanishing for stats in scan.pair_stats)
@@ -213,7 +217,7 @@ def _mask_findings(scan: DatasetScan) -> Iterator[Finding]:
     if noisy:
         message = f"{_count_items(noisy, 'mask')} with JPEG noise around two values"
         yield Finding(
-            "note", "noisy masks", message, "they are cut at 127; PNG would be exact", noisy
+            "note", "noisy masks", message, "values above 127 are foreground; save as PNG", noisy
         )
 
 
@@ -223,7 +227,7 @@ def _absent_class_findings(scan: DatasetScan) -> Iterator[Finding]:
         # Without a readable pair every class would seem absent, and the real cause is reported
         # already.
         if scan.pair_stats and not any(stats.shares[index] for stats in scan.pair_stats):
-            message = f"no mask holds the class {data.classes[index]!r}"
+            message = f"no mask contains the class {data.classes[index]!r}"
             yield Finding("warning", "absent class", message, "check data.classes and data.values")
 
 
@@ -239,12 +243,12 @@ def _storage_findings(scan: DatasetScan) -> Iterator[Finding]:
     if grey and (channels != 1 or len(grey) < len(scan.pair_stats)):
         message, remedy = (
             f"{_count_items(grey, 'image')} stored as grey",
-            f"their values fill {channels} {plural('channel', channels)}",
+            f"their values are copied to {channels} {plural('channel', channels)}",
         )
         yield Finding("note", "grey", message, remedy, grey)
     deep = _matching_files(scan, lambda stats: stats.seen.stored.bits > 8)
     if deep and len(deep) < len(scan.pair_stats):
-        message = f"{_count_items(deep, 'image')} with more than 8 bits a sample, the others 8"
+        message = f"{_count_items(deep, 'image')} with more than 8 bits per sample, others with 8"
         yield Finding("warning", "mixed depth", message, "save all with one depth", deep)
     turned = _matching_files(scan, lambda stats: stats.seen.stored.orientation != 1)
     if turned:
@@ -270,8 +274,8 @@ def _image_findings(scan: DatasetScan) -> Iterator[Finding]:
             yield Finding(
                 "note",
                 topic,
-                f"{_count_items(files, 'image')} with what may be {topic} over the scene (a "
-                "guess; many are missed)",
+                f"{_count_items(files, 'image')} that may contain {topic} (a guess; many are "
+                "missed)",
                 "a network may learn from it where an image was taken; "
                 + (
                     "harness data clean --cover-text paints over what was found"

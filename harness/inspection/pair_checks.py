@@ -15,6 +15,7 @@ def is_empty(stats: PairStats, task: str) -> bool:
 def is_full(stats: PairStats, task: str) -> bool:
     """True if one class other than the background covers the whole image."""
     shares = stats.shares if task == "multilabel" else stats.shares[1:]
+    # Exactly 1 in floats, too: n / n of the pixels that count.
     return any(share >= 1 for share in shares)
 
 
@@ -27,7 +28,7 @@ def same_mask(first: PairStats, second: PairStats) -> bool:
 
 
 def has_border(stats: PairStats) -> bool:
-    """True if the black border takes at least 2 % of the height or width."""
+    """True if the black border covers at least 2 % of the height or width."""
     # Opposite sides are added, since a centred image has half of its border on each.
     height, width = stats.size
     top, right, bottom, left = stats.seen.border

@@ -59,17 +59,20 @@ def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[
     with_objects = [index for index in order if not is_empty(pair_stats[index], data.task)]
     suspects = {
         "Least foreground": ("The smallest objects.", with_objects[: MAX_PANELS // 2]),
-        "Most foreground": ("Whole pictures may be masks turned inside out.", with_objects[:-7:-1]),
+        "Most foreground": (
+            "A mask that covers the whole image may be inverted.",
+            with_objects[::-1][: MAX_PANELS // 2],
+        ),
         "Empty masks": (
-            "Nothing to find in them.",
+            "They have no foreground.",
             _matching_indices(pair_stats, lambda x: is_empty(x, data.task)),
         ),
         "Vanishing objects": (
-            "They hold objects that no pixel shows at eval_size.",
+            "They contain objects that cover no pixel at eval_size.",
             _matching_indices(pair_stats, lambda stats: stats.seen.n_vanishing > 0),
         ),
         "Black borders": (
-            "What would be cropped is outside the line.",
+            "The area outside the line would be cropped.",
             _matching_indices(pair_stats, has_border),
         ),
         "Burnt-in text": (
@@ -106,7 +109,8 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
         small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
         region = (small >= 128).astype(np.uint8)
         contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, contours, -1, (0, 0, 0), 4)  # dark below: seen on any ground
+        # A dark line below a coloured one is visible on every background.
+        cv2.drawContours(canvas, contours, -1, (0, 0, 0), 4)
         cv2.drawContours(canvas, contours, -1, colour, 2)
     return canvas
 
@@ -142,7 +146,8 @@ def _foreground(stats: PairStats, data: StudyDataConfig) -> float:
 def _build_gallery(
     scan: DatasetScan, title: str, note: str, indices: list[int]
 ) -> InspectionGallery:
-    step = max(1, len(indices) // MAX_PANELS)  # from all over the dataset
+    # Spread over the dataset: neighbours in the list are often frames of one video.
+    step = max(1, len(indices) // MAX_PANELS)
     panels = [_build_panel(scan, index, title) for index in indices[::step][:MAX_PANELS]]
     return InspectionGallery(title, note, tuple(panels), len(indices))
 
@@ -221,7 +226,9 @@ def _draw_raw_file(dataset: Dataset, pair: ImageMaskPair, *, mask: bool) -> Arra
     if decoded is None:
         return _grey_placeholder()
     if mask:
+        # Class indices such as 0, 1 and 2 would all look black.
         cv2.normalize(decoded, decoded, 0, 255, cv2.NORM_MINMAX)
+    # OpenCV decodes to BGR. `ascontiguousarray`, since its functions refuse negative strides.
     return _shrink(np.ascontiguousarray(decoded[:, :, ::-1], np.uint8))
 
 
@@ -237,5 +244,5 @@ def _duplicate_gallery(
         for duplicate in copies[:MAX_PANELS]
         for index in (duplicate.first, duplicate.second)
     ]
-    note = "Side by side; their masks show how well two annotations agree."
+    note = "Copies side by side; their masks show how well two annotations agree."
     return [InspectionGallery("Copies", note, tuple(panels), len(copies), 2)] if panels else []

@@ -10,9 +10,10 @@ from harness.data.files.headers import ImageFileInfo
 from harness.data.files.mask_values import MaskValues, merge_values
 from harness.data.scan.scan import DatasetScan
 
+# Two-class masks that need no table of values, also if every one of them is empty or full.
 _STANDARD_VALUES = ({"0"}, {"1"}, {"255"}, {"0", "1"}, {"0", "255"})
 _MIN_INSTANCE_SHARE = 0.9  # share of the masks with several values: some objects have two parts
-_MAX_AMBIGUOUS = 4  # number of values, with background, that is too small for a decision
+_MAX_AMBIGUOUS = 4  # number of values, background included, that is too small for a decision
 _MIN_STEPS = 3  # different numbers of objects that distinguish counting from a rare class
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 

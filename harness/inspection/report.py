@@ -94,6 +94,7 @@ class InspectionReport:
 
     def as_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
+        # `asdict` copies a pydantic model as it is, and JSON cannot hold one.
         ceilings = None if self.ceilings is None else self.ceilings.model_dump(mode="json")
         return {"format": 1, **asdict(replace(self, ceilings=None)), "ceilings": ceilings}
 

@@ -153,7 +153,7 @@ def test_a_semicolon_in_a_name_begins_no_remedy(tmp_path: Path) -> None:
     )
     (bad,) = [one for one in found.findings if one.topic == "cannot be used"]
     assert bad.what == "images/a; remove all; b.png: an empty file"
-    assert bad.remedy == "mend or remove it, or leave it out with --skip-bad"
+    assert bad.remedy == "repair or remove it, or leave it out with --skip-bad"
 
 
 def test_lossy_masks_hold_no_numbers_of_objects(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_picture_that_was_annotated_twice_is_a_warning(tmp_path: Path) -> None
         if finding.topic == "copies with other masks"
     ]
     assert (found.severity, found.files) == ("warning", ("images/0.png = images/1.png",))
-    assert found.what == "1 image with equal pixels as another, but another mask"
+    assert found.what == "1 image with the pixels of another image, but another mask"
 
 
 def test_images_that_are_not_read_are_a_warning(tmp_path: Path) -> None:

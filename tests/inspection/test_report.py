@@ -87,14 +87,14 @@ def test_mostly_empty_masks_are_a_warning(tmp_path: Path) -> None:
     for index in range(3):
         save(tmp_path / f"masks/{index:03d}.png", np.zeros((24, 32), np.uint8))
     (finding,) = inspect_dataset(overview(tmp_path), []).findings
-    assert (finding.severity, finding.what) == ("warning", "3 masks of 5 hold nothing to find")
+    assert (finding.severity, finding.what) == ("warning", "3 masks of 5 without foreground")
 
 
 def test_class_that_never_occurs_is_a_warning(tmp_path: Path) -> None:
     save(tmp_path / "images/a.png", picture(1))
     save(tmp_path / "masks/a.png", np.zeros((24, 32), np.uint8))
     topics = by_topic(inspect_dataset(overview(tmp_path), []))
-    assert topics["absent class"].what == "no mask holds the class 'foreground'"
+    assert topics["absent class"].what == "no mask contains the class 'foreground'"
 
 
 def test_copies_on_two_sides_are_errors_if_exact(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_page_shows_each_kind_of_suspect(tmp_path: Path) -> None:
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles[:5] == [
-        *("Findings", "What the values mean", "Statistics"),
+        *("Findings", "Meaning of the values", "Statistics"),
         *("Cannot be used", "Copies"),
     ]
     assert titles[5:] == ["Least foreground", "Most foreground", "Empty masks", "Black borders"]

@@ -1,6 +1,7 @@
 """Best metrics that a network can reach at a training size, from the masks alone.
 
-A network that gives each training mask exactly still loses what the mask lost when it was resized.
+A network that reproduces each training mask exactly still loses what the mask lost when it was
+resized.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -17,7 +17,7 @@ from harness.report.tables.study_tables import StudyTables, ranked_records, tria
 _HINTS = (
     "height × width in pixels at which a trial trains",
     "method of reaching it",
-    "at native size, of a network that gives each training mask exactly",
+    "at native size, of a network that reproduces each training mask exactly",
     "F1 of its objects, matched at an IoU above 0.5",
 )
 
