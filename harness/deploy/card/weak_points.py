@@ -5,21 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import files
-from harness.core.errors import DataError
 from harness.deploy.card.card_facts import CardFacts
 from harness.deploy.card.confusion import confusion_bounds
 from harness.deploy.card.markdown import escape_text, name_text, table
+from harness.deploy.card.object_sizes import held_out_objects_table, validation_objects_table
 from harness.deploy.card.results_section import interval_text, metric_title
 from harness.evaluation.held_out.ledger import (
     DECISION_NAMES,
     TEST_SPLIT,
     HeldOutResult,
     HeldOutTest,
-    LedgerFinish,
 )
+from harness.evaluation.held_out.recorded_objects import read_test_scores
 from harness.evaluation.held_out.results import SIZE_BOUNDS, SIZE_NAMES, tabulate_scores
-from harness.training.metrics.image_scores import ImageScores, metrics_per_entry, read_scores
+from harness.training.metrics.image_scores import ImageScores, metrics_per_entry
 
 Floats = NDArray[np.float64]
 N_WORST = 5
@@ -60,16 +59,19 @@ class WeakPointSource:
 
 
 def weak_points_section(facts: CardFacts) -> str:
-    """Strata by size and number of objects, classes, false alarms, confusion, worst images."""
+    """Strata, objects by size, classes, false alarms, confusion, worst images."""
     source = _find_source(facts)
     if source.test is None:
         strata = _validation_strata(source.scores)
+        objects = validation_objects_table(facts)
         classes = _validation_classes(facts, source.scores)
     else:
         strata, classes = _strata_table(source), _classes_table(source)
+        objects = held_out_objects_table(source.scores)
     parts = [
         f"{source.sentence}\n",
         strata,
+        objects,
         classes,
         _false_alarm_sentence(source),
         _confusion_table(facts, source.scores),
@@ -102,20 +104,7 @@ def _find_source(facts: CardFacts) -> WeakPointSource:
         return WeakPointSource(None, "", facts.networks[0].scores)
     available = {result.at for result in test.results if result.metric == "dice"}
     decision = next(name for name in _DECISIONS if name in available)
-    return WeakPointSource(test, decision, _read_test_scores(facts, test))
-
-
-def _read_test_scores(facts: CardFacts, test: HeldOutTest) -> ImageScores | None:
-    path = facts.paths.test_run(test.number).scores_csv
-    if not path.is_file() or not isinstance(test.end, LedgerFinish):
-        return None
-    # A file that was changed since does not belong to the results of the ledger.
-    if files.file_sha256(path) != test.end.scores_sha256:
-        return None
-    try:
-        return read_scores(path)
-    except DataError:
-        return None
+    return WeakPointSource(test, decision, read_test_scores(facts.paths, test))
 
 
 def _strata_table(source: WeakPointSource) -> str:

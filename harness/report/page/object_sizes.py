@@ -3,28 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.core import files
-from harness.core.errors import DataError
 from harness.core.paths import StudyPaths
 from harness.core.text import count
 from harness.evaluation.confirm.load_confirmation import load_confirmation
-from harness.evaluation.confirm.results import ConfirmedConfiguration
-from harness.evaluation.held_out.ledger import (
-    TEST_SPLIT,
-    HeldOutTest,
-    LedgerFinish,
-    read_held_out_ledger,
-)
-from harness.evaluation.held_out.object_scores import (
-    SizeClassCounts,
-    sum_object_columns,
-    sum_size_classes,
-)
+from harness.evaluation.held_out.ledger import TEST_SPLIT, read_held_out_ledger
+from harness.evaluation.held_out.object_scores import SizeClassCounts, sum_size_classes
+from harness.evaluation.held_out.recorded_objects import read_native_objects, read_test_objects
 from harness.report.predictions.gallery import PredictionGallery
 from harness.report.tables.sheet_cells import SheetCell, SheetColumn, integer_cell
 from harness.report.tables.sheets import ReportSheet
 from harness.report.tables.study_tables import StudyTables
-from harness.training.metrics.image_scores import read_scores
 
 _COLUMNS = (
     SheetColumn("size", "side of the square with the area of the object, in pixels", ""),
@@ -85,40 +73,17 @@ def _test_table(paths: StudyPaths) -> ObjectSizeTable | None:
     return ObjectSizeTable(title, "At native size, by the rule of that run.", object_sheet(counts))
 
 
-def read_test_objects(paths: StudyPaths, test: HeldOutTest) -> list[SizeClassCounts]:
-    """Objects by size of a test run; [] if its scores are missing, older, or were changed."""
-    path = paths.test_run(test.number).scores_csv
-    if not isinstance(test.end, LedgerFinish) or not path.is_file():
-        return []
-    if files.file_sha256(path) != test.end.scores_sha256:
-        return []
-    try:
-        return sum_object_columns(read_scores(path).extra_columns)
-    except DataError:
-        return []
-
-
 def _choice_table(paths: StudyPaths) -> ObjectSizeTable | None:
     confirmation = load_confirmation(paths)
     choice = None if confirmation is None else confirmation.choice
     if choice is None:
         return None
-    runs = _run_tables(paths, choice)
+    runs = read_native_objects(paths.confirm.trial(run.number) for run in choice.runs)
     if not runs:
         return None
     title = f"Objects of the validation images, confirmed configuration of trial {choice.trial}"
     source = f"At native size, decided at 0.5 or by argmax; sum of {count(len(runs), 'run')}."
     return ObjectSizeTable(title, source, object_sheet(sum_size_classes(runs)))
-
-
-def _run_tables(paths: StudyPaths, choice: ConfirmedConfiguration) -> list[list[SizeClassCounts]]:
-    paths_of_runs = (paths.confirm.trial(run.number).native_size_csv for run in choice.runs)
-    tables = [
-        sum_object_columns(read_scores(path).extra_columns)
-        for path in paths_of_runs
-        if path.is_file()
-    ]
-    return [table for table in tables if table]
 
 
 def _leader_table(tables: StudyTables, gallery: PredictionGallery) -> ObjectSizeTable | None:

@@ -69,7 +69,22 @@ def deploy(study: Builder, trial: int | None = None, **rule: object) -> Deployme
     return Deployment(context, weights, False, frozen, reason)
 
 
-def record_test(paths: StudyPaths, weights: dict[str, str], values: list[float]) -> None:
+def object_counts(sizes: dict[int, tuple[int, int, int, int]]) -> dict[str, float]:
+    """Columns of an image: true, found, predicted and correct objects by the lower bound in px."""
+    kinds = ("true", "found", "predicted", "correct")
+    return {
+        f"objects_{kind}_{low}": float(n)
+        for low in (0, 8, 16, 32, 64, 128)
+        for kind, n in zip(kinds, sizes.get(low, (0, 0, 0, 0)), strict=True)
+    }
+
+
+def record_test(
+    paths: StudyPaths,
+    weights: dict[str, str],
+    values: list[float],
+    counts: dict[str, float] | None = None,
+) -> None:
     """A test run with one image for each value of Dice, in steps of a hundredth."""
     folder = paths.test_run(1)
     entries = []
@@ -78,6 +93,7 @@ def record_test(paths: StudyPaths, weights: dict[str, str], values: list[float])
         tp = round(100 * value)
         entries.append((row, name, 1, 1.0, 1.0, 100.0, tp, 100 - tp, 100 - tp, 1000))
     columns = {"height": 40.0, "width": 50.0, "objects": 1.0, "dice_256": 0.5, "iou_256": 0.5}
+    columns |= counts or {}
     extra = {name: [value] * len(values) for name, value in columns.items()}
     folder.root.mkdir(parents=True)
     write_scores(folder.scores_csv, scores_from_entries(entries, extra))
@@ -229,6 +245,33 @@ def test_a_test_run_of_these_weights_gives_the_numbers_and_the_failures(study: B
     ]
     assert [row.rsplit("|", 2)[1].strip() for row in rows] == ["0.1000", "0.5000", "0.9000"]
     assert "opened by 1 test run" in section(text, "Training data")
+
+
+def test_objects_by_size_are_those_of_the_test_run(study: Builder) -> None:
+    """Of each of three images: 4 objects of 8 to 16 px, 3 of them found among 6; 1 false speck."""
+    deployment = deploy(study)
+    counts = object_counts({0: (0, 0, 1, 0), 8: (4, 3, 6, 3)})
+    record_test(study.paths, {"0": deployment.weights[0].sha256}, [0.5, 0.1, 0.9], counts)
+    failures = section(card(deployment), "Where it fails")
+    assert "| below 8 px | 0 | 0 | – | 3 | 0 | 0.0000 |" in failures
+    assert "| 8 to 16 px | 12 | 9 | 0.7500 | 18 | 9 | 0.5000 |" in failures
+    assert "16 to 32 px" not in failures
+
+
+def test_objects_by_size_of_an_untested_network_are_those_of_its_confirmation(
+    study: Builder,
+) -> None:
+    confirm(study)
+    deployment = deploy(study)
+    assert "Objects by size" not in card(deployment), "not measured"
+    (weights,) = deployment.weights
+    entries = [(0, "images/0.png", 1, 1.0, 1.0, 100.0, 50, 50, 50, 1000)]
+    counts = object_counts({32: (5, 4, 4, 4)})
+    scores = scores_from_entries(entries, {name: [n] for name, n in counts.items()})
+    write_scores(weights.paths.native_size_csv, scores)
+    failures = section(card(deployment), "Where it fails")
+    assert "Objects by size at native size, decided at 0.5 or by argmax; the size" in failures
+    assert "| 32 to 64 px | 5 | 4 | 0.8000 | 4 | 4 | 1.0000 |" in failures
 
 
 def test_a_test_run_of_other_weights_is_counted_and_not_shown_as_failures(study: Builder) -> None:
