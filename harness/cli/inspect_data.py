@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from harness.cli.display import open_progress
 from harness.cli.inspected_study import (
+    has_tiles,
     image_size,
     load_data_config,
     study_paths,
@@ -106,8 +107,10 @@ def inspect_data(
     copies = duplicates_among(overview.pair_stats)
     inspection = inspect_dataset(overview, copies, skip_bad=skip_bad, declared=study is not None)
     if overview.pair_stats:
-        sizes = training_sizes(study_paths(study, Workspace.at(workspace)))
-        inspection = with_ceilings(inspection, measure_scan_ceilings(overview, sizes))
+        paths = study_paths(study, Workspace.at(workspace))
+        ceilings = measure_scan_ceilings(overview, training_sizes(paths))
+        ceilings = ceilings.model_copy(update={"has_tiles": has_tiles(paths)})
+        inspection = with_ceilings(inspection, ceilings)
     augment_galleries = _augment_galleries(overview, augment, sheet, study, workspace)
     if html is not None:
         write_inspection_page(

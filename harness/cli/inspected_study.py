@@ -48,6 +48,11 @@ def training_sizes(paths: StudyPaths | None) -> list[TrainingSize]:
     return list(dict.fromkeys((config.height_width, config.fit) for config in configs))
 
 
+def has_tiles(paths: StudyPaths | None) -> bool:
+    """True if a study's files set or search the size of tiles."""
+    return paths is not None and bool(_setting_values(paths, "data.tile.size"))
+
+
 def image_size(paths: StudyPaths) -> tuple[int, int] | None:
     """First height and width that a study trains at; None if its files set none."""
     for size in _setting_values(paths, "data.image_size"):

@@ -9,7 +9,11 @@ from harness.inspection.findings import Finding
 CEILING_COLUMNS = ("training size", "fit", "best Dice", "best object F1")
 _TILE_STEP = 32  # most networks need sides that are multiples of it
 _TILE_SIDES = (128, 1024)
-_MAX_WHOLE_SIDE = 512  # px; smaller images are better trained on as they are
+# Images of at most this side, in px, or of this many times the side of the training size, are
+# better trained on as they are: a tile would show no more than a quarter or a half of them.
+_MAX_WHOLE_SIDE = 512
+_MAX_WHOLE_FACTOR = 2
+_MAX_IMAGE_SIZE = 4096  # px, the limit of data.image_size
 
 
 def ceiling_rows(table: CeilingTable) -> list[tuple[str, str, str, str]]:
@@ -40,9 +44,12 @@ def ceiling_meaning(table: CeilingTable) -> str:
 
 
 def ceiling_finding(table: CeilingTable) -> Finding | None:
-    """Warning about the loss at the best size; None if it is at most one point of Dice."""
+    """Warning about the loss at the best size.
+
+    None if it is at most one point of Dice, or if the space draws tiles already.
+    """
     best = table.best
-    if best is None or 1 - best.dice <= NOTABLE_LOSS:
+    if best is None or table.has_tiles or 1 - best.dice <= NOTABLE_LOSS:
         return None
     return Finding("warning", "training size", _loss_text(table, best), _remedy(table, best))
 
@@ -55,7 +62,8 @@ def loss_sentence(table: CeilingTable) -> str | None:
 
 def _remedy(table: CeilingTable, best: SizeCeiling) -> str:
     native = math.ceil(table.longest_side / _TILE_STEP) * _TILE_STEP
-    if native <= _MAX_WHOLE_SIDE:
+    largest = max(_MAX_WHOLE_SIDE, _MAX_WHOLE_FACTOR * max(best.height, best.width))
+    if table.longest_side <= largest and native <= _MAX_IMAGE_SIZE:
         return f"train at native size: data.image_size: {native}"
     return f"train on windows at native size instead: data.tile.size: {tile_side(best)}"
 

@@ -62,6 +62,7 @@ class CeilingTable(StrictSettings):
         n_available: number of masks that the sample was drawn from.
         n_windows: number of pictures of which a window was measured, as they are very large.
         longest_side: px, of the largest measured picture.
+        has_tiles: the space also draws tiles, which show images at their own resolution.
     """
 
     n_images: int
@@ -70,6 +71,7 @@ class CeilingTable(StrictSettings):
     longest_side: int
     seed: int
     ceilings: tuple[SizeCeiling, ...]
+    has_tiles: bool = False
 
     @property
     def best(self) -> SizeCeiling | None:

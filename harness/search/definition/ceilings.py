@@ -17,7 +17,7 @@ from harness.data.scan.size_ceiling import (
 )
 from harness.data.splits.splits import SplitRow
 from harness.inspection.ceiling_text import loss_sentence
-from harness.search.definition.component_checks import possible_values
+from harness.search.definition.component_checks import draws_tiles, possible_values
 from harness.search.definition.definition import StudyDefinition
 from harness.space.space import IntRange
 
@@ -53,13 +53,14 @@ def measure_split_ceilings(
         DataError: a mask of the sample cannot be read.
     """
     config = definition.config
-    return measure_file_ceilings(
+    table = measure_file_ceilings(
         open_source(data_root),
         [(row.image, row.masks) for row in split if row.role != "test"],
         training_sizes(definition),
         config.data,
         config.limits.max_pixels,
     )
+    return table.model_copy(update={"has_tiles": draws_tiles(definition)})
 
 
 def record_ceilings(
@@ -75,10 +76,13 @@ def record_ceilings(
         DataError: as `measure_split_ceilings`.
     """
     table = read_ceilings(paths.ceilings_json)
-    sizes = training_sizes(definition)
-    if table is None or [((c.height, c.width), c.fit) for c in table.ceilings] != sizes:
+    expected = training_sizes(definition), draws_tiles(definition)
+    if table is None or (_measured_sizes(table), table.has_tiles) != expected:
         table = measure_split_ceilings(definition, split, data_root)
         write_ceilings(paths.ceilings_json, table)
-    has_tiles = any(size is not None for size in possible_values(definition, "data.tile.size"))
-    if not has_tiles and (sentence := loss_sentence(table)) is not None:
+    if (sentence := loss_sentence(table)) is not None:
         progress.stage(f"warning: {sentence}")
+
+
+def _measured_sizes(table: CeilingTable) -> list[TrainingSize]:
+    return [((ceiling.height, ceiling.width), ceiling.fit) for ceiling in table.ceilings]

@@ -54,6 +54,11 @@ def check_losses(definition: StudyDefinition) -> None:
         check_loss_for_task(TrialConfig.from_flat(fixed_losses | largest | values).loss, data)
 
 
+def draws_tiles(definition: StudyDefinition) -> bool:
+    """True if a trial may use tiles."""
+    return any(size is not None for size in possible_values(definition, "data.tile.size"))
+
+
 def possible_values(definition: StudyDefinition, key: str) -> list[Any]:
     """Values that a key can take in this study; of a numeric range its two ends."""
     listed = [row[key] for row in definition.space.rows if key in row]

@@ -39,6 +39,14 @@ def test_line_beside_the_result_is_of_its_training_size(study: Builder) -> None:
     assert orders == ["1024", "256"]
 
 
+def test_study_that_also_draws_tiles_is_not_advised_to_use_them(study: Builder) -> None:
+    study.trial(0, [0.5], skill=0.8)
+    write_ceilings(study.paths.ceilings_json, TABLE.model_copy(update={"has_tiles": True}))
+    values = training_size_values(load_study_tables(study.paths), None)
+    assert values["ceiling_line"].text.endswith("and object F1 0.750 at native size.")
+    assert len(values["ceilings"].rows) == 2
+
+
 def test_page_shows_the_table_or_nothing(study: Builder) -> None:
     study.trial(0, [0.5], skill=0.8)
     tables = load_study_tables(study.paths)

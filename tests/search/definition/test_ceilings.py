@@ -112,4 +112,21 @@ def test_trials_that_use_tiles_have_no_training_size(tmp_path: Path) -> None:
     assert table is not None
     assert table.best is not None
     assert table.best.dice < 0.99
+    assert table.has_tiles
     assert lines.said == []
+
+
+def test_check_of_a_space_of_both_has_the_table_without_advice(workspace: Path) -> None:
+    """The example of docs/large-images.md, at sizes of a test."""
+    space = {
+        "fixed": {"model.encoder_weights": None},
+        "parameters": {
+            "data.tile.size": {"choices": [None, 64, 128]},
+            "data.image_size": {"choices": [32, 64], "when": {"data.tile.size": None}},
+            "data.tile.scale": {"choices": [0.5, 1.0], "when": {"data.tile.size": [64, 128]}},
+        },
+    }
+    report = api.check("s", space=space, data=grid(workspace / "d"))
+    assert report.data is not None and report.data.ceilings is not None
+    assert [ceiling.width for ceiling in report.data.ceilings.ceilings] == [32, 64]
+    assert not [f for f in report.data.findings if f.topic == "training size"]
