@@ -35,12 +35,20 @@ _CHUNK_SIZE: Final = 32
 
 
 class CacheEntry(NamedTuple):
-    """Chunks and box of one image; the truth of a training image is empty."""
+    """Chunks and box of one image; the truth of a training image is empty.
+
+    With fit `shrink` all chunks of a training image are empty, see `is_decoded`.
+    """
 
     image: bytes
     mask: bytes
     truth: bytes
     box: Box
+
+
+def is_decoded(row: SplitRow, fit: Fit) -> bool:
+    """False for training images of trials on tiles, which read them from the native store."""
+    return row.role == "val" or fit != "shrink"
 
 
 def decode_entries(
@@ -84,11 +92,13 @@ def decode_entry(
     fit: Fit,
     max_pixels: float,
 ) -> CacheEntry:
-    """Decode one entry.
+    """Decode one entry; an entry that is not decoded is empty, and its files are not opened.
 
     Raises:
         DataError: as `read_pair`; also for other content than the split recorded.
     """
+    if not is_decoded(row, fit):
+        return CacheEntry(b"", b"", b"", (0, 0, *size))
     # The hashes are compared while reading: a file that changed after the split must not be trained
     # on under its old identity.
     with open_large_pair(source, row.image, row.masks, data, max_pixels) as large:

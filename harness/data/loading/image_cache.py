@@ -20,7 +20,13 @@ from harness.data.files.chunks import ChunkFile, open_npy, write_chunks
 from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import Box, Fit, Size
 from harness.data.files.source import DataSource
-from harness.data.loading.cache_entries import MASK_CODEC, CacheEntry, decode_entries, decode_entry
+from harness.data.loading.cache_entries import (
+    MASK_CODEC,
+    CacheEntry,
+    decode_entries,
+    decode_entry,
+    is_decoded,
+)
 from harness.data.loading.size_estimate import check_disk_space, estimate_bytes
 from harness.data.splits.splits import SplitRow
 
@@ -38,6 +44,8 @@ class ImageCache:
     """N read-only images for training and validation; index i means the same image in each array.
 
     Arrays from a cache folder are mapped; masks and truths stay compressed until they are read.
+    Of trials on tiles (fit `shrink`) it holds the validation images alone, as a whole, and 0 in the
+    place of training images.
 
     Attributes:
         images: uint8 or uint16 (N, h, w, C), values as stored.
@@ -103,7 +111,8 @@ def open_cache(
         progress = None if on_build_start is None else on_build_start(n_bytes)
         with atomic_directory(cache_folder) as temporary:
             entries = decode_entries(source, cached_rows, data, size, fit, max_pixels)
-            _write_cache(temporary, entries, len(cached_rows), progress)
+            counted = [is_decoded(row, fit) for row in cached_rows]
+            _write_cache(temporary, entries, counted, progress)
     return _map_cache(cache_folder, cached_rows, data, size)
 
 
@@ -119,6 +128,8 @@ def cache_key(rows: Sequence[SplitRow], data: StudyDataConfig, size: Size, fit: 
     # caches of 8 bits, which are nearly all, keep the key that they were built under.
     if data.bit_depth == 16:
         key_parts.append(data.bit_depth)
+    if fit == "shrink":  # earlier versions also decoded the training images
+        key_parts.append("val")
     return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:32]
 
 
@@ -186,17 +197,23 @@ def estimate_cache_bytes(
 
 
 def _write_cache(
-    folder: Path, entries: Iterator[CacheEntry], n: int, progress: Progress | None
+    folder: Path,
+    entries: Iterator[CacheEntry],
+    counted: Sequence[bool],
+    progress: Progress | None,
 ) -> None:
+    """Write the entries in order; the progress counts those that are decoded."""
     boxes: list[Box] = []
+    n_done, total = 0, sum(counted)
     with ExitStack() as stack:
         writers = [stack.enter_context(write_chunks(folder, name)) for name in _ARRAYS]
-        for n_done, entry in enumerate(entries, start=1):
+        for entry, is_counted in zip(entries, counted, strict=True):
             chunks = entry.image, entry.mask, entry.truth
             for writer, chunk in zip(writers, chunks, strict=True):
                 writer.append(chunk)
             boxes.append(entry.box)
-            if progress is not None:
-                progress(n_done, n)
-    with open_npy(folder / "boxes.npy", (n, 4), "<i8") as handle:
+            n_done += is_counted
+            if progress is not None and is_counted:
+                progress(n_done, total)
+    with open_npy(folder / "boxes.npy", (len(counted), 4), "<i8") as handle:
         handle.write(np.array(boxes, "<i8").tobytes())

@@ -1,24 +1,25 @@
 """Repeat factors of images: draws in an epoch, more of them for images with rare classes."""
 
-from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
-from harness.data.windows.class_pixels import class_map
 
 Sampling = Literal["uniform", "foreground", "classes"]
 MAX_REPEATS = 4.0  # at most as many draws: the same few images would otherwise fill the epochs
 
 
 def foreground_presence(
-    masks: Iterable[NDArray[np.uint8]], data: StudyDataConfig
+    class_pixels: NDArray[np.int64], data: StudyDataConfig
 ) -> NDArray[np.bool_]:
-    """True (images, foreground classes) where a mask contains the class."""
-    rows = [[class_map(mask, k, data).any() for k in data.foreground_classes] for mask in masks]
-    return np.array(rows, np.bool_).reshape(len(rows), len(data.foreground_classes))
+    """True (images, foreground classes) where a mask contains the class.
+
+    Args:
+        class_pixels: (images, classes), pixels of each class.
+    """
+    return np.asarray(class_pixels[:, list(data.foreground_classes)] > 0)
 
 
 def repeat_factors(presence: NDArray[np.bool_], sampling: Sampling) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from harness.core.paths import StudyPaths, Workspace
 from harness.core.text import count, is_or_are
 from harness.data.datasets.sources import open_dataset, open_source
 from harness.data.files.resize import Fit
+from harness.data.loading.cache_entries import is_decoded
 from harness.data.loading.image_cache import Progress as Bar
 from harness.data.loading.image_cache import estimate_cache_bytes, open_cache
 from harness.data.scan.scan import (
@@ -26,7 +27,7 @@ from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.splits import SplitRow, make_split, read_split, verify_split
 from harness.data.windows.native_store import open_store
 from harness.inspection.findings import collect_findings
-from harness.search.definition.component_checks import possible_values
+from harness.search.definition.component_checks import draws_tiles, possible_values
 from harness.search.definition.definition import StudyDefinition
 
 MAX_CACHES = 4  # sizes decoded before trial 0; the others are decoded when a trial needs them
@@ -44,17 +45,13 @@ def fill_caches(
     A worker would otherwise decode them within its first trial, where no bar shows it.
     """
     config = definition.config
-    # Test images stay closed: a cache of them would open every file before any test is recorded.
-    n_images = sum(row.role != "test" for row in split)
     for size, fit in islice(_cache_kinds(definition), MAX_CACHES):
         pair = (size, size) if isinstance(size, int) else tuple(size)
+        text = f"decoding {_decoded_images(split, fit)} to {pair[0]} x {pair[1]} pixels"
 
-        # `pair` is bound as a default: the closure would otherwise see the last size of the loop.
-        def start_bar(n_bytes: int, pair: tuple[int, ...] = pair) -> Bar:
-            return progress.bar(
-                f"decoding {count(n_images, 'image')} to {pair[0]} x {pair[1]} pixels "
-                f"({n_bytes / 1e6:,.0f} MB)"
-            )
+        # `text` is bound as a default: the closure would otherwise see the last size of the loop.
+        def start_bar(n_bytes: int, text: str = text) -> Bar:
+            return progress.bar(f"{text} ({n_bytes / 1e6:,.0f} MB)")
 
         open_cache(
             open_source(root),
@@ -66,7 +63,7 @@ def fill_caches(
             max_pixels=config.limits.max_pixels,
             on_build_start=start_bar,
         )
-    has_tiles = any(size is not None for size in possible_values(definition, "data.tile.size"))
+    has_tiles = draws_tiles(definition)
     if has_tiles or config.data.metrics_at == "native":
         open_store(
             open_source(root),
@@ -78,6 +75,13 @@ def fill_caches(
                 _store_text(definition, root, split, n_bytes, has_tiles=has_tiles)
             ),
         )
+
+
+def _decoded_images(split: Sequence[SplitRow], fit: Fit) -> str:
+    """Number and kind of the images of a cache."""
+    # Test images stay closed: a cache of them would open every file before any test is recorded.
+    n_images = sum(row.role != "test" and is_decoded(row, fit) for row in split)
+    return count(n_images, "validation image" if fit == "shrink" else "image")
 
 
 def _store_text(
@@ -116,7 +120,10 @@ def _store_text(
 
 
 def _cache_kinds(definition: StudyDefinition) -> Iterator[tuple[Any, Fit]]:
-    """Sizes and fits of whole images, then of the overviews of images that are used in tiles."""
+    """Sizes and fits of whole images, then of validation images that are used in tiles.
+
+    Trials on tiles draw the latter as overlays; where tiles hold every image, they are scored.
+    """
     tiles = possible_values(definition, "data.tile.size")
     if None in tiles:
         yield from product(

@@ -1,8 +1,10 @@
 """Images of a training: batches of whole images or of tiles, and the size of the metrics."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.config.study import TrialConfig
 from harness.core.errors import ConfigError
@@ -11,6 +13,7 @@ from harness.data.loading.augment import build_augmentation
 from harness.data.loading.batches import TrainBatches, subset_indices
 from harness.data.loading.epoch_order import EpochOrder
 from harness.data.loading.image_cache import ImageCache
+from harness.data.loading.mask_counts import MaskCounts, count_cached_masks, count_native_masks
 from harness.data.loading.repeat_factors import foreground_presence, repeat_factors
 from harness.data.loading.training_samples import TileSamples
 from harness.data.windows.tiles import tile_geometry
@@ -33,10 +36,10 @@ def build_train_batches(
     """
     data = images.data
     indices = subset_indices(images.train, config.data.subset)
-    masks = (np.asarray(images.masks[index]) for index in indices)
     draws = np.ones(len(indices))
     if config.data.sampling != "uniform":
-        draws = repeat_factors(foreground_presence(masks, data), config.data.sampling)
+        counts = count_masks(config, images, windows, indices)
+        draws = repeat_factors(foreground_presence(counts.class_pixels, data), config.data.sampling)
     reader = None
     if config.data.tile.size is not None:
         assert windows is not None, "tiles are read from images at their own size"
@@ -54,6 +57,19 @@ def build_train_batches(
         order=EpochOrder(indices, seed, draws),
         reader=reader,
     )
+
+
+def count_masks(
+    config: TrialConfig,
+    images: ImageCache,
+    windows: WindowSource | None,
+    indices: Sequence[int] | NDArray[np.integer],
+) -> MaskCounts:
+    """Count the pixels of training masks as a trial sees them: of tiles, at native size."""
+    if config.data.tile.size is None:
+        return count_cached_masks(images, indices)
+    assert windows is not None, "tiles are read from images at their own size"
+    return count_native_masks(windows, indices, len(images.data.classes))
 
 
 def native_images(

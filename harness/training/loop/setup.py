@@ -26,7 +26,12 @@ from harness.training.hardware.device import keep_depthwise_in_fp32
 from harness.training.hardware.device_facts import Precision
 from harness.training.hardware.normalizer import ImageNormalizer, build_normalizer
 from harness.training.loop import artifacts
-from harness.training.loop.image_setup import build_train_batches, check_scoring, native_images
+from harness.training.loop.image_setup import (
+    build_train_batches,
+    check_scoring,
+    count_masks,
+    native_images,
+)
 from harness.training.loop.trainer import Trainer, epoch_seed
 from harness.training.loss.combined_loss import resolve_class_weights
 from harness.training.metrics.native_validation import validate_native
@@ -167,7 +172,11 @@ def prepare_training(
     images, data, device = inputs.images, inputs.images.data, inputs.device
     _require_images(images)
     check_scoring(inputs.config, images, inputs.windows)
-    config, class_weights = resolve_class_weights(inputs.config, images)
+    config, class_weights = resolve_class_weights(
+        inputs.config,
+        data,
+        lambda: count_masks(inputs.config, images, inputs.windows, images.train),
+    )
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(inputs.seed, 0))
     network = _build_network(inputs, pretrained=pretrained)

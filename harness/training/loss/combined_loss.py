@@ -7,18 +7,16 @@ balanced`, the class weights are computed from the training masks.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.config import components
 from harness.config.component_interface import Component
-from harness.config.data import IGNORE_INDEX, StudyDataConfig
+from harness.config.data import StudyDataConfig
 from harness.config.study import LossConfig, TrialConfig
 from harness.core.errors import ConfigError
-from harness.data.loading.image_cache import ImageCache
+from harness.data.loading.mask_counts import MaskCounts
 from harness.training.loss import builtin_losses  # noqa: F401 - registers ours
 from harness.training.loss.task_checks import check_loss_for_task, may_have_ignored_pixels
 from harness.training.loss.user_code import call_component
@@ -150,16 +148,15 @@ _TARGET_FORMATS: Mapping[str, TargetFormat] = {
 }
 
 
-Floats = NDArray[np.float64]
-
-
-def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
+def median_frequency_weights(counts: MaskCounts) -> tuple[float, ...]:
     """Compute class weights by median frequency balancing: w_c = median(f) / f_c.
 
     f_c is the share of class c in the pixels of the training images that contain it, without
-    ignored pixels. A class that no training image contains has the weight 1, and is not part of the
-    median. All training images count, independent of `data.subset`; the masks are those at
-    `data.image_size`.
+    ignored pixels and padding. A class that no training image contains has the weight 1, and is not
+    part of the median.
+
+    Args:
+        counts: of all training images, independent of `data.subset`.
 
     Returns:
         One weight for each class of the task, rounded to 6 significant digits.
@@ -167,15 +164,10 @@ def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
         Eigen and Fergus 2015, Predicting Depth, Surface Normals and Semantic Labels with a Common
         Multi-Scale Convolutional Architecture, section 6.3.2.
     """
-    n_classes = len(images.data.classes)
-    # float64 sums of counts are exact up to 2^53 pixels.
-    class_pixels, image_pixels = np.zeros(n_classes), np.zeros(n_classes)
-    for index in images.train:
-        counts, total = _count_mask_pixels(np.asarray(images.masks[index]), n_classes)
-        class_pixels += counts
-        image_pixels += np.where(counts > 0, total, 0)
+    class_pixels = counts.class_pixels.sum(axis=0)
+    image_pixels = np.where(counts.class_pixels > 0, counts.valid_pixels, 0).sum(axis=0)
     frequency = np.divide(
-        class_pixels, image_pixels, out=np.full(n_classes, np.nan), where=image_pixels > 0
+        class_pixels, image_pixels, out=np.full(len(class_pixels), np.nan), where=image_pixels > 0
     )
     # A class without pixels has the frequency NaN, which nanmedian skips and nan_to_num makes 1.
     weights = np.nan_to_num(np.nanmedian(frequency) / frequency, nan=1.0)
@@ -183,28 +175,18 @@ def median_frequency_weights(images: ImageCache) -> tuple[float, ...]:
 
 
 def resolve_class_weights(
-    config: TrialConfig, images: ImageCache
+    config: TrialConfig, data: StudyDataConfig, count_masks: Callable[[], MaskCounts]
 ) -> tuple[TrialConfig, dict[str, float]]:
     """Replace `balanced` in a configuration by numbers; return it with these numbers by class.
 
     Any other configuration is returned unchanged, with {}.
+
+    Args:
+        count_masks: counts the pixels of all training masks.
     """
     if config.loss.class_weights != "balanced":
         return config, {}
-    weights = median_frequency_weights(images)
+    weights = median_frequency_weights(count_masks())
     loss = LossConfig.model_validate(config.loss.model_dump() | {"class_weights": weights})
-    by_class = dict(zip(images.data.classes, weights, strict=True))
+    by_class = dict(zip(data.classes, weights, strict=True))
     return config.model_copy(update={"loss": loss}), by_class
-
-
-def _count_mask_pixels(mask: NDArray[np.uint8], n_classes: int) -> tuple[Floats, Floats]:
-    """Count the pixels of each class, and all valid pixels, of one mask (h, w) or (h, w, K)."""
-    if mask.ndim == 2:
-        # Ten times as fast as bincount. Its float32 counts are exact up to 2^24 pixels, which is
-        # the largest data.image_size.
-        counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-        return counts[:n_classes], np.full(n_classes, counts[:IGNORE_INDEX].sum())
-    planes = mask.reshape(-1, n_classes)
-    return (planes == 1).sum(0).astype(np.float64), (planes != IGNORE_INDEX).sum(0).astype(
-        np.float64
-    )

@@ -128,6 +128,34 @@ def test_building_is_announced_with_its_bytes_and_only_once(
     assert said == [chunk_bytes(tmp_path)]
 
 
+def test_of_trials_on_tiles_only_validation_images_are_opened_and_counted(
+    tmp_path: Path, rows: list[SplitRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_files: set[str] = set()
+    steps: list[tuple[int, int]] = []
+    original = FolderSource.open
+
+    def noted(self: FolderSource, name: str) -> Any:
+        opened_files.add(Path(name).stem)
+        return original(self, name)
+
+    monkeypatch.setattr(FolderSource, "open", noted)
+    cache = opened(
+        tmp_path,
+        rows,
+        fit="shrink",
+        size=(40, 40),
+        on_build_start=lambda n_bytes: lambda n_done, total: steps.append((n_done, total)),
+    )
+    assert opened_files == {Path(row.image).stem for row in rows if row.role == "val"}
+    assert steps == [(1, 2), (2, 2)]
+    assert not cache.images[cache.train].any() and not cache.masks[cache.train].any()
+    assert chunk_bytes(tmp_path) < 4 * 40 * 40 * 3, "less than the plain images of training"
+    whole = opened(tmp_path, rows, fit="pad", size=(24, 32))
+    np.testing.assert_array_equal(cache.images[cache.val][:, :24, :32], whole.images[whole.val])
+    np.testing.assert_array_equal(cache.truths[cache.val], whole.truths[whole.val])
+
+
 def test_cache_cannot_be_written_through(tmp_path: Path, rows: list[SplitRow]) -> None:
     images = opened(tmp_path, rows).images
     with pytest.raises(TypeError, match="does not support item assignment"):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from harness.config.data import StudyDataConfig
+from harness.data.loading.mask_counts import count_native_masks
 from harness.data.loading.repeat_factors import (
     MAX_REPEATS,
     foreground_presence,
     repeat_factors,
 )
+from harness.data.windows.window import DecodedImages
 
 # 9 images: class 0 is in all but the last, class 1 in the first two.
 PRESENCE = np.array([[True, True]] * 2 + [[True, False]] * 6 + [[False, False]])
@@ -46,5 +48,7 @@ def test_images_without_any_foreground_are_drawn_once(sampling: str) -> None:
 def test_presence_is_read_from_the_masks() -> None:
     data = StudyDataConfig(task="multiclass", classes=("background", "a", "b"))
     masks = [np.full((2, 2), k, np.uint8) for k in (0, 1, 2)]
+    images = [np.zeros((2, 2, 3), np.uint8)] * 3
+    counts = count_native_masks(DecodedImages(images, masks), range(3), 3)
     expected = [[False, False], [True, False], [False, True]]
-    assert foreground_presence(masks, data).tolist() == expected
+    assert foreground_presence(counts.class_pixels, data).tolist() == expected

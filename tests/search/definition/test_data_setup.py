@@ -92,6 +92,10 @@ def test_bytes_of_the_store_are_said_with_those_of_whole_images_where_they_are_f
     )  # fmt: skip
     fill_caches(definition, Workspace(workspace), root, rows, progress)
     (text,) = [text for text in progress.texts if text.startswith("storing")]
+    n_val = sum(row.role == "val" for row in rows)
+    (whole,) = [text for text in progress.texts if text.startswith("decoding")]
+    assert n_val == 1
+    assert whole.startswith("decoding 1 validation image to 32 x 32 pixels (")
     assert re.match(r"storing \d+ images at their own sizes \(about \d+ MB", text)
     offered = f"; whole images of {side} x {side} pixels, without data.tile, need about"
     assert (offered in text) == (side == 16)

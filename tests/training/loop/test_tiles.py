@@ -22,6 +22,7 @@ from harness.data.windows.window import DecodedImages, decode_images
 from harness.execution.protocol import Decision
 from harness.training.loop.checkpoint import read_checkpoint, write_checkpoint
 from harness.training.loop.fit import fit_trial
+from harness.training.loop.image_setup import count_masks
 from harness.training.loop.resume import checkpoint_identity, read_resumable
 from harness.training.loop.setup import TrainingInputs
 from harness.training.metrics.image_scores import read_scores
@@ -120,6 +121,16 @@ def test_tile_no_smaller_than_the_images_gives_the_numbers_of_padded_images(
     assert numbers(tmp_path / "tiles") == numbers(tmp_path / "whole")
     assert lasting(tiles) == lasting(whole)
     assert leftovers(tmp_path / "tiles") == leftovers(tmp_path / "whole")
+
+
+def test_masks_of_tiles_are_counted_at_native_size(large: Pictures) -> None:
+    """Whole images at the size of a tile would lose small objects, and are not decoded."""
+    config = settings(data__tile__size=16)
+    images = cache(large, NATIVE, (16, 16), config.data.whole_fit)
+    source = windows(large, NATIVE)
+    counts = count_masks(config, images, source, images.train)
+    assert counts.class_pixels[:, 1].tolist() == [source.masks[i].sum() for i in images.train]
+    assert counts.class_pixels[:, 1].all()
 
 
 def test_training_on_tiles_continues_bit_by_bit(large: Pictures, tmp_path: Path) -> None:
