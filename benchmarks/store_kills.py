@@ -1,6 +1,6 @@
 """Kill processes while they build the store of a data set, and check what they leave.
 
-    python -m benchmarks.store_kills [--data FOLDER] [--images 12] [--kills 200]
+    python -m benchmarks.store_kills [--data FOLDER] [--images 80] [--kills 200]
 
 A process is killed after a random time, up to 1.1 times that of an undisturbed build. Afterwards
 the store must be complete, or absent and built again with equal values. Every tenth time two
@@ -31,17 +31,18 @@ from harness.data.windows.native_store import NativeStore, open_store, store_key
 from harness.data.windows.window import Window
 
 MAX_PIXELS = 100e6
+SIDE = 160  # px: before it writes, a build reads eight images to estimate the size of all
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with images/ and masks/")
-    parser.add_argument("--images", type=int, default=12, help="how many of them")
+    parser.add_argument("--images", type=int, default=80, help="how many of them")
     parser.add_argument("--kills", type=int, default=200)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
-        root = options.data or generate_dataset(folder / "polyps", count=options.images, size=540)
+        root = options.data or generate_dataset(folder / "polyps", count=options.images, size=SIDE)
         data = StudyDataConfig(root=str(root))
         dataset = open_dataset(root, data, max_pixels=MAX_PIXELS)
         dataset = dataclasses.replace(dataset, pairs=dataset.pairs[: options.images])
