@@ -26,6 +26,7 @@ from benchmarks.replaying import Silence
 from harness.config.progress import LineProgress
 from harness.core.environment import read_environment
 from harness.core.paths import Workspace
+from harness.execution.cluster.checkpoint_budget import LINK_SHARE
 from harness.execution.cluster.cluster_settings import ClusterSettings
 from harness.execution.cluster.messages import TaskInputs
 from harness.execution.cluster.ray_cluster import RayCluster
@@ -154,10 +155,18 @@ def run_study(workspace: Workspace, executor: RayExecutor, args: argparse.Namesp
         f": {elapsed_s:.1f} s, efficiency {efficiency:.3f} at load {os.getloadavg()[0]:.1f}; "
         f"controller {1000 * cpu_s / n_trials:.0f} ms of processor time per trial; "
         f"{(executor.n_bytes - n_bytes) / (n_trials * args.epochs):.0f} bytes per epoch, "
-        f"{(executor.n_bytes - n_bytes) / elapsed_s / 1e6:.2f} MB/s over the link",
+        f"{(executor.n_bytes - n_bytes) / elapsed_s / 1e6:.2f} MB/s over the link"
+        f"{_budget_text(executor.link_rate)}",
         flush=True,
     )
     return efficiency
+
+
+def _budget_text(link_rate: float | None) -> str:
+    """The rate that the budget leaves to checkpoints, from the last measurement of the link."""
+    if link_rate is None:
+        return ""
+    return f", of which checkpoints may take {LINK_SHARE * link_rate / 1e6:.1f}"
 
 
 def _cpu_seconds() -> float:

@@ -1,6 +1,6 @@
 """Compare sampling by classes with uniform sampling on the rare classes of CamVid.
 
-    python -m benchmarks.rare_classes --data data/camvid [--seeds 3] [--epochs 5]
+    python -m benchmarks.rare_classes --data data/camvid [--seeds 3] [--epochs 8]
 
 One study for each arm, with the same seeds: initial weights, order and augmentation of a pair
 differ by nothing but the images that are drawn more often. Both arms take the same number of
@@ -35,10 +35,11 @@ fixed:
   model.arch: Unet
   model.encoder_name: mobilenet_v2
   model.encoder_weights: imagenet
-  data.image_size: [96, 128]
+  data.image_size: [128, 160]
   optim.lr: 1.0e-3
   loss.bce: 0.0
-  loss.ce: 1.0
+  loss.ce: 0.5
+  loss.dice: 0.5
   train.batch_size: 8
   train.epochs: %d
   data.sampling: %s
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         arms = {}

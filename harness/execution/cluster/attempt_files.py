@@ -90,6 +90,7 @@ class AttemptFiles:
             event=event,
             files=self.sender.take_sent(),
             n_bytes=n_bytes,
+            link_rate=self.sender.link_rate,
             note=self.budget_line() if with_note else None,
         )
 

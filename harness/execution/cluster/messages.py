@@ -194,10 +194,12 @@ class AgentReport(ProtocolMessage):
         event: None for a report that only carries a note.
         files: paths in the trial's folder that were sent since the last report.
         n_bytes: their bytes on the link.
+        link_rate: bytes per second of the last transfers; None: not measured yet.
         note: a line for the user.
     """
 
     event: Event | None = Field(None, discriminator="kind")
     files: tuple[InnerPath, ...] = ()
     n_bytes: int = 0
+    link_rate: float | None = None
     note: str | None = None

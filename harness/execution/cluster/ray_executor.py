@@ -63,6 +63,7 @@ class RayExecutor:
         self.closing = threading.Event()
         self.files = _start_files_actor(cluster)
         self.n_bytes = 0
+        self.link_rate: float | None = None
         self._events: queue.Queue[Event] = queue.Queue()
         self._lock = threading.Lock()
         self._task_added = threading.Condition(self._lock)
@@ -177,9 +178,10 @@ class RayExecutor:
             self._last_node[number] = node_id
 
     def note_report(self, report: AgentReport) -> None:
-        """Count the bytes of a report and show its note."""
+        """Count the bytes of a report, note the rate of the link, and show the report's note."""
         with self._lock:
             self.n_bytes += report.n_bytes
+            self.link_rate = report.link_rate or self.link_rate
         if report.note is not None:
             self.say_once(report.note)
 
