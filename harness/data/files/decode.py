@@ -29,6 +29,10 @@ _BYTES_PER_PIXEL = 4
 _GREY_SPREAD = 16
 
 
+class TooManyPixelsError(DataError):
+    """An image of more pixels than may be decoded together."""
+
+
 class ImageFile(NamedTuple):
     """A complete image file, not yet decoded; `path` is its name in messages."""
 
@@ -91,7 +95,7 @@ def _check_pixels(
     n_pixels = height * width
     if n_pixels > max_pixels or n_pixels * bytes_per_pixel > _BYTES_PER_PIXEL * max_pixels:
         per_pixel = f" of {bytes_per_pixel} bytes" if n_pixels <= max_pixels else ""
-        raise DataError(
+        raise TooManyPixelsError(
             f"{path}: {width}x{height}{per_pixel} is more than {max_pixels:,.0f} "
             f"pixels{' of 4' if per_pixel else ''}; raise limits.max_pixels if that is correct"
         )
@@ -156,7 +160,16 @@ def mask_samples(file: ImageFile) -> RawMask:
 
 
 def mask_colours(path: PurePath, header: ImageHeader) -> int:
-    """Number of samples a pixel without alpha, 1 or 3. Raises DataError for another one."""
+    """Number of samples a pixel without alpha, 1 or 3.
+
+    Raises:
+        DataError: another number, or a TIFF of JPEG compression.
+    """
+    if header.kind == "TIFF" and not header.lossless:
+        raise DataError(
+            f"{path}: a mask in a TIFF of JPEG compression, which changes its values; save it with "
+            "LZW or deflate"
+        )
     colours = header.samples - header.alpha
     if colours not in (1, 3):
         raise DataError(

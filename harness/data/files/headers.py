@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from harness.data.files.tiff_directory import TRUNCATED, exif_orientation
-from harness.data.files.tiff_layout import TiffLayout, read_tiff_layout
+from harness.data.files.tiff_layout import JPEG, TiffLayout, read_tiff_layout
 
 Kind = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
 KINDS = "JPEG, PNG, BMP, TIFF or WebP"
@@ -235,6 +235,7 @@ def tiff_header(layout: TiffLayout) -> ImageHeader:
         "TIFF",
         layout.height,
         layout.width,
+        lossless=layout.compression != JPEG,
         samples=3 if palette else layout.samples,
         alpha=layout.alpha,
         bits=16 if layout.bits == 16 else 8,

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from harness.data.files.byte_reader import ByteReader, MemoryBytes
 from harness.data.files.geotiff import GeoTag
+from harness.data.files.headers import read_jpeg_header
 from harness.data.files.tiff_directory import TiffTag
 from harness.data.files.tiff_layout import (
     GREY,
+    JPEG,
     WHITE_IS_ZERO,
     TiffLayout,
     read_tiff_layout,
@@ -123,20 +125,32 @@ class TiffReader:
         """Decode a strip or tile to (height, width, samples)."""
         offset, size = int(self._layout.offsets[index]), int(self._layout.sizes[index])
         try:
-            segment, _, _ = self._decode(self._reader.read(offset, size), index)
-            return np.asarray(segment[0])
+            data = self._reader.read(offset, size)
+            if self._layout.compression != JPEG:
+                return np.asarray(self._decode(data, index)[0][0])
+            _check_jpeg_size(data, index, self._layout)
+            return np.asarray(self._decode(data, index, jpegtables=self._layout.jpeg_tables)[0][0])
         except (ValueError, RuntimeError, TypeError, IndexError):
             raise ValueError("a damaged TIFF image; copy or download it again") from None
 
 
-def _segment_decoder(layout: TiffLayout) -> Callable[[bytes, int], Any]:
+def _check_jpeg_size(data: bytes, index: int, layout: TiffLayout) -> None:
+    """Raise ValueError if a JPEG is larger than its place: it could state any size."""
+    header, (height, width) = read_jpeg_header(data), layout.segment_size
+    if not layout.tiled:
+        height = min(height, layout.height - index * height)
+    if (header.height, header.width, header.samples) != (height, width, layout.samples):
+        raise ValueError(f"a strip or tile of {header.width}x{header.height}")
+
+
+def _segment_decoder(layout: TiffLayout) -> Callable[..., Any]:
     """Function from the bytes and index of a strip or tile to its samples and their position."""
     tags: dict[int, list[int]] = {
         TiffTag.WIDTH: [layout.width],
         TiffTag.HEIGHT: [layout.height],
         TiffTag.BITS: [layout.bits],
         TiffTag.COMPRESSION: [layout.compression],
-        TiffTag.PHOTOMETRIC: [GREY],
+        TiffTag.PHOTOMETRIC: [layout.photometric if layout.compression == JPEG else GREY],
         TiffTag.SAMPLES: [layout.samples],
         TiffTag.PLANAR: [2 if layout.planar else 1],
         TiffTag.PREDICTOR: [layout.predictor],

@@ -12,7 +12,7 @@ from harness.data.files.byte_reader import ByteReader, MemoryBytes, unpack
 
 TRUNCATED = "ends too early; copy or download it again"
 
-_TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 16: "u8"}
 _MAX_TAGS = 4096
 
 
@@ -40,6 +40,7 @@ class TiffTag(IntEnum):
     TILE_SIZES = 325
     EXTRA = 338
     FORMAT = 339
+    JPEG_TABLES = 347
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,12 @@ from harness.data.files.tiff_directory import (
 
 # Lossless ones whose decoders receive a limit of output bytes: none, LZW, deflate, PackBits, Zstd.
 _COMPRESSIONS = frozenset({1, 5, 8, 32946, 32773, 50000})
+# Each strip or tile is a JPEG, whose own size is compared with its place before it is decoded.
+JPEG = 7
 WHITE_IS_ZERO, GREY, _RGB, _PALETTE = range(4)
+_YCBCR = 6
+_JPEG_COLOURS = {GREY: 1, _RGB: 3, _YCBCR: 3}  # samples of each kind
+_MAX_TABLE_BYTES = 1 << 16
 _MAX_SEGMENTS = 1 << 20
 _TILE_MARGIN, _MAX_TILE_PIXELS = 1024, 1 << 24
 _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha; 0 is a channel like the others
@@ -32,6 +37,7 @@ class TiffLayout:
     """Storage layout of the single image of a TIFF.
 
     Sizes are in pixels; `segment_size` is the height and width of a strip or tile.
+    `jpeg_tables` belong to all strips or tiles; None if each has its own.
     """
 
     order: str
@@ -49,6 +55,7 @@ class TiffLayout:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     colours: NDArray[np.uint8] | None
+    jpeg_tables: bytes | None = None
 
 
 def read_tiff_layout(data: bytes | ByteReader) -> TiffLayout:
@@ -90,6 +97,7 @@ def read_tiff_layout(data: bytes | ByteReader) -> TiffLayout:
         order, height, width, samples, bits, photometric, _has_alpha(tags, samples), compression,
         tags.first_value(TiffTag.PREDICTOR, 1), planar, tiled, segment_size, offsets, sizes,
         _palette(tags, bits) if photometric == _PALETTE else None,
+        _jpeg_tables(tags) if compression == JPEG else None,
     )  # fmt: skip
 
 
@@ -114,12 +122,14 @@ def _read_sample_format(tags: TiffDirectory) -> tuple[int, int]:
 
 def _check_supported(tags: TiffDirectory) -> None:
     photometric = tags.first_value(TiffTag.PHOTOMETRIC, GREY)
-    if photometric not in (WHITE_IS_ZERO, GREY, _RGB, _PALETTE):
-        name = {5: "CMYK", 6: "YCbCr", 8: "CIELab"}.get(photometric, f"kind {photometric}")
-        raise ValueError(f"has the colours of {name}; save it as grey, RGB or plain channels")
     compression = tags.first_value(TiffTag.COMPRESSION, 1)
     predictor = tags.first_value(TiffTag.PREDICTOR, 1)
-    if compression not in _COMPRESSIONS or predictor not in (1, 2):
+    if compression == JPEG:
+        _check_jpeg(tags, photometric, predictor)
+    elif photometric not in (WHITE_IS_ZERO, GREY, _RGB, _PALETTE):
+        name = {5: "CMYK", _YCBCR: "YCbCr", 8: "CIELab"}.get(photometric, f"kind {photometric}")
+        raise ValueError(f"has the colours of {name}; save it as grey, RGB or plain channels")
+    elif compression not in _COMPRESSIONS or predictor not in (1, 2):
         raise ValueError(
             f"is a TIFF of compression {compression} with predictor {predictor}; save it with LZW, "
             "deflate or no compression"
@@ -128,6 +138,25 @@ def _check_supported(tags: TiffDirectory) -> None:
         raise ValueError("is a TIFF that is not stored upright; save it upright")
     if tags.first_value(TiffTag.FILL_ORDER, 1) != 1:
         raise ValueError("is a TIFF with its bits reversed; save it again with normal bit order")
+
+
+def _check_jpeg(tags: TiffDirectory, photometric: int, predictor: int) -> None:
+    samples = tags.first_value(TiffTag.SAMPLES, 1)
+    is_plain = predictor == 1 and tags.first_value(TiffTag.BITS, 1) == 8
+    is_joined = samples == 1 or tags.first_value(TiffTag.PLANAR, 1) == 1
+    if not (is_plain and is_joined and _JPEG_COLOURS.get(photometric) == samples):
+        raise ValueError(
+            "is a TIFF of JPEG compression that is neither grey nor of three joined colours of 8 "
+            "bits; save it with LZW or deflate"
+        )
+
+
+def _jpeg_tables(tags: TiffDirectory) -> bytes | None:
+    if TiffTag.JPEG_TABLES not in tags.entries:
+        return None
+    n_bytes = tags.entries[TiffTag.JPEG_TABLES][1]
+    tables = tags.read_values(TiffTag.JPEG_TABLES, min(n_bytes, _MAX_TABLE_BYTES))
+    return None if tables is None else tables.astype(np.uint8).tobytes()
 
 
 def _read_segment_size(

@@ -97,6 +97,13 @@ def test_lossless_mask_may_be_0_and_1_or_0_and_255(tmp_path: Path, top: int) -> 
     np.testing.assert_array_equal(read, square())
 
 
+def test_mask_in_a_tiff_of_jpeg_compression_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, 255 * square(), compression="jpeg")
+    with pytest.raises(DataError, match=r"m\.tif: a mask in a TIFF of JPEG compression, .* LZW"):
+        read_mask(FolderSource(tmp_path), [path], DATA, MAX_PIXELS)
+
+
 def test_noise_in_an_empty_jpeg_mask_is_no_foreground(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 2, (32, 32)).astype(np.uint8)
     data = encode(".jpg", noise, cv2.IMWRITE_JPEG_QUALITY, 100)

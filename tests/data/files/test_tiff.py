@@ -1,6 +1,8 @@
 import io
 from typing import Any
 
+import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -118,3 +120,93 @@ def test_damaged_tile_is_an_error_of_its_windows_alone() -> None:
     broken.read(16, 16, 10, 10)
     with pytest.raises(ValueError, match="a damaged TIFF image"):
         broken.read(0, 0, 1, 1)
+
+
+def smooth(channels: int) -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(channels).integers(0, 256, (9, 12, 3), np.uint8)
+    image = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)[..., :channels]
+    return np.ascontiguousarray(image)
+
+
+def jpeg_tiles_with_common_tables(image: NDArray[np.uint8], side: int = 32) -> bytes:
+    """A TIFF as slide scanners write it: tables once, tiles of YCbCr with reduced chroma."""
+    padded = np.pad(image, ((0, -HEIGHT % side), (0, -WIDTH % side), (0, 0)), mode="edge")
+    tables, tiles = b"", []
+    for top in range(0, HEIGHT, side):
+        for left in range(0, WIDTH, side):
+            tile = np.ascontiguousarray(padded[top : top + side, left : left + side])
+            encoded = imagecodecs.jpeg8_encode(
+                tile, level=90, colorspace="RGB", outcolorspace="YCBCR", subsampling=(2, 2)
+            )
+            kept, tables, offset = b"\xff\xd8", b"\xff\xd8", 2
+            while encoded[offset + 1] != 0xDA:
+                end = offset + 2 + int.from_bytes(encoded[offset + 2 : offset + 4])
+                if encoded[offset + 1] in (0xDB, 0xC4):
+                    tables += encoded[offset:end]
+                else:
+                    kept += encoded[offset:end]
+                offset = end
+            tiles.append(kept + encoded[offset:])
+    tables += b"\xff\xd9"
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        iter(tiles),
+        shape=image.shape,
+        dtype=np.uint8,
+        tile=(side, side),
+        photometric="ycbcr",
+        compression="jpeg",
+        subsampling=(2, 2),
+        extratags=[(347, 7, len(tables), tables, True)],
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"tile": (32, 32)},
+        {"tile": (32, 48), "subsampling": (1, 1)},
+        {"rowsperstrip": 16},
+        {"rowsperstrip": HEIGHT},
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_windows_of_jpeg_compression_are_those_of_tifffile(
+    channels: int, storage: dict[str, Any]
+) -> None:
+    photometric = "minisblack" if channels == 1 else "rgb"
+    storage = {"photometric": photometric, "compression": "jpeg", **storage}
+    if channels == 1:
+        storage.pop("subsampling", None)
+    data = tiff_bytes(smooth(channels), **storage)
+    expected = tifffile.imread(io.BytesIO(data)).reshape(HEIGHT, WIDTH, channels)
+    reader = opened(data)
+    for top, left, height, width in ((0, 0, HEIGHT, WIDTH), (3, 40, 30, 20), (70, 90, 7, 11)):
+        window = expected[top : top + height, left : left + width]
+        np.testing.assert_array_equal(reader.read(top, left, height, width), window)
+    assert np.abs(expected.astype(int) - smooth(channels)).mean() < 12
+
+
+def test_tables_that_all_jpeg_tiles_share_are_used() -> None:
+    data = jpeg_tiles_with_common_tables(smooth(3))
+    expected = tifffile.imread(io.BytesIO(data))
+    np.testing.assert_array_equal(opened(data).read(0, 0, HEIGHT, WIDTH), expected)
+    np.testing.assert_array_equal(opened(data).read(20, 30, 40, 50), expected[20:60, 30:80])
+    assert np.abs(expected.astype(int) - smooth(3)).mean() < 12
+
+
+def test_jpeg_of_another_size_than_its_place_is_refused() -> None:
+    """It could state 65,535 x 65,535 pixels, and decoding would ask for 13 GB."""
+    data = bytearray(tiff_bytes(smooth(3), photometric="rgb", compression="jpeg", tile=(32, 32)))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(ValueError, match="a damaged TIFF image"):
+        opened(bytes(data)).read(0, 0, 16, 16)
+
+
+def test_jpeg_of_other_colours_is_refused() -> None:
+    data = tiff_bytes(smooth(3), photometric="minisblack", compression="jpeg", planar=True)
+    with pytest.raises(ValueError, match="JPEG compression that is neither grey nor"):
+        read_tiff_layout(data)
