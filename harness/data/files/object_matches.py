@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.files.decide import label_objects
+from harness.data.files.object_labels import ObjectLabels
 
 Bools = NDArray[np.bool_]
 
@@ -63,16 +64,53 @@ class TrueObjects:
         return _match_labels(self.labels, self.areas, labels, areas)
 
 
+class BandMatches:
+    """Objects of two planes, matched as by `TrueObjects`, in bands from the top."""
+
+    def __init__(self) -> None:
+        self._true, self._predicted = ObjectLabels(), ObjectLabels()
+        self._pairs: list[NDArray[np.int64]] = []  # (n, 3): true label, predicted label, pixels
+
+    def add(self, truth: Bools, predicted: Bools) -> None:
+        """Add rows (h, W) of both planes, without ignored pixels."""
+        true_labels, predicted_labels = self._true.add(truth), self._predicted.add(predicted)
+        both = truth & predicted
+        keys = true_labels[both].astype(np.int64) << 32 | predicted_labels[both]
+        pairs, overlap = np.unique(keys, return_counts=True)
+        self._pairs.append(np.stack([pairs >> 32, pairs & (2**32 - 1), overlap], axis=1))
+
+    def matches(self) -> ObjectMatches:
+        """The objects of all bands."""
+        true_numbers, true_areas = self._true.numbers()
+        predicted_numbers, predicted_areas = self._predicted.numbers()
+        rows = np.concatenate([*self._pairs, np.zeros((0, 3), np.int64)])
+        first, second = true_numbers[rows[:, 0]], predicted_numbers[rows[:, 1]]
+        pairs, positions = np.unique(first * len(predicted_areas) + second, return_inverse=True)
+        overlap = np.zeros(len(pairs), np.int64)
+        np.add.at(overlap, positions.reshape(-1), rows[:, 2])
+        return _match_pairs(pairs, overlap, true_areas, predicted_areas)
+
+
 def _match_labels(
     true_labels: NDArray[np.int32],
     true_areas: NDArray[np.int64],
     predicted_labels: NDArray[np.int32],
     predicted_areas: NDArray[np.int64],
 ) -> ObjectMatches:
-    is_found, is_correct = np.zeros(len(true_areas), bool), np.zeros(len(predicted_areas), bool)
     both = (true_labels > 0) & (predicted_labels > 0)
     keys = true_labels[both].astype(np.int64) * len(predicted_areas) + predicted_labels[both]
     pairs, overlap = _count_keys(keys, len(true_areas) * len(predicted_areas))
+    return _match_pairs(pairs, overlap, true_areas, predicted_areas)
+
+
+def _match_pairs(
+    pairs: NDArray[np.int64],
+    overlap: NDArray[np.int64],
+    true_areas: NDArray[np.int64],
+    predicted_areas: NDArray[np.int64],
+) -> ObjectMatches:
+    """Matches of pairs, true number x predicted areas + predicted number; index 0: background."""
+    is_found, is_correct = np.zeros(len(true_areas), bool), np.zeros(len(predicted_areas), bool)
     first, second = np.divmod(pairs, len(predicted_areas))
     union = true_areas[first] + predicted_areas[second] - overlap
     matched = overlap > MIN_IOU * union

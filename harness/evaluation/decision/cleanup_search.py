@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.decision_rule import ClassDecision
-from harness.data.files.decide import label_objects
+from harness.data.files.object_labels import object_areas
 from harness.evaluation.decision.object_tables import SIZES, Counts, ImageObjects
 from harness.evaluation.decision.step_effects import (
     StepEffect,
@@ -39,8 +39,7 @@ class TruthObjects:
 
     def add(self, y: NDArray[np.bool_]) -> None:
         """Add the truth (H, W) of one image."""
-        _, areas = label_objects(y)
-        objects = areas[1:]
+        objects = object_areas(y)
         # As in `count_truth_objects`: specks count only where there is nothing larger.
         large = objects[objects >= MIN_OBJECT_PIXELS]
         objects = large if len(large) else objects

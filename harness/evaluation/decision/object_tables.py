@@ -6,7 +6,7 @@ other class. Objects are removed by their size alone, so sums by size give the c
 clean-up.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.decision_rule import ClassDecision
-from harness.data.files.decide import fill_holes, label_objects
+from harness.data.files.decide import fill_holes
+from harness.data.files.object_labels import ObjectLabels, plane_bands
 
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -88,13 +89,18 @@ def tabulate_plane(predicted: Bools, y: Bools, counted: Bools) -> ImageObjects:
     """
     tables = {}
     for holes in (False, True):
-        labels, areas = label_objects(fill_holes(predicted) if holes else predicted)
-        is_used = counted & (labels > 0)
-        label_of = labels[is_used]
+        plane = fill_holes(predicted) if holes else predicted
         # One class, of index 0; a pixel outside the truth is of no class.
-        pixels = _ObjectPixels(label_of, np.zeros(len(label_of), np.uint8), None, ~y[is_used])
-        if len(areas) > 1:
-            tables[0, holes] = _make_table(areas, pixels, 1)
+        table = _tabulate_objects(
+            plane,
+            counted,
+            lambda rows, is_used: _Pixels(
+                np.zeros(int(is_used.sum()), np.uint8), None, ~y[rows][is_used]
+            ),
+            1,
+        )
+        if table is not None:
+            tables[0, holes] = table
     true = np.array([int((y & counted).sum())])
     return ImageObjects(true, np.zeros((1, 2), np.int64), tables)
 
@@ -108,35 +114,31 @@ def tabulate_classes(
         best, second: most probable class of each pixel, and the next one.
         mask: class of the truth; any value where `counted` is False.
     """
+
+    def pixels(rows: slice, is_used: Bools) -> _Pixels:
+        return _Pixels(*(array[rows][is_used] for array in (best, second, mask)))
+
     tables = {}
     for index in np.unique(best).tolist():
-        plane = best == index
-        labels, areas = label_objects(plane)
-        is_used = plane & counted
-        pixels = _ObjectPixels(*(array[is_used] for array in (labels, best, second, mask)))
-        tables[index, False] = _make_table(areas, pixels, n_classes)
-    truth = mask[counted]
-    group = np.zeros(len(truth), np.int64)
-    removed = _count_pixels(second[counted], truth, group, 1, n_classes)[0]
-    return ImageObjects(np.bincount(truth, minlength=n_classes), removed, tables)
-
-
-def rank_classes(p: NDArray[np.float32]) -> tuple[Array8, Array8]:
-    """The most probable class of each pixel of (K, H, W), and the next one; ties: lowest index."""
-    best = p.argmax(axis=0)
-    others = p.copy()
-    np.put_along_axis(others, best[None], -1.0, axis=0)
-    return best.astype(np.uint8), others.argmax(axis=0).astype(np.uint8)
+        table = _tabulate_objects(best == index, counted, pixels, n_classes)
+        assert table is not None, "a class of some pixels has an object"
+        tables[index, False] = table
+    true, removed = np.zeros(n_classes, np.int64), np.zeros((n_classes, 2), np.int64)
+    for rows in plane_bands(*mask.shape):
+        is_used = counted[rows]
+        truth, group = mask[rows][is_used], np.zeros(int(is_used.sum()), np.int64)
+        true += np.bincount(truth, minlength=n_classes)
+        removed += _count_pixels(second[rows][is_used], truth, group, 1, n_classes)[0]
+    return ImageObjects(true, removed, tables)
 
 
 @dataclass(frozen=True)
-class _ObjectPixels:
-    """Counted pixels of objects, flat: number of the object, class if kept, if removed, of truth.
+class _Pixels:
+    """Counted pixels of objects, flat: class if the object is kept, if removed, of the truth.
 
     `other` is None where a removed object leaves no class.
     """
 
-    label: NDArray[np.int32]
     own: Array8
     other: Array8 | None
     truth: NDArray[np.uint8] | Bools
@@ -148,26 +150,36 @@ class _ObjectPixels:
             return counts
         return counts - _count_pixels(self.other, self.truth, group, n_groups, n_classes)
 
-    def select(self, is_selected: Bools) -> "_ObjectPixels":
-        other = None if self.other is None else self.other[is_selected]
-        return _ObjectPixels(
-            self.label[is_selected], self.own[is_selected], other, self.truth[is_selected]
-        )
+
+def _tabulate_objects(
+    plane: Bools, counted: Bools, read: Callable[[slice, Bools], _Pixels], n_classes: int
+) -> ObjectTable | None:
+    """Sum the objects of a plane (H, W) in bands; None without any.
+
+    Args:
+        read: the pixels of some rows of the plane that are chosen there.
+    """
+    labels, gains = ObjectLabels(), []
+    for rows in plane_bands(*plane.shape):
+        first = labels.n_labels
+        band = labels.add(plane[rows])
+        is_used = counted[rows] & plane[rows]
+        group = band[is_used].astype(np.int64) - first
+        gains.append(read(rows, is_used).gains(group, labels.n_labels - first, n_classes))
+    numbers = labels.numbers()
+    if len(numbers.areas) == 1:
+        return None
+    return _make_table(numbers.areas[1:], numbers.sum_labels(np.concatenate(gains)))
 
 
-def _make_table(areas: Counts, pixels: _ObjectPixels, n_classes: int) -> ObjectTable:
-    """Sum the objects of labels 1, 2, … with these areas (label 0 is the background)."""
-    reached = np.searchsorted(SIZES, areas[1:], side="right")
+def _make_table(areas: Counts, gains: Counts) -> ObjectTable:
+    """Table of objects with these areas (objects,) and gains (objects, classes, 2)."""
+    reached = np.searchsorted(SIZES, areas, side="right")
     sizes, group_of_object = np.unique(reached, return_inverse=True)
-    largest = 1 + int(areas[1:].argmax())
-    of_largest = pixels.select(pixels.label == largest)
-    zeros = np.zeros(len(of_largest.label), np.int64)
-    return ObjectTable(
-        sizes=sizes,
-        gains=pixels.gains(group_of_object[pixels.label - 1], len(sizes), n_classes),
-        largest_size=int(areas[largest]),
-        largest=of_largest.gains(zeros, 1, n_classes)[0],
-    )
+    sums = np.zeros((len(sizes), *gains.shape[1:]), np.int64)
+    np.add.at(sums, group_of_object, gains)
+    largest = int(areas.argmax())
+    return ObjectTable(sizes, sums, int(areas[largest]), gains[largest])
 
 
 def _count_pixels(

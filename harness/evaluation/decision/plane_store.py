@@ -30,7 +30,7 @@ class PlaneStore:
         """Keep an array if the bound allows it; otherwise do nothing."""
         if self._n_bytes >= self._max_bytes:
             return
-        data = zlib.compress(np.ascontiguousarray(array).tobytes(), _COMPRESSION)
+        data = zlib.compress(np.ascontiguousarray(array).data, _COMPRESSION)
         if self._n_bytes + len(data) <= self._max_bytes:
             self._arrays[row] = array.shape, data
             self._n_bytes += len(data)

@@ -1,15 +1,30 @@
 """Masks from probabilities, against scipy.ndimage and by hand."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness.config.decision_rule import ClassDecision, DecisionRule
-from harness.data.files.decide import clean_plane, decide_mask, fill_holes
+from harness.data.files import object_labels
+from harness.data.files.decide import (
+    DecisionPlanes,
+    clean_plane,
+    decide_mask,
+    fill_holes,
+    label_objects,
+)
 
 EIGHT = np.ones((3, 3), np.bool_)
 Bools = NDArray[np.bool_]
+
+
+@pytest.fixture(autouse=True, params=[1 << 22, 64], ids=["whole", "bands"])
+def _band_pixels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planes are labelled as a whole, and in bands of few rows."""
+    monkeypatch.setattr(object_labels, "BAND_PIXELS", request.param)
 
 
 def random_planes(n: int) -> list[Bools]:
@@ -107,3 +122,29 @@ def test_a_rule_of_other_classes_is_refused() -> None:
     rule = DecisionRule(task="binary", classes=(ClassDecision(threshold=0.5),))
     with pytest.raises(ValueError, match="2 planes of probabilities, but 1 rules"):
         decide_mask(np.zeros((2, 3, 3), np.float32), rule)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_bands_of_probabilities_give_the_mask_of_all(task: Literal["binary"]) -> None:
+    rng = np.random.default_rng(5)
+    n = 1 if task == "binary" else 3
+    p = (rng.integers(0, 9, (n, 50, 33)) / 8).astype(np.float32)
+    entries = tuple(ClassDecision(min_size=5 * k, largest_only=k == 2) for k in range(n))
+    rule = DecisionRule(task=task, classes=entries)
+    planes = DecisionPlanes(rule, (50, 33))
+    for top, bottom in ((0, 7), (7, 8), (8, 39), (39, 50)):
+        planes.add(top, p[:, top:bottom])
+    assert np.array_equal(planes.mask(), decide_mask(p, rule))
+    plain = DecisionRule(task=task, classes=(ClassDecision(),) * n)
+    assert np.array_equal(planes.mask(plain), decide_mask(p, plain))
+
+
+def test_objects_have_the_numbers_and_areas_of_the_whole_plane() -> None:
+    for plane in PLANES:
+        expected_labels, expected_areas = label_objects(plane)
+        of_label, areas = object_labels.object_numbers(plane)
+        assert areas[1:].tolist() == expected_areas[1:].tolist()
+        labels = object_labels.ObjectLabels()
+        bands = [labels.add(plane[rows]) for rows in object_labels.plane_bands(*plane.shape)]
+        assert np.array_equal(of_label[np.concatenate(bands)], expected_labels)
+        assert len(of_label) == labels.n_labels

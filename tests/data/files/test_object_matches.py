@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data.files.object_matches import TrueObjects, f1_of_counts
+from harness.data.files.object_matches import BandMatches, TrueObjects, f1_of_counts
 
 
 def test_counts_by_hand() -> None:
@@ -41,3 +41,22 @@ def test_matches_are_those_of_every_pair(seed: int) -> None:
     matches = TrueObjects(truth).match(predicted)
     assert n_found == matches.is_found.sum() == matches.is_correct.sum() > 0
     assert (len(matches.is_found), len(matches.is_correct)) == (len(objects[0]), len(objects[1]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bands_have_the_matches_of_the_whole_image(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = cv2.GaussianBlur(rng.random((70, 90)), (0, 0), 2) > 0.5
+    predicted = cv2.GaussianBlur(truth + 0.5 * rng.random(truth.shape), (0, 0), 1.2) > 0.75
+    expected = TrueObjects(truth).match(predicted)
+    bands = BandMatches()
+    for rows in np.split(np.arange(70), [1, 20, 38]):
+        bands.add(truth[rows], predicted[rows])
+    matches = bands.matches()
+    for areas, hits in (("true_areas", "is_found"), ("predicted_areas", "is_correct")):
+        found, wanted = (
+            sorted(zip(getattr(m, areas).tolist(), getattr(m, hits).tolist(), strict=True))
+            for m in (matches, expected)
+        )
+        assert found == wanted
+    assert matches.is_found.any() and not matches.is_found.all()

@@ -7,9 +7,8 @@ import pytest
 
 from harness.config.data import IGNORE_INDEX
 from harness.config.decision_rule import ClassDecision, DecisionRule
-from harness.data.files.decide import clean_plane, decide_mask
+from harness.data.files.decide import clean_plane, decide_mask, rank_classes
 from harness.evaluation.decision.object_tables import (
-    rank_classes,
     tabulate_classes,
     tabulate_plane,
 )
