@@ -20,8 +20,11 @@ from harness.core.settings import StrictSettings
 from harness.core.text import count
 from harness.data.files.resize import resize_image, resize_truth
 from harness.data.splits.split_file import read_split
+from harness.data.windows.large_pair import LargePair
+from harness.data.windows.overview import AreaReduction, NearestReduction
 from harness.deploy.greedy_selection import CandidatePlanes, SelectionStep, select_greedily
 from harness.evaluation.held_out.images import EvaluationImages, check_images_unchanged
+from harness.evaluation.held_out.predicted_image import predict_large
 from harness.evaluation.held_out.weights import TrialWeights, select_weights
 from harness.search.definition.context import StudyContext
 from harness.training.metrics.native_size import NativePredictor, mean_probabilities
@@ -164,7 +167,7 @@ def _predict_candidates(
 ) -> tuple[CandidatePlanes, int]:
     """Predict validation images, as many of them as memory holds, evenly spread."""
     data, config = context.config.data, context.config
-    size = min(data.eval_size, _MAX_SIZE_PX)
+    size, nearest = min(data.eval_size, _MAX_SIZE_PX), data.uses_nearest_resize
     rows = [row for row in read_split(context.paths.split_csv) if row.role == "val"]
     n_max = max(1, _MAX_BYTES // (len(candidates) * data.n_outputs * size * size))
     if len(rows) > n_max:
@@ -178,13 +181,21 @@ def _predict_candidates(
     for m, member in enumerate(candidates):
         network = NativePredictor(member.paths.model, member.config, data, context.device)
         seconds, n = 0.0, 0
-        for _, pairs in images.batches(_BATCH):
+        for _, contents in images.batches(_BATCH):
             begin = time.perf_counter()
-            predictions = mean_probabilities([network], [pair.image for pair in pairs], tta=tta)
-            seconds += time.perf_counter() - begin
-            for pair, prediction in zip(pairs, predictions, strict=True):
-                p[m, n] = _reduce(prediction, size)
-                truth[n] = _truth_planes(pair.mask, data, size)
+            if isinstance(contents, LargePair):
+                reduced = [_reduce_large(network, contents, size, config.limits.max_pixels, tta)]
+                seconds += time.perf_counter() - begin
+            else:
+                arrays = [pair.image for pair in contents]
+                planes = mean_probabilities([network], arrays, tta=tta)
+                seconds += time.perf_counter() - begin
+                reduced = [
+                    (_reduce(plane, size), resize_truth(pair.mask, size, nearest=nearest))
+                    for plane, pair in zip(planes, contents, strict=True)
+                ]
+            for small_p, small_truth in reduced:
+                p[m, n], truth[n] = small_p, _truth_planes(small_truth, data)
                 n += 1
             bar(m * len(rows) + n, len(candidates) * len(rows))
         times.append(1000 * seconds / len(rows))
@@ -197,8 +208,22 @@ def _reduce(p: NDArray[np.float32], size: int) -> Array8:
     return np.asarray(np.rint(255 * np.stack(planes)), np.uint8)
 
 
-def _truth_planes(mask: Array8, data: StudyDataConfig, size: int) -> Array8:
-    small = resize_truth(mask, size, nearest=data.uses_nearest_resize)
+def _reduce_large(
+    network: NativePredictor, pair: LargePair, size: int, max_pixels: float, tta: bool
+) -> tuple[Array8, Array8]:
+    """Probabilities (K, size, size) as bytes, and the truth, of an image in bands."""
+    data, height, width = pair.data, pair.header.height, pair.header.width
+    planes = () if data.n_mask_planes is None else (data.n_mask_planes,)
+    reduction = NearestReduction if data.uses_nearest_resize else AreaReduction
+    p = AreaReduction((height, width, data.n_outputs), (size, size))
+    truth = reduction((height, width, *planes), (size, size))
+    for band in predict_large([network], pair, max_pixels, tta=tta).bands:
+        p.add(band.rows.start, 255 * np.moveaxis(band.p, 0, 2))
+        truth.add(band.rows.start, band.mask)
+    return np.moveaxis(p.image(np.uint8), 2, 0), truth.mask()
+
+
+def _truth_planes(small: Array8, data: StudyDataConfig) -> Array8:
     if small.ndim == 3:
         return np.asarray(np.moveaxis(small, 2, 0))
     planes = np.stack([small == k for k in data.scored_classes]).astype(np.uint8)

@@ -1,6 +1,6 @@
 """Masks and probabilities for arrays, by the networks of a deployment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from harness.data.files.decide import decide_mask
 from harness.data.windows.tiles import ImageWindows
 from harness.deploy.deployment import Deployment
 from harness.deploy.prediction import Prediction
+from harness.training.metrics.native_bands import iterate_mean_bands
 from harness.training.metrics.native_size import (
     FLIPS,
     Probabilities,
@@ -61,18 +62,20 @@ class Predictor:
 
     @property
     def reads_windows(self) -> bool:
-        """True if images can be predicted without being in memory: one network, of tiles."""
-        return self.n_passes == 1 and self._networks[0].uses_tiles
+        """True if images can be predicted without being in memory: all networks are of tiles."""
+        return all(network.uses_tiles for network in self._networks)
 
-    def probabilities_by_window(self, source: ImageWindows) -> Probabilities:
-        """Probabilities (K, H, W) of image 0 of a source; only if `reads_windows`.
+    def iterate_bands(self, source: ImageWindows) -> Iterator[tuple[int, Probabilities]]:
+        """Yield first row and probabilities (K, rows, W) of image 0 of a source, from the top.
+
+        Only if `reads_windows`.
 
         Raises:
             DataError: the image cannot be read.
-            DivergedError: an output of the network is not finite.
+            DivergedError: an output of a network is not finite.
         """
         assert self.reads_windows
-        return self._networks[0].predict_windows(source)
+        return iterate_mean_bands(self._networks, source, 0, tta=self.deployment.tta)
 
     def decide(self, p: Probabilities) -> Prediction:
         """Apply the decision rule to the probabilities of one image."""

@@ -13,6 +13,9 @@ from harness.data.windows.window import Window
 # nnU-Net and MONAI use an eighth of the side, too.
 SIGMA_SHARE = 0.125
 
+Flip = tuple[bool, bool]  # up-down, left-right
+NO_FLIP: Flip = (False, False)
+
 
 @dataclass(frozen=True)
 class WindowGrid:
@@ -26,32 +29,46 @@ class WindowGrid:
         height, width: of the image, in pixels.
         side: of a window, in pixels of the image.
         overlap: share of a window that the next one covers too, below 1.
+        flip: the windows are those that cover the flipped image, at their places in this one.
     """
 
     height: int
     width: int
     side: int
     overlap: float
+    flip: Flip = NO_FLIP
 
     @cached_property
     def tops(self) -> tuple[int, ...]:
-        """First pixel row of each row of windows."""
-        return window_starts(self.height, self.side, self.overlap)
+        """First pixel row of each row of windows, ascending."""
+        return self._starts(self.height, is_flipped=self.flip[0])
 
     @cached_property
     def lefts(self) -> tuple[int, ...]:
-        """First pixel column of each column of windows."""
-        return window_starts(self.width, self.side, self.overlap)
+        """First pixel column of each column of windows, ascending."""
+        return self._starts(self.width, is_flipped=self.flip[1])
 
     @cached_property
     def row_weights(self) -> NDArray[np.float32]:
         """Weights (len(tops), h) of the pixel rows of each row of windows, see `axis_weights`."""
-        return axis_weights(self.height, self.side, self.tops)
+        return self._weights(self.height, is_flipped=self.flip[0])
 
     @cached_property
     def column_weights(self) -> NDArray[np.float32]:
         """Weights (len(lefts), w) of the pixel columns of each column of windows."""
-        return axis_weights(self.width, self.side, self.lefts)
+        return self._weights(self.width, is_flipped=self.flip[1])
+
+    def _starts(self, length: int, *, is_flipped: bool) -> tuple[int, ...]:
+        starts = window_starts(length, self.side, self.overlap)
+        if not is_flipped:
+            return starts
+        return tuple(length - min(self.side, length) - start for start in reversed(starts))
+
+    def _weights(self, length: int, *, is_flipped: bool) -> NDArray[np.float32]:
+        starts = window_starts(length, self.side, self.overlap)
+        weights = axis_weights(length, self.side, starts)
+        # A copy: torch takes no array of negative strides.
+        return weights[::-1, ::-1].copy() if is_flipped else weights
 
     def window(self, n_row: int, n_column: int) -> Window:
         """Window of a row and a column of the grid."""

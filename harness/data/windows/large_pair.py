@@ -72,6 +72,10 @@ class LargePair:
         self.check(hashes)
         for rows in band_slices(self.header.height):
             yield self._read_band(rows)
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise DataError if a large file was written to since it was opened."""
         for part in (self.image, *self.masks):
             if isinstance(part, LargeImage):
                 part.check_unchanged()

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from harness.config.data import StudyDataConfig
 from harness.data.files.decode import Samples
 from harness.data.files.image_io import LoadedPair, PairHashes, read_pair
-from harness.data.files.resize import Size, resize_channels
+from harness.data.files.large_image import band_slices
+from harness.data.files.resize import Size, resize_channels, resize_image
 from harness.data.files.source import DataSource, RelativePath
 from harness.data.windows.large_pair import LargePair, open_large_pair
+from harness.data.windows.tiles import ImageWindows
+from harness.data.windows.window import Window
 
 Array8 = NDArray[np.uint8]
 
@@ -110,6 +113,23 @@ def read_overview(pair: LargePair) -> LoadedPair:
     size = overview_size(pair.header.height, pair.header.width)
     image, (mask,) = reduce_pair(pair, size, [size], nearest=True)
     return LoadedPair(image, mask, *pair.hashes)
+
+
+def read_reduced(source: ImageWindows, row: int, size: Size) -> Samples:
+    """Read an image of a window source at (height, width), in bands if it is reduced.
+
+    It differs from `resize_image` of the whole by rounding alone.
+    """
+    height, width, channels = source.shape(row)
+    if size[0] > height or size[1] > width:  # longer in one direction: no area to average
+        return resize_image(source.read_image(row, Window(0, 0, height, width)), size)
+    reduction, dtype = AreaReduction((height, width, channels), size), np.dtype(np.uint8)
+    for rows in band_slices(height):
+        window = Window(rows.start, 0, rows.stop - rows.start, width)
+        band = source.read_image(row, window)
+        reduction.add(rows.start, band)
+        dtype = band.dtype
+    return reduction.image(dtype)
 
 
 def reduce_pair(

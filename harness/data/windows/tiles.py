@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.study import TileConfig
 from harness.data.files.resize import Box, Size, pad_to, resize_image, resize_mask
-from harness.data.windows.grid import WindowGrid, count_tiles
+from harness.data.windows.grid import NO_FLIP, Flip, WindowGrid, count_tiles
 from harness.data.windows.window import Shape, Window
 
 
@@ -37,9 +37,9 @@ class TileGeometry:
     side: int
     overlap: float
 
-    def grid(self, shape: Shape) -> WindowGrid:
-        """The windows of an image in validation and prediction."""
-        return WindowGrid(shape[0], shape[1], self.side, self.overlap)
+    def grid(self, shape: Shape, flip: Flip = NO_FLIP) -> WindowGrid:
+        """The windows of an image, or of its flipped copy, in validation and prediction."""
+        return WindowGrid(shape[0], shape[1], self.side, self.overlap, flip)
 
     def fits(self, shape: Shape) -> bool:
         """True if an image is no larger than one tile."""
@@ -57,11 +57,15 @@ class TileGeometry:
         return max(1, round(window.height * factor)), max(1, round(window.width * factor))
 
     def read_image(
-        self, source: ImageWindows, row: int, window: Window
+        self, source: ImageWindows, row: int, window: Window, flip: Flip = NO_FLIP
     ) -> tuple[NDArray[Any], Box]:
-        """Input (size, size, C) of a window, with the box of its content; padding is 0."""
+        """Input (size, size, C) of a window, with the box of its content; padding is 0.
+
+        Args:
+            flip: the window is flipped before any other step.
+        """
         content = self.content(window)
-        image = resize_image(source.read_image(row, window), content)
+        image = resize_image(flip_image(source.read_image(row, window), flip), content)
         return pad_to(image, (self.size, self.size), 0), (0, 0, *content)
 
     def fit_mask(
@@ -71,6 +75,13 @@ class TileGeometry:
         resized = resize_mask(mask, self.content(window), nearest=data.uses_nearest_resize)
         padding = IGNORE_INDEX if data.task == "multiclass" else 0
         return np.asarray(pad_to(resized, (self.size, self.size), padding), np.uint8)
+
+
+def flip_image(image: NDArray[Any], flip: Flip) -> NDArray[Any]:
+    """Flip an image (H, W, C) or (H, W)."""
+    axes = tuple(axis for axis, is_flipped in enumerate(flip) if is_flipped)
+    # np.flip gives a view with negative strides, which OpenCV and torch refuse.
+    return np.ascontiguousarray(np.flip(image, axes)) if axes else image
 
 
 def tile_geometry(tile: TileConfig) -> TileGeometry | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from harness.config.progress import ProgressReporter
 from harness.core.errors import DataError, UserError
 from harness.core.records import read_records
+from harness.data.files.decode import TooManyPixelsError
 from harness.data.splits.split_file import SplitRow, read_split
-from harness.deploy.app.limits import MAX_LOADED, N_SAMPLES
+from harness.deploy.app.limits import MAX_LOADED, MAX_VALUES, N_SAMPLES
 from harness.deploy.app.served_model import ModelChoice, ModelFacts, SampleImage, StoredImage
 from harness.deploy.app.study_numbers import describe_numbers
 from harness.deploy.app.uploads import read_upload
@@ -113,12 +114,18 @@ class StudyModels:
 
         Raises:
             IndexError: no such sample.
-            DataError: a file is missing or has changed.
+            DataError: a file is missing, has changed, or is too large for the page.
         """
         row = self._samples.rows[index]
         assert self._samples.images is not None, "there are rows"
         try:
-            pair = self._samples.images.read([row])[0]
+            pair = self._samples.images.read_one(row)
+        except TooManyPixelsError:
+            limit = self._samples.images.max_pixels
+            raise DataError(
+                f"this sample has more than {limit:,.0f} pixels, the limit of this page; use "
+                "harness predict"
+            ) from None
         except DataError:
             raise DataError("this sample is missing or has changed since the split") from None
         return SampleImage(pair.image, pair.mask)
@@ -157,9 +164,9 @@ def _find_samples(deployment: Deployment) -> _Samples:
     rows = [row for row in read_split(deployment.weights[0].split_csv) if row.role == "val"]
     step = max(1, len(rows) / N_SAMPLES)
     chosen = tuple(rows[int(k * step)] for k in range(min(len(rows), N_SAMPLES)))
-    images = EvaluationImages(
-        "val", root, chosen, context.config.data, context.config.limits.max_pixels
-    )
+    data = context.config.data
+    max_pixels = min(context.config.limits.max_pixels, MAX_VALUES // data.n_outputs)
+    images = EvaluationImages("val", root, chosen, data, max_pixels)
     return _Samples(
         images,
         f"{len(chosen)} of {len(rows)} validation images. They chose these weights, so results on "

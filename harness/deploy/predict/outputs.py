@@ -1,6 +1,6 @@
 """Result files of one image: mask, probabilities, overlay."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from harness.data.files.geotiff import GeoTag
 from harness.data.files.overlay import as_rgb, background_classes, class_palette, draw_class_overlay
 from harness.data.files.resize import resize_image, resize_mask
 from harness.data.files.tiff import encode_tiff_mask
-from harness.deploy.prediction import Prediction
 
 Array8 = NDArray[np.uint8]
 _MAX_OVERLAY_PX = 2048  # drawing takes 48 bytes for each pixel
@@ -63,26 +62,32 @@ class ResultWriter:
         self,
         stem: str,
         image: NDArray[Any],
-        prediction: Prediction,
+        mask: Array8,
+        planes: Iterable[NDArray[np.uint16]],
         geo_tags: Sequence[GeoTag] = (),
     ) -> list[tuple[Path, bytes]]:
         """Paths of all files of an image, and their bytes.
 
         Args:
+            planes: probabilities (H, W) of each class, rint(65535 p); read only if they are
+                written.
             geo_tags: position of the image if it is a GeoTIFF.
         """
         paths = self.paths(stem, geo=bool(geo_tags))
-        return list(zip(paths, self._encode(image, prediction, geo_tags), strict=True))
+        return list(zip(paths, self._encode(image, mask, planes, geo_tags), strict=True))
 
     def _encode(
-        self, image: NDArray[Any], prediction: Prediction, geo_tags: Sequence[GeoTag]
+        self,
+        image: NDArray[Any],
+        mask: Array8,
+        planes: Iterable[NDArray[np.uint16]],
+        geo_tags: Sequence[GeoTag],
     ) -> Iterator[bytes]:
-        yield from encode_mask(prediction.mask, self.data, geo_tags)
+        yield from encode_mask(mask, self.data, geo_tags)
         if self.probabilities:
-            for plane in prediction.probabilities:
-                yield encode_png(np.rint(65535 * plane).astype(np.uint16))
+            yield from map(encode_png, planes)
         if self.overlays:
-            yield encode_jpeg(draw_prediction(image, prediction.mask, self.data))
+            yield encode_jpeg(draw_prediction(image, mask, self.data))
 
     def _probability_paths(self, stem: str) -> list[Path]:
         folder = self.out / "probabilities"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
 from harness.core.text import quote_formula
+from harness.data.files.object_labels import object_areas
 from harness.deploy.prediction import Prediction
 
 Row = dict[str, int | float]  # by column of predictions.csv
@@ -19,25 +20,44 @@ Row = dict[str, int | float]  # by column of predictions.csv
 def measure_prediction(prediction: Prediction, data: StudyDataConfig) -> Row:
     """Share, area in pixels and number of objects of each class; mean confidence; size.
 
-    Objects are connected by 8 neighbours. The confidence is the probability of what was decided:
-    of the class of a pixel in multiclass tasks, else p inside the mask and 1 - p outside; its mean
-    is over pixels, in multilabel tasks over classes as well.
+    Objects are connected by 8 neighbours.
     """
     mask, p = prediction.mask, prediction.probabilities
-    height, width = int(mask.shape[0]), int(mask.shape[1])
-    row: Row = {"height": height, "width": width}
+    return measure_mask(mask, mean_confidence(p, mask, data), data)
+
+
+def measure_mask(mask: NDArray[np.uint8], confidence: float, data: StudyDataConfig) -> Row:
+    """The numbers of a mask, whose mean confidence is known."""
+    row: Row = {"height": int(mask.shape[0]), "width": int(mask.shape[1])}
+    for index in data.scored_classes:
+        plane = _class_plane(mask, index)
+        area = int(cv2.countNonZero(plane))
+        n_objects = len(object_areas(plane.view(np.bool_))) if area else 0
+        values = round(area / plane.size, 6), n_objects, area
+        row |= dict(zip(class_columns(data.classes[index]), values, strict=True))
+    return {**row, "mean_confidence": round(confidence, 6)}
+
+
+def mean_confidence(
+    p: NDArray[np.float32], mask: NDArray[np.uint8], data: StudyDataConfig
+) -> float:
+    """Mean probability of what was decided, over pixels, in multilabel tasks over classes as well.
+
+    It is that of the class of a pixel in multiclass tasks, else p inside the mask and 1 - p
+    outside.
+    """
     confidences = []
     for plane_index, index in enumerate(data.scored_classes):
-        plane = mask[..., index] if mask.ndim == 3 else (mask == index).astype(np.uint8)
-        plane = np.ascontiguousarray(plane)
+        plane = _class_plane(mask, index)
         area = int(cv2.countNonZero(plane))
-        n_labels, _ = cv2.connectedComponents(plane, connectivity=8) if area else (1, None)
-        row |= dict(
-            zip(class_columns(data.classes[index]), _shares(area, plane, n_labels), strict=True)
-        )
         confidences.append(_confidence(p[plane_index], plane, area, data.task == "multiclass"))
-    total = sum(confidences) if data.task == "multiclass" else np.mean(confidences)
-    return {**row, "mean_confidence": round(float(total), 6)}
+    return float(sum(confidences) if data.task == "multiclass" else np.mean(confidences))
+
+
+def _class_plane(mask: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+    """Plane (H, W) in {0, 1} of a class."""
+    plane = mask[..., index] if mask.ndim == 3 else (mask == index).view(np.uint8)
+    return np.ascontiguousarray(plane)
 
 
 def class_columns(name: str) -> tuple[str, str, str]:
@@ -60,10 +80,6 @@ def as_csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
         cells = [row.get(name, "") for name in names]
         writer.writerow(quote_formula(cell) if isinstance(cell, str) else cell for cell in cells)
     return text.getvalue()
-
-
-def _shares(area: int, plane: NDArray[np.uint8], n_labels: int) -> tuple[float, int, int]:
-    return round(area / plane.size, 6), n_labels - 1, area
 
 
 def _confidence(

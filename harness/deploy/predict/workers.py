@@ -3,7 +3,7 @@
 import errno
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,11 +23,12 @@ from harness.data.files.geotiff import GeoTag, read_geo_tags
 from harness.data.files.image_io import decode_image
 from harness.data.files.large_image import LargeImage, open_large_image
 from harness.data.files.source import FolderSource
+from harness.data.windows.large_windows import LargeImageWindows
 from harness.deploy.predict.inputs import InputFile
-from harness.deploy.predict.large_images import LargeImageWindows, read_overview
+from harness.deploy.predict.large_images import predict_large, quantize, read_overview
 from harness.deploy.predict.outputs import ResultWriter
 from harness.deploy.predict.record import FileRecord
-from harness.deploy.predict.rows import measure_prediction
+from harness.deploy.predict.rows import Row, measure_mask, measure_prediction
 from harness.deploy.predictor import Predictor
 from harness.training.loop.errors import DivergedError, TooLargeError
 from harness.training.metrics.native_size import fixed_arithmetic
@@ -176,14 +177,18 @@ class PredictionWorkers:
         source = LargeImageWindows(large, self._data)
         try:
             with self._in_network:
-                p = self._predictor.probabilities_by_window(source)
+                result = predict_large(
+                    self._predictor, source, keep_probabilities=self._writer.probabilities
+                )
         except (DivergedError, TooLargeError, MemoryError) as error:
             self._fail(file, str(error) or "not enough memory for an image so large")
             return
         image = read_overview(source) if self._writer.overlays else np.zeros((0, 0, 3), np.uint8)
         large.check_unchanged()
-        seconds = time.perf_counter() - begin
-        self._finish(_LoadedImage(file, image, p.nbytes, seconds, large.geo_tags()), p, 0.0)
+        values = measure_mask(result.mask, result.mean_confidence, self._data)
+        loaded = _LoadedImage(file, image, 8 * result.mask.size, 0.0, large.geo_tags())
+        planes = () if result.planes is None else result.planes
+        self._finish(loaded, result.mask, planes, values, begin)
 
     def _decode(
         self, file: InputFile, source: ImageFile, n_bytes: int, begin: float
@@ -215,16 +220,26 @@ class PredictionWorkers:
             return
         seconds = (time.perf_counter() - begin) / len(batch)
         for loaded, p in zip(batch, planes, strict=True):
-            self._finish(loaded, p, seconds)
+            begin = time.perf_counter() - loaded.seconds - seconds
+            prediction = self._predictor.decide(p)
+            values = measure_prediction(prediction, self._data)
+            self._finish(loaded, prediction.mask, map(quantize, p), values, begin)
 
-    def _finish(self, loaded: _LoadedImage, p: NDArray[Any], network_seconds: float) -> None:
-        """Decide, measure and encode an image, and pass its files on to be written."""
-        begin = time.perf_counter()
-        prediction = self._predictor.decide(p)
-        values = measure_prediction(prediction, self._data)
-        results = self._writer.encode(loaded.file.stem, loaded.image, prediction, loaded.geo_tags)
-        seconds = loaded.seconds + network_seconds + time.perf_counter() - begin
-        values |= {"seconds": round(seconds, 4)}
+    def _finish(
+        self,
+        loaded: _LoadedImage,
+        mask: NDArray[np.uint8],
+        planes: Iterable[NDArray[np.uint16]],
+        values: Row,
+        begin: float,
+    ) -> None:
+        """Encode the results of an image, and pass its files on to be written.
+
+        Args:
+            begin: time at which its work would have begun without the other images.
+        """
+        results = self._writer.encode(loaded.file.stem, loaded.image, mask, planes, loaded.geo_tags)
+        values = {**values, "seconds": round(time.perf_counter() - begin, 4)}
         record = self._record(loaded.file, values=values, geo=bool(loaded.geo_tags))
         self._unwritten.acquire()
         if loaded.n_bytes > _WORKER_BYTES:  # its results are too large to wait beside others

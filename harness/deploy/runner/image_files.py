@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 TRUNCATED = "ends too early; copy or download it again"
+_CUT = ", the most that is decoded at once; cut the image into parts"
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".npy")
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -154,7 +155,7 @@ def read_npy(data: bytes, max_pixels: float) -> Any:
     if is_fortran or dtype not in (np.uint8, np.uint16) or len(shape) != 3 or 0 in shape:
         raise ValueError("must be an array (height, width, channels) of uint8 or uint16")
     if shape[0] * shape[1] > max_pixels:
-        raise ValueError(f"{shape[1]}x{shape[0]} is more than {max_pixels:,.0f} pixels")
+        raise ValueError(f"{shape[1]}x{shape[0]} is more than {max_pixels:,.0f} pixels{_CUT}")
     return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape)
 
 
@@ -163,7 +164,7 @@ def decode(data: bytes, channels: int, max_pixels: float) -> Any:
     height, width, samples, bits, orientation, alpha = read_header(data)
     n_bytes = height * width * (samples + alpha) * bits // 8
     if height * width > max_pixels or n_bytes > 4 * max_pixels:
-        raise ValueError(f"{width}x{height} is more than {max_pixels:,.0f} pixels")
+        raise ValueError(f"{width}x{height} is more than {max_pixels:,.0f} pixels{_CUT}")
     if len(data) > 16 * height * width + 16_000_000:
         raise ValueError(f"{len(data):,} bytes; too large for an image of {width}x{height}")
     if data[:2] in (b"II", b"MM"):

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from harness.config.data import StudyDataConfig
 from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.core.text import count
+from harness.data.files.decide import rank_classes
 from harness.evaluation.decision.cleanup_search import TruthObjects, choose_cleanup
 from harness.evaluation.decision.object_tables import (
     ImageObjects,
-    rank_classes,
     tabulate_classes,
     tabulate_plane,
 )
@@ -31,6 +31,7 @@ from harness.evaluation.held_out.measure import (
     ThresholdSearch,
     passed_thresholds,
 )
+from harness.evaluation.held_out.predicted_image import PredictedImage
 from harness.evaluation.held_out.scores import class_pixels, counted_pixels
 
 Planes = NDArray[np.uint8]
@@ -62,12 +63,13 @@ def _choose_multiclass(
     truths = [TruthObjects() for _ in data.scored_classes]
     images: list[ImageObjects] = []
     text = f"choosing the clean-up on {_count_images(groups)}"
-    for _, pair, p in evaluator.predict_groups(groups, text):
-        counted = counted_pixels(pair.mask)
+    for _, image in evaluator.predict_groups(groups, text):
+        best, second, mask = _rank_planes(image)
+        counted = counted_pixels(mask)
         for truth, index in zip(truths, data.scored_classes, strict=True):
-            truth.add(class_pixels(pair.mask, index))
+            truth.add(class_pixels(mask, index))
         if counted.any():
-            images.append(tabulate_classes(*rank_classes(p), pair.mask, counted, len(data.classes)))
+            images.append(tabulate_classes(best, second, mask, counted, len(data.classes)))
     entries = [ClassDecision() for _ in data.scored_classes]
     chosen, effects = choose_cleanup(images, entries, truths, data.classes, holes=False)
     return DecisionRule(task=data.task, classes=tuple(chosen)), tuple(effects)
@@ -82,17 +84,17 @@ def _choose_by_threshold(
     classes = data.scored_classes
     search, truths = ThresholdSearch(classes), [TruthObjects() for _ in classes]
     text = f"choosing thresholds on {_count_images(groups)}"
-    for row, pair, p in evaluator.predict_groups(groups, text):
-        planes = _pack_planes(p, pair.mask, data)
+    for row, image in evaluator.predict_groups(groups, text):
+        planes = _pack_planes(image, data)
         store.add(row.row, planes)
-        counted = planes[-1] == 1
+        counted = planes[-1].view(np.bool_)
         for index, truth, (passed, y) in zip(classes, truths, _class_planes(planes), strict=True):
             search.add_passed(index, passed[counted], y[counted])
             truth.add(y)
     thresholds = search.best()
     tables: list[list[ImageObjects]] = [[] for _ in classes]
     for planes in _stored_planes(evaluator, groups, data, store):
-        counted = planes[-1] == 1
+        counted = planes[-1].view(np.bool_)
         if not counted.any():
             continue
         for images, index, (passed, y) in zip(tables, classes, _class_planes(planes), strict=True):
@@ -109,19 +111,31 @@ def _choose_by_threshold(
     return DecisionRule(task=data.task, classes=tuple(entries)), tuple(effects)
 
 
-def _pack_planes(p: NDArray[np.float32], mask: Planes, data: StudyDataConfig) -> Planes:
+def _rank_planes(image: PredictedImage) -> Planes:
+    """Shape (3, H, W): the most probable class of each pixel, the next one, and the truth."""
+    planes = np.empty((3, *image.size), np.uint8)
+    for rows, p, mask in image.bands:
+        planes[0, rows], planes[1, rows] = rank_classes(p)
+        planes[2, rows] = mask
+    return planes
+
+
+def _pack_planes(image: PredictedImage, data: StudyDataConfig) -> Planes:
     """Shape (2 K + 1, H, W): thresholds passed and truth of each scored class, counted pixels."""
-    planes: list[NDArray[np.uint8]] = []
-    for index in data.scored_classes:
-        planes.append(passed_thresholds(p[0] if data.task == "binary" else p[index]))
-        planes.append(class_pixels(mask, index).astype(np.uint8))
-    return np.stack([*planes, counted_pixels(mask).astype(np.uint8)])
+    planes = np.empty((2 * len(data.scored_classes) + 1, *image.size), np.uint8)
+    for rows, p, mask in image.bands:
+        for position, index in enumerate(data.scored_classes):
+            plane = p[0] if data.task == "binary" else p[index]
+            planes[2 * position, rows] = passed_thresholds(plane)
+            planes[2 * position + 1, rows] = class_pixels(mask, index)
+        planes[-1, rows] = counted_pixels(mask)
+    return planes
 
 
 def _class_planes(planes: Planes) -> Iterator[tuple[Planes, NDArray[np.bool_]]]:
     """Thresholds passed and truth of each class, both (H, W)."""
     for start in range(0, len(planes) - 1, 2):
-        yield planes[start], planes[start + 1] == 1
+        yield planes[start], planes[start + 1].view(np.bool_)
 
 
 def _stored_planes(
@@ -138,8 +152,8 @@ def _stored_planes(
         absent += [(indices, replace(images, rows=rows))] if rows else []
     if absent:
         text = f"choosing the clean-up on {_count_images(absent)} once more"
-        for _, pair, p in evaluator.predict_groups(absent, text):
-            yield _pack_planes(p, pair.mask, data)
+        for _, image in evaluator.predict_groups(absent, text):
+            yield _pack_planes(image, data)
 
 
 def _count_images(groups: Sequence[ImageGroup]) -> str:

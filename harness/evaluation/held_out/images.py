@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from harness.data.files.image_io import LoadedPair, read_pair
 from harness.data.files.source import DataSource, hash_files
 from harness.data.scan.scan_cache import SCAN_CACHE_FOLDER
 from harness.data.splits.split_file import SplitRow, verify_files
+from harness.data.windows.large_pair import LargePair, open_large_pair
 from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.overlap import StudyImages, WarningCallback, check_no_overlap
 
@@ -67,23 +69,66 @@ class EvaluationImages:
             raise problems_error(problems)
         return [result for result in results if not isinstance(result, str)]
 
-    def batches(self, size: int) -> Iterator[tuple[tuple[SplitRow, ...], list[LoadedPair]]]:
-        """Decode all rows in batches of up to `size`; fewer if their files are large."""
+    def batches(
+        self, size: int
+    ) -> Iterator[tuple[tuple[SplitRow, ...], list[LoadedPair] | LargePair]]:
+        """Decode all rows in batches of up to `size`; fewer if their files are large.
+
+        A row of a TIFF that is too large to be decoded entirely comes alone, as an open pair that
+        is closed when the next batch is asked for.
+
+        Raises:
+            DataError: as `read`.
+        """
         start, source = 0, open_source(self.root)
         while start < len(self.rows):
             end, n_bytes = start, 0
             while end < min(start + size, len(self.rows)):
+                is_large = self._is_large(source, self.rows[end])
                 n_bytes += _file_bytes(source, self.rows[end])
-                if end > start and n_bytes > _MAX_BATCH_BYTES:
+                if end > start and (is_large or n_bytes > _MAX_BATCH_BYTES):
                     break
                 end += 1
+                if is_large:
+                    break
             rows, start = self.rows[start:end], end
-            yield rows, self.read(rows)
+            with self.open_large(rows[0]) as large:
+                yield rows, self.read(rows) if large is None else large
+
+    @contextmanager
+    def open_large(self, row: SplitRow) -> Iterator[LargePair | None]:
+        """Open a row that is too large to be decoded entirely; None for every other one.
+
+        Raises:
+            DataError: the content has changed since it was hashed, or while it was read.
+        """
+        source = open_source(self.root)
+        if not self._is_large(source, row):
+            yield None
+            return
+        names = row.image, row.masks
+        with open_large_pair(source, *names, self.data, self.max_pixels) as large:
+            assert large is not None, "a file became smaller"
+            large.check(row.hashes)
+            yield large
+            large.check_unchanged()
+
+    def _is_large(self, source: DataSource, row: SplitRow) -> bool:
+        try:
+            names = row.image, row.masks
+            with open_large_pair(source, *names, self.data, self.max_pixels) as large:
+                return large is not None
+        except DataError:
+            return False  # `read` reports it, with all others
+
+    def read_one(self, row: SplitRow) -> LoadedPair:
+        """Decode one row. Raises DataError as `read_pair`."""
+        source = open_source(self.root)
+        return read_pair(source, row.image, row.masks, self.data, self.max_pixels, row.hashes)
 
     def _read(self, row: SplitRow) -> LoadedPair | str:
         try:
-            source = open_source(self.root)
-            return read_pair(source, row.image, row.masks, self.data, self.max_pixels, row.hashes)
+            return self.read_one(row)
         except DataError as error:
             return str(error)
 

@@ -7,14 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
-from harness.config.decision_rule import ClassDecision, DecisionRule
+from harness.config.decision_rule import DecisionRule
 from harness.config.progress import ProgressReporter
 from harness.data.files.decide import decide_mask
 from harness.data.files.image_io import LoadedPair
 from harness.data.splits.split_file import SplitRow
+from harness.data.windows.large_pair import LargePair
 from harness.evaluation.held_out.images import EvaluationImages
+from harness.evaluation.held_out.large_scores import ScoredClass, plain_rule, score_large
 from harness.evaluation.held_out.ledger import TEST_SPLIT
 from harness.evaluation.held_out.object_scores import object_columns
+from harness.evaluation.held_out.predicted_image import (
+    PredictedImage,
+    predict_large,
+    predicted_whole,
+    reduce_example,
+)
 from harness.evaluation.held_out.scores import (
     DEFAULT_THRESHOLD,
     ClassPlane,
@@ -24,7 +32,7 @@ from harness.evaluation.held_out.scores import (
     iter_class_planes,
     make_entry,
 )
-from harness.training.metrics.image_scores import ImageScores, ScoreEntry, metrics_per_entry
+from harness.training.metrics.image_scores import ImageScores, metrics_per_entry
 
 if TYPE_CHECKING:
     from harness.training.metrics.native_size import NativePredictor
@@ -37,6 +45,7 @@ THRESHOLDS: Final = tuple(k / 100 for k in range(5, 96))
 
 
 _DECODE_BATCH = 8  # images decoded together: bounds the memory for images of full size
+_COUNTED_TOGETHER = 1 << 22
 
 
 class ImageEvaluator:
@@ -62,8 +71,8 @@ class ImageEvaluator:
 
     def predict_groups(
         self, groups: Sequence[ImageGroup], text: str
-    ) -> Iterator[tuple[SplitRow, LoadedPair, NDArray[np.float32]]]:
-        """Yield each image with its probabilities (K, H, W) at its own size.
+    ) -> Iterator[tuple[SplitRow, PredictedImage]]:
+        """Yield each image with its probabilities at its own size.
 
         Args:
             groups: validation images, with the indices of the networks not trained on them.
@@ -73,8 +82,10 @@ class ImageEvaluator:
         bar = self._progress.bar(text)
         for indices, images in groups:
             predictors = [self._predictors[index] for index in indices]
-            for rows, pairs in images.batches(_DECODE_BATCH):
-                yield from zip(rows, pairs, self._predict(predictors, pairs), strict=True)
+            for rows, contents in images.batches(_DECODE_BATCH):
+                yield from zip(
+                    rows, self._predict(predictors, contents, images.max_pixels), strict=True
+                )
                 n_done += len(rows)
                 bar(n_done, total)
 
@@ -85,53 +96,88 @@ class ImageEvaluator:
             rule: adds the counts at its thresholds and after its clean-up; None: neither. Objects
                 are those that it decides, else those at 0.5 or by argmax.
         """
-        decision_rule = _plain_rule(self._data) if rule is None else rule
         thresholds = None if rule is None else class_thresholds(rule, self._data)
         images_text = "test images" if images.name == TEST_SPLIT else f"images of {images.name}"
         bar = self._progress.bar(f"measuring on {len(images.rows)} {images_text}")
-        entries: list[ScoreEntry] = []
-        extra_rows: list[dict[str, float]] = []
+        scored: list[ScoredClass] = []
         n_done = 0
-        for rows, pairs in images.batches(_DECODE_BATCH):
-            predictions = self._predict(self._predictors, pairs)
-            for row, pair, p in zip(rows, pairs, predictions, strict=True):
-                size = (int(pair.image.shape[0]), int(pair.image.shape[1]))
-                planes = list(iter_class_planes(p, pair.mask, self._data))
-                cleaned: Sequence[Mapping[str, float]] = [{}] * len(planes)
-                if rule is not None and rule.cleans:
-                    cleaned = cleaned_columns(p, pair.mask, rule, self._data)
-                objects = object_columns(decide_mask(p, decision_rule), pair.mask, self._data)
-                for plane, *columns in zip(planes, cleaned, objects, strict=True):
-                    entries.append(make_entry(row.row, row.image, plane))
-                    extra = extra_columns(plane, size, thresholds)
-                    extra_rows.append({**extra, **columns[0], **columns[1]})
+        for rows, contents in images.batches(_DECODE_BATCH):
+            predicted = self._predict(self._predictors, contents, images.max_pixels)
+            for row, image in zip(rows, predicted, strict=True):
+                if isinstance(contents, LargePair):
+                    scored += score_large(
+                        (row.row, row.image),
+                        image,
+                        contents.read_mask,
+                        self._data,
+                        rule,
+                        thresholds,
+                    )
+                else:
+                    scored += _score_whole(row, image, self._data, rule, thresholds)
             n_done += len(rows)
             bar(n_done, len(images.rows))
-        return collect_scores(entries, extra_rows)
+        return collect_scores([part.entry for part in scored], [part.extra for part in scored])
 
     def render_examples(self, images: EvaluationImages, scores: ImageScores) -> dict[str, bytes]:
         """The worst, the median and the best image by Dice, with their predictions, as PNG."""
-        from harness.training.metrics.native_size import render_decision_png  # noqa: PLC0415  # imports torch
-
         rows = {row.row: row for row in images.rows}
-        pictures = {}
-        for name, row in select_example_rows(scores).items():
-            pairs = images.read([rows[row]])
-            (p,) = self._predict(self._predictors, pairs)
-            pictures[name] = render_decision_png(pairs[0].image, pairs[0].mask, p, self._data)
-        return pictures
+        chosen = select_example_rows(scores)
+        drawn = {row: self._render(images, rows[row]) for row in dict.fromkeys(chosen.values())}
+        return {name: drawn[row] for name, row in chosen.items()}
+
+    def _render(self, images: EvaluationImages, row: SplitRow) -> bytes:
+        from harness.training.metrics.native_size import (  # noqa: PLC0415  # imports torch
+            draw_decision_png,
+            render_decision_png,
+        )
+
+        with images.open_large(row) as large:
+            if large is not None:
+                (image,) = self._predict(self._predictors, large, images.max_pixels)
+                return draw_decision_png(*reduce_example(image, large, self._data), self._data)
+        pairs = images.read([row])
+        (image,) = self._predict(self._predictors, pairs, images.max_pixels)
+        ((_, p, mask),) = image.bands
+        return render_decision_png(pairs[0].image, mask, p, self._data)
 
     def _predict(
-        self, predictors: "Sequence[NativePredictor]", pairs: Sequence[LoadedPair]
-    ) -> list[NDArray[np.float32]]:
+        self,
+        predictors: "Sequence[NativePredictor]",
+        contents: list[LoadedPair] | LargePair,
+        max_pixels: float,
+    ) -> list[PredictedImage]:
         from harness.training.metrics.native_size import mean_probabilities  # noqa: PLC0415  # imports torch
 
-        return mean_probabilities(predictors, [pair.image for pair in pairs], tta=self._tta)
+        if isinstance(contents, LargePair):
+            return [predict_large(predictors, contents, max_pixels, tta=self._tta)]
+        images = [pair.image for pair in contents]
+        planes = mean_probabilities(predictors, images, tta=self._tta)
+        return [predicted_whole(p, pair.mask) for p, pair in zip(planes, contents, strict=True)]
 
 
-def _plain_rule(data: StudyDataConfig) -> DecisionRule:
-    """The rule without thresholds of its own and without clean-up."""
-    return DecisionRule(task=data.task, classes=tuple(ClassDecision() for _ in data.scored_classes))
+def _score_whole(
+    row: SplitRow,
+    image: PredictedImage,
+    data: StudyDataConfig,
+    rule: DecisionRule | None,
+    thresholds: Mapping[int, float] | None,
+) -> list[ScoredClass]:
+    """Score an image that is a single band."""
+    ((_, p, mask),) = image.bands
+    planes = list(iter_class_planes(p, mask, data))
+    cleaned: Sequence[Mapping[str, float]] = [{}] * len(planes)
+    if rule is not None and rule.cleans:
+        cleaned = cleaned_columns(p, mask, rule, data)
+    decision = decide_mask(p, plain_rule(data) if rule is None else rule)
+    objects = object_columns(decision, mask, data)
+    return [
+        ScoredClass(
+            make_entry(row.row, row.image, plane),
+            {**extra_columns(plane, image.size, thresholds), **columns[0], **columns[1]},
+        )
+        for plane, *columns in zip(planes, cleaned, objects, strict=True)
+    ]
 
 
 def class_thresholds(rule: DecisionRule, data: StudyDataConfig) -> dict[int, float] | None:
@@ -216,10 +262,17 @@ def _dice_by_passed(n_passed: NDArray[np.uint8], y: NDArray[np.bool_]) -> Floats
     # One histogram of "number of thresholds passed" and its reversed cumulative sum give the counts
     # for all 91 thresholds in one pass over the pixels.
     n_predicted, hits = (
-        np.bincount(passed, minlength=len(THRESHOLDS) + 1)[::-1].cumsum()[::-1][1:]
-        for passed in (n_passed, n_passed[y])
+        _count_bytes(passed)[::-1].cumsum()[::-1][1:] for passed in (n_passed, n_passed[y])
     )
     return np.asarray(2 * hits / (n_predicted + y.sum()), np.float64)
+
+
+def _count_bytes(passed: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Number of each value from 0 to the number of THRESHOLDS."""
+    flat, counts = passed.ravel(), np.zeros(len(THRESHOLDS) + 1, np.int64)
+    for start in range(0, flat.size, _COUNTED_TOGETHER):  # bincount copies to eight bytes for each
+        counts += np.bincount(flat[start : start + _COUNTED_TOGETHER], minlength=len(counts))
+    return counts
 
 
 def _best_threshold(means: Floats) -> float:

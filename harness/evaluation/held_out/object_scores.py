@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import StudyDataConfig
-from harness.data.files.object_matches import TrueObjects
+from harness.data.files.object_matches import ObjectMatches, TrueObjects
 from harness.data.files.overlay import foreground_classes
 from harness.evaluation.held_out.scores import MIN_OBJECT_PIXELS, class_pixels, counted_pixels
 
@@ -49,37 +49,45 @@ class SizeClassCounts:
 def object_columns(
     decision: NDArray[np.uint8], mask: NDArray[np.uint8], data: StudyDataConfig
 ) -> list[Columns]:
-    """Counts `objects_<kind>_<size class>` of each scored class; {} for a background.
+    """Counts `objects_<kind>_<size class>` of each scored class; 0 for a background.
 
     Args:
         decision: decided classes (H, W), or planes (H, W, K) in multilabel tasks.
         mask: truth, likewise, with IGNORE_INDEX.
     """
     counted = counted_pixels(mask)
-    foreground = foreground_classes(data)
-    columns: list[Columns] = []
-    for index in data.scored_classes:
-        if index not in foreground:
-            columns.append({_column(kind, k): 0.0 for kind in _KINDS for k in _classes()})
-            continue
-        matches = TrueObjects(class_pixels(mask, index), counted).match(
-            class_pixels(decision, index)
+    return [
+        matched_columns(
+            TrueObjects(class_pixels(mask, index), counted).match(class_pixels(decision, index)),
+            index,
+            data,
         )
-        areas = (matches.true_areas, matches.predicted_areas)
-        hits = (matches.is_found, matches.is_correct)
-        counts = [
-            _count_by_size(part)
-            for area, hit in zip(areas, hits, strict=True)
-            for part in (area, area[hit])
-        ]
-        columns.append(
-            {
-                _column(kind, k): float(numbers[k])
-                for kind, numbers in zip(_KINDS, counts, strict=True)
-                for k in _classes()
-            }
-        )
-    return columns
+        if index in foreground_classes(data)
+        else _zero_columns()
+        for index in data.scored_classes
+    ]
+
+
+def matched_columns(matches: ObjectMatches, index: int, data: StudyDataConfig) -> Columns:
+    """The columns of one class, as `object_columns`; zeros for a background."""
+    if index not in foreground_classes(data):
+        return _zero_columns()
+    areas = (matches.true_areas, matches.predicted_areas)
+    hits = (matches.is_found, matches.is_correct)
+    counts = [
+        _count_by_size(part)
+        for area, hit in zip(areas, hits, strict=True)
+        for part in (area, area[hit])
+    ]
+    return {
+        _column(kind, k): float(numbers[k])
+        for kind, numbers in zip(_KINDS, counts, strict=True)
+        for k in _classes()
+    }
+
+
+def _zero_columns() -> Columns:
+    return {_column(kind, k): 0.0 for kind in _KINDS for k in _classes()}
 
 
 def sum_object_columns(columns: Mapping[str, NDArray[np.float64]]) -> list[SizeClassCounts]:

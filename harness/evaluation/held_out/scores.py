@@ -4,18 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.decision_rule import DecisionRule
 from harness.data.files.decide import decide_mask
+from harness.data.files.object_labels import object_areas
 from harness.evaluation.decision.step_effects import cumulative_rules
 from harness.training.metrics.image_scores import ImageScores, ScoreEntry, scores_from_entries
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Counts = NDArray[np.int64]
 DEFAULT_THRESHOLD = 0.5
 MIN_OBJECT_PIXELS: Final = 5  # smaller objects count only if there is no larger one
 EXTRA_COLUMNS: Final = ("height", "width", "objects", "dice_256", "iou_256")
@@ -80,9 +81,11 @@ def count_truth_objects(y: Bools) -> int:
 
     Masks that were saved as JPEG have isolated pixels far from any object.
     """
-    _, _, stats, _ = cv2.connectedComponentsWithStats(y.astype(np.uint8), connectivity=8)
-    # Label 0 is the background.
-    areas = np.asarray(stats)[1:, cv2.CC_STAT_AREA]
+    return count_without_specks(object_areas(y))
+
+
+def count_without_specks(areas: NDArray[np.int64]) -> int:
+    """Number of objects with these areas, without specks."""
     # An image whose truth is only specks still has an object to find.
     large = int((areas >= MIN_OBJECT_PIXELS).sum())
     return large or len(areas)
@@ -93,7 +96,7 @@ def make_entry(row: int, image: str, plane: ClassPlane) -> ScoreEntry:
     # fp32 sums over millions of pixels lose digits; float64 sums are exact enough to compare
     p = plane.p.astype(np.float64)
     sums = float(p[plane.y].sum()), float(p.sum()), float(plane.y.sum())
-    return (row, image, plane.index, *sums, *_confusion_counts(plane.predicted, plane.y))
+    return (row, image, plane.index, *sums, *confusion_counts(plane.predicted, plane.y))
 
 
 def extra_columns(
@@ -109,7 +112,7 @@ def extra_columns(
     values = (float(size[0]), float(size[1]), float(plane.n_objects), dice, iou)
     columns = dict(zip(EXTRA_COLUMNS, values, strict=True))
     if thresholds is not None:
-        counts = _confusion_counts(plane.p >= thresholds[plane.index], plane.y)
+        counts = confusion_counts(plane.p >= thresholds[plane.index], plane.y)
         columns |= dict(zip(CHOSEN_COLUMNS, map(float, counts), strict=True))
     return columns
 
@@ -130,7 +133,7 @@ def cleaned_columns(
         decision = decide_mask(p, partial)
         for row, index in zip(columns, data.scored_classes, strict=True):
             planes = (class_pixels(map_, index)[counted] for map_ in (decision, mask))
-            row |= dict(zip(names, map(float, _confusion_counts(*planes)), strict=True))
+            row |= dict(zip(names, map(float, confusion_counts(*planes)), strict=True))
     return columns
 
 
@@ -170,9 +173,52 @@ def mean_over_thresholds(p: NDArray[np.float32], y: Bools) -> tuple[float, float
     span = high - low if high > low else 1.0
     # Halves go up, as in the formula above; np.round would take them to the even number.
     stretched = np.floor(255 * (values - low) / span + 0.5).astype(np.int64)
+    return _means_of_counts(
+        np.bincount(stretched, minlength=256), np.bincount(stretched[y], minlength=256)
+    )
+
+
+class StretchedCounts:
+    """`mean_over_thresholds` of an image in bands, whose smallest and largest p come last.
+
+    A histogram of 2^20 steps stands for the probabilities, so that each of the 256 thresholds is
+    moved by at most 2^-21 in p.
+    """
+
+    _STEPS: Final = 1 << 20
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((2, self._STEPS + 1), np.int64)  # all pixels, those of the truth
+        self._low, self._high = 1.0, 0.0
+
+    def add(self, p: NDArray[np.float32], y: Bools) -> None:
+        """Add flat pixels of a band."""
+        if not len(p):
+            return
+        steps = np.rint(p * np.float64(self._STEPS)).astype(np.int64)
+        for counts, chosen in zip(self._counts, (steps, steps[y]), strict=True):
+            counts += np.bincount(chosen, minlength=self._STEPS + 1)
+        self._low = min(self._low, float(p.min()))
+        self._high = max(self._high, float(p.max()))
+
+    def means(self) -> tuple[float, float]:
+        """Dice and IoU, as `mean_over_thresholds`."""
+        if not self._counts[1].any():
+            return float("nan"), float("nan")
+        span = self._high - self._low if self._high > self._low else 1.0
+        values = np.arange(self._STEPS + 1) / self._STEPS
+        stretched = np.floor(255 * (values - self._low) / span + 0.5).clip(0, 255).astype(np.int64)
+        sums = np.zeros((2, 256), np.int64)
+        for of_kind, counts in zip(sums, self._counts, strict=True):
+            np.add.at(of_kind, stretched, counts)
+        return _means_of_counts(*sums)
+
+
+def _means_of_counts(all_counts: Counts, true_counts: Counts) -> tuple[float, float]:
+    """Dice and IoU from the numbers of pixels (256,) with each stretched value."""
+    n_true = int(true_counts.sum())
     # Cumulative histograms give the counts of all 256 thresholds in one pass over the pixels.
-    n_predicted = _counts_at_or_above(np.bincount(stretched, minlength=256))
-    hits = _counts_at_or_above(np.bincount(stretched[y], minlength=256))
+    n_predicted, hits = _counts_at_or_above(all_counts), _counts_at_or_above(true_counts)
     # t = 0 predicts every pixel, so even a perfect map stays below 1: these numbers
     # compare only with others of the same protocol.
     dice = 2 * hits / (n_predicted + n_true)
@@ -185,7 +231,7 @@ def _counts_at_or_above(counts: NDArray[np.int64]) -> Floats:
     return counts[::-1].cumsum()[::-1].astype(np.float64)
 
 
-def _confusion_counts(predicted: Bools, y: Bools) -> tuple[int, int, int, int]:
+def confusion_counts(predicted: Bools, y: Bools) -> tuple[int, int, int, int]:
     """Counts tp, fp, fn, tn."""
     tp, n_predicted, n_true = int((predicted & y).sum()), int(predicted.sum()), int(y.sum())
     return tp, n_predicted - tp, n_true - tp, int(y.size) - n_predicted - n_true + tp

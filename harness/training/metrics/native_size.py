@@ -14,15 +14,22 @@ from harness.config.data import StudyDataConfig
 from harness.config.study import TrialConfig
 from harness.data.files.encode import encode_png
 from harness.data.files.overlay import as_rgb
-from harness.data.files.resize import content_box, fit_image, resize_image
-from harness.data.windows.tiles import ImageWindows, tile_geometry
-from harness.data.windows.window import DecodedImages
+from harness.data.files.resize import content_box, fit_image, pad_to, resize_image
+from harness.data.windows.grid import Flip
+from harness.data.windows.overview import read_reduced
+from harness.data.windows.tiles import ImageWindows, flip_image, tile_geometry
+from harness.data.windows.window import DecodedImages, Window
 from harness.models.serialization import load_network
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.normalizer import build_normalizer
 from harness.training.loop.artifacts import draw_decision
 from harness.training.loop.errors import DivergedError
-from harness.training.metrics.sliding_window import iterate_logits
+from harness.training.metrics.sliding_window import (
+    Band,
+    flip_planes,
+    iterate_logits,
+    resize_content,
+)
 from harness.training.metrics.validation import (
     THRESHOLD,
     activate,
@@ -33,9 +40,15 @@ from harness.training.metrics.validation import (
 StoredImage = NDArray[Any]  # uint8 or uint16 (H, W, C), as stored
 Probabilities = NDArray[np.float32]  # (K, H, W); K = 1 in two-class tasks
 
-NO_FLIP = ((False, False),)
-FLIPS = ((False, False), (False, True), (True, False), (True, True))  # up-down, left-right
-_MAX_OVERLAY_PX = 480  # longest side of an overlay
+NO_FLIP: tuple[Flip, ...] = ((False, False),)
+FLIPS: tuple[Flip, ...] = (
+    (False, False),
+    (False, True),
+    (True, False),
+    (True, True),
+)  # up-down, left-right
+MAX_OVERLAY_PX = 480  # longest side of an overlay
+_PIECE_PIXELS = 1 << 24  # of logits that are turned into probabilities together
 
 
 class NativePredictor:
@@ -87,44 +100,58 @@ class NativePredictor:
         return self._micro_batcher.run(lambda at_once: list(self._predict_batches(images, at_once)))
 
     def iterate_bands(
-        self, source: ImageWindows, row: int, windows_per_pass: int
+        self, source: ImageWindows, row: int, flip: Flip = NO_FLIP[0]
     ) -> Iterator[tuple[int, Probabilities]]:
         """Yield the probabilities (K, rows, W) of a large image in bands, with their first row.
 
-        Only for a network that was trained on tiles. No more of the image than a row of windows is
-        in memory.
+        With tiles, no more of the image than a row of windows is in memory. A network of whole
+        images has its input, which was reduced in bands, and its logits at the image's own size.
+        The caller disables gradients, and sets `fixed_arithmetic`.
 
         Args:
             row: index of the image in `source`.
+            flip: flip the image, and its probabilities back.
 
         Raises:
             DivergedError: an output is not finite.
         """
-        assert self._tiles is not None
-        with torch.inference_mode(), fixed_arithmetic():
-            bands = iterate_logits(source, row, self._tiles, self._forward, windows_per_pass)
-            for top, logits in bands:
-                p = activate(logits, self._task)
-                yield top, _finite_array(p, (int(p.shape[-2]), int(p.shape[-1])))
+        for top, logits in self._iterate_logits(source, row, flip):
+            n_rows = max(1, _PIECE_PIXELS // logits.shape[3])
+            for start in range(0, logits.shape[2], n_rows):
+                p = activate(logits[:, :, start : start + n_rows], self._task)
+                yield top + start, _finite_array(p, (int(p.shape[-2]), int(p.shape[-1])))
+
+    def _iterate_logits(self, source: ImageWindows, row: int, flip: Flip) -> Iterator[Band]:
+        if self._tiles is not None:
+            n = self._micro_batcher.micro_batch_size
+            yield from iterate_logits(source, row, self._tiles, self._forward_fitting, n, flip)
+            return
+        height, width, _ = source.shape(row)
+        box = content_box((height, width), self._size, self._fit)
+        image = flip_image(read_reduced(source, row, (box[2], box[3])), flip)
+        inputs = pad_to(image, self._size, 0)[None]
+        logits = self._forward_fitting(inputs, np.array([box], np.int64))
+        window = Window(0, 0, height, width)
+        yield 0, flip_planes(resize_content(logits, box, window), flip)
+
+    def _forward_fitting(self, images: NDArray[Any], boxes: NDArray[np.int64]) -> torch.Tensor:
+        """Logits of a batch, in smaller batches if it does not fit into memory."""
+        return self._micro_batcher.run(
+            lambda n: torch.cat(
+                [
+                    self._forward(images[start : start + n], boxes[start : start + n])
+                    for start in range(0, len(images), n)
+                ]
+            )
+        )
 
     def _predict_tiles(self, image: StoredImage) -> Probabilities:
-        return self.predict_windows(DecodedImages([image], []))
-
-    def predict_windows(self, source: ImageWindows) -> Probabilities:
-        """Probabilities (K, H, W) of image 0 of a source, of which windows are read.
-
-        Only for a network that was trained on tiles. Raises DivergedError as a call does.
-        """
-        return self._micro_batcher.run(lambda at_once: self._collect_bands(source, at_once))
-
-    def _collect_bands(self, source: ImageWindows, windows_per_pass: int) -> Probabilities:
-        height, width, _ = source.shape(0)
-        result: Probabilities | None = None
-        for top, p in self.iterate_bands(source, 0, windows_per_pass):
-            if result is None:  # not a list of bands: it would hold the image's results twice
-                result = np.empty((len(p), height, width), np.float32)
-            result[:, top : top + p.shape[1]] = p
-        assert result is not None
+        result = np.zeros((0, *image.shape[:2]), np.float32)
+        with torch.inference_mode(), fixed_arithmetic():
+            for top, p in self.iterate_bands(DecodedImages([image], []), 0):
+                if not len(result):  # not a list of bands: it would hold the results twice
+                    result = np.empty((len(p), *image.shape[:2]), np.float32)
+                result[:, top : top + p.shape[1]] = p
         return result
 
     def _forward(self, images: NDArray[Any], boxes: NDArray[np.int64]) -> torch.Tensor:
@@ -207,16 +234,25 @@ def render_decision_png(
     image: StoredImage, mask: NDArray[np.uint8], p: Probabilities, data: StudyDataConfig
 ) -> bytes:
     """Draw the decisions over an image as PNG, at most 480 px long, see `data.files.overlay`."""
-    decision: NDArray[np.uint8]
-    match data.task:
-        case "binary":
-            decision = (p[0] >= THRESHOLD).astype(np.uint8)
-        case "multiclass":
-            decision = p.argmax(axis=0).astype(np.uint8)
-        case "multilabel":
-            decision = (p >= THRESHOLD).astype(np.uint8)
+    return draw_decision_png(image, mask, decide_plainly(p, data), data)
+
+
+def decide_plainly(p: Probabilities, data: StudyDataConfig) -> NDArray[np.uint8]:
+    """Decisions (H, W), or (K, H, W) in multilabel tasks, at 0.5 or by argmax."""
+    if data.task == "multiclass":
+        return np.asarray(p.argmax(axis=0), np.uint8)
+    return np.asarray((p[0] if data.task == "binary" else p) >= THRESHOLD, np.uint8)
+
+
+def draw_decision_png(
+    image: StoredImage,
+    mask: NDArray[np.uint8],
+    decision: NDArray[np.uint8],
+    data: StudyDataConfig,
+) -> bytes:
+    """Draw decisions, as of `decide_plainly`, over an image of their size as PNG."""
     canvas = draw_decision(as_rgb(image, data.range), mask, decision, data)
-    scale = min(1.0, _MAX_OVERLAY_PX / max(canvas.shape[:2]))
+    scale = min(1.0, MAX_OVERLAY_PX / max(canvas.shape[:2]))
     size = (max(1, round(canvas.shape[0] * scale)), max(1, round(canvas.shape[1] * scale)))
     return encode_png(np.asarray(resize_image(canvas, size), np.uint8))
 

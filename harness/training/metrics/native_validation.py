@@ -163,10 +163,15 @@ class _NativeCollector:
         """Add an image by its bands from top to bottom."""
         source, data = self._images.source, self._images.cache.data
         row = int(self._images.cache.row_of[index])
-        needs_all = bool(self._metrics) or index in self._keep
+        height, width, _ = source.shape(index)
+        geometry = self._images.geometry
+        # An image of one band is reduced as a whole: its bytes are those of earlier versions.
+        is_large = height * width > _BAND_PIXELS and not self._metrics
+        is_kept = index in self._keep
+        needs_all = bool(self._metrics) or (is_kept and not is_large)
+        pooled = PooledPlanes(height, data.eval_size) if is_kept and is_large else None
         sums: Tensor | None = None
         parts: list[Tensor] = []
-        width, geometry = source.shape(index)[1], self._images.geometry
         if geometry is not None:
             self.seams.start_image(geometry.grid(source.shape(index)))
         for top, p in bands:
@@ -177,10 +182,14 @@ class _NativeCollector:
             of_band = class_sums(p, decision, truth[None], data)
             sums = of_band if sums is None else sums + of_band
             parts += [p.cpu()] if needs_all else []
+            if pooled is not None:
+                pooled.add(top, (p if p.ndim == 4 else p[:, None]).cpu())
         assert sums is not None
         self._entries += make_score_entries(require_finite(sums), [row], data, self._names)
         if needs_all:
             self._add_whole(index, row, torch.cat(parts, dim=-2))
+        elif pooled is not None:
+            self._keep_reduced(row, pooled.means())
 
     def _add_whole(self, index: int, row: int, p: Tensor) -> None:
         """Compute the metrics of users, and keep probabilities, from all of an image (1, ...)."""
@@ -193,14 +202,50 @@ class _NativeCollector:
             )
         if index in self._keep:
             planes = p if p.ndim == 4 else p[:, None]
-            size = cache.data.eval_size
-            reduced = F.adaptive_avg_pool2d(planes, size)[0]
-            self.probabilities[row] = quantize_probabilities(reduced if p.ndim == 4 else reduced[0])
-            if cache.data.task == "multiclass":
-                self.decisions[row] = reduced.argmax(dim=0).to(torch.uint8).numpy()
+            self._keep_reduced(row, F.adaptive_avg_pool2d(planes, cache.data.eval_size)[0])
+
+    def _keep_reduced(self, row: int, reduced: Tensor) -> None:
+        """Keep probabilities (K, S, S) at eval_size; K = 1 in two-class tasks."""
+        data = self._images.cache.data
+        is_binary = data.task == "binary"
+        self.probabilities[row] = quantize_probabilities(reduced[0] if is_binary else reduced)
+        if data.task == "multiclass":
+            self.decisions[row] = reduced.argmax(dim=0).to(torch.uint8).numpy()
 
     def scores(self) -> ImageScores:
         """The scores of all images that were added."""
         return scores_from_custom_rows(
             self._entries, self._custom_values, [part.name for part in self._metrics]
         )
+
+
+class PooledPlanes:
+    """`adaptive_avg_pool2d` of planes (1, K, H, W) that come in bands; equal but for rounding.
+
+    Args:
+        height: H, at least `size`.
+        size: height and width of the result.
+    """
+
+    def __init__(self, height: int, size: int) -> None:
+        # The rows of a mean, as torch chooses them; neighbours share a row where H / size is no
+        # whole number.
+        steps = torch.arange(size)
+        self._starts = steps * height // size
+        self._ends = -(-(steps + 1) * height // size)
+        self._sums: Tensor | None = None
+
+    def add(self, top: int, band: Tensor) -> None:
+        """Add rows (1, K, h, W) that begin at row `top`."""
+        n_rows, size = int(band.shape[2]), len(self._starts)
+        narrow = F.adaptive_avg_pool2d(band, (n_rows, size))[0].double()
+        rows = top + torch.arange(n_rows)
+        is_part = (rows >= self._starts[:, None]) & (rows < self._ends[:, None])
+        sums = is_part.double() @ narrow
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def means(self) -> Tensor:
+        """Means (K, size, size), fp32."""
+        assert self._sums is not None, "there are bands"
+        counts = (self._ends - self._starts)[:, None]
+        return (self._sums / counts).float()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.files.resize import Box
-from harness.data.windows.grid import WindowGrid
+from harness.data.windows.grid import NO_FLIP, Flip, WindowGrid
 from harness.data.windows.tiles import ImageWindows, TileGeometry
 from harness.data.windows.window import Window
 
@@ -20,7 +20,12 @@ Band = tuple[int, Tensor]  # first pixel row; logits (1, K, rows, W)
 
 
 def iterate_logits(
-    source: ImageWindows, row: int, geometry: TileGeometry, forward: Forward, batch_size: int
+    source: ImageWindows,
+    row: int,
+    geometry: TileGeometry,
+    forward: Forward,
+    batch_size: int,
+    flip: Flip = NO_FLIP,
 ) -> Iterator[Band]:
     """Yield the logits of image `row` at its own size, in bands from top to bottom.
 
@@ -33,9 +38,11 @@ def iterate_logits(
     Args:
         forward: the network with its normalisation; returns fp32.
         batch_size: windows per pass.
+        flip: flip the image first and its logits back, by window. Sums over more than two windows
+            have another order than those of a flipped image: the last bit can differ.
     """
     shape = source.shape(row)
-    grid = geometry.grid(shape)
+    grid = geometry.grid(shape, flip)
     buffer: Tensor | None = None  # rows from the top of the present row of windows
     for n_row, top in enumerate(grid.tops):
         row_logits = _row_logits(source, row, geometry, grid, n_row, forward, batch_size)
@@ -69,11 +76,17 @@ def _row_logits(
     windows = [grid.window(n_row, n_column) for n_column in range(len(grid.lefts))]
     for start in range(0, len(windows), batch_size):
         batch = windows[start : start + batch_size]
-        inputs = [geometry.read_image(source, row, window) for window in batch]
+        inputs = [geometry.read_image(source, row, window, grid.flip) for window in batch]
         boxes = np.array([box for _, box in inputs], np.int64)
         logits = forward(np.stack([image for image, _ in inputs]), boxes)
         for n, (window, (_, box)) in enumerate(zip(batch, inputs, strict=True)):
-            yield start + n, resize_content(logits[n : n + 1], box, window)
+            yield start + n, flip_planes(resize_content(logits[n : n + 1], box, window), grid.flip)
+
+
+def flip_planes(planes: Tensor, flip: Flip) -> Tensor:
+    """Flip planes (..., H, W)."""
+    axes = [axis for axis, is_flipped in zip((-2, -1), flip, strict=True) if is_flipped]
+    return planes.flip(axes) if axes else planes
 
 
 def resize_content(logits: Tensor, box: Box, window: Window) -> Tensor:

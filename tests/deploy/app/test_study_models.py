@@ -101,6 +101,16 @@ def test_samples_are_validation_images_with_their_masks(tmp_path: Path) -> None:
         models.read_sample(0)
 
 
+def test_sample_above_the_limit_of_the_page_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    NetworkStudy(tmp_path)
+    monkeypatch.setattr(study_models, "MAX_VALUES", 50_000)  # the samples have 285 x 180 pixels
+    models = open_models(harness.open_study("net", workspace=tmp_path), 0)
+    with pytest.raises(DataError, match=r"^this sample has more than 50,000 pixels, the limit of"):
+        models.read_sample(0)
+
+
 def test_no_test_image_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     NetworkStudy(tmp_path)
     opened: list[str] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ from numpy.typing import NDArray
 
 from harness.api.study import Study
 from harness.config.data import StudyDataConfig
+from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.data.files import large_image
+from harness.data.files.decide import decide_mask, without_cleanup
 from harness.data.files.large_image import LargeImage, open_large_image
 from harness.data.files.source import FolderSource
+from harness.data.windows.large_windows import LargeImageWindows
 from harness.data.windows.window import Window
-from harness.deploy.predict.large_images import LargeImageWindows, read_overview
+from harness.deploy.predict.large_images import predict_large, quantize, read_overview
+from harness.deploy.predict.rows import mean_confidence
 from harness.deploy.predict.workers import PredictionWorkers
+from harness.deploy.predictor import Predictor
+from harness.evaluation.held_out.weights import select_weights
 from tests.deploy.made_study import made_study
 from tests.deploy.predict.test_run import predict, rows
 
@@ -80,6 +87,48 @@ def test_masks_and_numbers_are_those_of_an_image_in_memory(
         assert by_window[column] == entire[column]
     assert len(read_rows) > 10
     assert max(read_rows) <= 256  # of bands of the overview; windows have 32
+
+
+@pytest.mark.parametrize("options", [{"ensemble": "best"}, {"tta": True}, {}])
+@pytest.mark.parametrize("cleans", [False, True])
+def test_ensembles_flips_and_clean_up_have_the_masks_of_an_image_in_memory(
+    options: dict[str, Any],
+    cleans: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = made_study(
+        tmp_path / "ws", n_trials=2 if "ensemble" in options else 1, **{"data.tile.size": 32}
+    )
+    predictor = study.predictor(trial=0, tta="tta" in options)
+    entry = ClassDecision(threshold=0.5, min_size=9, fill_holes=True) if cleans else None
+    deployment = predictor.deployment
+    if entry is not None:
+        rule = DecisionRule(task="binary", classes=(entry,))
+        frozen = deployment.rule.model_copy(update={"rule": rule})
+        deployment = replace(deployment, rule=frozen)
+    if "ensemble" in options:
+        others = select_weights(deployment.context.paths, 1)
+        deployment = replace(deployment, weights=(*deployment.weights, *others))
+    predictor = Predictor(deployment)
+    tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 32), compression="lzw")
+    (expected,) = predictor.predict([image()])
+    monkeypatch.setattr(large_image, "WHOLE_PIXELS", 1000)
+    with opened(tmp_path / "a.tif") as source:
+        result = predict_large(predictor, source, keep_probabilities=True)
+    np.testing.assert_array_equal(result.mask, expected.mask)
+    assert result.planes is not None
+    # Flips are averaged by window, whose sums have another order: 1e-7 in p.
+    tolerance = 1 if "tta" in options else 0
+    expected_planes = quantize(expected.probabilities)
+    np.testing.assert_allclose(result.planes, expected_planes, rtol=0, atol=tolerance)
+    confidence = mean_confidence(expected.probabilities, expected.mask, StudyDataConfig())
+    assert result.mean_confidence == pytest.approx(confidence, abs=1e-6)
+    changed = decide_mask(expected.probabilities, without_cleanup(deployment.rule.rule))
+    assert np.array_equal(changed, expected.mask) != cleans
+    with opened(tmp_path / "a.tif") as source:
+        kept = predict_large(predictor, source, keep_probabilities=False)
+    assert kept.planes is None
 
 
 def test_images_above_max_pixels_are_predicted_in_parts_of_that_size(

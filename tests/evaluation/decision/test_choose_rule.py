@@ -1,6 +1,6 @@
 """Threshold and clean-up chosen together, from probabilities that are given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.config.decision_rule import DecisionRule
+from harness.data.files import object_labels
 from harness.data.files.decide import decide_mask
-from harness.data.files.image_io import LoadedPair
 from harness.data.splits.split_file import SplitRow
 from harness.evaluation.decision.choose_rule import choose_rule
 from harness.evaluation.decision.plane_store import PlaneStore
 from harness.evaluation.decision.step_effects import cumulative_rules
 from harness.evaluation.held_out.images import EvaluationImages
+from harness.evaluation.held_out.predicted_image import PredictedBand, PredictedImage
 from harness.evaluation.held_out.results import compute_results, measure_steps
 from harness.evaluation.held_out.scores import (
     CLEANED_COLUMNS,
@@ -38,17 +39,24 @@ Pair = tuple[NDArray[np.float32], NDArray[np.uint8]]
 class GivenPredictions:
     """An evaluator whose probabilities and masks are given; it counts its predictions."""
 
-    def __init__(self, pairs: Mapping[int, Pair]) -> None:
-        self.pairs = pairs
+    def __init__(self, pairs: Mapping[int, Pair], cuts: Sequence[int] = ()) -> None:
+        self.pairs, self.cuts = pairs, cuts
         self.predicted: list[int] = []
 
-    def predict_groups(self, groups: Any, text: str) -> Iterator[tuple[SplitRow, LoadedPair, Any]]:
+    def predict_groups(self, groups: Any, text: str) -> Iterator[tuple[SplitRow, PredictedImage]]:
         for _, images in groups:
             for row in images.rows:
                 self.predicted.append(row.row)
                 p, mask = self.pairs[row.row]
-                image = np.zeros((*mask.shape[:2], 3), np.uint8)
-                yield row, LoadedPair(image, mask, "", ""), p
+                parts = np.split(np.arange(mask.shape[0]), self.cuts)
+                bands = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in parts]
+                yield (
+                    row,
+                    PredictedImage(
+                        (mask.shape[0], mask.shape[1]),
+                        iter([PredictedBand(rows, p[:, rows], mask[rows]) for rows in bands]),
+                    ),
+                )
 
 
 def groups_of(pairs: Mapping[int, Pair], data: StudyDataConfig) -> Any:
@@ -106,6 +114,18 @@ def test_the_threshold_comes_first_then_the_clean_up() -> None:
     assert [(e.step, e.is_kept) for e in effects] == [("fill_holes", False), ("min_size", True)]
     assert effects[1].after == 1.0 and effects[1].n == N
     assert sorted(evaluator.predicted) == list(range(N)), "each image is predicted once"
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_bands_give_the_rule_of_whole_images(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, data = (
+        (binary_pairs(speck=0.9), BINARY) if task == "binary" else (multiclass_pairs(), THREE)
+    )
+    groups = groups_of(pairs, data)
+    expected = choose_rule(GivenPredictions(pairs), groups, data)  # type: ignore[arg-type]
+    monkeypatch.setattr(object_labels, "BAND_PIXELS", 400)
+    assert choose_rule(GivenPredictions(pairs, (5, 6, 31)), groups, data) == expected  # type: ignore[arg-type]
+    assert expected[0].cleans
 
 
 def test_specks_below_the_threshold_choose_nothing() -> None:
