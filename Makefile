@@ -9,7 +9,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-cluster test-all bench clean
+.PHONY: help install demo check test test-slow test-cluster test-cluster-smoke test-all bench clean
 
 help:
 	@echo "make demo       install, run 6 trials on generated polyps, write a report"
@@ -17,6 +17,7 @@ help:
 	@echo "make check      ruff, mypy --strict, floors"
 	@echo "make test-slow  whole studies through the command line"
 	@echo "make test-cluster  studies on Ray and Slurm on this machine; skipped without root or namespaces"
+	@echo "make test-cluster-smoke  eight of them: both kinds of cluster, killed nodes, secrets"
 	@echo "make bench      ratios of two ways to do the same, and a report over 10,000 trials (benchmarks/RESULTS.md)"
 	@echo "CONTRIBUTING.md says how long each takes"
 
@@ -50,7 +51,10 @@ test-slow: install
 
 # One process: each test starts a cluster of several nodes.
 test-cluster: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster tests/execution
+
+test-cluster-smoke: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "cluster and smoke" tests/execution
 
 test-all: check test test-slow test-cluster
 

@@ -69,6 +69,7 @@ def test_far_worker_leaves_the_files_of_a_near_one(study: TinyStudy, tmp_path: P
     assert {"checkpoint", "checkpoint.previous", "epochs.jsonl", "overlays", "best"} <= names
 
 
+@pytest.mark.smoke
 def test_training_moves_from_node_to_node_to_the_last_digit(
     study: TinyStudy, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def _ports(machines: RayMachines) -> set[str]:
 
 
 @pytest.mark.parametrize("token", [False, True], ids=["open", "token"])
+@pytest.mark.smoke
 def test_cluster_beyond_loopback_needs_a_token_or_trust(tmp_path: Path, token: bool) -> None:
     environment = {}
     if token:

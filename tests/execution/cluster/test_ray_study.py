@@ -31,6 +31,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.smoke
 def test_study_on_two_nodes_equals_the_local_one(tmp_path: Path) -> None:
     options = write_space(tmp_path / "space", epochs=3)
     workspace = tmp_path / "far"
@@ -56,6 +57,7 @@ def test_study_on_two_nodes_equals_the_local_one(tmp_path: Path) -> None:
     assert secret not in output and not list(paths.root.rglob(".shared-probe*"))
 
 
+@pytest.mark.smoke
 def test_trial_of_a_dead_and_of_a_silent_node_goes_on_elsewhere(tmp_path: Path) -> None:
     """The seconds that it takes are measured by benchmarks/cluster_chaos.py."""
     options = write_space(tmp_path / "space", 1000, seconds=0.05)
@@ -72,6 +74,7 @@ def test_trial_of_a_dead_and_of_a_silent_node_goes_on_elsewhere(tmp_path: Path) 
     assert failover.exit_code == 143, failover.output
 
 
+@pytest.mark.smoke
 def test_kills_of_nodes_and_workers_change_no_number(tmp_path: Path) -> None:
     options = write_space(tmp_path / "space", 8, seconds=0.04)
     with ray_machines(tmp_path / "far", nodes=2) as machines:

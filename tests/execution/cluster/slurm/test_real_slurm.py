@@ -135,6 +135,7 @@ def disturb(slurm: dict[str, str], command: WatchedCommand) -> None:
     command.wait_for_line(f"(job {jobs[2]}) has ended (SIGTERM)")
 
 
+@pytest.mark.smoke
 def test_cancelled_requeued_and_ended_jobs_lose_nothing(
     slurm: dict[str, str], disturbed: DisturbedStudy, near: Path
 ) -> None:
@@ -159,6 +160,7 @@ def test_the_controller_fits_on_a_login_node(disturbed: DisturbedStudy) -> None:
     assert not [path for path in command.libraries if "libtorch" in path]
 
 
+@pytest.mark.smoke
 def test_no_secret_leaves_the_controller_and_no_port_is_opened(
     slurm: dict[str, str], disturbed: DisturbedStudy
 ) -> None:
