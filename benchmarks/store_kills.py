@@ -48,7 +48,10 @@ def main() -> None:
         dataset = dataclasses.replace(dataset, pairs=dataset.pairs[: options.images])
         split = SplitConfig(fractions=(0.9, 0.1, 0.0))
         rows = make_split(dataset, scan_dataset_strict(dataset), split)
-        kill_builders(root, rows, data, folder / "cache", options.kills)
+        outcomes = kill_builders(root, rows, data, folder / "cache", options.kills)
+        for outcome, n in sorted(outcomes.items()):
+            print(f"{n} kills of {outcome}")
+        print(f"after all {options.kills} kills the store had equal values")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -59,8 +62,12 @@ def build(root: Path, rows: list[SplitRow], data: StudyDataConfig, folder: Path)
 
 def kill_builders(
     root: Path, rows: list[SplitRow], data: StudyDataConfig, folder: Path, n_kills: int
-) -> None:
-    """Kill builders, check each store that they leave, and print the number of each outcome."""
+) -> Counter[str]:
+    """Kill builders and check each store that they leave.
+
+    Returns:
+        The number of each outcome.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.data.windows.native_store"])
     arguments = (root, rows, data, folder)
@@ -94,9 +101,7 @@ def kill_builders(
             raise SystemExit(f"kill {kill}: more than the store is left")
         if (kill + 1) % 20 == 0:
             print(f"{kill + 1} of {n_kills} kills", flush=True)
-    for outcome, n in sorted(outcomes.items()):
-        print(f"{n} kills of {outcome}")
-    print(f"after all {n_kills} kills the store had equal values")
+    return outcomes
 
 
 def describe(folder: Path, store_folder: Path) -> str:

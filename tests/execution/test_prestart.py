@@ -30,10 +30,23 @@ def early(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrestartedWorker]:
     early.close()
 
 
+def child_that_runs(module: str) -> psutil.Process:
+    """The child process with this module.
+
+    Waited for: Linux closes the pipe that `Popen` waits for before it sets the command line.
+    """
+    deadline = time.monotonic() + 30
+    while not (found := [p for p in psutil.Process().children() if module in p.cmdline()]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (process,) = found
+    return process
+
+
 def test_early_worker_trains_the_first_trial_and_those_after(
     early: PrestartedWorker, tmp_path: Path
 ) -> None:
-    (process,) = [p for p in psutil.Process().children() if SCRIPTED in p.cmdline()]
+    process = child_that_runs(SCRIPTED)
     executor = LocalExecutor(lambda _: tmp_path / "log", module=SCRIPTED, prestarted=early)
     for number in range(2):
         executor.start(task(number, 0))
@@ -53,7 +66,7 @@ def test_worker_keeps_its_memory_unless_the_user_says_otherwise(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
     with prestarted_worker(True):
-        (process,) = [p for p in psutil.Process().children() if MODULE in p.cmdline()]
+        process = child_that_runs(MODULE)
         found = process.environ()
     told = {name: found[name] for name in ALLOCATOR_ENVIRONMENT}
     assert told == ALLOCATOR_ENVIRONMENT | {"MALLOC_TRIM_THRESHOLD_": "1000000"}

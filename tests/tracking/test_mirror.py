@@ -332,7 +332,7 @@ def test_mlflow_database_that_cannot_be_written_stops_no_study(
     mirror.note(0)
     mirror.check(60)
     assert f"MLflow is not up to date ({study.workspace.mlflow_db}: " in mirror.finish()
-    with pytest.raises(UserError, match=rf"^{study.workspace.mlflow_db}: (is|cannot be) "):
+    with pytest.raises(UserError, match=rf"^{study.workspace.mlflow_db}: (has been|cannot be) "):
         sync_study(study.tracker(), study.paths, study.definition.config)
 
 

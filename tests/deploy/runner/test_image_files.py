@@ -25,7 +25,7 @@ REFUSED = {
     *("good.bmp", "good.webp", "good.bmp.png", "good.webp.png", "palette.bmp", "grey-as-one.bmp"),
     *("rgba.webp", "good.tif", "good.tif.png", "lzw.tif", "packbits.tif", "zstd.tif", "tiled.tif"),
     *("rgba.tif", "rgba-as-four.tif", "palette.tif", "bilevel.tif", "five.tif", "big.tif"),
-    *("eight-planar.tif", "plain-big.tif"),
+    *("eight-planar.tif", "plain-big.tif", "jpeg-inside.tif"),
 }
 BIG = picture(3, 90, 120)
 
