@@ -3,7 +3,7 @@
     python -m benchmarks.large_study [--pictures 10] [--side 10000]
 
 Half of the generated TIFFs are tiled, the others are striped and compressed by LZW. Inspection, one
-trial of one epoch with windows of 1,024 px at a quarter of the resolution, a held-out test and
+trial of one epoch with windows of 1,024 px at an eighth of the resolution, a held-out test and
 predictions run as commands of their own. For each the script prints the largest peak of resident
 memory of a process, the peak of the sum over its processes, and how many pictures were decoded
 entirely in any of them.
@@ -39,10 +39,10 @@ TRIAL = {
     "model.encoder_name": "mobilenet_v2",
     "model.encoder_weights": "null",
     "model.encoder_depth": "3",
-    "data.tile.size": "256",
-    "data.tile.scale": "0.25",
+    "data.tile.size": "128",
+    "data.tile.scale": "0.125",
     "train.epochs": "1",
-    "train.batch_size": "8",
+    "train.batch_size": "4",
 }
 _POLL_S = 0.1
 

@@ -10,6 +10,7 @@ fast. A chunk as long as its array holds the plain values, which are read withou
 import math
 import mmap
 import os
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,8 @@ class ChunkFile:
             # Mapped pages lie in the page cache of the kernel, which all workers of a machine
             # share. An empty file cannot be mapped; then all values are 0.
             self._data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) if n_bytes else b""
+            self._number = os.dup(handle.fileno())
+        weakref.finalize(self, os.close, self._number)
 
     def read(self, index: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Decode a chunk; the array may be read-only.
@@ -134,7 +137,9 @@ class ChunkFile:
             return np.frombuffer(self._data, dtype, math.prod(shape), start).reshape(shape)
         decode = imagecodecs.lz4_decode if self._codec == "lz4" else imagecodecs.zstd_decode
         try:
-            stored = np.frombuffer(decode(self._data[start:end], out=n_bytes), dtype).reshape(shape)
+            # Read, not mapped: the pages of a large store would count as memory of the process.
+            chunk = os.pread(self._number, int(end - start), int(start))
+            stored = np.frombuffer(decode(chunk, out=n_bytes), dtype).reshape(shape)
         except (RuntimeError, ValueError):
             raise DataError(
                 f"{self._path}: damaged; delete its folder, which is built again from the images"

@@ -16,6 +16,7 @@ from harness.config.data import StudyDataConfig
 from harness.config.decision_rule import ClassDecision, DecisionRule
 from harness.core.text import count
 from harness.data.files.decide import rank_classes
+from harness.data.files.object_labels import plane_bands
 from harness.evaluation.decision.cleanup_search import TruthObjects, choose_cleanup
 from harness.evaluation.decision.object_tables import (
     ImageObjects,
@@ -28,7 +29,9 @@ from harness.evaluation.held_out.measure import (
     THRESHOLDS,
     ImageEvaluator,
     ImageGroup,
+    PassedCounts,
     ThresholdSearch,
+    count_passed,
     passed_thresholds,
 )
 from harness.evaluation.held_out.predicted_image import PredictedImage
@@ -89,7 +92,7 @@ def _choose_by_threshold(
         store.add(row.row, planes)
         counted = planes[-1].view(np.bool_)
         for index, truth, (passed, y) in zip(classes, truths, _class_planes(planes), strict=True):
-            search.add_passed(index, passed[counted], y[counted])
+            search.add_counts(index, _count_in_bands(passed, y, counted))
             truth.add(y)
     thresholds = search.best()
     tables: list[list[ImageObjects]] = [[] for _ in classes]
@@ -130,6 +133,19 @@ def _pack_planes(image: PredictedImage, data: StudyDataConfig) -> Planes:
             planes[2 * position + 1, rows] = class_pixels(mask, index)
         planes[-1, rows] = counted_pixels(mask)
     return planes
+
+
+def _count_in_bands(
+    passed: Planes, y: NDArray[np.bool_], counted: NDArray[np.bool_]
+) -> PassedCounts:
+    """`count_passed` of the counted pixels of planes (H, W)."""
+    return np.sum(
+        [
+            count_passed(passed[rows][counted[rows]], y[rows][counted[rows]])
+            for rows in plane_bands(*passed.shape)
+        ],
+        axis=0,
+    )
 
 
 def _class_planes(planes: Planes) -> Iterator[tuple[Planes, NDArray[np.bool_]]]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.training.metrics.native_size import NativePredictor
 
 Floats = NDArray[np.float64]
+PassedCounts = NDArray[np.int64]  # (2, number of THRESHOLDS + 1)
 # Images, with the indices of the networks that were not trained on them.
 ImageGroup = tuple[tuple[int, ...], EvaluationImages]
 # k / 100 is the float nearest to its two decimals; adding steps of 0.01 would accumulate errors.
@@ -45,7 +46,6 @@ THRESHOLDS: Final = tuple(k / 100 for k in range(5, 96))
 
 
 _DECODE_BATCH = 8  # images decoded together: bounds the memory for images of full size
-_COUNTED_TOGETHER = 1 << 22
 
 
 class ImageEvaluator:
@@ -219,13 +219,13 @@ class ThresholdSearch:
 
     def add(self, plane: ClassPlane) -> None:
         """Add one class of one image."""
-        self.add_passed(plane.index, passed_thresholds(plane.p), plane.y)
+        self.add_counts(plane.index, count_passed(passed_thresholds(plane.p), plane.y))
 
-    def add_passed(self, index: int, n_passed: NDArray[np.uint8], y: NDArray[np.bool_]) -> None:
-        """Add one class of one image by the `passed_thresholds` of its counted pixels."""
+    def add_counts(self, index: int, counts: PassedCounts) -> None:
+        """Add one class of one image by `count_passed` of its counted pixels, or a sum of them."""
         # An image without the class has no Dice, so it cannot favour a threshold.
-        if y.any():
-            self._sums[index] += _dice_by_passed(n_passed, y)
+        if counts[1].any():
+            self._sums[index] += _dice_by_passed(counts)
             self._images[index] += 1
 
     def best(self) -> dict[int, float]:
@@ -243,7 +243,7 @@ def dice_by_threshold(p: NDArray[np.float32], y: NDArray[np.bool_]) -> Floats:
 
     `y` must not be empty.
     """
-    return _dice_by_passed(passed_thresholds(p), y)
+    return _dice_by_passed(count_passed(passed_thresholds(p), y))
 
 
 def passed_thresholds(p: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -258,21 +258,16 @@ def passed_thresholds(p: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.searchsorted(steps, p, side="right").astype(np.uint8)
 
 
-def _dice_by_passed(n_passed: NDArray[np.uint8], y: NDArray[np.bool_]) -> Floats:
-    # One histogram of "number of thresholds passed" and its reversed cumulative sum give the counts
-    # for all 91 thresholds in one pass over the pixels.
-    n_predicted, hits = (
-        _count_bytes(passed)[::-1].cumsum()[::-1][1:] for passed in (n_passed, n_passed[y])
-    )
-    return np.asarray(2 * hits / (n_predicted + y.sum()), np.float64)
+def count_passed(n_passed: NDArray[np.uint8], y: NDArray[np.bool_]) -> PassedCounts:
+    """Numbers of flat pixels by their `passed_thresholds`: of all, and of those of the truth."""
+    length = len(THRESHOLDS) + 1
+    return np.stack([np.bincount(part, minlength=length) for part in (n_passed, n_passed[y])])
 
 
-def _count_bytes(passed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Number of each value from 0 to the number of THRESHOLDS."""
-    flat, counts = passed.ravel(), np.zeros(len(THRESHOLDS) + 1, np.int64)
-    for start in range(0, flat.size, _COUNTED_TOGETHER):  # bincount copies to eight bytes for each
-        counts += np.bincount(flat[start : start + _COUNTED_TOGETHER], minlength=len(counts))
-    return counts
+def _dice_by_passed(counts: PassedCounts) -> Floats:
+    # The reversed cumulative sums of the histograms give the counts for all 91 thresholds.
+    n_predicted, hits = (part[::-1].cumsum()[::-1][1:] for part in counts)
+    return np.asarray(2 * hits / (n_predicted + counts[1].sum()), np.float64)
 
 
 def _best_threshold(means: Floats) -> float:

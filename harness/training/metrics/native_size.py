@@ -48,7 +48,7 @@ FLIPS: tuple[Flip, ...] = (
     (True, True),
 )  # up-down, left-right
 MAX_OVERLAY_PX = 480  # longest side of an overlay
-_PIECE_PIXELS = 1 << 24  # of logits that are turned into probabilities together
+_PIECE_PIXELS = 1 << 20  # of logits that are turned into probabilities together
 
 
 class NativePredictor:
