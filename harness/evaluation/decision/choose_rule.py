@@ -6,8 +6,9 @@ probability reaches: one byte, which gives the same decisions at all of them. Im
 into the store are predicted again. Multiclass tasks have no threshold and need one pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,15 +68,24 @@ def _choose_multiclass(
     images: list[ImageObjects] = []
     text = f"choosing the clean-up on {_count_images(groups)}"
     for _, image in evaluator.predict_groups(groups, text):
-        best, second, mask = _rank_planes(image)
-        counted = counted_pixels(mask)
-        for truth, index in zip(truths, data.scored_classes, strict=True):
-            truth.add(class_pixels(mask, index))
-        if counted.any():
-            images.append(tabulate_classes(best, second, mask, counted, len(data.classes)))
+        objects = _tabulate_classes(_rank_planes(image), truths, data)
+        images += [] if objects is None else [objects]
     entries = [ClassDecision() for _ in data.scored_classes]
     chosen, effects = choose_cleanup(images, entries, truths, data.classes, holes=False)
     return DecisionRule(task=data.task, classes=tuple(chosen)), tuple(effects)
+
+
+def _tabulate_classes(
+    planes: Planes, truths: Sequence[TruthObjects], data: StudyDataConfig
+) -> ImageObjects | None:
+    """Objects of one image, whose truth is added; None if none of its pixels counts."""
+    best, second, mask = planes
+    counted = counted_pixels(mask)
+    for truth, index in zip(truths, data.scored_classes, strict=True):
+        truth.add(class_pixels(mask, index))
+    if not counted.any():
+        return None
+    return tabulate_classes(best, second, mask, counted, len(data.classes))
 
 
 def _choose_by_threshold(
@@ -84,25 +94,14 @@ def _choose_by_threshold(
     data: StudyDataConfig,
     store: PlaneStore,
 ) -> ChosenRule:
-    classes = data.scored_classes
-    search, truths = ThresholdSearch(classes), [TruthObjects() for _ in classes]
-    text = f"choosing thresholds on {_count_images(groups)}"
-    for row, image in evaluator.predict_groups(groups, text):
-        planes = _pack_planes(image, data)
-        store.add(row.row, planes)
-        counted = planes[-1].view(np.bool_)
-        for index, truth, (passed, y) in zip(classes, truths, _class_planes(planes), strict=True):
-            search.add_counts(index, _count_in_bands(passed, y, counted))
-            truth.add(y)
-    thresholds = search.best()
+    classes, truths = data.scored_classes, [TruthObjects() for _ in data.scored_classes]
+    thresholds = _choose_thresholds(evaluator, groups, data, store, truths)
     tables: list[list[ImageObjects]] = [[] for _ in classes]
-    for planes in _stored_planes(evaluator, groups, data, store):
-        counted = planes[-1].view(np.bool_)
-        if not counted.any():
-            continue
-        for images, index, (passed, y) in zip(tables, classes, _class_planes(planes), strict=True):
-            is_reached = passed > THRESHOLDS.index(thresholds[index])
-            images.append(tabulate_plane(is_reached, y, counted))
+    # Planes belong to the called function alone: the next image's must not lie beside them.
+    stored = _stored_planes(evaluator, groups, data, store)
+    for objects in map(partial(_tabulate_image, thresholds), stored):
+        for images, of_class in zip(tables, objects, strict=False):
+            images.append(of_class)
     entries: list[ClassDecision] = []
     effects: list[StepEffect] = []
     # Classes that are decided by themselves have values of their own.
@@ -112,6 +111,49 @@ def _choose_by_threshold(
         entries += chosen
         effects += class_effects
     return DecisionRule(task=data.task, classes=tuple(entries)), tuple(effects)
+
+
+def _choose_thresholds(
+    evaluator: ImageEvaluator,
+    groups: Sequence[ImageGroup],
+    data: StudyDataConfig,
+    store: PlaneStore,
+    truths: Sequence[TruthObjects],
+) -> dict[int, float]:
+    """Threshold by class, from a first pass that also fills `store` and `truths`."""
+    search = ThresholdSearch(data.scored_classes)
+    text = f"choosing thresholds on {_count_images(groups)}"
+    for row, image in evaluator.predict_groups(groups, text):
+        _add_planes(row.row, _pack_planes(image, data), search, truths, store)
+    return search.best()
+
+
+def _add_planes(
+    row: int,
+    planes: Planes,
+    search: ThresholdSearch,
+    truths: Sequence[TruthObjects],
+    store: PlaneStore,
+) -> None:
+    """Add one image to the search for thresholds."""
+    store.add(row, planes)
+    counted = planes[-1].view(np.bool_)
+    for index, truth, (passed, y) in zip(
+        search.classes, truths, _class_planes(planes), strict=True
+    ):
+        search.add_counts(index, _count_in_bands(passed, y, counted))
+        truth.add(y)
+
+
+def _tabulate_image(thresholds: Mapping[int, float], planes: Planes) -> list[ImageObjects]:
+    """Objects of each class of one image; [] if none of its pixels counts."""
+    counted = planes[-1].view(np.bool_)
+    if not counted.any():
+        return []
+    return [
+        tabulate_plane(passed > THRESHOLDS.index(threshold), y, counted)
+        for threshold, (passed, y) in zip(thresholds.values(), _class_planes(planes), strict=True)
+    ]
 
 
 def _rank_planes(image: PredictedImage) -> Planes:
@@ -139,13 +181,11 @@ def _count_in_bands(
     passed: Planes, y: NDArray[np.bool_], counted: NDArray[np.bool_]
 ) -> PassedCounts:
     """`count_passed` of the counted pixels of planes (H, W)."""
-    return np.sum(
-        [
-            count_passed(passed[rows][counted[rows]], y[rows][counted[rows]])
-            for rows in plane_bands(*passed.shape)
-        ],
-        axis=0,
-    )
+    counts = [
+        count_passed(passed[rows][counted[rows]], y[rows][counted[rows]])
+        for rows in plane_bands(*passed.shape)
+    ]
+    return np.asarray(np.sum(counts, axis=0), np.int64)
 
 
 def _class_planes(planes: Planes) -> Iterator[tuple[Planes, NDArray[np.bool_]]]:

@@ -1,5 +1,6 @@
 """Planes of validation images kept between two passes, compressed, in bounded memory."""
 
+import math
 import zlib
 from typing import Final
 
@@ -38,4 +39,6 @@ class PlaneStore:
     def get(self, row: int) -> NDArray[np.uint8]:
         """The array of a row, equal to the one that was added. Raises KeyError if it is absent."""
         shape, data = self._arrays[row]
-        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape)
+        # The size is given: otherwise the result grows by copies.
+        planes = zlib.decompress(data, bufsize=math.prod(shape))
+        return np.frombuffer(planes, np.uint8).reshape(shape)

@@ -216,6 +216,7 @@ class ThresholdSearch:
     def __init__(self, classes: Iterable[int]) -> None:
         self._sums: dict[int, Floats] = {k: np.zeros(len(THRESHOLDS)) for k in classes}
         self._images: dict[int, int] = dict.fromkeys(self._sums, 0)
+        self.classes = tuple(self._sums)
 
     def add(self, plane: ClassPlane) -> None:
         """Add one class of one image."""
