@@ -112,7 +112,7 @@ def report(name: str, words: list[str], folder: Path) -> None:
     lines = log.read_text(encoding="ascii").splitlines() if log.exists() else []
     print(
         f"{name:30} exit {process.returncode}  {seconds:6.0f} s  largest process "
-        f"{largest / 1e6:5.2f} GB  all together {total / 1e6:5.2f} GB  decoded entirely "
+        f"{largest * 1024 / 1e9:5.2f} GB  all together {total * 1024 / 1e9:5.2f} GB  decoded entirely "
         f"{lines.count('entirely')} of {lines.count('window')} reads",
         flush=True,
     )
