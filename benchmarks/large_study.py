@@ -112,8 +112,8 @@ def report(name: str, words: list[str], folder: Path) -> None:
     lines = log.read_text(encoding="ascii").splitlines() if log.exists() else []
     print(
         f"{name:30} exit {process.returncode}  {seconds:6.0f} s  largest process "
-        f"{largest * 1024 / 1e9:5.2f} GB  all together {total * 1024 / 1e9:5.2f} GB  decoded entirely "
-        f"{lines.count('entirely')} of {lines.count('window')} reads",
+        f"{largest * 1024 / 1e9:5.2f} GB  all together {total * 1024 / 1e9:5.2f} GB  "
+        f"decoded entirely {lines.count('entirely')} of {lines.count('window')} reads",
         flush=True,
     )
     if process.returncode:
