@@ -101,20 +101,24 @@ def run_study(
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
     """
     options = RunOptions.from_arguments(locals())  # first of all: exactly the parameters
-    # The worker imports torch while this process does, which takes two processes no longer than
-    # one. Several workers need environments (GPU, threads) that are known only after the checks.
-    with prestarted_worker(options.compute.is_single_worker) as prestarted:
-        from harness.config.progress import LineProgress  # noqa: PLC0415  # after the worker's start
-        from harness.search.run.launch import launch  # noqa: PLC0415  # imports optuna
+    from harness.config.progress import LineProgress  # noqa: PLC0415  # as below
+    from harness.search.definition.early_checks import check_run_early  # noqa: PLC0415  # OpenCV
 
-        paths = launch(options, progress or LineProgress(), prestarted)
-    # After training, as pandas and scipy would delay the first trial.
-    from harness.api.study import Study  # noqa: PLC0415  # imports pandas and scipy
-    from harness.report.tables.study_tables import write_trials_csv  # noqa: PLC0415  # imports pandas
+    progress = progress or LineProgress()
+    if (paths := check_run_early(options, progress)) is None:
+        # The worker imports torch while this process does, which takes two processes no longer
+        # than one. Several workers need environments (GPU, threads) that only the checks decide.
+        with prestarted_worker(options.compute.is_single_worker) as prestarted:
+            from harness.search.run.launch import launch  # noqa: PLC0415  # imports optuna
 
-    finished_study = Study(paths, options.stores.workspace)
-    write_trials_csv(finished_study.tables, paths.trials_csv)
-    return finished_study
+            paths = launch(options, progress, prestarted)
+        # After training, as pandas would delay the first trial.
+        from harness.report.tables.study_tables import load_study_tables, write_trials_csv  # noqa: PLC0415  # imports pandas
+
+        write_trials_csv(load_study_tables(paths), paths.trials_csv)
+    from harness.api.study import Study  # noqa: PLC0415  # imports NumPy
+
+    return Study(paths, options.stores.workspace)
 
 
 def check(
@@ -149,9 +153,13 @@ def check(
     """
     options = RunOptions.from_arguments(locals())
     from harness.config.progress import LineProgress  # noqa: PLC0415  # as in `run_study`
+    from harness.search.definition.early_checks import check_study_early  # noqa: PLC0415  # OpenCV
+
+    progress = progress or LineProgress()
+    check_study_early(options, progress)
     from harness.search.definition.check_report import check_study  # noqa: PLC0415  # imports torch
 
-    return check_study(options, progress or LineProgress())
+    return check_study(options, progress)
 
 
 def load_model(folder: str | Path, *, parts: str | Path | None = None) -> "nn.Module":

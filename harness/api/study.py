@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from harness.config.progress import LineProgress, ProgressReporter
-from harness.config.study_files import require_study_yaml
+from harness.config.study_files import read_study_config, require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, Workspace
-from harness.core.records import TrialRecord
+from harness.core.records import TrialRecord, read_records
 from harness.data.datasets.sources import find_data, source_folder
 from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation
@@ -77,11 +77,7 @@ class Study:
     @property
     def best(self) -> TrialRecord | None:
         """The best complete trial; None before a trial is complete."""
-        from harness.report.tables.study_tables import leaderboard  # noqa: PLC0415  # imports pandas
-
-        tables = self.tables
-        board = leaderboard(tables)
-        return None if board.empty else tables.record(int(board["number"].iloc[0]))
+        return read_study_config(self.paths).objective.best(read_records(self.paths))
 
     def report(self, *, images: bool = True, baseline: str | None = None) -> Path:
         """Write report.html and trials.csv; copy them to MLflow unless the study is running.

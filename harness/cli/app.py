@@ -3,6 +3,7 @@
 0 done · 1 failed · 2 the user must change something · 130 or 143 interrupted, can be continued.
 """
 
+import argparse
 import atexit
 import contextlib
 import errno
@@ -22,8 +23,11 @@ import typer
 
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
 from harness.core.files import TEMPORARY_NAME
+from harness.core.processors import openmp_defaults
 
 RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"])
+# Their --study is one that exists.
+STUDY_COMMANDS = (["confirm"], ["test"], ["report"], ["predict"], ["export"], ["trials"], ["sync"])
 _INTERRUPTED = 128 + signal.SIGINT
 QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
 # Errors of the file system that a user can repair, by errno. All others, such as EIO, are bugs or
@@ -181,6 +185,7 @@ def entry() -> None:
     Destroying torch's modules takes two seconds or more. Exit handlers and buffers are run and
     flushed here, as `os._exit` skips both.
     """
+    os.environ.update(openmp_defaults(os.environ))  # before any command imports torch
     code: object = 0
     try:
         main()
@@ -193,8 +198,28 @@ def entry() -> None:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
+def _require_named_study(arguments: list[str]) -> None:
+    """Refuse an unknown study at once: the modules of these commands take seconds to import.
+
+    Raises:
+        ConfigError: the workspace has no study of that name.
+    """
+    if arguments[:1] not in STUDY_COMMANDS or "--help" in arguments:
+        return
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--study", nargs="?")
+    parser.add_argument("--workspace", nargs="?", default=Path())
+    options, _ = parser.parse_known_args(arguments[1:])
+    if options.study is not None and options.workspace is not None:
+        from harness.config.study_files import require_study_yaml  # noqa: PLC0415  # pydantic
+        from harness.core.paths import Workspace  # noqa: PLC0415  # as above
+
+        require_study_yaml(Workspace.at(options.workspace).study(options.study))
+
+
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
+        _require_named_study(arguments)
         code = build_app(next(iter(arguments), None))(arguments, standalone_mode=False)
     except typer.Abort:
         return _print_error("stopped", 130)

@@ -29,7 +29,6 @@ from harness.cli.options import (
 )
 from harness.cli.tables import fit_table, make_folding_table, print_ceilings, stdout_console
 from harness.core.text import count
-from harness.inspection.ceiling_text import loss_sentence
 
 if TYPE_CHECKING:
     from harness.preflight.network_table import NetworkTableRow
@@ -229,6 +228,8 @@ def _print_data(result: "CheckReport", console: Console) -> None:
         line += f", {count(n, severity)}"
     console.print(f"{line}; all findings: harness data inspect", markup=False, soft_wrap=True)
     if result.data.ceilings is not None:
+        from harness.inspection.ceiling_text import loss_sentence  # noqa: PLC0415  # SciPy
+
         print_ceilings(result.data.ceilings, console)
         if (sentence := loss_sentence(result.data.ceilings)) is not None:
             console.print(f"warning: {sentence}", markup=False, soft_wrap=True)

@@ -42,6 +42,7 @@ from harness.cli.options import (
     WorkspaceOption,
 )
 from harness.config.study import PrunerConfig, SamplerConfig
+from harness.config.study_files import read_study_config
 from harness.core.settings import literal_values
 
 
@@ -95,6 +96,6 @@ def run(
     # The best of many trials on a few images is too good by chance, hence "not confirmed".
     best = finished_study.best
     if best is not None and best.value is not None:
-        metric = finished_study.tables.config.objective.metric
+        metric = read_study_config(finished_study.paths).objective.metric
         progress.stage(f"best {metric} {best.value:.4f}: trial {best.number}, not confirmed")
     progress.stage(f"next: harness report --study {finished_study.name}")

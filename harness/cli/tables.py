@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.data.scan.size_ceiling import CeilingTable
-from harness.inspection.ceiling_text import CEILING_COLUMNS, ceiling_meaning, ceiling_rows
+if TYPE_CHECKING:
+    from harness.data.scan.size_ceiling import CeilingTable
 
 # Characters, where standard output is a file or a pipe: rich would take 80 and fold the tables.
 WIDTH = 140
@@ -89,8 +90,15 @@ def make_folding_table(*columns: str) -> Table:
     return table
 
 
-def print_ceilings(table: CeilingTable, console: Console) -> None:
+def print_ceilings(table: "CeilingTable", console: Console) -> None:
     """Print the best metrics at each training size, and where they come from."""
+    # SciPy is imported, for which a message about a wrong option should not wait.
+    from harness.inspection.ceiling_text import (  # noqa: PLC0415
+        CEILING_COLUMNS,
+        ceiling_meaning,
+        ceiling_rows,
+    )
+
     if table.ceilings:
         title = "best that a network can reach"
         console.print(fit_table(title, CEILING_COLUMNS, ceiling_rows(table), console.width))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from harness.core.processors import openmp_defaults
 from harness.execution import interpreter
 
 MODULE = "harness.training.worker.worker"
@@ -35,13 +36,14 @@ def start_worker_process(
         environment: variables that override those of this process.
         stderr: file or pipe for everything that the worker prints.
     """
-    defaults = ALLOCATOR_ENVIRONMENT | interpreter.child_environment() | {"PYTHONUNBUFFERED": "1"}
+    own = interpreter.child_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment)
+    defaults = ALLOCATOR_ENVIRONMENT | openmp_defaults(own)
     return subprocess.Popen(
         interpreter.module_command(module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env=defaults | dict(environment),
+        env=defaults | own,
         start_new_session=True,  # a Ctrl-C in the terminal reaches the controller alone
     )
 

@@ -6,7 +6,8 @@ from typing import Any
 import timm
 import torch
 
-TIMM_PREFIX = "tu-"
+from harness.models.network_names import TIMM_PREFIX
+
 _REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError)
 
 

@@ -19,7 +19,7 @@ from harness.config.study import ModelConfig
 from harness.core.annotations import annotation_problem
 from harness.core.errors import ConfigError, suggest_nearest
 from harness.models import attention_unet, fcn
-from harness.models.image_size import TIMM_PREFIX
+from harness.models.network_names import TIMM_PREFIX, unknown_encoder
 from harness.models.options import option_annotation
 
 __all__ = ["TIMM_PREFIX", "attention_unet", "fcn"]  # the last two so that they are registered
@@ -197,11 +197,8 @@ def _encoder_problems(model: ModelConfig) -> list[str]:
     if name.startswith(TIMM_PREFIX):
         return _timm_problems(name.removeprefix(TIMM_PREFIX), model.encoder_weights)
     if name not in native_encoders:
-        choices = [
-            *encoder_names(),
-            *(f"{TIMM_PREFIX}{timm_name}" for timm_name in timm.list_models()),
-        ]
-        return [f"model.encoder_name: unknown encoder {name!r}{suggest_nearest(name, choices)}"]
+        problem = unknown_encoder(name, encoder_names(), timm.list_models())
+        return [f"model.encoder_name: {problem}"]
     offered, weights = weights_names(name), model.encoder_weights
     if weights is not None and weights not in offered:
         return [_no_weights_message(name, weights, f"it has only {', '.join(offered)}", offered)]
@@ -216,9 +213,8 @@ def weights_names(encoder_name: str) -> tuple[str, ...]:
 @cache  # the search through timm's names takes 0.1 s
 def _timm_problems(name: str, weights: str | None) -> list[str]:
     if not timm.is_model(name):
-        base, _, _ = name.partition(".")
-        hint = suggest_nearest(base, timm.list_models()).replace("mean ", f"mean {TIMM_PREFIX}")
-        return [f"model.encoder_name: timm has no model {name!r}{hint}"]
+        problem = unknown_encoder(TIMM_PREFIX + name, encoder_names(), timm.list_models())
+        return [f"model.encoder_name: {problem}"]
     base, _, tag = name.partition(".")
     # timm's names are base.tag, e.g. convnext_tiny.dinov3_lvd1689m; a base alone means its default
     # tag.

@@ -21,7 +21,8 @@ from harness.core.sqlite_file import (
     is_damaged,
     move_damaged_file,
 )
-from harness.tracking.relocation import STUDY_TAG, local_path, relocate_artifacts
+from harness.tracking.relocation import local_path, relocate_artifacts
+from harness.tracking.tags import STUDY_TAG
 from harness.tracking.uri import TrackingStore, redact_secrets
 
 KIND_TAG = "mlflow.experimentKind"

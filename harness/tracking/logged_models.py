@@ -19,7 +19,8 @@ from mlflow.entities import (
 )
 
 from harness.tracking.fields import ConfirmedEntry, to_milliseconds
-from harness.tracking.lookup import CONFIRMATION_TAG, PAGE_SIZE, TRIAL_TAG
+from harness.tracking.lookup import PAGE_SIZE
+from harness.tracking.tags import CONFIRMATION_TAG, TRIAL_TAG
 
 VERDICT_TAG, CHOICE_TAG, RUNS_TAG = "harness.verdict", "harness.choice", "harness.runs"
 MODEL_TYPE = "segmentation"

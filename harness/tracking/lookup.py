@@ -8,10 +8,8 @@ import mlflow
 from mlflow.entities import Run
 
 from harness.tracking.relocation import local_path
+from harness.tracking.tags import COPIED_TAG, TRIAL_TAG
 
-TRIAL_TAG, ROLE_TAG = "harness.trial", "harness.role"
-CONFIRMATION_TAG = "harness.confirmation"  # id of the confirming study
-COPIED_TAG = "harness.copied"  # set last, to the trial's end time: the run is complete
 PAGE_SIZE = 200  # runs per call
 MAX_TAG_LENGTH = 4000  # characters; MLflow accepts slightly more
 

@@ -11,8 +11,8 @@ from harness.core import files
 from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import read_record
 from harness.tracking.fields import ConfirmedModel
-from harness.tracking.lookup import CONFIRMATION_TAG, MAX_TAG_LENGTH, TRIAL_TAG
-from harness.tracking.relocation import STUDY_TAG
+from harness.tracking.lookup import MAX_TAG_LENGTH
+from harness.tracking.tags import CONFIRMATION_TAG, STUDY_TAG, TRIAL_TAG
 
 CHAMPION_ALIAS = "champion"
 MODEL_FOLDER = "model"  # artifact folder of the run

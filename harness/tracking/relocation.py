@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from harness.core.sqlite_file import BUSY_TIMEOUT_S
+from harness.tracking.tags import STUDY_TAG
 
-STUDY_TAG = "harness.study_id"
 _LOCATION_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),

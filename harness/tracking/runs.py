@@ -37,13 +37,8 @@ from harness.tracking.fields import (
     label_tags,
     to_milliseconds,
 )
-from harness.tracking.lookup import (
-    CONFIRMATION_TAG,
-    COPIED_TAG,
-    ROLE_TAG,
-    TRIAL_TAG,
-    ExperimentRuns,
-)
+from harness.tracking.lookup import ExperimentRuns
+from harness.tracking.tags import CONFIRMATION_TAG, COPIED_TAG, ROLE_TAG, TRIAL_TAG
 from harness.tracking.uri import TrackingStore
 
 STUDY_RUN_FILTER = f"tags.`{ROLE_TAG}` = 'study'"

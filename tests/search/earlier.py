@@ -6,11 +6,8 @@ from typing import Any
 
 from harness.core.paths import StudyPaths
 from harness.data.splits.splits import read_split
-from harness.search.definition.definition import (
-    StudyDefinition,
-    resolve_definition,
-    write_definition,
-)
+from harness.search.definition.definition import StudyDefinition, resolve_definition
+from harness.search.definition.write_definition import write_definition
 from harness.search.imports.imports import plan_imports
 from harness.space.space import AllowedValues
 from tests.report.studies import EVAL_SIZE, FIXED, Builder

@@ -21,7 +21,8 @@ from harness.core.paths import StudyPaths, TrialPaths, Workspace
 from harness.core.records import read_epochs, read_records
 from harness.data.splits.splits import SplitRow
 from harness.execution.protocol import TrialTask
-from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.write_definition import write_definition
 from harness.tracking.fields import final_metrics
 from harness.tracking.mirror import Mirror
 from harness.tracking.uri import TrackingStore, resolve_tracking_store

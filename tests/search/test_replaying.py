@@ -12,7 +12,7 @@ from benchmarks.replay_scores import interval, score, until
 from benchmarks.replaying import Played, replay
 from benchmarks.search_replay import KeepBest
 from harness.core import files
-from harness.search.definition.definition import write_definition
+from harness.search.definition.write_definition import write_definition
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)

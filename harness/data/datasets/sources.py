@@ -24,6 +24,7 @@ __all__ = [
     "Role",
     "find_archive",
     "find_data",
+    "locate_data",
     "open_dataset",
     "open_source",
     "problems_error",
@@ -80,10 +81,23 @@ class NeedsDownloadError(DataError):
 
 
 def find_data(spec: str, workspace: Workspace) -> Path:
-    """Find the folder or CSV file that `--data` names.
+    """Find the folder or CSV file that `--data` names; `synthetic` is generated at its first use.
+
+    Raises:
+        NeedsDownloadError, DataError: as `locate_data`.
+    """
+    location = locate_data(spec, workspace)
+    return generate_dataset(workspace.data / SYNTHETIC) if location is None else location
+
+
+def locate_data(spec: str, workspace: Workspace) -> Path | None:
+    """Find the folder or CSV file that `--data` names, without writing anything.
 
     The value is a path, a name below the data folders, or a known dataset. Data folders are
-    `$HARNESS_DATA_DIR` and the workspace's `data/`. `synthetic` is generated at its first use.
+    `$HARNESS_DATA_DIR` and the workspace's `data/`.
+
+    Returns:
+        None for `synthetic` where it has not been generated yet.
 
     Raises:
         NeedsDownloadError: a known dataset that must be downloaded first.
@@ -108,7 +122,7 @@ def find_data(spec: str, workspace: Workspace) -> Path:
             if _is_source(folder / spec):
                 return folder / spec
         if spec == SYNTHETIC:
-            return generate_dataset(workspace.data / SYNTHETIC)
+            return None
         if spec == KVASIR.name:
             raise NeedsDownloadError(KVASIR)
     searched = " or ".join(str(folder) for folder in folders)

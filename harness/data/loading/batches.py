@@ -5,7 +5,6 @@ Order and augmentation depend on seed and epoch only, never on the number of thr
 
 import copy
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.processors import available_threads
 from harness.data.files.packed_array import PackedArray
 from harness.data.files.resize import content_masks
 from harness.data.loading.augment import AugmentationPipeline, scale_for_augmentation
@@ -163,16 +163,6 @@ def _sample_seed(seed: int, epoch: int, index: int, occurrence: int = 0) -> int:
     # The first draw of an image has the seed that it has in epochs that draw each image once.
     parts = [seed, epoch, index, occurrence] if occurrence else [seed, epoch, index]
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def available_threads() -> int:
-    """Number of threads for this process: OMP_NUM_THREADS if workers share cores, else all."""
-    omp_threads = os.environ.get("OMP_NUM_THREADS", "")
-    if omp_threads.isdecimal() and int(omp_threads) > 0:
-        return int(omp_threads)
-    # cpu_count reports every core of the machine, also those that Slurm or taskset withhold from
-    # us.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Prefetcher:

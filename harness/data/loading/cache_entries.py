@@ -3,7 +3,6 @@
 The image stays plain: decompressing it would more than halve the images per second of a batch.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import Final, NamedTuple
 from harness.config.data import IGNORE_INDEX, StudyDataConfig
 from harness.core.errors import DataError
 from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
+from harness.core.processors import available_processors
 from harness.data.datasets.sources import problems_error
 from harness.data.files.chunks import Codec, encode_chunk, plain_chunk
 from harness.data.files.image_io import read_pair
@@ -69,7 +69,7 @@ def decode_entries(
 
     problems: list[DataError] = []
     remaining = iter(rows)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, available_processors())) as pool:
         while chunk := list(islice(remaining, _CHUNK_SIZE)):
             # map keeps the order; index i must mean the same image in every array.
             for result in pool.map(try_decode, chunk):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+import scipy  # scipy.spatial is imported at its first use
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float32]
 Turn = Callable[[NDArray[Any]], NDArray[Any]]
@@ -39,7 +39,7 @@ def indexed_pairs(
     rows = np.flatnonzero(flat.any(axis=1))
     if len(rows) < 2:
         return
-    tree = cKDTree(_low_coefficients(unit[rows]))
+    tree = scipy.spatial.cKDTree(_low_coefficients(unit[rows]))
     # Squared distance of two vectors of length 1: 2 - 2 times their correlation.
     reach = float(np.sqrt(2 - 2 * min_correlation))
     for turn in turns:

@@ -1,6 +1,5 @@
 """Build the store of images at native size: decode each image once, large ones in bands."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError
 from harness.core.files import TRANSIENT_ERRNOS, find_disk_error
+from harness.core.processors import available_processors
 from harness.data.datasets.sources import problems_error
 from harness.data.files.chunks import encode_chunk, open_npy, write_chunks
 from harness.data.files.image_io import LoadedPair, read_pair
@@ -85,7 +85,7 @@ def _encode_parts(
 
     problems: list[DataError] = []
     remaining = iter(rows)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, available_processors())) as pool:
         while batch := list(islice(remaining, _BATCH)):
             for row, result in zip(batch, pool.map(try_encode, batch), strict=True):
                 if isinstance(result, DataError):

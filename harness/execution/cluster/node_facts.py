@@ -13,6 +13,7 @@ import psutil
 
 from harness.core.environment import read_environment
 from harness.core.errors import HarnessError
+from harness.core.processors import available_processors
 from harness.execution import interpreter
 from harness.execution.cluster.messages import NodeFacts
 
@@ -56,7 +57,7 @@ def collect_node_facts(
         devices=(str(probe["description"]),),
         precision="bf16" if has_bf16 else "fp16" if is_cuda else "fp32",
         memory=psutil.virtual_memory().total,
-        cpus=os.cpu_count() or 1,
+        cpus=available_processors(),
         pid=os.getpid(),
     )
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.config.progress import ProgressReporter
-from harness.config.study_files import require_study_yaml
 from harness.core.errors import UserError
-from harness.core.paths import StudyPaths
 from harness.core.text import count
 from harness.data.datasets.sources import open_dataset, open_source, source_folder
 from harness.data.scan.scan import check_not_empty, duplicates_among, scan_dataset
@@ -21,10 +18,11 @@ from harness.preflight.weight_states import EncoderWeights, list_encoder_weights
 from harness.search.definition.augment_checks import check_augments
 from harness.search.definition.ceilings import measure_split_ceilings
 from harness.search.definition.component_checks import check_losses, delayed_bar
-from harness.search.definition.context import StudyContext, find_option_space, open_context
+from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.data_setup import too_few_images_warning
 from harness.search.definition.network_checks import check_networks, pretrained_models
 from harness.search.definition.options import RunOptions
+from harness.search.definition.study_options import locate_checked_study
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
     Raises:
         ConfigError: the space or the settings cannot be read; the message has every mistake.
     """
-    name, paths = _name_and_paths(options)
+    name, paths = locate_checked_study(options)
     context = open_context(options, paths, progress)
     definition = context.definition
     collector = _ProblemCollector([], [])
@@ -115,19 +113,6 @@ class _ProblemCollector:
         except UserError as error:
             self.problems += str(error).splitlines()
             return None
-
-
-def _name_and_paths(options: RunOptions) -> tuple[str, StudyPaths]:
-    """Name of the study or the space, and the study's folder, which need not exist."""
-    space, workspace = find_option_space(options), options.stores.workspace
-    if options.search.study is not None:
-        paths = workspace.study(options.search.study)
-        if space is None:
-            require_study_yaml(paths)
-        return options.search.study, paths
-    name = space.stem if isinstance(space, Path) else "space"
-    # A study of this name may have started with another space; no study's name starts with a dot.
-    return name, StudyPaths(workspace.studies / f".{name}")
 
 
 def _check_data(

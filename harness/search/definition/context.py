@@ -3,27 +3,28 @@
 Every command that works on a study opens it here: run, check, confirm, test and lr-find.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.config.progress import ProgressReporter
 from harness.config.study import StudyConfig
 from harness.config.user_code import PartsFile, register_packages
 from harness.core.paths import StudyPaths, Workspace
+from harness.core.processors import available_threads
 from harness.core.text import count
 from harness.data.datasets.sources import find_data, source_folder
 from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
 from harness.search.definition.cluster_access import ClusterAccess, open_cluster
-from harness.search.definition.definition import StudyDefinition, resolve_definition
-from harness.search.definition.network_library import NetworkLibrary, allowed_values
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.network_library import NetworkLibrary
 from harness.search.definition.network_process import NetworkProcess
 from harness.search.definition.options import RunOptions
-from harness.search.definition.study_parts import load_study_parts, parts_override
+from harness.search.definition.study_options import resolve_options
+from harness.search.definition.study_parts import load_study_parts
 from harness.search.storage.location import StorageLocation, resolve_storage
-from harness.space.reading.load_space import find_space
 from harness.tracking.uri import TrackingStore, resolve_tracking_store
 from harness.training.hardware.device_facts import DeviceFacts
 
@@ -149,7 +150,8 @@ class StudyContext:
                 per_gpu=compute.per_gpu,
                 workers=compute.workers,
                 visible=visible_gpus(torch.cuda.device_count()),
-                threads=torch.get_num_threads(),
+                # A notebook may have imported torch where a quota limits its processors.
+                threads=min(torch.get_num_threads(), available_threads()),
             )
         )
 
@@ -193,7 +195,7 @@ def open_context(
     networks = _open_networks(options, parts)
     try:
         # Only now: --set and --objective may name a loss or a metric that the file registers.
-        definition = _resolve_options(options, paths, parts, networks)
+        definition = resolve_options(options, paths, parts, networks)
     except BaseException:
         networks.close()
         raise
@@ -208,12 +210,6 @@ def _open_networks(options: RunOptions, parts: PartsFile | None) -> NetworkLibra
     )
 
     return LocalNetworks()
-
-
-def find_option_space(options: RunOptions) -> Path | Mapping[str, Any] | None:
-    """The space of `--space`: the path of the named file, or the mapping itself."""
-    space = options.search.space
-    return find_space(space, options.stores.workspace) if isinstance(space, str) else space
 
 
 def device_line(devices: Sequence[DeviceFacts], cpu_threads: int | None = None) -> str:
@@ -242,18 +238,3 @@ def workers_line(slots: Sequence[Slot]) -> str:
         slot.environment[VISIBLE_DEVICES] for slot in slots if VISIBLE_DEVICES in slot.environment
     )
     return f" · {count(len(slots), 'worker')}" + (f" on GPUs {', '.join(gpus)}" if gpus else "")
-
-
-def _resolve_options(
-    options: RunOptions, paths: StudyPaths, parts: PartsFile | None, networks: NetworkLibrary
-) -> StudyDefinition:
-    search = options.search
-    return resolve_definition(
-        paths,
-        space=find_option_space(options),
-        overrides=search.overrides | parts_override(parts),
-        fixed=search.fixed,
-        legal=allowed_values(networks),
-        label=search.label,
-        ignore=search.ignore,
-    )

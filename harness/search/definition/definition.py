@@ -3,19 +3,16 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.config.study import StudyConfig, TrialConfig
-from harness.config.user_code import PartsFile
 from harness.core import files, strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.core.settings import flatten, nest
-from harness.data.splits.splits import SplitRow, write_split
 from harness.search.definition.fixed_values import FixedValues
 from harness.search.definition.value_references import recorded_references
 from harness.space.reading.load_space import CSV_SUFFIX, read_space, space_from_dict, with_fixed
@@ -106,46 +103,6 @@ def resolve_definition(
     definition = StudyDefinition(config, base_space, is_started=False)
     check_row_space(definition.space, legal)
     return definition
-
-
-def write_definition(
-    paths: StudyPaths,
-    definition: StudyDefinition,
-    split: Sequence[SplitRow],
-    augments: Sequence[Path] = (),
-    parts: PartsFile | None = None,
-) -> None:
-    """Write split and space, then study.yaml, whose id marks the study as started.
-
-    Args:
-        paths: folder of the study.
-        definition: the resolved definition.
-        split: rows of split.csv.
-        augments: augmentation files, copied into the study.
-        parts: parts file (user-defined networks, losses, metrics), copied as it was read.
-    """
-    copies = {paths.augments / path.name: path.read_bytes() for path in augments}
-    if parts is not None:
-        copies[paths.parts(parts.path.name)] = parts.data
-    # Only files that did not exist are removed on failure: study.yaml may be the user's own.
-    targets = [*copies, paths.split_csv, paths.space_yaml, paths.study_yaml]
-    new = [path for path in targets if not path.exists()]
-    try:
-        for path, data in copies.items():
-            files.write_bytes(path, data)
-        write_split(paths.split_csv, split)
-        files.write_text(
-            paths.space_yaml, strict_yaml.dump_yaml(definition.recorded_space.as_dict())
-        )
-        config = definition.config.model_dump(mode="json")
-        files.write_text(paths.study_yaml, strict_yaml.dump_yaml(config))
-    except BaseException:
-        # Also on a signal: the next run would take half a definition for user-written files.
-        for path in new:
-            path.unlink(missing_ok=True)
-        with suppress(OSError):
-            paths.augments.rmdir()
-        raise
 
 
 def study_is_started(paths: StudyPaths) -> bool:

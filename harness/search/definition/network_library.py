@@ -9,16 +9,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.config.imports import ImportConfig
 from harness.config.study import ModelConfig, TrialConfig
 from harness.core.paths import StudyPaths, Workspace
-from harness.data.splits.splits import SplitRow
 from harness.search.definition.component_checks import PreflightCallback, possible_values
 from harness.search.definition.definition import StudyDefinition
 from harness.space.keys import OPTIONS_PREFIX
 from harness.space.space import AllowedValues
+
+if TYPE_CHECKING:  # the module imports SciPy
+    from harness.data.splits.splits import SplitRow
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class NetworkSummary:
     pretrained_encoders: list[tuple[str, str]]
 
 
-class NetworkLibrary(Protocol):
-    """Network libraries; all methods raise UserError for what the user must change."""
+class NetworkNameChecks(Protocol):
+    """Names that the network libraries define, and problems with names and values."""
 
     def names(self) -> LibraryNames:
         """Names of architectures and their options."""
@@ -66,6 +68,10 @@ class NetworkLibrary(Protocol):
     def option_problem(self, name: str, value: Any) -> str | None:
         """Problem with an option's value; None if at least one architecture accepts it."""
         ...
+
+
+class NetworkLibrary(NetworkNameChecks, Protocol):
+    """Network libraries; all methods raise UserError for what the user must change."""
 
     def check_augments(
         self, definition: StudyDefinition, workspace: Workspace, paths: StudyPaths
@@ -104,7 +110,7 @@ class NetworkLibrary(Protocol):
         names: Sequence[str],
         paths: StudyPaths,
         definition: StudyDefinition,
-        split: Sequence[SplitRow],
+        split: Sequence["SplitRow"],
         augments: Sequence[Path],
     ) -> tuple[ImportConfig, ...]:
         """Select the trials of earlier studies that fit, see `search.imports.imports`."""
@@ -115,7 +121,7 @@ class NetworkLibrary(Protocol):
         ...
 
 
-def allowed_values(networks: NetworkLibrary) -> AllowedValues:
+def allowed_values(networks: NetworkNameChecks) -> AllowedValues:
     """Allowed architectures, encoders and options, which only the network libraries define."""
     names = networks.names()
     options = sorted({name for arch_options in names.options.values() for name in arch_options})

@@ -29,7 +29,7 @@ def load_study_parts(paths: StudyPaths, parts_path: Path | None) -> PartsFile | 
     Raises:
         ConfigError: the file does not exist, is invalid, or differs from the recorded one.
     """
-    recorded = _read_parts_config(paths)
+    recorded = read_parts_config(paths)
     path = None if recorded is None else paths.parts(recorded.file)
     if parts_path is not None:
         path = parts_path.resolve()
@@ -61,7 +61,7 @@ def parts_override(file: PartsFile | None) -> dict[str, dict[str, str]]:
     return {"parts": {"file": file.path.name, "sha256": file.sha256}}
 
 
-def _read_parts_config(paths: StudyPaths) -> PartsConfig | None:
+def read_parts_config(paths: StudyPaths) -> PartsConfig | None:
     """Entry `parts` of study.yaml; None if the entry or the file is absent."""
     if not paths.study_yaml.exists():
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.progress import ProgressReporter
-from harness.core.errors import ConfigError, UserError
+from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.records import read_records
 from harness.core.study_lock import hold_study_lock, refuse_if_locked
@@ -19,16 +19,16 @@ from harness.data.splits.splits import SplitRow
 from harness.execution.prestart import PrestartedWorker
 from harness.search.definition.ceilings import record_ceilings
 from harness.search.definition.component_checks import check_losses, delayed_bar, possible_values
-from harness.search.definition.context import StudyContext, find_option_space, open_context
+from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.data_setup import load_or_make_split, split_line
-from harness.search.definition.definition import (
-    StudyDefinition,
-    study_is_started,
-    write_definition,
-)
+from harness.search.definition.definition import StudyDefinition, study_is_started
+from harness.search.definition.early_checks import refuse_orphan_trials
 from harness.search.definition.network_library import NetworkLibrary
-from harness.search.definition.options import DEFAULT_TRIALS, RunOptions
+from harness.search.definition.options import RunOptions
 from harness.search.definition.scoring_size import resolve_metrics_size
+from harness.search.definition.study_options import locate_study
+from harness.search.definition.trial_plan import total_trials
+from harness.search.definition.write_definition import write_definition
 from harness.search.imports.copy_trials import copy_imports
 from harness.search.imports.imports import check_import_names, log_import_plans
 from harness.search.run.disk_space import check_disk_space, needed_bytes
@@ -53,33 +53,12 @@ def launch(
         StudyInterrupted: a signal arrived; the study can be continued.
     """
     with stop_on_signals(options.compute.timeout_s) as stop_conditions:
-        context = open_context(options, _study_paths(options), progress)
+        context = open_context(options, locate_study(options), progress)
         if not context.definition.is_started:
-            _refuse_orphan_trials(context.paths)
+            refuse_orphan_trials(context.paths)
         with closing(context):
             _run_study(context, progress, stop_conditions, prestarted)
     return context.paths
-
-
-def _study_paths(options: RunOptions) -> StudyPaths:
-    """The folder of the study: of `--study`, or of the stem of the space file.
-
-    Raises:
-        ConfigError: neither was given, or the name is not legal.
-        UserError: another process is running the study.
-    """
-    name, space = options.search.study, find_option_space(options)
-    if name is None:
-        if not isinstance(space, Path):
-            raise ConfigError(
-                "the study needs a name: give --study, or a --space file to name it after"
-            )
-        name = space.stem
-    paths = options.stores.workspace.study(name)
-    # Early and without holding the lock, for a quick
-    # answer; `_run_study` takes the lock itself later.
-    refuse_if_locked(paths)
-    return paths
 
 
 def _run_study(
@@ -89,7 +68,7 @@ def _run_study(
     prestarted: PrestartedWorker | None,
 ) -> None:
     paths, options, definition = context.paths, context.options, context.definition
-    trials = _total_trials(context)
+    trials = total_trials(options, definition)
     # In this order: an address or a device is refused before the images are read, which is slow.
     tracking_store, storage, n_workers = (
         context.tracking_store,
@@ -145,14 +124,6 @@ def _run_study(
             context, definition, paths, [split], trials, refuse=refuse, stops=stop_conditions
         )
         run_trials(run, progress, prestarted)
-
-
-def _total_trials(context: StudyContext) -> int:
-    """`--trials`, else the recorded number, else the rows of a CSV space, else 20."""
-    recorded = context.config.budget.trials
-    n_rows = len(context.definition.space.rows)
-    # `or`, so 0 counts as not given; the command line refuses it.
-    return context.options.search.trials or recorded or n_rows or DEFAULT_TRIALS
 
 
 def _summary_line(context: StudyContext) -> str:
@@ -274,15 +245,6 @@ def _add_imports(
     plans = context.networks.plan_imports(names, context.paths, definition, split, augments)
     log_import_plans(plans, progress)
     return replace(definition, config=config.model_copy(update={"imports": plans}))
-
-
-def _refuse_orphan_trials(paths: StudyPaths) -> None:
-    """Refuse a folder of trials without a definition: the new study would count them as its own."""
-    if any(paths.all_trials()):
-        raise UserError(
-            f"{paths.root} holds trials, but no study.yaml with an id and space.yaml: put these "
-            "back, or move the folder away, or choose another --study"
-        )
 
 
 def _refuse_concurrent_start(paths: StudyPaths) -> None:

@@ -11,7 +11,6 @@ from harness.config.progress import ProgressReporter
 from harness.core.environment import last_trained_trial, read_environment
 from harness.core.errors import StudyInterrupted
 from harness.core.paths import Workspace
-from harness.core.text import count, is_or_are
 from harness.data.splits.splits import SplitRow
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.prestart import PrestartedWorker
@@ -21,6 +20,7 @@ from harness.search.definition.cluster_access import ClusterAccess
 from harness.search.definition.data_setup import fill_caches
 from harness.search.definition.definition import StudyDefinition, record_trial_budget
 from harness.search.definition.network_library import NetworkLibrary, may_use_weights
+from harness.search.definition.trial_plan import plan_line
 from harness.search.pruning.curve_control import control_arm_line
 from harness.search.run.budget import BudgetUsage
 from harness.search.run.cluster_inputs import TaskInputBuilder
@@ -32,7 +32,6 @@ from harness.search.run.trials import TrialContext
 from harness.search.storage.location import StorageLocation
 from harness.search.storage.rebuild import load_or_rebuild_study
 from harness.search.storage.storage import open_storage, stop_on_database_error
-from harness.space.space import SearchSpace
 from harness.tracking.mirror import Mirror
 from harness.tracking.uri import TrackingStore
 
@@ -182,31 +181,6 @@ def _run_until_stopped(
         if mirror_message:
             progress.stage(mirror_message)
     return stop
-
-
-def plan_line(n_finished: int, trials: int, space: SearchSpace) -> str:
-    """Describe a run before it starts: its space, and the number of finished trials."""
-    parameters, n_rows = f"space of {count(len(space.parameters), 'parameter')}", len(space.rows)
-    if space.rows:
-        rows = count(n_rows, "row")
-        parameters = f"space of {rows}, each is trained once"
-        if n_finished >= n_rows:
-            every = "all " if n_rows > 1 else ""
-            return f"{every}{rows} of the space {is_or_are(n_rows)} trained: nothing to do"
-        if trials > n_rows:
-            parameters += (
-                f" and then the study ends, though {count(trials, 'trial')} were requested"
-            )
-            trials = n_rows
-    if n_finished >= trials:
-        target_text = f"{trials} {'was' if trials == 1 else 'were'} requested"
-        return (
-            f"{count(n_finished, 'trial')} {is_or_are(n_finished)} finished, {target_text}: "
-            "nothing to do"
-        )
-    if n_finished:
-        return f"{parameters} · continues at {n_finished} of {count(trials, 'trial')}"
-    return f"{parameters} · {count(trials, 'trial')}"
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.config.study import StudyConfig
-from harness.core.errors import UserError
+from harness.search.storage.sqlite_lookup import STUDY_ID_ATTR, taken_name_error
 
-STUDY_ID_ATTR = "harness.study_id"
 IMPORTED_ATTR = "harness.imported"  # of a trial: its origin as "<study>/<number>"
 
 
@@ -74,11 +73,7 @@ def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.S
             return optuna.load_study(study_name=summary.study_name, storage=StudyStorage(storage))
     for summary in summaries:
         if summary.study_name == name:
-            raise UserError(
-                f"{storage.url} contains another study named {name}, whose folder was removed, "
-                f"replaced or moved; choose another --study, or remove it with: optuna "
-                f"delete-study --study-name {name} --storage {storage.url}"
-            )
+            raise taken_name_error(storage.url, name)
     return None
 
 

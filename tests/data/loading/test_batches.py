@@ -14,7 +14,6 @@ from harness.data.loading.batches import (
     PROBE_ITEMS,
     Prefetcher,
     TrainBatches,
-    available_threads,
     subset_indices,
 )
 from tests.data.make import picture, square
@@ -311,11 +310,3 @@ def test_batches_are_the_same_on_any_number_of_threads() -> None:
         return [part.tobytes() for batch in batches.epoch(2) for part in batch]
 
     assert epoch(1) == epoch(4)
-
-
-def test_workers_that_share_cores_share_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert available_threads() == 3
-    for nothing in ("", "0", "four"):
-        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
-        assert available_threads() >= 1

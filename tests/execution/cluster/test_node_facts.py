@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from harness.core.processors import available_processors
 from harness.execution.cluster.node_facts import (
     SOURCE,
     NodeFactsError,
@@ -42,7 +43,7 @@ def test_facts_of_this_machine() -> None:
     facts = collect_node_facts("cpu", {"CUDA_VISIBLE_DEVICES": ""})
     assert (facts.host, facts.devices, facts.pid) == (socket.gethostname(), ("cpu",), os.getpid())
     assert facts.precision in ("bf16", "fp32") and facts.versions == own_versions()
-    assert facts.memory > 2**27 and facts.cpus == os.cpu_count()
+    assert facts.memory > 2**27 and facts.cpus == available_processors()
 
 
 def test_absent_device_is_an_error_with_the_host() -> None:

@@ -9,7 +9,7 @@ from harness.core.paths import StudyPaths
 from harness.report.tables.sheets import ranking_sheet
 from harness.report.tables.study_tables import leaderboard, load_study_tables, trial_settings
 from harness.report.tables.trials_csv import trials_as_csv_space, trials_as_dicts
-from harness.search.definition.definition import write_definition
+from harness.search.definition.write_definition import write_definition
 from harness.space.reading.load_space import read_space
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 from tests.space.spaces import LEGAL

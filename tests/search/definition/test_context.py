@@ -9,9 +9,10 @@ from harness.config.user_code import read_parts_file, register_parts_file
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
-from harness.search.definition.context import find_option_space, open_context
+from harness.search.definition.context import open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
+from harness.search.definition.study_options import find_option_space
 from harness.search.definition.study_parts import load_study_parts
 from harness.space.space import SearchSpace
 from tests.conftest import TINY

@@ -12,8 +12,8 @@ from harness.search.definition.definition import (
     StudyDefinition,
     record_trial_budget,
     resolve_definition,
-    write_definition,
 )
+from harness.search.definition.write_definition import write_definition
 from harness.space.space import AllowedValues
 
 SPACE: dict[str, Any] = {

@@ -7,12 +7,9 @@ from harness.core import strict_yaml
 from harness.core.errors import ConfigError
 from harness.core.paths import StudyPaths
 from harness.data.splits.splits import read_split
-from harness.search.definition.definition import (
-    StudyDefinition,
-    resolve_definition,
-    write_definition,
-)
+from harness.search.definition.definition import StudyDefinition, resolve_definition
 from harness.search.definition.network_checks import legal_names
+from harness.search.definition.write_definition import write_definition
 from harness.space.space import AllowedValues
 from tests.report.studies import FIXED, Builder
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.search.run.run import plan_line
+from harness.search.definition.trial_plan import plan_line
 from harness.space.parameters import Categorical
 from harness.space.space import SearchSpace
 

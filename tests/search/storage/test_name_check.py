@@ -12,7 +12,8 @@ import harness
 from harness.core import files
 from harness.core.errors import TrackingError, UserError
 from harness.core.paths import Workspace
-from harness.search.definition.definition import study_is_started, write_definition
+from harness.search.definition.definition import study_is_started
+from harness.search.definition.write_definition import write_definition
 from harness.search.storage.name_check import check_name_is_free
 from harness.search.storage.storage import open_storage
 from harness.tracking import client
