@@ -39,7 +39,7 @@ from harness.search.definition.data_setup import fill_caches, load_or_make_split
 from harness.search.definition.definition import StudyDefinition, write_definition
 from harness.search.run.controller import Controller
 from harness.search.run.trials import TrialContext
-from harness.search.sampling.sampler import to_distribution
+from harness.search.sampling.distributions import to_distribution
 from harness.search.storage.rebuild import load_or_rebuild_study
 from harness.search.storage.storage import open_storage
 from harness.space.reading.load_space import space_from_dict

@@ -23,12 +23,14 @@ class Score:
         epochs: that were charged.
         regret: points behind the table's best network of the best complete one; inf: none is.
         epochs_to_top: charged when the first of the table's best 5 % was complete; inf: never.
+        epochs_to_point: charged when the first within one point of the table's best was complete.
         cut: share of the best tenth of the networks played that was pruned.
     """
 
     epochs: int
     regret: float
     epochs_to_top: float
+    epochs_to_point: float
     cut: float
 
 
@@ -39,15 +41,21 @@ def score(table: Table, played: Sequence[Played]) -> Score:
     best = float(min(complete, default=math.inf))
     good = np.sort(final)[math.ceil(0.05 * len(final)) - 1]
     spent = np.cumsum([one.epochs for one in played])
-    arrived = (
-        int(at)
-        for one, at in zip(played, spent, strict=True)
-        if one.complete and final[one.network] <= good
-    )
+
+    def arrival(enough: float) -> float:
+        reached = (
+            int(at)
+            for one, at in zip(played, spent, strict=True)
+            if one.complete and final[one.network] <= enough
+        )
+        return next(reached, math.inf)
+
     tenth = sorted(played, key=lambda one: final[one.network])[: math.ceil(0.1 * len(played))]
     cut = float(np.mean([not one.complete for one in tenth])) if tenth else 0.0
     regret = POINTS * (best - float(final.min()))
-    return Score(int(spent[-1]) if played else 0, regret, next(arrived, math.inf), cut)
+    total = int(spent[-1]) if played else 0
+    near = float(final.min()) + 1 / POINTS
+    return Score(total, regret, arrival(good), arrival(near), cut)
 
 
 def until(played: Sequence[Played], epochs: int) -> list[Played]:
@@ -95,16 +103,18 @@ def print_table(
     print(
         f"| arm | {trials} trials: share of the epochs | points behind | more than {reference} "
         f"| best tenth cut | {epochs} epochs: used | points behind | more than {reference} "
-        "| epochs to the best 5 % |\n|---|---|---|---|---|---|---|---|---|"
+        "| epochs to the best 5 % | to one point |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     for arm in results:
         share = np.mean([one.epochs for one in few[arm]]) / full
         cut = np.mean([one.cut for one in few[arm]])
         used = np.mean([one.epochs for one in long[arm]])
         to_top = np.median([one.epochs_to_top for one in long[arm]])
+        to_point = np.median([one.epochs_to_point for one in long[arm]])
         print(
             f"| {arm} | {share:.2f} | {_regrets(few[arm], few[reference])} | {cut:.0%} "
-            f"| {used:.0f} | {_regrets(long[arm], long[reference])} | {to_top:.0f} |"
+            f"| {used:.0f} | {_regrets(long[arm], long[reference])} | {to_top:.0f} "
+            f"| {to_point:.0f} |"
         )
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.search_replay --curves FILE.jsonl|studies/NAME [--part report]
         [--seeds 40] [--trials 40] [--epochs 640] [--arms 'TPE*'] [--keep replays.jsonl]
+        [--prior OTHER.jsonl]
 
 Every arm runs through the harness's controller; each draw is mapped to the nearest unused network
 of the table and charged that network's epochs. A study ends after `--trials` trials (comparison at
@@ -12,11 +13,12 @@ import argparse
 import fnmatch
 import hashlib
 import json
+import math
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
@@ -25,6 +27,10 @@ from benchmarks.recorded import Table, read_table
 from benchmarks.replay_scores import print_table
 from benchmarks.replaying import Played, replay
 from harness.config.study import PrunerConfig
+from harness.search.imports.priors import GOOD_SHARE, MAX_FIRST_SHARE, MAX_ROWS
+from harness.search.sampling.prior import fit_row
+from harness.space.reading.load_space import space_from_dict
+from harness.space.space import AllowedValues
 
 REFERENCE = "TPE, no pruner"
 
@@ -55,6 +61,7 @@ class Arm:
     pruner: dict[str, Any]
     sampler: str = "tpe"
     other: BasePruner | None = None
+    prior: Literal["best", "worst"] | None = None
 
     @property
     def knows_budget(self) -> bool:
@@ -81,6 +88,8 @@ ARMS = {
     "TPE + best after 4 epochs": Arm(NONE, other=KeepBest(4)),
     "TPE + our halving, the default": Arm({"name": PrunerConfig().name}),
     "TPE + curve": Arm({"name": "curve"}),
+    "our halving + prior": Arm({"name": PrunerConfig().name}, prior="best"),
+    "our halving + prior upside down": Arm({"name": PrunerConfig().name}, prior="worst"),
 }
 
 
@@ -93,35 +102,68 @@ class Job:
     seed: int
     by_hours: bool
     epochs: int
+    trials: int
+    priors: tuple[Table, ...] = ()
 
     @property
     def key(self) -> str:
         ids = ",".join(map(str, self.table.ids))
         table = hashlib.sha256(ids.encode()).hexdigest()[:8]
-        return f"{table}/{self.arm}/{self.seed}/{self.by_hours}"
+        priors = "".join(f"/{len(prior.ids)}x{prior.epochs}" for prior in self.priors)
+        return f"{table}/{self.arm}/{self.seed}/{self.by_hours}{priors}"
 
     def run(self) -> list[Played]:
         arm = ARMS[self.arm]
         budget = {"gpu_hours": 1e9} if self.by_hours and arm.knows_budget else {}
+        settings = {"sampler": {"name": arm.sampler}, "pruner": arm.pruner, "budget": budget}
+        if arm.prior is not None:
+            settings["priors"] = self._priors(is_flipped=arm.prior == "worst")
         return replay(
             self.table,
-            {"sampler": {"name": arm.sampler}, "pruner": arm.pruner, "budget": budget},
+            settings,
             seed=self.seed,
             trials=len(self.table.ids),
             epochs=self.epochs,
             pruner=arm.other,
         )
 
+    def _priors(self, *, is_flipped: bool) -> list[dict[str, Any]]:
+        """The priors as `--prior` would record them, see `search.imports.priors`."""
+        space = space_from_dict(self.table.space(), source="recorded", legal=AllowedValues())
+        n_first = max(1, int(MAX_FIRST_SHARE * self.trials))
+        entries = []
+        for k, prior in enumerate(self.priors):
+            order = sorted(range(len(prior.ids)), key=lambda i: prior.final[i], reverse=is_flipped)
+            n_good = min(MAX_ROWS, math.ceil(GOOD_SHARE * len(order)))
+            rows = [fit_row(space, prior.configs[i]) for i in order[:n_good]]
+            first = len(range(k, n_first, len(self.priors)))
+            entries.append({"study": f"recorded{k}", "first": first, "rows": rows})
+        return entries
+
 
 def main() -> None:
     args = _arguments()
+    priors = tuple(read_table(path) for path in args.prior)
     table = read_table(args.curves)
     if args.part != "all":
         table = table.part([number % 2 == (args.part == "report") for number in table.ids])
-    arms = [arm for arm in ARMS if fnmatch.fnmatch(arm, args.arms) or arm == REFERENCE]
+    arms = [
+        arm
+        for arm, settings in ARMS.items()
+        if (fnmatch.fnmatch(arm, args.arms) or arm == REFERENCE)
+        and (priors or settings.prior is None)
+    ]
     # An arm that ignores its budget behaves equally under both, so one replay serves both.
     jobs = [
-        Job(table, arm, seed, by_hours, args.epochs)
+        Job(
+            table,
+            arm,
+            seed,
+            by_hours,
+            args.epochs,
+            args.trials,
+            priors if ARMS[arm].prior is not None else (),
+        )
         for seed in range(args.seeds)
         for arm in arms
         for by_hours in ((False, True) if ARMS[arm].knows_budget else (False,))
@@ -146,6 +188,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=640, help="of all trials together")
     parser.add_argument("--arms", default="*", help="a pattern of their names")
+    parser.add_argument("--prior", type=Path, action="append", default=[], help="another table")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a JSONL of replays, which are not played again")
     return parser.parse_args()

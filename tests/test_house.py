@@ -56,6 +56,7 @@ OWNERS = {
         "harness.evaluation",
         "harness.report.analysis.effects",
         "harness.report.figures.contour",
+        "harness.search.sampling.prior",
     },
     "yaml": {"harness.core.strict_yaml"},
     "typer": {"harness.cli"},

@@ -24,6 +24,7 @@ def run_study(
     trials: int | None = None,
     fixed: Mapping[str, Any] | None = None,
     import_from: Sequence[str] = (),
+    prior: Sequence[str] = (),
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
@@ -61,6 +62,7 @@ def run_study(
         fixed: values by full key that override those of the space, e.g. `{"train.epochs": 5}`;
             `{"model.encoder_name": {"from": "encoders"}}` takes that of another study's best trial.
         import_from: names of earlier studies whose finished trials are imported where they fit.
+        prior: names of earlier studies, on any data, near whose good configurations to search.
         sampler: tpe, random, gp, qmc or grid.
         pruner: none, median, percentile, halving, hyperband, patient or curve.
         seed: seed of the study; the seed of each trial follows from it.

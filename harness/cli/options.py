@@ -136,6 +136,16 @@ FromOption = Annotated[
         metavar="STUDY",
     ),
 ]
+PriorOption = Annotated[
+    list[str] | None,
+    option(
+        "Search near the good configurations of this study, on any data; may be repeated.",
+        example="--prior polyps",
+        panel=SEARCH,
+        default="no study",
+        metavar="STUDY",
+    ),
+]
 SamplerOption = Annotated[
     str | None,
     option(

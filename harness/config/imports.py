@@ -1,4 +1,4 @@
-"""Settings about earlier studies: trials imported from them, and fixed values copied from them."""
+"""Settings about earlier studies: imported trials, copied values, and priors of the search."""
 
 from typing import Annotated, Any
 
@@ -22,6 +22,17 @@ class ImportConfig(StrictSettings):
     )
     left_out: dict[str, Annotated[tuple[int, ...], BeforeValidator(_to_tuple)]] = Field(
         {}, description="numbers of incompatible trials, by reason"
+    )
+
+
+class PriorConfig(StrictSettings):
+    """Good configurations of an earlier study on other data, near which a study draws."""
+
+    study: str
+    id: str | None = Field(None, description="id of the earlier study; written by harness")
+    first: int = Field(0, ge=0, description="number of its configurations among the first trials")
+    rows: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_to_tuple)] = Field(
+        (), description="configurations in this study's space, the best first; written by harness"
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from harness.config.catalogue import BUILTIN_LOSSES
 from harness.config.data import SplitConfig, StudyDataConfig
-from harness.config.imports import ImportConfig, ValueSourceConfig
+from harness.config.imports import ImportConfig, PriorConfig, ValueSourceConfig
 from harness.config.loss import LossConfig, loss_names
 from harness.config.objective import METRICS, ObjectiveConfig, objective_override
 from harness.config.trial import (
@@ -237,6 +237,7 @@ class StudyConfig(StrictSettings):
     # The name is on disk in studies of earlier versions.
     taken: dict[str, ValueSourceConfig] = Field({}, description="fixed values from other studies")
     imports: Annotated[tuple[ImportConfig, ...], BeforeValidator(to_tuple)] = ()
+    priors: Annotated[tuple[PriorConfig, ...], BeforeValidator(to_tuple)] = ()
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod

@@ -12,7 +12,8 @@ from harness.core.paths import StudyPaths
 from harness.core.records import read_records
 from harness.execution.protocol import TrialTask
 from harness.search.definition.definition import resolve_definition
-from harness.search.sampling.sampler import IMPORTED_ATTR, SpaceSampler, suggest_values
+from harness.search.sampling.distributions import suggest_values
+from harness.search.sampling.sampler import IMPORTED_ATTR, SpaceSampler
 from harness.space.space import AllowedValues
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 

@@ -66,7 +66,7 @@ def check_run_early(options: RunOptions, progress: ProgressReporter) -> StudyPat
         n_finished >= min(trials, len(definition.space.rows) or trials)
         and all(record.state != "running" for record in records)
         and trials == definition.config.budget.trials  # otherwise study.yaml has to change
-        and not options.search.import_from
+        and not (options.search.import_from or options.search.prior)
         and paths.trials_csv.is_file()
         and are_up_to_date(storage, store, paths.name, study_id, records)
     )

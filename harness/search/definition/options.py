@@ -26,6 +26,7 @@ class SearchOptions:
         trials: total number of finished trials, those of earlier calls included.
         fixed: values of the trial configuration by full key.
         import_from: names of earlier studies whose finished trials are imported.
+        prior: names of earlier studies whose good configurations guide the search.
         sampler: `sampler.name` in study.yaml.
         pruner: `pruner.name` in study.yaml.
         seed: `seed` in study.yaml.
@@ -42,6 +43,7 @@ class SearchOptions:
     trials: int | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     import_from: Sequence[str] = ()
+    prior: Sequence[str] = ()
     sampler: str | None = None
     pruner: str | None = None
     seed: int | None = None
@@ -165,6 +167,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "data": str,
     "fixed": dict,
     "import_from": tuple,
+    "prior": tuple,
     "parts": expand_user_path,
     "label": tuple,
     "ignore": tuple,

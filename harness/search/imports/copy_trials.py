@@ -20,7 +20,7 @@ from harness.data.splits.splits import SplitRow, read_split
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import config_key
 from harness.search.imports.imports import check_trial, training_origin
-from harness.search.sampling.sampler import recorded_distributions
+from harness.search.sampling.distributions import recorded_distributions
 from harness.training.metrics.image_scores import ImageScores, read_scores, write_scores
 
 RowMapping = Mapping[int, SplitRow]

@@ -167,7 +167,7 @@ def check_trial(
     # The pruner compares epochs, so every epoch needs the objective, not only the final value.
     metric = definition.config.objective.metric
     try:
-        config = _read_trial_config(trial)
+        config = read_trial_config(trial)
         if any(metric not in epoch for epoch in read_epochs(trial)):
             return Compatibility({}, (f"its epochs do not tell {metric}",))
     except (OSError, ValueError, KeyError, ConfigError) as error:
@@ -175,7 +175,8 @@ def check_trial(
     return check_compatibility(definition, record, config)
 
 
-def _read_trial_config(trial: TrialPaths) -> TrialConfig:
+def read_trial_config(trial: TrialPaths) -> TrialConfig:
+    """Read the configuration of a trial. Raises OSError, ValueError or ConfigError."""
     text = trial.config_yaml.read_text(encoding="utf-8")
     nested = strict_yaml.load_yaml(text, source=str(trial.config_yaml)).value
     return TrialConfig.from_flat(flatten(nested), source=str(trial.config_yaml))
@@ -186,7 +187,7 @@ def _augment_reasons(
 ) -> list[str]:
     """Reasons against a trial whose augmentation file has the same name but other steps."""
     try:
-        name = _read_trial_config(earlier.trial(record.number)).data.augment
+        name = read_trial_config(earlier.trial(record.number)).data.augment
     except (OSError, ValueError, ConfigError):
         return []  # reported by `check_trial` already
     if name in AUGMENT_PRESETS or name not in augments:

@@ -88,10 +88,10 @@ class Controller:
         self._study, self._definition = study, definition
         self._context, self._executor = context, executor
         self._progress = progress
-        self._sampler = SpaceSampler(
-            definition.space, definition.config.sampler, definition.config.seed, refuse
+        config = definition.config
+        study.sampler = self._sampler = SpaceSampler(
+            definition.space, config.sampler, config.seed, refuse, config.priors
         )
-        study.sampler = self._sampler
         self._factory = TrialFactory(study, storage, definition, context, environment)
         self._retention = ArtifactRetention(context.paths, definition.config)
         self._running: dict[int, RunningTrial] = {}

@@ -31,6 +31,7 @@ from harness.search.definition.trial_plan import total_trials
 from harness.search.definition.write_definition import write_definition
 from harness.search.imports.copy_trials import copy_imports
 from harness.search.imports.imports import check_import_names, log_import_plans
+from harness.search.imports.priors import check_prior_names, log_priors, plan_priors
 from harness.search.run.disk_space import check_disk_space, needed_bytes
 from harness.search.run.run import RefusalRule, StudyRun, run_trials
 from harness.search.run.stop_conditions import StopConditions, stop_on_signals
@@ -102,6 +103,7 @@ def _run_study(
     )
     # After the split: only trials that were validated on the same images can be imported.
     definition = _add_imports(context, definition, split, augments, progress)
+    definition = _add_priors(context, definition, trials, progress)
     if not definition.is_started:
         # A name that is taken in optuna.db or MLflow would otherwise leave half a study behind.
         study_id = str(definition.config.id)
@@ -245,6 +247,22 @@ def _add_imports(
     plans = context.networks.plan_imports(names, context.paths, definition, split, augments)
     log_import_plans(plans, progress)
     return replace(definition, config=config.model_copy(update={"imports": plans}))
+
+
+def _add_priors(
+    context: StudyContext, definition: StudyDefinition, trials: int, progress: ProgressReporter
+) -> StudyDefinition:
+    """The definition with the good configurations of earlier studies; nothing is written."""
+    config, prior = definition.config, context.options.search.prior
+    if definition.is_started:
+        check_prior_names(prior, context.paths, config)
+        return definition
+    names = prior or [recorded.study for recorded in config.priors]
+    if not names:
+        return definition
+    priors = plan_priors(names, context.paths, definition, trials)
+    log_priors(priors, progress)
+    return replace(definition, config=config.model_copy(update={"priors": priors}))
 
 
 def _refuse_concurrent_start(paths: StudyPaths) -> None:

@@ -17,11 +17,8 @@ from harness.execution.protocol import TrialTask
 from harness.search.definition.definition import StudyDefinition
 from harness.search.imports.duplicates import config_key, first_trial_by_config
 from harness.search.run.running_trial import RunningTrial
-from harness.search.sampling.sampler import (
-    recorded_distributions,
-    row_index_of_trial,
-    suggest_values,
-)
+from harness.search.sampling.distributions import recorded_distributions, suggest_values
+from harness.search.sampling.sampler import row_index_of_trial
 from harness.search.sampling.seeds import derive_seed
 
 ENQUEUED_ATTR = "harness.enqueued"  # of a study: how many rows were handed to Optuna

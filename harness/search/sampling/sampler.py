@@ -5,78 +5,36 @@ sampler, seeded from the study seed, the trial number and the draw number, so th
 continues exactly as an uninterrupted one.
 """
 
-import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
 )
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from harness.config.imports import PriorConfig
 from harness.config.study import SamplerConfig
 from harness.core.errors import ConfigError
+from harness.search.sampling.distributions import external_value, to_distribution
+from harness.search.sampling.prior import PriorGuide
 from harness.search.sampling.seeds import derive_seed
 from harness.search.storage.optuna_study import IMPORTED_ATTR
-from harness.space.space import Categorical, IntRange, Parameter, SearchSpace
+from harness.space.space import SearchSpace
 
 # After this many rejections the base sampler is stuck in a forbidden region: draw uniformly
 # instead. (Each draw of the Gaussian process costs a fit, and returns to nearly the same point.)
 MAX_GUIDED_DRAWS = {"tpe": 1_000, "gp": 10, "qmc": 100}
 MAX_DRAWS = 100_000
+MAX_PRIOR_DRAWS = 100  # rejected draws of one trial, after which its prior is ignored
+_PRIOR_STREAM = 1  # apart from the base sampler, whose seed it shares
 # Distance in the QMC sequence between two draws of one trial: trials with smaller numbers than
 # this never share a point.
 QMC_STRIDE = 4096
-
-
-def to_distribution(parameter: Parameter) -> BaseDistribution:
-    """Optuna distribution of a parameter.
-
-    Optuna allows only None, bool, int, float and str as choices, so lists become JSON text.
-    """
-    if isinstance(parameter, Categorical):
-        return CategoricalDistribution(list(parameter.optuna_choices))
-    if isinstance(parameter, IntRange):
-        return IntDistribution(
-            parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1
-        )
-    return FloatDistribution(
-        parameter.low, parameter.high, log=parameter.log, step=parameter.step or None
-    )
-
-
-def recorded_distributions(parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Optuna distributions of parameters by key, as in trial.json."""
-    return {p.key: json.loads(distribution_to_json(to_distribution(p))) for p in parameters}
-
-
-def external_value(parameter: Parameter, stored: Any) -> Any:
-    """Value in the trial configuration for a value as Optuna stores it."""
-    return parameter.from_optuna(stored) if isinstance(parameter, Categorical) else stored
-
-
-def suggest_values(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
-    """Suggest all active parameters of a trial, in the order of the space.
-
-    Returns:
-        Values by full key, as in the trial configuration.
-    """
-    values: dict[str, Any] = {}
-    # A row of a CSV space may leave out a parameter;
-    # suggesting it here would sample a value for it.
-    listed = set(trial.relative_params) if space.rows else set(space.by_key)
-    for parameter in space.parameters:
-        if parameter.key in listed and space.is_active(parameter, values):
-            stored = _suggest_stored(trial, parameter)
-            values[parameter.key] = external_value(parameter, stored)
-    return values
 
 
 class SpaceSampler(BaseSampler):
@@ -87,6 +45,7 @@ class SpaceSampler(BaseSampler):
         config: name and options of the base sampler.
         seed: seed of the study.
         refuse: returns a reason against a combination that the space itself allows, or None.
+        priors: good configurations of earlier studies.
     """
 
     def __init__(
@@ -95,9 +54,11 @@ class SpaceSampler(BaseSampler):
         config: SamplerConfig,
         seed: int,
         refuse: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+        priors: Sequence[PriorConfig] = (),
     ) -> None:
         self._space = space
         self._refuse = refuse
+        self._prior = PriorGuide(space, priors) if priors else None
         self._config = config
         self._seed = seed
         self._distributions = {p.key: to_distribution(p) for p in space.parameters}
@@ -177,6 +138,11 @@ class SpaceSampler(BaseSampler):
         base = self._base_sampler(trial.number, draw)
         related = base.infer_relative_search_space(study, trial)
         drawn = base.sample_relative(study, trial, related)
+        if self._prior is not None and not given and draw < MAX_PRIOR_DRAWS:
+            rng = np.random.default_rng(
+                [derive_seed(self._seed, trial.number, draw), _PRIOR_STREAM]
+            )
+            drawn = drawn | self._prior.propose(study, trial.number, draw, rng)
         stored: dict[str, Any] = {}
         values: dict[str, Any] = {}
         for parameter in self._space.parameters:
@@ -269,24 +235,3 @@ def row_index_of_trial(study: optuna.Study, number: int) -> int:
     """Index of the CSV row that a trial trains: rows in order, imported trials not counted."""
     trials = study.get_trials(deepcopy=False)
     return sum(t.number < number and IMPORTED_ATTR not in t.user_attrs for t in trials)
-
-
-def _suggest_stored(trial: optuna.Trial, parameter: Parameter) -> Any:
-    if isinstance(parameter, Categorical):
-        choices = list(parameter.optuna_choices)
-        return trial.suggest_categorical(parameter.key, choices)
-    if isinstance(parameter, IntRange):
-        return trial.suggest_int(
-            parameter.key,
-            parameter.low,
-            parameter.high,
-            step=parameter.step or 1,
-            log=parameter.log,
-        )
-    return trial.suggest_float(
-        parameter.key,
-        parameter.low,
-        parameter.high,
-        step=parameter.step or None,
-        log=parameter.log,
-    )

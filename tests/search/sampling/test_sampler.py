@@ -9,7 +9,8 @@ from scipy.stats.qmc import Sobol
 from harness.config.study import SamplerConfig
 from harness.core.errors import ConfigError
 from harness.execution.protocol import TrialTask
-from harness.search.sampling.sampler import SpaceSampler, to_distribution
+from harness.search.sampling.distributions import to_distribution
+from harness.search.sampling.sampler import SpaceSampler
 from harness.search.sampling.seeds import derive_seed
 from harness.search.storage.storage import open_storage
 from harness.space.reading.load_space import space_from_dict
