@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from harness.config.progress import LineProgress
+from harness.config.study_files import read_study_config
 from harness.core.errors import HarnessError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.study_lock import is_study_locked
@@ -34,16 +35,15 @@ def write_study_report(
 
 def _mirror_report(paths: StudyPaths, workspace: Workspace) -> None:
     """Copy the report to MLflow where that is safe; a failure is a message, not an error."""
-    from harness.tracking.sync import log_report  # noqa: PLC0415  # imports mlflow
-
-    tables = load_study_tables(paths)
-    config = tables.config
+    config = read_study_config(paths)
     tracking_store = resolve_tracking_store(workspace, paths, str(config.id))
     # A running study mirrors itself; a report must not create the workspace's mlflow.db either.
     absent = tracking_store.database is not None and not tracking_store.database.exists()
     if absent or is_study_locked(paths):
         return
+    from harness.tracking.sync import log_report  # noqa: PLC0415  # imports mlflow
+
     try:
-        log_report(tracking_store, paths, config, interval_metrics(tables))
+        log_report(tracking_store, paths, config, interval_metrics(load_study_tables(paths)))
     except HarnessError as error:
         LineProgress().stage(f"the report is not in MLflow: {error}")

@@ -4,8 +4,9 @@ Drawn as ordinary lines: Plotly's own parallel coordinates need WebGL and code g
 which the page's security policy forbids, and they have no gaps for inactive parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -96,8 +97,15 @@ def draw_parallel(
         _add_lines(
             figure, band_lines, axes, objective, line_style, opacity=1.0 if band == 0 else 0.6
         )
-    for index, axis in enumerate(axes):
-        _draw_axis(figure, index, axis, objective)
+    annotations = [
+        annotation
+        for index, axis in enumerate(axes)
+        for annotation in _axis_annotations(index, axis, objective)
+    ]
+    # Set once: each `add_annotation` would check all annotations before it again.
+    figure.update_layout(
+        annotations=annotations, shapes=[_axis_line(index) for index in range(len(axes))]
+    )
     figure.update_xaxes(visible=False, range=[-0.35, len(axes) - 0.35])
     figure.update_yaxes(visible=False, range=[-0.06, 1.3])
     figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10}, showlegend=False)
@@ -148,31 +156,36 @@ def _add_lines(
     )
 
 
-def _draw_axis(
-    figure: go.Figure, index: int, axis: ParameterAxis, objective: ObjectiveLabel
-) -> None:
+def _axis_line(index: int) -> dict[str, Any]:
     line = {"color": GREY, "width": 1}
-    figure.add_shape(type="line", x0=index, x1=index, y0=0, y1=1, line=line, layer="below")
+    ends = {"x0": index, "x1": index, "y0": 0, "y1": 1}
+    return {"type": "line", "layer": "below", "line": line, **ends}
+
+
+def _axis_annotations(
+    index: int, axis: ParameterAxis, objective: ObjectiveLabel
+) -> Iterator[dict[str, Any]]:
+    """Name of the parameter above its axis, and its choices or ends beside it."""
     group, _, name = axis.key.rpartition(".")
     top_line = f"{escape_markup(group)}." if group else objective.direction_text
     height = 1.05 if index % 2 == 0 else 1.16  # alternating: names of neighbours would overlap
-    _annotate(figure, index, height, f"{top_line}<br><b>{escape_markup(name)}</b>", title=True)
+    yield _annotation(index, height, f"{top_line}<br><b>{escape_markup(name)}</b>", title=True)
     if axis.scale == "choice":
         for choice in axis.choices:
-            _annotate(figure, index, axis.position(choice), escape_markup(truncate(choice, 15)))
+            yield _annotation(index, axis.position(choice), escape_markup(truncate(choice, 15)))
     else:
-        _annotate(figure, index, 0.0, display_value(axis.low))
-        _annotate(figure, index, 1.0, display_value(axis.high))
+        yield _annotation(index, 0.0, display_value(axis.low))
+        yield _annotation(index, 1.0, display_value(axis.high))
 
 
-def _annotate(figure: go.Figure, x: float, y: float, text: str, *, title: bool = False) -> None:
-    figure.add_annotation(
-        x=x,
-        y=y,
-        text=text,
-        xanchor="center" if title else "left",
-        yanchor="bottom" if title else "middle",
-        xshift=0 if title else 7,
-        showarrow=False,
-        font={"size": 11},
-    )
+def _annotation(x: float, y: float, text: str, *, title: bool = False) -> dict[str, Any]:
+    return {
+        "x": x,
+        "y": y,
+        "text": text,
+        "xanchor": "center" if title else "left",
+        "yanchor": "bottom" if title else "middle",
+        "xshift": 0 if title else 7,
+        "showarrow": False,
+        "font": {"size": 11},
+    }
