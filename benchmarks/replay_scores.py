@@ -50,8 +50,11 @@ def score(table: Table, played: Sequence[Played]) -> Score:
         )
         return next(reached, math.inf)
 
-    tenth = sorted(played, key=lambda one: final[one.network])[: math.ceil(0.1 * len(played))]
-    cut = float(np.mean([not one.complete for one in tenth])) if tenth else 0.0
+    # A trial with a second chance was played twice.
+    tried = {one.network for one in played}
+    tenth = sorted(tried, key=lambda network: final[network])[: math.ceil(0.1 * len(tried))]
+    finished = {one.network for one in played if one.complete}
+    cut = float(np.mean([network not in finished for network in tenth])) if tenth else 0.0
     regret = POINTS * (best - float(final.min()))
     total = int(spent[-1]) if played else 0
     near = float(final.min()) + 1 / POINTS
@@ -91,10 +94,7 @@ def print_table(
         reference: the arm to which differences are paired by seed.
     """
     full = table.epochs * min(trials, len(table.ids))
-    few = {
-        arm: [score(table, one[:trials]) for one in replays]
-        for arm, (replays, _) in results.items()
-    }
+    few = {arm: [score(table, one) for one in replays] for arm, (replays, _) in results.items()}
     long = {
         arm: [score(table, until(one, epochs)) for one in replays]
         for arm, (_, replays) in results.items()

@@ -1,5 +1,6 @@
 """Replay recorded learning curves through the harness's controller, without training."""
 
+import json
 import tempfile
 from collections import deque
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from optuna.storages import InMemoryStorage
 from benchmarks.recorded import Table
 from harness.config.study import StudyConfig, TrialConfig
 from harness.core.environment import EnvironmentInfo
-from harness.core.paths import StudyPaths
+from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, TrialResult
 from harness.execution.protocol import (
     Decision,
@@ -25,8 +26,10 @@ from harness.execution.protocol import (
 )
 from harness.search.definition.definition import StudyDefinition
 from harness.search.run.controller import Controller
+from harness.search.run.second_chances import reopen_stopped_trials
 from harness.search.run.stop_conditions import StopConditions, StopReason
 from harness.search.run.trials import TrialContext
+from harness.search.storage.rebuild import add_missing_trials
 from harness.space.reading.load_space import space_from_dict
 from harness.space.space import AllowedValues
 
@@ -73,21 +76,32 @@ def replay(
     executor = Player(table)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         root, silence = Path(folder), Silence()
-        controller = Controller(
-            study,
-            storage,
-            definition,
-            TrialContext(StudyPaths(root / "replay"), root, root, "cpu"),
-            executor,
-            progress=silence,
-            mirror=silence,
-            environment=EnvironmentInfo({}, None),
-            clock=lambda: 0.0,
-            stop_conditions=_Spent(executor, epochs),
-        )
-        if pruner is not None:
-            controller._pruning.build_pruner = lambda *_: pruner
-        controller.run(min(trials, len(table.ids)))
+        paths = StudyPaths(root / "replay")
+
+        def run(study: optuna.Study, limit: int | None) -> StopReason | None:
+            controller = Controller(
+                study,
+                storage,
+                definition,
+                TrialContext(paths, root, root, "cpu"),
+                executor,
+                progress=silence,
+                mirror=silence,
+                environment=EnvironmentInfo({}, None),
+                clock=lambda: 0.0,
+                stop_conditions=_Spent(executor, limit),
+            )
+            if pruner is not None:
+                controller._pruning.build_pruner = lambda *_: pruner
+            return controller.run(min(trials, len(table.ids)))
+
+        share = definition.config.budget.second_chances
+        run(study, None if epochs is None else int(epochs * (1 - share)))
+        reopened = reopen_stopped_trials(paths, definition.config) if share else []
+        if reopened or (share and epochs is not None):  # what is left goes to new trials
+            again = optuna.create_study(storage=storage, study_name="again", direction=direction)
+            add_missing_trials(again, paths, definition)
+            run(again, epochs)
     return executor.played
 
 
@@ -107,7 +121,9 @@ class Player:
         self._used: set[int] = set()
         self._events: deque[Event] = deque()
         self._task: TrialTask | None = None
-        self._network = self._epoch = 0
+        self._network = self._epoch = self._free = 0
+        self._networks: dict[int, int] = {}
+        self._trained: dict[int, int] = {}  # epochs of each trial
         self.played: list[Played] = []
         self.spent = 0
 
@@ -118,8 +134,14 @@ class Player:
 
     def start(self, task: TrialTask) -> None:
         self._task, self._epoch = task, 0
-        self._network = self._table.nearest(task.config.flat(), self._used)
-        self._used.add(self._network)
+        # A second chance continues the network of the stopped trial, whose epochs are reported
+        # again without a charge.
+        self._free = self._trained.get(task.number, 0)
+        if task.number not in self._networks:
+            nearest = self._table.nearest(task.config.flat(), self._used)
+            self._networks[task.number] = nearest
+            self._used.add(nearest)
+        self._network = self._networks[task.number]
         same: dict[str, Any] = {"number": task.number, "attempt": task.attempt}
         self._events.append(TrialStarted(device="recorded", precision="fp32", **same))
         self._train()
@@ -128,7 +150,8 @@ class Player:
         if not self._events:
             return None
         event = self._events.popleft()
-        self.spent += isinstance(event, EpochReport)
+        if isinstance(event, EpochReport):
+            self.spent += int(event.metrics["epoch"]) > self._free
         return event
 
     def answer(self, number: int, decision: Decision) -> None:
@@ -153,6 +176,10 @@ class Player:
         assert self._task is not None
         value = float(self._table.curves[self._network, self._epoch])
         metrics = {"epoch": self._epoch + 1, self._task.objective.metric: value}
+        if self._epoch + 1 > self._free:
+            log = TrialPaths(self._task.trial_dir).epochs_jsonl
+            with log.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(metrics) + "\n")
         self._events.append(
             EpochReport(number=self._task.number, attempt=self._task.attempt, metrics=metrics)
         )
@@ -174,7 +201,11 @@ class Player:
             ),
         )
         self._events.append(ended)
-        self.played.append(Played(self._network, self._epoch, outcome == "complete"))
+        charged = self._epoch - self._free
+        self.played.append(Played(self._network, charged, outcome == "complete"))
+        self._trained[self._task.number] = max(self._epoch, self._free)
+        if outcome == "pruned":
+            TrialPaths(self._task.trial_dir).checkpoint.touch()  # it could be continued
         self._task = None
 
 

@@ -26,7 +26,7 @@ from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from benchmarks.recorded import Table, read_table
 from benchmarks.replay_scores import print_table
 from benchmarks.replaying import Played, replay
-from harness.config.study import PrunerConfig
+from harness.config.study import BudgetConfig, PrunerConfig
 from harness.search.imports.priors import GOOD_SHARE, MAX_FIRST_SHARE, MAX_ROWS
 from harness.search.sampling.prior import fit_row
 from harness.space.reading.load_space import space_from_dict
@@ -62,13 +62,15 @@ class Arm:
     sampler: str = "tpe"
     other: BasePruner | None = None
     prior: Literal["best", "worst"] | None = None
+    chances: bool = False
 
     @property
     def knows_budget(self) -> bool:
-        return self.pruner["name"] == "curve"
+        return self.pruner["name"] == "curve" or self.chances
 
 
 NONE = {"name": "none"}
+CHANCES = BudgetConfig().second_chances
 
 
 def _halving(least: int) -> Arm:
@@ -88,8 +90,15 @@ ARMS = {
     "TPE + best after 4 epochs": Arm(NONE, other=KeepBest(4)),
     "TPE + our halving, the default": Arm({"name": PrunerConfig().name}),
     "TPE + curve": Arm({"name": "curve"}),
+    "our halving + second chances": Arm({"name": PrunerConfig().name}, chances=True),
     "our halving + prior": Arm({"name": PrunerConfig().name}, prior="best"),
+    "our halving + prior + second chances": Arm(
+        {"name": PrunerConfig().name}, prior="best", chances=True
+    ),
     "our halving + prior upside down": Arm({"name": PrunerConfig().name}, prior="worst"),
+    "our halving + prior upside down + second chances": Arm(
+        {"name": PrunerConfig().name}, prior="worst", chances=True
+    ),
 }
 
 
@@ -114,7 +123,9 @@ class Job:
 
     def run(self) -> list[Played]:
         arm = ARMS[self.arm]
-        budget = {"gpu_hours": 1e9} if self.by_hours and arm.knows_budget else {}
+        is_told = self.by_hours and arm.pruner["name"] == "curve"
+        budget = {"second_chances": CHANCES if arm.chances else 0.0}
+        budget |= {"gpu_hours": 1e9} if is_told else {}
         settings = {"sampler": {"name": arm.sampler}, "pruner": arm.pruner, "budget": budget}
         if arm.prior is not None:
             settings["priors"] = self._priors(is_flipped=arm.prior == "worst")
@@ -122,8 +133,8 @@ class Job:
             self.table,
             settings,
             seed=self.seed,
-            trials=len(self.table.ids),
-            epochs=self.epochs,
+            trials=self.trials if arm.chances and not self.by_hours else len(self.table.ids),
+            epochs=self.epochs if self.by_hours or not arm.chances else None,
             pruner=arm.other,
         )
 
@@ -172,9 +183,11 @@ def main() -> None:
     results = {}
     for arm in arms:
         of_arm = [job for job in jobs if job.arm == arm]
-        by_trials = [done[job.key] for job in of_arm if not job.by_hours]
+        # Second chances come after the last trial.
+        n_played = None if ARMS[arm].chances else args.trials
+        by_trials = [done[job.key][:n_played] for job in of_arm if not job.by_hours]
         by_hours = [done[job.key] for job in of_arm if job.by_hours]
-        results[arm] = (by_trials, by_hours or by_trials)
+        results[arm] = (by_trials, by_hours or [done[job.key] for job in of_arm])
     print_table(table, results, REFERENCE, trials=args.trials, epochs=args.epochs)
 
 

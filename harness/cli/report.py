@@ -161,7 +161,8 @@ def _confirmation_status(study: api.Study) -> str:
 
 def _origin_marks(record: TrialRecord) -> str:
     repeats = "" if record.repeats is None else f" (repeats #{record.repeats})"
-    return repeats + ("" if record.imported is None else f" (from {record.imported})")
+    chance = "" if record.second_chance is None else " (second chance)"
+    return repeats + chance + ("" if record.imported is None else f" (from {record.imported})")
 
 
 def _imported_note(tables: StudyTables) -> str:

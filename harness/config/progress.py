@@ -114,6 +114,8 @@ def trial_line(record: TrialRecord, best: TrialRecord | None, metric: str) -> st
     ]
     if record.repeats is not None:
         fields.append(f"repeats #{record.repeats}")
+    if record.second_chance is not None:
+        fields.append(f"second chance after epoch {record.second_chance}")
     fields.append(short_configuration(record.params))
     seconds = record.costs.get("cost/seconds")
     return "  ".join(fields if seconds is None else [*fields, format_duration(seconds)])

@@ -190,6 +190,13 @@ class BudgetConfig(StrictSettings):
     stop_after: int | None = Field(
         None, ge=1, description="stop after this many trials without improvement"
     )
+    second_chances: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of all trained epochs in which the most promising stopped trials "
+        "continue, once all trials have ended",
+    )
     # Weights of all trials would fill the disk; scores stay, and all numbers follow from them
     # (docs/decisions/0010).
     keep: int = Field(5, ge=1, description="number of best trials whose models are stored")

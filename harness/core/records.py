@@ -77,6 +77,7 @@ class TrialRecord(BaseModel):
     attempt: int = 1  # a worker of an earlier attempt stops as soon as it reads a higher number
     judged: int = 0  # number of epochs that the pruner had evaluated when this attempt began
     pruned_after: int | None = None  # epoch after which the pruner stopped the trial
+    second_chance: int | None = None  # epoch after which it was stopped, before it continued
     micro_batch: int | None = None  # images per pass, if a complete batch did not fit into memory
     value: float | None = None  # objective metric of the best epoch; None before the first epoch
     best_epoch: int | None = None  # from 1
@@ -114,6 +115,13 @@ def read_record(path: Path) -> TrialRecord:
 def read_records(study: StudyPaths) -> list[TrialRecord]:
     """Read the records of all trials of a study, in order of number."""
     return [read_record(trial.trial_json) for trial in study.all_trials()]
+
+
+def count_ended_trials(study: StudyPaths) -> int:
+    """Number of trials that this study trained to an end, failed and pruned ones included."""
+    # From the folders: the database may be lost, and is opened only after preflight.
+    own = (record for record in read_records(study) if record.imported is None)
+    return sum(record.state != "running" for record in own)
 
 
 def read_epochs(paths: TrialPaths) -> list[dict[str, float]]:

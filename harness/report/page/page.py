@@ -60,7 +60,7 @@ SCRIPTS = ("page.js", "zoom.js")
 # Fields of a trial record in the machine-readable data of the page.
 _PAGE_FIELDS = {
     *("number", "state", "value", "best_epoch", "params", "best", "costs", "seed", "epochs"),
-    *("repeats", "imported"),
+    *("repeats", "second_chance", "imported"),
 }
 
 

@@ -267,19 +267,26 @@ def _label_names(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _origin_columns(records: Sequence[TrialRecord]) -> list[SheetColumn]:
-    """Columns for repetitions and imported trials, if there are any."""
+    """Columns for repetitions, second chances and imported trials, if there are any."""
     columns = []
     if any(record.repeats is not None for record in records):
         columns.append(
             SheetColumn("repeats", "first trial with the same configuration apart from the seed")
         )
+    if any(record.second_chance is not None for record in records):
+        text = "epoch after which the pruner had stopped it; it continued once all trials had ended"
+        columns.append(SheetColumn("second chance", text))
     if any(record.imported is not None for record in records):
         columns.append(SheetColumn("imported", "study and trial that it was imported from", ""))
     return columns
 
 
 def _origin_cells(records: Sequence[TrialRecord], record: TrialRecord) -> list[SheetCell]:
-    origins = {"repeats": record.repeats, "imported": record.imported}
+    origins = {
+        "repeats": record.repeats,
+        "second chance": record.second_chance,
+        "imported": record.imported,
+    }
     texts = {name: "" if origin is None else str(origin) for name, origin in origins.items()}
     return [
         SheetCell(texts[column.title], texts[column.title]) for column in _origin_columns(records)

@@ -30,7 +30,8 @@ class StudyTables:
         trials: one row per trial, in order of number. Columns: number, state, value (objective at
             the best epoch), best_epoch, epochs_done, epochs_planned, label.… (labels of a CSV
             row), each searched parameter by its full key (NaN if it was not active, None if it is
-            null), best/…, cost/…, seed, repeats (first trial with that configuration), imported
+            null), best/…, cost/…, seed, repeats (first trial with that configuration),
+            second_chance (epoch after which it had been stopped), imported
             (`<study>/<number>` of its origin), attempt, micro_batch (images per step, if GPU
             memory ran out), device, precision, started, ended, failure, message.
         epochs: one row per trial and epoch. Columns: number, epoch (from 1) and every metric.
@@ -113,6 +114,7 @@ def trials_frame(records: Sequence[TrialRecord], epochs: pd.DataFrame) -> pd.Dat
     columns |= {k: float_series([r.costs.get(k) for r in records]) for k in costs}
     columns["seed"] = pd.Series([r.seed for r in records], dtype="int64")
     columns["repeats"] = int_series([r.repeats for r in records])
+    columns["second_chance"] = int_series([r.second_chance for r in records])
     columns["imported"] = _text_series([r.imported for r in records])
     columns["attempt"] = pd.Series([r.attempt for r in records], dtype="int64")
     columns["micro_batch"] = int_series([r.micro_batch for r in records])

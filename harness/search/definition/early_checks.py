@@ -12,7 +12,7 @@ from harness.config.progress import ProgressReporter
 from harness.config.user_code import ENTRY_POINT_GROUP
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
-from harness.core.records import read_records
+from harness.core.records import TrialRecord, read_records
 from harness.data.datasets.sources import locate_data
 from harness.models.network_names import NetworkNames, installed_names, unknown_encoder
 from harness.search.definition.component_checks import check_losses
@@ -64,7 +64,7 @@ def check_run_early(options: RunOptions, progress: ProgressReporter) -> StudyPat
     n_finished = sum(record.imported is None for record in records)
     is_finished = (
         n_finished >= min(trials, len(definition.space.rows) or trials)
-        and all(record.state != "running" for record in records)
+        and not any(_is_unfinished(paths, record) for record in records)
         and trials == definition.config.budget.trials  # otherwise study.yaml has to change
         and not (options.search.import_from or options.search.prior)
         and paths.trials_csv.is_file()
@@ -74,6 +74,12 @@ def check_run_early(options: RunOptions, progress: ProgressReporter) -> StudyPat
         return None
     progress.stage(plan_line(n_finished, trials, definition.space))
     return paths
+
+
+def _is_unfinished(paths: StudyPaths, record: TrialRecord) -> bool:
+    """True for a running trial, and for a stopped one that may have a second chance."""
+    is_stopped = record.state == "pruned" and paths.trial(record.number).checkpoint.exists()
+    return record.state == "running" or is_stopped
 
 
 def check_study_early(options: RunOptions, progress: ProgressReporter) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from harness.config.progress import ProgressReporter
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
-from harness.core.records import read_records
+from harness.core.records import count_ended_trials
 from harness.core.study_lock import hold_study_lock, refuse_if_locked
 from harness.data.splits.splits import SplitRow
 from harness.execution.prestart import PrestartedWorker
@@ -207,7 +207,7 @@ def run_preflight(
     n_train = sum(row.role == "train" for row in split)
     refusal = partial(networks.config_refusal, definition, n_train)
     # Nothing will be trained then, so no time is spent on building hundreds of networks.
-    if _count_finished(paths) >= trials:
+    if count_ended_trials(paths) >= trials:
         return refusal
     summary = networks.check_networks(definition, n_train, delayed_bar(progress))
     # The largest network decides: every trial may be one of those that stay on disk.
@@ -218,13 +218,6 @@ def run_preflight(
     progress.stage(f"{summary.line}{hint}")
     networks.ensure_weights(summary.pretrained_encoders)
     return refusal
-
-
-def _count_finished(paths: StudyPaths) -> int:
-    """Number of trials that this study trained to an end, failed and pruned ones included."""
-    # From the folders: the database may be lost, and is opened only after preflight.
-    own = (record for record in read_records(paths) if record.imported is None)
-    return sum(record.state != "running" for record in own)
 
 
 def _add_imports(

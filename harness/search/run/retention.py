@@ -2,12 +2,14 @@
 
 import bisect
 import shutil
+from collections.abc import Sequence
 
 from harness.config.study import StudyConfig
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_records
 from harness.search.run.observers import TrialObserver
 from harness.search.run.running_trial import RunningTrial
+from harness.search.run.second_chances import MAX_CHANCES
 
 
 class ArtifactRetention(TrialObserver):
@@ -24,6 +26,8 @@ class ArtifactRetention(TrialObserver):
         self._objective = config.objective
         self._ranked: list[TrialRecord] = []  # of this study, best first, at most n_keep
         self._imported: list[TrialRecord] = []
+        self._n_stopped = MAX_CHANCES if config.budget.second_chances else 0
+        self._stopped: list[TrialRecord] = []  # that may have a second chance, the best first
         for record in read_records(paths):
             if record.state != "running":
                 self.add_trial(record)
@@ -43,6 +47,9 @@ class ArtifactRetention(TrialObserver):
         if record.state == "failed":
             self._paths.trial(record.number).checkpoint_previous.unlink(missing_ok=True)
             return self._remove_artifacts(record)
+        if record.state == "pruned" and record.second_chance is None and record.value is not None:
+            self._keep_stopped(record)
+            return self._remove_artifacts(record)
         _remove_checkpoints(self._paths, record)
         if record.state != "complete" or record.value is None:
             return self._remove_artifacts(record)
@@ -56,6 +63,14 @@ class ArtifactRetention(TrialObserver):
             self._remove_artifacts(displaced)
         del self._ranked[self._n_keep :]  # they can never be among the best again
         return None
+
+    def _keep_stopped(self, record: TrialRecord) -> None:
+        """Keep the checkpoint of a stopped trial while it is among the most promising."""
+        self._paths.trial(record.number).checkpoint_previous.unlink(missing_ok=True)
+        bisect.insort(self._stopped, record, key=self._rank_key)
+        for displaced in self._stopped[self._n_stopped :]:
+            _remove_checkpoints(self._paths, displaced)
+        del self._stopped[self._n_stopped :]
 
     def remove_failed_checkpoints(self) -> None:
         """Remove the checkpoints of failed trials, at the end of the study."""
@@ -76,8 +91,21 @@ def remove_failed_checkpoints(paths: StudyPaths) -> int:
     Returns:
         The bytes that became free.
     """
-    failed = [record for record in read_records(paths) if record.state == "failed"]
-    return sum(_remove_checkpoints(paths, record) for record in failed)
+    return _remove_checkpoints_of(paths, ("failed",))
+
+
+def remove_spare_checkpoints(paths: StudyPaths) -> int:
+    """Remove the checkpoints of all trials that have ended, failed and stopped ones.
+
+    Returns:
+        The bytes that became free.
+    """
+    return _remove_checkpoints_of(paths, ("failed", "pruned"))
+
+
+def _remove_checkpoints_of(paths: StudyPaths, states: Sequence[str]) -> int:
+    chosen = [record for record in read_records(paths) if record.state in states]
+    return sum(_remove_checkpoints(paths, record) for record in chosen)
 
 
 def _remove_checkpoints(paths: StudyPaths, record: TrialRecord) -> int:

@@ -7,10 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.storages import RDBStorage
+
 from harness.config.progress import ProgressReporter
 from harness.core.environment import last_trained_trial, read_environment
 from harness.core.errors import StudyInterrupted
 from harness.core.paths import Workspace
+from harness.core.records import count_ended_trials
+from harness.core.text import count
 from harness.data.splits.splits import SplitRow
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.prestart import PrestartedWorker
@@ -26,7 +31,8 @@ from harness.search.run.budget import BudgetUsage
 from harness.search.run.cluster_inputs import TaskInputBuilder
 from harness.search.run.controller import Controller
 from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
-from harness.search.run.retention import remove_failed_checkpoints
+from harness.search.run.retention import remove_spare_checkpoints
+from harness.search.run.second_chances import reopen_stopped_trials
 from harness.search.run.stop_conditions import StopConditions, StopReason
 from harness.search.run.trials import TrialContext
 from harness.search.storage.location import StorageLocation
@@ -99,20 +105,21 @@ def run_trials(
     executor = _open_executor(run, early, progress)
     disk_guard = _make_disk_guard(run, progress)
     progress.objective(config.objective.metric)
+    build_controller = partial(
+        Controller,
+        storage=storage,
+        definition=run.definition,
+        context=run.context,
+        executor=executor,
+        progress=progress,
+        mirror=mirror,
+        environment=environment,
+        refuse=run.refuse,
+        stop_conditions=run.stop_conditions,
+        disk_guard=disk_guard,
+    )
     with _closing(executor.close):
-        controller = Controller(
-            study,
-            storage,
-            run.definition,
-            run.context,
-            executor,
-            progress=progress,
-            mirror=mirror,
-            environment=environment,
-            refuse=run.refuse,
-            stop_conditions=run.stop_conditions,
-            disk_guard=disk_guard,
-        )
+        controller = build_controller(study)
         n_finished = controller.count_finished()
         progress.stage(plan_line(n_finished, run.trials, run.definition.space))
         if not n_finished:  # an unusable MLflow store is worth stopping for only before any result
@@ -123,11 +130,19 @@ def run_trials(
                 disk_guard.retry_when_full(
                     partial(fill_caches, run.definition, run.workspace, root, split, progress)
                 )
-        stop = _run_until_stopped(run, controller, executor, mirror, progress)
+
+        def run_trials_to_end() -> StopReason | None:
+            stop = controller.run(run.trials)
+            if stop is not None:
+                return stop
+            return _run_second_chances(run, storage, build_controller, progress)
+
+        stop = _run_until_stopped(run, run_trials_to_end, executor, mirror, progress)
     if (line := control_arm_line(paths, config)) is not None:
         progress.stage(line)
     if stop is not None:
-        progress.stage(f"{controller.count_finished()} of {run.trials} trials are finished")
+        n_finished = count_ended_trials(paths)
+        progress.stage(f"{n_finished} of {run.trials} trials are finished")
         if stop.signal is not None:
             raise StudyInterrupted(stop.signal)
 
@@ -151,17 +166,38 @@ def _open_executor(
 
 
 def _make_disk_guard(run: StudyRun, progress: ProgressReporter) -> DiskSpaceGuard:
-    """Guard the folders to which the study writes; failed trials' checkpoints are dispensable."""
+    """Guard the folders to which the study writes; spare checkpoints are dispensable."""
     folders = [run.context.paths.root, run.workspace.root]
     if isinstance(run.storage, Path) and run.storage.parent not in folders:
         folders.append(run.storage.parent)
-    free_up = partial(remove_failed_checkpoints, run.context.paths)
+    free_up = partial(remove_spare_checkpoints, run.context.paths)
     return DiskSpaceGuard(folders, MIN_FREE_BYTES, progress, run.stop_conditions, free_up=free_up)
+
+
+def _run_second_chances(
+    run: StudyRun,
+    storage: RDBStorage,
+    build_controller: Callable[[optuna.Study], Controller],
+    progress: ProgressReporter,
+) -> StopReason | None:
+    """Continue the most promising stopped trials, then remove the checkpoints of the others."""
+    paths = run.context.paths
+    reopened = reopen_stopped_trials(paths, run.definition.config)
+    stop = None
+    if reopened:
+        numbers = ", ".join(str(record.number) for record in reopened)
+        trials = count(len(reopened), "stopped trial")
+        progress.stage(f"second chances: {trials} of the best values continue ({numbers})")
+        study = load_or_rebuild_study(storage, paths, run.definition, lambda line: None)
+        stop = build_controller(study).run(run.trials)
+    if stop is None:
+        remove_spare_checkpoints(paths)
+    return stop
 
 
 def _run_until_stopped(
     run: StudyRun,
-    controller: Controller,
+    run_trials_to_end: Callable[[], StopReason | None],
     executor: Executor,
     mirror: Mirror,
     progress: ProgressReporter,
@@ -171,7 +207,7 @@ def _run_until_stopped(
         # Only while trials run is there something to save;
         # before that a signal ends the command directly.
         with run.stop_conditions.defer_first_signal(), stop_on_database_error(run.storage):
-            stop = controller.run(run.trials)
+            stop = run_trials_to_end()
     finally:
         # Before the mirror finishes: the workers' last files are among those that it copies.
         executor.close()

@@ -121,7 +121,8 @@ def _train_remaining_epochs(
             raise
         return _OUTCOMES[decision]  # nothing is saved: the epoch has failed
     outcome = _OUTCOMES.get(reporter.wait_decision(), "complete" if run.is_finished else "stopped")
-    if outcome == "stopped":
+    # A stopped trial continues in the next run of the study, a pruned one may at the end.
+    if outcome != "complete":
         run.save_checkpoint()
     return outcome
 
