@@ -121,9 +121,10 @@ def _train_remaining_epochs(
             raise
         return _OUTCOMES[decision]  # nothing is saved: the epoch has failed
     outcome = _OUTCOMES.get(reporter.wait_decision(), "complete" if run.is_finished else "stopped")
-    # A stopped trial continues in the next run of the study, a pruned one may at the end.
-    if outcome != "complete":
+    if outcome == "stopped":
         run.save_checkpoint()
+    elif outcome == "pruned":
+        run.save_spare_checkpoint()
     return outcome
 
 

@@ -1,5 +1,6 @@
 """Progress of a training across interruptions: best epoch, log on disk, checkpoint."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -170,6 +171,15 @@ class TrainingRun:
             self._checkpoints.save(self._checkpoint_state())
             self._saved_epoch, self._saved_partial_epoch = self.n_epochs_finished, partial_epoch
             self._saved_at = time.monotonic()
+
+    def save_spare_checkpoint(self) -> None:
+        """Write the state of a pruned trial, which may continue at the end of the study.
+
+        On a full disk it only loses this chance.
+        """
+        with contextlib.suppress(OSError):
+            self.save_checkpoint()
+            self._checkpoints.wait()
 
     def __enter__(self) -> Self:
         return self

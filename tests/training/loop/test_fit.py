@@ -340,3 +340,23 @@ def test_a_training_that_is_over_is_not_saved_to_be_continued(
     monkeypatch.setattr(CheckpointWriter, "save", noted)
     run(pictures, tmp_path, train__epochs=3, train__checkpoint_s=1e-6)
     assert epochs == [1, 2]
+
+
+def test_pruned_trial_leaves_its_state_unless_the_disk_is_full(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have a second chance, which is no reason to fail."""
+
+    def prune(line: Line) -> Decision:
+        return "prune" if line["epoch"] == 1 else "continue"
+
+    changes = {"train.epochs": 3, "train.checkpoint_s": 1e6}
+    assert run(pictures, tmp_path / "kept", prune, **changes).outcome == "pruned"
+    assert TrialPaths(tmp_path / "kept").checkpoint.exists()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harness.training.loop.checkpoint.write_checkpoint", refuse)
+    assert run(pictures, tmp_path / "full", prune, **changes).outcome == "pruned"
+    assert not TrialPaths(tmp_path / "full").checkpoint.exists()
