@@ -84,7 +84,22 @@ def _trials_text(tables: StudyTables) -> str:
     n_epochs = int(tables.epochs["number"].isin([record.number for record in own_records]).sum())
     effort = f" {count(n_epochs, 'epoch')} trained"
     effort += f" in {format_duration(math.fsum(seconds))} of training." if seconds else "."
-    return f"{finished}{planned_text} finished: {states}{running}.{effort}{_imports_text(tables)}"
+    return f"{finished}{planned_text} finished: {states}{running}.{effort}{_origins_text(tables)}"
+
+
+def _origins_text(tables: StudyTables) -> str:
+    """Sentences about imported trials, second chances and priors; "" without any."""
+    chances = [r.number for r in tables.records if r.second_chance is not None]
+    text = _imports_text(tables)
+    if chances:
+        trials = count(len(chances), "stopped trial")
+        numbers = ", ".join(map(str, chances))
+        text += f" {trials} had a second chance at the end ({numbers})."
+    if tables.config.priors:
+        n_rows = sum(len(prior.rows) for prior in tables.config.priors)
+        studies = ", ".join(prior.study for prior in tables.config.priors)
+        text += f" {count(n_rows, 'good configuration')} of {studies} guided the search."
+    return text
 
 
 def _imports_text(tables: StudyTables) -> str:

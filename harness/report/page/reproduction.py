@@ -79,6 +79,8 @@ def reproduction_command(tables: StudyTables) -> str:
         arguments += ["--parts", f"studies/{tables.paths.name}/{config.parts.file}"]
     for plan in config.imports:
         arguments += ["--from", plan.study]
+    for prior in config.priors:
+        arguments += ["--prior", prior.study]
     return shlex.join([*arguments, *_fixed_arguments(tables)])
 
 

@@ -34,6 +34,17 @@ def test_five_lines_of_a_study(shared: Builder) -> None:
     assert lines["Next step"].startswith("harness confirm --study tiny --top 5 --seeds 3 trains")
 
 
+def test_second_chances_and_priors_are_named(tmp_path: Path) -> None:
+    rows = [{"loss.dice": 0.5}, {"loss.dice": 0.25}]
+    study = Builder(tmp_path, config={"priors": [{"study": "polyps", "first": 1, "rows": rows}]})
+    study.trial(0, [0.5, 0.4])
+    study.trial(1, [0.6, 0.3], second_chance=1)
+    assert answers(study)["Search"].endswith(
+        " 1 stopped trial had a second chance at the end (1). 2 good configurations of polyps "
+        "guided the search."
+    )
+
+
 def test_an_empty_study_ranks_nothing(study: Builder) -> None:
     lines = answers(study)
     assert lines["Search"] == (

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from harness.api import run_study
 from harness.config.objective import ObjectiveConfig
@@ -16,7 +17,10 @@ from harness.search.run.second_chances import (
     reopen_stopped_trials,
     select_second_chances,
 )
+from harness.search.storage.rebuild import load_or_rebuild_study
+from harness.search.storage.storage import open_storage
 from tests.conftest import TINY
+from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
 PLANNED = 10  # epochs
 
@@ -123,6 +127,38 @@ def test_reopened_trial_runs_again_and_remembers_where_it_stopped(paths: StudyPa
     assert reopened.pruned_after is None and reopened.ended is None
     assert read_record(paths.trial(4).trial_json) == reopened
     assert reopen_stopped_trials(paths, config) == [], "the rest of the share does not suffice"
+
+
+def test_rows_of_reopened_trials_are_rebuilt_and_they_continue(tmp_path: Path) -> None:
+    """Also by the next command, if this one is killed in between: Optuna's row is still PRUNED."""
+    space = {
+        "parameters": {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "fixed": {"train.epochs": 8},
+    }
+    definition = definition_of(space, budget={"second_chances": 1.0})
+    paths = StudyPaths(tmp_path / "studies" / "s")
+
+    def play(trials: int) -> FakeExecutor:
+        # The first trial is the best after two epochs, the third one at the end.
+        curves = {0: [0.5] * 8, 2: [0.6, 0.6, *[0.1] * 6]}
+        executor = FakeExecutor(lambda task: curves.get(task.number, [0.9] * 8))
+        controller_of(tmp_path, definition, executor).run(trials)
+        return executor
+
+    play(4)
+    assert read_record(paths.trial(2).trial_json).state == "pruned"
+    paths.trial(2).checkpoint.write_bytes(b"state")
+    reopened = reopen_stopped_trials(paths, definition.config)
+    assert [(record.number, record.second_chance) for record in reopened] == [(2, 2)]
+    storage = open_storage(tmp_path / "optuna.db")
+    lines: list[str] = []
+    study = load_or_rebuild_study(storage, paths, definition, lines.append)
+    assert study.trials[2].state == TrialState.RUNNING and len(study.trials) == 4
+    executor = play(4)
+    assert [(task.number, task.attempt) for task in executor.started] == [(2, 2)]
+    record = read_record(paths.trial(2).trial_json)
+    assert (record.state, record.value, record.second_chance) == ("complete", 0.1, 2)
+    assert len(executor.asked) == 8, "the pruner does not stop it where it had stopped it"
 
 
 @pytest.mark.slow
