@@ -6,8 +6,8 @@
 `data/dsb2018` are nuclei, `data/camvid` street scenes, of which the road alone is segmented. The
 configurations are drawn from `benchmarks/curves/space.yaml` at random and none is pruned, so a
 table is fair to any sampler and pruner that is replayed on it. The result is written to
-`benchmarks/curves/NAME64.jsonl`: one network a line, numbers only. FOLDER is a workspace: the same
-command continues there.
+`benchmarks/curves/NAME-64px.jsonl`: one network a line, numbers only. FOLDER is a workspace: the
+same command continues there.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
     command += ["--sampler", "random", "--pruner", "none", "--trials", str(args.networks)]
     subprocess.run(command, cwd=args.keep, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     rows = list(read_curves(study))
-    out = CURVES / f"{args.data}64.jsonl"
+    out = CURVES / f"{args.data}-64px.jsonl"
     out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     print(f"{out}: {len(rows)} networks")
 

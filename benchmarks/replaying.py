@@ -67,9 +67,11 @@ def replay(
     space = space_from_dict(table.space(), source="the recorded space", legal=AllowedValues())
     direction = "minimize" if table.minimized else "maximize"
     objective = {"metric": table.metric, "direction": direction}
+    # Second chances have to be asked for: most arms compare pruners alone.
+    budget = {"second_chances": 0.0} | settings.get("budget", {})
     given = {"id": "0" * 32, "fixed": dict(space.fixed), "seed": seed, "objective": objective}
     definition = StudyDefinition(
-        StudyConfig.from_mapping(given | settings), space, is_started=False
+        StudyConfig.from_mapping(given | settings | {"budget": budget}), space, is_started=False
     )
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="replay", direction=direction)

@@ -126,7 +126,7 @@ def test_file_that_cannot_be_written_is_one_line_and_2(
 
     monkeypatch.setattr(app, "build_app", build)
     with pytest.raises(SystemExit) as left:
-        main(["report", "--study", "s"])
+        main(["check", "--study", "s"])
     said = capsys.readouterr().err
     assert left.value.code == 2 and said.startswith(line) and said.count("\n") == 1
 
@@ -139,5 +139,5 @@ def test_other_errors_of_the_system_are_reported_as_ours(
 
     monkeypatch.setattr(app, "build_app", build)
     with pytest.raises(SystemExit) as left:
-        main(["report", "--study", "s"])
+        main(["check", "--study", "s"])
     assert left.value.code == 1 and "internal error: OSError" in capsys.readouterr().err

@@ -92,10 +92,12 @@ def test_help_has_an_example(workspace: Path) -> None:
     ("words", "message"),
     [
         (["--study", "nope"], "error: there is no study nope"),
-        (["--study", "nope", "--seeds", "1"], "--seeds"),
+        (["--study", "some", "--seeds", "1"], "--seeds"),
     ],
 )
 def test_what_cannot_be_is_one_line(workspace: Path, words: list[str], message: str) -> None:
+    (workspace / "studies" / "some").mkdir(parents=True)
+    (workspace / "studies" / "some" / "study.yaml").touch()
     done = harness_command(workspace, "confirm", *words)
     assert done.returncode == 2
     assert message in done.stderr

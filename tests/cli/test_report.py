@@ -53,6 +53,10 @@ def test_a_baseline_without_shared_images_exits_2_and_writes_nothing(
     assert not study.paths.report_html.exists()
 
 
-def test_an_unknown_format_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["report", "--study", "tiny", "--format", "xml"]) == 2
+def test_an_unknown_format_names_those_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = a_study(tmp_path)
+    folder = ["--workspace", str(study.root)]
+    assert run(["report", "--study", study.name, "--format", "xml", *folder]) == 2
     assert "latex" in capsys.readouterr().err

@@ -8,6 +8,7 @@ to these, but must not refuse what they accept.
 from importlib.metadata import entry_points
 from typing import Any
 
+from harness.config.components import get_components
 from harness.config.progress import ProgressReporter
 from harness.config.user_code import ENTRY_POINT_GROUP
 from harness.core.errors import ConfigError, UserError
@@ -117,6 +118,9 @@ def _resolve_without_libraries(options: RunOptions, paths: StudyPaths) -> StudyD
     if names is None or options.search.parts is not None or entry_points(group=ENTRY_POINT_GROUP):
         return None
     if read_parts_config(paths) is not None:
+        return None
+    # Networks may also be registered by the code that calls `run_study`.
+    if any(name not in names.options for name in get_components("network")):
         return None
     checks = _ListedNames(names)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
+from harness.config import components
 from harness.core.errors import ConfigError, DataError, UserError
 from harness.core.paths import Workspace
 from harness.core.records import read_records
@@ -69,6 +70,19 @@ def test_values_that_only_the_libraries_can_check_leave_the_message_to_them(
         model__encoder_name=["tu-convnext_tiny.nothing"], optim__lrr=[1], model__arch=["Unet"]
     )
     assert check_run_early(options(workspace, space=wrong, data=polyps), Lines()) is None
+
+
+def test_networks_that_the_caller_registered_are_left_to_the_libraries(
+    workspace: Path, polyps: Path
+) -> None:
+    @components.network("mine", origin="a notebook")
+    def build(in_channels: int, classes: int) -> None: ...
+
+    try:
+        mine = space(model__arch=["mine"])
+        assert check_run_early(options(workspace, space=mine, data=polyps), Lines()) is None
+    finally:
+        components.unregister_origin("a notebook")
 
 
 def test_missing_data_is_refused_before_a_run(workspace: Path) -> None:
