@@ -161,7 +161,7 @@ def main() -> None:
     arms = [
         arm
         for arm, settings in ARMS.items()
-        if (fnmatch.fnmatch(arm, args.arms) or arm == REFERENCE)
+        if (any(fnmatch.fnmatch(arm, one) for one in args.arms.split(";")) or arm == REFERENCE)
         and (priors or settings.prior is None)
     ]
     # An arm that ignores its budget behaves equally under both, so one replay serves both.
@@ -200,7 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=640, help="of all trials together")
-    parser.add_argument("--arms", default="*", help="a pattern of their names")
+    parser.add_argument("--arms", default="*", help="patterns of their names, with ; between")
     parser.add_argument("--prior", type=Path, action="append", default=[], help="another table")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a JSONL of replays, which are not played again")

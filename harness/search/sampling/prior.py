@@ -1,10 +1,11 @@
 """Draws guided by good configurations of earlier studies on other data (`--prior`).
 
 The first trials alternate between a small, diverse portfolio of these configurations and the
-sampler's own draws. Afterwards a draw comes from the prior with a probability that follows from
-what the study's own trials say: it is the rank correlation between how near a trial is to the
-prior's configurations and how well it did, and it fades as own trials come in. A wrong prior costs
-its portfolio, at most a tenth of the trials, since its correlation is then not positive.
+sampler's own draws, until one of these is better. Afterwards a draw comes from the prior with a
+probability that follows from what the study's own trials say: it is the rank correlation between
+how near a trial is to the prior's configurations and how well it did, and it fades as own trials
+come in. A wrong prior costs a part of its portfolio, which is a tenth of the trials, since its
+correlation is not positive.
 
 Source: after PriorBand (Mallik et al. 2023, "PriorBand: practical hyperparameter optimization in
 the age of deep learning"), which draws near one configuration and weighs it by Hyperband's rungs.
@@ -49,7 +50,8 @@ class PriorGuide:
         self._rows = [row for rows in in_turn for row in rows if row is not None]
         self._portfolio = self._diverse_rows(sum(prior.first for prior in priors))
         self._nearness: dict[int, float] = {}  # of finished trials, by number
-        self._latest: tuple[int, int, float] | None = None  # trial, own trials, probability
+        # Of the latest trial: its number, its row of the portfolio, and the probability otherwise.
+        self._latest: tuple[int, Row | None, float] | None = None
 
     def propose(
         self, study: optuna.Study, number: int, draw: int, rng: np.random.Generator
@@ -62,33 +64,49 @@ class PriorGuide:
         """
         # Computed once for a trial: a narrow space may reject hundreds of draws.
         if self._latest is None or self._latest[0] != number or draw == 0:
-            before = [trial for trial in own_trials(study) if trial.number < number]
-            self._latest = number, len(before), self._probability(study, before)
-        _, n_before, probability = self._latest
-        turn, is_own = divmod(n_before, 2)
-        if turn < len(self._portfolio) and not is_own:
-            row = self._portfolio[turn]
-            return self._space.to_optuna(row if draw == 0 else self._vary(row, rng))
+            self._latest = number, *self._judge(study, number)
+        _, first_row, probability = self._latest
+        if first_row is not None:
+            return self._space.to_optuna(first_row if draw == 0 else self._vary(first_row, rng))
         if not self._rows or rng.random() >= probability:
             return {}
         row = self._rows[int(rng.integers(len(self._rows)))]
         return self._space.to_optuna(self._vary(row, rng))
 
-    def _probability(self, study: optuna.Study, before: Sequence[FrozenTrial]) -> float:
-        """Probability of a draw from the prior, in [0, 1]."""
+    def _judge(self, study: optuna.Study, number: int) -> tuple[Row | None, float]:
+        """Row of the portfolio for this trial, or None with the probability of a later draw."""
+        before = [trial for trial in own_trials(study) if trial.number < number]
         ended = [t for t in before if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         judged = [trial for trial in ended if trial.intermediate_values]
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        turn, is_own = divmod(len(before), 2)
+        if turn < len(self._portfolio) and not is_own and self._leads(judged, sign):
+            return self._portfolio[turn], 0.0
+        return None, self._probability(judged, sign, len(before))
+
+    def _leads(self, judged: Sequence[FrozenTrial], sign: float) -> bool:
+        """True unless the best of the study's own draws is better than the portfolio's best."""
+        portfolio = [self._space.to_optuna(row) for row in self._portfolio]
+
+        def is_of_portfolio(trial: FrozenTrial) -> bool:
+            return any(row.items() <= trial.params.items() for row in portfolio)
+
+        own = [_merit(trial, sign) for trial in judged if not is_of_portfolio(trial)]
+        prior = [_merit(trial, sign) for trial in judged if is_of_portfolio(trial)]
+        return not own or not prior or max(prior) >= max(own)
+
+    def _probability(self, judged: Sequence[FrozenTrial], sign: float, n_before: int) -> float:
+        """Probability of a draw from the prior, in [0, 1]."""
         if len(judged) < MIN_TRIALS:
             return 0.0
         nearness = [self._near(trial) for trial in judged]
-        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         order = sorted(range(len(judged)), key=lambda i: _merit(judged[i], sign))
         merit = np.empty(len(judged))
         merit[order] = np.arange(len(judged))
         if np.ptp(nearness) == 0:
             return 0.0
         correlation = float(scipy.stats.spearmanr(nearness, merit).statistic)
-        return max(0.0, correlation) * FADE_TRIALS / (FADE_TRIALS + len(before))
+        return max(0.0, correlation) * FADE_TRIALS / (FADE_TRIALS + n_before)
 
     def _near(self, trial: FrozenTrial) -> float:
         if trial.number not in self._nearness:

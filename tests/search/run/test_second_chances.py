@@ -171,7 +171,7 @@ def test_continued_trial_ends_with_the_numbers_of_one_that_was_never_stopped(
     whole = run_study("whole", pruner="none", workspace=workspace, **shared)  # type: ignore[arg-type]
     study = StudyPaths(workspace / "studies" / "stopped")
     study.root.mkdir(parents=True)
-    study.study_yaml.write_text("budget: {second_chances: 1.0}\n", encoding="utf-8")
+    study.study_yaml.write_text("budget: {second_chances: 1.0, keep: 6}\n", encoding="utf-8")
     run_study("stopped", workspace=workspace, **shared)  # type: ignore[arg-type]
     records = read_records(study)
     continued = [record for record in records if record.second_chance is not None]

@@ -75,6 +75,16 @@ def test_first_trials_alternate_between_the_portfolio_and_own_draws() -> None:
     assert drawn == [GOOD, {}, other, {}, {}, {}]
 
 
+def test_portfolio_ends_once_an_own_draw_is_better() -> None:
+    other = {"model.arch": "FPN", "optim.lr": 1e-2}
+    prior = guide(GOOD, other, first=2)
+    rng = np.random.default_rng(0)
+    ahead = study_of([("Unet", 1e-3, 0.2), ("Linknet", 1e-4, 0.5)])
+    behind = study_of([("Unet", 1e-3, 0.5), ("Linknet", 1e-4, 0.2)])
+    assert prior.propose(ahead, 2, 0, rng) == other
+    assert prior.propose(behind, 2, 0, rng) == {}
+
+
 def test_portfolio_prefers_what_differs() -> None:
     near = {"model.arch": "Unet", "optim.lr": 1.1e-3}
     far = {"model.arch": "Linknet", "optim.lr": 1e-2}
