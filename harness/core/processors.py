@@ -14,9 +14,9 @@ PROC_CGROUP = Path("/proc/self/cgroup")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 # Turns of GCC's OpenMP that a thread waits actively for the others before it sleeps; the default is
 # some 300,000 where there are as many threads as processors. Beside other programs on the same
-# processors a thread then waits for one that is not running. benchmarks/busy_machine.py: 1.3 to 1.5
-# times as fast there, and equally fast on a quiet machine. OMP_WAIT_POLICY=PASSIVE, which means 0,
-# costs a fifth on a quiet machine. Sums do not change, as they do with the number of threads.
+# processors a thread then waits for one that is not running. benchmarks/busy_machine.py: 1.6
+# times as fast there, 0.99 on an idle machine. OMP_WAIT_POLICY=PASSIVE, which means 0, costs a
+# sixth on an idle machine. Sums do not change, as they do with the number of threads.
 SPIN_COUNT = 3000
 
 

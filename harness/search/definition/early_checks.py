@@ -15,7 +15,7 @@ from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_records
 from harness.data.datasets.sources import locate_data
-from harness.models.network_names import NetworkNames, installed_names, unknown_encoder
+from harness.models.network_names import TIMM_PREFIX, NetworkNames, installed_names, unknown_encoder
 from harness.search.definition.component_checks import check_losses
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.network_library import LibraryNames
@@ -148,7 +148,7 @@ class _ListedNames:
 
     def encoder_problem(self, name: Any) -> str | None:
         encoders, models = self._names.encoders, self._names.timm_models
-        if name in encoders or name in {f"tu-{model}" for model in models}:
+        if name in encoders or name in {TIMM_PREFIX + model for model in models}:
             return None
         if isinstance(name, str) and "." not in name:
             return unknown_encoder(name, encoders, models)

@@ -154,6 +154,7 @@ def _imported_record(
         "distributions": recorded_distributions(space.by_key[k] for k in compatibility.values),
         "imported": training_origin(trial.root.parent.parent.name, record),
         "repeats": None,
+        "second_chance": None,
         "mlflow_run_id": None,
     }
     return record.model_copy(update=update)

@@ -9,7 +9,7 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_records
 from harness.search.run.observers import TrialObserver
 from harness.search.run.running_trial import RunningTrial
-from harness.search.run.second_chances import MAX_CHANCES
+from harness.search.run.second_chances import MAX_CHANCES, may_have_chance
 
 
 class ArtifactRetention(TrialObserver):
@@ -47,7 +47,7 @@ class ArtifactRetention(TrialObserver):
         if record.state == "failed":
             self._paths.trial(record.number).checkpoint_previous.unlink(missing_ok=True)
             return self._remove_artifacts(record)
-        if record.state == "pruned" and record.second_chance is None and record.value is not None:
+        if may_have_chance(record):
             self._keep_stopped(record)
             return self._remove_artifacts(record)
         _remove_checkpoints(self._paths, record)

@@ -24,8 +24,14 @@ def reopen_stopped_trials(paths: StudyPaths, config: StudyConfig) -> list[TrialR
         The new records, the most promising first; [] if none can continue within the share.
     """
     own = [record for record in read_records(paths) if record.imported is None]
+    candidates = [
+        record
+        for record in own
+        if may_have_chance(record) and paths.trial(record.number).checkpoint.exists()
+    ]
+    if not candidates:  # so that no epochs of thousands of trials are read
+        return []
     n_epochs = {record.number: len(read_epochs(paths.trial(record.number))) for record in own}
-    candidates = [record for record in own if _can_continue(paths, record)]
     chosen = select_second_chances(
         own, candidates, n_epochs, config.objective, config.budget.second_chances
     )
@@ -73,8 +79,7 @@ def select_second_chances(
     return chosen
 
 
-def _can_continue(paths: StudyPaths, record: TrialRecord) -> bool:
-    """True for a stopped trial with a checkpoint that has had no second chance yet."""
-    if record.state != "pruned" or record.second_chance is not None or record.value is None:
-        return False
-    return paths.trial(record.number).checkpoint.exists()
+def may_have_chance(record: TrialRecord) -> bool:
+    """True for a stopped trial of this study that has had no second chance yet."""
+    is_stopped = record.state == "pruned" and record.value is not None
+    return is_stopped and record.second_chance is None and record.imported is None

@@ -47,7 +47,9 @@ class PriorGuide:
     def __init__(self, space: SearchSpace, priors: Sequence[PriorConfig]) -> None:
         self._space = space
         in_turn = zip_longest(*(prior.rows for prior in priors))
-        self._rows = [row for rows in in_turn for row in rows if row is not None]
+        # Fitted once more: study.yaml is text that anyone can edit.
+        fitted = (fit_row(space, row) for rows in in_turn for row in rows if row is not None)
+        self._rows: list[Row] = [row for row in fitted if row]
         self._portfolio = self._diverse_rows(sum(prior.first for prior in priors))
         self._nearness: dict[int, float] = {}  # of finished trials, by number
         # Of the latest trial: its number, its row of the portfolio, and the probability otherwise.

@@ -111,6 +111,15 @@ def test_checkpoints_of_the_most_promising_stopped_trials_are_kept(paths: StudyP
     assert kept(paths) == []
 
 
+def test_imported_trials_take_no_chance_of_the_study_s_own(paths: StudyPaths) -> None:
+    """They have no checkpoint here, and must not displace one."""
+    retention = ArtifactRetention(paths, StudyConfig())
+    for number in range(MAX_CHANCES):
+        retention.add_trial(record_of(number, 0.1, imported=f"old/{number}"))
+    retention.add_trial(stop_trial(paths, MAX_CHANCES, 0.5))
+    assert kept(paths) == [MAX_CHANCES]
+
+
 def test_study_without_second_chances_keeps_none(paths: StudyPaths) -> None:
     config = StudyConfig.from_mapping({"budget": {"second_chances": 0.0}})
     ArtifactRetention(paths, config).add_trial(stop_trial(paths, 0, 0.5))

@@ -106,6 +106,14 @@ def test_prior_fades_as_own_trials_come_in() -> None:
     assert share(guide(GOOD), many) < 0.5 * share(guide(GOOD), few)
 
 
+def test_rows_that_somebody_edited_are_fitted_to_the_space() -> None:
+    edited = {"model.arch": "Nonsense", "optim.lr": 5.0, "no.such": 1}
+    prior = guide(edited, {"no.such": 1}, first=2)
+    rng = np.random.default_rng(0)
+    assert prior.propose(study_of([]), 0, 0, rng) == {"optim.lr": pytest.approx(0.1)}
+    assert len(prior._portfolio) == 1
+
+
 def test_three_trials_say_nothing() -> None:
     assert share(guide(GOOD), study_of(AGREEING[:3])) == 0
 
