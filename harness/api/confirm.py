@@ -44,7 +44,7 @@ class ConfirmOptions(TypedDict, total=False):
     device: str
     gpus: str | None
     per_gpu: int | None
-    workers: int | Literal["max"] | None
+    workers: int | Literal["auto", "max"] | None
     timeout_s: float | None
     cluster: str | None
     gpus_per_trial: float | None

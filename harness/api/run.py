@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def run_study(
     study: str | None = None,
     *,
+    question: str | None = None,
     space: str | Path | Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     trials: int | None = None,
@@ -36,7 +37,7 @@ def run_study(
     device: str = "auto",
     gpus: str | None = None,
     per_gpu: int | None = None,
-    workers: int | Literal["max"] | None = None,
+    workers: int | Literal["auto", "max"] | None = None,
     timeout_s: float | None = None,
     cluster: str | None = None,
     gpus_per_trial: float | None = None,
@@ -55,6 +56,8 @@ def run_study(
 
     Args:
         study: name of the study; None: the stem of the space file.
+        question: what the study is to find out, for report and MLflow; None: the first line of the
+            space file if that is a comment.
         space: a space file, YAML or CSV (a path, or a name in search_spaces/), or a dict.
         data: a folder with images/ and masks/, or the name of a data set; None: kvasir-seg.
         trials: total number of finished trials, including those of earlier calls; None: the
@@ -75,8 +78,9 @@ def run_study(
         device: auto, cpu, cuda, cuda:1 or mps; for a single worker (the next three are None).
         gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2"; one worker on each.
         per_gpu: number of workers on each GPU.
-        workers: number of workers on the CPU, which share its threads; with `cluster` the number
-            of simultaneous trials, or "max".
+        workers: number of workers on the CPU, which share its threads; "auto": as many as train the
+            most images per second together, measured in some 10 s for each number. With `cluster`
+            the number of simultaneous trials, or "max".
         timeout_s: stop after this many seconds; the next call continues the running trials.
         cluster: ray, ray:HOST:PORT or slurm; None: this machine alone.
         gpus_per_trial: GPUs of each trial on a cluster, e.g. 0.5; None: 1 if it has GPUs.

@@ -76,15 +76,17 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def parse_workers(text: str, cluster: str | None) -> int | Literal["max"]:
-    """`4` or, on a cluster, `max`. Raises ConfigError for anything else."""
+def parse_workers(text: str, cluster: str | None) -> int | Literal["auto", "max"]:
+    """`4`, `auto` or, on a cluster, `max`. Raises ConfigError for anything else."""
     if text == "max" and cluster is not None:
         return "max"
     if text == "max":
-        raise ConfigError("--workers max: needs --cluster; give a number of workers")
+        raise ConfigError("--workers max: needs --cluster; give a number of workers, or auto")
+    if text == "auto" and cluster is None:
+        return "auto"
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 64):
-        also = "" if cluster is None else ", or max"
-        raise ConfigError(f"--workers {text}: must be from 1 to 64{also}")
+        word = "auto" if cluster is None else "max"
+        raise ConfigError(f"--workers {text}: must be from 1 to 64, or {word}")
     return int(text)
 
 

@@ -29,7 +29,8 @@ PerGpuOption = Annotated[
 WorkersOption = Annotated[
     str | None,
     option(
-        "Number of simultaneous trials on the CPU, or on a cluster; max is as many as fit there.",
+        "Number of simultaneous trials on the CPU (auto: the fastest, measured), or on a cluster "
+        "(max: as many as fit there).",
         example="--workers 4",
         panel=COMPUTE,
         default="one worker on --device",

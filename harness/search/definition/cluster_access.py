@@ -72,7 +72,7 @@ def open_cluster(compute: ComputeOptions, say: Callable[[str], None]) -> Cluster
     settings = ClusterSettings(
         kind=kind,
         address=address,
-        workers=None if compute.workers == "max" else compute.workers or 1,
+        workers=None if isinstance(compute.workers, str) else compute.workers or 1,
         gpus_per_trial=compute.gpus_per_trial,
         cpus_per_trial=compute.cpus_per_trial or 1,
         scratch=_absolute_scratch(compute.scratch),
@@ -118,6 +118,8 @@ def _check_options(compute: ComputeOptions) -> None:
         return
     if compute.sbatch is not None and compute.cluster != "slurm":
         raise UserError("--sbatch: needs --cluster slurm; omit it")
+    if compute.workers == "auto":
+        raise UserError("--workers auto: cannot be combined with --cluster; use a number, or max")
     local_options = {
         "--gpus": compute.gpus,
         "--per-gpu": compute.per_gpu,

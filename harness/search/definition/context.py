@@ -3,6 +3,7 @@
 Every command that works on a study opens it here: run, check, confirm, test and lr-find.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.config.progress import ProgressReporter
-from harness.config.study import StudyConfig
+from harness.config.study import StudyConfig, TrialConfig
 from harness.config.user_code import PartsFile, register_packages
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.processors import available_threads
@@ -30,6 +31,9 @@ from harness.training.hardware.device_facts import DeviceFacts
 
 if TYPE_CHECKING:
     import torch
+
+# Of `--workers auto`: draws of a configuration that can be trained, for a data set of any size.
+_MAX_DRAWS, _MANY_IMAGES = 100, 10_000
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,10 @@ class StudyContext:
     def devices_text(self) -> str:
         """The devices, each kind once, and on a CPU the threads of each worker."""
         compute = self.options.compute
-        is_here = compute.cluster is None
-        return device_line(self.devices, None if is_here else compute.cpus_per_trial or 1)
+        if compute.cluster is not None:
+            return device_line(self.devices, compute.cpus_per_trial or 1)
+        limit = self.slots[0].environment.get("OMP_NUM_THREADS")
+        return device_line(self.devices, None if limit is None else int(limit))
 
     @property
     def devices(self) -> tuple[DeviceFacts, ...]:
@@ -141,19 +147,44 @@ class StudyContext:
 
         compute = self.options.compute
         assert compute.workers != "max", "without a cluster it is refused"
+        # A notebook may have imported torch where a quota limits its processors.
+        threads = min(torch.get_num_threads(), available_threads())
+        workers = 1 if compute.workers == "auto" else compute.workers
         # Child processes probe the GPUs. A CUDA context in this process would take half a gigabyte
         # of GPU memory, and prevent a worker's own on a GPU in exclusive mode.
-        return resolve_devices(
-            plan_slots(
-                device=compute.device,
-                gpus=compute.gpus,
-                per_gpu=compute.per_gpu,
-                workers=compute.workers,
-                visible=visible_gpus(torch.cuda.device_count()),
-                # A notebook may have imported torch where a quota limits its processors.
-                threads=min(torch.get_num_threads(), available_threads()),
-            )
+        slots = plan_slots(
+            device=compute.device,
+            gpus=compute.gpus,
+            per_gpu=compute.per_gpu,
+            workers=workers,
+            visible=visible_gpus(torch.cuda.device_count()),
+            threads=threads,
         )
+        if compute.workers == "auto":  # only now: the options may exclude one another
+            slots = plan_slots(workers=self._measured_workers(threads), threads=threads)
+        return resolve_devices(slots)
+
+    def _measured_workers(self, threads: int) -> int:
+        from harness.training.loop.step_rate import measure_worker_count  # noqa: PLC0415  # torch
+
+        self.progress.stage("--workers auto: timing the first steps with 1, 2, ... workers")
+        config = self._drawn_config()
+        parts = None if self.parts is None else self.parts.path
+        n_workers, reason = measure_worker_count(config, self.config.data, parts, threads)
+        self.progress.stage(reason)
+        return n_workers
+
+    def _drawn_config(self) -> TrialConfig:
+        """A random configuration of the space that can be trained; the defaults if none is."""
+        rng = random.Random(0)  # noqa: S311
+        for _ in range(_MAX_DRAWS):
+            values = self.definition.space.sample(rng)
+            if (
+                self.definition.space.refusal_reason(values) is None
+                and self.networks.config_refusal(self.definition, _MANY_IMAGES, values) is None
+            ):
+                return self.definition.trial_config(values)
+        return self.definition.trial_config({})
 
     def close(self) -> None:
         """End the process of the networks, and leave the cluster if the command has joined one."""

@@ -21,6 +21,7 @@ class SearchOptions:
 
     Attributes:
         study: name of the study; None: the stem of the space file.
+        question: what the study is to find out; `question` in study.yaml.
         space: path or name of a space file, or the space itself as a mapping.
         data: folder or name of a data set, `data.root` in study.yaml.
         trials: total number of finished trials, those of earlier calls included.
@@ -38,6 +39,7 @@ class SearchOptions:
     """
 
     study: str | None = None
+    question: str | None = None
     space: str | Mapping[str, Any] | None = None
     data: str | None = None
     trials: int | None = None
@@ -57,6 +59,7 @@ class SearchOptions:
     def overrides(self) -> dict[str, Any]:
         """Settings of study.yaml by full key, without those that were not given."""
         settings = {
+            "question": self.question,
             "data.root": self.data,
             "sampler.name": self.sampler,
             "pruner.name": self.pruner,
@@ -74,7 +77,8 @@ class ComputeOptions:
         device: auto, cpu, cuda, cuda:1 or mps.
         gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2".
         per_gpu: workers on each GPU.
-        workers: workers on the CPU; on a cluster workers of any kind, "max" as many as fit.
+        workers: workers on the CPU, "auto" as many as train the most images per second together;
+            on a cluster workers of any kind, "max" as many as fit.
         timeout_s: seconds after which the call stops.
         cluster: "ray", "ray:HOST:PORT" or "slurm"; None: this machine.
         gpus_per_trial: GPUs of each trial on a cluster, e.g. 0.5.
@@ -88,7 +92,7 @@ class ComputeOptions:
     device: str = "auto"
     gpus: str | None = None
     per_gpu: int | None = None
-    workers: int | Literal["max"] | None = None
+    workers: int | Literal["auto", "max"] | None = None
     timeout_s: float | None = None
     cluster: str | None = None
     gpus_per_trial: float | None = None

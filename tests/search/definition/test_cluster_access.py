@@ -22,6 +22,10 @@ from harness.search.definition.options import ComputeOptions
         ({"scratch": "s3://b"}, "--scratch: needs --cluster"),
         ({"ship_code": True}, "--ship-code: needs --cluster"),
         ({"workers": "max"}, "--workers max: needs --cluster"),
+        (
+            {"cluster": "ray", "workers": "auto"},
+            "--workers auto: cannot be combined with --cluster",
+        ),
         ({"cluster": "ray", "gpus": "0"}, "--gpus 0: chooses devices of this machine"),
         ({"cluster": "ray", "device": "cuda"}, "--device cuda: chooses devices"),
         ({"cluster": "ray", "gpus_per_trial": 2.0}, "--gpus-per-trial 2: must be 0, a part"),
