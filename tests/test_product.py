@@ -82,7 +82,9 @@ def test_first_line_names_everything_and_last_the_next_command(finished: Path) -
     precision = pick_precision("auto", pick_device())
     for word in ("study tiny", "polyps", "device", f", {precision} ·", f"workspace {finished}"):
         assert word in lines[0]
-    assert lines[-1] == "next: harness report --study tiny"
+    report = finished / "studies" / "tiny" / "report.html"
+    assert lines[-3:-1] == [f"report: {report}", "MLflow: harness ui"]
+    assert lines[-1] == "next: harness confirm --study tiny"
     assert sum(line.startswith("trial ") for line in lines) == 7
 
 

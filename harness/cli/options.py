@@ -104,6 +104,16 @@ NewStudyOption = Annotated[
         metavar="NAME",
     ),
 ]
+QuestionOption = Annotated[
+    str | None,
+    option(
+        "What the study is to find out, for report and MLflow.",
+        example='--question "Does depth 5 beat depth 3?"',
+        panel=SEARCH,
+        default="the first comment line of the space file",
+        metavar="TEXT",
+    ),
+]
 TrialsOption = Annotated[
     int | None,
     option(

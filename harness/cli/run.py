@@ -32,6 +32,7 @@ from harness.cli.options import (
     PartsOption,
     PriorOption,
     PrunerOption,
+    QuestionOption,
     SamplerOption,
     SeedOption,
     SetOption,
@@ -42,14 +43,20 @@ from harness.cli.options import (
     TrialsOption,
     WorkspaceOption,
 )
+from harness.config.progress import ProgressReporter
 from harness.config.study import PrunerConfig, SamplerConfig
 from harness.config.study_files import read_study_config
+from harness.core.errors import HarnessError
+from harness.core.records import read_records
 from harness.core.settings import literal_values
+
+N_SHOWN = 3  # best trials named after a run
 
 
 def run(
     space: SpaceOption = None,
     study: NewStudyOption = None,
+    question: QuestionOption = None,
     trials: TrialsOption = None,
     data: DataOption = None,
     set_: SetOption = None,
@@ -92,12 +99,38 @@ def run(
     arguments = api_arguments(parameters)
     # closing: after an exception rich's live display would leave the cursor hidden.
     with closing(open_progress()) as progress:
-        finished_study = retry_after_download(
+        study_after = retry_after_download(
             lambda: api.run_study(**arguments, progress=progress), workspace
         )
+        show_results(study_after, progress)
+
+
+def show_results(study: api.Study, progress: ProgressReporter) -> None:
+    """Show the best trials, write the report, and name the next command."""
+    objective = read_study_config(study.paths).objective
+    ranked = objective.ranked(read_records(study.paths))
+    if not ranked:
+        progress.stage(f"next: harness report --study {study.name}")
+        return
     # The best of many trials on a few images is too good by chance, hence "not confirmed".
-    best = finished_study.best
-    if best is not None and best.value is not None:
-        metric = read_study_config(finished_study.paths).objective.metric
-        progress.stage(f"best {metric} {best.value:.4f}: trial {best.number}, not confirmed")
-    progress.stage(f"next: harness report --study {finished_study.name}")
+    best, *others = (f"{record.value:.4f}: trial {record.number}" for record in ranked[:N_SHOWN])
+    progress.stage(f"best {objective.metric} {best}, not confirmed")
+    if others:
+        progress.stage(f"then {', '.join(others)}")
+    if (path := _write_report(study, progress)) is not None:
+        progress.stage(f"report: {path}")
+    progress.stage("MLflow: harness ui")
+    progress.stage(f"next: harness confirm --study {study.name}")
+
+
+def _write_report(study: api.Study, progress: ProgressReporter) -> Path | None:
+    """Write the report if trials have ended since it was written; None if it cannot be written."""
+    report, table = study.paths.report_html, study.paths.trials_csv
+    if report.exists() and report.stat().st_mtime_ns >= table.stat().st_mtime_ns:
+        return report
+    try:
+        return study.report()
+    except (HarnessError, OSError) as error:
+        # The study is complete whether or not it can be shown.
+        progress.stage(f"warning: the report cannot be written: {error}")
+        return None

@@ -15,7 +15,13 @@ from harness.core.paths import StudyPaths
 from harness.core.settings import flatten, nest
 from harness.search.definition.fixed_values import FixedValues
 from harness.search.definition.value_references import recorded_references
-from harness.space.reading.load_space import CSV_SUFFIX, read_space, space_from_dict, with_fixed
+from harness.space.reading.load_space import (
+    CSV_SUFFIX,
+    first_comment,
+    read_space,
+    space_from_dict,
+    with_fixed,
+)
 from harness.space.reading.row_space import check_row_space
 from harness.space.space import AllowedValues, SearchSpace
 
@@ -99,6 +105,7 @@ def resolve_definition(
     }
     if isinstance(space, Path):
         values["space"] = space.name
+        values["question"] = settings.get("question") or first_comment(space)
     config = StudyConfig.from_mapping(values, source=location)
     definition = StudyDefinition(config, base_space, is_started=False)
     check_row_space(definition.space, legal)
@@ -222,7 +229,8 @@ def _continue_definition(
                 "start a new study under another name with --study",
             ]
         )
-    update = {"budget": new_config.budget, "limits": new_config.limits, "data": new_config.data}
+    changeable = ("question", "budget", "limits", "data")
+    update = {name: getattr(new_config, name) for name in changeable}
     return StudyDefinition(config.model_copy(update=update), space, is_started=True)
 
 

@@ -67,7 +67,7 @@ def check_run_early(options: RunOptions, progress: ProgressReporter) -> StudyPat
         n_finished >= min(trials, len(definition.space.rows) or trials)
         and not any(_is_unfinished(paths, record) for record in records)
         and trials == definition.config.budget.trials  # otherwise study.yaml has to change
-        and not (options.search.import_from or options.search.prior)
+        and not (options.search.import_from or options.search.prior or options.search.question)
         and paths.trials_csv.is_file()
         and are_up_to_date(storage, store, paths.name, study_id, records)
     )

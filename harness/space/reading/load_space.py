@@ -4,6 +4,7 @@ All problems of a space are reported together.
 """
 
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["AllowedValues", "find_space", "read_space", "space_from_dict", "with
 
 CSV_SUFFIX = ".csv"
 SUFFIXES = ("", ".yaml", CSV_SUFFIX)
+_MAX_COMMENT = 500  # characters of the first line
 
 
 def find_space(name: str, workspace: Workspace) -> Path:
@@ -103,6 +105,19 @@ def read_space(
     return SpaceReader(
         document.value, legal, problems, overrides=resolved if all_resolved else None
     ).read()
+
+
+def first_comment(path: Path) -> str | None:
+    """The question of a space: the first line of a YAML file, if it is a comment.
+
+    Text after two spaces or more is left out: by convention it is the command to run.
+    """
+    if path.suffix.lower() == CSV_SUFFIX:
+        return None
+    with path.open(encoding="utf-8") as handle:
+        line = handle.readline(_MAX_COMMENT)
+    comment = re.match(r"#\s*(\S+(?:\s\S+)*)", line)
+    return None if comment is None else comment[1]
 
 
 def space_from_dict(value: Mapping[str, Any], *, source: str, legal: AllowedValues) -> SearchSpace:

@@ -159,3 +159,18 @@ def test_an_objective_that_is_asked_for_brings_its_direction(paths: StudyPaths) 
     assert settled(paths).config.objective.metric == "val/iou"
     with pytest.raises(ConfigError, match=r"objective\.metric: 'val/iou' -> 'val/dice'"):
         settled(paths, overrides=objective_override("val/dice"))
+
+
+def test_question_is_asked_for_or_the_first_comment_of_the_space(paths: StudyPaths) -> None:
+    space = paths.root.parents[1] / "s.yaml"
+    text = "# Does depth pay?   harness run --space s.yaml\n" + strict_yaml.dump_yaml(SPACE)
+    space.write_text(text, encoding="utf-8")
+    assert settled(paths, space).config.question == "Does depth pay?"
+    asked = settled(paths, space, overrides={"question": "Why?"})
+    assert asked.config.question == "Why?"
+
+
+def test_question_of_a_started_study_may_change(paths: StudyPaths) -> None:
+    begun(paths, overrides={"question": "Why?"})
+    assert settled(paths).config.question == "Why?"
+    assert settled(paths, overrides={"question": "How?"}).config.question == "How?"

@@ -6,7 +6,13 @@ import pytest
 
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
-from harness.space.reading.load_space import AllowedValues, read_space, space_from_dict, with_fixed
+from harness.space.reading.load_space import (
+    AllowedValues,
+    first_comment,
+    read_space,
+    space_from_dict,
+    with_fixed,
+)
 from harness.space.reading.row_space import check_row_space
 from harness.space.space import AnyOf, Categorical, FloatRange, IntRange, RangeMatch, SearchSpace
 from tests.space.spaces import LEGAL, problems_of, space_of
@@ -422,3 +428,26 @@ def test_empty_rows_and_labels_without_rows_are_refused(
     text: str, problem: str, tmp_path: Path
 ) -> None:
     assert problems_of(text, tmp_path) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("# Why?    harness run --space s.yaml\n", "Why?"),
+        ("#Why so?\n", "Why so?"),
+        ("#\n# Why?\n", None),
+        ("parameters: {}  # Why?\n", None),
+        ("", None),
+        ("# " + "x" * 1000, "x" * 498),
+    ],
+)
+def test_first_comment(tmp_path: Path, text: str, question: str | None) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert first_comment(path) == question
+
+
+def test_first_comment_of_a_csv_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("# Why?\n", encoding="utf-8")
+    assert first_comment(path) is None
