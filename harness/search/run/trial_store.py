@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, write_record
 from harness.search.run.disk_space import DiskSpaceGuard
-from harness.search.storage.optuna_study import count_finished_trials
+from harness.search.storage.optuna_study import count_finished_trials, trial_attributes
 
 T = TypeVar("T")
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -74,8 +74,17 @@ class TrialStore:
         state = _STATES.get(record.state, TrialState.FAIL)
         # Of a pruned trial Optuna itself stores the last report as its value.
         value = record.value if state == TrialState.COMPLETE else None
+        self.retry_when_full(lambda: self._set_attributes(record))
         self.retry_when_full(lambda: self._study.tell(record.number, value, state=state))
         self.n_finished += 1
+
+    def _set_attributes(self, record: TrialRecord) -> None:
+        # Before `tell`: Optuna refuses changes of a finished trial.
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(
+            self._study._study_id, record.number
+        )
+        for name, value in trial_attributes(record).items():
+            self._storage.set_trial_user_attr(trial_id, name, value)
 
     def retry_when_full(self, action: Callable[[], T]) -> T:
         """Run a repeatable action, again after each wait for disk space."""

@@ -3,14 +3,18 @@
 Used by storage, sampling and control alike, so it stands apart from the database in `storage`.
 """
 
+import warnings
 from collections.abc import Container
+from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.config.study import StudyConfig
+from harness.core.records import TrialRecord
 from harness.search.storage.sqlite_lookup import STUDY_ID_ATTR, taken_name_error
 
 IMPORTED_ATTR = "harness.imported"  # of a trial: its origin as "<study>/<number>"
@@ -54,7 +58,21 @@ def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> op
     # Not atomic with the line above: after a kill between the two, the study counts as another one
     # of that name, and `find_optuna_study` says how to delete it.
     study.set_user_attr(STUDY_ID_ATTR, config.id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([config.objective.metric])  # shown by optuna-dashboard
     return study
+
+
+def trial_attributes(record: TrialRecord) -> dict[str, Any]:
+    """User attributes of a finished trial, as columns of optuna-dashboard; nothing here reads them.
+
+    Returns:
+        folder within the study's folder, seed, and dice and iou of the best epoch if there is one.
+    """
+    scores = {name: record.best.get(f"best/{name}") for name in ("dice", "iou")}
+    known = {name: score for name, score in scores.items() if score is not None}
+    return {"folder": f"trials/{record.number:04d}", "seed": record.seed, **known}
 
 
 def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.Study | None:

@@ -20,7 +20,11 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.text import count
 from harness.search.definition.definition import StudyDefinition, config_differences
-from harness.search.storage.optuna_study import IMPORTED_ATTR, open_optuna_study
+from harness.search.storage.optuna_study import (
+    IMPORTED_ATTR,
+    open_optuna_study,
+    trial_attributes,
+)
 
 FIXED_PARAMS = "fixed_params"  # system attribute by which Optuna marks an enqueued row
 DEFINITION_ATTR = "harness.definition"  # user attribute of an Optuna study
@@ -136,6 +140,9 @@ def _to_optuna_trial(
         value = record.value
     elif record.state == "pruned" and steps:
         value = steps[max(steps)]  # `tell` stores the last report of a pruned trial
+    user_attributes = {} if record.state == "running" else trial_attributes(record)
+    if record.imported is not None:
+        user_attributes[IMPORTED_ATTR] = record.imported
     trial = create_trial(
         state=OPTUNA_STATES[record.state],
         value=value,
@@ -145,7 +152,7 @@ def _to_optuna_trial(
             for key, stored in record.distributions.items()
         },
         intermediate_values=steps,
-        user_attrs={} if record.imported is None else {IMPORTED_ATTR: record.imported},
+        user_attrs=user_attributes,
         system_attrs={} if fixed is None else {FIXED_PARAMS: fixed},
     )
     # create_trial sets both times to now.

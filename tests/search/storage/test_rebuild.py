@@ -18,6 +18,7 @@ from harness.core.paths import StudyPaths
 from harness.core.records import TrialRecord
 from harness.core.sqlite_file import is_damaged
 from harness.execution.protocol import TrialTask
+from harness.search.storage.optuna_study import trial_attributes
 from harness.search.storage.rebuild import (
     DEFINITION_ATTR,
     check_definition_unchanged,
@@ -317,3 +318,16 @@ def test_versions_device_and_commit_are_told_in_one_line() -> None:
     assert stamp.describe_changes(record(**same), "cpu") is None
     assert stamp.describe_changes(None, "cpu") is None
     assert stamp.describe_changes(record(**same), None) is None, "the nodes choose their devices"
+
+
+def test_rows_show_folder_seed_and_scores_in_a_dashboard(tmp_path: Path) -> None:
+    run_to(tmp_path, 2)
+    study = optuna.load_study(study_name="s", storage=open_storage(tmp_path / "optuna.db"))
+    assert study.metric_names == ["val/dice_loss"]
+    record = TrialRecord.model_validate_json(
+        paths_of(tmp_path).trial(1).trial_json.read_text(encoding="utf-8")
+    )
+    shown = {"folder": "trials/0001", "seed": record.seed}
+    assert study.trials[1].user_attrs == shown
+    scored = record.model_copy(update={"best": {"best/dice": 0.6, "best/iou": 0.5}})
+    assert trial_attributes(scored) == shown | {"dice": 0.6, "iou": 0.5}
