@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfil
 .PHONY: help install demo check test test-slow test-cluster test-cluster-smoke test-all bench clean
 
 help:
-	@echo "make demo       install, run 6 trials on generated polyps, write a report"
+	@echo "make demo       install, search and confirm on generated polyps, write a report"
 	@echo "make test       install, run the tests"
 	@echo "make check      ruff, mypy --strict, floors"
 	@echo "make test-slow  whole studies through the command line"
@@ -31,11 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@mkdir -p $(DEMO)
-	$(BIN)/harness run --workspace $(DEMO) --space quickstart.yaml --data synthetic --trials 6
-	$(BIN)/harness report --workspace $(DEMO) --study quickstart
-	@echo "report: $(abspath $(DEMO))/studies/quickstart/report.html"
-	@echo "next: $(BIN)/harness run --space encoders.yaml --trials 40"
+	$(BIN)/harness demo --workspace $(DEMO)
 
 check: install
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from harness.core.errors import HarnessError, StudyInterrupted, UserError
 from harness.core.files import TEMPORARY_NAME
 from harness.core.processors import openmp_defaults
 
-RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"])
+RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"], ["demo"])
 # Their --study is one that exists.
 STUDY_COMMANDS = (["confirm"], ["test"], ["report"], ["predict"], ["export"], ["trials"], ["sync"])
 _INTERRUPTED = 128 + signal.SIGINT
@@ -47,6 +47,11 @@ REMEDIES = {
 # module is imported only when its command is given, so that `harness --help` need not wait the
 # seconds that torch and mlflow take. A test compares the summaries with the docstrings.
 COMMANDS: dict[str, tuple[str, str | None, str]] = {
+    "demo": (
+        "demo",
+        "demo",
+        "Search, confirm and report on generated polyps: two minutes on two CPU cores.",
+    ),
     "run": ("run", "run", "Run a study, or continue it, until it has --trials finished trials."),
     "check": (
         "check",

@@ -47,7 +47,8 @@ def generate_dataset(
 
     Args:
         size: pixels of the shorter side.
-        difficulty: share of polyps that are flat and hardly coloured, 0 to 1.
+        difficulty: share of polyps that are flat and hardly coloured, 0 to 1. At 0 each image has
+            one large polyp, clearly redder or paler than its surroundings, and neither folds hide it nor mucus resembles it.
 
     Returns:
         The folder.
@@ -103,11 +104,14 @@ def draw_image(
     scene = _make_wall(rng, view)
     bare_colour = scene.colour.copy()
     mask = np.zeros(view.shape, bool)
-    for _ in range(int(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05]))):
+    if difficulty == 0:
         mask |= _add_polyp(rng, view, scene, frame, difficulty)
-    # Annotators mark what they see, so a hidden part of a polyp is no foreground.
-    mask &= ~_add_hiding_fold(rng, view, scene, bare_colour, mask & frame)
-    _add_mucus(rng, view, scene)
+    else:
+        for _ in range(int(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05]))):
+            mask |= _add_polyp(rng, view, scene, frame, difficulty)
+        # Annotators mark what they see, so a hidden part of a polyp is no foreground.
+        mask &= ~_add_hiding_fold(rng, view, scene, bare_colour, mask & frame)
+        _add_mucus(rng, view, scene)
     image = _render_photo(rng, view, scene)
     image[~frame] = rng.integers(0, 6, (int((~frame).sum()), 1))
     return image, (mask & frame).astype(np.uint8)
@@ -164,10 +168,11 @@ def _add_polyp(
     rng: Generator, view: _PixelGrid, scene: _SceneMaps, frame: NDArray[np.bool_], difficulty: float
 ) -> NDArray[np.bool_]:
     """Raise and colour one polyp; its pixels. The hard ones are flat and hardly coloured."""
-    hard = rng.random() < difficulty
-    contrast = rng.uniform(0.12, 0.3) if hard else rng.uniform(0.35, 1.0)
+    hard, clear = rng.random() < difficulty, difficulty == 0
+    low, high = (1.2, 1.5) if clear else (0.12, 0.3) if hard else (0.35, 1.0)
+    contrast = rng.uniform(low, high)
     steepness = rng.uniform(0.3, 0.5) if hard else rng.uniform(0.5, 1.0)
-    radius = float(np.exp(rng.uniform(np.log(0.06), np.log(0.36))))
+    radius = float(np.exp(rng.uniform(np.log(0.17 if clear else 0.06), np.log(0.36))))
     for _ in range(20):
         centre = _random_centre(rng, view)
         spot = np.argmin(np.hypot(view.x - centre[0], view.y - centre[1]))
@@ -177,7 +182,7 @@ def _add_polyp(
     dome = np.clip(1 - rho**2, 0, 1) ** 0.6
     lumps = 1 + 0.12 * _smooth(rng, view, 0.35 * radius)
     scene.height += _plane(steepness * radius * dome * lumps)
-    tint = 1 + contrast * (rng.choice(_POLYP_TINTS) - 1)
+    tint = 1 + contrast * (rng.choice(_POLYP_TINTS[:2] if clear else _POLYP_TINTS) - 1)
     tint = tint * (1 + 0.07 * contrast * _smooth(rng, view, 0.016)[..., None])
     inside = np.clip((1 - rho) / 0.12, 0, 1)[..., None]
     scene.colour *= _plane(1 + inside * (tint - 1))
