@@ -55,7 +55,9 @@ def synthesize(
     difficulty: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share of polyps that are hard to see. Example: --difficulty 0.8"
+            min=0,
+            max=1,
+            help="Share of polyps that are hard to see; at 0 all are easy. Example: --difficulty 0.8",
         ),
     ] = DIFFICULTY,
 ) -> None:

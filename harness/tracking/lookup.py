@@ -4,6 +4,9 @@ MLflow has no create-if-absent call. A call that times out may still have create
 run is looked up by tag again after it was created, and duplicates are removed.
 """
 
+import contextlib
+import getpass
+
 import mlflow
 from mlflow.entities import Run
 
@@ -41,7 +44,7 @@ class ExperimentRuns:
     ) -> Run:
         """Create a run that matches `run_filter`, and delete a duplicate left by a lost answer."""
         created = self._client.create_run(
-            self._experiment, start_time=start_time, tags=tags, run_name=name
+            self._experiment, start_time=start_time, tags=_origin_tags() | tags, run_name=name
         )
         return self.find(run_filter) or created
 
@@ -86,3 +89,12 @@ class ExperimentRuns:
             token = page.token
             if not token:
                 return complete
+
+
+def _origin_tags() -> dict[str, str]:
+    """Tags of MLflow's columns Source and Created by."""
+    tags = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
+    # A process without an entry in the list of users, as in some containers, has no name.
+    with contextlib.suppress(OSError, KeyError):
+        tags["mlflow.user"] = getpass.getuser()
+    return tags

@@ -38,6 +38,7 @@ from harness.tracking.fields import (
     to_milliseconds,
 )
 from harness.tracking.lookup import ExperimentRuns
+from harness.tracking.study_note import NOTE_TAG, is_own_note, study_note
 from harness.tracking.tags import CONFIRMATION_TAG, COPIED_TAG, ROLE_TAG, TRIAL_TAG
 from harness.tracking.uri import TrackingStore
 
@@ -141,7 +142,20 @@ class StudyWriter:
             if path.exists():
                 folder = paths.root.name if paths.is_confirmation else None
                 self._client.log_artifact(self.parent, str(path), folder)
+        self._copy_note()
         self._client.set_terminated(self.parent, "FINISHED")
+
+    def _copy_note(self) -> None:
+        """Describe the study at the top of its run and of its experiment."""
+        if self._paths.is_confirmation:
+            return
+        try:
+            note = study_note(self._paths, self._config, read_records(self._paths))
+        except ConfigError:  # a damaged record, reported elsewhere
+            return
+        self._client.set_tag(self.parent, NOTE_TAG, note)
+        if is_own_note(self._client.get_experiment(self.experiment).tags.get(NOTE_TAG, "")):
+            self._client.set_experiment_tag(self.experiment, NOTE_TAG, note)
 
     def log_study_metrics(self, study_metrics: Sequence[StudyMetric]) -> None:
         """Log metrics of the whole study to its own run; a repeated call adds nothing."""
@@ -154,7 +168,7 @@ class StudyWriter:
 
     def _ensure_study_run(self) -> str:
         config, name = self._study_config, self._paths.study.name
-        tags = {ROLE_TAG: "study", "mlflow.note.content": config.question or ""}
+        tags = {ROLE_TAG: "study", NOTE_TAG: config.question or ""}
         run = self._runs.find(STUDY_RUN_FILTER) or self._runs.create(STUDY_RUN_FILTER, tags, name)
         if not run.data.params:
             self._client.log_batch(run.info.run_id, params=to_params(flat_definition(config)))

@@ -362,3 +362,20 @@ def test_pictures_are_named_as_mlflow_names_them(study: MirrorStudy) -> None:
     assert [pattern(name) for name in third] == [pattern(name) for name in theirs]
     logged = "mlflow.loggedImages"
     assert ours.data.tags[logged] == client.get_run(other).data.tags[logged]
+
+
+def test_run_and_experiment_describe_the_study_and_a_persons_text_stays(
+    study: MirrorStudy,
+) -> None:
+    study.run(1)
+    sync_study(study.tracker(), study.paths, study.definition.config)
+    client, note = study.client(), "mlflow.note.content"
+    run = client.search_runs(["1"], "tags.`harness.role` = 'study'")[0]
+    assert run.data.tags[note].startswith("- Question: Which rate?\n")
+    assert run.data.tags["mlflow.source.name"] == "harness"
+    assert client.get_experiment("1").tags[note] == run.data.tags[note]
+    client.set_experiment_tag("1", note, "Our comparison")
+    study.run(2)
+    sync_study(study.tracker(), study.paths, study.definition.config)
+    assert client.get_experiment("1").tags[note] == "Our comparison"
+    assert "- Trials: 2 complete" in client.get_run(run.info.run_id).data.tags[note]

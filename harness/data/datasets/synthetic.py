@@ -48,7 +48,8 @@ def generate_dataset(
     Args:
         size: pixels of the shorter side.
         difficulty: share of polyps that are flat and hardly coloured, 0 to 1. At 0 each image has
-            one large polyp, clearly redder or paler than its surroundings, and neither folds hide it nor mucus resembles it.
+            one large polyp, clearly redder or paler than its surroundings, and neither folds hide
+            it nor mucus resembles it.
 
     Returns:
         The folder.
