@@ -57,7 +57,7 @@ def synthesize(
         typer.Option(
             min=0,
             max=1,
-            help="Share of polyps that are hard to see; at 0 all are easy. Example: --difficulty 0.8",
+            help="Share of polyps that are hard to see; 0: all are easy. Example: --difficulty 0.8",
         ),
     ] = DIFFICULTY,
 ) -> None:

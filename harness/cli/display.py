@@ -39,11 +39,16 @@ class LiveProgress:
             transient=True,
         )
         self._bars.start()
+        # The imports before the first message take seconds.
+        self._starting: TaskID | None = self._bars.add_task("starting", total=None)
         self._study: TaskID | None = None
         self._trials: dict[int, TaskID] = {}
         self._metric = DEFAULT_METRIC
 
     def stage(self, text: str) -> None:
+        if self._starting is not None:
+            self._bars.remove_task(self._starting)
+            self._starting = None
         # The text holds names from files; rich would read `[red]` in them as markup.
         self._bars.console.print(text, markup=False, soft_wrap=True)
 

@@ -17,7 +17,7 @@ _STATES = ("complete", "pruned", "failed", "running")
 def study_note(paths: StudyPaths, config: StudyConfig, records: Sequence[TrialRecord]) -> str:
     """Write the note: five lines and a table of the best trials."""
     ranked = config.objective.ranked(records)
-    n_in_state = Counter(record.state for record in records)
+    n_in_state = Counter[str](record.state for record in records)
     counts = ", ".join(f"{n_in_state[state]} {state}" for state in _STATES if n_in_state[state])
     metric = _one_line(config.objective.metric)
     best = f"{ranked[0].value:.4f} (trial {ranked[0].number})" if ranked else "no complete trial"

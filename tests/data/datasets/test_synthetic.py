@@ -103,3 +103,17 @@ def test_hard_polyps_stand_out_less() -> None:
         return float(np.median(differences))
 
     assert contrast(1.0) < 0.7 * contrast(0.0)
+
+
+def test_easy_images_have_one_large_polyp_that_stands_out() -> None:
+    """At least a hundredth of the image, redder or paler than around it by a tenth or more."""
+    for index in range(40):
+        image, mask = draw_image(96, 5, index, 0)
+        n_parts, _ = cv2.connectedComponents(mask)
+        assert n_parts == 2  # background and one polyp
+        assert mask.mean() > 0.01
+        lit = image.sum(axis=2) > 120
+        redness = image[..., 0] / (image[..., 1:].sum(axis=2) + 1.0)
+        around = cv2.dilate(mask, np.ones((15, 15), np.uint8)) - mask
+        inside, outside = (np.median(redness[(m == 1) & lit]) for m in (mask, around))
+        assert abs(np.log(inside / outside)) > 0.1, index
