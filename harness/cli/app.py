@@ -1,4 +1,4 @@
-"""Table of the commands of `harness`, and the exit codes of their errors.
+"""Entry point of `harness`: builds the command that is given, and maps errors to exit codes.
 
 0 done · 1 failed · 2 the user must change something · 130 or 143 interrupted, can be continued.
 """
@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from harness.cli.commands import COMMANDS
+from harness.cli.completion import LENIENT, completes_value, value_command
 from harness.core.errors import HarnessError, StudyInterrupted, UserError
 from harness.core.files import TEMPORARY_NAME
 from harness.core.processors import openmp_defaults
@@ -28,6 +31,8 @@ from harness.core.processors import openmp_defaults
 RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"], ["demo"])
 # Their --study is one that exists.
 STUDY_COMMANDS = (["confirm"], ["test"], ["report"], ["predict"], ["export"], ["trials"], ["sync"])
+COMPLETION_VARIABLE = "_HARNESS_COMPLETE"  # set by the script of --install-completion
+HELP_NAMES = ["-h", "--help"]
 _INTERRUPTED = 128 + signal.SIGINT
 QUIET_LOGGERS = ("alembic", "mlflow", "optuna", "urllib3.connectionpool")  # during a command
 # Errors of the file system that a user can repair, by errno. All others, such as EIO, are bugs or
@@ -43,75 +48,6 @@ REMEDIES = {
     errno.EISDIR: "a folder stands where a file is needed; move it, or name another place",
 }
 
-# Name: module in harness.cli, function in it (None: a group of commands), summary in --help. The
-# module is imported only when its command is given, so that `harness --help` need not wait the
-# seconds that torch and mlflow take. A test compares the summaries with the docstrings.
-COMMANDS: dict[str, tuple[str, str | None, str]] = {
-    "demo": (
-        "demo",
-        "demo",
-        "Search, confirm and report on generated polyps: two minutes on two CPU cores.",
-    ),
-    "run": ("run", "run", "Run a study, or continue it, until it has --trials finished trials."),
-    "check": (
-        "check",
-        "check",
-        "Check a study before training: its space, every network in it, weights and data.",
-    ),
-    "report": (
-        "report",
-        "report",
-        "Write report.html and trials.csv, and print the leaderboard.",
-    ),
-    "confirm": (
-        "confirm",
-        "confirm",
-        "Train the best configurations again on fresh seeds or folds, and rank them by the result.",
-    ),
-    "test": (
-        "test",
-        "evaluate_test_split",
-        "Evaluate the chosen weights on the held-out test images; a ledger counts every test.",
-    ),
-    "export": (
-        "export",
-        "export",
-        "Write the chosen network as a folder that runs without this package and without PyTorch.",
-    ),
-    "app": (
-        "web_app",
-        "web_app",
-        "Show masks for your own images on a page in the browser, for this machine only.",
-    ),
-    "predict": (
-        "predict",
-        "predict",
-        "Write the masks of new images; the same command continues where it stopped.",
-    ),
-    "trials": (
-        "trials",
-        "trials",
-        "List the trials of a study with state, value and configuration.",
-    ),
-    "config": (
-        "config",
-        "config",
-        "Show every setting: key, legal values, default, meaning, and when it has an effect.",
-    ),
-    "lr-find": (
-        "lr_find",
-        "lr_find",
-        "Train while the learning rate rises, to find the rates that are worth searching.",
-    ),
-    "sync": (
-        "sync",
-        "sync",
-        "Send to MLflow what it lacks of a study's folder; nothing is sent twice.",
-    ),
-    "ui": ("ui", "ui", "Start MLflow's web interface on this workspace, for this machine only."),
-    "data": ("data", None, "Data sets: inspect, clean, download, synthesize."),
-}
-
 
 def build_app(selected: str | None) -> typer.Typer:
     """Build the command line: `selected` can run, the other commands are only listed."""
@@ -120,11 +56,15 @@ def build_app(selected: str | None) -> typer.Typer:
         help="Hyperparameter studies of segmentation networks: run, rank honestly, see.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
+        context_settings={"help_option_names": HELP_NAMES},  # of every command, too
     )
+    app.callback()(_program_options)
     for name, (module, function, line) in COMMANDS.items():
         if name != selected:
             app.command(name, help=line)(_placeholder_command)
+            continue
+        if completes_value(words_to_complete()):
+            app.command(name, help=line, context_settings=LENIENT)(value_command)
             continue
         command_module = import_module(f"harness.cli.{module}")
         if function is None:
@@ -134,6 +74,24 @@ def build_app(selected: str | None) -> typer.Typer:
             command_class = getattr(command_module, "CommandClass", None)
             app.command(name, cls=command_class)(getattr(command_module, function))
     return app
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version  # noqa: PLC0415  # rarely needed
+
+        typer.echo(f"harness {version('segmentation-harness')}")
+        raise typer.Exit
+
+
+def _program_options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None: ...
 
 
 def _placeholder_command() -> None:
@@ -209,7 +167,7 @@ def _require_named_study(arguments: list[str]) -> None:
     Raises:
         ConfigError: the workspace has no study of that name.
     """
-    if arguments[:1] not in STUDY_COMMANDS or "--help" in arguments:
+    if arguments[:1] not in STUDY_COMMANDS or set(HELP_NAMES) & set(arguments):
         return
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--study", nargs="?")
@@ -225,7 +183,8 @@ def _require_named_study(arguments: list[str]) -> None:
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         _require_named_study(arguments)
-        code = build_app(next(iter(arguments), None))(arguments, standalone_mode=False)
+        selected = next(iter(arguments or words_to_complete()), None)
+        code = build_app(selected)(arguments, standalone_mode=False)
     except typer.Abort:
         return _print_error("stopped", 130)
     except StudyInterrupted as interruption:
@@ -259,6 +218,17 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     if code == _INTERRUPTED:  # typer makes this code of a KeyboardInterrupt, and prints nothing
         return _print_error(f"interrupted{_continuation_hint(arguments)}", _INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def words_to_complete() -> list[str]:
+    """Words behind `harness` that a shell asks to complete; [] outside of a completion."""
+    if COMPLETION_VARIABLE not in os.environ:
+        return []
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    try:
+        return shlex.split(line)[1:]
+    except ValueError:  # a quotation that is still open
+        return line.split()[1:]
 
 
 def _describe_os_error(error: OSError) -> str:

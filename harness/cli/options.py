@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli.completion import complete_space, complete_study
 from harness.config.data import StudyDataConfig
 from harness.config.objective import ObjectiveConfig
 from harness.config.study import PrunerConfig, SamplerConfig, StudyConfig
@@ -57,6 +58,7 @@ SpaceOption = Annotated[
         panel=SPACE,
         default="space.yaml of the study",
         metavar="FILE",
+        autocompletion=complete_space,
     ),
 ]
 SetOption = Annotated[
@@ -92,7 +94,14 @@ IgnoreOption = Annotated[
     ),
 ]
 StudyOption = Annotated[
-    str, option("Name of the study.", example="--study encoders", panel=SEARCH, metavar="NAME")
+    str,
+    option(
+        "Name of the study.",
+        example="--study encoders",
+        panel=SEARCH,
+        metavar="NAME",
+        autocompletion=complete_study,
+    ),
 ]
 NewStudyOption = Annotated[
     str | None,
@@ -102,6 +111,7 @@ NewStudyOption = Annotated[
         panel=SEARCH,
         default="the name of the space file",
         metavar="NAME",
+        autocompletion=complete_study,
     ),
 ]
 QuestionOption = Annotated[
@@ -144,6 +154,7 @@ FromOption = Annotated[
         panel=SEARCH,
         default="no study",
         metavar="STUDY",
+        autocompletion=complete_study,
     ),
 ]
 PriorOption = Annotated[
@@ -154,6 +165,7 @@ PriorOption = Annotated[
         panel=SEARCH,
         default="no study",
         metavar="STUDY",
+        autocompletion=complete_study,
     ),
 ]
 SamplerOption = Annotated[

@@ -6,7 +6,6 @@ All problems of a space are reported together.
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from harness.space.reading.csv_space import CsvColumnRoles, read_csv_space
 from harness.space.reading.problems import ProblemCollector
 from harness.space.reading.row_space import resolve_overrides
 from harness.space.reading.space_reader import SpaceReader
+from harness.space.shipped import shipped_spaces
 from harness.space.space import AllowedValues, SearchSpace
 
 __all__ = ["AllowedValues", "find_space", "read_space", "space_from_dict", "with_fixed"]
@@ -37,8 +37,7 @@ def find_space(name: str, workspace: Workspace) -> Path:
         ConfigError: no file is found; the message names the nearest one, or lists all.
     """
     requested = expand_user_path(name)
-    shipped = Path(str(resources.files("harness") / "shipped_spaces"))
-    folders = [workspace.search_spaces, shipped.resolve()]
+    folders = [workspace.search_spaces, shipped_spaces()]
     # An absolute path stays itself behind every folder, so it is never looked up in one.
     for base in [requested, *(folder / requested for folder in folders)]:
         # Path.with_name raises ValueError for a path without a name, such as "." or "/".
