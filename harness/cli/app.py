@@ -30,7 +30,10 @@ from harness.core.processors import openmp_defaults
 
 RESUMABLE_COMMANDS = (["run"], ["confirm"], ["predict"], ["demo"])
 # Their --study is one that exists.
-STUDY_COMMANDS = (["confirm"], ["test"], ["report"], ["predict"], ["export"], ["trials"], ["sync"])
+STUDY_COMMANDS = (
+    *(["confirm"], ["test"], ["report"], ["predict"], ["export"], ["trials"], ["sync"]),
+    ["report-bug"],
+)
 COMPLETION_VARIABLE = "_HARNESS_COMPLETE"  # set by the script of --install-completion
 HELP_NAMES = ["-h", "--help"]
 _INTERRUPTED = 128 + signal.SIGINT

@@ -67,4 +67,9 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
     ),
     "ui": ("ui", "ui", "Start MLflow's web interface on this workspace, for this machine only."),
     "data": ("data", None, "Data sets: inspect, clean, download, synthesize."),
+    "report-bug": (
+        "report_bug",
+        "report_bug",
+        "Print versions, machine, definition and failures of a study for a bug report, masked.",
+    ),
 }
