@@ -67,6 +67,11 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
     ),
     "ui": ("ui", "ui", "Start MLflow's web interface on this workspace, for this machine only."),
     "data": ("data", None, "Data sets: inspect, clean, download, synthesize."),
+    "init": (
+        "init",
+        "init",
+        "Look at a folder of images and masks, and write a commented space and study.yaml for it.",
+    ),
     "report-bug": (
         "report_bug",
         "report_bug",
