@@ -59,6 +59,7 @@ OWNERS = {
         "harness.search.sampling.prior",
     },
     "yaml": {"harness.core.strict_yaml"},
+    "tqdm": {"harness.api.notebook_progress"},
     "typer": {"harness.cli"},
     "rich": {"harness.cli"},
     "sqlalchemy": {"harness.search.storage"},

@@ -5,7 +5,8 @@ Apart from `harness.api.study`, which `harness report` and `harness trials` use 
 
 from typing import Literal, TypedDict, Unpack
 
-from harness.config.progress import LineProgress, ProgressReporter
+from harness.api.notebook_progress import default_progress
+from harness.config.progress import ProgressReporter
 from harness.config.study_files import read_study_config
 from harness.core.errors import HarnessError
 from harness.core.paths import StudyPaths, Workspace
@@ -67,7 +68,7 @@ def confirm_study(
     Raises:
         UserError, StudyStoppedError, StudyInterrupted: as in `run_study`.
     """
-    progress = options.get("progress") or LineProgress()
+    progress = options.get("progress") or default_progress()
     run_options = RunOptions.from_arguments(
         {"study": paths.name, "workspace": workspace.root, **options}
     )

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from harness.config.progress import LineProgress, ProgressReporter
+from harness.api.notebook_progress import default_progress
+from harness.config.progress import ProgressReporter
 from harness.core.paths import StudyPaths, Workspace
 from harness.deploy.champion_bundle import attach_to_champion
 from harness.deploy.deployment import DeploymentRequest, open_deployment
@@ -49,7 +50,7 @@ def export_study(
     paths: StudyPaths, workspace: Workspace, folder: Path, **options: Unpack[ExportOptions]
 ) -> ExportedBundle:
     """Implement `Study.export`: check the arguments, open the weights, write the bundle."""
-    progress = options.get("progress") or LineProgress()
+    progress = options.get("progress") or default_progress()
     format_name, force = options.get("format", "onnx"), options.get("force", False)
     # Before weights are opened: their decision rule may need a pass over the validation images.
     check_packages(format_name)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.config.progress import LineProgress, ProgressReporter
+from harness.api.notebook_progress import default_progress
+from harness.config.progress import ProgressReporter
 from harness.core.errors import ConfigError
 from harness.core.timestamps import utc_timestamp
 from harness.report.figures.lr_test import POINT_COLUMNS, write_lr_test
@@ -93,7 +94,7 @@ def find_lr(
     )
 
     settings = RangeTestSettings(low, high, steps, seed)
-    result = find_learning_rates(options, settings, progress or LineProgress())
+    result = find_learning_rates(options, settings, progress or default_progress())
     # Written only now: a test that fails leaves no folder, and its name can be used again.
     write_lr_test(paths, result.points, result.marks, result.facts, result.settings)
     return LearningRates(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from harness.config.progress import LineProgress, ProgressReporter
+from harness.api.notebook_progress import default_progress
+from harness.config.progress import ProgressReporter
 from harness.core.paths import StudyPaths, Workspace
 from harness.deploy.deployment import DeploymentRequest, EnsembleKind, open_deployment
 from harness.deploy.predict.run import PredictionRequest, PredictionSummary, predict_files
@@ -41,7 +42,7 @@ def open_predictor(
     run_options = RunOptions.from_arguments(
         {"study": paths.name, "workspace": workspace.root, "device": options.get("device")}
     )
-    progress = options.get("progress") or LineProgress()
+    progress = options.get("progress") or default_progress()
     return Predictor(open_deployment(run_options, request, progress))
 
 
@@ -56,7 +57,7 @@ def predict_into(
     **options: Unpack[PredictorOptions],
 ) -> PredictionSummary:
     """Implement `Study.predict`."""
-    progress = options.get("progress") or LineProgress()
+    progress = options.get("progress") or default_progress()
     return predict_files(
         lambda: open_predictor(paths, workspace, **options),
         PredictionRequest(files, out, probabilities, overlays),

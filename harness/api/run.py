@@ -96,7 +96,8 @@ def run_study(
             the workspace. Credentials come from MLflow's own variables only.
         experiment: name of a new experiment in MLflow; None: the name of the study.
         workspace: the folder with studies/, data/ and the databases.
-        progress: receives messages and progress; None: lines on standard error.
+        progress: receives messages and progress; None: bars in a notebook that has ipywidgets,
+            otherwise lines on standard error.
 
     Raises:
         UserError: the user must change something first; nothing was written.
@@ -107,10 +108,10 @@ def run_study(
         study = harness.run_study(space="quickstart.yaml", data="synthetic", trials=6)
     """
     options = RunOptions.from_arguments(locals())  # first of all: exactly the parameters
-    from harness.config.progress import LineProgress  # noqa: PLC0415  # as below
+    from harness.api.notebook_progress import default_progress  # noqa: PLC0415  # as below
     from harness.search.definition.early_checks import check_run_early  # noqa: PLC0415  # OpenCV
 
-    progress = progress or LineProgress()
+    progress = progress or default_progress()
     if (paths := check_run_early(options, progress)) is None:
         # The worker imports torch while this process does, which takes two processes no longer
         # than one. Several workers need environments (GPU, threads) that only the checks decide.
@@ -158,10 +159,10 @@ def check(
         assert harness.check(space="encoders.yaml", data="polyps").good
     """
     options = RunOptions.from_arguments(locals())
-    from harness.config.progress import LineProgress  # noqa: PLC0415  # as in `run_study`
+    from harness.api.notebook_progress import default_progress  # noqa: PLC0415  # as in `run_study`
     from harness.search.definition.early_checks import check_study_early  # noqa: PLC0415  # OpenCV
 
-    progress = progress or LineProgress()
+    progress = progress or default_progress()
     check_study_early(options, progress)
     from harness.search.definition.check_report import check_study  # noqa: PLC0415  # imports torch
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from harness.api.notebook_progress import default_progress
 from harness.config.progress import LineProgress, ProgressReporter
 from harness.config.study_files import read_study_config, require_study_yaml
 from harness.core.errors import UserError
@@ -261,7 +262,7 @@ def run_held_out_test(
     """Implement `Study.test`: run the tests, then copy the ledger's numbers to MLflow."""
     from harness.evaluation.held_out.run import HeldOutRequest, run_test  # noqa: PLC0415  # imports torch
 
-    progress = options.get("progress") or LineProgress()
+    progress = options.get("progress") or default_progress()
     request = HeldOutRequest(
         trial=options.get("trial"),
         ensemble=options.get("ensemble", False),
