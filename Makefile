@@ -9,12 +9,13 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-cluster test-cluster-smoke test-all bench clean
+.PHONY: help install demo docs check test test-slow test-cluster test-cluster-smoke test-all bench clean
 
 help:
 	@echo "make demo       install, search and confirm on generated polyps, write a report"
 	@echo "make test       install, run the tests"
 	@echo "make check      ruff, mypy --strict, floors"
+	@echo "make docs       the documentation as a site in site/; links checked"
 	@echo "make test-slow  whole studies through the command line"
 	@echo "make test-cluster  studies on Ray and Slurm on this machine; skipped without root or namespaces"
 	@echo "make test-cluster-smoke  eight of them: both kinds of cluster, killed nodes, secrets"
@@ -32,6 +33,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/harness demo --workspace $(DEMO)
+
+# Material's notice of its own end of life would look like a warning of the build.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site: $(abspath site)/index.html"
+	@echo "with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 check: install
 	$(BIN)/ruff check .
@@ -67,4 +74,4 @@ bench: install
 	@echo "to compare samplers and pruners on your own curves: python -m benchmarks.search_replay --curves studies/NAME"
 
 clean:
-	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(DEMO) site .mypy_cache .ruff_cache .pytest_cache

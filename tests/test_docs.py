@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ PAGES = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "studies
 PAGES += sorted(ROOT.glob("search_spaces/*.yaml"))
 
 
+def fences(text: str, *languages: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block; of all languages if none is given."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [(name, block) for name, block in found if not languages or name in languages]
+
+
 def commands() -> list[tuple[str, list[str]]]:
     """Every `harness NAME …` of a code line, a table or a sentence, with its page."""
     found = []
@@ -26,6 +33,8 @@ def commands() -> list[tuple[str, list[str]]]:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         lines = re.findall(r"^    (harness [a-z][^#\n]*)", text, re.MULTILINE)
         lines += re.findall(r"`(harness [a-z][^`\n]*)`", text)
+        for _, block in fences(text, "bash"):
+            lines += re.findall(r"^(harness [a-z][^#\n]*)", block, re.MULTILINE)
         lines += re.findall(r"\?\s+(harness run [^\n]*)", text) if page.suffix == ".yaml" else []
         found += [(page.name, shlex.split(line.replace("…", ""))[1:]) for line in lines]
     return found
@@ -44,13 +53,48 @@ def options_of(words: list[str]) -> set[str]:
 )
 def test_documented_command_exists_with_its_options(page: str, words: list[str]) -> None:
     assert words[0] in COMMANDS, page
-    options = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+    # A word with spaces is a value, such as that of --sbatch.
+    options = {word.partition("=")[0] for word in words if re.fullmatch(r"--[a-z]\S*", word)}
     assert options <= options_of(words) | {"--help", "--debug"}, page
 
 
 def test_commands_are_found_on_every_kind_of_page() -> None:
     assert {"README.md", "spaces.md", "studies.md", "unetpp.yaml"} <= {p for p, _ in commands()}
     assert len(commands()) > 60
+
+
+# The languages that tests read; `text` marks output, formulas and folders.
+LANGUAGES = {"python", "yaml", "bash", "csv", "toml", "text"}
+# First words of a line of commands.
+PROGRAMS = ("harness", "make", "pip", "python", "mlflow", "MLFLOW_TRACKING_URI", ".venv/bin/")
+# Their formulas and outputs are indented without a mark.
+UNMARKED = {"figures.md", "studies.md", "training.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"])
+def test_every_block_is_read_by_a_test_or_marked_as_text(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert {language for language, _ in fences(text)} <= LANGUAGES
+    if page.name in UNMARKED:
+        return
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
+    indented = re.findall(r"(?:\A|^\n)((?:    .*\n)+)", prose, re.MULTILINE)
+    lines = [line.strip() for block in indented for line in block.splitlines()]
+    assert [line for line in lines if not line.startswith(PROGRAMS)] == []
+
+
+def shell_blocks() -> list[tuple[str, str]]:
+    return [
+        (page.name, block.removeprefix("%%bash\n"))
+        for page in PAGES
+        for _, block in fences(page.read_text(encoding="utf-8"), "bash")
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), shell_blocks())
+def test_documented_shell_lines_can_be_parsed(page: str, block: str) -> None:
+    done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), page
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -128,7 +172,7 @@ def test_architecture_names_every_folder_of_the_package_and_no_other() -> None:
     assert sorted(folders_of_tree(tree)) == package_folders()
 
 
-MARKDOWN = [*PAGES[:-1], ROOT / "CONTRIBUTING.md"]
+MARKDOWN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 
 @pytest.mark.parametrize("page", [page for page in MARKDOWN if page.suffix == ".md"])
