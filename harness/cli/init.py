@@ -75,7 +75,7 @@ def init(
 def _name_from(root: Path) -> str:
     """Name of a study for a folder: its name without the characters that a study may not have."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.stem if root.is_file() else root.name)
-    return name.lstrip("._-")[:_MAX_NAME] or "study"
+    return name.strip("._-")[:_MAX_NAME] or "study"
 
 
 def _recorded_root(data: str, root: Path) -> str:

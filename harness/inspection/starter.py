@@ -143,9 +143,12 @@ def _space_yaml(name: str, data: StudyDataConfig, n_images: int, height: int, wi
 
 def _inline(value: Any) -> str:
     """Format a value in one line of YAML. JSON is YAML; plain text stays plain where it may."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
     if isinstance(value, str):
         try:
-            if strict_yaml.load_yaml(f"a: {value} # b", source="").value == {"a": value}:
+            # In brackets, where commas and brackets end a text, too.
+            if strict_yaml.load_yaml(f"[{value}] # b", source="").value == [value]:
                 return value
         except ConfigError:
             pass

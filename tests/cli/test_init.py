@@ -71,7 +71,7 @@ def test_several_classes_and_grey_images_are_described(
     )
     code, _, err = init(capsys, str(folder))
     assert code in (0, None), err
-    config, space = written(workspace, "my-cells-")
+    config, space = written(workspace, "my-cells")
     assert (config.data.task, config.data.channels) == ("multiclass", 1)
     assert len(config.data.classes) == 4
     assert "loss.ce" in {one.key for one in space.parameters}
