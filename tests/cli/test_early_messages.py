@@ -49,6 +49,7 @@ def spaces(tmp_path: Path) -> Path:
         ("export --study nothing --out y", "there is no study nothing"),
         ("trials --study nothing", "there is no study nothing"),
         ("sync --study nothing", "there is no study nothing"),
+        ("report-bug --study nothing", "there is no study nothing"),
     ],
 )
 def test_mistake_is_told_without_heavy_libraries_and_processes(
