@@ -84,3 +84,20 @@ def test_locked_database_is_one_line_and_2(
 def test_workspace_without_a_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert left("--workspace", str(tmp_path)) == 2
     assert "no mlflow.db in" in capsys.readouterr().err
+
+
+def test_address_of_the_sorted_trials_of_each_study(
+    tmp_path: Path, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = new_study(tmp_path)
+    study.run(1)
+    assert study.mirror().finish() == ""
+    broken = study.workspace.studies / "broken" / "study.yaml"
+    broken.parent.mkdir()
+    broken.write_text("id: [", encoding="utf-8")
+    assert left("--workspace", str(tmp_path), "--port", "5099") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "http://127.0.0.1:5099 (stop it with Ctrl-C)",
+        "s: http://127.0.0.1:5099/#/experiments/1/runs"
+        "?orderByKey=metrics.%60best%2Fdice_loss%60&orderByAsc=true",
+    ]

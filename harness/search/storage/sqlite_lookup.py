@@ -47,6 +47,17 @@ _STUDY_RUN_QUERY = """
         AND tags.key = :role_key AND tags.value = 'study' AND runs.status = 'FINISHED'
 """
 
+_EXPERIMENT_QUERY = """
+    SELECT experiment_id FROM experiments JOIN experiment_tags USING (experiment_id)
+    WHERE key = :key AND value = :study_id AND lifecycle_stage = 'active'
+"""
+
+
+def find_experiment_id(database: Path, study_id: str) -> str | None:
+    """Id of a study's experiment in an MLflow file; None if the file has none."""
+    rows = _rows(database, _EXPERIMENT_QUERY, {"key": STUDY_TAG, "study_id": study_id})
+    return str(rows[0][0]) if rows else None
+
 
 def refuse_taken_name(
     location: StorageLocation, store: TrackingStore, name: str, study_id: str
