@@ -40,8 +40,8 @@ def demo(workspace: DemoWorkspaceOption = Path("demo")) -> None:
         confirmation = study.confirm(top=TOP, seeds=SEEDS, progress=progress)
     print_confirmation(confirmation, study.tables.config.objective.metric)
     report = study.report()
-    place = f"--workspace {workspace}"
+    workspace_option = f"--workspace {workspace}"
     typer.echo(f"report: {report}", err=True)
-    typer.echo(f"next: harness test --study {study.name} {place}", err=True)
-    typer.echo(f"      harness ui {place}", err=True)
+    typer.echo(f"next: harness test --study {study.name} {workspace_option}", err=True)
+    typer.echo(f"      harness ui {workspace_option}", err=True)
     typer.echo(f"      harness run --space {SPACE} --data FOLDER --trials 20", err=True)

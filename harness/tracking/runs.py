@@ -137,18 +137,16 @@ class StudyWriter:
             files += [paths.confirm_yaml, paths.ranking_csv, *paths.root.glob("split-*.csv")]
         else:
             self._copy_best()
+            self._copy_note()
             files += [paths.split_csv, paths.report_html, paths.test_ledger]
         for path in files:
             if path.exists():
                 folder = paths.root.name if paths.is_confirmation else None
                 self._client.log_artifact(self.parent, str(path), folder)
-        self._copy_note()
         self._client.set_terminated(self.parent, "FINISHED")
 
     def _copy_note(self) -> None:
         """Describe the study at the top of its run and of its experiment."""
-        if self._paths.is_confirmation:
-            return
         try:
             note = study_note(self._paths, self._config, read_records(self._paths))
         except ConfigError:  # a damaged record, reported elsewhere

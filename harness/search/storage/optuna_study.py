@@ -71,8 +71,8 @@ def trial_attributes(record: TrialRecord) -> dict[str, Any]:
         folder within the study's folder, seed, and dice and iou of the best epoch if there is one.
     """
     scores = {name: record.best.get(f"best/{name}") for name in ("dice", "iou")}
-    known = {name: score for name, score in scores.items() if score is not None}
-    return {"folder": f"trials/{record.number:04d}", "seed": record.seed, **known}
+    present = {name: score for name, score in scores.items() if score is not None}
+    return {"folder": f"trials/{record.number:04d}", "seed": record.seed, **present}
 
 
 def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.Study | None:

@@ -158,11 +158,11 @@ def main() -> None:
             next(steps)
         send(ready=True)
         window_s = float(json.loads(sys.stdin.readline()))
-        n_steps, begun = 0, time.perf_counter()
-        while n_steps < 2 or time.perf_counter() - begun < window_s:
+        n_steps, started = 0, time.perf_counter()
+        while n_steps < 2 or time.perf_counter() - started < window_s:
             next(steps)
             n_steps += 1
-        rate = n_steps * config.train.batch_size / (time.perf_counter() - begun)
+        rate = n_steps * config.train.batch_size / (time.perf_counter() - started)
         send(images_per_s=rate, peak_bytes=psutil.Process().memory_info().rss)
     except Exception as error:  # any fault of a network ends the measurement, not the study
         send(error=f"{type(error).__name__}: {error}")
