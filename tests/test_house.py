@@ -45,6 +45,7 @@ OWNERS = {
     "albumentations": {
         "harness.data.loading.augment",
         "harness.data.loading.augment_check",
+        "harness.data.loading.augment_draws",
         "harness.data.loading.augment_file",
     },
     "tifffile": {"harness.data.files.tiff"},

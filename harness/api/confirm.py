@@ -34,9 +34,9 @@ class ConfirmOptions(TypedDict, total=False):
         top: number of different configurations; None: the recorded number, else 5.
         seeds: number of fresh seeds of each, at least 2; None: the recorded number, else 3.
         folds: number of folds of a cross-validation over train and val images, instead of seeds.
-        device, gpus, per_gpu, workers, timeout_s, cluster, gpus_per_trial, cpus_per_trial, scratch,
-            trusted_network, ship_code, sbatch, storage, tracking_uri, experiment, progress: as in
-            `run_study`.
+        device, gpus, per_gpu, workers, data_on_device, timeout_s, cluster, gpus_per_trial,
+            cpus_per_trial, scratch, trusted_network, ship_code, sbatch, storage, tracking_uri,
+            experiment, progress: as in `run_study`.
     """
 
     top: int | None
@@ -46,6 +46,7 @@ class ConfirmOptions(TypedDict, total=False):
     gpus: str | None
     per_gpu: int | None
     workers: int | Literal["auto", "max"] | None
+    data_on_device: bool
     timeout_s: float | None
     cluster: str | None
     gpus_per_trial: float | None

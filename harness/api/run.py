@@ -38,6 +38,7 @@ def run_study(
     gpus: str | None = None,
     per_gpu: int | None = None,
     workers: int | Literal["auto", "max"] | None = None,
+    data_on_device: bool = False,
     timeout_s: float | None = None,
     cluster: str | None = None,
     gpus_per_trial: float | None = None,
@@ -81,6 +82,8 @@ def run_study(
         workers: number of workers on the CPU, which share its threads; "auto": as many as train the
             most images per second together, measured in some 10 s for each number. With `cluster`
             the number of simultaneous trials, or "max".
+        data_on_device: hold the training images in the memory of the device and augment them there,
+            if they fit. Never run on a GPU yet.
         timeout_s: stop after this many seconds; the next call continues the running trials.
         cluster: ray, ray:HOST:PORT or slurm; None: this machine alone.
         gpus_per_trial: GPUs of each trial on a cluster, e.g. 0.5; None: 1 if it has GPUs.

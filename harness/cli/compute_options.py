@@ -37,6 +37,16 @@ WorkersOption = Annotated[
         metavar="N",
     ),
 ]
+DataOnDeviceOption = Annotated[
+    bool,
+    option(
+        "Hold the training images in the memory of the device and augment them there, if they fit; "
+        "never run on a GPU yet.",
+        "--data-on-device",
+        panel=COMPUTE,
+        default="they stay on the CPU",
+    ),
+]
 ClusterOption = Annotated[
     str | None,
     option(

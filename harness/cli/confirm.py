@@ -9,6 +9,7 @@ from harness.cli.arguments import api_arguments
 from harness.cli.compute_options import (
     ClusterOption,
     CpusPerTrialOption,
+    DataOnDeviceOption,
     GpusOption,
     GpusPerTrialOption,
     PerGpuOption,
@@ -81,6 +82,7 @@ def confirm(
     gpus: GpusOption = None,
     per_gpu: PerGpuOption = None,
     workers: WorkersOption = None,
+    data_on_device: DataOnDeviceOption = False,
     timeout: TimeoutOption = None,
     cluster: ClusterOption = None,
     gpus_per_trial: GpusPerTrialOption = None,

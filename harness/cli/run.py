@@ -8,6 +8,7 @@ from harness.cli.arguments import api_arguments, check_name
 from harness.cli.compute_options import (
     ClusterOption,
     CpusPerTrialOption,
+    DataOnDeviceOption,
     GpusOption,
     GpusPerTrialOption,
     PerGpuOption,
@@ -74,6 +75,7 @@ def run(
     gpus: GpusOption = None,
     per_gpu: PerGpuOption = None,
     workers: WorkersOption = None,
+    data_on_device: DataOnDeviceOption = False,
     timeout: TimeoutOption = None,
     cluster: ClusterOption = None,
     gpus_per_trial: GpusPerTrialOption = None,

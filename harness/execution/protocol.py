@@ -2,8 +2,8 @@
 
 The controller sends a worker a `TrialTask`. The worker sends `TrialStarted`, one `EpochReport` per
 epoch (each waits for an `EpochReply`) and at last `TrialFinished` or `TrialFailed`;
-`MicroBatchReduced` may come between. The executor itself adds `WorkerDied` for a worker process
-that ended without a last message.
+`MicroBatchReduced` and `WorkerNotice` may come between. The executor itself adds `WorkerDied` for a
+worker process that ended without a last message.
 """
 
 from pathlib import Path
@@ -45,6 +45,7 @@ class TrialTask(ProtocolMessage):
     device: str
     shares_gpu: bool = False  # with another worker of the same study
     micro_batch: int | None = None  # images per pass that an earlier attempt came down to
+    data_on_device: bool = False  # hold the training images there, see `harness.training.on_device`
 
 
 class EpochReply(ProtocolMessage):
@@ -71,6 +72,10 @@ class TrialStarted(ProtocolMessage):
     precision: str
     host: str | None = None  # of the node; None: the controller's machine
 
+    def record_update(self) -> dict[str, Any]:
+        """The fields of the trial's record that it sets."""
+        return self.model_dump(include={"device", "precision", "host"})
+
 
 class MicroBatchReduced(ProtocolMessage):
     """The GPU's memory ran out: training continues with `micro_batch` images per pass."""
@@ -79,6 +84,15 @@ class MicroBatchReduced(ProtocolMessage):
     number: int
     attempt: int
     micro_batch: int
+
+
+class WorkerNotice(ProtocolMessage):
+    """A sentence for the user: an option has no effect in this training, and the reason."""
+
+    kind: Literal["notice"] = "notice"
+    number: int
+    attempt: int
+    text: str
 
 
 class EpochReport(ProtocolMessage):
@@ -134,7 +148,15 @@ class WorkerDied(ProtocolMessage):
     out_of_memory: bool = False
 
 
-Event = TrialStarted | MicroBatchReduced | EpochReport | TrialFinished | TrialFailed | WorkerDied
+Event = (
+    TrialStarted
+    | MicroBatchReduced
+    | WorkerNotice
+    | EpochReport
+    | TrialFinished
+    | TrialFailed
+    | WorkerDied
+)
 EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 

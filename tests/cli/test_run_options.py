@@ -87,7 +87,8 @@ def test_options_of_a_command_are_arguments_of_the_api(command: Callable[..., No
 def test_options_that_were_not_given_are_left_to_the_api() -> None:
     defaults = {name: option.default for name, option in signature(run).parameters.items()}
     arguments = api_arguments(defaults)
-    flags = {"skip_bad": False, "trusted_network": False, "ship_code": False}
+    names = ("skip_bad", "data_on_device", "trusted_network", "ship_code")
+    flags = dict.fromkeys(names, False)
     assert arguments == flags | {"device": "auto", "workspace": Path()}
 
 

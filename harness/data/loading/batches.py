@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,28 @@ MAX_WAIT_SHARE = 0.05  # share of the time that training may spend waiting for b
 MIN_SPEEDUP = 1.05  # smallest factor by which one more thread must speed up to stay
 PROBE_ITEMS = 8  # items that are timed before the number of threads changes
 MAX_THREADS = 8
+
+
+class EpochBatches(Protocol):
+    """Batches of each epoch of a training, on the CPU or on the device."""
+
+    @property
+    def n_images(self) -> int:
+        """Training images."""
+        ...
+
+    @property
+    def n_draws(self) -> int:
+        """Images, or windows of images, that an epoch draws."""
+        ...
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        ...
+
+    def epoch_with_contents(self, n: int, first: int = 0) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield images, masks and contents of epoch `n`; see `TrainBatches`."""
+        ...
 
 
 class TrainBatches:
@@ -69,7 +91,6 @@ class TrainBatches:
             raise ValueError("needs at least one image and a batch size of at least 1")
         self._order = EpochOrder(indices, seed) if order is None else order
         self._read = CachedSamples(images, masks, boxes) if reader is None else reader
-        self.n_images = len(indices)
         self._tracks_content = boxes is not None
         self._batch_size, self._seed = batch_size, seed
         self._augment, self._range = augment, value_range
@@ -78,17 +99,15 @@ class TrainBatches:
         self._prefetcher = Prefetcher(available_threads())
 
     def __len__(self) -> int:
-        """Steps per epoch. A last batch of one image is dropped unless it is the only one.
+        """Steps per epoch."""
+        return steps_per_epoch(self.n_draws, self._batch_size)
 
-        BatchNorm over one image of 1x1 features fails in half of the architectures.
-        """
-        n_full, remainder = divmod(self.n_draws, self._batch_size)
-        dropped = remainder == 1 and n_full > 0
-        return n_full + (remainder > 0 and not dropped)
+    @property
+    def n_images(self) -> int:
+        return self._order.n_images
 
     @property
     def n_draws(self) -> int:
-        """Images, or windows of images, that an epoch draws."""
         return len(self._order)
 
     def epoch(self, n: int, first: int = 0) -> Iterator[Batch]:
@@ -109,9 +128,7 @@ class TrainBatches:
 
         The result does not depend on earlier epochs. Batches are prefetched on other threads.
         """
-        draws = self._order.draws(n)
-        chunks = [draws[k * self._batch_size :][: self._batch_size] for k in range(len(self))]
-        chunks = chunks[first:]
+        chunks = split_draws(self._order.draws(n), self._batch_size)[first:]
         yield from self._prefetcher.prefetch(lambda k: self._make_batch(chunks[k], n), len(chunks))
 
     def _make_batch(self, chunk: NDArray[np.int64], epoch: int) -> tuple[Images, Array8, Contents]:
@@ -133,13 +150,30 @@ class TrainBatches:
     ) -> tuple[Images, Array8, Contents]:
         stored, mask, box = self._read(i, occurrence, epoch)
         image = scale_for_augmentation(stored, self._range)
-        seed = _sample_seed(self._seed, epoch, i, occurrence)
+        seed = sample_seed(self._seed, epoch, i, occurrence)
         if not self._tracks_content:
             return *augment(image, mask, seed), None
         size = (int(image.shape[0]), int(image.shape[1]))
         masks = content_masks(np.array([box], np.int64), size)
         content = np.ones(size, np.bool_) if masks is None else masks[0]
         return augment.apply_with_content(image, mask, content, seed)
+
+
+def steps_per_epoch(n_draws: int, batch_size: int) -> int:
+    """Number of batches. A last batch of one image is dropped unless it is the only one.
+
+    BatchNorm over one image of 1x1 features fails in half of the architectures.
+    """
+    n_full, remainder = divmod(n_draws, batch_size)
+    dropped = remainder == 1 and n_full > 0
+    return n_full + (remainder > 0 and not dropped)
+
+
+def split_draws(draws: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Split the draws of an epoch, (n, 2), into those of its batches."""
+    return [
+        draws[k * batch_size :][:batch_size] for k in range(steps_per_epoch(len(draws), batch_size))
+    ]
 
 
 def subset_indices(indices: Sequence[int] | NDArray[np.integer], share: float) -> NDArray[np.int64]:
@@ -159,7 +193,8 @@ def _subset_rank(index: int) -> bytes:
 
 # Per image and not per thread: with per-worker seeds the same augmentations can repeat in every
 # epoch (albumentations#2473).
-def _sample_seed(seed: int, epoch: int, index: int, occurrence: int = 0) -> int:
+def sample_seed(seed: int, epoch: int, index: int, occurrence: int = 0) -> int:
+    """Seed of the augmentation of one image: a function of its own draw alone."""
     # The first draw of an image has the seed that it has in epochs that draw each image once.
     parts = [seed, epoch, index, occurrence] if occurrence else [seed, epoch, index]
     return int(np.random.SeedSequence(parts).generate_state(1)[0])

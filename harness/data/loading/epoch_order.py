@@ -38,6 +38,11 @@ class EpochOrder:
         """Draws of an epoch."""
         return self._count
 
+    @property
+    def n_images(self) -> int:
+        """Images among which it draws."""
+        return len(self._indices)
+
     def draws(self, epoch: int) -> Integers:
         """Shuffled draws (len, 2) of an epoch, from 1: image, and its earlier draws in it."""
         # One generator per epoch, not one that goes through all epochs: a resumed trial gets the

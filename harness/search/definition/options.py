@@ -80,6 +80,7 @@ class ComputeOptions:
         workers: workers on the CPU, "auto" as many as train the most images per second together;
             on a cluster workers of any kind, "max" as many as fit.
         timeout_s: seconds after which the call stops.
+        data_on_device: hold and augment the training images on the device, where they fit.
         cluster: "ray", "ray:HOST:PORT" or "slurm"; None: this machine.
         gpus_per_trial: GPUs of each trial on a cluster, e.g. 0.5.
         cpus_per_trial: processors, and threads, of each trial on a cluster.
@@ -94,6 +95,7 @@ class ComputeOptions:
     per_gpu: int | None = None
     workers: int | Literal["auto", "max"] | None = None
     timeout_s: float | None = None
+    data_on_device: bool = False
     cluster: str | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: int | None = None

@@ -15,7 +15,6 @@ from optuna.storages import BaseStorage
 from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.environment import EnvironmentInfo
 from harness.core.records import TrialFailure
-from harness.core.text import count
 from harness.core.timestamps import utc_timestamp
 from harness.execution.protocol import (
     Decision,
@@ -27,6 +26,7 @@ from harness.execution.protocol import (
     TrialFinished,
     TrialStarted,
     WorkerDied,
+    WorkerNotice,
 )
 from harness.search.definition.definition import StudyDefinition
 from harness.search.pruning.pruner import PruningDecider
@@ -34,7 +34,13 @@ from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.event_inbox import EventInbox
 from harness.search.run.failures import FailureStreak
 from harness.search.run.hang_detector import HangWatch
-from harness.search.run.observers import MirrorObserver, ObserverList, ProgressObserver, RetryReset
+from harness.search.run.observers import (
+    MirrorObserver,
+    ObserverList,
+    ProgressObserver,
+    RetryReset,
+    TrialObserver,
+)
 from harness.search.run.retention import ArtifactRetention
 from harness.search.run.running_trial import RunningTrial
 from harness.search.run.stop_conditions import (
@@ -47,8 +53,6 @@ from harness.search.run.trial_source import TrialSource
 from harness.search.run.trial_store import TrialStore
 from harness.search.run.trials import TrialContext, TrialFactory
 from harness.search.sampling.sampler import SpaceSampler
-
-STARTED_FIELDS = {"device", "precision", "host"}  # of `TrialStarted` that the record has as well
 
 
 class Controller:
@@ -67,6 +71,7 @@ class Controller:
         clock: monotonic seconds, for hangs and time limits.
         stop_conditions: reasons to end the study early; None: there are none.
         disk_guard: waits while a disk is full; None: it watches the study's folder alone.
+        packing: adjusts the number of trials on each GPU; None: it is fixed.
     """
 
     def __init__(
@@ -84,10 +89,10 @@ class Controller:
         clock: Callable[[], float] = time.monotonic,
         stop_conditions: StopConditions | None = None,
         disk_guard: DiskSpaceGuard | None = None,
+        packing: TrialObserver | None = None,
     ) -> None:
         self._study, self._definition = study, definition
-        self._context, self._executor = context, executor
-        self._progress = progress
+        self._context, self._executor, self._progress = context, executor, progress
         config = definition.config
         study.sampler = self._sampler = SpaceSampler(
             definition.space, config.sampler, config.seed, refuse, config.priors
@@ -98,9 +103,7 @@ class Controller:
         self._hang_watch = HangWatch(definition.config.limits.hang_floor_s, clock)
         self._streak = FailureStreak()
         self._stop_conditions = stop_conditions or StopConditions()
-        self._graceful_stop = GracefulStop(
-            self._stop_conditions, definition.config.limits.stop_s, clock
-        )
+        self._graceful_stop = GracefulStop(self._stop_conditions, config.limits.stop_s, clock)
         self._inbox = EventInbox(executor, self._running, self._hang_watch)
         self._pruning = PruningDecider(study, definition)
         disk_guard = disk_guard or DiskSpaceGuard(
@@ -121,6 +124,7 @@ class Controller:
             self._retention,
             self._stop_conditions,
             self._progress_observer,
+            packing or TrialObserver(),
             MirrorObserver(mirror),
         )
 
@@ -202,9 +206,12 @@ class Controller:
             return
         match event:
             case TrialStarted():
-                self._update_record(running, event.model_dump(include=STARTED_FIELDS))
+                self._update_record(running, event.record_update())
             case MicroBatchReduced():
-                self._on_micro_batch_reduced(running, event)
+                self._update_record(running, {"micro_batch": event.micro_batch})
+                self._progress_observer.micro_batch_reduced(running)
+            case WorkerNotice():
+                self._progress_observer.notice(event.text)
             case EpochReport():
                 self._on_epoch(running, event)
             case TrialFinished():
@@ -243,13 +250,6 @@ class Controller:
             failure = TrialFailure(cause="crashed", message="stopped without a request")
             return self._retry_or_fail(running, running.attempts.attempt_failed(failure))
         return self._finish(running, event.result.record_update())
-
-    def _on_micro_batch_reduced(self, running: RunningTrial, event: MicroBatchReduced) -> None:
-        self._update_record(running, {"micro_batch": event.micro_batch})
-        self._progress.stage(
-            f"trial {event.number}  out of GPU memory: continues with {event.micro_batch} of "
-            f"{count(running.config.train.batch_size, 'image')} per pass"
-        )
 
     def _retry_or_fail(self, running: RunningTrial, failure: TrialFailure | None) -> None:
         """After a lost attempt: start the next one, unless `failure` ends the trial."""

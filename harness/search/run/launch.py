@@ -166,7 +166,11 @@ def build_study_run(
         workspace=context.workspace,
         definition=definition,
         context=TrialContext(
-            paths, context.data_root, context.workspace.cache, context.trial_device
+            paths,
+            context.data_root,
+            context.workspace.cache,
+            context.trial_device,
+            context.options.compute.data_on_device,
         ),
         split=splits[0],
         trials=trials,

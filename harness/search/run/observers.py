@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.records import TrialRecord
+from harness.core.text import count
 from harness.search.run.running_trial import RunningTrial
 
 
@@ -87,6 +88,7 @@ class ProgressObserver(TrialObserver):
     ) -> None:
         self._progress, self._n_finished, self._best_trial = progress, n_finished, best_trial
         self.n_target = 0
+        self._notices: set[str] = set()
 
     def show_counts(self) -> None:
         """Show the number of finished trials."""
@@ -94,6 +96,20 @@ class ProgressObserver(TrialObserver):
 
     def trial_started(self, running: RunningTrial, *, continued: bool) -> None:
         self._progress.began(running.record, running.config, continued=continued)
+
+    def notice(self, text: str) -> None:
+        """Show a sentence of a worker, once: it is the same for trial after trial."""
+        if text not in self._notices:
+            self._notices.add(text)
+            self._progress.stage(text)
+
+    def micro_batch_reduced(self, running: RunningTrial) -> None:
+        """Show that a GPU's memory ran out; the record has the new number of images per pass."""
+        self._progress.stage(
+            f"trial {running.record.number}  out of GPU memory: continues with "
+            f"{running.record.micro_batch} of "
+            f"{count(running.config.train.batch_size, 'image')} per pass"
+        )
 
     def epoch_finished(self, running: RunningTrial, metrics: dict[str, float]) -> None:
         self._progress.epoch(running.record, metrics)

@@ -26,12 +26,13 @@ ENQUEUED_ATTR = "harness.enqueued"  # of a study: how many rows were handed to O
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Folders and device of a study's trials."""
+    """Folders and device of a study's trials; `data_on_device` as in `ComputeOptions`."""
 
     paths: StudyPaths
     data_root: Path
     cache: Path
     device: str
+    data_on_device: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class TrialFactory:
             max_pixels=study.limits.max_pixels,
             device=self.context.device,
             micro_batch=running.record.micro_batch,
+            data_on_device=self.context.data_on_device,
         )
 
     def trial_id(self, number: int) -> int:

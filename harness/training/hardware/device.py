@@ -3,6 +3,7 @@
 import re
 from typing import Any, Literal
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,13 @@ from harness.training.hardware.device_facts import DeviceFacts, Precision, resol
 def probe_device(device: torch.device) -> DeviceFacts:
     """Find the facts about a device; on a GPU this may use half a gigabyte of its memory."""
     return DeviceFacts(str(device), describe_device(device), _has_bf16(device))
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Free memory of a CUDA device, otherwise of this machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def pick_device(requested: str = "auto") -> torch.device:

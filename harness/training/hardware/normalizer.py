@@ -14,7 +14,7 @@ from harness.config.study import TrialConfig
 from harness.data.files.resize import content_masks
 from harness.models.weights import IMAGENET_MEAN, IMAGENET_STD, input_statistics
 
-ImageArray = NDArray[Any]  # uint8, uint16 or float32
+ImageArray = NDArray[Any]  # uint8, uint16 or float32; or a tensor of uint8 on the device
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,13 @@ def _channel_tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
-def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Copy an array to a device; on the CPU too, if the array is read-only or not contiguous."""
+def to_device(array: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """Copy an array to a device; on the CPU too, if the array is read-only or not contiguous.
+
+    A tensor is on its device already, see `harness.training.on_device`.
+    """
+    if isinstance(array, Tensor):
+        return array
     # "W" copies read-only arrays such as memory-mapped files: torch warns of those, and a network
     # that works in place would fault.
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))

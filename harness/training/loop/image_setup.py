@@ -10,7 +10,7 @@ from harness.config.study import TrialConfig
 from harness.core.errors import ConfigError
 from harness.core.text import count
 from harness.data.loading.augment import build_augmentation
-from harness.data.loading.batches import TrainBatches, subset_indices
+from harness.data.loading.batches import EpochBatches, TrainBatches, subset_indices
 from harness.data.loading.epoch_order import EpochOrder
 from harness.data.loading.image_cache import ImageCache
 from harness.data.loading.mask_counts import MaskCounts, count_cached_masks, count_native_masks
@@ -19,6 +19,7 @@ from harness.data.loading.training_samples import TileSamples
 from harness.data.windows.tiles import tile_geometry
 from harness.data.windows.window import WindowSource
 from harness.training.metrics.native_validation import NativeImages
+from harness.training.on_device.placement import DevicePlacement
 
 
 def build_train_batches(
@@ -27,12 +28,14 @@ def build_train_batches(
     windows: WindowSource | None,
     augments: Path | None,
     seed: int,
-) -> TrainBatches:
+    on_device: DevicePlacement | None = None,
+) -> EpochBatches:
     """Build the batches of a trial.
 
     Args:
         windows: `images` at their own sizes; needed if `data.tile.size` is set.
         augments: folder of the files that `data.augment` may name.
+        on_device: makes the batches on the device where it can; None: on the CPU.
     """
     data = images.data
     indices = subset_indices(images.train, config.data.subset)
@@ -45,6 +48,11 @@ def build_train_batches(
         assert windows is not None, "tiles are read from images at their own size"
         reader = TileSamples(windows, indices, config.data.tile, data, seed)
         draws = draws * reader.counts
+    order = EpochOrder(indices, seed, draws)
+    if on_device is not None:
+        batches = on_device.build_batches(config, images, order, augments, seed)
+        if batches is not None:
+            return batches
     return TrainBatches(
         images.images,
         images.masks,
@@ -54,7 +62,7 @@ def build_train_batches(
         seed,
         data.range,
         boxes=images.boxes if config.data.normalize == "per_image" else None,
-        order=EpochOrder(indices, seed, draws),
+        order=order,
         reader=reader,
     )
 

@@ -36,6 +36,7 @@ from harness.training.loop.trainer import Trainer, epoch_seed
 from harness.training.loss.combined_loss import resolve_class_weights
 from harness.training.metrics.native_validation import validate_native
 from harness.training.metrics.validation import ValidationResult, validate_network
+from harness.training.on_device.placement import DevicePlacement
 from harness.training.optim.optimizer import record_frozen_weights
 
 # Without gradients four times as many images need less memory than a training batch. On the CPU
@@ -57,8 +58,8 @@ class TrainingInputs:
         precision: arithmetic of the training; validation is always fp32.
         augments: the folder of the files that `data.augment` may name.
         shares_gpu: another worker trains on the same GPU at the same time.
-        windows: the images and masks of `images` at their own sizes; needed for tiles and for
-            metrics at native size.
+        windows: `images` at their own sizes; needed for tiles and for metrics at native size.
+        on_device: makes batches on the device where it can; None: they are made on the CPU.
     """
 
     config: TrialConfig
@@ -71,6 +72,7 @@ class TrainingInputs:
     augments: Path | None = None
     shares_gpu: bool = False
     windows: WindowSource | None = None
+    on_device: DevicePlacement | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,10 @@ class TrainingSetup:
 
     def validate_epoch(self, epoch: int, should_stop: Callable[[], bool]) -> ValidationResult:
         """Score all validation images, and keep the probabilities for `write_overlays`."""
-        overlay_indices = (
-            artifacts.overlay_indices(self.inputs.images) if self._has_overlays(epoch) else ()
-        )
+        indices = artifacts.overlay_indices(self.inputs.images) if self._has_overlays(epoch) else ()
         return self.validate_images(
             self.inputs.images.val,
-            keep_indices=overlay_indices,
+            keep_indices=indices,
             metrics=self.metrics,
             should_stop=should_stop,
         )
@@ -182,7 +182,9 @@ def prepare_training(
     network = _build_network(inputs, pretrained=pretrained)
     gflops = measure_forward_gflops(network, config.data.height_width, data.channels)
     normalizer = build_normalizer(config, data)
-    batches = build_train_batches(config, images, inputs.windows, inputs.augments, inputs.seed)
+    batches = build_train_batches(
+        config, images, inputs.windows, inputs.augments, inputs.seed, inputs.on_device
+    )
     trainer = Trainer(
         network,
         config,

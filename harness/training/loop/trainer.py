@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.config.data import StudyDataConfig
 from harness.config.study import TrialConfig
-from harness.data.loading.batches import TrainBatches
+from harness.data.loading.batches import EpochBatches
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.buffer_snapshot import random_states, set_random_states
 from harness.training.hardware.device_facts import Precision
@@ -49,7 +49,7 @@ class Trainer:
         self,
         network: nn.Module,
         config: TrialConfig,
-        batches: TrainBatches,
+        batches: EpochBatches,
         normalizer: ImageNormalizer,
         *,
         data: StudyDataConfig,

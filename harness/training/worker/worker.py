@@ -42,14 +42,19 @@ from harness.execution.protocol import (
     TrialFinished,
     TrialStarted,
     TrialTask,
+    WorkerNotice,
     numeric_values,
 )
 from harness.training.hardware.batch_splitting import release_memory
 from harness.training.hardware.device import describe_device, pick_device, pick_precision
 from harness.training.loop.fit import fit_trial
 from harness.training.loop.setup import TrainingInputs
+from harness.training.on_device.device_images import DeviceImageStore
+from harness.training.on_device.placement import DevicePlacement
 from harness.training.worker.failure_causes import classify_failure, find_full_folder
 from harness.training.worker.worker_channel import WorkerChannel, redirect_stdout_to_log
+
+_DEVICE_IMAGES = DeviceImageStore()  # stay on the device from trial to trial
 
 
 def main() -> None:
@@ -129,6 +134,13 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
         windows = _open_windows(
             task.data_root, task.split_csv, task.cache, task.data.model_dump_json(), task.max_pixels
         )
+    on_device = None
+    if task.data_on_device:
+        on_device = DevicePlacement(
+            _DEVICE_IMAGES,
+            device,
+            lambda text: channel.send(WorkerNotice(text=text, **trial_ids)),
+        )
     result = fit_trial(
         TrainingInputs(
             task.config,
@@ -141,6 +153,7 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
             augments=task.augments,
             shares_gpu=task.shares_gpu,
             windows=windows,
+            on_device=on_device,
         ),
         objective=task.objective,
         should_stop=lambda: channel.preemption.stop_requested,

@@ -22,6 +22,7 @@ from harness.execution.protocol import (
     TrialFinished,
     TrialTask,
     WorkerDied,
+    WorkerNotice,
 )
 from harness.search.storage.storage import open_storage
 from tests.search.fakes import FakeExecutor, Silence, controller_of, definition_of
@@ -462,6 +463,32 @@ def test_what_memory_held_is_recorded_and_given_to_the_next_attempt(tmp_path: Pa
     assert [task.micro_batch for task in executor.started] == [None, 2]
     (record,) = read_records(StudyPaths(tmp_path / "studies" / "s"))
     assert record.micro_batch == 2 and record.state == "complete"
+
+
+class Noticing(FakeExecutor):
+    """Sends a sentence about each trial; every second trial has another one."""
+
+    def start(self, task: TrialTask) -> None:
+        text = f"reason {task.number % 2}"
+        self._events.append(WorkerNotice(number=task.number, attempt=task.attempt, text=text))
+        super().start(task)
+
+
+class Listening(Silence):
+    """Keeps the lines of the command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_sentence_of_a_worker_is_shown_once(tmp_path: Path) -> None:
+    shown = Listening()
+    controller_of(tmp_path, definition_of(space(1)), Noticing(flat), shown).run(4)
+    assert [line for line in shown.lines if "reason" in line] == ["reason 0", "reason 1"]
 
 
 def test_grid_counts_every_configuration_once_and_ends(tmp_path: Path) -> None:

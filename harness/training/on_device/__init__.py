@@ -1,0 +1,1 @@
+"""Training images on the device: copied there once, and augmented there in batches."""
