@@ -233,12 +233,16 @@ class MovingAverage:
         """Add the weights after `step`, from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
         buffers = ((averaged[name], trained[name]) for averaged, trained, name in self._buffers)
+        averages, currents = [], []
         for average, current in chain(self._weights, buffers):
             if average is None or current is None:
                 continue
-            # Integer buffers such as BatchNorm's num_batches_tracked have no mean: lerp_ refuses
-            # them.
+            # Integer buffers such as BatchNorm's num_batches_tracked have no mean.
             if average.dtype.is_floating_point:
-                average.lerp_(current, 1 - decay)
+                averages.append(average)
+                currents.append(current)
             else:
                 average.copy_(current)
+        # One call instead of hundreds, with the digits of lerp_. Private, but torch's own moving
+        # average computes with it (torch.optim.swa_utils).
+        torch._foreach_lerp_(averages, currents, 1 - decay)

@@ -289,6 +289,20 @@ def test_moving_average_by_hand() -> None:
     assert float(state["running_mean"]) == pytest.approx(10 * (expected - 0.1 * 2 / 11 * 0.04))
 
 
+def test_moving_average_has_the_digits_of_one_call_per_weight(network: nn.Module) -> None:
+    average = MovingAverage(network, 0.9)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    for step in range(3):
+        for parameter in network.parameters():
+            parameter.data.mul_(1.1).add_(0.01)
+        average.update(step)
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                expected[name].lerp_(value, 1 - min(0.9, (1 + step) / (10 + step)))
+    for name, value in average.network.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
 class Counting(nn.Module):
     """Replaces its buffer in each step instead of changing it in place."""
 
