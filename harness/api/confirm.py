@@ -44,7 +44,7 @@ class ConfirmOptions(TypedDict, total=False):
     folds: int | None
     device: str
     gpus: str | None
-    per_gpu: int | None
+    per_gpu: int | Literal["auto"] | None
     workers: int | Literal["auto", "max"] | None
     data_on_device: bool
     timeout_s: float | None

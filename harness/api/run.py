@@ -36,7 +36,7 @@ def run_study(
     ignore: Sequence[str] = (),
     device: str = "auto",
     gpus: str | None = None,
-    per_gpu: int | None = None,
+    per_gpu: int | Literal["auto"] | None = None,
     workers: int | Literal["auto", "max"] | None = None,
     data_on_device: bool = False,
     timeout_s: float | None = None,
@@ -78,7 +78,8 @@ def run_study(
         ignore: columns of a CSV space that are left out.
         device: auto, cpu, cuda, cuda:1 or mps; for a single worker (the next three are None).
         gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2"; one worker on each.
-        per_gpu: number of workers on each GPU.
+        per_gpu: number of workers on each GPU, or "auto": as many as fit by the memory that the
+            first trials used. Never run on a GPU yet.
         workers: number of workers on the CPU, which share its threads; "auto": as many as train the
             most images per second together, measured in some 10 s for each number. With `cluster`
             the number of simultaneous trials, or "max".

@@ -21,7 +21,7 @@ def api_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Options that were not given are left out, so that the defaults of the API apply.
 
     Raises:
-        ConfigError: a value of `--set`, `--timeout` or `--workers` cannot be read.
+        ConfigError: a value of `--set`, `--timeout`, `--workers` or `--per-gpu` cannot be read.
     """
     arguments = {name: value for name, value in parameters.items() if value is not None}
     if "set_" in arguments:
@@ -32,6 +32,8 @@ def api_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
         arguments["timeout_s"] = parse_duration(arguments.pop("timeout"))
     if "workers" in arguments:
         arguments["workers"] = parse_workers(arguments["workers"], arguments.get("cluster"))
+    if "per_gpu" in arguments:
+        arguments["per_gpu"] = parse_per_gpu(arguments["per_gpu"])
     return arguments
 
 
@@ -84,9 +86,17 @@ def parse_workers(text: str, cluster: str | None) -> int | Literal["auto", "max"
         raise ConfigError("--workers max: needs --cluster; give a number of workers, or auto")
     if text == "auto" and cluster is None:
         return "auto"
+    return _parse_count("--workers", text, "auto" if cluster is None else "max")
+
+
+def parse_per_gpu(text: str) -> int | Literal["auto"]:
+    """`2` or `auto`. Raises ConfigError for anything else."""
+    return "auto" if text == "auto" else _parse_count("--per-gpu", text, "auto")
+
+
+def _parse_count(option: str, text: str, word: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 64):
-        word = "auto" if cluster is None else "max"
-        raise ConfigError(f"--workers {text}: must be from 1 to 64, or {word}")
+        raise ConfigError(f"{option} {text}: must be from 1 to 64, or {word}")
     return int(text)
 
 

@@ -15,15 +15,14 @@ GpusOption = Annotated[
     ),
 ]
 PerGpuOption = Annotated[
-    int | None,
+    str | None,
     option(
-        "Number of simultaneous trials on each GPU.",
+        "Number of simultaneous trials on each GPU; auto: as many as fit by their measured memory "
+        "(never run on a GPU yet).",
         example="--per-gpu 2",
         panel=COMPUTE,
         default="1",
         metavar="N",
-        min=1,
-        max=64,
     ),
 ]
 WorkersOption = Annotated[

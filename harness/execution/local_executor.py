@@ -6,6 +6,7 @@ import queue
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from harness.execution.protocol import (
     WorkerDied,
     encode_message,
 )
-from harness.execution.slots import Slot, shares_gpu
+from harness.execution.slots import VISIBLE_DEVICES, Slot, shares_gpu
 
 # Length of the log of a dead worker that a failure quotes. A fatal signal makes faulthandler list
 # all extension modules after the traceback: with torch imported that is half of these characters.
@@ -57,6 +58,7 @@ class LocalExecutor:
         prestarted: PrestartedWorker | None = None,
     ) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
+        self._max_per_gpu: int | None = None
         self._workers = [
             _WorkerProcess(
                 log(index), slot, module, self._events, shares_gpu=shares_gpu(slot, slots)
@@ -68,7 +70,14 @@ class LocalExecutor:
 
     @property
     def slots(self) -> int:
-        return len(self._workers)
+        # A trial that was started before the limit fell is finished, so that it counts.
+        free = self._free_workers()
+        return sum(worker.task is not None for worker in self._workers) + len(free)
+
+    def limit_per_gpu(self, n: int) -> None:
+        """Train at most `n` trials on each GPU from now on; running ones are finished."""
+        self._max_per_gpu = n
+        self._end_surplus_workers()
 
     @property
     def waiting(self) -> frozenset[int]:
@@ -80,7 +89,10 @@ class LocalExecutor:
             worker.warm_up()
 
     def start(self, task: TrialTask) -> None:
-        next(worker for worker in self._workers if worker.task is None).start(task)
+        self._end_surplus_workers()
+        # None is free if the limit has fallen and this trial has lost its worker: it continues.
+        idle = self._free_workers() or [w for w in self._workers if w.task is None]
+        idle[0].start(task)
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
         try:
@@ -109,6 +121,27 @@ class LocalExecutor:
         for worker in self._workers:
             worker.end()
 
+    def _free_workers(self) -> "list[_WorkerProcess]":
+        """Idle workers that may start together; the GPU of each has room for its trial."""
+        n_trials = Counter(worker.gpu for worker in self._workers if worker.task is not None)
+        free = []
+        for worker in self._workers:
+            if worker.task is None and (
+                self._max_per_gpu is None or n_trials[worker.gpu] < self._max_per_gpu
+            ):
+                n_trials[worker.gpu] += 1
+                free.append(worker)
+        return free
+
+    def _end_surplus_workers(self) -> None:
+        """End idle workers above the limit, whose processes hold memory of their GPU."""
+        n_workers: Counter[str | None] = Counter()
+        for worker in self._workers:
+            n_workers[worker.gpu] += 1
+            is_surplus = self._max_per_gpu is not None and n_workers[worker.gpu] > self._max_per_gpu
+            if is_surplus and worker.task is None:
+                worker.end()
+
     def _workers_of(self, number: int) -> "list[_WorkerProcess]":
         # A reader thread may set worker.task to None at any moment: read each of them once.
         tasks = [(worker, worker.task) for worker in self._workers]
@@ -129,6 +162,7 @@ class _WorkerProcess:
     ) -> None:
         self._log, self._slot, self._module, self._events = log, slot, module, events
         self._shares_gpu = shares_gpu
+        self.gpu = slot.environment.get(VISIBLE_DEVICES)  # the only one that it sees; None: all
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._tainted = False  # its last trial failed with a tainting cause

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from harness.core.errors import UserError
+from harness.execution.gpu_packing import PerGpu, max_trials_per_gpu
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 MIG_PREFIX = "MIG-"  # of the name of a slice of a GPU
@@ -34,7 +35,7 @@ def plan_slots(
     *,
     device: str = "auto",
     gpus: str | None = None,
-    per_gpu: int | None = None,
+    per_gpu: PerGpu | None = None,
     workers: int | None = None,
     visible: Sequence[str] = (),
     threads: int = 1,
@@ -46,6 +47,7 @@ def plan_slots(
 
     Args:
         gpus: "all", or positions among the visible ones, e.g. "0,2". None, with `per_gpu`: all.
+        per_gpu: "auto": as many as the threads allow; the executor uses as many as fit.
         visible: the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them.
         threads: number of CPU threads of all workers together.
 
@@ -62,7 +64,7 @@ def plan_slots(
                 "--workers: starts workers on the CPU; for several workers on a GPU use --per-gpu"
             )
         chosen_gpus = _select_gpus(gpus or "all", visible)
-        n_per_gpu = 1 if per_gpu is None else _check_count("--per-gpu", per_gpu)
+        n_per_gpu = _count_per_gpu(per_gpu, threads, len(chosen_gpus))
         thread_limits = _thread_limits(threads, n_per_gpu * len(chosen_gpus))
         # A trial takes the first free slot: so every GPU gets its first trial before a second one.
         return tuple(
@@ -121,6 +123,12 @@ def _select_gpus(gpus: str, visible: Sequence[str]) -> list[str]:
             f"--gpus {gpus}: name each GPU once; for several workers on one use --per-gpu"
         )
     return [visible[int(word)] for word in words]
+
+
+def _count_per_gpu(per_gpu: PerGpu | None, threads: int, n_gpus: int) -> int:
+    if per_gpu == "auto":
+        return max_trials_per_gpu(threads, n_gpus)
+    return 1 if per_gpu is None else _check_count("--per-gpu", per_gpu)
 
 
 def _check_count(option: str, value: int) -> int:

@@ -11,7 +11,7 @@ import typer
 import harness
 from harness.api.confirm import ConfirmOptions
 from harness.cli.app import build_app, main
-from harness.cli.arguments import api_arguments, check_name, parse_duration
+from harness.cli.arguments import api_arguments, check_name, parse_duration, parse_per_gpu
 from harness.cli.check import check
 from harness.cli.confirm import confirm
 from harness.cli.lr_find import lr_find
@@ -43,6 +43,13 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="must be a time such as 8h, 90m"):
         parse_duration(text)
+
+
+def test_trials_per_gpu_are_a_number_or_auto() -> None:
+    assert (parse_per_gpu("2"), parse_per_gpu("auto")) == (2, "auto")
+    for text in ("0", "65", "max", "-1", "1.5", "٢"):
+        with pytest.raises(ConfigError, match=f"--per-gpu {text}: must be from 1 to 64, or auto"):
+            parse_per_gpu(text)
 
 
 @pytest.mark.parametrize(("number", "code", "name"), [(2, 130, "SIGINT"), (15, 143, "SIGTERM")])

@@ -113,6 +113,37 @@ def test_workers_are_told_whether_they_share_a_gpu(
         local.close()
 
 
+def test_trials_on_a_gpu_are_limited_and_surplus_workers_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two GPUs of two slots each; trials that run when the limit falls are finished."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    slots = [Slot("cpu", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in ("0", "1", "0", "1")]
+    module = "tests.execution.scripted_worker"
+    local = LocalExecutor(lambda slot: tmp_path / f"{slot}.log", slots=slots, module=module)
+    try:
+        assert local.slots == 4
+        local.limit_per_gpu(1)
+        assert local.slots == 2
+        local.limit_per_gpu(2)
+        for number in range(3):
+            local.start(task(number, 0))
+            next_event(local)
+        local.limit_per_gpu(1)
+        assert local.slots == 3  # both on GPU 0 run on, and no other may start beside them
+        for number in (0, 2):
+            local.answer(number, "prune")
+            assert isinstance(next_event(local), TrialFinished)
+        assert local.slots == 2
+        children = psutil.Process().children()
+        local.start(task(3, 0))
+        next_event(local)
+        assert local.slots == 2
+        assert sum(not child.is_running() for child in children) == 1  # of the second slot of GPU 0
+    finally:
+        local.close()
+
+
 def test_failed_trial_leaves_the_worker_alive(executor: LocalExecutor) -> None:
     executor.start(task(0, 2))
     assert isinstance(next_event(executor), TrialFailed)

@@ -40,6 +40,13 @@ def test_several_trials_share_a_gpu_and_every_gpu_is_taken_before_one_is_shared(
     assert gpus_of(plan_slots(per_gpu=2, visible=("7",))) == ["7", "7"]
 
 
+def test_auto_plans_as_many_workers_as_the_cpu_has_threads_for() -> None:
+    slots = plan_slots(gpus="0,2", per_gpu="auto", visible=THREE, threads=8)
+    assert gpus_of(slots) == ["0", "2", "0", "2"]
+    assert threads_of(slots) == ["2"] * 4
+    assert gpus_of(plan_slots(per_gpu="auto", visible=("7",), threads=1)) == ["7"]
+
+
 @pytest.mark.parametrize(("n", "each"), [(1, None), (2, "4"), (3, "2"), (9, "1")])
 def test_workers_on_the_cpu_divide_the_threads(n: int, each: str | None) -> None:
     slots = plan_slots(workers=n, visible=THREE, threads=8)

@@ -4,6 +4,7 @@ Every command that works on a study opens it here: run, check, confirm, test and
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from harness.core.paths import StudyPaths, Workspace
 from harness.core.processors import available_threads
 from harness.core.text import count
 from harness.data.datasets.sources import find_data, source_folder
+from harness.execution.gpu_packing import PackingLimits
 from harness.execution.slots import VISIBLE_DEVICES, Slot, plan_slots, visible_gpus
 from harness.search.definition.cluster_access import ClusterAccess, open_cluster
 from harness.search.definition.definition import StudyDefinition
@@ -105,6 +107,15 @@ class StudyContext:
     def slots(self) -> tuple[Slot, ...]:
         """Places in which trials run simultaneously, each with its device; () on a cluster."""
         return () if self.cluster is not None else self._slots_and_devices[0]
+
+    @property
+    def packing(self) -> PackingLimits | None:
+        """Limits of `--per-gpu auto`; None: the number of trials on each GPU is fixed."""
+        if self.options.compute.per_gpu != "auto":
+            return None
+        free_mb = min(device.free_mb or 0.0 for device in self.devices)
+        gpus = Counter(slot.environment[VISIBLE_DEVICES] for slot in self.slots)
+        return PackingLimits(free_mb, max(gpus.values()))
 
     @property
     def n_workers(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from harness.config.objective import objective_override
 from harness.core.paths import Workspace, expand_user_path
+from harness.execution.gpu_packing import PerGpu
 
 DEFAULT_TRIALS = 20  # of a study whose space lists no rows
 
@@ -76,7 +77,7 @@ class ComputeOptions:
     Attributes:
         device: auto, cpu, cuda, cuda:1 or mps.
         gpus: "all", or positions in CUDA_VISIBLE_DEVICES such as "0,2".
-        per_gpu: workers on each GPU.
+        per_gpu: workers on each GPU; "auto": as many as fit by their measured memory.
         workers: workers on the CPU, "auto" as many as train the most images per second together;
             on a cluster workers of any kind, "max" as many as fit.
         timeout_s: seconds after which the call stops.
@@ -92,7 +93,7 @@ class ComputeOptions:
 
     device: str = "auto"
     gpus: str | None = None
-    per_gpu: int | None = None
+    per_gpu: PerGpu | None = None
     workers: int | Literal["auto", "max"] | None = None
     timeout_s: float | None = None
     data_on_device: bool = False

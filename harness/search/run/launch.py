@@ -175,6 +175,7 @@ def build_study_run(
         split=splits[0],
         trials=trials,
         slots=context.slots,
+        packing=context.packing,
         networks=context.networks,
         cluster=context.cluster,
         device=None if facts.has_bf16 is None else facts.description,

@@ -14,9 +14,10 @@ from harness.config.progress import ProgressReporter
 from harness.core.environment import last_trained_trial, read_environment
 from harness.core.errors import StudyInterrupted
 from harness.core.paths import Workspace
-from harness.core.records import count_ended_trials
+from harness.core.records import count_ended_trials, read_records
 from harness.core.text import count
 from harness.data.splits.splits import SplitRow
+from harness.execution.gpu_packing import PackingLimits
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.prestart import PrestartedWorker
 from harness.execution.protocol import Executor
@@ -34,6 +35,7 @@ from harness.search.run.disk_space import MIN_FREE_BYTES, DiskSpaceGuard
 from harness.search.run.retention import remove_spare_checkpoints
 from harness.search.run.second_chances import reopen_stopped_trials
 from harness.search.run.stop_conditions import StopConditions, StopReason
+from harness.search.run.trial_packing import TrialPacking
 from harness.search.run.trials import TrialContext
 from harness.search.storage.location import StorageLocation
 from harness.search.storage.rebuild import load_or_rebuild_study
@@ -54,6 +56,7 @@ class StudyRun:
     Attributes:
         trials: total number of finished trials that the user requested.
         slots: places for workers, one trial each; () on a cluster.
+        packing: limits of the trials on each GPU; None: every slot is used.
         device: description of the first device, for messages; None: the nodes choose theirs.
         refuse: reason why a configuration that the space allows must not be sampled, or None.
         stop_conditions: reasons to end the study early.
@@ -78,6 +81,7 @@ class StudyRun:
     networks: NetworkLibrary
     more_splits: Sequence[Sequence[SplitRow]] = ()
     cluster: ClusterAccess | None = None
+    packing: PackingLimits | None = None
 
 
 def run_trials(
@@ -117,6 +121,7 @@ def run_trials(
         refuse=run.refuse,
         stop_conditions=run.stop_conditions,
         disk_guard=disk_guard,
+        packing=_pack_trials(run, executor, progress),
     )
     with _closing(executor.close):
         controller = build_controller(study)
@@ -163,6 +168,16 @@ def _open_executor(
         weight_files=run.networks.weight_files,
     )
     return run.cluster.open_executor(inputs, study_id=study_id, say=progress.stage)
+
+
+def _pack_trials(
+    run: StudyRun, executor: Executor, progress: ProgressReporter
+) -> TrialPacking | None:
+    if run.packing is None:
+        return None
+    assert isinstance(executor, LocalExecutor), "--per-gpu is refused on a cluster"
+    records = read_records(run.context.paths)
+    return TrialPacking(run.packing, records, run.device, executor.limit_per_gpu, progress.stage)
 
 
 def _make_disk_guard(run: StudyRun, progress: ProgressReporter) -> DiskSpaceGuard:

@@ -20,11 +20,14 @@ class DeviceFacts:
         description: as `describe_device` returns it.
         has_bf16: the hardware has bf16. Torch also computes with an emulation, which is slow.
             None: not known before a scheduler has chosen the node.
+        free_mb: free memory of a GPU in 10^6 bytes beside the context of the process that asked;
+            None if it was not measured.
     """
 
     device: str
     description: str
     has_bf16: bool | None
+    free_mb: float | None = None
 
 
 def resolve_precision(requested: Literal["auto"] | Precision, facts: DeviceFacts) -> Precision:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from harness.core.errors import UserError
 from harness.execution import interpreter
 from harness.execution.slots import VISIBLE_DEVICES, Slot
-from harness.training.hardware.device import pick_device, probe_device
+from harness.training.hardware.device import free_memory_bytes, pick_device, probe_device
 from harness.training.hardware.device_facts import DeviceFacts
 
 MODULE = "harness.training.hardware.device_probe"
@@ -48,7 +48,11 @@ def resolve_devices(slots: Sequence[Slot]) -> tuple[tuple[Slot, ...], tuple[Devi
 
 def main() -> None:
     """Print the facts about the device that the command line names, as JSON."""
-    sys.stdout.write(json.dumps(asdict(probe_device(pick_device(sys.argv[1])))) + "\n")
+    device = pick_device(sys.argv[1])
+    facts = probe_device(device)
+    if device.type == "cuda":
+        facts = replace(facts, free_mb=free_memory_bytes(device) / 1e6)
+    sys.stdout.write(json.dumps(asdict(facts)) + "\n")
 
 
 def _is_cuda(device: str, visible: str | None) -> bool:

@@ -1,6 +1,8 @@
 """Opened studies: parts file first, definition next, data and devices on demand only."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,12 +11,15 @@ from harness.config.user_code import read_parts_file, register_parts_file
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths
-from harness.search.definition.context import open_context
+from harness.execution.gpu_packing import PackingLimits
+from harness.execution.slots import plan_slots
+from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
 from harness.search.definition.study_options import find_option_space
 from harness.search.definition.study_parts import load_study_parts
 from harness.space.space import SearchSpace
+from harness.training.hardware.device_facts import DeviceFacts
 from tests.conftest import TINY
 from tests.search.fakes import Silence
 
@@ -84,3 +89,17 @@ def test_a_changed_file_is_not_executed(tmp_path: Path, named: bool) -> None:
         load_study_parts(paths, asked)
     assert not traces.exists()
     register_parts_file(None)
+
+
+@pytest.mark.parametrize(
+    ("per_gpu", "limits"), [("auto", PackingLimits(20_000, 4)), (2, None), (None, None)]
+)
+def test_packing_is_limited_by_the_fullest_gpu_and_the_planned_workers(
+    per_gpu: Any, limits: PackingLimits | None
+) -> None:
+    context = SimpleNamespace(
+        options=SimpleNamespace(compute=SimpleNamespace(per_gpu=per_gpu)),
+        slots=plan_slots(per_gpu=per_gpu, gpus="all", visible=("0", "1"), threads=16),
+        devices=[DeviceFacts("cuda:0", "cuda (A)", True, free) for free in (80_000, 20_000)],
+    )
+    assert StudyContext.packing.fget(context) == limits  # type: ignore[attr-defined]

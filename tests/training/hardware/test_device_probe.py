@@ -1,5 +1,6 @@
 """The controller learns of GPUs from children, and hands each task the device of its slot."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,19 @@ def test_child_prints_what_is_known_of_a_device(monkeypatch: pytest.MonkeyPatch)
     assert answer == probe_device(torch.device("cpu"))
     with pytest.raises(UserError, match=r"not usable \(.*choose from auto, cpu, cuda"):
         device_probe._read_probe("tpu", device_probe._start_probe("tpu", None))
+
+
+def test_child_of_a_gpu_measures_its_free_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = device_probe.DeviceFacts("cuda:0", "cuda (A)", True)
+    monkeypatch.setattr(sys, "argv", ["probe", "cuda"])
+    monkeypatch.setattr(device_probe, "pick_device", lambda _: torch.device("cuda:0"))
+    monkeypatch.setattr(device_probe, "probe_device", lambda _: facts)
+    monkeypatch.setattr(device_probe, "free_memory_bytes", lambda _: 5_000_000_000)
+    device_probe.main()
+    expected = {"device": "cuda:0", "description": "cuda (A)", "has_bf16": True, "free_mb": 5000}
+    assert json.loads(capsys.readouterr().out) == expected
 
 
 @pytest.mark.parametrize(
