@@ -18,7 +18,7 @@ import pytest
 
 import harness
 from harness.cli.app import COMMANDS
-from tests.report.browsing import BROWSER, offline_browser
+from tests.report.browsing import BROWSER, offline_browser, seen_as
 
 pytest.importorskip("material", reason="the extra docs is not installed")
 pytestmark = pytest.mark.timeout(1200)  # the build needs ten seconds of a processor
@@ -175,3 +175,19 @@ class TestBrowser:
                 script = "return performance.getEntriesByType('resource').map((one) => one.name)"
                 requested = driver.execute_script(script)
                 assert requested and not [url for url in requested if not url.startswith(address)]
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_pages_are_accessible(self, address: str, tmp_path: Path, scheme: str) -> None:
+        axe = pytest.importorskip("axe_core_python.selenium")
+        with offline_browser(tmp_path, loopback=True) as driver:
+            for page in ("index.html", "tutorial.html", "reference/python.html"):
+                with seen_as(driver, 1280, 900, scheme):
+                    driver.get(f"{address}/{page}")
+                    violations = axe.Axe().run(driver)["violations"]
+                serious = [
+                    (found["id"], node["html"])
+                    for found in violations
+                    if found["impact"] in ("serious", "critical")
+                    for node in found["nodes"]
+                ]
+                assert serious == [], page
