@@ -73,7 +73,7 @@ def test_pages_run(workspace: Path, polyps: Path, monkeypatch: pytest.MonkeyPatc
             if page == "docs/test.md":  # after the page that writes its predictions there
                 shutil.copy(min((example / "masks").iterdir()), "masks/1.png")
             if page == "docs/objective.md":  # another study than the one of the other pages
-                block = block.replace("run_study(", 'run_study("dice", ')
+                block = block.replace("run_study(", 'run_study("dice", data="polyps", ')
             if page == "docs/export.md":
                 study.export("bundle", format="onnx")
                 shutil.copy(images[0], "bundle/photo.jpg")
