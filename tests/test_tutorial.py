@@ -49,5 +49,5 @@ def test_notebook_runs(workspace: Path) -> None:
     assert min(record.value for record in records if record.value is not None) < 0.5
     confirmation = load_confirmation(study)
     assert confirmation is not None and confirmation.sentence in printed
-    assert "True []" in printed, "the check found nothing"
+    assert "True ()" in printed, "the check found a problem"
     assert "test number 1" in printed and "3 files {}" in printed and "report.html True" in printed
