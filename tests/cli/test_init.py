@@ -115,4 +115,4 @@ def test_check_and_run_accept_the_files(workspace: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     done = harness_command(workspace, "run", "--space", "stones.yaml", "--trials", "1", *quick)
     assert done.returncode == 0, done.stderr
-    assert "next: harness report --study stones" in done.stderr
+    assert "next: harness confirm --study stones" in done.stderr
