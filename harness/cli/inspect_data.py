@@ -36,7 +36,7 @@ from harness.data.scan.scan import (
 from harness.data.scan.size_ceiling import measure_scan_ceilings
 from harness.inspection.clean import LOG_NAME, check_target, clean_dataset, cleaned_data_config
 from harness.inspection.findings import BAD_TOPIC, Finding
-from harness.inspection.panels import InspectionGallery, build_galleries
+from harness.inspection.panels import InspectionGallery, build_galleries, outline_legend
 from harness.inspection.proposal import as_yaml
 from harness.inspection.report import (
     InspectionReport,
@@ -44,6 +44,7 @@ from harness.inspection.report import (
     with_ceilings,
     write_inspection_page,
 )
+from harness.inspection.sealed_images import SealedImages, describe_sealed, find_sealed_images
 
 MAX_BAD_PRINTED = 20
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -111,10 +112,16 @@ def inspect_data(
         ceilings = measure_scan_ceilings(overview, training_sizes(paths))
         ceilings = ceilings.model_copy(update={"has_tiles": has_tiles(paths)})
         inspection = with_ceilings(inspection, ceilings)
-    augment_galleries = _augment_galleries(overview, augment, sheet, study, workspace)
+    # Only pictures need the splits: a damaged one must not stop an inspection without any.
+    sealed = find_sealed_images(Workspace.at(workspace)) if html or augment else {}
+    augment_galleries = _augment_galleries(overview, augment, sheet, study, workspace, sealed)
     if html is not None:
         write_inspection_page(
-            html, inspection, [*augment_galleries, *build_galleries(overview, copies)]
+            html,
+            inspection,
+            [*augment_galleries, *build_galleries(overview, copies, sealed)],
+            legend=outline_legend(overview.dataset.data),
+            sealed_text=describe_sealed(overview, sealed),
         )
         _print_status(f"page: {html}")
     if json_:
@@ -196,7 +203,12 @@ def _scan_overview(
 
 
 def _augment_galleries(
-    overview: DatasetScan, name: str | None, sheet: Path | None, study: str | None, workspace: Path
+    overview: DatasetScan,
+    name: str | None,
+    sheet: Path | None,
+    study: str | None,
+    workspace: Path,
+    sealed: SealedImages,
 ) -> list[InspectionGallery]:
     if name is None:
         return []
@@ -210,7 +222,7 @@ def _augment_galleries(
     folder = find_steps_folder(name, [*([paths.augments] if paths else []), *folders])
     size = image_size(paths) if paths else None
     gallery = augment_sheet.augmentation_gallery(
-        overview, name, folder, size or (augment_sheet.SIDE,) * 2
+        overview, name, folder, size or (augment_sheet.SIDE,) * 2, sealed
     )
     if sheet is not None:
         files.write_bytes(sheet, encode_png(augment_sheet.gallery_sheet(gallery)))

@@ -4,6 +4,7 @@ The module is separate because it imports albumentations, which takes seconds.
 """
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from harness.data.scan.scan import DatasetScan
 from harness.data.windows.overview import read_pair_or_overview
 from harness.inspection.pair_checks import is_empty
 from harness.inspection.panels import InspectionGallery, InspectionPanel, draw_pair
+from harness.inspection.sealed_images import SealedImages
 
 Array8 = NDArray[np.uint8]
 
@@ -26,7 +28,11 @@ SIDE: Final = 256  # px of augmented images if no study gives a size
 
 
 def augmentation_gallery(
-    scan: DatasetScan, name: str, folder: Path | None = None, size: Size = (SIDE, SIDE)
+    scan: DatasetScan,
+    name: str,
+    folder: Path | None = None,
+    size: Size = (SIDE, SIDE),
+    sealed: SealedImages = MappingProxyType({}),
 ) -> InspectionGallery:
     """Gallery of six pairs spread over the dataset, each unchanged and augmented five times.
 
@@ -34,6 +40,7 @@ def augmentation_gallery(
         name: name of a preset or of a file of steps.
         folder: folder of the files of steps.
         size: height and width of the images before augmentation, as in training.
+        sealed: test images of studies, which are not drawn.
 
     Raises:
         ConfigError: unknown preset or file, or its steps do not fit the images.
@@ -47,7 +54,7 @@ def augmentation_gallery(
     with_objects = [
         pair
         for pair, stats in zip(dataset.pairs, scan.pair_stats, strict=True)
-        if not is_empty(stats, data.task)
+        if not is_empty(stats, data.task) and stats.image_sha256 not in sealed
     ]
     # Spread over the dataset: neighbours in the list are often frames of one video.
     chosen = with_objects[:: max(1, len(with_objects) // N_PAIRS)][:N_PAIRS]

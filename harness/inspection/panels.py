@@ -1,8 +1,9 @@
-"""Draw galleries of small pictures of suspicious pairs for a person to check."""
+"""Draw galleries of small pictures for a person to check: suspicious pairs, and ordinary ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
+from types import MappingProxyType
 from typing import Any, Final
 
 import cv2
@@ -14,7 +15,7 @@ from harness.core.errors import DataError
 from harness.data.datasets.sources import Dataset, ImageMaskPair
 from harness.data.files.decode import load_image_file
 from harness.data.files.large_image import open_large_image
-from harness.data.files.overlay import CLASS_COLOURS, Colour, as_rgb
+from harness.data.files.overlay import CLASS_COLOURS, Colour, as_rgb, draw_outlines
 from harness.data.files.resize import resize_image
 from harness.data.scan.image_artifacts import Box
 from harness.data.scan.near_duplicates import DuplicatePair
@@ -22,10 +23,12 @@ from harness.data.scan.scan import DatasetScan, PairStats
 from harness.data.windows.overview import read_pair_or_overview
 from harness.inspection.findings import group_bad_pairs
 from harness.inspection.pair_checks import has_border, is_empty
+from harness.inspection.sealed_images import SealedImages, is_sealed_file
 
 Array8 = NDArray[np.uint8]
 
 MAX_PANELS: Final = 12  # panels of a gallery; further pairs are only counted
+N_ORDINARY: Final = 8
 _SIDE: Final = 320  # px of a panel's longer side
 _MAX_PER_PROBLEM: Final = 2  # pairs with one kind of problem
 _MAX_CAPTION: Final = 160  # characters of a problem in a caption; the findings have all of it
@@ -51,11 +54,18 @@ class InspectionGallery:
     together: int = 1
 
 
-def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[InspectionGallery]:
-    """Build a gallery for each kind of suspicious pair that occurs."""
+def build_galleries(
+    scan: DatasetScan, copies: Sequence[DuplicatePair], sealed: SealedImages = MappingProxyType({})
+) -> list[InspectionGallery]:
+    """Build a gallery of ordinary pairs, and one for each kind of suspicious pair that occurs.
+
+    Args:
+        sealed: test images of studies, which no gallery shows.
+    """
     data, pair_stats = scan.dataset.data, scan.pair_stats
+    shown = [k for k, stats in enumerate(pair_stats) if stats.image_sha256 not in sealed]
     # Both ends of the distribution: specks left by an annotation tool, and inverted masks.
-    order = sorted(range(len(pair_stats)), key=lambda index: _foreground(pair_stats[index], data))
+    order = sorted(shown, key=lambda index: _foreground(pair_stats[index], data))
     with_objects = [index for index in order if not is_empty(pair_stats[index], data.task)]
     suspects = {
         "Least foreground": ("The smallest objects.", with_objects[: MAX_PANELS // 2]),
@@ -84,12 +94,33 @@ def build_galleries(scan: DatasetScan, copies: Sequence[DuplicatePair]) -> list[
             _matching_indices(pair_stats, lambda x: bool(x.seen.panels)),
         ),
     }
+    may_show = set(shown)
+    suspects = {
+        title: (note, [index for index in indices if index in may_show])
+        for title, (note, indices) in suspects.items()
+    }
     suspect_galleries = [
         _build_gallery(scan, title, note, indices)
         for title, (note, indices) in suspects.items()
         if indices
     ]
-    return [*_bad_pair_gallery(scan), *_duplicate_gallery(scan, copies), *suspect_galleries]
+    odd = {index for _, indices in suspects.values() for index in indices}
+    ordinary = [index for index in shown if index not in odd]
+    ordinary = ordinary[:: max(1, len(ordinary) // N_ORDINARY)][:N_ORDINARY]
+    note = "Spread over the data set, for comparison with the odd ones below."
+    copies = [copy for copy in copies if {copy.first, copy.second} <= may_show]
+    return [
+        *([_build_gallery(scan, "Ordinary pairs", note, ordinary)] if ordinary else []),
+        *_bad_pair_gallery(scan, sealed),
+        *_duplicate_gallery(scan, copies),
+        *suspect_galleries,
+    ]
+
+
+def outline_legend(data: StudyDataConfig) -> list[tuple[str, Colour]]:
+    """Meaning and RGB colour of each line that is drawn over the images."""
+    classes = [(data.classes[index], _class_colour(index)) for index in _drawn_classes(data)]
+    return [*classes, ("marked area", _MARK)]
 
 
 def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:
@@ -104,27 +135,32 @@ def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array
     span = (0.0, 1.0) if image.dtype == np.float32 else data.range
     # Contours are drawn after shrinking: lines of 2 px would vanish in a picture of 4000 px.
     canvas = _shrink(as_rgb(image, span))
+    outlines = []
     for plane, colour in _planes(mask, data):
         # INTER_AREA and a threshold of one half: nearest neighbour would drop thin parts of a mask.
         small = cv2.resize(plane, canvas.shape[1::-1], interpolation=cv2.INTER_AREA)
-        region = (small >= 128).astype(np.uint8)
-        contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        # A dark line below a coloured one is visible on every background.
-        cv2.drawContours(canvas, contours, -1, (0, 0, 0), 4)
-        cv2.drawContours(canvas, contours, -1, colour, 2)
-    return canvas
+        outlines.append(((small >= 128).astype(np.uint8), colour))
+    return draw_outlines(canvas, outlines)
 
 
 def _planes(mask: Array8, data: StudyDataConfig) -> list[tuple[Array8, Colour]]:
     """Region of each scored class as 0 or 255, with its colour."""
-    indices = [i for i in data.scored_classes if mask.ndim == 3 or i or data.task != "multiclass"]
     planes = []
-    for index in indices:
+    for index in _drawn_classes(data):
         region = (
             mask[:, :, index] > 0 if mask.ndim == 3 else (mask == index) & (mask != IGNORE_INDEX)
         )
-        planes.append((255 * region.astype(np.uint8), CLASS_COLOURS[index % len(CLASS_COLOURS)]))
+        planes.append((255 * region.astype(np.uint8), _class_colour(index)))
     return planes
+
+
+def _drawn_classes(data: StudyDataConfig) -> list[int]:
+    """Indices of the classes with an outline; class 0 of several is the area between them."""
+    return [index for index in data.scored_classes if index or data.task != "multiclass"]
+
+
+def _class_colour(index: int) -> Colour:
+    return CLASS_COLOURS[index % len(CLASS_COLOURS)]
 
 
 def _shrink(picture: Array8) -> Array8:
@@ -186,12 +222,14 @@ def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:
     return draw_pair(loaded.image, loaded.mask, dataset.data)
 
 
-def _bad_pair_gallery(scan: DatasetScan) -> list[InspectionGallery]:
+def _bad_pair_gallery(scan: DatasetScan, sealed: SealedImages) -> list[InspectionGallery]:
     """Gallery with examples of each kind of problem, so that none hides the others."""
     root = f"{scan.dataset.root}/"
     examples = [bad for group in group_bad_pairs(scan) for bad in group[:_MAX_PER_PROBLEM]][
         : MAX_PANELS // 2
     ]
+    source = scan.dataset.source
+    examples = [bad for bad in examples if not is_sealed_file(source, bad.pair.image, sealed)]
     panels = []
     for bad in examples:
         name = bad.pair.image.as_posix()

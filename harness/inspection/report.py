@@ -12,6 +12,7 @@ from harness.core import files, html
 from harness.core.text import count
 from harness.data.datasets.pairs import SAMPLE_SEED
 from harness.data.files.encode import data_uri
+from harness.data.files.overlay import Colour
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, PairStats
 from harness.data.scan.size_ceiling import CeilingTable
@@ -197,16 +198,31 @@ _MOST_SIZES: Final = 12
 
 
 def write_inspection_page(
-    path: Path, inspection: InspectionReport, galleries: Sequence[InspectionGallery]
+    path: Path,
+    inspection: InspectionReport,
+    galleries: Sequence[InspectionGallery],
+    *,
+    legend: Sequence[tuple[str, Colour]] = (),
+    sealed_text: str = "",
 ) -> None:
-    """Write the page atomically."""
-    files.write_text(path, render_inspection_page(inspection, galleries))
+    """Write the page atomically; arguments as in `render_inspection_page`."""
+    page = render_inspection_page(inspection, galleries, legend=legend, sealed_text=sealed_text)
+    files.write_text(path, page)
 
 
 def render_inspection_page(
-    inspection: InspectionReport, galleries: Sequence[InspectionGallery]
+    inspection: InspectionReport,
+    galleries: Sequence[InspectionGallery],
+    *,
+    legend: Sequence[tuple[str, Colour]] = (),
+    sealed_text: str = "",
 ) -> str:
-    """Render the page. Names of files and classes are hostile text and are escaped."""
+    """Render the page. Names of files and classes are hostile text and are escaped.
+
+    Args:
+        legend: `outline_legend` of the data.
+        sealed_text: `describe_sealed` of the scan.
+    """
     numbers = inspection.statistics
     return html.render(
         "harness.inspection",
@@ -219,6 +235,8 @@ def render_inspection_page(
         sizes=numbers.sizes[:_MOST_SIZES],
         n_more_sizes=len(numbers.sizes) - _MOST_SIZES,
         galleries=galleries,
+        legend=[(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in legend],
+        sealed_text=sealed_text,
         **_ceiling_values(inspection.ceilings),
         most_files=MOST_FILES,
     )

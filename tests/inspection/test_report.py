@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.core import files
+from harness.core.paths import Workspace
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, duplicates_among
+from harness.data.splits.splits import Role, SplitRow, write_split
 from harness.inspection.findings import Finding
-from harness.inspection.panels import build_galleries, draw_pair
+from harness.inspection.panels import N_ORDINARY, build_galleries, draw_pair, outline_legend
 from harness.inspection.report import (
     POLICY,
     InspectionReport,
@@ -19,7 +22,8 @@ from harness.inspection.report import (
     render_inspection_page,
     write_inspection_page,
 )
-from tests.data.make import DATA, folder, picture, save, square
+from harness.inspection.sealed_images import describe_sealed, find_sealed_images
+from tests.data.make import DATA, encode, folder, picture, save, square
 from tests.inspection.datasets import mixed, overview
 
 
@@ -134,18 +138,57 @@ def test_page_shows_each_kind_of_suspect(tmp_path: Path) -> None:
     seen = overview(mixed(tmp_path / "d"))
     twins = duplicates_among(seen.pair_stats)
     write_inspection_page(
-        tmp_path / "x.html", inspect_dataset(seen, twins), build_galleries(seen, twins)
+        tmp_path / "x.html",
+        inspect_dataset(seen, twins),
+        build_galleries(seen, twins),
+        legend=outline_legend(seen.dataset.data),
     )
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert titles[:5] == [
+    assert titles[:6] == [
         *("Findings", "Meaning of the values", "Statistics"),
-        *("Cannot be used", "Copies"),
+        *("Pictures", "Cannot be used", "Copies"),
     ]
-    assert titles[5:] == ["Least foreground", "Most foreground", "Empty masks", "Black borders"]
+    assert titles[6:] == ["Least foreground", "Most foreground", "Empty masks", "Black borders"]
     # bad: image and mask; copies: 2; foreground: 6 and 6; empty 1; border 1
     assert page.count("<img ") == 2 + 2 + 6 + 6 + 1 + 1
     assert "images/bad.png" in page
+    legend = re.findall(r'<span class="swatch" style="background: (.*?)"></span>(.*?)</li>', page)
+    assert legend == [("#56b4e9", "foreground"), ("#ff00ff", "marked area")]
+
+
+def test_ordinary_pairs_stand_before_the_odd_ones(tmp_path: Path) -> None:
+    seen = overview(folder(tmp_path, 30))
+    first, *others = build_galleries(seen, [])
+    assert first.title == "Ordinary pairs" and len(first.panels) == N_ORDINARY
+    odd = {panel.caption for gallery in others for panel in gallery.panels}
+    assert not odd & {panel.caption for panel in first.panels}
+
+
+def test_test_images_that_a_split_seals_are_not_shown(tmp_path: Path) -> None:
+    """Of 30 pairs every third is a test image of the study s; one of them cannot be read."""
+    workspace = Workspace(tmp_path)
+    root = folder(tmp_path / "data", 30)
+    save(root / "images/003.png", encode(".png", picture(3))[:100])
+    rows = []
+    for row in range(30):
+        names = (f"images/{row:03d}.png", f"masks/{row:03d}.png")
+        hashes = [files.file_sha256(root / name) for name in names]
+        role: Role = ("test", "train", "val")[row % 3]
+        rows.append(SplitRow(row, *names, role, f"g{row}", *hashes))
+    write_split(workspace.study("s").split_csv, rows)
+    seen = overview(root)
+    sealed = find_sealed_images(workspace)
+    assert len(sealed) == 10
+    assert describe_sealed(seen, sealed).startswith("9 test images of s are not shown: ")
+    captions = " ".join(
+        panel.caption for gallery in build_galleries(seen, [], sealed) for panel in gallery.panels
+    )
+    shown = {int(number) for number in re.findall(r"images/(\d{3})\.png", captions)}
+    assert shown and all(number % 3 for number in shown)
+    everything = build_galleries(seen, [])
+    assert "images/003.png" in " ".join(p.caption for g in everything for p in g.panels)
+    assert describe_sealed(seen, {}) == ""
 
 
 def test_page_asks_for_nothing_and_runs_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Draw predictions and class labels over images in colours for colour-blind readers too."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import cv2
@@ -61,6 +61,9 @@ COLOURS: Final[dict[str, Colour]] = {
     "miss": (250, 230, 60),
     "false alarm": (30, 80, 230),
 }
+# RGB of the outlines of truth and prediction, yellow and sky blue: apart for every common kind of
+# colour blindness, and on the reds of tissue.
+OUTLINE_COLOURS: Final[dict[str, Colour]] = {"truth": (250, 230, 60), "prediction": (86, 180, 233)}
 _FILL = 0.45  # share of the colour inside a region; its contour is opaque
 _STRIPES: Final[tuple[Colour, ...]] = ((0, 0, 0), (255, 255, 255))  # seen on any colour
 
@@ -130,6 +133,25 @@ def draw_class_overlay(
         canvas[_contour(region, _line_px(canvas))] = colour
     if wrong is not None:
         _hatch(canvas, wrong)
+    return canvas
+
+
+def draw_outlines(image: Array8, outlines: Iterable[tuple[Array8, Colour]]) -> Array8:
+    """Draw the outlines of masks over an image, each with a dark line below it.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        outlines: masks (H, W), 0 or 1, with their colours; later ones are on top.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    canvas = image.copy()
+    for mask, colour in outlines:
+        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        # A dark line below a coloured one is visible on every background.
+        cv2.drawContours(canvas, contours, -1, (0, 0, 0), 4)
+        cv2.drawContours(canvas, contours, -1, colour, 2)
     return canvas
 
 
