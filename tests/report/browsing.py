@@ -65,6 +65,15 @@ def show(driver: Any, path: Path) -> list[str]:
     ]
 
 
+def open_sections(driver: Any) -> None:
+    """Open everything that is folded, and wait until the figures in it are drawn."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    driver.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    pending = "return document.querySelectorAll('[data-figure]:not(:has(.main-svg))').length"
+    WebDriverWait(driver, 60).until(lambda driver: not driver.execute_script(pending))
+
+
 def errors(driver: Any) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser")]
 

@@ -30,7 +30,7 @@ def test_page_of_few_validation_images_comes_out(
             entries.append((row.row, row.image, 1, *sums, tp, 5, tp, 900))
         write_scores(study.paths.trial(number).scores_csv, scores_from_entries(entries))
     page = write_report(study.paths, study.data_root, images=False).read_text(encoding="utf-8")
-    assert "Leading, not confirmed." in page
+    assert "Leading, not confirmed" in page
     said = [
         sentence
         for sentence in find_caveats(load_study_tables(study.paths))

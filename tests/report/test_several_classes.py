@@ -147,7 +147,7 @@ def test_table_of_classes_counts_images_and_gives_both_metrics(several: Builder)
 def test_page_has_legend_and_classes_and_the_csv_their_columns(several: Builder) -> None:
     page = write_report(several.paths, several.data_root).read_text()
     assert '<section id="classes">' in page
-    legend = page[page.index('<section id="gallery">') :]
+    legend = page[page.index('<section id="gallery">') : page.index("<article")]
     assert f'style="background: {colour_of(1)}"></span>disc' in legend
     assert "</span>background" not in legend
     void = load_study_tables(several.paths).config.data.has_ignored_pixels

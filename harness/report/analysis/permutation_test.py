@@ -52,7 +52,7 @@ class PermutationTestResult:
 
 
 @dataclass(frozen=True, eq=False)
-class _ParameterColumns:
+class ParameterColumns:
     """One parameter: the trials that have it, and its columns of the model for all trials."""
 
     key: str
@@ -61,7 +61,7 @@ class _ParameterColumns:
 
 
 @dataclass(frozen=True, eq=False)
-class _FStatistics:
+class FStatistics:
     """F statistics: of the observed order first, then of each shuffled order."""
 
     f: Floats
@@ -104,12 +104,12 @@ def find_decisive_parameters(
     if np.ptp(order) == 0:  # equal ranks: only rounding errors could be explained
         return PermutationTestResult((), None)
     uniform_draws = np.random.default_rng(SEED).random((N_SHUFFLES, len(ranked)))
-    remaining = [_ParameterColumns(key, *_centred_columns(key, ranked)) for key in keys]
-    selected: list[_ParameterColumns] = []
+    remaining = [parameter_columns(key, ranked) for key in keys]
+    selected: list[ParameterColumns] = []
     parameters: list[DecisiveParameter] = []
     while True:
         step = [
-            (candidate, _f_statistics(candidate, selected, order, uniform_draws))
+            (candidate, f_statistics(candidate, selected, order, uniform_draws))
             for candidate in remaining
         ]
         results = [(candidate, result) for candidate, result in step if result is not None]
@@ -134,8 +134,8 @@ def average_ranks(ranked: Sequence[TrialRecord]) -> Floats:
     return np.repeat(starts + (np.array(groups) - 1) / 2, groups)
 
 
-def _centred_columns(key: str, ranked: Sequence[TrialRecord]) -> tuple[NDArray[np.bool_], Floats]:
-    """Trials that have the parameter, and its columns of the model.
+def parameter_columns(key: str, ranked: Sequence[TrialRecord]) -> ParameterColumns:
+    """Trials that have a parameter, and its columns of the model.
 
     Columns are centred over these trials and 0 elsewhere, so they explain nothing of the parameter
     that this one depends on.
@@ -145,16 +145,42 @@ def _centred_columns(key: str, ranked: Sequence[TrialRecord]) -> tuple[NDArray[n
     centred = np.zeros((len(ranked), len(columns)))
     for index, column in enumerate(columns):
         centred[is_active, index] = column - column.mean()
-    return is_active, centred
+    return ParameterColumns(key, is_active, centred)
 
 
 def _find_clearest(
-    results: Sequence[_FStatistics], level: float
+    results: Sequence[FStatistics], level: float
 ) -> tuple[int, float, list[float], bool]:
     """Index and explained share of the clearest parameter, all limits, and True if it is above its.
 
     Limits are shares of the variance.
     """
+    ratios, limit, scales = _scaled_ratios(results, level)
+    index = int(ratios[:, 0].argmax())
+    # a ratio equal to the limit up to rounding is not significant
+    is_significant = bool(ratios[index, 0] > limit * (1 + 1e-9))
+    limits = _limit_shares(results, limit, scales)
+    return index, results[index].explained_share(float(results[index].f[0])), limits, is_significant
+
+
+def find_limits(results: Sequence[FStatistics], level: float) -> list[float]:
+    """Share of the variance that each statistic must exceed, for all of them together."""
+    _, limit, scales = _scaled_ratios(results, level)
+    return _limit_shares(results, limit, scales)
+
+
+def _limit_shares(
+    results: Sequence[FStatistics], limit: float, scales: Sequence[float]
+) -> list[float]:
+    return [
+        result.explained_share(limit * scale) for result, scale in zip(results, scales, strict=True)
+    ]
+
+
+def _scaled_ratios(
+    results: Sequence[FStatistics], level: float
+) -> tuple[Floats, float, list[float]]:
+    """Statistics divided by their own quantiles, the limit of these ratios, and the quantiles."""
     # Dividing by the own quantile makes parameters with different d1 comparable: without it the
     # maximum over parameters would be dominated by those whose F has the heaviest tail.
     scales = [max(float(np.quantile(result.f[1:], 1 - level)), 1e-12) for result in results]
@@ -162,21 +188,15 @@ def _find_clearest(
     # "higher": an interpolated limit would lie between two shuffles, so that
     # slightly more than `level` of them could exceed it.
     limit = float(np.quantile(ratios[:, 1:].max(axis=0), 1 - level, method="higher"))
-    index = int(ratios[:, 0].argmax())
-    limits = [
-        result.explained_share(limit * scale) for result, scale in zip(results, scales, strict=True)
-    ]
-    # a ratio equal to the limit up to rounding is not significant
-    is_significant = bool(ratios[index, 0] > limit * (1 + 1e-9))
-    return index, results[index].explained_share(float(results[index].f[0])), limits, is_significant
+    return ratios, limit, scales
 
 
-def _f_statistics(
-    parameter: _ParameterColumns,
-    selected: Sequence[_ParameterColumns],
+def f_statistics(
+    parameter: ParameterColumns,
+    selected: Sequence[ParameterColumns],
     order: Floats,
     uniform_draws: Floats,
-) -> _FStatistics | None:
+) -> FStatistics | None:
     """Statistics of one parameter after the selected ones; None if too few trials have it."""
     is_active = parameter.is_active
     n = int(is_active.sum())
@@ -192,7 +212,7 @@ def _f_statistics(
     explained = ((values @ basis) ** 2).sum(axis=1)
     # A perfect fit leaves 0 or, by rounding, less: F would be infinite or negative.
     unexplained = np.maximum(total - explained, 1e-9 * np.maximum(total, 1e-300))
-    return _FStatistics((explained / freedom[0]) / (unexplained / freedom[1]), freedom)
+    return FStatistics((explained / freedom[0]) / (unexplained / freedom[1]), freedom)
 
 
 def _shuffled_residuals(order: Floats, uniform_draws: Floats, base: Floats) -> Floats:

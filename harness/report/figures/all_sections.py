@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.core.text import count
+from harness.config.measurements import COSTS
 from harness.report.analysis.importance import measure_importances
+from harness.report.analysis.interactions import measure_interactions
 from harness.report.figures.budget import budget_section
 from harness.report.figures.contour import contour_section
 from harness.report.figures.cost import (
@@ -13,22 +14,26 @@ from harness.report.figures.cost import (
     cost_groups,
     cost_rows,
     draw_cost,
-    labelled,
     pareto_front,
     style_of,
 )
-from harness.report.figures.curves import draw_learning_curves, learning_curves
-from harness.report.figures.history import draw_history, history_rows
+from harness.report.figures.curves import curves_sentence, draw_learning_curves, learning_curves
+from harness.report.figures.history import draw_history, history_rows, history_sentence
 from harness.report.figures.importances import importance_section
-from harness.report.figures.parallel import AXIS_PX, draw_parallel, parallel_lines
-from harness.report.figures.savings import effort_section
+from harness.report.figures.parallel import (
+    AXIS_PX,
+    draw_parallel,
+    parallel_lines,
+    parallel_sentence,
+)
+from harness.report.figures.savings import effort_section, progress_section
 from harness.report.figures.section import (
     FigureSection,
     LabelledFigure,
     LegendEntry,
     figure_section,
 )
-from harness.report.figures.slices import draw_slice, parameter_slices
+from harness.report.figures.slices import draw_slice, parameter_slices, slice_sentence
 from harness.report.figures.strata import strata_section
 from harness.report.figures.style import ObjectiveLabel
 from harness.report.tables.downsample import (
@@ -46,16 +51,22 @@ def report_sections(tables: StudyTables) -> list[FigureSection]:
     # The permutation test behind the importances is the slowest part of a report, so it runs once
     # for the two sections that use it.
     subset, importances = downsample_trials(tables), measure_importances(tables)
+    interactions = measure_interactions(tables, importances)
     return [
+        progress_section(tables, objective, subset),
         _history_section(tables, objective, subset),
-        effort_section(tables, objective, subset),
+        effort_section(tables),
         _curves_section(tables, objective),
-        importance_section(tables, importances),
+        importance_section(tables, importances, interactions),
         budget_section(tables, objective),
         _parallel_section(tables, objective, subset),
         _slices_section(tables, objective, subset),
         contour_section(
-            tables, objective, subset, [parameter.key for parameter in importances.named]
+            tables,
+            objective,
+            subset,
+            [parameter.key for parameter in importances.named],
+            interactions,
         ),
         _costs_section(tables, objective, subset),
         strata_section(tables),
@@ -67,11 +78,11 @@ def _history_section(
 ) -> FigureSection:
     rows = history_rows(tables)
     drawn = any(row.value is not None for row in rows)
-    label = f"{objective.metric} of {count(len(rows), 'trial')} in order, with the best so far"
+    label = history_sentence(rows, objective)
     n_failed = len(trials_in_state(tables, "failed"))
     return figure_section(
         "history",
-        "Optimisation history",
+        "Best value by trial",
         "Each point is a trial at its best epoch, the line is the best complete trial so far. "
         "Crosses are pruned trials: they were stopped early and cannot be compared."
         + (f" Failed trials: {n_failed}. " if n_failed else " ")
@@ -89,7 +100,8 @@ def _curves_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSec
     for metric, title in titles.items():
         curves = learning_curves(subset_tables, metric)
         if curves:
-            label = f"{metric} by epoch of {count(len(curves), 'trial')}"
+            minimized = objective.minimized if metric == objective.metric else True
+            label = curves_sentence(curves, metric, minimized=minimized)
             charts.append(LabelledFigure(label, draw_learning_curves(curves, metric, title)))
     return figure_section(
         "curves",
@@ -107,10 +119,10 @@ def _parallel_section(
 ) -> FigureSection:
     axes, all_lines = parallel_lines(tables)
     lines = [line for line in all_lines if line.number in subset.numbers]
-    label = f"{count(len(lines), 'complete trial')} across " + ", ".join(axis.key for axis in axes)
+    label = parallel_sentence(axes, lines) if lines else ""
     return figure_section(
         "parallel",
-        "Parallel coordinates",
+        "All settings of all trials",
         "One line per complete trial, from orange (best) through blue to grey (worst). A gap marks "
         "a parameter that was not active in the trial. " + subset.note,
         [LabelledFigure(label, draw_parallel(axes, lines, objective), AXIS_PX * len(axes))]
@@ -126,14 +138,14 @@ def _slices_section(
 ) -> FigureSection:
     charts = [
         LabelledFigure(
-            f"{objective.metric} against {parameter_slice.axis.key}",
+            slice_sentence(parameter_slice, objective),
             draw_slice(parameter_slice, objective),
         )
         for parameter_slice in parameter_slices(restrict_to_subset(tables, subset))
     ]
     return figure_section(
         "slices",
-        "Slices",
+        "Each setting alone",
         "The objective against one parameter at a time; later trials are darker. Crosses are "
         "pruned trials at their best value. " + subset.note,
         charts,
@@ -175,6 +187,14 @@ def _cost_legend(groups: Sequence[str]) -> tuple[LegendEntry, ...]:
 
 
 def _cost_label(rows: Sequence[CostRow], cost: str, objective: ObjectiveLabel) -> str:
-    labelled_rows = labelled(pareto_front(rows, minimized=objective.minimized))
-    names = ", ".join(str(row.number) for row in labelled_rows)
-    return f"{objective.metric} against {cost}; on the Pareto front: trials {names}"
+    front_rows = pareto_front(rows, minimized=objective.minimized)
+    cheapest, best = front_rows[0], front_rows[-1]
+    entry = COSTS[cost]
+    text = f"Trial {best.number} has the best {objective.metric}, {best.value:.4f}"
+    if cheapest.value == best.value:
+        return f"{text}, and the lowest {entry.axis_title}, {entry.format(best.cost)}."
+    return (
+        f"{text}, at {entry.axis_title} {entry.format(best.cost)}; trial {cheapest.number} is the "
+        f"cheapest, {entry.format(cheapest.cost)}, and {abs(cheapest.value - best.value):.4f} "
+        "behind."
+    )

@@ -27,7 +27,7 @@ def budget_section(tables: StudyTables, objective: ObjectiveLabel) -> FigureSect
     drawn = [comparison for comparison in comparisons if len(comparison.curves) > 1]
     return figure_section(
         "budget",
-        "Choices at equal budget",
+        "Choices at equal effort",
         " ".join([*(comparison.sentence for comparison in drawn), *_left_out_notes(drawn)])
         + " The expected best of n is the mean of the best value over all subsets of n trials of a "
         "choice (Dodge et al. 2019, without replacement). Bands contain 95 % of resampled studies "

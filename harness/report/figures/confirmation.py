@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from harness.core.text import count
 from harness.evaluation.confirm.results import Confirmation
 from harness.report.figures.style import (
     BLUE,
@@ -55,6 +56,20 @@ def confirmed_rows(confirmation: Confirmation) -> list[ConfirmedRow]:
     ]
 
 
+def confirmation_sentence(
+    rows: Sequence[ConfirmedRow], kind: str, objective: ObjectiveLabel
+) -> str:
+    """The best confirmed mean, and how far the search was from it."""
+    best = rows[0]
+    runs = count(len(best.values), kind)
+    text = f"Trial {best.trial} has a mean {objective.metric} of {best.mean:.4f} over {runs}"
+    if best.searched is None or best.mean is None:
+        return f"{text}."
+    gap = (best.mean - best.searched) * (1 if objective.minimized else -1)
+    direction = "better" if gap > 0 else "worse"
+    return f"{text}; in the search it was {abs(gap):.4f} {direction}."
+
+
 def draw_confirmation(
     rows: Sequence[ConfirmedRow], kind: str, objective: ObjectiveLabel
 ) -> go.Figure:
@@ -71,6 +86,7 @@ def draw_confirmation(
         mode="markers",
         marker={"color": BLUE, "size": 8, "opacity": 0.75},
         name=f"one {kind}",
+        customdata=[trial for trial, _, _ in dots],
         hovertext=[_hover_text(t, f"{kind} {part}", value, objective) for t, part, value in dots],
         hoverinfo="text",
     )
@@ -83,6 +99,7 @@ def draw_confirmation(
         # x-thin has no area to fill: its colour is that of the outline.
         marker={"color": RED, "size": 11, "symbol": "x-thin", "line": {"color": RED, "width": 2.5}},
         name="in the search",
+        customdata=[trial for trial, _ in crosses],
         hovertext=[
             _hover_text(trial, "in the search", value, objective) for trial, value in crosses
         ],

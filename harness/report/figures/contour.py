@@ -11,6 +11,7 @@ from scipy.interpolate import griddata
 from scipy.spatial import QhullError
 
 from harness.core.text import count, display_value
+from harness.report.analysis.interactions import NO_INTERACTIONS, InteractionResult
 from harness.report.figures.axes import ParameterAxis, log_ticks, parameter_axis
 from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
 from harness.report.figures.style import ObjectiveLabel, empty_figure, escape_markup, hover_text
@@ -100,10 +101,21 @@ def interpolate_surface(
 
 
 def contour_section(
-    tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset, important: Sequence[str]
+    tables: StudyTables,
+    objective: ObjectiveLabel,
+    subset: TrialSubset,
+    important: Sequence[str],
+    interactions: InteractionResult = NO_INTERACTIONS,
 ) -> FigureSection:
-    """Build the section with the contour plot, or with the reason for its absence."""
+    """Build the section with the contour plot, or with the reason for its absence.
+
+    Args:
+        important: as in `numeric_axes`.
+        interactions: the clearest one between two numeric parameters is drawn.
+    """
     axes = numeric_axes(tables, important)
+    pair = _interacting_pair(axes, interactions)
+    axes = axes if pair is None else list(pair)
     contour = (
         interpolate_surface(restrict_to_subset(tables, subset), *axes[:2])
         if len(axes) >= 2
@@ -111,17 +123,42 @@ def contour_section(
     )
     charts = []
     if contour is not None:
-        label = f"{objective.metric} over {axes[0].key} and {axes[1].key}"
+        label = (
+            f"The best of {count(len(contour.numbers), 'complete trial')}, trial "
+            f"{contour.numbers[0]} with {contour.values[0]:.4f}, lies at {axes[0].key} "
+            f"{display_value(contour.xs[0])} and {axes[1].key} {display_value(contour.ys[0])}; "
+            f"{_interaction_text(interactions, pair is not None)}."
+        )
         charts.append(LabelledFigure(label, draw_contour(contour, objective)))
     return figure_section(
         "contour",
-        "Contour",
-        "The two most important numeric parameters. Between complete trials (points) the objective "
+        "Two settings together",
+        "The two numeric parameters with the clearest interaction, or the two most important ones. "
+        "Between complete trials (points) the objective "
         "is interpolated linearly, without smoothing noise; outside the area that the trials "
         "enclose, nothing is drawn. " + subset.note,
         charts,
         _empty_reason(tables, axes),
     )
+
+
+def _interacting_pair(
+    axes: Sequence[ParameterAxis], interactions: InteractionResult
+) -> tuple[ParameterAxis, ParameterAxis] | None:
+    """Axes of the clearest interaction between two numeric parameters."""
+    by_key = {axis.key: axis for axis in axes}
+    for pair in interactions.named:
+        if pair.first in by_key and pair.second in by_key:
+            return by_key[pair.first], by_key[pair.second]
+    return None
+
+
+def _interaction_text(interactions: InteractionResult, is_named: bool) -> str:
+    if is_named:
+        return "the two interact, beyond what shuffled values reach"
+    if interactions.n_pairs:
+        return "an interaction of the two does not exceed what shuffled values reach"
+    return "there are too few trials to test whether the two interact"
 
 
 def _empty_reason(tables: StudyTables, axes: list[ParameterAxis]) -> str:
@@ -191,13 +228,10 @@ def _add_trials(
         mode="markers",
         marker=marker | {"line": {"width": 1.5, "color": "#ffffff"}},
         cliponaxis=False,
+        customdata=contour.numbers,
         hovertext=[
-            f"{hover_text(number, objective, value, 'complete')}"
-            f"<br>{escape_markup(contour.x_axis.key)} "
-            f"{display_value(x)}<br>{escape_markup(contour.y_axis.key)} {display_value(y)}"
-            for number, x, y, value in zip(
-                contour.numbers, contour.xs, contour.ys, contour.values, strict=True
-            )
+            hover_text(number, objective, value, "complete")
+            for number, value in zip(contour.numbers, contour.values, strict=True)
         ],
         hoverinfo="text",
     )

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from harness.config.measurements import COSTS
 from harness.core.records import TrialRecord
-from harness.core.text import display_value, truncate
+from harness.core.text import display_value
 from harness.report.figures.style import (
     BLUE,
     GREEN,
@@ -18,7 +18,6 @@ from harness.report.figures.style import (
     SKY,
     ObjectiveLabel,
     empty_figure,
-    escape_markup,
     hover_text,
     is_finite_number,
 )
@@ -43,14 +42,12 @@ class CostRow:
 
     Attributes:
         group: its architecture, or its encoder if the architecture does not vary; "" otherwise.
-        settings: its searched parameters as texts.
     """
 
     number: int
     cost: float
     value: float
     group: str
-    settings: tuple[str, ...] = ()
 
 
 def cost_rows(tables: StudyTables) -> dict[str, list[CostRow]]:
@@ -60,7 +57,7 @@ def cost_rows(tables: StudyTables) -> dict[str, list[CostRow]]:
     rows_by_cost: dict[str, list[CostRow]] = {}
     for cost in COSTS:
         rows = [
-            CostRow(record.number, record.costs[cost], record.value, group, _setting_texts(record))
+            CostRow(record.number, record.costs[cost], record.value, group)
             for record, group in zip(complete, groups, strict=True)
             if record.value is not None and is_finite_number(record.costs.get(cost))
         ]
@@ -90,10 +87,6 @@ def labelled(front_rows: Sequence[CostRow]) -> list[CostRow]:
     if n <= MAX_LABELS:
         return list(front_rows)
     return [front_rows[i * (n - 1) // (MAX_LABELS - 1)] for i in range(MAX_LABELS)]
-
-
-def _setting_texts(record: TrialRecord) -> tuple[str, ...]:
-    return tuple(f"{key} {display_value(value)}" for key, value in record.params.items())
 
 
 def _group_names(records: Sequence[TrialRecord]) -> list[str]:
@@ -150,6 +143,7 @@ def draw_cost(
         mode="markers",
         marker={"color": [c for c, _ in styles], "symbol": [s for _, s in styles], "size": 9},
         cliponaxis=False,
+        customdata=[row.number for row in rows],
         hovertext=[_hover_text(row, f"{name} {row.cost:,.5g} {unit}", objective) for row in rows],
         hoverinfo="text",
     )
@@ -175,5 +169,4 @@ def _add_front(figure: go.Figure, front_rows: Sequence[CostRow]) -> None:
 
 
 def _hover_text(row: CostRow, cost_text: str, objective: ObjectiveLabel) -> str:
-    lines = [hover_text(row.number, objective, row.value, row.group or "complete"), cost_text]
-    return "<br>".join([*lines, *(escape_markup(truncate(line, 60)) for line in row.settings)])
+    return f"{hover_text(row.number, objective, row.value, row.group or 'complete')}<br>{cost_text}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from harness.core.text import count
 from harness.report.figures.style import (
     BLUE,
     GREY,
@@ -45,6 +46,24 @@ def learning_curves(tables: StudyTables, metric: str) -> list[LearningCurve]:
         values = tuple(float(value) for value in group[metric])
         curves.append(LearningCurve(number, states[number], ranks.get(number), epochs, values))
     return sorted(curves, key=lambda curve: (curve.rank is not None, -(curve.rank or 0)))
+
+
+def curves_sentence(curves: Sequence[LearningCurve], metric: str, *, minimized: bool) -> str:
+    """First, best and last value of the best trial, or the range of all without a complete one."""
+    leader = next((curve for curve in curves if curve.rank == 1), None)
+    if leader is None:
+        finals = [curve.values[-1] for curve in curves]
+        return (
+            f"{metric} of {count(len(curves), 'trial')} ended between {min(finals):.4f} and "
+            f"{max(finals):.4f}; none of the drawn trials is complete."
+        )
+    choose = min if minimized else max
+    best = choose(leader.values)
+    n_after = len(leader.values) - 1 - leader.values.index(best)
+    text = f"{metric} of trial {leader.number} went from {leader.values[0]:.4f} to {best:.4f}"
+    if not n_after:
+        return f"{text}, its best, in its last epoch: longer training may improve it."
+    return f"{text}, its best, and did not improve in its last {count(n_after, 'epoch')}."
 
 
 def draw_learning_curves(curves: Sequence[LearningCurve], metric: str, title: str) -> go.Figure:
@@ -96,11 +115,20 @@ def _add_trace(
     xs = [epoch for curve in curves for epoch in (*curve.epochs, None)]
     ys = [value for curve in curves for value in (*curve.values, None)]
     texts = [text for curve in curves for text in (*_hover_texts(curve, metric), "")]
+    numbers = [curve.number for curve in curves for _ in (*curve.epochs, None)]
     # A single epoch gives no line, so it needs a marker; a pruned trial has its cross already.
     has_single_epoch = any(len(c.epochs) == 1 and c.state != "pruned" for c in curves)
     if xs:
         mode = "lines+markers" if has_single_epoch else "lines"
-        figure.add_scatter(x=xs, y=ys, mode=mode, hovertext=texts, hoverinfo="text", **style)
+        figure.add_scatter(
+            x=xs,
+            y=ys,
+            mode=mode,
+            customdata=numbers,
+            hovertext=texts,
+            hoverinfo="text",
+            **style,
+        )
 
 
 def _hover_texts(curve: LearningCurve, metric: str) -> list[str]:

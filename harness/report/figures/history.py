@@ -1,11 +1,13 @@
 """Figure of the optimisation history: value of each trial, and the best value so far."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import plotly.graph_objects as go
 
+from harness.core.text import count, join_words
 from harness.report.figures.style import (
     BLUE,
     GREY,
@@ -42,6 +44,20 @@ def history_rows(tables: StudyTables) -> list[HistoryRow]:
             best = value if best is None or objective.better(value, best) else best
         rows.append(HistoryRow(record.number, record.state, value, best))
     return rows
+
+
+def history_sentence(rows: Sequence[HistoryRow], objective: ObjectiveLabel) -> str:
+    """The best trial, and the number of trials in each state."""
+    counts = Counter(row.state for row in rows)
+    states = join_words(f"{n} {state}" for state, n in counts.items())
+    best = rows[-1].best if rows else None
+    finder = next((row for row in rows if best is not None and row.best == best), None)
+    if finder is None:
+        return f"No trial is complete yet; of {count(len(rows), 'trial')}, {states}."
+    return (
+        f"Trial {finder.number} has the best {objective.metric}, {best:.4f}; of "
+        f"{count(len(rows), 'trial')}, {states}."
+    )
 
 
 class BestValueRow(Protocol):
@@ -110,6 +126,7 @@ def draw_history(
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 8},
                 name=state,
+                customdata=[number for number, _ in points],
                 hovertext=[hover_text(number, objective, value, state) for number, value in points],
                 hoverinfo="text",
             )

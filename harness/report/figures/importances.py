@@ -17,6 +17,7 @@ from harness.report.analysis.importance import (
     measure_importances,
     space_branches,
 )
+from harness.report.analysis.interactions import NO_INTERACTIONS, InteractionResult
 from harness.report.analysis.permutation_test import LEVEL
 from harness.report.figures.section import FigureSection, LabelledFigure, figure_section
 from harness.report.figures.style import BLUE, SKY, empty_figure, escape_markup
@@ -62,11 +63,16 @@ def importance_rows(
     ]
 
 
-def importance_section(tables: StudyTables, overall: ImportanceResult) -> FigureSection:
+def importance_section(
+    tables: StudyTables,
+    overall: ImportanceResult,
+    interactions: InteractionResult = NO_INTERACTIONS,
+) -> FigureSection:
     """Build the section: importances over all complete trials, then per branch of the space.
 
     Args:
         overall: `measure_importances` of all complete trials.
+        interactions: of the parameters that matter.
     """
     complete = ranked_records(tables)
     rows, n = importance_rows(complete, overall.named), len(complete)
@@ -75,8 +81,8 @@ def importance_section(tables: StudyTables, overall: ImportanceResult) -> Figure
     charts += branch_charts
     return figure_section(
         "importances",
-        "Parameter importances",
-        _caption(rows, overall, n, sentences),
+        "Which settings matter",
+        _caption(rows, overall, n, [*sentences, interaction_sentence(interactions)]),
         charts,
         _empty_reason(tables, overall, n),
     )
@@ -95,6 +101,25 @@ def _caption(
         _trial_number_note(n),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def interaction_sentence(interactions: InteractionResult) -> str:
+    """Pairs of parameters that act together; "" if no pair was tested."""
+    if not interactions.n_pairs:
+        return ""
+    pairs = count(interactions.n_pairs, "pair")
+    if not interactions.named:
+        return (
+            f"Of {pairs} of these parameters, none explains more together than shuffled values do."
+        )
+    texts = ", ".join(
+        f"{pair.first} with {pair.second} {pair.explained:.0%} ({pair.shuffled:.0%})"
+        for pair in interactions.named
+    )
+    return (
+        f"Interactions, of {pairs}, with the share that they explain beyond the single parameters "
+        f"and that of shuffled values in brackets: {texts}."
+    )
 
 
 def _branch_charts(tables: StudyTables) -> tuple[list[LabelledFigure], list[str]]:
@@ -191,8 +216,10 @@ def _empty_reason(tables: StudyTables, overall: ImportanceResult, n: int) -> str
 
 
 def _chart_label(branch_text: str, rows: Sequence[ImportanceRow]) -> str:
-    return f"Share of each parameter{branch_text}: " + ", ".join(
-        f"{r.key} {r.share:.2f}" for r in rows
+    clearest = max(rows, key=lambda row: row.explained)
+    return (
+        f"{clearest.key} explains most of the order of the trials{branch_text}: "
+        f"{clearest.explained:.0%}, against {clearest.shuffled:.0%} by shuffled values."
     )
 
 

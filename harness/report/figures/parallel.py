@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from harness.core.records import TrialRecord
-from harness.core.text import display_value, truncate
+from harness.core.text import count, display_value, join_words, truncate
 from harness.report.figures.axes import ParameterAxis, parameter_axis
 from harness.report.figures.style import (
     GREY,
@@ -61,6 +61,21 @@ def parallel_lines(tables: StudyTables) -> tuple[list[ParameterAxis], list[Paral
         for rank, (record, value) in enumerate(zip(complete, values, strict=True), start=1)
     ]
     return [*axes, objective], lines
+
+
+def parallel_sentence(axes: Sequence[ParameterAxis], lines: Sequence[ParallelLine]) -> str:
+    """The choices that the best quarter of the trials shares."""
+    n_best = max(2, round(len(lines) / 4))
+    shared = [
+        f"{axis.key} {lines[0].texts[index]}"
+        for index, axis in enumerate(axes)
+        if axis.scale == "choice" and len({line.texts[index] for line in lines[:n_best]}) == 1
+    ]
+    start = f"The best {n_best} of {count(len(lines), 'complete trial')}"
+    if shared:
+        return f"{start} share {join_words(shared)}."
+    has_choices = any(axis.scale == "choice" for axis in axes)
+    return f"{start} share no choice." if has_choices else f"{start} differ in numbers only."
 
 
 def _trial_line(
@@ -132,18 +147,18 @@ def _add_lines(
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
+    numbers: list[int] = []
     for line in lines:
-        hover_title = hover_text(line.number, objective, line.value, f"rank {line.rank}")
-        for index, axis in enumerate(axes):
+        title = hover_text(line.number, objective, line.value, f"rank {line.rank}")
+        for index in range(len(axes)):
             xs.append(index)
             ys.append(line.positions[index])
-            texts.append(
-                f"{hover_title}<br>{escape_markup(axis.key)} {escape_markup(line.texts[index])}"
-            )
+            texts.append(title)
         # None ends the line of a trial; an inactive parameter is a None within it.
         xs.append(None)
         ys.append(None)
         texts.append("")
+        numbers += [line.number] * (len(axes) + 1)
     figure.add_scatter(
         x=xs,
         y=ys,
@@ -151,6 +166,7 @@ def _add_lines(
         line=line_style,
         marker={"size": 6},
         opacity=opacity,
+        customdata=numbers,
         hovertext=texts,
         hoverinfo="text",
     )

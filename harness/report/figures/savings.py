@@ -1,10 +1,11 @@
-"""Figures of effort: epochs and time saved by the pruner, and best value against device time."""
+"""Figures of effort: best value against device time, and epochs and time that pruning saved."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import plotly.graph_objects as go
 
-from harness.core.text import count, format_duration, plural
+from harness.core.text import count, format_duration, plural, was_or_were
 from harness.report.analysis.savings import (
     PruningSavings,
     TrialSpending,
@@ -33,28 +34,49 @@ STATE_COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": PURPLE, "running"
 TIME_UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
-def effort_section(
+def progress_section(
     tables: StudyTables, objective: ObjectiveLabel, subset: TrialSubset
 ) -> FigureSection:
-    """Build the section on device time and on the savings of the pruner."""
-    pruning_savings, rows = measure_savings(tables), trial_spendings(tables)
-    charts, sentences = [], ""
-    if pruning_savings is not None:
-        sentences = f"{pruning_savings.sentence} {last_trials_sentence(rows)} "
-        if pruning_savings.n_pruned:
-            charts.append(LabelledFigure(pruning_savings.sentence, draw_savings(pruning_savings)))
-    if any(row.best is not None for row in rows):
-        label = f"Best {objective.metric} so far against device time, {count(len(rows), 'trial')}"
+    """Build the figure at the top of the page: best value so far against device time."""
+    rows = trial_spendings(tables)
+    finder = next((row for row in rows if row.best == rows[-1].best), None) if rows else None
+    charts = []
+    if finder is not None and finder.best is not None:
+        states = Counter(row.state for row in rows)
+        label = (
+            f"Trial {finder.number} reached the best {objective.metric}, {finder.best:.4f}, after "
+            f"{format_duration(finder.cumulative_seconds)} of "
+            f"{format_duration(rows[-1].cumulative_seconds)} of device time; "
+            f"{states['pruned']} of {count(len(rows), 'trial')} {was_or_were(states['pruned'])} "
+            "pruned."
+        )
         charts.append(LabelledFigure(label, draw_spending(rows, objective, subset.numbers)))
     return figure_section(
-        "effort",
-        "Effort",
-        sentences
-        + "Device time is the time of the recorded epochs, training and validation, summed over "
-        "all devices. Each saved epoch counts the median seconds of its trial's own epochs. "
-        + subset.note,
+        "progress",
+        "Best value so far",
+        "Device time is the time of the recorded epochs, summed over all devices.",
         charts,
-        "No complete or pruned trial has recorded the seconds of its epochs.",
+        "No complete trial has recorded the seconds of its epochs.",
+    )
+
+
+def effort_section(tables: StudyTables) -> FigureSection:
+    """Build the section on the savings of the pruner."""
+    pruning_savings, rows = measure_savings(tables), trial_spendings(tables)
+    empty = "No complete or pruned trial has recorded the seconds of its epochs."
+    charts = []
+    if pruning_savings is not None:
+        empty = f"{pruning_savings.sentence} {last_trials_sentence(rows)}"
+        if pruning_savings.n_pruned:
+            charts.append(LabelledFigure(pruning_savings.sentence, draw_savings(pruning_savings)))
+    return figure_section(
+        "effort",
+        "Time spent and saved",
+        f"{last_trials_sentence(rows)} Device time is the time of the recorded epochs, training "
+        "and validation, summed over all devices. Each saved epoch counts the median seconds of "
+        "its trial's own epochs.",
+        charts,
+        empty,
     )
 
 
@@ -113,7 +135,7 @@ def draw_spending(
     unit, size = next(
         ((u, s) for u, s in TIME_UNITS if rows[-1].cumulative_seconds >= s), TIME_UNITS[-1]
     )
-    figure = empty_figure(f"device time, summed over trials ({unit})", objective.title)
+    figure = empty_figure(f"device time, summed over trials ({unit})", objective.title, height=320)
     best_rows = step_corners([row for row in rows if row.best is not None])
     add_best_line(figure, [(row.cumulative_seconds / size, row.best) for row in best_rows])
     styles = {
@@ -134,6 +156,7 @@ def draw_spending(
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 7},
                 name=state,
+                customdata=[row.number for row in state_rows],
                 hovertext=[
                     f"{hover_text(row.number, objective, row.value or 0.0, state)}"
                     f"<br>{format_duration(row.seconds)} of device time"

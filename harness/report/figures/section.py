@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class LabelledFigure:
-    """Figure with a description for screen readers."""
+    """Figure with one computed sentence that says what it shows, also for screen readers."""
 
     label: str
     figure: go.Figure
@@ -40,6 +40,11 @@ class FigureSection:
     layout: str
     empty: str
     legend: tuple[LegendEntry, ...] = ()
+
+    @property
+    def gist(self) -> str:
+        """The sentence of the first figure, which stands beside the folded heading."""
+        return self.charts[0].label if self.charts else self.empty
 
 
 def figure_section(

@@ -1,5 +1,6 @@
 """Figures of slices: the objective against one parameter at a time."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from harness.core.records import TrialRecord
-from harness.core.text import display_value, truncate
+from harness.core.text import count, display_value, format_range, truncate
 from harness.report.figures.axes import ParameterAxis, log_ticks, parameter_axis
 from harness.report.figures.style import (
     GREY,
@@ -57,6 +58,28 @@ def _slice_points(key: str, records: Sequence[TrialRecord]) -> tuple[SlicePoint,
         for record in sorted(records, key=lambda record: record.number)
         if key in record.params and record.value is not None
     )
+
+
+def slice_sentence(parameter_slice: ParameterSlice, objective: ObjectiveLabel) -> str:
+    """The choice with the best median, or the range of the best trials."""
+    sign = 1 if objective.minimized else -1
+    axis = parameter_slice.axis
+    best = sorted(parameter_slice.complete, key=lambda point: (sign * point.y, point.number))
+    if axis.scale != "choice":
+        n_best = min(max(2, round(len(best) / 4)), len(best))
+        values = format_range(point.x for point in best[:n_best])
+        return (
+            f"The best {n_best} of {count(len(best), 'complete trial')} have {axis.key} {values}."
+        )
+    groups: dict[str, list[float]] = {}
+    for point in best:
+        groups.setdefault(display_value(point.x), []).append(point.y)
+    medians = {name: statistics.median(values) for name, values in groups.items()}
+    name = min(medians, key=lambda group: sign * medians[group])
+    n = count(len(groups[name]), "complete trial")
+    if len(groups) == 1:
+        return f"All complete trials have {axis.key} {name}."
+    return f"{axis.key} {name} has the best median {objective.metric}, {medians[name]:.4f} of {n}."
 
 
 def draw_slice(parameter_slice: ParameterSlice, objective: ObjectiveLabel) -> go.Figure:
@@ -112,10 +135,7 @@ def _add_points(
         mode="markers",
         marker=marker,
         name=name,
-        hovertext=[
-            f"{hover_text(p.number, objective, p.y, name)}<br>{escape_markup(axis.key)} "
-            f"{escape_markup(display_value(p.x))}"
-            for p in points
-        ],
+        customdata=[p.number for p in points],
+        hovertext=[hover_text(p.number, objective, p.y, name) for p in points],
         hoverinfo="text",
     )

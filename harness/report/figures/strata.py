@@ -36,7 +36,7 @@ def strata_section(tables: StudyTables) -> FigureSection:
     rows = [row for row in dice_by_size(tables) if row.n]
     return figure_section(
         "strata",
-        "By object size",
+        "Dice by object size",
         _caption(tables, rows),
         [LabelledFigure(_chart_label(rows), draw_strata(rows))] if rows else [],
         "Needs a complete trial with best/scores.csv, and foreground in a validation image.",
@@ -102,10 +102,17 @@ def _add_bars(figure: go.Figure, number: int, rows: Sequence[SizeStratum], colou
 
 
 def _chart_label(rows: Sequence[SizeStratum]) -> str:
-    bar_texts = ", ".join(
-        f"trial {row.number} {row.size}: {row.dice:.3f} ({count(row.n, 'image')})" for row in rows
+    leader_rows = [row for row in rows if row.number == rows[0].number and row.dice is not None]
+    worst = min(leader_rows, key=lambda row: row.dice or 0.0)
+    best = max(leader_rows, key=lambda row: row.dice or 0.0)
+    name = f"Trial {worst.number}"
+    if worst is best:
+        return f"{name} has a mean Dice of {best.dice:.2f}; all objects are of one size class."
+    return (
+        f"{name} has its lowest mean Dice, {worst.dice:.2f}, where the foreground covers "
+        f"{worst.size} of the image ({count(worst.n, 'image')}), and its highest, {best.dice:.2f}, "
+        f"at {best.size} ({count(best.n, 'image')})."
     )
-    return f"Dice by object size: {bar_texts}"
 
 
 def _trials_without_scores(tables: StudyTables) -> list[int]:

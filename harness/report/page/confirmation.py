@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from harness.config.measurements import COSTS, PRIMARY_METRICS
 from harness.core.text import count, is_or_are
-from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
-from harness.report.figures.confirmation import confirmed_rows, draw_confirmation
+from harness.report.figures.confirmation import (
+    confirmation_sentence,
+    confirmed_rows,
+    draw_confirmation,
+)
 from harness.report.figures.section import FigureSection, LabelledFigure
 from harness.report.figures.style import ObjectiveLabel
 from harness.report.page.cleanup import DecisionRuleView, build_rule_view
@@ -47,15 +50,16 @@ class ConfirmationSection:
 
 
 def build_confirmation_section(
-    tables: StudyTables, previous_sections: Sequence[FigureSection] = ()
+    tables: StudyTables,
+    confirmation: Confirmation | None,
+    previous_sections: Sequence[FigureSection] = (),
 ) -> ConfirmationSection:
-    """Build the section from the confirmation of a study.
+    """Build the section from the confirmation of a study; None before it was started.
 
     Args:
         previous_sections: sections before this one, whose figures are counted to get the index of
             its figure.
     """
-    confirmation = load_confirmation(tables.paths)
     # All figures of the page are one array of JSON; the template refers to them by index.
     figure_index = sum(len(section.charts) for section in previous_sections)
     command = f"harness confirm --study {shlex.quote(tables.paths.name)}"
@@ -183,7 +187,7 @@ def requirement_line(confirmation: Confirmation) -> str:
 def _charts(confirmation: Confirmation, tables: StudyTables) -> tuple[LabelledFigure, ...]:
     rows = confirmed_rows(confirmation)
     objective = ObjectiveLabel.from_config(tables.config)
-    label = f"{objective.metric} of {count(len(rows), 'configuration')} on new {confirmation.kind}s"
+    label = confirmation_sentence(rows, confirmation.kind, objective) if rows else ""
     return (
         (LabelledFigure(label, draw_confirmation(rows, confirmation.kind, objective)),)
         if rows

@@ -1,16 +1,12 @@
-"""Headline of the page: question, search, result, confidence and next command in five lines.
-
-The summary lines below it add failures, noise and the images on which the trials were measured.
-"""
+"""Lines below the answer: next command, search, confidence, failures, noise and images."""
 
 import math
 import shlex
 from collections import Counter
 from dataclasses import dataclass
 
-from harness.config.measurements import PRIMARY_METRICS
 from harness.core.records import FINISHED_STATES, TrialRecord
-from harness.core.text import count, display_value, format_duration, join_words, was_or_were
+from harness.core.text import count, format_duration, join_words, was_or_were
 from harness.data.splits.splits import SplitRow
 from harness.report.analysis.noise import estimate_pooled_noise, noise_sentence
 from harness.report.page.failures import REMEDIES
@@ -35,32 +31,10 @@ class ConfirmationSummary:
     """Result of a confirmation, that is of training the leading configurations again.
 
     Attributes:
-        sentence: the better configuration, or the tied ones.
         n_tests: number of times the test images have been opened.
     """
 
-    sentence: str
     n_tests: int = 0
-
-
-def headline_lines(
-    tables: StudyTables, split: list[SplitRow], confirmation: ConfirmationSummary | None = None
-) -> list[SummaryLine]:
-    """Question, search, result, confidence and next step; always five lines.
-
-    Args:
-        split: rows of split.csv; empty if the file is missing.
-        confirmation: None before a confirmation has a result.
-    """
-    ranked = ranked_records(tables)
-    title = "Leading trial" if confirmation is None else "Confirmed"
-    return [
-        SummaryLine("Question", tables.config.question or "study.yaml states no question."),
-        SummaryLine("Search", _search_text(tables)),
-        SummaryLine(title, _result_text(tables, ranked, confirmation)),
-        SummaryLine("Confidence", _confidence_text(ranked, confirmation)),
-        _next_line(tables, split, ranked, confirmation),
-    ]
 
 
 def _search_text(tables: StudyTables) -> str:
@@ -113,37 +87,11 @@ def _imports_text(tables: StudyTables) -> str:
     return f" In addition, {count(n, 'trial')} {was_or_were(n)} imported from {studies}."
 
 
-def _result_text(
-    tables: StudyTables, ranked: list[TrialRecord], confirmation: ConfirmationSummary | None
-) -> str:
-    if confirmation is not None:
-        return confirmation.sentence
-    if not ranked:
-        return "No trial is complete yet, so there is nothing to rank."
-    return _leader_text(tables, ranked[0])
-
-
-def _leader_text(tables: StudyTables, best: TrialRecord) -> str:
-    metric = tables.config.objective.metric
-    quality = [
-        f"val/{name} {best.best[f'best/{name}']:.4f}"
-        for name in PRIMARY_METRICS
-        if f"best/{name}" in best.best and f"val/{name}" != metric
-    ]
-    values = ", ".join(f"{key} {display_value(value)}" for key, value in best.params.items())
-    return (
-        f"Trial {best.number}: {metric} {best.value:.4f}"
-        + (f" ({', '.join(quality)})" if quality else "")
-        + f" at epoch {best.best_epoch} of {best.epochs}"
-        + (f", with {values}." if values else ".")
-    )
-
-
 def _confidence_text(ranked: list[TrialRecord], confirmation: ConfirmationSummary | None) -> str:
     if confirmation is not None:
         return (
-            "The configurations were trained again on new seeds or folds and compared on those. "
-            "The section Confirmation gives the interval and the optimism of the search."
+            "The best configurations were trained again on new seeds or folds and compared on "
+            "those. The section Confirmation shows how far the search was too optimistic."
         )
     return f"Leading, not confirmed. {_caution_text(ranked)}" if ranked else "No result yet."
 
@@ -166,12 +114,16 @@ def _caution_text(ranked: list[TrialRecord]) -> str:
     )
 
 
-def _next_line(
-    tables: StudyTables,
-    split: list[SplitRow],
-    ranked: list[TrialRecord],
-    confirmation: ConfirmationSummary | None,
+def next_step(
+    tables: StudyTables, split: list[SplitRow], confirmation: ConfirmationSummary | None = None
 ) -> SummaryLine:
+    """Command that brings the study forward, and what it does.
+
+    Args:
+        split: rows of split.csv; empty if the file is missing.
+        confirmation: None before a confirmation has a result.
+    """
+    ranked = ranked_records(tables)
     name = shlex.quote(tables.paths.name)
     own_records = [record for record in tables.records if record.imported is None]
     n_planned = tables.config.budget.trials or 0
@@ -200,13 +152,19 @@ def _no_result_text(own_records: list[TrialRecord]) -> str:
     return f"No trial is complete. {advice}".strip()
 
 
-def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[SummaryLine]:
-    """Failures, reduced micro-batches, noise, and the images that the trials were measured on.
+def summary_lines(
+    tables: StudyTables, split: list[SplitRow], confirmation: ConfirmationSummary | None = None
+) -> list[SummaryLine]:
+    """Search, confidence, failures, reduced micro-batches, noise, and the images measured on.
 
     Args:
-        split: rows of split.csv; empty if the file is missing.
+        split, confirmation: as in `next_step`.
     """
-    lines = []
+    ranked = ranked_records(tables)
+    lines = [
+        SummaryLine("Search", _search_text(tables)),
+        SummaryLine("Confidence", _confidence_text(ranked, confirmation)),
+    ]
     failures = Counter(record.failure.cause for record in tables.records if record.failure)
     if failures:
         causes = ", ".join(f"{cause} ({n})" for cause, n in failures.most_common())
@@ -214,7 +172,6 @@ def summary_lines(tables: StudyTables, split: list[SplitRow]) -> list[SummaryLin
     reduced_records = [record for record in tables.records if record.micro_batch is not None]
     if reduced_records:
         lines.append(SummaryLine("GPU memory", _micro_batch_text(reduced_records)))
-    ranked = ranked_records(tables)
     if not ranked:
         return lines
     noise = estimate_pooled_noise(tables.records, ranked)

@@ -12,6 +12,7 @@ from harness.core.text import count, has_or_have
 from harness.data.splits.splits import SplitRow
 from harness.evaluation.held_out.ledger import (
     TEST_SPLIT,
+    HeldOutLedger,
     HeldOutTest,
     LedgerFailure,
     LedgerFinish,
@@ -54,6 +55,7 @@ class HeldOutSection:
 
     n_test_runs: int
     sentence: str
+    ledger: HeldOutLedger
     notes: tuple[str, ...]
     runs: tuple[HeldOutRunView, ...]
     empty: str
@@ -89,6 +91,7 @@ def build_held_out_section(
     return HeldOutSection(
         ledger.count_tests(),
         ledger.sentence(),
+        ledger,
         tuple(notes),
         tuple(reversed(run_views)),
         _empty_text(paths, split),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.core.paths import StudyPaths
 from harness.core.text import count
-from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.held_out.ledger import TEST_SPLIT, read_held_out_ledger
 from harness.evaluation.held_out.object_scores import SizeClassCounts, sum_size_classes
 from harness.evaluation.held_out.recorded_objects import read_native_objects, read_test_objects
@@ -34,9 +34,11 @@ class ObjectSizeTable:
     sheet: ReportSheet
 
 
-def collect_object_tables(tables: StudyTables, gallery: PredictionGallery) -> list[ObjectSizeTable]:
+def collect_object_tables(
+    tables: StudyTables, gallery: PredictionGallery, confirmation: Confirmation | None = None
+) -> list[ObjectSizeTable]:
     """Tables of the latest run on the test images, and of the choice or the leading trial."""
-    choice = _choice_table(tables.paths) or _leader_table(tables, gallery)
+    choice = _choice_table(tables.paths, confirmation) or _leader_table(tables, gallery)
     return [table for table in (_test_table(tables.paths), choice) if table is not None]
 
 
@@ -73,8 +75,7 @@ def _test_table(paths: StudyPaths) -> ObjectSizeTable | None:
     return ObjectSizeTable(title, "At native size, by the rule of that run.", object_sheet(counts))
 
 
-def _choice_table(paths: StudyPaths) -> ObjectSizeTable | None:
-    confirmation = load_confirmation(paths)
+def _choice_table(paths: StudyPaths, confirmation: Confirmation | None) -> ObjectSizeTable | None:
     choice = None if confirmation is None else confirmation.choice
     if choice is None:
         return None
@@ -87,12 +88,12 @@ def _choice_table(paths: StudyPaths) -> ObjectSizeTable | None:
 
 
 def _leader_table(tables: StudyTables, gallery: PredictionGallery) -> ObjectSizeTable | None:
-    if gallery.leader is None or not gallery.objects:
+    if not gallery.objects:
         return None
     size = tables.config.data.eval_size
-    title = f"Objects of the validation images, trial {gallery.leader}"
+    title = f"Objects of the validation images, {gallery.weights}"
     source = (
-        f"At {size} × {size} pixels, the size of the metrics, from the predictions that the trial "
-        f"saved of {count(gallery.n_compared, 'image')}; harness confirm measures at native size."
+        f"At {size} × {size} pixels, the size of the metrics, from the saved predictions "
+        f"of {count(gallery.n_compared, 'image')}; harness confirm measures at native size."
     )
     return ObjectSizeTable(title, source, object_sheet(gallery.objects))

@@ -8,26 +8,31 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from harness.config.measurements import BUILTIN_METRICS, PRIMARY_METRICS
 from harness.core import files, html
 from harness.core.paths import StudyPaths
 from harness.data.files.encode import data_uri
+from harness.data.files.overlay import OUTLINE_COLOURS
 from harness.data.splits.splits import SplitRow, read_split
+from harness.evaluation.confirm.load_confirmation import load_confirmation
+from harness.evaluation.confirm.results import Confirmation
 from harness.report.analysis.baseline import BaselineComparison, compare_with_baseline
 from harness.report.analysis.caveats import find_caveats
 from harness.report.analysis.paired_leaders import build_leaderboard_comparison
 from harness.report.figures.all_sections import report_sections
 from harness.report.figures.section import FigureSection
-from harness.report.page.confirmation import ConfirmationSection, build_confirmation_section
+from harness.report.page.answer import asked_text, build_answer, default_question
+from harness.report.page.best_configuration import configuration_forms
+from harness.report.page.class_views import build_class_view
+from harness.report.page.confirmation import build_confirmation_section
 from harness.report.page.data_facts import collect_data_facts
 from harness.report.page.failures import failures_sheet
 from harness.report.page.headline import (
     ConfirmationSummary,
     SummaryLine,
-    headline_lines,
+    next_step,
     summary_lines,
 )
-from harness.report.page.held_out_section import build_held_out_section
+from harness.report.page.held_out_section import HeldOutSection, build_held_out_section
 from harness.report.page.methods import build_methods_paragraph
 from harness.report.page.object_sizes import collect_object_tables
 from harness.report.page.reproduction import (
@@ -40,6 +45,7 @@ from harness.report.page.reproduction import (
 )
 from harness.report.page.training_sizes import training_size_values
 from harness.report.predictions.gallery import PredictionGallery, build_gallery
+from harness.report.predictions.image_selection import N_GRADED
 from harness.report.predictions.panels import (
     hex_colour,
     overlay_description,
@@ -50,13 +56,13 @@ from harness.report.tables.downsample import downsample_trials
 from harness.report.tables.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.tables.study_tables import (
     StudyTables,
-    best_configuration,
     load_study_tables,
     ranked_records,
     write_trials_csv,
 )
 
-SCRIPTS = ("page.js", "zoom.js")
+SCRIPTS = ("page.js", "zoom.js", "trial.js")
+N_OPEN_IMAGES = N_GRADED  # of the gallery; further ones are folded
 # Fields of a trial record in the machine-readable data of the page.
 _PAGE_FIELDS = {
     *("number", "state", "value", "best_epoch", "params", "best", "costs", "seed", "epochs"),
@@ -92,11 +98,12 @@ def write_report(
     baseline_comparison = (
         compare_with_baseline(tables, load_study_tables(baseline)) if baseline is not None else None
     )
+    confirmation = load_confirmation(paths)
     if images:
-        gallery = build_gallery(tables, data_root)
+        gallery = build_gallery(tables, data_root, confirmation)
     else:
         gallery = PredictionGallery((), ("Sample predictions were left out of this report.",))
-    page = render_report_page(tables, gallery, data_root, baseline_comparison)
+    page = render_report_page(tables, gallery, data_root, baseline_comparison, confirmation)
     write_trials_csv(tables, paths.trials_csv)
     files.write_text(paths.report_html, page)
     return paths.report_html
@@ -107,12 +114,13 @@ def render_report_page(
     gallery: PredictionGallery,
     data_root: Path | None = None,
     baseline_comparison: BaselineComparison | None = None,
+    confirmation: Confirmation | None = None,
 ) -> str:
-    """Render the page as text; arguments as in `write_report`."""
+    """Render the page as text; arguments as in `write_report` and `build_gallery`."""
     split = read_split(tables.paths.split_csv) if tables.paths.split_csv.is_file() else []
     # Figures come first: the confirmation needs to know how many precede its own.
-    figures = report_sections(tables)
-    confirmation = build_confirmation_section(tables, figures)
+    progress, *figures = report_sections(tables)
+    confirmed = build_confirmation_section(tables, confirmation, [progress, *figures])
     held_out = build_held_out_section(tables.paths, split, images=bool(gallery.images))
     return html.render(
         "harness.report.page",
@@ -120,41 +128,45 @@ def render_report_page(
         name=tables.paths.name,
         objective=tables.config.objective,
         task=tables.config.data.task,
+        progress=progress,
         sections=figures,
-        confirmation=confirmation,
+        confirmation=confirmed,
         test=held_out,
-        **_header_values(tables, split, confirmation, held_out.n_test_runs, baseline_comparison),
-        **_trial_values(tables, confirmation.choice),
+        **_header_values(tables, split, confirmation, held_out, baseline_comparison),
+        **_trial_values(tables, confirmed.choice),
         **_gallery_values(tables, gallery),
+        class_view=build_class_view(tables, gallery),
         **_study_values(tables, split, data_root),
-        object_tables=collect_object_tables(tables, gallery),
-        **training_size_values(tables, confirmation.choice),
+        object_tables=collect_object_tables(tables, gallery, confirmation),
+        **training_size_values(tables, confirmed.choice),
         data_facts=collect_data_facts(tables, split, data_root, gallery.shapes),
         methods=build_methods_paragraph(tables, split, data_root),
-        **_embedded_values(tables, [*figures, confirmation.section]),
+        **_embedded_values(tables, [progress, *figures, confirmed.section]),
     )
 
 
 def _header_values(
     tables: StudyTables,
     split: list[SplitRow],
-    confirmation: ConfirmationSection,
-    n_test_runs: int,
+    confirmation: Confirmation | None,
+    held_out: HeldOutSection,
     baseline_comparison: BaselineComparison | None,
 ) -> dict[str, Any]:
-    confirmed = (
-        ConfirmationSummary(confirmation.sentence, n_test_runs) if confirmation.decided else None
-    )
+    """Values of the template for what was asked, the answer and the lines below it."""
+    is_decided = confirmation is not None and confirmation.decision is not None
+    summary = ConfirmationSummary(held_out.n_test_runs) if is_decided else None
     baseline_lines = (
         []
         if baseline_comparison is None
         else [SummaryLine("Baseline", baseline_comparison.sentence)]
     )
     return {
-        "headline_numbers": _headline_numbers(tables),
-        "headline_lines": headline_lines(tables, split, confirmed),
+        "question": tables.config.question or default_question(tables),
+        "asked": asked_text(tables, split),
+        "answer": build_answer(tables, confirmation, held_out.ledger),
+        "next_step": next_step(tables, split, summary),
         "caveats": find_caveats(tables),
-        "summary_lines": [*summary_lines(tables, split), *baseline_lines],
+        "summary_lines": [*summary_lines(tables, split, summary), *baseline_lines],
     }
 
 
@@ -168,7 +180,7 @@ def _trial_values(tables: StudyTables, choice: int | None) -> dict[str, Any]:
         "failed": failed_sheet(tables),
         "failures": failures_sheet(tables),
         "classes": class_sheet(tables),
-        "best": best_configuration(tables, choice),
+        "best": configuration_forms(tables, choice),
         "best_number": choice if choice is not None else ranked[0].number if ranked else None,
     }
 
@@ -176,8 +188,10 @@ def _trial_values(tables: StudyTables, choice: int | None) -> dict[str, Any]:
 def _gallery_values(tables: StudyTables, gallery: PredictionGallery) -> dict[str, Any]:
     return {
         "gallery": gallery,
+        "n_open": N_OPEN_IMAGES,
         "overlay_text": overlay_description(tables.config.data),
         "legend": {name: hex_colour(rgb) for name, rgb in overlay_legend(tables.config.data)},
+        "outline_legend": {name: hex_colour(rgb) for name, rgb in OUTLINE_COLOURS.items()},
         "scale": [hex_colour(rgb) for rgb in probability_scale()],
     }
 
@@ -212,20 +226,6 @@ def _embedded_values(tables: StudyTables, figures: list[FigureSection]) -> dict[
         "data": script_json(study_page_data(tables)),
         "figures": script_json(figure_data(figures)),
     }
-
-
-def _headline_numbers(tables: StudyTables) -> list[tuple[str, str]]:
-    """Number and metrics of the leading trial, in large type below the title."""
-    ranked = ranked_records(tables)
-    if not ranked:
-        return []
-    metric = tables.config.objective.metric
-    numbers: list[tuple[str, str]] = [(metric, f"{ranked[0].value:.4f}")]
-    for entry in (BUILTIN_METRICS[name] for name in (*PRIMARY_METRICS, "miou")):
-        value = ranked[0].best.get(f"best/{entry.name}")
-        if value is not None and entry.key != metric:
-            numbers.append((entry.key, f"{value:.4f}"))
-    return [("leading trial", str(ranked[0].number)), *numbers]
 
 
 def _read_text_if_present(path: Path) -> str:

@@ -67,7 +67,7 @@ def reproduction_command(tables: StudyTables) -> str:
     arguments = ["harness", "run", "--study", repeat_study_name(tables)]
     arguments += ["--space", f"studies/{tables.paths.name}/space.yaml", "--data", config.data.root]
     arguments += ["--trials", str(config.budget.trials or max(finished, 1))]
-    arguments += _objective_arguments(config)
+    arguments += objective_arguments(config)
     arguments += ["--sampler", config.sampler.name, "--pruner", config.pruner.name]
     arguments += ["--seed", str(config.seed)]
     # The device comes from trial.json, which somebody else may have written: only a known kind
@@ -95,7 +95,7 @@ def _fixed_arguments(tables: StudyTables) -> list[str]:
     return arguments
 
 
-def _objective_arguments(config: StudyConfig) -> list[str]:
+def objective_arguments(config: StudyConfig) -> list[str]:
     """`--objective` if it sets exactly this objective; [] for the default and for other cases.
 
     The option chooses the better way of a metric by itself. It is known here for built-in metrics
@@ -110,7 +110,7 @@ def _objective_arguments(config: StudyConfig) -> list[str]:
 
 def settings_outside_command(tables: StudyTables) -> list[str]:
     """Settings with a non-default value that only study.yaml can set, no option of the command."""
-    has_objective = bool(_objective_arguments(tables.config))
+    has_objective = bool(objective_arguments(tables.config))
     objective_keys = {"metric", "direction"} if has_objective else set()
     settable_keys = {"data": {"root"}, "split": set(), "objective": objective_keys}
     settable_keys |= {"sampler": {"name"}}

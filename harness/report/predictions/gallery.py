@@ -14,24 +14,31 @@ from harness.core.errors import DataError
 from harness.core.text import count
 from harness.data.datasets.sources import open_source
 from harness.data.splits.splits import SplitRow, read_split
+from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.held_out.object_scores import SizeClassCounts
 from harness.report.predictions.agreement import (
     find_disputed_images,
     find_suspect_labels,
     mean_disagreement,
 )
+from harness.report.predictions.class_pixels import ClassPixels
 from harness.report.predictions.gallery_images import N_TRIALS, GalleryImage, draw_gallery_image
 from harness.report.predictions.image_selection import (
     Floats,
     ImageSelection,
     merge_selections,
+    select_graded,
     select_sample_images,
 )
-from harness.report.predictions.saved_predictions import LeadingModel, load_leading_models
+from harness.report.predictions.saved_predictions import (
+    LeadingModel,
+    load_confirmed_models,
+    load_leading_models,
+)
 from harness.report.predictions.truth_summary import TruthSummary
 from harness.report.predictions.validation_files import ValidationFiles
 from harness.report.predictions.worst_window import window_side
-from harness.report.tables.study_tables import StudyTables, trial_settings
+from harness.report.tables.study_tables import StudyTables, read_trial_settings
 
 MAX_COMPARED = 1000  # masks that are read: half a minute of 352 px and five models
 
@@ -42,34 +49,67 @@ class PredictionGallery:
 
     Attributes:
         shapes: `describe_shape` of the masks that were read, by row, of two-class tasks.
-        leader: number of the best model; None without any.
+        weights: name of the weights that choose the images and are drawn first; "" without any.
+        graded: rows from the worst to the best by Dice of these weights.
+        n_validation: number of validation images with predictions of all drawn models.
         n_compared: number of masks that were read.
+        class_pixels: pixels of several classes in these masks and predictions; None for two.
         objects: objects by size in these masks and in the predictions of the leader.
     """
 
     images: tuple[GalleryImage, ...]
     notes: tuple[str, ...]
     shapes: Mapping[int, Floats] = field(default_factory=dict)
-    leader: int | None = None
     n_compared: int = 0
     objects: tuple[SizeClassCounts, ...] = ()
+    weights: str = ""
+    graded: tuple[int, ...] = ()
+    n_validation: int = 0
+    class_pixels: ClassPixels | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Weights, and their Dice on the worst and on the best image."""
+        scores = [image.predictions[0].score.dice for image in self.strip]
+        graded = [dice for dice in scores if dice is not None]
+        if not graded:
+            return f"Predictions of {self.weights}."
+        return (
+            f"Predictions of {self.weights} on {count(self.n_validation, 'validation image')}: "
+            f"Dice {min(graded):.2f} on the worst, {max(graded):.2f} on the best."
+        )
+
+    @property
+    def strip(self) -> tuple[GalleryImage, ...]:
+        """Images from worst to best, for the top of the page."""
+        return tuple(image for image in self.images if image.row in self.graded)
 
 
-def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGallery:
+def build_gallery(
+    tables: StudyTables, data_root: Path | None, confirmation: Confirmation | None = None
+) -> PredictionGallery:
     """Select images by the scores of all leading models and draw the best N_TRIALS models.
 
     Args:
         data_root: folder that the paths of split.csv start from; None if it is not on this machine.
+        confirmation: after its decision the models are the confirmed weights, the choice first;
+            before it, and without one, the leading trials of the search.
     """
-    models, notes = load_leading_models(tables)
+    is_decided = confirmation is not None and confirmation.decision is not None
+    if confirmation is not None and is_decided:
+        models, notes = load_confirmed_models(tables, confirmation)
+    else:
+        models, notes = load_leading_models(tables)
     if not models:
-        return PredictionGallery((), (*notes, "No complete trial has saved predictions."))
+        reason = "" if is_decided else "No complete trial has saved predictions."
+        return PredictionGallery((), tuple(note for note in (*notes, reason) if note))
     if data_root is None or not data_root.is_dir():
         missing = f"The images of {tables.config.data.root} were not found, so no image is shown."
         return PredictionGallery((), (*notes, missing))
-    if not tables.paths.split_csv.is_file():
-        return PredictionGallery((), (*notes, "split.csv is missing, so no image is shown."))
-    rows = {row.row: row for row in read_split(tables.paths.split_csv) if row.role == "val"}
+    if not models[0].split_csv.is_file():
+        missing = f"{models[0].split_csv.name} is missing, so no image is shown."
+        return PredictionGallery((), (*notes, missing))
+    rows = {row.row: row for row in read_split(models[0].split_csv) if row.role == "val"}
     files = ValidationFiles(
         open_source(data_root), tables.config.data, tables.config.limits.max_pixels
     )
@@ -84,7 +124,7 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
     summary = TruthSummary(tables.config.data)
     for row in compared_rows:
         summary.add(row, files, models[0])
-    side = window_side(trial_settings(tables, models[0].record))
+    side = window_side(read_trial_settings(models[0].paths))
     images = []
     for number, reasons in _choose_rows(common_rows, compared_rows, summary.shapes, models):
         try:
@@ -99,9 +139,12 @@ def build_gallery(tables: StudyTables, data_root: Path | None) -> PredictionGall
         tuple(images),
         tuple(notes),
         summary.shapes if is_binary else {},
-        models[0].record.number,
         summary.n_masks,
         tuple(summary.objects()),
+        models[0].name,
+        tuple(selection.row for selection in select_graded(_scored_rows(common_rows, models[0]))),
+        len(common_rows),
+        summary.class_pixels,
     )
 
 
@@ -136,7 +179,7 @@ def _choose_rows(
 ) -> list[tuple[int, tuple[str, ...]]]:
     """Rows and reasons: by the leading trial's scores, by variety, then by all leading models."""
     leader, groups = models[0], []
-    dice = {row.row: value for row in rows if (value := leader.dice[row.row]) is not None}
+    dice = _scored_rows(rows, leader)
     groups.append(select_sample_images(dice, shapes))
     false_alarms = {row.row: leader.false_pixels[row.row] for row in rows if row.row not in dice}
     # -row: of equal numbers the lowest row, whatever the order of the dict.
@@ -153,6 +196,11 @@ def _choose_rows(
         false_pixels = {row: [model.false_pixels[row] for model in models] for row in common}
         groups.append(find_suspect_labels(scores, false_pixels))
     return merge_selections(*groups)
+
+
+def _scored_rows(rows: Sequence[SplitRow], model: LeadingModel) -> dict[int, float]:
+    """Dice of a model by row, of the rows with foreground."""
+    return {row.row: value for row in rows if (value := model.dice[row.row]) is not None}
 
 
 def _row_disagreements(

@@ -8,9 +8,11 @@ from harness.core.text import count
 from harness.data.splits.splits import SplitRow
 from harness.report.predictions.panels import (
     Array8,
+    draw_both_outlines,
     draw_labels,
     draw_prediction_overlay,
     draw_probability,
+    draw_truth_outline,
     resize_for_panel,
 )
 from harness.report.predictions.saved_predictions import LeadingModel
@@ -29,6 +31,7 @@ class PredictionScore:
         dice: of the predicted mask at eval_size, in [0, 1], mean over the foreground classes in the
             true mask; None (as iou) if there are none.
         false_pixels: number of false positive pixels at eval_size.
+        run: seed or fold of a confirming trial; "" for a trial of the search.
     """
 
     number: int
@@ -36,6 +39,19 @@ class PredictionScore:
     dice: float | None
     iou: float | None
     false_pixels: int
+    run: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the weights, e.g. `trial 3` or `trial 3, seed 1`."""
+        return f"trial {self.number}, {self.run}" if self.run else f"trial {self.number}"
+
+    @property
+    def short_text(self) -> str:
+        """Dice in two decimals, or the number of false pixels where nothing is to be found."""
+        if self.dice is None:
+            return count(self.false_pixels, "false pixel")
+        return f"Dice {self.dice:.2f}"
 
     @property
     def text(self) -> str:
@@ -72,6 +88,10 @@ class GalleryImage:
         aspect: width over height of the original; all pictures here are squares.
         image: RGB, uint8 (side, side, 3).
         truth: true mask, 0 or 255, uint8 (side, side); of several classes their colours, RGB.
+        outline: the image with the outline of the true mask, RGB; of several classes in their
+            colours.
+        outlines: the image with the outlines of truth and of the best model's prediction in
+            OUTLINE_COLOURS, RGB.
         other_scores: scores of the leading models that are not drawn.
         detail: worst window of the best model; None if the overview shows the image well.
     """
@@ -83,6 +103,8 @@ class GalleryImage:
     aspect: float
     image: Array8
     truth: Array8
+    outline: Array8
+    outlines: Array8
     predictions: tuple[TrialPrediction, ...]
     other_scores: tuple[PredictionScore, ...]
     detail: WindowDetail | None = None
@@ -117,6 +139,13 @@ def draw_gallery_image(
         aspect=overview.size[1] / overview.size[0],
         image=overview.image,
         truth=draw_labels(truth, data),
+        outline=draw_truth_outline(overview.image, truth, data),
+        outlines=draw_both_outlines(
+            overview.image,
+            truth,
+            resize_for_panel(models[0].decision(row.row), side, data),
+            data,
+        ),
         predictions=tuple(
             _draw_prediction(model, row.row, overview.image, truth, data)
             for model in models[:N_TRIALS]
@@ -162,9 +191,10 @@ def _draw_prediction(
 
 def _prediction_score(model: LeadingModel, row: int) -> PredictionScore:
     return PredictionScore(
-        number=model.record.number,
+        number=model.number,
         rank=model.rank,
         dice=model.dice[row],
         iou=model.iou[row],
         false_pixels=model.false_pixels[row],
+        run=model.run,
     )

@@ -1,4 +1,4 @@
-"""Selection of the validation images of the gallery: worst, median, best, and varied ones."""
+"""Selection of the validation images of the gallery: from worst to best, and varied ones."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-N_WORST = 2
-N_VARIED = 4
+N_GRADED = 6  # images from worst to best
+N_VARIED = 3
 
 
 @dataclass(frozen=True)
@@ -34,31 +34,41 @@ def select_sample_images(
     dice: Mapping[int, float],
     shapes: Mapping[int, Floats],
     *,
-    n_worst: int = N_WORST,
+    n_graded: int = N_GRADED,
     n_varied: int = N_VARIED,
 ) -> list[ImageSelection]:
-    """Select worst, median and best by Dice, then rows whose masks differ most from the selected.
+    """Select rows from worst to best by Dice, then rows whose masks differ most from these.
 
     Args:
         dice: score of each row with foreground, in [0, 1].
         shapes: `describe_shape` of the true masks; rows without one are not selected for variety.
-        n_worst: number of rows with the lowest scores.
+        n_graded: number of rows at equal steps of the order by score, ends included.
         n_varied: number of rows for variety.
 
     Returns:
         Unique rows, worst first; equal scores in order of row.
     """
-    order = sorted(dice, key=lambda row: (dice[row], row))
-    if not order:
+    graded = select_graded(dice, n_graded)
+    if not graded:
         return []
-    candidates = [(row, "worst") for row in order[:n_worst]]
-    candidates += [(order[(len(order) - 1) // 2], "median"), (order[-1], "best")]
-    reasons: dict[int, str] = {}
-    for row, reason in candidates:
-        reasons.setdefault(row, reason)
-    varied_rows = select_farthest(shapes, list(reasons), n_varied)
-    reasons |= dict.fromkeys(varied_rows, "for variety of shape and size")
-    return [ImageSelection(row, reason) for row, reason in reasons.items()]
+    varied_rows = select_farthest(shapes, [selection.row for selection in graded], n_varied)
+    varied = [ImageSelection(row, "for variety of shape and size") for row in varied_rows]
+    return [*graded, *varied]
+
+
+def select_graded(dice: Mapping[int, float], n: int = N_GRADED) -> list[ImageSelection]:
+    """Select up to `n` rows at equal steps of the order by Dice, from the worst to the best."""
+    order = sorted(dice, key=lambda row: (dice[row], row))
+    last = len(order) - 1
+    indices = dict.fromkeys(round(step * last / (n - 1)) for step in range(n)) if order else {}
+    return [ImageSelection(order[index], _grade_name(index, last)) for index in indices]
+
+
+def _grade_name(index: int, last: int) -> str:
+    """Position in the order from worst (0) to best (`last`), in words."""
+    if index in (0, last):
+        return "worst" if index == 0 else "best"
+    return f"better than {index / last:.0%} of the other images"
 
 
 def select_farthest(shapes: Mapping[int, Floats], start_rows: Sequence[int], n: int) -> list[int]:

@@ -13,13 +13,16 @@ from harness.data.files.image_io import read_image
 from harness.data.files.overlay import (
     CLASS_COLOURS,
     COLOURS,
+    OUTLINE_COLOURS,
     PROBABILITY_COLOURMAP,
     VOID_COLOUR,
     Colour,
     background_classes,
     draw_class_map,
     draw_class_overlay,
+    draw_outlines,
     draw_overlay,
+    foreground_classes,
     wrong_pixels,
 )
 from harness.data.files.resize import resize_mask
@@ -78,6 +81,40 @@ def draw_labels(labels: Array8, data: StudyDataConfig) -> Array8:
     if data.task == "binary":
         return np.where(labels == IGNORE_INDEX, 128, 255 * labels).astype(np.uint8)
     return draw_class_map(labels, plain=background_classes(data.classes))
+
+
+def draw_truth_outline(image: Array8, truth: Array8, data: StudyDataConfig) -> Array8:
+    """Draw the outline of the true mask over its image, RGB; several classes in their colours."""
+    if data.task == "binary":
+        return draw_outlines(image, [((truth == 1).astype(np.uint8), OUTLINE_COLOURS["truth"])])
+    planes = zip(foreground_classes(data), label_planes(truth, data), strict=True)
+    return draw_outlines(
+        image, [(plane, CLASS_COLOURS[k % len(CLASS_COLOURS)]) for k, plane in planes]
+    )
+
+
+def draw_both_outlines(
+    image: Array8, truth: Array8, decision: Array8, data: StudyDataConfig
+) -> Array8:
+    """Draw the outlines of truth and prediction over an image in OUTLINE_COLOURS, RGB."""
+    labels = {"truth": truth, "prediction": decision}
+    return draw_outlines(
+        image,
+        [
+            (plane, OUTLINE_COLOURS[name])
+            for name, mask in labels.items()
+            for plane in label_planes(mask, data)
+        ],
+    )
+
+
+def label_planes(labels: Array8, data: StudyDataConfig) -> list[Array8]:
+    """Split a mask into one plane (H, W), 0 or 1, per foreground class."""
+    if data.task == "binary":
+        return [(labels == 1).astype(np.uint8)]
+    if data.task == "multiclass":
+        return [(labels == k).astype(np.uint8) for k in foreground_classes(data)]
+    return [(labels[..., k] == 1).astype(np.uint8) for k in foreground_classes(data)]
 
 
 def draw_prediction_overlay(

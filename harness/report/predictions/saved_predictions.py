@@ -1,17 +1,22 @@
-"""Predictions that the leading trials have saved: scores, masks and probabilities per image."""
+"""Saved predictions of leading trials or confirmed weights: scores, masks and probabilities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from harness.config.data import StudyDataConfig
 from harness.core.paths import TrialPaths
-from harness.core.records import TrialRecord
 from harness.data.files.overlay import foreground_classes
+from harness.evaluation.confirm.results import Confirmation
 from harness.report.predictions.agreement import Bools
 from harness.report.predictions.image_selection import Floats
-from harness.report.predictions.panels import Array8, read_decision, read_grey_images
+from harness.report.predictions.panels import (
+    Array8,
+    label_planes,
+    read_decision,
+    read_grey_images,
+)
 from harness.report.tables.missing_data import PREDICTIONS, missing_data_note
 from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.training.metrics.image_scores import ImageScores, metrics_per_entry, read_scores
@@ -19,21 +24,32 @@ from harness.training.metrics.image_scores import ImageScores, metrics_per_entry
 
 @dataclass(frozen=True)
 class LeadingModel:
-    """Leading trial with saved predictions, and its scores by row of split.csv.
+    """Weights with saved predictions, and their scores by row of split.csv.
 
     Attributes:
+        number: trial of the search; of a confirming trial the one that it confirms.
+        rank: of the trial in the search, or of its configuration in the confirmation.
+        split_csv: split whose validation images have predictions.
+        run: seed or fold of a confirming trial, e.g. `seed 2`; "" for a trial of the search.
         dice: of the predicted mask at eval_size, in [0, 1]; None (as iou) for an image without
             foreground.
         false_pixels: number of false positive pixels.
     """
 
-    record: TrialRecord
+    number: int
     rank: int
     paths: TrialPaths
     data: StudyDataConfig
     dice: dict[int, float | None]
     iou: dict[int, float | None]
     false_pixels: dict[int, int]
+    split_csv: Path
+    run: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the weights in sentences, e.g. `trial 3` or `trial 3, seed 1`."""
+        return f"trial {self.number}, {self.run}" if self.run else f"trial {self.number}"
 
     def has_prediction(self, row: int) -> bool:
         """True if the image has scores and the files of its predicted mask exist."""
@@ -56,12 +72,7 @@ class LeadingModel:
 
     def decision_planes(self, row: int) -> Bools:
         """Predicted mask as one plane per foreground class, bool (K, E, E)."""
-        decision = self.decision(row)
-        if self.data.task == "binary":
-            return np.asarray(decision[None] == 1)
-        if self.data.task == "multiclass":
-            return np.stack([decision == k for k in foreground_classes(self.data)])
-        return np.stack([decision[..., k] == 1 for k in foreground_classes(self.data)])
+        return np.stack(label_planes(self.decision(row), self.data)).astype(np.bool_)
 
     def _decision_paths(self, row: int) -> list[Path]:
         if self.data.task == "multiclass":
@@ -86,24 +97,63 @@ def load_leading_models(tables: StudyTables) -> tuple[list[LeadingModel], list[s
         paths = tables.paths.trial(record.number)
         if paths.scores_csv.is_file() and paths.probabilities.is_dir():
             if len(models) < n:
-                models.append(_load_model(tables, rank, record, paths))
+                models.append(_load_model(tables, record.number, rank, paths))
         elif len(models) < n:
             missing.append(record.number)
     note = missing_data_note(tables, missing, PREDICTIONS)
     return models, [note] if note else []
 
 
-def _load_model(
-    tables: StudyTables, rank: int, record: TrialRecord, paths: TrialPaths
-) -> LeadingModel:
+def load_confirmed_models(
+    tables: StudyTables, confirmation: Confirmation
+) -> tuple[list[LeadingModel], list[str]]:
+    """Load the recommended weights of each confirmed configuration, the choice first, and notes.
+
+    Of folds, only weights with the validation images of the choice. [] if the predictions of the
+    choice are missing: pictures of other weights would be mistaken for its own.
+    """
+    choice, weights = confirmation.choice, confirmation.weights
+    if choice is None or weights is None:
+        return [], []
+    models: list[LeadingModel] = []
+    missing: list[int] = []
+    ranks = {row.trial: rank for rank, row in enumerate(confirmation.rows, start=1)}
+    verdicts = [row for row in confirmation.rows if row.verdict and row.trial != choice.trial]
+    for row in (choice, *verdicts):
+        run = confirmation.recommended_run(row)
+        if confirmation.kind == "fold" and run.part != weights.part:
+            continue
+        paths = tables.paths.confirm.trial(run.number)
+        if paths.scores_csv.is_file() and paths.probabilities.is_dir():
+            model = _load_model(tables, row.trial, ranks[row.trial], paths)
+            split_csv = tables.paths.confirm.split_for({confirmation.kind: str(run.part)})
+            name = f"{confirmation.kind} {run.part}"
+            models.append(replace(model, split_csv=split_csv, run=name))
+        else:
+            missing.append(row.trial)
+    notes = [
+        f"The confirmed weights of trial {number} have no saved predictions." for number in missing
+    ]
+    return ([] if choice.trial in missing else models), notes
+
+
+def _load_model(tables: StudyTables, number: int, rank: int, paths: TrialPaths) -> LeadingModel:
     scores = read_scores(paths.scores_csv)
     metrics = metrics_per_entry(scores)
     values = {name: _means_by_row(scores, metrics[name]) for name in ("dice", "iou")}
     false_pixels = dict.fromkeys(values["dice"], 0)
     for row, fp in zip(scores.row.tolist(), scores.fp.tolist(), strict=True):
         false_pixels[row] += fp
-    data = tables.config.data
-    return LeadingModel(record, rank, paths, data, values["dice"], values["iou"], false_pixels)
+    return LeadingModel(
+        number,
+        rank,
+        paths,
+        tables.config.data,
+        values["dice"],
+        values["iou"],
+        false_pixels,
+        tables.paths.split_csv,
+    )
 
 
 def _means_by_row(scores: ImageScores, values: Floats) -> dict[int, float | None]:

@@ -11,6 +11,7 @@ from harness.evaluation.held_out.object_scores import (
     object_columns,
     sum_object_columns,
 )
+from harness.report.predictions.class_pixels import ClassPixels, count_class_pixels
 from harness.report.predictions.image_selection import Floats, describe_shape
 from harness.report.predictions.saved_predictions import LeadingModel
 from harness.report.predictions.validation_files import ValidationFiles
@@ -22,6 +23,7 @@ class TruthSummary:
     Attributes:
         shapes: descriptor of each mask that has foreground, by row, for variety.
         n_masks: number of masks that could be read.
+        class_pixels: pixels of several classes; None for two classes or without a mask.
     """
 
     def __init__(self, data: StudyDataConfig) -> None:
@@ -29,6 +31,7 @@ class TruthSummary:
         self._columns: list[dict[str, float]] = []
         self.shapes: dict[int, Floats] = {}
         self.n_masks = 0
+        self.class_pixels: ClassPixels | None = None
 
     def add(self, row: SplitRow, files: ValidationFiles, model: LeadingModel) -> None:
         """Read a mask and its prediction; an unreadable one gets its note when it is drawn."""
@@ -37,10 +40,15 @@ class TruthSummary:
             shape = _describe_truth(truth, self._data)
             if shape is not None:
                 self.shapes[row.row] = shape
-            self._columns += object_columns(model.decision(row.row), truth, self._data)
+            decision = model.decision(row.row)
+            self._columns += object_columns(decision, truth, self._data)
         except (DataError, OSError):
             return
         self.n_masks += 1
+        if self._data.task != "binary":
+            pixels = count_class_pixels(truth, decision, self._data)
+            previous = self.class_pixels
+            self.class_pixels = pixels if previous is None else previous + pixels
 
     def objects(self) -> list[SizeClassCounts]:
         """Objects by size, of all masks together."""

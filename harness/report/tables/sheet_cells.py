@@ -18,11 +18,16 @@ class SheetColumn:
 
 @dataclass(frozen=True)
 class SheetCell:
-    """Displayed text, sort key `order` ("" sorts last) and hover text `exact` with all digits."""
+    """Displayed text, sort key `order` ("" sorts last) and hover text `exact` with all digits.
+
+    Attributes:
+        points: points of a small curve that is drawn instead of the text, as SVG writes them.
+    """
 
     text: str
     order: str
     exact: str = ""
+    points: str = ""
 
 
 INACTIVE_CELL = SheetCell("–", "", "not active in this trial")

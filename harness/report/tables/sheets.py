@@ -9,6 +9,7 @@ from harness.config.components import RESERVED_NAMES
 from harness.config.measurements import COSTS, LEADERBOARD_METRICS
 from harness.core.records import TrialRecord
 from harness.core.text import truncate
+from harness.report.tables.learning_curve_cells import learning_curve_cells
 from harness.report.tables.sheet_cells import (
     INACTIVE_CELL,
     UNRECORDED_CELL,
@@ -31,6 +32,7 @@ class ReportSheet:
     """A table of trials.
 
     Attributes:
+        numbers: trial of each row; () if rows are not trials.
         total: number of trials of this kind, shown or not.
         note: a sentence about the selection; "" if all are shown.
     """
@@ -39,6 +41,7 @@ class ReportSheet:
     rows: tuple[tuple[SheetCell, ...], ...]
     total: int = 0
     note: str = ""
+    numbers: tuple[int, ...] = ()
 
 
 def ranking_sheet(tables: StudyTables) -> ReportSheet:
@@ -47,11 +50,13 @@ def ranking_sheet(tables: StudyTables) -> ReportSheet:
     ranked = all_ranked[:MAX_ROWS]
     quality = _quality_keys(tables, ranked)
     costs = [key for key in COSTS if any(key in record.costs for record in ranked)]
+    curves = learning_curve_cells(tables, ranked)
     columns = [
         SheetColumn("rank", "rank by the objective"),
         _TRIAL_COLUMN,
         *_label_columns(ranked),
         _objective_column(tables),
+        _curve_column(tables),
         *(_quality_column(key) for key in quality),
         *_parameter_columns(tables, ranked),
         *_origin_columns(ranked),
@@ -64,6 +69,7 @@ def ranking_sheet(tables: StudyTables) -> ReportSheet:
             integer_cell(record.number),
             *_label_cells(ranked, record),
             metric_cell(record.value),
+            curves[record.number],
             *(metric_cell(record.best.get(key)) for key in quality),
             *_parameter_cells(tables, record),
             *_origin_cells(ranked, record),
@@ -72,7 +78,7 @@ def ranking_sheet(tables: StudyTables) -> ReportSheet:
         )
         for rank, record in enumerate(ranked, start=1)
     ]
-    return _limited_sheet(columns, rows, "best", len(all_ranked))
+    return _limited_sheet(columns, rows, "best", len(all_ranked), ranked)
 
 
 def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
@@ -89,6 +95,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
     selected = sorted(by_value[:MAX_ROWS], key=lambda record: record.number)
     # from the epoch logs: a running trial's record does not have its epochs yet
     epochs_done = tables.trials.set_index("number")["epochs_done"].to_dict()
+    curves = learning_curve_cells(tables, selected)
     columns = [
         _TRIAL_COLUMN,
         *_label_columns(selected),
@@ -96,6 +103,7 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
         SheetColumn(
             "best value so far", f"{tables.config.objective.metric} of the best epoch so far"
         ),
+        _curve_column(tables),
         *_parameter_columns(tables, selected),
         *_origin_columns(selected),
     ]
@@ -107,12 +115,13 @@ def unranked_sheet(tables: StudyTables, state: str) -> ReportSheet:
                 f"{epochs_done[record.number]} / {record.epochs}", str(epochs_done[record.number])
             ),
             metric_cell(record.value),
+            curves[record.number],
             *_parameter_cells(tables, record),
             *_origin_cells(selected, record),
         )
         for record in selected
     ]
-    return _limited_sheet(columns, rows, "best", len(all_records))
+    return _limited_sheet(columns, rows, "best", len(all_records), selected)
 
 
 def failed_sheet(tables: StudyTables) -> ReportSheet:
@@ -136,7 +145,7 @@ def failed_sheet(tables: StudyTables) -> ReportSheet:
             SheetCell(truncate(message, 300), message, truncate(message, 2000)),
         )
         rows.append((integer_cell(record.number), *texts, *_parameter_cells(tables, record)))
-    return _limited_sheet(columns, rows, "last", len(all_records))
+    return _limited_sheet(columns, rows, "last", len(all_records), failed)
 
 
 def class_sheet(tables: StudyTables, n_trials: int = 3) -> ReportSheet:
@@ -195,14 +204,20 @@ def _limited_sheet(
     rows: Sequence[tuple[SheetCell, ...]],
     selection: str,
     total: int,
+    records: Sequence[TrialRecord],
 ) -> ReportSheet:
     note = ""
     if total > len(rows):
         note = f"Shown are the {selection} {len(rows)} of {total}; all are in trials.csv."
-    return ReportSheet(tuple(columns), tuple(rows), total, note)
+    numbers = tuple(record.number for record in records)
+    return ReportSheet(tuple(columns), tuple(rows), total, note, numbers)
 
 
 _TRIAL_COLUMN = SheetColumn("trial", "number of the trial: studies/<name>/trials/<number>")
+
+
+def _curve_column(tables: StudyTables) -> SheetColumn:
+    return SheetColumn("curve", f"{tables.config.objective.metric} by epoch, all on one scale", "")
 
 
 def _quality_keys(tables: StudyTables, ranked: Sequence[TrialRecord]) -> list[str]:

@@ -15,7 +15,7 @@ from harness.config.study import StudyConfig, TrialConfig
 from harness.config.study_files import require_study_yaml
 from harness.core import files, strict_yaml
 from harness.core.errors import ConfigError
-from harness.core.paths import StudyPaths
+from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.settings import flatten
 from harness.core.text import display_value, quote_formula
@@ -257,7 +257,12 @@ def _csv_text(value: Any) -> str:
 
 def trial_settings(tables: StudyTables, record: TrialRecord) -> dict[str, Any]:
     """Every setting of a trial by its full key, from its config.yaml; {} where that is missing."""
-    path = tables.paths.trial(record.number).config_yaml
+    return read_trial_settings(tables.paths.trial(record.number))
+
+
+def read_trial_settings(trial: TrialPaths) -> dict[str, Any]:
+    """Every setting in the config.yaml of a trial by its full key; {} where it is missing."""
+    path = trial.config_yaml
     if not path.is_file():
         return {}
     nested = _read_mapping(path)

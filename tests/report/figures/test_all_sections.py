@@ -6,6 +6,7 @@ from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.studies import Builder
 
 ANCHORS = [
+    "progress",
     "history",
     "effort",
     "curves",
@@ -27,7 +28,7 @@ def drawn(tables: StudyTables) -> list[FigureSection]:
 def test_all_figures_of_a_study(drawn: list[FigureSection]) -> None:
     found = {section.anchor: section for section in drawn}
     assert list(found) == ANCHORS
-    assert [len(section.charts) for section in found.values()] == [1, 2, 2, 0, 2, 1, 5, 0, 5, 1]
+    assert [len(section.charts) for section in found.values()] == [1, 1, 1, 2, 0, 2, 1, 5, 0, 5, 1]
     assert [anchor for anchor, section in found.items() if section.empty] == [
         "importances",
         "contour",
@@ -41,6 +42,29 @@ def test_all_figures_of_a_study(drawn: list[FigureSection]) -> None:
     assert "With 5 complete trials only large effects" in found["importances"].empty
     assert "Failed trials: 1." in found["history"].caption
     assert [mark.name for mark in found["cost"].legend] == ["Linknet", "Unet"]
+
+
+def test_each_figure_has_a_sentence_of_its_own(drawn: list[FigureSection]) -> None:
+    labels = [chart.label for section in drawn for chart in section.charts]
+    assert all((label.endswith(".") and label[0].isupper()) or "." in label for label in labels)
+    assert len(set(labels)) == len(labels)
+    found = {section.anchor: section.gist for section in drawn}
+    assert found["history"] == (
+        "Trial 3 has the best val/dice_loss, 0.1235; of 8 trials, 5 complete, 2 pruned and 1 "
+        "failed."
+    )
+    assert found["curves"] == (
+        "val/dice_loss of trial 3 went from 0.5000 to 0.1235, its best, in its last epoch: longer "
+        "training may improve it."
+    )
+    assert found["parallel"] == ("The best 2 of 5 complete trials share no choice.")
+    assert found["slices"] == (
+        "model.arch Unet has the best median val/dice_loss, 0.3000 of 3 complete trials."
+    )
+    assert found["cost"] == (
+        "Trial 3 has the best val/dice_loss, 0.1235, at parameters 4.00 M; trial 0 is the "
+        "cheapest, 1.00 M, and 0.2765 behind."
+    )
 
 
 def test_an_empty_study_has_sentences_instead(study: Builder) -> None:

@@ -58,7 +58,8 @@ def test_the_trials_lie_above_the_surface_and_axes_are_named(study: Builder) -> 
     assert [trace.type for trace in figure.data] == ["contour", "scatter"]
     assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("log", None)
     assert figure.layout.xaxis.title.text == "optim.lr"
-    assert "trial" in figure.data[1].hovertext[0] and "loss.dice" in figure.data[1].hovertext[0]
+    points = figure.data[1]
+    assert points.hovertext[0].startswith(f"trial {points.customdata[0]} (complete)")
 
 
 def test_too_few_trials_say_how_many(study: Builder) -> None:

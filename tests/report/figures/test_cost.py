@@ -87,12 +87,12 @@ def test_a_front_is_that_of_the_obvious_comparison() -> None:
     assert {row.number for row in pareto_front(rows, minimized=True)} == wanted
 
 
-def test_trials_of_the_front_are_named_and_hovering_shows_settings(tables: StudyTables) -> None:
+def test_trials_of_the_front_are_named_and_points_know_their_trials(tables: StudyTables) -> None:
     rows = cost_rows(tables)["cost/parameters"]
     figure = draw_cost(rows, "cost/parameters", cost_groups({"c": rows}), LOSS)
     line, points = figure.data
     assert tuple(line.text) == ("#0", "#3")  # 1 is worse than 0, 4 and 6 worse than 3
-    assert "<br>optim.lr 0.002<br>" in points.hovertext[0]
+    assert list(points.customdata) == [3, 4, 6, 0, 1]
 
 
 def test_of_a_long_front_some_are_named_with_both_ends() -> None:

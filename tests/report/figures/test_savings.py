@@ -1,5 +1,10 @@
 from harness.report.analysis.savings import measure_savings, trial_spendings
-from harness.report.figures.savings import draw_savings, draw_spending, effort_section
+from harness.report.figures.savings import (
+    draw_savings,
+    draw_spending,
+    effort_section,
+    progress_section,
+)
 from harness.report.figures.style import ObjectiveLabel
 from harness.report.tables.downsample import TrialSubset
 from harness.report.tables.study_tables import StudyTables, load_study_tables
@@ -33,6 +38,20 @@ def test_time_has_a_unit_that_suits_it(tables: StudyTables) -> None:
 
 def test_without_pruning_only_the_line_is_drawn(study: Builder) -> None:
     study.trial(0, [0.5])
-    found = effort_section(load_study_tables(study.paths), LOSS, ALL)
-    assert len(found.charts) == 1
-    assert found.caption.startswith("No trial was pruned, so pruning saved nothing.")
+    tables = load_study_tables(study.paths)
+    found = effort_section(tables)
+    assert not found.charts
+    assert found.empty.startswith("No trial was pruned, so pruning saved nothing.")
+    assert len(progress_section(tables, LOSS, ALL).charts) == 1
+
+
+def test_the_first_figure_says_when_the_best_value_came(tables: StudyTables) -> None:
+    (chart,) = progress_section(tables, LOSS, ALL).charts
+    assert chart.label == (
+        "Trial 3 reached the best val/dice_loss, 0.1235, after 7 s of 12 s of device time; 2 of 8 "
+        "trials were pruned."
+    )
+    _, complete, pruned, failed = chart.figure.data
+    assert [trace.name for trace in (complete, pruned, failed)] == ["complete", "pruned", "failed"]
+    assert complete.marker.symbol != pruned.marker.symbol
+    assert list(pruned.customdata) == [2, 7]

@@ -14,7 +14,7 @@ from tests.evaluation.confirming import a_search, begun, failed, trained
 
 def test_without_one_it_says_what_to_type(tmp_path: Path) -> None:
     tables = load_study_tables(a_search(tmp_path).paths)
-    part = build_confirmation_section(tables)
+    part = build_confirmation_section(tables, None)
     assert part.command == "harness confirm --study tiny --top 5 --seeds 3"
     assert part.section.charts == () and not part.decided
     page = render_report_page(tables, PredictionGallery((), ()))
@@ -28,15 +28,14 @@ def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
     for number, loss in enumerate([0.26, 0.40, 0.28, 0.41, 0.30]):
         trained(paths, plan, number, spread(loss))
     tables = load_study_tables(paths)
-    part = build_confirmation_section(tables)
+    part = build_confirmation_section(tables, found(paths))
     assert not part.decided and part.command == "harness confirm --study tiny"
-    assert (
-        part.sentence
-        not in render_report_page(tables, PredictionGallery((), ())).split('id="confirmation"')[0]
-    )
+    page = render_report_page(tables, PredictionGallery((), ()), confirmation=found(paths))
+    assert part.sentence not in page.split('id="confirmation"')[0]
+    assert "Leading, not confirmed" in page
     failed(paths, plan, 5)
 
-    part = build_confirmation_section(tables)
+    part = build_confirmation_section(tables, found(paths))
     assert part.decided and part.command == "" and part.sentence.startswith("Trial 1 is better")
     texts = [[cell.text for cell in row] for row in part.sheet.rows]
     first, second = texts
@@ -44,9 +43,11 @@ def test_page_tells_what_was_confirmed(tmp_path: Path) -> None:
     assert first[5:9] == ["0.2000", "+0.0800", "3 of 3", "0.0200"]
     assert [second[place] for place in (2, 3, 5, 7)] == ["worse", "0.4050", "0.2500", "2 of 3"]
     assert "1 confirmation trial failed and is excluded from the means" in part.notes[0]
-    page = render_report_page(tables, PredictionGallery((), ()))
-    top = page.split("<main>")[0]
-    assert "<dt>Confirmed</dt>" in top and "is better than every other" in top
+    page = render_report_page(tables, PredictionGallery((), ()), confirmation=found(paths))
+    top = page.split("<main")[0]
+    assert '<p class="badge confirmed">Confirmed</p>' in top
+    assert "is better than every other" in top and "Leading" not in top
+    assert "val/dice_loss, mean of 3 seeds" in top and "0.2800" in top and "95 %: 0." in top
 
 
 def test_figure_has_a_dot_for_each_run_and_a_cross_for_the_search(tmp_path: Path) -> None:

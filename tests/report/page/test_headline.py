@@ -4,28 +4,24 @@ import pytest
 
 from harness.core.records import TrialFailure, read_record, write_record
 from harness.data.splits.splits import read_split
-from harness.report.page.headline import ConfirmationSummary, headline_lines, summary_lines
+from harness.report.page.headline import ConfirmationSummary, next_step, summary_lines
 from harness.report.tables.study_tables import StudyTables, load_study_tables
 from tests.report.studies import Builder
 
 
 def answers(study: Builder, confirmed: ConfirmationSummary | None = None) -> dict[str, str]:
     split = read_split(study.paths.split_csv)
-    lines = headline_lines(load_study_tables(study.paths), split, confirmed)
+    tables = load_study_tables(study.paths)
+    lines = [*summary_lines(tables, split, confirmed), next_step(tables, split, confirmed)]
     return {line.title: f"{line.command} {line.text}".strip() for line in lines}
 
 
-def test_five_lines_of_a_study(shared: Builder) -> None:
+def test_lines_of_a_study(shared: Builder) -> None:
     lines = answers(shared)
-    assert list(lines) == ["Question", "Search", "Leading trial", "Confidence", "Next step"]
-    assert lines["Question"] == "Which encoder earns its memory?"
+    assert list(lines) == ["Search", "Confidence", "Failures", "Measured on", "Next step"]
     assert lines["Search"] == (
         "5 parameters: arch, encoder_name, encoder_depth, optim.lr and decoder_attention_type. "
         "8 of 8 finished: 5 complete, 2 pruned, 1 failed. 24 epochs trained in 12 s of training."
-    )
-    assert lines["Leading trial"].startswith(
-        "Trial 3: val/dice_loss 0.1235 (val/dice 0.8765, val/iou 0.4383) at epoch 4 of 4, with "
-        "model.arch Unet, "
     )
     assert lines["Confidence"].startswith(
         "Leading, not confirmed. Every configuration was trained once"
@@ -50,7 +46,6 @@ def test_an_empty_study_ranks_nothing(study: Builder) -> None:
     assert lines["Search"] == (
         "One configuration. 0 of 8 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained."
     )
-    assert lines["Leading trial"] == "No trial is complete yet, so there is nothing to rank."
     assert lines["Confidence"] == "No result yet."
     assert lines["Next step"] == "harness run --study tiny runs the remaining 8 of 8 trials."
 
@@ -116,21 +111,13 @@ def test_many_parameters_are_counted_not_listed(study: Builder) -> None:
     assert answers(study)["Search"].startswith(expected)
 
 
-def test_a_study_without_a_question_says_so(tmp_path: Path) -> None:
-    study = Builder(tmp_path, config={"question": None})
-    assert answers(study)["Question"] == "study.yaml states no question."
-
-
 @pytest.mark.parametrize(
     ("looks", "expected"),
     [(0, "harness test --study tiny"), (1, "Test the model on images from elsewhere")],
 )
-def test_a_confirmed_study_answers_with_its_sentence(
-    shared: Builder, looks: int, expected: str
-) -> None:
-    lines = answers(shared, ConfirmationSummary("Trial 3 and trial 4 are tied.", looks))
-    assert list(lines) == ["Question", "Search", "Confirmed", "Confidence", "Next step"]
-    assert lines["Confirmed"] == "Trial 3 and trial 4 are tied."
+def test_a_confirmed_study_is_tested_once(shared: Builder, looks: int, expected: str) -> None:
+    lines = answers(shared, ConfirmationSummary(looks))
+    assert lines["Confidence"].startswith("The best configurations were trained again")
     assert lines["Next step"].startswith(expected)
 
 
@@ -147,15 +134,15 @@ def summary_texts(study: Builder) -> dict[str, str]:
 
 def test_summary_of_a_study(shared: Builder) -> None:
     lines = summary_texts(shared)
-    assert list(lines) == ["Failures", "Measured on"]
+    assert list(lines) == ["Search", "Confidence", "Failures", "Measured on"]
     assert lines["Failures"].startswith("diverged (1);")
     assert lines["Measured on"].startswith(
         "8 validation images at 32 × 32 pixels; 1 test image never opened."
     )
 
 
-def test_summary_of_an_empty_study_says_nothing(study: Builder) -> None:
-    assert summary_texts(study) == {}
+def test_summary_of_an_empty_study_has_no_measurements(study: Builder) -> None:
+    assert list(summary_texts(study)) == ["Search", "Confidence"]
 
 
 def test_causes_are_counted_most_frequent_first(study: Builder) -> None:

@@ -74,11 +74,14 @@ def test_the_embedded_numbers_are_the_recorded_float64(written: Builder, page: P
 def test_the_page_has_every_part(page: Page) -> None:
     anchors = [attributes["id"] for attributes in page.of("section")]
     assert anchors == [
+        "gallery",
         "caveats",
-        "leaderboard",
-        "failures",
+        "test",
         "confirmation",
+        "leaderboard",
         "configuration",
+        "objects",
+        "failures",
         "history",
         "effort",
         "curves",
@@ -89,23 +92,73 @@ def test_the_page_has_every_part(page: Page) -> None:
         "contour",
         "cost",
         "strata",
-        "gallery",
-        "objects",
-        "test",
         "data",
         "study",
         "methods",
         "reproduction",
     ]
     links = [str(attributes["href"]) for attributes in page.of("a")]
-    assert links == ["#main", *(f"#{anchor}" for anchor in anchors)]
+    images = [link for link in links if link.startswith("#image-")]
+    assert [a["id"] for a in page.of("article")][:6] == [link[1:] for link in images]
+    contents = [link for link in links if link not in images]
+    assert contents == ["#main", "#answer", *(f"#{anchor}" for anchor in anchors)]
     # complete, paired tests, pruned, causes, failed, objects, roles
     assert len(page.of("table")) == 7
 
     n_figures = len(page.json("harness-figures"))
     places = [a["data-figure"] for a in page.of("div") if "data-figure" in a]
     assert places == [str(i) for i in range(n_figures)] and n_figures == 19
-    assert len(page.of("img")) == 8 * (2 + 3 * 3)
+    # The strip; of each image the outlined and the plain one, its mask, and 3 pictures of 3 trials.
+    assert len(page.of("img")) == 6 + 8 * (3 + 3 * 3)
+
+
+def test_the_answer_and_the_pictures_come_first(page: Page) -> None:
+    words = " ".join(page.text.split())
+    order = [
+        "Which encoder earns its memory?",
+        "Leading, not confirmed",
+        "0.1235",
+        "Next step: harness confirm --study tiny",
+        "6 of 8 validation images, worst to best, by trial 3",
+        "2 of 8 trials were pruned.",
+        "Pictures",
+        "Caveats",
+        "1 test image has never been opened",
+        "No confirmation yet",
+        "Leaderboard",
+    ]
+    text = words[words.index(order[0]) :]
+    places = [text.find(part) for part in order]
+    assert -1 not in places
+    assert [part for _, part in sorted(zip(places, order, strict=True))][:4] == order[:4]
+    assert places[6:] == sorted(places[6:])
+
+
+def test_sections_without_a_figure_are_one_line(page: Page) -> None:
+    bare = [a["id"] for a in page.of("section") if a.get("class") == "bare"]
+    assert bare == ["test", "confirmation", "importances", "contour"]
+    folded = [a for a in page.of("details") if a.get("class") == "fold"]
+    assert len(folded) == len(page.of("section")) - len(bare)
+
+
+def test_each_figure_has_a_visible_sentence(page: Page) -> None:
+    labels = [a["aria-labelledby"] for a in page.of("div") if "data-figure" in a]
+    captions = [a["id"] for name, a in page.tags if a.get("class") == "finding"]
+    assert sorted(captions, key=str) == sorted(labels, key=str) and len(set(labels)) == 19
+
+
+def test_rows_of_trials_carry_their_number_and_curve(page: Page) -> None:
+    numbers = [a["data-trial"] for a in page.of("tr") if "data-trial" in a]
+    assert numbers == ["3", "4", "6", "0", "1", "2", "7", "5"]
+    curves = page.of("polyline")
+    assert len(curves) == 7 and all(a["points"] for a in curves)  # the failed trial has none
+
+
+def test_the_page_needs_no_script_for_texts_and_pictures(page: Page) -> None:
+    """Details open without a script, and every picture has its data in the markup."""
+    assert all(str(a["src"]).startswith("data:image/") for a in page.of("img"))
+    hidden = [name for name, a in page.tags if "hidden" in a]
+    assert hidden == ["label"]  # the slider of the enlarged view
 
 
 def test_nothing_is_fetched_and_only_known_scripts_run(page: Page) -> None:
@@ -117,7 +170,7 @@ def test_nothing_is_fetched_and_only_known_scripts_run(page: Page) -> None:
         for text, attributes in zip(page.scripts, page.of("script"), strict=True)
         if attributes.get("type") != "application/json"
     ]
-    assert len(run) == 3
+    assert len(run) == 4
     for text in run:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
@@ -130,7 +183,7 @@ def test_nothing_is_fetched_and_only_known_scripts_run(page: Page) -> None:
 def test_every_picture_has_a_text(page: Page) -> None:
     assert all(attributes["alt"] for attributes in page.of("img"))
     charts = [a for a in page.of("div") if "data-figure" in a]
-    assert all(a["role"] == "img" and a["aria-label"] for a in charts)
+    assert all(a["role"] == "img" and a["aria-labelledby"] for a in charts)
 
 
 def test_hostile_texts_stay_text(tmp_path: Path) -> None:
@@ -150,7 +203,7 @@ def test_hostile_texts_stay_text(tmp_path: Path) -> None:
         )
     study.trial(5, [], state="failed", failure=TrialFailure(cause=HOSTILE, message=HOSTILE))
     page = Page(write_report(study.paths, None))
-    assert len(page.of("script")) == 5 and page.of("img") == []
+    assert len(page.of("script")) == 6 and page.of("img") == []
     assert page.text.count("alert(1)") > 8 and "{{ 7 * 7 }}" in page.text
     drawn = json.dumps(page.json("harness-figures"))
     assert "<script" not in drawn and "<img" not in drawn and "&lt;script&gt;" in drawn

@@ -25,7 +25,11 @@ def test_the_same_images_for_the_best_three_trials(tables: StudyTables, shared: 
     gallery = build_gallery(tables, shared.data_root)
     assert gallery.notes == ()
     whys = [item.reason for item in gallery.images]
-    assert whys == ["worst", "worst", "median", "best", *["for variety of shape and size"] * 4]
+    # Of 8 images those at 0, 1 (7/5), 3 (14/5), 4 (21/5), 6 (28/5) and 7, as shares of 7.
+    between = [f"better than {share} of the other images" for share in ("14%", "43%", "57%", "86%")]
+    assert whys == ["worst", *between, "best", *["for variety of shape and size"] * 2]
+    assert [item.row for item in gallery.strip] == [item.row for item in gallery.images[:6]]
+    assert gallery.weights == "trial 3" and gallery.n_validation == 8
     for item in gallery.images:
         assert [p.score.number for p in item.predictions] == [3, 4, 6]
         assert [p.score.rank for p in item.predictions] == [1, 2, 3]
@@ -51,7 +55,7 @@ def test_images_are_ordered_by_the_dice_of_the_leading_trial(
         item.reason: item.row for item in reversed(build_gallery(tables, shared.data_root).images)
     }
     assert shown["worst"] == order[0] and shown["best"] == order[-1]
-    assert shown["median"] == order[(len(order) - 1) // 2]
+    assert shown["better than 57% of the other images"] == order[4]
 
 
 def test_overlay_and_masks_show_what_was_decided(study: Builder) -> None:

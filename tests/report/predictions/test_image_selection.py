@@ -12,11 +12,11 @@ from harness.report.predictions.image_selection import (
 )
 
 
-def test_worst_median_and_best_by_dice() -> None:
+def test_from_worst_to_best_at_equal_steps_of_the_order() -> None:
     dice = {10: 0.9, 11: 0.1, 12: 0.5, 13: 0.7, 14: 0.2}
-    assert select_sample_images(dice, {}, n_worst=1) == [
+    assert select_sample_images(dice, {}, n_graded=3) == [
         ImageSelection(11, "worst"),
-        ImageSelection(12, "median"),
+        ImageSelection(12, "better than 50% of the other images"),
         ImageSelection(10, "best"),
     ]
 
@@ -27,7 +27,7 @@ def test_an_image_is_shown_once_even_if_it_is_all_of_them() -> None:
 
 
 def test_equal_scores_are_taken_in_order_of_row() -> None:
-    chosen = select_sample_images(dict.fromkeys([9, 3, 7], 0.5), {}, n_worst=1)
+    chosen = select_sample_images(dict.fromkeys([9, 3, 7], 0.5), {}, n_graded=3)
     assert [one.row for one in chosen] == [3, 7, 9]
 
 

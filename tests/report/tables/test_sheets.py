@@ -12,6 +12,7 @@ def test_ranking_sheet_shows_rounded_and_keeps_exact(tables: StudyTables) -> Non
         "rank",
         "trial",
         "val/dice_loss",
+        "curve",
         "val/dice",
         "val/iou",
         "arch",
@@ -33,6 +34,19 @@ def test_ranking_sheet_shows_rounded_and_keeps_exact(tables: StudyTables) -> Non
     assert first["best epoch"].text == "4 / 4"
     assert first["parameters"].text == "4.00 M"
     assert [row[1].text for row in sheet.rows] == ["3", "4", "6", "0", "1"]
+    assert sheet.numbers == (3, 4, 6, 0, 1)
+
+
+def test_curves_are_drawn_on_one_scale(tables: StudyTables) -> None:
+    sheet = ranking_sheet(tables)
+    place = [column.title for column in sheet.columns].index("curve")
+    best, last = sheet.rows[0][place], sheet.rows[-1][place]
+    assert best.text == "val/dice_loss from 0.5000 to 0.1235 in 4 epochs"
+    points = [tuple(map(float, point.split(","))) for point in best.points.split()]
+    assert [x for x, _ in points] == [1.0, 33.7, 66.3, 99.0]
+    # The lowest value of all is at the bottom, y = 22; a higher loss is higher up.
+    assert points[-1][1] == 22.0 and points[0][1] < points[1][1] < points[2][1]
+    assert float(last.points.split()[-1].split(",")[1]) < 22.0
 
 
 def test_energy_has_a_column_where_a_trial_has_it(study: Builder) -> None:
@@ -76,7 +90,7 @@ def test_pruned_trials_have_a_sheet_without_ranks(tables: StudyTables) -> None:
 def test_a_running_trial_without_an_epoch_has_an_empty_value(study: Builder) -> None:
     study.trial(0, [], state="running")
     (row,) = unranked_sheet(load_study_tables(study.paths), "running").rows
-    assert [cell.text for cell in row] == ["0", "0 / 4", ""]
+    assert [cell.text for cell in row] == ["0", "0 / 4", "", ""]
 
 
 def test_failed_sheet_shows_cause_and_message(study: Builder) -> None:
