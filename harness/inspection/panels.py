@@ -63,9 +63,9 @@ def build_galleries(
         sealed: test images of studies, which no gallery shows.
     """
     data, pair_stats = scan.dataset.data, scan.pair_stats
-    shown = [k for k, stats in enumerate(pair_stats) if stats.image_sha256 not in sealed]
+    visible = [k for k, stats in enumerate(pair_stats) if stats.image_sha256 not in sealed]
     # Both ends of the distribution: specks left by an annotation tool, and inverted masks.
-    order = sorted(shown, key=lambda index: _foreground(pair_stats[index], data))
+    order = sorted(visible, key=lambda index: _foreground(pair_stats[index], data))
     with_objects = [index for index in order if not is_empty(pair_stats[index], data.task)]
     suspects = {
         "Least foreground": ("The smallest objects.", with_objects[: MAX_PANELS // 2]),
@@ -94,9 +94,9 @@ def build_galleries(
             _matching_indices(pair_stats, lambda x: bool(x.seen.panels)),
         ),
     }
-    may_show = set(shown)
+    visible_indices = set(visible)
     suspects = {
-        title: (note, [index for index in indices if index in may_show])
+        title: (note, [index for index in indices if index in visible_indices])
         for title, (note, indices) in suspects.items()
     }
     suspect_galleries = [
@@ -105,10 +105,10 @@ def build_galleries(
         if indices
     ]
     odd = {index for _, indices in suspects.values() for index in indices}
-    ordinary = [index for index in shown if index not in odd]
+    ordinary = [index for index in visible if index not in odd]
     ordinary = ordinary[:: max(1, len(ordinary) // N_ORDINARY)][:N_ORDINARY]
     note = "Spread over the data set, for comparison with the odd ones below."
-    copies = [copy for copy in copies if {copy.first, copy.second} <= may_show]
+    copies = [copy for copy in copies if {copy.first, copy.second} <= visible_indices]
     return [
         *([_build_gallery(scan, "Ordinary pairs", note, ordinary)] if ordinary else []),
         *_bad_pair_gallery(scan, sealed),

@@ -16,7 +16,7 @@ from harness.data.splits.splits import SplitRow
 from harness.report.page.page import write_report
 from harness.report.predictions import validation_files
 from harness.report.predictions.gallery import build_gallery
-from harness.report.tables.sheets import class_sheet
+from harness.report.tables.class_sheet import class_sheet
 from harness.report.tables.study_tables import load_study_tables
 from harness.training.metrics.image_scores import (
     ScoreEntry,

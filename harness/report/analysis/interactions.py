@@ -90,7 +90,7 @@ def find_interactions(
     pairs = [(a, b, _products(a, b)) for a, b in combinations(single, 2)]
     draws = np.random.default_rng(SEED).random((N_SHUFFLES, len(ranked)))
     values = np.array([record.value for record in ranked], np.float64)
-    found: list[dict[int, tuple[float, float]]] = []
+    significant: list[dict[int, tuple[float, float]]] = []
     n_tested = 0
     for response in (average_ranks(ranked), values):
         if np.ptp(response) == 0:
@@ -101,8 +101,8 @@ def find_interactions(
             if (result := f_statistics(products, single, response, draws)) is not None
         }
         n_tested = len(statistics)
-        found.append(_significant(statistics, level))
-    by_rank, by_value = found
+        significant.append(_significant(statistics, level))
+    by_rank, by_value = significant
     named = [
         Interaction(pairs[index][0].key, pairs[index][1].key, *shares)
         for index, shares in by_rank.items()

@@ -192,9 +192,8 @@ def _cost_label(rows: Sequence[CostRow], cost: str, objective: ObjectiveLabel) -
     entry = COSTS[cost]
     text = f"Trial {best.number} has the best {objective.metric}, {best.value:.4f}"
     if cheapest.value == best.value:
-        return f"{text}, and the lowest {entry.axis_title}, {entry.format(best.cost)}."
+        return f"{text}, and is the cheapest ({entry.axis_title} {entry.format(best.cost)})."
     return (
-        f"{text}, at {entry.axis_title} {entry.format(best.cost)}; trial {cheapest.number} is the "
-        f"cheapest, {entry.format(cheapest.cost)}, and {abs(cheapest.value - best.value):.4f} "
-        "behind."
+        f"{text} ({entry.axis_title} {entry.format(best.cost)}); trial {cheapest.number} is the "
+        f"cheapest ({entry.format(cheapest.cost)}), {abs(cheapest.value - best.value):.4f} behind."
     )

@@ -66,6 +66,8 @@ def parallel_lines(tables: StudyTables) -> tuple[list[ParameterAxis], list[Paral
 def parallel_sentence(axes: Sequence[ParameterAxis], lines: Sequence[ParallelLine]) -> str:
     """The choices that the best quarter of the trials shares."""
     n_best = max(2, round(len(lines) / 4))
+    if n_best == len(lines):
+        return f"Only {count(len(lines), 'complete trial')} can be compared."
     shared = [
         f"{axis.key} {lines[0].texts[index]}"
         for index, axis in enumerate(axes)

@@ -190,7 +190,7 @@ def _overall_result(test: HeldOutTest, metric: str) -> HeldOutResult | None:
         and not result.stratum
         and (result.meaning == "image" or metric == "miou")
     }
-    return next((overall[at] for at in _DECISION_ORDER if at in overall), None)
+    return next((overall[decision] for decision in _DECISION_ORDER if decision in overall), None)
 
 
 def _test_sentence(

@@ -38,7 +38,7 @@ def configuration_forms(tables: StudyTables, choice: int | None) -> list[Configu
     searched = {key: flat.get(key, value) for key, value in record.params.items()}
     settings = {**tables.config.fixed, **searched}
     name = f"{tables.paths.name[:58]}-best"
-    again = f"Trains trial {record.number} again, as study {name}"
+    purpose = f"Trains trial {record.number} again, as study {name}"
     described = _needs_description(tables)
     more = "; first copy the data: block of study.yaml into its study.yaml" if described else ""
     return [
@@ -48,8 +48,8 @@ def configuration_forms(tables: StudyTables, choice: int | None) -> list[Configu
             "space.",
             text,
         ),
-        ConfigurationForm("Command", f"{again}{more}.", _command(tables, name, settings)),
-        ConfigurationForm("Python", f"{again}{more}.", _python(tables, name, settings)),
+        ConfigurationForm("Command", f"{purpose}{more}.", _command(tables, name, settings)),
+        ConfigurationForm("Python", f"{purpose}{more}.", _python(tables, name, settings)),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from harness.data.files.overlay import class_palette
-from harness.report.predictions.class_pixels import ClassPixels, Counts
+from harness.report.predictions.class_pixels import ClassPixelCounts, Counts
 from harness.report.predictions.gallery import PredictionGallery
 from harness.report.predictions.panels import hex_colour
 from harness.report.tables.study_tables import StudyTables
@@ -62,20 +62,20 @@ def build_class_view(tables: StudyTables, gallery: PredictionGallery) -> ClassVi
         return ClassView(_share_sentence(rows), rows, (), (), note)
     # Classes without a true pixel have no row of percentages.
     order = sorted(np.flatnonzero(pixels.truth).tolist(), key=lambda k: -int(pixels.truth[k]))
-    shown = sorted(order[:MAX_CLASSES])
+    drawn_classes = sorted(order[:MAX_CLASSES])
     if len(order) > MAX_CLASSES:
         note += f" The matrix has the {MAX_CLASSES} most frequent of {len(order)} classes."
     percent = 100 * pixels.confusion / np.maximum(pixels.truth, 1)[:, None]
     return ClassView(
         _confusion_sentence(names, pixels, pixels.confusion),
         rows,
-        tuple(names[k] for k in shown),
-        tuple(tuple(float(percent[i, j]) for j in shown) for i in shown),
+        tuple(names[k] for k in drawn_classes),
+        tuple(tuple(float(percent[i, j]) for j in drawn_classes) for i in drawn_classes),
         note,
     )
 
 
-def _confusion_sentence(names: tuple[str, ...], pixels: ClassPixels, confusion: Counts) -> str:
+def _confusion_sentence(names: tuple[str, ...], pixels: ClassPixelCounts, confusion: Counts) -> str:
     """The largest share of a class that is predicted as another one."""
     shares = confusion / np.maximum(pixels.truth, 1)[:, None]
     np.fill_diagonal(shares, 0.0)

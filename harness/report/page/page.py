@@ -52,8 +52,9 @@ from harness.report.predictions.panels import (
     overlay_legend,
     probability_scale,
 )
+from harness.report.tables.class_sheet import class_sheet
 from harness.report.tables.downsample import downsample_trials
-from harness.report.tables.sheets import class_sheet, failed_sheet, ranking_sheet, unranked_sheet
+from harness.report.tables.sheets import failed_sheet, ranking_sheet, unranked_sheet
 from harness.report.tables.study_tables import (
     StudyTables,
     load_study_tables,

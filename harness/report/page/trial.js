@@ -33,7 +33,10 @@
     const trial = trials.get(number);
     const rank = data.ranking.indexOf(number) + 1;
     const { metric } = data.objective;
-    const numbers = Object.entries({ [metric]: trial.value, ...trial.best, ...trial.costs });
+    /* Two slashes are values of single classes, which have a table of their own. */
+    const numbers = Object.entries({ [metric]: trial.value, ...trial.best, ...trial.costs }).filter(
+      ([name]) => name.split("/").length < 3,
+    );
     get("title").textContent = `Trial ${number}`;
     get("state").textContent = rank
       ? `complete, rank ${rank} of ${data.ranking.length}, best at epoch ${trial.best_epoch}`

@@ -10,6 +10,7 @@
   );
   const slide = get("zoom-slide");
   const slider = slide.querySelector("input");
+  const next = dialog.querySelector('[data-step="1"]');
   const titles = {
     outline: "True outline",
     overlay: "Errors",
@@ -22,6 +23,7 @@
   let buttons = [];
   let current = 0;
   let preferred = null;
+  let pictures = {};
 
   /* Pictures of the same image, or of the same window of it, and of the same trial, by kind. */
   const picturesOf = (button) => {
@@ -48,7 +50,7 @@
     prediction.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
     stage.querySelector(".edge").style.left = `${slider.value}%`;
   };
-  const showView = (pictures, kind) => {
+  const showView = (kind) => {
     const isComparison = kind === "compare";
     const base = (isComparison ? pictures.image : pictures[kind]).cloneNode();
     if (isComparison) base.alt = `True mask left of the line. Right of it: ${pictures.prediction.alt}`;
@@ -69,27 +71,18 @@
   const show = (index) => {
     current = (index + buttons.length) % buttons.length;
     const button = buttons[current];
-    const pictures = picturesOf(button);
     const own = button.dataset.kind;
-    pictures[own] = button.querySelector("img");
+    pictures = { ...picturesOf(button), [own]: button.querySelector("img") };
     const isComparable = pictures.image && pictures.truth && pictures.prediction;
     const kinds = Object.keys(titles).filter((kind) =>
       kind === "compare" ? isComparable : pictures[kind],
     );
-    views.replaceChildren(
-      ...kinds.map((kind) => {
-        const one = document.createElement("button");
-        one.type = "button";
-        one.dataset.view = kind;
-        one.textContent = titles[kind];
-        one.addEventListener("click", () => {
-          preferred = kind;
-          showView(pictures, kind);
-        });
-        return one;
-      }),
-    );
-    showView(pictures, kinds.includes(preferred) ? preferred : own);
+    for (const one of views.children) {
+      one.hidden = !kinds.includes(one.dataset.view);
+      /* A hidden button loses the focus, and the arrow keys would no longer reach the dialog. */
+      if (one.hidden && one === document.activeElement) next.focus();
+    }
+    showView(kinds.includes(preferred) ? preferred : own);
     position.textContent = `${current + 1} of ${buttons.length}`;
   };
   const steps = {
@@ -101,6 +94,17 @@
     End: () => buttons.length - 1,
   };
 
+  for (const [kind, title] of Object.entries(titles)) {
+    const one = document.createElement("button");
+    one.type = "button";
+    one.dataset.view = kind;
+    one.textContent = title;
+    one.addEventListener("click", () => {
+      preferred = kind;
+      showView(kind);
+    });
+    views.append(one);
+  }
   for (const button of document.querySelectorAll("button.zoom")) {
     button.addEventListener("click", () => {
       /* Pictures in closed details are not stepped through. */

@@ -12,7 +12,7 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class ClassPixels:
+class ClassPixelCounts:
     """Pixels of all images together, at eval_size; ignored pixels are left out.
 
     Attributes:
@@ -28,11 +28,11 @@ class ClassPixels:
     predicted: Counts
     confusion: Counts | None
 
-    def __add__(self, other: "ClassPixels") -> "ClassPixels":
+    def __add__(self, other: "ClassPixelCounts") -> "ClassPixelCounts":
         confusion = None
         if self.confusion is not None and other.confusion is not None:
             confusion = self.confusion + other.confusion
-        return ClassPixels(
+        return ClassPixelCounts(
             self.n_pixels + other.n_pixels,
             self.truth + other.truth,
             self.predicted + other.predicted,
@@ -40,7 +40,7 @@ class ClassPixels:
         )
 
 
-def count_class_pixels(truth: Array8, decision: Array8, data: StudyDataConfig) -> ClassPixels:
+def count_class_pixels(truth: Array8, decision: Array8, data: StudyDataConfig) -> ClassPixelCounts:
     """Count the pixels of one image.
 
     Args:
@@ -51,10 +51,12 @@ def count_class_pixels(truth: Array8, decision: Array8, data: StudyDataConfig) -
     if data.task == "multilabel":
         counts = (truth != IGNORE_INDEX).all(axis=2)
         true, predicted = truth[counts] == 1, decision[counts] == 1
-        return ClassPixels(
+        return ClassPixelCounts(
             int(counts.sum()), true.sum(axis=0, dtype=np.int64), predicted.sum(axis=0), None
         )
     counts = truth != IGNORE_INDEX
     pairs = n * truth[counts].astype(np.int64) + decision[counts]
     confusion = np.bincount(pairs, minlength=n * n).reshape(n, n)
-    return ClassPixels(int(counts.sum()), confusion.sum(axis=1), confusion.sum(axis=0), confusion)
+    return ClassPixelCounts(
+        int(counts.sum()), confusion.sum(axis=1), confusion.sum(axis=0), confusion
+    )

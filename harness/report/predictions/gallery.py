@@ -21,7 +21,7 @@ from harness.report.predictions.agreement import (
     find_suspect_labels,
     mean_disagreement,
 )
-from harness.report.predictions.class_pixels import ClassPixels
+from harness.report.predictions.class_pixels import ClassPixelCounts
 from harness.report.predictions.gallery_images import N_TRIALS, GalleryImage, draw_gallery_image
 from harness.report.predictions.image_selection import (
     Floats,
@@ -65,7 +65,7 @@ class PredictionGallery:
     weights: str = ""
     graded: tuple[int, ...] = ()
     n_validation: int = 0
-    class_pixels: ClassPixels | None = None
+    class_pixels: ClassPixelCounts | None = None
 
     @property
     def sentence(self) -> str:

@@ -11,7 +11,7 @@ from harness.evaluation.held_out.object_scores import (
     object_columns,
     sum_object_columns,
 )
-from harness.report.predictions.class_pixels import ClassPixels, count_class_pixels
+from harness.report.predictions.class_pixels import ClassPixelCounts, count_class_pixels
 from harness.report.predictions.image_selection import Floats, describe_shape
 from harness.report.predictions.saved_predictions import LeadingModel
 from harness.report.predictions.validation_files import ValidationFiles
@@ -31,7 +31,7 @@ class TruthSummary:
         self._columns: list[dict[str, float]] = []
         self.shapes: dict[int, Floats] = {}
         self.n_masks = 0
-        self.class_pixels: ClassPixels | None = None
+        self.class_pixels: ClassPixelCounts | None = None
 
     def add(self, row: SplitRow, files: ValidationFiles, model: LeadingModel) -> None:
         """Read a mask and its prediction; an unreadable one gets its note when it is drawn."""

@@ -1,7 +1,6 @@
-"""Sheets of the report page: leaderboard, other trials, failures, and classes."""
+"""Sheets of the report page: leaderboard, other trials, and failures."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from harness.core.text import truncate
 from harness.report.tables.learning_curve_cells import learning_curve_cells
 from harness.report.tables.sheet_cells import (
     INACTIVE_CELL,
-    UNRECORDED_CELL,
     SheetCell,
     SheetColumn,
     cost_cell,
@@ -22,7 +20,6 @@ from harness.report.tables.sheet_cells import (
     value_cell,
 )
 from harness.report.tables.study_tables import StudyTables, ranked_records
-from harness.training.metrics.image_scores import read_scores
 
 MAX_ROWS = 100  # rows of a sheet; the others are in trials.csv
 
@@ -146,57 +143,6 @@ def failed_sheet(tables: StudyTables) -> ReportSheet:
         )
         rows.append((integer_cell(record.number), *texts, *_parameter_cells(tables, record)))
     return _limited_sheet(columns, rows, "last", len(all_records), failed)
-
-
-def class_sheet(tables: StudyTables, n_trials: int = 3) -> ReportSheet:
-    """Each class with its number of images, and its Dice and IoU in the leading trials.
-
-    No rows in two-class tasks, or if no trial is complete.
-    """
-    data, ranked = tables.config.data, ranked_records(tables)[:n_trials]
-    if data.task == "binary" or not ranked:
-        return ReportSheet((), ())
-    columns = [
-        SheetColumn("class", "as in study.yaml", ""),
-        SheetColumn("images", "validation images whose truth contains the class"),
-        *_class_metric_columns(ranked),
-    ]
-    image_counts = _images_per_class(tables)
-    rows = [
-        (
-            SheetCell(name, name),
-            UNRECORDED_CELL if image_counts is None else integer_cell(image_counts.get(index, 0)),
-            *_class_metric_cells(ranked, name),
-        )
-        for index, name in enumerate(data.classes)
-    ]
-    return ReportSheet(tuple(columns), tuple(rows))
-
-
-def _class_metric_columns(ranked: Sequence[TrialRecord]) -> list[SheetColumn]:
-    hint = "trial {} at its best epoch, 0 to 1; the mean over those images"
-    return [
-        SheetColumn(f"{name}, trial {record.number}", hint.format(record.number))
-        for record in ranked
-        for name in ("Dice", "IoU")
-    ]
-
-
-def _class_metric_cells(ranked: Sequence[TrialRecord], name: str) -> list[SheetCell]:
-    keys = (f"best/dice/{name}", f"best/iou/{name}")
-    return [metric_cell(record.best.get(key)) for record in ranked for key in keys]
-
-
-def _images_per_class(tables: StudyTables) -> dict[int, int] | None:
-    """Images per class, from the best trial that has scores: the truth is the same in all."""
-    # The truth is a property of the images, so any trial with
-    # scores serves; imported ones may lack them.
-    for record in ranked_records(tables):
-        path = tables.paths.trial(record.number).scores_csv
-        if path.is_file():
-            scores = read_scores(path)
-            return Counter(scores.class_index[scores.has_truth].tolist())
-    return None
 
 
 def _limited_sheet(

@@ -62,8 +62,8 @@ def test_each_figure_has_a_sentence_of_its_own(drawn: list[FigureSection]) -> No
         "model.arch Unet has the best median val/dice_loss, 0.3000 of 3 complete trials."
     )
     assert found["cost"] == (
-        "Trial 3 has the best val/dice_loss, 0.1235, at parameters 4.00 M; trial 0 is the "
-        "cheapest, 1.00 M, and 0.2765 behind."
+        "Trial 3 has the best val/dice_loss, 0.1235 (parameters 4.00 M); trial 0 is the cheapest "
+        "(1.00 M), 0.2765 behind."
     )
 
 
