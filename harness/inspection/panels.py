@@ -120,7 +120,7 @@ def build_galleries(
 def outline_legend(data: StudyDataConfig) -> list[tuple[str, Colour]]:
     """Meaning and RGB colour of each line that is drawn over the images."""
     classes = [(data.classes[index], _class_colour(index)) for index in _drawn_classes(data)]
-    return [*classes, ("marked area", _MARK)]
+    return [*classes, ("black border, text or panels", _MARK)]
 
 
 def draw_pair(image: NDArray[Any], mask: Array8, data: StudyDataConfig) -> Array8:

@@ -40,8 +40,8 @@ def describe_sealed(scan: DatasetScan, sealed: SealedImages) -> str:
     names = join_words(dict.fromkeys(studies))
     n = len(studies)
     return (
-        f"{count(n, 'test image')} of {names} {is_or_are(n)} not shown: choices that are made "
-        "after seeing them would be made for them. Findings and statistics include them."
+        f"{count(n, 'test image')} of {names} {is_or_are(n)} not shown, so that no choice before "
+        "the test depends on them; findings and statistics include them."
     )
 
 

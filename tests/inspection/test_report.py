@@ -10,9 +10,10 @@ import pytest
 
 from harness.core import files
 from harness.core.paths import Workspace
+from harness.data.datasets.pairs import Role
 from harness.data.scan.near_duplicates import DuplicatePair
 from harness.data.scan.scan import DatasetScan, duplicates_among
-from harness.data.splits.splits import Role, SplitRow, write_split
+from harness.data.splits.splits import SplitRow, write_split
 from harness.inspection.findings import Finding
 from harness.inspection.panels import N_ORDINARY, build_galleries, draw_pair, outline_legend
 from harness.inspection.report import (
@@ -154,7 +155,7 @@ def test_page_shows_each_kind_of_suspect(tmp_path: Path) -> None:
     assert page.count("<img ") == 2 + 2 + 6 + 6 + 1 + 1
     assert "images/bad.png" in page
     legend = re.findall(r'<span class="swatch" style="background: (.*?)"></span>(.*?)</li>', page)
-    assert legend == [("#56b4e9", "foreground"), ("#ff00ff", "marked area")]
+    assert legend == [("#56b4e9", "foreground"), ("#ff00ff", "black border, text or panels")]
 
 
 def test_ordinary_pairs_stand_before_the_odd_ones(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_test_images_that_a_split_seals_are_not_shown(tmp_path: Path) -> None:
     seen = overview(root)
     sealed = find_sealed_images(workspace)
     assert len(sealed) == 10
-    assert describe_sealed(seen, sealed).startswith("9 test images of s are not shown: ")
+    assert describe_sealed(seen, sealed).startswith("9 test images of s are not shown, ")
     captions = " ".join(
         panel.caption for gallery in build_galleries(seen, [], sealed) for panel in gallery.panels
     )

@@ -8,7 +8,8 @@ from typing import Final, Literal
 from harness.config.measurements import BUILTIN_METRICS, PRIMARY_METRICS
 from harness.core.records import TrialRecord
 from harness.core.text import count, display_value, join_words
-from harness.data.splits.splits import Role, SplitRow
+from harness.data.datasets.pairs import Role
+from harness.data.splits.splits import SplitRow
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.evaluation.held_out.ledger import (
     DECISION_NAMES,
