@@ -47,7 +47,7 @@ CASES: list[tuple[Fill, int, str]] = [
         3,
         "No validation image has a value of val/dice_loss in two trials, so the trials",
     ),
-    (degenerate.nan_metrics, 10, "Trial 3: val/dice_loss 0.4400"),
+    (degenerate.nan_metrics, 10, "val/dice_loss 0.4400"),
     (degenerate.no_costs, 10, "No complete trial has recorded its costs."),
     (degenerate.no_scores, 10, "No complete trial has scores.csv, so foreground shares"),
     (degenerate.no_predictions, 10, "No complete trial has saved predictions."),

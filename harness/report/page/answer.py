@@ -1,5 +1,6 @@
 """Answer at the top of the page: its state, its numbers with intervals, and what was asked."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def _leading_numbers(tables: StudyTables, leader: TrialRecord) -> tuple[AnswerNu
     numbers = [_leading_number(tables, leader, metric, leader.value)]
     for name in (*PRIMARY_METRICS, "miou"):
         value = leader.best.get(f"best/{name}")
-        if value is not None and f"val/{name}" != metric:
+        if value is not None and math.isfinite(value) and f"val/{name}" != metric:
             numbers.append(_leading_number(tables, leader, f"val/{name}", value))
     return tuple(numbers)
 
