@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from harness.core.text import count
 from harness.data.files.overlay import class_palette
 from harness.report.predictions.class_pixels import ClassPixelCounts, Counts
 from harness.report.predictions.gallery import PredictionGallery
@@ -55,8 +56,8 @@ def build_class_view(tables: StudyTables, gallery: PredictionGallery) -> ClassVi
         for name, colour, (true, predicted) in zip(names, colours, shares, strict=True)
     )
     note = (
-        f"Pixels of {gallery.n_compared} validation images at the size of the metrics, predicted "
-        f"by {gallery.weights}."
+        f"Pixels of {count(gallery.n_compared, 'validation image')} at the size of the metrics, "
+        f"predicted by {gallery.weights}."
     )
     if pixels.confusion is None:
         return ClassView(_share_sentence(rows), rows, (), (), note)
