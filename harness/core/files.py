@@ -102,7 +102,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             temporary.replace(path)
-            _fsync_folder(path.parent)  # the rename itself is an entry of the folder: fsync(2)
+            fsync_folder(path.parent)  # the rename itself is an entry of the folder: fsync(2)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -115,7 +115,7 @@ def has_pending_write(path: Path) -> bool:
 def remove_temporary_files(folder: Path) -> None:
     """Delete what killed writers left below a folder; nothing may be writing there."""
     for path in folder.rglob(".*.tmp"):
-        if TEMPORARY_NAME.fullmatch(path.name) and not path.is_symlink():
+        if TEMPORARY_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
 
 
@@ -174,7 +174,8 @@ def combine_sha256(digests: Sequence[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Write the entries of a folder to disk, so that a rename in it survives a power cut."""
     if os.name != "posix":  # os.open of a folder fails on Windows
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -46,12 +46,14 @@ def hold_study_lock(paths: StudyPaths) -> Iterator[None]:
     """Hold the lock of a study inside the block. The lock of a dead process does not count.
 
     Raises:
-        UserError: another process holds it; the message names host, process and start time.
+        UserError: another process holds it; the message names host, process and start time. Or
+            another command has moved the folder away since this one opened the file.
     """
     paths.root.mkdir(parents=True, exist_ok=True)
     # "a+", since "w" would erase the holder's text before the lock is acquired.
     with paths.lock.open("a+", encoding="utf-8") as lock:
         _acquire(lock, paths.name)
+        _refuse_moved_folder(lock, paths)
         _write_holder(lock)
         try:
             yield
@@ -79,6 +81,14 @@ def is_study_locked(paths: StudyPaths) -> bool:
     return False
 
 
+def read_lock_holder(paths: StudyPaths) -> LockHolder | None:
+    """Process that holds the lock of the study now; None if no process does, or it is unknown."""
+    if not is_study_locked(paths):
+        return None
+    with paths.lock.open("r", encoding="utf-8") as lock:
+        return _read_holder(lock)
+
+
 def _acquire(lock: TextIO, name: str) -> None:
     """Acquire the lock, or raise as soon as a live holder is known or the timeout is over."""
     end = time.monotonic() + LOCK_TIMEOUT_S
@@ -90,6 +100,21 @@ def _acquire(lock: TextIO, name: str) -> None:
             if (holder is not None and holder.may_be_alive) or time.monotonic() > end:
                 raise _locked_error(name, holder) from None
         time.sleep(POLL_S)
+
+
+def _refuse_moved_folder(lock: TextIO, paths: StudyPaths) -> None:
+    """Refuse a lock file that is not that of the path any more: its folder was renamed or deleted.
+
+    The lock follows the folder, so the study of another name would be locked.
+    """
+    try:
+        is_same = os.path.samestat(os.fstat(lock.fileno()), paths.lock.stat())
+    except FileNotFoundError:
+        is_same = False
+    if not is_same:
+        raise UserError(
+            f"study {paths.name} was renamed or deleted by another command; see harness studies"
+        )
 
 
 def _write_holder(lock: TextIO) -> None:

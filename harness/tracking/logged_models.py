@@ -20,11 +20,10 @@ from mlflow.entities import (
 
 from harness.tracking.fields import ConfirmedEntry, to_milliseconds
 from harness.tracking.lookup import PAGE_SIZE
-from harness.tracking.tags import CONFIRMATION_TAG, TRIAL_TAG
+from harness.tracking.tags import CONFIRMATION_TAG, MODEL_VERSIONS_TAG, TRIAL_TAG
 
 VERDICT_TAG, CHOICE_TAG, RUNS_TAG = "harness.verdict", "harness.choice", "harness.runs"
 MODEL_TYPE = "segmentation"
-MODEL_VERSIONS_TAG = "mlflow.modelVersions"  # registered versions that its page shows
 _SEED_PARAM = "train.seed"  # differs between the trials of one configuration
 
 

@@ -12,13 +12,12 @@ from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import read_record
 from harness.tracking.fields import ConfirmedModel
 from harness.tracking.lookup import MAX_TAG_LENGTH
-from harness.tracking.tags import CONFIRMATION_TAG, STUDY_TAG, TRIAL_TAG
+from harness.tracking.tags import CONFIRMATION_TAG, CONFIRMS_TAG, STUDY_TAG, TRIAL_TAG
 
 CHAMPION_ALIAS = "champion"
 MODEL_FOLDER = "model"  # artifact folder of the run
 WEIGHTS_TAG = "harness.weights"  # SHA-256 of the weights in the study's folder
 BUNDLE_TAG = "harness.bundle"  # SHA-256 of the bundle that a version carries
-CONFIRMS_TAG = "harness.confirms"  # <study>/<number> of the search trial
 _ENDED_TAG = "harness.ended"
 _ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # by kind of store

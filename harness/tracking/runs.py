@@ -38,8 +38,9 @@ from harness.tracking.fields import (
     to_milliseconds,
 )
 from harness.tracking.lookup import ExperimentRuns
+from harness.tracking.study_entries import rename_entries
 from harness.tracking.study_note import NOTE_TAG, is_own_note, study_note
-from harness.tracking.tags import CONFIRMATION_TAG, COPIED_TAG, ROLE_TAG, TRIAL_TAG
+from harness.tracking.tags import CONFIRMATION_TAG, COPIED_TAG, NAME_TAG, ROLE_TAG, TRIAL_TAG
 from harness.tracking.uri import TrackingStore
 
 STUDY_RUN_FILTER = f"tags.`{ROLE_TAG}` = 'study'"
@@ -166,8 +167,10 @@ class StudyWriter:
 
     def _ensure_study_run(self) -> str:
         config, name = self._study_config, self._paths.study.name
-        tags = {ROLE_TAG: "study", NOTE_TAG: config.question or ""}
+        tags = {ROLE_TAG: "study", NAME_TAG: name, NOTE_TAG: config.question or ""}
         run = self._runs.find(STUDY_RUN_FILTER) or self._runs.create(STUDY_RUN_FILTER, tags, name)
+        if run.data.tags.get(NAME_TAG) != name:  # before any entry is looked up by its name
+            rename_entries(self._client, run, str(config.id), name)
         if not run.data.params:
             self._client.log_batch(run.info.run_id, params=to_params(flat_definition(config)))
         return str(run.info.run_id)

@@ -105,6 +105,7 @@ def _run_confirmation(
     if previous_plan is None:
         study_id = str(definition.config.id)
         check_name_is_free(storage, tracking_store, paths.name, study_id, progress.stage)
+    require_study_yaml(paths)  # renamed or deleted since it was opened
     with hold_study_lock(paths):
         # Planning and preflight ran without the lock, so another process may have written a plan.
         if read_confirmation_plan(paths) != previous_plan:

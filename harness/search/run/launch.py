@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.progress import ProgressReporter
+from harness.config.study_files import require_study_yaml
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths
 from harness.core.records import count_ended_trials
@@ -115,6 +116,8 @@ def _run_study(
             refuse_if_locked(paths)
             _refuse_concurrent_start(paths)
             raise
+    if definition.is_started:
+        require_study_yaml(paths)  # renamed or deleted since the definition was read
     # Nothing has been written so far.
     with hold_study_lock(paths):
         if not definition.is_started:

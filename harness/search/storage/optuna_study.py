@@ -12,6 +12,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from harness.config.study import StudyConfig
 from harness.core.records import TrialRecord
@@ -45,13 +47,13 @@ class StudyStorage(_CachedStorage):
 
 
 def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.Study:
-    """Open the Optuna study with this study's id, or create it.
+    """Open the Optuna study with this study's id under its present name, or create it.
 
     Raises:
         UserError: the database contains another study of that name.
     """
     if (existing := find_optuna_study(storage, name, str(config.id))) is not None:
-        return existing
+        return rename_optuna_study(storage, existing, name)
     study = optuna.create_study(
         study_name=name, storage=StudyStorage(storage), direction=config.objective.direction
     )
@@ -93,6 +95,26 @@ def find_optuna_study(storage: RDBStorage, name: str, study_id: str) -> optuna.S
         if summary.study_name == name:
             raise taken_name_error(storage.url, name)
     return None
+
+
+def rename_optuna_study(storage: RDBStorage, study: optuna.Study, name: str) -> optuna.Study:
+    """Give a study the name of its folder; nothing is written if it has that name already.
+
+    Optuna has no call for it (5.0). One statement renames the study whole or not at all, and keeps
+    what Optuna alone knows, such as the attributes of its samplers and pruners.
+
+    Raises:
+        UserError: the database contains another study of that name.
+    """
+    if study.study_name == name:
+        return study
+    statement = text("UPDATE studies SET study_name = :new WHERE study_name = :old")
+    try:
+        with storage.engine.begin() as connection:
+            connection.execute(statement, {"new": name, "old": study.study_name})
+    except IntegrityError:
+        raise taken_name_error(storage.url, name) from None
+    return optuna.load_study(study_name=name, storage=StudyStorage(storage))
 
 
 def own_trials(
