@@ -44,21 +44,41 @@ if TYPE_CHECKING:
     from harness.api import (
         LearningRates,
         Study,
+        archive,
         check,
+        clean,
+        compare,
+        delete,
+        describe_deletion,
+        disk_use,
         find_lr,
         load_model,
         open_study,
+        removable,
+        rename,
+        restore,
         run_study,
+        studies,
     )
 
 __all__ = [
     "LearningRates",
     "Study",
+    "archive",
     "check",
+    "clean",
+    "compare",
+    "delete",
+    "describe_deletion",
+    "disk_use",
     "find_lr",
     "load_model",
     "open_study",
+    "removable",
+    "rename",
+    "restore",
     "run_study",
+    "studies",
 ]
 
 

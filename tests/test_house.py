@@ -30,6 +30,7 @@ FLOOR = {
     "harness.search": 5,
     "harness.evaluation": 6,
     "harness.deploy": 7,
+    "harness.maintenance": 7,
     "harness.report": 7,
     "harness.api": 8,
     "harness": 9,  # the package itself only forwards to the API
@@ -50,7 +51,7 @@ OWNERS = {
     },
     "tifffile": {"harness.data.files.tiff"},
     "imagecodecs": {"harness.data.files.chunks"},
-    "plotly": {"harness.report.figures", "harness.report.page"},
+    "plotly": {"harness.report.comparison", "harness.report.figures", "harness.report.page"},
     "jinja2": {"harness.core.html"},
     "scipy": {
         "harness.data.scan.duplicate_index",

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.config.user_code import read_parts_file, register_packages, register_parts_file
+from harness.core.paths import STUDY_NAME
 from harness.execution.prestart import prestarted_worker
+from harness.maintenance.complete import try_to_complete
 from harness.search.definition.options import RunOptions
 
 if TYPE_CHECKING:
@@ -116,6 +118,9 @@ def run_study(
     from harness.search.definition.early_checks import check_run_early  # noqa: PLC0415  # OpenCV
 
     progress = progress or default_progress()
+    name = study or (Path(space).stem if isinstance(space, str | Path) else None)
+    if name is not None and STUDY_NAME.fullmatch(name):  # others are refused below
+        try_to_complete(options.stores.workspace, name, progress.stage)
     if (paths := check_run_early(options, progress)) is None:
         # The worker imports torch while this process does, which takes two processes no longer
         # than one. Several workers need environments (GPU, threads) that only the checks decide.

@@ -16,6 +16,7 @@ from harness.evaluation.confirm.load_confirmation import load_confirmation
 from harness.evaluation.confirm.results import Confirmation
 from harness.evaluation.held_out.ledger import HeldOutLedger, HeldOutTest, read_held_out_ledger
 from harness.evaluation.held_out.mlflow_metrics import mirror_held_out_tests
+from harness.maintenance.complete import try_to_complete
 from harness.search.definition.options import RunOptions
 from harness.tracking.uri import resolve_tracking_store
 
@@ -225,7 +226,7 @@ class Study:
             UserError: the study is running, or something in MLflow must be repaired first.
             TrackingError: MLflow cannot be reached, or did not accept everything.
         """
-        from harness.api.confirm import mirror_confirmation  # noqa: PLC0415  # imports torch
+        from harness.evaluation.confirm.mirror import mirror_confirmation  # noqa: PLC0415  # as below
         from harness.tracking.sync import sync_study  # noqa: PLC0415  # imports mlflow
 
         config = self.tables.config
@@ -251,6 +252,7 @@ def open_study(name: str, *, workspace: str | Path = ".") -> Study:
     """
     workspace_paths = Workspace.at(workspace)
     paths = workspace_paths.study(name)
+    try_to_complete(workspace_paths, name, LineProgress().stage)
     # Now rather than at the first property, so that a misspelt name fails where it was written.
     require_study_yaml(paths)
     return Study(paths, workspace_paths)

@@ -50,6 +50,43 @@ COMMANDS: dict[str, tuple[str, str | None, str]] = {
         "trials",
         "List the trials of a study with state, value and configuration.",
     ),
+    "status": (
+        "status",
+        "status",
+        "Show what runs now: trials, epochs, time left, memory and GPUs.",
+    ),
+    "studies": (
+        "studies",
+        "studies",
+        "List the studies of a workspace: question, data, state, trials, best value, size, change.",
+    ),
+    "compare": (
+        "compare",
+        "compare",
+        "Compare studies: results, definitions, learning curves, leading trials image by image.",
+    ),
+    "rename": ("rename", "rename", "Rename a study in its folder, in Optuna and in MLflow."),
+    "archive": (
+        "archive",
+        "archive",
+        "Write a study into one file, with a hash of each of its files.",
+    ),
+    "restore": (
+        "restore",
+        "restore",
+        "Unpack the archive of a study, check every hash, and enter it in Optuna and MLflow.",
+    ),
+    "delete": (
+        "delete",
+        "delete",
+        "Delete a study: show what goes, ask, then remove folder, Optuna's studies and MLflow's "
+        "runs.",
+    ),
+    "clean": (
+        "clean",
+        "clean",
+        "Show the disk use of every study, and remove what can be spared after a question.",
+    ),
     "config": (
         "config",
         "config",

@@ -90,3 +90,13 @@ def has_or_have(n: int) -> str:
 def was_or_were(n: int) -> str:
     """Return `was` for 1, otherwise `were`."""
     return "was" if n == 1 else "were"
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Format a number of bytes, with units of 1000: `512 B`, `3.1 MB`, `12 GB`."""
+    size = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 9.95 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"

@@ -50,6 +50,12 @@ def spaces(tmp_path: Path) -> Path:
         ("trials --study nothing", "there is no study nothing"),
         ("sync --study nothing", "there is no study nothing"),
         ("report-bug --study nothing", "there is no study nothing"),
+        ("rename nothing new", "there is no study nothing"),
+        ("archive nothing", "there is no study nothing"),
+        ("delete nothing --yes", "there is no study nothing"),
+        ("clean --study nothing", "there is no study nothing"),
+        ("compare nothing other", "there is no study nothing"),
+        ("restore nothing.tar", "nothing.tar: no such file"),
     ],
 )
 def test_mistake_is_told_without_heavy_libraries_and_processes(

@@ -1,0 +1,1 @@
+"""Maintenance of many studies: list, rename, archive, restore, delete, clean, watch, compare."""

@@ -1,0 +1,232 @@
+"""Restore a study from its archive, which may come from a stranger.
+
+Everything is unpacked and checked in another folder, whose rename makes it a study. No code of the
+archive is executed.
+"""
+
+import secrets
+import shutil
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+
+from harness.config.study_files import read_study_config
+from harness.core import files
+from harness.core.errors import DataError, HarnessError, UserError
+from harness.core.paths import StudyPaths, Workspace, check_study_name
+from harness.core.records import read_records
+from harness.core.study_lock import hold_study_lock, is_study_locked
+from harness.evaluation.confirm.mirror import mirror_confirmation
+from harness.maintenance.archive_file import ArchiveList, iter_members, read_archive_list
+from harness.maintenance.complete import complete_operations
+from harness.maintenance.indexes import IndexOptions, Log, StudyIndexes, read_study_id
+from harness.maintenance.operations import (
+    OPERATION_FILE,
+    PendingOperation,
+    begin_operation,
+    end_operation,
+    move_folder,
+    staging_folder,
+    staging_folders,
+)
+from harness.maintenance.rename import write_study_name
+from harness.tracking.uri import resolve_tracking_store
+
+_CHUNK = 1 << 20
+_SPARE_BYTES = 100_000_000  # of the disk, for databases
+
+
+def restore_study(
+    workspace: Workspace, archive: Path, name: str | None, options: IndexOptions, log: Log
+) -> StudyPaths:
+    """Unpack the archive of a study, and enter it in both indexes.
+
+    Args:
+        workspace: the workspace; interrupted operations on the name have been completed.
+        archive: file that `harness archive` has written.
+        name: another name for the study; None: the one in the archive.
+        options: where the indexes are.
+        log: takes one line about each repair, and about an index that does not answer.
+
+    Returns:
+        The folder of the study.
+
+    Raises:
+        UserError: the archive is damaged or hostile, or the name or the study exists already.
+    """
+    with open_archive(archive) as tar:
+        listed = read_archive_list(tar, archive)
+        paths = workspace.study(check_study_name(name or listed.study))
+        _refuse_existing(workspace, paths, listed)
+        _check_space(workspace, listed)
+        _remove_leftovers(workspace, paths.name)
+        staging = staging_folder(workspace, paths.name, secrets.token_hex(4))
+        try:
+            with hold_study_lock(staging):
+                try:
+                    _unpack(tar, archive, listed, staging)
+                except (tarfile.TarError, EOFError) as error:
+                    raise DataError(
+                        f"{archive}: is cut or damaged ({error}); copy it again"
+                    ) from error
+                _check_study(archive, staging, listed)
+                write_study_name(staging, paths.name)
+                StudyIndexes(workspace, staging, options).check_names_free(paths.name)
+                operation = PendingOperation(
+                    action="restore",
+                    study=listed.study,
+                    target=paths.name,
+                    storage=options.storage,
+                    tracking_uri=options.tracking_uri,
+                    archive=archive_digest(listed),
+                )
+                begin_operation(staging, operation)
+                move_folder(staging.root, paths.root)
+        finally:
+            shutil.rmtree(staging.root, ignore_errors=True)
+            with suppress(OSError):  # another archive is being unpacked
+                staging.root.parent.rmdir()
+    finish_restore(workspace, paths, options, log)
+    return paths
+
+
+def restore_again(
+    workspace: Workspace, archive: Path, name: str | None, log: Log
+) -> StudyPaths | None:
+    """Complete an earlier call for the same archive and name that was killed; None without one."""
+    with open_archive(archive) as tar:
+        listed = read_archive_list(tar, archive)
+    paths = workspace.study(check_study_name(name or listed.study))
+    for operation in complete_operations(workspace, paths.name, log):
+        if operation.action == "restore" and operation.archive == archive_digest(listed):
+            return paths
+    return None
+
+
+def finish_restore(
+    workspace: Workspace, paths: StudyPaths, options: IndexOptions, log: Log
+) -> None:
+    """Enter a study that is in its place in both indexes; takes the lock itself."""
+    with hold_study_lock(paths):
+        _enter_in_optuna(workspace, paths, options, log)
+    try:
+        _enter_in_mlflow(workspace, paths, options, log)
+    except HarnessError as error:
+        log(f"MLflow does not have the study yet ({error}): harness sync --study {paths.name}")
+    with hold_study_lock(paths):
+        end_operation(paths)
+
+
+def open_archive(archive: Path) -> tarfile.TarFile:
+    """Open an archive. Raises DataError if it is none."""
+    try:
+        return tarfile.open(archive, "r:")
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{archive}: cannot be read as an archive: {error}") from error
+
+
+def archive_digest(listed: ArchiveList) -> str:
+    """SHA-256 that identifies the contents of an archive."""
+    return files.combine_sha256([file.sha256 for file in listed.files.values()])
+
+
+def _refuse_existing(workspace: Workspace, paths: StudyPaths, listed: ArchiveList) -> None:
+    if paths.root.exists():
+        raise UserError(
+            f"study {paths.name}: {paths.root} exists already; choose another name with --as"
+        )
+    for other in sorted(workspace.studies.glob("*/study.yaml")):
+        other_id = None
+        with suppress(UserError, OSError, UnicodeDecodeError):  # a damaged study has no id
+            other_id = read_study_id(StudyPaths(other.parent))
+        if listed.id is not None and other_id == listed.id:
+            raise UserError(
+                f"this study is in the workspace already, as {other.parent.name} (id {listed.id}); "
+                "both would have the same entries in Optuna and MLflow"
+            )
+
+
+def _check_space(workspace: Workspace, listed: ArchiveList) -> None:
+    folder = workspace.studies
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = sum(file.size for file in listed.files.values()) + _SPARE_BYTES
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise UserError(
+            f"{folder}: the archive needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+        )
+
+
+def _unpack(tar: tarfile.TarFile, archive: Path, listed: ArchiveList, staging: StudyPaths) -> None:
+    """Write every listed file, and compare its hash."""
+    missing = dict(listed.files)
+    for member in iter_members(tar, archive):
+        entry = missing.pop(member.name, None)
+        if entry is None or entry.size != member.size:
+            raise DataError(f"{archive}: {member.name!r} is not as listed; nothing was restored")
+        if member.name in (OPERATION_FILE, staging.lock.name):
+            raise DataError(f"{archive}: {member.name!r} must not be in an archive")
+        target = staging.root / member.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle = tar.extractfile(member)
+        assert handle is not None, "a regular member"
+        # "x": each path is new, as the folder is.
+        with handle, target.open("xb") as out:
+            shutil.copyfileobj(handle, out, _CHUNK)
+        if files.file_sha256(target) != entry.sha256:
+            raise DataError(f"{archive}: {member.name} is damaged (wrong SHA-256); copy it again")
+    if missing:
+        raise DataError(f"{archive}: {next(iter(missing))} is missing; copy the archive again")
+
+
+def _check_study(archive: Path, staging: StudyPaths, listed: ArchiveList) -> None:
+    """Refuse files that are not a study, before they have a name."""
+    try:
+        if read_study_id(staging) != listed.id:
+            raise DataError(f"{archive}: study.yaml has another id than the archive's list")
+        for folder in (staging, staging.confirm):
+            if folder.study_yaml.is_file():
+                read_study_config(folder)
+            read_records(folder)
+    except (UserError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{archive}: does not contain a study: {error}") from error
+
+
+def _enter_in_optuna(
+    workspace: Workspace, paths: StudyPaths, options: IndexOptions, log: Log
+) -> None:
+    """Enter the trials in Optuna's database, unless that needs code of the study."""
+    config = read_study_config(paths) if read_study_id(paths) is not None else None
+    if config is None or not paths.space_yaml.is_file():
+        return
+    if config.parts is not None:
+        log(
+            f"study {paths.name} brings Python code, {paths.parts(config.parts.file)}, which every "
+            "run executes: read it first; the next harness run enters its trials in Optuna"
+        )
+        return
+    from harness.maintenance.optuna_entry import enter_study  # noqa: PLC0415  # optuna
+
+    try:
+        enter_study(workspace, paths, options, log)
+    except HarnessError as error:
+        log(f"Optuna does not have the study yet ({error}); the next harness run enters it")
+
+
+def _enter_in_mlflow(
+    workspace: Workspace, paths: StudyPaths, options: IndexOptions, log: Log
+) -> None:
+    if read_study_id(paths) is None:
+        return
+    from harness.tracking.sync import sync_study  # noqa: PLC0415  # imports mlflow
+
+    config = read_study_config(paths)
+    store = resolve_tracking_store(workspace, paths, str(config.id), uri=options.tracking_uri)
+    sync_study(store, paths, config, log)
+    mirror_confirmation(paths, workspace, uri=options.tracking_uri, experiment=None)
+
+
+def _remove_leftovers(workspace: Workspace, name: str) -> None:
+    """Remove folders of killed commands that restored the same name."""
+    for paths in staging_folders(workspace, name):
+        if not is_study_locked(paths):
+            shutil.rmtree(paths.root)
