@@ -74,7 +74,7 @@ def _write_archive(path: Path, paths: StudyPaths, listed: ArchiveList) -> None:
             with (paths.root / name).open("rb") as handle:
                 reader = HashingReader(handle)
                 try:
-                    archive.addfile(member, reader)  # type: ignore[arg-type]  # reads only
+                    archive.addfile(member, reader)
                 except OSError as error:
                     raise UserError(f"{paths.root / name}: changed meanwhile: {error}") from error
             if reader.sha256 != entry.sha256:

@@ -169,8 +169,7 @@ class StudyWriter:
         config, name = self._study_config, self._paths.study.name
         tags = {ROLE_TAG: "study", NAME_TAG: name, NOTE_TAG: config.question or ""}
         run = self._runs.find(STUDY_RUN_FILTER) or self._runs.create(STUDY_RUN_FILTER, tags, name)
-        if run.data.tags.get(NAME_TAG) != name:  # before any entry is looked up by its name
-            rename_entries(self._client, run, str(config.id), name)
+        rename_entries(self._client, run, str(config.id), name)  # before they are looked up
         if not run.data.params:
             self._client.log_batch(run.info.run_id, params=to_params(flat_definition(config)))
         return str(run.info.run_id)
@@ -235,8 +234,7 @@ class StudyWriter:
         new = [e for e in new if run.sent_before.get(int(e["epoch"])) in (None, e["time_ms"])]
         for metrics in metric_batches(new):
             self._client.log_batch(run.run_id, metrics=metrics)
-        if epochs:
-            run.last_sent_epoch = int(epochs[-1]["epoch"])
+        run.last_sent_epoch = int(epochs[-1]["epoch"]) if epochs else run.last_sent_epoch
         return epochs
 
     def _copy_images(

@@ -32,7 +32,7 @@ _DELETED_PREFIX = "deleted "  # of the id in STUDY_TAG: a restored study must no
 
 
 def rename_entries(client: mlflow.MlflowClient, study_run: Run, study_id: str, name: str) -> None:
-    """Give a study's entries the present name of its folder.
+    """Give a study's entries the present name of its folder; nothing is called if they have it.
 
     These are the tags of runs, LoggedModels and model versions, the registered model, and the
     names of experiment and run, unless the user chose them. The study's own run gets its new name
@@ -44,6 +44,8 @@ def rename_entries(client: mlflow.MlflowClient, study_run: Run, study_id: str, n
         study_id: id of the study.
         name: present name of the study.
     """
+    if study_run.data.tags.get(NAME_TAG) == name:
+        return
     experiment = study_run.info.experiment_id
     # Runs of earlier versions have no NAME_TAG, but the study's name.
     old = study_run.data.tags.get(NAME_TAG, study_run.info.run_name)
@@ -140,8 +142,8 @@ def _remove_rows(client: mlflow.MlflowClient, experiment: str) -> None:
         return
     every = ViewType.ALL
     for run in _pages(lambda token: client.search_runs([experiment], "", every, page_token=token)):
-        store._hard_delete_run(run.info.run_id)
-    store._hard_delete_experiment(experiment)
+        store._hard_delete_run(run.info.run_id)  # type: ignore[no-untyped-call]
+    store._hard_delete_experiment(experiment)  # type: ignore[no-untyped-call]
 
 
 def _experiments(client: mlflow.MlflowClient, study_id: str) -> list[Experiment]:
