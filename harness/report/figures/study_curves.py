@@ -79,5 +79,7 @@ def draw_study_lines(
             line={"color": colour, "dash": dash, "width": 2.2},
             hovertemplate=f"{escape_markup(line.label)}<br>%{{x}}: %{{y:.5f}}<extra></extra>",
         )
-    figure.update_xaxes(tickformat="d")
+    longest = max((line.x[-1] for line in lines), default=0)
+    figure.update_xaxes(tickformat="d", dtick=1 if longest <= 10 else None)
+    figure.update_layout(showlegend=True)  # also for a single line, which has no name otherwise
     return figure
