@@ -56,6 +56,10 @@ class NotebookProgress(LineProgress):
         description = f"trial {record.number}  {config.model.arch} {config.model.encoder_name}"
         self._trial_bars[record.number] = _open_bar(total=record.epochs, description=description)
 
+    def step(self, record: TrialRecord, epoch: int, step: int, n_steps: int, loss: float) -> None:
+        bar = self._trial_bars[record.number]
+        bar.set_postfix({"epoch": epoch, "step": f"{step} of {n_steps}", "loss": f"{loss:.4f}"})
+
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None:
         bar = self._trial_bars[record.number]
         keys = dict.fromkeys((self._metric, "val/dice"))

@@ -74,6 +74,14 @@ class LiveProgress:
         description = f"trial {record.number}  {config.model.arch} {config.model.encoder_name}"
         self._trials[record.number] = self._bars.add_task(description, total=record.epochs)
 
+    def step(self, record: TrialRecord, epoch: int, step: int, n_steps: int, loss: float) -> None:
+        text = f"epoch {epoch}  step {step} of {n_steps}  loss {loss:.4f}"
+        self._bars.update(
+            self._trials[record.number],
+            completed=epoch - 1 + step / n_steps,
+            description=f"trial {record.number}  {text}",
+        )
+
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None:
         # Dice as well, because it can be compared between studies with different objectives.
         keys = dict.fromkeys((self._metric, "val/dice"))

@@ -34,6 +34,10 @@ class ProgressReporter(Protocol):
 
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None: ...
 
+    def step(self, record: TrialRecord, epoch: int, step: int, n_steps: int, loss: float) -> None:
+        """Show the progress within epoch `epoch`, from 1; `loss`: mean of its `step` steps."""
+        ...
+
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
 
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
@@ -81,6 +85,10 @@ class LineProgress:
     def began(self, record: TrialRecord, config: TrialConfig, *, continued: bool) -> None:
         if continued:
             self.stage(f"trial {record.number}  continues (attempt {record.attempt})")
+
+    def step(
+        self, record: TrialRecord, epoch: int, step: int, n_steps: int, loss: float
+    ) -> None: ...
 
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
 

@@ -2,8 +2,8 @@
 
 The controller sends a worker a `TrialTask`. The worker sends `TrialStarted`, one `EpochReport` per
 epoch (each waits for an `EpochReply`) and at last `TrialFinished` or `TrialFailed`;
-`MicroBatchReduced` and `WorkerNotice` may come between. The executor itself adds `WorkerDied` for a
-worker process that ended without a last message.
+`MicroBatchReduced`, `WorkerNotice` and `StepReport` may come between. The executor itself adds
+`WorkerDied` for a worker process that ended without a last message.
 """
 
 from pathlib import Path
@@ -46,6 +46,7 @@ class TrialTask(ProtocolMessage):
     shares_gpu: bool = False  # with another worker of the same study
     micro_batch: int | None = None  # images per pass that an earlier attempt came down to
     data_on_device: bool = False  # hold the training images there, see `harness.training.on_device`
+    report_steps: bool = False  # send `StepReport`
 
 
 class EpochReply(ProtocolMessage):
@@ -93,6 +94,24 @@ class WorkerNotice(ProtocolMessage):
     number: int
     attempt: int
     text: str
+
+
+class StepReport(ProtocolMessage):
+    """Progress within an epoch, for the display; sent every few seconds.
+
+    Attributes:
+        epoch: from 1.
+        step: steps of the epoch so far, of `n_steps`.
+        loss: mean training loss of these steps.
+    """
+
+    kind: Literal["step"] = "step"
+    number: int
+    attempt: int
+    epoch: int
+    step: int
+    n_steps: int
+    loss: float
 
 
 class EpochReport(ProtocolMessage):
@@ -152,6 +171,7 @@ Event = (
     TrialStarted
     | MicroBatchReduced
     | WorkerNotice
+    | StepReport
     | EpochReport
     | TrialFinished
     | TrialFailed

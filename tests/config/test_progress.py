@@ -56,6 +56,11 @@ def test_lines_and_live_display_print_the_value_of_the_objective() -> None:
         progress.objective("val/miou")
         progress.trials(0, 2)
         progress.began(record(0, None), TrialConfig(), continued=False)
+        progress.step(record(0, None), 1, 30, 310, 0.43211)
+    live._bars.refresh()
+    assert "trial 0  epoch 1  step 30 of 310  loss 0.4321" in terminal.getvalue()
+    assert "step 30" not in lines.getvalue()
+    for progress in (plain, live):
         progress.epoch(record(0, None), {"epoch": 1, "val/miou": 0.4321, "val/dice": 0.7})
     live._bars.refresh()
     assert "trial 0  val/miou 0.4321  val/dice 0.7000" in terminal.getvalue()

@@ -132,6 +132,10 @@ class Silence:
 
     def began(self, record: TrialRecord, config: Any, *, continued: bool) -> None: ...
 
+    def step(
+        self, record: TrialRecord, epoch: int, step: int, n_steps: int, loss: float
+    ) -> None: ...
+
     def epoch(self, record: TrialRecord, metrics: dict[str, float]) -> None: ...
 
     def ended(self, record: TrialRecord, best: TrialRecord | None) -> None:

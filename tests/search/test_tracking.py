@@ -46,7 +46,7 @@ def test_states_become_statuses(study: MirrorStudy) -> None:
 def test_trials_are_children_of_the_study(study: MirrorStudy) -> None:
     runs = mirrored(study)
     parent = runs["s"]
-    assert parent.data.tags["mlflow.note.content"] == "Which rate?"
+    assert parent.data.tags["mlflow.note.content"].startswith("- Question: Which rate?\n")
     assert parent.data.params["objective.metric"] == "val/dice_loss"
     for number in range(3):
         tags = runs[f"trial {number:04d}"].data.tags

@@ -22,6 +22,7 @@ from harness.execution.protocol import (
     Event,
     Executor,
     MicroBatchReduced,
+    StepReport,
     TrialFailed,
     TrialFinished,
     TrialStarted,
@@ -210,8 +211,8 @@ class Controller:
             case MicroBatchReduced():
                 self._update_record(running, {"micro_batch": event.micro_batch})
                 self._progress_observer.micro_batch_reduced(running)
-            case WorkerNotice():
-                self._progress_observer.notice(event.text)
+            case WorkerNotice() | StepReport():
+                self._progress_observer.show(running, event)
             case EpochReport():
                 self._on_epoch(running, event)
             case TrialFinished():
@@ -254,9 +255,7 @@ class Controller:
     def _retry_or_fail(self, running: RunningTrial, failure: TrialFailure | None) -> None:
         """After a lost attempt: start the next one, unless `failure` ends the trial."""
         failure = running.pending_failure or failure  # a pending failure came first
-        if failure is not None:
-            return self._fail(running, failure)
-        return self._restart(running)
+        return self._restart(running) if failure is None else self._fail(running, failure)
 
     def _kill_hung(self) -> None:
         for number, seconds in self._inbox.hung_trials().items():

@@ -174,6 +174,7 @@ def build_study_run(
             context.workspace.cache,
             context.trial_device,
             context.options.compute.data_on_device,
+            report_steps=context.cluster is None,  # many nodes would load the controller
         ),
         split=splits[0],
         trials=trials,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from harness.config.progress import ProgressReporter, TrialMirror
 from harness.core.records import TrialRecord
 from harness.core.text import count
+from harness.execution.protocol import StepReport, WorkerNotice
 from harness.search.run.running_trial import RunningTrial
 
 
@@ -97,11 +98,13 @@ class ProgressObserver(TrialObserver):
     def trial_started(self, running: RunningTrial, *, continued: bool) -> None:
         self._progress.began(running.record, running.config, continued=continued)
 
-    def notice(self, text: str) -> None:
-        """Show a sentence of a worker, once: it is the same for trial after trial."""
-        if text not in self._notices:
-            self._notices.add(text)
-            self._progress.stage(text)
+    def show(self, running: RunningTrial, event: WorkerNotice | StepReport) -> None:
+        """Show the progress within an epoch, or a sentence: once, as it is that of all trials."""
+        if isinstance(event, StepReport):
+            self._progress.step(running.record, event.epoch, event.step, event.n_steps, event.loss)
+        elif event.text not in self._notices:
+            self._notices.add(event.text)
+            self._progress.stage(event.text)
 
     def micro_batch_reduced(self, running: RunningTrial) -> None:
         """Show that a GPU's memory ran out; the record has the new number of images per pass."""

@@ -26,13 +26,18 @@ ENQUEUED_ATTR = "harness.enqueued"  # of a study: how many rows were handed to O
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Folders and device of a study's trials; `data_on_device` as in `ComputeOptions`."""
+    """Folders and device of a study's trials; `data_on_device` as in `ComputeOptions`.
+
+    Attributes:
+        report_steps: workers report their progress within an epoch, too.
+    """
 
     paths: StudyPaths
     data_root: Path
     cache: Path
     device: str
     data_on_device: bool = False
+    report_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ class TrialFactory:
             device=self.context.device,
             micro_batch=running.record.micro_batch,
             data_on_device=self.context.data_on_device,
+            report_steps=self.context.report_steps,
         )
 
     def trial_id(self, number: int) -> int:

@@ -17,7 +17,7 @@ from harness.training.loop.attempt_guard import AttemptGuard
 from harness.training.loop.errors import StaleAttemptError
 from harness.training.loop.resume import EpochLine, checkpoint_identity, read_resumable
 from harness.training.loop.setup import TrainingInputs, TrainingSetup, prepare_training
-from harness.training.loop.training_run import TrainingRun
+from harness.training.loop.training_run import StepCallback, TrainingRun
 from harness.training.metrics.custom_metrics import study_metrics
 from harness.training.metrics.image_scores import write_scores
 
@@ -32,6 +32,7 @@ def fit_trial(
     attempt: int | None = None,
     micro_batch: int | None = None,
     on_micro_batch: Callable[[int], None] = lambda _: None,
+    on_step: StepCallback | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrialResult:
     """Train a trial, or continue it from the checkpoint in its folder.
@@ -50,6 +51,7 @@ def fit_trial(
             None: trial.json is not consulted.
         micro_batch: images per pass that an earlier attempt came down to; None: whole batches.
         on_micro_batch: receives each smaller number of images per pass.
+        on_step: receives epoch, steps, all steps of the epoch and mean loss every few seconds.
         should_stop: called after each step; True stops there, to be continued.
 
     Raises:
@@ -77,7 +79,7 @@ def fit_trial(
     )
     with (
         AsyncEpochReporter(on_epoch) as reporter,
-        TrainingRun(setup, objective, resumed, guard, reporter) as run,
+        TrainingRun(setup, objective, resumed, guard, reporter, on_step) as run,
     ):
         outcome = _replay_logged_epochs(run, on_epoch) or _train_remaining_epochs(
             run, reporter, should_stop

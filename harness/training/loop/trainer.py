@@ -148,6 +148,16 @@ class Trainer:
         means = {f"train/{name}": total / len(self._batches) for name, total in sums.items()}
         return means | self._rates()
 
+    def epoch_progress(self) -> tuple[int, int, float] | None:
+        """Steps of this epoch so far, all its steps, and the mean loss; None between epochs.
+
+        Reads the loss from the device, which a GPU must wait for: not to be called at each step.
+        """
+        if self._position is None:
+            return None
+        _, steps, totals = self._position
+        return steps, len(self._batches), _to_floats(totals)["loss"] / steps
+
     def train_steps(self, n: int, n_steps_done: int = 0) -> Iterator[dict[str, Tensor]]:
         """Train epoch `n`, from 1, and yield each step's loss and its parts, still on the device.
 

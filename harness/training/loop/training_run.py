@@ -34,6 +34,10 @@ from harness.training.metrics.image_scores import (
 )
 from harness.training.metrics.validation import ValidationResult
 
+STEP_REPORT_S = 2.0  # between two reports of the progress within an epoch
+# Receives epoch, steps of it so far, all its steps, and the mean training loss of these.
+StepCallback = Callable[[int, int, int, float], None]
+
 
 @dataclass(frozen=True)
 class BestEpoch:
@@ -63,7 +67,9 @@ class TrainingRun:
         resumable: ResumableState | None,
         guard: AttemptGuard,
         reporter: AsyncEpochReporter,
+        on_step: StepCallback | None = None,
     ) -> None:
+        self._on_step, self._step_reported_at = on_step, time.monotonic()
         self._setup, self._trainer = setup, setup.trainer
         self._config, self._paths = setup.inputs.config, setup.inputs.paths
         self._objective = objective
@@ -124,6 +130,7 @@ class TrainingRun:
         self._epoch_start, epoch = time.monotonic(), self.n_epochs_finished + 1
 
         def after_step() -> bool:
+            self._report_step(epoch)
             return should_stop() or self._save_within_epoch()
 
         try:
@@ -201,6 +208,15 @@ class TrainingRun:
                 "choose another metric or change the split"
             )
         return line[metric]
+
+    def _report_step(self, epoch: int) -> None:
+        """Report the progress within the epoch if the last report is some seconds old."""
+        if self._on_step is None or time.monotonic() - self._step_reported_at < STEP_REPORT_S:
+            return
+        progress = self._trainer.epoch_progress()
+        if progress is not None and math.isfinite(progress[2]):  # the trainer stops for others
+            self._step_reported_at = time.monotonic()
+            self._on_step(epoch, *progress)
 
     def _save_within_epoch(self) -> bool:
         """Save within an epoch if a checkpoint is due; False, so that the training continues."""

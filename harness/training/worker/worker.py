@@ -38,6 +38,7 @@ from harness.data.windows.window import WindowSource
 from harness.execution.protocol import (
     EpochReport,
     MicroBatchReduced,
+    StepReport,
     TrialFailed,
     TrialFinished,
     TrialStarted,
@@ -141,6 +142,10 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
             device,
             lambda text: channel.send(WorkerNotice(text=text, **trial_ids)),
         )
+
+    def report_step(epoch: int, step: int, n_steps: int, loss: float) -> None:
+        channel.send(StepReport(epoch=epoch, step=step, n_steps=n_steps, loss=loss, **trial_ids))
+
     result = fit_trial(
         TrainingInputs(
             task.config,
@@ -157,6 +162,7 @@ def run_task(task: TrialTask, channel: WorkerChannel) -> TrialFinished:
         ),
         objective=task.objective,
         should_stop=lambda: channel.preemption.stop_requested,
+        on_step=report_step if task.report_steps else None,
         on_epoch=lambda line: channel.report_epoch(
             EpochReport(metrics=numeric_values(line), **trial_ids)
         ),

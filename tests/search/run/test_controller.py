@@ -12,12 +12,13 @@ from optuna.trial import TrialState
 from harness.config import components
 from harness.core.errors import StudyStoppedError
 from harness.core.paths import StudyPaths, TrialPaths
-from harness.core.records import TrialFailure, TrialResult, read_records
+from harness.core.records import TrialFailure, TrialRecord, TrialResult, read_records
 from harness.execution.protocol import (
     Decision,
     EpochReport,
     Event,
     MicroBatchReduced,
+    StepReport,
     TrialFailed,
     TrialFinished,
     TrialTask,
@@ -483,6 +484,32 @@ class Listening(Silence):
 
     def stage(self, text: str) -> None:
         self.lines.append(text)
+
+
+class Stepping(FakeExecutor):
+    """Reports a step of each trial before its epochs."""
+
+    def start(self, task: TrialTask) -> None:
+        same = {"number": task.number, "attempt": task.attempt}
+        self._events.append(StepReport(epoch=1, step=3, n_steps=9, loss=0.25, **same))
+        super().start(task)
+
+
+class Counting(Silence):
+    """Keeps the reported steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[Any, ...]] = []
+
+    def step(self, record: TrialRecord, epoch: int, step: int, n_steps: int, loss: float) -> None:
+        self.steps.append((record.number, epoch, step, n_steps, loss))
+
+
+def test_steps_within_an_epoch_are_shown(tmp_path: Path) -> None:
+    shown = Counting()
+    controller_of(tmp_path, definition_of(space(1)), Stepping(flat), shown).run(2)
+    assert shown.steps == [(0, 1, 3, 9, 0.25), (1, 1, 3, 9, 0.25)]
 
 
 def test_sentence_of_a_worker_is_shown_once(tmp_path: Path) -> None:

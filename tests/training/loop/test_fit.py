@@ -22,6 +22,7 @@ from harness.training.loop.fit import fit_trial
 from harness.training.loop.gradients import BatchGradients
 from harness.training.loop.setup import TrainingInputs
 from harness.training.loop.trainer import Trainer
+from harness.training.loop.training_run import StepCallback
 from harness.training.metrics.image_scores import read_scores, summarise_scores
 from tests.training.conftest import EVAL_SIZE, Pictures, settings
 
@@ -40,6 +41,7 @@ def run(
     objective: ObjectiveConfig = LOSS,
     cache: ImageCache | None = None,
     halt: Callable[[], bool] = lambda: False,
+    on_step: StepCallback | None = None,
     **changes: Any,
 ) -> TrialResult:
     config = settings(**changes)
@@ -57,6 +59,7 @@ def run(
         objective=objective,
         on_epoch=answers,
         should_stop=halt,
+        on_step=on_step,
     )
 
 
@@ -360,3 +363,28 @@ def test_pruned_trial_leaves_its_state_unless_the_disk_is_full(
     monkeypatch.setattr("harness.training.loop.checkpoint.write_checkpoint", refuse)
     assert run(pictures, tmp_path / "full", prune, **changes).outcome == "pruned"
     assert not TrialPaths(tmp_path / "full").checkpoint.exists()
+
+
+def test_progress_within_epochs_is_reported_and_changes_nothing(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.training.loop.training_run.STEP_REPORT_S", 0.0)
+    quiet, told = [], []
+    run(pictures, tmp_path / "quiet", lambda line: quiet.append(line) or "continue")
+    steps: list[tuple[int, int, int, float]] = []
+    run(
+        pictures,
+        tmp_path / "told",
+        lambda line: told.append(line) or "continue",
+        on_step=lambda *progress: steps.append(progress),
+    )
+    n_steps = steps[0][2]
+    epochs = [int(line["epoch"]) for line in told]
+    assert [step[:3] for step in steps] == [
+        (epoch, step, n_steps) for epoch in epochs for step in range(1, n_steps + 1)
+    ]
+    # The mean over all steps of an epoch is its training loss.
+    ends = [loss for _, step, _, loss in steps if step == n_steps]
+    assert ends == pytest.approx([line["train/loss"] for line in told])
+    same = [key for key in told[0] if key not in ("seconds", "time_ms")]
+    assert [[line[k] for k in same] for line in told] == [[line[k] for k in same] for line in quiet]
