@@ -10,6 +10,7 @@ from typing import Any, Final
 from harness.config.data import MIN_RANKING_IMAGES, StudyDataConfig
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError
+from harness.core.text import count
 from harness.data.scan.scan import DatasetScan
 
 _SIZES: Final = (64, 128, 256, 384, 512)  # multiples of 32, which every network takes
@@ -113,10 +114,10 @@ def _split_line(n_images: int, *, has_roles: bool) -> str:
     # Fewer than 20 validation images do not rank trials, so small data sets give up more of them.
     val = min(0.3, max(0.1, math.ceil(20 * MIN_RANKING_IMAGES / n_images) / 20))
     shares = [round(0.9 - val, 2), val, 0.1]
-    n_val = round(val * n_images)
+    n_val = count(round(val * n_images), "image")
     return (
         f"split: {{fractions: {json.dumps(shares)}, seed: 0}}"
-        f"        # train, val, test; about {n_val} images rank the trials"
+        f"        # train, val, test; the trials are ranked by about {n_val}"
     )
 
 

@@ -172,7 +172,7 @@ def test_data_may_be_a_csv_file(workspace: Workspace) -> None:
 def test_synthetic_is_generated_once(workspace: Workspace) -> None:
     root = find_data("synthetic", workspace)
     assert root == workspace.data / "synthetic"
-    assert len(open_dataset(root, DATA, max_pixels=MAX_PIXELS).pairs) == 64
+    assert len(open_dataset(root, DATA, max_pixels=MAX_PIXELS).pairs) == 200
     (root / "mine.txt").write_text("kept")
     assert (find_data("synthetic", workspace) / "mine.txt").read_text() == "kept"
 

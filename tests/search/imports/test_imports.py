@@ -81,7 +81,7 @@ def test_optuna_has_states_steps_and_the_new_distributions(old: Builder) -> None
     assert complete.state.name == "COMPLETE" and complete.value == 0.4
     assert complete.intermediate_values == {0: 0.6, 1: 0.5, 2: 0.4, 3: 0.45}
     assert pruned.state.name == "PRUNED" and pruned.intermediate_values == {0: 0.9, 1: 0.95}
-    assert complete.user_attrs == {"harness.imported": "old/0"}
+    assert complete.user_attrs["harness.imported"] == "old/0"
     assert complete.distributions == {"loss.dice": optuna.distributions.FloatDistribution(0, 10)}
     assert own_trials(study) == []
     add_missing_trials(study, paths, definition)
@@ -227,13 +227,13 @@ def test_a_study_that_has_begun_imports_nothing_new(old: Builder) -> None:
 
 
 def test_a_report_tells_imported_trials_apart(old: Builder) -> None:
-    from harness.report.page.headline import headline_lines
+    from harness.report.page.headline import summary_lines
     from harness.report.tables.sheets import ranking_sheet
 
     paths, definition = begin(old.root, [old])
     copy_imports(paths, definition)
     tables = load_study_tables(paths)
-    lines = {line.title: line.text for line in headline_lines(tables, [])}
+    lines = {line.title: line.text for line in summary_lines(tables, [])}
     assert lines["Search"] == (
         "1 parameter: loss.dice. 0 finished: 0 complete, 0 pruned, 0 failed. 0 epochs trained. "
         "In addition, 3 trials were imported from old."
