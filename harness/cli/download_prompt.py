@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from harness.cli.display import open_progress
+from harness.config.progress import ProgressReporter
 from harness.core.errors import DataError
 from harness.core.paths import Workspace
 
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
+def retry_after_download(call: Callable[[ProgressReporter], Result], workspace: Path) -> Result:
     """Result of `call`; if it needs a data set, offer the download and call it once more.
+
+    Args:
+        call: receives a display of its own each time: a live one would write over the question.
 
     Raises:
         NeedsDownloadError: there is no terminal to ask on.
     """
     try:
-        return call()
+        return _call_with_display(call)
     except DataError as error:
         from harness.data.datasets.sources import NeedsDownloadError  # noqa: PLC0415  # OpenCV
 
@@ -39,7 +43,13 @@ def retry_after_download(call: Callable[[], Result], workspace: Path) -> Result:
             raise
         confirm_and_download(error.archive, Workspace.at(workspace))
         # Once only: if data are missing after a complete download, asking again would not help.
-        return call()
+        return _call_with_display(call)
+
+
+def _call_with_display(call: Callable[[ProgressReporter], Result]) -> Result:
+    # closing: after an exception rich's live display would leave the cursor hidden.
+    with closing(open_progress()) as progress:
+        return call(progress)
 
 
 def confirm_and_download(

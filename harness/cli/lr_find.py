@@ -1,6 +1,5 @@
 """Command `harness lr-find`: range test of the learning rate, drawn in one line."""
 
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,6 @@ import typer
 
 from harness import api
 from harness.cli.arguments import api_arguments
-from harness.cli.display import open_progress
 from harness.cli.download_prompt import retry_after_download
 from harness.cli.options import (
     SEARCH,
@@ -98,10 +96,9 @@ def lr_find(
     Example: harness lr-find --data kvasir-seg --set model.arch=Unet --set optim.name=sgd
     """
     arguments = api_arguments(locals())
-    with closing(open_progress()) as progress:
-        result = retry_after_download(
-            lambda: api.find_lr(**arguments, progress=progress), workspace
-        )
+    result = retry_after_download(
+        lambda progress: api.find_lr(**arguments, progress=progress), workspace
+    )
     typer.echo("\n".join(format_result(result)))
 
 

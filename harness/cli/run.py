@@ -99,11 +99,10 @@ def run(
     check_name("--sampler", "sampler", sampler, literal_values(SamplerConfig, "name"))
     check_name("--pruner", "pruner", pruner, literal_values(PrunerConfig, "name"))
     arguments = api_arguments(parameters)
-    # closing: after an exception rich's live display would leave the cursor hidden.
+    study_after = retry_after_download(
+        lambda progress: api.run_study(**arguments, progress=progress), workspace
+    )
     with closing(open_progress()) as progress:
-        study_after = retry_after_download(
-            lambda: api.run_study(**arguments, progress=progress), workspace
-        )
         show_results(study_after, progress)
 
 

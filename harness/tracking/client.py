@@ -149,10 +149,26 @@ def check_experiment(store: TrackingStore, study_id: str, log: Callable[[str], N
         UserError: the experiment was deleted, or its name belongs to another study.
         TrackingError: MLflow cannot be reached.
     """
-    try:
-        client = open_client(store, log)
+
+    def check(client: mlflow.MlflowClient) -> None:
         if find_experiment(client, store, study_id) is None:
             _claimable_experiment(client, store, study_id)
+
+    call_store(store, check, log)
+
+
+def call_store(
+    store: TrackingStore,
+    work: Callable[[mlflow.MlflowClient], None],
+    log: Callable[[str], None],
+) -> None:
+    """Call MLflow; every failure becomes one line without secrets.
+
+    Raises:
+        UserError, TrackingError: as `check_experiment`, or those of `work`.
+    """
+    try:
+        work(open_client(store, log))
     except HarnessError:
         raise
     except Exception as error:

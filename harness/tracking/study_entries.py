@@ -14,9 +14,9 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.store.entities import PagedList
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from harness.core.errors import HarnessError, TrackingError, UserError
+from harness.core.errors import UserError
 from harness.core.paths import CONFIRM_SUFFIX
-from harness.tracking.client import find_experiment, open_client, to_user_error
+from harness.tracking.client import call_store, find_experiment
 from harness.tracking.relocation import local_path
 from harness.tracking.tags import (
     CONFIRMS_TAG,
@@ -25,7 +25,7 @@ from harness.tracking.tags import (
     STUDY_TAG,
     TRIAL_TAG,
 )
-from harness.tracking.uri import TrackingStore, redact_secrets
+from harness.tracking.uri import TrackingStore
 
 Entry = TypeVar("Entry")
 _DELETED_PREFIX = "deleted "  # of the id in STUDY_TAG: a restored study must not find that entry
@@ -86,7 +86,7 @@ def check_name_is_free(store: TrackingStore, name: str, study_id: str) -> None:
                 f"({existing.lifecycle_stage}); choose another name"
             )
 
-    _call(store, check, lambda line: None)
+    call_store(store, check, lambda line: None)
 
 
 def delete_entries(
@@ -115,7 +115,7 @@ def delete_entries(
             if store.file is not None:
                 _remove_rows(client, str(experiment.experiment_id))
 
-    _call(store, delete, log)
+    call_store(store, delete, log)
     artifacts = local_path(store.artifacts)
     if artifacts is not None:
         shutil.rmtree(artifacts, ignore_errors=True)
@@ -202,21 +202,3 @@ def _pages(search: Callable[[str | None], PagedList[Entry]]) -> Iterator[Entry]:
         token = page.token
         if not token:
             return iter(entries)
-
-
-def _call(
-    store: TrackingStore,
-    work: Callable[[mlflow.MlflowClient], None],
-    log: Callable[[str], None],
-) -> None:
-    """Call MLflow; every failure becomes one line without secrets."""
-    try:
-        work(open_client(store, log))
-    except HarnessError:
-        raise
-    except Exception as error:
-        user_error = to_user_error(error, store)
-        if isinstance(user_error, HarnessError):
-            raise user_error from error
-        text = f"{type(user_error).__name__}: {redact_secrets(str(user_error))}"
-        raise TrackingError(text) from error

@@ -7,6 +7,7 @@ import pytest
 
 from harness.cli import download_prompt
 from harness.cli.download_prompt import retry_after_download
+from harness.config.progress import LineProgress, ProgressReporter
 from harness.core.paths import Workspace
 from harness.data.datasets.sources import KVASIR, DatasetArchive, NeedsDownloadError
 
@@ -17,7 +18,7 @@ class Missing:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> str:
+    def __call__(self, progress: ProgressReporter) -> str:
         self.calls += 1
         if self.calls == 1:
             raise NeedsDownloadError(KVASIR)
@@ -48,3 +49,23 @@ def test_on_a_terminal_the_call_is_repeated_after_the_download(
     call = Missing()
     assert retry_after_download(call, tmp_path) == "done"
     assert call.calls == 2 and downloads == [(KVASIR, Workspace.at(tmp_path))]
+
+
+def test_question_stands_alone_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live display that is open would write over it."""
+    events: list[str] = []
+
+    class Display(LineProgress):
+        def close(self) -> None:
+            events.append("closed")
+
+    for name in ("stdin", "stderr"):
+        monkeypatch.setattr(getattr(sys, name), "isatty", lambda: True)
+    monkeypatch.setattr(download_prompt, "open_progress", Display)
+    monkeypatch.setattr(
+        download_prompt, "confirm_and_download", lambda *arguments: events.append("asked")
+    )
+    assert retry_after_download(Missing(), tmp_path) == "done"
+    assert events == ["closed", "asked", "closed"]

@@ -12,7 +12,7 @@ from harness.preflight.build_check import try_build
 from harness.preflight.encoder_cache import EncoderCache
 from harness.preflight.network_key import NetworkKey, PreflightSetting
 from harness.training.hardware.cost import count_parameters, measure_forward_gflops
-from harness.training.loop.setup import to_fastest_memory_format
+from harness.training.loop.network_setup import to_fastest_memory_format
 
 SIZE = 64
 DEPTHS = {"Unet": 5, "UnetPlusPlus": 4, "MAnet": 3, "Linknet": 5, "FPN": 5, "PSPNet": 3} | {

@@ -8,21 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from harness.config.component_interface import Component
-from harness.config.components import get_components
 from harness.config.study import TrialConfig
-from harness.core.errors import ConfigError, DataError
+from harness.core.errors import DataError
 from harness.core.paths import TrialPaths
 from harness.core.text import count
 from harness.data.loading.image_cache import ImageCache
 from harness.data.windows.window import WindowSource
-from harness.models.build import build_network
 from harness.training.hardware.batch_splitting import MicroBatcher, retry_on_oom
 from harness.training.hardware.buffer_snapshot import BufferSnapshot
 from harness.training.hardware.cost import count_parameters, measure_forward_gflops
-from harness.training.hardware.device import keep_depthwise_in_fp32
 from harness.training.hardware.device_facts import Precision
 from harness.training.hardware.normalizer import ImageNormalizer, build_normalizer
 from harness.training.loop import artifacts
@@ -32,12 +28,12 @@ from harness.training.loop.image_setup import (
     count_masks,
     native_images,
 )
+from harness.training.loop.network_setup import build_trained_network
 from harness.training.loop.trainer import Trainer, epoch_seed
 from harness.training.loss.combined_loss import resolve_class_weights
 from harness.training.metrics.native_validation import validate_native
 from harness.training.metrics.validation import ValidationResult, validate_network
 from harness.training.on_device.placement import DevicePlacement
-from harness.training.optim.optimizer import record_frozen_weights
 
 # Without gradients four times as many images need less memory than a training batch. On the CPU
 # larger batches are not faster.
@@ -179,7 +175,9 @@ def prepare_training(
     )
     torch.backends.cudnn.benchmark = True  # all batches of a trial have one size
     torch.manual_seed(epoch_seed(inputs.seed, 0))
-    network = _build_network(inputs, pretrained=pretrained)
+    network = build_trained_network(
+        inputs.config, data, device, inputs.precision, pretrained=pretrained
+    )
     gflops = measure_forward_gflops(network, config.data.height_width, data.channels)
     normalizer = build_normalizer(config, data)
     batches = build_train_batches(
@@ -210,46 +208,6 @@ def prepare_training(
     )
 
 
-def _build_network(inputs: TrainingInputs, *, pretrained: bool) -> nn.Module:
-    """The network on its device, as it will be trained; a user-defined one is checked."""
-    config, data = inputs.config, inputs.images.data
-    network = build_network(
-        config.model,
-        classes=data.n_outputs,
-        in_channels=data.channels,
-        pretrained=pretrained,
-        image_size=config.data.height_width,
-    ).to(inputs.device)
-    record_frozen_weights(network)  # before anything else sets its mode
-    network = to_fastest_memory_format(network, config.model.encoder_name)
-    if inputs.device.type == "cpu" and inputs.precision == "bf16":
-        keep_depthwise_in_fp32(network)
-    part = get_components("network").get(config.model.arch)
-    if part is not None and not part.is_builtin:
-        check_outputs_are_logits(network, part.name, data.channels, config.data.height_width)
-    return network
-
-
-CHANNELS_LAST_OVERRUN_ENCODERS = ("mobileone", "tu-mobileone", "tu-repvgg")
-
-
-def to_fastest_memory_format(network: nn.Module, encoder_name: str) -> nn.Module:
-    """Bring a network into channels-last order, which is 30 % faster.
-
-    On the CPU torch 2.15 overruns a buffer if MobileOne or RepVGG is trained in that order; these
-    get a hook that makes their inputs contiguous.
-    """
-    device = next(network.parameters()).device.type
-    if device == "cpu" and encoder_name.startswith(CHANNELS_LAST_OVERRUN_ENCODERS):
-        network.register_forward_pre_hook(_contiguous_inputs)
-        return network
-    return network if device == "mps" else network.to(memory_format=torch.channels_last)
-
-
-def _contiguous_inputs(_: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return tuple(image.contiguous() for image in images)
-
-
 def _require_images(images: ImageCache) -> None:
     n_foreground = len(artifacts.foreground_indices(images))
     if not len(images.train) or not n_foreground:
@@ -257,44 +215,4 @@ def _require_images(images: ImageCache) -> None:
             f"{count(len(images.train), 'training image')}, and "
             f"{count(len(images.val), 'validation image')} of which {n_foreground} have any "
             "foreground: training and validation need at least one each; change the split"
-        )
-
-
-_NOISE_SCALES = (1.0, 30.0)  # of the inputs: outputs of a sigmoid stay in [0, 1] for both
-
-
-def check_outputs_are_logits(
-    network: nn.Module, name: str, channels: int, size: tuple[int, int]
-) -> None:
-    """Refuse a network whose outputs are probabilities already.
-
-    It is evaluated on noise of two strengths. After a sigmoid or softmax every output lies in
-    [0, 1]; outputs of an untrained last layer lie on both sides of 0. Outputs that are all 0 (a
-    last layer that starts at 0) are accepted.
-
-    Args:
-        name: name of the architecture.
-        size: height and width of the noise.
-
-    Raises:
-        ConfigError: all outputs lie in [0, 1].
-    """
-    parameter = next(network.parameters(), torch.zeros(1))
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn((2, channels, *size), generator=generator)
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            outputs = [
-                network((scale * noise).to(parameter.device, parameter.dtype)).float()
-                for scale in _NOISE_SCALES
-            ]
-    finally:
-        network.train(was_training)
-    are_in_unit_interval = all(bool(((a >= 0) & (a <= 1)).all()) for a in outputs)
-    if are_in_unit_interval and any(bool(a.any()) for a in outputs):
-        raise ConfigError(
-            f"model.arch: all outputs of {name} lie in [0, 1], as after a sigmoid or softmax; "
-            "remove that layer: losses and metrics expect logits and apply it themselves"
         )

@@ -24,10 +24,9 @@ from harness.config.user_code import read_parts_file, register_packages, registe
 from harness.core.text import count
 from harness.execution.prestart import start_worker_process
 from harness.execution.slots import Slot, plan_slots
-from harness.models.build import build_network
-from harness.training.hardware.device import keep_depthwise_in_fp32, pick_precision
+from harness.training.hardware.device import pick_precision
 from harness.training.hardware.normalizer import build_normalizer
-from harness.training.loop.setup import to_fastest_memory_format
+from harness.training.loop.network_setup import build_trained_network
 from harness.training.loop.trainer import Trainer
 from harness.training.worker.worker_channel import redirect_stdout_to_log
 
@@ -176,23 +175,14 @@ def training_steps(config: TrialConfig, data: StudyDataConfig) -> Iterator[Any]:
     """
     device = torch.device("cpu")
     size = config.data.height_width
-    network = build_network(
-        config.model,
-        classes=data.n_outputs,
-        in_channels=data.channels,
-        pretrained=False,
-        image_size=size,
-    )
-    network = to_fastest_memory_format(network, config.model.encoder_name)
     precision = pick_precision(config.train.precision, device)
-    if precision == "bf16":
-        keep_depthwise_in_fp32(network)
+    network = build_trained_network(config, data, device, precision, pretrained=False)
     batches = _RepeatedBatch(config.train.batch_size, size, data)
     config = _with_plain_weights(config)
     trainer = Trainer(
         network,
         config,
-        batches,  # type: ignore[arg-type]  # the two methods of TrainBatches that a trainer calls
+        batches,
         build_normalizer(config, data),
         data=data,
         seed=0,
@@ -214,10 +204,11 @@ def _with_plain_weights(config: TrialConfig) -> TrialConfig:
 
 
 class _RepeatedBatch:
-    """`TrainBatches` that repeat one batch of random images and masks."""
+    """`EpochBatches` that repeat one batch of random images and masks."""
 
     def __init__(self, n: int, size: tuple[int, int], data: StudyDataConfig) -> None:
         rng = np.random.default_rng(0)
+        self.n_images = self.n_draws = n
         self._images = rng.integers(0, 256, (n, *size, data.channels), np.uint8)
         planes = (data.n_outputs,) if data.task == "multilabel" else ()
         n_values = len(data.classes) if data.task == "multiclass" else 2

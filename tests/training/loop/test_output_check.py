@@ -12,8 +12,8 @@ from harness.config import components
 from harness.config.study import ModelConfig, TrialConfig, trial_keys
 from harness.core.errors import ConfigError
 from harness.models.registry import ARCHS, check_model, option_names
-from harness.training.loop import setup
-from harness.training.loop.setup import check_outputs_are_logits
+from harness.training.loop import network_setup
+from harness.training.loop.network_setup import check_outputs_are_logits
 from tests.training.test_tasks import MULTICLASS, MULTILABEL, train
 
 
@@ -93,7 +93,7 @@ def test_a_trial_with_such_a_network_never_begins(
         network.body[0] = nn.Conv2d(channels, 8, 3, padding=1)
         return network
 
-    monkeypatch.setattr(setup, "build_network", build)
+    monkeypatch.setattr(network_setup, "build_network", build)
     with pytest.raises(ConfigError, match="remove that layer: losses and metrics expect logits"):
         train(tmp_path, data, model__arch="mine")
     assert not (tmp_path / "epochs.jsonl").exists()

@@ -14,7 +14,7 @@ from harness.core.checkpoint_header import checkpoint_epoch
 from harness.core.paths import TrialPaths
 from harness.core.records import TrialResult, read_epochs
 from harness.models.build import build_network
-from harness.training.loop import setup, training_run
+from harness.training.loop import network_setup, training_run
 from harness.training.loop.checkpoint import CheckpointWriter, read_checkpoint
 from harness.training.loop.trainer import Trainer
 from tests.training.conftest import Pictures
@@ -316,7 +316,7 @@ def test_continuing_asks_for_no_pretrained_weights(
         asked.append(pretrained)
         return build_network(model, pretrained=False, **shape)
 
-    monkeypatch.setattr(setup, "build_network", building)
+    monkeypatch.setattr(network_setup, "build_network", building)
     changes: dict[str, Any] = {"model__encoder_weights": "imagenet"}
     run(pictures, tmp_path, answering("stop"), **changes)
     run(pictures, tmp_path, answering("continue", "stop"), **changes)
