@@ -30,6 +30,9 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/RESULTS.md": "benchmarks.md",
     "studies/README.md": "study-folder.md",
+} | {
+    f"studies/{page.parent.name}/FINDINGS.md": f"findings/{page.parent.name}.md"
+    for page in sorted((ROOT / "studies").glob("*/FINDINGS.md"))
 }
 EXAMPLE = re.compile(r"^Example:\n((?:    .*(?:\n|\Z))+)", re.MULTILINE)
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
