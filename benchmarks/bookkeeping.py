@@ -36,7 +36,8 @@ from harness.execution.protocol import (
 )
 from harness.execution.slots import Slot
 from harness.search.definition.data_setup import fill_caches, load_or_make_split
-from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.write_definition import write_definition
 from harness.search.run.controller import Controller
 from harness.search.run.trials import TrialContext
 from harness.search.sampling.distributions import to_distribution

@@ -32,7 +32,7 @@ from harness.execution.cluster.messages import TaskInputs
 from harness.execution.cluster.ray_cluster import RayCluster
 from harness.execution.cluster.ray_executor import RayExecutor
 from harness.execution.protocol import TrialTask
-from harness.search.definition.definition import write_definition
+from harness.search.definition.write_definition import write_definition
 from harness.search.run.controller import Controller
 from harness.search.run.trials import TrialContext
 from harness.search.storage.rebuild import load_or_rebuild_study

@@ -26,7 +26,8 @@ from harness.core.paths import Workspace
 from harness.core.records import TrialRecord
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.slots import Slot
-from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.write_definition import write_definition
 from harness.search.run.controller import Controller
 from harness.search.run.trials import TrialContext, TrialFactory
 from harness.search.storage.rebuild import load_or_rebuild_study

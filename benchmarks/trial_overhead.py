@@ -28,7 +28,8 @@ from harness.data.datasets.synthetic import generate_dataset
 from harness.execution.local_executor import LocalExecutor
 from harness.execution.slots import Slot
 from harness.search.definition.data_setup import fill_caches, load_or_make_split
-from harness.search.definition.definition import StudyDefinition, write_definition
+from harness.search.definition.definition import StudyDefinition
+from harness.search.definition.write_definition import write_definition
 from harness.search.run.controller import Controller
 from harness.search.run.stop_conditions import StopConditions
 from harness.search.run.trials import TrialContext
