@@ -14,6 +14,7 @@ from harness.core.records import TrialRecord, read_record, write_record
 
 MAX_FAILURES_IN_A_ROW = 2  # the store counts as unreachable after this many
 STUDY_NUMBER = -1  # denotes the study's own run among the trial numbers
+FINAL_METRICS = ("best/dice", "best/iou", "cost/parameters", "cost/seconds", "cost/peak_mb")
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,15 @@ def best_so_far(
             yield best
 
 
-def final_metrics(record: TrialRecord) -> dict[str, float]:
-    """Metrics logged once at the end of a trial: those of its best epoch, and its costs."""
-    metrics = {key: float(value) for key, value in (record.best | record.costs).items()}
+def final_metrics(record: TrialRecord, objective: ObjectiveConfig) -> dict[str, float]:
+    """Metrics logged once at the end of a trial: those that trials are sorted and compared by.
+
+    MLflow draws a chart with one point for each of them. The other metrics of the best epoch are
+    on the curves at that epoch, and `study_note.trial_note` lists all of them.
+    """
+    sorted_by = {objective.metric.replace("val/", "best/"), *FINAL_METRICS}
+    found = (record.best | record.costs).items()
+    metrics = {key: float(value) for key, value in found if key in sorted_by}
     if record.best_epoch is not None:
         metrics["best/epoch"] = float(record.best_epoch)
     return metrics

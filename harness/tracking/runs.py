@@ -39,7 +39,7 @@ from harness.tracking.fields import (
 )
 from harness.tracking.lookup import ExperimentRuns
 from harness.tracking.study_entries import rename_entries
-from harness.tracking.study_note import NOTE_TAG, is_own_note, study_note
+from harness.tracking.study_note import NOTE_TAG, is_own_note, study_note, trial_note
 from harness.tracking.tags import CONFIRMATION_TAG, COPIED_TAG, NAME_TAG, ROLE_TAG, TRIAL_TAG
 from harness.tracking.uri import TrackingStore
 
@@ -262,8 +262,11 @@ class StudyWriter:
     def _close_run(self, run_id: str, record: TrialRecord) -> None:
         ended = to_milliseconds(record.ended) or 0
         step = record.best_epoch or 0
-        metrics = [Metric(key, value, ended, step) for key, value in final_metrics(record).items()]
+        final = final_metrics(record, self._config.objective)
+        metrics = [Metric(key, value, ended, step) for key, value in final.items()]
         tags = [RunTag(key, text) for key, text in final_tags(record).items() if text]
+        if is_own_note(self._client.get_run(run_id).data.tags.get(NOTE_TAG, "")):
+            tags.append(RunTag(NOTE_TAG, trial_note(record)))
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
         self._client.set_terminated(run_id, RUN_STATUS[record.state], end_time=ended or None)
         if record.state == "complete" and not self._paths.is_confirmation:

@@ -1,4 +1,4 @@
-"""Description of a study in MLflow: its question, state and best trials, as Markdown."""
+"""Descriptions of a study and of its trials in MLflow, as Markdown."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from harness.core.records import TrialRecord
 NOTE_TAG = "mlflow.note.content"  # of a run and of an experiment
 N_BEST = 5
 _BEGINNING = "- Question: "
+_TRIAL_BEGINNING = "- State: "
 _STATES = ("complete", "pruned", "failed", "running")
 
 
@@ -33,9 +34,22 @@ def study_note(paths: StudyPaths, config: StudyConfig, records: Sequence[TrialRe
     return "\n".join([*entries, *_table(metric, ranked[:N_BEST])]) + "\n"
 
 
+def trial_note(record: TrialRecord) -> str:
+    """Write the note of an ended trial: its configuration, metrics of the best epoch, costs."""
+    best = "no epoch" if record.best_epoch is None else f"best epoch {record.best_epoch}"
+    lines = [f"{_TRIAL_BEGINNING}{record.state}, {best} of {record.epochs} planned"]
+    if record.params:
+        lines.append(f"- Configuration: {_one_line(short_configuration(record.params))}")
+    values = record.best | record.costs
+    if values:
+        lines += ["", "| metric | value |", "|---|---|"]
+        lines += [f"| {_one_line(key)} | {value:.6g} |" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
 def is_own_note(text: str) -> bool:
-    """True for an empty note and for one of `study_note`; a person's text must stay."""
-    return not text or text.startswith(_BEGINNING)
+    """True for an empty note and for one written here; a person's text must stay."""
+    return not text or text.startswith((_BEGINNING, _TRIAL_BEGINNING))
 
 
 def _table(metric: str, records: Sequence[TrialRecord]) -> list[str]:

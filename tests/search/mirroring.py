@@ -104,14 +104,15 @@ def assert_all_there_once(study: MirrorStudy, client: mlflow.MlflowClient) -> No
         assert record.mlflow_run_id == run.info.run_id
         epochs = read_epochs(study.paths.trial(record.number))
         keys = set(run.data.metrics)
-        assert keys == {"val/dice_loss", *final_metrics(record)}
+        assert keys == {"val/dice_loss", *final_metrics(record, study.definition.config.objective)}
         held = [
             (m.step, m.timestamp, m.value)
             for m in client.get_metric_history(run.info.run_id, "val/dice_loss")
         ]
         sent = [(e["epoch"], e["time_ms"], e["val/dice_loss"]) for e in epochs]
         assert sorted(held) == sent
-        for key, value in final_metrics(record).items():
+        final = final_metrics(record, study.definition.config.objective)
+        for key, value in final.items():
             assert [m.value for m in client.get_metric_history(run.info.run_id, key)] == [value]
         images = [Path(i.path).name for i in client.list_artifacts(run.info.run_id, "images")]
         steps = sorted(i.split("+step+")[1][0] + Path(i).suffix for i in images)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.config.study_files import read_study_config
 from harness.core.records import read_records
-from harness.tracking.study_note import is_own_note, study_note
+from harness.tracking.study_note import is_own_note, study_note, trial_note
 from tests.report.studies import Builder
 
 
@@ -49,3 +49,14 @@ def test_a_note_of_a_person_stays(tmp_path: Path) -> None:
     assert is_own_note("\n".join(note_of(study)))
     assert is_own_note("")
     assert not is_own_note("Our comparison of May")
+
+
+def test_note_of_a_trial_without_an_epoch_has_no_table(tmp_path: Path) -> None:
+    study = Builder(tmp_path)
+    study.trial(0, [], {"model.arch": "a|b"}, state="failed")
+    record = read_records(study.paths)[0].model_copy(update={"best": {}, "costs": {}})
+    assert trial_note(record).splitlines() == [
+        f"- State: failed, no epoch of {record.epochs} planned",
+        "- Configuration: a&#124;b",
+    ]
+    assert is_own_note(trial_note(record))
