@@ -43,7 +43,7 @@ def trial_note(record: TrialRecord) -> str:
     values = record.best | record.costs
     if values:
         lines += ["", "| metric | value |", "|---|---|"]
-        lines += [f"| {_one_line(key)} | {value:.6g} |" for key, value in values.items()]
+        lines += [f"| {_one_line(key)} | {_number(value)} |" for key, value in values.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -71,6 +71,10 @@ def _table(metric: str, records: Sequence[TrialRecord]) -> list[str]:
 def _score(record: TrialRecord, name: str) -> str:
     value = record.best.get(f"best/{name}")
     return "–" if value is None else f"{value:.4f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
 
 
 def _one_line(text: str) -> str:

@@ -72,15 +72,16 @@ def test_only_metrics_to_sort_by_are_single_points(study: MirrorStudy) -> None:
     trial = study.paths.trial(0)
     record = read_records(study.paths)[0]
     best = {"best/dice_loss": 0.125, "best/dice": 0.875, "best/recall": 0.8}
-    costs = {"cost/seconds": 3.0, "cost/gflops": 1.5}
+    costs = {"cost/seconds": 3.0, "cost/gflops": 1.5, "cost/parameters": 11377600.0}
     write_record(trial, record.model_copy(update={"best": best, "costs": costs}))
     run = mirrored(study)["trial 0000"]
     final = {key for key in run.data.metrics if key.startswith(("best/", "cost/"))}
-    assert final == {"best/dice_loss", "best/dice", "best/epoch", "cost/seconds"}
+    assert final == {"best/dice_loss", "best/dice", "best/epoch", "cost/parameters", "cost/seconds"}
     note = run.data.tags["mlflow.note.content"].splitlines()
     assert note[0] == "- State: complete, best epoch 3 of 3 planned"
     assert "| best/recall | 0.8 |" in note
     assert "| cost/gflops | 1.5 |" in note
+    assert "| cost/parameters | 11,377,600 |" in note
 
 
 def test_note_of_a_person_stays_on_the_run_of_a_trial(study: MirrorStudy) -> None:
