@@ -155,8 +155,8 @@ def final_metrics(record: TrialRecord, objective: ObjectiveConfig) -> dict[str, 
     on the curves at that epoch, and `study_note.trial_note` lists all of them.
     """
     sorted_by = {objective.metric.replace("val/", "best/"), *FINAL_METRICS}
-    found = (record.best | record.costs).items()
-    metrics = {key: float(value) for key, value in found if key in sorted_by}
+    values = (record.best | record.costs).items()
+    metrics = {key: float(value) for key, value in values if key in sorted_by}
     if record.best_epoch is not None:
         metrics["best/epoch"] = float(record.best_epoch)
     return metrics

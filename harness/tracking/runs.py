@@ -19,18 +19,16 @@ from harness.core.paths import StudyPaths, TrialPaths
 from harness.core.records import TrialRecord, read_epochs, read_record, read_records
 from harness.core.settings import flatten
 from harness.tracking import entities
+from harness.tracking.best_curve import BestCurve, log_in_batches
 from harness.tracking.client import ensure_experiment
 from harness.tracking.entities import (
-    MAX_METRICS_PER_CALL,
     flat_definition,
     metric_batches,
     split_input,
     to_params,
 )
 from harness.tracking.fields import (
-    BestSoFar,
     StudyMetric,
-    best_so_far,
     epoch_and_row,
     final_metrics,
     final_tags,
@@ -92,7 +90,7 @@ class StudyWriter:
         self._copied = {number: ended for number, (_, ended) in complete.items()}
         self.run_ids = {number: run_id for number, (run_id, _) in complete.items()}
         self._open: dict[int, OpenRun] = {}
-        self._best: BestSoFar | None = None
+        self._best_curve = BestCurve(client, self._runs, self.parent, paths, config.objective)
 
     def copy_trial(self, number: int) -> None:
         """Bring the run of a trial up to date with its folder."""
@@ -137,7 +135,7 @@ class StudyWriter:
         if paths.is_confirmation:
             files += [paths.confirm_yaml, paths.ranking_csv, *paths.root.glob("split-*.csv")]
         else:
-            self._copy_best()
+            self._best_curve.complete()
             self._copy_note()
             files += [paths.split_csv, paths.report_html, paths.test_ledger]
         for path in files:
@@ -158,7 +156,8 @@ class StudyWriter:
 
     def log_study_metrics(self, study_metrics: Sequence[StudyMetric]) -> None:
         """Log metrics of the whole study to its own run; a repeated call adds nothing."""
-        self._log_to_parent([Metric(n.key, n.value, n.time_ms, n.step) for n in study_metrics])
+        metrics = [Metric(n.key, n.value, n.time_ms, n.step) for n in study_metrics]
+        log_in_batches(self._client, self.parent, metrics)
 
     def trial_run(self, number: int) -> Run | None:
         """Run of a trial, which is brought up to date first; None if the trial has no run."""
@@ -270,34 +269,4 @@ class StudyWriter:
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
         self._client.set_terminated(run_id, RUN_STATUS[record.state], end_time=ended or None)
         if record.state == "complete" and not self._paths.is_confirmation:
-            self._copy_best(record)
-
-    def _copy_best(self, record: TrialRecord | None = None) -> None:
-        """Log the best value so far to the study's run; only missing steps.
-
-        Args:
-            record: trial that has just ended; None to go through all trials.
-        """
-        objective = self._config.objective
-        key = objective.metric.replace("val/", "best/")
-        if record is not None and self._best is not None:
-            points = list(best_so_far([record], objective, self._best))
-            existing_steps: dict[int, int] = {}
-        else:
-            try:
-                points = list(best_so_far(read_records(self._paths), objective))
-            except ConfigError:
-                return  # a damaged record (reported elsewhere) would change the curve
-            existing_steps = self._runs.steps(self.parent, key)
-        self._best = points[-1] if points else self._best
-        metrics = [
-            Metric(key, point.value, to_milliseconds(point.ended_at) or 0, point.number)
-            for point in points
-            if point.number not in existing_steps
-        ]
-        self._log_to_parent(metrics)
-
-    def _log_to_parent(self, metrics: Sequence[Metric]) -> None:
-        for start in range(0, len(metrics), MAX_METRICS_PER_CALL):
-            batch = metrics[start : start + MAX_METRICS_PER_CALL]
-            self._client.log_batch(self.parent, metrics=batch)
+            self._best_curve.add(record)
