@@ -1,4 +1,4 @@
-"""Connection to a Ray cluster: address, exposure of the cluster, its nodes and their versions."""
+"""Membership in a Ray cluster: address, exposure of the cluster, its nodes and their versions."""
 
 import atexit
 import logging
@@ -17,13 +17,12 @@ import harness
 from harness.core.errors import UserError
 from harness.core.text import count
 from harness.execution.cluster.cluster_settings import MAX_WORKERS, ClusterSettings, resource_text
-from harness.execution.cluster.messages import InputSource, NodeFacts
+from harness.execution.cluster.messages import NodeFacts
 from harness.execution.cluster.node_facts import own_versions, version_differences
 from harness.execution.cluster.ray_agent import AgentSettings, ProbeActor
 from harness.execution.cluster.ray_internals import RayInternals
 from harness.execution.cluster.ray_network import kept_signal_handlers, refuse_open_network
 from harness.execution.cluster.scratch_check import ScratchCheck
-from harness.execution.protocol import Executor
 
 NAMESPACE = "harness"
 LEAVE_S = 10.0  # for Ray to say good-bye to its head
@@ -198,14 +197,6 @@ class RayCluster:
             f"{workers} with {self.need_text} each on Ray at {self.address}, which has "
             f"{self.contents_text()}"
         )
-
-    def open_executor(
-        self, inputs: InputSource, *, study_id: str, say: Callable[[str], None]
-    ) -> Executor:
-        """Open the executor of a study, which closes `inputs` at its end."""
-        from harness.execution.cluster.ray_executor import RayExecutor  # noqa: PLC0415  # a cycle
-
-        return RayExecutor(self, inputs, study_id=study_id, say=say)
 
     def close(self) -> None:
         """Leave the cluster, unless the caller had joined it."""

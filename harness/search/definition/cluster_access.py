@@ -92,12 +92,14 @@ def _connect(settings: ClusterSettings, say: Callable[[str], None]) -> ClusterCo
     if settings.kind == "slurm":
         return SlurmCluster(settings)
     try:
-        from harness.execution.cluster.ray_cluster import RayCluster  # noqa: PLC0415  # optional
+        from harness.execution.cluster.ray_connection import (  # noqa: PLC0415  # optional
+            RayConnection,
+        )
     except ImportError as error:
         raise UserError(
             f"--cluster ray: {error}; pip install 'segmentation-harness[ray]'"
         ) from error
-    return RayCluster(settings, say)
+    return RayConnection(settings, say)
 
 
 def _check_options(compute: ComputeOptions) -> None:
