@@ -76,6 +76,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn links between files of the repository into links between pages of the site."""
     site = page.file.src_uri
+    if site == "index.md":  # the navigation beside it would hold this page alone
+        page.meta["hide"] = ["navigation"]
     path = next((path for path, name in OUTSIDE.items() if name == site), f"docs/{site}")
     return rewrite_links(markdown, path, site)
 
