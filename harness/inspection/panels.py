@@ -206,9 +206,12 @@ def _build_panel(scan: DatasetScan, index: int, title: str) -> InspectionPanel:
 
 
 def _draw_box(picture: Array8, box: Box, scale: float) -> None:
-    # One pixel outside, so that the line does not hide what it marks.
+    # Two pixels outside, so that the line does not hide what it marks; a thinner one would lose its
+    # colour in the JPEG of the page.
     y, x, high, wide = (round(side * scale) for side in box)
-    cv2.rectangle(picture, (x - 1, y - 1), (x + wide, y + high), _MARK, 1)
+    for outside in (1, 2):
+        first, last = (x - outside, y - outside), (x + wide - 1 + outside, y + high - 1 + outside)
+        cv2.rectangle(picture, first, last, _MARK, 1)
 
 
 def _draw_panel(dataset: Dataset, pair: ImageMaskPair) -> Array8:

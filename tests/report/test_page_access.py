@@ -1,6 +1,7 @@
 """The page for everyone: keyboard, phone, dark, paper, assistive technology, hostile texts."""
 
 import base64
+from collections.abc import Sequence
 from importlib.resources import files as resources
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +21,12 @@ pytestmark = BROWSER
 PHONE, DESKTOP = (360, 740), (1280, 900)
 
 
-def axe_faults(driver: Any) -> list[str]:
-    """Serious and critical faults that axe-core (axe-core-python, a dev dependency) finds."""
+SERIOUS = ("serious", "critical")
+ALL_IMPACTS = ("minor", "moderate", *SERIOUS)
+
+
+def axe_faults(driver: Any, impacts: Sequence[str] = SERIOUS) -> list[str]:
+    """Faults of these impacts that axe-core (axe-core-python, a dev dependency) finds."""
     pytest.importorskip("axe_core_python")
     source = resources("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     driver.execute_script(source)
@@ -33,7 +38,7 @@ def axe_faults(driver: Any) -> list[str]:
     return [
         f"{fault['id']}: {[node['target'] for node in fault['nodes']][:3]}"
         for fault in found
-        if fault["impact"] in ("serious", "critical")
+        if fault["impact"] in impacts
     ]
 
 
