@@ -1,10 +1,11 @@
 """Compare the leading trials of two studies on the validation images that both have."""
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 from harness.core.errors import ConfigError
 from harness.core.records import TrialRecord
-from harness.core.text import count
+from harness.core.text import count, display_value
 from harness.data.splits.split_file import read_split
 from harness.evaluation.statistics.image_values import (
     compare_images,
@@ -14,6 +15,8 @@ from harness.evaluation.statistics.image_values import (
 from harness.evaluation.statistics.paired_tests import PairedTest
 from harness.report.tables.study_tables import StudyTables, ranked_records
 from harness.training.metrics.image_scores import ImageScores, read_scores
+
+INCOMPARABLE: Final = "; their values cannot be compared"  # end of each problem
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,15 @@ def _find_incompatibilities(tables: StudyTables, baseline: StudyTables) -> list[
         "data.ignore_index": (own_config.data.ignore_index, baseline_config.data.ignore_index),
     }
     return [
-        f"its {name} is {baseline_value}, but that of {tables.paths.name} is {own_value}; their "
-        "values cannot be compared"
+        f"its {name} is {_setting_text(baseline_value)}, but that of {tables.paths.name} is "
+        f"{_setting_text(own_value)}{INCOMPARABLE}"
         for name, (own_value, baseline_value) in facts.items()
         if own_value != baseline_value
     ]
+
+
+def _setting_text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else display_value(value)
 
 
 def _leading_record(tables: StudyTables) -> TrialRecord:

@@ -9,7 +9,7 @@ from harness.core.records import TrialRecord
 from harness.core.settings import flatten
 from harness.core.text import display_value, format_duration
 from harness.evaluation.confirm.load_confirmation import load_confirmation
-from harness.report.analysis.baseline import compare_with_baseline
+from harness.report.analysis.baseline import INCOMPARABLE, compare_with_baseline
 from harness.report.tables.study_tables import StudyTables, ranked_records
 
 RESULT_COLUMNS = ("study", "best", "trial", "val/dice", "val/iou", "trials", "trained for")
@@ -111,18 +111,31 @@ def _flat_space(space: dict[str, Any]) -> dict[str, Any]:
 
 def _value_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_value_text(item)}" for key, item in value.items())
+        return _range_text(value) if {"low", "high"} <= set(value) else _settings_text(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value_text(item) for item in value)}]"
+        items = [f"({_value_text(x)})" if isinstance(x, dict) else _value_text(x) for x in value]
+        return f"[{', '.join(items)}]" if items else "none"
     return display_value(value)
+
+
+def _range_text(value: dict[str, Any]) -> str:
+    """Limits of a parameter, then what is not its default: `0.0001 to 0.01, log`."""
+    limits = f"{_value_text(value['low'])} to {_value_text(value['high'])}"
+    rest = {key: item for key, item in value.items() if key not in ("low", "high") and item}
+    return ", ".join([limits, *([_settings_text(rest)] if rest else [])])
+
+
+def _settings_text(value: dict[str, Any]) -> str:
+    return ", ".join(
+        key if item is True else f"{key} {_value_text(item)}" for key, item in value.items()
+    )
 
 
 def _paired_sentence(first: StudyTables, other: StudyTables) -> str:
     try:
         return f"{first.paths.name}: {compare_with_baseline(first, other).sentence}"
     except UserError as error:
+        names = f"{first.paths.name} and {other.paths.name}"
         reason = str(error).replace(f"--baseline {other.paths.name}: ", "")
-        reason = reason.replace("--baseline: ", "").replace("\n", "; ")
-        return (
-            f"{first.paths.name} and {other.paths.name} are not compared image by image: {reason}"
-        )
+        reason = reason.replace("--baseline: ", "").replace(INCOMPARABLE, "").replace("\n", "; ")
+        return f"{names} are not compared image by image: {reason}."

@@ -8,7 +8,12 @@ from plotly.offline import get_plotlyjs
 
 from harness.core import files, html
 from harness.report.analysis.study_comparison import RESULT_COLUMNS, StudyComparison
-from harness.report.figures.study_curves import best_lines, draw_study_lines, leading_lines
+from harness.report.figures.study_curves import (
+    best_lines,
+    draw_study_lines,
+    leading_lines,
+    lines_sentence,
+)
 from harness.report.figures.style import ObjectiveLabel
 from harness.report.page.page import content_security_policy, script_json
 from harness.report.tables.study_tables import StudyTables
@@ -34,7 +39,11 @@ def render_comparison(comparison: StudyComparison, studies: Sequence[StudyTables
     left_out = [tables.paths.name for tables in studies if tables not in drawn]
     label = ObjectiveLabel.from_config(studies[0].config)
     charts = [
-        (title, draw_study_lines(lines, comparison.names, x_title, label))
+        (
+            title,
+            lines_sentence(lines, label),
+            draw_study_lines(lines, comparison.names, x_title, label),
+        )
         for title, x_title, lines in (
             ("Best value so far", "complete trials", best_lines(drawn)),
             ("Learning curves of the leading trials", "epoch", leading_lines(drawn)),
@@ -48,10 +57,10 @@ def render_comparison(comparison: StudyComparison, studies: Sequence[StudyTables
         names=comparison.names,
         result_columns=(*RESULT_COLUMNS, "question"),
         comparison=comparison,
-        charts=[title for title, _ in charts],
+        charts=[(title, sentence) for title, sentence, _ in charts],
         left_out=left_out,
         metric=objective.metric,
-        figures=script_json([json.loads(figure.to_json()) for _, figure in charts]),
+        figures=script_json([json.loads(figure.to_json()) for *_, figure in charts]),
         policy=content_security_policy(scripts),
         scripts=scripts,
     )

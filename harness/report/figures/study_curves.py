@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from harness.core.text import count
 from harness.report.figures.curves import learning_curves
 from harness.report.figures.style import (
     BLUE,
@@ -63,6 +64,22 @@ def leading_lines(studies: Sequence[StudyTables]) -> list[StudyLine]:
     ]
 
 
+def lines_sentence(lines: Sequence[StudyLine], objective: ObjectiveLabel) -> str:
+    """Best value of each study, or of its leading trial, and when it was reached."""
+    choose = min if objective.minimized else max
+    parts = []
+    for line in lines:
+        best = choose(line.y)
+        x = line.x[line.y.index(best)]
+        if line.rank is None:
+            parts.append(f"{line.label} {best:.4f} after {count(x, 'complete trial')}")
+        elif line.rank == 1:
+            parts.append(f"{line.label} {best:.4f} at epoch {x}")
+    return (
+        f"{'Lowest' if objective.minimized else 'Highest'} {objective.metric}: {'; '.join(parts)}."
+    )
+
+
 def draw_study_lines(
     lines: Sequence[StudyLine], names: Sequence[str], x_title: str, objective: ObjectiveLabel
 ) -> go.Figure:
@@ -75,8 +92,13 @@ def draw_study_lines(
             x=line.x,
             y=line.y,
             name=escape_markup(line.label),
-            mode="lines+markers" if len(line.x) == 1 else "lines",
-            line={"color": colour, "dash": dash, "width": 2.2},
+            mode="lines+markers" if line.rank is None or len(line.x) == 1 else "lines",
+            line={
+                "color": colour,
+                "dash": dash,
+                "width": 2.2,
+                "shape": "hv" if line.rank is None else "linear",
+            },
             hovertemplate=f"{escape_markup(line.label)}<br>%{{x}}: %{{y:.5f}}<extra></extra>",
         )
     longest = max((line.x[-1] for line in lines), default=0)
