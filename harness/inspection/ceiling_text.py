@@ -60,6 +60,14 @@ def loss_sentence(table: CeilingTable) -> str | None:
     return None if finding is None else f"{finding.what}; {finding.remedy}"
 
 
+def resizing_sentence(table: CeilingTable) -> str | None:
+    """`loss_sentence` without the ceiling, for use after it."""
+    best = table.best
+    if best is None or ceiling_finding(table) is None:
+        return None
+    return f"{_resizing_text(table, best)}; {_remedy(table, best)}"
+
+
 def _remedy(table: CeilingTable, best: SizeCeiling) -> str:
     native = math.ceil(table.longest_side / _TILE_STEP) * _TILE_STEP
     largest = max(_MAX_WHOLE_SIDE, _MAX_WHOLE_FACTOR * max(best.height, best.width))
@@ -77,10 +85,15 @@ def tile_side(best: SizeCeiling) -> int:
 
 def _loss_text(table: CeilingTable, best: SizeCeiling) -> str:
     among = "" if len(table.ceilings) == 1 else ", the best of these sizes,"
-    points = 100 * (1 - best.dice)
     objects = "" if best.object_f1 is None else f" and object F1 {best.object_f1:.3f}"
     return (
         f"at {best.height} x {best.width} px{among} a perfect network reaches Dice "
-        f"{best.dice:.3f}{objects}: images of up to {table.longest_side:,} px lose "
-        f"{points:.1f} points of Dice to their resizing"
+        f"{best.dice:.3f}{objects}: {_resizing_text(table, best)}"
+    )
+
+
+def _resizing_text(table: CeilingTable, best: SizeCeiling) -> str:
+    return (
+        f"images of up to {table.longest_side:,} px lose {100 * (1 - best.dice):.1f} points of "
+        "Dice to their resizing"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.config.measurements import COSTS
+from harness.config.measurements import COSTS, CostEntry
 from harness.report.analysis.importance import measure_importances
 from harness.report.analysis.interactions import measure_interactions
 from harness.report.figures.budget import budget_section
@@ -192,8 +192,15 @@ def _cost_label(rows: Sequence[CostRow], cost: str, objective: ObjectiveLabel) -
     entry = COSTS[cost]
     text = f"Trial {best.number} has the best {objective.metric}, {best.value:.4f}"
     if cheapest.value == best.value:
-        return f"{text}, and is the cheapest ({entry.axis_title} {entry.format(best.cost)})."
+        return f"{text}, and is the cheapest ({entry.axis_title} {_cost_text(entry, best.cost)})."
     return (
-        f"{text} ({entry.axis_title} {entry.format(best.cost)}); trial {cheapest.number} is the "
-        f"cheapest ({entry.format(cheapest.cost)}), {abs(cheapest.value - best.value):.4f} behind."
+        f"{text} ({entry.axis_title} {_cost_text(entry, best.cost)}); trial {cheapest.number} is "
+        f"the cheapest ({_cost_text(entry, cheapest.cost)}), "
+        f"{abs(cheapest.value - best.value):.4f} behind."
     )
+
+
+def _cost_text(entry: CostEntry, value: float) -> str:
+    """Cost with its unit, which some cells of tables leave to the heading of their column."""
+    text = entry.format(value)
+    return f"{text} {entry.unit}" if text[-1].isdigit() else text

@@ -163,9 +163,10 @@ def _interaction_text(interactions: InteractionResult, is_named: bool) -> str:
 
 def _empty_reason(tables: StudyTables, axes: list[ParameterAxis]) -> str:
     if len(axes) < 2:
+        trials = count(len(ranked_records(tables)), "complete trial")
         return (
-            "Needs two numeric parameters with an importance above chance; this study has "
-            f"{len(axes)} from {count(len(ranked_records(tables)), 'complete trial')}."
+            "Needs two numeric parameters with an importance above chance; found "
+            f"{'one' if axes else 'none'} in {trials}."
         )
     keys = [axis.key for axis in axes[:2]]
     n = sum(all(key in record.params for key in keys) for record in ranked_records(tables))

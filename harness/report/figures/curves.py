@@ -63,7 +63,8 @@ def curves_sentence(curves: Sequence[LearningCurve], metric: str, *, minimized: 
     text = f"{metric} of trial {leader.number} went from {leader.values[0]:.4f} to {best:.4f}"
     if not n_after:
         return f"{text}, its best, in its last epoch: longer training may improve it."
-    return f"{text}, its best, and did not improve in its last {count(n_after, 'epoch')}."
+    last = "its last epoch" if n_after == 1 else f"its last {n_after} epochs"
+    return f"{text}, its best, and did not improve in {last}."
 
 
 def draw_learning_curves(curves: Sequence[LearningCurve], metric: str, title: str) -> go.Figure:

@@ -82,7 +82,7 @@ def effort_section(tables: StudyTables) -> FigureSection:
 
 def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
     """Draw two bars, epochs and time, each divided by the state of the trials, and the savings."""
-    figure = empty_figure("share of all planned (%)", "effort in", height=190)
+    figure = empty_figure("share of all planned (%)", "effort", height=190)
     totals = (
         sum(pruning_savings.epochs.values()) + pruning_savings.epochs_saved,
         sum(pruning_savings.seconds.values()) + pruning_savings.seconds_saved,
@@ -98,7 +98,8 @@ def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
     for name, colour, epochs, seconds in parts:
         # Epochs and seconds are drawn as shares, so that both bars fit on one axis.
         shares = [100 * v / t if t else 0.0 for v, t in zip((epochs, seconds), totals, strict=True)]
-        pattern = {"shape": "/"} if name.startswith("saved") else {}
+        hatching = {"shape": "/", "fillmode": "overlay", "solidity": 0.2}
+        pattern = hatching if name.startswith("saved") else {}
         figure.add_bar(
             x=shares,
             y=["epochs", "time"],

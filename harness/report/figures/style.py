@@ -13,7 +13,7 @@ from harness.config.study import StudyConfig
 # with enough contrast on light and dark pages.
 BLUE, ORANGE, GREEN = "#2b83c9", "#e08e00", "#0f9b74"
 PURPLE, SKY, RED = "#c46a9b", "#4aa8dd", "#d6602a"
-GREY = "rgba(128,128,128,0.6)"
+GREY = "rgba(128,128,128,0.85)"  # a contrast of 3 on light and on dark pages
 GRID_COLOUR = "rgba(128,128,128,0.22)"
 LEADER_COLOURS = (ORANGE, GREEN, PURPLE)  # the leading trials, by rank, in every figure
 

@@ -8,6 +8,7 @@ from harness.inspection.ceiling_text import (
     ceiling_meaning,
     ceiling_rows,
     loss_sentence,
+    resizing_sentence,
 )
 from harness.report.page.headline import SummaryLine
 from harness.report.tables.sheet_cells import SheetCell, SheetColumn
@@ -66,7 +67,7 @@ def _result_line(
         f"At the training size of trial {record.number}, {ceiling.height} × {ceiling.width} "
         f"pixels, a perfect network reaches Dice {ceiling.dice:.3f}{objects} at native size."
     )
-    loss = loss_sentence(table)
+    loss = resizing_sentence(table) if ceiling == table.best else loss_sentence(table)
     return SummaryLine("Ceiling", text if loss is None else f"{text} {loss[0].upper()}{loss[1:]}.")
 
 

@@ -10,6 +10,7 @@
   );
   const slide = get("zoom-slide");
   const slider = slide.querySelector("input");
+  const legend = get("zoom-legend");
   const next = dialog.querySelector('[data-step="1"]');
   const titles = {
     outline: "True outline",
@@ -57,6 +58,7 @@
     stage.style.setProperty("--aspect", base.style.aspectRatio);
     stage.replaceChildren(base);
     slide.hidden = !isComparison;
+    legend.hidden = kind !== "overlay";
     if (isComparison) {
       const edge = document.createElement("div");
       edge.className = "edge";
@@ -114,6 +116,7 @@
       preferred = null;
       show(buttons.indexOf(button));
       dialog.showModal();
+      views.querySelector('[aria-pressed="true"]').focus();
     });
   }
   slider.addEventListener("input", split);

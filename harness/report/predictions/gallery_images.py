@@ -8,10 +8,10 @@ from harness.core.text import count
 from harness.data.splits.splits import SplitRow
 from harness.report.predictions.panels import (
     Array8,
-    draw_both_outlines,
     draw_labels,
     draw_prediction_overlay,
     draw_probability,
+    draw_strip_picture,
     draw_truth_outline,
     resize_for_panel,
 )
@@ -90,8 +90,7 @@ class GalleryImage:
         truth: true mask, 0 or 255, uint8 (side, side); of several classes their colours, RGB.
         outline: the image with the outline of the true mask, RGB; of several classes in their
             colours.
-        outlines: the image with the outlines of truth and of the best model's prediction in
-            OUTLINE_COLOURS, RGB.
+        strip_picture: the image with truth and the best model's prediction, for the first screen.
         other_scores: scores of the leading models that are not drawn.
         detail: worst window of the best model; None if the overview shows the image well.
     """
@@ -104,7 +103,7 @@ class GalleryImage:
     image: Array8
     truth: Array8
     outline: Array8
-    outlines: Array8
+    strip_picture: Array8
     predictions: tuple[TrialPrediction, ...]
     other_scores: tuple[PredictionScore, ...]
     detail: WindowDetail | None = None
@@ -140,7 +139,7 @@ def draw_gallery_image(
         image=overview.image,
         truth=draw_labels(truth, data),
         outline=draw_truth_outline(overview.image, truth, data),
-        outlines=draw_both_outlines(
+        strip_picture=draw_strip_picture(
             overview.image,
             truth,
             resize_for_panel(models[0].decision(row.row), side, data),

@@ -93,18 +93,19 @@ def draw_truth_outline(image: Array8, truth: Array8, data: StudyDataConfig) -> A
     )
 
 
-def draw_both_outlines(
+def draw_strip_picture(
     image: Array8, truth: Array8, decision: Array8, data: StudyDataConfig
 ) -> Array8:
-    """Draw the outlines of truth and prediction over an image in OUTLINE_COLOURS, RGB."""
+    """Draw truth and prediction over an image, RGB: as outlines in OUTLINE_COLOURS.
+
+    Of several classes it is their overlay: outlines in two colours would not name the class.
+    """
+    if data.task != "binary":
+        return draw_prediction_overlay(image, truth, decision, data)
     labels = {"truth": truth, "prediction": decision}
     return draw_outlines(
         image,
-        [
-            (plane, OUTLINE_COLOURS[name])
-            for name, mask in labels.items()
-            for plane in label_planes(mask, data)
-        ],
+        [((mask == 1).astype(np.uint8), OUTLINE_COLOURS[name]) for name, mask in labels.items()],
     )
 
 

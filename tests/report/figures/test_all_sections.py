@@ -34,7 +34,7 @@ def test_all_figures_of_a_study(drawn: list[FigureSection]) -> None:
         "contour",
     ]
     assert found["contour"].empty.startswith(
-        "Needs two numeric parameters with an importance above chance; this study has 0 from 5 "
+        "Needs two numeric parameters with an importance above chance; found none in 5 "
     )
     assert found["importances"].empty.startswith(
         "No parameter has an importance above chance: 5 of 5 parameters "

@@ -72,8 +72,8 @@ def test_one_numeric_parameter_is_not_enough(study: Builder) -> None:
     for number in range(12):
         study.trial(number, [0.5 - 0.01 * number], {"optim.lr": 1e-5 * (number + 1)})
     assert section_of(load_study_tables(study.paths)).empty == (
-        "Needs two numeric parameters with an importance above chance; this study has 1 "
-        "from 12 complete trials."
+        "Needs two numeric parameters with an importance above chance; found one in 12 "
+        "complete trials."
     )
 
 
