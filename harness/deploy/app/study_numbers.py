@@ -1,7 +1,8 @@
 """Sentences on how good the weights of a deployment are: confirmed, leading, tested."""
 
+from harness.config.measurements import BUILTIN_METRICS
 from harness.core.records import read_record
-from harness.core.text import count
+from harness.core.text import count, join_words
 from harness.deploy.app.rule_text import describe_rule
 from harness.deploy.deployment import Deployment
 from harness.evaluation.confirm.load_confirmation import load_confirmation
@@ -64,9 +65,11 @@ def _confirmed_sentence(
         if interval is None
         else f"95 % interval {interval.low:.4f} to {interval.high:.4f}"
     )
-    own = "".join(f", own-size {key} {value:.4f}" for key, value in choice.own.items())
+    names = [f"{BUILTIN_METRICS[key].title} {value:.4f}" for key, value in choice.own.items()]
+    own = f"; at native size {join_words(names)}" if names else ""
     runs = count(len(choice.values), confirmation.kind)
-    return f"{metric} {mean} ({limits}), mean of {runs}{own}. {confirmation.sentence}"
+    verdict = f"{confirmation.sentence[:1].upper()}{confirmation.sentence[1:]}"
+    return f"{metric} {mean} ({limits}), mean of {runs}{own}. {verdict}"
 
 
 def _test_lines(deployment: Deployment) -> list[tuple[str, str]]:
@@ -82,7 +85,8 @@ def _test_lines(deployment: Deployment) -> list[tuple[str, str]]:
         and test.results
     ]
     if not runs:
-        return [("test", f"not measured on test images; {ledger.sentence()}")]
+        other = f"; {ledger.sentence()}" if ledger.tests else ""
+        return [("test", f"not measured on the test images yet{other}")]
     results = "; ".join(_describe_result(result) for result in _headline_results(runs[-1]))
     n_images = count(runs[-1].start.data.n_images, "image")
     return [("test", f"{results}; {n_images}; {ledger.sentence()}")]

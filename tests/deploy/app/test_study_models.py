@@ -40,7 +40,7 @@ def test_the_leading_trial_is_shown_and_not_called_confirmed(study: harness.Stud
     assert "leading but not confirmed" in models.reason
     numbers = dict(models.numbers)
     assert "not confirmed" in numbers["validation"] and "confirmed" not in numbers
-    assert numbers["test"] == "not measured on test images; test runs: 0"
+    assert numbers["test"] == "not measured on the test images yet"
     assert numbers["decision"].startswith("p ≥ 0.5; chosen on ")
 
 
