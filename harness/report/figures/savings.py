@@ -31,6 +31,7 @@ from harness.report.tables.downsample import TrialSubset
 from harness.report.tables.study_tables import StudyTables
 
 STATE_COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": PURPLE, "running": SKY}
+_SAVED = "#6b7278"  # opaque and dark: Plotly writes white on it, whatever the page is
 TIME_UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
@@ -93,7 +94,7 @@ def draw_savings(pruning_savings: PruningSavings) -> go.Figure:
         if state in pruning_savings.epochs
     ]
     parts.append(
-        ("saved by pruning", GREY, pruning_savings.epochs_saved, pruning_savings.seconds_saved)
+        ("saved by pruning", _SAVED, pruning_savings.epochs_saved, pruning_savings.seconds_saved)
     )
     for name, colour, epochs, seconds in parts:
         # Epochs and seconds are drawn as shares, so that both bars fit on one axis.

@@ -170,7 +170,7 @@ def _confirmed_numbers(
 
 
 def _test_numbers(test: HeldOutTest) -> tuple[AnswerNumber, ...]:
-    numbers = []
+    numbers: list[AnswerNumber] = []
     for name in (*PRIMARY_METRICS, "miou"):
         result = _overall_result(test, name)
         if result is None or result.value is None:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.config.measurements import COSTS, PRIMARY_METRICS
+from harness.config.measurements import BUILTIN_METRICS, COSTS, PRIMARY_METRICS
 from harness.core.text import count, is_or_are
 from harness.evaluation.confirm.results import Confirmation, ConfirmedConfiguration
 from harness.report.figures.confirmation import (
@@ -114,7 +114,10 @@ def _configuration_columns(runs: str, n_planned: int) -> tuple[SheetColumn, ...]
         SheetColumn("optimism", "searched against confirmed; above 0: worse when trained again"),
         SheetColumn(runs, f"complete out of {n_planned} planned"),
         SheetColumn("deviation", f"standard deviation of the objective over {runs}"),
-        *(SheetColumn(f"own {name}", own_hint.format(name)) for name in PRIMARY_METRICS),
+        *(
+            SheetColumn(f"native {BUILTIN_METRICS[name].title}", own_hint.format(name))
+            for name in PRIMARY_METRICS
+        ),
         SheetColumn("parameters", "weights of the network"),
         SheetColumn("time", "mean training time of a complete run"),
     )

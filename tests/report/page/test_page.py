@@ -158,7 +158,7 @@ def test_the_page_needs_no_script_for_texts_and_pictures(page: Page) -> None:
     """Details open without a script, and every picture has its data in the markup."""
     assert all(str(a["src"]).startswith("data:image/") for a in page.of("img"))
     hidden = [name for name, a in page.tags if "hidden" in a]
-    assert hidden == ["label"]  # the slider of the enlarged view
+    assert hidden == ["label", "ul"]  # slider and legend of the enlarged view
 
 
 def test_nothing_is_fetched_and_only_known_scripts_run(page: Page) -> None:
