@@ -12,20 +12,18 @@ from harness.core.records import TrialRecord
 
 def default_progress() -> ProgressReporter:
     """Reporter of a call that was given none."""
-    return NotebookProgress() if has_widgets() else LineProgress()
-
-
-def has_widgets() -> bool:
-    """True in a Jupyter or Colab kernel in which ipywidgets is installed."""
-    # A kernel has imported its own module; IPython in a terminal has not.
-    return "ipykernel" in sys.modules and find_spec("ipywidgets") is not None
+    # A kernel of Jupyter or Colab has imported its own module; IPython in a terminal has not.
+    if "ipykernel" not in sys.modules:
+        return LineProgress()
+    # Notebooks show standard error on red, like a failure.
+    return NotebookProgress() if find_spec("ipywidgets") else LineProgress(sys.stdout)
 
 
 class NotebookProgress(LineProgress):
     """Bars of the study, of each running trial and of long tasks, above the lines."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(sys.stdout)
         self._study_bar: Any = None
         self._trial_bars: dict[int, Any] = {}
 

@@ -54,14 +54,22 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Bar]:
     ],
 )
 def test_bars_need_a_kernel_and_widgets(
-    kernel: bool, widgets: bool, expected: type[Any], monkeypatch: pytest.MonkeyPatch
+    kernel: bool,
+    widgets: bool,
+    expected: type[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     if kernel:
         monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     spec = object() if widgets else None
     monkeypatch.setattr(notebook_progress, "find_spec", lambda name: spec)
-    assert type(default_progress()) is expected
+    progress = default_progress()
+    assert type(progress) is expected
+    progress.stage("device cpu")
+    written = capsys.readouterr()
+    assert (written.out, written.err) == (("device cpu\n", "") if kernel else ("", "device cpu\n"))
 
 
 def test_study_and_trial_have_bars(bars: list[Bar], capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +85,7 @@ def test_study_and_trial_have_bars(bars: list[Bar], capsys: pytest.CaptureFixtur
     progress.ended(RECORD.model_copy(update={"state": "complete", "value": 0.25}), None)
     progress.trials(5, 5)
     assert (trial.closed, study.closed, study.n) == (1, 1, 5)
-    assert "trial 3  complete" in capsys.readouterr().err
+    assert "trial 3  complete" in capsys.readouterr().out
 
 
 def test_long_task_has_a_bar_until_it_is_done(bars: list[Bar]) -> None:
