@@ -123,6 +123,7 @@ def test_decided_classes_are_drawn_and_wrong_pixels_hatched(several: Builder) ->
     grey[truth == IGNORE_INDEX] = IGNORE_INDEX
     expected = draw_class_overlay(item.image, grey, wrong=wrong_pixels(truth, said), plain={0})
     np.testing.assert_array_equal(prediction.overlay, expected)
+    np.testing.assert_array_equal(item.strip_picture, expected)
     disc = (said == 1) if task == "multiclass" else (said[..., 1] == 1)
     assert disc.any() and (prediction.mask[disc] == CLASS_COLOURS[1]).all()
     assert item.truth.shape == prediction.mask.shape == (320, 320, 3)
@@ -147,6 +148,8 @@ def test_table_of_classes_counts_images_and_gives_both_metrics(several: Builder)
 def test_page_has_legend_and_classes_and_the_csv_their_columns(several: Builder) -> None:
     page = write_report(several.paths, several.data_root).read_text()
     assert '<section id="classes">' in page
+    first_screen = page[: page.index('<section id="gallery">')]
+    assert "</span>wrong" in first_screen and "</span>truth" not in first_screen
     legend = page[page.index('<section id="gallery">') : page.index("<article")]
     assert f'style="background: {colour_of(1)}"></span>disc' in legend
     assert "</span>background" not in legend
