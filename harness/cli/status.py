@@ -106,6 +106,8 @@ def render_status(studies: list[StudyProgress], gpus: list[GpuUse], width: int) 
 
 
 def _headline(study: StudyProgress) -> str:
+    if study.problem is not None:
+        return f"study {study.name} · cannot be read: {study.problem}"
     n_done = str(study.trials_done)
     fields = [
         f"study {study.name}",

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import ConfigError
+
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
 # Errors of a disk that may work again later; the last two occur on network disks. A handle becomes
 # stale (ESTALE) when a server exports its file system again; Windows does not define this number.
@@ -150,12 +152,27 @@ def append_jsonl(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the complete JSON lines of a log; [] if the file does not exist."""
+    """Read the complete JSON lines of a log; [] if the file does not exist.
+
+    Raises:
+        ConfigError: a line is not a JSON object.
+    """
     if not path.exists():
         return []
     # A kill or a full disk during an append leaves a last line without its line end.
     complete = path.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in complete.split(b"\n") if line.strip()]
+    lines = enumerate(complete.split(b"\n"), start=1)
+    return [_parse_line(path, number, line) for number, line in lines if line.strip()]
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:  # also of bytes that are not UTF-8
+        raise ConfigError(f"{path}:{number}: damaged, not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}:{number}: damaged, not a JSON object")
+    return value
 
 
 def file_sha256(path: Path) -> str:

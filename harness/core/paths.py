@@ -96,7 +96,7 @@ class Workspace:
         if case_variants and name not in case_variants:
             raise ConfigError(
                 f"study {name}: {self.studies} contains {case_variants[0]}, and some disks do not "
-                f"distinguish case; use --study {case_variants[0]}, or another name"
+                f"distinguish case; use {case_variants[0]}, or another name"
             )
         return paths
 

@@ -16,6 +16,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from harness.core.errors import UserError
+from harness.core.files import DISK_FULL_ERRNOS
 from harness.core.paths import StudyPaths
 from harness.core.timestamps import utc_timestamp
 
@@ -122,8 +123,12 @@ def _write_holder(lock: TextIO) -> None:
     holder = LockHolder(
         host=socket.gethostname(), process=os.getpid(), since=utc_timestamp("seconds")
     )
-    lock.write(holder.model_dump_json())
-    lock.flush()
+    try:
+        os.write(lock.fileno(), holder.model_dump_json().encode())
+    except OSError as error:
+        # `harness clean` must work on a full disk, and the text only describes the holder.
+        if error.errno not in DISK_FULL_ERRNOS:
+            raise
 
 
 def _read_holder(lock: TextIO) -> LockHolder | None:

@@ -12,6 +12,7 @@ import psutil
 
 from harness.config.progress import short_configuration
 from harness.config.study_files import read_study_config
+from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.records import TrialRecord, read_epochs, read_records
 from harness.core.study_lock import LockHolder, is_study_locked, read_lock_holder
@@ -48,10 +49,11 @@ class StudyProgress:
         memory_bytes: resident memory of the process and its workers; None: unknown.
         trials_done, trials_asked: finished trials, and the number of the last run.
         seconds_left: at the mean pace of the trials so far; None before one has ended.
+        problem: reason why its files cannot be read; the other facts are missing then.
     """
 
     name: str
-    metric: str
+    metric: str | None
     process: int | None
     memory_bytes: int | None
     trials_done: int
@@ -59,6 +61,7 @@ class StudyProgress:
     best: float | None
     seconds_left: float | None
     trials: tuple[TrialProgress, ...]
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,11 @@ def running_studies(workspace: Workspace) -> list[StudyProgress]:
         paths = StudyPaths(path.parent)
         if is_study_locked(paths):
             holder = read_lock_holder(paths)
-            records = read_records(paths.confirm)
-            confirms = any(record.state == "running" for record in records)
-            running.append(_study_progress(paths.confirm if confirms else paths, holder))
+            try:
+                running.append(_progress(paths, holder))
+            except (UserError, OSError, UnicodeDecodeError) as error:
+                # The other studies are shown, and a folder may be renamed or deleted just now.
+                running.append(_unreadable(paths, holder, error))
     return running
 
 
@@ -104,6 +109,25 @@ def gpu_use() -> list[GpuUse]:
     return [GpuUse(*row) for row in rows if len(row) == 5]
 
 
+def _progress(paths: StudyPaths, holder: LockHolder | None) -> StudyProgress:
+    """Progress of the confirmation if it trains, otherwise that of the search."""
+    confirms = any(record.state == "running" for record in read_records(paths.confirm))
+    return _study_progress(paths.confirm if confirms else paths, holder)
+
+
+def _unreadable(paths: StudyPaths, holder: LockHolder | None, error: Exception) -> StudyProgress:
+    process = _local_process(holder)
+    problem = " ".join(str(error).split())[:300]
+    memory = None if process is None else _memory(process)
+    return StudyProgress(paths.name, None, process, memory, 0, None, None, None, (), problem)
+
+
+def _local_process(holder: LockHolder | None) -> int | None:
+    """Id of a process on this machine; None for another machine."""
+    is_here = holder is not None and holder.host == socket.gethostname()
+    return holder.process if holder is not None and is_here else None
+
+
 def _study_progress(paths: StudyPaths, holder: LockHolder | None) -> StudyProgress:
     config, records = read_study_config(paths), read_records(paths)
     own = [record for record in records if record.imported is None]
@@ -114,8 +138,7 @@ def _study_progress(paths: StudyPaths, holder: LockHolder | None) -> StudyProgre
         if record.state == "running"
     )
     best = config.objective.best(records)
-    is_here = holder is not None and holder.host == socket.gethostname()
-    process = holder.process if holder is not None and is_here else None
+    process = _local_process(holder)
     return StudyProgress(
         name=paths.name,
         metric=config.objective.metric,

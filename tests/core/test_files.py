@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.core import files
+from harness.core.errors import ConfigError
 
 
 def test_file_appears_with_its_folders_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -143,3 +144,11 @@ def test_file_that_is_being_written_is_seen(tmp_path: Path) -> None:
         assert files.has_pending_write(path)
         assert not files.has_pending_write(tmp_path / "b")
     assert not files.has_pending_write(path)
+
+
+@pytest.mark.parametrize("line", ["x", "[1]", '{"a"', "\xff"])
+def test_damaged_line_of_a_log_is_named(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"epoch": 1}\n' + line.encode("latin-1") + b"\n")
+    with pytest.raises(ConfigError, match=r"log\.jsonl:2: damaged, not "):
+        files.read_jsonl(log)

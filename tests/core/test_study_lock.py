@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -131,3 +132,17 @@ def test_another_study_is_led_beside_it(paths: StudyPaths, one: Leaders) -> None
 def test_looking_leaves_no_folder(paths: StudyPaths) -> None:
     refuse_if_locked(paths)
     assert not paths.root.exists()
+
+
+def test_full_disk_does_not_keep_a_command_from_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`harness clean` makes room."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    paths = StudyPaths(tmp_path / "s")
+    monkeypatch.setattr("harness.core.study_lock.os.write", full)
+    with hold_study_lock(paths):
+        assert is_study_locked(paths)

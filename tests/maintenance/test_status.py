@@ -14,7 +14,7 @@ from harness.cli.status import render_status
 from harness.core.paths import Workspace
 from harness.core.study_lock import hold_study_lock
 from harness.maintenance.status import GpuUse, gpu_use, running_studies, trial_seconds_left
-from tests.report.studies import a_study
+from tests.report.studies import Builder, a_study
 
 
 def test_rest_of_a_trial_follows_from_the_times_of_its_epochs() -> None:
@@ -45,6 +45,22 @@ def test_only_studies_that_a_process_works_on_are_shown(tmp_path: Path) -> None:
     text = captured.get()
     assert "study tiny · 8 of 8 trials · best val/dice_loss 0.1235" in text
     assert "3 of 4" in text and "GPU 0 T4: 93 %, 1 of 2 MB" in text
+
+
+def test_damaged_study_does_not_hide_the_others(tmp_path: Path) -> None:
+    damaged, study = Builder(tmp_path, "damaged"), a_study(tmp_path)
+    damaged.trial(0, [0.5], state="running", value=None, best_epoch=None)
+    trial = damaged.paths.trial(0)
+    with hold_study_lock(damaged.paths), hold_study_lock(study.paths):
+        for path in (trial.epochs_jsonl, trial.trial_json):
+            path.write_text("x\n", encoding="utf-8")
+            first, second = running_studies(Workspace.at(tmp_path))
+            assert (first.name, first.process, second.name) == ("damaged", os.getpid(), "tiny")
+            assert path.name in str(first.problem) and second.problem is None
+            console = Console(width=300)
+            with console.capture() as captured:
+                console.print(render_status([first], [], 300))
+            assert captured.get().startswith("study damaged · cannot be read: ")
 
 
 def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
