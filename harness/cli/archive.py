@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.completion import StudyArgument
 from harness.cli.options import WorkspaceOption
 from harness.core.text import format_bytes
 
 
 def archive(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    study: StudyArgument,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="The archive. Default: STUDY.harness.tar"),
@@ -29,4 +30,6 @@ def archive(
     """
     path = api.archive(study, file, weights=not without_weights, workspace=workspace)
     sys.stdout.write(f"study {study} is in {path} ({format_bytes(path.stat().st_size)})\n")
-    sys.stdout.write(f"restore it with: harness restore {shlex.quote(str(path))}\n")
+    # A name that begins with a hyphen would be read as an option.
+    argument = f"./{path}" if str(path).startswith("-") else str(path)
+    sys.stdout.write(f"restore it with: harness restore {shlex.quote(argument)}\n")

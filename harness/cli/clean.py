@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from harness import api
-from harness.cli.confirmation import ask
+from harness.cli.completion import complete_study
+from harness.cli.confirmation import ask, can_ask
 from harness.cli.options import WorkspaceOption
 from harness.cli.tables import fit_table, stdout_console
 from harness.core.text import count, format_bytes
@@ -18,7 +19,11 @@ from harness.maintenance.disk_use import KINDS, DiskUse
 def clean(
     study: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Clean this study alone. Example: --study encoders"),
+        typer.Option(
+            metavar="NAME",
+            help="Clean this study alone. Example: --study encoders",
+            autocompletion=complete_study,
+        ),
     ] = None,
     remove: Annotated[
         list[str] | None,
@@ -44,6 +49,9 @@ def clean(
         return
     sys.stdout.write("may go:\n" + "".join(f"  {removal.line}\n" for removal in removals))
     total = sum(removal.n_bytes for removal in removals)
+    if not (yes or kinds or can_ask()):  # a list is all that such a call can have wanted
+        sys.stdout.write("nothing was removed, since there is no terminal to ask on; add --yes\n")
+        return
     ask(f"Remove these {format_bytes(total)}?", yes=yes)
     n_bytes = api.clean(kinds=kinds, study=study, workspace=workspace)
     sys.stdout.write(f"{format_bytes(n_bytes)} are free again\n")

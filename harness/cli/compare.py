@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import api
+from harness.cli.completion import complete_other_study
 from harness.cli.options import WorkspaceOption
 from harness.cli.tables import fit_table, stdout_console
 from harness.core.text import truncate
@@ -20,7 +21,12 @@ _MAX_VALUE = 40  # characters of a setting; the page has all of them
 
 
 def compare(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Names of the studies.")],
+    studies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY...", help="Names of the studies.", autocompletion=complete_other_study
+        ),
+    ],
     html: Annotated[
         Path, typer.Option(metavar="FILE", help="The page. Example: --html losses.html")
     ] = Path("compare.html"),

@@ -1,4 +1,4 @@
-"""Values that the shell completes: names of studies and files of search spaces."""
+"""Values that the shell completes: names of studies, files of search spaces, archives."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,12 +24,30 @@ def complete_study(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+StudyArgument = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Name of the study.", autocompletion=complete_study),
+]
+
+
+def complete_other_study(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of studies as `complete_study`, without those that the command line has already."""
+    given = context.params.get("studies") or []
+    return [name for name in complete_study(context, incomplete) if name not in given]
+
+
+def complete_archive(incomplete: str) -> list[str]:
+    """Tar files and folders whose path begins with `incomplete`."""
+    return sorted(path for path in _paths(incomplete, (".tar",)) if path.startswith(incomplete))
+
+
 def complete_space(context: typer.Context, incomplete: str) -> list[str]:
     """Space files that begin with `incomplete`: paths, and names of spaces that `--space` finds."""
     workspace = _workspace(context)
     folders = [] if workspace is None else [workspace.search_spaces, shipped_spaces()]
-    names = [name for folder in folders for name in _space_files(folder)]
-    return sorted({name for name in [*_paths(incomplete), *names] if name.startswith(incomplete)})
+    names = [name for folder in folders for name in _files(folder, _SUFFIXES)]
+    paths = _paths(incomplete, _SUFFIXES)
+    return sorted({name for name in [*paths, *names] if name.startswith(incomplete)})
 
 
 def completes_value(words: Sequence[str]) -> bool:
@@ -59,12 +77,12 @@ def _workspace(context: typer.Context) -> Workspace | None:
         return None
 
 
-def _paths(incomplete: str) -> Iterator[str]:
-    """Space files and folders in the folder that was typed so far."""
+def _paths(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Files with these suffixes and folders, in the folder that was typed so far."""
     typed, slash, _ = incomplete.rpartition("/")
     folder = Path(f"{typed}{slash}")
     prefix = f"{typed}{slash}"
-    yield from (f"{prefix}{name}" for name in _space_files(folder))
+    yield from (f"{prefix}{name}" for name in _files(folder, suffixes))
     if folder.is_dir():
         yield from (
             f"{prefix}{path.name}/"
@@ -73,7 +91,7 @@ def _paths(incomplete: str) -> Iterator[str]:
         )
 
 
-def _space_files(folder: Path) -> list[str]:
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     if not folder.is_dir():
         return []
-    return [path.name for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES]
+    return [path.name for path in folder.iterdir() if path.suffix.lower() in suffixes]

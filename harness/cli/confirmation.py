@@ -16,6 +16,11 @@ def ask(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise UserError("there is no terminal to ask on, so nothing was removed; add --yes")
     typer.confirm(question, abort=True, err=True)
+
+
+def can_ask() -> bool:
+    """True if a user can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

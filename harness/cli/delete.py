@@ -7,12 +7,17 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.completion import StudyArgument
 from harness.cli.confirmation import ask
-from harness.cli.options import StorageOption, TrackingUriOption, WorkspaceOption
+from harness.cli.options import (
+    StorageOption,
+    TrackingUriOption,
+    WorkspaceOption,
+)
 
 
 def delete(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    study: StudyArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     storage: StorageOption = None,
     tracking_uri: TrackingUriOption = None,

@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.completion import complete_study
 from harness.cli.options import StorageOption, TrackingUriOption, WorkspaceOption
 
 
 def rename(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="Present name.")],
+    old: Annotated[
+        str,
+        typer.Argument(metavar="OLD", help="Present name.", autocompletion=complete_study),
+    ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Next name.")],
     storage: StorageOption = None,
     tracking_uri: TrackingUriOption = None,

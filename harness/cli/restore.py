@@ -7,11 +7,17 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.completion import complete_archive
 from harness.cli.options import StorageOption, TrackingUriOption, WorkspaceOption
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive of harness archive.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Archive of harness archive.", autocompletion=complete_archive
+        ),
+    ],
     as_: Annotated[
         str | None,
         typer.Option("--as", metavar="NAME", help="Another name. Example: --as encoders-old"),

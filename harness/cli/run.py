@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Annotated
 
 from harness import api
 from harness.cli.arguments import api_arguments, check_name
@@ -22,6 +23,7 @@ from harness.cli.compute_options import (
 from harness.cli.display import open_progress
 from harness.cli.download_prompt import retry_after_download
 from harness.cli.options import (
+    STORAGE,
     DataOption,
     DeviceOption,
     ExperimentOption,
@@ -43,6 +45,7 @@ from harness.cli.options import (
     TrackingUriOption,
     TrialsOption,
     WorkspaceOption,
+    option,
 )
 from harness.config.progress import ProgressReporter
 from harness.config.study import PrunerConfig, SamplerConfig
@@ -51,6 +54,15 @@ from harness.core.errors import HarnessError
 from harness.core.records import read_records
 from harness.core.settings import literal_values
 
+NoReportOption = Annotated[
+    bool,
+    option(
+        "Write no report at the end.",
+        "--no-report",
+        panel=STORAGE,
+        default="report.html in the folder of the study",
+    ),
+]
 N_SHOWN = 3  # best trials named after a run
 
 
@@ -87,6 +99,7 @@ def run(
     storage: StorageOption = None,
     tracking_uri: TrackingUriOption = None,
     experiment: ExperimentOption = None,
+    no_report: NoReportOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Run a study, or continue it, until it has --trials finished trials.
@@ -96,6 +109,7 @@ def run(
     Example: harness run --space encoders.yaml --trials 40 --set train.epochs=10
     """
     parameters = locals()  # first of all: exactly the options of the command
+    parameters.pop("no_report")  # of the command alone
     check_name("--sampler", "sampler", sampler, literal_values(SamplerConfig, "name"))
     check_name("--pruner", "pruner", pruner, literal_values(PrunerConfig, "name"))
     arguments = api_arguments(parameters)
@@ -103,10 +117,12 @@ def run(
         lambda progress: api.run_study(**arguments, progress=progress), workspace
     )
     with closing(open_progress()) as progress:
-        show_results(study_after, progress)
+        show_results(study_after, progress, writes_report=not no_report)
 
 
-def show_results(study: api.Study, progress: ProgressReporter) -> None:
+def show_results(
+    study: api.Study, progress: ProgressReporter, *, writes_report: bool = True
+) -> None:
     """Show the best trials, write the report, and name the next command."""
     objective = read_study_config(study.paths).objective
     ranked = objective.ranked(read_records(study.paths))
@@ -118,7 +134,9 @@ def show_results(study: api.Study, progress: ProgressReporter) -> None:
     progress.stage(f"best {objective.metric} {best}, not confirmed")
     if others:
         progress.stage(f"then {', '.join(others)}")
-    if (path := _write_report(study, progress)) is not None:
+    if not writes_report:
+        progress.stage(f"no report was written; write it with: harness report --study {study.name}")
+    elif (path := _write_report(study, progress)) is not None:
         progress.stage(f"report: {path}")
     progress.stage("MLflow: harness ui")
     progress.stage(f"next: harness confirm --study {study.name}")

@@ -57,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "search_spaces" / "mine.yaml").touch()
     (tmp_path / "here.csv").touch()
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "made.harness.tar").touch()
     return tmp_path
 
 
@@ -73,6 +74,15 @@ def folder(tmp_path: Path) -> Path:
         ("harness run --space her", ["here.csv"]),
         ("harness run --space not", []),
         ("harness con", ["confirm", "config"]),
+        ("harness compare enc", ["encoders", "encoders2"]),
+        ("harness compare encoders ", ["encoders2", "rates"]),
+        ("harness rename r", ["rates"]),
+        ("harness rename rates r", []),
+        ("harness archive encoders", ["encoders", "encoders2"]),
+        ("harness delete --yes r", ["rates"]),
+        ("harness clean --study r", ["rates"]),
+        ("harness restore m", ["made.harness.tar"]),
+        ("harness restore s", ["search_spaces/", "studies/"]),
     ],
 )
 def test_shell_completes(folder: Path, line: str, expected: list[str]) -> None:

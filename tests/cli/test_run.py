@@ -69,3 +69,14 @@ def test_without_a_complete_trial_the_report_explains(
 ) -> None:
     Builder(tmp_path).trial(0, [0.4], state="pruned")
     assert last_lines(tmp_path, capsys) == ["next: harness report --study tiny"]
+
+
+def test_no_report_is_written_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Builder(tmp_path)
+    study.trial(0, [0.4])
+    show_results(api.open_study("tiny", workspace=tmp_path), LineProgress(), writes_report=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "no report was written; write it with: harness report --study tiny"
+    assert lines[-1] == NEXT and not study.paths.report_html.exists()

@@ -82,19 +82,19 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_options_of_a_command_are_arguments_of_the_api(command: Callable[..., None]) -> None:
-    """A value for each: `--json` belongs to the command, study and workspace open the study."""
+    """A value for each: some belong to the command, and study and workspace open the study."""
     values: dict[str, Any] = dict.fromkeys(signature(command).parameters, "1")
     values |= {name: ["a=1"] for name in ("set_",) if name in values}
     api = COMMANDS[command]
     names = set(getattr(api, "__annotations__", {})) - {"return"}
-    own = {"json_"} if command is check else {"study", "workspace"} if command is confirm else set()
-    assert set(api_arguments(values)) - own == names - {"progress"}
+    own = {check: {"json_"}, confirm: {"study", "workspace"}, run: {"no_report"}}
+    assert set(api_arguments(values)) - own.get(command, set()) == names - {"progress"}
 
 
 def test_options_that_were_not_given_are_left_to_the_api() -> None:
     defaults = {name: option.default for name, option in signature(run).parameters.items()}
     arguments = api_arguments(defaults)
-    names = ("skip_bad", "data_on_device", "trusted_network", "ship_code")
+    names = ("skip_bad", "data_on_device", "trusted_network", "ship_code", "no_report")
     flags = dict.fromkeys(names, False)
     assert arguments == flags | {"device": "auto", "workspace": Path()}
 
