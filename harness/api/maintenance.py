@@ -128,7 +128,8 @@ def restore(
     workspace_paths, log = Workspace.at(workspace), LineProgress().stage
     path = expand_user_path(file)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; name an archive that harness archive has written")
+        fault = "not a file" if path.exists() else "no such file"
+        raise UserError(f"{path}: {fault}; name an archive that harness archive has written")
     from harness.maintenance.restore import restore_again, restore_study  # noqa: PLC0415  # SciPy
 
     restored = restore_again(workspace_paths, path, name, log)

@@ -18,6 +18,7 @@ from harness.maintenance.archive_file import (
     ArchivedFile,
     ArchiveList,
     add_bytes,
+    check_study_files,
     is_safe_member,
 )
 from harness.maintenance.indexes import read_study_id
@@ -41,7 +42,8 @@ def archive_study(paths: StudyPaths, target: Path, *, weights: bool = True) -> A
         The list of files with their hashes.
 
     Raises:
-        UserError: the study runs or does not exist, the archive exists, or a file is a link.
+        UserError: the study runs, is damaged or does not exist, the archive exists, or a file is a
+            link.
     """
     require_study_yaml(paths)
     if target.exists():
@@ -50,9 +52,12 @@ def archive_study(paths: StudyPaths, target: Path, *, weights: bool = True) -> A
         raise UserError(f"{target}: is within the study's own folder; name a file outside")
     with hold_study_lock(paths):
         _remove_leftovers(target)
+        study_id = read_study_id(paths)
+        # What `restore` would refuse is not archived: the user may delete the study next.
+        check_study_files(paths, study_id, f"study {paths.name} is damaged; repair it first")
         listed = ArchiveList(
             study=paths.name,
-            id=read_study_id(paths),
+            id=study_id,
             created=utc_timestamp("seconds"),
             has_weights=weights,
             files={

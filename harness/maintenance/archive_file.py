@@ -13,8 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.core.errors import DataError
-from harness.core.paths import STUDY_NAME
+from harness.config.study_files import read_study_config
+from harness.core.errors import DataError, UserError
+from harness.core.paths import STUDY_NAME, StudyPaths
+from harness.core.records import read_records
+from harness.maintenance.indexes import read_study_id
 
 LIST_NAME = "archive.json"
 _MAX_LIST_BYTES = 100_000_000
@@ -114,6 +117,23 @@ def iter_members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarIn
         if not member.isreg() or member.sparse is not None:
             raise DataError(f"{path}: {member.name!r} is not a plain file; nothing was unpacked")
         yield member
+
+
+def check_study_files(paths: StudyPaths, study_id: str | None, message: str) -> None:
+    """Refuse files that are not a study with this id, before it is archived and restored.
+
+    Raises:
+        DataError: it begins with `message`.
+    """
+    try:
+        if read_study_id(paths) != study_id:
+            raise DataError("study.yaml has another id than the archive's list")
+        for folder in (paths, paths.confirm):
+            if folder.study_yaml.is_file():
+                read_study_config(folder)
+                read_records(folder)
+    except (UserError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{message}: {error}") from error
 
 
 def add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -5,10 +5,16 @@ import shutil
 from contextlib import suppress
 
 from harness.config.study_files import require_study_yaml
-from harness.core.errors import UserError
+from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.study_lock import hold_study_lock
-from harness.maintenance.indexes import IndexOptions, Log, StudyIndexes
+from harness.maintenance.indexes import (
+    IndexOptions,
+    Log,
+    StudyIndexes,
+    find_copy,
+    read_study_id,
+)
 from harness.maintenance.operations import (
     OPERATION_FILE,
     PendingOperation,
@@ -40,6 +46,13 @@ def delete_study(workspace: Workspace, name: str, options: IndexOptions, log: Lo
             "yourself"
         )
     with hold_study_lock(paths):
+        try:
+            read_study_id(paths)
+        except ConfigError as error:
+            raise UserError(
+                f"{error}\nrepair it: the entries in Optuna and MLflow are found by the id in "
+                f"study.yaml; or remove the folder {paths.root} yourself"
+            ) from error
         # The study's own name is free for it: this asks only whether both indexes answer.
         StudyIndexes(workspace, paths, options).check_names_free(name)
         operation = PendingOperation(
@@ -60,7 +73,10 @@ def finish_deletion(
 ) -> None:
     """Remove the entries of a study that was moved aside, then its files; holds the lock."""
     if moved.study_yaml.is_file():
-        StudyIndexes(workspace, moved, options).delete(log)
+        if (copy := find_copy(workspace, moved)) is None:
+            StudyIndexes(workspace, moved, options).delete(log)
+        else:
+            log(f"the entries in Optuna and MLflow stay: they are those of study {copy.name}, too")
     # Entries come first, and the file that says so last, with the lock.
     for path in moved.root.iterdir():
         if path.is_dir() and not path.is_symlink():

@@ -1,15 +1,15 @@
 """Disk use of a workspace by study and kind of file."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.core import files
-from harness.core.errors import ConfigError
+from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, TrialPaths, Workspace
 from harness.core.text import count, format_bytes
-from harness.maintenance.indexes import read_study_id
+from harness.maintenance.indexes import find_copy, read_study_id
 from harness.maintenance.listing import walk_files
 from harness.maintenance.operations import deleted_folders, staging_folders
 
@@ -114,9 +114,11 @@ def describe_study(workspace: Workspace, paths: StudyPaths) -> list[str]:
         f"{format_bytes(use.total - use.mlflow)}",
         *(f"  {kind}: {format_bytes(size)}" for kind, size in use.kinds.items() if size),
     ]
-    looks = len(files.read_jsonl(paths.test_ledger))
-    if looks:
+    if paths.test_ledger.exists():
         lines.append("  the ledger of its evaluations on test images")
+    with suppress(UserError, OSError):  # a damaged study.yaml is reported before anything goes
+        if (copy := find_copy(workspace, paths)) is not None:
+            return [*lines, f"Optuna and MLflow keep its entries: study {copy.name} has its id"]
     lines.append("its studies in Optuna, its experiment and registered model in MLflow")
     if use.mlflow:
         lines.append(f"  artifacts: {format_bytes(use.mlflow)}")

@@ -3,12 +3,13 @@
 The trial folders are the truth, so whatever an index lacks can be entered again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.config.study_files import read_study_config
 from harness.core import strict_yaml
-from harness.core.errors import ConfigError
+from harness.core.errors import ConfigError, UserError
 from harness.core.paths import CONFIRM_SUFFIX, StudyPaths, Workspace
 from harness.search.storage.location import StorageLocation, resolve_storage
 from harness.tracking.uri import TrackingStore, resolve_tracking_store
@@ -99,6 +100,26 @@ class StudyIndexes:
             self._workspace, self._paths, self.ids[0], uri=options.tracking_uri
         )
         return None if store.file is not None and not store.file.exists() else store
+
+
+def find_study_of_id(folders: Iterable[StudyPaths], study_id: str | None) -> StudyPaths | None:
+    """First of the folders whose study has this id: the study itself, or a copy of its folder.
+
+    A damaged study has no id. None if the id is None.
+    """
+    for paths in folders:
+        with suppress(UserError, OSError, UnicodeDecodeError):
+            if study_id is not None and read_study_id(paths) == study_id:
+                return paths
+    return None
+
+
+def find_copy(workspace: Workspace, paths: StudyPaths) -> StudyPaths | None:
+    """Another study of the workspace with the same id: one folder is a copy of the other."""
+    others = (StudyPaths(path.parent) for path in sorted(workspace.studies.glob("*/study.yaml")))
+    return find_study_of_id(
+        (other for other in others if other.root != paths.root), read_study_id(paths)
+    )
 
 
 def read_study_id(paths: StudyPaths) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal
 from harness.config.study import StudyConfig
 from harness.config.study_files import read_study_config
 from harness.core.errors import UserError
-from harness.core.paths import StudyPaths, Workspace
+from harness.core.paths import StudyPaths, Workspace, check_study_name
 from harness.core.records import FINISHED_STATES, read_records
 from harness.core.study_lock import is_study_locked
 from harness.core.timestamps import utc_timestamp
@@ -64,6 +64,7 @@ def summarize_study(workspace: Workspace, paths: StudyPaths) -> StudySummary:
     """Summary of one study; a file that cannot be read makes it `damaged`."""
     size, changed = _size_and_change(paths.root)
     try:
+        check_study_name(paths.name)  # a folder that was renamed or copied by hand
         config, records = read_study_config(paths), read_records(paths)
     except (UserError, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())[:300]

@@ -6,6 +6,7 @@ So a folder with the file and its new place is completed by the next command on 
 file in a folder that was not moved stands for nothing.
 """
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.core import files
-from harness.core.errors import ConfigError
+from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, Workspace
 
 OPERATION_FILE = ".operation.json"
@@ -70,10 +71,16 @@ def move_folder(source: Path, target: Path) -> None:
     """Rename a folder, and write that to disk.
 
     Raises:
-        OSError: the target has contents, or is on another disk.
+        UserError: the target has contents: another command has written it meanwhile.
+        OSError: it is on another disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise UserError(f"{target}: was written by another command meanwhile") from error
+        raise
     for folder in {source.parent, target.parent}:
         files.fsync_folder(folder)
 

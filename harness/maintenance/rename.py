@@ -5,7 +5,7 @@ from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.records import read_record, read_records, write_record
 from harness.core.study_lock import hold_study_lock
-from harness.maintenance.indexes import IndexOptions, StudyIndexes
+from harness.maintenance.indexes import IndexOptions, StudyIndexes, find_copy
 from harness.maintenance.operations import (
     PendingOperation,
     begin_operation,
@@ -37,6 +37,11 @@ def rename_study(workspace: Workspace, old: str, new: str, options: IndexOptions
     with hold_study_lock(paths):
         for folder in (paths, paths.confirm):
             read_records(folder)  # a damaged record would end the rename halfway
+        if (copy := find_copy(workspace, paths)) is not None:
+            raise UserError(
+                f"study {old} has the id of study {copy.name}: one folder is a copy of the other, "
+                "and both have the same entries in Optuna and MLflow; delete one of them first"
+            )
         StudyIndexes(workspace, paths, options).check_names_free(new)
         operation = PendingOperation(
             action="rename",
@@ -46,7 +51,11 @@ def rename_study(workspace: Workspace, old: str, new: str, options: IndexOptions
             tracking_uri=options.tracking_uri,
         )
         begin_operation(paths, operation)
-        move_folder(paths.root, target.root)
+        try:
+            move_folder(paths.root, target.root)
+        except UserError:
+            end_operation(paths)
+            raise
         finish_rename(workspace, target, options)
     return target
 

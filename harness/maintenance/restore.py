@@ -14,17 +14,28 @@ from harness.config.study_files import read_study_config
 from harness.core import files
 from harness.core.errors import DataError, HarnessError, UserError
 from harness.core.paths import StudyPaths, Workspace, check_study_name
-from harness.core.records import read_records
 from harness.core.study_lock import hold_study_lock, is_study_locked
 from harness.evaluation.confirm.mirror import mirror_confirmation
-from harness.maintenance.archive_file import ArchiveList, iter_members, read_archive_list
+from harness.maintenance.archive_file import (
+    ArchiveList,
+    check_study_files,
+    iter_members,
+    read_archive_list,
+)
 from harness.maintenance.complete import complete_operations
-from harness.maintenance.indexes import IndexOptions, Log, StudyIndexes, read_study_id
+from harness.maintenance.indexes import (
+    IndexOptions,
+    Log,
+    StudyIndexes,
+    find_study_of_id,
+    read_study_id,
+)
 from harness.maintenance.operations import (
     OPERATION_FILE,
     PendingOperation,
     begin_operation,
     end_operation,
+    folder_study,
     move_folder,
     staging_folder,
     staging_folders,
@@ -69,7 +80,9 @@ def restore_study(
                     raise DataError(
                         f"{archive}: is cut or damaged ({error}); copy it again"
                     ) from error
-                _check_study(archive, staging, listed)
+                check_study_files(staging, listed.id, f"{archive}: does not contain a study")
+                # Another command may have restored the study meanwhile, or be about to.
+                _refuse_existing(workspace, paths, listed, staging)
                 write_study_name(staging, paths.name)
                 StudyIndexes(workspace, staging, options).check_names_free(paths.name)
                 operation = PendingOperation(
@@ -130,20 +143,28 @@ def archive_digest(listed: ArchiveList) -> str:
     return files.combine_sha256([file.sha256 for file in listed.files.values()])
 
 
-def _refuse_existing(workspace: Workspace, paths: StudyPaths, listed: ArchiveList) -> None:
+def _refuse_existing(
+    workspace: Workspace, paths: StudyPaths, listed: ArchiveList, staging: StudyPaths | None = None
+) -> None:
+    """Refuse a name or a study that exists, or that another process restores now."""
     if paths.root.exists():
         raise UserError(
             f"study {paths.name}: {paths.root} exists already; choose another name with --as"
         )
-    for other in sorted(workspace.studies.glob("*/study.yaml")):
-        other_id = None
-        with suppress(UserError, OSError, UnicodeDecodeError):  # a damaged study has no id
-            other_id = read_study_id(StudyPaths(other.parent))
-        if listed.id is not None and other_id == listed.id:
-            raise UserError(
-                f"this study is in the workspace already, as {other.parent.name} (id {listed.id}); "
-                "both would have the same entries in Optuna and MLflow"
-            )
+    # In this order: a study that is being restored goes from the first place to the second one.
+    unpacked = [
+        other
+        for other in staging_folders(workspace)
+        if staging is not None and other.root != staging.root and is_study_locked(other)
+    ]
+    restored = (StudyPaths(path.parent) for path in sorted(workspace.studies.glob("*/study.yaml")))
+    other = find_study_of_id(unpacked, listed.id) or find_study_of_id(restored, listed.id)
+    if other is not None:
+        name = folder_study(other) if other in unpacked else other.name
+        raise UserError(
+            f"this study is in the workspace already, as {name} (id {listed.id}); both would have "
+            "the same entries in Optuna and MLflow"
+        )
 
 
 def _check_space(workspace: Workspace, listed: ArchiveList) -> None:
@@ -176,19 +197,6 @@ def _unpack(tar: tarfile.TarFile, archive: Path, listed: ArchiveList, staging: S
             raise DataError(f"{archive}: {member.name} is damaged (wrong SHA-256); copy it again")
     if missing:
         raise DataError(f"{archive}: {next(iter(missing))} is missing; copy the archive again")
-
-
-def _check_study(archive: Path, staging: StudyPaths, listed: ArchiveList) -> None:
-    """Refuse files that are not a study, before they have a name."""
-    try:
-        if read_study_id(staging) != listed.id:
-            raise DataError(f"{archive}: study.yaml has another id than the archive's list")
-        for folder in (staging, staging.confirm):
-            if folder.study_yaml.is_file():
-                read_study_config(folder)
-            read_records(folder)
-    except (UserError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{archive}: does not contain a study: {error}") from error
 
 
 def _enter_in_optuna(

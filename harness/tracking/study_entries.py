@@ -126,7 +126,9 @@ def _delete_experiment(client: mlflow.MlflowClient, experiment: Experiment, stud
         return
     number = experiment.experiment_id
     # In this order: whatever is done already, one of both ids still finds the experiment.
-    client.rename_experiment(number, f"{experiment.name} ({_DELETED_PREFIX}{study_id})"[:250])
+    # With its number: a study that was restored and deleted again has the same name and id.
+    marked = f"{experiment.name[:150]} ({_DELETED_PREFIX}{study_id}, {number})"
+    client.rename_experiment(number, marked)
     client.set_experiment_tag(number, STUDY_TAG, f"{_DELETED_PREFIX}{study_id}")
     client.delete_experiment(number)
 

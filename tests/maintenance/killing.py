@@ -2,9 +2,10 @@
 
     python -m tests.maintenance.killing SOURCE FOLDER COMMAND HOW_MANY TEMPLATE
 
-A step is a write to the disk or to a database. For each chosen one a fork of this process, which
-has imported everything and opened nothing, works on a copy of the source and kills itself there;
-the next fork gives the same command and compares folder, Optuna, MLflow and the template.
+A step is a write to the disk or to a database, or a request to a server. For each chosen one a fork
+of this process, which has imported everything and opened nothing, works on a copy of the source and
+kills itself there; the next fork gives the same command and compares folder, Optuna, MLflow and the
+template.
 """
 
 import os
@@ -40,7 +41,7 @@ class Steps:
         event.listen(Engine, "commit", lambda _: self._count())
 
     def _audit(self, name: str, values: tuple[Any, ...]) -> None:
-        if name in EVENTS or (name == "open" and values[2] & WRITING):
+        if name in EVENTS or name == "http.client.send" or (name == "open" and values[2] & WRITING):
             self._count()
 
     def _execute(self, _c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:

@@ -3,15 +3,18 @@
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.core.errors import UserError
-from harness.core.paths import Workspace
+from harness.core.paths import StudyPaths, Workspace
+from harness.core.study_lock import hold_study_lock
 from harness.maintenance import restore as restoring
 from harness.maintenance.archive import archive_study
 from harness.maintenance.indexes import IndexOptions
@@ -222,3 +225,21 @@ def test_archive_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         archive_study(a_study(tmp_path).paths, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("folder", ["elsewhere", ".restoring/other@00000000"])
+def test_study_that_another_command_restores_meanwhile_is_refused(
+    place: Workspace, made: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Under another name, so that only the id tells: in its place, or not yet."""
+    other = StudyPaths(place.studies / folder)
+    with ExitStack() as stack:
+
+        def unpacked(*_: object) -> None:
+            shutil.copytree(made.parent / "source" / "studies" / "tiny", other.root)
+            stack.enter_context(hold_study_lock(other))
+
+        monkeypatch.setattr(restoring, "check_study_files", unpacked)
+        with pytest.raises(UserError, match=r"in the workspace already, as (elsewhere|other)"):
+            restore_study(place, made, "again", IndexOptions(), lambda line: None)
+        assert not (place.studies / "again").exists() and other.study_yaml.exists()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -284,3 +286,111 @@ def test_list_needs_no_heavy_library(place: Workspace) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert {one["name"] for one in json.loads(done.stdout)} == {"tiny", "other"}
+
+
+def copied(place: Workspace) -> StudyPaths:
+    """A copy of the folder of `tiny`, made by hand."""
+    shutil.copytree(place.study("tiny").root, place.studies / "backup")
+    return place.study("backup")
+
+
+def test_deleting_a_copied_folder_spares_the_entries_of_the_original(
+    place: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(place)
+    lines = harness.api.describe_deletion("backup")
+    assert lines[-1] == "Optuna and MLflow keep its entries: study tiny has its id"
+    harness.delete("backup")
+    assert "they are those of study tiny" in capsys.readouterr().err
+    assert_agreement(place, {"tiny", "other"})
+    harness.delete("tiny")
+    assert_agreement(place, {"other"})
+
+
+def test_copied_folder_is_not_renamed(place: Workspace) -> None:
+    copied(place)
+    with pytest.raises(UserError, match="study backup has the id of study tiny"):
+        harness.rename("backup", "new")
+    shutil.rmtree(place.studies / "backup")
+    assert_agreement(place, {"tiny", "other"})
+
+
+def test_rename_to_a_name_that_another_command_takes_meanwhile(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(*_: object) -> None:
+        (place.studies / "new").mkdir()
+        (place.studies / "new" / ".lock").touch()
+
+    monkeypatch.setattr("harness.maintenance.indexes.StudyIndexes.check_names_free", take)
+    with pytest.raises(UserError, match="new: was written by another command meanwhile"):
+        harness.rename("tiny", "new")
+    shutil.rmtree(place.studies / "new")
+    assert_agreement(place, {"tiny", "other"})
+
+
+def test_damaged_study_is_not_archived_and_says_how_it_is_deleted(place: Workspace) -> None:
+    """`restore` would refuse its archive."""
+    paths = place.study("tiny")
+    paths.confirm.trial(1).trial_json.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"study tiny is damaged; repair it first: .*trial\.json"):
+        harness.archive("tiny")
+    assert not list(place.root.glob("*.tar"))
+    paths.study_yaml.write_text("[", encoding="utf-8")
+    with pytest.raises(UserError, match=r"not YAML(.|\n)*or remove the folder .*tiny yourself"):
+        harness.delete("tiny")
+    assert paths.study_yaml.exists()
+
+
+def test_folder_with_an_unsafe_name_is_listed_as_damaged(place: Workspace) -> None:
+    (place.studies / "other").rename(place.studies / "a b")
+    states = {study.name: (study.state, study.problem) for study in harness.studies()}
+    assert states["a b"][0] == "damaged" and "study name 'a b'" in str(states["a b"][1])
+
+
+def harness_command(*words: str) -> "subprocess.CompletedProcess[str]":
+    """The command without a terminal."""
+    command = [sys.executable, "-m", "harness", *words]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_clean_without_a_terminal_is_a_list(place: Workspace) -> None:
+    damaged = place.root / "optuna.db.damaged-20261129T000000Z"
+    damaged.write_bytes(b"d" * 100)
+    done = harness_command("clean")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "may go:" in done.stdout and "100 B  leftovers" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(
+        "nothing was removed, since there is no terminal"
+    )
+    asked = harness_command("clean", "--remove", "leftovers")
+    assert asked.returncode == 2 and "nothing was removed; add --yes" in asked.stderr
+    assert damaged.exists()
+    assert harness_command("clean", "--yes").returncode == 0
+    assert not damaged.exists()
+
+
+def test_printed_command_restores_an_archive_whose_name_is_like_an_option(
+    place: Workspace,
+) -> None:
+    done = harness_command("archive", "tiny", "--", "-x.tar")
+    command = done.stdout.splitlines()[-1].removeprefix("restore it with: harness ")
+    harness.delete("tiny")
+    assert harness_command(*shlex.split(command)).returncode == 0
+    assert_agreement(place, {"tiny", "other"})
+    with pytest.raises(UserError, match="not a file; name an archive"):
+        harness.restore(place.root)
+
+
+def test_restored_study_is_deleted_again_where_mlflow_keeps_deleted_experiments(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server; the first experiment has the name and the id of the second one."""
+    monkeypatch.setattr("harness.tracking.study_entries._remove_rows", lambda *_: None)
+    harness.archive("tiny", "tiny.tar")
+    for _ in range(2):
+        harness.delete("tiny")
+        harness.restore("tiny.tar")
+    client = mlflow.MlflowClient(f"sqlite:///{place.mlflow_db}")
+    deleted = client.search_experiments(mlflow.entities.ViewType.DELETED_ONLY)
+    assert len({experiment.name for experiment in deleted}) == 2

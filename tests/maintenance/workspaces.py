@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -16,6 +17,7 @@ from harness.core.records import read_record, read_records, write_record
 from harness.evaluation.confirm.mirror import mirror_confirmation
 from harness.maintenance.indexes import IndexOptions
 from harness.maintenance.optuna_entry import enter_study
+from harness.search.storage.location import resolve_storage
 from harness.search.storage.storage import open_storage
 from harness.tracking.sync import sync_study
 from harness.tracking.uri import resolve_tracking_store
@@ -31,13 +33,14 @@ RATE = {
     "name": "FloatDistribution",
     "attributes": {"step": None, "low": 1e-5, "high": 1e-2, "log": True},
 }
+OWN = IndexOptions()  # databases in the workspace
 SEED = {
     "name": "IntDistribution",
     "attributes": {"log": False, "step": 1, "low": 0, "high": 2**32 - 1},
 }
 
 
-def make_workspace(root: Path) -> Workspace:
+def make_workspace(root: Path, options: IndexOptions = OWN) -> Workspace:
     """Studies `tiny`, with a confirmation and a registered model, and `other`, with one trial."""
     confirmed = a_search(root).paths
     plan = plan_of([1, 2], 2)
@@ -55,11 +58,11 @@ def make_workspace(root: Path) -> Workspace:
     other.trial(0, [0.5, 0.4], {"optim.lr": 1e-3})
     workspace = Workspace.at(root)
     for paths in (confirmed, other.paths):
-        _finish(workspace, paths)
+        _finish(workspace, paths, options)
     return workspace
 
 
-def _finish(workspace: Workspace, paths: StudyPaths) -> None:
+def _finish(workspace: Workspace, paths: StudyPaths, options: IndexOptions) -> None:
     """Give every trial an end, and fill both indexes."""
     for trial in paths.all_trials():
         times = {
@@ -71,11 +74,11 @@ def _finish(workspace: Workspace, paths: StudyPaths) -> None:
     files.write_text(paths.space_yaml, strict_yaml.dump_yaml(SPACE))
     if paths.confirm.study_yaml.exists():
         files.write_text(paths.confirm.space_yaml, strict_yaml.dump_yaml(SPACE))
-    enter_study(workspace, paths, IndexOptions(), lambda line: None)
-    config = read_study_config(paths)
-    store = resolve_tracking_store(workspace, paths, str(config.id))
+    enter_study(workspace, paths, options, lambda line: None)
+    config, uri = read_study_config(paths), options.tracking_uri
+    store = resolve_tracking_store(workspace, paths, str(config.id), uri=uri)
     sync_study(store, paths, config)
-    mirror_confirmation(paths, workspace, uri=None, experiment=None)
+    mirror_confirmation(paths, workspace, uri=uri, experiment=None)
 
 
 def trial_weights(paths: StudyPaths) -> Path:
@@ -99,7 +102,7 @@ def snapshot(workspace: Workspace, name: str) -> dict[str, bytes]:
     }
 
 
-def assert_agreement(workspace: Workspace, names: set[str]) -> None:
+def assert_agreement(workspace: Workspace, names: set[str], options: IndexOptions = OWN) -> None:
     """These studies and no others: as folders, in Optuna and in MLflow, each whole."""
     folders = {path.parent.name for path in workspace.studies.glob("*/study.yaml")}
     assert folders == names
@@ -113,14 +116,14 @@ def assert_agreement(workspace: Workspace, names: set[str]) -> None:
                 records = read_records(folder)
                 assert {record.study for record in records} == {folder.name}
                 expected[folder.name] = (str(read_study_config(folder).id), len(records))
-    assert optuna_studies(workspace) == expected
+    assert optuna_studies(workspace, options) == expected
     searches = {name: expected[name][0] for name in names}
-    assert_mlflow(workspace, searches)
+    assert_mlflow(workspace, searches, options)
 
 
-def optuna_studies(workspace: Workspace) -> dict[str, tuple[str, int]]:
+def optuna_studies(workspace: Workspace, options: IndexOptions) -> dict[str, tuple[str, int]]:
     """Id and number of trials by name."""
-    storage = open_storage(workspace.optuna_db)
+    storage = open_storage(resolve_storage(workspace, options.storage))
     found = {
         summary.study_name: (summary.user_attrs["harness.study_id"], summary.n_trials)
         for summary in optuna.get_all_study_summaries(storage)
@@ -129,13 +132,17 @@ def optuna_studies(workspace: Workspace) -> dict[str, tuple[str, int]]:
     return found
 
 
-def assert_mlflow(workspace: Workspace, ids: dict[str, str]) -> None:
+def assert_mlflow(workspace: Workspace, ids: dict[str, str], options: IndexOptions) -> None:
     """One experiment for each study, whose runs, models and files have its name."""
-    client = mlflow.MlflowClient(f"sqlite:///{workspace.mlflow_db}")
-    experiments = [e for e in client.search_experiments(ViewType.ALL) if e.name != "Default"]
+    is_own = options.tracking_uri is None
+    client = mlflow.MlflowClient(options.tracking_uri or f"sqlite:///{workspace.mlflow_db}")
+    # A server keeps deleted experiments until `mlflow gc`.
+    view = ViewType.ALL if is_own else ViewType.ACTIVE_ONLY
+    experiments = [e for e in client.search_experiments(view) if e.name != "Default"]
     assert {e.name: e.tags["harness.study_id"] for e in experiments} == ids
-    folders = {path.name for path in workspace.mlruns.iterdir()} - {"0"}
-    assert folders == set(ids.values())
+    if is_own:
+        folders = {path.name for path in workspace.mlruns.iterdir()} - {"0"}
+        assert folders == set(ids.values())
     confirmed = set()
     for experiment in experiments:
         paths = workspace.study(experiment.name)
@@ -158,8 +165,11 @@ def assert_models(client: mlflow.MlflowClient, name: str, experiment: str) -> No
     version = client.get_model_version_by_alias(name, "champion")
     assert version.tags["harness.confirms"] == f"{name}/1"
     assert version.tags["harness.trial"].startswith(f"{name}.confirm/")
-    folder = Path(str(version.source).removeprefix("file://"))
-    assert (folder / "model.safetensors").read_text().startswith("weights")
+    with TemporaryDirectory() as target:
+        folder = mlflow.artifacts.download_artifacts(
+            str(version.source), dst_path=target, tracking_uri=client.tracking_uri
+        )
+        assert (Path(folder) / "model.safetensors").read_text().startswith("weights")
     logged: Any = client.search_logged_models([experiment])
     assert sorted(model.tags["harness.trial"] for model in logged) == [f"{name}/1", f"{name}/2"]
     listed = [json.loads(m.tags.get("mlflow.modelVersions", "[]")) for m in logged]
