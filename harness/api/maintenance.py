@@ -200,8 +200,17 @@ def compare(
     return comparison
 
 
-def describe_deletion(study: str, *, workspace: str | Path = ".") -> list[str]:
+def describe_deletion(
+    study: str,
+    *,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    workspace: str | Path = ".",
+) -> list[str]:
     """Lines about all that `delete` would remove; [] if it only completes a killed call.
+
+    Args:
+        study, storage, tracking_uri: as in `delete`.
 
     Raises:
         UserError: the study does not exist.
@@ -211,7 +220,7 @@ def describe_deletion(study: str, *, workspace: str | Path = ".") -> list[str]:
     if not paths.root.exists() and deleted_folders(workspace_paths, study):
         return []
     require_study_yaml(paths)
-    return describe_study(workspace_paths, paths)
+    return describe_study(workspace_paths, paths, _options(storage, tracking_uri))
 
 
 def disk_use(*, workspace: str | Path = ".") -> DiskUse:

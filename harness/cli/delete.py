@@ -27,7 +27,9 @@ def delete(
 
     Example: harness delete first-try
     """
-    lines = api.describe_deletion(study, workspace=workspace)
+    lines = api.describe_deletion(
+        study, storage=storage, tracking_uri=tracking_uri, workspace=workspace
+    )
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     if lines:
         ask(f"Delete study {study}?", yes=yes)

@@ -71,14 +71,14 @@ def refuse_if_locked(paths: StudyPaths) -> None:
 
 def is_study_locked(paths: StudyPaths) -> bool:
     """True if a process holds the lock of the study now."""
-    if not paths.lock.exists():
-        return False
-    with paths.lock.open("r", encoding="utf-8") as lock:
-        try:
+    try:
+        with paths.lock.open("r", encoding="utf-8") as lock:
             # Shared, so that several checks at the same moment do not report each other.
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except (FileNotFoundError, NotADirectoryError):  # never locked, or renamed just now
+        return False
+    except BlockingIOError:
+        return True
     return False
 
 
@@ -86,8 +86,11 @@ def read_lock_holder(paths: StudyPaths) -> LockHolder | None:
     """Process that holds the lock of the study now; None if no process does, or it is unknown."""
     if not is_study_locked(paths):
         return None
-    with paths.lock.open("r", encoding="utf-8") as lock:
-        return _read_holder(lock)
+    try:
+        with paths.lock.open("r", encoding="utf-8") as lock:
+            return _read_holder(lock)
+    except FileNotFoundError:  # the folder was renamed just now
+        return None
 
 
 def _acquire(lock: TextIO, name: str) -> None:

@@ -9,7 +9,12 @@ from typing import Literal
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import StudyPaths, TrialPaths, Workspace
 from harness.core.text import count, format_bytes
-from harness.maintenance.indexes import find_copy, read_study_id
+from harness.maintenance.indexes import (
+    IndexOptions,
+    describe_missing_entries,
+    find_copy,
+    read_study_id,
+)
 from harness.maintenance.listing import walk_files
 from harness.maintenance.operations import deleted_folders, staging_folders
 
@@ -104,7 +109,7 @@ def leftover_paths(workspace: Workspace) -> Iterator[Path]:
                 yield path
 
 
-def describe_study(workspace: Workspace, paths: StudyPaths) -> list[str]:
+def describe_study(workspace: Workspace, paths: StudyPaths, options: IndexOptions) -> list[str]:
     """Lines about everything that the deletion of a study removes."""
     use = measure_study(workspace, paths)
     n_confirming = len(paths.confirm.all_trials())
@@ -122,4 +127,6 @@ def describe_study(workspace: Workspace, paths: StudyPaths) -> list[str]:
     lines.append("its studies in Optuna, its experiment and registered model in MLflow")
     if use.mlflow:
         lines.append(f"  artifacts: {format_bytes(use.mlflow)}")
+    with suppress(UserError, OSError):  # as above
+        lines += describe_missing_entries(workspace, paths, options)
     return lines

@@ -6,12 +6,14 @@ The trial folders are the truth, so whatever an index lacks can be entered again
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.config.study_files import read_study_config
 from harness.core import strict_yaml
 from harness.core.errors import ConfigError, UserError
 from harness.core.paths import CONFIRM_SUFFIX, StudyPaths, Workspace
 from harness.search.storage.location import StorageLocation, resolve_storage
+from harness.search.storage.sqlite_lookup import find_experiment_id, has_optuna_study
 from harness.tracking.uri import TrackingStore, resolve_tracking_store
 
 Log = Callable[[str], None]
@@ -100,6 +102,28 @@ class StudyIndexes:
             self._workspace, self._paths, self.ids[0], uri=options.tracking_uri
         )
         return None if store.file is not None and not store.file.exists() else store
+
+
+def describe_missing_entries(
+    workspace: Workspace, paths: StudyPaths, options: IndexOptions
+) -> list[str]:
+    """A line for each SQLite file without entries of a study; servers are not asked.
+
+    Addresses of databases are not recorded, so the user may have forgotten an option.
+    """
+    if (study_id := read_study_id(paths)) is None:
+        return []
+    location = resolve_storage(workspace, options.storage)
+    store = resolve_tracking_store(workspace, paths, study_id, uri=options.tracking_uri)
+    missing = []
+    if isinstance(location, Path) and not has_optuna_study(location, study_id):
+        missing.append((location.name, "--storage"))
+    if store.file is not None and find_experiment_id(store.file, study_id) is None:
+        missing.append((store.file.name, "--tracking-uri"))
+    return [
+        f"{name} has no entries of it; if it was run with {option}, add that, or they stay there"
+        for name, option in missing
+    ]
 
 
 def find_study_of_id(folders: Iterable[StudyPaths], study_id: str | None) -> StudyPaths | None:

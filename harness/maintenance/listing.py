@@ -56,7 +56,13 @@ class StudySummary:
 def list_studies(workspace: Workspace) -> list[StudySummary]:
     """Summaries of all folders with a study.yaml, the last changed one first."""
     folders = sorted(workspace.studies.glob("*/study.yaml"))
-    summaries = [summarize_study(workspace, StudyPaths(path.parent)) for path in folders]
+    summaries = [
+        summary
+        for path in folders
+        # A folder may be renamed or deleted by another command just now.
+        if (summary := summarize_study(workspace, StudyPaths(path.parent))).problem is None
+        or path.is_file()
+    ]
     return sorted(summaries, key=lambda summary: summary.changed, reverse=True)
 
 

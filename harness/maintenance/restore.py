@@ -163,7 +163,7 @@ def _refuse_existing(
         name = folder_study(other) if other in unpacked else other.name
         raise UserError(
             f"this study is in the workspace already, as {name} (id {listed.id}); both would have "
-            "the same entries in Optuna and MLflow"
+            "the same entries in Optuna and MLflow, so restore it into another --workspace"
         )
 
 

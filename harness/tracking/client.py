@@ -51,6 +51,8 @@ def open_client(store: TrackingStore, log: Callable[[str], None]) -> mlflow.Mlfl
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of each retry
+    # It logs the traceback of each error of the database, which is raised as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     for variable, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(variable, value)
     if store.database is None:

@@ -394,3 +394,14 @@ def test_restored_study_is_deleted_again_where_mlflow_keeps_deleted_experiments(
     client = mlflow.MlflowClient(f"sqlite:///{place.mlflow_db}")
     deleted = client.search_experiments(mlflow.entities.ViewType.DELETED_ONLY)
     assert len({experiment.name for experiment in deleted}) == 2
+
+
+def test_deletion_names_a_database_that_lacks_the_study(place: Workspace) -> None:
+    """It was run with --storage or --tracking-uri, which are not recorded."""
+    assert not [line for line in harness.api.describe_deletion("tiny") if "no entries" in line]
+    elsewhere = {"storage": f"sqlite:///{place.root}/o.db", "tracking_uri": "http://127.0.0.1:9"}
+    lines = harness.api.describe_deletion("tiny", **elsewhere)
+    assert lines[-1].startswith("o.db has no entries of it; if it was run with --storage, add")
+    place.mlflow_db.unlink()
+    lines = harness.api.describe_deletion("tiny")
+    assert lines[-1].startswith("mlflow.db has no entries of it; if it was run with --tracking-uri")

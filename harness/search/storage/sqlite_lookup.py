@@ -51,6 +51,15 @@ _EXPERIMENT_QUERY = """
     SELECT experiment_id FROM experiments JOIN experiment_tags USING (experiment_id)
     WHERE key = :key AND value = :study_id AND lifecycle_stage = 'active'
 """
+_STUDY_QUERY = """
+    SELECT study_id FROM study_user_attributes WHERE key = :key AND value_json = :study_id
+"""
+
+
+def has_optuna_study(database: Path, study_id: str) -> bool:
+    """True if Optuna's file contains the study with this id."""
+    values = {"key": STUDY_ID_ATTR, "study_id": f'"{study_id}"'}
+    return bool(_rows(database, _STUDY_QUERY, values))
 
 
 def find_experiment_id(database: Path, study_id: str) -> str | None:
