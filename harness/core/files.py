@@ -168,7 +168,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as error:  # also of bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8
         raise ConfigError(f"{path}:{number}: damaged, not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}:{number}: damaged, not a JSON object")

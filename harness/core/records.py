@@ -108,7 +108,7 @@ def read_record(path: Path) -> TrialRecord:
     """Read a `trial.json`. Raises ConfigError if it is damaged or from a newer version."""
     try:
         return TrialRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not a trial record: {error}") from error
 
 

@@ -22,6 +22,7 @@ from harness.maintenance.indexes import read_study_id
 LIST_NAME = "archive.json"
 _MAX_LIST_BYTES = 100_000_000
 MAX_MEMBERS = 1_000_000
+MAX_DEPTH = 20  # folders; those of a study are 6 deep, and Python removes 1000 at most
 # No separators of other systems and no control characters; at most NAME_MAX characters.
 _SAFE_PART = re.compile(r"[^\\/:\x00-\x1f\x7f]{1,255}")
 
@@ -97,7 +98,9 @@ def _check_list(listed: ArchiveList, path: Path) -> None:
 def is_safe_member(name: str) -> bool:
     """True for a relative path without `..` that every system reads as the same path."""
     parts = name.split("/")
-    return all(_SAFE_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+    return len(parts) <= MAX_DEPTH and all(
+        _SAFE_PART.fullmatch(part) and part not in (".", "..") for part in parts
+    )
 
 
 def iter_members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
@@ -109,7 +112,7 @@ def iter_members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarIn
     while True:
         try:
             member = archive.next()
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError) as error:  # ValueError: extended headers
             raise DataError(f"{path}: damaged: {error}; copy the archive again") from error
         if member is None:
             return

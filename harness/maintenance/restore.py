@@ -134,7 +134,7 @@ def open_archive(archive: Path) -> tarfile.TarFile:
     """Open an archive. Raises DataError if it is none."""
     try:
         return tarfile.open(archive, "r:")
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, ValueError, OSError) as error:
         raise DataError(f"{archive}: cannot be read as an archive: {error}") from error
 
 

@@ -88,7 +88,21 @@ def refused(workspace: Workspace, path: Path, message: str, name: str | None = N
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "/x", "a/../../x", "a//x", "./x", "a\\..\\x", "C:x", "x\x00", "a\nb", "trials/..", ""],
+    [
+        *(
+            "../x",
+            "/x",
+            "a/../../x",
+            "a//x",
+            "./x",
+            "a\\..\\x",
+            "C:x",
+            "x\x00",
+            "a\nb",
+            "trials/..",
+        ),
+        *("", "a/" * 1000 + "x"),
+    ],
 )
 def test_path_that_could_leave_the_folder_is_refused(
     place: Workspace, made: Path, name: str
@@ -200,6 +214,38 @@ def test_files_that_are_no_study_are_refused(place: Workspace, made: Path) -> No
     write(
         made, [*listed(others, lambda value: value["files"].update({name: entry})), (broken, b"{}")]
     )
+    refused(place, made, "does not contain a study")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"size": "99999999999999"},
+        {"size": "-5"},
+        {"path": "../../evil"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"},
+        {"GNU.sparse.map": "0,1,99999999999,1", "GNU.sparse.size": "999999999999"},
+    ],
+)
+@pytest.mark.parametrize("which", [0, -1])
+def test_extended_header_with_another_size_or_path_is_refused(
+    place: Workspace, made: Path, headers: dict[str, str], which: int
+) -> None:
+    members = members_of(made)
+    members[which][0].pax_headers = headers
+    write(made, members)
+    refused(place, made, "archive|not as listed|damaged|not a plain file")
+
+
+def test_record_that_is_nested_without_end_is_refused(place: Workspace, made: Path) -> None:
+    members = members_of(made)
+    name, data = "trials/0003/trial.json", b"[" * 200_000
+    entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    nested = tarfile.TarInfo(name)
+    nested.size = len(data)
+    others = [pair for pair in members if pair[0].name != name]
+    change = listed(others, lambda value: value["files"].update({name: entry}))
+    write(made, [*change, (nested, data)])
     refused(place, made, "does not contain a study")
 
 

@@ -49,21 +49,30 @@ class StudyStorage(_CachedStorage):
 def open_optuna_study(storage: RDBStorage, name: str, config: StudyConfig) -> optuna.Study:
     """Open the Optuna study with this study's id under its present name, or create it.
 
+    Optuna creates a study and sets its attributes in several steps. Until the id is one of them,
+    the study has a name that contains it, so that the call after a kill continues here.
+
     Raises:
         UserError: the database contains another study of that name.
     """
     if (existing := find_optuna_study(storage, name, str(config.id))) is not None:
         return rename_optuna_study(storage, existing, name)
     study = optuna.create_study(
-        study_name=name, storage=StudyStorage(storage), direction=config.objective.direction
+        study_name=unfinished_name(str(config.id)),
+        storage=StudyStorage(storage),
+        direction=config.objective.direction,
+        load_if_exists=True,
     )
-    # Not atomic with the line above: after a kill between the two, the study counts as another one
-    # of that name, and `find_optuna_study` says how to delete it.
-    study.set_user_attr(STUDY_ID_ATTR, config.id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([config.objective.metric])  # shown by optuna-dashboard
-    return study
+    study.set_user_attr(STUDY_ID_ATTR, config.id)
+    return rename_optuna_study(storage, study, name)
+
+
+def unfinished_name(study_id: str) -> str:
+    """Name of a study in Optuna while it is created; the `@` is in no name of a study."""
+    return f"new@{study_id}"
 
 
 def trial_attributes(record: TrialRecord) -> dict[str, Any]:

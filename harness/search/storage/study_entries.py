@@ -7,7 +7,11 @@ import optuna
 from optuna.storages import RDBStorage
 
 from harness.search.storage.location import StorageLocation
-from harness.search.storage.optuna_study import find_optuna_study, rename_optuna_study
+from harness.search.storage.optuna_study import (
+    find_optuna_study,
+    rename_optuna_study,
+    unfinished_name,
+)
 from harness.search.storage.storage import open_storage, stop_on_database_error
 
 
@@ -66,6 +70,10 @@ def delete_entries(location: StorageLocation, names: Mapping[str, str]) -> None:
             # An empty name belongs to no study, so only the id decides.
             if (study := find_optuna_study(storage, "", study_id)) is not None:
                 optuna.delete_study(study_name=study.study_name, storage=storage)
+        # Left by a command that was killed while it created the study.
+        for name in {unfinished_name(study_id) for study_id in names}:
+            if name in optuna.get_all_study_names(storage):
+                optuna.delete_study(study_name=name, storage=storage)
 
 
 def _open_existing(location: StorageLocation) -> RDBStorage | None:

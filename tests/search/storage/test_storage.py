@@ -22,6 +22,7 @@ from harness.search.storage.location import resolve_storage
 from harness.search.storage.optuna_study import open_optuna_study
 from harness.search.storage.rebuild import load_or_rebuild_study
 from harness.search.storage.storage import open_storage, stop_on_database_error
+from harness.search.storage.study_entries import delete_entries
 from tests.postgres import PostgresServer, postgres_server
 from tests.search.fakes import FakeExecutor, controller_of, definition_of
 
@@ -258,3 +259,34 @@ def test_new_trial_reads_none_of_the_running_ones(
     monkeypatch.setattr(_CachedStorage, "_read_trials_from_remote_storage", read_all)
     assert study.ask().suggest_float("x", 0, 9) == 3.0  # the queued one
     assert study.ask().number == 3
+
+
+@pytest.mark.parametrize("step", ["set_metric_names", "set_user_attr", "rename"])
+def test_study_whose_creation_was_killed_is_completed_or_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before Optuna has its id, before its name: neither is a study of another owner."""
+    location, config = tmp_path / "o.db", definition_of(SPACE).config
+    storage = open_storage(location)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step == "rename":
+            patch.setattr("harness.search.storage.optuna_study.rename_optuna_study", killed)
+        else:
+            patch.setattr(optuna.Study, step, killed)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                open_optuna_study(storage, "s", config)
+    delete_entries(location, {str(config.id): "s"})
+    assert optuna.get_all_study_names(open_storage(location)) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "set_user_attr", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_optuna_study(storage, "s", config)
+    study = open_optuna_study(storage, "s", config)
+    assert (study.study_name, study.metric_names) == ("s", ["val/dice_loss"])
+    assert optuna.get_all_study_names(storage) == ["s"]
+    assert open_optuna_study(storage, "t", config).user_attrs == study.user_attrs
