@@ -9,11 +9,7 @@ import typer
 from harness import api
 from harness.cli.completion import StudyArgument
 from harness.cli.confirmation import ask
-from harness.cli.options import (
-    StorageOption,
-    TrackingUriOption,
-    WorkspaceOption,
-)
+from harness.cli.options import StorageOption, TrackingUriOption, WorkspaceOption
 
 
 def delete(

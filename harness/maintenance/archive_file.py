@@ -134,7 +134,7 @@ def check_study_files(paths: StudyPaths, study_id: str | None, message: str) -> 
         for folder in (paths, paths.confirm):
             if folder.study_yaml.is_file():
                 read_study_config(folder)
-                read_records(folder)
+            read_records(folder)
     except (UserError, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{message}: {error}") from error
 
