@@ -97,8 +97,7 @@ def restore_study(
                 move_folder(staging.root, paths.root)
         finally:
             shutil.rmtree(staging.root, ignore_errors=True)
-            with suppress(OSError):  # another archive is being unpacked
-                staging.root.parent.rmdir()
+            _remove_empty_parent(staging)
     finish_restore(workspace, paths, options, log)
     return paths
 
@@ -126,8 +125,15 @@ def finish_restore(
         _enter_in_mlflow(workspace, paths, options, log)
     except HarnessError as error:
         log(f"MLflow does not have the study yet ({error}): harness sync --study {paths.name}")
+    # A command that was killed after the move has left it.
+    _remove_empty_parent(staging_folder(workspace, paths.name, ""))
     with hold_study_lock(paths):
         end_operation(paths)
+
+
+def _remove_empty_parent(staging: StudyPaths) -> None:
+    with suppress(OSError):  # absent, or another archive is being unpacked
+        staging.root.parent.rmdir()
 
 
 def open_archive(archive: Path) -> tarfile.TarFile:

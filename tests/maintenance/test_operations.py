@@ -288,6 +288,25 @@ def test_list_needs_no_heavy_library(place: Workspace) -> None:
     assert {one["name"] for one in json.loads(done.stdout)} == {"tiny", "other"}
 
 
+def test_restore_that_was_killed_after_its_move_leaves_nothing(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.archive("tiny", "tiny.tar")
+    harness.delete("tiny")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.maintenance.restore.finish_restore", killed)
+        patch.setattr("harness.maintenance.restore._remove_empty_parent", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            harness.restore("tiny.tar")
+    assert (place.studies / ".restoring").is_dir()
+    harness.restore("tiny.tar")
+    assert_agreement(place, {"tiny", "other"})
+
+
 def copied(place: Workspace) -> StudyPaths:
     """A copy of the folder of `tiny`, made by hand."""
     shutil.copytree(place.study("tiny").root, place.studies / "backup")
