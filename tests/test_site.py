@@ -166,10 +166,10 @@ class TestBrowser:
             field = driver.find_element(By.CSS_SELECTOR, ".md-search__input")
             driver.execute_script("arguments[0].focus()", field)
             field.send_keys("second_chances")
-            found = WebDriverWait(driver, 300).until(
-                lambda driver: driver.find_elements(By.CSS_SELECTOR, ".md-search-result__link")
-            )
-            assert [link for link in found if "settings.html" in link.get_attribute("href")]
+            # One script reads the list: the page replaces its elements while it searches.
+            links = """return [...document.querySelectorAll('.md-search-result__link')].some(
+                         (link) => link.href.includes('settings.html'))"""
+            assert WebDriverWait(driver, 300).until(lambda driver: driver.execute_script(links))
             for page in ("reference/python.html", "statistics.html"):
                 driver.get(f"{address}/{page}")
                 script = "return performance.getEntriesByType('resource').map((one) => one.name)"
