@@ -133,10 +133,9 @@ def test_every_module_has_a_floor() -> None:
 
 def test_no_import_cycles() -> None:
     known = modules()
-    graph = {
-        module: {name for name in imports(path, deferred=False) if name in known} - {module}
-        for module, path in known.items()
-    }
+    # The package itself holds its version and its folder; it imports the API when that is used.
+    inner = set(known) - {"harness"}
+    graph = {module: imports(known[module], deferred=True) & inner - {module} for module in inner}
     done: set[str] = set()
     while leaves := {
         module for module, needs in graph.items() if module not in done and needs <= done

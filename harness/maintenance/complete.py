@@ -75,7 +75,7 @@ def _complete_in_place(
 ) -> PendingOperation | None:
     operation = read_operation(paths)
     if operation is not None and operation.action == "restore":
-        from harness.maintenance.restore import finish_restore  # noqa: PLC0415  # NumPy
+        from harness.maintenance.restored_study import finish_restore  # noqa: PLC0415  # NumPy
 
         finish_restore(workspace, paths, _options(operation), log)
         return operation

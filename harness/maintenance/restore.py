@@ -7,15 +7,12 @@ archive is executed.
 import secrets
 import shutil
 import tarfile
-from contextlib import suppress
 from pathlib import Path
 
-from harness.config.study_files import read_study_config
 from harness.core import files
-from harness.core.errors import DataError, HarnessError, UserError
+from harness.core.errors import DataError, UserError
 from harness.core.paths import StudyPaths, Workspace, check_study_name
 from harness.core.study_lock import hold_study_lock, is_study_locked
-from harness.evaluation.confirm.mirror import mirror_confirmation
 from harness.maintenance.archive_file import (
     ArchiveList,
     check_study_files,
@@ -28,20 +25,18 @@ from harness.maintenance.indexes import (
     Log,
     StudyIndexes,
     find_study_of_id,
-    read_study_id,
 )
 from harness.maintenance.operations import (
     OPERATION_FILE,
     PendingOperation,
     begin_operation,
-    end_operation,
     folder_study,
     move_folder,
     staging_folder,
     staging_folders,
 )
 from harness.maintenance.rename import write_study_name
-from harness.tracking.uri import resolve_tracking_store
+from harness.maintenance.restored_study import finish_restore, remove_empty_parent
 
 _CHUNK = 1 << 20
 _SPARE_BYTES = 100_000_000  # of the disk, for databases
@@ -97,7 +92,7 @@ def restore_study(
                 move_folder(staging.root, paths.root)
         finally:
             shutil.rmtree(staging.root, ignore_errors=True)
-            _remove_empty_parent(staging)
+            remove_empty_parent(staging)
     finish_restore(workspace, paths, options, log)
     return paths
 
@@ -113,27 +108,6 @@ def restore_again(
         if operation.action == "restore" and operation.archive == archive_digest(listed):
             return paths
     return None
-
-
-def finish_restore(
-    workspace: Workspace, paths: StudyPaths, options: IndexOptions, log: Log
-) -> None:
-    """Enter a study that is in its place in both indexes; takes the lock itself."""
-    with hold_study_lock(paths):
-        _enter_in_optuna(workspace, paths, options, log)
-    try:
-        _enter_in_mlflow(workspace, paths, options, log)
-    except HarnessError as error:
-        log(f"MLflow does not have the study yet ({error}): harness sync --study {paths.name}")
-    # A command that was killed after the move has left it.
-    _remove_empty_parent(staging_folder(workspace, paths.name, ""))
-    with hold_study_lock(paths):
-        end_operation(paths)
-
-
-def _remove_empty_parent(staging: StudyPaths) -> None:
-    with suppress(OSError):  # absent, or another archive is being unpacked
-        staging.root.parent.rmdir()
 
 
 def open_archive(archive: Path) -> tarfile.TarFile:
@@ -203,40 +177,6 @@ def _unpack(tar: tarfile.TarFile, archive: Path, listed: ArchiveList, staging: S
             raise DataError(f"{archive}: {member.name} is damaged (wrong SHA-256); copy it again")
     if missing:
         raise DataError(f"{archive}: {next(iter(missing))} is missing; copy the archive again")
-
-
-def _enter_in_optuna(
-    workspace: Workspace, paths: StudyPaths, options: IndexOptions, log: Log
-) -> None:
-    """Enter the trials in Optuna's database, unless that needs code of the study."""
-    config = read_study_config(paths) if read_study_id(paths) is not None else None
-    if config is None or not paths.space_yaml.is_file():
-        return
-    if config.parts is not None:
-        log(
-            f"study {paths.name} brings Python code, {paths.parts(config.parts.file)}, which every "
-            "run executes: read it first; the next harness run enters its trials in Optuna"
-        )
-        return
-    from harness.maintenance.optuna_entry import enter_study  # noqa: PLC0415  # optuna
-
-    try:
-        enter_study(workspace, paths, options, log)
-    except HarnessError as error:
-        log(f"Optuna does not have the study yet ({error}); the next harness run enters it")
-
-
-def _enter_in_mlflow(
-    workspace: Workspace, paths: StudyPaths, options: IndexOptions, log: Log
-) -> None:
-    if read_study_id(paths) is None:
-        return
-    from harness.tracking.sync import sync_study  # noqa: PLC0415  # imports mlflow
-
-    config = read_study_config(paths)
-    store = resolve_tracking_store(workspace, paths, str(config.id), uri=options.tracking_uri)
-    sync_study(store, paths, config, log)
-    mirror_confirmation(paths, workspace, uri=options.tracking_uri, experiment=None)
 
 
 def _remove_leftovers(workspace: Workspace, name: str) -> None:

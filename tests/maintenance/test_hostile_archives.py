@@ -15,7 +15,7 @@ import pytest
 from harness.core.errors import UserError
 from harness.core.paths import StudyPaths, Workspace
 from harness.core.study_lock import hold_study_lock
-from harness.maintenance import restore as restoring
+from harness.maintenance import restore, restored_study
 from harness.maintenance.archive import archive_study
 from harness.maintenance.indexes import IndexOptions
 from harness.maintenance.restore import restore_study
@@ -35,8 +35,8 @@ def made(tmp_path: Path) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """An empty workspace; both indexes are left out here."""
-    monkeypatch.setattr(restoring, "_enter_in_optuna", lambda *_: None)
-    monkeypatch.setattr(restoring, "_enter_in_mlflow", lambda *_: None)
+    monkeypatch.setattr(restored_study, "_enter_in_optuna", lambda *_: None)
+    monkeypatch.setattr(restored_study, "_enter_in_mlflow", lambda *_: None)
     (tmp_path / "w").mkdir()
     return Workspace.at(tmp_path / "w")
 
@@ -285,7 +285,7 @@ def test_study_that_another_command_restores_meanwhile_is_refused(
             shutil.copytree(made.parent / "source" / "studies" / "tiny", other.root)
             stack.enter_context(hold_study_lock(other))
 
-        monkeypatch.setattr(restoring, "check_study_files", unpacked)
+        monkeypatch.setattr(restore, "check_study_files", unpacked)
         with pytest.raises(UserError, match=r"in the workspace already, as (elsewhere|other)"):
             restore_study(place, made, "again", IndexOptions(), lambda line: None)
         assert not (place.studies / "again").exists() and other.study_yaml.exists()

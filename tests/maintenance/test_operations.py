@@ -299,7 +299,7 @@ def test_restore_that_was_killed_after_its_move_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr("harness.maintenance.restore.finish_restore", killed)
-        patch.setattr("harness.maintenance.restore._remove_empty_parent", lambda _: None)
+        patch.setattr("harness.maintenance.restore.remove_empty_parent", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             harness.restore("tiny.tar")
     assert (place.studies / ".restoring").is_dir()
