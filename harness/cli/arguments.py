@@ -2,7 +2,9 @@
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.core import strict_yaml
@@ -35,6 +37,11 @@ def api_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "per_gpu" in arguments:
         arguments["per_gpu"] = parse_per_gpu(arguments["per_gpu"])
     return arguments
+
+
+def same_workspace(workspace: Path) -> str:
+    """End of a printed command, so that it acts on the workspace of this one when it is pasted."""
+    return "" if workspace == Path() else f" --workspace {shlex.quote(str(workspace))}"
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

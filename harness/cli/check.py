@@ -1,7 +1,8 @@
 """Command `harness check`: print what a check finds."""
 
 import json
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import api
-from harness.cli.arguments import api_arguments
+from harness.cli.arguments import api_arguments, same_workspace
 from harness.cli.display import open_progress
 from harness.cli.options import (
     SEARCH,
@@ -82,7 +83,8 @@ def check(
 
     Example: harness check --space encoders.yaml --data data/polyps
     """
-    arguments = api_arguments(locals())
+    parameters = locals()  # first of all: exactly the options of the command
+    arguments = api_arguments(parameters)
     del arguments["json_"]
     with closing(open_progress()) as progress:
         result = api.check(**arguments, progress=progress)
@@ -90,13 +92,26 @@ def check(
         # NaN is not JSON, and strict parsers refuse it: better an error here than a broken file.
         typer.echo(json.dumps(result.as_json(), indent=1, allow_nan=False))
     else:
-        _print_check(result)
+        _print_check(result, data)
+        if result.good and result.data is not None:
+            line = f"next: {_run_command(parameters)}{same_workspace(workspace)}"
+            stdout_console().print(line, markup=False, soft_wrap=True)
     if not result.good:
         # 2 as for `run`, which would refuse the study: a script can check before it queues a job.
         raise typer.Exit(2)
 
 
-def _print_check(result: "CheckReport") -> None:
+def _run_command(parameters: Mapping[str, Any]) -> str:
+    """`harness run` with the options of this check, each under its name on the command line."""
+    words = ["harness", "run"]
+    for name in ("space", "study", "data", "set_", "objective", "parts", "label", "ignore"):
+        value = parameters[name]
+        for item in value if isinstance(value, list) else [] if value is None else [value]:
+            words += [f"--{name.rstrip('_')}", str(item)]
+    return shlex.join(words + ["--skip-bad"] * parameters["skip_bad"])
+
+
+def _print_check(result: "CheckReport", data: str | None) -> None:
     """Print the report. Names come from files, so they are escaped: `[red]` is not markup."""
     console = stdout_console()
     groups = _group_entries(result.table.entries)
@@ -115,7 +130,7 @@ def _print_check(result: "CheckReport") -> None:
         console.print(_reasons_table(result.table.impossible))
     if result.weights:
         console.print(_weights_table(result))
-    _print_data(result, console)
+    _print_data(result, data, console)
     console.print(result.table.summary_line(), markup=False)
     for note in result.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
@@ -218,7 +233,7 @@ def _weights_table(result: "CheckReport") -> Table:
     return table
 
 
-def _print_data(result: "CheckReport", console: Console) -> None:
+def _print_data(result: "CheckReport", data: str | None, console: Console) -> None:
     if result.data is None:
         return
     numbers = result.data.statistics
@@ -226,7 +241,9 @@ def _print_data(result: "CheckReport", console: Console) -> None:
     for severity in ("error", "warning"):
         n = result.data.count(severity)
         line += f", {count(n, severity)}"
-    console.print(f"{line}; all findings: harness data inspect", markup=False, soft_wrap=True)
+    folder = "FOLDER" if data is None else shlex.quote(data)
+    line += f"; all findings: harness data inspect {folder}"
+    console.print(line, markup=False, soft_wrap=True)
     if result.data.ceilings is not None:
         from harness.inspection.ceiling_text import loss_sentence  # noqa: PLC0415  # SciPy
 

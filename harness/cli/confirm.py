@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from harness import api
-from harness.cli.arguments import api_arguments
+from harness.cli.arguments import api_arguments, same_workspace
 from harness.cli.compute_options import (
     ClusterOption,
     CpusPerTrialOption,
@@ -107,7 +107,7 @@ def confirm(
     print_confirmation(confirmation, opened.tables.config.objective.metric)
     # A confirmation that was stopped has no decision yet; the same command continues it.
     next_command = "report" if confirmation.decision is not None else "confirm"
-    progress.stage(f"next: harness {next_command} --study {study}")
+    progress.stage(f"next: harness {next_command} --study {study}{same_workspace(workspace)}")
 
 
 def print_confirmation(confirmation: Confirmation, metric: str) -> None:

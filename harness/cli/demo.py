@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from harness import api
+from harness.cli.arguments import same_workspace
 from harness.cli.confirm import print_confirmation
 from harness.cli.display import open_progress
 from harness.cli.options import STORAGE, option
@@ -40,8 +41,8 @@ def demo(workspace: DemoWorkspaceOption = Path("demo")) -> None:
         confirmation = study.confirm(top=TOP, seeds=SEEDS, progress=progress)
     print_confirmation(confirmation, study.tables.config.objective.metric)
     report = study.report()
-    workspace_option = f"--workspace {workspace}"
+    here = same_workspace(workspace)
     typer.echo(f"report: {report}", err=True)
-    typer.echo(f"next: harness test --study {study.name} {workspace_option}", err=True)
-    typer.echo(f"      harness ui {workspace_option}", err=True)
+    typer.echo(f"next: harness test --study {study.name}{here}", err=True)
+    typer.echo(f"      harness ui{here}", err=True)
     typer.echo(f"      harness run --space {SPACE} --data FOLDER --trials 20", err=True)

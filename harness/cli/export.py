@@ -1,9 +1,11 @@
 """Command `harness export`: a study's network as a folder that runs without this package."""
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
+import typer
 from rich.markup import escape
 
 from harness import api
@@ -142,3 +144,7 @@ def export(
     console = stdout_console()
     console.print(escape(f"parity on {bundle.parity.sentence}"), soft_wrap=True)
     console.print(escape(f"bundle: {bundle.folder}"), soft_wrap=True)
+    folder = shlex.quote(str(bundle.folder))
+    # On standard error, as the progress is: the two lines above are the result.
+    typer.echo(f"next: pip install -r {folder}/requirements.txt", err=True)
+    typer.echo(f"      python {folder}/predict.py IMAGES --out masks", err=True)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.arguments import same_workspace
 from harness.cli.display import open_progress
-from harness.cli.options import SEARCH, WorkspaceOption, option
+from harness.cli.options import SEARCH, SkipBadOption, WorkspaceOption, option
 from harness.config.data import StudyDataConfig
 from harness.core import files
 from harness.core.errors import ConfigError
@@ -34,6 +35,7 @@ def init(
             metavar="NAME",
         ),
     ] = None,
+    skip_bad: SkipBadOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Look at a folder of images and masks, and write a commented space and study.yaml for it.
@@ -60,7 +62,8 @@ def init(
         # Masks that the defaults cannot read are unusable only until the proposal is used.
         dataset = open_dataset(root, proposed, max_pixels=100e6)
         scan = scan_dataset(dataset, None, workspace_paths.cache / "looks")
-    check_no_bad_pairs(scan)
+    if not skip_bad:
+        check_no_bad_pairs(scan)
     check_not_empty(scan)
     written = starter_files(name, scan, proposed)
     files.write_text(space_yaml, written.space_yaml)
@@ -68,8 +71,9 @@ def init(
     classes = ", ".join(proposed.classes)
     typer.echo(f"{count(len(scan.pair_stats), 'pair')}, {proposed.task}: {classes}")
     typer.echo(f"space: {space_yaml}\nstudy: {study_yaml}")
-    where = "" if Path(workspace) == Path() else f" --workspace {workspace}"
-    typer.echo(f"next: harness check --space {name}.yaml --study {name}{where}")
+    here = same_workspace(workspace)
+    skip = " --skip-bad" if scan.bad_pairs else ""
+    typer.echo(f"next: harness check --space {name}.yaml --study {name}{skip}{here}")
 
 
 def _name_from(root: Path) -> str:

@@ -8,13 +8,16 @@ from typing import Annotated
 from rich.console import Console
 
 from harness import api
+from harness.cli.arguments import same_workspace
 from harness.cli.options import SEARCH, StudyOption, WorkspaceOption, option
 from harness.cli.tables import fit_table, stdout_console
 from harness.config.progress import short_configuration
 from harness.core.records import TrialRecord
+from harness.data.splits.splits import read_split
 from harness.report.analysis.baseline import compare_with_baseline
 from harness.report.analysis.caveats import find_caveats
 from harness.report.analysis.noise import estimate_pooled_noise, noise_sentence
+from harness.report.page.headline import ConfirmationSummary, next_step
 from harness.report.tables.export import ExportFormat, export_leaderboard
 from harness.report.tables.study_tables import (
     StudyTables,
@@ -91,7 +94,10 @@ def report(
         print_leaderboard(opened)
         if comparison is not None:
             Console(highlight=False, soft_wrap=True).print(comparison.sentence, markup=False)
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {path}", markup=False)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors.print(f"report: {path}", markup=False)
+    if command := _next_command(opened):
+        errors.print(f"next: {command}{same_workspace(workspace)}", markup=False)
     if open_:
         # as_uri: a path with spaces or # is not an address.
         webbrowser.open(path.as_uri())
@@ -157,6 +163,15 @@ def _confirmation_status(study: api.Study) -> str:
     if confirmation is None or confirmation.decision is None:
         return "The first is leading, not confirmed."
     return f"Confirmed: {confirmation.sentence}"
+
+
+def _next_command(study: api.Study) -> str:
+    """Command that the report names as the next step; "" if none is left."""
+    confirmation, split_csv = study.confirmation, study.paths.split_csv
+    is_decided = confirmation is not None and confirmation.decision is not None
+    summary = ConfirmationSummary(study.looks.count_tests()) if is_decided else None
+    split = read_split(split_csv) if split_csv.is_file() else []
+    return next_step(study.tables, split, summary).command
 
 
 def _origin_marks(record: TrialRecord) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from harness import api
-from harness.cli.arguments import api_arguments, check_name
+from harness.cli.arguments import api_arguments, check_name, same_workspace
 from harness.cli.compute_options import (
     ClusterOption,
     CpusPerTrialOption,
@@ -117,17 +117,23 @@ def run(
         lambda progress: api.run_study(**arguments, progress=progress), workspace
     )
     with closing(open_progress()) as progress:
-        show_results(study_after, progress, writes_report=not no_report)
+        show_results(study_after, progress, workspace, writes_report=not no_report)
 
 
 def show_results(
-    study: api.Study, progress: ProgressReporter, *, writes_report: bool = True
+    study: api.Study,
+    progress: ProgressReporter,
+    workspace: Path = Path(),
+    *,
+    writes_report: bool = True,
 ) -> None:
     """Show the best trials, write the report, and name the next command."""
     objective = read_study_config(study.paths).objective
     ranked = objective.ranked(read_records(study.paths))
+    here = same_workspace(workspace)
+    report_command = f"harness report --study {study.name}{here}"
     if not ranked:
-        progress.stage(f"next: harness report --study {study.name}")
+        progress.stage(f"next: {report_command}")
         return
     # The best of many trials on a few images is too good by chance, hence "not confirmed".
     best, *others = (f"{record.value:.4f}: trial {record.number}" for record in ranked[:N_SHOWN])
@@ -135,11 +141,11 @@ def show_results(
     if others:
         progress.stage(f"then {', '.join(others)}")
     if not writes_report:
-        progress.stage(f"no report was written; write it with: harness report --study {study.name}")
+        progress.stage(f"no report was written; write it with: {report_command}")
     elif (path := _write_report(study, progress)) is not None:
         progress.stage(f"report: {path}")
-    progress.stage("MLflow: harness ui")
-    progress.stage(f"next: harness confirm --study {study.name}")
+    progress.stage(f"MLflow: harness ui{here}")
+    progress.stage(f"next: harness confirm --study {study.name}{here}")
 
 
 def _write_report(study: api.Study, progress: ProgressReporter) -> Path | None:

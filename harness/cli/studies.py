@@ -31,7 +31,7 @@ def studies(
         return
     console = stdout_console()
     if not summaries:
-        sys.stdout.write("no studies yet; start one with: harness run --space quickstart.yaml\n")
+        sys.stdout.write("no studies yet; start with: harness init FOLDER, or harness demo\n")
         return
     title = f"{count(len(summaries), 'study')} in {Path(workspace).expanduser().resolve()}"
     rows = [_row(summary) for summary in summaries]

@@ -4,12 +4,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from harness import api
-from harness.cli.arguments import api_arguments
+from harness.cli.arguments import api_arguments, same_workspace
 from harness.cli.display import open_progress
 from harness.cli.options import (
     SEARCH,
@@ -87,6 +88,9 @@ def evaluate_test_split(
             suffix = "" if name == TEST_SPLIT else f" on {name}"
             # A choice by test results turns the test images into validation images.
             console.print(escape(f"this is test run {n}{suffix}: select nothing by its result"))
+    # On standard error, as in `report`: a redirected table holds the results alone.
+    next_line = f"next: harness export --study {study} --out bundle{same_workspace(workspace)}"
+    typer.echo(next_line, err=True)
 
 
 def _print_test_run(console: Console, study: api.Study, test: HeldOutTest) -> None:

@@ -49,7 +49,7 @@ parameters:
   model.encoder_name: {choices: [mobilenet_v2, resnet34, efficientnet-b0]}  # 2 to 21 M weights
   optim.lr:           {low: 1e-4, high: 3e-3, log: true}         # rates differ by factors
   loss.dice:          {low: 0.0, high: 1.0}     # weights are divided by their sum
-  loss.$loss:           {low: 0.0, high: 1.0}
+  ${loss_key}{low: 0.0, high: 1.0}
 ${augment}fixed:
   data.image_size: $size        # the median image has $width x $height pixels
 ${tiles}  train.epochs: $epochs        # about $steps steps; poor trials end early
@@ -124,13 +124,15 @@ def _split_line(n_images: int, *, has_roles: bool) -> str:
 def _space_yaml(name: str, data: StudyDataConfig, n_images: int, height: int, width: int) -> str:
     size = max((side for side in _SIZES if side <= min(height, width)), default=_SIZES[0])
     batch = 8 if size <= 256 else 4
+    loss = "bce" if data.task == "multilabel" else "ce"
     n_train = max(1, round(0.8 * n_images))
     # Tens of epochs, as the first pruning comes after an eighth of them.
     epochs = min(100, max(10, round(_STEPS * batch / n_train / 10) * 10))
     return _SPACE.substitute(
         name=name,
         n_images=n_images,
-        loss="bce" if data.task == "multilabel" else "ce",
+        loss=loss,
+        loss_key=f"loss.{loss}:".ljust(20),  # as wide as the keys above it
         augment=_AUGMENT if n_images < _FEW_IMAGES else "",
         size=size,
         width=width,

@@ -1,6 +1,8 @@
 """`harness check`: what it prints, its exit code, and that it writes nothing but caches."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,19 @@ def test_json_has_every_network(
     assert all(one["gflops"] > 0 for one in found["networks"] if one["possible"])
     assert found["data"]["statistics"]["n_pairs"] == 24
     assert not (workspace / "studies").exists() and not (workspace / "optuna.db").exists()
+
+
+def test_the_next_command_has_the_options_of_the_check(
+    workspace: Path, polyps: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace / "one.yaml").write_text(strict_yaml.dump_yaml(TINY), encoding="utf-8")
+    data = shutil.copytree(polyps, workspace / "my polyps")
+    options = ["--space", "one.yaml", "--data", str(data), "--set", "train.epochs=2", "--skip-bad"]
+    code, said = run(options, capsys)
+    assert code == 0, said
+    assert f"all findings: harness data inspect '{data}'" in said
+    last = said.splitlines()[-1]
+    assert last.startswith("next: harness run ") and shlex.split(last)[3:] == options
 
 
 def test_what_run_would_refuse_is_exit_2_and_all_is_said_at_once(

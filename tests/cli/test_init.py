@@ -101,6 +101,28 @@ def test_name_of_a_data_set_stays_a_name(
     assert f"--study first --workspace {workspace}" in out
 
 
+def test_pairs_that_cannot_be_used_are_left_out_on_request(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_pairs(tmp_path / "my cells", [255 * np.eye(40, dtype=np.uint8)] * 6)
+    (folder / "images" / "3.png").write_bytes(b"")
+    code, _, err = init(capsys, str(folder))
+    assert code == 2 and "leave it out with --skip-bad" in err
+    place = tmp_path / "a place"
+    code, out, _ = init(capsys, str(folder), "--skip-bad", "--workspace", str(place))
+    assert code in (0, None) and out.startswith("5 pairs, binary")
+    assert f"--study my-cells --skip-bad --workspace '{place}'" in out
+
+
+def test_keys_of_the_space_are_aligned(
+    workspace: Path, polyps: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init(capsys, str(polyps))
+    text = (workspace / "search_spaces" / "polyps.yaml").read_text(encoding="utf-8")
+    searched = [line for line in text.splitlines() if re.match(r"  [a-z._]+: +\{", line)]
+    assert len(searched) >= 5 and {line.index("{") for line in searched} == {22}
+
+
 @pytest.mark.slow
 def test_check_and_run_accept_the_files(workspace: Path, tmp_path: Path) -> None:
     from tests.conftest import harness_command

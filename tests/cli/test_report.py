@@ -60,3 +60,14 @@ def test_an_unknown_format_names_those_there_are(
     folder = ["--workspace", str(study.root)]
     assert run(["report", "--study", study.name, "--format", "xml", *folder]) == 2
     assert "latex" in capsys.readouterr().err
+
+
+def test_the_report_names_the_next_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = a_study(tmp_path)
+    assert run(["report", "--study", "tiny", "--no-images", "--workspace", str(study.root)]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    page = study.paths.report_html.read_text(encoding="utf-8")
+    command = last.removeprefix("next: ").removesuffix(f" --workspace {study.root}")
+    assert command.startswith("harness ") and command in page

@@ -35,6 +35,17 @@ def test_three_best_and_the_report_that_was_written(
     assert study.paths.report_html.stat().st_size > 10_000
 
 
+def test_commands_name_a_workspace_that_is_not_the_current_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "my studies"
+    Builder(root).trial(0, [0.4])
+    show_results(api.open_study("tiny", workspace=root), LineProgress(), root)
+    place = f"--workspace '{root}'"
+    lines = [f"MLflow: harness ui {place}", f"{NEXT} {place}"]
+    assert capsys.readouterr().err.splitlines()[-2:] == lines
+
+
 def test_a_report_is_written_again_only_after_further_trials(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from harness.config.data import StudyDataConfig
 from harness.core.errors import DataError, suggest_nearest
 from harness.data.datasets.pairs import (
+    ADVICE_UNMATCHED,
     ROLE_NAMES,
     SUFFIXES,
     SUPPORTED_LAYOUTS,
@@ -50,7 +51,8 @@ def read_folder_layout(root: Path, data: StudyDataConfig) -> FolderListing:
     else:
         pairs = reader.read_suffixed_pairs()
     if reader.problems:
-        raise problems_error(reader.problems, f"{root}: ")
+        remedy = ADVICE_UNMATCHED if reader.has_unmatched else None
+        raise problems_error(reader.problems, f"{root}: ", remedy=remedy)
     return FolderListing(pairs, reader.unread)
 
 
@@ -88,12 +90,12 @@ def _single_layout(root: Path, data: StudyDataConfig) -> str:
             f"understood:{SUPPORTED_LAYOUTS}"
         )
     if not layouts:
-        raise DataError(f"{root}: {_explain_no_layout(root)}")
+        raise DataError(f"{root}: {_explain_no_layout(root, data)}")
     return layouts[0]
 
 
-def _explain_no_layout(root: Path) -> str:
-    """Sentence about the content of a folder that has no images and masks."""
+def _explain_no_layout(root: Path, data: StudyDataConfig) -> str:
+    """Sentence about the content of a folder without a layout of images and masks."""
     inside = list_entries(root)
     if not inside:
         return "is empty; it should hold images/ and masks/"
@@ -113,6 +115,8 @@ def _explain_no_layout(root: Path) -> str:
         hint = f"there are masks such as {mask_files[0].name!a}, but no image of their stems"
     elif files and not mask_files:
         hint = f"there are images such as {files[0].name!a}, but no mask"
+    elif nested := [e for e in inside if e.is_dir() and _detect_layouts(e, data)]:
+        hint = f"{nested[0].name!a} in it has such a layout; name {str(nested[0])!a}"
     text = f"no layout of images and masks; these are understood:{SUPPORTED_LAYOUTS}"
     return f"{text}\n{hint}" if hint else text
 
@@ -131,6 +135,7 @@ class _FolderReader:
         self.root, self.data = root, data
         self.problems: list[str] = []
         self.unread: list[Path] = []
+        self.has_unmatched = False  # a file without its partner
 
     def read_role_folders(self) -> list[ImageMaskPair]:
         """Read the pairs of train/, val/ and test/."""
@@ -151,13 +156,10 @@ class _FolderReader:
 
     def read_subfolders(self, prefix: str, role: Role | None) -> list[ImageMaskPair]:
         """Read the pairs of `prefix`images/ and `prefix`masks/."""
-        images, masks = (
-            self._resolve_folder(f"{prefix}{_IMAGES}"),
-            [self._resolve_folder(f"{prefix}{_MASKS}")],
-        )
-        multilabel = self.data.task == "multilabel"
+        images = self._resolve_folder(f"{prefix}{_IMAGES}")
+        masks = [self._resolve_folder(f"{prefix}{_MASKS}")]
+        mask_folder, multilabel = masks[0], self.data.task == "multilabel"
         if multilabel:
-            mask_folder = masks[0]
             if not any((self.root / mask_folder / name).is_dir() for name in self.data.classes):
                 expected = ", ".join(f"{mask_folder}/{name}/" for name in self.data.classes)
                 self.problems.append(
@@ -165,10 +167,9 @@ class _FolderReader:
                 )
                 return []
             masks = [f"{mask_folder}/{name}" for name in self.data.classes]
-            image_files = self._list_files(images)
+        image_files = self._list_files(images)
+        if multilabel:
             self._check_class_folders(mask_folder)
-        else:
-            image_files = self._list_files(images)
         mask_sets = [self._list_files(part) for part in masks]
         for mask_files in mask_sets:
             self._check_unmatched(image_files, mask_files, of_class=multilabel)
@@ -274,6 +275,7 @@ class _FolderReader:
                 f"no mask has the stem of an image (see {image} and {mask}); name both alike"
             )
             return
+        self.has_unmatched |= bool(unpaired_images or unpaired_masks)
         folder = next(iter(masks.by_stem.values())).parent
         where = f" in {folder.as_posix()}/" if of_class else ""
         unread = self._unread_hints(folder)

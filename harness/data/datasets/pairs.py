@@ -194,6 +194,11 @@ SUPPORTED_LAYOUTS: Final = """
   one folder of pairs such as x.jpg and x_mask.png (or _label, _gt, _seg, with _ or -)
   a CSV file (name the file itself) with the columns image,mask and, if wanted, role,group"""
 
+ADVICE_UNMATCHED: Final = (
+    "add each missing file (the mask of an image without objects is black), or move its partner "
+    "out of the folder"
+)
+
 
 def image_stem_of_mask(stem: str) -> str | None:
     """Stem `x` of the image of a mask `x_mask`, `x_gt` or similar; None for other files."""

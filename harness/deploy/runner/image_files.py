@@ -18,6 +18,7 @@ TRUNCATED = "ends too early; copy or download it again"
 _CUT = ", the most that is decoded at once; cut the image into parts"
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".npy")
+LISTED = (*SUFFIXES, ".jpe", ".jfif", ".bmp", ".webp", ".gif")  # the last three get an error
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Values of TIFF tags with which OpenCV changes nothing: samples, bits, compression, predictor;
 # orientation, bit order, planes, type of samples, and no tiles, are 1 or absent.
@@ -279,10 +280,11 @@ def is_mask(path: Path) -> bool:
 
 
 def list_files(root: Path) -> list[Path]:
-    """The file itself; of a folder everything below it that is neither hidden nor a mask."""
+    """The file itself; of a folder all images below it (by suffix) but hidden ones and masks."""
     if not root.is_dir():
         return [root]
-    return sorted(path for path in root.rglob("[!.]*") if not is_mask(path))
+    images = (path for path in root.rglob("[!.]*") if path.suffix.lower() in LISTED)
+    return sorted(path for path in images if not is_mask(path))
 
 
 def write_mask(path: Path, mask: Any, spec: dict[str, Any]) -> None:

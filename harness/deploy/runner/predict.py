@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         if not path.is_dir() and options.out.resolve() not in path.resolve().parents
     ]
     if not listed:
-        parser.error("no files to read, apart from those in --out")
+        parser.error("no images to read, apart from those in --out")
     try:
         model, masks, failed = Model(Path(__file__).parent), set(), False
     except Exception as error:  # runtimes raise classes of their own

@@ -1,5 +1,6 @@
 """Images of a study before trial 0: scan, split and decode them."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from math import prod
@@ -170,7 +171,8 @@ def load_or_make_split(
     if warnings:
         kinds = ", ".join(sorted({finding.topic for finding in warnings}))
         progress.stage(
-            f"warnings about the data ({kinds}); list them with: harness data inspect {source}"
+            f"warnings about the data ({kinds}); list them with: "
+            f"harness data inspect {shlex.quote(str(source))}"
         )
     split = make_split(overview.dataset, overview.pair_stats, definition.config.split, copies)
     if (note := too_few_images_warning(split, overview.pair_stats, definition.config)) is not None:

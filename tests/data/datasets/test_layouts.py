@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from harness.data.scan.scan import scan_dataset
 from tests.data.make import DATA, MAX_PIXELS, encode, folder, picture, save, square
 
 LABELS = StudyDataConfig(task="multilabel", classes=("polyp", "tool tip"))
+ADVICE = (
+    "add each missing file (the mask of an image without objects is black), or move its partner "
+    "out of the folder"
+)
 
 
 def opened(root: Path, data: StudyDataConfig = DATA) -> Dataset:
@@ -19,7 +24,10 @@ def opened(root: Path, data: StudyDataConfig = DATA) -> Dataset:
 def problems(root: Path, data: StudyDataConfig = DATA) -> list[str]:
     with pytest.raises(DataError) as caught:
         opened(root, data)
-    return str(caught.value).replace(f"{root}: ", "").splitlines()
+    lines = str(caught.value).replace(f"{root}: ", "").splitlines()
+    # The advice follows every file without its partner, and nothing else.
+    assert (lines[-1] == ADVICE) == any(re.search("has no (mask|image) of", x) for x in lines)
+    return [line for line in lines if line != ADVICE]
 
 
 def touch(root: Path, *names: str) -> None:
@@ -34,6 +42,12 @@ def test_no_layout_shows_those_that_are_understood(tmp_path: Path) -> None:
     for word in ("images/ and masks/<class>/", "valid/", "x_mask.png", "CSV"):
         assert any(word in line for line in others)
     assert last == "there are images such as 'a.jpg', but no mask"
+
+
+def test_a_layout_one_folder_below_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.txt", "my data/raw/a.png", "my data/raw/a_mask.png", "my data/doc/x.txt")
+    root = tmp_path / "my data"
+    assert problems(root)[-1] == f"'raw' in it has such a layout; name '{root / 'raw'}'"
 
 
 def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:

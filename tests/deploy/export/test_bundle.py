@@ -60,6 +60,7 @@ def test_program_writes_the_masks_of_the_study(exported: Exported, tmp_path: Pat
     (tmp_path / "in" / "deep").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "in" / "deep" / "a.png"), image[..., ::-1])
     (tmp_path / "in" / "b.png").write_bytes(b"no image")
+    (tmp_path / "in" / "notes.txt").write_bytes(b"no image either")
     process = run_program(bundle.folder, tmp_path / "in", "--out", tmp_path / "out")
     assert process.returncode == 1
     assert re.fullmatch(r".*b\.png: not a JPEG, PNG, TIFF or \.npy file.*\n", process.stderr)
