@@ -131,9 +131,12 @@ def _link_problem(entry: Path, root: Path) -> str | None:
     try:
         # A link out of the folder could not be moved with the data, and could name any file.
         leaves = not entry.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # Python 3.12 raises the latter for links that form a loop
-        return "a link that leads nowhere; put the file itself here"
-    return "a link that leaves the folder; put the file itself here" if leaves else None
+        is_lost = entry.is_symlink() and not entry.exists()
+    except (OSError, RuntimeError):  # Python before 3.13 raises the latter for links in a loop
+        leaves, is_lost = False, True
+    if leaves:
+        return "a link that leaves the folder; put the file itself here"
+    return "a link that leads nowhere; put the file itself here" if is_lost else None
 
 
 def list_entries(folder: Path) -> list[Path]:

@@ -94,7 +94,7 @@ def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
     (root / "images" / "gone.png").symlink_to(root / "nowhere.png")
     assert problems(root) == [
         "'images/001.png': a link that leaves the folder; put the file itself here",
-        "'images/gone.png': not a regular file",
+        "'images/gone.png': a link that leads nowhere; put the file itself here",
     ]
 
 
