@@ -188,8 +188,7 @@ def _build_library_network(
     is_timm = model.encoder_name.startswith(TIMM_PREFIX)
     settings = arguments | {"encoder_weights": None}
     if weights is not None and is_timm:
-        # timm would ask the hub for a newer copy; a named file is read without a connection.
-        settings |= {"encoder_weights": True, "pretrained_cfg_overlay": {"file": str(weights)}}
+        settings |= {"encoder_weights": True, "pretrained_cfg_overlay": _local_file(weights)}
     try:
         with warnings.catch_warnings():
             # The old `timm-` names of native encoders are deprecated but still work.
@@ -204,6 +203,14 @@ def _build_library_network(
     if weights is not None and not is_timm:
         _load_native(model, network.encoder, weights, arguments["in_channels"])
     return network
+
+
+def _local_file(weights: Path) -> dict[str, Any]:
+    """Settings that let timm read its weights from a file, without asking the hub for newer ones.
+
+    Before 1.0.31 timm takes the file of some vision transformers for the original `.npz` file.
+    """
+    return {"file": str(weights), "custom_load": False}
 
 
 def _load_native(model: ModelConfig, encoder: Any, weights: Path, in_channels: int) -> None:
@@ -234,7 +241,7 @@ def _load_encoder(
         in_channels=in_channels,
         depth=model.encoder_depth,
         weights=True,
-        pretrained_cfg_overlay={"file": str(weights)},
+        pretrained_cfg_overlay=_local_file(weights),
         **({} if image_size is None else {"img_size": image_size}),
     )
     encoder.load_state_dict(with_weights.state_dict())
