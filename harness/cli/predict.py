@@ -36,7 +36,7 @@ OutOption = Annotated[
     Path,
     option(
         "Folder of the results; the same folder continues an interrupted run.",
-        example="--out masks/",
+        example="--out predictions/",
         panel=STORAGE,
         metavar="FOLDER",
     ),
@@ -103,7 +103,7 @@ def predict(
 ) -> None:
     """Write the masks of new images; the same command continues where it stopped.
 
-    Example: harness predict --study encoders photos/ --out masks/
+    Example: harness predict --study encoders photos/ --out predictions/
     """
     arguments = api_arguments(locals())
     check_name("--ensemble", "ensemble", ensemble, ENSEMBLES)
