@@ -35,7 +35,7 @@ from harness.evaluation.held_out.weights import TrialWeights, confirmed_weights
 from harness.search.definition.context import StudyContext, open_context
 from harness.search.definition.definition import StudyDefinition
 from harness.search.definition.options import RunOptions
-from harness.search.run.launch import build_study_run, run_preflight
+from harness.search.run.launch import build_study_run, run_preflight, summary_line
 from harness.search.run.run import run_trials
 from harness.search.run.stop_conditions import StopConditions, stop_on_signals
 from harness.search.storage.name_check import check_name_is_free
@@ -90,10 +90,7 @@ def _run_confirmation(
     )
     _log_plan(plan, size, paths, definition, progress)
     storage, n_workers = context.storage, context.n_workers
-    progress.stage(
-        f"study {paths.confirm.name} · data {context.source} · device "
-        f"{context.devices_text}{context.workers_text} · workspace {context.workspace.root}"
-    )
+    progress.stage(summary_line(context, paths.confirm))
     splits = make_confirmation_splits(plan, previous_plan, context, progress)
     confirming = build_confirming_definition(plan, paths, definition)
     # One fold stands for all: they have the same images, only with other roles.

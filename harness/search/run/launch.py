@@ -79,7 +79,7 @@ def _run_study(
     )
     check_losses(definition)
     augments = context.networks.check_augments(definition, context.workspace, paths)
-    progress.stage(_summary_line(context))
+    progress.stage(summary_line(context, context.paths))
     split = load_or_make_split(
         context.workspace,
         paths,
@@ -131,7 +131,7 @@ def _run_study(
         run_trials(run, progress, prestarted)
 
 
-def _summary_line(context: StudyContext) -> str:
+def summary_line(context: StudyContext, paths: StudyPaths) -> str:
     """Study, data, devices with the precisions that its trials can use, and workspace."""
     # `auto` can mean different precisions on different GPUs of one machine.
     settings = possible_values(context.definition, "train.precision")
@@ -139,7 +139,7 @@ def _summary_line(context: StudyContext) -> str:
         describe_precision(setting, device) for setting in settings for device in context.devices
     )
     return (
-        f"study {context.paths.name} · data {context.source} · device "
+        f"study {paths.name} · data {context.source} · device "
         f"{context.devices_text}, {' or '.join(precisions)}{context.workers_text} · "
         f"workspace {context.workspace.root}"
     )
