@@ -92,7 +92,7 @@ def check(
         # NaN is not JSON, and strict parsers refuse it: better an error here than a broken file.
         typer.echo(json.dumps(result.as_json(), indent=1, allow_nan=False))
     else:
-        _print_check(result, data)
+        _print_check(result)
         if result.good and result.data is not None:
             line = f"next: {_run_command(parameters)}{same_workspace(workspace)}"
             stdout_console().print(line, markup=False, soft_wrap=True)
@@ -111,7 +111,7 @@ def _run_command(parameters: Mapping[str, Any]) -> str:
     return shlex.join(words + ["--skip-bad"] * parameters["skip_bad"])
 
 
-def _print_check(result: "CheckReport", data: str | None) -> None:
+def _print_check(result: "CheckReport") -> None:
     """Print the report. Names come from files, so they are escaped: `[red]` is not markup."""
     console = stdout_console()
     groups = _group_entries(result.table.entries)
@@ -130,7 +130,7 @@ def _print_check(result: "CheckReport", data: str | None) -> None:
         console.print(_reasons_table(result.table.impossible))
     if result.weights:
         console.print(_weights_table(result))
-    _print_data(result, data, console)
+    _print_data(result, console)
     console.print(result.table.summary_line(), markup=False)
     for note in result.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
@@ -233,7 +233,7 @@ def _weights_table(result: "CheckReport") -> Table:
     return table
 
 
-def _print_data(result: "CheckReport", data: str | None, console: Console) -> None:
+def _print_data(result: "CheckReport", console: Console) -> None:
     if result.data is None:
         return
     numbers = result.data.statistics
@@ -241,8 +241,8 @@ def _print_data(result: "CheckReport", data: str | None, console: Console) -> No
     for severity in ("error", "warning"):
         n = result.data.count(severity)
         line += f", {count(n, severity)}"
-    folder = "FOLDER" if data is None else shlex.quote(data)
-    line += f"; all findings: harness data inspect {folder}"
+    if result.source is not None:
+        line += f"; all findings: harness data inspect {shlex.quote(result.source)}"
     console.print(line, markup=False, soft_wrap=True)
     if result.data.ceilings is not None:
         from harness.inspection.ceiling_text import loss_sentence  # noqa: PLC0415  # SciPy

@@ -36,6 +36,7 @@ class CheckReport:
         data: inspection of the data; None if it was not scanned.
         notes: what was not checked, and warnings.
         problems: one line for each reason why `harness run` would refuse the study.
+        source: folder or file of the data; None if it was not scanned.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CheckReport:
     data: InspectionReport | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
+    source: str | None = None
 
     @property
     def good(self) -> bool:
@@ -96,6 +98,7 @@ def check_study(options: RunOptions, progress: ProgressReporter) -> CheckReport:
         data,
         tuple(collector.notes),
         tuple(collector.problems),
+        None if data is None else str(context.source),
     )
 
 
