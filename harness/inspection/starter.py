@@ -50,7 +50,7 @@ parameters:
   optim.lr:           {low: 1e-4, high: 3e-3, log: true}         # rates differ by factors
   loss.dice:          {low: 0.0, high: 1.0}     # weights are divided by their sum
   ${loss_key}{low: 0.0, high: 1.0}
-${augment}fixed:
+${augment}fixed:        # for a GPU; on a CPU start with 128 pixels at most and 10 epochs
   data.image_size: $size        # the median image has $width x $height pixels
 ${tiles}  train.epochs: $epochs        # about $steps steps; poor trials end early
   train.batch_size: $batch
