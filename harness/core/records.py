@@ -125,7 +125,14 @@ def count_ended_trials(study: StudyPaths) -> int:
 
 
 def read_epochs(paths: TrialPaths) -> list[dict[str, float]]:
-    """Read the epoch log of a trial: for each epoch `epoch` (from 1), `time_ms` and metrics."""
+    """Read the epoch log of a trial: for each epoch `epoch` (from 1), `time_ms` and metrics.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
     # Epochs after the last checkpoint are trained again after a kill; the last line counts.
     lines = files.read_jsonl(paths.epochs_jsonl)
-    return [line for _, line in sorted({int(line["epoch"]): line for line in lines}.items())]
+    try:
+        return [line for _, line in sorted({int(line["epoch"]): line for line in lines}.items())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{paths.epochs_jsonl}: not an epoch log: {error!r}") from error

@@ -81,9 +81,7 @@ def test_tilde_of_nobody_is_an_error_unless_a_file_is_called_so(
 def test_name_that_differs_in_case_only_is_refused(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     workspace.study("Encoders").root.mkdir(parents=True)
-    with pytest.raises(
-        ConfigError, match=r"contains Encoders, .*; use --study Encoders, or another"
-    ):
+    with pytest.raises(ConfigError, match=r"contains Encoders, .*; use Encoders, or another"):
         workspace.study("encoders")
     (tmp_path / "studies" / "encoders").mkdir()  # a disk that tells them apart
     assert workspace.study("encoders").name == "encoders"

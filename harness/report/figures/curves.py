@@ -63,7 +63,7 @@ def curves_sentence(curves: Sequence[LearningCurve], metric: str, *, minimized: 
     text = f"{metric} of trial {leader.number} went from {leader.values[0]:.4f} to {best:.4f}"
     if not n_after:
         return f"{text}, its best, in its last epoch: longer training may improve it."
-    last = "its last epoch" if n_after == 1 else f"its last {n_after} epochs"
+    last = "its last epoch" if n_after == 1 else f"its last {count(n_after, 'epoch')}"
     return f"{text}, its best, and did not improve in {last}."
 
 

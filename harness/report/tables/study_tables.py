@@ -153,12 +153,7 @@ def epochs_frame(paths: StudyPaths, records: Sequence[TrialRecord]) -> pd.DataFr
     """
     rows: list[dict[str, float]] = []
     for record in records:
-        log = paths.trial(record.number)
-        try:
-            lines = read_epochs(log)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{log.epochs_jsonl}: not an epoch log: {error!r}") from error
-        for line in lines:
+        for line in read_epochs(paths.trial(record.number)):
             # type(), not isinstance: a bool is an int, but not a metric
             numbers = {k: v for k, v in line.items() if type(v) in (int, float)}
             rows.append({"number": record.number, **numbers})

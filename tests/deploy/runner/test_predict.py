@@ -147,7 +147,8 @@ def test_broken_bundle_is_one_sentence(case: str, any_bundle: Path, tmp_path: Pa
     shutil.copytree(any_bundle, folder)
     change, message = BROKEN[case]
     change(folder)
-    process = start(folder, str(tmp_path), "--out", str(tmp_path / "out"))
+    image = save(tmp_path / "a.png", picture(1))
+    process = start(folder, str(image), "--out", str(tmp_path / "out"))
     assert process.returncode == 1
     assert len(process.stderr.strip().splitlines()) == 1
     assert message in process.stderr
@@ -200,5 +201,5 @@ def test_masks_never_replace_images(any_bundle: Path, tmp_path: Path) -> None:
     content = path.read_bytes()
     process = start(any_bundle, str(tmp_path / "in"), "--out", str(tmp_path / "in"))
     assert process.returncode == 2
-    assert "no files to read, apart from those in --out" in process.stderr
+    assert "no images to read, apart from those in --out" in process.stderr
     assert path.read_bytes() == content
