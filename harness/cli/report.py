@@ -14,6 +14,7 @@ from harness.cli.tables import fit_table, stdout_console
 from harness.config.progress import short_configuration
 from harness.core.records import TrialRecord
 from harness.data.splits.splits import read_split
+from harness.evaluation.confirm.results import Confirmation
 from harness.report.analysis.baseline import compare_with_baseline
 from harness.report.analysis.caveats import find_caveats
 from harness.report.analysis.noise import estimate_pooled_noise, noise_sentence
@@ -79,7 +80,8 @@ def report(
     """
     opened = api.open_study(study, workspace=workspace)
     path = opened.report(images=images, baseline=baseline)
-    tables = opened.tables
+    # Read once each, as a study may have thousands of trials.
+    tables, confirmation = opened.tables, opened.confirmation
     comparison = None
     if baseline is not None:
         comparison = compare_with_baseline(
@@ -91,29 +93,28 @@ def report(
         # of the terminal and read `[…]` as markup.
         sys.stdout.write(export_leaderboard(tables, format_, comparison))
     else:
-        print_leaderboard(opened)
+        print_leaderboard(tables, confirmation)
         if comparison is not None:
             Console(highlight=False, soft_wrap=True).print(comparison.sentence, markup=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     errors.print(f"report: {path}", markup=False)
-    if command := _next_command(opened):
+    if command := _next_command(opened, tables, confirmation):
         errors.print(f"next: {command}{same_workspace(workspace)}", markup=False)
     if open_:
         # as_uri: a path with spaces or # is not an address.
         webbrowser.open(path.as_uri())
 
 
-def print_leaderboard(study: api.Study) -> None:
+def print_leaderboard(tables: StudyTables, confirmation: Confirmation | None) -> None:
     """Print the complete trials, best first; pruned and failed ones are only counted."""
-    tables = study.tables
-    metric = tables.config.objective.metric
+    name, metric = tables.paths.name, tables.config.objective.metric
     board = leaderboard(tables)
     console = stdout_console()
     if board.empty:
         states = ", ".join(
             f"{len(trials_in_state(tables, state))} {state}" for state in ("pruned", "failed")
         )
-        message = f"{study.name}: no trial is complete yet, so there is nothing to rank ({states})."
+        message = f"{name}: no trial is complete yet, so there is nothing to rank ({states})."
         console.print(message, markup=False)
         return
     rows = []
@@ -128,7 +129,7 @@ def print_leaderboard(study: api.Study) -> None:
                 short_configuration(record.params) + _origin_marks(record),
             )
         )
-    title = f"{study.name}: complete trials, best {metric} first"
+    title = f"{name}: complete trials, best {metric} first"
     columns = ("rank", "trial", metric, "dice", "iou", "epoch")
     table = fit_table(title, columns, rows, console.width, text="configuration")
     console.print(table)
@@ -143,7 +144,7 @@ def print_leaderboard(study: api.Study) -> None:
     )
     console.print(
         f"{counts['complete']} complete{limit_note}, {counts['pruned']} pruned, "
-        f"{counts['failed']} failed{_imported_note(tables)}. {_confirmation_status(study)}",
+        f"{counts['failed']} failed{_imported_note(tables)}. {_confirmation_status(confirmation)}",
         markup=False,
     )
     ranked = ranked_records(tables)
@@ -157,21 +158,20 @@ def print_leaderboard(study: api.Study) -> None:
         console.print(f"- {sentence}", markup=False)
 
 
-def _confirmation_status(study: api.Study) -> str:
+def _confirmation_status(confirmation: Confirmation | None) -> str:
     """State whether the leading trial is confirmed, with the decision."""
-    confirmation = study.confirmation
     if confirmation is None or confirmation.decision is None:
         return "The first is leading, not confirmed."
     return f"Confirmed: {confirmation.sentence}"
 
 
-def _next_command(study: api.Study) -> str:
+def _next_command(study: api.Study, tables: StudyTables, confirmation: Confirmation | None) -> str:
     """Command that the report names as the next step; "" if none is left."""
-    confirmation, split_csv = study.confirmation, study.paths.split_csv
+    split_csv = study.paths.split_csv
     is_decided = confirmation is not None and confirmation.decision is not None
     summary = ConfirmationSummary(study.looks.count_tests()) if is_decided else None
     split = read_split(split_csv) if split_csv.is_file() else []
-    return next_step(study.tables, split, summary).command
+    return next_step(tables, split, summary).command
 
 
 def _origin_marks(record: TrialRecord) -> str:

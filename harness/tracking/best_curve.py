@@ -1,6 +1,6 @@
 """Best value so far as a curve over the trials, in the MLflow run of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import mlflow
 from mlflow.entities import Metric
@@ -51,15 +51,15 @@ class BestCurve:
             points = list(best_so_far(read_records(self._paths), self._objective))
         except ConfigError:
             return  # a damaged record (reported elsewhere) would change the curve
-        existing = self._runs.steps(self._run_id, self._key)
-        self._log([point for point in points if point.number not in existing])
-        self._last = points[-1] if points else self._last
+        self._log(points, self._runs.steps(self._run_id, self._key))
 
-    def _log(self, points: Sequence[BestSoFar]) -> None:
+    def _log(self, points: Sequence[BestSoFar], existing: Collection[int] = ()) -> None:
+        # Before the call, which may fail: the next point must count these.
         self._last = points[-1] if points else self._last
         metrics = [
             Metric(self._key, point.value, to_milliseconds(point.ended_at) or 0, point.number)
             for point in points
+            if point.number not in existing
         ]
         log_in_batches(self._client, self._run_id, metrics)
 

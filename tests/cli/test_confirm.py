@@ -69,13 +69,13 @@ def test_leaderboard_says_what_was_confirmed(
 ) -> None:
     paths = a_search(tmp_path).paths
     study = harness.open_study("tiny", workspace=tmp_path)
-    print_leaderboard(study)
+    print_leaderboard(study.tables, study.confirmation)
     assert "The first is leading, not confirmed." in capsys.readouterr().out
     plan = plan_of([1, 2], 2)
     begun(paths, plan)
     for number, loss in enumerate([0.21, 0.45, 0.23, 0.47]):
         trained(paths, plan, number, spread(loss))
-    print_leaderboard(study)
+    print_leaderboard(study.tables, study.confirmation)
     said = " ".join(capsys.readouterr().out.split())
     assert "Confirmed: trial 1 is better than every other configuration" in said
 

@@ -49,7 +49,7 @@ def test_leaderboard_keeps_each_value_beside_its_trial(
 ) -> None:
     a_study(tmp_path)
     opened = open_study("tiny", workspace=tmp_path)
-    print_leaderboard(opened)
+    print_leaderboard(opened.tables, opened.confirmation)
     lines = lines_of(capsys.readouterr().out, width)
     cells = [[cell.strip() for cell in line.split("│")][1:4] for line in lines]
     for rank, record in enumerate(ranked_records(opened.tables), start=1):

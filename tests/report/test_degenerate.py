@@ -133,7 +133,7 @@ def test_formats_and_the_printed_leaderboard_come_out(
     n_complete = len(json.loads(text["json"])["ranking"])
     assert text["csv"].count("\n") == 1 + len(opened.tables.records)
     assert ("no trial is complete yet" in text["latex"]) == (n_complete == 0)
-    print_leaderboard(opened)
+    print_leaderboard(opened.tables, opened.confirmation)
     said = capsys.readouterr().out
     assert ("tiny: no trial is complete yet" in said) == (n_complete == 0)
     assert ("The first is leading, not confirmed." in said) == (n_complete > 0)

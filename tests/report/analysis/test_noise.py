@@ -102,7 +102,8 @@ def test_the_console_says_it_too(study: Builder, capsys: pytest.CaptureFixture[s
 
     repeated(study)
     study.trial(6, [0.65], B, imported="old/3", repeats=3)
-    print_leaderboard(Study(study.paths, Workspace(study.root)))
+    opened = Study(study.paths, Workspace(study.root))
+    print_leaderboard(opened.tables, opened.confirmation)
     printed = " ".join(capsys.readouterr().out.split())
     assert "(repeats #3) (from old/3)" in printed
     assert "7 complete, 0 pruned, 0 failed, 1 of them imported." in printed
